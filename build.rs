@@ -1,0 +1,18 @@
+//! Compiles `proto/` with protox (no protoc needed) into tonic code and a descriptor set for reflection and the tests.
+
+use std::{env, error::Error, fs, path::PathBuf};
+
+use prost::Message;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=proto");
+    println!("cargo:rerun-if-changed=migrations");
+    let descriptors = protox::compile(
+        ["account", "caller", "contact", "sync"].map(|name| format!("proto/contactsync/v1/{name}.proto")),
+        ["proto"],
+    )?;
+    let out = PathBuf::from(env::var("OUT_DIR")?);
+    fs::write(out.join("contactsync_descriptor.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,246 @@
+//! The only place where the parts are joined: pools, features, services, workers. Who calls decides the clock, the ids and the keys.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, Semaphore},
+    time::sleep,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::service::Routes;
+
+use crate::{
+    click_to_call::ClickToCall,
+    config::Config,
+    credentials::Safe,
+    crm::{
+        Crms,
+        http::{Endpoint, HttpError},
+    },
+    domain::{clock::Clock, ids::IdSource},
+    integrations::Integrations,
+    lifecycle::Lifecycle,
+    matching::Matching,
+    retention,
+    rpc::{
+        AccountRpc, CallerRpc, ContactRpc, SyncRpc, WATCHERS_MAX,
+        auth::Verifier,
+        health::{Health, NAMES},
+        server::{self, Server, ServerError, ServerLimits},
+    },
+    store::{CallDb, Db, PoolSettings, StoreError, accounts::Regions},
+    sync::{Control, SyncSettings, Syncing},
+    vault::KeyRing,
+};
+
+const HEALTH_LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// What is passed in, so that tests can choose it.
+pub struct World {
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// New ids, nonces and jitter.
+    pub ids: Arc<IdSource>,
+    /// Seals credentials.
+    pub key_ring: Arc<KeyRing>,
+    /// Where transactions and runs are spawned; the shutdown awaits it.
+    pub tasks: TaskTracker,
+    /// Ends watchers when the server drains.
+    pub stop: CancellationToken,
+}
+
+/// Why the parts cannot be joined.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// The database's URL.
+    #[error("the database's URL cannot be read; it should be like postgres://user:password@host:5432/database")]
+    DatabaseUrl(#[source] StoreError),
+    /// The HTTP client.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+}
+
+/// The joined parts.
+pub struct App {
+    /// The call path's pool.
+    pub call_db: CallDb,
+    /// The pool of everything else that is asked.
+    pub api_db: Db,
+    /// The workers.
+    pub syncing: Arc<Syncing>,
+    matching: Matching,
+    click_to_call: ClickToCall,
+    integrations: Integrations,
+    control: Control,
+    regions: Regions,
+    clock: Arc<dyn Clock>,
+    ids: Arc<IdSource>,
+    stop: CancellationToken,
+    period_default_seconds: i32,
+}
+
+impl App {
+    /// Joins the parts; connects to nothing yet.
+    pub fn new(config: &Config, database_url: &str, world: World) -> Result<Self, AppError> {
+        let World { clock, ids, key_ring, tasks, stop } = world;
+        let (calls, api, sync) = pool_settings(config);
+        let call_db = CallDb::connect_lazy(database_url, calls).map_err(AppError::DatabaseUrl)?;
+        let db = |name, settings| {
+            Db::connect_lazy(database_url, name, settings, tasks.clone()).map_err(AppError::DatabaseUrl)
+        };
+        let (api_db, sync_db) = (db("api", api)?, db("sync", sync)?);
+        let endpoint = config.providers.zendesk.base_url.clone().map_or(Endpoint::Vendor, Endpoint::Operator);
+        let crms = Crms::new(endpoint)?;
+        let safe = Safe { key_ring, ids: Arc::clone(&ids) };
+        let wake = Arc::new(Notify::new());
+        let regions = Regions::new(call_db.clone());
+        Ok(Self {
+            syncing: Arc::new(Syncing {
+                db: sync_db,
+                safe: safe.clone(),
+                crms: crms.clone(),
+                clock: Arc::clone(&clock),
+                ids: Arc::clone(&ids),
+                settings: sync_settings(config),
+                tasks,
+                wake: Arc::clone(&wake),
+            }),
+            matching: Matching {
+                call_db: call_db.clone(),
+                db: api_db.clone(),
+                regions: regions.clone(),
+                clock: Arc::clone(&clock),
+                ids: Arc::clone(&ids),
+            },
+            click_to_call: ClickToCall {
+                db: api_db.clone(),
+                regions: regions.clone(),
+                clock: Arc::clone(&clock),
+                ids: Arc::clone(&ids),
+            },
+            integrations: Integrations {
+                db: api_db.clone(),
+                safe,
+                crms,
+                clock: Arc::clone(&clock),
+                ids: Arc::clone(&ids),
+                wake: Arc::clone(&wake),
+            },
+            control: Control { db: api_db.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&ids), wake },
+            regions,
+            call_db,
+            api_db,
+            clock,
+            ids,
+            stop,
+            period_default_seconds: i32::try_from(config.sync.period_seconds).unwrap_or(i32::MAX),
+        })
+    }
+
+    /// The gRPC services.
+    pub fn routes(&self, limits: &ServerLimits) -> Routes {
+        let account =
+            AccountRpc { db: self.api_db.clone(), clock: Arc::clone(&self.clock), ids: Arc::clone(&self.ids) };
+        let caller = CallerRpc { matching: self.matching.clone(), click_to_call: self.click_to_call.clone() };
+        let contact = ContactRpc { db: self.api_db.clone(), regions: self.regions.clone() };
+        let sync = SyncRpc {
+            integrations: self.integrations.clone(),
+            control: self.control.clone(),
+            db: self.api_db.clone(),
+            clock: Arc::clone(&self.clock),
+            watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
+            stop: self.stop.clone(),
+            period_default_seconds: self.period_default_seconds,
+        };
+        server::routes(limits, account, caller, contact, sync)
+    }
+
+    /// Starts everything that runs for as long as the process: server, workers, retention, health.
+    pub async fn start(&self, config: &Config, listener: TcpListener, verifier: Arc<Verifier>, lifecycle: &Lifecycle) {
+        let limits = ServerLimits::from(&config.server);
+        let health = Health::new().await;
+        let server = Server {
+            limits,
+            drain: (&config.drain).into(),
+            verifier,
+            ids: Arc::clone(&self.ids),
+            clock: Arc::clone(&self.clock),
+            reflection: config.reflection,
+            health: health.clone(),
+        };
+        let (routes, soft, hard) = (self.routes(&limits), lifecycle.soft(), lifecycle.hard());
+        lifecycle.spawn_critical("gRPC server", async move {
+            server.serve(routes, server::incoming(listener), soft, hard).await.map(drop)
+        });
+        if config.worker.concurrency > 0 {
+            let (syncing, soft) = (Arc::clone(&self.syncing), lifecycle.soft());
+            lifecycle.spawn_critical("sync worker", async move {
+                syncing.work_until(soft).await;
+                Ok::<(), ServerError>(())
+            });
+        }
+        let forget = retention::forget_until(self.syncing.db.clone(), Arc::clone(&self.clock), lifecycle.soft());
+        lifecycle.tasks().spawn(forget);
+        lifecycle.tasks().spawn(watch_database(self.api_db.clone(), health, lifecycle.soft()));
+    }
+
+    /// Ends all connections to the database.
+    pub async fn close(&self) {
+        self.call_db.close().await;
+        self.api_db.close().await;
+        self.syncing.db.close().await;
+    }
+}
+
+/// Says NOT_SERVING while the database does not answer: nothing here can work without it.
+async fn watch_database(db: Db, health: Health, stop: CancellationToken) {
+    let mut was_up = true;
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(HEALTH_LOOK_EVERY) => {}
+        }
+        let is_up = db.ping().await.is_ok();
+        if is_up != was_up {
+            if is_up {
+                tracing::info!("the database answers again");
+            } else {
+                tracing::error!(
+                    "the database does not answer: calls fail until it does; is it up, and can it be reached?"
+                );
+            }
+            for name in NAMES {
+                health.report(name, is_up).await;
+            }
+            was_up = is_up;
+        }
+    }
+}
+
+fn sync_settings(config: &Config) -> SyncSettings {
+    SyncSettings {
+        lease: Duration::from_secs(config.worker.lease_seconds),
+        heartbeat: Duration::from_secs(config.worker.heartbeat_seconds),
+        poll: Duration::from_millis(config.worker.poll_ms),
+        runs_max: usize::try_from(config.worker.concurrency).unwrap_or(usize::MAX),
+        attempts_max: config.worker.attempts_max,
+        backoff_base: Duration::from_millis(config.worker.backoff_base_ms),
+    }
+}
+
+/// The call path gives up early, since a phone rings; a sync may wait.
+fn pool_settings(config: &Config) -> (PoolSettings, PoolSettings, PoolSettings) {
+    let pools = &config.pools;
+    let of = |pool: &crate::config::Pool, statement_timeout, lock_timeout| PoolSettings {
+        connections_max: pool.connections,
+        acquire_timeout: pool.acquire_timeout(),
+        statement_timeout,
+        lock_timeout,
+    };
+    (
+        of(&pools.call, Duration::from_secs(1), Duration::from_millis(100)),
+        of(&pools.api, Duration::from_secs(5), Duration::from_secs(2)),
+        of(&pools.sync, Duration::from_secs(30), Duration::from_secs(10)),
+    )
+}

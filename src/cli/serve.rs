@@ -1,0 +1,204 @@
+//! `contact-sync serve`: the database (a private one, unless told otherwise), the schema, the keys, then everything that `app` joins.
+
+use std::{
+    fs,
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::Path,
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use secrecy::ExposeSecret;
+use tokio::net::TcpListener;
+use tracing::info;
+
+use crate::{
+    app::{App, World},
+    config::Config,
+    domain::{clock::Clock, ids::IdSource, phone},
+    lifecycle::{Lifecycle, Signals},
+    postgres::{Cluster, ClusterConfig, default_private_copy},
+    rpc::{auth::Verifier, local_token::ensure_local_keys},
+    store::schema,
+    vault::KeyRing,
+};
+
+/// Serve gRPC and sync what is due, until SIGTERM or Ctrl-C.
+///
+/// Without DATABASE_URL it starts a private PostgreSQL in its data directory, and makes its own keys there; with it, it starts
+/// nothing and needs `auth.jwks_file` and `vault.key_ring_file`.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct ServeArgs {
+    /// Refuse to start if the schema lacks migrations, instead of migrating it
+    #[arg(long)]
+    pub(super) no_migrate: bool,
+}
+
+/// Serves until the process is told to end.
+pub(super) async fn run(args: &ServeArgs, config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
+    let service = tokio::select! {
+        service = Service::start(config, clock, !args.no_migrate) => service?,
+        // Nothing has been promised to anybody yet.
+        name = signals.next() => bail!("stopped by {name} while starting"),
+    };
+    let grace = Duration::from_secs(config.drain.wait_seconds + config.drain.timeout_seconds + 5);
+    let lifecycle = service.lifecycle.clone();
+    let ended = lifecycle.run(async || signals.next().await, grace).await;
+    service.stop().await?;
+    Ok(ended.into())
+}
+
+/// A service that runs in this process, with its database.
+pub(super) struct Service {
+    /// The joined parts.
+    pub(super) app: App,
+    /// Its tasks, and how it ends.
+    pub(super) lifecycle: Lifecycle,
+    /// Where it serves.
+    pub(super) address: std::net::SocketAddr,
+    cluster: Option<Cluster>,
+}
+
+impl Service {
+    /// Database, schema, keys, parts, listener; in this order, so that what is missing is told before anything is served.
+    pub(super) async fn start(config: &Config, clock: Arc<dyn Clock>, migrates: bool) -> anyhow::Result<Self> {
+        let warming = tokio::task::spawn_blocking(phone::warm_up);
+        let ids = Arc::new(IdSource::from_os());
+        let keys = Keys::load(config, &ids, &clock)?;
+        let listener =
+            TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+        let address = listener.local_addr().context("the bound address cannot be read")?;
+        let (cluster, database_url) = database(config).await?;
+        let owner_url = config.migrate_database_url.as_ref().map_or(database_url.as_str(), |url| url.expose());
+        if migrates {
+            schema::migrate(owner_url).await?;
+        } else {
+            schema::verify(&database_url).await?;
+        }
+        let lifecycle = Lifecycle::new();
+        let world = World {
+            clock,
+            ids,
+            key_ring: Arc::new(keys.key_ring),
+            tasks: lifecycle.tasks().clone(),
+            stop: lifecycle.soft(),
+        };
+        let app = App::new(config, &database_url, world)?;
+        warming.await.context("the phone metadata cannot be read")?;
+        app.start(config, listener, Arc::new(keys.verifier), &lifecycle).await;
+        info!(listen = %address, "serving gRPC");
+        Ok(Self { app, lifecycle, address, cluster })
+    }
+
+    /// After its tasks have ended: closes the connections, and stops the database if it was started here.
+    pub(super) async fn stop(self) -> anyhow::Result<()> {
+        self.app.close().await;
+        if let Some(cluster) = self.cluster {
+            cluster.stop().await.context("the private PostgreSQL did not stop")?;
+        }
+        info!("stopped");
+        Ok(())
+    }
+}
+
+async fn database(config: &Config) -> anyhow::Result<(Option<Cluster>, String)> {
+    if let Some(url) = &config.database_url {
+        return Ok((None, url.expose().to_owned()));
+    }
+    let cluster = Cluster::start(ClusterConfig {
+        bin_dir: config.pg_bin_dir.clone(),
+        path_var: environment("PATH"),
+        private_copy: default_private_copy(
+            nix::unistd::geteuid().is_root(),
+            environment("HOME").as_deref().map(Path::new),
+            environment("XDG_CACHE_HOME").as_deref().map(Path::new),
+        ),
+        ..ClusterConfig::new(&config.data_dir)
+    })
+    .await?;
+    let url = cluster.url();
+    Ok((Some(cluster), url))
+}
+
+#[expect(clippy::disallowed_methods, reason = "what the system says of this process, not a setting")]
+fn environment(name: &str) -> Option<std::ffi::OsString> {
+    std::env::var_os(name)
+}
+
+struct Keys {
+    key_ring: KeyRing,
+    verifier: Verifier,
+}
+
+impl Keys {
+    /// Configured keys; only local mode (no `DATABASE_URL`) makes its own.
+    fn load(config: &Config, ids: &IdSource, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let is_local = config.database_url.is_none();
+        let key_ring = match &config.vault.key_ring_file {
+            Some(path) => read(path)?,
+            None if is_local => local_key_ring(config, ids)?,
+            None => bail!(
+                "vault.key_ring_file is not set: without a key ring no credentials can be sealed; see docs/operating.md, \"Keys\""
+            ),
+        };
+        let jwks = match &config.auth.jwks_file {
+            Some(path) => read(path)?,
+            None if is_local => {
+                make_private_dir(&config.data_dir)?;
+                let seed = ids.with_rng(|rng| rand::RngExt::random(rng));
+                let keys = ensure_local_keys(&config.local_auth_dir(), &seed).context("the local signing keys")?;
+                read(&keys.jwks_file)?
+            }
+            None => bail!(
+                "auth.jwks_file is not set: without public keys no caller can be verified; see docs/operating.md, \"Keys\""
+            ),
+        };
+        Ok(Self {
+            key_ring: KeyRing::parse(&key_ring).context("vault.key_ring_file")?,
+            verifier: Verifier::new(&jwks, &config.auth.issuer, &config.auth.audience, Arc::clone(clock))
+                .context("auth.jwks_file")?,
+        })
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<String> {
+    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+/// The local key ring, made once, for its owner only. Lost, it takes the stored credentials with it.
+fn local_key_ring(config: &Config, ids: &IdSource) -> anyhow::Result<String> {
+    make_private_dir(&config.data_dir)?;
+    let path = config.data_dir.join("key-ring.json");
+    let ring = ids.with_rng(KeyRing::generate).to_json();
+    let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+    match made {
+        Ok(mut file) => {
+            file.write_all(ring.expose_secret().as_bytes())
+                .and_then(|()| file.sync_all())
+                .with_context(|| format!("cannot write {}", path.display()))?;
+            info!(file = %path.display(), "made a local key ring; keep a copy of it with your backups");
+        }
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            let mode =
+                fs::metadata(&path).with_context(|| format!("cannot read {}", path.display()))?.permissions().mode();
+            if mode & 0o077 != 0 {
+                bail!("{} can be read by others (mode {:04o}); run chmod 600 on it", path.display(), mode & 0o7777);
+            }
+        }
+        Err(error) => return Err(error).with_context(|| format!("cannot make {}", path.display())),
+    }
+    read(&path)
+}
+
+/// The data directory; others may pass through it (the private PostgreSQL runs as another user), and read nothing in it.
+fn make_private_dir(path: &Path) -> anyhow::Result<()> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o711)
+        .create(path)
+        .with_context(|| format!("cannot make {}", path.display()))
+}

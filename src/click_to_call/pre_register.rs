@@ -1,0 +1,160 @@
+//! Registers a record that was clicked or created, and ties it to the call that goes with it.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+
+use super::{ClickError, ClickToCall};
+use crate::{
+    domain::{
+        call::CLICK_TTL,
+        contact::Contact,
+        ids::{AccountId, ContactId, ExpectedCallId, IntegrationId},
+        phone::{self, PhoneKey, Region},
+        record::{NormalNumber, NormalRecord, RecordKey},
+    },
+    identity::{adoption, records},
+    store::{self, Tx, calls, contacts, expected_calls},
+};
+
+/// A click, or a report.
+#[derive(Debug, Clone)]
+pub struct Click {
+    /// `user`, `Contact`, `Lead` or `person`.
+    pub object_type: String,
+    /// The CRM's id.
+    pub record_id: String,
+    /// The number clicked or called.
+    pub phone_number: String,
+    /// The record's name; empty: the number.
+    pub display_name: String,
+    /// The record's e-mail; may be empty.
+    pub email: String,
+    /// Who clicked; may be empty.
+    pub agent_id: String,
+    /// The call that it belongs to, if there is one already.
+    pub call_id: Option<String>,
+    /// The placeholder that the record is.
+    pub contact_id: Option<ContactId>,
+    /// The region of a number without one; `None`: the account's.
+    pub region: Option<Region>,
+}
+
+/// What became of it.
+pub struct Registered {
+    /// The record's contact.
+    pub contact: Contact,
+    /// Until when an outbound call to the number takes this contact.
+    pub expected_until: Option<DateTime<Utc>>,
+}
+
+impl ClickToCall {
+    /// Registers the record and returns its contact.
+    pub async fn pre_register(
+        &self,
+        account_id: AccountId,
+        integration_id: IntegrationId,
+        click: Click,
+    ) -> Result<Registered, ClickError> {
+        let account_region = self.regions.find(account_id).await?.ok_or(ClickError::AccountNotFound)?;
+        let region = click.region.unwrap_or(account_region);
+        let integration = store::integrations::find(&self.db, account_id, integration_id)
+            .await?
+            .ok_or(ClickError::IntegrationNotFound)?;
+        if !integration.freshness.is_enabled {
+            return Err(ClickError::IntegrationDisabled);
+        }
+        let key = RecordKey::parse(integration.freshness.provider, &click.object_type, &click.record_id)?;
+        let (number, extension) = read_number(&click.phone_number, region)?;
+        let now = self.clock.now();
+        let work = Arc::new(Work {
+            record: record_of(key, number, extension, region, &click),
+            number,
+            click,
+            now,
+            this: self.clone(),
+        });
+        let in_tx = Arc::clone(&work);
+        let contact_id = self
+            .db
+            .transaction(move |tx| {
+                let work = Arc::clone(&in_tx);
+                Box::pin(async move { work.write(tx, account_id, integration_id).await })
+            })
+            .await?;
+        // A stranger's call may have made a placeholder that this transaction could not see.
+        adoption::look_again(&self.db, account_id, vec![number], now).await?;
+        let contact = self.find_living(account_id, contact_id).await?;
+        Ok(Registered { contact, expected_until: work.click.call_id.is_none().then_some(now + CLICK_TTL) })
+    }
+
+    async fn find_living(&self, account_id: AccountId, contact_id: ContactId) -> Result<Contact, ClickError> {
+        let contact = contacts::find(&self.db, account_id, contact_id).await?;
+        let survivor_id = contact.as_ref().and_then(|contact| contact.survivor_id);
+        let contact = match survivor_id {
+            Some(survivor_id) => contacts::find(&self.db, account_id, survivor_id).await?,
+            None => contact,
+        };
+        contact.ok_or(ClickError::Store(store::StoreError::Conflict))
+    }
+}
+
+struct Work {
+    record: NormalRecord,
+    number: PhoneKey,
+    click: Click,
+    now: DateTime<Utc>,
+    this: ClickToCall,
+}
+
+impl Work {
+    /// The record, what it absorbs, and the call or the expected call: all or nothing.
+    async fn write(
+        &self,
+        tx: &mut Tx,
+        account_id: AccountId,
+        integration_id: IntegrationId,
+    ) -> Result<ContactId, ClickError> {
+        let Self { record, number, click, now, this } = self;
+        let contact_id =
+            records::register(tx, account_id, integration_id, record, click.contact_id, *now, &this.ids).await?;
+        adoption::adopt(tx, account_id, &[*number], *now).await?;
+        match &click.call_id {
+            Some(call_id) => calls::bind(tx, account_id, call_id, *number, contact_id, &click.agent_id, *now).await?,
+            None => {
+                let id = ExpectedCallId(this.ids.new_v7(*now));
+                expected_calls::insert(tx, account_id, id, *number, contact_id, &click.agent_id, *now).await?;
+            }
+        }
+        Ok(contact_id)
+    }
+}
+
+fn read_number(raw: &str, region: Region) -> Result<(PhoneKey, String), ClickError> {
+    let reading = phone::read(raw, Some(region));
+    let number = reading.first().ok_or(ClickError::NumberUnreadable)?;
+    Ok((number.key, number.extension.clone().unwrap_or_default()))
+}
+
+fn record_of(key: RecordKey, number: PhoneKey, extension: String, region: Region, click: &Click) -> NormalRecord {
+    let display_name =
+        if click.display_name.trim().is_empty() { number.e164() } else { click.display_name.trim().to_owned() };
+    NormalRecord {
+        key,
+        updated_at: None,
+        is_gone: false,
+        display_name,
+        organization: String::new(),
+        emails: Some(click.email.trim()).filter(|email| !email.is_empty()).map(str::to_owned).into_iter().collect(),
+        numbers: vec![NormalNumber {
+            raw: click.phone_number.clone(),
+            label: "clicked".to_owned(),
+            region: Some(region),
+            key: Some(number),
+            extension,
+        }],
+        role: String::new(),
+        url: String::new(),
+        fingerprint: None,
+    }
+}

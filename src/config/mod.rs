@@ -1,0 +1,299 @@
+//! Every setting of the service, its unit and its default. Values come from defaults, then a TOML file, then the environment,
+//! then flags, later ones over earlier; `load` alone reads them. A setting that is unknown or out of range stops the start,
+//! with its name, what would be right, and where it came from. Secrets are masked whenever a setting is printed.
+
+mod load;
+
+use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::{
+    rpc::server::{Drain, ServerLimits},
+    telemetry::LogFormat,
+};
+
+pub use load::{ConfigError, Flags};
+
+/// All settings. Names in the file and in `--set` are the paths of these fields: `worker.lease_seconds`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Config {
+    /// Where gRPC is served: address and port; port 0 takes any.
+    pub listen: SocketAddr,
+    /// Serve gRPC reflection, to anybody who reaches the port. For development.
+    pub reflection: bool,
+    /// Where the service keeps its own files: the private Postgres cluster and the keys of local mode.
+    pub data_dir: PathBuf,
+    /// Postgres, as `postgres://user:password@host:port/database`; empty: a private cluster is started.
+    /// Also read from `DATABASE_URL`.
+    pub database_url: Option<DatabaseUrl>,
+    /// The same database for the role that owns the tables; empty: `database_url`. Also read from `MIGRATE_DATABASE_URL`.
+    pub migrate_database_url: Option<DatabaseUrl>,
+    /// Where initdb and postgres are; empty: they are looked for. Also read from `PG_BIN_DIR`.
+    pub pg_bin_dir: Option<PathBuf>,
+    /// Who may call.
+    pub auth: Auth,
+    /// How credentials are sealed.
+    pub vault: Vault,
+    /// When integrations are synced.
+    pub sync: Sync,
+    /// How runs are worked on.
+    pub worker: Worker,
+    /// Connections to Postgres.
+    pub pools: Pools,
+    /// The CRMs.
+    pub providers: Providers,
+    /// The gRPC server's limits.
+    pub server: Server,
+    /// How the process stops.
+    pub drain: DrainSettings,
+    /// The log.
+    pub log: Log,
+}
+
+/// Who may call.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Auth {
+    /// JWKS with the issuer's public keys, at most 64 KiB; empty: local mode's own, in `data_dir`.
+    pub jwks_file: Option<PathBuf>,
+    /// What a token's `iss` must be.
+    pub issuer: String,
+    /// What a token's `aud` must be or hold.
+    pub audience: String,
+}
+
+/// How credentials are sealed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Vault {
+    /// The key ring; empty: local mode's own, in `data_dir`.
+    pub key_ring_file: Option<PathBuf>,
+}
+
+/// When integrations are synced.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Sync {
+    /// From the end of a pass to the next, for integrations without a period of their own: 60 to 86,400 seconds.
+    pub period_seconds: u64,
+}
+
+/// How runs are worked on.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Worker {
+    /// A run whose worker was silent for so long is taken up by another: 1 to 600 seconds.
+    pub lease_seconds: u64,
+    /// How often a worker renews its lease: at most a third of it.
+    pub heartbeat_seconds: u64,
+    /// Runs at once in this process: 0 (none) to 64.
+    pub concurrency: u32,
+    /// How often due integrations are looked for: 50 to 60,000 milliseconds.
+    pub poll_ms: u64,
+    /// Tries of one request to a CRM before its run fails: 1 to 100.
+    pub attempts_max: u32,
+    /// The wait after a first failure, doubled after each further one up to a minute: 1 to 60,000 milliseconds.
+    pub backoff_base_ms: u64,
+}
+
+/// Connections to Postgres, kept apart so that a slow sync takes none from a call.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Pools {
+    /// The call path.
+    pub call: Pool,
+    /// Everything else that is asked over gRPC.
+    pub api: Pool,
+    /// Workers.
+    pub sync: Pool,
+}
+
+/// One pool.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Pool {
+    /// Most connections: 1 to 256.
+    pub connections: u32,
+    /// How long one waits for a connection: 10 to 60,000 milliseconds.
+    pub acquire_timeout_ms: u64,
+}
+
+impl Pool {
+    /// `acquire_timeout_ms` as a duration.
+    pub fn acquire_timeout(&self) -> Duration {
+        Duration::from_millis(self.acquire_timeout_ms)
+    }
+}
+
+/// The CRMs.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Providers {
+    /// Zendesk Support.
+    pub zendesk: Provider,
+}
+
+/// One CRM.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Provider {
+    /// Where its API is asked instead of at the vendor: a proxy or the simulator. `http` or `https`, without a path;
+    /// `{subdomain}` stands for the organisation. The operator's word: never taken from a request.
+    pub base_url: Option<String>,
+}
+
+/// The gRPC server's limits.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Server {
+    /// Calls that are worked on at once: 1 to 100,000.
+    pub calls_max: usize,
+    /// Open streams of one connection: 1 to 10,000.
+    pub streams_per_connection_max: u32,
+    /// Largest request message: 1,024 to 1,048,576 bytes.
+    pub request_bytes_max: usize,
+    /// Largest answer message: 65,536 to 16,777,216 bytes.
+    pub response_bytes_max: usize,
+    /// Largest sum of a request's headers: 4,096 to 65,536 bytes.
+    pub header_bytes_max: u32,
+    /// A silent connection is pinged after this: 5 to 3,600 seconds.
+    pub keepalive_seconds: u64,
+    /// A ping without an answer closes the connection after this: 1 to 600 seconds.
+    pub keepalive_timeout_seconds: u64,
+    /// A connection is told to go after this: 10 to 86,400 seconds.
+    pub connection_age_max_seconds: u64,
+}
+
+impl From<&Server> for ServerLimits {
+    fn from(server: &Server) -> Self {
+        Self {
+            calls_max: server.calls_max,
+            streams_per_connection_max: server.streams_per_connection_max,
+            request_bytes_max: server.request_bytes_max,
+            response_bytes_max: server.response_bytes_max,
+            header_bytes_max: server.header_bytes_max,
+            keepalive_interval: Duration::from_secs(server.keepalive_seconds),
+            keepalive_timeout: Duration::from_secs(server.keepalive_timeout_seconds),
+            connection_age_max: Duration::from_secs(server.connection_age_max_seconds),
+        }
+    }
+}
+
+/// How the process stops.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DrainSettings {
+    /// From `NOT_SERVING` to the end of accepting, for load balancers to notice: 0 to 300 seconds.
+    pub wait_seconds: u64,
+    /// What open calls and running pages may still take then: 0 to 600 seconds.
+    pub timeout_seconds: u64,
+}
+
+impl From<&DrainSettings> for Drain {
+    fn from(drain: &DrainSettings) -> Self {
+        Self { wait: Duration::from_secs(drain.wait_seconds), timeout: Duration::from_secs(drain.timeout_seconds) }
+    }
+}
+
+/// The log.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Log {
+    /// `text` or `json`.
+    pub format: LogFormat,
+    /// What is logged, as tracing's directives: `info,contact_sync=debug`.
+    pub filter: String,
+}
+
+impl Config {
+    /// The defaults, with this data directory (which has no default that fits every user).
+    pub fn with_defaults(data_dir: PathBuf) -> Self {
+        let limits = ServerLimits::default();
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
+            reflection: false,
+            data_dir,
+            database_url: None,
+            migrate_database_url: None,
+            pg_bin_dir: None,
+            auth: Auth { jwks_file: None, issuer: "contact-sync".to_owned(), audience: "contact-sync".to_owned() },
+            vault: Vault { key_ring_file: None },
+            sync: Sync { period_seconds: 1800 },
+            worker: Worker {
+                lease_seconds: 30,
+                heartbeat_seconds: 10,
+                concurrency: 4,
+                poll_ms: 1000,
+                attempts_max: 6,
+                backoff_base_ms: 1_000,
+            },
+            pools: Pools {
+                call: Pool { connections: 8, acquire_timeout_ms: 200 },
+                api: Pool { connections: 4, acquire_timeout_ms: 2_000 },
+                sync: Pool { connections: 6, acquire_timeout_ms: 10_000 },
+            },
+            providers: Providers { zendesk: Provider { base_url: None } },
+            server: Server {
+                calls_max: limits.calls_max,
+                streams_per_connection_max: limits.streams_per_connection_max,
+                request_bytes_max: limits.request_bytes_max,
+                response_bytes_max: limits.response_bytes_max,
+                header_bytes_max: limits.header_bytes_max,
+                keepalive_seconds: limits.keepalive_interval.as_secs(),
+                keepalive_timeout_seconds: limits.keepalive_timeout.as_secs(),
+                connection_age_max_seconds: limits.connection_age_max.as_secs(),
+            },
+            drain: DrainSettings { wait_seconds: 2, timeout_seconds: 10 },
+            log: Log { format: LogFormat::Text, filter: "info".to_owned() },
+        }
+    }
+
+    /// Where local mode keeps the keys that callers' tokens are signed with and verified by.
+    pub fn local_auth_dir(&self) -> PathBuf {
+        self.data_dir.join("auth")
+    }
+}
+
+/// One setting a line, by name, with secrets masked.
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, value) in load::flatten(self) {
+            writeln!(f, "{name} = {value}")?;
+        }
+        Ok(())
+    }
+}
+
+/// How to reach a database. Prints, and serializes, without its password.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct DatabaseUrl(SecretString);
+
+impl DatabaseUrl {
+    /// The whole URL, for the driver alone.
+    pub fn expose(&self) -> &str {
+        self.0.expose_secret()
+    }
+
+    fn masked(&self) -> String {
+        let url = self.expose();
+        let Some((scheme, rest)) = url.split_once("://") else { return "***".to_owned() };
+        // The last @ ends the user's part: an unescaped one in a password must not show its tail.
+        let (user, place) = match rest.rsplit_once('@') {
+            None => (String::new(), rest),
+            Some((user, place)) => match user.split_once(':') {
+                None => (format!("{user}@"), place),
+                Some((name, _)) => (format!("{name}:***@"), place),
+            },
+        };
+        // A parameter may hold a password, too.
+        let (place, parameters) = place.split_once('?').map_or((place, ""), |(place, _)| (place, "?***"));
+        format!("{scheme}://{user}{place}{parameters}")
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.masked())
+    }
+}
+
+impl Serialize for DatabaseUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.masked())
+    }
+}
+
+#[cfg(test)]
+mod tests;

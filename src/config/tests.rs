@@ -1,0 +1,228 @@
+use std::fs;
+
+use super::*;
+
+fn load(flags: &Flags, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let home = ("HOME".to_owned(), "/home/operator".to_owned());
+    let env = env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+    Config::load(flags, [home].into_iter().chain(env))
+}
+
+fn set(pairs: &[&str]) -> Flags {
+    Flags { set: pairs.iter().map(|&pair| pair.to_owned()).collect(), ..Flags::default() }
+}
+
+/// A settings file of this test's own, removed at its end.
+struct File(PathBuf);
+
+impl File {
+    fn new(name: &str, content: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("contact-sync-config-{name}-{}.toml", std::process::id()));
+        fs::write(&path, content).unwrap();
+        Self(path)
+    }
+
+    fn flags(&self) -> Flags {
+        Flags { config: Some(self.0.clone()), ..Flags::default() }
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+#[test]
+fn defaults_are_in_force_where_nothing_is_said() {
+    let config = load(&Flags::default(), &[("PATH", "/bin"), ("DATABASE_URL", "")]).unwrap();
+
+    assert_eq!(config.listen.to_string(), "127.0.0.1:50051");
+    assert_eq!(config.sync.period_seconds, 1800);
+    assert_eq!(config.pools.call.acquire_timeout(), Duration::from_millis(200));
+    assert!(config.data_dir.ends_with("contact-sync"));
+    assert!(config.database_url.is_none());
+    assert!(!config.reflection);
+    assert_eq!(ServerLimits::from(&config.server), ServerLimits::default());
+}
+
+#[test]
+fn flags_win_over_the_environment_which_wins_over_the_file() {
+    let file = File::new(
+        "order",
+        "listen = \"127.0.0.1:1\"\ndatabase_url = \"postgres://file/a\"\n[worker]\nconcurrency = 1\npoll_ms = 111\nattempts_max = 11\n",
+    );
+    let mut flags = file.flags();
+    flags.listen = Some("127.0.0.1:3".to_owned());
+    flags.set = vec!["worker.concurrency=3".to_owned()];
+    let env = [
+        ("CONTACT_SYNC_WORKER__CONCURRENCY", "2"),
+        ("CONTACT_SYNC_WORKER__POLL_MS", "222"),
+        ("CONTACT_SYNC_LISTEN", "127.0.0.1:2"),
+        ("CONTACT_SYNC_CONFIG", "/nowhere/else.toml"),
+        ("DATABASE_URL", "postgres://plain/a"),
+        ("CONTACT_SYNC_REFLECTION", "true"),
+    ];
+
+    let config = load(&flags, &env).unwrap();
+
+    assert_eq!(config.listen.port(), 3);
+    assert_eq!((config.worker.concurrency, config.worker.poll_ms, config.worker.attempts_max), (3, 222, 11));
+    assert_eq!(config.database_url.unwrap().expose(), "postgres://plain/a");
+    assert!(config.reflection);
+}
+
+#[test]
+fn the_environment_names_the_file_and_our_own_name_wins_over_the_plain_one() {
+    let file = File::new("by-variable", "[auth]\nissuer = \"https://issuer.example.com\"\n");
+    let env = [
+        ("CONTACT_SYNC_CONFIG", file.0.to_str().unwrap()),
+        ("DATABASE_URL", "postgres://plain/a"),
+        ("CONTACT_SYNC_DATABASE_URL", "postgres://ours/a"),
+        ("PG_BIN_DIR", "/usr/lib/postgresql/17/bin"),
+    ];
+
+    let config = load(&Flags::default(), &env).unwrap();
+
+    assert_eq!(config.auth.issuer, "https://issuer.example.com");
+    assert_eq!(config.database_url.unwrap().expose(), "postgres://ours/a");
+    assert_eq!(config.pg_bin_dir.unwrap(), PathBuf::from("/usr/lib/postgresql/17/bin"));
+}
+
+#[test]
+fn a_number_is_a_text_where_a_text_is_meant() {
+    let config = load(&set(&["auth.audience=12345", "providers.zendesk.base_url=http://127.0.0.1:8080"]), &[]).unwrap();
+
+    assert_eq!(config.auth.audience, "12345");
+    assert_eq!(config.providers.zendesk.base_url.unwrap(), "http://127.0.0.1:8080");
+}
+
+#[test]
+fn every_error_names_the_setting_the_problem_the_remedy_and_the_source() {
+    let file = File::new("errors", "[worker]\nlease_seconds = \"long\"\n");
+    let path = file.0.display();
+    let env = |name: &'static str, value: &'static str| load(&Flags::default(), &[(name, value)]);
+    let flag = |pair: &str| load(&set(&[pair]), &[]);
+    for (result, expected) in [
+        (
+            load(&file.flags(), &[]),
+            format!("worker.lease_seconds (in {path}) cannot be read (invalid type: found string \"long\", expected u64); it must be a whole number from 1 to 600"),
+        ),
+        (
+            env("CONTACT_SYNC_WORKER__CONCURRENCY", "many"),
+            "worker.concurrency (from the variable CONTACT_SYNC_WORKER__CONCURRENCY) cannot be read (invalid type: found string \"many\", expected u32); it must be a whole number from 0 to 64".to_owned(),
+        ),
+        (
+            env("CONTACT_SYNC_WORKER__CONCURENCY", "1"),
+            "there is no setting \"worker.concurency\" (from the variable CONTACT_SYNC_WORKER__CONCURENCY); in worker there are worker.attempts_max, ".to_owned(),
+        ),
+        (
+            flag("workers=4"),
+            "there is no setting \"workers\" (from the flag --set workers); there are auth, data_dir, database_url, drain, listen, log, migrate_database_url, pg_bin_dir, pools, providers, reflection, server, sync, vault, worker".to_owned(),
+        ),
+        (flag("worker=4"), "there is no setting \"worker\"".to_owned()),
+        (flag("worker.lease_seconds"), "--set \"worker.lease_seconds\" is no setting; write it as".to_owned()),
+        (
+            flag("worker.poll_ms=49"),
+            "worker.poll_ms (from the flag --set worker.poll_ms) is 49; it must be 50 to 60000".to_owned(),
+        ),
+        (flag("worker.concurrency=-1"), "worker.concurrency (from the flag --set worker.concurrency) cannot".to_owned()),
+        (
+            flag("worker.lease_seconds=20"),
+            "worker.heartbeat_seconds (by default) is 10; it must be at most a third of worker.lease_seconds (20)".to_owned(),
+        ),
+        (flag("auth.issuer="), "auth.issuer (from the flag --set auth.issuer) is 0 bytes long; it must be 1 to 256".to_owned()),
+        (flag("log.format=xml"), "log.format (from the flag --set log.format) cannot be read".to_owned()),
+        (flag("listen=localhost"), "it must be an address and a port, such as 127.0.0.1:50051".to_owned()),
+        (flag("reflection=yes"), "it must be true or false".to_owned()),
+        (flag("data_dir="), "data_dir (from the flag --set data_dir) is empty; it must be a directory".to_owned()),
+        (
+            env("MIGRATE_DATABASE_URL", "postgres://owner@h/d"),
+            "migrate_database_url (from the variable MIGRATE_DATABASE_URL) is set alone".to_owned(),
+        ),
+        (flag("providers.zendesk.base_url=ftp://h"), "has another scheme than http or https".to_owned()),
+        (flag("providers.zendesk.base_url=https://u:p@h"), "holds a user name or password".to_owned()),
+        (flag("providers.zendesk.base_url=https://h/api?x=1"), "has a path or a query".to_owned()),
+        (flag("providers.zendesk.base_url=nonsense"), "it must be like https://proxy.example.com".to_owned()),
+    ] {
+        let text = result.expect_err(&expected).to_string();
+
+        assert!(text.contains(&expected), "{text}\n  does not contain\n{expected}");
+    }
+}
+
+#[test]
+fn a_file_that_is_missing_broken_or_huge_is_said() {
+    let broken = File::new("broken", "listen = \"127.0.0.1:1\"\n\ndatabase_url = \"postgres://u:hunter2@h/d\n");
+    let huge = File::new("huge", &"#".repeat(64 * 1024 + 1));
+    let missing = Flags { config: Some("/nowhere/contact-sync.toml".into()), ..Flags::default() };
+
+    let error = load(&broken.flags(), &[]).unwrap_err();
+    assert!(matches!(&error, ConfigError::Toml { line: 3, .. }), "{error}");
+    assert!(!error.to_string().contains("hunter2"));
+    assert!(matches!(load(&huge.flags(), &[]), Err(ConfigError::FileTooLarge { bytes: 65_537, .. })));
+    assert!(matches!(load(&missing, &[]), Err(ConfigError::File(..))));
+}
+
+#[test]
+fn secrets_show_neither_in_print_nor_in_errors() {
+    let shown = |url: &str| {
+        let config = load(&Flags::default(), &[("DATABASE_URL", url)]).unwrap();
+        assert_eq!(config.database_url.as_ref().unwrap().expose(), url);
+        for text in [format!("{config:?}"), format!("{config}"), serde_json::to_string(&config).unwrap()] {
+            assert!(!text.contains("hunter2"), "{text}");
+        }
+        format!("{:?}", config.database_url.unwrap())
+    };
+
+    assert_eq!(shown("postgres://app:hunter2@db:5432/contacts"), "postgres://app:***@db:5432/contacts");
+    assert_eq!(shown("postgres://app:a@hunter2@db/contacts"), "postgres://app:***@db/contacts");
+    assert_eq!(shown("postgres://app:a?hunter2@db/contacts"), "postgres://app:***@db/contacts");
+    assert_eq!(shown("postgres://app:a/hunter2@db/contacts"), "postgres://app:***@db/contacts");
+    assert_eq!(shown("postgresql://db/contacts?user=app&password=hunter2"), "postgresql://db/contacts?***");
+    assert_eq!(shown("postgres://db/contacts"), "postgres://db/contacts");
+
+    for wrong in ["mysql://app:hunter2@db", "hunter2"] {
+        let error = load(&Flags::default(), &[("DATABASE_URL", wrong)]).unwrap_err();
+        assert!(!format!("{error} {error:?}").contains("hunter2"));
+    }
+    let error = load(&set(&["database_url postgres://app:hunter2@db"]), &[]).unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+    let file = File::new("secret-type", "database_url = [\"hunter2\"]\n");
+    let error = load(&file.flags(), &[]).unwrap_err();
+    assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
+}
+
+#[test]
+fn a_print_has_each_setting_on_a_line_by_its_name() {
+    let text = load(&set(&["worker.concurrency=7"]), &[]).unwrap().to_string();
+
+    assert!(text.contains("\nworker.concurrency = 7\n"), "{text}");
+    assert!(text.contains("\npools.call.acquire_timeout_ms = 200\n"), "{text}");
+}
+
+#[test]
+fn every_number_has_a_range_and_every_range_a_setting() {
+    let flat = load::flatten(&Config::with_defaults("/tmp".into()));
+    let numbers = flat.iter().filter(|(_, value)| value.is_number()).map(|(name, _)| name.as_str());
+
+    let ranged: Vec<&str> = load::RANGES.iter().map(|range| range.0).collect();
+
+    for number in numbers {
+        assert!(ranged.contains(&number), "{number}");
+    }
+    for name in ranged {
+        assert!(flat.contains_key(name), "{name}");
+    }
+}
+
+#[test]
+fn data_lies_in_the_systems_place_for_root_and_in_the_users_for_a_user() {
+    let (xdg, home, relative) = ("/data".to_owned(), "/home/op".to_owned(), "data".to_owned());
+    let dir = load::default_data_dir;
+
+    assert_eq!(dir(true, Some(&xdg), Some(&home)), Some("/var/lib/contact-sync".into()));
+    assert_eq!(dir(false, Some(&xdg), Some(&home)), Some("/data/contact-sync".into()));
+    assert_eq!(dir(false, Some(&relative), Some(&home)), Some("/home/op/.local/share/contact-sync".into()));
+    assert_eq!(dir(false, None, None), None);
+}

@@ -1,0 +1,7 @@
+//! Zendesk Support. Vendor words end here: outside, a user is a record.
+
+mod client;
+mod map;
+mod model;
+
+pub use client::Zendesk;

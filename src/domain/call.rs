@@ -1,0 +1,167 @@
+//! What the router told us of one call, and the answer it got.
+
+use chrono::TimeDelta;
+
+use super::{contact::Contact, ids::ContactId, integration::Freshness, phone::PhoneKey};
+
+/// Most characters of a call id or an agent id.
+pub const CALL_ID_CHARS_MAX: usize = 128;
+
+/// How long a click waits for its call.
+pub const CLICK_TTL: TimeDelta = TimeDelta::minutes(5);
+
+/// Which way a call goes, seen from the call centre.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// The number is the caller's.
+    Inbound,
+    /// The number was dialled.
+    Outbound,
+}
+
+impl Direction {
+    /// As stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Inbound => "INBOUND",
+            Self::Outbound => "OUTBOUND",
+        }
+    }
+}
+
+/// What to do when nobody matches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnNoMatch {
+    /// Make a placeholder.
+    Create,
+    /// Only look.
+    LookupOnly,
+}
+
+/// The outcome of a match.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MatchOutcome {
+    /// One contact has the number.
+    Matched,
+    /// Several have it.
+    Ambiguous,
+    /// Nobody had it; a placeholder was made.
+    Created,
+    /// Nobody has it, surely.
+    NotFound,
+    /// Nobody here has it, but some CRM is not fully or freshly copied.
+    NotKnownYet,
+    /// The caller hides the number.
+    Withheld,
+    /// Not a number that can be called.
+    Unparseable,
+}
+
+impl MatchOutcome {
+    /// As stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Matched => "MATCHED",
+            Self::Ambiguous => "AMBIGUOUS",
+            Self::Created => "CREATED",
+            Self::NotFound => "NOT_FOUND",
+            Self::NotKnownYet => "NOT_KNOWN_YET",
+            Self::Withheld => "WITHHELD",
+            Self::Unparseable => "UNPARSEABLE",
+        }
+    }
+
+    /// Reads the stored spelling.
+    pub fn parse(text: &str) -> Option<Self> {
+        [
+            Self::Matched,
+            Self::Ambiguous,
+            Self::Created,
+            Self::NotFound,
+            Self::NotKnownYet,
+            Self::Withheld,
+            Self::Unparseable,
+        ]
+        .into_iter()
+        .find(|outcome| outcome.as_str() == text)
+    }
+
+    /// Nobody was named and nothing was made: a repeat of the call asks anew.
+    pub const fn is_asked_anew(self) -> bool {
+        matches!(self, Self::NotFound | Self::NotKnownYet)
+    }
+}
+
+/// How sure a match is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MatchTier {
+    /// The same E.164 number.
+    Exact,
+    /// An agent clicked this record for this number.
+    Clicked,
+}
+
+impl MatchTier {
+    /// As stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Exact => "EXACT",
+            Self::Clicked => "CLICKED",
+        }
+    }
+
+    /// Reads the stored spelling.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Exact, Self::Clicked].into_iter().find(|tier| tier.as_str() == text)
+    }
+
+    /// The rule by which the selected contact came first.
+    pub const fn rule(self) -> &'static str {
+        match self {
+            Self::Exact => "first_created",
+            Self::Clicked => "clicked",
+        }
+    }
+}
+
+/// A stored call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Call {
+    /// The number's key, if it has one.
+    pub key: Option<PhoneKey>,
+    /// The raw text, only where there is no key.
+    pub raw: Option<String>,
+    /// The answer; `None`: known from a click only.
+    pub outcome: Option<MatchOutcome>,
+    /// The contact of the answer.
+    pub contact_id: Option<ContactId>,
+    /// How it matched.
+    pub tier: Option<MatchTier>,
+    /// The agent's or a click's choice.
+    pub selection_id: Option<ContactId>,
+}
+
+/// The answer to "who is calling?".
+#[derive(Debug, Clone)]
+pub struct Match {
+    /// What came out.
+    pub outcome: MatchOutcome,
+    /// The contact to show.
+    pub selected: Option<Contact>,
+    /// Everyone who matches, best first, at most [`super::contact::CANDIDATES_MAX`].
+    pub candidates: Vec<Contact>,
+    /// How many match, counted up to [`super::contact::TOTAL_MAX`].
+    pub total: usize,
+    /// More than that match.
+    pub total_is_capped: bool,
+    /// What the agent or a click chose for this call.
+    pub selection: Option<Contact>,
+    /// How they matched.
+    pub tier: Option<MatchTier>,
+    /// Each integration of the account.
+    pub sources: Vec<Freshness>,
+    /// Every integration that is not off is active.
+    pub complete: bool,
+    /// The number as read.
+    pub key: Option<PhoneKey>,
+}

@@ -1,0 +1,323 @@
+//! An account's link to one CRM organisation, and what its state means.
+
+use std::fmt;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::{ids::IntegrationId, record};
+
+/// An integration is stale when this many periods have passed without a complete pass.
+pub const STALE_PERIODS: i32 = 3;
+
+/// A CRM.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Provider {
+    /// Zendesk Support.
+    Zendesk,
+    /// Salesforce.
+    Salesforce,
+    /// Pipedrive.
+    Pipedrive,
+}
+
+impl Provider {
+    /// As stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Zendesk => "ZENDESK",
+            Self::Salesforce => "SALESFORCE",
+            Self::Pipedrive => "PIPEDRIVE",
+        }
+    }
+
+    /// Reads the stored spelling.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Zendesk, Self::Salesforce, Self::Pipedrive].into_iter().find(|provider| provider.as_str() == text)
+    }
+}
+
+impl fmt::Display for Provider {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Zendesk => "Zendesk",
+            Self::Salesforce => "Salesforce",
+            Self::Pipedrive => "Pipedrive",
+        })
+    }
+}
+
+/// One organisation within a provider: what makes two integrations the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Organization {
+    /// Its CRM.
+    pub provider: Provider,
+    /// Zendesk subdomain, Salesforce organisation id (18 characters) or Pipedrive company label.
+    pub name: String,
+}
+
+/// Why this cannot name an organisation.
+#[derive(Debug, Error, PartialEq, Eq)]
+#[error("{0}")]
+pub struct InvalidOrganization(&'static str);
+
+impl Organization {
+    /// Checks a name as a tenant gives it. Zendesk and Pipedrive take one DNS label, never a URL: a tenant must not choose
+    /// which host this service talks to.
+    pub fn parse(provider: Provider, text: &str) -> Result<Self, InvalidOrganization> {
+        let name = match provider {
+            Provider::Zendesk => dns_label(text)
+                .ok_or(InvalidOrganization("must be the subdomain alone, such as `acme` for acme.zendesk.com"))?,
+            Provider::Pipedrive => dns_label(text)
+                .ok_or(InvalidOrganization("must be the company label alone, such as `acme` for acme.pipedrive.com"))?,
+            Provider::Salesforce => {
+                let fits = matches!(text.len(), 15 | 18)
+                    && text.starts_with("00D")
+                    && text.bytes().all(|b| b.is_ascii_alphanumeric());
+                if !fits {
+                    return Err(InvalidOrganization(
+                        "must be the organisation id of 15 or 18 characters that begins with 00D",
+                    ));
+                }
+                record::salesforce_id_18(&text[..15])
+            }
+        };
+        Ok(Self { provider, name })
+    }
+}
+
+/// RFC 1123: letters, digits and inner hyphens, at most 63; lower-cased.
+fn dns_label(text: &str) -> Option<String> {
+    let fits = (1..=63).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+        && !text.starts_with('-')
+        && !text.ends_with('-');
+    fits.then(|| text.to_ascii_lowercase())
+}
+
+/// How an integration is doing, as answers show it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IntegrationState {
+    /// Its first copy has not begun.
+    Pending,
+    /// Its first copy is under way.
+    InitialSync,
+    /// Copied, and refreshed on time.
+    Active,
+    /// Three periods without a complete pass.
+    Stale,
+    /// Stopped after repeated failures.
+    Paused,
+    /// Waits for the CRM's quota.
+    QuotaPaused,
+    /// The CRM refuses the credentials.
+    AuthFailed,
+    /// Nothing is copied.
+    Off,
+}
+
+/// Why no pass is started although sync is on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum Hold {
+    /// Repeated failures without progress.
+    Paused,
+    /// The CRM's daily limit.
+    QuotaPaused,
+    /// The credentials are refused.
+    AuthFailed,
+}
+
+impl Hold {
+    /// As stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Paused => "PAUSED",
+            Self::QuotaPaused => "QUOTA_PAUSED",
+            Self::AuthFailed => "AUTH_FAILED",
+        }
+    }
+}
+
+/// What an answer needs to know of an integration: read in the same statement as the match, so that "complete" is never
+/// older or newer than the contacts it speaks of.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Freshness {
+    /// Which.
+    pub integration_id: IntegrationId,
+    /// Its CRM.
+    pub provider: Provider,
+    /// False after `DisableSync`.
+    pub is_enabled: bool,
+    /// Copies contacts.
+    pub is_sync_on: bool,
+    /// Why it does not at present.
+    pub hold: Option<Hold>,
+    /// When its first pass first began.
+    pub first_started_at: Option<DateTime<Utc>>,
+    /// When its last complete pass ended.
+    pub last_completed_at: Option<DateTime<Utc>>,
+    /// Every change that the CRM made until then is here.
+    pub known_through: Option<DateTime<Utc>>,
+    /// From the end of a pass to the next, in seconds.
+    pub period_seconds: i32,
+}
+
+impl Freshness {
+    /// The state at this moment. Off wins over everything, then a hold, then age:
+    ///
+    /// ```text
+    /// PENDING -> INITIAL_SYNC -> ACTIVE <-> STALE      any <-> PAUSED, QUOTA_PAUSED, AUTH_FAILED      any <-> OFF
+    /// ```
+    pub fn state(&self, now: DateTime<Utc>) -> IntegrationState {
+        if !self.is_enabled || !self.is_sync_on {
+            return IntegrationState::Off;
+        }
+        match (self.hold, self.last_completed_at) {
+            (Some(Hold::Paused), _) => IntegrationState::Paused,
+            (Some(Hold::QuotaPaused), _) => IntegrationState::QuotaPaused,
+            (Some(Hold::AuthFailed), _) => IntegrationState::AuthFailed,
+            (None, Some(completed))
+                if now - completed > TimeDelta::seconds(i64::from(self.period_seconds)) * STALE_PERIODS =>
+            {
+                IntegrationState::Stale
+            }
+            (None, Some(_)) => IntegrationState::Active,
+            (None, None) if self.first_started_at.is_some() => IntegrationState::InitialSync,
+            (None, None) => IntegrationState::Pending,
+        }
+    }
+}
+
+/// Whether "nobody" means nobody: every integration that is not off is active.
+pub fn is_complete(sources: &[Freshness], now: DateTime<Utc>) -> bool {
+    sources.iter().all(|source| matches!(source.state(now), IntegrationState::Off | IntegrationState::Active))
+}
+
+impl IntegrationState {
+    /// What this state means for an answer, for an agent or an automation's log; empty when there is nothing to say.
+    pub const fn note(self) -> &'static str {
+        match self {
+            Self::Active => "",
+            Self::Pending => "the first copy of this CRM has not begun: callers known there may be unknown here",
+            Self::InitialSync => {
+                "the first copy of this CRM is under way: callers known there may not be known here yet"
+            }
+            Self::Stale => {
+                "the last complete pass is more than three periods old: recent changes in the CRM may be missing"
+            }
+            Self::Paused => {
+                "sync is paused after repeated failures: recent changes in the CRM are missing; see GetIntegration, then TriggerSync"
+            }
+            Self::QuotaPaused => "sync waits for the CRM's request quota: recent changes in the CRM are missing",
+            Self::AuthFailed => {
+                "the CRM refuses the stored credentials: recent changes are missing until UpdateSync brings new ones"
+            }
+            Self::Off => {
+                "sync is off: this CRM's contacts are not copied or refreshed, so its callers are named, and tickets attributed, only for records that were copied before, clicked or reported"
+            }
+        }
+    }
+}
+
+/// An integration as operators and administrators see it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Integration {
+    /// State and age.
+    pub freshness: Freshness,
+    /// The CRM's organisation.
+    pub organization: String,
+    /// Copied data is being removed.
+    pub is_purging: bool,
+    /// Why it is held, in words.
+    pub hold_reason: Option<String>,
+    /// When the next pass may start.
+    pub due_at: Option<DateTime<Utc>>,
+    /// The run that is queued or running.
+    pub current_sync_run_id: Option<super::ids::SyncRunId>,
+    /// Credentials are stored.
+    pub has_credentials: bool,
+    /// When it was first enabled.
+    pub created_at: DateTime<Utc>,
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn at(minute: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(minute * 60, 0).unwrap()
+    }
+
+    fn fresh() -> Freshness {
+        Freshness {
+            integration_id: IntegrationId(Uuid::nil()),
+            provider: Provider::Zendesk,
+            is_enabled: true,
+            is_sync_on: true,
+            hold: None,
+            first_started_at: Some(at(0)),
+            last_completed_at: Some(at(10)),
+            known_through: Some(at(9)),
+            period_seconds: 1800,
+        }
+    }
+
+    #[test]
+    fn a_copy_is_stale_after_three_missed_periods_and_not_before() {
+        assert_eq!(fresh().state(at(100)), IntegrationState::Active);
+        assert_eq!(fresh().state(at(101)), IntegrationState::Stale);
+    }
+
+    #[test]
+    fn off_wins_over_a_hold_and_a_hold_over_age() {
+        let held = Freshness { hold: Some(Hold::AuthFailed), ..fresh() };
+        let off = Freshness { is_sync_on: false, ..held.clone() };
+
+        assert_eq!(held.state(at(1_000)), IntegrationState::AuthFailed);
+        assert_eq!(off.state(at(1_000)), IntegrationState::Off);
+    }
+
+    #[test]
+    fn only_integrations_that_are_on_count_for_completeness() {
+        let off = Freshness { is_enabled: false, last_completed_at: None, ..fresh() };
+        let copying = Freshness { last_completed_at: None, ..fresh() };
+
+        assert!(is_complete(&[], at(20)));
+        assert!(is_complete(&[fresh(), off], at(20)));
+        assert!(!is_complete(&[fresh(), copying], at(20)));
+    }
+
+    #[test]
+    fn a_tenant_gives_a_label_and_never_a_host() {
+        for wrong in [
+            "",
+            "acme.zendesk.com",
+            "https://acme",
+            "a/b",
+            "-acme",
+            "acme-",
+            "acme:443",
+            "acme@evil",
+            "ac me",
+            "acmé",
+            &"a".repeat(64),
+        ] {
+            assert!(Organization::parse(Provider::Zendesk, wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(Organization::parse(Provider::Zendesk, "Acme-2").unwrap().name, "acme-2");
+    }
+
+    #[test]
+    fn both_forms_of_a_salesforce_organization_are_one() {
+        let short = Organization::parse(Provider::Salesforce, "00Dx0000000BV7z").unwrap();
+        let long = Organization::parse(Provider::Salesforce, "00Dx0000000BV7zEAO").unwrap();
+
+        assert_eq!(short.name, long.name);
+    }
+}

@@ -1,0 +1,12 @@
+//! The nouns. Pure: no async, no I/O, no types of sqlx, tonic or reqwest. Read this first.
+
+pub mod account;
+pub mod call;
+pub mod clock;
+pub mod contact;
+pub mod credentials;
+pub mod ids;
+pub mod integration;
+pub mod phone;
+pub mod record;
+pub mod sync_run;

@@ -1,0 +1,94 @@
+//! The order in which a field is read: the library first, then what it does not undo.
+//!
+//! Invariant: the library's reading stands if it is a possible number, unless another reading is valid and has better
+//! evidence; where the library sees nothing, only a reading that proves itself counts.
+
+use super::library::Candidate;
+use super::{Numbers, Region, extension, notes, reread, split, text};
+
+/// The numbers of a field that was unwrapped and is not withheld.
+pub(super) fn read(text: &str, region: Option<Region>) -> Option<Numbers> {
+    if split::has_separator(text)
+        && let Some(numbers) = split::read(text, region)
+    {
+        return Some(numbers);
+    }
+    read_one(text, region).map(|number| Numbers::one(number.into_number()))
+}
+
+/// One number with whatever stands around it.
+pub(super) fn read_one(text: &str, region: Option<Region>) -> Option<Candidate> {
+    if !notes::has_letters(text) {
+        let whole = read_plain(text, region);
+        if text.ends_with([')', ']']) {
+            return notes::cut_bracket(text, region, whole.as_ref()).or(whole);
+        }
+        return whole;
+    }
+    let spoken = read_foreign_extension(text, region);
+    if spoken.as_ref().is_some_and(Candidate::is_valid) {
+        return spoken;
+    }
+    let whole = read_plain(text, region).or(spoken);
+    if whole.as_ref().is_some_and(Candidate::has_extension) || has_own_parameters(text) {
+        return whole;
+    }
+    notes::cut(text, region, whole.as_ref()).or(whole)
+}
+
+/// One number, perhaps with a word that announces an extension, but without remarks.
+pub(super) fn read_spoken(text: &str, region: Option<Region>) -> Option<Candidate> {
+    read_foreign_extension(text, region).or_else(|| read_plain(text, region))
+}
+
+fn read_foreign_extension(text: &str, region: Option<Region>) -> Option<Candidate> {
+    let (number, digits) = extension::split(text)?;
+    let mut candidate = read_plain(number, region).filter(|candidate| !candidate.has_extension())?;
+    candidate.set_extension(digits);
+    Some(candidate)
+}
+
+/// One number without words: the library's reading, or a second one if that is none or not valid.
+fn read_plain(text: &str, region: Option<Region>) -> Option<Candidate> {
+    if let Some(number) = reread::before_fraction(text) {
+        return read_fraction(text, number, region);
+    }
+    let number = text::from_first_digit(text)?;
+    if is_keyboard_filler(number) {
+        return None;
+    }
+    let reading = Candidate::read(text, region);
+    let Some(home) = region else {
+        return reading.or_else(|| reread::without_odd_signs(number, region));
+    };
+    if reread::has_dialling_prefix(number)
+        && reading.as_ref().is_none_or(|reading| reading.is_of(home) && !reading.is_valid())
+        && let Some(abroad) = reread::after_dialling_prefix(number)
+    {
+        return Some(abroad);
+    }
+    // "1 670 234 5853" in Mexico: Mexico's own old prefix, or America without its plus sign.
+    if number.starts_with('1') && reading.as_ref().is_some_and(Candidate::had_mexican_prefix) {
+        return reread::after_lost_plus(number).or(reading);
+    }
+    reading.or_else(|| reread::without_odd_signs(number, region)).or_else(|| reread::after_lost_plus(number))
+}
+
+/// "3105551234.0": the zero is not dialled, unless only with it the number is valid (a stray full stop before it).
+fn read_fraction(text: &str, number: &str, region: Option<Region>) -> Option<Candidate> {
+    let stem = read_plain(number, region);
+    if stem.as_ref().is_some_and(Candidate::is_valid) {
+        return stem;
+    }
+    Candidate::read(text, region).filter(Candidate::is_valid).or(stem)
+}
+
+/// 1234567890 typed to get past a form. With a prefix or country code it may be a real number (Vienna, Bedford).
+fn is_keyboard_filler(text: &str) -> bool {
+    text.bytes().filter(u8::is_ascii_digit).eq(*b"1234567890")
+}
+
+/// Parameters of RFC 3966 that the library reads.
+fn has_own_parameters(text: &str) -> bool {
+    [";phone-context=", ";ext=", ";isub="].iter().any(|parameter| text.contains(parameter))
+}

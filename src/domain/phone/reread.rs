@@ -1,0 +1,122 @@
+//! Second readings for numbers that make no sense where they were written: another country's dialling prefix, a lost
+//! plus sign, signs that no plan knows, and what a spreadsheet makes of a number.
+//!
+//! Invariant: a second reading must be a valid number, and the first must not be.
+
+use super::library::Candidate;
+use super::{Region, text};
+
+/// Prefixes of international calls, longest first. Those of a region itself are the library's business.
+const DIALLING_PREFIXES: &[&str] = &["0011", "001", "011", "010", "00"];
+/// Fewer digits are not read as an international number that lost its plus sign: a local number looks the same.
+const LOST_PLUS_DIGITS_MIN: usize = 9;
+/// Digits of a number that a spreadsheet made a fraction.
+const FRACTION_DIGITS: std::ops::RangeInclusive<usize> = 4..=17;
+
+/// Whether the text begins as a call abroad does, in some country.
+pub(super) fn has_dialling_prefix(number: &str) -> bool {
+    number.starts_with(['0', '(', '['])
+        && DIALLING_PREFIXES.iter().any(|prefix| text::strip_digits(number, prefix).is_some())
+}
+
+/// "00 44 …" where one dials 011, "011 44 …" where one dials 00. Nothing if two prefixes give two numbers: 001 36 is
+/// Hungary from Singapore, 00 136 America from Europe.
+pub(super) fn after_dialling_prefix(number: &str) -> Option<Candidate> {
+    let mut readings = DIALLING_PREFIXES
+        .iter()
+        .filter_map(|prefix| text::strip_digits(number, prefix))
+        .filter_map(|rest| Candidate::read(&international(rest)?, None).filter(Candidate::is_valid));
+    let reading = readings.next()?;
+    readings.all(|other| other.key() == reading.key()).then_some(reading)
+}
+
+/// "44 20 7946 0018" outside of Britain.
+pub(super) fn after_lost_plus(number: &str) -> Option<Candidate> {
+    if text::count_digits(number) < LOST_PLUS_DIGITS_MIN || is_doubtful(number) {
+        return None;
+    }
+    let reading = Candidate::read(&international(number)?, None).filter(Candidate::is_valid)?;
+    // Where 800 begins a free number at home, nobody means the world's +800.
+    if !reading.is_of_a_country() {
+        return None;
+    }
+    // Letters are an extension here or no part of a number.
+    if reading.has_extension() {
+        return Some(reading);
+    }
+    // A prefix that only falls away in this reading is no evidence for it, unless it is marked as one.
+    let is_exact = number.contains("(0)") || text::ascii_digits(number).is_some_and(|digits| reading.key().is(digits));
+    (is_exact && !number.contains(char::is_alphabetic)).then_some(reading)
+}
+
+/// Whether signs are there that dates, amounts, remarks and area codes have, and numbers in international form do not.
+fn is_doubtful(number: &str) -> bool {
+    let opens_late = number.find(')').is_some_and(|close| !number[..close].contains('('));
+    opens_late
+        || number.ends_with(')')
+        || number.contains(['/', ',', ':'])
+        || number.contains('.') && number.contains('-')
+        || text::has_date_or_address(number)
+}
+
+/// Reads again without invisible characters, and with a blank for each separator that the library does not know.
+pub(super) fn without_odd_signs(number: &str, region: Option<Region>) -> Option<Candidate> {
+    let mut plain = String::with_capacity(number.len());
+    let mut has_odd = false;
+    for c in number.chars() {
+        if is_invisible(c) {
+            has_odd = true;
+        } else if is_odd_separator(c) {
+            has_odd = true;
+            plain.push(' ');
+        } else {
+            plain.push(c);
+        }
+    }
+    if !has_odd {
+        return None;
+    }
+    Candidate::read(&plain, region).filter(Candidate::is_valid)
+}
+
+/// The number before the ".0" of a spreadsheet, if the text is one run of digits and that.
+pub(super) fn before_fraction(text: &str) -> Option<&str> {
+    let (number, zeros) = text::from_first_digit(text)?.rsplit_once('.')?;
+    let digits = number.strip_prefix('+').unwrap_or(number);
+    let is_fraction = !zeros.is_empty()
+        && zeros.bytes().all(|byte| byte == b'0')
+        && FRACTION_DIGITS.contains(&digits.len())
+        && digits.bytes().all(|byte| byte.is_ascii_digit());
+    is_fraction.then_some(number)
+}
+
+/// The text with a plus sign before its first digit, unless that is a 0, which begins no country code.
+fn international(number: &str) -> Option<String> {
+    let digits = number.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '+');
+    digits.starts_with(|c: char| c.is_numeric() && c != '0').then(|| format!("+{digits}"))
+}
+
+/// Format characters (Unicode Cf) and the like that come with copied text.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fe0e}' | '\u{fe0f}')
+}
+
+/// Blanks (Zs), dashes (Pd) and dots beyond those of the library. Not the colon: it makes a number of a time of day.
+fn is_odd_separator(c: char) -> bool {
+    c.is_whitespace() && c != ' '
+        || matches!(
+            c,
+            '\u{58a}'
+                | '\u{5be}'
+                | '\u{1806}'
+                | '\u{2e3a}'
+                | '\u{2e3b}'
+                | '\u{301c}'
+                | '\u{3030}'
+                | '\u{fe31}'
+                | '\u{fe32}'
+                | '\u{fe58}'
+                | '\u{fe63}'
+        )
+        || matches!(c, '·' | '•' | '․' | '‧' | '・' | '。' | '_' | '\'' | '’' | '‘' | '`' | '´' | '…')
+}

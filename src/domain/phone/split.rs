@@ -1,0 +1,109 @@
+//! Several numbers in one field: "020 7946 0018 / 07700 900123".
+//!
+//! Invariant: a field is split only if every part is a number by itself, and the whole is none or a worse one.
+
+use super::library::Candidate;
+use super::{Numbers, Region, extension, field, text};
+
+/// More numbers in one field are not read apart.
+const PARTS_MAX: usize = 8;
+/// A part that is only possible, not valid, needs this many digits.
+const POSSIBLE_DIGITS_MIN: usize = 6;
+/// Fewer digits than this are no part.
+const DIGITS_MIN: usize = 4;
+
+/// Signs between two numbers.
+const SIGNS: &[char] = &['/', ',', ';', '|', '&', '\n', '\t', '、', '，', '；', '／'];
+
+/// Words between two numbers; blanks stand around them.
+const WORDS: &[&str] =
+    &[" or ", " and ", " oder ", " und ", " ou ", " et ", " o ", " y ", " e ", " of ", " en ", " или ", " и "];
+
+/// Whether the text has a sign or word that could stand between two numbers.
+pub(super) fn has_separator(text: &str) -> bool {
+    text.contains(SIGNS) || text.contains(' ') && find_word(text).is_some()
+}
+
+/// The numbers of the field, if it is a list of numbers.
+pub(super) fn read(text: &str, region: Option<Region>) -> Option<Numbers> {
+    let parts = parts(text)?;
+    let mut candidates = Vec::with_capacity(parts.len());
+    for part in &parts {
+        if text::count_digits(part) < DIGITS_MIN || extension::is_extension(part) {
+            return None;
+        }
+        candidates.push(field::read_one(part, region)?);
+    }
+    let all_valid = candidates.iter().all(Candidate::is_valid);
+    let have_digits = parts.iter().all(|part| text::count_digits(part) >= POSSIBLE_DIGITS_MIN);
+    let is_list = match Candidate::read(text, region) {
+        None => all_valid || have_digits,
+        // "…, 4567": digits behind a comma are an extension, unless they are a number as long as any.
+        Some(whole) if whole.has_extension() => all_valid && (have_digits || are_alike(&parts)),
+        // Long plans make one possible number of two: both begin as a number does, or the whole is not assigned.
+        Some(whole) => all_valid && (parts.iter().all(|part| part.starts_with(['+', '0'])) || !whole.is_valid()),
+    };
+    if !is_list {
+        return None;
+    }
+    let mut candidates = candidates.into_iter().map(Candidate::into_number);
+    let mut numbers = Numbers::one(candidates.next()?);
+    candidates.for_each(|number| numbers.add(number));
+    Some(numbers)
+}
+
+/// Whether all parts have as many digits.
+fn are_alike(parts: &[&str]) -> bool {
+    parts.windows(2).all(|pair| text::count_digits(pair[0]) == text::count_digits(pair[1]))
+}
+
+/// The parts between separators, trimmed; `None` if there is only one or more than eight, or an empty one: two commas
+/// are a pause before an extension.
+fn parts(text: &str) -> Option<Vec<&str>> {
+    if text.contains(";ext=") || text.contains(";phone-context=") || text.contains(";isub=") {
+        return None;
+    }
+    let mut parts = Vec::with_capacity(2);
+    let mut rest = text;
+    while let Some(separator) = next_separator(rest) {
+        let part = rest[..separator.at].trim();
+        rest = &rest[separator.at + separator.length..];
+        // ", or": a sign and a word are one separator.
+        if part.is_empty() && separator.is_word {
+            continue;
+        }
+        if parts.len() + 1 == PARTS_MAX {
+            return None;
+        }
+        parts.push(part);
+    }
+    if !rest.trim().is_empty() {
+        parts.push(rest.trim());
+    }
+    (parts.len() > 1 && parts.iter().all(|part| !part.is_empty())).then_some(parts)
+}
+
+struct Separator {
+    at: usize,
+    length: usize,
+    is_word: bool,
+}
+
+fn next_separator(text: &str) -> Option<Separator> {
+    let sign = text.find(SIGNS).map(|at| {
+        let is_double = text[at..].starts_with("//") || text[at..].starts_with("||");
+        let length = if is_double { 2 } else { text[at..].chars().next().map_or(1, char::len_utf8) };
+        Separator { at, length, is_word: false }
+    });
+    let word = find_word(text).map(|(at, length)| Separator { at, length, is_word: true });
+    match (sign, word) {
+        (Some(sign), Some(word)) if word.at < sign.at => Some(word),
+        (sign, word) => sign.or(word),
+    }
+}
+
+fn find_word(text: &str) -> Option<(usize, usize)> {
+    // Lower-casing may change the length of other scripts' letters, and with it every position.
+    let lower = text.to_ascii_lowercase();
+    WORDS.iter().filter_map(|word| lower.find(word).map(|at| (at, word.len()))).min()
+}

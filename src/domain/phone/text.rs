@@ -1,0 +1,62 @@
+//! Looking at text as digits, letters and signs. Knows nothing of numbering plans.
+
+/// The ASCII digits of the text as one integer, if there are 1 to 18 of them.
+pub(super) fn ascii_digits(text: &str) -> Option<u64> {
+    const DIGITS_MAX: usize = 18;
+    let mut digits = text.bytes().filter(u8::is_ascii_digit);
+    let count = digits.clone().count();
+    (1..=DIGITS_MAX)
+        .contains(&count)
+        .then(|| digits.by_ref().fold(0, |value, digit| value * 10 + u64::from(digit - b'0')))
+}
+
+/// Digits in any script.
+pub(super) fn count_digits(text: &str) -> usize {
+    text.chars().filter(|c| c.is_numeric()).count()
+}
+
+/// The text from its first digit or plus sign on, where a number begins.
+pub(super) fn from_first_digit(text: &str) -> Option<&str> {
+    text.find(|c: char| c.is_numeric() || matches!(c, '+' | '＋')).map(|start| &text[start..])
+}
+
+/// What remains after a prefix of digits, whatever signs stand between them: "0-0 49…" without "00" is " 49…".
+pub(super) fn strip_digits<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let mut expected = prefix.chars().peekable();
+    for (at, c) in text.char_indices() {
+        let Some(&digit) = expected.peek() else {
+            return Some(&text[at..]);
+        };
+        if c.is_alphanumeric() {
+            if c != digit {
+                return None;
+            }
+            expected.next();
+        } else if c == '+' {
+            return None;
+        }
+    }
+    None
+}
+
+/// Whether a word of the text is a date or an IP address: 12/03/2021, 2021-03-12, 192.168.1.10.
+pub(super) fn has_date_or_address(text: &str) -> bool {
+    text.split_whitespace().any(is_date_or_address)
+}
+
+fn is_date_or_address(word: &str) -> bool {
+    let parts: Vec<&str> = word.split(['/', '.', '-']).collect();
+    if !parts.iter().all(|part| (1..=4).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())) {
+        return false;
+    }
+    let value = |at: usize| parts[at].parse::<u16>().unwrap_or(u16::MAX);
+    match parts.as_slice() {
+        [first, _, last] => {
+            let year_first = first.len() == 4 && (1900..2100).contains(&value(0)) && value(1) <= 12 && value(2) <= 31;
+            let year_last = last.len() == 4 && (1900..2100).contains(&value(2)) && value(0) <= 31 && value(1) <= 31;
+            year_first || year_last
+        }
+        [_, _, _, _] => !word.contains(['/', '-']) && (0..4).all(|at| value(at) <= 255),
+        _ => false,
+    }
+}

@@ -1,0 +1,128 @@
+//! One pass over an integration.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::ids::{IntegrationId, SyncRunId};
+
+/// What a run does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncKind {
+    /// Reads everything.
+    Initial,
+    /// Reads what changed since the checkpoint.
+    Incremental,
+}
+
+impl SyncKind {
+    /// As stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Initial => "INITIAL",
+            Self::Incremental => "INCREMENTAL",
+        }
+    }
+
+    /// Reads the stored spelling.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Initial, Self::Incremental].into_iter().find(|kind| kind.as_str() == text)
+    }
+}
+
+/// `QUEUED -> RUNNING -> SUCCEEDED | FAILED | CANCELLED`; a crash leaves RUNNING, and another worker goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SyncRunState {
+    /// Waits for a worker.
+    Queued,
+    /// A worker has it.
+    Running,
+    /// Complete.
+    Succeeded,
+    /// Given up.
+    Failed,
+    /// Stopped on request.
+    Cancelled,
+}
+
+impl SyncRunState {
+    /// As stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "QUEUED",
+            Self::Running => "RUNNING",
+            Self::Succeeded => "SUCCEEDED",
+            Self::Failed => "FAILED",
+            Self::Cancelled => "CANCELLED",
+        }
+    }
+
+    /// Reads the stored spelling.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled]
+            .into_iter()
+            .find(|state| state.as_str() == text)
+    }
+
+    /// Nothing will change any more.
+    pub const fn is_finished(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled)
+    }
+}
+
+/// What a run has done with the records it read: `read` is the sum of the others.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SyncCounts {
+    /// Records that the CRM sent, repeats included.
+    pub read: i64,
+    /// First seen.
+    pub created: i64,
+    /// Changed here.
+    pub updated: i64,
+    /// Gone in the CRM, and so here.
+    pub deleted: i64,
+    /// Known already, or older than what is here.
+    pub skipped: i64,
+    /// Not understood.
+    pub rejected: i64,
+}
+
+/// A pass and how far it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncRun {
+    /// Which.
+    pub id: SyncRunId,
+    /// Over which integration.
+    pub integration_id: IntegrationId,
+    /// What it does.
+    pub kind: SyncKind,
+    /// Where it is in its life.
+    pub state: SyncRunState,
+    /// What it is doing, in a word or two.
+    pub phase: String,
+    /// So far.
+    pub counts: SyncCounts,
+    /// About how many records it will read; 0: not known.
+    pub estimated_total: i64,
+    /// When it was asked for.
+    pub created_at: DateTime<Utc>,
+    /// When a worker first began.
+    pub started_at: Option<DateTime<Utc>>,
+    /// When it ended.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// Why it failed, or the failure that it retries.
+    pub error: String,
+    /// How often a worker took it up.
+    pub attempt: i32,
+}
+
+impl SyncRun {
+    /// About how long it will still take, at the rate so far.
+    pub fn estimated_time_left(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
+        let elapsed_ms = (now - self.started_at?).num_milliseconds();
+        let left = self.estimated_total - self.counts.read;
+        if self.state != SyncRunState::Running || self.counts.read == 0 || left <= 0 || elapsed_ms <= 0 {
+            return None;
+        }
+        let left_ms = i128::from(elapsed_ms) * i128::from(left) / i128::from(self.counts.read);
+        TimeDelta::try_milliseconds(i64::try_from(left_ms).ok()?)
+    }
+}

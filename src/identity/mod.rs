@@ -1,0 +1,7 @@
+//! Which contact a record or a number is. The only writer of contacts, refs and numbers.
+//! It talks to `store` alone; it knows no CRM and no RPC.
+
+pub mod adoption;
+pub mod placeholder;
+pub mod records;
+pub mod requester;

@@ -1,0 +1,305 @@
+//! Takes records in: each becomes a contact, changes one, ends one, or brings one back. Older copies never overwrite newer ones.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    domain::{
+        ids::{AccountId, ContactId, IdSource, IntegrationId},
+        phone::PhoneKey,
+        record::{NormalRecord, RecordKey},
+        sync_run::SyncCounts,
+    },
+    store::{
+        StoreError, Tx,
+        contacts::{self, Fields},
+        external_refs::{self, Ref, RefRow},
+        phone_numbers::{self, NumberRow},
+    },
+};
+
+/// What taking a batch in has done.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Each record counted once.
+    pub counts: SyncCounts,
+    /// Numbers that a record may have gained: placeholders on them are to be adopted.
+    pub gained: Vec<PhoneKey>,
+}
+
+/// The writes that a batch comes to, collected so that each table is written once.
+#[derive(Default)]
+struct Plan {
+    applied: Applied,
+    new_contacts: Vec<Fields>,
+    changed_contacts: Vec<Fields>,
+    ending_contacts: Vec<ContactId>,
+    new_refs: Vec<RefRow>,
+    changed_refs: Vec<RefRow>,
+    emptied: Vec<(ContactId, RecordKey)>,
+    numbers: Vec<NumberRow>,
+}
+
+/// Applies records that a sync brought, one copy of each at most.
+/// [`StoreError::Conflict`]: somebody else took one of them in meanwhile; run the transaction again.
+pub async fn apply(
+    tx: &mut Tx,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    records: &[NormalRecord],
+    now: DateTime<Utc>,
+    ids: &IdSource,
+) -> Result<Applied, StoreError> {
+    let keys: Vec<RecordKey> = records.iter().map(|record| record.key.clone()).collect();
+    let known = external_refs::lock(tx, account_id, integration_id, &keys).await?;
+    let known: HashMap<&RecordKey, &Ref> = known.iter().map(|row| (&row.key, row)).collect();
+    let mut plan = Plan::default();
+    for record in records {
+        plan.add(record, known.get(&record.key).copied(), now, ids);
+    }
+    plan.write(tx, account_id, integration_id, now).await
+}
+
+impl Plan {
+    fn add(&mut self, record: &NormalRecord, known: Option<&Ref>, now: DateTime<Utc>, ids: &IdSource) {
+        self.applied.counts.read += 1;
+        let Some(known) = known else { return self.add_unknown(record, now, ids) };
+        let is_older = known.is_synced && record.updated_at < known.record_updated_at;
+        let is_same = known.is_synced && known.is_live != record.is_gone && known.fingerprint == record.fingerprint;
+        if is_older || (is_same && known.record_updated_at == record.updated_at) {
+            self.applied.counts.skipped += 1;
+            return;
+        }
+        let mut row = ref_row(record, known.contact.map(|(id, _)| id));
+        match (known.contact, record.is_gone) {
+            // Only its age is news.
+            _ if is_same => self.applied.counts.skipped += 1,
+            (_, true) if !known.is_live => self.applied.counts.skipped += 1,
+            (Some((contact_id, _)), true) => {
+                self.applied.counts.deleted += 1;
+                self.ending_contacts.push(contact_id);
+                self.emptied.push((contact_id, record.key.clone()));
+            }
+            (Some((contact_id, created_at)), false) => {
+                self.applied.counts.updated += 1;
+                self.changed_contacts.push(fields(record, contact_id));
+                self.emptied.push((contact_id, record.key.clone()));
+                self.add_numbers(record, contact_id, created_at);
+            }
+            // First seen as deleted, and now restored.
+            (None, false) => row.contact_id = Some(self.create_contact(record, now, ids)),
+            (None, true) => self.applied.counts.skipped += 1,
+        }
+        self.changed_refs.push(row);
+    }
+
+    fn add_unknown(&mut self, record: &NormalRecord, now: DateTime<Utc>, ids: &IdSource) {
+        // First seen as deleted: remembered, so that a late older copy cannot make a contact of it, but nobody here.
+        let contact_id = if record.is_gone {
+            self.applied.counts.skipped += 1;
+            None
+        } else {
+            Some(self.create_contact(record, now, ids))
+        };
+        self.new_refs.push(ref_row(record, contact_id));
+    }
+
+    fn create_contact(&mut self, record: &NormalRecord, now: DateTime<Utc>, ids: &IdSource) -> ContactId {
+        let contact_id = ContactId(ids.new_v7(now));
+        self.applied.counts.created += 1;
+        self.new_contacts.push(fields(record, contact_id));
+        self.add_numbers(record, contact_id, now);
+        contact_id
+    }
+
+    fn add_numbers(&mut self, record: &NormalRecord, contact_id: ContactId, contact_created_at: DateTime<Utc>) {
+        self.applied.gained.extend(record.numbers.iter().filter_map(|number| number.key));
+        self.numbers.extend(number_rows(record, contact_id, contact_created_at));
+    }
+
+    async fn write(
+        self,
+        tx: &mut Tx,
+        account_id: AccountId,
+        integration_id: IntegrationId,
+        now: DateTime<Utc>,
+    ) -> Result<Applied, StoreError> {
+        if !self.new_contacts.is_empty() {
+            contacts::insert(tx, account_id, &self.new_contacts, now).await?;
+        }
+        let touched: Vec<ContactId> = self
+            .changed_contacts
+            .iter()
+            .map(|row| row.contact_id)
+            .chain(self.ending_contacts.iter().copied())
+            .collect();
+        if !touched.is_empty() {
+            contacts::lock(tx, account_id, &touched).await?;
+        }
+        if !self.changed_contacts.is_empty() {
+            contacts::update(tx, account_id, &self.changed_contacts, now).await?;
+        }
+        if !self.new_refs.is_empty() {
+            external_refs::insert(tx, account_id, integration_id, &self.new_refs, now).await?;
+        }
+        if !self.changed_refs.is_empty() {
+            external_refs::update(tx, account_id, integration_id, &self.changed_refs, now).await?;
+        }
+        phone_numbers::replace(tx, account_id, integration_id, &self.emptied, &self.numbers).await?;
+        if !self.ending_contacts.is_empty() {
+            contacts::bury_without_live_refs(tx, account_id, &self.ending_contacts, now).await?;
+        }
+        Ok(self.applied)
+    }
+}
+
+/// Why a record cannot be registered by a click or a report.
+#[derive(Debug, thiserror::Error)]
+pub enum RegisterError {
+    /// The CRM has deleted it, as far as the last sync saw.
+    #[error(
+        "the record is deleted in the CRM as of the last sync; it can be registered again when a sync has seen it restored"
+    )]
+    RecordGone,
+    /// The contact to bind it to has a record already, or is not live.
+    #[error("the contact already has a record; leave `contact_id` empty, or give the placeholder of the call")]
+    ContactHasRecord,
+    /// The contact to bind it to does not exist.
+    #[error("there is no such contact")]
+    ContactNotFound,
+    /// The database did not do it.
+    #[error("the record could not be stored")]
+    Store(#[from] StoreError),
+}
+
+impl crate::store::TxError for RegisterError {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Conflict))
+    }
+}
+
+/// Takes in one record that an agent clicked or an automation created. Never overwrites what a sync brought. With `bind_to`, the
+/// record and that placeholder become one contact. Returns the record's contact.
+pub async fn register(
+    tx: &mut Tx,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    record: &NormalRecord,
+    bind_to: Option<ContactId>,
+    now: DateTime<Utc>,
+    ids: &IdSource,
+) -> Result<ContactId, RegisterError> {
+    let known = external_refs::lock(tx, account_id, integration_id, std::slice::from_ref(&record.key)).await?;
+    let placeholder = match bind_to {
+        Some(contact_id) => Some(lock_placeholder(tx, account_id, contact_id).await?),
+        None => None,
+    };
+    let Some(known) = known.first() else {
+        return register_unknown(tx, account_id, integration_id, record, placeholder, now, ids).await;
+    };
+    let (true, Some((contact_id, created_at))) = (known.is_live, known.contact) else {
+        return Err(RegisterError::RecordGone);
+    };
+    if !known.is_synced {
+        let numbers: Vec<NumberRow> = number_rows(record, contact_id, created_at).collect();
+        contacts::lock(tx, account_id, &[contact_id]).await?;
+        contacts::update(tx, account_id, &[fields(record, contact_id)], now).await?;
+        phone_numbers::replace(tx, account_id, integration_id, &[(contact_id, record.key.clone())], &numbers).await?;
+    }
+    match placeholder {
+        Some(Placeholder::Stranger(placeholder_id)) => {
+            Ok(super::adoption::unite(tx, account_id, contact_id, &[placeholder_id], now).await?)
+        }
+        // The contact given is the record's own already, or was merged into it.
+        Some(Placeholder::Known(known_id)) if known_id != contact_id => Err(RegisterError::ContactHasRecord),
+        _ => Ok(contact_id),
+    }
+}
+
+async fn register_unknown(
+    tx: &mut Tx,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    record: &NormalRecord,
+    placeholder: Option<Placeholder>,
+    now: DateTime<Utc>,
+    ids: &IdSource,
+) -> Result<ContactId, RegisterError> {
+    if let Some(Placeholder::Known(_)) = placeholder {
+        return Err(RegisterError::ContactHasRecord);
+    }
+    let contact_id = ContactId(ids.new_v7(now));
+    contacts::insert(tx, account_id, &[fields(record, contact_id)], now).await?;
+    external_refs::insert(tx, account_id, integration_id, &[ref_row(record, Some(contact_id))], now).await?;
+    let numbers: Vec<NumberRow> = number_rows(record, contact_id, now).collect();
+    phone_numbers::replace(tx, account_id, integration_id, &[], &numbers).await?;
+    match placeholder {
+        Some(Placeholder::Stranger(placeholder_id)) => {
+            Ok(super::adoption::unite(tx, account_id, contact_id, &[placeholder_id], now).await?)
+        }
+        _ => Ok(contact_id),
+    }
+}
+
+enum Placeholder {
+    /// Still without a record.
+    Stranger(ContactId),
+    /// Not a placeholder, or not any more: this contact, which has a record.
+    Known(ContactId),
+}
+
+async fn lock_placeholder(
+    tx: &mut Tx,
+    account_id: AccountId,
+    contact_id: ContactId,
+) -> Result<Placeholder, RegisterError> {
+    let find = contacts::lock(tx, account_id, &[contact_id]).await?;
+    let Some(standing) = find.first() else { return Err(RegisterError::ContactNotFound) };
+    match standing.survivor_id {
+        Some(survivor_id) => Ok(Placeholder::Known(survivor_id)),
+        None if !standing.is_live => Err(RegisterError::ContactNotFound),
+        None if standing.is_placeholder => Ok(Placeholder::Stranger(contact_id)),
+        None => Ok(Placeholder::Known(contact_id)),
+    }
+}
+
+fn fields(record: &NormalRecord, contact_id: ContactId) -> Fields {
+    Fields {
+        contact_id,
+        display_name: record.display_name.clone(),
+        organization: record.organization.clone(),
+        emails: record.emails.clone(),
+    }
+}
+
+fn ref_row(record: &NormalRecord, contact_id: Option<ContactId>) -> RefRow {
+    RefRow {
+        key: record.key.clone(),
+        contact_id,
+        is_live: !record.is_gone,
+        is_synced: record.updated_at.is_some(),
+        record_updated_at: record.updated_at,
+        role: record.role.clone(),
+        url: record.url.clone(),
+        fingerprint: record.fingerprint,
+    }
+}
+
+fn number_rows(
+    record: &NormalRecord,
+    contact_id: ContactId,
+    contact_created_at: DateTime<Utc>,
+) -> impl Iterator<Item = NumberRow> {
+    (0..).zip(&record.numbers).map(move |(position, number)| NumberRow {
+        contact_id,
+        contact_created_at,
+        record: record.key.clone(),
+        position,
+        raw: number.raw.clone(),
+        region: number.region,
+        key: number.key,
+        extension: number.extension.clone(),
+        label: number.label.clone(),
+    })
+}

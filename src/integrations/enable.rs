@@ -1,0 +1,138 @@
+//! `EnableSync`: try the credentials, seal them, store the link, make the first pass due.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{IntegrationError, Integrations};
+use crate::{
+    domain::{
+        credentials::Credentials,
+        ids::{AccountId, IntegrationId, SyncRunId},
+        integration::{Integration, Organization},
+        sync_run::SyncKind,
+    },
+    store::{
+        self, StoreError, Tx,
+        integrations::{self, Locked, NewIntegration},
+        sync_runs,
+    },
+};
+
+/// A link to make.
+pub struct NewLink {
+    /// The CRM's organisation.
+    pub organization: Organization,
+    /// What opens it; may be absent if sync is off.
+    pub credentials: Option<Credentials>,
+    /// Copies contacts.
+    pub is_sync_on: bool,
+    /// From the end of a pass to the next.
+    pub period_seconds: i32,
+    /// A repeat with the same one returns the same integration.
+    pub request_id: Option<Uuid>,
+}
+
+impl Integrations {
+    /// Links the account to the organisation, or takes a disabled link up again with its contacts.
+    pub async fn enable(&self, account_id: AccountId, link: NewLink) -> Result<Integration, IntegrationError> {
+        store::accounts::find(&self.db, account_id).await?.ok_or(IntegrationError::AccountNotFound)?;
+        let link = Arc::new(link);
+        let before = self.look(account_id, &link).await?;
+        if let Some(Standing::Repeated(id)) = before {
+            return self.get(account_id, id).await;
+        }
+        if link.is_sync_on {
+            let credentials = link.credentials.clone().ok_or(IntegrationError::CredentialsMissing)?;
+            self.test(&link.organization, credentials).await?;
+        }
+        let id = self.store(account_id, link).await?;
+        self.wake.notify_one();
+        self.get(account_id, id).await
+    }
+
+    /// Refuses early what would be refused late, before the CRM is asked.
+    async fn look(&self, account_id: AccountId, link: &Arc<NewLink>) -> Result<Option<Standing>, IntegrationError> {
+        let link = Arc::clone(link);
+        self.db
+            .transaction(move |tx| {
+                let link = Arc::clone(&link);
+                Box::pin(async move { stand(tx, account_id, &link).await })
+            })
+            .await
+    }
+
+    async fn store(&self, account_id: AccountId, link: Arc<NewLink>) -> Result<IntegrationId, IntegrationError> {
+        let this = self.clone();
+        self.db
+            .transaction(move |tx| {
+                let (this, link) = (this.clone(), Arc::clone(&link));
+                Box::pin(async move { this.store_in(tx, account_id, &link).await })
+            })
+            .await
+    }
+
+    async fn store_in(
+        &self,
+        tx: &mut Tx,
+        account_id: AccountId,
+        link: &NewLink,
+    ) -> Result<IntegrationId, IntegrationError> {
+        let now = self.clock.now();
+        let known = match stand(tx, account_id, link).await? {
+            Some(Standing::Repeated(id)) => return Ok(id),
+            Some(Standing::Disabled(known)) => Some(known),
+            None => None,
+        };
+        let id = known.as_ref().map_or_else(|| IntegrationId(self.ids.new_v7(now)), |known| known.id);
+        let credentials =
+            link.credentials.as_ref().map(|credentials| self.safe.seal(account_id, id, credentials)).transpose()?;
+        let new = NewIntegration {
+            id,
+            organization: link.organization.clone(),
+            is_sync_on: link.is_sync_on,
+            period_seconds: link.period_seconds,
+            credentials,
+            request_id: link.request_id,
+        };
+        match &known {
+            Some(_) => integrations::enable_again(tx, account_id, id, &new, now).await?,
+            None => integrations::insert(tx, account_id, &new, now).await?,
+        }
+        if link.is_sync_on {
+            let kind =
+                if known.is_none_or(|known| known.is_first_copy) { SyncKind::Initial } else { SyncKind::Incremental };
+            if !sync_runs::enqueue(tx, account_id, id, SyncRunId(self.ids.new_v7(now)), kind, None, now).await? {
+                return Err(StoreError::Conflict.into());
+            }
+        }
+        Ok(id)
+    }
+}
+
+/// What is there already.
+enum Standing {
+    /// This very request made it.
+    Repeated(IntegrationId),
+    /// It was disabled.
+    Disabled(Locked),
+}
+
+async fn stand(tx: &mut Tx, account_id: AccountId, link: &NewLink) -> Result<Option<Standing>, IntegrationError> {
+    let Some(known) = integrations::lock(tx, account_id, None, Some(&link.organization), link.request_id).await? else {
+        return Ok(None);
+    };
+    if known.organization != link.organization {
+        return Err(IntegrationError::RequestIdReused);
+    }
+    if known.is_enabled && link.request_id.is_some() && known.request_id == link.request_id {
+        return Ok(Some(Standing::Repeated(known.id)));
+    }
+    if known.is_enabled {
+        return Err(IntegrationError::Exists(known.id));
+    }
+    if known.is_purging {
+        return Err(IntegrationError::PurgeRunning);
+    }
+    Ok(Some(Standing::Disabled(known)))
+}

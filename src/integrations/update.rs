@@ -1,0 +1,130 @@
+//! `UpdateSync`: options, sync on or off, new credentials.
+
+use std::sync::Arc;
+
+use super::{IntegrationError, Integrations};
+use crate::{
+    domain::{
+        credentials::Credentials,
+        ids::{AccountId, IntegrationId, SyncRunId},
+        integration::{Integration, Organization},
+        sync_run::SyncKind,
+    },
+    store::{
+        Tx,
+        integrations::{self, Change},
+        sync_runs,
+    },
+};
+
+/// What to change; what is `None` stays.
+#[derive(Default)]
+pub struct Update {
+    /// Copies contacts.
+    pub is_sync_on: Option<bool>,
+    /// From the end of a pass to the next.
+    pub period_seconds: Option<i32>,
+    /// Tried first, if sync is or will be on.
+    pub credentials: Option<Credentials>,
+}
+
+impl Integrations {
+    /// Changes an integration. New credentials, and switching on, start a pass at once; switching off stops a running one.
+    pub async fn update(
+        &self,
+        account_id: AccountId,
+        integration_id: IntegrationId,
+        update: Update,
+    ) -> Result<Integration, IntegrationError> {
+        let before = self.get(account_id, integration_id).await?;
+        if !before.freshness.is_enabled {
+            return Err(IntegrationError::Disabled);
+        }
+        let turns_on = update.is_sync_on == Some(true) && !before.freshness.is_sync_on;
+        let will_be_on = update.is_sync_on.unwrap_or(before.freshness.is_sync_on);
+        let organization = Organization { provider: before.freshness.provider, name: before.organization };
+        match &update.credentials {
+            Some(credentials) if will_be_on => {
+                self.test(&organization, credentials.clone()).await?;
+            }
+            None if turns_on && !before.has_credentials => return Err(IntegrationError::CredentialsMissing),
+            // Kept from before it was switched off: do they still open it?
+            None if turns_on => self.test_stored(account_id, integration_id, &organization).await?,
+            _ => {}
+        }
+        let (this, update) = (self.clone(), Arc::new(update));
+        self.db
+            .transaction(move |tx| {
+                let (this, update) = (this.clone(), Arc::clone(&update));
+                Box::pin(async move { this.update_in(tx, account_id, integration_id, &update).await })
+            })
+            .await?;
+        self.wake.notify_one();
+        self.get(account_id, integration_id).await
+    }
+
+    async fn update_in(
+        &self,
+        tx: &mut Tx,
+        account_id: AccountId,
+        integration_id: IntegrationId,
+        update: &Update,
+    ) -> Result<(), IntegrationError> {
+        let now = self.clock.now();
+        let locked = integrations::lock(tx, account_id, Some(integration_id), None, None)
+            .await?
+            .ok_or(IntegrationError::IntegrationNotFound)?;
+        if !locked.is_enabled {
+            return Err(IntegrationError::Disabled);
+        }
+        let credentials = update
+            .credentials
+            .as_ref()
+            .map(|credentials| self.safe.seal(account_id, integration_id, credentials))
+            .transpose()?;
+        let is_sync_on = update.is_sync_on.unwrap_or(locked.is_sync_on);
+        let starts_now = is_sync_on && (credentials.is_some() || !locked.is_sync_on);
+        let change = Change {
+            is_sync_on,
+            period_seconds: update.period_seconds,
+            credentials,
+            ends_hold: starts_now,
+            due_at: starts_now.then_some(now),
+            stops_run: !is_sync_on && locked.is_sync_on,
+        };
+        integrations::change(tx, account_id, integration_id, &change, now).await?;
+        if change.stops_run {
+            sync_runs::cancel_current(tx, account_id, integration_id, "sync was switched off", now).await?;
+        }
+        if starts_now {
+            let kind = if locked.is_first_copy { SyncKind::Initial } else { SyncKind::Incremental };
+            // One that is under way already will do.
+            sync_runs::enqueue(tx, account_id, integration_id, SyncRunId(self.ids.new_v7(now)), kind, None, now)
+                .await?;
+        }
+        Ok(())
+    }
+
+    async fn test_stored(
+        &self,
+        account_id: AccountId,
+        integration_id: IntegrationId,
+        organization: &Organization,
+    ) -> Result<(), IntegrationError> {
+        let sealed = self
+            .db
+            .transaction(move |tx| {
+                Box::pin(async move {
+                    Ok::<_, IntegrationError>(
+                        integrations::lock(tx, account_id, Some(integration_id), None, None).await?,
+                    )
+                })
+            })
+            .await?
+            .and_then(|locked| locked.credentials)
+            .ok_or(IntegrationError::CredentialsMissing)?;
+        let credentials = self.safe.open(account_id, integration_id, &sealed)?;
+        self.test(organization, credentials).await?;
+        Ok(())
+    }
+}

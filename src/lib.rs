@@ -1,0 +1,32 @@
+//! contact-sync names the caller and attributes the ticket. It copies the contacts of a customer's CRMs into Postgres, keeps the
+//! copy fresh, and answers over gRPC in the time a phone needs to start ringing.
+//!
+//! Read in this order. A call: `rpc::caller` -> `matching` -> `store::phone_numbers`. A contact: `sync::worker` -> `sync::run` ->
+//! `crm::zendesk` -> `sync::normalize` -> `sync::apply` -> `identity` -> `store`. ARCHITECTURE.md walks both roads.
+
+pub mod domain;
+
+pub mod click_to_call;
+pub mod integrations;
+pub mod matching;
+pub mod retention;
+pub mod sync;
+
+pub mod credentials;
+pub mod identity;
+
+pub mod crm;
+pub mod postgres;
+pub mod store;
+pub mod vault;
+
+pub mod rpc;
+
+pub mod app;
+pub mod cli;
+pub mod config;
+pub mod lifecycle;
+pub mod telemetry;
+
+#[cfg(feature = "simulator")]
+pub mod simulator;

@@ -1,0 +1,334 @@
+//! Who is calling? A known caller costs one statement; a repeat, a click or a stranger costs more.
+
+use crate::{
+    domain::{
+        call::{CLICK_TTL, Call, Direction, Match, MatchOutcome, MatchTier, OnNoMatch},
+        contact::{CANDIDATES_MAX, Contact, TOTAL_MAX},
+        ids::{AccountId, ContactId},
+        integration::is_complete,
+        phone::{self, PhoneKey, Reading, Region},
+    },
+    identity::placeholder::{self, Placeholder},
+    store::{
+        calls::{self, Answer},
+        contacts,
+        expected_calls::{self, Dialling, Expected},
+        phone_numbers::{self, Asking, LookUp},
+    },
+};
+
+use super::{MatchError, Matching};
+
+/// How often a stranger is looked up again because somebody else was making the same contact.
+const LOOKS_MAX: usize = 4;
+
+/// A call that asks who it is.
+pub struct Question {
+    /// As the carrier gave it.
+    pub phone_number: String,
+    /// The region of a number without one; `None`: the account's.
+    pub region: Option<Region>,
+    /// The router's id; `None`: nothing is stored.
+    pub call_id: Option<String>,
+    /// Which way the call goes.
+    pub direction: Direction,
+    /// The agent who dialled; empty: not known.
+    pub agent_id: String,
+    /// The carrier says that the number is withheld.
+    pub caller_id_withheld: bool,
+    /// What to do when nobody matches.
+    pub on_no_match: OnNoMatch,
+}
+
+impl Matching {
+    /// Names the caller of one call.
+    pub async fn match_caller(&self, account_id: AccountId, question: &Question) -> Result<Match, MatchError> {
+        let account_region = self.regions.find(account_id).await?.ok_or(MatchError::AccountNotFound)?;
+        if question.caller_id_withheld {
+            return self.answer_without_key(account_id, question, MatchOutcome::Withheld).await;
+        }
+        match phone::read(&question.phone_number, question.region.or(Some(account_region))) {
+            Reading::Numbers(numbers) => self.answer_for_key(account_id, question, numbers.first().key).await,
+            Reading::Withheld => self.answer_without_key(account_id, question, MatchOutcome::Withheld).await,
+            Reading::Unparseable => self.answer_without_key(account_id, question, MatchOutcome::Unparseable).await,
+        }
+    }
+
+    async fn answer_for_key(
+        &self,
+        account_id: AccountId,
+        question: &Question,
+        key: PhoneKey,
+    ) -> Result<Match, MatchError> {
+        for _ in 0..LOOKS_MAX {
+            let found = self.look_up(account_id, question, key).await?;
+            if let Some(call) = found.call.clone().filter(|call| call.outcome.is_some()) {
+                if call.key != Some(key) {
+                    return Err(MatchError::CallIdReused);
+                }
+                if let Some(answer) = self.stored_answer(account_id, key, &call, &found).await? {
+                    return Ok(answer);
+                }
+            }
+            if found.has_expected_call
+                && let Some(answer) = self.answer_clicked(account_id, question, key, &found).await?
+            {
+                return Ok(answer);
+            }
+            if let Some(answer) = self.fresh_answer(account_id, question, key, found).await? {
+                return Ok(answer);
+            }
+        }
+        Err(MatchError::Store(crate::store::StoreError::Conflict))
+    }
+
+    async fn look_up(&self, account_id: AccountId, question: &Question, key: PhoneKey) -> Result<LookUp, MatchError> {
+        let now = self.clock.now();
+        let asking = Asking {
+            call_id: question.call_id.as_deref(),
+            direction: question.direction,
+            clicks_since: now - CLICK_TTL,
+            now,
+        };
+        Ok(phone_numbers::look_up(&self.call_db, account_id, key, &asking).await?)
+    }
+
+    /// The answer of a call that has no stored one that stands. `None`: look again.
+    async fn fresh_answer(
+        &self,
+        account_id: AccountId,
+        question: &Question,
+        key: PhoneKey,
+        found: LookUp,
+    ) -> Result<Option<Match>, MatchError> {
+        let mut answer = self.answer_of(key, &found);
+        let bound = found.call.as_ref().filter(|call| call.outcome.is_none()).and_then(|call| call.selection_id);
+        if let Some(contact) = self.live_one(account_id, bound, &found.candidates).await? {
+            if question.direction == Direction::Outbound {
+                name_clicked(&mut answer, contact.clone());
+            }
+            answer.selection = Some(contact);
+        }
+        if answer.selected.is_none() {
+            match question.on_no_match {
+                OnNoMatch::LookupOnly => {}
+                OnNoMatch::Create => match self.create_stranger(account_id, question, key).await? {
+                    Some(stranger) => {
+                        answer.outcome = MatchOutcome::Created;
+                        answer.candidates = vec![stranger.clone()];
+                        answer.selected = Some(stranger);
+                        answer.total = 1;
+                    }
+                    None => return Ok(None),
+                },
+            }
+        }
+        let Some(call_id) = question.call_id.as_deref().filter(|_| !found.is_stored) else { return Ok(Some(answer)) };
+        let stored = self
+            .store(account_id, question, call_id, &answer, found.call.as_ref().and_then(|call| call.contact_id))
+            .await?;
+        // Another router asked with the same call id at the same moment: both must hear the same.
+        let is_ours = stored.key == Some(key)
+            && stored.outcome == Some(answer.outcome)
+            && stored.contact_id == answer.selected.as_ref().map(|contact| contact.id);
+        Ok(is_ours.then_some(answer))
+    }
+
+    /// A repeat returns the stored outcome and the same contact, or its survivor, and the selection beside it. `None`: that answer
+    /// was "nobody", or its contact is gone, and it is asked anew.
+    async fn stored_answer(
+        &self,
+        account_id: AccountId,
+        key: PhoneKey,
+        call: &Call,
+        found: &LookUp,
+    ) -> Result<Option<Match>, MatchError> {
+        let Some(outcome) = call.outcome.filter(|outcome| !outcome.is_asked_anew()) else { return Ok(None) };
+        let Some(selected) = self.live_one(account_id, call.contact_id, &found.candidates).await? else {
+            return Ok(None);
+        };
+        let mut answer = self.answer_of(key, found);
+        answer.selection = self.live_one(account_id, call.selection_id, &found.candidates).await?;
+        put_first(&mut answer, selected);
+        answer.outcome = outcome;
+        answer.tier = call.tier;
+        Ok(Some(answer))
+    }
+
+    /// The contact that an agent clicked to make this call. `None`: the click is taken, or its contact is gone.
+    async fn answer_clicked(
+        &self,
+        account_id: AccountId,
+        question: &Question,
+        key: PhoneKey,
+        found: &LookUp,
+    ) -> Result<Option<Match>, MatchError> {
+        let now = self.clock.now();
+        let dialling = Dialling {
+            call_id: question.call_id.as_deref(),
+            agent_id: &question.agent_id,
+            clicks_since: now - CLICK_TTL,
+            now,
+        };
+        let mut answer = self.answer_of(key, found);
+        match expected_calls::consume(&self.call_db, account_id, key, &dialling).await? {
+            Expected::Nothing => return Ok(None),
+            Expected::Consumed(contact_id) => {
+                let Some(contact) = self.live_one(account_id, Some(contact_id), &found.candidates).await? else {
+                    return Ok(None);
+                };
+                name_clicked(&mut answer, contact.clone());
+                answer.selection = question.call_id.is_some().then_some(contact);
+            }
+            Expected::SeveralAgents(contact_ids) => {
+                let clicked: Vec<Contact> = contacts::find_live(&self.call_db, account_id, &contact_ids)
+                    .await?
+                    .into_iter()
+                    .map(|(_, contact)| contact)
+                    .collect();
+                for contact in clicked {
+                    put_first(&mut answer, contact);
+                }
+                sort_by_rank(&mut answer.candidates);
+                answer.selected = answer.candidates.first().cloned();
+                answer.outcome = MatchOutcome::Ambiguous;
+                answer.tier = Some(MatchTier::Clicked);
+                if let Some(call_id) = &question.call_id {
+                    self.store(account_id, question, call_id, &answer, None).await?;
+                }
+            }
+        }
+        Ok(Some(answer))
+    }
+
+    /// What the look-up alone says.
+    fn answer_of(&self, key: PhoneKey, found: &LookUp) -> Match {
+        let complete = is_complete(&found.sources, self.clock.now());
+        let outcome = match found.total {
+            0 if complete => MatchOutcome::NotFound,
+            0 => MatchOutcome::NotKnownYet,
+            1 => MatchOutcome::Matched,
+            _ => MatchOutcome::Ambiguous,
+        };
+        Match {
+            outcome,
+            selected: found.candidates.first().cloned(),
+            candidates: found.candidates.clone(),
+            total: found.total.min(TOTAL_MAX),
+            total_is_capped: found.total > TOTAL_MAX,
+            selection: None,
+            tier: (found.total > 0).then_some(MatchTier::Exact),
+            sources: found.sources.clone(),
+            complete,
+            key: Some(key),
+        }
+    }
+
+    async fn create_stranger(
+        &self,
+        account_id: AccountId,
+        question: &Question,
+        key: PhoneKey,
+    ) -> Result<Option<Contact>, MatchError> {
+        let raw = truncated(&question.phone_number);
+        let made =
+            placeholder::create(&self.call_db, &self.db, account_id, key, raw, self.clock.now(), &self.ids).await?;
+        match made {
+            Placeholder::Made(contact_id) => self.live_one(account_id, Some(contact_id), &[]).await,
+            Placeholder::SomebodyIsThere => Ok(None),
+        }
+    }
+
+    async fn answer_without_key(
+        &self,
+        account_id: AccountId,
+        question: &Question,
+        outcome: MatchOutcome,
+    ) -> Result<Match, MatchError> {
+        let sources = phone_numbers::list_sources(&self.call_db, account_id).await?;
+        let complete = is_complete(&sources, self.clock.now());
+        let mut answer = Match {
+            outcome,
+            selected: None,
+            candidates: Vec::new(),
+            total: 0,
+            total_is_capped: false,
+            selection: None,
+            tier: None,
+            sources,
+            complete,
+            key: None,
+        };
+        if let Some(call_id) = &question.call_id {
+            let stored = self.store(account_id, question, call_id, &answer, None).await?;
+            if stored.key.is_some() || stored.raw.as_deref() != Some(truncated(&question.phone_number)) {
+                return Err(MatchError::CallIdReused);
+            }
+            answer.outcome = stored.outcome.unwrap_or(outcome);
+            answer.selection = self.live_one(account_id, stored.selection_id, &[]).await?;
+        }
+        Ok(answer)
+    }
+
+    async fn store(
+        &self,
+        account_id: AccountId,
+        question: &Question,
+        call_id: &str,
+        answer: &Match,
+        replaces: Option<ContactId>,
+    ) -> Result<Call, MatchError> {
+        let row = Answer {
+            call_id,
+            key: answer.key,
+            raw: answer.key.is_none().then(|| truncated(&question.phone_number)),
+            direction: question.direction,
+            outcome: answer.outcome,
+            contact_id: answer.selected.as_ref().map(|contact| contact.id),
+            tier: answer.tier,
+        };
+        Ok(calls::store_answer(&self.call_db, account_id, &row, replaces, self.clock.now()).await?)
+    }
+
+    /// The contact, or its survivor, read only if it is not among those at hand.
+    async fn live_one(
+        &self,
+        account_id: AccountId,
+        contact_id: Option<ContactId>,
+        at_hand: &[Contact],
+    ) -> Result<Option<Contact>, MatchError> {
+        let Some(contact_id) = contact_id else { return Ok(None) };
+        if let Some(contact) = at_hand.iter().find(|contact| contact.id == contact_id) {
+            return Ok(Some(contact.clone()));
+        }
+        let found = contacts::find_live(&self.call_db, account_id, &[contact_id]).await?;
+        Ok(found.into_iter().map(|(_, contact)| contact).next())
+    }
+}
+
+fn name_clicked(answer: &mut Match, contact: Contact) {
+    put_first(answer, contact);
+    answer.outcome = MatchOutcome::Matched;
+    answer.tier = Some(MatchTier::Clicked);
+}
+
+/// Names this contact, and puts it before the others.
+fn put_first(answer: &mut Match, contact: Contact) {
+    let others = answer.candidates.len();
+    answer.candidates.retain(|candidate| candidate.id != contact.id);
+    if answer.candidates.len() == others {
+        answer.total = (answer.total + 1).min(TOTAL_MAX);
+    }
+    answer.candidates.insert(0, contact.clone());
+    answer.candidates.truncate(CANDIDATES_MAX);
+    answer.selected = Some(contact);
+}
+
+fn sort_by_rank(candidates: &mut [Contact]) {
+    candidates.sort_by_key(|contact| (contact.is_placeholder, contact.created_at, contact.id));
+}
+
+/// What is kept of a raw number: at most [`phone::RAW_LENGTH_MAX`] bytes, whole characters.
+fn truncated(raw: &str) -> &str {
+    &raw[..raw.floor_char_boundary(phone::RAW_LENGTH_MAX)]
+}

@@ -1,0 +1,59 @@
+//! What is asked of a call: who is calling, whom the agent chose, whom a ticket belongs to.
+//! Never talks to a CRM and never waits for a sync.
+
+mod match_caller;
+mod resolve_requester;
+mod select;
+
+use std::sync::Arc;
+
+use thiserror::Error;
+
+pub use match_caller::Question;
+pub use resolve_requester::{Resolution, Subject};
+
+use crate::{
+    domain::{clock::Clock, ids::IdSource},
+    store::{CallDb, Db, StoreError, accounts::Regions},
+};
+
+/// What matching works with.
+#[derive(Clone)]
+pub struct Matching {
+    /// For the call itself: single statements only.
+    pub call_db: CallDb,
+    /// For adoption, which needs a transaction.
+    pub db: Db,
+    /// The accounts' regions, at most five seconds old.
+    pub regions: Regions,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// New ids.
+    pub ids: Arc<IdSource>,
+}
+
+/// Why a question about a call has no answer.
+#[derive(Debug, Error)]
+pub enum MatchError {
+    /// No such account.
+    #[error("there is no such account")]
+    AccountNotFound,
+    /// The call id belongs to a call with another number.
+    #[error("this call id was used with another number; use a new id for each call")]
+    CallIdReused,
+    /// No such call.
+    #[error("there is no such call; MatchCaller with this call id comes first, and calls are kept 90 days")]
+    CallNotFound,
+    /// No such contact, or it is not live.
+    #[error("there is no such live contact")]
+    ContactNotFound,
+    /// No such integration.
+    #[error("there is no such integration")]
+    IntegrationNotFound,
+    /// The number of the subject cannot be read.
+    #[error("is not a number that can be called; give it in E.164, such as +13108675309")]
+    NumberUnreadable,
+    /// The database did not answer.
+    #[error("the contacts could not be read")]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,88 @@
+//! Whom does it belong to? Finds the subject's contact and numbers; the rule itself is `identity::requester`.
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    domain::{
+        ids::{AccountId, ContactId, IntegrationId},
+        integration::Freshness,
+        phone::{self, PhoneKey},
+    },
+    identity::requester::{Requester, decide},
+    store::{calls, requester as store},
+};
+
+use super::{MatchError, Matching};
+
+/// By what the requester is asked for.
+pub enum Subject {
+    /// A call that was matched or clicked.
+    Call(String),
+    /// A contact.
+    Contact(ContactId),
+    /// A bare number.
+    PhoneNumber(String),
+}
+
+/// The requester, and how fresh the copy is that says so.
+pub struct Resolution {
+    /// The answer.
+    pub requester: Requester,
+    /// The integration, in the same snapshot.
+    pub freshness: Freshness,
+    /// The contact by which it was found.
+    pub contact_id: Option<ContactId>,
+    /// When it was asked.
+    pub asked_at: DateTime<Utc>,
+}
+
+impl Matching {
+    /// The record of this integration to which an automation attributes what it creates.
+    pub async fn resolve_requester(
+        &self,
+        account_id: AccountId,
+        integration_id: IntegrationId,
+        subject: &Subject,
+    ) -> Result<Resolution, MatchError> {
+        let (contact_id, keys) = match subject {
+            Subject::Call(call_id) => self.subject_of_call(account_id, call_id).await?,
+            Subject::Contact(contact_id) => {
+                let found = store::find_subject(&self.call_db, account_id, *contact_id)
+                    .await?
+                    .ok_or(MatchError::ContactNotFound)?;
+                (found.living_id, found.keys)
+            }
+            Subject::PhoneNumber(raw) => (None, vec![self.read_number(account_id, raw).await?]),
+        };
+        let asked_at = self.clock.now();
+        let holdings = store::find_holdings(&self.call_db, account_id, integration_id, contact_id, &keys)
+            .await?
+            .ok_or(MatchError::IntegrationNotFound)?;
+        let freshness = holdings.freshness.clone();
+        Ok(Resolution { requester: decide(holdings, asked_at), freshness, contact_id, asked_at })
+    }
+
+    /// The call's contact now (the selection before the answer) and the call's number. A contact that died is followed to its
+    /// survivor; without one only the number is left.
+    async fn subject_of_call(
+        &self,
+        account_id: AccountId,
+        call_id: &str,
+    ) -> Result<(Option<ContactId>, Vec<PhoneKey>), MatchError> {
+        let call = calls::find(&self.call_db, account_id, call_id).await?.ok_or(MatchError::CallNotFound)?;
+        let mut contact_id = None;
+        for candidate in [call.selection_id, call.contact_id].into_iter().flatten() {
+            let found = store::find_subject(&self.call_db, account_id, candidate).await?;
+            contact_id = found.and_then(|subject| subject.living_id);
+            if contact_id.is_some() {
+                break;
+            }
+        }
+        Ok((contact_id, call.key.into_iter().collect()))
+    }
+
+    async fn read_number(&self, account_id: AccountId, raw: &str) -> Result<PhoneKey, MatchError> {
+        let region = self.regions.find(account_id).await?.ok_or(MatchError::AccountNotFound)?;
+        phone::read(raw, Some(region)).first().map(|number| number.key).ok_or(MatchError::NumberUnreadable)
+    }
+}

@@ -1,0 +1,59 @@
+//! Forgets calls and runs after 90 days, and clicks after a day: what is not kept cannot leak.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::TimeDelta;
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use crate::{
+    domain::clock::Clock,
+    store::{Db, StoreError, accounts, retention},
+    telemetry::chain,
+};
+
+/// How long calls and finished runs are kept.
+pub const KEPT: TimeDelta = TimeDelta::days(90);
+/// Clicks count for five minutes; a day is for looking into what went wrong.
+const CLICKS_KEPT: TimeDelta = TimeDelta::days(1);
+const LOOK_EVERY: Duration = Duration::from_hours(1);
+const ACCOUNTS_PAGE: i64 = 100;
+
+/// Forgets what is over, every hour, until `stop` is cancelled.
+pub async fn forget_until(db: Db, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            result = forget(&db, clock.as_ref()) => {
+                if let Err(error) = result {
+                    warn!(error = %chain(&error), "cannot forget what is over, will try again in an hour");
+                }
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(LOOK_EVERY) => {}
+        }
+    }
+}
+
+/// Forgets what is over now, in all accounts. Returns how many rows.
+pub async fn forget(db: &Db, clock: &dyn Clock) -> Result<u64, StoreError> {
+    let now = clock.now();
+    let (mut removed, mut after) = (0, None);
+    loop {
+        let page = accounts::list(db, None, after, ACCOUNTS_PAGE).await?;
+        let Some(last) = page.last() else { return Ok(removed) };
+        after = Some(last.id);
+        for account in page {
+            loop {
+                let batch = retention::remove_batch(db, account.id, now - KEPT, now - CLICKS_KEPT).await?;
+                removed += batch;
+                if batch == 0 {
+                    break;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Who calls, and for which accounts: verifies bearer JWTs (RFC 7519) against configured keys and makes the `Caller`,
+//! whose `authorize` is the only way from a request to an `AccountId`.
+//! Keys come from the JWKS alone: what a token says about keys (jku, x5u, jwk) is refused, its algorithm must be its key's.
+//! Nothing here tells a caller whether an account exists, and no token or claim is ever logged.
+
+use std::{collections::HashSet, fmt, sync::Arc};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use http::{HeaderMap, header::AUTHORIZATION};
+use jsonwebtoken::{Header, Validation, decode, decode_header};
+use moka::sync::Cache;
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use tonic::{Request, Status};
+
+use super::{
+    jwks::{Jwks, JwksError, Key},
+    methods::{Access, Method, Scope},
+    status,
+};
+use crate::domain::{clock::Clock, ids::AccountId};
+
+/// How far the clocks of issuer and server may be apart.
+const LEEWAY: TimeDelta = TimeDelta::seconds(30);
+/// Longest token, in bytes; all headers of a request together have 16 KiB.
+const TOKEN_BYTES_MAX: usize = 8 * 1024;
+/// Most verified tokens remembered.
+const CACHED_TOKENS_MAX: u64 = 10_000;
+/// Longest subject, in bytes.
+const SUBJECT_BYTES_MAX: usize = 256;
+
+/// The accounts that a token names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Accounts {
+    /// `"*"`: every account there is or will be.
+    All,
+    /// These, and no others.
+    Listed(HashSet<AccountId>),
+}
+
+/// Somebody whose token was verified. In the extensions of every request that needs a scope.
+#[derive(PartialEq, Eq)]
+pub struct Caller {
+    subject: String,
+    accounts: Accounts,
+    scopes: HashSet<Scope>,
+}
+
+impl Caller {
+    /// The claim `sub`, at most 256 bytes. It may name a person: not for logs.
+    pub fn subject(&self) -> &str {
+        &self.subject
+    }
+
+    /// What the token says of accounts; for listing them. A request's own account goes through `authorize`.
+    pub fn accounts(&self) -> &Accounts {
+        &self.accounts
+    }
+
+    /// Whether the token has this scope.
+    pub fn has(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope)
+    }
+
+    /// The account that a request names. `INVALID_ARGUMENT` if the text is no UUID; `NOT_FOUND` `ACCOUNT_NOT_FOUND`, exactly as
+    /// for an account that does not exist, if it is none of the caller's. Also notes the account in the request's span.
+    pub fn authorize(&self, account_id: &str) -> Result<AccountId, Status> {
+        let account_id: AccountId = account_id.parse().map_err(|_| status::invalid("account_id", "must be a UUID"))?;
+        match &self.accounts {
+            Accounts::All => {}
+            Accounts::Listed(ids) if ids.contains(&account_id) => {}
+            Accounts::Listed(_) => return Err(status::account_not_found()),
+        }
+        tracing::Span::current().record("account.id", tracing::field::display(account_id));
+        Ok(account_id)
+    }
+}
+
+/// A subject may be a person's e-mail address.
+impl fmt::Debug for Caller {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Caller").field("subject", &"[redacted]").field("scopes", &self.scopes).finish_non_exhaustive()
+    }
+}
+
+/// The caller of this request. INTERNAL if the request came past no gate: a method without a scope has no caller.
+pub fn caller<T>(request: &Request<T>) -> Result<&Caller, Status> {
+    let caller: Option<&Arc<Caller>> = request.extensions().get();
+    caller.map(AsRef::as_ref).ok_or_else(|| status::internal(&NoCaller))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("a handler asked for the caller of a request that was not authenticated")]
+struct NoCaller;
+
+/// Why a token was not accepted. The caller is told no more than this.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// No `authorization` header, or not of the scheme Bearer.
+    #[error("a bearer token is required in the authorization header")]
+    Missing,
+    /// Not one of ours in form, signature, issuer, audience or claims; or not valid yet.
+    #[error("the token is not accepted")]
+    Invalid,
+    /// Was good once.
+    #[error("the token has expired")]
+    Expired,
+}
+
+impl From<Refused> for Status {
+    fn from(refused: Refused) -> Self {
+        let reason = match refused {
+            Refused::Missing => "TOKEN_MISSING",
+            Refused::Invalid => "TOKEN_INVALID",
+            Refused::Expired => "TOKEN_EXPIRED",
+        };
+        status::unauthenticated(reason, &refused.to_string())
+    }
+}
+
+/// A verified token, remembered by its hash.
+#[derive(Clone)]
+struct Verified {
+    caller: Arc<Caller>,
+    expires_at: DateTime<Utc>,
+}
+
+/// Verifies tokens of one issuer for one audience, with the keys read at start.
+pub struct Verifier {
+    keys: Jwks,
+    issuer: String,
+    audience: String,
+    clock: Arc<dyn Clock>,
+    verified: Cache<[u8; 32], Verified>,
+}
+
+impl Verifier {
+    /// Reads the keys (RFC 7517). Fails if the set cannot be read, holds no usable key, a weak one, or a private one.
+    pub fn new(jwks_json: &str, issuer: &str, audience: &str, clock: Arc<dyn Clock>) -> Result<Self, JwksError> {
+        Ok(Self {
+            keys: Jwks::parse(jwks_json)?,
+            issuer: issuer.to_owned(),
+            audience: audience.to_owned(),
+            clock,
+            verified: Cache::new(CACHED_TOKENS_MAX),
+        })
+    }
+
+    /// Decides on one request: `None` for a method that is open to all, the caller if the token has the method's scope.
+    /// `method` is the table's entry; a method that is not in it is refused to every caller (and so says nothing to a
+    /// stranger about what is served).
+    pub(crate) fn admit(&self, method: Option<&Method>, headers: &HeaderMap) -> Result<Option<Arc<Caller>>, Status> {
+        let needed = match method.map(|method| method.access) {
+            Some(Access::Open) => return Ok(None),
+            Some(Access::Scope(scope)) => Some(scope),
+            None => None,
+        };
+        let caller = self.verify(bearer_token(headers)?)?;
+        let Some(scope) = needed else {
+            return Err(status::permission_denied("METHOD_NOT_SERVED", "this method is not served", &[]));
+        };
+        if !caller.has(scope) {
+            let message = format!("the token lacks the scope {scope}");
+            return Err(status::permission_denied("SCOPE_MISSING", &message, &[("scope", scope.as_str())]));
+        }
+        Ok(Some(caller))
+    }
+
+    /// The caller behind a token. A token that was verified before costs one hash, until it expires.
+    pub fn verify(&self, token: &str) -> Result<Arc<Caller>, Refused> {
+        if token.len() > TOKEN_BYTES_MAX {
+            return Err(Refused::Invalid);
+        }
+        let now = self.clock.now();
+        let hash: [u8; 32] = Sha256::digest(token).into();
+        if let Some(known) = self.verified.get(&hash) {
+            if now < known.expires_at {
+                return Ok(known.caller);
+            }
+            self.verified.invalidate(&hash);
+            return Err(Refused::Expired);
+        }
+        let verified = self.verify_new(token, now)?;
+        self.verified.insert(hash, verified.clone());
+        Ok(verified.caller)
+    }
+
+    fn verify_new(&self, token: &str, now: DateTime<Utc>) -> Result<Verified, Refused> {
+        let header = decode_header(token).map_err(|_| Refused::Invalid)?;
+        if !is_plain(&header) {
+            return Err(Refused::Invalid);
+        }
+        let claims = self
+            .keys
+            .candidates(header.alg, header.kid.as_deref())
+            .find_map(|key| claims_signed_with(key, token))
+            .ok_or(Refused::Invalid)?;
+        if claims.iss != self.issuer || !claims.aud.contains(&self.audience) {
+            return Err(Refused::Invalid);
+        }
+        let not_before = claims.nbf.to_time().ok_or(Refused::Invalid)?;
+        let expires_at = claims.exp.to_time().ok_or(Refused::Invalid)? + LEEWAY;
+        if now < not_before - LEEWAY || claims.sub.is_empty() || claims.sub.len() > SUBJECT_BYTES_MAX {
+            return Err(Refused::Invalid);
+        }
+        if now >= expires_at {
+            return Err(Refused::Expired);
+        }
+        let caller = Arc::new(Caller {
+            subject: claims.sub,
+            accounts: claims.accounts.into_accounts().ok_or(Refused::Invalid)?,
+            // Scopes of other services may stand beside ours.
+            scopes: claims.scope.split_ascii_whitespace().filter_map(|scope| scope.parse().ok()).collect(),
+        });
+        Ok(Verified { caller, expires_at })
+    }
+}
+
+/// One `authorization` header of the scheme Bearer (RFC 6750; the scheme's case does not count).
+fn bearer_token(headers: &HeaderMap) -> Result<&str, Refused> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next().ok_or(Refused::Missing)?;
+    if values.next().is_some() {
+        return Err(Refused::Invalid);
+    }
+    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Refused::Missing)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Refused::Missing);
+    }
+    Ok(token.trim_start_matches(' '))
+}
+
+/// No header that asks us to fetch a key, to trust one in the token, or to understand an extension (RFC 7515 §4.1); and no
+/// other kind of token, such as an ID token's `logout+jwt` (RFC 8725 §3.11).
+fn is_plain(header: &Header) -> bool {
+    let kind = header.typ.as_deref().unwrap_or("JWT");
+    header.jku.is_none()
+        && header.jwk.is_none()
+        && header.x5u.is_none()
+        && header.x5c.is_none()
+        && header.crit.is_none()
+        && ["JWT", "at+jwt", "application/at+jwt"].iter().any(|known| kind.eq_ignore_ascii_case(known))
+}
+
+/// The claims, if this key signed them. Only the signature is checked here: the library asks the operating system for the time.
+fn claims_signed_with(key: &Key, token: &str) -> Option<Claims> {
+    let mut signature_only = Validation::new(key.algorithm);
+    signature_only.required_spec_claims = HashSet::new();
+    signature_only.validate_exp = false;
+    signature_only.validate_nbf = false;
+    signature_only.validate_aud = false;
+    decode(token, &key.verifying, &signature_only).ok().map(|decoded| decoded.claims)
+}
+
+/// What a token must say; each claim is required.
+#[derive(Deserialize)]
+struct Claims {
+    iss: String,
+    aud: Audience,
+    sub: String,
+    exp: NumericDate,
+    nbf: NumericDate,
+    accounts: AccountsClaim,
+    scope: String,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Audience {
+    One(String),
+    Several(Vec<String>),
+}
+
+impl Audience {
+    fn contains(&self, audience: &str) -> bool {
+        match self {
+            Self::One(one) => one == audience,
+            Self::Several(several) => several.iter().any(|one| one == audience),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum AccountsClaim {
+    Listed(HashSet<AccountId>),
+    Word(String),
+}
+
+impl AccountsClaim {
+    fn into_accounts(self) -> Option<Accounts> {
+        match self {
+            Self::Listed(ids) => Some(Accounts::Listed(ids)),
+            Self::Word(word) => (word == "*").then_some(Accounts::All),
+        }
+    }
+}
+
+/// Seconds since 1970, whole or not (RFC 7519 §2).
+#[derive(Deserialize)]
+struct NumericDate(f64);
+
+impl NumericDate {
+    fn to_time(&self) -> Option<DateTime<Utc>> {
+        let since_epoch = std::time::Duration::try_from_secs_f64(self.0).ok()?;
+        let time = DateTime::UNIX_EPOCH.checked_add_signed(TimeDelta::from_std(since_epoch).ok()?)?;
+        // Room for the leeway on either side.
+        (time < DateTime::<Utc>::MAX_UTC - TimeDelta::days(1)).then_some(time)
+    }
+}
+
+#[cfg(test)]
+#[path = "auth_tests.rs"]
+mod tests;

@@ -1,0 +1,343 @@
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use ed25519_dalek::{Signer, SigningKey, pkcs8::DecodePrivateKey};
+use jsonwebtoken::{Algorithm, EncodingKey, encode};
+use serde_json::{Value, json};
+use tonic::Code;
+use tonic_types::StatusExt;
+
+use super::{super::local_token::generate, *};
+use crate::{domain::clock::ManualClock, rpc::methods::find_method};
+
+const ISSUER: &str = "https://issuer.test";
+const AUDIENCE: &str = "contact-sync";
+/// 2026-11-22T00:00:00Z
+const NOW: i64 = 1_795_305_600;
+const MINE: &str = "7b0c5f9e-58b4-4a3f-9d1e-0a2b3c4d5e6f";
+const OTHERS: &str = "11111111-2222-4333-8444-555555555555";
+const SEED: [u8; 32] = [7; 32];
+
+/// A 2048-bit public key. Its private half signed `RSA_TOKEN` once and is gone.
+const RSA_N: &str = "sfDu6VKtcuB-vT8yt-6lHLPCuzNDqa5dpa3adW3FQ70Ol6qThc3UHJz2lH_PNEDtRwnT-03GsQGB_WL3mQesuTq8fBWMJvAPPXJttEqTZyoCMqzt3OQPCuF-yKoVNNbk9yxkdiCv8vwKvCoRmEoaqjoIOb89fegbpm76puiTJctmoJA8qS0G44SoNwLTNzWBJrxblMvpXX9ab0IVLxGy8UlJE80-I4kbOMKL_ivX3H7ZJBWmfY0wqgOrdim9sSVQuF1Fg25w-bjaKvmvO3ZQmzchsbQfQfNeJQJPiMBzMeeSoDkNqWl6S1-Og0VwbEC1Xauoq5NZfd0AbEgbYAv3FQ";
+/// RS256, kid rsa-1, valid for an hour from NOW, all accounts, scope calls.
+const RSA_TOKEN: &str = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCIsImtpZCI6InJzYS0xIn0.eyJpc3MiOiJodHRwczovL2lzc3Vlci50ZXN0IiwiYXVkIjoiY29udGFjdC1zeW5jIiwic3ViIjoicm91dGVyIiwibmJmIjoxNzk1MzA1NjAwLCJleHAiOjE3OTUzMDkyMDAsImFjY291bnRzIjoiKiIsInNjb3BlIjoiY2FsbHMifQ.X4Aayi-r16BdouFvtQnu0VHB0_YM9hIadVIyEh908Uw_rQOLeOT4NKhvQdhnpUseKfoal1x2-s5uxhH54LaRzJGDJJDE9ZMAFng4K_X3jL4okUWx_nyf-a7pOdoU6prW_AUHHSZr5JJ1VbeTGtVevE4ogDPdUIydV3qW9fACFc57Nje9kI2BiiAKieckSb8VaD-d_vyuujesuMhvkyVEHBtiFflNd_OAtulpiiqjKvj-qCtvrfEpP-q1fIUVqlRGzhNH1D8c8qWK4xxOwhEFQ0pY6njf3exUfsy8gkRJStJhugwf7cpfYfN55mGyZ9tLZ1FKsLDQdxGxneF-q7r9rg";
+
+struct Fixture {
+    verifier: Verifier,
+    clock: Arc<ManualClock>,
+    kid: String,
+}
+
+fn fixture() -> Fixture {
+    let mut jwks: Value = serde_json::from_str(&generate(&SEED).jwks_json).unwrap();
+    let kid = jwks["keys"][0]["kid"].as_str().unwrap().to_owned();
+    jwks["keys"].as_array_mut().unwrap().push(json!({"kty": "RSA", "kid": "rsa-1", "n": RSA_N, "e": "AQAB"}));
+    let clock = Arc::new(ManualClock::new(DateTime::from_timestamp(NOW, 0).unwrap()));
+    let same_clock = Arc::clone(&clock);
+    let verifier = Verifier::new(&jwks.to_string(), ISSUER, AUDIENCE, same_clock).unwrap();
+    Fixture { verifier, clock, kid }
+}
+
+fn claims() -> Value {
+    json!({
+        "iss": ISSUER, "aud": AUDIENCE, "sub": "router", "nbf": NOW, "exp": NOW + 3600,
+        "accounts": [MINE], "scope": "calls openid sync",
+    })
+}
+
+fn with(key: &str, value: Value) -> Value {
+    let mut claims = claims();
+    claims[key] = value;
+    claims
+}
+
+fn without(key: &str) -> Value {
+    let mut claims = claims();
+    claims.as_object_mut().unwrap().remove(key);
+    claims
+}
+
+/// A token with any header at all, rightly signed with the fixture's Ed25519 key.
+fn sign_with_header(header: &Value, claims: &Value) -> String {
+    let key = SigningKey::from_pkcs8_pem(&generate(&SEED).signing_key_pem).unwrap();
+    let part = |json: &Value| BASE64_URL_SAFE_NO_PAD.encode(json.to_string());
+    let message = format!("{}.{}", part(header), part(claims));
+    let signature = BASE64_URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes()).to_bytes());
+    format!("{message}.{signature}")
+}
+
+impl Fixture {
+    fn header(&self) -> Value {
+        json!({"alg": "EdDSA", "typ": "JWT", "kid": self.kid})
+    }
+
+    fn sign(&self, claims: &Value) -> String {
+        sign_with_header(&self.header(), claims)
+    }
+
+    fn call(&self, path: &str, authorization: &[&str]) -> Result<Option<Arc<Caller>>, Status> {
+        let mut headers = HeaderMap::new();
+        for value in authorization {
+            headers.append(AUTHORIZATION, value.parse().unwrap());
+        }
+        self.verifier.admit(find_method(path, false), &headers)
+    }
+}
+
+fn reason(status: &Status) -> String {
+    status.get_error_details().error_info().unwrap().reason.clone()
+}
+
+const MATCH_CALLER: &str = "/contactsync.v1.CallerService/MatchCaller";
+const CREATE_ACCOUNT: &str = "/contactsync.v1.AccountService/CreateAccount";
+
+#[test]
+fn a_good_token_of_either_algorithm_makes_a_caller() {
+    let f = fixture();
+
+    let caller = f.call(MATCH_CALLER, &[&format!("Bearer {}", f.sign(&claims()))]).unwrap().unwrap();
+    assert_eq!(caller.subject(), "router");
+    assert!(caller.has(Scope::Calls) && caller.has(Scope::Sync) && !caller.has(Scope::Admin));
+    assert_eq!(caller.accounts(), &Accounts::Listed(HashSet::from([MINE.parse().unwrap()])));
+
+    let caller = f.call(MATCH_CALLER, &[&format!("bearer {RSA_TOKEN}")]).unwrap().unwrap();
+    assert_eq!(caller.accounts(), &Accounts::All);
+}
+
+#[test]
+fn tokens_that_other_issuers_shape_differently_are_read() {
+    let f = fixture();
+
+    for accepted in [
+        with("aud", json!(["another", AUDIENCE])),
+        with("exp", json!(1_795_305_610.5)),
+        with("accounts", json!([])),
+        with("scope", json!("")),
+    ] {
+        assert!(f.verifier.verify(&f.sign(&accepted)).is_ok(), "{accepted}");
+    }
+    for typ in ["jwt", "at+jwt", "application/AT+JWT"] {
+        let header = json!({"alg": "EdDSA", "typ": typ, "kid": f.kid});
+        assert!(f.verifier.verify(&sign_with_header(&header, &claims())).is_ok(), "{typ}");
+    }
+    for header in [json!({"alg": "EdDSA"}), json!({"alg": "EdDSA", "x5t": "abc"})] {
+        assert!(f.verifier.verify(&sign_with_header(&header, &claims())).is_ok(), "{header}");
+    }
+}
+
+#[test]
+fn a_request_without_a_bearer_token_is_told_so() {
+    let f = fixture();
+
+    for authorization in [&[][..], &["Basic dXNlcjpzZWNyZXQ="], &["Bearer"], &[""], &["token"]] {
+        let refused = f.call(MATCH_CALLER, authorization).unwrap_err();
+
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unauthenticated, "TOKEN_MISSING"));
+    }
+}
+
+#[test]
+fn every_wrong_token_is_refused_with_the_same_words() {
+    let f = fixture();
+    let good = f.sign(&claims());
+    let hmac = |secret: &[u8]| {
+        let mut header = Header::new(Algorithm::HS256);
+        header.kid = Some(f.kid.clone());
+        encode(&header, &claims(), &EncodingKey::from_secret(secret)).unwrap()
+    };
+    let public = SigningKey::from_bytes(&SEED).verifying_key();
+    let none = |alg: &str| {
+        let part = |json: Value| BASE64_URL_SAFE_NO_PAD.encode(json.to_string());
+        format!("{}.{}.", part(json!({"alg": alg, "typ": "JWT"})), part(claims()))
+    };
+    let foreign_key = {
+        let key = SigningKey::from_bytes(&[8; 32]);
+        let message = good.rsplit_once('.').unwrap().0;
+        format!("{message}.{}", BASE64_URL_SAFE_NO_PAD.encode(key.sign(message.as_bytes()).to_bytes()))
+    };
+    let other_claims = {
+        let mut parts: Vec<String> = good.split('.').map(str::to_owned).collect();
+        parts[1] = BASE64_URL_SAFE_NO_PAD.encode(with("accounts", json!("*")).to_string());
+        parts.join(".")
+    };
+    let header = |extra: Value| {
+        let mut header = f.header();
+        header.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        sign_with_header(&header, &claims())
+    };
+    let jwk = json!({"kty": "OKP", "crv": "Ed25519", "x": BASE64_URL_SAFE_NO_PAD.encode(public.as_bytes())});
+
+    let wrong = [
+        ("garbage", "garbage".to_owned()),
+        ("two dots", "a.b.c".to_owned()),
+        ("empty", " ".to_owned()),
+        ("alg none", none("none")),
+        ("alg None", none("None")),
+        ("alg none and no signature", none("EdDSA")),
+        ("HS256 with the public key as secret", hmac(public.as_bytes())),
+        ("HS256 with the RSA modulus as secret", hmac(&BASE64_URL_SAFE_NO_PAD.decode(RSA_N).unwrap())),
+        ("HS256 with the key set as secret", hmac(generate(&SEED).jwks_json.as_bytes())),
+        ("RS256 named for an Ed25519 key", header(json!({"alg": "RS256"}))),
+        ("EdDSA named for an RSA key", header(json!({"kid": "rsa-1"}))),
+        ("unknown kid", header(json!({"kid": "another"}))),
+        ("empty kid", header(json!({"kid": ""}))),
+        ("key by URL", header(json!({"jku": "https://attacker.test/keys"}))),
+        ("certificate by URL", header(json!({"x5u": "https://attacker.test/cert"}))),
+        ("certificate in the token", header(json!({"x5c": ["AAAA"]}))),
+        ("key in the token", header(json!({"jwk": jwk}))),
+        ("critical extension", header(json!({"crit": ["exp"]}))),
+        ("another kind of token", header(json!({"typ": "logout+jwt"}))),
+        ("another key", foreign_key),
+        ("other claims under the signature", other_claims),
+        ("not valid yet", f.sign(&with("nbf", json!(NOW + 31)))),
+        ("no nbf", f.sign(&without("nbf"))),
+        ("no exp", f.sign(&without("exp"))),
+        ("no iss", f.sign(&without("iss"))),
+        ("no aud", f.sign(&without("aud"))),
+        ("no sub", f.sign(&without("sub"))),
+        ("no accounts", f.sign(&without("accounts"))),
+        ("no scope", f.sign(&without("scope"))),
+        ("wrong iss", f.sign(&with("iss", json!("https://issuer.test/")))),
+        ("iss in a list", f.sign(&with("iss", json!([ISSUER])))),
+        ("wrong aud", f.sign(&with("aud", json!("another")))),
+        ("no aud in the list", f.sign(&with("aud", json!([])))),
+        ("empty sub", f.sign(&with("sub", json!("")))),
+        ("long sub", f.sign(&with("sub", json!("x".repeat(257))))),
+        ("exp as text", f.sign(&with("exp", json!((NOW + 3600).to_string())))),
+        ("negative exp", f.sign(&with("exp", json!(-1)))),
+        ("exp beyond all time", f.sign(&with("exp", json!(1e300)))),
+        ("exp at the end of time", f.sign(&with("exp", json!(8_210_266_876_790_u64)))),
+        ("accounts with another word", f.sign(&with("accounts", json!("all")))),
+        ("accounts with a bad id", f.sign(&with("accounts", json!([MINE, "*"])))),
+        ("scope as a list", f.sign(&with("scope", json!(["calls"])))),
+        ("too long", f.sign(&with("further", json!("x".repeat(TOKEN_BYTES_MAX))))),
+    ];
+    for (name, token) in wrong {
+        let Err(refused) = f.call(MATCH_CALLER, &[&format!("Bearer {token}")]) else { panic!("accepted: {name}") };
+
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unauthenticated, "TOKEN_INVALID"), "{name}");
+        assert_eq!(refused.message(), "the token is not accepted", "{name}");
+    }
+}
+
+#[test]
+fn two_authorization_headers_are_refused() {
+    let f = fixture();
+    let good = format!("Bearer {}", f.sign(&claims()));
+
+    let refused = f.call(MATCH_CALLER, &[&good, &good]).unwrap_err();
+
+    assert_eq!(reason(&refused), "TOKEN_INVALID");
+}
+
+#[test]
+fn a_token_with_any_bit_flipped_is_refused() {
+    let f = fixture();
+    for good in [f.sign(&claims()), RSA_TOKEN.to_owned()] {
+        let start = good.rfind('.').unwrap() + 1;
+        let signature = BASE64_URL_SAFE_NO_PAD.decode(&good[start..]).unwrap();
+        for byte in [0, signature.len() / 2, signature.len() - 1] {
+            let mut flipped = signature.clone();
+            flipped[byte] ^= 1;
+            let token = format!("{}{}", &good[..start], BASE64_URL_SAFE_NO_PAD.encode(flipped));
+
+            assert_eq!(f.verifier.verify(&token), Err(Refused::Invalid), "byte {byte}");
+        }
+    }
+}
+
+#[test]
+fn a_token_ends_with_its_time_even_when_it_is_remembered() {
+    let f = fixture();
+    let (token, early) = (f.sign(&claims()), f.sign(&with("nbf", json!(NOW + 30))));
+
+    assert!(f.verifier.verify(&early).is_ok(), "within the leeway");
+    f.clock.advance(TimeDelta::seconds(3600));
+    assert!(f.verifier.verify(&token).is_ok(), "within the leeway");
+    f.clock.advance(TimeDelta::seconds(29));
+    assert!(f.verifier.verify(&token).is_ok(), "remembered, within the leeway");
+    f.clock.advance(TimeDelta::seconds(1));
+
+    assert_eq!(f.verifier.verify(&token), Err(Refused::Expired), "remembered");
+    assert_eq!(f.verifier.verify(&token), Err(Refused::Expired), "read again");
+    let refused = f.call(MATCH_CALLER, &[&format!("Bearer {token}")]).unwrap_err();
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unauthenticated, "TOKEN_EXPIRED"));
+}
+
+#[test]
+fn a_token_is_verified_once_and_a_refused_one_is_not_remembered() {
+    let f = fixture();
+    let token = f.sign(&claims());
+
+    let first = f.verifier.verify(&token).unwrap();
+    let second = f.verifier.verify(&token).unwrap();
+    f.verifier.verify("garbage").unwrap_err();
+    f.verifier.verified.run_pending_tasks();
+
+    assert!(Arc::ptr_eq(&first, &second));
+    assert_eq!(f.verifier.verified.entry_count(), 1);
+    assert_eq!(f.verifier.verified.policy().max_capacity(), Some(CACHED_TOKENS_MAX));
+}
+
+#[test]
+fn a_good_token_without_the_scope_is_denied_and_told_which() {
+    let f = fixture();
+    let refused = f.call(CREATE_ACCOUNT, &[&format!("Bearer {}", f.sign(&claims()))]).unwrap_err();
+
+    assert_eq!((refused.code(), reason(&refused).as_str()), (Code::PermissionDenied, "SCOPE_MISSING"));
+    let details = refused.get_error_details();
+    assert_eq!(details.error_info().unwrap().metadata["scope"], "admin");
+}
+
+#[test]
+fn a_method_that_is_not_in_the_table_is_denied_to_everybody() {
+    let f = fixture();
+    let all = f.sign(&with("scope", json!("calls sync contacts.read contacts.erase admin")));
+    let unknown =
+        ["/contactsync.v1.CallerService/New", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/", "*"];
+
+    for path in unknown {
+        let refused = f.call(path, &[&format!("Bearer {all}")]).unwrap_err();
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::PermissionDenied, "METHOD_NOT_SERVED"));
+        assert_eq!(f.call(path, &[]).unwrap_err().code(), Code::Unauthenticated);
+    }
+    assert_eq!(f.call("/grpc.health.v1.Health/Check", &[]).unwrap(), None);
+    assert_eq!(f.call("/grpc.health.v1.Health/Check", &["Bearer garbage"]).unwrap(), None);
+}
+
+#[test]
+fn only_the_accounts_of_the_token_are_authorized() {
+    let f = fixture();
+    let one = f.verifier.verify(&f.sign(&claims())).unwrap();
+    let all = f.verifier.verify(RSA_TOKEN).unwrap();
+
+    assert_eq!(one.authorize(MINE).unwrap().to_string(), MINE);
+    assert_eq!(one.authorize(&MINE.to_uppercase()).unwrap().to_string(), MINE);
+    assert_eq!(all.authorize(OTHERS).unwrap().to_string(), OTHERS);
+
+    let refused = one.authorize(OTHERS).unwrap_err();
+    let nonexistent = status::account_not_found();
+    assert_eq!(
+        (refused.code(), refused.message(), refused.details()),
+        (nonexistent.code(), nonexistent.message(), nonexistent.details())
+    );
+    for malformed in ["", "*", "1", "7b0c5f9e-58b4-4a3f-9d1e-0a2b3c4d5e6", "7b0c5f9e_58b4_4a3f_9d1e_0a2b3c4d5e6f"] {
+        let refused = one.authorize(malformed).unwrap_err();
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::InvalidArgument, "INVALID_ARGUMENT"));
+        assert!(refused.message().starts_with("account_id: "));
+    }
+}
+
+#[test]
+fn a_caller_shows_no_subject() {
+    let f = fixture();
+    let caller = f.verifier.verify(&f.sign(&with("sub", json!("bryce@example.com")))).unwrap();
+
+    assert!(!format!("{caller:?}").contains("bryce"));
+}
+
+#[test]
+fn a_handler_that_no_gate_has_passed_gets_no_caller() {
+    let refused = caller(&Request::new(())).unwrap_err();
+
+    assert_eq!(refused.code(), Code::Internal);
+}

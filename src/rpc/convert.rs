@@ -1,0 +1,206 @@
+//! Domain answers into proto.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::pb;
+use crate::domain::{
+    account::Account,
+    call::{MatchOutcome, MatchTier},
+    contact::{Contact, ContactRecord},
+    integration::{Freshness, Integration, IntegrationState, Provider},
+    phone::PhoneKey,
+    record::ObjectType,
+    sync_run::{SyncKind, SyncRun, SyncRunState},
+};
+
+pub(super) fn timestamp(time: DateTime<Utc>) -> prost_types::Timestamp {
+    prost_types::Timestamp {
+        seconds: time.timestamp(),
+        nanos: i32::try_from(time.timestamp_subsec_nanos()).unwrap_or(0),
+    }
+}
+
+fn duration(delta: TimeDelta) -> prost_types::Duration {
+    prost_types::Duration { seconds: delta.num_seconds(), nanos: 0 }
+}
+
+pub(super) fn e164(key: Option<PhoneKey>) -> String {
+    key.map(PhoneKey::e164).unwrap_or_default()
+}
+
+pub(super) fn provider(provider: Provider) -> pb::Provider {
+    match provider {
+        Provider::Zendesk => pb::Provider::Zendesk,
+        Provider::Salesforce => pb::Provider::Salesforce,
+        Provider::Pipedrive => pb::Provider::Pipedrive,
+    }
+}
+
+fn provider_of(object_type: ObjectType) -> pb::Provider {
+    provider(object_type.provider())
+}
+
+fn state(state: IntegrationState) -> pb::IntegrationState {
+    match state {
+        IntegrationState::Pending => pb::IntegrationState::Pending,
+        IntegrationState::InitialSync => pb::IntegrationState::InitialSync,
+        IntegrationState::Active => pb::IntegrationState::Active,
+        IntegrationState::Stale => pb::IntegrationState::Stale,
+        IntegrationState::Paused => pb::IntegrationState::Paused,
+        IntegrationState::QuotaPaused => pb::IntegrationState::QuotaPaused,
+        IntegrationState::AuthFailed => pb::IntegrationState::AuthFailed,
+        IntegrationState::Off => pb::IntegrationState::Off,
+    }
+}
+
+pub(super) fn account(account: &Account) -> pb::Account {
+    pb::Account {
+        id: account.id.to_string(),
+        display_name: account.display_name.clone(),
+        default_region: account.default_region.as_str().to_owned(),
+        further_regions: account.further_regions.iter().map(|region| region.as_str().to_owned()).collect(),
+        create_time: Some(timestamp(account.created_at)),
+        update_time: Some(timestamp(account.updated_at)),
+    }
+}
+
+pub(super) fn contact(contact: Contact) -> pb::Contact {
+    let numbers = contact.numbers.into_iter().map(|number| pb::PhoneNumber {
+        raw: number.raw,
+        e164: e164(number.key),
+        label: number.label,
+        extension: number.extension,
+    });
+    pb::Contact {
+        id: contact.id.to_string(),
+        display_name: contact.display_name,
+        organization: contact.organization,
+        emails: contact.emails,
+        numbers: numbers.collect(),
+        records: contact.records.into_iter().map(record).collect(),
+        created_at: Some(timestamp(contact.created_at)),
+        deleted_at: contact.deleted_at.map(timestamp),
+        survivor_id: contact.survivor_id.map(|id| id.to_string()).unwrap_or_default(),
+        is_placeholder: contact.is_placeholder,
+    }
+}
+
+pub(super) fn record(record: ContactRecord) -> pb::Record {
+    pb::Record {
+        integration_id: record.integration_id.to_string(),
+        provider: provider_of(record.key.object_type).into(),
+        object_type: record.key.object_type.as_str().to_owned(),
+        record_id: record.key.record_id,
+        url: record.url,
+        is_live: record.is_live,
+        role: record.role,
+    }
+}
+
+pub(super) fn source(freshness: &Freshness, now: DateTime<Utc>) -> pb::Source {
+    let at_present = freshness.state(now);
+    pb::Source {
+        integration_id: freshness.integration_id.to_string(),
+        provider: provider(freshness.provider).into(),
+        state: state(at_present).into(),
+        known_through: freshness.known_through.map(timestamp),
+        note: at_present.note().to_owned(),
+    }
+}
+
+pub(super) fn integration(integration: Integration, now: DateTime<Utc>) -> pb::Integration {
+    let at_present = integration.freshness.state(now);
+    let state_detail = match (&integration.hold_reason, integration.is_purging) {
+        (_, true) => "disabled; the copied contacts are being removed".to_owned(),
+        (Some(reason), _) => format!("{}: {reason}", at_present.note()),
+        (None, false) => at_present.note().to_owned(),
+    };
+    let is_on = integration.freshness.is_sync_on;
+    let mode = if is_on { pb::SyncMode::On } else { pb::SyncMode::Off };
+    let period = TimeDelta::seconds(i64::from(integration.freshness.period_seconds));
+    pb::Integration {
+        id: integration.freshness.integration_id.to_string(),
+        provider: provider(integration.freshness.provider).into(),
+        organization: integration.organization,
+        state: state(at_present).into(),
+        state_detail,
+        options: Some(pb::IntegrationOptions { sync: mode.into(), period: Some(duration(period)) }),
+        known_through: integration.freshness.known_through.map(timestamp),
+        last_completed_time: integration.freshness.last_completed_at.map(timestamp),
+        next_due_time: integration.due_at.filter(|_| is_on && integration.current_sync_run_id.is_none()).map(timestamp),
+        current_sync_run_id: integration.current_sync_run_id.map(|id| id.to_string()).unwrap_or_default(),
+        enabled: integration.freshness.is_enabled,
+        create_time: Some(timestamp(integration.created_at)),
+        has_credentials: integration.has_credentials,
+    }
+}
+
+pub(super) fn sync_run(run: SyncRun, now: DateTime<Utc>) -> pb::SyncRun {
+    let kind = match run.kind {
+        SyncKind::Initial => pb::SyncKind::Initial,
+        SyncKind::Incremental => pb::SyncKind::Incremental,
+    };
+    let state = match run.state {
+        SyncRunState::Queued => pb::SyncRunState::Queued,
+        SyncRunState::Running => pb::SyncRunState::Running,
+        SyncRunState::Succeeded => pb::SyncRunState::Succeeded,
+        SyncRunState::Failed => pb::SyncRunState::Failed,
+        SyncRunState::Cancelled => pb::SyncRunState::Cancelled,
+    };
+    pb::SyncRun {
+        estimated_time_left: run.estimated_time_left(now).map(duration),
+        id: run.id.to_string(),
+        integration_id: run.integration_id.to_string(),
+        kind: kind.into(),
+        state: state.into(),
+        phase: run.phase,
+        counts: Some(pb::SyncCounts {
+            read: run.counts.read,
+            created: run.counts.created,
+            updated: run.counts.updated,
+            deleted: run.counts.deleted,
+            skipped: run.counts.skipped,
+            rejected: run.counts.rejected,
+        }),
+        estimated_total: run.estimated_total,
+        create_time: Some(timestamp(run.created_at)),
+        start_time: run.started_at.map(timestamp),
+        end_time: run.finished_at.map(timestamp),
+        error: run.error,
+        attempt: run.attempt,
+    }
+}
+
+pub(super) fn outcome(outcome: MatchOutcome) -> pb::MatchOutcome {
+    match outcome {
+        MatchOutcome::Matched => pb::MatchOutcome::Matched,
+        MatchOutcome::Ambiguous => pb::MatchOutcome::Ambiguous,
+        MatchOutcome::Created => pb::MatchOutcome::Created,
+        MatchOutcome::NotFound => pb::MatchOutcome::NotFound,
+        MatchOutcome::NotKnownYet => pb::MatchOutcome::NotKnownYet,
+        MatchOutcome::Withheld => pb::MatchOutcome::Withheld,
+        MatchOutcome::Unparseable => pb::MatchOutcome::Unparseable,
+    }
+}
+
+pub(super) fn tier(tier: Option<MatchTier>) -> pb::MatchTier {
+    match tier {
+        None => pb::MatchTier::Unspecified,
+        Some(MatchTier::Exact) => pb::MatchTier::Exact,
+        Some(MatchTier::Clicked) => pb::MatchTier::Clicked,
+    }
+}
+
+/// One more than a page, to learn whether there is another.
+pub(super) fn limit(page_size: usize) -> i64 {
+    i64::try_from(page_size).map_or(i64::MAX, |size| size + 1)
+}
+
+/// Cuts what was read down to a page; returns its last entry if there is more.
+pub(super) fn cut_page<T>(rows: &mut Vec<T>, page_size: usize) -> Option<&T> {
+    if rows.len() <= page_size {
+        return None;
+    }
+    rows.truncate(page_size);
+    rows.last()
+}

@@ -1,0 +1,123 @@
+//! What the features refuse, as the status that a client gets: its code says what to do, its reason which refusal it is.
+
+use std::{error::Error, time::Duration};
+
+use tonic::Status;
+
+use super::status;
+use crate::{
+    click_to_call::ClickError, crm::CrmError, domain::record::InvalidRecordKey, identity::records::RegisterError,
+    integrations::IntegrationError, matching::MatchError, store::StoreError, sync::TriggerError,
+};
+
+const RETRY_AFTER: Duration = Duration::from_millis(200);
+
+impl From<StoreError> for Status {
+    fn from(error: StoreError) -> Self {
+        if error.is_transient() {
+            tracing::warn!(error = %crate::telemetry::chain(&error), "the database did not do it");
+            return status::unavailable(
+                "DATABASE_UNAVAILABLE",
+                "the database did not answer in time; try again",
+                Some(RETRY_AFTER),
+            );
+        }
+        status::internal(&error)
+    }
+}
+
+fn integration_not_found() -> Status {
+    status::not_found("INTEGRATION_NOT_FOUND", "there is no integration with this id in this account")
+}
+
+impl From<MatchError> for Status {
+    fn from(error: MatchError) -> Self {
+        let message = error.to_string();
+        match error {
+            MatchError::AccountNotFound => status::account_not_found(),
+            MatchError::CallIdReused => status::failed_precondition("CALL_ID_REUSED", &message, &[]),
+            MatchError::CallNotFound => status::not_found("CALL_NOT_FOUND", &message),
+            MatchError::ContactNotFound => {
+                status::not_found("CONTACT_NOT_FOUND", "there is no live contact with this id in this account")
+            }
+            MatchError::IntegrationNotFound => integration_not_found(),
+            MatchError::NumberUnreadable => status::invalid("phone_number", &message),
+            MatchError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ClickError> for Status {
+    fn from(error: ClickError) -> Self {
+        let message = error.to_string();
+        match error {
+            ClickError::AccountNotFound => status::account_not_found(),
+            ClickError::IntegrationNotFound => integration_not_found(),
+            ClickError::IntegrationDisabled => status::failed_precondition("INTEGRATION_DISABLED", &message, &[]),
+            ClickError::Record(InvalidRecordKey::ObjectType(_)) => status::invalid("object_type", &message),
+            ClickError::Record(InvalidRecordKey::RecordId(_)) => status::invalid("record_id", &message),
+            ClickError::NumberUnreadable => status::invalid("phone_number", &message),
+            ClickError::Register(RegisterError::RecordGone) => {
+                status::failed_precondition("RECORD_GONE", &message, &[])
+            }
+            ClickError::Register(RegisterError::ContactHasRecord) => {
+                status::failed_precondition("CONTACT_HAS_RECORD", &message, &[])
+            }
+            ClickError::Register(RegisterError::ContactNotFound) => {
+                status::not_found("CONTACT_NOT_FOUND", "there is no live contact with this id in this account")
+            }
+            ClickError::Register(RegisterError::Store(error)) | ClickError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<IntegrationError> for Status {
+    fn from(error: IntegrationError) -> Self {
+        let message = error.to_string();
+        match error {
+            IntegrationError::AccountNotFound => status::account_not_found(),
+            IntegrationError::IntegrationNotFound => integration_not_found(),
+            IntegrationError::Exists(id) => {
+                status::already_exists("INTEGRATION_EXISTS", &message, &[("integration_id", &id.to_string())])
+            }
+            IntegrationError::RequestIdReused => status::failed_precondition("REQUEST_ID_REUSED", &message, &[]),
+            IntegrationError::PurgeRunning => status::failed_precondition("PURGE_RUNNING", &message, &[]),
+            IntegrationError::Disabled => status::failed_precondition("INTEGRATION_DISABLED", &message, &[]),
+            IntegrationError::CredentialsMissing => status::invalid("credentials", &message),
+            IntegrationError::SyncNotAvailable(_) => status::failed_precondition("SYNC_NOT_AVAILABLE", &message, &[]),
+            IntegrationError::Crm(error) => error.into(),
+            IntegrationError::Credentials(error) => status::internal(&error as &(dyn Error + 'static)),
+            IntegrationError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<CrmError> for Status {
+    fn from(error: CrmError) -> Self {
+        let (reason, message) = (error.reason(), error.to_string());
+        match error {
+            CrmError::RateLimited { retry_after } => status::unavailable(reason, &message, retry_after),
+            CrmError::Unavailable(_) | CrmError::Unreadable(_) | CrmError::Stuck => {
+                status::unavailable(reason, &message, None)
+            }
+            _ => status::failed_precondition(reason, &message, &[]),
+        }
+    }
+}
+
+impl From<TriggerError> for Status {
+    fn from(error: TriggerError) -> Self {
+        let message = error.to_string();
+        match error {
+            TriggerError::IntegrationNotFound => integration_not_found(),
+            TriggerError::RunNotFound => status::not_found(
+                "SYNC_RUN_NOT_FOUND",
+                "there is no sync run with this id in this account; runs are kept 90 days",
+            ),
+            TriggerError::SyncOff => status::failed_precondition("SYNC_OFF", &message, &[]),
+            TriggerError::AuthFailed => status::failed_precondition("AUTH_FAILED", &message, &[]),
+            TriggerError::RunFinished => status::failed_precondition("RUN_FINISHED", &message, &[]),
+            TriggerError::Store(error) => error.into(),
+        }
+    }
+}

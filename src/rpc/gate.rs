@@ -1,0 +1,242 @@
+//! What every request passes before a handler sees it, and every answer before it leaves; one straight road, so that the order
+//! is what is read here:
+//! span and request id → room in the server → token and scope → deadline → handler (a panic is caught) → reason on every error.
+//! Refusing is cheapest first; a stranger costs no signature check while the server is full, and learns nothing about methods.
+//! Health answers even when the server is full: an overloaded server is not a dead one.
+
+use std::{
+    any::Any,
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{HeaderMap, Request, Response};
+use http_body::{Body as _, Frame, SizeHint};
+use tokio::{
+    sync::{Semaphore, TryAcquireError},
+    time::{Instant, Sleep, sleep_until},
+};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tonic::{
+    Code, Status,
+    body::Body,
+    codegen::{BoxFuture, Bytes},
+    service::Routes,
+};
+use tower::{Service, ServiceExt};
+use tower_http::catch_panic::CatchPanic;
+use tracing::{Instrument, Span, field};
+
+use super::{
+    auth::Verifier,
+    deadline::{Deadline, deadline_of},
+    methods::{Access, Method, find_method},
+    status,
+};
+use crate::domain::{clock::Clock, ids::IdSource};
+
+/// When a call that found the server full may come again.
+const OVERLOADED_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// What the gate needs for every request.
+pub(crate) struct Shared {
+    pub(crate) verifier: Arc<Verifier>,
+    pub(crate) ids: Arc<IdSource>,
+    pub(crate) clock: Arc<dyn Clock>,
+    /// One permit for each call that a handler works on; open streams hold none.
+    pub(crate) room: Arc<Semaphore>,
+    pub(crate) reflection: bool,
+    /// Ends every call and stream at once: the drain has taken too long.
+    pub(crate) cut: CancellationToken,
+}
+
+/// The service that the server runs for each connection.
+#[derive(Clone)]
+pub(crate) struct Gate {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) routes: Routes,
+}
+
+impl Service<Request<Body>> for Gate {
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Response<Body>, Infallible>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
+        // Before anything waits: a deadline counts from here.
+        let arrived = Instant::now();
+        let gate = self.clone();
+        Box::pin(async move { Ok(gate.answer(request, arrived).await) })
+    }
+}
+
+impl Gate {
+    async fn answer(self, request: Request<Body>, arrived: Instant) -> Response<Body> {
+        let method = find_method(request.uri().path(), self.shared.reflection);
+        let request_id = self.shared.ids.new_v7(self.shared.clock.now()).to_string();
+        // An unknown path is the client's text and stays out of the log.
+        let span = tracing::info_span!(
+            "rpc",
+            rpc.method = method.map_or("unknown", |method| method.path),
+            request.id = request_id,
+            account.id = field::Empty,
+        );
+        let mut response = match self.pass(method, request, arrived, &request_id).instrument(span.clone()).await {
+            Ok(response) => response,
+            Err(status) => status.into_http(),
+        };
+        // Whoever made an error status left it beside its headers.
+        let made: Option<&Status> = response.extensions().get();
+        let whole = made.and_then(|made| status::complete(made, &request_id));
+        if let Some(whole) = whole {
+            response = whole.into_http();
+        }
+        log_outcome(&span, &response, arrived);
+        response
+    }
+
+    async fn pass(
+        self,
+        method: Option<&'static Method>,
+        mut request: Request<Body>,
+        arrived: Instant,
+        request_id: &str,
+    ) -> Result<Response<Body>, Status> {
+        let Self { shared, routes } = self;
+        let is_open = method.is_some_and(|method| method.access == Access::Open);
+        let _permit = match shared.room.try_acquire() {
+            Ok(permit) => Some(permit),
+            Err(TryAcquireError::NoPermits) if is_open => None,
+            Err(TryAcquireError::NoPermits) => return Err(overloaded()),
+            Err(TryAcquireError::Closed) => return Err(shutting_down()),
+        };
+        if let Some(caller) = shared.verifier.admit(method, request.headers())? {
+            request.extensions_mut().insert(caller);
+        }
+        let time_max = method.and_then(|method| method.time_max);
+        let deadline = deadline_of(request.headers(), time_max, arrived)?;
+        if let Some(deadline) = deadline {
+            request.extensions_mut().insert(deadline);
+        }
+
+        let answered = CatchPanic::custom(routes, on_panic).oneshot(request);
+        let response = tokio::select! {
+            biased;
+            Ok(response) = answered => response,
+            () = passed(deadline) => return Err(status::deadline_exceeded()),
+            () = shared.cut.cancelled() => return Err(shutting_down()),
+        };
+        Ok(response.map(|body| AnswerBody::of(Body::new(body), deadline, &shared.cut, request_id)))
+    }
+}
+
+async fn passed(deadline: Option<Deadline>) {
+    match deadline {
+        Some(deadline) => sleep_until(deadline.instant()).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn overloaded() -> Status {
+    status::resource_exhausted("OVERLOADED", "too many calls at once", Some(OVERLOADED_RETRY_AFTER))
+}
+
+/// What a call is told when the server ends before its answer.
+fn shutting_down() -> Status {
+    status::unavailable("SHUTTING_DOWN", "the server is shutting down", Some(Duration::from_secs(1)))
+}
+
+/// The panic hook has logged what happened; the caller learns the request's id.
+fn on_panic(_: Box<dyn Any + Send>) -> Response<Body> {
+    status::internal_logged().into_http()
+}
+
+fn log_outcome(span: &Span, response: &Response<Body>, arrived: Instant) {
+    let made: Option<&Status> = response.extensions().get();
+    let code = made.map_or(Code::Ok, Status::code);
+    tracing::debug!(parent: span, rpc.code = ?code, duration_us = arrived.elapsed().as_micros(), "answered");
+}
+
+/// The body of an answer, which for a stream outlives the handler. It ends with `DEADLINE_EXCEEDED` at the deadline and with
+/// UNAVAILABLE when the server is cut off, because a stream must not outlive what its call was granted; and an error in its
+/// trailers is made complete like one in the headers.
+struct AnswerBody {
+    inner: Body,
+    deadline: Option<Pin<Box<Sleep>>>,
+    cut: Pin<Box<WaitForCancellationFutureOwned>>,
+    request_id: String,
+    is_done: bool,
+}
+
+impl AnswerBody {
+    fn of(inner: Body, deadline: Option<Deadline>, cut: &CancellationToken, request_id: &str) -> Body {
+        if inner.is_end_stream() {
+            return inner;
+        }
+        Body::new(Self {
+            inner,
+            deadline: deadline.map(|deadline| Box::pin(sleep_until(deadline.instant()))),
+            cut: Box::pin(cut.clone().cancelled_owned()),
+            request_id: request_id.to_owned(),
+            is_done: false,
+        })
+    }
+
+    fn end_with(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.is_done = true;
+        self.inner = Body::empty();
+        Poll::Ready(Some(trailers_of(status)))
+    }
+
+    fn complete(&self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Status> {
+        let made = frame.trailers_ref().and_then(Status::from_header_map);
+        match made.and_then(|made| status::complete_trailers(&made, &self.request_id)) {
+            Some(whole) => trailers_of(&whole),
+            None => Ok(frame),
+        }
+    }
+}
+
+fn trailers_of(status: &Status) -> Result<Frame<Bytes>, Status> {
+    let mut trailers = HeaderMap::new();
+    status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))
+}
+
+impl http_body::Body for AnswerBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let this = &mut *self;
+        if this.is_done {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
+            return Poll::Ready(frame.map(|frame| frame.and_then(|frame| this.complete(frame))));
+        }
+        if let Some(sleep) = &mut this.deadline
+            && sleep.as_mut().poll(cx).is_ready()
+        {
+            return this.end_with(&status::deadline_exceeded());
+        }
+        if this.cut.as_mut().poll(cx).is_ready() {
+            return this.end_with(&shutting_down());
+        }
+        Poll::Pending
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_done || self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}

@@ -1,0 +1,206 @@
+//! The one table of what is served: each method's scope and how long the server works for one call of it.
+//! A method that is not in the table is refused, whatever the token says; a test compares the table with the descriptors.
+//! Must not know tokens, time or tonic.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+/// What a token may be allowed to do; the claim `scope` lists them, separated by spaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// The call path: `CallerService`.
+    Calls,
+    /// Integrations and their runs: `SyncService`.
+    Sync,
+    /// Reading contacts.
+    ContactsRead,
+    /// Erasing a person.
+    ContactsErase,
+    /// Accounts.
+    Admin,
+}
+
+impl Scope {
+    /// Every scope, in the order of the documentation.
+    pub const ALL: [Self; 5] = [Self::Calls, Self::Sync, Self::ContactsRead, Self::ContactsErase, Self::Admin];
+
+    /// As written in a token.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Calls => "calls",
+            Self::Sync => "sync",
+            Self::ContactsRead => "contacts.read",
+            Self::ContactsErase => "contacts.erase",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Scope {
+    type Err = UnknownScope;
+
+    fn from_str(text: &str) -> Result<Self, UnknownScope> {
+        Self::ALL.into_iter().find(|scope| scope.as_str() == text).ok_or(UnknownScope)
+    }
+}
+
+/// The text is no scope.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("unknown scope; one of calls, sync, contacts.read, contacts.erase, admin")]
+pub struct UnknownScope;
+
+/// Who may call a method.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody who reaches the port, without a token.
+    Open,
+    /// A token with this scope.
+    Scope(Scope),
+}
+
+/// One method as the server treats it.
+#[derive(Debug, Clone, Copy)]
+pub struct Method {
+    /// The HTTP/2 path: `/package.Service/Method`.
+    pub path: &'static str,
+    /// Who may call it.
+    pub access: Access,
+    /// How long the server works on one call, streams included; `None`: until the client leaves or the server drains.
+    pub time_max: Option<Duration>,
+}
+
+/// A phone rings meanwhile: the router has long given up after this.
+const RINGING: Duration = Duration::from_secs(2);
+/// A plain read or write of our own database.
+const PLAIN: Duration = Duration::from_secs(10);
+/// Asks a CRM before it answers: connect, one retry and the answer fit.
+const ASKS_CRM: Duration = Duration::from_secs(30);
+/// A follower of a run calls again after this; nobody watches for ever unseen.
+const WATCH: Duration = Duration::from_hours(1);
+
+const fn method(path: &'static str, scope: Scope, time_max: Duration) -> Method {
+    Method { path, access: Access::Scope(scope), time_max: Some(time_max) }
+}
+
+const fn open(path: &'static str, time_max: Option<Duration>) -> Method {
+    Method { path, access: Access::Open, time_max }
+}
+
+/// Everything that is always served.
+pub const METHODS: [Method; 23] = [
+    method("/contactsync.v1.CallerService/MatchCaller", Scope::Calls, RINGING),
+    method("/contactsync.v1.CallerService/SelectMatch", Scope::Calls, RINGING),
+    method("/contactsync.v1.CallerService/PreRegisterContact", Scope::Calls, RINGING),
+    method("/contactsync.v1.CallerService/ResolveRequester", Scope::Calls, RINGING),
+    method("/contactsync.v1.SyncService/TestConnection", Scope::Sync, ASKS_CRM),
+    method("/contactsync.v1.SyncService/EnableSync", Scope::Sync, ASKS_CRM),
+    method("/contactsync.v1.SyncService/UpdateSync", Scope::Sync, ASKS_CRM),
+    method("/contactsync.v1.SyncService/DisableSync", Scope::Sync, PLAIN),
+    method("/contactsync.v1.SyncService/TriggerSync", Scope::Sync, PLAIN),
+    method("/contactsync.v1.SyncService/GetIntegration", Scope::Sync, PLAIN),
+    method("/contactsync.v1.SyncService/ListIntegrations", Scope::Sync, PLAIN),
+    method("/contactsync.v1.SyncService/GetSyncRun", Scope::Sync, PLAIN),
+    method("/contactsync.v1.SyncService/ListSyncRuns", Scope::Sync, PLAIN),
+    method("/contactsync.v1.SyncService/CancelSyncRun", Scope::Sync, PLAIN),
+    method("/contactsync.v1.SyncService/WatchSyncRun", Scope::Sync, WATCH),
+    method("/contactsync.v1.ContactService/GetContact", Scope::ContactsRead, PLAIN),
+    method("/contactsync.v1.ContactService/ListContacts", Scope::ContactsRead, PLAIN),
+    method("/contactsync.v1.AccountService/CreateAccount", Scope::Admin, PLAIN),
+    method("/contactsync.v1.AccountService/GetAccount", Scope::Admin, PLAIN),
+    method("/contactsync.v1.AccountService/UpdateAccount", Scope::Admin, PLAIN),
+    method("/contactsync.v1.AccountService/ListAccounts", Scope::Admin, PLAIN),
+    open("/grpc.health.v1.Health/Check", Some(PLAIN)),
+    open("/grpc.health.v1.Health/Watch", None),
+];
+
+/// Served, and then to anybody, only if reflection is switched on.
+pub const REFLECTION_METHODS: [Method; 2] = [
+    open("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Some(WATCH)),
+    open("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Some(WATCH)),
+];
+
+/// The method behind a path; `None`: it is not served.
+pub fn find_method(path: &str, reflection: bool) -> Option<&'static Method> {
+    let further: &'static [Method] = if reflection { &REFLECTION_METHODS } else { &[] };
+    METHODS.iter().chain(further).find(|method| method.path == path)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use prost::Message;
+    use prost_types::FileDescriptorSet;
+
+    use super::*;
+    use crate::rpc::pb::FILE_DESCRIPTOR_SET;
+
+    fn described_paths() -> BTreeSet<String> {
+        let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
+        let mut paths = BTreeSet::new();
+        for file in &set.file {
+            for service in &file.service {
+                for method in &service.method {
+                    paths.insert(format!("/{}.{}/{}", file.package(), service.name(), method.name()));
+                }
+            }
+        }
+        paths
+    }
+
+    #[test]
+    fn every_method_of_the_descriptors_is_in_the_table_and_nothing_else() {
+        let table: BTreeSet<String> =
+            METHODS.iter().filter(|m| m.access != Access::Open).map(|m| m.path.to_owned()).collect();
+
+        assert_eq!(table, described_paths());
+        assert_eq!(table.len() + 2, METHODS.len(), "a path is twice in the table");
+    }
+
+    #[test]
+    fn each_service_needs_its_scope() {
+        for method in METHODS {
+            let expected = match method.path.split('/').nth(1).unwrap() {
+                "contactsync.v1.CallerService" => Access::Scope(Scope::Calls),
+                "contactsync.v1.SyncService" => Access::Scope(Scope::Sync),
+                "contactsync.v1.ContactService" => Access::Scope(Scope::ContactsRead),
+                "contactsync.v1.AccountService" => Access::Scope(Scope::Admin),
+                "grpc.health.v1.Health" => Access::Open,
+                other => panic!("unexpected service {other}"),
+            };
+
+            assert_eq!(method.access, expected, "{}", method.path);
+        }
+    }
+
+    #[test]
+    fn every_method_that_needs_a_scope_ends_in_time() {
+        for method in METHODS.iter().filter(|m| m.access != Access::Open) {
+            assert!(method.time_max.is_some(), "{}", method.path);
+        }
+    }
+
+    #[test]
+    fn reflection_and_unknown_methods_are_not_served_unless_switched_on() {
+        let reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+
+        assert!(find_method(reflection, false).is_none());
+        assert!(find_method(reflection, true).is_some());
+        assert!(find_method("/contactsync.v1.CallerService/matchcaller", true).is_none());
+        assert!(find_method("/contactsync.v1.CallerService/MatchCaller/", true).is_none());
+        assert!(find_method("contactsync.v1.CallerService/MatchCaller", true).is_none());
+    }
+
+    #[test]
+    fn a_scope_reads_back_as_it_is_written() {
+        for scope in Scope::ALL {
+            assert_eq!(scope.as_str().parse(), Ok(scope));
+        }
+        assert_eq!("Calls".parse::<Scope>(), Err(UnknownScope));
+    }
+}

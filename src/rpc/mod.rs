@@ -1,0 +1,27 @@
+//! Edge in: owns tonic and the generated types. Every handler has three beats: parse the request into domain types, call one feature
+//! (or read the store), turn the answer into proto. A request's account comes from `auth::Caller::authorize` and nowhere else.
+
+pub mod auth;
+pub mod deadline;
+pub mod health;
+pub mod jwks;
+pub mod local_token;
+pub mod methods;
+pub mod pb;
+pub mod server;
+
+mod account;
+mod caller;
+mod contact;
+mod convert;
+mod errors;
+mod gate;
+mod page_token;
+mod parse;
+mod status;
+mod sync;
+
+pub use account::AccountRpc;
+pub use caller::CallerRpc;
+pub use contact::ContactRpc;
+pub use sync::{SyncRpc, WATCHERS_MAX};

@@ -1,0 +1,173 @@
+//! Requests into domain types. Whatever is wrong is INVALID_ARGUMENT that names the field and says what would be right.
+
+use std::str::FromStr;
+
+use secrecy::SecretString;
+use tonic::Status;
+use uuid::Uuid;
+
+use super::{pb, status};
+use crate::domain::{
+    call::CALL_ID_CHARS_MAX,
+    credentials::{CREDENTIAL_BYTES_MAX, Credentials},
+    integration::{Organization, Provider},
+    phone::{RAW_LENGTH_MAX, Region},
+    sync_run::SyncKind,
+};
+
+const PERIOD_SECONDS_MIN: i64 = 60;
+const PERIOD_SECONDS_MAX: i64 = 86_400;
+
+/// An id that must be given.
+pub(super) fn id<T: FromStr>(field: &str, text: &str) -> Result<T, Status> {
+    text.parse().map_err(|_| status::invalid(field, "must be a UUID"))
+}
+
+/// An id that may be left out.
+pub(super) fn optional_id<T: FromStr>(field: &str, text: &str) -> Result<Option<T>, Status> {
+    if text.is_empty() { Ok(None) } else { id(field, text).map(Some) }
+}
+
+/// A client's id of its own request.
+pub(super) fn request_id(text: &str) -> Result<Option<Uuid>, Status> {
+    optional_id("request_id", text)
+}
+
+/// A text of the router or an agent's desk that is bounded like a call id, and may be empty.
+pub(super) fn short_text(field: &str, text: &str) -> Result<String, Status> {
+    if text.chars().count() > CALL_ID_CHARS_MAX || text.contains('\0') {
+        return Err(status::invalid(field, "must have at most 128 characters, and no NUL"));
+    }
+    Ok(text.to_owned())
+}
+
+/// A call id that must be given.
+pub(super) fn call_id(text: &str) -> Result<String, Status> {
+    if text.is_empty() {
+        return Err(status::invalid("call_id", "is required"));
+    }
+    short_text("call_id", text)
+}
+
+/// A call id that may be left out.
+pub(super) fn optional_call_id(text: &str) -> Result<Option<String>, Status> {
+    if text.is_empty() { Ok(None) } else { call_id(text).map(Some) }
+}
+
+/// A text that is shown, at most 200 characters; control characters become spaces.
+pub(super) fn shown_text(field: &str, text: &str) -> Result<String, Status> {
+    if text.chars().count() > 200 {
+        return Err(status::invalid(field, "must have at most 200 characters"));
+    }
+    Ok(text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect())
+}
+
+/// A number as the carrier, an agent or a CRM writes it.
+pub(super) fn phone_number(text: &str) -> Result<String, Status> {
+    if text.len() > RAW_LENGTH_MAX || text.contains('\0') {
+        return Err(status::invalid("phone_number", "must have at most 250 bytes, and no NUL"));
+    }
+    Ok(text.to_owned())
+}
+
+/// A region that must be given.
+pub(super) fn region(field: &str, text: &str) -> Result<Region, Status> {
+    Region::parse(text).map_err(|_| {
+        status::invalid(field, "must be an ISO 3166-1 alpha-2 code of a region with phone numbers, such as US")
+    })
+}
+
+/// A region that may be left out.
+pub(super) fn optional_region(field: &str, text: &str) -> Result<Option<Region>, Status> {
+    if text.is_empty() { Ok(None) } else { region(field, text).map(Some) }
+}
+
+/// A CRM.
+pub(super) fn provider(value: i32) -> Result<Provider, Status> {
+    match pb::Provider::try_from(value) {
+        Ok(pb::Provider::Zendesk) => Ok(Provider::Zendesk),
+        Ok(pb::Provider::Salesforce) => Ok(Provider::Salesforce),
+        Ok(pb::Provider::Pipedrive) => Ok(Provider::Pipedrive),
+        Ok(pb::Provider::Unspecified) | Err(_) => {
+            Err(status::invalid("provider", "must be PROVIDER_ZENDESK, PROVIDER_SALESFORCE or PROVIDER_PIPEDRIVE"))
+        }
+    }
+}
+
+/// The organisation of a connection, which must fit the provider.
+pub(super) fn organization(provider: Provider, connection: Option<pb::Connection>) -> Result<Organization, Status> {
+    use pb::connection::Organization as Given;
+    let given = connection.and_then(|connection| connection.organization);
+    let (field, text) = match (provider, given) {
+        (Provider::Zendesk, Some(Given::ZendeskSubdomain(text))) => ("connection.zendesk_subdomain", text),
+        (Provider::Salesforce, Some(Given::SalesforceOrgId(text))) => ("connection.salesforce_org_id", text),
+        (Provider::Pipedrive, Some(Given::PipedriveCompany(text))) => ("connection.pipedrive_company", text),
+        (Provider::Zendesk, _) => {
+            return Err(status::invalid("connection.zendesk_subdomain", "is required for Zendesk"));
+        }
+        (Provider::Salesforce, _) => {
+            return Err(status::invalid("connection.salesforce_org_id", "is required for Salesforce"));
+        }
+        (Provider::Pipedrive, _) => {
+            return Err(status::invalid("connection.pipedrive_company", "is required for Pipedrive"));
+        }
+    };
+    Organization::parse(provider, &text).map_err(|error| status::invalid(field, &error.to_string()))
+}
+
+/// Credentials, which may be left out.
+pub(super) fn credentials(provider: Provider, given: Option<pb::Credentials>) -> Result<Option<Credentials>, Status> {
+    use pb::credentials::Kind;
+    match given.and_then(|credentials| credentials.kind) {
+        None => Ok(None),
+        Some(Kind::BearerToken(token)) => Ok(Some(Credentials::Bearer(secret("credentials.bearer_token", token)?))),
+        Some(Kind::ZendeskApiToken(given)) if provider == Provider::Zendesk => Ok(Some(Credentials::ZendeskApiToken {
+            email: secret("credentials.zendesk_api_token.email", given.email)?,
+            token: secret("credentials.zendesk_api_token.token", given.token)?,
+        })),
+        Some(Kind::ZendeskApiToken(_)) => {
+            Err(status::invalid("credentials.zendesk_api_token", "is for Zendesk only; give a bearer_token"))
+        }
+    }
+}
+
+fn secret(field: &str, text: String) -> Result<SecretString, Status> {
+    // It travels in an HTTP header.
+    let fits = (1..=CREDENTIAL_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| (0x21..0x7f).contains(&b));
+    if fits {
+        Ok(text.into())
+    } else {
+        Err(status::invalid(field, "must have 1 to 4096 visible ASCII characters, without spaces"))
+    }
+}
+
+/// Whether sync is wished on or off; `None`: not said.
+pub(super) fn sync_mode(value: i32) -> Result<Option<bool>, Status> {
+    match pb::SyncMode::try_from(value) {
+        Ok(pb::SyncMode::Unspecified) => Ok(None),
+        Ok(pb::SyncMode::On) => Ok(Some(true)),
+        Ok(pb::SyncMode::Off) => Ok(Some(false)),
+        Err(_) => Err(status::invalid("options.sync", "must be SYNC_MODE_ON or SYNC_MODE_OFF")),
+    }
+}
+
+/// The period in seconds; `None`: not said.
+pub(super) fn period(duration: Option<&prost_types::Duration>) -> Result<Option<i32>, Status> {
+    let Some(duration) = duration else { return Ok(None) };
+    let seconds = Some(duration.seconds)
+        .filter(|seconds| (PERIOD_SECONDS_MIN..=PERIOD_SECONDS_MAX).contains(seconds) && duration.nanos == 0);
+    let seconds = seconds.and_then(|seconds| i32::try_from(seconds).ok());
+    seconds
+        .map(Some)
+        .ok_or_else(|| status::invalid("options.period", "must be from 1 minute to 24 hours, in whole seconds"))
+}
+
+/// The kind of run; `None`: the usual one.
+pub(super) fn sync_kind(value: i32) -> Result<Option<SyncKind>, Status> {
+    match pb::SyncKind::try_from(value) {
+        Ok(pb::SyncKind::Unspecified) => Ok(None),
+        Ok(pb::SyncKind::Initial) => Ok(Some(SyncKind::Initial)),
+        Ok(pb::SyncKind::Incremental) => Ok(Some(SyncKind::Incremental)),
+        Err(_) => Err(status::invalid("kind", "must be SYNC_KIND_INITIAL or SYNC_KIND_INCREMENTAL")),
+    }
+}

@@ -1,0 +1,251 @@
+//! The gRPC server: its limits, health, reflection and end. Every limit is set on purpose, because tonic's defaults are none.
+//! A shutdown goes in this order: health says `NOT_SERVING` → `wait`, in which load balancers turn away and calls are still
+//! answered → no new connections, GOAWAY to the old, open calls end → after `timeout` what is left is cut off with
+//! UNAVAILABLE. Owns no state of the features: their services come in as `Routes`.
+
+use std::{sync::Arc, time::Duration};
+
+use rand::RngExt;
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    sync::Semaphore,
+    time::{sleep, timeout},
+};
+use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
+use tonic::{
+    service::Routes,
+    transport::server::{Connected, TcpIncoming},
+};
+
+use super::{
+    auth::Verifier,
+    gate::{Gate, Shared},
+    health::Health,
+    pb::{
+        FILE_DESCRIPTOR_SET,
+        account_service_server::{AccountService, AccountServiceServer},
+        caller_service_server::{CallerService, CallerServiceServer},
+        contact_service_server::{ContactService, ContactServiceServer},
+        sync_service_server::{SyncService, SyncServiceServer},
+    },
+};
+use crate::domain::{clock::Clock, ids::IdSource};
+
+/// How long calls may take to tell their clients that they were cut off.
+const CUT_GRACE: Duration = Duration::from_secs(1);
+/// Idle TCP connections are probed after this, in case the peer vanished without HTTP/2 keepalive noticing.
+const TCP_KEEPALIVE: Duration = Duration::from_mins(1);
+/// What all streams of a connection may have in flight towards the server together, in bytes.
+const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
+
+/// What one server and one connection may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerLimits {
+    /// Calls that handlers work on at once, over all connections; further ones are refused with `OVERLOADED`.
+    pub calls_max: usize,
+    /// Open streams of one connection; the client waits with further ones.
+    pub streams_per_connection_max: u32,
+    /// Largest request message, in bytes.
+    pub request_bytes_max: usize,
+    /// Largest answer message, in bytes.
+    pub response_bytes_max: usize,
+    /// Largest sum of a request's headers, in bytes as HTTP/2 counts them.
+    pub header_bytes_max: u32,
+    /// A silent connection is pinged after this.
+    pub keepalive_interval: Duration,
+    /// A ping without an answer closes the connection after this.
+    pub keepalive_timeout: Duration,
+    /// A connection is told to go after this (up to a tenth sooner, by chance), so that clients spread over new servers.
+    pub connection_age_max: Duration,
+}
+
+impl Default for ServerLimits {
+    fn default() -> Self {
+        Self {
+            calls_max: 1024,
+            streams_per_connection_max: 256,
+            request_bytes_max: 64 * 1024,
+            response_bytes_max: 4 * 1024 * 1024,
+            header_bytes_max: 16 * 1024,
+            keepalive_interval: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(20),
+            connection_age_max: Duration::from_mins(10),
+        }
+    }
+}
+
+/// How a shutdown is paced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drain {
+    /// From `NOT_SERVING` to the end of accepting: as long as load balancers take to notice.
+    pub wait: Duration,
+    /// From then on, what open calls may still take.
+    pub timeout: Duration,
+}
+
+/// How a shutdown went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Drained {
+    /// Every call had its answer.
+    Clean,
+    /// Some were cut off.
+    Cut,
+}
+
+/// The server could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// The transport failed.
+    #[error("the gRPC server failed")]
+    Transport(#[source] tonic::transport::Error),
+    /// It stopped by itself.
+    #[error("the gRPC server's listener has ended")]
+    ListenerEnded,
+    /// The compiled-in descriptors are broken.
+    #[error("the descriptors for reflection cannot be read")]
+    Descriptors(#[source] tonic_reflection::server::Error),
+}
+
+/// The services of this product, each with the message sizes of `limits`.
+pub fn routes<A, C, N, S>(limits: &ServerLimits, account: A, caller: C, contact: N, sync: S) -> Routes
+where
+    A: AccountService,
+    C: CallerService,
+    N: ContactService,
+    S: SyncService,
+{
+    let (request, response) = (limits.request_bytes_max, limits.response_bytes_max);
+    macro_rules! limited {
+        ($server:ident, $service:ident) => {
+            $server::new($service).max_decoding_message_size(request).max_encoding_message_size(response)
+        };
+    }
+    Routes::new(limited!(AccountServiceServer, account))
+        .add_service(limited!(CallerServiceServer, caller))
+        .add_service(limited!(ContactServiceServer, contact))
+        .add_service(limited!(SyncServiceServer, sync))
+}
+
+/// The connections of a listener, without Nagle's delay.
+pub fn incoming(listener: TcpListener) -> TcpIncoming {
+    TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(TCP_KEEPALIVE))
+}
+
+/// A server that is ready to run.
+pub struct Server {
+    /// What it may take.
+    pub limits: ServerLimits,
+    /// How it ends.
+    pub drain: Drain,
+    /// Who may call.
+    pub verifier: Arc<Verifier>,
+    /// Makes request ids and the jitter of the connections' age.
+    pub ids: Arc<IdSource>,
+    /// For request ids.
+    pub clock: Arc<dyn Clock>,
+    /// Serve reflection, to anybody.
+    pub reflection: bool,
+    /// What health checks are told.
+    pub health: Health,
+}
+
+impl Server {
+    /// Serves until `soft` is cancelled and the drain is over; `hard` cuts everything off at once.
+    /// `incoming` is a listener's connections, or any pipe in a test.
+    pub async fn serve<I, IO, IE>(
+        self,
+        routes: Routes,
+        incoming: I,
+        soft: CancellationToken,
+        hard: CancellationToken,
+    ) -> Result<Drained, ServerError>
+    where
+        I: Stream<Item = Result<IO, IE>>,
+        IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+        IE: Into<Box<dyn std::error::Error + Send + Sync>>,
+    {
+        let cut = CancellationToken::new();
+        let gate = Gate {
+            routes: self.all_routes(routes)?.prepare(),
+            shared: Arc::new(Shared {
+                room: Arc::new(Semaphore::new(self.limits.calls_max)),
+                cut: cut.clone(),
+                verifier: Arc::clone(&self.verifier),
+                ids: Arc::clone(&self.ids),
+                clock: Arc::clone(&self.clock),
+                reflection: self.reflection,
+            }),
+        };
+        let stop_accepting = async {
+            soft.cancelled().await;
+            self.health.drain().await;
+            // Nobody waits for the load balancers once the hard stop has come.
+            let _ = timeout(self.drain.wait, hard.cancelled()).await;
+            self.health.end().await;
+        };
+        let mut serving = std::pin::pin!(self.transport().serve_with_incoming_shutdown(gate, incoming, stop_accepting));
+        let overdue = async {
+            tokio::select! {
+                () = hard.cancelled() => {}
+                () = async { soft.cancelled().await; sleep(self.drain.wait + self.drain.timeout).await } => {}
+            }
+        };
+        tokio::select! {
+            biased;
+            ended = &mut serving => {
+                ended.map_err(ServerError::Transport)?;
+                return if soft.is_cancelled() { Ok(Drained::Clean) } else { Err(ServerError::ListenerEnded) };
+            }
+            () = overdue => {}
+        }
+        tracing::warn!("the drain took too long, open calls are cut off");
+        soft.cancel();
+        cut.cancel();
+        if let Ok(ended) = timeout(CUT_GRACE, serving).await {
+            ended.map_err(ServerError::Transport)?;
+        } else {
+            tracing::warn!("connections that do not close are left to the end of the process");
+        }
+        Ok(Drained::Cut)
+    }
+
+    fn all_routes(&self, routes: Routes) -> Result<Routes, ServerError> {
+        let routes = routes.add_service(self.health.service(self.limits.request_bytes_max));
+        if !self.reflection {
+            return Ok(routes);
+        }
+        let builder =
+            || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(FILE_DESCRIPTOR_SET);
+        let limit = self.limits.request_bytes_max;
+        Ok(routes
+            .add_service(builder().build_v1().map_err(ServerError::Descriptors)?.max_decoding_message_size(limit))
+            .add_service(builder().build_v1alpha().map_err(ServerError::Descriptors)?.max_decoding_message_size(limit)))
+    }
+
+    fn transport(&self) -> tonic::transport::Server {
+        let limits = &self.limits;
+        // One request fits into its stream's window, so a connection cannot make the server hold more than the windows.
+        let stream_window = u32::try_from(limits.request_bytes_max).unwrap_or(CONNECTION_WINDOW_BYTES);
+        tonic::transport::Server::builder()
+            .max_concurrent_streams(limits.streams_per_connection_max)
+            .initial_stream_window_size(stream_window.clamp(64 * 1024, CONNECTION_WINDOW_BYTES))
+            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+            .http2_max_header_list_size(limits.header_bytes_max)
+            .http2_keepalive_interval(Some(limits.keepalive_interval))
+            .http2_keepalive_timeout(Some(limits.keepalive_timeout))
+            // Without tonic's grace: in 0.14.9 that replaces the GOAWAY by a hard close. Calls end by their deadlines.
+            .max_connection_age(self.jittered_age())
+    }
+
+    /// Servers that start together do not send their clients away together. (One jitter a process: tonic takes one age.)
+    fn jittered_age(&self) -> Duration {
+        let age = self.limits.connection_age_max;
+        self.ids.with_rng(|rng| rng.random_range(age / 10 * 9..=age))
+    }
+}
+
+#[cfg(test)]
+#[path = "server_tests/mod.rs"]
+mod tests;

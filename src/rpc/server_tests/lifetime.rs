@@ -1,0 +1,174 @@
+//! How the server begins, how it is, and how it ends.
+
+use super::*;
+
+#[tokio::test]
+async fn health_watchers_are_told_before_calls_are_refused() {
+    let server = start(ServerLimits::default(), Drain { wait: LONG, timeout: LONG }, |_| {}).await;
+    let mut health = HealthClient::new(server.connect().await);
+    let mut watches = Vec::new();
+    for name in crate::rpc::health::NAMES {
+        let mut watch = health.watch(HealthCheckRequest { service: name.to_owned() }).await.unwrap().into_inner();
+        assert_eq!(watch.message().await.unwrap().unwrap().status(), Wire::Serving, "{name:?}");
+        watches.push(watch);
+    }
+
+    server.soft.cancel();
+
+    for watch in &mut watches {
+        assert_eq!(watch.message().await.unwrap().unwrap().status(), Wire::NotServing);
+    }
+    // Load balancers have not noticed yet: new connections are still served.
+    ContactServiceClient::new(server.connect().await).get_contact(server.get_contact("answer")).await.unwrap();
+    server.hard.cancel();
+    assert_eq!(server.ended().await, Drained::Cut);
+}
+
+#[tokio::test]
+async fn nothing_is_serving_again_once_the_drain_has_begun() {
+    let health = Health::new().await;
+    let mut watch =
+        HealthClient::new(health.service(1024)).watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), Wire::Serving);
+
+    health.report("", false).await;
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), Wire::NotServing);
+    health.report("", true).await;
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), Wire::Serving);
+    health.drain().await;
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), Wire::NotServing);
+    health.report("", true).await;
+    health.end().await;
+
+    assert_eq!(watch.message().await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_drain_finishes_open_calls_refuses_new_ones_and_waits_for_no_watcher() {
+    let mut server = start_default().await;
+    let mut watch =
+        HealthClient::new(server.connect().await).watch(HealthCheckRequest::default()).await.unwrap().into_inner();
+    let mut client = ContactServiceClient::new(server.connect().await);
+    let call = TaskTracker::new().spawn({
+        let request = server.get_contact("hold");
+        async move { client.get_contact(request).await }
+    });
+    assert!(matches!(server.events.recv().await, Some(Event::Begun(_))));
+
+    server.soft.cancel();
+    while watch.message().await.is_ok_and(|message| message.is_some()) {}
+    // The watchers' end is the end of accepting; the listener closes right after.
+    while server.try_connect().await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(!server.ended.is_finished(), "the open call is waited for");
+    server.release.notify_one();
+
+    call.await.unwrap().unwrap();
+    assert_eq!(server.ended().await, Drained::Clean);
+}
+
+#[tokio::test]
+async fn a_drain_that_takes_too_long_cuts_calls_and_streams_off_with_unavailable() {
+    let drain = Drain { wait: Duration::ZERO, timeout: Duration::from_millis(20) };
+    let mut server = start(ServerLimits::default(), drain, |_| {}).await;
+    let mut client = ContactServiceClient::new(server.connect().await);
+    let call = TaskTracker::new().spawn({
+        let request = server.get_contact("hang");
+        async move { client.get_contact(request).await }
+    });
+    assert!(matches!(server.events.recv().await, Some(Event::Begun(_))));
+    let request = server.with_scopes(&[Scope::Sync], pb::WatchSyncRunRequest::default());
+    let mut stream = SyncServiceClient::new(server.connect().await).watch_sync_run(request).await.unwrap().into_inner();
+    assert!(stream.message().await.unwrap().is_some());
+
+    server.soft.cancel();
+
+    let cut = call.await.unwrap().unwrap_err();
+    assert_eq!(code_and_reason(&cut), (Code::Unavailable, "SHUTTING_DOWN".into()));
+    let cut = stream.message().await.unwrap_err();
+    assert_eq!(code_and_reason(&cut), (Code::Unavailable, "SHUTTING_DOWN".into()));
+    assert_eq!(server.ended().await, Drained::Cut);
+}
+
+#[tokio::test]
+async fn reflection_is_served_only_when_switched_on() {
+    let drain = Drain { wait: Duration::ZERO, timeout: LONG };
+    let off = start_default().await;
+    let on = start(ServerLimits::default(), drain, |server| server.reflection = true).await;
+    let list = |server: &Running| {
+        let request = ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::ListServices(String::new())),
+        };
+        server.with_scopes(&Scope::ALL, tokio_stream::once(request))
+    };
+
+    let refused =
+        ServerReflectionClient::new(off.connect().await).server_reflection_info(list(&off)).await.unwrap_err();
+    assert_eq!(code_and_reason(&refused), (Code::PermissionDenied, "METHOD_NOT_SERVED".into()));
+
+    let mut answers =
+        ServerReflectionClient::new(on.connect().await).server_reflection_info(list(&on)).await.unwrap().into_inner();
+    let Some(MessageResponse::ListServicesResponse(listed)) =
+        answers.message().await.unwrap().unwrap().message_response
+    else {
+        panic!("another answer")
+    };
+    let set: FileDescriptorSet = prost::Message::decode(FILE_DESCRIPTOR_SET).unwrap();
+    let listed: HashSet<String> = listed.service.into_iter().map(|service| service.name).collect();
+    for service in set.file.iter().flat_map(|file| &file.service) {
+        assert!(listed.contains(&format!("contactsync.v1.{}", service.name())));
+    }
+}
+
+#[tokio::test]
+async fn a_pipe_serves_as_well_as_a_port() {
+    let keys = generate(&[1; 32]);
+    let limits = ServerLimits::default();
+    let (dummy, _events) = dummy();
+    let (client_side, server_side) = tokio::io::duplex(64 * 1024);
+    let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
+    let server = server(limits, Drain { wait: Duration::ZERO, timeout: LONG }, &keys).await;
+    let pipe = tokio_stream::once(Ok::<_, io::Error>(server_side)).chain(tokio_stream::pending());
+    let ended = TaskTracker::new().spawn(server.serve(dummy_routes(&limits, &dummy), pipe, soft.clone(), hard));
+
+    let mut client_side = Some(client_side);
+    let connect = tower::service_fn(move |_: http::Uri| {
+        let io = client_side.take().map(hyper_util::rt::TokioIo::new);
+        async { io.ok_or_else(|| io::Error::other("one connection only")) }
+    });
+    let channel = Endpoint::from_static("http://pipe").connect_with_connector(connect).await.unwrap();
+    HealthClient::new(channel).check(HealthCheckRequest::default()).await.unwrap();
+
+    soft.cancel();
+    assert_eq!(ended.await.unwrap().unwrap(), Drained::Clean);
+}
+
+#[tokio::test]
+async fn a_listener_that_ends_by_itself_is_an_error() {
+    let keys = generate(&[1; 32]);
+    let limits = ServerLimits::default();
+    let server = server(limits, Drain { wait: LONG, timeout: LONG }, &keys).await;
+    let nothing = tokio_stream::empty::<Result<tokio::io::DuplexStream, io::Error>>();
+    let (never, hard) = (CancellationToken::new(), CancellationToken::new());
+
+    let ended = server.serve(dummy_routes(&limits, &dummy().0), nothing, never, hard).await;
+
+    assert!(matches!(ended, Err(ServerError::ListenerEnded)));
+}
+
+#[tokio::test]
+async fn connections_live_up_to_a_tenth_less_than_their_age() {
+    let mut server = server(ServerLimits::default(), Drain { wait: LONG, timeout: LONG }, &generate(&[1; 32])).await;
+    let mut ages = HashSet::new();
+
+    for seed in 0..50 {
+        server.ids = Arc::new(IdSource::seeded(seed));
+        let age = server.jittered_age();
+        assert!((Duration::from_mins(9)..=Duration::from_mins(10)).contains(&age), "seed {seed}: {age:?}");
+        ages.insert(age);
+    }
+
+    assert!(ages.len() > 10);
+}

@@ -1,0 +1,328 @@
+//! `SyncService`: integrations and their runs.
+
+use std::{pin::Pin, sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::sleep,
+};
+use tokio_stream::Stream;
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status};
+
+use super::{
+    auth::caller,
+    convert, page_token, parse,
+    pb::{self, sync_service_server::SyncService},
+    status,
+};
+use crate::{
+    domain::{
+        clock::Clock,
+        ids::{AccountId, IntegrationId, SyncRunId},
+        sync_run::SyncRun,
+    },
+    integrations::{IntegrationError, Integrations, NewLink, Update},
+    store::{self, Db},
+    sync::Control,
+};
+
+/// Streams of `WatchSyncRun` at once in this process.
+pub const WATCHERS_MAX: usize = 256;
+/// From look to look while nothing is known to have changed.
+const WATCH_POLL: Duration = Duration::from_millis(200);
+
+/// Serves integrations.
+pub struct SyncRpc {
+    /// Links and options.
+    pub integrations: Integrations,
+    /// Runs.
+    pub control: Control,
+    /// The API's pool.
+    pub db: Db,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// One permit a watcher; [`WATCHERS_MAX`] of them.
+    pub watchers: Arc<Semaphore>,
+    /// Ends the watchers when the server drains.
+    pub stop: CancellationToken,
+    /// From the end of a pass to the next, unless the request says otherwise.
+    pub period_default_seconds: i32,
+}
+
+#[tonic::async_trait]
+impl SyncService for SyncRpc {
+    async fn test_connection(
+        &self,
+        request: Request<pb::TestConnectionRequest>,
+    ) -> Result<Response<pb::TestConnectionResponse>, Status> {
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let request = request.into_inner();
+        let provider = parse::provider(request.provider)?;
+        let organization = parse::organization(provider, request.connection)?;
+        let credentials = parse::credentials(provider, request.credentials)?
+            .ok_or_else(|| status::invalid("credentials", "is required"))?;
+        store::accounts::find(&self.db, account_id).await?.ok_or_else(status::account_not_found)?;
+
+        let tried = self.integrations.test(&organization, credentials).await;
+
+        let answer = match tried {
+            Ok(probe) => pb::TestConnectionResponse {
+                ok: true,
+                estimated_contacts: probe.estimated_contacts.unwrap_or(0),
+                ..Default::default()
+            },
+            Err(IntegrationError::Crm(error)) => pb::TestConnectionResponse {
+                ok: false,
+                reason: error.reason().to_owned(),
+                message: error.to_string(),
+                estimated_contacts: 0,
+            },
+            Err(error) => return Err(error.into()),
+        };
+        Ok(Response::new(answer))
+    }
+
+    async fn enable_sync(
+        &self,
+        request: Request<pb::EnableSyncRequest>,
+    ) -> Result<Response<pb::EnableSyncResponse>, Status> {
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let link = new_link(request.into_inner(), self.period_default_seconds)?;
+
+        let integration = self.integrations.enable(account_id, link).await?;
+
+        Ok(Response::new(pb::EnableSyncResponse {
+            integration: Some(convert::integration(integration, self.clock.now())),
+        }))
+    }
+
+    async fn update_sync(
+        &self,
+        request: Request<pb::UpdateSyncRequest>,
+    ) -> Result<Response<pb::UpdateSyncResponse>, Status> {
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let request = request.into_inner();
+        let integration_id: IntegrationId = parse::id("integration_id", &request.integration_id)?;
+        let known = store::integrations::find(&self.db, account_id, integration_id)
+            .await?
+            .ok_or(IntegrationError::IntegrationNotFound)?;
+        let options = request.options.unwrap_or_default();
+        let update = Update {
+            is_sync_on: parse::sync_mode(options.sync)?,
+            period_seconds: parse::period(options.period.as_ref())?,
+            credentials: parse::credentials(known.freshness.provider, request.credentials)?,
+        };
+
+        let integration = self.integrations.update(account_id, integration_id, update).await?;
+
+        Ok(Response::new(pb::UpdateSyncResponse {
+            integration: Some(convert::integration(integration, self.clock.now())),
+        }))
+    }
+
+    async fn disable_sync(
+        &self,
+        request: Request<pb::DisableSyncRequest>,
+    ) -> Result<Response<pb::DisableSyncResponse>, Status> {
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let request = request.into_inner();
+        let integration_id: IntegrationId = parse::id("integration_id", &request.integration_id)?;
+        let purge = match pb::CopiedData::try_from(request.copied_data) {
+            Ok(pb::CopiedData::Unspecified | pb::CopiedData::Keep) => false,
+            Ok(pb::CopiedData::Purge) => true,
+            Err(_) => return Err(status::invalid("copied_data", "must be COPIED_DATA_KEEP or COPIED_DATA_PURGE")),
+        };
+
+        let integration = self.integrations.disable(account_id, integration_id, purge).await?;
+
+        Ok(Response::new(pb::DisableSyncResponse {
+            integration: Some(convert::integration(integration, self.clock.now())),
+        }))
+    }
+
+    async fn trigger_sync(
+        &self,
+        request: Request<pb::TriggerSyncRequest>,
+    ) -> Result<Response<pb::TriggerSyncResponse>, Status> {
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let request = request.into_inner();
+        let integration_id: IntegrationId = parse::id("integration_id", &request.integration_id)?;
+        let kind = parse::sync_kind(request.kind)?;
+        let request_id = parse::request_id(&request.request_id)?;
+
+        let triggered = self.control.trigger(account_id, integration_id, kind, request_id).await?;
+
+        let sync_run = Some(convert::sync_run(triggered.run, self.clock.now()));
+        Ok(Response::new(pb::TriggerSyncResponse { sync_run, already_running: triggered.already_running }))
+    }
+
+    async fn get_integration(
+        &self,
+        request: Request<pb::GetIntegrationRequest>,
+    ) -> Result<Response<pb::GetIntegrationResponse>, Status> {
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let integration_id: IntegrationId = parse::id("integration_id", &request.get_ref().integration_id)?;
+
+        let found = store::integrations::find(&self.db, account_id, integration_id).await?;
+
+        let integration = found.ok_or(IntegrationError::IntegrationNotFound)?;
+        Ok(Response::new(pb::GetIntegrationResponse {
+            integration: Some(convert::integration(integration, self.clock.now())),
+        }))
+    }
+
+    async fn list_integrations(
+        &self,
+        request: Request<pb::ListIntegrationsRequest>,
+    ) -> Result<Response<pb::ListIntegrationsResponse>, Status> {
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let request = request.into_inner();
+        let size = page_token::page_size(request.page_size)?;
+        let account = account_id.to_string();
+        let after = page_token::decode("ListIntegrations", &[&account], &request.page_token)?;
+        let after =
+            after.map(|key| key.first().and_then(|id| id.parse().ok()).ok_or_else(page_token::refused)).transpose()?;
+
+        let mut integrations = store::integrations::list(&self.db, account_id, after, convert::limit(size)).await?;
+
+        let next = convert::cut_page(&mut integrations, size).map(|last| {
+            page_token::encode("ListIntegrations", &[&account], &[&last.freshness.integration_id.to_string()])
+        });
+        let now = self.clock.now();
+        let integrations = integrations.into_iter().map(|integration| convert::integration(integration, now)).collect();
+        Ok(Response::new(pb::ListIntegrationsResponse { integrations, next_page_token: next.unwrap_or_default() }))
+    }
+
+    async fn get_sync_run(
+        &self,
+        request: Request<pb::GetSyncRunRequest>,
+    ) -> Result<Response<pb::GetSyncRunResponse>, Status> {
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let run_id: SyncRunId = parse::id("sync_run_id", &request.get_ref().sync_run_id)?;
+
+        let run = find_run(&self.db, account_id, run_id).await?;
+
+        Ok(Response::new(pb::GetSyncRunResponse { sync_run: Some(convert::sync_run(run, self.clock.now())) }))
+    }
+
+    async fn list_sync_runs(
+        &self,
+        request: Request<pb::ListSyncRunsRequest>,
+    ) -> Result<Response<pb::ListSyncRunsResponse>, Status> {
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let request = request.into_inner();
+        let integration_id: IntegrationId = parse::id("integration_id", &request.integration_id)?;
+        let size = page_token::page_size(request.page_size)?;
+        let filter = [account_id.to_string(), integration_id.to_string()];
+        let filter = [filter[0].as_str(), filter[1].as_str()];
+        let before = page_token::decode("ListSyncRuns", &filter, &request.page_token)?;
+        let before =
+            before.map(|key| key.first().and_then(|id| id.parse().ok()).ok_or_else(page_token::refused)).transpose()?;
+        store::integrations::find(&self.db, account_id, integration_id)
+            .await?
+            .ok_or(IntegrationError::IntegrationNotFound)?;
+
+        let mut runs =
+            store::sync_runs::list(&self.db, account_id, integration_id, before, convert::limit(size)).await?;
+
+        let next = convert::cut_page(&mut runs, size)
+            .map(|last| page_token::encode("ListSyncRuns", &filter, &[&last.id.to_string()]));
+        let now = self.clock.now();
+        let sync_runs = runs.into_iter().map(|run| convert::sync_run(run, now)).collect();
+        Ok(Response::new(pb::ListSyncRunsResponse { sync_runs, next_page_token: next.unwrap_or_default() }))
+    }
+
+    async fn cancel_sync_run(
+        &self,
+        request: Request<pb::CancelSyncRunRequest>,
+    ) -> Result<Response<pb::CancelSyncRunResponse>, Status> {
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let run_id: SyncRunId = parse::id("sync_run_id", &request.get_ref().sync_run_id)?;
+
+        let run = self.control.cancel(account_id, run_id).await?;
+
+        Ok(Response::new(pb::CancelSyncRunResponse { sync_run: Some(convert::sync_run(run, self.clock.now())) }))
+    }
+
+    type WatchSyncRunStream = Pin<Box<dyn Stream<Item = Result<pb::WatchSyncRunResponse, Status>> + Send>>;
+
+    async fn watch_sync_run(
+        &self,
+        request: Request<pb::WatchSyncRunRequest>,
+    ) -> Result<Response<Self::WatchSyncRunStream>, Status> {
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let run_id: SyncRunId = parse::id("sync_run_id", &request.get_ref().sync_run_id)?;
+        let permit = Arc::clone(&self.watchers).try_acquire_owned().map_err(|_| {
+            status::resource_exhausted(
+                "TOO_MANY_WATCHERS",
+                "too many calls watch sync runs; try again later, or poll GetSyncRun",
+                Some(Duration::from_secs(5)),
+            )
+        })?;
+        find_run(&self.db, account_id, run_id).await?;
+
+        let watch = Watch {
+            db: self.db.clone(),
+            clock: Arc::clone(&self.clock),
+            account_id,
+            run_id,
+            last: None,
+            stop: self.stop.clone(),
+            _permit: permit,
+        };
+
+        Ok(Response::new(Box::pin(futures_util::stream::unfold(Some(watch), next_change))))
+    }
+}
+
+/// A follower of one run.
+struct Watch {
+    db: Db,
+    clock: Arc<dyn Clock>,
+    account_id: AccountId,
+    run_id: SyncRunId,
+    last: Option<SyncRun>,
+    stop: CancellationToken,
+    _permit: OwnedSemaphorePermit,
+}
+
+/// Waits for a change and sends it; ends after the run's end, after an error, and when the server drains.
+async fn next_change(watch: Option<Watch>) -> Option<(Result<pb::WatchSyncRunResponse, Status>, Option<Watch>)> {
+    let mut watch = watch?;
+    if watch.last.as_ref().is_some_and(|run| run.state.is_finished()) {
+        return None;
+    }
+    loop {
+        match find_run(&watch.db, watch.account_id, watch.run_id).await {
+            Err(error) => return Some((Err(error), None)),
+            Ok(run) if watch.last.as_ref() != Some(&run) => {
+                watch.last = Some(run.clone());
+                let response = pb::WatchSyncRunResponse { sync_run: Some(convert::sync_run(run, watch.clock.now())) };
+                return Some((Ok(response), Some(watch)));
+            }
+            Ok(_) => {}
+        }
+        tokio::select! {
+            () = watch.stop.cancelled() => return Some((Err(status::unavailable("DRAINING", "the server is shutting down; watch again", None)), None)),
+            () = sleep(WATCH_POLL) => {}
+        }
+    }
+}
+
+async fn find_run(db: &Db, account_id: AccountId, run_id: SyncRunId) -> Result<SyncRun, Status> {
+    let found = store::sync_runs::find(db, account_id, run_id).await?;
+    found.ok_or_else(|| crate::sync::TriggerError::RunNotFound.into())
+}
+
+fn new_link(request: pb::EnableSyncRequest, period_default_seconds: i32) -> Result<NewLink, Status> {
+    let provider = parse::provider(request.provider)?;
+    let options = request.options.unwrap_or_default();
+    Ok(NewLink {
+        organization: parse::organization(provider, request.connection)?,
+        credentials: parse::credentials(provider, request.credentials)?,
+        is_sync_on: parse::sync_mode(options.sync)?.unwrap_or(true),
+        period_seconds: parse::period(options.period.as_ref())?.unwrap_or(period_default_seconds),
+        request_id: parse::request_id(&request.request_id)?,
+    })
+}

@@ -1,0 +1,66 @@
+//! When rules fire, and what they refuse.
+
+use super::*;
+
+fn fires(faults: &Faults, method: &str, target: &str) -> bool {
+    !faults.decide(method, target).actions.is_empty()
+}
+
+#[test]
+fn rule_fires_after_skipped_requests_and_so_many_times() {
+    let faults = Faults::new(1);
+    let rule = Rule { skip: 2, times: Some(2), ..Rule::once("/users", Fault::ServerError) };
+    let id = faults.add(rule).unwrap();
+
+    let fired: Vec<bool> = (0..6).map(|_| fires(&faults, "GET", "/api/users?x")).collect();
+
+    assert_eq!(fired, [false, false, true, true, false, false]);
+    assert_eq!(faults.fired(id), 2);
+}
+
+#[test]
+fn other_paths_and_methods_are_left_alone() {
+    let faults = Faults::new(1);
+    faults.add(Rule { method: Some("post".to_owned()), ..Rule::always("/users", Fault::Hang) }).unwrap();
+
+    assert!(!fires(&faults, "GET", "/users"));
+    assert!(!fires(&faults, "POST", "/tickets"));
+    assert!(fires(&faults, "POST", "/users"));
+    faults.clear();
+    assert!(!fires(&faults, "POST", "/users"));
+}
+
+#[test]
+fn chance_comes_from_the_seed() {
+    let draw = |seed| {
+        let faults = Faults::new(seed);
+        faults.add(Rule { probability: 0.3, ..Rule::always("", Fault::ServerError) }).unwrap();
+        (0..1_000).map(|_| fires(&faults, "GET", "/")).collect::<Vec<bool>>()
+    };
+
+    assert_eq!(draw(7), draw(7));
+    assert_ne!(draw(7), draw(8));
+    let hits = draw(7).into_iter().filter(|hit| *hit).count();
+    assert!((200..400).contains(&hits), "{hits} of 1000");
+}
+
+#[test]
+fn rules_read_from_json_with_defaults_and_reject_unknown_fields() {
+    let read = |text| serde_json::from_str::<Rule>(text);
+
+    let rule = read(r#"{"path":"/x","fault":{"kind":"rate_limited","retry_after_seconds":3}}"#).unwrap();
+    assert_eq!(rule, Rule::once("/x", Fault::RateLimited { retry_after_seconds: Some(3) }));
+    assert_eq!(read(r#"{"path":"","times":null,"fault":{"kind":"hang"}}"#).unwrap(), Rule::always("", Fault::Hang));
+    assert!(read(r#"{"path":"/x","often":3,"fault":{"kind":"hang"}}"#).is_err());
+    assert!(read(r#"{"path":"/x","fault":{"kind":"delay","seconds":3}}"#).is_err());
+}
+
+#[test]
+fn values_out_of_range_are_refused_by_field() {
+    let faults = Faults::new(1);
+    let error = faults.add(Rule { probability: 1.5, ..Rule::once("", Fault::Hang) }).unwrap_err();
+
+    assert_eq!(error.to_string(), "probability must be from 0 to 1");
+    assert!(faults.add(Rule::once("", Fault::Drip { chunk_bytes: 0, every_ms: 1 })).is_err());
+    assert!(faults.add(Rule::once("", Fault::GzipBomb { mib: 10_000 })).is_err());
+}

@@ -1,0 +1,48 @@
+//! A vendor's answer before it goes on the wire. Owns: status, headers and body as plain values, so that faults can
+//! change them. Must not: know any vendor's shapes.
+
+use axum::{
+    body::Bytes,
+    http::{HeaderName, HeaderValue, StatusCode, header},
+};
+use serde::Serialize;
+
+/// `Content-Type` of every JSON body of the vendors.
+pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
+
+/// An answer that is complete and not yet sent.
+pub(super) struct Reply {
+    pub(super) status: StatusCode,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) body: Bytes,
+}
+
+impl Reply {
+    /// `body` as JSON.
+    pub(super) fn json(status: StatusCode, body: &impl Serialize) -> Self {
+        let body = serde_json::to_vec(body).expect("our bodies have string keys and no failing Serialize");
+        Self { status, headers: vec![(header::CONTENT_TYPE, JSON)], body: Bytes::from(body) }
+    }
+
+    /// `body` as it is, of the given type.
+    pub(super) fn text(status: StatusCode, content_type: &'static str, body: &'static str) -> Self {
+        Self {
+            status,
+            headers: vec![(header::CONTENT_TYPE, HeaderValue::from_static(content_type))],
+            body: Bytes::from_static(body.as_bytes()),
+        }
+    }
+
+    /// No body: 204.
+    pub(super) fn empty() -> Self {
+        Self { status: StatusCode::NO_CONTENT, headers: Vec::new(), body: Bytes::new() }
+    }
+
+    /// Sets a header, replacing one of the same name. A value that HTTP does not allow is left out.
+    pub(super) fn set_header(&mut self, name: HeaderName, value: &str) {
+        self.headers.retain(|(present, _)| *present != name);
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.push((name, value));
+        }
+    }
+}

@@ -1,0 +1,242 @@
+//! Zendesk's API over a model of one account. Owns: the account, its configuration and the calls of tests and demo that
+//! need no HTTP. Read: `http` (a request's way), `state` and `changes` (the account), `export` (what a sync reads),
+//! `oracle` (the truth to compare with). Invariant: calls from inside the process and over HTTP go through the same
+//! functions. No lock is held across an await.
+
+mod changes;
+mod export;
+mod http;
+mod input;
+mod lists;
+mod load;
+mod me;
+mod oracle;
+mod refusal;
+mod search;
+mod state;
+mod user;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::http::StatusCode;
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+
+use super::{
+    Clock,
+    call::ApiCall,
+    faults::Faults,
+    requests::{RequestLog, RequestReport},
+};
+use input::UserInput;
+use state::State;
+
+pub use http::router;
+pub use input::FieldError;
+pub use load::LoadError;
+pub use oracle::{TrueIdentity, TrueUser};
+pub use refusal::Refusal;
+
+/// The user of the API token, and its defaults.
+pub const DEFAULT_EMAIL: &str = "admin@example.com";
+/// Basic credentials are `{email}/token` and this.
+pub const DEFAULT_API_TOKEN: &str = "secret";
+/// The OAuth access token.
+pub const DEFAULT_BEARER_TOKEN: &str = "zendesk-token";
+
+/// What the simulated account is like.
+#[derive(Clone)]
+pub struct ZendeskConfig {
+    /// Zendesk's clock: `Date` headers, times of change, rate limit windows.
+    pub clock: Clock,
+    /// Of the faults' chances.
+    pub seed: u64,
+    /// The administrator's address.
+    pub email: String,
+    /// The administrator's API token.
+    pub api_token: String,
+    /// An OAuth access token of the administrator.
+    pub bearer_token: String,
+    /// The export does not tell what changed in so many last seconds. Zendesk promises 60; 0 makes every change visible
+    /// at once.
+    pub freshness_lag_seconds: u32,
+    /// Rate limits; none by default.
+    pub limits: RateLimits,
+    /// Behaviour that Zendesk does not document.
+    pub quirks: Quirks,
+}
+
+impl ZendeskConfig {
+    /// An account with the default credentials, without lag and without limits.
+    pub fn new(clock: Clock) -> Self {
+        Self {
+            clock,
+            seed: 0,
+            email: DEFAULT_EMAIL.to_owned(),
+            api_token: DEFAULT_API_TOKEN.to_owned(),
+            bearer_token: DEFAULT_BEARER_TOKEN.to_owned(),
+            freshness_lag_seconds: 0,
+            limits: RateLimits::default(),
+            quirks: Quirks::default(),
+        }
+    }
+}
+
+/// Requests per minute of the account's clock, by whole minutes; `None` is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RateLimits {
+    /// All requests but the exports. 700 on Zendesk's Enterprise plan.
+    pub account_per_minute: Option<u32>,
+    /// The incremental exports. 20, or 60 with Zendesk's add-on.
+    pub export_per_minute: Option<u32>,
+}
+
+/// What Zendesk does not document or leaves to the account's settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent answers to independent questions")]
+pub struct Quirks {
+    /// The account's setting "validate phone numbers": only `+` and 8 to 15 digits are stored. Off by default, as in
+    /// old accounts.
+    pub validates_phones: bool,
+    /// A change of an identity changes the user's `updated_at`, so that the export shows it. On by default.
+    pub identity_change_touches_user: bool,
+    /// A merge changes the winner's `updated_at`. On by default.
+    pub merge_touches_winner: bool,
+    /// A merge gives the loser's numbers to the winner. Off by default.
+    pub merge_moves_phones: bool,
+    /// Users deleted for good stay in the export, anonymised. On by default.
+    pub exports_purged_users: bool,
+}
+
+impl Default for Quirks {
+    fn default() -> Self {
+        Self {
+            validates_phones: false,
+            identity_change_touches_user: true,
+            merge_touches_winner: true,
+            merge_moves_phones: false,
+            exports_purged_users: true,
+        }
+    }
+}
+
+/// A simulated Zendesk account.
+pub struct Zendesk {
+    config: ZendeskConfig,
+    state: Mutex<State>,
+    faults: Faults,
+    requests: RequestLog,
+    windows: Mutex<http::Windows>,
+}
+
+impl Zendesk {
+    /// An empty account.
+    pub fn new(config: ZendeskConfig) -> Arc<Self> {
+        let state = Mutex::new(State::new(config.quirks));
+        let faults = Faults::new(config.seed);
+        Arc::new(Self { config, state, faults, requests: RequestLog::default(), windows: Mutex::default() })
+    }
+
+    /// Creates a user from the fields that `POST /api/v2/users` takes under `user`; the id is the account's to give.
+    pub fn create_user(&self, user: &Value) -> Result<i64, Refusal> {
+        let input = read_user(user)?;
+        self.state().create(input, self.now())
+    }
+
+    /// Puts in a user as it is said to be (id, times, state, identities), as from a line of a users file.
+    pub fn load_user(&self, user: &Value) -> Result<i64, Refusal> {
+        let input = read_user(user)?;
+        let input = UserInput { are_identities_complete: input.identities.is_some(), ..input };
+        let now = self.now().timestamp_micros();
+        self.state().load(input, now)
+    }
+
+    /// Updates a user from the fields that `PUT /api/v2/users/{id}` takes under `user`.
+    pub fn update_user(&self, id: i64, user: &Value) -> Result<(), Refusal> {
+        let input = read_user(user)?;
+        self.state().update(id, input, self.now())
+    }
+
+    /// Deletes a user softly.
+    pub fn delete_user(&self, id: i64) -> Result<(), Refusal> {
+        self.state().delete(id, self.now())
+    }
+
+    /// Deletes a softly deleted user for good.
+    pub fn purge_user(&self, id: i64) -> Result<(), Refusal> {
+        self.state().purge(id, self.now())
+    }
+
+    /// Brings a softly deleted user back.
+    pub fn restore_user(&self, id: i64) -> Result<(), Refusal> {
+        self.update_user(id, &json!({"active": true}))
+    }
+
+    /// Merges `loser` into `winner`, both end users.
+    pub fn merge_users(&self, loser: i64, winner: i64) -> Result<(), Refusal> {
+        self.state().merge(loser, winner, self.now())
+    }
+
+    /// Adds an identity (`{"type": "phone_number", "value": ".."}`) to a user and gives its id.
+    pub fn add_identity(&self, user_id: i64, identity: &Value) -> Result<i64, Refusal> {
+        let input = read_identity(identity)?;
+        self.state().add_identity(user_id, &input, self.now())
+    }
+
+    /// Deletes an identity of a user.
+    pub fn delete_identity(&self, user_id: i64, identity_id: i64) -> Result<(), Refusal> {
+        self.state().delete_identity(user_id, identity_id, self.now())
+    }
+
+    /// Makes any call of the API as its administrator, free of faults, limits and the request log. Returns status and
+    /// body (null if it is not JSON).
+    pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(StatusCode, Value), &'static str> {
+        let reply = self.answer(&ApiCall::local(method, path, body)?, &[]);
+        Ok((reply.status, serde_json::from_slice(&reply.body).unwrap_or_default()))
+    }
+
+    /// How many users there are, removed ones included.
+    pub fn user_count(&self) -> usize {
+        self.state().users().len()
+    }
+
+    /// What goes wrong with requests over HTTP.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// What was asked over HTTP.
+    pub fn requests(&self) -> RequestReport {
+        self.requests.report()
+    }
+
+    /// Forgets what was asked.
+    pub fn clear_requests(&self) {
+        self.requests.clear();
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        (self.config.clock)()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read_user(user: &Value) -> Result<UserInput, Refusal> {
+    let fields = user.as_object().ok_or(Refusal::Unreadable { expected: "user" })?;
+    UserInput::read(fields).map_err(refused_field)
+}
+
+fn read_identity(identity: &Value) -> Result<input::IdentityInput, Refusal> {
+    let fields = identity.as_object().ok_or(Refusal::Unreadable { expected: "identity" })?;
+    input::IdentityInput::read(fields).map_err(refused_field)
+}
+
+fn refused_field(error: FieldError) -> Refusal {
+    Refusal::Invalid { field: error.field, code: "InvalidValue", problem: error.expected }
+}

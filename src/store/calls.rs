@@ -1,0 +1,181 @@
+//! The table `calls`. Every statement here may run on the call path: single, and without a transaction.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::{CallDb, StoreError, Tx, known};
+use crate::domain::{
+    call::{Call, Direction, MatchOutcome, MatchTier},
+    ids::{AccountId, ContactId},
+    phone::PhoneKey,
+};
+
+#[derive(Deserialize)]
+pub(super) struct StoredCall {
+    e164: Option<i64>,
+    raw: Option<String>,
+    outcome: Option<String>,
+    contact_id: Option<Uuid>,
+    tier: Option<String>,
+    selection_id: Option<Uuid>,
+}
+
+// sqlx wants it of every column; personal data stays out of it.
+impl fmt::Debug for StoredCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredCall").field("outcome", &self.outcome).finish_non_exhaustive()
+    }
+}
+
+impl TryFrom<StoredCall> for Call {
+    type Error = StoreError;
+
+    fn try_from(row: StoredCall) -> Result<Self, StoreError> {
+        let outcome = |text: String| known(MatchOutcome::parse(&text), "calls", "outcome");
+        let tier = |text: String| known(MatchTier::parse(&text), "calls", "tier");
+        Ok(Self {
+            key: row.e164.map(|e164| known(PhoneKey::try_from_i64(e164).ok(), "calls", "e164")).transpose()?,
+            raw: row.raw,
+            outcome: row.outcome.map(outcome).transpose()?,
+            contact_id: row.contact_id.map(ContactId),
+            tier: row.tier.map(tier).transpose()?,
+            selection_id: row.selection_id.map(ContactId),
+        })
+    }
+}
+
+/// A stored call.
+pub async fn find(db: &CallDb, account_id: AccountId, call_id: &str) -> Result<Option<Call>, StoreError> {
+    let row = db
+        .read(|pool| {
+            let call_id = call_id.to_owned();
+            async move {
+                sqlx::query_as!(
+                    StoredCall,
+                    "-- store::calls::find
+                    select e164, raw, outcome, contact_id, tier, selection_id
+                    from calls
+                    where account_id = $1 and call_id = $2",
+                    account_id.0,
+                    call_id,
+                )
+                .fetch_optional(&pool)
+                .await
+            }
+        })
+        .await?;
+    row.map(Call::try_from).transpose()
+}
+
+/// An answer to store with its call.
+pub struct Answer<'a> {
+    /// The router's id.
+    pub call_id: &'a str,
+    /// The number's key.
+    pub key: Option<PhoneKey>,
+    /// The raw text, only where there is no key.
+    pub raw: Option<&'a str>,
+    /// Which way.
+    pub direction: Direction,
+    /// What came out.
+    pub outcome: MatchOutcome,
+    /// The contact named.
+    pub contact_id: Option<ContactId>,
+    /// How it matched.
+    pub tier: Option<MatchTier>,
+}
+
+/// Stores an answer, unless the call has one that stands: returns the call as it is now. A call known from a click only, or whose
+/// answer was "nobody", takes the new one; `replaces` names a contact whose answer is void because it is gone.
+pub async fn store_answer(
+    db: &CallDb,
+    account_id: AccountId,
+    answer: &Answer<'_>,
+    replaces: Option<ContactId>,
+    now: DateTime<Utc>,
+) -> Result<Call, StoreError> {
+    let row = sqlx::query_as!(
+        StoredCall,
+        r#"-- store::calls::store_answer
+        insert into calls as c (account_id, call_id, e164, raw, direction, outcome, contact_id, tier, created_at, updated_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
+        on conflict (account_id, call_id) do update
+        set e164 = case when c.outcome is null then excluded.e164 else c.e164 end,
+            raw = case when c.outcome is null then excluded.raw else c.raw end,
+            direction = case when c.outcome is null then excluded.direction else c.direction end,
+            outcome = case when c.outcome is null or c.outcome in ('NOT_FOUND', 'NOT_KNOWN_YET') or c.contact_id = $10 then excluded.outcome else c.outcome end,
+            contact_id = case when c.outcome is null or c.outcome in ('NOT_FOUND', 'NOT_KNOWN_YET') or c.contact_id = $10 then excluded.contact_id else c.contact_id end,
+            tier = case when c.outcome is null or c.outcome in ('NOT_FOUND', 'NOT_KNOWN_YET') or c.contact_id = $10 then excluded.tier else c.tier end,
+            updated_at = excluded.updated_at
+        returning e164, raw, outcome, contact_id, tier, selection_id"#,
+        account_id.0,
+        answer.call_id,
+        answer.key.map(PhoneKey::as_i64),
+        answer.raw,
+        answer.direction.as_str(),
+        answer.outcome.as_str(),
+        answer.contact_id.map(|id| id.0),
+        answer.tier.map(MatchTier::as_str),
+        now,
+        replaces.map(|id| id.0),
+    )
+    .fetch_one(&db.0)
+    .await?;
+    row.try_into()
+}
+
+/// The agent's choice, which the last write wins; false: there is no such call.
+pub async fn select(
+    db: &CallDb,
+    account_id: AccountId,
+    call_id: &str,
+    contact_id: ContactId,
+    agent_id: &str,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query!(
+        "-- store::calls::select
+        update calls
+        set selection_id = $3, selected_by = $4, updated_at = $5
+        where account_id = $1 and call_id = $2",
+        account_id.0,
+        call_id,
+        contact_id.0,
+        agent_id,
+        now,
+    )
+    .execute(&db.0)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Binds a call to the contact of a clicked or reported record; an unknown call is created with it.
+pub async fn bind(
+    tx: &mut Tx,
+    account_id: AccountId,
+    call_id: &str,
+    key: PhoneKey,
+    contact_id: ContactId,
+    agent_id: &str,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::calls::bind
+        insert into calls (account_id, call_id, e164, direction, selection_id, selected_by, created_at, updated_at)
+        values ($1, $2, $3, 'OUTBOUND', $4, $5, $6, $6)
+        on conflict (account_id, call_id) do update
+        set selection_id = excluded.selection_id, selected_by = excluded.selected_by, updated_at = excluded.updated_at",
+        account_id.0,
+        call_id,
+        key.as_i64(),
+        contact_id.0,
+        agent_id,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}

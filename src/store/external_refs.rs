@@ -1,0 +1,192 @@
+//! The table `external_refs`: which contact a record is. Written by `identity` only.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{StoreError, Tx, known};
+use crate::domain::{
+    ids::{AccountId, ContactId, IntegrationId},
+    record::{ObjectType, RecordKey},
+};
+
+/// A ref as it stands, with its contact's rank.
+#[derive(Debug, Clone)]
+pub struct Ref {
+    /// Which record.
+    pub key: RecordKey,
+    /// Its contact; `None`: first seen as deleted.
+    pub contact: Option<(ContactId, DateTime<Utc>)>,
+    /// Not deleted in the CRM.
+    pub is_live: bool,
+    /// A sync brought it.
+    pub is_synced: bool,
+    /// The CRM's update time of the copy that we have.
+    pub record_updated_at: Option<DateTime<Utc>>,
+    /// Of everything that a sync copies.
+    pub fingerprint: Option<i64>,
+}
+
+fn key_columns(keys: &[RecordKey]) -> (Vec<String>, Vec<String>) {
+    keys.iter().map(|key| (key.object_type.as_str().to_owned(), key.record_id.clone())).unzip()
+}
+
+/// Locks the refs of these records, in the order of their keys. Records never seen are absent from the answer.
+pub async fn lock(
+    tx: &mut Tx,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    keys: &[RecordKey],
+) -> Result<Vec<Ref>, StoreError> {
+    let (types, records) = key_columns(keys);
+    let rows = sqlx::query!(
+        r#"-- store::external_refs::lock
+        select e.object_type, e.record_id, e.contact_id, c.created_at as "contact_created_at?", e.is_live, e.is_synced, e.record_updated_at, e.fingerprint
+        from unnest($3::text[], $4::text[]) as u (object_type, record_id)
+        join external_refs e
+            on e.account_id = $1 and e.integration_id = $2 and e.object_type = u.object_type and e.record_id = u.record_id
+        left join contacts c on c.account_id = $1 and c.contact_id = e.contact_id
+        order by e.object_type, e.record_id
+        for update of e"#,
+        account_id.0,
+        integration_id.0,
+        &types,
+        &records,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(Ref {
+                key: RecordKey {
+                    object_type: known(ObjectType::parse(&row.object_type), "external_refs", "object_type")?,
+                    record_id: row.record_id,
+                },
+                contact: row.contact_id.map(ContactId).zip(row.contact_created_at),
+                is_live: row.is_live,
+                is_synced: row.is_synced,
+                record_updated_at: row.record_updated_at,
+                fingerprint: row.fingerprint,
+            })
+        })
+        .collect()
+}
+
+/// A ref as it shall be.
+pub struct RefRow {
+    /// Which record.
+    pub key: RecordKey,
+    /// Its contact.
+    pub contact_id: Option<ContactId>,
+    /// Not deleted in the CRM.
+    pub is_live: bool,
+    /// A sync brought it.
+    pub is_synced: bool,
+    /// The CRM's update time.
+    pub record_updated_at: Option<DateTime<Utc>>,
+    /// The CRM's role.
+    pub role: String,
+    /// Where an agent opens it.
+    pub url: String,
+    /// Of everything that a sync copies.
+    pub fingerprint: Option<i64>,
+}
+
+/// Inserts refs never seen before. [`StoreError::Conflict`] if somebody else inserted one meanwhile: run the transaction again.
+pub async fn insert(
+    tx: &mut Tx,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    rows: &[RefRow],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let columns = Columns::of(rows);
+    let done = sqlx::query!(
+        "-- store::external_refs::insert
+        insert into external_refs (account_id, integration_id, object_type, record_id, contact_id, is_live, is_synced, record_updated_at, role, url,
+            fingerprint, created_at, updated_at)
+        select $1, $2, u.*, $12, $12
+        from unnest($3::text[], $4::text[], $5::uuid[], $6::boolean[], $7::boolean[], $8::timestamptz[], $9::text[], $10::text[], $11::bigint[]) as u
+        on conflict (account_id, integration_id, object_type, record_id) do nothing",
+        account_id.0,
+        integration_id.0,
+        &columns.types,
+        &columns.records,
+        &columns.contacts as &[Option<Uuid>],
+        &columns.live,
+        &columns.synced,
+        &columns.updated as &[Option<DateTime<Utc>>],
+        &columns.roles,
+        &columns.urls,
+        &columns.fingerprints as &[Option<i64>],
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    if done.rows_affected() == rows.len() as u64 { Ok(()) } else { Err(StoreError::Conflict) }
+}
+
+/// Overwrites refs that this transaction has locked.
+pub async fn update(
+    tx: &mut Tx,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    rows: &[RefRow],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let columns = Columns::of(rows);
+    sqlx::query!(
+        "-- store::external_refs::update
+        update external_refs e
+        set contact_id = u.contact_id, is_live = u.is_live, is_synced = u.is_synced, record_updated_at = u.record_updated_at,
+            role = u.role, url = u.url, fingerprint = u.fingerprint, updated_at = $12
+        from unnest($3::text[], $4::text[], $5::uuid[], $6::boolean[], $7::boolean[], $8::timestamptz[], $9::text[], $10::text[], $11::bigint[])
+            as u (object_type, record_id, contact_id, is_live, is_synced, record_updated_at, role, url, fingerprint)
+        where e.account_id = $1 and e.integration_id = $2 and e.object_type = u.object_type and e.record_id = u.record_id",
+        account_id.0,
+        integration_id.0,
+        &columns.types,
+        &columns.records,
+        &columns.contacts as &[Option<Uuid>],
+        &columns.live,
+        &columns.synced,
+        &columns.updated as &[Option<DateTime<Utc>>],
+        &columns.roles,
+        &columns.urls,
+        &columns.fingerprints as &[Option<i64>],
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+#[derive(Default)]
+struct Columns {
+    types: Vec<String>,
+    records: Vec<String>,
+    contacts: Vec<Option<Uuid>>,
+    live: Vec<bool>,
+    synced: Vec<bool>,
+    updated: Vec<Option<DateTime<Utc>>>,
+    roles: Vec<String>,
+    urls: Vec<String>,
+    fingerprints: Vec<Option<i64>>,
+}
+
+impl Columns {
+    fn of(rows: &[RefRow]) -> Self {
+        let mut columns = Self::default();
+        for row in rows {
+            columns.types.push(row.key.object_type.as_str().to_owned());
+            columns.records.push(row.key.record_id.clone());
+            columns.contacts.push(row.contact_id.map(|id| id.0));
+            columns.live.push(row.is_live);
+            columns.synced.push(row.is_synced);
+            columns.updated.push(row.record_updated_at);
+            columns.roles.push(row.role.clone());
+            columns.urls.push(row.url.clone());
+            columns.fingerprints.push(row.fingerprint);
+        }
+        columns
+    }
+}

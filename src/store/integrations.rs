@@ -1,0 +1,331 @@
+//! The table `integrations`, but for what a worker writes under its lease (see `lease`).
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Db, StoreError, Tx, known};
+use crate::domain::{
+    ids::{AccountId, IntegrationId, SyncRunId},
+    integration::{Freshness, Hold, Integration, Organization, Provider},
+};
+
+struct Row {
+    integration_id: Uuid,
+    provider: String,
+    organization: String,
+    is_enabled: bool,
+    is_sync_on: bool,
+    is_purging: bool,
+    period_seconds: i32,
+    hold: Option<String>,
+    hold_reason: Option<String>,
+    known_through: Option<DateTime<Utc>>,
+    first_started_at: Option<DateTime<Utc>>,
+    last_completed_at: Option<DateTime<Utc>>,
+    due_at: Option<DateTime<Utc>>,
+    created_at: DateTime<Utc>,
+    has_credentials: bool,
+    current_sync_run_id: Option<Uuid>,
+}
+
+impl TryFrom<Row> for Integration {
+    type Error = StoreError;
+
+    fn try_from(row: Row) -> Result<Self, StoreError> {
+        let hold = |text: String| {
+            let holds = [Hold::Paused, Hold::QuotaPaused, Hold::AuthFailed];
+            known(holds.into_iter().find(|hold| hold.as_str() == text), "integrations", "hold")
+        };
+        Ok(Self {
+            freshness: Freshness {
+                integration_id: IntegrationId(row.integration_id),
+                provider: known(Provider::parse(&row.provider), "integrations", "provider")?,
+                is_enabled: row.is_enabled,
+                is_sync_on: row.is_sync_on,
+                hold: row.hold.map(hold).transpose()?,
+                first_started_at: row.first_started_at,
+                last_completed_at: row.last_completed_at,
+                known_through: row.known_through,
+                period_seconds: row.period_seconds,
+            },
+            organization: row.organization,
+            is_purging: row.is_purging,
+            hold_reason: row.hold_reason,
+            due_at: row.due_at,
+            current_sync_run_id: row.current_sync_run_id.map(SyncRunId),
+            has_credentials: row.has_credentials,
+            created_at: row.created_at,
+        })
+    }
+}
+
+/// What `EnableSync` stores.
+pub struct NewIntegration {
+    /// Its id, if it is new.
+    pub id: IntegrationId,
+    /// The CRM's organisation.
+    pub organization: Organization,
+    /// Copies contacts.
+    pub is_sync_on: bool,
+    /// From the end of a pass to the next.
+    pub period_seconds: i32,
+    /// Sealed by the vault.
+    pub credentials: Option<Vec<u8>>,
+    /// The client's id of its request.
+    pub request_id: Option<Uuid>,
+}
+
+/// Inserts it; [`StoreError::Conflict`] if somebody else has just linked the same organisation: look again.
+pub async fn insert(
+    tx: &mut Tx,
+    account_id: AccountId,
+    new: &NewIntegration,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let done = sqlx::query!(
+        "-- store::integrations::insert
+        insert into integrations (account_id, integration_id, provider, organization, is_enabled, is_sync_on, period_seconds, credentials, request_id,
+            due_at, created_at, updated_at)
+        values ($1, $2, $3, $4, true, $5, $6, $7, $8, case when $5 then $9::timestamptz end, $9, $9)
+        on conflict do nothing",
+        account_id.0,
+        new.id.0,
+        new.organization.provider.as_str(),
+        new.organization.name,
+        new.is_sync_on,
+        new.period_seconds,
+        new.credentials,
+        new.request_id,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Conflict) }
+}
+
+/// Takes a disabled integration up again, with its contacts and its checkpoint.
+pub async fn enable_again(
+    tx: &mut Tx,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    new: &NewIntegration,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::integrations::enable_again
+        update integrations
+        set is_enabled = true, is_sync_on = $3, period_seconds = $4, credentials = coalesce($5, credentials), request_id = $6,
+            due_at = case when $3 then $7::timestamptz end, hold = null, hold_reason = null, failures = 0, updated_at = $7
+        where account_id = $1 and integration_id = $2",
+        account_id.0,
+        integration_id.0,
+        new.is_sync_on,
+        new.period_seconds,
+        new.credentials,
+        new.request_id,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// One integration.
+pub async fn find(
+    db: &Db,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+) -> Result<Option<Integration>, StoreError> {
+    let found = list_among(db, account_id, Some(integration_id), None, 1).await?;
+    Ok(found.into_iter().next())
+}
+
+/// A page of an account's integrations by id.
+pub async fn list(
+    db: &Db,
+    account_id: AccountId,
+    after: Option<IntegrationId>,
+    limit: i64,
+) -> Result<Vec<Integration>, StoreError> {
+    list_among(db, account_id, None, after, limit).await
+}
+
+async fn list_among(
+    db: &Db,
+    account_id: AccountId,
+    only: Option<IntegrationId>,
+    after: Option<IntegrationId>,
+    limit: i64,
+) -> Result<Vec<Integration>, StoreError> {
+    let rows = sqlx::query_as!(
+        Row,
+        r#"-- store::integrations::list
+        select i.integration_id, i.provider, i.organization, i.is_enabled, i.is_sync_on, i.is_purging, i.period_seconds, i.hold, i.hold_reason,
+            i.known_through, i.first_started_at, i.last_completed_at, i.due_at, i.created_at, i.credentials is not null as "has_credentials!",
+            (
+                select r.sync_run_id
+                from sync_runs r
+                where r.account_id = $1 and r.integration_id = i.integration_id and r.state in ('QUEUED', 'RUNNING')
+            ) as current_sync_run_id
+        from integrations i
+        where i.account_id = $1
+          and ($2::uuid is null or i.integration_id = $2)
+          and ($3::uuid is null or i.integration_id > $3)
+        order by i.integration_id
+        limit $4"#,
+        account_id.0,
+        only.map(|id| id.0),
+        after.map(|id| id.0),
+        limit,
+    )
+    .fetch_all(&db.pool)
+    .await?;
+    rows.into_iter().map(Integration::try_from).collect()
+}
+
+/// What a change of an integration must know while it is locked.
+pub struct Locked {
+    /// Which.
+    pub id: IntegrationId,
+    /// Its CRM's organisation.
+    pub organization: Organization,
+    /// False after `DisableSync`.
+    pub is_enabled: bool,
+    /// Copies contacts.
+    pub is_sync_on: bool,
+    /// Copied data is being removed.
+    pub is_purging: bool,
+    /// Why it is held.
+    pub hold: Option<Hold>,
+    /// Sealed by the vault.
+    pub credentials: Option<Vec<u8>>,
+    /// Nothing was ever copied completely.
+    pub is_first_copy: bool,
+    /// The request that enabled it last.
+    pub request_id: Option<Uuid>,
+}
+
+/// Locks one integration: by its id, by its organisation, or by the request that made it.
+pub async fn lock(
+    tx: &mut Tx,
+    account_id: AccountId,
+    integration_id: Option<IntegrationId>,
+    organization: Option<&Organization>,
+    request_id: Option<Uuid>,
+) -> Result<Option<Locked>, StoreError> {
+    let row = sqlx::query!(
+        r#"-- store::integrations::lock
+        select integration_id, provider, organization, is_enabled, is_sync_on, is_purging, hold, credentials, request_id,
+            last_completed_at is null as "is_first_copy!"
+        from integrations
+        where account_id = $1 and (integration_id = $2 or (provider = $3 and organization = $4) or request_id = $5)
+        order by (request_id = $5) desc nulls last
+        limit 1
+        for update"#,
+        account_id.0,
+        integration_id.map(|id| id.0),
+        organization.map(|organization| organization.provider.as_str()),
+        organization.map(|organization| organization.name.as_str()),
+        request_id,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    row.map(|row| {
+        let hold = row.hold.as_deref();
+        let holds = [Hold::Paused, Hold::QuotaPaused, Hold::AuthFailed];
+        Ok(Locked {
+            id: IntegrationId(row.integration_id),
+            organization: Organization {
+                provider: known(Provider::parse(&row.provider), "integrations", "provider")?,
+                name: row.organization,
+            },
+            is_enabled: row.is_enabled,
+            is_sync_on: row.is_sync_on,
+            is_purging: row.is_purging,
+            hold: holds.into_iter().find(|known| Some(known.as_str()) == hold),
+            credentials: row.credentials,
+            is_first_copy: row.is_first_copy,
+            request_id: row.request_id,
+        })
+    })
+    .transpose()
+}
+
+/// A change of options, credentials or sync.
+pub struct Change {
+    /// Sync on or off, as it shall be.
+    pub is_sync_on: bool,
+    /// A new period.
+    pub period_seconds: Option<i32>,
+    /// New sealed credentials.
+    pub credentials: Option<Vec<u8>>,
+    /// Ends a hold: whatever stopped the passes is mended, or is to be tried again.
+    pub ends_hold: bool,
+    /// When the next pass is due; `None`: as it is. Sync off is never due.
+    pub due_at: Option<DateTime<Utc>>,
+    /// Stops a running pass: its next write is refused.
+    pub stops_run: bool,
+}
+
+/// Changes a locked integration.
+pub async fn change(
+    tx: &mut Tx,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    change: &Change,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::integrations::change
+        update integrations
+        set is_sync_on = $3,
+            period_seconds = coalesce($4, period_seconds),
+            credentials = coalesce($5, credentials),
+            hold = case when $6 then null else hold end,
+            hold_reason = case when $6 then null else hold_reason end,
+            failures = case when $6 then 0 else failures end,
+            due_at = case when $3 then coalesce($7, due_at) end,
+            lease_number = lease_number + case when $8 then 1 else 0 end,
+            lease_until = case when $8 then null else lease_until end,
+            updated_at = $9
+        where account_id = $1 and integration_id = $2",
+        account_id.0,
+        integration_id.0,
+        change.is_sync_on,
+        change.period_seconds,
+        change.credentials,
+        change.ends_hold,
+        change.due_at,
+        change.stops_run,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Disables a locked integration, forgets its credentials, and stops a running pass; `purge` leaves the removal to a worker.
+pub async fn disable(
+    tx: &mut Tx,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    purge: bool,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::integrations::disable
+        update integrations
+        set is_enabled = false, is_sync_on = false, credentials = null, hold = null, hold_reason = null, failures = 0,
+            is_purging = is_purging or $3,
+            due_at = case when is_purging or $3 then $4::timestamptz end,
+            lease_number = lease_number + 1, lease_until = null, updated_at = $4
+        where account_id = $1 and integration_id = $2",
+        account_id.0,
+        integration_id.0,
+        purge,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! Removes what an integration copied, in batches, for `DisableSync` with PURGE. Under the lease of its worker.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{StoreError, Tx, contacts, lease::Lease};
+use crate::domain::ids::ContactId;
+
+/// Refs removed by one transaction.
+pub const BATCH_MAX: i64 = 1_000;
+
+/// Removes a batch of refs with their numbers, and buries contacts left without a record. Returns how many refs it removed.
+pub async fn remove_batch(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Result<usize, StoreError> {
+    let rows = sqlx::query!(
+        "-- store::purge::remove_batch (locks refs)
+        select object_type, record_id, contact_id
+        from external_refs
+        where account_id = $1 and integration_id = $2
+        order by object_type, record_id
+        limit $3
+        for update",
+        lease.account_id.0,
+        lease.integration_id.0,
+        BATCH_MAX,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    let types: Vec<String> = rows.iter().map(|row| row.object_type.clone()).collect();
+    let records: Vec<String> = rows.iter().map(|row| row.record_id.clone()).collect();
+    let mut contact_ids: Vec<Uuid> = rows.iter().filter_map(|row| row.contact_id).collect();
+    contact_ids.sort_unstable();
+    contact_ids.dedup();
+    sqlx::query!(
+        "-- store::purge::remove_batch (numbers)
+        delete from phone_numbers n
+        using unnest($3::text[], $4::text[]) as u (object_type, record_id)
+        where n.account_id = $1 and n.integration_id = $2 and n.contact_id = any($5)
+          and n.object_type = u.object_type and n.record_id = u.record_id",
+        lease.account_id.0,
+        lease.integration_id.0,
+        &types,
+        &records,
+        &contact_ids,
+    )
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query!(
+        "-- store::purge::remove_batch (refs)
+        delete from external_refs e
+        using unnest($3::text[], $4::text[]) as u (object_type, record_id)
+        where e.account_id = $1 and e.integration_id = $2 and e.object_type = u.object_type and e.record_id = u.record_id",
+        lease.account_id.0,
+        lease.integration_id.0,
+        &types,
+        &records,
+    )
+    .execute(&mut **tx)
+    .await?;
+    let contact_ids: Vec<ContactId> = contact_ids.into_iter().map(ContactId).collect();
+    contacts::lock(tx, lease.account_id, &contact_ids).await?;
+    contacts::bury_without_live_refs(tx, lease.account_id, &contact_ids, now).await?;
+    Ok(rows.len())
+}
+
+/// Marks the removal as done: nothing of this integration is here, and enabling it again starts from nothing.
+pub async fn complete(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::purge::complete
+        update integrations
+        set is_purging = false, checkpoint = null, known_through = null, first_started_at = null, last_completed_at = null, due_at = null,
+            lease_until = null, updated_at = $4
+        where account_id = $1 and integration_id = $2 and lease_number = $3",
+        lease.account_id.0,
+        lease.integration_id.0,
+        lease.number,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}

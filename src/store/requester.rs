@@ -1,0 +1,138 @@
+//! Reads of the requester rule: whose call or contact it is, and which live records an integration has for them.
+
+use serde::Deserialize;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::{CallDb, StoreError, known};
+use crate::domain::{
+    contact::{CANDIDATES_MAX, ContactRecord},
+    ids::{AccountId, ContactId, IntegrationId},
+    integration::Freshness,
+    phone::PhoneKey,
+    record::{ObjectType, RecordKey},
+};
+
+/// A contact for the rule: where it lives on, and its numbers.
+pub struct Subject {
+    /// The contact, or its survivor; `None`: deleted.
+    pub living_id: Option<ContactId>,
+    /// All keys of that contact.
+    pub keys: Vec<PhoneKey>,
+}
+
+/// The contact for the rule; `None`: there never was one with this id.
+pub async fn find_subject(
+    db: &CallDb,
+    account_id: AccountId,
+    contact_id: ContactId,
+) -> Result<Option<Subject>, StoreError> {
+    let row = db
+        .read(|pool| async move {
+            sqlx::query!(
+                r#"-- store::requester::find_subject
+                with asked as materialized (
+                    select coalesce(c.survivor_id, c.contact_id) as living_id
+                    from contacts c
+                    where c.account_id = $1 and c.contact_id = $2
+                )
+                select
+                    (select c.contact_id from contacts c where c.account_id = $1 and c.contact_id = a.living_id and c.deleted_at is null) as "living_id?",
+                    array(
+                        select distinct n.e164
+                        from phone_numbers n
+                        where n.account_id = $1 and n.contact_id = a.living_id and n.e164 is not null
+                        limit 64
+                    ) as "keys!: Vec<i64>"
+                from asked a"#,
+                account_id.0,
+                contact_id.0,
+            )
+            .fetch_optional(&pool)
+            .await
+        })
+        .await?;
+    row.map(|row| {
+        let keys = row.keys.into_iter().map(|e164| known(PhoneKey::try_from_i64(e164).ok(), "phone_numbers", "e164"));
+        Ok(Subject { living_id: row.living_id.map(ContactId), keys: keys.collect::<Result<_, _>>()? })
+    })
+    .transpose()
+}
+
+#[derive(Debug, Deserialize)]
+struct RecordRow {
+    object_type: String,
+    record_id: String,
+    role: String,
+    url: String,
+}
+
+/// The live records that may be the requester, and how fresh the integration is, in one snapshot.
+pub struct Holdings {
+    /// Of the contact itself.
+    pub own: Vec<ContactRecord>,
+    /// With one of the keys, at most one more than [`CANDIDATES_MAX`].
+    pub by_number: Vec<ContactRecord>,
+    /// The integration.
+    pub freshness: Freshness,
+}
+
+/// Looks a requester up; `None`: no such integration.
+pub async fn find_holdings(
+    db: &CallDb,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    contact_id: Option<ContactId>,
+    keys: &[PhoneKey],
+) -> Result<Option<Holdings>, StoreError> {
+    let e164: Vec<i64> = keys.iter().map(|key| key.as_i64()).collect();
+    let row = db
+        .read(|pool| {
+            let e164 = e164.clone();
+            async move {
+                sqlx::query!(
+                    r#"-- store::requester::find_holdings
+                    with own as materialized (
+                        select e.object_type, e.record_id, e.role, e.url
+                        from external_refs e
+                        where e.account_id = $1 and e.contact_id = $3 and e.integration_id = $2 and e.is_live
+                        limit $5
+                    ),
+                    by_number as materialized (
+                        select distinct e.object_type, e.record_id, e.role, e.url
+                        from phone_numbers n
+                        join external_refs e
+                            on e.account_id = $1 and e.integration_id = $2 and e.object_type = n.object_type and e.record_id = n.record_id
+                        where n.account_id = $1 and n.e164 = any($4) and n.integration_id = $2 and e.is_live
+                        limit $5
+                    )
+                    select
+                        coalesce((select json_agg(o) from own o), '[]'::json) as "own!: Json<Vec<RecordRow>>",
+                        coalesce((select json_agg(b) from by_number b), '[]'::json) as "by_number!: Json<Vec<RecordRow>>",
+                        i.details as "freshness!: Json<Freshness>"
+                    from integration_freshness i
+                    where i.account_id = $1 and i.integration_id = $2"#,
+                    account_id.0,
+                    integration_id.0,
+                    contact_id.map(|id| id.0) as Option<Uuid>,
+                    &e164,
+                    i64::try_from(CANDIDATES_MAX + 1).unwrap_or(i64::MAX),
+                )
+                .fetch_optional(&pool)
+                .await
+            }
+        })
+        .await?;
+    row.map(|row| {
+        let records = |rows: Vec<RecordRow>| {
+            let record = |row: RecordRow| -> Result<ContactRecord, StoreError> {
+                let object_type = known(ObjectType::parse(&row.object_type), "external_refs", "object_type")?;
+                let key = RecordKey { object_type, record_id: row.record_id };
+                Ok(ContactRecord { integration_id, key, url: row.url, role: row.role, is_live: true })
+            };
+            rows.into_iter().map(record).collect::<Result<Vec<_>, _>>()
+        };
+        Ok(Holdings { own: records(row.own.0)?, by_number: records(row.by_number.0)?, freshness: row.freshness.0 })
+    })
+    .transpose()
+}

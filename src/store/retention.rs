@@ -1,0 +1,55 @@
+//! Forgets calls, clicks and finished runs whose time is over, a batch of one account at a time.
+
+use chrono::{DateTime, Utc};
+
+use super::{Db, StoreError};
+use crate::domain::ids::AccountId;
+
+/// Rows that one statement removes.
+pub const BATCH_MAX: i64 = 1_000;
+
+/// Removes a batch of calls and runs from before `kept_since`, and of clicks from before `clicks_since`. Returns how many rows.
+pub async fn remove_batch(
+    db: &Db,
+    account_id: AccountId,
+    kept_since: DateTime<Utc>,
+    clicks_since: DateTime<Utc>,
+) -> Result<u64, StoreError> {
+    let calls = sqlx::query!(
+        "-- store::retention::remove_batch (calls)
+        delete from calls
+        where account_id = $1 and call_id in (
+            select call_id from calls where account_id = $1 and created_at < $2 order by created_at limit $3
+        )",
+        account_id.0,
+        kept_since,
+        BATCH_MAX,
+    )
+    .execute(&db.pool)
+    .await?;
+    let clicks = sqlx::query!(
+        "-- store::retention::remove_batch (expected calls)
+        delete from expected_calls
+        where account_id = $1 and expected_call_id in (
+            select expected_call_id from expected_calls where account_id = $1 and created_at < $2 order by created_at limit $3
+        )",
+        account_id.0,
+        clicks_since,
+        BATCH_MAX,
+    )
+    .execute(&db.pool)
+    .await?;
+    let runs = sqlx::query!(
+        "-- store::retention::remove_batch (runs)
+        delete from sync_runs
+        where account_id = $1 and sync_run_id in (
+            select sync_run_id from sync_runs where account_id = $1 and finished_at < $2 order by finished_at limit $3
+        )",
+        account_id.0,
+        kept_since,
+        BATCH_MAX,
+    )
+    .execute(&db.pool)
+    .await?;
+    Ok(calls.rows_affected() + clicks.rows_affected() + runs.rows_affected())
+}

@@ -1,0 +1,61 @@
+//! Copies contacts: a worker leases what is due, a run goes page by page, each page is one transaction with its resume point.
+//! Retry and stop decisions are made in `run` only.
+
+mod apply;
+mod normalize;
+mod purge;
+mod run;
+mod schedule;
+mod trigger;
+mod worker;
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
+
+pub use trigger::{Control, TriggerError, Triggered};
+
+use crate::{
+    credentials::Safe,
+    crm::Crms,
+    domain::{clock::Clock, ids::IdSource},
+    store::Db,
+};
+
+/// Times and limits of the workers.
+#[derive(Debug, Clone, Copy)]
+pub struct SyncSettings {
+    /// How long a lease lasts without a heartbeat, by the database's clock.
+    pub lease: Duration,
+    /// From heartbeat to heartbeat; at most a third of the lease.
+    pub heartbeat: Duration,
+    /// From look to look for what is due.
+    pub poll: Duration,
+    /// Runs at once in this process.
+    pub runs_max: usize,
+    /// Tries of one request before the run fails.
+    pub attempts_max: u32,
+    /// The first wait after a failure; doubles each time, up to a minute.
+    pub backoff_base: Duration,
+}
+
+/// What the workers work with.
+pub struct Syncing {
+    /// The workers' own pool.
+    pub db: Db,
+    /// Opens credentials.
+    pub safe: Safe,
+    /// The CRMs.
+    pub crms: Crms,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// New ids.
+    pub ids: Arc<IdSource>,
+    /// Times and limits.
+    pub settings: SyncSettings,
+    /// Runs are tasks of this tracker.
+    pub tasks: TaskTracker,
+    /// Something may be due now; polling is the truth.
+    pub wake: Arc<Notify>,
+}

@@ -1,0 +1,161 @@
+//! What operators ask of a sync: run now, stop this run.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use thiserror::Error;
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use crate::{
+    domain::{
+        clock::Clock,
+        ids::{AccountId, IdSource, IntegrationId, SyncRunId},
+        integration::Hold,
+        sync_run::{SyncKind, SyncRun},
+    },
+    store::{
+        Db, StoreError, TxError,
+        integrations::{self, Change},
+        sync_runs,
+    },
+};
+
+/// Why a run was not started or stopped.
+#[derive(Debug, Error)]
+pub enum TriggerError {
+    /// No such integration.
+    #[error("there is no such integration")]
+    IntegrationNotFound,
+    /// No such run.
+    #[error("there is no such sync run; runs are kept 90 days")]
+    RunNotFound,
+    /// Nothing is copied.
+    #[error("sync of this integration is off; switch it on with UpdateSync, or enable the integration with EnableSync")]
+    SyncOff,
+    /// Trying again would only be refused again.
+    #[error("the CRM refuses the stored credentials; bring new ones with UpdateSync, which also starts a run")]
+    AuthFailed,
+    /// It has ended.
+    #[error("the run has ended already")]
+    RunFinished,
+    /// The database did not do it.
+    #[error("the request could not be stored")]
+    Store(#[from] StoreError),
+}
+
+impl TxError for TriggerError {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Conflict))
+    }
+}
+
+/// A run, and whether it was there before.
+pub struct Triggered {
+    /// Queued, running, or the one of the same request.
+    pub run: SyncRun,
+    /// It was under way already.
+    pub already_running: bool,
+}
+
+/// What starting and stopping works with.
+#[derive(Clone)]
+pub struct Control {
+    /// For its transactions.
+    pub db: Db,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// New ids.
+    pub ids: Arc<IdSource>,
+    /// Wakes the workers of this process.
+    pub wake: Arc<Notify>,
+}
+
+impl Control {
+    /// Makes a pass due now, unless one is under way.
+    pub async fn trigger(
+        &self,
+        account_id: AccountId,
+        integration_id: IntegrationId,
+        kind: Option<SyncKind>,
+        request_id: Option<Uuid>,
+    ) -> Result<Triggered, TriggerError> {
+        let now = self.clock.now();
+        let new_id = SyncRunId(self.ids.new_v7(now));
+        let (run_id, already_running) = self
+            .db
+            .transaction(move |tx| {
+                Box::pin(async move {
+                    let locked = integrations::lock(tx, account_id, Some(integration_id), None, None)
+                        .await?
+                        .ok_or(TriggerError::IntegrationNotFound)?;
+                    if let Some(run_id) = sync_runs::find_current(tx, account_id, integration_id, request_id).await? {
+                        return Ok((run_id, true));
+                    }
+                    if !locked.is_enabled || !locked.is_sync_on {
+                        return Err(TriggerError::SyncOff);
+                    }
+                    if locked.hold == Some(Hold::AuthFailed) {
+                        return Err(TriggerError::AuthFailed);
+                    }
+                    let usual = if locked.is_first_copy { SyncKind::Initial } else { SyncKind::Incremental };
+                    // Before the first complete copy there is no checkpoint to go on from.
+                    let kind = kind.filter(|_| !locked.is_first_copy).unwrap_or(usual);
+                    let change = Change {
+                        is_sync_on: true,
+                        period_seconds: None,
+                        credentials: None,
+                        ends_hold: true,
+                        due_at: Some(now),
+                        stops_run: false,
+                    };
+                    integrations::change(tx, account_id, integration_id, &change, now).await?;
+                    if !sync_runs::enqueue(tx, account_id, integration_id, new_id, kind, request_id, now).await? {
+                        return Err(StoreError::Conflict.into());
+                    }
+                    Ok((new_id, false))
+                })
+            })
+            .await?;
+        self.wake.notify_one();
+        Ok(Triggered { run: self.get(account_id, run_id).await?, already_running })
+    }
+
+    /// Stops a run. What it applied stays; the next pass, a period from now, goes on from there.
+    pub async fn cancel(&self, account_id: AccountId, run_id: SyncRunId) -> Result<SyncRun, TriggerError> {
+        let run = self.get(account_id, run_id).await?;
+        let integration_id = run.integration_id;
+        let integration =
+            integrations::find(&self.db, account_id, integration_id).await?.ok_or(TriggerError::RunNotFound)?;
+        let now = self.clock.now();
+        let due_at = now + TimeDelta::seconds(i64::from(integration.freshness.period_seconds));
+        self.db
+            .transaction(move |tx| {
+                Box::pin(async move {
+                    let locked = integrations::lock(tx, account_id, Some(integration_id), None, None)
+                        .await?
+                        .ok_or(TriggerError::RunNotFound)?;
+                    if sync_runs::find_current(tx, account_id, integration_id, None).await? != Some(run_id) {
+                        return Err(TriggerError::RunFinished);
+                    }
+                    let change = Change {
+                        is_sync_on: locked.is_sync_on,
+                        period_seconds: None,
+                        credentials: None,
+                        ends_hold: false,
+                        due_at: Some(due_at),
+                        stops_run: true,
+                    };
+                    integrations::change(tx, account_id, integration_id, &change, now).await?;
+                    sync_runs::cancel_current(tx, account_id, integration_id, "", now).await?;
+                    Ok(())
+                })
+            })
+            .await?;
+        self.get(account_id, run_id).await
+    }
+
+    async fn get(&self, account_id: AccountId, run_id: SyncRunId) -> Result<SyncRun, TriggerError> {
+        sync_runs::find(&self.db, account_id, run_id).await?.ok_or(TriggerError::RunNotFound)
+    }
+}

@@ -1,0 +1,125 @@
+//! What the service tells its operator: the log on standard error, as text or as JSON lines, and errors with all their causes.
+//! Set up once, by the join. Nothing may log numbers, names, e-mails, tokens or bodies; a panic's text is shown only if it is
+//! a literal, because a formatted one may carry data.
+
+use std::{error::Error, fmt, io, panic};
+
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::{EnvFilter, layer::SubscriberExt, registry, util::SubscriberInitExt};
+
+/// Most causes that are printed of one error; a longer chain is a cycle.
+const CAUSES_MAX: usize = 16;
+
+/// How the log is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line, for machines.
+    Json,
+}
+
+/// The log cannot be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The filter cannot be read.
+    #[error("the log filter is not readable; it should be like \"info\" or \"info,contact_sync=debug\"")]
+    Filter(#[source] tracing_subscriber::filter::ParseError),
+    /// Something has set a subscriber before.
+    #[error("the log is set up already")]
+    AlreadySet(#[source] tracing_subscriber::util::TryInitError),
+}
+
+/// Starts the log on standard error and sends panics there too. `filter` is a list of tracing directives.
+pub fn start_log(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
+    let filter = EnvFilter::try_new(filter).map_err(TelemetryError::Filter)?;
+    let log = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let started = match format {
+        LogFormat::Text => registry().with(filter).with(log).try_init(),
+        LogFormat::Json => registry().with(filter).with(log.json().flatten_event(true)).try_init(),
+    };
+    started.map_err(TelemetryError::AlreadySet)?;
+    panic::set_hook(Box::new(|panicked| {
+        let place = panicked.location().map(ToString::to_string);
+        tracing::error!(
+            panic.place = place.as_deref().unwrap_or("unknown"),
+            panic.text = literal_text(panicked.payload()),
+            "a task panicked"
+        );
+    }));
+    Ok(())
+}
+
+/// The text of a panic if it is a literal of the source; a formatted one may hold what must not be logged.
+fn literal_text(payload: &(dyn std::any::Any + Send)) -> &'static str {
+    payload.downcast_ref::<&'static str>().copied().unwrap_or("(not shown: it is made from data)")
+}
+
+/// The error and all its causes on one line, for a log: `page fetch failed: connection refused (os error 111)`.
+pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> Chain<'a> {
+    Chain(error)
+}
+
+/// See [`chain`].
+pub struct Chain<'a>(&'a (dyn Error + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        for _ in 0..CAUSES_MAX {
+            let Some(error) = cause else { return Ok(()) };
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        if cause.is_some() { f.write_str(": ..") } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    enum Layered {
+        #[error("page fetch failed")]
+        Page(#[source] Box<Layered>),
+        #[error("connection refused")]
+        Refused,
+    }
+
+    #[test]
+    fn a_chain_shows_every_cause_in_order() {
+        let error = Layered::Page(Box::new(Layered::Page(Box::new(Layered::Refused))));
+
+        assert_eq!(chain(&error).to_string(), "page fetch failed: page fetch failed: connection refused");
+        assert_eq!(chain(&Layered::Refused).to_string(), "connection refused");
+    }
+
+    #[test]
+    fn a_chain_that_does_not_end_is_cut() {
+        let mut error = Layered::Refused;
+        for _ in 0..100 {
+            error = Layered::Page(Box::new(error));
+        }
+
+        let text = chain(&error).to_string();
+
+        assert!(text.ends_with(": .."));
+        assert_eq!(text.matches("page fetch failed").count(), CAUSES_MAX + 1);
+    }
+
+    #[test]
+    fn the_text_of_a_panic_is_shown_only_if_it_holds_no_data() {
+        assert_eq!(literal_text(&"the set is never empty"), "the set is never empty");
+        assert!(!literal_text(&String::from("called with Bryce")).contains("Bryce"));
+    }
+
+    #[test]
+    fn a_filter_that_cannot_be_read_is_said() {
+        let error = start_log(LogFormat::Text, "info,=,").unwrap_err();
+
+        assert!(matches!(error, TelemetryError::Filter(_)));
+    }
+}

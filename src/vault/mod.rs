@@ -1,0 +1,309 @@
+//! Seals and opens the customers' CRM credentials with AES-256-GCM-SIV (RFC 8452), under keys from a ring.
+//!
+//! Invariant: what was sealed for one account, integration and field opens for no other, and not after any change, because
+//! these are part of what is authenticated. The first (primary) key seals, every key opens, so keys can be rotated.
+//! Keys and plaintext held here are wiped from memory when dropped, and never printed. No files and no tables here.
+
+use std::fmt;
+
+use aes_gcm_siv::aead::{Aead, KeyInit, Payload};
+use aes_gcm_siv::{Aes256GcmSiv, Key, Nonce};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use rand::CryptoRng;
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use uuid::Uuid;
+use zeroize::{Zeroize, Zeroizing};
+
+/// First byte of everything sealed, and of what is authenticated with it.
+const VERSION: u8 = 1;
+const KEY_BYTES: usize = 32;
+const NONCE_BYTES: usize = 12;
+const TAG_BYTES: usize = 16;
+/// Longest key id; its length is stored in one byte.
+const KEY_ID_BYTES_MAX: usize = 32;
+/// Most keys in a ring; two suffice for a rotation.
+const KEYS_MAX: usize = 16;
+/// Longest key ring file in bytes.
+const RING_BYTES_MAX: usize = 16 * 1024;
+/// Longest field name in bytes.
+const FIELD_BYTES_MAX: usize = 64;
+/// Longest credential in bytes; a private key or a JSON of tokens is a few thousand.
+pub const PLAINTEXT_BYTES_MAX: usize = 64 * 1024;
+
+/// Why something was not sealed or not opened. No variant holds a secret.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VaultError {
+    /// The key ring file is not what it should be.
+    #[error("key ring: {0}")]
+    KeyRing(String),
+
+    /// The bytes do not look like something sealed here.
+    #[error("sealed value: {0}")]
+    Malformed(&'static str),
+
+    /// Sealed with a key that the ring does not hold.
+    #[error("sealed value needs key {id:?}, which is not in the key ring; add it back to the ring")]
+    UnknownKey {
+        /// The id of the key that is missing.
+        id: String,
+    },
+
+    /// Sealed for another place, with another key of the same id, or changed since. Which of them cannot be known.
+    #[error("sealed value does not open: it belongs to another account, integration or field, or it was changed")]
+    DoesNotOpen,
+
+    /// More than [`PLAINTEXT_BYTES_MAX`].
+    #[error("credential has {bytes} bytes, at most {PLAINTEXT_BYTES_MAX} can be sealed")]
+    TooLong {
+        /// Its length.
+        bytes: usize,
+    },
+
+    /// An empty or over-long field name; a mistake in the calling code.
+    #[error("field name has {bytes} bytes, 1 to {FIELD_BYTES_MAX} are allowed")]
+    FieldName {
+        /// Its length.
+        bytes: usize,
+    },
+}
+
+/// The place that a credential belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Scope<'a> {
+    /// The tenant.
+    pub account: Uuid,
+    /// The account's link to one CRM organisation.
+    pub integration: Uuid,
+    /// Which of the integration's credentials, for example `oauth`; 1 to 64 bytes.
+    pub field: &'a str,
+}
+
+/// The keys: the primary seals, all of them open.
+///
+/// As a file: `{"primary":"k2","keys":[{"id":"k2","key":"<32 bytes in base64>"},{"id":"k1","key":"..."}]}`. To rotate, add
+/// a key and make it primary, reseal what [`KeyRing::needs_reseal`] names, then take the old key out.
+pub struct KeyRing {
+    primary: usize,
+    keys: Vec<RingKey>,
+}
+
+struct RingKey {
+    id: String,
+    bytes: Zeroizing<[u8; KEY_BYTES]>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RingFile {
+    primary: String,
+    keys: Vec<RingFileKey>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RingFileKey {
+    id: String,
+    key: SecretString,
+}
+
+impl fmt::Debug for KeyRing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ids: Vec<&str> = self.keys.iter().map(|key| key.id.as_str()).collect();
+        f.debug_struct("KeyRing").field("primary", &self.primary_id()).field("ids", &ids).finish_non_exhaustive()
+    }
+}
+
+impl KeyRing {
+    /// Reads a key ring file. Ids have 1 to 32 letters, digits, `.`, `_` or `-`; ids and keys are each unique.
+    pub fn parse(json: &str) -> Result<Self, VaultError> {
+        if json.len() > RING_BYTES_MAX {
+            return Err(ring_error(format!("has {} bytes, at most {RING_BYTES_MAX} are read", json.len())));
+        }
+        // The parser's own words may quote a value, which may be a key: only the place is told.
+        let file: RingFile = serde_json::from_str(json).map_err(|error| {
+            let place = format!("line {} column {}", error.line(), error.column());
+            ring_error(format!(
+                r#"not as expected at {place}: it should be {{"primary":"k1","keys":[{{"id":"k1","key":"<base64>"}}]}}"#
+            ))
+        })?;
+        if file.keys.len() > KEYS_MAX {
+            return Err(ring_error(format!("has {} keys, at most {KEYS_MAX} are allowed", file.keys.len())));
+        }
+
+        let mut keys: Vec<RingKey> = Vec::with_capacity(file.keys.len());
+        for entry in file.keys {
+            if !is_key_id(entry.id.as_bytes()) {
+                return Err(ring_error(format!(
+                    "a key id must have 1 to {KEY_ID_BYTES_MAX} letters, digits, '.', '_' or '-'"
+                )));
+            }
+            let bytes = decode_key(&entry.key).ok_or_else(|| {
+                ring_error(format!("key {:?} must be {KEY_BYTES} bytes in standard base64", entry.id))
+            })?;
+            if keys.iter().any(|key| key.id == entry.id || *key.bytes == *bytes) {
+                return Err(ring_error(format!("key {:?} is there twice, by id or by content", entry.id)));
+            }
+            keys.push(RingKey { id: entry.id, bytes });
+        }
+        let primary = keys
+            .iter()
+            .position(|key| key.id == file.primary)
+            .ok_or_else(|| ring_error("primary must be the id of one of the keys".to_owned()))?;
+        Ok(Self { primary, keys })
+    }
+
+    /// A ring with one fresh key, `k1`.
+    pub fn generate(rng: &mut (impl CryptoRng + ?Sized)) -> Self {
+        let mut bytes = Zeroizing::new([0; KEY_BYTES]);
+        rng.fill_bytes(bytes.as_mut_slice());
+        Self { primary: 0, keys: vec![RingKey { id: "k1".to_owned(), bytes }] }
+    }
+
+    /// The key ring file, to be written with mode 0600.
+    pub fn to_json(&self) -> SecretString {
+        // Written by hand so that a serializer leaves no unwiped copies of keys: ids and base64 need no escaping.
+        let mut json = String::with_capacity(64 + self.keys.len() * (KEY_ID_BYTES_MAX + 80));
+        json.push_str("{\"primary\":\"");
+        json.push_str(self.primary_id());
+        json.push_str("\",\"keys\":[");
+        for (index, key) in self.keys.iter().enumerate() {
+            let encoded = Zeroizing::new(BASE64.encode(key.bytes.as_slice()));
+            json.push_str(if index == 0 { "{\"id\":\"" } else { ",{\"id\":\"" });
+            json.push_str(&key.id);
+            json.push_str("\",\"key\":\"");
+            json.push_str(&encoded);
+            json.push_str("\"}");
+        }
+        json.push_str("]}\n");
+        SecretString::from(json)
+    }
+
+    /// The id of the key that seals.
+    pub fn primary_id(&self) -> &str {
+        &self.keys[self.primary].id
+    }
+
+    /// Seals a credential for one place: version byte, length and text of the key id, nonce, ciphertext and tag.
+    /// At most [`PLAINTEXT_BYTES_MAX`] bytes; 46 + the key id are added. The nonce is random, and AES-GCM-SIV stays safe
+    /// should one ever repeat.
+    pub fn seal(
+        &self,
+        rng: &mut (impl CryptoRng + ?Sized),
+        scope: &Scope<'_>,
+        plaintext: &SecretString,
+    ) -> Result<Vec<u8>, VaultError> {
+        let plaintext = plaintext.expose_secret().as_bytes();
+        if plaintext.len() > PLAINTEXT_BYTES_MAX {
+            return Err(VaultError::TooLong { bytes: plaintext.len() });
+        }
+        let key = &self.keys[self.primary];
+        let aad = associated_data(scope, &key.id)?;
+        let mut nonce = [0; NONCE_BYTES];
+        rng.fill_bytes(&mut nonce);
+
+        let ciphertext = cipher(key)
+            .encrypt(&Nonce::from(nonce), Payload { msg: plaintext, aad: &aad })
+            .expect("RFC 8452 allows 64 GiB, the plaintext is bounded above");
+
+        let mut sealed = Vec::with_capacity(2 + key.id.len() + NONCE_BYTES + ciphertext.len());
+        sealed.push(VERSION);
+        sealed.push(u8::try_from(key.id.len()).expect("a key id has at most 32 bytes"));
+        sealed.extend_from_slice(key.id.as_bytes());
+        sealed.extend_from_slice(&nonce);
+        sealed.extend_from_slice(&ciphertext);
+        Ok(sealed)
+    }
+
+    /// Opens what was sealed for exactly this place.
+    pub fn open(&self, scope: &Scope<'_>, sealed: &[u8]) -> Result<SecretString, VaultError> {
+        let parts = Parts::split(sealed)?;
+        let Some(key) = self.keys.iter().find(|key| key.id == parts.key_id) else {
+            return Err(VaultError::UnknownKey { id: parts.key_id.to_owned() });
+        };
+        let aad = associated_data(scope, &key.id)?;
+        let plaintext = cipher(key)
+            .decrypt(&Nonce::from(parts.nonce), Payload { msg: parts.ciphertext, aad: &aad })
+            .map_err(|_| VaultError::DoesNotOpen)?;
+        String::from_utf8(plaintext).map(SecretString::from).map_err(|error| {
+            error.into_bytes().zeroize();
+            VaultError::Malformed("is not text, though it opens")
+        })
+    }
+
+    /// Whether another key than the primary sealed it, so that it should be opened and sealed again. False for what is not
+    /// a sealed value at all: that cannot be opened either.
+    pub fn needs_reseal(&self, sealed: &[u8]) -> bool {
+        Parts::split(sealed).is_ok_and(|parts| parts.key_id != self.primary_id())
+    }
+}
+
+/// A sealed value taken apart; every length is checked before anything is cut.
+struct Parts<'a> {
+    key_id: &'a str,
+    nonce: [u8; NONCE_BYTES],
+    ciphertext: &'a [u8],
+}
+
+impl<'a> Parts<'a> {
+    fn split(sealed: &'a [u8]) -> Result<Self, VaultError> {
+        let too_short = VaultError::Malformed("is too short");
+        if sealed.len() > 2 + KEY_ID_BYTES_MAX + NONCE_BYTES + PLAINTEXT_BYTES_MAX + TAG_BYTES {
+            return Err(VaultError::Malformed("is too long"));
+        }
+        let [version, id_length, rest @ ..] = sealed else { return Err(too_short) };
+        if *version != VERSION {
+            return Err(VaultError::Malformed("is of a version that this program does not know"));
+        }
+        let Some((id, rest)) = rest.split_at_checked(usize::from(*id_length)) else { return Err(too_short) };
+        if !is_key_id(id) {
+            return Err(VaultError::Malformed("names no valid key id"));
+        }
+        let Ok(key_id) = std::str::from_utf8(id) else { return Err(VaultError::Malformed("names no valid key id")) };
+        let Some((nonce, ciphertext)) = rest.split_first_chunk::<NONCE_BYTES>() else { return Err(too_short) };
+        if ciphertext.len() < TAG_BYTES {
+            return Err(too_short);
+        }
+        Ok(Self { key_id, nonce: *nonce, ciphertext })
+    }
+}
+
+/// Everything that must be the same at opening. Each part is preceded by its length, so that no two places give the same
+/// bytes.
+fn associated_data(scope: &Scope<'_>, key_id: &str) -> Result<Vec<u8>, VaultError> {
+    let bytes = scope.field.len();
+    if bytes == 0 || bytes > FIELD_BYTES_MAX {
+        return Err(VaultError::FieldName { bytes });
+    }
+    let mut data = Vec::with_capacity(128);
+    for part in
+        [&[VERSION], key_id.as_bytes(), scope.account.as_bytes(), scope.integration.as_bytes(), scope.field.as_bytes()]
+    {
+        data.push(u8::try_from(part.len()).expect("every part has at most 64 bytes"));
+        data.extend_from_slice(part);
+    }
+    Ok(data)
+}
+
+fn cipher(key: &RingKey) -> Aes256GcmSiv {
+    Aes256GcmSiv::new(&Key::<Aes256GcmSiv>::from(*key.bytes))
+}
+
+fn decode_key(encoded: &SecretString) -> Option<Zeroizing<[u8; KEY_BYTES]>> {
+    let decoded = Zeroizing::new(BASE64.decode(encoded.expose_secret()).ok()?);
+    let bytes: &[u8; KEY_BYTES] = decoded.as_slice().try_into().ok()?;
+    Some(Zeroizing::new(*bytes))
+}
+
+fn is_key_id(id: &[u8]) -> bool {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"._-".contains(byte);
+    (1..=KEY_ID_BYTES_MAX).contains(&id.len()) && id.iter().all(is_plain)
+}
+
+fn ring_error(text: String) -> VaultError {
+    VaultError::KeyRing(text)
+}
+
+#[cfg(test)]
+mod tests;

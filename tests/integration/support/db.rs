@@ -1,0 +1,121 @@
+//! A database to a test: cloned from a template that the first one migrates. The server is `TEST_DATABASE_URL` (a throw-away
+//! cluster, which `./dev test` starts) or `DATABASE_URL`, whose databases are dropped again.
+
+use std::{str::FromStr, sync::Arc};
+
+use contact_sync::store::schema;
+use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions};
+use uuid::Uuid;
+
+/// Serialises the making of the template between test processes.
+const TEMPLATE_LOCK: i64 = 0x0063_6f6e_7461_6374;
+
+/// One test's database.
+pub struct TestDb {
+    url: String,
+    /// For looking behind the service, with at most a few connections.
+    pub pool: PgPool,
+    dropped: Option<Arc<DropLater>>,
+}
+
+struct DropLater {
+    server: String,
+    name: String,
+}
+
+impl TestDb {
+    pub async fn create() -> Self {
+        #[expect(clippy::disallowed_methods, reason = "tests have no Config")]
+        let env = |name: &str| std::env::var(name).ok().filter(|url| !url.is_empty());
+        let (server, is_throwaway) = match (env("TEST_DATABASE_URL"), env("DATABASE_URL")) {
+            (Some(url), _) => (url, true),
+            (None, Some(url)) => (url, false),
+            (None, None) => panic!(
+                "run the tests with `./dev test`, or set TEST_DATABASE_URL to a PostgreSQL server that may be filled"
+            ),
+        };
+        let mut admin = connect(&server).await;
+        let template = ensure_template(&mut admin, &server).await;
+        let name = format!("test_{}", random());
+        execute(&mut admin, format!("create database {name} template {template}")).await;
+        admin.close().await.unwrap();
+        let url = with_database(&server, &name);
+        let pool = PgPool::connect_lazy(&url).unwrap();
+        let dropped = (!is_throwaway).then(|| Arc::new(DropLater { server, name }));
+        Self { url, pool, dropped }
+    }
+
+    /// The same database for another replica.
+    pub fn share(&self) -> Self {
+        Self { url: self.url.clone(), pool: self.pool.clone(), dropped: self.dropped.clone() }
+    }
+
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Runs a statement of the test's own.
+    pub async fn execute(&self, sql: &str) {
+        sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&self.pool).await.unwrap();
+    }
+
+    /// One number, such as a count.
+    pub async fn number(&self, sql: &str) -> i64 {
+        sqlx::query_scalar(sqlx::AssertSqlSafe(sql.to_owned())).fetch_one(&self.pool).await.unwrap()
+    }
+}
+
+impl Drop for DropLater {
+    fn drop(&mut self) {
+        let (server, name) = (self.server.clone(), self.name.clone());
+        let thread = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                let mut admin = connect(&server).await;
+                execute(&mut admin, format!("drop database {name} with (force)")).await;
+            });
+        });
+        thread.join().unwrap();
+    }
+}
+
+async fn ensure_template(admin: &mut PgConnection, server: &str) -> String {
+    let version = schema::newest_version();
+    let template = format!("contact_sync_template_{version}_{}", schema::checksum());
+    execute(admin, format!("select pg_advisory_lock({TEMPLATE_LOCK})")).await;
+    let is_there: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
+        .bind(&template)
+        .fetch_one(&mut *admin)
+        .await
+        .unwrap();
+    if !is_there {
+        let unfinished = format!("{template}_unfinished");
+        execute(admin, format!("drop database if exists {unfinished}")).await;
+        execute(admin, format!("create database {unfinished}")).await;
+        schema::migrate(&with_database(server, &unfinished)).await.unwrap();
+        execute(admin, format!("alter database {unfinished} rename to {template}")).await;
+    }
+    execute(admin, format!("select pg_advisory_unlock({TEMPLATE_LOCK})")).await;
+    template
+}
+
+async fn connect(url: &str) -> PgConnection {
+    PgConnection::connect_with(&PgConnectOptions::from_str(url).unwrap()).await.unwrap()
+}
+
+async fn execute(connection: &mut PgConnection, sql: String) {
+    sqlx::raw_sql(sqlx::AssertSqlSafe(sql)).execute(connection).await.unwrap();
+}
+
+/// The same server, another database: the path of the URL is the database.
+fn with_database(server: &str, name: &str) -> String {
+    let (scheme, rest) = server.split_once("://").unwrap();
+    let (rest, query) = rest.split_once('?').map_or((rest, String::new()), |(rest, query)| (rest, format!("?{query}")));
+    let authority = rest.split_once('/').map_or(rest, |(authority, _)| authority);
+    format!("{scheme}://{authority}/{name}{query}")
+}
+
+#[expect(clippy::disallowed_methods, reason = "a name that no other process takes")]
+fn random() -> String {
+    Uuid::new_v4().simple().to_string()
+}

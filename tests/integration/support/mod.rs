@@ -1,0 +1,373 @@
+//! What every test stands on: a database of its own, the simulated CRM over real HTTP, the service over real gRPC, a clock that
+//! moves only when told, and seeded ids.
+
+pub mod db;
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::{DateTime, TimeDelta, Utc};
+use contact_sync::{
+    app::{App, World},
+    config::Config,
+    domain::{
+        clock::{Clock, ManualClock},
+        ids::{AccountId, IdSource},
+    },
+    lifecycle::Lifecycle,
+    rpc::{
+        auth::{Accounts, Verifier},
+        local_token::{self, LocalClaims},
+        methods::Scope,
+        pb::{
+            self, account_service_client::AccountServiceClient, caller_service_client::CallerServiceClient,
+            contact_service_client::ContactServiceClient, sync_service_client::SyncServiceClient,
+        },
+    },
+    simulator::{
+        self,
+        zendesk::{Zendesk, ZendeskConfig},
+    },
+    vault::KeyRing,
+};
+use tokio::net::TcpListener;
+use tonic::{
+    Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Channel, Endpoint},
+};
+
+use db::TestDb;
+
+pub type Client = InterceptedService<Channel, Bearer>;
+
+/// The running service and everything around it.
+pub struct TestApp {
+    pub db: TestDb,
+    pub app: App,
+    pub zendesk: Arc<Zendesk>,
+    pub clock: Arc<ManualClock>,
+    pub ids: Arc<IdSource>,
+    pub lifecycle: Lifecycle,
+    pub channel: Channel,
+    pub address: std::net::SocketAddr,
+    pub config: Config,
+    signing_key: String,
+    token: String,
+}
+
+/// Puts a token on every request.
+#[derive(Clone)]
+pub struct Bearer(MetadataValue<Ascii>);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+/// A moment that all tests start at.
+pub fn start_time() -> DateTime<Utc> {
+    "2026-11-22T09:00:00Z".parse().unwrap()
+}
+
+impl TestApp {
+    /// Workers do not run: tests drive them with [`TestApp::sync_due`].
+    pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// As [`TestApp::start`], with other settings. `worker.concurrency` above 0 starts the workers.
+    pub async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
+        Self::start_on(TestDb::create().await, change).await
+    }
+
+    /// On a database that is there already: another replica.
+    pub async fn start_on(db: TestDb, change: impl FnOnce(&mut Config)) -> Self {
+        let clock = Arc::new(ManualClock::new(start_time()));
+        let zendesk = start_zendesk(&clock).await;
+        Self::start_beside(db, clock, zendesk.0, &zendesk.1, 1, change).await
+    }
+
+    /// Another replica on the same database, clock and CRM.
+    pub async fn replica(&self, change: impl FnOnce(&mut Config)) -> Self {
+        let base_url = self.config.providers.zendesk.base_url.clone().unwrap();
+        Self::start_beside(self.db.share(), Arc::clone(&self.clock), Arc::clone(&self.zendesk), &base_url, 2, change)
+            .await
+    }
+
+    async fn start_beside(
+        db: TestDb,
+        clock: Arc<ManualClock>,
+        zendesk: Arc<Zendesk>,
+        zendesk_url: &str,
+        seed: u64,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        install_crypto();
+        let mut config = Config::with_defaults("/nonexistent".into());
+        config.worker.concurrency = 0;
+        config.worker.backoff_base_ms = 1;
+        config.drain.wait_seconds = 0;
+        config.pools.call.acquire_timeout_ms = 5_000;
+        config.pools.api.acquire_timeout_ms = 10_000;
+        config.providers.zendesk.base_url = Some(zendesk_url.to_owned());
+        change(&mut config);
+        let ids = Arc::new(IdSource::seeded(seed));
+        let key_pair = local_token::generate(&[7; 32]);
+        let lifecycle = Lifecycle::new();
+        let world = World {
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            ids: Arc::clone(&ids),
+            key_ring: Arc::new(KeyRing::parse(KEY_RING).unwrap()),
+            tasks: lifecycle.tasks().clone(),
+            stop: lifecycle.soft(),
+        };
+        let app = App::new(&config, db.url(), world).unwrap();
+        let verifier = Verifier::new(
+            &key_pair.jwks_json,
+            &config.auth.issuer,
+            &config.auth.audience,
+            Arc::clone(&clock) as Arc<dyn Clock>,
+        )
+        .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        app.start(&config, listener, Arc::new(verifier), &lifecycle).await;
+        let channel = connect(address);
+        let signing_key = key_pair.signing_key_pem.to_string();
+        let token = issue(&signing_key, &config, &Accounts::All, &Scope::ALL, clock.now());
+        Self { db, app, zendesk, clock, ids, lifecycle, channel, address, config, signing_key, token }
+    }
+
+    /// A token with these accounts and scopes, good for a day from now.
+    pub fn token(&self, accounts: &Accounts, scopes: &[Scope]) -> String {
+        issue(&self.signing_key, &self.config, accounts, scopes, self.clock.now())
+    }
+
+    /// Sends this token with every request.
+    pub fn client_with(&self, token: &str) -> Client {
+        let bearer = Bearer(format!("Bearer {token}").parse().unwrap());
+        InterceptedService::new(self.channel.clone(), bearer)
+    }
+
+    pub fn callers(&self) -> CallerServiceClient<Client> {
+        CallerServiceClient::new(self.client_with(&self.token))
+    }
+
+    pub fn syncs(&self) -> SyncServiceClient<Client> {
+        SyncServiceClient::new(self.client_with(&self.token))
+    }
+
+    pub fn contacts(&self) -> ContactServiceClient<Client> {
+        ContactServiceClient::new(self.client_with(&self.token))
+    }
+
+    pub fn accounts(&self) -> AccountServiceClient<Client> {
+        AccountServiceClient::new(self.client_with(&self.token))
+    }
+
+    /// A new account in the US; its id.
+    pub async fn account(&self) -> String {
+        self.account_in("US").await
+    }
+
+    pub async fn account_in(&self, region: &str) -> String {
+        let request = pb::CreateAccountRequest {
+            display_name: "Test".into(),
+            default_region: region.into(),
+            ..Default::default()
+        };
+        self.accounts().create_account(request).await.unwrap().into_inner().account.unwrap().id
+    }
+
+    /// Links the simulated Zendesk under this subdomain; nothing is copied before [`TestApp::sync_due`]. Its id.
+    pub async fn enable(&self, account_id: &str, subdomain: &str) -> String {
+        let request = enable_request(account_id, subdomain);
+        self.syncs().enable_sync(request).await.unwrap().into_inner().integration.unwrap().id
+    }
+
+    /// An integration with sync off and without credentials. Its id.
+    pub async fn enable_off(&self, account_id: &str, provider: pb::Provider, organization: &str) -> String {
+        use pb::connection::Organization;
+        let organization = match provider {
+            pb::Provider::Salesforce => Organization::SalesforceOrgId(organization.into()),
+            pb::Provider::Pipedrive => Organization::PipedriveCompany(organization.into()),
+            _ => Organization::ZendeskSubdomain(organization.into()),
+        };
+        let request = pb::EnableSyncRequest {
+            account_id: account_id.into(),
+            provider: provider.into(),
+            connection: Some(pb::Connection { organization: Some(organization) }),
+            options: Some(pb::IntegrationOptions { sync: pb::SyncMode::Off.into(), period: None }),
+            ..Default::default()
+        };
+        self.syncs().enable_sync(request).await.unwrap().into_inner().integration.unwrap().id
+    }
+
+    /// Runs everything that is due, one after the other; how many runs that were.
+    pub async fn sync_due(&self) -> usize {
+        self.app.syncing.run_due().await.unwrap()
+    }
+
+    /// An account whose Zendesk is copied completely: (account, integration).
+    pub async fn synced(&self) -> (String, String) {
+        let account_id = self.account().await;
+        let integration_id = self.enable(&account_id, "acme").await;
+        assert_eq!(self.sync_due().await, 1);
+        (account_id, integration_id)
+    }
+
+    /// Starts a pass and runs it; the run as it ended.
+    pub async fn trigger(&self, account_id: &str, integration_id: &str) -> pb::SyncRun {
+        let request = pb::TriggerSyncRequest {
+            account_id: account_id.into(),
+            integration_id: integration_id.into(),
+            ..Default::default()
+        };
+        let run = self.syncs().trigger_sync(request).await.unwrap().into_inner().sync_run.unwrap();
+        self.sync_due().await;
+        self.run(account_id, &run.id).await
+    }
+
+    pub async fn run(&self, account_id: &str, run_id: &str) -> pb::SyncRun {
+        let request = pb::GetSyncRunRequest { account_id: account_id.into(), sync_run_id: run_id.into() };
+        self.syncs().get_sync_run(request).await.unwrap().into_inner().sync_run.unwrap()
+    }
+
+    /// The newest run of an integration.
+    pub async fn last_run(&self, account_id: &str, integration_id: &str) -> pb::SyncRun {
+        let request = pb::ListSyncRunsRequest {
+            account_id: account_id.into(),
+            integration_id: integration_id.into(),
+            page_size: 1,
+            ..Default::default()
+        };
+        self.syncs().list_sync_runs(request).await.unwrap().into_inner().sync_runs.remove(0)
+    }
+
+    pub async fn integration(&self, account_id: &str, integration_id: &str) -> pb::Integration {
+        let request =
+            pb::GetIntegrationRequest { account_id: account_id.into(), integration_id: integration_id.into() };
+        self.syncs().get_integration(request).await.unwrap().into_inner().integration.unwrap()
+    }
+
+    /// Who calls from this number? Looks only.
+    pub async fn look_up(&self, account_id: &str, number: &str) -> pb::MatchCallerResponse {
+        let mut request = call(account_id, number);
+        request.set_on_no_match(pb::OnNoMatch::LookupOnly);
+        self.match_caller(request).await
+    }
+
+    pub async fn match_caller(&self, request: pb::MatchCallerRequest) -> pb::MatchCallerResponse {
+        self.callers().match_caller(request).await.unwrap().into_inner()
+    }
+
+    pub async fn resolve(
+        &self,
+        account_id: &str,
+        integration_id: &str,
+        subject: Subject,
+    ) -> pb::ResolveRequesterResponse {
+        let request = pb::ResolveRequesterRequest {
+            account_id: account_id.into(),
+            integration_id: integration_id.into(),
+            subject: Some(subject),
+        };
+        self.callers().resolve_requester(request).await.unwrap().into_inner()
+    }
+
+    pub async fn contact(&self, account_id: &str, contact_id: &str) -> pb::Contact {
+        let request = pb::GetContactRequest { account_id: account_id.into(), contact_id: contact_id.into() };
+        self.contacts().get_contact(request).await.unwrap().into_inner().contact.unwrap()
+    }
+
+    /// Lets time pass.
+    pub fn pass(&self, time: TimeDelta) {
+        self.clock.advance(time);
+    }
+}
+
+pub use pb::resolve_requester_request::Subject;
+
+/// A call with these two and defaults.
+pub fn call(account_id: &str, number: &str) -> pb::MatchCallerRequest {
+    pb::MatchCallerRequest { account_id: account_id.into(), phone_number: number.into(), ..Default::default() }
+}
+
+pub fn enable_request(account_id: &str, subdomain: &str) -> pb::EnableSyncRequest {
+    pb::EnableSyncRequest {
+        account_id: account_id.into(),
+        provider: pb::Provider::Zendesk.into(),
+        connection: Some(zendesk_connection(subdomain)),
+        credentials: Some(api_token("secret")),
+        ..Default::default()
+    }
+}
+
+pub fn zendesk_connection(subdomain: &str) -> pb::Connection {
+    pb::Connection { organization: Some(pb::connection::Organization::ZendeskSubdomain(subdomain.into())) }
+}
+
+pub fn api_token(token: &str) -> pb::Credentials {
+    let token = pb::ZendeskApiToken { email: "admin@example.com".into(), token: token.into() };
+    pb::Credentials { kind: Some(pb::credentials::Kind::ZendeskApiToken(token)) }
+}
+
+pub fn bearer(token: &str) -> pb::Credentials {
+    pb::Credentials { kind: Some(pb::credentials::Kind::BearerToken(token.into())) }
+}
+
+/// The reason of an error's ErrorInfo.
+pub fn reason(status: &Status) -> String {
+    use tonic_types::StatusExt;
+    status.get_details_error_info().expect("every error carries ErrorInfo").reason
+}
+
+/// The field that an INVALID_ARGUMENT names.
+pub fn field(status: &Status) -> String {
+    use tonic_types::StatusExt;
+    let details = status.get_details_bad_request().expect("every INVALID_ARGUMENT names its field");
+    details.field_violations[0].field.clone()
+}
+
+/// The ids of an account list for a token.
+pub fn only(account_id: &str) -> Accounts {
+    Accounts::Listed([account_id.parse::<AccountId>().unwrap()].into())
+}
+
+const KEY_RING: &str = r#"{"primary":"k1","keys":[{"id":"k1","key":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}]}"#;
+
+fn issue(signing_key: &str, config: &Config, accounts: &Accounts, scopes: &[Scope], now: DateTime<Utc>) -> String {
+    let claims = LocalClaims {
+        issuer: &config.auth.issuer,
+        audience: &config.auth.audience,
+        subject: "test",
+        accounts,
+        scopes,
+        now,
+        valid_for: TimeDelta::days(1),
+    };
+    local_token::issue(signing_key, &claims).unwrap()
+}
+
+fn connect(address: std::net::SocketAddr) -> Channel {
+    Endpoint::from_shared(format!("http://{address}")).unwrap().connect_timeout(Duration::from_secs(5)).connect_lazy()
+}
+
+async fn start_zendesk(clock: &Arc<ManualClock>) -> (Arc<Zendesk>, String) {
+    let clock = Arc::clone(clock);
+    let zendesk = Zendesk::new(ZendeskConfig::new(Arc::new(move || clock.now())));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let router = simulator::zendesk::router(Arc::clone(&zendesk));
+    #[expect(clippy::disallowed_methods, reason = "ends with the test's runtime")]
+    tokio::spawn(simulator::serve(listener, router, tokio_util::sync::CancellationToken::new()));
+    (zendesk, url)
+}
+
+fn install_crypto() {
+    // A second test in this process finds it installed.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
