@@ -1,5 +1,7 @@
 //! Compiles `proto/` with protox (no protoc needed) into tonic code and a descriptor set for reflection and the tests.
 
+#![expect(clippy::disallowed_methods, reason = "cargo talks to a build script through the environment")]
+
 use std::{env, error::Error, fs, path::PathBuf};
 
 use prost::Message;

@@ -193,7 +193,7 @@ impl App {
     }
 }
 
-/// Says NOT_SERVING while the database does not answer: nothing here can work without it.
+/// Says `NOT_SERVING` while the database does not answer: nothing here can work without it.
 async fn watch_database(db: Db, health: Health, stop: CancellationToken) {
     let mut was_up = true;
     loop {

@@ -28,7 +28,7 @@ use crate::{
 
 /// Serve gRPC and sync what is due, until SIGTERM or Ctrl-C.
 ///
-/// Without DATABASE_URL it starts a private PostgreSQL in its data directory, and makes its own keys there; with it, it starts
+/// Without `DATABASE_URL` it starts a private PostgreSQL in its data directory, and makes its own keys there; with it, it starts
 /// nothing and needs `auth.jwks_file` and `vault.key_ring_file`.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ServeArgs {
@@ -149,7 +149,7 @@ impl Keys {
             Some(path) => read(path)?,
             None if is_local => {
                 make_private_dir(&config.data_dir)?;
-                let seed = ids.with_rng(|rng| rand::RngExt::random(rng));
+                let seed = ids.with_rng(rand::RngExt::random);
                 let keys = ensure_local_keys(&config.local_auth_dir(), &seed).context("the local signing keys")?;
                 read(&keys.jwks_file)?
             }
@@ -174,8 +174,8 @@ fn local_key_ring(config: &Config, ids: &IdSource) -> anyhow::Result<String> {
     make_private_dir(&config.data_dir)?;
     let path = config.data_dir.join("key-ring.json");
     let ring = ids.with_rng(KeyRing::generate).to_json();
-    let made = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-    match made {
+    let created = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+    match created {
         Ok(mut file) => {
             file.write_all(ring.expose_secret().as_bytes())
                 .and_then(|()| file.sync_all())
@@ -183,10 +183,10 @@ fn local_key_ring(config: &Config, ids: &IdSource) -> anyhow::Result<String> {
             info!(file = %path.display(), "made a local key ring; keep a copy of it with your backups");
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let mode =
+            let bits =
                 fs::metadata(&path).with_context(|| format!("cannot read {}", path.display()))?.permissions().mode();
-            if mode & 0o077 != 0 {
-                bail!("{} can be read by others (mode {:04o}); run chmod 600 on it", path.display(), mode & 0o7777);
+            if bits & 0o077 != 0 {
+                bail!("{} can be read by others (mode {:04o}); run chmod 600 on it", path.display(), bits & 0o7777);
             }
         }
         Err(error) => return Err(error).with_context(|| format!("cannot make {}", path.display())),

@@ -119,12 +119,11 @@ impl Work {
         let contact_id =
             records::register(tx, account_id, integration_id, record, click.contact_id, *now, &this.ids).await?;
         adoption::adopt(tx, account_id, &[*number], *now).await?;
-        match &click.call_id {
-            Some(call_id) => calls::bind(tx, account_id, call_id, *number, contact_id, &click.agent_id, *now).await?,
-            None => {
-                let id = ExpectedCallId(this.ids.new_v7(*now));
-                expected_calls::insert(tx, account_id, id, *number, contact_id, &click.agent_id, *now).await?;
-            }
+        if let Some(call_id) = &click.call_id {
+            calls::bind(tx, account_id, call_id, *number, contact_id, &click.agent_id, *now).await?;
+        } else {
+            let id = ExpectedCallId(this.ids.new_v7(*now));
+            expected_calls::insert(tx, account_id, id, *number, contact_id, &click.agent_id, *now).await?;
         }
         Ok(contact_id)
     }

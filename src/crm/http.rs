@@ -131,7 +131,7 @@ pub fn meaning_of(error: &reqwest::Error) -> CrmError {
 }
 
 fn has_no_public_address(error: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<NoPublicAddress>())
+    std::iter::successors(Some(error), |error| error.source()).any(<dyn std::error::Error>::is::<NoPublicAddress>)
 }
 
 /// Reads a body to its end, or to the limit.

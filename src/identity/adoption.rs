@@ -91,7 +91,7 @@ fn absorbers(pairs: &[Pair]) -> BTreeMap<ContactId, Vec<ContactId>> {
         best.entry(pair.placeholder_id)
             .and_modify(|known| {
                 if rank(pair) < rank(known) {
-                    *known = pair
+                    *known = pair;
                 }
             })
             .or_insert(pair);

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use chrono::TimeDelta;
+
 use super::{IntegrationError, Integrations};
 use crate::{
     domain::{
@@ -84,12 +86,14 @@ impl Integrations {
             .transpose()?;
         let is_sync_on = update.is_sync_on.unwrap_or(locked.is_sync_on);
         let starts_now = is_sync_on && (credentials.is_some() || !locked.is_sync_on);
+        // A shorter period counts from now; a pass under way is due already and stays so.
+        let by_period = update.period_seconds.map(|seconds| now + TimeDelta::seconds(i64::from(seconds)));
         let change = Change {
             is_sync_on,
             period_seconds: update.period_seconds,
             credentials,
             ends_hold: starts_now,
-            due_at: starts_now.then_some(now),
+            due_at: if starts_now { Some(now) } else { locked.due_at.min(by_period).or(locked.due_at) },
             stops_run: !is_sync_on && locked.is_sync_on,
         };
         integrations::change(tx, account_id, integration_id, &change, now).await?;

@@ -70,14 +70,10 @@ impl Matching {
         call_id: &str,
     ) -> Result<(Option<ContactId>, Vec<PhoneKey>), MatchError> {
         let call = calls::find(&self.call_db, account_id, call_id).await?.ok_or(MatchError::CallNotFound)?;
-        let mut contact_id = None;
-        for candidate in [call.selection_id, call.contact_id].into_iter().flatten() {
-            let found = store::find_subject(&self.call_db, account_id, candidate).await?;
-            contact_id = found.and_then(|subject| subject.living_id);
-            if contact_id.is_some() {
-                break;
-            }
-        }
+        let contact_id = match call.selection_id.or(call.contact_id) {
+            Some(contact_id) => store::find_subject(&self.call_db, account_id, contact_id).await?.and_then(|subject| subject.living_id),
+            None => None,
+        };
         Ok((contact_id, call.key.into_iter().collect()))
     }
 

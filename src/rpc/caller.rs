@@ -33,7 +33,7 @@ impl CallerService for CallerRpc {
         request: Request<pb::MatchCallerRequest>,
     ) -> Result<Response<pb::MatchCallerResponse>, Status> {
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
-        let question = question(request.into_inner())?;
+        let question = question(request.get_ref())?;
 
         let answer = self.matching.match_caller(account_id, &question).await?;
 
@@ -106,7 +106,7 @@ impl CallerRpc {
     }
 }
 
-fn question(request: pb::MatchCallerRequest) -> Result<Question, Status> {
+fn question(request: &pb::MatchCallerRequest) -> Result<Question, Status> {
     let direction = match pb::Direction::try_from(request.direction) {
         Ok(pb::Direction::Unspecified | pb::Direction::Inbound) => Direction::Inbound,
         Ok(pb::Direction::Outbound) => Direction::Outbound,

@@ -1,4 +1,4 @@
-//! Requests into domain types. Whatever is wrong is INVALID_ARGUMENT that names the field and says what would be right.
+//! Requests into domain types. Whatever is wrong is `INVALID_ARGUMENT` that names the field and says what would be right.
 
 use std::str::FromStr;
 

@@ -304,7 +304,7 @@ async fn next_change(watch: Option<Watch>) -> Option<(Result<pb::WatchSyncRunRes
             Ok(_) => {}
         }
         tokio::select! {
-            () = watch.stop.cancelled() => return Some((Err(status::unavailable("DRAINING", "the server is shutting down; watch again", None)), None)),
+            () = watch.stop.cancelled() => return Some((Err(status::unavailable("SHUTTING_DOWN", "the server is shutting down; watch again", None)), None)),
             () = sleep(WATCH_POLL) => {}
         }
     }

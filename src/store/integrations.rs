@@ -9,6 +9,7 @@ use crate::domain::{
     integration::{Freshness, Hold, Integration, Organization, Provider},
 };
 
+#[expect(clippy::struct_excessive_bools, reason = "one a column")]
 struct Row {
     integration_id: Uuid,
     provider: String,
@@ -184,6 +185,7 @@ async fn list_among(
 }
 
 /// What a change of an integration must know while it is locked.
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Locked {
     /// Which.
     pub id: IntegrationId,
@@ -203,6 +205,8 @@ pub struct Locked {
     pub is_first_copy: bool,
     /// The request that enabled it last.
     pub request_id: Option<Uuid>,
+    /// When the next pass may start.
+    pub due_at: Option<DateTime<Utc>>,
 }
 
 /// Locks one integration: by its id, by its organisation, or by the request that made it.
@@ -215,7 +219,7 @@ pub async fn lock(
 ) -> Result<Option<Locked>, StoreError> {
     let row = sqlx::query!(
         r#"-- store::integrations::lock
-        select integration_id, provider, organization, is_enabled, is_sync_on, is_purging, hold, credentials, request_id,
+        select integration_id, provider, organization, is_enabled, is_sync_on, is_purging, hold, credentials, request_id, due_at,
             last_completed_at is null as "is_first_copy!"
         from integrations
         where account_id = $1 and (integration_id = $2 or (provider = $3 and organization = $4) or request_id = $5)
@@ -246,6 +250,7 @@ pub async fn lock(
             credentials: row.credentials,
             is_first_copy: row.is_first_copy,
             request_id: row.request_id,
+            due_at: row.due_at,
         })
     })
     .transpose()

@@ -131,9 +131,8 @@ impl Syncing {
             let asked_at = Instant::now();
             match lease::extend(&self.db, lease, self.settings.lease.as_secs_f64()).await {
                 Ok(true) => held_until = asked_at + self.settings.lease,
-                Ok(false) => return,
                 Err(_) if Instant::now() + margin < held_until => {}
-                Err(_) => return,
+                Ok(false) | Err(_) => return,
             }
         }
     }

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{crm::CrmError, domain::integration::Hold};
 
-const WAIT_MAX: Duration = Duration::from_secs(60);
+const WAIT_MAX: Duration = Duration::from_mins(1);
 /// Passes in a row that end in a refusal that nothing mends by itself, before someone must look.
 const REFUSALS_MAX: i32 = 3;
 /// Waits for a rate limit within one run; each may be as long as the CRM says, up to an hour.
@@ -70,7 +70,7 @@ mod tests {
 
         assert_eq!(backoff(base, 1, 255), Duration::from_secs(1));
         assert_eq!(backoff(base, 4, 255), Duration::from_secs(8));
-        assert_eq!(backoff(base, 40, 255), Duration::from_secs(60));
+        assert_eq!(backoff(base, 40, 255), Duration::from_mins(1));
         assert_eq!(backoff(base, 4, 0), Duration::from_secs(4));
     }
 

@@ -186,8 +186,8 @@ impl KeyRing {
     }
 
     /// Seals a credential for one place: version byte, length and text of the key id, nonce, ciphertext and tag.
-    /// At most [`PLAINTEXT_BYTES_MAX`] bytes; 46 + the key id are added. The nonce is random, and AES-GCM-SIV stays safe
-    /// should one ever repeat.
+    /// At most [`PLAINTEXT_BYTES_MAX`] bytes; 30 and the key id's length are added. The nonce is random, and AES-GCM-SIV
+    /// stays safe should one ever repeat.
     pub fn seal(
         &self,
         rng: &mut (impl CryptoRng + ?Sized),
@@ -202,18 +202,8 @@ impl KeyRing {
         let aad = associated_data(scope, &key.id)?;
         let mut nonce = [0; NONCE_BYTES];
         rng.fill_bytes(&mut nonce);
-
-        let ciphertext = cipher(key)
-            .encrypt(&Nonce::from(nonce), Payload { msg: plaintext, aad: &aad })
-            .expect("RFC 8452 allows 64 GiB, the plaintext is bounded above");
-
-        let mut sealed = Vec::with_capacity(2 + key.id.len() + NONCE_BYTES + ciphertext.len());
-        sealed.push(VERSION);
-        sealed.push(u8::try_from(key.id.len()).expect("a key id has at most 32 bytes"));
-        sealed.extend_from_slice(key.id.as_bytes());
-        sealed.extend_from_slice(&nonce);
-        sealed.extend_from_slice(&ciphertext);
-        Ok(sealed)
+        let ciphertext = encrypt(key, nonce, Payload { msg: plaintext, aad: &aad });
+        Ok(Parts { key_id: &key.id, nonce, ciphertext: &ciphertext }.join())
     }
 
     /// Opens what was sealed for exactly this place.
@@ -239,7 +229,7 @@ impl KeyRing {
     }
 }
 
-/// A sealed value taken apart; every length is checked before anything is cut.
+/// A sealed value in its parts.
 struct Parts<'a> {
     key_id: &'a str,
     nonce: [u8; NONCE_BYTES],
@@ -247,6 +237,17 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
+    fn join(&self) -> Vec<u8> {
+        let mut sealed = Vec::with_capacity(2 + self.key_id.len() + NONCE_BYTES + self.ciphertext.len());
+        sealed.push(VERSION);
+        sealed.push(u8::try_from(self.key_id.len()).expect("a key id has at most 32 bytes"));
+        sealed.extend_from_slice(self.key_id.as_bytes());
+        sealed.extend_from_slice(&self.nonce);
+        sealed.extend_from_slice(self.ciphertext);
+        sealed
+    }
+
+    /// Every length is checked before anything is cut.
     fn split(sealed: &'a [u8]) -> Result<Self, VaultError> {
         let too_short = VaultError::Malformed("is too short");
         if sealed.len() > 2 + KEY_ID_BYTES_MAX + NONCE_BYTES + PLAINTEXT_BYTES_MAX + TAG_BYTES {
@@ -284,6 +285,10 @@ fn associated_data(scope: &Scope<'_>, key_id: &str) -> Result<Vec<u8>, VaultErro
         data.extend_from_slice(part);
     }
     Ok(data)
+}
+
+fn encrypt(key: &RingKey, nonce: [u8; NONCE_BYTES], payload: Payload<'_, '_>) -> Vec<u8> {
+    cipher(key).encrypt(&Nonce::from(nonce), payload).expect("RFC 8452 allows 64 GiB, a plaintext has at most 64 KiB")
 }
 
 fn cipher(key: &RingKey) -> Aes256GcmSiv {

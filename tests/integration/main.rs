@@ -4,5 +4,10 @@
 
 mod support;
 
+mod integrity;
 mod main_job;
+mod oracle;
+mod steps;
+mod zendesk_pages;
+mod zendesk_users;
 mod private_cluster;

@@ -8,18 +8,17 @@ use std::sync::LazyLock;
 use super::calling_codes::PREFIX_DIGITS;
 use super::{PhoneKey, library, withheld};
 
-const DIGITS_MIN: u32 = 8;
-const DIGITS_MAX: u32 = 15;
+const DIGITS_MIN: usize = 8;
+const DIGITS_MAX: usize = 15;
 /// Longer text is left to the library: fifteen digits, a sign before each and a few more, bytes.
 const TEXT_MAX: usize = 32;
-/// Digits at the front of a number that decide its country code.
-const CODE_DIGITS_MAX: u32 = 3;
 
 /// What is known of numbers that begin with three given digits. The default is a plan of which nothing is known.
 #[derive(Clone, Copy, Default)]
 struct Plan {
+    code: u16,
     /// Digits of the country code, 1 to 3.
-    code_digits: u32,
+    code_digits: usize,
     /// Bit n: a national number of n digits is possible.
     lengths: u32,
     /// Bit d: a national number that begins with d may lose a prefix.
@@ -43,30 +42,31 @@ pub(super) fn read(raw: &[u8]) -> Option<PhoneKey> {
         return None;
     }
     let mut value: u64 = 0;
-    let mut digits: u32 = 0;
+    let mut digits = [0_u8; DIGITS_MAX];
+    let mut count = 0;
     for &byte in text {
         let digit = byte.wrapping_sub(b'0');
         if digit <= 9 {
-            value = value.wrapping_mul(10).wrapping_add(u64::from(digit));
-            digits += 1;
+            *digits.get_mut(count)? = digit;
+            count += 1;
+            value = value * 10 + u64::from(digit);
         } else if !matches!(byte, b' ' | b'-' | b'.' | b'(' | b')') {
             return None;
         }
     }
-    if !(DIGITS_MIN..=DIGITS_MAX).contains(&digits) {
+    if count < DIGITS_MIN {
         return None;
     }
 
-    let front = usize::try_from(value / POWERS[(digits - CODE_DIGITS_MAX) as usize]).ok()?;
-    // A number that begins with 0 has no country code; its plan would be that of fewer digits.
-    let plan = if front >= 100 { PLANS[front] } else { return None };
-    let national_digits = digits - plan.code_digits;
-    if plan.lengths & (1 << national_digits) == 0 {
+    let front = usize::from(digits[0]) * 100 + usize::from(digits[1]) * 10 + usize::from(digits[2]);
+    let plan = PLANS[front];
+    let national_count = count - plan.code_digits;
+    if plan.lengths & (1 << national_count) == 0 {
         return None;
     }
-    let national = value % POWERS[national_digits as usize];
-    let first = national / POWERS[national_digits as usize - 1];
-    if plan.prefix_digits & (1 << first) != 0 || national == first * REPUNITS[national_digits as usize] {
+    let first = digits[plan.code_digits];
+    let national = value - u64::from(plan.code) * POWERS[national_count];
+    if plan.prefix_digits & (1 << first) != 0 || national == u64::from(first) * REPUNITS[national_count] {
         return None;
     }
     PhoneKey::new(value).filter(|key| !withheld::is_sentinel(*key))
@@ -99,12 +99,15 @@ fn build_plans() -> Box<[Plan; 1000]> {
     for &(digits, codes) in PREFIX_DIGITS {
         let prefix_digits = digits.bytes().fold(0, |set, digit| set | 1 << (digit - b'0'));
         for &code in codes {
-            let code_digits = code.ilog10() + 1;
             let lengths = library::possible_lengths(code);
             // Every three digits that begin with this code.
-            let width = 10_usize.pow(CODE_DIGITS_MAX - code_digits);
+            let (code_digits, width) = match code {
+                0..10 => (1, 100),
+                10..100 => (2, 10),
+                _ => (3, 1),
+            };
             let start = usize::from(code) * width;
-            plans[start..start + width].fill(Plan { code_digits, lengths, prefix_digits });
+            plans[start..start + width].fill(Plan { code, code_digits, lengths, prefix_digits });
         }
     }
     plans

@@ -3,7 +3,7 @@
 //! Invariant: a field is split only if every part is a number by itself, and the whole is none or a worse one.
 
 use super::library::Candidate;
-use super::{Numbers, Region, extension, field, text};
+use super::{Numbers, Region, extension, field, notes, text};
 
 /// More numbers in one field are not read apart.
 const PARTS_MAX: usize = 8;
@@ -19,9 +19,9 @@ const SIGNS: &[char] = &['/', ',', ';', '|', '&', '\n', '\t', '、', '，', '；
 const WORDS: &[&str] =
     &[" or ", " and ", " oder ", " und ", " ou ", " et ", " o ", " y ", " e ", " of ", " en ", " или ", " и "];
 
-/// Whether the text has a sign or word that could stand between two numbers.
+/// Whether the text has a sign or letters that could stand between two numbers.
 pub(super) fn has_separator(text: &str) -> bool {
-    text.contains(SIGNS) || text.contains(' ') && find_word(text).is_some()
+    text.contains(SIGNS) || notes::has_letters(text) && find_word(text).is_some()
 }
 
 /// The numbers of the field, if it is a list of numbers.

@@ -288,6 +288,9 @@ async fn the_log_has_method_account_and_request_id_and_nothing_of_the_request() 
     let keys = generate(&[1; 32]);
     {
         let _logging = tracing::subscriber::set_default(subscriber);
+        // A place in the code that another test's thread reaches first is taken for unwanted by all: reach each, then ask anew.
+        through_gate(GET_CONTACT, "1S", &keys, "fail").await;
+        tracing::callsite::rebuild_interest_cache();
         for contact_id in ["fail", "private-value"] {
             through_gate(GET_CONTACT, "1S", &keys, contact_id).await;
         }
@@ -295,7 +298,7 @@ async fn the_log_has_method_account_and_request_id_and_nothing_of_the_request() 
     }
 
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    let failure = text.lines().find(|line| line.contains("a request failed")).unwrap();
+    let failure = text.lines().rfind(|line| line.contains("a request failed")).unwrap();
     for field in ["secret detail", GET_CONTACT, "request.id=", &format!("account.id={ACCOUNT}")] {
         assert!(failure.contains(field), "{field} is not in {failure}");
     }

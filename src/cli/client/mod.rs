@@ -1,0 +1,363 @@
+//! What the gRPC clients of the command line share: where the server is, with which token, how long to wait, how to answer.
+//! Every call carries its method's own time limit from the table in `rpc::methods`, so that none waits for ever.
+//! Must not know what a command does, nor read the environment.
+
+pub(super) mod failure;
+pub(super) mod json;
+pub(super) mod show;
+pub(super) mod watch;
+
+use std::{
+    fs,
+    io::{self, Read, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::{Context, bail};
+use chrono::TimeDelta;
+use secrecy::{ExposeSecret, SecretString};
+use serde_json::Value;
+use tonic::{
+    GrpcMethod, Request, Status,
+    metadata::{Ascii, MetadataValue},
+    service::{Interceptor, interceptor::InterceptedService},
+    transport::{Channel, Endpoint},
+};
+
+use self::failure::Stopped;
+use super::token::{self, TokenArgs};
+use crate::{
+    config::Config,
+    domain::{clock::Clock, ids::AccountId},
+    rpc::{
+        methods::{Scope, find_method},
+        pb::{
+            account_service_client::AccountServiceClient, caller_service_client::CallerServiceClient,
+            contact_service_client::ContactServiceClient, sync_service_client::SyncServiceClient,
+        },
+    },
+};
+
+/// Variables that only the clients know; everything else that begins with `CONTACT_SYNC_` is a setting.
+pub(super) const VARIABLES: [&str; 3] = [SERVER_VARIABLE, TOKEN_VARIABLE, ACCOUNT_VARIABLE];
+/// Where the server is.
+pub(super) const SERVER_VARIABLE: &str = "CONTACT_SYNC_SERVER";
+/// The token to call with.
+pub(super) const TOKEN_VARIABLE: &str = "CONTACT_SYNC_TOKEN";
+/// The account that is meant.
+pub(super) const ACCOUNT_VARIABLE: &str = "CONTACT_SYNC_ACCOUNT";
+
+/// A server that is up accepts at once.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+/// A method that the table does not know, which is a server's newer than this client.
+const UNKNOWN_METHOD: Duration = Duration::from_secs(10);
+/// Life of a token that a command issues for itself: the longest call is a watch of one hour.
+const OWN_TOKEN_VALID_FOR: TimeDelta = TimeDelta::hours(1);
+/// Largest file with a secret, in bytes.
+const SECRET_FILE_BYTES_MAX: u64 = 16 * 1024;
+
+/// How to reach the server, and how to print its answer.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(super) struct ClientOptions {
+    /// Where the server is [default: where this machine's own listens, http://127.0.0.1:50051]
+    #[arg(long, value_name = "URL", env = SERVER_VARIABLE, hide_env_values = true, global = true)]
+    pub(super) server: Option<String>,
+    /// File with the token to call with; without it CONTACT_SYNC_TOKEN is used, and else the signing key in the data
+    /// directory
+    #[arg(long, value_name = "FILE", global = true)]
+    pub(super) token_file: Option<PathBuf>,
+    /// Print the answer as JSON
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+}
+
+/// The account that is meant.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct AccountOption {
+    /// Account, as `account list` shows it
+    #[arg(id = "account", long = "account", value_name = "ID", env = ACCOUNT_VARIABLE)]
+    pub(super) id: AccountId,
+}
+
+/// Secrets that come from the environment, and from nowhere on the command line, where others could read them.
+#[derive(Default)]
+pub(super) struct Secrets {
+    /// `CONTACT_SYNC_TOKEN`.
+    pub(super) token: Option<SecretString>,
+    /// `ZENDESK_API_TOKEN`.
+    pub(super) zendesk_api_token: Option<SecretString>,
+    /// `ZENDESK_BEARER_TOKEN`.
+    pub(super) zendesk_bearer_token: Option<SecretString>,
+}
+
+/// What a client command takes from the machine it runs on.
+pub(super) struct Here {
+    /// Tells where a server of this machine listens and keeps its keys.
+    pub(super) config: Config,
+    /// Dates a token that is issued here.
+    pub(super) clock: Arc<dyn Clock>,
+    /// From the environment.
+    pub(super) secrets: Secrets,
+}
+
+/// A connection to the server.
+pub(super) struct Client {
+    channel: Channel,
+    guard: Guard,
+    is_json: bool,
+}
+
+/// What the generated clients are built on.
+pub(super) type Caller = InterceptedService<Channel, Guard>;
+
+/// Puts the token and the time limit on every call.
+#[derive(Clone)]
+pub(super) struct Guard(MetadataValue<Ascii>);
+
+impl Interceptor for Guard {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let limit = request.extensions().get::<GrpcMethod<'_>>().map_or(UNKNOWN_METHOD, time_max);
+        request.set_timeout(limit);
+        request.metadata_mut().insert("authorization", self.0.clone());
+        Ok(request)
+    }
+}
+
+/// How long the server works on one call of this method: nobody needs to wait longer.
+fn time_max(method: &GrpcMethod<'_>) -> Duration {
+    let path = format!("/{}/{}", method.service(), method.method());
+    find_method(&path, false).and_then(|method| method.time_max).unwrap_or(UNKNOWN_METHOD)
+}
+
+impl Client {
+    /// Connects. Errors say what to do: start a server, or say where it is and what token it takes.
+    pub(super) async fn connect(options: &ClientOptions, here: &Here) -> anyhow::Result<Self> {
+        let address = address(options.server.as_deref(), here.config.listen)?;
+        let token = token_of(options, here)?;
+        Self::connect_to(&address, &token, options.json).await
+    }
+
+    /// Connects to this server with this token.
+    pub(super) async fn connect_to(address: &str, token: &SecretString, is_json: bool) -> anyhow::Result<Self> {
+        let mut bearer: MetadataValue<Ascii> = format!("Bearer {}", token.expose_secret())
+            .parse()
+            .context("the token holds characters that no token has; it is one line of ASCII")?;
+        bearer.set_sensitive(true);
+        let endpoint = Endpoint::from_shared(address.to_owned())
+            .with_context(|| format!("--server {address:?} is no address; it should be like http://127.0.0.1:50051"))?
+            .connect_timeout(CONNECT_TIMEOUT);
+        let channel = endpoint.connect().await.map_err(|error| {
+            let cause = io_cause(&error).unwrap_or_else(|| error.to_string());
+            Stopped {
+                what: format!("no server answers at {address} ({cause})"),
+                next: format!(
+                    "start one with `contact-sync serve`, or try everything with `contact-sync demo`; if it runs \
+                     elsewhere, say where with --server URL or {SERVER_VARIABLE}"
+                ),
+            }
+        })?;
+        Ok(Self { channel, guard: Guard(bearer), is_json })
+    }
+
+    fn caller(&self) -> Caller {
+        InterceptedService::new(self.channel.clone(), self.guard.clone())
+    }
+
+    /// `AccountService`.
+    pub(super) fn accounts(&self) -> AccountServiceClient<Caller> {
+        AccountServiceClient::new(self.caller())
+    }
+
+    /// `CallerService`.
+    pub(super) fn callers(&self) -> CallerServiceClient<Caller> {
+        CallerServiceClient::new(self.caller())
+    }
+
+    /// `ContactService`.
+    pub(super) fn contacts(&self) -> ContactServiceClient<Caller> {
+        ContactServiceClient::new(self.caller())
+    }
+
+    /// `SyncService`.
+    pub(super) fn syncs(&self) -> SyncServiceClient<Caller> {
+        SyncServiceClient::new(self.caller())
+    }
+
+    /// The answer is wanted as JSON.
+    pub(super) fn is_json(&self) -> bool {
+        self.is_json
+    }
+
+    /// Prints the answer, for a program or for a person. A reader that has gone away is no error.
+    pub(super) fn print(&self, json: &Value, text: impl std::fmt::Display) -> io::Result<()> {
+        let mut out = io::stdout().lock();
+        let written =
+            if self.is_json { writeln!(out, "{json:#}") } else { writeln!(out, "{}", text.to_string().trim_end()) };
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written,
+        }
+    }
+}
+
+/// Connects, runs a command, and tells what went wrong, if something did: exit code 1 then.
+pub(super) async fn run(
+    options: &ClientOptions,
+    here: &Here,
+    command: impl AsyncFnOnce(&Client) -> anyhow::Result<ExitCode>,
+) -> ExitCode {
+    let result = match Client::connect(options, here).await {
+        Ok(client) => command(&client).await,
+        Err(error) => Err(error),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("{}", failure::describe(&error));
+        ExitCode::FAILURE
+    })
+}
+
+/// The server's URL. Without one: where this machine's settings say that it listens.
+fn address(given: Option<&str>, listen: SocketAddr) -> anyhow::Result<String> {
+    let Some(given) = given.map(str::trim).filter(|given| !given.is_empty()) else {
+        let ip = match listen.ip() {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        if listen.port() == 0 {
+            bail!("the settings say that the server takes any port; say which it took with --server URL");
+        }
+        return Ok(format!("http://{}", SocketAddr::new(ip, listen.port())));
+    };
+    match given.split_once("://") {
+        None => Ok(format!("http://{given}")),
+        Some(("http", _)) => Ok(given.to_owned()),
+        Some((scheme, _)) => bail!(
+            "--server begins with {scheme}://, and this client speaks plain HTTP/2 only; give http://HOST:PORT of the \
+             service itself, or a tunnel to it"
+        ),
+    }
+}
+
+/// What went wrong below the transport, such as "Connection refused".
+fn io_cause(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<io::Error>() {
+            return Some(error.to_string());
+        }
+        cause = error.source();
+    }
+    None
+}
+
+fn token_of(options: &ClientOptions, here: &Here) -> anyhow::Result<SecretString> {
+    if let Some(path) = &options.token_file {
+        return read_secret(path).context("--token-file");
+    }
+    if let Some(token) = &here.secrets.token {
+        return Ok(token.clone());
+    }
+    own_token(here).map(SecretString::from).map_err(|error| {
+        let what = format!(
+            "no token to call with: neither --token-file nor {TOKEN_VARIABLE} is given, and none could be issued here: \
+             {error:#}"
+        );
+        let next = format!(
+            "on the server's machine, as its user, start it with `contact-sync serve`, and name its data directory with \
+             --data-dir if it is not {}; elsewhere, give a token of the server's issuer",
+            here.config.data_dir.display()
+        );
+        Stopped { what, next }.into()
+    })
+}
+
+/// A short-lived token for everything that the commands do, signed with the local key.
+pub(super) fn own_token(here: &Here) -> anyhow::Result<String> {
+    let args = TokenArgs {
+        accounts: Vec::new(),
+        all_accounts: true,
+        scopes: vec![Scope::Calls, Scope::Sync, Scope::ContactsRead, Scope::Admin],
+        subject: "command-line".to_owned(),
+        valid_for: OWN_TOKEN_VALID_FOR,
+    };
+    token::run(&args, &here.config, Arc::clone(&here.clock))
+}
+
+/// The secret in a file: its only line. `-` is standard input.
+pub(super) fn read_secret(path: &Path) -> anyhow::Result<SecretString> {
+    let mut text = String::new();
+    let read = if path == Path::new("-") {
+        io::stdin().lock().take(SECRET_FILE_BYTES_MAX + 1).read_to_string(&mut text)
+    } else {
+        fs::File::open(path).and_then(|file| file.take(SECRET_FILE_BYTES_MAX + 1).read_to_string(&mut text))
+    };
+    let bytes = read.with_context(|| format!("cannot read {}", path.display()))?;
+    if bytes as u64 > SECRET_FILE_BYTES_MAX {
+        bail!("{} has more than {SECRET_FILE_BYTES_MAX} bytes; it should hold one secret on one line", path.display());
+    }
+    let secret = text.trim();
+    if secret.is_empty() || secret.contains(char::is_whitespace) {
+        bail!("{} should hold one secret on one line, and nothing else", path.display());
+    }
+    Ok(secret.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn listen(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn without_a_server_this_machines_own_is_meant() {
+        let of = |text| address(None, listen(text)).unwrap();
+
+        assert_eq!(of("127.0.0.1:50051"), "http://127.0.0.1:50051");
+        assert_eq!(of("0.0.0.0:7000"), "http://127.0.0.1:7000");
+        assert_eq!(of("[::]:7000"), "http://[::1]:7000");
+        assert!(address(None, listen("127.0.0.1:0")).is_err());
+    }
+
+    #[test]
+    fn a_server_is_a_plain_url_or_host_and_port() {
+        let of = |text| address(Some(text), listen("127.0.0.1:1"));
+
+        assert_eq!(of("http://sync.internal:50051").unwrap(), "http://sync.internal:50051");
+        assert_eq!(of(" sync.internal:50051 ").unwrap(), "http://sync.internal:50051");
+        assert_eq!(of("").unwrap(), "http://127.0.0.1:1");
+        assert!(of("https://sync.internal").unwrap_err().to_string().contains("plain HTTP/2"));
+    }
+
+    #[test]
+    fn every_method_has_the_time_limit_of_the_table() {
+        let limit = |service, method| time_max(&GrpcMethod::new(service, method));
+
+        assert_eq!(limit("contactsync.v1.CallerService", "MatchCaller"), Duration::from_secs(2));
+        assert_eq!(limit("contactsync.v1.SyncService", "EnableSync"), Duration::from_secs(30));
+        assert_eq!(limit("contactsync.v1.SyncService", "NewerThanThis"), UNKNOWN_METHOD);
+    }
+
+    #[test]
+    fn a_secret_is_one_line_and_its_error_never_shows_it() {
+        let path = std::env::temp_dir().join(format!("contact-sync-secret-{}", std::process::id()));
+        let read = |text: &str| {
+            fs::write(&path, text).unwrap();
+            read_secret(&path)
+        };
+
+        assert_eq!(read("s3cret\n").unwrap().expose_secret(), "s3cret");
+        for wrong in ["", "\n", "two s3cret", "s3cret\nmore", &"s3cret".repeat(3_000)] {
+            let error = read(wrong).unwrap_err();
+            assert!(!format!("{error:#}").contains("s3cret"), "{error:#}");
+        }
+        fs::remove_file(&path).unwrap();
+        assert!(read_secret(&path).is_err());
+    }
+}
