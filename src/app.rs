@@ -27,7 +27,7 @@ use crate::{
         AccountRpc, CallerRpc, ContactRpc, SyncRpc, WATCHERS_MAX,
         auth::Verifier,
         health::{Health, NAMES},
-        server::{self, Server, ServerError, ServerLimits},
+        server::{self, Drained, Server, ServerError, ServerLimits},
     },
     store::{CallDb, Db, PoolSettings, StoreError, accounts::Regions},
     sync::{Control, SyncSettings, Syncing},
@@ -170,8 +170,12 @@ impl App {
             health: health.clone(),
         };
         let (routes, soft, hard) = (self.routes(&limits), lifecycle.soft(), lifecycle.hard());
+        let noting = lifecycle.clone();
         lifecycle.spawn_critical("gRPC server", async move {
-            server.serve(routes, server::incoming(listener), soft, hard).await.map(drop)
+            if server.serve(routes, server::incoming(listener), soft, hard).await? == Drained::Cut {
+                noting.note_dropped();
+            }
+            Ok::<(), ServerError>(())
         });
         if config.worker.concurrency > 0 {
             let (syncing, soft) = (Arc::clone(&self.syncing), lifecycle.soft());

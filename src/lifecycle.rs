@@ -35,7 +35,7 @@ pub enum Ended {
     Clean,
     /// A critical task failed: code 1.
     Failed,
-    /// As asked, but the hard stop was needed: code 3.
+    /// As asked, but something was dropped: the drain or the hard stop cut it off. Code 3.
     Forced,
 }
 
@@ -56,6 +56,7 @@ pub struct Lifecycle {
     hard: CancellationToken,
     tasks: TaskTracker,
     has_failed: Arc<AtomicBool>,
+    has_dropped: Arc<AtomicBool>,
 }
 
 impl Lifecycle {
@@ -72,6 +73,11 @@ impl Lifecycle {
     /// Cancelled when parts must drop what they do.
     pub fn hard(&self) -> CancellationToken {
         self.hard.clone()
+    }
+
+    /// Something that was begun has been dropped, though every task has ended.
+    pub fn note_dropped(&self) {
+        self.has_dropped.store(true, Ordering::Release);
     }
 
     /// Where tasks are spawned. One that fails here is not noticed: see `spawn_critical`.
@@ -119,7 +125,7 @@ impl Lifecycle {
                 tracing::error!(tasks = self.tasks.len(), "tasks did not end and are dropped");
             }
         }
-        match (self.has_failed.load(Ordering::Acquire), is_forced) {
+        match (self.has_failed.load(Ordering::Acquire), is_forced || self.has_dropped.load(Ordering::Acquire)) {
             (true, _) => Ended::Failed,
             (false, true) => Ended::Forced,
             (false, false) => Ended::Clean,

@@ -2,7 +2,12 @@
 //! Set up once, by the join. Nothing may log numbers, names, e-mails, tokens or bodies; a panic's text is shown only if it is
 //! a literal, because a formatted one may carry data.
 
-use std::{error::Error, fmt, io, panic};
+use std::{
+    error::Error,
+    fmt,
+    io::{self, IsTerminal},
+    panic,
+};
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, registry, util::SubscriberInitExt};
@@ -34,7 +39,7 @@ pub enum TelemetryError {
 /// Starts the log on standard error and sends panics there too. `filter` is a list of tracing directives.
 pub fn start_log(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
     let filter = EnvFilter::try_new(filter).map_err(TelemetryError::Filter)?;
-    let log = tracing_subscriber::fmt::layer().with_writer(io::stderr);
+    let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     let started = match format {
         LogFormat::Text => registry().with(filter).with(log).try_init(),
         LogFormat::Json => registry().with(filter).with(log.json().flatten_event(true)).try_init(),

@@ -365,10 +365,6 @@ impl Checks<'_> {
                 return Err(self.wrong(name, "is no Postgres URL", expected));
             }
         }
-        if config.migrate_database_url.is_some() && config.database_url.is_none() {
-            let expected = "left out, or set together with database_url";
-            return Err(self.wrong("migrate_database_url", "is set alone", expected));
-        }
         Ok(())
     }
 

@@ -136,10 +136,6 @@ fn every_error_names_the_setting_the_problem_the_remedy_and_the_source() {
         (flag("listen=localhost"), "it must be an address and a port, such as 127.0.0.1:50051".to_owned()),
         (flag("reflection=yes"), "it must be true or false".to_owned()),
         (flag("data_dir="), "data_dir (from the flag --set data_dir) is empty; it must be a directory".to_owned()),
-        (
-            env("MIGRATE_DATABASE_URL", "postgres://owner@h/d"),
-            "migrate_database_url (from the variable MIGRATE_DATABASE_URL) is set alone".to_owned(),
-        ),
         (flag("providers.zendesk.base_url=ftp://h"), "has another scheme than http or https".to_owned()),
         (flag("providers.zendesk.base_url=https://u:p@h"), "holds a user name or password".to_owned()),
         (flag("providers.zendesk.base_url=https://h/api?x=1"), "has a path or a query".to_owned()),

@@ -71,7 +71,9 @@ impl Matching {
     ) -> Result<(Option<ContactId>, Vec<PhoneKey>), MatchError> {
         let call = calls::find(&self.call_db, account_id, call_id).await?.ok_or(MatchError::CallNotFound)?;
         let contact_id = match call.selection_id.or(call.contact_id) {
-            Some(contact_id) => store::find_subject(&self.call_db, account_id, contact_id).await?.and_then(|subject| subject.living_id),
+            Some(contact_id) => {
+                store::find_subject(&self.call_db, account_id, contact_id).await?.and_then(|subject| subject.living_id)
+            }
             None => None,
         };
         Ok((contact_id, call.key.into_iter().collect()))

@@ -25,6 +25,8 @@ use crate::{
     },
 };
 
+/// A full pass refreshes the tables' statistics after so many pages.
+const ANALYZE_AFTER_PAGES: [u32; 3] = [1, 10, 100];
 /// How often a run may start its window again because the CRM refused its place.
 const RESTARTS_MAX: usize = 2;
 
@@ -184,7 +186,7 @@ impl Syncing {
     async fn copy_pages(&self, job: &Job, client: &Zendesk, region: Region) -> Result<(), RunError> {
         let checkpoint = job.claimed.checkpoint.clone().filter(|_| job.begun.kind == SyncKind::Incremental);
         let mut position = job.begun.resume_point.clone().or_else(|| checkpoint.clone());
-        let (mut restarts, mut tries) = (0, Tries::default());
+        let (mut restarts, mut pages, mut tries) = (0, 0, Tries::default());
         loop {
             let page = match client.fetch_page(position.as_deref()).await {
                 Ok(page) => page,
@@ -203,6 +205,11 @@ impl Syncing {
             let page = self.normal_page(page, position.take(), region);
             let (next, is_last) = (page.next.clone(), page.is_last);
             self.apply(job.claimed.lease, job.begun.id, page).await?;
+            pages += 1;
+            // Autovacuum would come a minute later: too late for the plans of a first copy.
+            if job.begun.kind == SyncKind::Initial && ANALYZE_AFTER_PAGES.contains(&pages) {
+                store::schema::analyze_contacts(&self.db).await?;
+            }
             if is_last {
                 return Ok(());
             }
