@@ -91,7 +91,7 @@ impl App {
         };
         let (api_db, sync_db) = (db("api", api)?, db("sync", sync)?);
         let endpoint = config.providers.zendesk.base_url.clone().map_or(Endpoint::Vendor, Endpoint::Operator);
-        let crms = Crms::new(endpoint)?;
+        let crms = Crms::new(endpoint, Duration::from_secs(config.providers.zendesk.timeout_seconds))?;
         let safe = Safe { key_ring, ids: Arc::clone(&ids) };
         let wake = Arc::new(Notify::new());
         let regions = Regions::new(call_db.clone());

@@ -1,1 +1,344 @@
+//! Who may use whom: reads every file under `src` and holds what it imports against the layers of ARCHITECTURE.md. Tests inside
+//! the sources are left out: they may reach across.
 
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// The modules that a module may use besides itself. Who is not here may use everything: it joins the parts.
+const MAY_USE: &[(&str, &[&str])] = &[
+    // Nouns.
+    ("domain", &[]),
+    // Edges out; not each other.
+    ("store", &["domain"]),
+    ("crm", &["domain"]),
+    ("vault", &["domain"]),
+    ("postgres", &["domain"]),
+    // Shared rules.
+    ("identity", &["domain", "store"]),
+    ("credentials", &["domain", "store", "vault", "crm"]),
+    // Features; not each other.
+    ("matching", &["domain", "store", "identity", "telemetry"]),
+    ("click_to_call", &["domain", "store", "identity", "telemetry"]),
+    ("integrations", &["domain", "store", "crm", "vault", "identity", "credentials", "telemetry"]),
+    ("sync", &["domain", "store", "crm", "vault", "identity", "credentials", "telemetry"]),
+    ("retention", &["domain", "store", "telemetry"]),
+    // Edge in: features, plain reads of the store, and the types and errors of what is below.
+    (
+        "rpc",
+        &["domain", "store", "crm", "identity", "matching", "click_to_call", "integrations", "sync", "telemetry"],
+    ),
+    // Prints chains of errors for everybody above the edges out.
+    ("telemetry", &[]),
+    ("lifecycle", &["telemetry"]),
+    // Aside: its own model.
+    ("simulator", &[]),
+];
+
+/// Those that join the parts.
+const JOINS: &[&str] = &["main", "lib", "app", "cli", "config"];
+
+/// A crate, and the modules that own it.
+const OWNERS: &[(&str, &[&str])] = &[
+    ("sqlx", &["store", "postgres"]),
+    ("reqwest", &["crm"]),
+    ("tonic", &["rpc", "app", "cli"]),
+    ("tonic_types", &["rpc", "cli"]),
+    ("tonic_health", &["rpc"]),
+    ("tonic_reflection", &["rpc"]),
+    ("prost", &["rpc", "cli"]),
+    ("prost_types", &["rpc", "cli"]),
+    ("jsonwebtoken", &["rpc"]),
+    ("axum", &["simulator"]),
+    ("rand_chacha", &["simulator"]),
+    ("rlibphonenumber", &["domain"]),
+    ("aes_gcm_siv", &["vault"]),
+    ("clap", &["cli", "config"]),
+    ("figment", &["config"]),
+    ("indicatif", &["cli"]),
+    ("anyhow", &["main", "cli"]),
+];
+
+/// What the nouns never see.
+const NOT_IN_DOMAIN: &[&str] = &["tokio", "tokio_util", "futures_util", "tower", "http", "tracing", "moka"];
+
+/// What of the store only `identity` may use: contacts are written there and nowhere else. (A purge removes refs, and buries by the
+/// store's own hand.)
+const WRITERS_OF_CONTACTS: &[&str] = &["store::adoption", "store::external_refs"];
+
+/// A source file: its module path below the crate, and its text without comments, literals and tests.
+struct Source {
+    module: Vec<String>,
+    code: String,
+}
+
+fn sources() -> Vec<Source> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    collect(&root, &mut files);
+    assert!(files.len() > 50, "the sources are under src");
+    files
+        .iter()
+        .map(|file| {
+            let module = module_of(file.strip_prefix(&root).unwrap());
+            Source { module, code: code_of(&fs::read_to_string(file).unwrap()) }
+        })
+        .collect()
+}
+
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        if name == "tests" || name.ends_with("_tests") {
+            continue;
+        }
+        if path.is_dir() {
+            collect(&path, files);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            files.push(path);
+        }
+    }
+}
+
+/// `sync/mod.rs` is `sync`, `sync/run.rs` is `sync::run`.
+fn module_of(file: &Path) -> Vec<String> {
+    let mut module: Vec<String> =
+        file.with_extension("").iter().map(|part| part.to_str().unwrap().to_owned()).collect();
+    if module.last().is_some_and(|name| name == "mod") {
+        module.pop();
+    }
+    module
+}
+
+/// Without comments, the contents of literals, and everything from the first `#[cfg(test)]` on: tests stand last.
+fn code_of(text: &str) -> String {
+    let mut code = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(first) = rest.chars().next() {
+        let skipped = if rest.starts_with("//") {
+            rest.find('\n').unwrap_or(rest.len())
+        } else if rest.starts_with("/*") {
+            rest.find("*/").map_or(rest.len(), |end| end + 2)
+        } else if let Some(raw) = raw_literal(rest) {
+            raw
+        } else if first == '"' {
+            literal(rest)
+        } else if let Some(quoted) = ["'\"'", "'\\\"'", "'\\''"].iter().find(|quoted| rest.starts_with(**quoted)) {
+            quoted.len()
+        } else {
+            code.push(first);
+            rest = &rest[first.len_utf8()..];
+            continue;
+        };
+        code.push(' ');
+        rest = &rest[skipped..];
+    }
+    let end = code.find("#[cfg(test)]").unwrap_or(code.len());
+    code.truncate(end);
+    code
+}
+
+fn raw_literal(text: &str) -> Option<usize> {
+    let hashes = text.strip_prefix('r')?.bytes().take_while(|byte| *byte == b'#').count();
+    let body = text[1 + hashes..].strip_prefix('"')?;
+    let end = format!("\"{}", "#".repeat(hashes));
+    Some(2 + hashes + body.find(&end)? + end.len())
+}
+
+fn literal(text: &str) -> usize {
+    let mut escaped = false;
+    for (at, byte) in text.bytes().enumerate().skip(1) {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' => escaped = true,
+            b'"' => return at + 1,
+            _ => {}
+        }
+    }
+    text.len()
+}
+
+/// Every path that the code names from the crate's root, such as `store::calls::find`, with groups taken apart; `super` is followed.
+fn crate_paths(source: &Source) -> BTreeSet<String> {
+    let mut paths = BTreeSet::new();
+    for (prefix, is_super) in [("crate::", false), ("super::", true)] {
+        let mut from = 0;
+        while let Some(found) = source.code[from..].find(prefix) {
+            let at = from + found;
+            from = at + prefix.len();
+            let before = source.code[..at].chars().next_back();
+            if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':' || c == '$') {
+                continue;
+            }
+            let (base, rest) = if is_super { climb(&source.module, &source.code[at..]) } else { (Vec::new(), &source.code[from..]) };
+            expand(&base, rest, &mut paths);
+        }
+    }
+    paths
+}
+
+/// Where `super::super::x` leads from this module.
+fn climb<'t>(module: &[String], mut text: &'t str) -> (Vec<String>, &'t str) {
+    let mut base = module.to_vec();
+    while let Some(rest) = text.strip_prefix("super::") {
+        base.pop();
+        text = rest;
+    }
+    (base, text)
+}
+
+/// Reads a path or a group at the beginning of the text.
+fn expand(base: &[String], text: &str, paths: &mut BTreeSet<String>) -> usize {
+    let start = text.len();
+    let mut path = base.to_vec();
+    let mut rest = text.trim_start();
+    loop {
+        if let Some(group) = rest.strip_prefix('{') {
+            rest = group.trim_start();
+            while !rest.starts_with('}') && !rest.is_empty() {
+                let read = expand(&path, rest, paths);
+                rest = rest[read.max(1)..].trim_start();
+                rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
+            }
+            return start - rest.strip_prefix('}').unwrap_or(rest).len();
+        }
+        let name: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        if name.is_empty() {
+            break;
+        }
+        rest = &rest[name.len()..];
+        path.push(name);
+        match rest.strip_prefix("::") {
+            Some(more) => rest = more,
+            None => break,
+        }
+    }
+    if path.len() > base.len() || !path.is_empty() {
+        paths.insert(path.join("::"));
+    }
+    // `x as y` within a group.
+    if let Some(alias) = rest.strip_prefix(" as ") {
+        rest = alias.trim_start_matches(|c: char| c.is_alphanumeric() || c == '_');
+    }
+    start - rest.len()
+}
+
+/// Whether the code names a crate: as `name::` or in `use name`.
+fn names_crate(code: &str, name: &str) -> bool {
+    code.match_indices(name).any(|(at, _)| {
+        let before = code[..at].chars().next_back();
+        let after = &code[at + name.len()..];
+        let is_word = !before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':' || c == '.');
+        let is_use = code[..at].trim_end().ends_with("use") && after.trim_start().starts_with([';', ' ']);
+        is_word && (after.starts_with("::") || is_use)
+    })
+}
+
+/// What a file does that its layer may not.
+fn violations(source: &Source) -> Vec<String> {
+    let own = source.module[0].as_str();
+    let file = source.module.join("::");
+    let mut found = Vec::new();
+    let allowed = MAY_USE.iter().find(|(module, _)| *module == own).map(|(_, allowed)| *allowed);
+    if allowed.is_none() && !JOINS.contains(&own) {
+        found.push(format!("{file} is in no layer: say in this test what {own} may use"));
+    }
+    for path in crate_paths(source) {
+        let used = path.split("::").next().unwrap();
+        if used == own || !is_module(used) {
+            continue;
+        }
+        if let Some(allowed) = allowed
+            && !allowed.contains(&used)
+        {
+            found.push(format!("{file} uses {path}"));
+        }
+        let is_writer = WRITERS_OF_CONTACTS.iter().any(|writer| path == *writer || path.starts_with(&format!("{writer}::")));
+        if is_writer && own != "identity" {
+            found.push(format!("{file} writes contacts by {path}; only identity does"));
+        }
+    }
+    for (name, owners) in OWNERS {
+        if names_crate(&source.code, name) && !owners.contains(&own) {
+            found.push(format!("{file} uses the crate {name}"));
+        }
+    }
+    if own == "domain" {
+        let seen = NOT_IN_DOMAIN.iter().filter(|name| names_crate(&source.code, name));
+        found.extend(seen.map(|name| format!("{file} uses the crate {name}")));
+        found.extend(source.code.contains("async ").then(|| format!("{file} is async")));
+    }
+    found
+}
+
+fn is_module(name: &str) -> bool {
+    MAY_USE.iter().any(|(module, _)| *module == name) || JOINS.contains(&name)
+}
+
+#[test]
+fn every_module_uses_only_what_its_layer_may() {
+    let found: Vec<String> = sources().iter().flat_map(violations).collect();
+
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+#[test]
+fn every_module_of_the_table_exists() {
+    let there: BTreeSet<String> = sources().into_iter().map(|source| source.module[0].clone()).collect();
+
+    for module in MAY_USE.iter().map(|(module, _)| *module).chain(JOINS.iter().copied()) {
+        assert!(there.contains(module), "there is no module {module} any more");
+    }
+}
+
+fn source(module: &str, text: &str) -> Source {
+    Source { module: module.split("::").map(str::to_owned).collect(), code: code_of(text) }
+}
+
+#[test]
+fn planted_violations_are_found() {
+    for (module, text) in [
+        ("domain::call", "use crate::store::calls;"),
+        ("domain::call", "use tokio::time;"),
+        ("domain::call", "pub async fn look() {}"),
+        ("store::calls", "use crate::{domain::ids::AccountId, crm::{CrmError, http}};"),
+        ("store::calls", "use crate::{domain::{ids::AccountId, clock}, identity};"),
+        ("store::calls", "fn f() { crate::matching::select::x() }"),
+        ("store::calls", "use super::super::matching::Matching;"),
+        ("identity::records", "use crate::crm::Page;"),
+        ("matching::select", "use crate::{\n    store::{calls, contacts},\n    sync::Control,\n};"),
+        ("matching::select", "use crate::store::adoption;"),
+        ("click_to_call::pre_register", "use crate::{identity::{adoption, records}, store::{self, external_refs}};"),
+        ("matching", "use sqlx::PgPool;"),
+        ("matching", "fn f() -> Result<(), tonic::Status> { todo() }"),
+        ("sync::run", "let client = reqwest::Client::builder();"),
+        ("rpc::caller", "use sqlx::query;"),
+        ("rpc::caller", "use crate::vault::KeyRing;"),
+        ("crm::http", "use crate::store as s;"),
+        ("simulator::serve", "use crate::domain::clock::Clock;"),
+        ("vault", "use crate::config::Config;"),
+        ("somewhere", "fn f() {}"),
+    ] {
+        assert_eq!(violations(&source(module, text)).len(), 1, "{module}: {text}");
+    }
+}
+
+#[test]
+fn what_is_allowed_is_not_found() {
+    for (module, text) in [
+        ("matching::select", "use crate::{domain::{contact::Contact, ids::{AccountId, ContactId}}, store::{calls, contacts}};"),
+        ("matching::select", "use super::{MatchError, Matching};"),
+        ("matching::select", "// use crate::sync::Control;\n/* sqlx::query */ let text = \"tonic::Status\"; let c = '\"';"),
+        ("store::calls", "let sql = r#\"use crate::rpc::x \"quoted\" \"#; let b = r\"crate::sync\";"),
+        ("store::mod", "#[cfg(test)]\nmod tests { use crate::rpc::Server; }"),
+        ("identity::records", "use crate::store::adoption::{self as store, Merge};"),
+        ("app", "use crate::{rpc::server, sync::Syncing, vault::KeyRing};"),
+        ("rpc::caller", "let retry = self.axum_like::tonic(); use tonic::Status;"),
+        ("crm::http", "let x = self.sqlx; let sqlx_like = 1;"),
+    ] {
+        assert_eq!(violations(&source(module, text)), Vec::<String>::new(), "{module}: {text}");
+    }
+}

@@ -1,10 +1,19 @@
 //! The command line: one file a subcommand. `serve` joins the parts through `app`; the others are small tools or gRPC clients.
+//! The environment is read here and nowhere else.
 
+mod account;
+mod client;
+mod contact;
+mod match_caller;
 mod migrate;
 mod phone;
+mod requester;
 mod serve;
+mod sync;
 mod token;
 
+#[cfg(feature = "simulator")]
+mod demo;
 #[cfg(feature = "simulator")]
 mod simulate;
 
@@ -15,19 +24,31 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
+use secrecy::SecretString;
 
+use self::client::{Client, ClientOptions, Here, Secrets};
 use crate::{
     config::{Config, Flags},
     domain::clock::{Clock, SystemClock},
-    lifecycle::{Lifecycle, Signals},
     telemetry,
 };
 
+#[cfg(feature = "simulator")]
+use crate::lifecycle::{Lifecycle, Signals};
+
+const FIRST_STEPS: &str = "\
+First steps:
+  contact-sync demo                       everything at once, with a simulated Zendesk
+  contact-sync serve                      the service, with a private PostgreSQL
+  contact-sync account create --name Acme --region US
+  contact-sync sync enable --account ID --zendesk acme --email admin@acme.example --watch
+  contact-sync match --account ID '+1 310 867 5309'";
+
 /// Names the caller and attributes the ticket: a contact-identity service for call centres.
 #[derive(Parser)]
-#[command(version, max_term_width = 120)]
+#[command(version, max_term_width = 120, after_help = FIRST_STEPS)]
 struct Cli {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Settings")]
     flags: Flags,
     #[command(subcommand)]
     command: Command,
@@ -35,17 +56,67 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    #[cfg(feature = "simulator")]
+    Demo(demo::DemoArgs),
     Serve(serve::ServeArgs),
-    Migrate,
+    #[command(flatten)]
+    Ask(Question),
     Token(token::TokenArgs),
     Phone(phone::PhoneArgs),
+    /// Bring the schema to this program's version, and end
+    Migrate,
     #[cfg(feature = "simulator")]
     Simulate(simulate::SimulateArgs),
 }
 
-/// Reads the command line and does what it says.
+/// What is asked of a running server.
+#[derive(Subcommand)]
+enum Question {
+    Account(account::AccountArgs),
+    Sync(sync::SyncArgs),
+    Match(match_caller::MatchArgs),
+    Select(match_caller::SelectArgs),
+    Requester(requester::RequesterArgs),
+    Register(requester::RegisterArgs),
+    Contact(contact::ContactArgs),
+}
+
+impl Question {
+    fn options(&self) -> &ClientOptions {
+        match self {
+            Self::Account(args) => &args.client,
+            Self::Sync(args) => &args.client,
+            Self::Match(args) => &args.client,
+            Self::Select(args) => &args.client,
+            Self::Requester(args) => &args.client,
+            Self::Register(args) => &args.client,
+            Self::Contact(args) => &args.client,
+        }
+    }
+
+    async fn ask(self, client: &Client, secrets: &Secrets) -> anyhow::Result<ExitCode> {
+        match self {
+            Self::Account(args) => account::run(args, client).await,
+            Self::Sync(args) => sync::run(args, client, secrets).await,
+            Self::Match(args) => match_caller::run(args, client).await,
+            Self::Select(args) => match_caller::select(args, client).await,
+            Self::Requester(args) => requester::run(args, client).await,
+            Self::Register(args) => requester::register(args, client).await,
+            Self::Contact(args) => contact::run(args, client).await,
+        }
+    }
+}
+
+/// Reads the command line and does what it says. What stops it is told on standard error, without a stack: it is for the
+/// person who typed the command.
 pub fn main() -> anyhow::Result<ExitCode> {
-    let cli = Cli::parse();
+    Ok(obey(Cli::parse()).unwrap_or_else(|error| {
+        eprintln!("{}", client::failure::describe(&error));
+        ExitCode::FAILURE
+    }))
+}
+
+fn obey(cli: Cli) -> anyhow::Result<ExitCode> {
     // One crypto provider for everything that speaks TLS; a second install could only be this one again.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
@@ -73,6 +144,8 @@ async fn run(command: Command, config: Config, clock: Arc<dyn Clock>) -> anyhow:
         }
         Command::Phone(_) => Ok(ExitCode::SUCCESS),
         #[cfg(feature = "simulator")]
+        Command::Demo(args) => demo::run(args, config, clock, wants_colour()).await,
+        #[cfg(feature = "simulator")]
         Command::Simulate(args) => {
             let lifecycle = Lifecycle::new();
             let mut signals = Signals::listen()?;
@@ -84,12 +157,38 @@ async fn run(command: Command, config: Config, clock: Arc<dyn Clock>) -> anyhow:
             }
             Ok(ExitCode::SUCCESS)
         }
+        Command::Ask(question) => {
+            let here = Here { config, clock, secrets: read_secrets() };
+            let client = Client::connect(question.options(), &here).await?;
+            question.ask(&client, &here.secrets).await
+        }
     }
 }
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment, for Config")]
 fn load_config(flags: &Flags) -> anyhow::Result<Config> {
-    Ok(Config::load(flags, std::env::vars())?)
+    let settings = std::env::vars().filter(|(name, _)| !client::VARIABLES.contains(&name.as_str()));
+    Ok(Config::load(flags, settings)?)
+}
+
+#[expect(clippy::disallowed_methods, reason = "secrets come from here, so that no command line shows them")]
+fn read_secrets() -> Secrets {
+    let secret = |name| std::env::var(name).ok().filter(|text| !text.is_empty()).map(SecretString::from);
+    Secrets {
+        token: secret(client::TOKEN_VARIABLE),
+        zendesk_api_token: secret("ZENDESK_API_TOKEN"),
+        zendesk_bearer_token: secret("ZENDESK_BEARER_TOKEN"),
+    }
+}
+
+/// A terminal that shows colours, and nobody who minds (no-color.org).
+#[cfg(feature = "simulator")]
+#[expect(clippy::disallowed_methods, reason = "what the terminal can do, not a setting")]
+fn wants_colour() -> bool {
+    use std::io::IsTerminal as _;
+
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    stdout().is_terminal() && !is_set("NO_COLOR") && std::env::var("TERM").is_ok_and(|term| term != "dumb")
 }
 
 #[cfg(test)]

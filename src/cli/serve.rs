@@ -64,13 +64,23 @@ pub(super) struct Service {
 }
 
 impl Service {
-    /// Database, schema, keys, parts, listener; in this order, so that what is missing is told before anything is served.
+    /// Listens where the settings say, and starts there.
     pub(super) async fn start(config: &Config, clock: Arc<dyn Clock>, migrates: bool) -> anyhow::Result<Self> {
+        let listener =
+            TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+        Self::start_on(listener, config, clock, migrates).await
+    }
+
+    /// Keys, database, schema, parts, server; in this order, so that what is missing is told before anything is served.
+    pub(super) async fn start_on(
+        listener: TcpListener,
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        migrates: bool,
+    ) -> anyhow::Result<Self> {
         let warming = tokio::task::spawn_blocking(phone::warm_up);
         let ids = Arc::new(IdSource::from_os());
         let keys = Keys::load(config, &ids, &clock)?;
-        let listener =
-            TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
         let address = listener.local_addr().context("the bound address cannot be read")?;
         let (cluster, database_url) = database(config).await?;
         let owner_url = config.migrate_database_url.as_ref().map_or(database_url.as_str(), |url| url.expose());
@@ -90,8 +100,9 @@ impl Service {
         let app = App::new(config, &database_url, world)?;
         warming.await.context("the phone metadata cannot be read")?;
         app.start(config, listener, Arc::new(keys.verifier), &lifecycle).await;
-        info!(listen = %address, "serving gRPC");
-        Ok(Self { app, lifecycle, address, cluster })
+        let service = Self { app, lifecycle, address, cluster };
+        info!(listen = %service.address, "serving gRPC");
+        Ok(service)
     }
 
     /// After its tasks have ended: closes the connections, and stops the database if it was started here.
@@ -108,6 +119,9 @@ impl Service {
 async fn database(config: &Config) -> anyhow::Result<(Option<Cluster>, String)> {
     if let Some(url) = &config.database_url {
         return Ok((None, url.expose().to_owned()));
+    }
+    if config.migrate_database_url.is_some() {
+        bail!("MIGRATE_DATABASE_URL is set alone: set DATABASE_URL too, or neither for a private PostgreSQL");
     }
     let cluster = Cluster::start(ClusterConfig {
         bin_dir: config.pg_bin_dir.clone(),
@@ -195,7 +209,7 @@ fn local_key_ring(config: &Config, ids: &IdSource) -> anyhow::Result<String> {
 }
 
 /// The data directory; others may pass through it (the private PostgreSQL runs as another user), and read nothing in it.
-fn make_private_dir(path: &Path) -> anyhow::Result<()> {
+pub(super) fn make_private_dir(path: &Path) -> anyhow::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o711)

@@ -136,13 +136,11 @@ fn read_number(raw: &str, region: Region) -> Result<(PhoneKey, String), ClickErr
 }
 
 fn record_of(key: RecordKey, number: PhoneKey, extension: String, region: Region, click: &Click) -> NormalRecord {
-    let display_name =
-        if click.display_name.trim().is_empty() { number.e164() } else { click.display_name.trim().to_owned() };
     NormalRecord {
         key,
         updated_at: None,
         is_gone: false,
-        display_name,
+        display_name: click.display_name.trim().to_owned(),
         organization: String::new(),
         emails: Some(click.email.trim()).filter(|email| !email.is_empty()).map(str::to_owned).into_iter().collect(),
         numbers: vec![NormalNumber {

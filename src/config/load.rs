@@ -30,7 +30,7 @@ const PLAIN_VARIABLES: [(&str, &str); 3] =
 const SECRETS: [&str; 2] = ["database_url", "migrate_database_url"];
 
 /// What each number must be; both ends are allowed.
-pub(super) const RANGES: [(&str, u64, u64); 25] = [
+pub(super) const RANGES: [(&str, u64, u64); 26] = [
     ("sync.period_seconds", 60, 86_400),
     ("worker.lease_seconds", 1, 600),
     ("worker.heartbeat_seconds", 1, 200),
@@ -38,6 +38,7 @@ pub(super) const RANGES: [(&str, u64, u64); 25] = [
     ("worker.poll_ms", 50, 60_000),
     ("worker.attempts_max", 1, 100),
     ("worker.backoff_base_ms", 1, 60_000),
+    ("providers.zendesk.timeout_seconds", 1, 300),
     ("pools.call.connections", 1, 256),
     ("pools.call.acquire_timeout_ms", 10, 60_000),
     ("pools.api.connections", 1, 256),

@@ -134,6 +134,8 @@ pub struct Provider {
     /// Where its API is asked instead of at the vendor: a proxy or the simulator. `http` or `https`, without a path;
     /// `{subdomain}` stands for the organisation. The operator's word: never taken from a request.
     pub base_url: Option<String>,
+    /// How long the CRM may be silent within one request, which as a whole may take three times that: 1 to 300 seconds.
+    pub timeout_seconds: u64,
 }
 
 /// The gRPC server's limits.
@@ -223,7 +225,7 @@ impl Config {
                 api: Pool { connections: 4, acquire_timeout_ms: 2_000 },
                 sync: Pool { connections: 6, acquire_timeout_ms: 10_000 },
             },
-            providers: Providers { zendesk: Provider { base_url: None } },
+            providers: Providers { zendesk: Provider { base_url: None, timeout_seconds: 30 } },
             server: Server {
                 calls_max: limits.calls_max,
                 streams_per_connection_max: limits.streams_per_connection_max,

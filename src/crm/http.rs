@@ -1,6 +1,7 @@
 //! The one HTTP client: time limits, no redirects, bounded bodies, and no way to addresses that tenants must not reach.
 
 use std::{
+    io::{self, ErrorKind},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -18,9 +19,8 @@ use thiserror::Error;
 use super::CrmError;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
-/// A page of 1,000 users can take a CRM many seconds to make.
-const TOTAL_TIMEOUT: Duration = Duration::from_secs(90);
+/// A page of 1,000 users can take a CRM many seconds to make, and longer to send: the whole may take so many times what a silence may.
+const TOTAL_PER_SILENCE: u32 = 3;
 /// After decompression; a full page is about 2 MiB.
 const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// No CRM asks for more; a lying header must not stop a sync for days.
@@ -42,15 +42,15 @@ pub enum Endpoint {
     Operator(String),
 }
 
-/// Builds the client. For a vendor's hosts only public addresses are connected to, whatever the name resolves to
+/// Builds the client, which waits `silence_max` for the next byte and three times that for a whole answer. For a vendor's hosts only public addresses are connected to, whatever the name resolves to
 /// (a check before the connection could be answered differently from the connection's own look-up).
-pub fn build(endpoint: &Endpoint) -> Result<Client, HttpError> {
+pub fn build(endpoint: &Endpoint, silence_max: Duration) -> Result<Client, HttpError> {
     #[expect(clippy::disallowed_methods, reason = "the one place that builds HTTP clients")]
     let mut builder = Client::builder()
         .user_agent(concat!("contact-sync/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT_TIMEOUT)
-        .read_timeout(READ_TIMEOUT)
-        .timeout(TOTAL_TIMEOUT)
+        .read_timeout(silence_max)
+        .timeout(silence_max * TOTAL_PER_SILENCE)
         .redirect(Policy::none())
         .pool_max_idle_per_host(4)
         .no_proxy();
@@ -119,7 +119,7 @@ fn is_public_v6(v6: Ipv6Addr) -> bool {
 
 /// What became of sending a request.
 pub fn meaning_of(error: &reqwest::Error) -> CrmError {
-    if has_no_public_address(error) {
+    if causes(error).any(<dyn std::error::Error>::is::<NoPublicAddress>) {
         CrmError::HostRefused
     } else if error.is_timeout() {
         CrmError::Unavailable("it did not answer in time")
@@ -128,10 +128,6 @@ pub fn meaning_of(error: &reqwest::Error) -> CrmError {
     } else {
         CrmError::Unavailable("the connection broke")
     }
-}
-
-fn has_no_public_address(error: &(dyn std::error::Error + 'static)) -> bool {
-    std::iter::successors(Some(error), |error| error.source()).any(<dyn std::error::Error>::is::<NoPublicAddress>)
 }
 
 /// Reads a body to its end, or to the limit.
@@ -146,8 +142,21 @@ pub async fn read_body(mut response: Response) -> Result<Vec<u8>, CrmError> {
     Ok(body)
 }
 
+/// The client calls every failure of a body "decode"; what lies below tells a broken connection from broken compression.
 fn body_error(error: &reqwest::Error) -> CrmError {
-    if error.is_decode() { CrmError::Unreadable("its compression is broken") } else { meaning_of(error) }
+    let is_connection = |cause: &(dyn std::error::Error + 'static)| {
+        let is_incomplete = cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message);
+        let kind = cause.downcast_ref::<io::Error>().map(io::Error::kind);
+        is_incomplete || matches!(kind, Some(ErrorKind::ConnectionReset | ErrorKind::BrokenPipe | ErrorKind::TimedOut))
+    };
+    if error.is_decode() && !error.is_timeout() && !causes(error).any(is_connection) {
+        return CrmError::Unreadable("its compression is broken");
+    }
+    meaning_of(error)
+}
+
+fn causes<'a>(error: &'a (dyn std::error::Error + 'static)) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
+    std::iter::successors(Some(error), |error| error.source())
 }
 
 /// What a status means that every vendor uses alike; `None`: a success, or the vendor's own matter.

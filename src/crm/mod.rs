@@ -126,8 +126,8 @@ pub struct Crms {
 
 impl Crms {
     /// Builds the HTTP clients once.
-    pub fn new(zendesk_endpoint: http::Endpoint) -> Result<Self, http::HttpError> {
-        Ok(Self { zendesk_http: http::build(&zendesk_endpoint)?, zendesk_endpoint })
+    pub fn new(zendesk_endpoint: http::Endpoint, zendesk_silence_max: Duration) -> Result<Self, http::HttpError> {
+        Ok(Self { zendesk_http: http::build(&zendesk_endpoint, zendesk_silence_max)?, zendesk_endpoint })
     }
 
     /// A client for one organisation; `None`: this version cannot sync the provider.

@@ -183,7 +183,7 @@ pub struct NormalRecord {
     pub updated_at: Option<DateTime<Utc>>,
     /// Deleted in the CRM (or merged away).
     pub is_gone: bool,
-    /// The name to show, never empty.
+    /// The name to show; empty only for a click or a report that says none.
     pub display_name: String,
     /// The organisation's name, possibly empty.
     pub organization: String,

@@ -5,37 +5,52 @@ use chrono::{DateTime, Utc};
 use super::adoption;
 use crate::{
     domain::{
-        ids::{AccountId, ContactId, IdSource},
-        phone::PhoneKey,
+        contact::{Contact, ContactNumber},
+        ids::AccountId,
     },
-    store::{CallDb, Db, StoreError, adoption::insert_placeholder},
+    store::{
+        CallDb, Db, StoreError,
+        adoption::{Stranger, insert_placeholder},
+    },
 };
 
-/// What became of the wish for a placeholder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Placeholder {
-    /// This call made it.
-    Made(ContactId),
-    /// Somebody is on the number by now: another call's placeholder, or a record. Look again.
-    SomebodyIsThere,
-}
-
-/// Makes the placeholder of a number, then looks again for a record that a page brought at the same moment.
+/// Makes the placeholder of a number and stores its call, then looks again for a record that a page brought at the same moment.
+/// `None`: somebody is on the number by now (another call's placeholder, or a record), or the call has another answer. Look again.
 pub async fn create(
     call_db: &CallDb,
     db: &Db,
     account_id: AccountId,
-    key: PhoneKey,
-    raw: &str,
+    stranger: &Stranger<'_>,
     now: DateTime<Utc>,
-    ids: &IdSource,
-) -> Result<Placeholder, StoreError> {
-    let contact_id = ContactId(ids.new_v7(now));
-    let Some(contact_id) = insert_placeholder(call_db, account_id, contact_id, key, raw, now).await? else {
-        return Ok(Placeholder::SomebodyIsThere);
-    };
-    if adoption::look_again_at_number(call_db, db, account_id, key, now).await? {
-        return Ok(Placeholder::SomebodyIsThere);
+) -> Result<Option<Contact>, StoreError> {
+    let inserted = insert_placeholder(call_db, account_id, stranger, now).await?;
+    if !inserted.is_new || adoption::look_again_at_number(call_db, db, account_id, stranger.key, now).await? {
+        return Ok(None);
     }
-    Ok(Placeholder::Made(contact_id))
+    if stranger.call_id.is_some() && !inserted.is_call_stored {
+        return Ok(None);
+    }
+    Ok(Some(contact_of(stranger, now)))
+}
+
+/// As it was just written.
+fn contact_of(stranger: &Stranger<'_>, now: DateTime<Utc>) -> Contact {
+    let number = ContactNumber {
+        raw: stranger.raw.to_owned(),
+        key: Some(stranger.key),
+        label: String::new(),
+        extension: String::new(),
+    };
+    Contact {
+        id: stranger.contact_id,
+        display_name: stranger.key.e164(),
+        organization: String::new(),
+        emails: Vec::new(),
+        numbers: vec![number],
+        records: Vec::new(),
+        created_at: now,
+        deleted_at: None,
+        survivor_id: None,
+        is_placeholder: true,
+    }
 }

@@ -202,10 +202,11 @@ pub async fn register(
         return Err(RegisterError::RecordGone);
     };
     if !known.is_synced {
-        let numbers: Vec<NumberRow> = number_rows(record, contact_id, created_at).collect();
         contacts::lock(tx, account_id, &[contact_id]).await?;
-        contacts::update(tx, account_id, &[fields(record, contact_id)], now).await?;
-        phone_numbers::replace(tx, account_id, integration_id, &[(contact_id, record.key.clone())], &numbers).await?;
+        contacts::add_clicked(tx, account_id, &fields(record, contact_id), now).await?;
+        for number in number_rows(record, contact_id, created_at) {
+            phone_numbers::add(tx, account_id, integration_id, &number).await?;
+        }
     }
     match placeholder {
         Some(Placeholder::Stranger(placeholder_id)) => {
@@ -230,7 +231,11 @@ async fn register_unknown(
         return Err(RegisterError::ContactHasRecord);
     }
     let contact_id = ContactId(ids.new_v7(now));
-    contacts::insert(tx, account_id, &[fields(record, contact_id)], now).await?;
+    let mut fields = fields(record, contact_id);
+    if fields.display_name.is_empty() {
+        fields.display_name = record.numbers.iter().find_map(|number| number.key).map(PhoneKey::e164).unwrap_or_default();
+    }
+    contacts::insert(tx, account_id, &[fields], now).await?;
     external_refs::insert(tx, account_id, integration_id, &[ref_row(record, Some(contact_id))], now).await?;
     let numbers: Vec<NumberRow> = number_rows(record, contact_id, now).collect();
     phone_numbers::replace(tx, account_id, integration_id, &[], &numbers).await?;

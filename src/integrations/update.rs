@@ -94,11 +94,13 @@ impl Integrations {
             credentials,
             ends_hold: starts_now,
             due_at: if starts_now { Some(now) } else { locked.due_at.min(by_period).or(locked.due_at) },
-            stops_run: !is_sync_on && locked.is_sync_on,
+            // A pass under way would go on with the old credentials, and end by their refusal.
+            stops_run: locked.is_sync_on && (!is_sync_on || update.credentials.is_some()),
         };
         integrations::change(tx, account_id, integration_id, &change, now).await?;
         if change.stops_run {
-            sync_runs::cancel_current(tx, account_id, integration_id, "sync was switched off", now).await?;
+            let why = if is_sync_on { "new credentials: the next run goes on" } else { "sync was switched off" };
+            sync_runs::cancel_current(tx, account_id, integration_id, why, now).await?;
         }
         if starts_now {
             let kind = if locked.is_first_copy { SyncKind::Initial } else { SyncKind::Incremental };

@@ -8,8 +8,10 @@ use crate::{
         integration::is_complete,
         phone::{self, PhoneKey, Reading, Region},
     },
-    identity::placeholder::{self, Placeholder},
+    identity::placeholder,
     store::{
+        StoreError,
+        adoption::Stranger,
         calls::{self, Answer},
         contacts,
         expected_calls::{self, Dialling, Expected},
@@ -70,16 +72,20 @@ impl Matching {
                     return Ok(answer);
                 }
             }
-            if found.has_expected_call
-                && let Some(answer) = self.answer_clicked(account_id, question, key, &found).await?
-            {
-                return Ok(answer);
+            // A call that was bound by its id leaves other agents' clicks alone.
+            let is_bound = found.call.as_ref().is_some_and(|call| call.selection_id.is_some());
+            if found.has_expected_call && !is_bound {
+                match self.answer_clicked(account_id, question, key, &found).await? {
+                    Clicked::Answer(answer) => return Ok(*answer),
+                    Clicked::LookAgain => continue,
+                    Clicked::Nothing => {}
+                }
             }
             if let Some(answer) = self.fresh_answer(account_id, question, key, found).await? {
                 return Ok(answer);
             }
         }
-        Err(MatchError::Store(crate::store::StoreError::Conflict))
+        Err(StoreError::Conflict.into())
     }
 
     async fn look_up(&self, account_id: AccountId, question: &Question, key: PhoneKey) -> Result<LookUp, MatchError> {
@@ -102,35 +108,35 @@ impl Matching {
         found: LookUp,
     ) -> Result<Option<Match>, MatchError> {
         let mut answer = self.answer_of(key, &found);
-        let bound = found.call.as_ref().filter(|call| call.outcome.is_none()).and_then(|call| call.selection_id);
-        if let Some(contact) = self.live_one(account_id, bound, &found.candidates).await? {
-            if question.direction == Direction::Outbound {
+        let is_only_clicked = found.call.as_ref().is_some_and(|call| call.outcome.is_none());
+        let selection_id = found.call.as_ref().and_then(|call| call.selection_id);
+        let replaces = found.call.as_ref().and_then(|call| call.contact_id);
+        if let Some(contact) = self.live_one(account_id, selection_id, &found.candidates).await? {
+            if is_only_clicked && question.direction == Direction::Outbound {
                 name_clicked(&mut answer, contact.clone());
             }
             answer.selection = Some(contact);
         }
-        if answer.selected.is_none() {
-            match question.on_no_match {
-                OnNoMatch::LookupOnly => {}
-                OnNoMatch::Create => match self.create_stranger(account_id, question, key).await? {
-                    Some(stranger) => {
-                        answer.outcome = MatchOutcome::Created;
-                        answer.candidates = vec![stranger.clone()];
-                        answer.selected = Some(stranger);
-                        answer.total = 1;
-                    }
-                    None => return Ok(None),
-                },
-            }
+        if answer.selected.is_none() && question.on_no_match == OnNoMatch::Create {
+            let created = self.create_stranger(account_id, question, key, replaces).await?;
+            return Ok(created.map(|stranger| {
+                answer.outcome = MatchOutcome::Created;
+                answer.candidates = vec![stranger.clone()];
+                answer.selected = Some(stranger);
+                answer.total = 1;
+                answer
+            }));
         }
-        let Some(call_id) = question.call_id.as_deref().filter(|_| !found.is_stored) else { return Ok(Some(answer)) };
-        let stored = self
-            .store(account_id, question, call_id, &answer, found.call.as_ref().and_then(|call| call.contact_id))
-            .await?;
+        let Some(call_id) = question.call_id.as_deref().filter(|_| !found.is_stored) else {
+            return Ok(Some(answer));
+        };
+        let stored = self.store(account_id, question, call_id, &answer, replaces).await?;
         // Another router asked with the same call id at the same moment: both must hear the same.
-        let is_ours = stored.key == Some(key)
-            && stored.outcome == Some(answer.outcome)
-            && stored.contact_id == answer.selected.as_ref().map(|contact| contact.id);
+        let is_ours = stored.is_some_and(|stored| {
+            stored.key == Some(key)
+                && stored.outcome == Some(answer.outcome)
+                && stored.contact_id == answer.selected.as_ref().map(|contact| contact.id)
+        });
         Ok(is_ours.then_some(answer))
     }
 
@@ -155,50 +161,43 @@ impl Matching {
         Ok(Some(answer))
     }
 
-    /// The contact that an agent clicked to make this call. `None`: the click is taken, or its contact is gone.
+    /// The contact that an agent clicked to make this call.
     async fn answer_clicked(
         &self,
         account_id: AccountId,
         question: &Question,
         key: PhoneKey,
         found: &LookUp,
-    ) -> Result<Option<Match>, MatchError> {
+    ) -> Result<Clicked, MatchError> {
         let now = self.clock.now();
-        let dialling = Dialling {
-            call_id: question.call_id.as_deref(),
-            agent_id: &question.agent_id,
-            clicks_since: now - CLICK_TTL,
-            now,
-        };
+        let (call_id, agent_id) = (question.call_id.as_deref(), question.agent_id.as_str());
+        let dialling = Dialling { call_id, agent_id, clicks_since: now - CLICK_TTL, now };
         let mut answer = self.answer_of(key, found);
         match expected_calls::consume(&self.call_db, account_id, key, &dialling).await? {
-            Expected::Nothing => return Ok(None),
-            Expected::Consumed(contact_id) => {
+            Expected::Nothing => return Ok(Clicked::Nothing),
+            // A repeat of the call was quicker, and has stored its answer.
+            Expected::Consumed { is_stored: false, .. } if call_id.is_some() => return Ok(Clicked::LookAgain),
+            Expected::Consumed { contact_id, .. } => {
                 let Some(contact) = self.live_one(account_id, Some(contact_id), &found.candidates).await? else {
-                    return Ok(None);
+                    return Ok(Clicked::LookAgain);
                 };
                 name_clicked(&mut answer, contact.clone());
-                answer.selection = question.call_id.is_some().then_some(contact);
+                answer.selection = call_id.is_some().then_some(contact);
             }
             Expected::SeveralAgents(contact_ids) => {
-                let clicked: Vec<Contact> = contacts::find_live(&self.call_db, account_id, &contact_ids)
-                    .await?
-                    .into_iter()
-                    .map(|(_, contact)| contact)
-                    .collect();
-                for contact in clicked {
+                for (_, contact) in contacts::find_live(&self.call_db, account_id, &contact_ids).await? {
                     put_first(&mut answer, contact);
                 }
                 sort_by_rank(&mut answer.candidates);
                 answer.selected = answer.candidates.first().cloned();
                 answer.outcome = MatchOutcome::Ambiguous;
                 answer.tier = Some(MatchTier::Clicked);
-                if let Some(call_id) = &question.call_id {
+                if let Some(call_id) = call_id {
                     self.store(account_id, question, call_id, &answer, None).await?;
                 }
             }
         }
-        Ok(Some(answer))
+        Ok(Clicked::Answer(Box::new(answer)))
     }
 
     /// What the look-up alone says.
@@ -229,14 +228,18 @@ impl Matching {
         account_id: AccountId,
         question: &Question,
         key: PhoneKey,
+        replaces: Option<ContactId>,
     ) -> Result<Option<Contact>, MatchError> {
-        let raw = truncated(&question.phone_number);
-        let made =
-            placeholder::create(&self.call_db, &self.db, account_id, key, raw, self.clock.now(), &self.ids).await?;
-        match made {
-            Placeholder::Made(contact_id) => self.live_one(account_id, Some(contact_id), &[]).await,
-            Placeholder::SomebodyIsThere => Ok(None),
-        }
+        let now = self.clock.now();
+        let stranger = Stranger {
+            contact_id: ContactId(self.ids.new_v7(now)),
+            key,
+            raw: truncated(&question.phone_number),
+            call_id: question.call_id.as_deref(),
+            direction: question.direction,
+            replaces,
+        };
+        Ok(placeholder::create(&self.call_db, &self.db, account_id, &stranger, now).await?)
     }
 
     async fn answer_without_key(
@@ -260,7 +263,11 @@ impl Matching {
             key: None,
         };
         if let Some(call_id) = &question.call_id {
-            let stored = self.store(account_id, question, call_id, &answer, None).await?;
+            let stored = match self.store(account_id, question, call_id, &answer, None).await? {
+                Some(stored) => stored,
+                // Stored by somebody else in the same moment: it is there now.
+                None => calls::find(&self.call_db, account_id, call_id).await?.ok_or(StoreError::Conflict)?,
+            };
             if stored.key.is_some() || stored.raw.as_deref() != Some(truncated(&question.phone_number)) {
                 return Err(MatchError::CallIdReused);
             }
@@ -277,7 +284,7 @@ impl Matching {
         call_id: &str,
         answer: &Match,
         replaces: Option<ContactId>,
-    ) -> Result<Call, MatchError> {
+    ) -> Result<Option<Call>, MatchError> {
         let row = Answer {
             call_id,
             key: answer.key,
@@ -306,6 +313,16 @@ impl Matching {
     }
 }
 
+/// What became of the clicks that wait for a call.
+enum Clicked {
+    /// The call is the clicked contact's (or one of several).
+    Answer(Box<Match>),
+    /// Things have moved on meanwhile.
+    LookAgain,
+    /// None was for this call.
+    Nothing,
+}
+
 fn name_clicked(answer: &mut Match, contact: Contact) {
     put_first(answer, contact);
     answer.outcome = MatchOutcome::Matched;
@@ -314,11 +331,11 @@ fn name_clicked(answer: &mut Match, contact: Contact) {
 
 /// Names this contact, and puts it before the others.
 fn put_first(answer: &mut Match, contact: Contact) {
-    let others = answer.candidates.len();
-    answer.candidates.retain(|candidate| candidate.id != contact.id);
-    if answer.candidates.len() == others {
+    // One that has the number was counted, also when it stands behind the first twenty.
+    if contact.numbers.iter().all(|number| number.key != answer.key) {
         answer.total = (answer.total + 1).min(TOTAL_MAX);
     }
+    answer.candidates.retain(|candidate| candidate.id != contact.id);
     answer.candidates.insert(0, contact.clone());
     answer.candidates.truncate(CANDIDATES_MAX);
     answer.selected = Some(contact);

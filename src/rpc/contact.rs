@@ -97,7 +97,10 @@ impl ContactRpc {
     }
 }
 
+/// What a client sent: also a time that Postgres cannot hold.
 fn parse_place(place: &[String]) -> Option<(bool, DateTime<chrono::Utc>, ContactId)> {
+    const MICROS_MAX: i64 = 253_402_300_799_999_999; // the end of the year 9999
     let [id, is_placeholder, micros] = place else { return None };
-    Some((is_placeholder.parse().ok()?, DateTime::from_timestamp_micros(micros.parse().ok()?)?, id.parse().ok()?))
+    let micros = micros.parse().ok().filter(|micros| (0..=MICROS_MAX).contains(micros))?;
+    Some((is_placeholder.parse().ok()?, DateTime::from_timestamp_micros(micros)?, id.parse().ok()?))
 }

@@ -116,6 +116,7 @@ impl From<TriggerError> for Status {
             ),
             TriggerError::SyncOff => status::failed_precondition("SYNC_OFF", &message, &[]),
             TriggerError::AuthFailed => status::failed_precondition("AUTH_FAILED", &message, &[]),
+            TriggerError::RequestIdReused => status::failed_precondition("REQUEST_ID_REUSED", &message, &[]),
             TriggerError::RunFinished => status::failed_precondition("RUN_FINISHED", &message, &[]),
             TriggerError::Store(error) => error.into(),
         }

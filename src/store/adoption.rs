@@ -6,8 +6,9 @@ use uuid::Uuid;
 
 use super::{CallDb, Db, StoreError, Tx, known};
 use crate::domain::{
+    call::Direction,
     ids::{AccountId, ContactId, IntegrationId},
-    phone::PhoneKey,
+    phone::{KEY_VERSION, PhoneKey},
     record::{ObjectType, RecordKey},
 };
 
@@ -224,22 +225,46 @@ pub async fn merge(tx: &mut Tx, account_id: AccountId, merges: &[Merge], now: Da
     Ok(())
 }
 
-/// The one placeholder of a number, made or found. `None`: somebody else's is not visible yet; look again.
+/// A stranger to make a contact of.
+pub struct Stranger<'a> {
+    /// The new contact's id.
+    pub contact_id: ContactId,
+    /// The number.
+    pub key: PhoneKey,
+    /// As the carrier gave it.
+    pub raw: &'a str,
+    /// The call to store with it, if it has an id.
+    pub call_id: Option<&'a str>,
+    /// Which way that call goes.
+    pub direction: Direction,
+    /// The contact of that call's earlier answer, which is gone.
+    pub replaces: Option<ContactId>,
+}
+
+/// What became of a stranger.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inserted {
+    /// The placeholder was made; false: the number has one already (perhaps not visible yet). Look again.
+    pub is_new: bool,
+    /// The call was stored with it; false: it has another answer, or no id.
+    pub is_call_stored: bool,
+}
+
+/// Makes the one placeholder of a number, and stores its call.
 ///
-/// One statement, so that a caller who hangs up leaves either all of it or nothing.
+/// One statement, so that a caller who hangs up leaves either all of it or nothing, and routers that race with one call id see
+/// both or neither.
 pub async fn insert_placeholder(
     db: &CallDb,
     account_id: AccountId,
-    contact_id: ContactId,
-    key: PhoneKey,
-    raw: &str,
+    stranger: &Stranger<'_>,
     now: DateTime<Utc>,
-) -> Result<Option<ContactId>, StoreError> {
-    let inserted = sqlx::query_scalar!(
+) -> Result<Inserted, StoreError> {
+    let row = sqlx::query!(
         r#"-- store::adoption::insert_placeholder
         with stranger as (
-            insert into phone_numbers (account_id, contact_id, integration_id, object_type, record_id, position, raw, region, e164, key_version,
-                extension, label, is_placeholder, contact_created_at)
+            insert into phone_numbers (account_id, contact_id, integration_id, object_type, record_id, position, raw, region, e164,
+                key_version, extension, label, is_placeholder, contact_created_at)
             values ($1, $2, '00000000-0000-0000-0000-000000000000', '', '', 0, $3, '', $4, $5, '', '', true, $6)
             on conflict (account_id, e164) where is_placeholder do nothing
             returning contact_id
@@ -249,17 +274,32 @@ pub async fn insert_placeholder(
             select $1, contact_id, $7, '', '{}', true, $6, $6
             from stranger
             returning contact_id
+        ),
+        call as (
+            insert into calls as c (account_id, call_id, e164, direction, outcome, contact_id, created_at, updated_at)
+            select $1, $8, $4, $9, 'CREATED', contact_id, $6, $6
+            from person
+            where $8::text is not null
+            on conflict (account_id, call_id) do update
+            set e164 = excluded.e164, raw = null, direction = excluded.direction, outcome = excluded.outcome,
+                contact_id = excluded.contact_id, tier = null, updated_at = excluded.updated_at
+            where c.outcome is null
+               or (c.e164 = excluded.e164 and (c.outcome in ('NOT_FOUND', 'NOT_KNOWN_YET') or c.contact_id = $10))
+            returning c.call_id
         )
-        select contact_id as "contact_id!" from person"#,
+        select exists (select from person) as "is_new!", exists (select from call) as "is_call_stored!""#,
         account_id.0,
-        contact_id.0,
-        raw,
-        key.as_i64(),
-        crate::domain::phone::KEY_VERSION,
+        stranger.contact_id.0,
+        stranger.raw,
+        stranger.key.as_i64(),
+        KEY_VERSION,
         now,
-        key.e164(),
+        stranger.key.e164(),
+        stranger.call_id,
+        stranger.direction.as_str(),
+        stranger.replaces.map(|id| id.0),
     )
-    .fetch_optional(&db.0)
+    .fetch_one(&db.0)
     .await?;
-    Ok(inserted.map(ContactId))
+    Ok(Inserted { is_new: row.is_new, is_call_stored: row.is_call_stored })
 }

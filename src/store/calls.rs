@@ -88,29 +88,36 @@ pub struct Answer<'a> {
     pub tier: Option<MatchTier>,
 }
 
-/// Stores an answer, unless the call has one that stands: returns the call as it is now. A call known from a click only, or whose
-/// answer was "nobody", takes the new one; `replaces` names a contact whose answer is void because it is gone.
+/// Stores an answer, unless the call has one that stands: returns the call as it is now, which may be another number's. A call
+/// known from a click only, or whose answer was "nobody", takes the new one; `replaces` names a contact whose answer is void
+/// because it is gone. `None`: somebody else has just stored it; look again.
 pub async fn store_answer(
     db: &CallDb,
     account_id: AccountId,
     answer: &Answer<'_>,
     replaces: Option<ContactId>,
     now: DateTime<Utc>,
-) -> Result<Call, StoreError> {
+) -> Result<Option<Call>, StoreError> {
     let row = sqlx::query_as!(
         StoredCall,
         r#"-- store::calls::store_answer
-        insert into calls as c (account_id, call_id, e164, raw, direction, outcome, contact_id, tier, created_at, updated_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
-        on conflict (account_id, call_id) do update
-        set e164 = case when c.outcome is null then excluded.e164 else c.e164 end,
-            raw = case when c.outcome is null then excluded.raw else c.raw end,
-            direction = case when c.outcome is null then excluded.direction else c.direction end,
-            outcome = case when c.outcome is null or c.outcome in ('NOT_FOUND', 'NOT_KNOWN_YET') or c.contact_id = $10 then excluded.outcome else c.outcome end,
-            contact_id = case when c.outcome is null or c.outcome in ('NOT_FOUND', 'NOT_KNOWN_YET') or c.contact_id = $10 then excluded.contact_id else c.contact_id end,
-            tier = case when c.outcome is null or c.outcome in ('NOT_FOUND', 'NOT_KNOWN_YET') or c.contact_id = $10 then excluded.tier else c.tier end,
-            updated_at = excluded.updated_at
-        returning e164, raw, outcome, contact_id, tier, selection_id"#,
+        with stored as (
+            insert into calls as c (account_id, call_id, e164, raw, direction, outcome, contact_id, tier, created_at, updated_at)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
+            on conflict (account_id, call_id) do update
+            set e164 = excluded.e164, raw = excluded.raw, direction = excluded.direction, outcome = excluded.outcome,
+                contact_id = excluded.contact_id, tier = excluded.tier, updated_at = excluded.updated_at
+            where c.outcome is null
+               or (c.e164 is not distinct from excluded.e164 and c.raw is not distinct from excluded.raw
+                   and (c.outcome in ('NOT_FOUND', 'NOT_KNOWN_YET') or c.contact_id = $10))
+            returning c.e164, c.raw, c.outcome, c.contact_id, c.tier, c.selection_id
+        )
+        select e164, raw, outcome, contact_id, tier, selection_id
+        from stored
+        union all
+        select e164, raw, outcome, contact_id, tier, selection_id
+        from calls
+        where account_id = $1 and call_id = $2 and not exists (select from stored)"#,
         account_id.0,
         answer.call_id,
         answer.key.map(PhoneKey::as_i64),
@@ -122,9 +129,9 @@ pub async fn store_answer(
         now,
         replaces.map(|id| id.0),
     )
-    .fetch_one(&db.0)
+    .fetch_optional(&db.0)
     .await?;
-    row.try_into()
+    row.map(Call::try_from).transpose()
 }
 
 /// The agent's choice, which the last write wins; false: there is no such call.

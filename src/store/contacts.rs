@@ -300,6 +300,26 @@ pub async fn update(
     Ok(())
 }
 
+/// What a further click says of a contact that no sync has seen: an empty name or no e-mail leaves what is there.
+pub async fn add_clicked(tx: &mut Tx, account_id: AccountId, fields: &Fields, now: DateTime<Utc>) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::contacts::add_clicked
+        update contacts
+        set display_name = coalesce(nullif($3, ''), display_name),
+            emails = case when cardinality($4::text[]) > 0 then $4 else emails end,
+            updated_at = $5
+        where account_id = $1 and contact_id = $2",
+        account_id.0,
+        fields.contact_id.0,
+        fields.display_name,
+        &fields.emails,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
 /// What identity needs to know of a contact that it is about to change.
 #[derive(Debug, Clone, Copy)]
 pub struct Standing {

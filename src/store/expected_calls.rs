@@ -40,9 +40,14 @@ pub async fn insert(
 pub enum Expected {
     /// Nothing (any more).
     Nothing,
-    /// This contact; consumed now, and stored as the call's answer and selection if it has an id.
-    Consumed(ContactId),
-    /// Several agents clicked, and the call does not say whose it is; newest first. Nothing is consumed.
+    /// This living contact; consumed now.
+    Consumed {
+        /// Whom the agent clicked.
+        contact_id: ContactId,
+        /// Stored as the call's answer and selection; false: the call has no id, or has another answer by now.
+        is_stored: bool,
+    },
+    /// Several agents clicked, and the call does not say whose it is; living contacts. Nothing is consumed.
     SeveralAgents(Vec<ContactId>),
 }
 
@@ -59,7 +64,7 @@ pub struct Dialling<'a> {
 }
 
 /// Takes the newest click on this number, the same agent's first, and stores the call with it in the same statement. Of two calls
-/// that race for one click, one gets it.
+/// that race for one click, one gets it. The same agent's older clicks on the number end with it: one call was made, not two.
 pub async fn consume(
     db: &CallDb,
     account_id: AccountId,
@@ -69,40 +74,56 @@ pub async fn consume(
     let row = sqlx::query!(
         r#"-- store::expected_calls::consume
         with waiting as materialized (
-            select x.expected_call_id, x.contact_id, x.agent_id, x.created_at
+            select x.expected_call_id, x.agent_id, x.created_at, l.contact_id as living_id
             from expected_calls x
+            join contacts c on c.account_id = $1 and c.contact_id = x.contact_id
+            join contacts l on l.account_id = $1 and l.contact_id = coalesce(c.survivor_id, c.contact_id) and l.deleted_at is null
             where x.account_id = $1 and x.e164 = $2 and x.consumed_at is null and x.created_at > $4
             order by x.created_at desc, x.expected_call_id desc
             limit 100
         ),
         choice as materialized (
-            select w.expected_call_id
+            select w.expected_call_id, w.agent_id, w.created_at, w.living_id
             from waiting w
-            where $5 <> '' or (select count(distinct agent_id) from waiting) = 1
+            where ($5 <> '' or (select count(distinct agent_id) from waiting) = 1)
+              and not exists (
+                select from calls c
+                where c.account_id = $1 and c.call_id = $3
+                  and (c.selection_id is not null or c.outcome not in ('NOT_FOUND', 'NOT_KNOWN_YET'))
+              )
             order by (w.agent_id = $5) desc, w.created_at desc, w.expected_call_id desc
             limit 1
         ),
         consumed as (
             update expected_calls x
             set consumed_at = $6
-            where x.account_id = $1 and x.expected_call_id = (select expected_call_id from choice) and x.consumed_at is null
-            returning x.contact_id
+            from choice h
+            where x.account_id = $1 and x.e164 = $2 and x.consumed_at is null
+              and (x.expected_call_id = h.expected_call_id
+                or (x.agent_id = h.agent_id and h.agent_id <> '' and x.created_at <= h.created_at))
+            returning x.expected_call_id
+        ),
+        taken as materialized (
+            select h.living_id
+            from choice h
+            where exists (select from consumed d where d.expected_call_id = h.expected_call_id)
         ),
         stored as (
             insert into calls as c (account_id, call_id, e164, direction, outcome, contact_id, tier, selection_id, selected_by, created_at, updated_at)
-            select $1, $3, $2, 'OUTBOUND', 'MATCHED', consumed.contact_id, 'CLICKED', consumed.contact_id, $5, $6, $6
-            from consumed
+            select $1, $3, $2, 'OUTBOUND', 'MATCHED', t.living_id, 'CLICKED', t.living_id, $5, $6, $6
+            from taken t
             where $3::text is not null
             on conflict (account_id, call_id) do update
             set outcome = excluded.outcome, contact_id = excluded.contact_id, tier = excluded.tier,
                 selection_id = excluded.selection_id, selected_by = excluded.selected_by, updated_at = excluded.updated_at
+            where c.selection_id is null and (c.outcome is null or c.outcome in ('NOT_FOUND', 'NOT_KNOWN_YET'))
             returning c.call_id
         )
         select
-            (select contact_id from consumed) as "consumed?",
-            array(select distinct contact_id from waiting) as "waiting!",
+            (select living_id from taken) as "taken?",
+            array(select distinct living_id from waiting) as "waiting!",
             (select count(distinct agent_id) from waiting) as "agents!",
-            (select count(*) from stored) as "stored!""#,
+            exists (select from stored) as "is_stored!""#,
         account_id.0,
         key.as_i64(),
         dialling.call_id,
@@ -112,8 +133,8 @@ pub async fn consume(
     )
     .fetch_one(&db.0)
     .await?;
-    Ok(match row.consumed {
-        Some(contact_id) => Expected::Consumed(ContactId(contact_id)),
+    Ok(match row.taken {
+        Some(contact_id) => Expected::Consumed { contact_id: ContactId(contact_id), is_stored: row.is_stored },
         None if row.agents > 1 && dialling.agent_id.is_empty() => {
             Expected::SeveralAgents(row.waiting.into_iter().map(|id: Uuid| ContactId(id)).collect())
         }

@@ -279,7 +279,8 @@ pub async fn advance(
     Ok(())
 }
 
-/// Ends a run well, with its last page: the checkpoint moves, and the next pass is due a period from now.
+/// Ends a run well, with its last page: the checkpoint moves, and the next pass is due a period from now. The lease ends with a new
+/// number, so that a heartbeat that waits for this transaction cannot bring it back.
 pub async fn complete(
     tx: &mut Tx,
     lease: Lease,
@@ -292,7 +293,8 @@ pub async fn complete(
         "-- store::lease::complete
         update integrations
         set checkpoint = $4, known_through = coalesce($5, known_through), last_completed_at = $6, failures = 0, hold = null, hold_reason = null,
-            due_at = $6::timestamptz + make_interval(secs => period_seconds), lease_until = null, updated_at = $6
+            due_at = $6::timestamptz + make_interval(secs => period_seconds), lease_until = null,
+            lease_number = lease_number + 1, updated_at = $6
         where account_id = $1 and integration_id = $2 and lease_number = $3",
         lease.account_id.0,
         lease.integration_id.0,
@@ -330,7 +332,8 @@ pub async fn fail(
     sqlx::query!(
         "-- store::lease::fail
         update integrations
-        set failures = failures + 1, hold = $4, hold_reason = case when $4::text is null then null else $5 end, due_at = $6, lease_until = null, updated_at = $7
+        set failures = failures + 1, hold = $4, hold_reason = case when $4::text is null then null else $5 end, due_at = $6,
+            lease_until = null, lease_number = lease_number + 1, updated_at = $7
         where account_id = $1 and integration_id = $2 and lease_number = $3",
         lease.account_id.0,
         lease.integration_id.0,
@@ -346,8 +349,12 @@ pub async fn fail(
     Ok(true)
 }
 
-/// Gives the lease back so that another worker takes the run up at once; for a soft stop.
-pub async fn release(db: &Db, lease: Lease, now: DateTime<Utc>) -> Result<(), StoreError> {
+/// Gives the lease back so that another worker takes the run up at once; for a soft stop, which does not count as an attempt.
+/// Does nothing if the lease is lost.
+pub async fn release(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Result<(), StoreError> {
+    if !hold(tx, lease).await? {
+        return Ok(());
+    }
     sqlx::query!(
         "-- store::lease::release
         update integrations
@@ -358,9 +365,8 @@ pub async fn release(db: &Db, lease: Lease, now: DateTime<Utc>) -> Result<(), St
         lease.number,
         now,
     )
-    .execute(&db.pool)
+    .execute(&mut **tx)
     .await?;
-    // Stopping is no failure of the run: it does not count against its attempts.
     sqlx::query!(
         "-- store::lease::release (counts no attempt)
         update sync_runs
@@ -370,7 +376,7 @@ pub async fn release(db: &Db, lease: Lease, now: DateTime<Utc>) -> Result<(), St
         lease.integration_id.0,
         now,
     )
-    .execute(&db.pool)
+    .execute(&mut **tx)
     .await?;
     Ok(())
 }

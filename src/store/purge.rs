@@ -68,12 +68,23 @@ pub async fn complete(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Result<(
         "-- store::purge::complete
         update integrations
         set is_purging = false, checkpoint = null, known_through = null, first_started_at = null, last_completed_at = null, due_at = null,
-            lease_until = null, updated_at = $4
+            lease_until = null, lease_number = lease_number + 1, updated_at = $4
         where account_id = $1 and integration_id = $2 and lease_number = $3",
         lease.account_id.0,
         lease.integration_id.0,
         lease.number,
         now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    // A copy that was cut off before must not be gone on with: what it had read is not here any more.
+    sqlx::query!(
+        "-- store::purge::complete (forgets resume points)
+        update sync_runs
+        set resume_point = null
+        where account_id = $1 and integration_id = $2 and resume_point is not null",
+        lease.account_id.0,
+        lease.integration_id.0,
     )
     .execute(&mut **tx)
     .await?;

@@ -101,18 +101,18 @@ pub async fn find(db: &Db, account_id: AccountId, run_id: SyncRunId) -> Result<O
     row.map(SyncRun::try_from).transpose()
 }
 
-/// The run of this request, or else the one of this integration that is queued or running.
+/// The run of this request (which may be another integration's), or else the one of this integration that is queued or running.
 pub async fn find_current(
     tx: &mut Tx,
     account_id: AccountId,
     integration_id: IntegrationId,
     request_id: Option<Uuid>,
-) -> Result<Option<SyncRunId>, StoreError> {
-    let id = sqlx::query_scalar!(
+) -> Result<Option<(SyncRunId, IntegrationId)>, StoreError> {
+    let row = sqlx::query!(
         "-- store::sync_runs::find_current
-        select sync_run_id
+        select sync_run_id, integration_id
         from sync_runs
-        where account_id = $1 and integration_id = $2 and (request_id = $3 or state in ('QUEUED', 'RUNNING'))
+        where account_id = $1 and (request_id = $3 or (integration_id = $2 and state in ('QUEUED', 'RUNNING')))
         order by (request_id = $3) desc nulls last
         limit 1",
         account_id.0,
@@ -121,7 +121,7 @@ pub async fn find_current(
     )
     .fetch_optional(&mut **tx)
     .await?;
-    Ok(id.map(SyncRunId))
+    Ok(row.map(|row| (SyncRunId(row.sync_run_id), IntegrationId(row.integration_id))))
 }
 
 /// A page of an integration's runs, newest first.

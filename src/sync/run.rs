@@ -85,12 +85,14 @@ impl Syncing {
             biased;
             () = stop.cancelled() => {
                 // A transaction under way finishes by itself, then this goes through, and another worker goes on.
-                lease::release(&self.db, lease, self.clock.now()).await?;
+                let now = self.clock.now();
+                self.db.transaction(move |tx| Box::pin(async move { lease::release(tx, lease, now).await })).await?;
             }
+            // Before the lease: a run that has just ended has given it up itself.
+            result = self.work(claimed, begun) => result?,
             () = self.keep_lease(lease) => {
                 warn!(integration.id = %lease.integration_id, "the lease is lost, the run goes on elsewhere or was stopped");
             }
-            result = self.work(claimed, begun) => result?,
         }
         Ok(true)
     }
@@ -166,10 +168,8 @@ impl Syncing {
         }
         let client = self.client(job)?;
         let account = store::accounts::find(&self.db, lease.account_id).await?.ok_or(RunError::Impossible)?;
-        if job.begun.attempt > 1 {
-            // The last page before the crash may have missed its second look.
-            adoption::look_everywhere(&self.db, lease.account_id, self.clock.now()).await?;
-        }
+        // A crash between a page's commit and its second look leaves both: the last page's too, whose run nobody resumes.
+        adoption::look_everywhere(&self.db, lease.account_id, self.clock.now()).await?;
         if job.begun.kind == SyncKind::Initial && job.begun.attempt == 1 {
             let mut tries = Tries::default();
             let estimated_total = loop {

@@ -36,6 +36,9 @@ pub enum TriggerError {
     /// Trying again would only be refused again.
     #[error("the CRM refuses the stored credentials; bring new ones with UpdateSync, which also starts a run")]
     AuthFailed,
+    /// The request id was used for another integration.
+    #[error("this request id was used for another integration; use a new one")]
+    RequestIdReused,
     /// It has ended.
     #[error("the run has ended already")]
     RunFinished,
@@ -89,8 +92,10 @@ impl Control {
                     let locked = integrations::lock(tx, account_id, Some(integration_id), None, None)
                         .await?
                         .ok_or(TriggerError::IntegrationNotFound)?;
-                    if let Some(run_id) = sync_runs::find_current(tx, account_id, integration_id, request_id).await? {
-                        return Ok((run_id, true));
+                    match sync_runs::find_current(tx, account_id, integration_id, request_id).await? {
+                        Some((run_id, of)) if of == integration_id => return Ok((run_id, true)),
+                        Some(_) => return Err(TriggerError::RequestIdReused),
+                        None => {}
                     }
                     if !locked.is_enabled || !locked.is_sync_on {
                         return Err(TriggerError::SyncOff);
@@ -135,7 +140,7 @@ impl Control {
                     let locked = integrations::lock(tx, account_id, Some(integration_id), None, None)
                         .await?
                         .ok_or(TriggerError::RunNotFound)?;
-                    if sync_runs::find_current(tx, account_id, integration_id, None).await? != Some(run_id) {
+                    if sync_runs::find_current(tx, account_id, integration_id, None).await? != Some((run_id, integration_id)) {
                         return Err(TriggerError::RunFinished);
                     }
                     let change = Change {

@@ -4,10 +4,21 @@
 
 mod support;
 
+mod command_line;
+mod crash;
+mod demo;
 mod integrity;
 mod main_job;
 mod oracle;
+mod simulated_history;
 mod steps;
 mod zendesk_pages;
+mod zendesk_refusals;
 mod zendesk_users;
+mod sync_runs;
+mod integrations;
+mod leases;
 mod private_cluster;
+mod scenes;
+mod match_caller;
+mod call_ids;

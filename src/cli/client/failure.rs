@@ -16,17 +16,13 @@ pub(in crate::cli) struct Stopped {
     pub(in crate::cli) next: String,
 }
 
-/// The error, a few aligned lines.
+/// The error, a few aligned lines. What a program may search for, a message of this machine's own, stays on one line.
 pub(in crate::cli) fn describe(error: &anyhow::Error) -> String {
     if let Some(status) = error.downcast_ref::<Status>() {
         return describe_status(status);
     }
-    let mut lines = Lines::default();
-    lines.add("error", format!("{error:#}"));
-    if let Some(stopped) = error.downcast_ref::<Stopped>() {
-        lines.add("next", &stopped.next);
-    }
-    lines.to_string()
+    let next = error.downcast_ref::<Stopped>().map(|stopped| format!("\nnext   {}", stopped.next));
+    format!("error  {error:#}{}", next.unwrap_or_default())
 }
 
 /// Code, reason, message, field, what else the server says of it, and what to do.
@@ -53,7 +49,7 @@ pub(in crate::cli) fn describe_status(status: &Status) -> String {
     if let Some(next) = next_step(status.code(), reason) {
         lines.add("next", next);
     }
-    lines.to_string()
+    lines.to_string().trim_end().to_owned()
 }
 
 /// What helps, where the message does not say it already.
@@ -154,6 +150,6 @@ mod tests {
     fn other_errors_are_told_with_their_causes() {
         let error = anyhow::anyhow!("no such file").context("--token-file");
 
-        assert_eq!(describe(&error), "error    --token-file: no such file");
+        assert_eq!(describe(&error), "error  --token-file: no such file");
     }
 }

@@ -12,7 +12,6 @@ use std::{
     io::{self, Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
-    process::ExitCode,
     sync::Arc,
     time::Duration,
 };
@@ -60,18 +59,21 @@ const OWN_TOKEN_VALID_FOR: TimeDelta = TimeDelta::hours(1);
 /// Largest file with a secret, in bytes.
 const SECRET_FILE_BYTES_MAX: u64 = 16 * 1024;
 
+/// Under which the help lists what all clients have in common.
+const HEADING: &str = "Asking the server";
+
 /// How to reach the server, and how to print its answer.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct ClientOptions {
-    /// Where the server is [default: where this machine's own listens, http://127.0.0.1:50051]
-    #[arg(long, value_name = "URL", env = SERVER_VARIABLE, hide_env_values = true, global = true)]
+    /// Where the server is [default: where this machine's own listens]
+    #[arg(long, value_name = "URL", env = SERVER_VARIABLE, hide_env_values = true, global = true, help_heading = HEADING)]
     pub(super) server: Option<String>,
-    /// File with the token to call with; without it CONTACT_SYNC_TOKEN is used, and else the signing key in the data
-    /// directory
-    #[arg(long, value_name = "FILE", global = true)]
+    /// File with the token to call with; without it `CONTACT_SYNC_TOKEN` is used, and else the signing key in the
+    /// data directory
+    #[arg(long, value_name = "FILE", global = true, help_heading = HEADING)]
     pub(super) token_file: Option<PathBuf>,
     /// Print the answer as JSON
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = HEADING)]
     pub(super) json: bool,
 }
 
@@ -202,22 +204,6 @@ impl Client {
             written => written,
         }
     }
-}
-
-/// Connects, runs a command, and tells what went wrong, if something did: exit code 1 then.
-pub(super) async fn run(
-    options: &ClientOptions,
-    here: &Here,
-    command: impl AsyncFnOnce(&Client) -> anyhow::Result<ExitCode>,
-) -> ExitCode {
-    let result = match Client::connect(options, here).await {
-        Ok(client) => command(&client).await,
-        Err(error) => Err(error),
-    };
-    result.unwrap_or_else(|error| {
-        eprintln!("{}", failure::describe(&error));
-        ExitCode::FAILURE
-    })
 }
 
 /// The server's URL. Without one: where this machine's settings say that it listens.

@@ -85,7 +85,7 @@ pub(in crate::cli) fn count(number: i64) -> String {
     let digits = number.unsigned_abs().to_string();
     let mut text = if number < 0 { "-".to_owned() } else { String::new() };
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -142,12 +142,9 @@ fn short(name: &'static str, prefix: &str) -> &'static str {
     name.strip_prefix(prefix).unwrap_or(name)
 }
 
-/// `Zendesk user 9001, end-user`.
+/// `Zendesk user 9001`.
 pub(in crate::cli) fn record(record: &pb::Record) -> String {
-    let mut text = format!("{} {} {}", provider(record.provider()), record.object_type, record.record_id);
-    if !record.role.is_empty() {
-        text = format!("{text}, {}", record.role);
-    }
+    let text = format!("{} {} {}", provider(record.provider()), record.object_type, record.record_id);
     if record.is_live { text } else { format!("{text}, gone") }
 }
 
@@ -175,7 +172,7 @@ pub(in crate::cli) fn person(contact: &pb::Contact) -> String {
     for of in contact.records.iter().filter(|record| record.is_live).take(3) {
         text = format!("{text}, {}", record(of));
     }
-    if contact.is_placeholder { format!("{text}, known by this call only") } else { text }
+    if contact.is_placeholder { format!("{text}, no record yet") } else { text }
 }
 
 /// Everything about a contact.
@@ -190,7 +187,8 @@ pub(in crate::cli) fn contact(lines: &mut Lines, contact: &pb::Contact) {
         lines.add("email", email);
     }
     for of in &contact.records {
-        lines.add("record", record(of));
+        let role = if of.role.is_empty() { String::new() } else { format!(", {}", of.role) };
+        lines.add("record", format!("{}{role}", record(of)));
         lines.add("record", &of.url);
     }
     if contact.is_placeholder {
@@ -321,7 +319,10 @@ mod tests {
         };
 
         assert_eq!(of("+13108675309", "+13108675309", ""), "+13108675309 phone");
-        assert_eq!(of("(310)-867-5309", "+13108675309", "4"), "+13108675309 written \"(310)-867-5309\", extension 4, phone");
+        assert_eq!(
+            of("(310)-867-5309", "+13108675309", "4"),
+            "+13108675309 written \"(310)-867-5309\", extension 4, phone"
+        );
         assert_eq!(of("911", "", ""), "- written \"911\", cannot be called, phone");
     }
 

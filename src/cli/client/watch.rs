@@ -21,7 +21,7 @@ use crate::rpc::pb;
 const BREAKS_MAX: u32 = 5;
 /// Before it is taken up again.
 const BREAK_PAUSE: Duration = Duration::from_secs(1);
-/// Plain lines come no faster; the last one always comes.
+/// Plain lines come no faster.
 const LINE_EVERY: Duration = Duration::from_secs(1);
 
 /// Calls `see` with the run now and after each change, and returns it as it ended.
@@ -106,6 +106,7 @@ impl Progress {
     pub(in crate::cli) fn start(indent: &'static str) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+            bar.set_style(style(&format!("{indent}{{spinner}} {{wide_msg}}")));
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
@@ -114,27 +115,26 @@ impl Progress {
 
     /// The run as it is now.
     pub(in crate::cli) fn show(&mut self, run: &pb::SyncRun) {
+        // How it ended is said by whoever asked for the run.
+        if is_finished(run.state()) {
+            return;
+        }
         let read = run.counts.unwrap_or_default().read;
         let before = *self.read_before.get_or_insert(read);
         let rate = per_second(read - before, self.started.elapsed());
         let text = describe(run, rate);
-        let Some(bar) = &self.bar else { return self.show_line(text, is_finished(run.state())) };
+        let Some(bar) = &self.bar else { return self.show_line(text) };
         let total = u64::try_from(run.estimated_total.max(read)).unwrap_or(0);
         if run.estimated_total > 0 {
             bar.set_length(total);
             bar.set_style(style(&format!("{}{{bar:16}} {{percent:>3}}% {{wide_msg}}", self.indent)));
-        } else {
-            bar.set_style(style(&format!("{}{{spinner}} {{wide_msg}}", self.indent)));
         }
         bar.set_position(u64::try_from(read).unwrap_or(0));
         bar.set_message(text);
     }
 
-    fn show_line(&mut self, text: String, is_last: bool) {
-        let is_due = self
-            .last_line
-            .as_ref()
-            .is_none_or(|(at, last)| *last != text && (is_last || at.elapsed() >= LINE_EVERY));
+    fn show_line(&mut self, text: String) {
+        let is_due = self.last_line.as_ref().is_none_or(|(at, last)| *last != text && at.elapsed() >= LINE_EVERY);
         if is_due {
             let _ = writeln!(io::stderr(), "{}{text}", self.indent);
             self.last_line = Some((Instant::now(), text));

@@ -13,7 +13,7 @@ use crate::domain::record::{ObjectType, RawNumber, Record, RecordKey};
 pub(super) fn records(page: &UsersPage, base_url: &str) -> (Vec<Record>, usize) {
     let mut identities: HashMap<u64, Vec<Identity>> = HashMap::new();
     // An identity that cannot be read costs itself, not its user.
-    for identity in page.identities.iter().filter_map(|row| parse::<Identity>(row)) {
+    for identity in page.identities.iter().flatten().filter_map(|row| parse::<Identity>(row)) {
         identities.entry(identity.user_id).or_default().push(identity);
     }
     let mut records = Vec::with_capacity(page.users.len());

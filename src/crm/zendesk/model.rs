@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 pub(super) struct UsersPage {
     pub users: Vec<Box<RawValue>>,
     #[serde(default)]
-    pub identities: Vec<Box<RawValue>>,
+    pub identities: Option<Vec<Box<RawValue>>>,
     #[serde(default)]
     pub after_cursor: Option<String>,
     pub end_of_stream: bool,

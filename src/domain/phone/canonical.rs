@@ -83,7 +83,7 @@ const POWERS: [u64; 16] = {
     powers
 };
 
-/// 0, 1, 11, 111 ...: a multiple of it by one digit is a filler such as 9999999999.
+/// 0, 1, 11, 111 ...: a multiple of it by one digit is a filler such as 9999999999, or short enough for the library.
 const REPUNITS: [u64; 16] = {
     let mut repunits = [0; 16];
     let mut n = 1;
@@ -125,15 +125,15 @@ mod tests {
     struct Digits(u64);
 
     impl Digits {
-        fn below(&mut self, limit: u64) -> u64 {
+        fn below(&mut self, limit: usize) -> usize {
             self.0 ^= self.0 >> 12;
             self.0 ^= self.0 << 25;
             self.0 ^= self.0 >> 27;
-            (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % limit
+            usize::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % limit
         }
 
-        fn write(&mut self, count: u64, text: &mut String) {
-            (0..count).for_each(|_| text.push(char::from(b'0' + self.below(10) as u8)));
+        fn write(&mut self, count: usize, text: &mut String) {
+            (0..count).for_each(|_| text.push_str(["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"][self.below(10)]));
         }
     }
 
@@ -173,19 +173,19 @@ mod tests {
             .map(|code| Region::parse(code).unwrap())
             .collect();
         let mut taken = 0;
-        for round in 0..300_000_u64 {
+        for round in 0..300_000 {
             let mut text = String::from("+");
             // Mostly known country codes and likely lengths; also codes that do not exist and lengths beside.
             if round % 8 != 0 {
-                text.push_str(&codes[digits.below(codes.len() as u64) as usize].to_string());
+                text.push_str(&codes[digits.below(codes.len())].to_string());
             }
             let count = 6 + digits.below(11);
             digits.write(count, &mut text);
             if round % 4 == 1 {
-                let sign = [' ', '-', '.', '(', ')'][digits.below(5) as usize];
-                text.insert(2 + digits.below(text.len() as u64 - 2) as usize, sign);
+                let sign = [' ', '-', '.', '(', ')'][digits.below(5)];
+                text.insert(2 + digits.below(text.len() - 2), sign);
             }
-            let region = regions.get(digits.below(12) as usize).copied();
+            let region = regions.get(digits.below(12)).copied();
             taken += u32::from(agrees(&text, region));
         }
         assert!(taken > 60_000, "only {taken} were taken");

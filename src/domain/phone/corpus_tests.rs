@@ -51,15 +51,15 @@ fn corpus_is_read_as_expected() {
 
     let mut failed = Vec::new();
     for (class, score) in &scores {
-        let share = 1.0 - score.missed.len() as f64 / score.rows as f64;
-        let gate = match class {
-            class if NEARLY_PERFECT.contains(class) => 0.99,
-            class if class.starts_with("b_") => 0.95,
-            _ => 1.0,
+        // How many of a hundred rows may be missed.
+        let tolerance = match class {
+            class if NEARLY_PERFECT.contains(class) => 1,
+            class if class.starts_with("b_") => 5,
+            _ => 0,
         };
-        println!("{class:24} {:4} rows {:6.2} %", score.rows, share * 100.0);
+        println!("{class:24} {:4} rows, {} missed", score.rows, score.missed.len());
         score.missed.iter().for_each(|row| println!("    {row}"));
-        if share < gate {
+        if score.missed.len() * 100 > score.rows * tolerance {
             failed.push(class);
         }
     }

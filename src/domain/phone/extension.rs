@@ -105,13 +105,15 @@ pub(super) fn split(text: &str) -> Option<(&str, &str)> {
         return None;
     }
     let labelled = trim_signs(rest);
-    let (before, label) = split_trailing(labelled, char::is_alphabetic);
-    let label = label.to_lowercase();
+    let (before, written) = split_trailing(labelled, char::is_alphabetic);
+    let label = written.to_lowercase();
     if NUMBER_WORDS.contains(&label.as_str()) {
         let (before, label) = split_trailing(trim_signs(before), char::is_alphabetic);
         return is_any_label(&label.to_lowercase()).then_some((trim_signs(before), digits));
     }
-    if label.len() == 1 && digits.len() > SHORT_DIGITS_MAX {
+    // Dialling software writes a small p or w; a capital between digits is a letter of a vanity number.
+    let is_vanity = written != label && before.ends_with(|c: char| c.is_alphanumeric());
+    if label.len() == 1 && (digits.len() > SHORT_DIGITS_MAX || is_vanity) {
         return None;
     }
     let says_number = rest[labelled.len()..].contains(['#', '№', 'º', '°']);

@@ -4,21 +4,29 @@
 //! evidence; where the library sees nothing, only a reading that proves itself counts.
 
 use super::library::Candidate;
-use super::{Numbers, Region, extension, notes, reread, split, text};
+use super::text::{self, Shape};
+use super::{Numbers, Region, extension, notes, reread, split};
 
 /// The numbers of a field that was unwrapped and is not withheld.
 pub(super) fn read(text: &str, region: Option<Region>) -> Option<Numbers> {
-    if split::has_separator(text)
+    let shape = Shape::of(text);
+    if (shape.has_letters || shape.has_separators)
         && let Some(numbers) = split::read(text, region)
     {
         return Some(numbers);
     }
-    read_one(text, region).map(|number| Numbers::one(number.into_number()))
+    read_shaped(text, &shape, region)
+        .or_else(|| reread::after_late_plus(text::from_first_digit(text)?))
+        .map(|number| Numbers::one(number.into_number()))
 }
 
 /// One number with whatever stands around it.
 pub(super) fn read_one(text: &str, region: Option<Region>) -> Option<Candidate> {
-    if !notes::has_letters(text) {
+    read_shaped(text, &Shape::of(text), region)
+}
+
+fn read_shaped(text: &str, shape: &Shape, region: Option<Region>) -> Option<Candidate> {
+    if !shape.has_letters {
         let whole = read_plain(text, region);
         if text.ends_with([')', ']']) {
             return notes::cut_bracket(text, region, whole.as_ref()).or(whole);
@@ -43,6 +51,9 @@ pub(super) fn read_spoken(text: &str, region: Option<Region>) -> Option<Candidat
 
 fn read_foreign_extension(text: &str, region: Option<Region>) -> Option<Candidate> {
     let (number, digits) = extension::split(text)?;
+    if Shape::of(number).has_letters {
+        return None;
+    }
     let mut candidate = read_plain(number, region).filter(|candidate| !candidate.has_extension())?;
     candidate.set_extension(digits);
     Some(candidate)
@@ -74,10 +85,11 @@ fn read_plain(text: &str, region: Option<Region>) -> Option<Candidate> {
     reading.or_else(|| reread::without_odd_signs(number, region)).or_else(|| reread::after_lost_plus(number))
 }
 
-/// "3105551234.0": the zero is not dialled, unless only with it the number is valid (a stray full stop before it).
+/// "3105551234.0": the zero is not dialled, unless only with it the number is valid (a stray full stop before it). A
+/// spreadsheet that writes fractions writes no plus sign, so behind one the zero counts first.
 fn read_fraction(text: &str, number: &str, region: Option<Region>) -> Option<Candidate> {
     let stem = read_plain(number, region);
-    if stem.as_ref().is_some_and(Candidate::is_valid) {
+    if !number.starts_with('+') && stem.as_ref().is_some_and(Candidate::is_valid) {
         return stem;
     }
     Candidate::read(text, region).filter(Candidate::is_valid).or(stem)

@@ -11,6 +11,8 @@ use super::{PhoneKey, ReadNumber, Region, withheld};
 
 /// Digits of a national number that the library reads at most.
 const NATIONAL_DIGITS_MAX: u32 = 17;
+/// Fewer digits alike are a short number of a small plan.
+const FILLER_DIGITS_MIN: u32 = 7;
 /// Leading zeros that the library writes out at most.
 const LEADING_ZEROS_MAX: u32 = 10;
 
@@ -143,10 +145,7 @@ fn without_mexican_prefix(number: &PhoneNumber) -> Option<u64> {
     const MEXICO: i32 = 52;
     const NATIONAL: u64 = 10_000_000_000;
     let (prefix, rest) = (number.national_number / NATIONAL, number.national_number % NATIONAL);
-    let is_prefix = match (leading_zeros(number), prefix) {
-        (0 | 1, 1) | (1, 44 | 45) => true,
-        _ => false,
-    };
+    let is_prefix = matches!((leading_zeros(number), prefix), (0 | 1, 1) | (1, 44 | 45));
     (number.country_code == MEXICO && is_prefix && rest >= NATIONAL / 10).then_some(rest)
 }
 
@@ -157,16 +156,22 @@ fn leading_zeros(number: &PhoneNumber) -> u32 {
     u32::try_from(number.number_of_leading_zeros()).unwrap_or(0).min(LEADING_ZEROS_MAX)
 }
 
+fn national_digits(number: &PhoneNumber) -> u32 {
+    number.national_number.checked_ilog10().unwrap_or(0) + 1 + leading_zeros(number)
+}
+
 fn key_of(number: &PhoneNumber) -> Option<PhoneKey> {
-    let digits = number.national_number.checked_ilog10().unwrap_or(0) + 1 + leading_zeros(number);
     let code = u64::try_from(number.country_code).ok()?;
-    let key = 10_u64.checked_pow(digits)?.checked_mul(code)?.checked_add(number.national_number)?;
+    let key = 10_u64.checked_pow(national_digits(number))?.checked_mul(code)?.checked_add(number.national_number)?;
     PhoneKey::new(key)
 }
 
 /// All digits alike, as 0000000000 and 9999999999: possible in many countries, and always typed to get past a form.
 fn is_filler(number: &PhoneNumber) -> bool {
     let national = number.national_number;
+    if national_digits(number) < FILLER_DIGITS_MIN {
+        return false;
+    }
     if leading_zeros(number) > 0 {
         return national == 0;
     }

@@ -18,14 +18,14 @@ pub(super) fn cut(text: &str, region: Option<Region>, whole: Option<&Candidate>)
     let word = find_remark(number)?;
     let is_vanity = whole.is_some() && number[..word].ends_with(char::is_numeric);
     let is_mail_address = number[..word].ends_with('@');
-    if is_mail_address || is_exponent(&number[word..]) || text::has_date_or_address(number) {
+    if is_mail_address || is_exponent(&number[word..]) {
         return None;
     }
     let mut possible = None;
     let mut tried = "";
     for cut in cuts(number, word).filter(|&cut| cut != word || !is_vanity) {
         let before = number[..cut].trim_end_matches(|c: char| !c.is_numeric() && c != ')' && c != '#');
-        if before == tried || text::count_digits(before) < DIGITS_MIN {
+        if before == tried || text::count_digits(before) < DIGITS_MIN || text::has_date_or_address(before) {
             continue;
         }
         tried = before;
@@ -49,11 +49,6 @@ pub(super) fn cut_bracket(text: &str, region: Option<Region>, whole: Option<&Can
         return None;
     }
     Candidate::read(before, region).filter(Candidate::is_valid)
-}
-
-/// Whether letters follow the number's beginning.
-pub(super) fn has_letters(text: &str) -> bool {
-    text::from_first_digit(text).is_some_and(|number| number.chars().any(char::is_alphabetic))
 }
 
 /// Where the first word begins that does not announce an extension.

@@ -10,13 +10,20 @@ use super::{Region, text};
 const DIALLING_PREFIXES: &[&str] = &["0011", "001", "011", "010", "00"];
 /// Fewer digits are not read as an international number that lost its plus sign: a local number looks the same.
 const LOST_PLUS_DIGITS_MIN: usize = 9;
+/// As many digits before a plus sign may be a number of their own.
+const LATE_PLUS_DIGITS_MAX: usize = 6;
 /// Digits of a number that a spreadsheet made a fraction.
 const FRACTION_DIGITS: std::ops::RangeInclusive<usize> = 4..=17;
 
 /// Whether the text begins as a call abroad does, in some country.
 pub(super) fn has_dialling_prefix(number: &str) -> bool {
-    number.starts_with(['0', '(', '['])
-        && DIALLING_PREFIXES.iter().any(|prefix| text::strip_digits(number, prefix).is_some())
+    let mut digits = number.chars().filter(|c| c.is_alphanumeric());
+    digits.next() == Some('0')
+        && match digits.next() {
+            Some('0') => true,
+            Some('1') => matches!(digits.next(), Some('0' | '1')),
+            _ => false,
+        }
 }
 
 /// "00 44 …" where one dials 011, "011 44 …" where one dials 00. Nothing if two prefixes give two numbers: 001 36 is
@@ -47,6 +54,17 @@ pub(super) fn after_lost_plus(number: &str) -> Option<Candidate> {
     // A prefix that only falls away in this reading is no evidence for it, unless it is marked as one.
     let is_exact = number.contains("(0)") || text::ascii_digits(number).is_some_and(|digits| reading.key().is(digits));
     (is_exact && !number.contains(char::is_alphabetic)).then_some(reading)
+}
+
+/// "Line 2: +44 20 7946 0018": the number after the last plus sign, behind digits too few to be another number.
+pub(super) fn after_late_plus(number: &str) -> Option<Candidate> {
+    let at = number.rfind(['+', '＋'])?;
+    let before = &number[..at];
+    // A plus sign that follows a letter is that of 3.10868E+09.
+    if text::count_digits(before) >= LATE_PLUS_DIGITS_MAX || before.ends_with(char::is_alphabetic) {
+        return None;
+    }
+    Candidate::read(&number[at..], None).filter(Candidate::is_valid)
 }
 
 /// Whether signs are there that dates, amounts, remarks and area codes have, and numbers in international form do not.

@@ -3,7 +3,7 @@
 //! Invariant: a field is split only if every part is a number by itself, and the whole is none or a worse one.
 
 use super::library::Candidate;
-use super::{Numbers, Region, extension, field, notes, text};
+use super::{Numbers, Region, extension, field, text};
 
 /// More numbers in one field are not read apart.
 const PARTS_MAX: usize = 8;
@@ -12,21 +12,16 @@ const POSSIBLE_DIGITS_MIN: usize = 6;
 /// Fewer digits than this are no part.
 const DIGITS_MIN: usize = 4;
 
-/// Signs between two numbers.
-const SIGNS: &[char] = &['/', ',', ';', '|', '&', '\n', '\t', '、', '，', '；', '／'];
-
 /// Words between two numbers; blanks stand around them.
 const WORDS: &[&str] =
     &[" or ", " and ", " oder ", " und ", " ou ", " et ", " o ", " y ", " e ", " of ", " en ", " или ", " и "];
 
-/// Whether the text has a sign or letters that could stand between two numbers.
-pub(super) fn has_separator(text: &str) -> bool {
-    text.contains(SIGNS) || notes::has_letters(text) && find_word(text).is_some()
-}
-
 /// The numbers of the field, if it is a list of numbers.
 pub(super) fn read(text: &str, region: Option<Region>) -> Option<Numbers> {
     let parts = parts(text)?;
+    if let Some(first) = read_first(text, &parts, region) {
+        return Some(Numbers::one(first.into_number()));
+    }
     let mut candidates = Vec::with_capacity(parts.len());
     for part in &parts {
         if text::count_digits(part) < DIGITS_MIN || extension::is_extension(part) {
@@ -52,6 +47,17 @@ pub(super) fn read(text: &str, region: Option<Region>) -> Option<Numbers> {
     Some(numbers)
 }
 
+/// "020 7946 0018/19": the first number, where only the last digits of the others are written.
+fn read_first(text: &str, parts: &[&str], region: Option<Region>) -> Option<Candidate> {
+    let (first, others) = parts.split_first()?;
+    let are_endings =
+        others.iter().all(|part| part.len() < DIGITS_MIN && part.bytes().all(|byte| byte.is_ascii_digit()));
+    if !text.contains('/') || !are_endings || Candidate::read(text, region).is_some() {
+        return None;
+    }
+    Candidate::read(first, region).filter(Candidate::is_valid)
+}
+
 /// Whether all parts have as many digits.
 fn are_alike(parts: &[&str]) -> bool {
     parts.windows(2).all(|pair| text::count_digits(pair[0]) == text::count_digits(pair[1]))
@@ -63,11 +69,13 @@ fn parts(text: &str) -> Option<Vec<&str>> {
     if text.contains(";ext=") || text.contains(";phone-context=") || text.contains(";isub=") {
         return None;
     }
+    // Only ASCII letters: lower-casing others may change their length, and with it every position.
+    let lower = text.to_ascii_lowercase();
     let mut parts = Vec::with_capacity(2);
-    let mut rest = text;
-    while let Some(separator) = next_separator(rest) {
-        let part = rest[..separator.at].trim();
-        rest = &rest[separator.at + separator.length..];
+    let mut start = 0;
+    while let Some(separator) = next_separator(&lower[start..]) {
+        let part = text[start..start + separator.at].trim();
+        start += separator.at + separator.length;
         // ", or": a sign and a word are one separator.
         if part.is_empty() && separator.is_word {
             continue;
@@ -77,8 +85,9 @@ fn parts(text: &str) -> Option<Vec<&str>> {
         }
         parts.push(part);
     }
-    if !rest.trim().is_empty() {
-        parts.push(rest.trim());
+    let last = text[start..].trim();
+    if !last.is_empty() {
+        parts.push(last);
     }
     (parts.len() > 1 && parts.iter().all(|part| !part.is_empty())).then_some(parts)
 }
@@ -89,21 +98,22 @@ struct Separator {
     is_word: bool,
 }
 
+/// The first separator of a text in lower case.
 fn next_separator(text: &str) -> Option<Separator> {
-    let sign = text.find(SIGNS).map(|at| {
+    let sign = text.find(text::SEPARATORS).map(|at| {
         let is_double = text[at..].starts_with("//") || text[at..].starts_with("||");
         let length = if is_double { 2 } else { text[at..].chars().next().map_or(1, char::len_utf8) };
         Separator { at, length, is_word: false }
     });
-    let word = find_word(text).map(|(at, length)| Separator { at, length, is_word: true });
+    // " +" behind a number begins another one.
+    let plus = text.find(" +").filter(|&at| at > 0).map(|at| Separator { at, length: 1, is_word: true });
+    let word = WORDS
+        .iter()
+        .filter_map(|word| text.find(word).map(|at| Separator { at, length: word.len(), is_word: true }))
+        .chain(plus)
+        .min_by_key(|word| word.at);
     match (sign, word) {
         (Some(sign), Some(word)) if word.at < sign.at => Some(word),
         (sign, word) => sign.or(word),
     }
-}
-
-fn find_word(text: &str) -> Option<(usize, usize)> {
-    // Lower-casing may change the length of other scripts' letters, and with it every position.
-    let lower = text.to_ascii_lowercase();
-    WORDS.iter().filter_map(|word| lower.find(word).map(|at| (at, word.len()))).min()
 }

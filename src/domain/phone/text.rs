@@ -1,5 +1,33 @@
 //! Looking at text as digits, letters and signs. Knows nothing of numbering plans.
 
+/// Signs that may stand between two numbers.
+pub(super) const SEPARATORS: &[char] = &['/', ',', ';', '|', '&', '\n', '\t', '、', '，', '；', '／'];
+
+/// What a text holds from its first digit on; decides which readings are worth a try.
+#[derive(Default)]
+pub(super) struct Shape {
+    pub(super) has_letters: bool,
+    pub(super) has_separators: bool,
+}
+
+impl Shape {
+    /// One pass over the text, on the way of every number that is not in plain international form.
+    pub(super) fn of(text: &str) -> Self {
+        let mut shape = Self::default();
+        // A sign that begins the number separates nothing.
+        for c in from_first_digit(text).unwrap_or_default().chars().skip(1) {
+            match c {
+                '0'..='9' | ' ' | '-' | '(' | ')' | '.' => {}
+                '+' => shape.has_separators = true,
+                c if c.is_alphabetic() => shape.has_letters = true,
+                c if SEPARATORS.contains(&c) => shape.has_separators = true,
+                _ => {}
+            }
+        }
+        shape
+    }
+}
+
 /// The ASCII digits of the text as one integer, if there are 1 to 18 of them.
 pub(super) fn ascii_digits(text: &str) -> Option<u64> {
     const DIGITS_MAX: usize = 18;
@@ -17,7 +45,7 @@ pub(super) fn count_digits(text: &str) -> usize {
 
 /// The text from its first digit or plus sign on, where a number begins.
 pub(super) fn from_first_digit(text: &str) -> Option<&str> {
-    text.find(|c: char| c.is_numeric() || matches!(c, '+' | '＋')).map(|start| &text[start..])
+    text.find(|c: char| c.is_ascii_digit() || matches!(c, '+' | '＋') || c.is_numeric()).map(|start| &text[start..])
 }
 
 /// What remains after a prefix of digits, whatever signs stand between them: "0-0 49…" without "00" is " 49…".

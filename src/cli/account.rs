@@ -1,0 +1,121 @@
+//! `contact-sync account`: makes and lists the customers of a running server.
+
+use std::{fmt, process::ExitCode};
+
+use clap::Subcommand;
+use serde_json::json;
+
+use super::client::{Client, ClientOptions, json, show};
+use crate::{
+    domain::{ids::AccountId, phone::Region},
+    rpc::pb,
+};
+
+/// Entries asked for at once.
+const PAGE_SIZE: i32 = 200;
+
+/// Make and list accounts: the customers whose contacts are kept apart
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct AccountArgs {
+    #[command(subcommand)]
+    command: AccountCommand,
+    #[command(flatten)]
+    pub(super) client: ClientOptions,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum AccountCommand {
+    /// Make an account and print its id
+    Create(CreateArgs),
+    /// List the accounts that the token may use
+    List,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct CreateArgs {
+    /// Name of the customer, at most 200 characters
+    #[arg(long, value_name = "NAME")]
+    name: String,
+    /// Country of numbers that are written without one, such as US
+    #[arg(long, value_name = "COUNTRY")]
+    region: Region,
+    /// Another country that the customer works in; may be repeated
+    #[arg(long = "further-region", value_name = "COUNTRY")]
+    further_regions: Vec<Region>,
+    /// UUID of your choice: a repeat with the same one makes no second account
+    #[arg(long, value_name = "UUID")]
+    id: Option<AccountId>,
+}
+
+/// Asks the server, and prints its answer.
+pub(super) async fn run(args: AccountArgs, client: &Client) -> anyhow::Result<ExitCode> {
+    match args.command {
+        AccountCommand::Create(args) => create(args, client).await,
+        AccountCommand::List => list(client).await,
+    }
+}
+
+async fn create(args: CreateArgs, client: &Client) -> anyhow::Result<ExitCode> {
+    let request = pb::CreateAccountRequest {
+        account_id: args.id.map(|id| id.to_string()).unwrap_or_default(),
+        display_name: args.name,
+        default_region: args.region.as_str().to_owned(),
+        further_regions: args.further_regions.iter().map(|region| region.as_str().to_owned()).collect(),
+    };
+    let account = client.accounts().create_account(request).await?.into_inner().account.unwrap_or_default();
+    client.print(&json::account(&account), &account.id)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(client: &Client) -> anyhow::Result<ExitCode> {
+    let mut accounts = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = pb::ListAccountsRequest { page_size: PAGE_SIZE, page_token };
+        let page = client.accounts().list_accounts(request).await?.into_inner();
+        accounts.extend(page.accounts);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    let json = json!({ "accounts": accounts.iter().map(json::account).collect::<Vec<_>>() });
+    client.print(&json, Table(&accounts))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One account a line.
+struct Table<'a>(&'a [pb::Account]);
+
+impl fmt::Display for Table<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("There is no account yet; `contact-sync account create` makes one.");
+        }
+        for account in self.0 {
+            let regions: Vec<&str> =
+                std::iter::once(&account.default_region).chain(&account.further_regions).map(String::as_str).collect();
+            writeln!(f, "{}  {:<8} {}", account.id, regions.join(","), show::clean(&account.display_name))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accounts_are_listed_one_a_line() {
+        let account = pb::Account {
+            id: "7b0c5f9e-58b4-4a3f-9d1e-0a2b3c4d5e6f".into(),
+            display_name: "Acme\nInc".into(),
+            default_region: "US".into(),
+            further_regions: vec!["GB".into()],
+            ..Default::default()
+        };
+
+        assert_eq!(Table(&[account]).to_string(), "7b0c5f9e-58b4-4a3f-9d1e-0a2b3c4d5e6f  US,GB    Acme Inc\n");
+        assert!(Table(&[]).to_string().contains("account create"));
+    }
+}

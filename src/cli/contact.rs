@@ -1,0 +1,98 @@
+//! `contact-sync contact`: one contact, or everyone on a number.
+
+use std::{fmt, process::ExitCode};
+
+use serde_json::json;
+
+use super::client::{
+    AccountOption, Client, ClientOptions, json,
+    show::{self, Lines},
+};
+use crate::{domain::ids::ContactId, rpc::pb};
+
+/// Most contacts of a number that are shown.
+const CONTACTS_MAX: i32 = 200;
+
+/// Show a contact, also a deleted one, or everyone on a number
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct ContactArgs {
+    /// The contact
+    #[arg(value_name = "CONTACT_ID", required_unless_present = "number", conflicts_with = "number")]
+    contact: Option<ContactId>,
+    #[command(flatten)]
+    account: AccountOption,
+    /// Everyone with this number, the default of a call first
+    #[arg(long, value_name = "NUMBER")]
+    number: Option<String>,
+    #[command(flatten)]
+    pub(super) client: ClientOptions,
+}
+
+/// Asks the server, and prints its answer.
+pub(super) async fn run(args: ContactArgs, client: &Client) -> anyhow::Result<ExitCode> {
+    let account_id = args.account.id.to_string();
+    if let Some(contact) = args.contact {
+        let request = pb::GetContactRequest { account_id, contact_id: contact.to_string() };
+        let contact = client.contacts().get_contact(request).await?.into_inner().contact.unwrap_or_default();
+        let mut lines = Lines::default();
+        show::contact(&mut lines, &contact);
+        client.print(&json::contact(&contact), lines)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let request = pb::ListContactsRequest {
+        account_id,
+        phone_number: args.number.unwrap_or_default(),
+        page_size: CONTACTS_MAX,
+        page_token: String::new(),
+    };
+    let page = client.contacts().list_contacts(request).await?.into_inner();
+    let has_more = !page.next_page_token.is_empty();
+    let json = json!({
+        "contacts": page.contacts.iter().map(json::contact).collect::<Vec<_>>(),
+        "has_more": has_more,
+    });
+    client.print(&json, Found { contacts: &page.contacts, has_more })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Contacts with an empty line between them.
+struct Found<'a> {
+    contacts: &'a [pb::Contact],
+    has_more: bool,
+}
+
+impl fmt::Display for Found<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.contacts.is_empty() {
+            return f.write_str("No contact has this number.");
+        }
+        for (at, contact) in self.contacts.iter().enumerate() {
+            if at > 0 {
+                writeln!(f)?;
+            }
+            let mut lines = Lines::default();
+            show::contact(&mut lines, contact);
+            write!(f, "{lines}")?;
+        }
+        if self.has_more {
+            writeln!(f, "\nThere are more; these are the first {}.", self.contacts.len())?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contacts_are_apart_and_more_is_said() {
+        let contact = |name: &str| pb::Contact { display_name: name.into(), ..Default::default() };
+        let contacts = [contact("Ann"), contact("Ben")];
+
+        let text = Found { contacts: &contacts, has_more: true }.to_string();
+
+        assert_eq!(text, "name  Ann\n\nname  Ben\n\nThere are more; these are the first 2.\n");
+        assert!(Found { contacts: &[], has_more: false }.to_string().starts_with("No contact"));
+    }
+}

@@ -1,0 +1,121 @@
+//! `contact-sync demo`: the main job before one's eyes. A private PostgreSQL, a simulated Zendesk and the service, all in this
+//! process, and then a story of real calls over gRPC in which every answer is checked.
+//! Invariant: lies in a folder of its own below the data directory, and never touches what a real service keeps there.
+
+mod beyond;
+mod calls;
+mod cast;
+mod changes;
+mod stage;
+mod story;
+mod teller;
+
+use std::{process::ExitCode, sync::Arc};
+
+use anyhow::{Context, anyhow, bail};
+
+use self::{stage::Stage, teller::Teller};
+use super::client::{ACCOUNT_VARIABLE, SERVER_VARIABLE, failure};
+use crate::{config::Config, domain::clock::Clock, lifecycle::Signals, simulator::zendesk};
+
+/// Most people that are generated for Zendesk.
+const CONTACTS_MAX: u64 = 1_000_000;
+
+/// Tell the main job as a story of real calls, then go on serving for calls of your own
+///
+/// Starts a private PostgreSQL, a simulated Zendesk and the service, copies the contacts, and asks everything that a call
+/// router, an automation engine and an agent ask. Ends with code 1 if an answer is not what it should be. Needs
+/// PostgreSQL's programs and nothing else; lies in the folder `demo` of the data directory.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct DemoArgs {
+    /// End after the story, instead of serving on
+    #[arg(long)]
+    once: bool,
+    /// How many people to generate for Zendesk, besides those of the story
+    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(..=CONTACTS_MAX))]
+    contacts: u64,
+}
+
+/// Sets the stage, tells the story, and serves on until a signal comes.
+pub(super) async fn run(
+    args: DemoArgs,
+    config: Config,
+    clock: Arc<dyn Clock>,
+    has_colour: bool,
+) -> anyhow::Result<ExitCode> {
+    let mut signals = Signals::listen().context("cannot listen for signals")?;
+    let mut teller = Teller::new(has_colour);
+    let contacts = usize::try_from(args.contacts).context("--contacts")?;
+    let stage = tokio::select! {
+        stage = Box::pin(Stage::set(config, clock, contacts, &mut teller)) => stage?,
+        name = signals.next() => bail!("stopped by {name} while starting"),
+    };
+    let told = tokio::select! {
+        told = Box::pin(story::tell(&stage, &mut teller)) => told,
+        name = signals.next() => Err(anyhow!("stopped by {name} before the story's end")),
+    };
+    let code = match told {
+        Err(error) => {
+            eprintln!("{}", failure::describe(&error));
+            teller.say(&format!("The service's log is {}.", stage.log_file.display()));
+            ExitCode::FAILURE
+        }
+        Ok(_) if !teller.sum_up() => {
+            teller.say(&format!("The service's log is {}.", stage.log_file.display()));
+            ExitCode::FAILURE
+        }
+        Ok(account_id) if args.once => {
+            teller.say(&format!(
+                "Without --once it serves on for calls of your own. Data and log of account {account_id} are in {}.",
+                stage.dir.display()
+            ));
+            ExitCode::SUCCESS
+        }
+        Ok(account_id) => {
+            invite(&stage, &account_id, &mut teller);
+            tokio::select! {
+                _ = signals.next() => ExitCode::SUCCESS,
+                () = stage.failed() => {
+                    eprintln!("error  the service has stopped by itself; see {}", stage.log_file.display());
+                    ExitCode::FAILURE
+                }
+            }
+        }
+    };
+    stage.strike(&mut signals).await?;
+    Ok(code)
+}
+
+/// How to go on.
+fn invite(stage: &Stage, account_id: &str, teller: &mut Teller) {
+    teller.heading("Your turn: in another terminal");
+    if let Some(dir) = std::env::current_exe().ok().and_then(|path| path.parent().map(|dir| dir.display().to_string()))
+    {
+        teller.command(&format!("export PATH=\"{dir}:$PATH\""));
+    }
+    teller.command(&format!("export CONTACT_SYNC_DATA_DIR=\"{}\"", stage.dir.display()));
+    teller.command(&format!("export {ACCOUNT_VARIABLE}={account_id}"));
+    if stage.service.address.port() != 50051 {
+        teller.command(&format!("export {SERVER_VARIABLE}={}", stage.url()));
+    }
+    teller.command("contact-sync match '+1 310 867 5309' --call-id my-call");
+    teller.command("contact-sync sync status");
+    teller.gap();
+    teller.say("Add yourself to Zendesk, copy what is new, and call:");
+    teller.command(&format!(
+        "curl -u {}/token:{} -H 'Content-Type: application/json' \\\n    -d '{{\"user\":{{\"name\":\"Me\",\"phone\":\"+1 503 \
+         555 0177\"}}}}' \\\n    {}/api/v2/users",
+        zendesk::DEFAULT_EMAIL,
+        zendesk::DEFAULT_API_TOKEN,
+        stage.zendesk_url
+    ));
+    teller.command(&format!("contact-sync sync trigger --watch \\\n    --integration {}", stage.integration()));
+    teller.command("contact-sync match 5035550177");
+    teller.gap();
+    teller.fact("gRPC", &format!("{}, see proto/contactsync/v1", stage.url()));
+    teller.fact("Token", "contact-sync token --all-accounts");
+    teller.fact("Zendesk", &format!("{}, simulated", stage.zendesk_url));
+    teller.fact("Data and log", &format!("{}; remove it to forget everything", stage.dir.display()));
+    teller.gap();
+    teller.say("Ctrl-C stops everything.");
+}

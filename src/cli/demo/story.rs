@@ -1,0 +1,314 @@
+//! The story's frame: its account and integrations, the calls that every chapter makes, and the order of the chapters.
+//! Invariant: each telling has an account of its own, so that it can be told again and again in one database.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use secrecy::SecretString;
+
+use super::{cast, stage::Stage, teller::Teller};
+use crate::{
+    cli::client::{
+        show::{self, person},
+        watch::{Progress, follow},
+    },
+    rpc::pb::{self, resolve_requester_request::Subject},
+    simulator::zendesk,
+};
+
+/// The name of every demo's account.
+const ACCOUNT_NAME: &str = "Demo";
+/// Entries asked for at once.
+const PAGE_SIZE: i32 = 200;
+
+/// What of a long answer is shown; three less than there is room for.
+const BEGINNING_CHARS: usize = 53;
+
+/// What the chapters share.
+pub(super) struct Story<'a> {
+    pub(super) stage: &'a Stage,
+    pub(super) teller: &'a mut Teller,
+    pub(super) account_id: String,
+    /// The Zendesk integration.
+    pub(super) zendesk_id: String,
+    calls: u32,
+}
+
+/// Tells all of it; the account's id. An error is a call that was refused; wrong answers are with the teller.
+pub(super) async fn tell(stage: &Stage, teller: &mut Teller) -> anyhow::Result<String> {
+    forget_earlier(stage).await?;
+    let request = pb::CreateAccountRequest {
+        display_name: ACCOUNT_NAME.to_owned(),
+        default_region: "US".to_owned(),
+        ..Default::default()
+    };
+    let account = stage.client.accounts().create_account(request).await?.into_inner().account.unwrap_or_default();
+    let mut story = Story { stage, teller, account_id: account.id, zendesk_id: String::new(), calls: 0 };
+
+    story.connect_zendesk().await?;
+    story.known_caller().await?;
+    story.shared_number().await?;
+    let (stranger, first_call) = story.stranger().await?;
+    story.withheld().await?;
+    story.created_in_zendesk(&stranger, first_call).await?;
+    story.merged_in_zendesk().await?;
+    story.deleted_in_zendesk().await?;
+    story.click_to_call().await?;
+    story.sync_off().await?;
+    Ok(story.account_id)
+}
+
+/// What earlier demos copied is removed, as an administrator would: otherwise their passes would run here, too.
+async fn forget_earlier(stage: &Stage) -> anyhow::Result<()> {
+    let mut page_token = String::new();
+    loop {
+        let request = pb::ListAccountsRequest { page_size: PAGE_SIZE, page_token };
+        let page = stage.client.accounts().list_accounts(request).await?.into_inner();
+        for account in page.accounts.into_iter().filter(|account| account.display_name == ACCOUNT_NAME) {
+            let request = pb::ListIntegrationsRequest { account_id: account.id.clone(), ..Default::default() };
+            let integrations = stage.client.syncs().list_integrations(request).await?.into_inner().integrations;
+            for integration in integrations.into_iter().filter(|integration| integration.enabled) {
+                let mut request = pb::DisableSyncRequest {
+                    account_id: account.id.clone(),
+                    integration_id: integration.id,
+                    ..Default::default()
+                };
+                request.set_copied_data(pb::CopiedData::Purge);
+                stage.client.syncs().disable_sync(request).await?;
+            }
+        }
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(());
+        }
+    }
+}
+
+impl Story<'_> {
+    async fn connect_zendesk(&mut self) -> anyhow::Result<()> {
+        self.teller.chapter("The administrator connects Zendesk: every contact is copied");
+        self.teller.ask("EnableSync", &format!("Zendesk \"{}\", a pass every 30 minutes", cast::ZENDESK));
+        let token = SecretString::from(zendesk::DEFAULT_API_TOKEN);
+        let request = self.enable_zendesk(&token);
+        let integration = self.enable(request).await?;
+        self.zendesk_id.clone_from(&integration.id);
+        self.stage.set_integration(&integration.id);
+        let users = self.stage.zendesk.user_count();
+        let run = self.first_copy(&integration.current_sync_run_id).await?;
+        self.teller.check("every user of Zendesk is here", users, run.counts.unwrap_or_default().created);
+        let integration = self.integration().await?;
+        self.teller.check("the copy is fresh", "ACTIVE", show::integration_state(integration.state()));
+        Ok(())
+    }
+
+    fn enable_zendesk(&self, token: &SecretString) -> pb::EnableSyncRequest {
+        use secrecy::ExposeSecret as _;
+
+        let token =
+            pb::ZendeskApiToken { email: zendesk::DEFAULT_EMAIL.to_owned(), token: token.expose_secret().to_owned() };
+        let organization = pb::connection::Organization::ZendeskSubdomain(cast::ZENDESK.to_owned());
+        pb::EnableSyncRequest {
+            account_id: self.account_id.clone(),
+            provider: pb::Provider::Zendesk.into(),
+            connection: Some(pb::Connection { organization: Some(organization) }),
+            credentials: Some(pb::Credentials { kind: Some(pb::credentials::Kind::ZendeskApiToken(token)) }),
+            ..Default::default()
+        }
+    }
+
+    /// Enables an integration, and tells how it stands.
+    pub(super) async fn enable(&mut self, request: pb::EnableSyncRequest) -> anyhow::Result<pb::Integration> {
+        let answer = self.stage.client.syncs().enable_sync(request).await?.into_inner();
+        let integration = answer.integration.context("EnableSync answered without an integration")?;
+        self.tell_state(&integration);
+        Ok(integration)
+    }
+
+    /// An integration's state, and the beginning of what it means.
+    pub(super) fn tell_state(&self, integration: &pb::Integration) {
+        self.teller.answer(show::integration_state(integration.state()), &beginning(&integration.state_detail));
+    }
+
+    /// The Zendesk integration as it is now.
+    pub(super) async fn integration(&self) -> anyhow::Result<pb::Integration> {
+        let request =
+            pb::GetIntegrationRequest { account_id: self.account_id.clone(), integration_id: self.zendesk_id.clone() };
+        let answer = self.stage.client.syncs().get_integration(request).await?.into_inner();
+        answer.integration.context("GetIntegration answered without an integration")
+    }
+
+    /// Starts a pass over Zendesk, and waits for its end.
+    pub(super) async fn sync(&mut self) -> anyhow::Result<()> {
+        self.teller.ask("TriggerSync", "Zendesk");
+        let request = pb::TriggerSyncRequest {
+            account_id: self.account_id.clone(),
+            integration_id: self.zendesk_id.clone(),
+            ..Default::default()
+        };
+        let answer = self.stage.client.syncs().trigger_sync(request).await?.into_inner();
+        let run_id = answer.sync_run.unwrap_or_default().id;
+        self.follow(&run_id).await.map(drop)
+    }
+
+    /// Shows the first copy while it is under way, and tells how it ended.
+    async fn first_copy(&mut self, run_id: &str) -> anyhow::Result<pb::SyncRun> {
+        let started = Instant::now();
+        let mut progress = Progress::start("    ");
+        let followed = follow(&self.stage.client, &self.account_id, run_id, |run| {
+            if run.state() == pb::SyncRunState::Running {
+                progress.show(run);
+            }
+        })
+        .await;
+        progress.end();
+        self.tell_run(followed?, started)
+    }
+
+    /// Waits for the end of a short run, and tells how it ended.
+    pub(super) async fn follow(&mut self, run_id: &str) -> anyhow::Result<pb::SyncRun> {
+        let started = Instant::now();
+        let run = follow(&self.stage.client, &self.account_id, run_id, |_| {}).await?;
+        self.tell_run(run, started)
+    }
+
+    fn tell_run(&mut self, run: pb::SyncRun, started: Instant) -> anyhow::Result<pb::SyncRun> {
+        let seconds = started.elapsed().as_secs_f64();
+        self.teller.answer(show::run_state(run.state()), &format!("{} in {seconds:.1} s", brief_counts(&run)));
+        if run.state() != pb::SyncRunState::Succeeded {
+            bail!("the run ended {}: {}", show::run_state(run.state()), run.error);
+        }
+        Ok(run)
+    }
+
+    /// An id for the next call.
+    pub(super) fn next_call_id(&mut self) -> String {
+        self.calls += 1;
+        format!("call-{}", self.calls)
+    }
+
+    /// An inbound call from this number.
+    pub(super) fn call_from(&self, number: &str, call_id: &str) -> pb::MatchCallerRequest {
+        pb::MatchCallerRequest {
+            account_id: self.account_id.clone(),
+            phone_number: number.to_owned(),
+            call_id: call_id.to_owned(),
+            ..Default::default()
+        }
+    }
+
+    /// Asks who it is, and tells the answer with the time it took.
+    pub(super) async fn match_caller(
+        &mut self,
+        request: pb::MatchCallerRequest,
+    ) -> anyhow::Result<pb::MatchCallerResponse> {
+        self.teller.ask("MatchCaller", &shown_call(&request));
+        let started = Instant::now();
+        let answer = self.stage.client.callers().match_caller(request).await?.into_inner();
+        let ms = started.elapsed().as_secs_f64() * 1_000.0;
+        let who = match (&answer.selected, answer.outcome()) {
+            (None, _) => "nobody is named".to_owned(),
+            (Some(_), pb::MatchOutcome::Ambiguous) => {
+                answer.candidates.iter().map(person).collect::<Vec<_>>().join("; ")
+            }
+            (Some(contact), _) => person(contact),
+        };
+        self.teller.answer(show::outcome(answer.outcome()), &format!("{who} ({ms:.0} ms)"));
+        Ok(answer)
+    }
+
+    /// Looks only: makes no contact, stores no call.
+    pub(super) async fn look_up(&mut self, number: &str) -> anyhow::Result<pb::MatchCallerResponse> {
+        let mut request = self.call_from(number, "");
+        request.set_on_no_match(pb::OnNoMatch::LookupOnly);
+        self.match_caller(request).await
+    }
+
+    /// Asks whom a ticket, case or deal belongs to, and tells the answer.
+    pub(super) async fn resolve(
+        &mut self,
+        crm: &str,
+        integration_id: &str,
+        subject: Subject,
+    ) -> anyhow::Result<pb::ResolveRequesterResponse> {
+        let of = match &subject {
+            Subject::CallId(id) => format!("of {id}"),
+            Subject::ContactId(id) => format!("of contact {}", short(id)),
+            Subject::PhoneNumber(number) => format!("of {number}"),
+        };
+        self.teller.ask("ResolveRequester", &format!("in {crm}, {of}"));
+        let request = pb::ResolveRequesterRequest {
+            account_id: self.account_id.clone(),
+            integration_id: integration_id.to_owned(),
+            subject: Some(subject),
+        };
+        let answer = self.stage.client.callers().resolve_requester(request).await?.into_inner();
+        let text = answer.record.as_ref().map_or_else(|| beginning(&answer.note), show::record);
+        self.teller.answer(show::requester_outcome(answer.outcome()), &text);
+        Ok(answer)
+    }
+
+    /// The contact of this id, also if it is deleted.
+    pub(super) async fn contact(&self, contact_id: &str) -> anyhow::Result<pb::Contact> {
+        let request = pb::GetContactRequest { account_id: self.account_id.clone(), contact_id: contact_id.to_owned() };
+        let answer = self.stage.client.contacts().get_contact(request).await?.into_inner();
+        answer.contact.context("GetContact answered without a contact")
+    }
+}
+
+/// What is asked of a call.
+fn shown_call(request: &pb::MatchCallerRequest) -> String {
+    let mut text = if request.caller_id_withheld { "number withheld".to_owned() } else { request.phone_number.clone() };
+    if request.direction() == pb::Direction::Outbound {
+        text = format!("{text}, OUTBOUND by {}", request.agent_id);
+    }
+    if request.on_no_match() == pb::OnNoMatch::LookupOnly {
+        text.push_str(", LOOKUP_ONLY");
+    }
+    if !request.call_id.is_empty() {
+        text = format!("{text}, {}", request.call_id);
+    }
+    text
+}
+
+/// Counts that are not zero.
+fn brief_counts(run: &pb::SyncRun) -> String {
+    let of = run.counts.unwrap_or_default();
+    let mut text = format!("{} read", show::count(of.read));
+    for (number, name) in
+        [(of.created, "created"), (of.updated, "updated"), (of.deleted, "deleted"), (of.rejected, "rejected")]
+    {
+        if number > 0 {
+            text = format!("{text}, {} {name}", show::count(number));
+        }
+    }
+    text
+}
+
+/// As much of a text as fits into a line.
+fn beginning(text: &str) -> String {
+    match show::wrap(text, BEGINNING_CHARS).as_slice() {
+        [whole] => whole.clone(),
+        [first, ..] => format!("{first} .."),
+        [] => String::new(),
+    }
+}
+
+/// The end of an id, which differs most.
+pub(super) fn short(id: &str) -> String {
+    format!("..{}", id.get(id.len().saturating_sub(8)..).unwrap_or(id))
+}
+
+/// The contact's name; empty for nobody.
+pub(super) fn name(contact: Option<&pb::Contact>) -> &str {
+    contact.map_or("", |contact| contact.display_name.as_str())
+}
+
+/// The contact's id; empty for nobody.
+pub(super) fn id(contact: Option<&pb::Contact>) -> &str {
+    contact.map_or("", |contact| contact.id.as_str())
+}
+
+/// The record's id in its CRM; empty for none.
+pub(super) fn record_id(answer: &pb::ResolveRequesterResponse) -> &str {
+    answer.record.as_ref().map_or("", |record| record.record_id.as_str())
+}

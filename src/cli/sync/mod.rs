@@ -1,0 +1,349 @@
+//! `contact-sync sync`: connects CRMs and watches their copies.
+//! Credentials come from files and the environment, never from the command line, where others could read them.
+
+mod connection;
+
+use std::{fmt, process::ExitCode};
+
+use clap::Subcommand;
+use serde_json::json;
+
+use self::connection::{ConnectionArgs, CredentialArgs, period};
+use super::client::{
+    AccountOption, Client, ClientOptions, Secrets, json,
+    show::{self, Lines, count},
+    watch,
+};
+use crate::{
+    domain::ids::{IntegrationId, SyncRunId},
+    rpc::pb,
+};
+
+/// Entries asked for at once.
+const PAGE_SIZE: i32 = 200;
+/// Runs that `status` shows.
+const RUNS_SHOWN: i32 = 5;
+
+/// Connect CRMs, and start, watch and stop the copying of their contacts
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct SyncArgs {
+    #[command(subcommand)]
+    command: SyncCommand,
+    #[command(flatten)]
+    pub(super) client: ClientOptions,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+enum SyncCommand {
+    /// Try a connection, and store nothing
+    Test(TestArgs),
+    /// Link the account to a CRM, and start the first copy
+    Enable(Box<EnableArgs>),
+    /// Show the account's integrations, or one with its newest runs
+    Status(StatusArgs),
+    /// Start a pass now
+    Trigger(TriggerArgs),
+    /// Follow a run until it has ended
+    Watch(RunArgs),
+    /// Stop a run; what it has copied stays
+    Cancel(RunArgs),
+    /// Switch copying on
+    On(OptionsArgs),
+    /// Switch copying off, and keep what is copied
+    Off(OptionsArgs),
+    /// Bring new credentials
+    Credentials(CredentialsArgs),
+    /// Unlink the account from a CRM
+    Disable(DisableArgs),
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct TestArgs {
+    #[command(flatten)]
+    account: AccountOption,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    #[command(flatten)]
+    credentials: CredentialArgs,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct EnableArgs {
+    #[command(flatten)]
+    account: AccountOption,
+    #[command(flatten)]
+    connection: ConnectionArgs,
+    #[command(flatten)]
+    credentials: CredentialArgs,
+    /// Copy nothing: only records that are clicked or reported are known
+    #[arg(long)]
+    off: bool,
+    /// From the end of a pass to the next, 1m to 24h [default: the server's, 30m]
+    #[arg(long, value_name = "TIME", value_parser = period)]
+    period: Option<prost_types::Duration>,
+    /// Follow the first copy until it has ended
+    #[arg(long, conflicts_with = "off")]
+    watch: bool,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct IntegrationOption {
+    #[command(flatten)]
+    account: AccountOption,
+    /// Integration, as `sync status` shows it
+    #[arg(id = "integration", long = "integration", value_name = "ID")]
+    id: IntegrationId,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct StatusArgs {
+    #[command(flatten)]
+    account: AccountOption,
+    /// Only this integration, with its newest runs
+    #[arg(long, value_name = "ID")]
+    integration: Option<IntegrationId>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct TriggerArgs {
+    #[command(flatten)]
+    integration: IntegrationOption,
+    /// Read everything again, and not only what has changed
+    #[arg(long)]
+    full: bool,
+    /// Follow the run until it has ended
+    #[arg(long)]
+    watch: bool,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct RunArgs {
+    #[command(flatten)]
+    account: AccountOption,
+    /// Run, as `sync trigger` and `sync status` show it
+    #[arg(long, value_name = "ID")]
+    run: SyncRunId,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct OptionsArgs {
+    #[command(flatten)]
+    integration: IntegrationOption,
+    /// From the end of a pass to the next, 1m to 24h [default: as it is]
+    #[arg(long, value_name = "TIME", value_parser = period)]
+    period: Option<prost_types::Duration>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct CredentialsArgs {
+    #[command(flatten)]
+    integration: IntegrationOption,
+    #[command(flatten)]
+    credentials: CredentialArgs,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct DisableArgs {
+    #[command(flatten)]
+    integration: IntegrationOption,
+    /// Remove what was copied, too
+    #[arg(long)]
+    purge: bool,
+}
+
+/// Asks the server, and prints its answer.
+pub(super) async fn run(args: SyncArgs, client: &Client, secrets: &Secrets) -> anyhow::Result<ExitCode> {
+    match args.command {
+        SyncCommand::Test(args) => test(args, client, secrets).await,
+        SyncCommand::Enable(args) => enable(*args, client, secrets).await,
+        SyncCommand::Status(args) => status(args, client).await,
+        SyncCommand::Trigger(args) => trigger(args, client).await,
+        SyncCommand::Watch(args) => watch::report(client, &args.account.id.to_string(), &args.run.to_string()).await,
+        SyncCommand::Cancel(args) => cancel(args, client).await,
+        SyncCommand::On(args) => update(args.integration, options(pb::SyncMode::On, args.period), None, client).await,
+        SyncCommand::Off(args) => update(args.integration, options(pb::SyncMode::Off, args.period), None, client).await,
+        SyncCommand::Credentials(args) => {
+            let credentials = args.credentials.required(secrets)?;
+            let options = options(pb::SyncMode::Unspecified, None);
+            update(args.integration, options, Some(credentials), client).await
+        }
+        SyncCommand::Disable(args) => disable(args, client).await,
+    }
+}
+
+async fn test(args: TestArgs, client: &Client, secrets: &Secrets) -> anyhow::Result<ExitCode> {
+    let (provider, connection) = args.connection.parts()?;
+    let request = pb::TestConnectionRequest {
+        account_id: args.account.id.to_string(),
+        provider: provider.into(),
+        connection: Some(connection),
+        credentials: Some(args.credentials.required(secrets)?),
+    };
+    let answer = client.syncs().test_connection(request).await?.into_inner();
+    let mut lines = Lines::default();
+    lines.add("connection", if answer.ok { "works" } else { "does not work" });
+    lines.add("reason", &answer.reason);
+    lines.add("message", &answer.message);
+    if answer.estimated_contacts > 0 {
+        lines.add("contacts", format!("about {}", count(answer.estimated_contacts)));
+    }
+    client.print(&json::test_connection(&answer), lines)?;
+    Ok(if answer.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn enable(args: EnableArgs, client: &Client, secrets: &Secrets) -> anyhow::Result<ExitCode> {
+    let account_id = args.account.id.to_string();
+    let (provider, connection) = args.connection.parts()?;
+    // The server tries what it is given; with sync off it needs nothing.
+    let credentials =
+        if args.off { args.credentials.optional(secrets)? } else { Some(args.credentials.required(secrets)?) };
+    let mode = if args.off { pb::SyncMode::Off } else { pb::SyncMode::On };
+    let request = pb::EnableSyncRequest {
+        account_id: account_id.clone(),
+        provider: provider.into(),
+        connection: Some(connection),
+        credentials,
+        options: Some(options(mode, args.period)),
+        request_id: String::new(),
+    };
+    let integration = client.syncs().enable_sync(request).await?.into_inner().integration.unwrap_or_default();
+    let run_id = &integration.current_sync_run_id;
+    if !args.watch || run_id.is_empty() {
+        return print_integration(client, &integration);
+    }
+    // A program reads one kind of object; every run names its integration.
+    if !client.is_json() {
+        print_integration(client, &integration)?;
+    }
+    watch::report(client, &account_id, run_id).await
+}
+
+async fn status(args: StatusArgs, client: &Client) -> anyhow::Result<ExitCode> {
+    let account_id = args.account.id.to_string();
+    let Some(integration_id) = args.integration else { return list(account_id, client).await };
+    let integration_id = integration_id.to_string();
+    let request = pb::GetIntegrationRequest { account_id: account_id.clone(), integration_id: integration_id.clone() };
+    let integration = client.syncs().get_integration(request).await?.into_inner().integration.unwrap_or_default();
+    let request = pb::ListSyncRunsRequest { account_id, integration_id, page_size: RUNS_SHOWN, ..Default::default() };
+    let runs = client.syncs().list_sync_runs(request).await?.into_inner().sync_runs;
+    let mut lines = Lines::default();
+    show::integration(&mut lines, &integration);
+    let mut text = lines.to_string();
+    for run in &runs {
+        let mut lines = Lines::default();
+        show::run(&mut lines, run);
+        text = format!("{text}\n{lines}");
+    }
+    let runs: Vec<_> = runs.iter().map(json::sync_run).collect();
+    client.print(&json!({ "integration": json::integration(&integration), "sync_runs": runs }), text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn list(account_id: String, client: &Client) -> anyhow::Result<ExitCode> {
+    let mut integrations = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = pb::ListIntegrationsRequest { account_id: account_id.clone(), page_size: PAGE_SIZE, page_token };
+        let page = client.syncs().list_integrations(request).await?.into_inner();
+        integrations.extend(page.integrations);
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            break;
+        }
+    }
+    let json = json!({ "integrations": integrations.iter().map(json::integration).collect::<Vec<_>>() });
+    client.print(&json, Integrations(&integrations))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn trigger(args: TriggerArgs, client: &Client) -> anyhow::Result<ExitCode> {
+    let account_id = args.integration.account.id.to_string();
+    let kind = if args.full { pb::SyncKind::Initial } else { pb::SyncKind::Unspecified };
+    let request = pb::TriggerSyncRequest {
+        account_id: account_id.clone(),
+        integration_id: args.integration.id.to_string(),
+        kind: kind.into(),
+        request_id: String::new(),
+    };
+    let answer = client.syncs().trigger_sync(request).await?.into_inner();
+    let run = answer.sync_run.unwrap_or_default();
+    if args.watch {
+        return watch::report(client, &account_id, &run.id).await;
+    }
+    let mut lines = Lines::default();
+    show::run(&mut lines, &run);
+    if answer.already_running {
+        lines.add("note", "it was under way already; no other was started");
+    }
+    let json = json!({ "sync_run": json::sync_run(&run), "already_running": answer.already_running });
+    client.print(&json, lines)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn cancel(args: RunArgs, client: &Client) -> anyhow::Result<ExitCode> {
+    let request =
+        pb::CancelSyncRunRequest { account_id: args.account.id.to_string(), sync_run_id: args.run.to_string() };
+    let run = client.syncs().cancel_sync_run(request).await?.into_inner().sync_run.unwrap_or_default();
+    let mut lines = Lines::default();
+    show::run(&mut lines, &run);
+    client.print(&json::sync_run(&run), lines)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn options(mode: pb::SyncMode, period: Option<prost_types::Duration>) -> pb::IntegrationOptions {
+    pb::IntegrationOptions { sync: mode.into(), period }
+}
+
+async fn update(
+    integration: IntegrationOption,
+    options: pb::IntegrationOptions,
+    credentials: Option<pb::Credentials>,
+    client: &Client,
+) -> anyhow::Result<ExitCode> {
+    let request = pb::UpdateSyncRequest {
+        account_id: integration.account.id.to_string(),
+        integration_id: integration.id.to_string(),
+        options: Some(options),
+        credentials,
+    };
+    let integration = client.syncs().update_sync(request).await?.into_inner().integration.unwrap_or_default();
+    print_integration(client, &integration)
+}
+
+async fn disable(args: DisableArgs, client: &Client) -> anyhow::Result<ExitCode> {
+    let copied_data = if args.purge { pb::CopiedData::Purge } else { pb::CopiedData::Keep };
+    let request = pb::DisableSyncRequest {
+        account_id: args.integration.account.id.to_string(),
+        integration_id: args.integration.id.to_string(),
+        copied_data: copied_data.into(),
+    };
+    let integration = client.syncs().disable_sync(request).await?.into_inner().integration.unwrap_or_default();
+    print_integration(client, &integration)
+}
+
+fn print_integration(client: &Client, integration: &pb::Integration) -> anyhow::Result<ExitCode> {
+    let mut lines = Lines::default();
+    show::integration(&mut lines, integration);
+    client.print(&json::integration(integration), lines)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Integrations with an empty line between them.
+struct Integrations<'a>(&'a [pb::Integration]);
+
+impl fmt::Display for Integrations<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("This account has no integration yet; `contact-sync sync enable` makes one.");
+        }
+        for (at, integration) in self.0.iter().enumerate() {
+            if at > 0 {
+                writeln!(f)?;
+            }
+            let mut lines = Lines::default();
+            show::integration(&mut lines, integration);
+            write!(f, "{lines}")?;
+        }
+        Ok(())
+    }
+}

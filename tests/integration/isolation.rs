@@ -1,0 +1,234 @@
+//! Nothing of one account is ever told to, or changed by, another: every method, with every kind of foreign id, with one number in
+//! both accounts. What belongs to another account answers exactly like what does not exist.
+
+use contact_sync::rpc::{
+    auth::Accounts,
+    methods::Scope,
+    pb::{self, MatchOutcome, Provider},
+};
+use prost::Message;
+use tonic::{Code, Status};
+
+use crate::{
+    methods::{Things, requests},
+    scenes::{ORG, call_with_id, click_on, id_of, look_only, refusal},
+    support::{TestApp, only},
+};
+
+const NUMBER: &str = "+13108675309";
+const TABLES: [&str; 7] =
+    ["accounts", "integrations", "sync_runs", "contacts", "external_refs", "phone_numbers", "calls"];
+
+/// Two accounts with one number, and things of each.
+struct Neighbours {
+    test: TestApp,
+    victim: Things,
+    own: Things,
+    /// What of the victim must never be seen elsewhere.
+    secrets: Vec<String>,
+}
+
+async fn move_in(test: &TestApp, name: &str, record_id: &str) -> Things {
+    let account = test.account().await;
+    let subdomain = format!("{name}-zendesk");
+    let integration = test.enable(&account, &subdomain).await;
+    assert_eq!(test.sync_due().await, 1);
+    let click = pb::PreRegisterContactRequest {
+        display_name: format!("Person of {name}"),
+        email: format!("person@{name}.example"),
+        ..click_on(&account, &integration, "user", record_id, NUMBER)
+    };
+    let contact = test.clicked(click).await.id;
+    let call_id = format!("{name}-call");
+    assert_eq!(id_of(test.ask(&account, NUMBER, &call_id).await.selected.as_ref()), contact);
+    let run = test.last_run(&account, &integration).await.id;
+    Things { account, integration, run, contact, call_id, number: NUMBER.into(), subdomain, record_id: record_id.into() }
+}
+
+impl Neighbours {
+    async fn move_in() -> Self {
+        let test = TestApp::start().await;
+        let victim = move_in(&test, "victim", "4711").await;
+        let own = move_in(&test, "own", "4712").await;
+        let secrets = vec![
+            victim.integration.clone(),
+            victim.run.clone(),
+            victim.contact.clone(),
+            victim.subdomain.clone(),
+            "Person of victim".into(),
+            "person@victim.example".into(),
+            "4711".into(),
+        ];
+        Self { test, victim, own, secrets }
+    }
+
+    /// Every row of the victim, as text.
+    async fn rows(&self) -> Vec<String> {
+        let mut rows = Vec::new();
+        for table in TABLES {
+            let account = &self.victim.account;
+            let sql = format!("select t::text from {table} t where account_id = '{account}' order by 1");
+            let found: Vec<String> =
+                sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&self.test.db.pool).await.unwrap();
+            assert!(!found.is_empty(), "{table}");
+            rows.extend(found);
+        }
+        rows
+    }
+
+    fn assert_tells_nothing(&self, path: &str, told: &[u8]) {
+        for secret in &self.secrets {
+            assert!(!contains(told, secret.as_bytes()), "{path} tells {secret}");
+        }
+    }
+}
+
+fn contains(bytes: &[u8], part: &[u8]) -> bool {
+    bytes.windows(part.len()).any(|window| window == part)
+}
+
+fn told_by(status: &Status) -> Vec<u8> {
+    [status.message().as_bytes(), status.details()].concat()
+}
+
+#[tokio::test]
+async fn a_token_of_one_account_cannot_ask_for_another_by_any_method() {
+    let neighbours = Neighbours::move_in().await;
+    let token = neighbours.test.token(&only(&neighbours.own.account), &Scope::ALL);
+    let before = neighbours.rows().await;
+
+    for (path, request) in requests(&neighbours.victim) {
+        match neighbours.test.invoke(&token, path, &request).await {
+            Err(status) => {
+                assert_eq!(refusal(&status), (Code::NotFound, "ACCOUNT_NOT_FOUND".to_owned()), "{path}");
+                neighbours.assert_tells_nothing(path, &told_by(&status));
+            }
+            Ok(told) => {
+                assert!(path.ends_with("/ListAccounts"), "{path} answers");
+                assert!(!contains(&told, neighbours.victim.account.as_bytes()));
+                neighbours.assert_tells_nothing(path, &told);
+            }
+        }
+    }
+
+    assert_eq!(neighbours.rows().await, before);
+}
+
+#[tokio::test]
+async fn a_foreign_id_answers_like_one_that_does_not_exist_also_to_a_token_of_all_accounts() {
+    let neighbours = Neighbours::move_in().await;
+    let Neighbours { test, victim, own, .. } = &neighbours;
+    let tokens = [test.token(&only(&own.account), &Scope::ALL), test.token(&Accounts::All, &Scope::ALL)];
+    let before = neighbours.rows().await;
+    let nowhere = "01234567-89ab-7def-8123-456789abcdef";
+    let mut refused = 0;
+
+    for (foreign, things) in [
+        (&victim.integration, Things { integration: victim.integration.clone(), ..own.clone() }),
+        (&victim.run, Things { run: victim.run.clone(), ..own.clone() }),
+        (&victim.contact, Things { contact: victim.contact.clone(), ..own.clone() }),
+    ] {
+        for (path, request) in requests(&things) {
+            // Only those that carry the foreign id: the others are the account's own business.
+            let Some(at) = request.windows(foreign.len()).position(|window| window == foreign.as_bytes()) else {
+                continue;
+            };
+            let mut unknown = request.clone();
+            unknown[at..at + nowhere.len()].copy_from_slice(nowhere.as_bytes());
+            for token in &tokens {
+                let there = test.invoke(token, path, &request).await.unwrap_err();
+                let nobody = test.invoke(token, path, &unknown).await.unwrap_err();
+                assert_eq!(there.code(), Code::NotFound, "{path}: {there:?}");
+                assert_eq!(told_by(&there), told_by(&nobody), "{path}");
+                neighbours.assert_tells_nothing(path, &told_by(&there));
+                refused += 1;
+            }
+        }
+    }
+
+    assert!(refused >= 2 * 14, "only {refused} requests carried a foreign id");
+    assert_eq!(neighbours.rows().await, before);
+}
+
+#[tokio::test]
+async fn an_accounts_own_business_tells_and_changes_nothing_of_its_neighbour() {
+    let neighbours = Neighbours::move_in().await;
+    let Neighbours { test, own, .. } = &neighbours;
+    let token = test.token(&only(&own.account), &Scope::ALL);
+    let before = neighbours.rows().await;
+
+    for (path, request) in requests(own) {
+        let told = test.invoke(&token, path, &request).await.unwrap_or_else(|status| told_by(&status));
+        neighbours.assert_tells_nothing(path, &told);
+    }
+    // The purge that DisableSync has asked for.
+    test.sync_due().await;
+
+    assert_eq!(neighbours.rows().await, before);
+}
+
+#[tokio::test]
+async fn one_number_and_one_call_id_mean_different_people_in_two_accounts() {
+    let neighbours = Neighbours::move_in().await;
+    let Neighbours { test, victim, own, .. } = &neighbours;
+
+    let answers = [test.ask(&victim.account, NUMBER, "shared").await, test.ask(&own.account, NUMBER, "shared").await];
+    let crossed = test.match_caller(look_only(call_with_id(&own.account, "+13105550100", &victim.call_id))).await;
+    let unknown = test.try_select(&own.account, "never", &own.contact).await.unwrap_err();
+    let foreign = test.resolve_refused(
+        &own.account,
+        &own.integration,
+        crate::support::Subject::CallId("victim-only".into()),
+    );
+    test.ask(&victim.account, NUMBER, "victim-only").await;
+
+    assert_eq!(answers.each_ref().map(|answer| answer.total), [1, 1]);
+    assert_eq!(id_of(answers[0].selected.as_ref()), victim.contact);
+    assert_eq!(id_of(answers[1].selected.as_ref()), own.contact);
+    assert_eq!((crossed.outcome(), crossed.sources.len()), (MatchOutcome::NotFound, 1));
+    assert_eq!(refusal(&unknown), refusal(&foreign.await));
+    neighbours.assert_tells_nothing("MatchCaller", &answers[1].encode_to_vec());
+}
+
+#[tokio::test]
+async fn a_page_token_of_one_account_opens_no_list_of_another() {
+    let neighbours = Neighbours::move_in().await;
+    let Neighbours { test, victim, own, .. } = &neighbours;
+    test.enable_off(&victim.account, Provider::Salesforce, ORG).await;
+    test.ask(&victim.account, "+13105550100", "").await;
+    test.trigger(&victim.account, &victim.integration).await;
+    let list = async |account: &str, token: &str| {
+        let request = pb::ListContactsRequest {
+            account_id: account.into(),
+            page_size: 1,
+            page_token: token.into(),
+            ..Default::default()
+        };
+        test.contacts().list_contacts(request).await.map(|page| page.into_inner().next_page_token)
+    };
+    let integrations = async |account: &str, token: &str| {
+        let request =
+            pb::ListIntegrationsRequest { account_id: account.into(), page_size: 1, page_token: token.into() };
+        test.syncs().list_integrations(request).await.map(|page| page.into_inner().next_page_token)
+    };
+    let runs = async |things: &Things, token: &str| {
+        let request = pb::ListSyncRunsRequest {
+            account_id: things.account.clone(),
+            integration_id: things.integration.clone(),
+            page_size: 1,
+            page_token: token.into(),
+        };
+        test.syncs().list_sync_runs(request).await.map(|page| page.into_inner().next_page_token)
+    };
+
+    let tokens = [
+        list(&victim.account, "").await.unwrap(),
+        integrations(&victim.account, "").await.unwrap(),
+        runs(victim, "").await.unwrap(),
+    ];
+
+    assert!(tokens.iter().all(|token| !token.is_empty()));
+    assert_eq!(list(&own.account, &tokens[0]).await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(integrations(&own.account, &tokens[1]).await.unwrap_err().code(), Code::InvalidArgument);
+    assert_eq!(runs(own, &tokens[2]).await.unwrap_err().code(), Code::InvalidArgument);
+}

@@ -1,0 +1,292 @@
+//! Every method of the API by its path, called with bytes: so that a test over all of them is complete by construction.
+
+use std::collections::BTreeSet;
+
+use contact_sync::rpc::pb::{self, FILE_DESCRIPTOR_SET};
+use prost::Message;
+use prost_types::FileDescriptorSet;
+use tonic::{
+    Request, Status,
+    body::Body,
+    client::{Grpc, GrpcService},
+    codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+};
+
+use crate::support::TestApp;
+
+/// The paths of all methods that the descriptors tell of.
+pub fn described() -> BTreeSet<String> {
+    let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
+    let mut paths = BTreeSet::new();
+    for file in &set.file {
+        for service in &file.service {
+            for method in &service.method {
+                paths.insert(format!("/{}.{}/{}", file.package(), service.name(), method.name()));
+            }
+        }
+    }
+    paths
+}
+
+/// What a request is about: an account, and things of (perhaps another) account.
+#[derive(Clone, Default)]
+pub struct Things {
+    pub account: String,
+    pub integration: String,
+    pub run: String,
+    pub contact: String,
+    pub call_id: String,
+    pub number: String,
+    pub subdomain: String,
+    pub record_id: String,
+}
+
+/// One well-formed request of every method, about these things.
+pub fn requests(things: &Things) -> Vec<(&'static str, Vec<u8>)> {
+    let Things { account, integration, run, contact, call_id, number, subdomain, record_id } = things.clone();
+    let connection = Some(crate::support::zendesk_connection(&subdomain));
+    let credentials = Some(crate::support::api_token("secret"));
+    let subject = |subject| pb::ResolveRequesterRequest {
+        account_id: account.clone(),
+        integration_id: integration.clone(),
+        subject: Some(subject),
+    };
+    use pb::resolve_requester_request::Subject;
+    vec![
+        (
+            "/contactsync.v1.CallerService/MatchCaller",
+            pb::MatchCallerRequest {
+                account_id: account.clone(),
+                phone_number: number.clone(),
+                call_id: call_id.clone(),
+                on_no_match: pb::OnNoMatch::LookupOnly.into(),
+                ..Default::default()
+            }
+            .encode_to_vec(),
+        ),
+        (
+            "/contactsync.v1.CallerService/SelectMatch",
+            pb::SelectMatchRequest {
+                account_id: account.clone(),
+                call_id: call_id.clone(),
+                contact_id: contact.clone(),
+                agent_id: String::new(),
+            }
+            .encode_to_vec(),
+        ),
+        (
+            "/contactsync.v1.CallerService/PreRegisterContact",
+            pb::PreRegisterContactRequest {
+                call_id: call_id.clone(),
+                ..crate::scenes::click_on(&account, &integration, "user", &record_id, &number)
+            }
+            .encode_to_vec(),
+        ),
+        (
+            "/contactsync.v1.CallerService/PreRegisterContact",
+            pb::PreRegisterContactRequest {
+                contact_id: contact.clone(),
+                ..crate::scenes::click_on(&account, &integration, "user", &record_id, &number)
+            }
+            .encode_to_vec(),
+        ),
+        ("/contactsync.v1.CallerService/ResolveRequester", subject(Subject::CallId(call_id)).encode_to_vec()),
+        ("/contactsync.v1.CallerService/ResolveRequester", subject(Subject::ContactId(contact.clone())).encode_to_vec()),
+        ("/contactsync.v1.CallerService/ResolveRequester", subject(Subject::PhoneNumber(number.clone())).encode_to_vec()),
+        (
+            "/contactsync.v1.SyncService/TestConnection",
+            pb::TestConnectionRequest {
+                account_id: account.clone(),
+                provider: pb::Provider::Zendesk.into(),
+                connection: connection.clone(),
+                credentials: credentials.clone(),
+            }
+            .encode_to_vec(),
+        ),
+        (
+            "/contactsync.v1.SyncService/EnableSync",
+            pb::EnableSyncRequest {
+                account_id: account.clone(),
+                provider: pb::Provider::Zendesk.into(),
+                connection,
+                credentials,
+                ..Default::default()
+            }
+            .encode_to_vec(),
+        ),
+        (
+            "/contactsync.v1.SyncService/UpdateSync",
+            pb::UpdateSyncRequest {
+                account_id: account.clone(),
+                integration_id: integration.clone(),
+                ..Default::default()
+            }
+            .encode_to_vec(),
+        ),
+        (
+            "/contactsync.v1.SyncService/DisableSync",
+            pb::DisableSyncRequest {
+                account_id: account.clone(),
+                integration_id: integration.clone(),
+                copied_data: pb::CopiedData::Purge.into(),
+            }
+            .encode_to_vec(),
+        ),
+        (
+            "/contactsync.v1.SyncService/TriggerSync",
+            pb::TriggerSyncRequest {
+                account_id: account.clone(),
+                integration_id: integration.clone(),
+                ..Default::default()
+            }
+            .encode_to_vec(),
+        ),
+        (
+            "/contactsync.v1.SyncService/GetIntegration",
+            pb::GetIntegrationRequest { account_id: account.clone(), integration_id: integration.clone() }
+                .encode_to_vec(),
+        ),
+        (
+            "/contactsync.v1.SyncService/ListIntegrations",
+            pb::ListIntegrationsRequest { account_id: account.clone(), ..Default::default() }.encode_to_vec(),
+        ),
+        (
+            "/contactsync.v1.SyncService/GetSyncRun",
+            pb::GetSyncRunRequest { account_id: account.clone(), sync_run_id: run.clone() }.encode_to_vec(),
+        ),
+        (
+            "/contactsync.v1.SyncService/ListSyncRuns",
+            pb::ListSyncRunsRequest {
+                account_id: account.clone(),
+                integration_id: integration.clone(),
+                ..Default::default()
+            }
+            .encode_to_vec(),
+        ),
+        (
+            "/contactsync.v1.SyncService/CancelSyncRun",
+            pb::CancelSyncRunRequest { account_id: account.clone(), sync_run_id: run.clone() }.encode_to_vec(),
+        ),
+        (
+            "/contactsync.v1.SyncService/WatchSyncRun",
+            pb::WatchSyncRunRequest { account_id: account.clone(), sync_run_id: run }.encode_to_vec(),
+        ),
+        (
+            "/contactsync.v1.ContactService/GetContact",
+            pb::GetContactRequest { account_id: account.clone(), contact_id: contact }.encode_to_vec(),
+        ),
+        (
+            "/contactsync.v1.ContactService/ListContacts",
+            pb::ListContactsRequest { account_id: account.clone(), ..Default::default() }.encode_to_vec(),
+        ),
+        (
+            "/contactsync.v1.ContactService/ListContacts",
+            pb::ListContactsRequest { account_id: account.clone(), phone_number: number, ..Default::default() }
+                .encode_to_vec(),
+        ),
+        (
+            "/contactsync.v1.AccountService/CreateAccount",
+            pb::CreateAccountRequest {
+                account_id: account.clone(),
+                display_name: "Other".into(),
+                default_region: "DE".into(),
+                further_regions: Vec::new(),
+            }
+            .encode_to_vec(),
+        ),
+        (
+            "/contactsync.v1.AccountService/GetAccount",
+            pb::GetAccountRequest { account_id: account.clone() }.encode_to_vec(),
+        ),
+        (
+            "/contactsync.v1.AccountService/UpdateAccount",
+            pb::UpdateAccountRequest { account_id: account, display_name: Some("Other".into()), ..Default::default() }
+                .encode_to_vec(),
+        ),
+        ("/contactsync.v1.AccountService/ListAccounts", pb::ListAccountsRequest::default().encode_to_vec()),
+    ]
+}
+
+/// Calls a method with bytes; the bytes of all its answers, or its error.
+pub async fn invoke<S>(service: S, path: &'static str, request: Request<Vec<u8>>) -> Result<Vec<u8>, Status>
+where
+    S: GrpcService<Body>,
+    S::ResponseBody: http_body::Body<Data = prost::bytes::Bytes> + Send + 'static,
+    <S::ResponseBody as http_body::Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>> + Send,
+{
+    let mut grpc = Grpc::new(service);
+    grpc.ready().await.map_err(|error| Status::unknown(format!("not ready: {}", error.into())))?;
+    // A unary answer is a stream of one.
+    let path = http::uri::PathAndQuery::from_static(path);
+    let mut stream = grpc.server_streaming(request, path, Bytes).await?.into_inner();
+    let mut answer = Vec::new();
+    while let Some(message) = stream.message().await? {
+        answer.extend(message);
+    }
+    Ok(answer)
+}
+
+impl TestApp {
+    /// As [`invoke`], with this token.
+    pub async fn invoke(&self, token: &str, path: &'static str, request: &[u8]) -> Result<Vec<u8>, Status> {
+        invoke(self.client_with(token), path, Request::new(request.to_vec())).await
+    }
+}
+
+#[test]
+fn every_method_of_the_descriptors_is_called_by_the_tests_over_all_methods() {
+    let called: BTreeSet<String> =
+        requests(&Things::default()).into_iter().map(|(path, _)| path.to_owned()).collect();
+
+    assert_eq!(called, described(), "a method was added: give it a request here");
+}
+
+/// Messages as bytes.
+#[derive(Clone, Copy)]
+pub struct Bytes;
+
+impl Codec for Bytes {
+    type Encode = Vec<u8>;
+    type Decode = Vec<u8>;
+    type Encoder = Self;
+    type Decoder = Self;
+
+    fn encoder(&mut self) -> Self {
+        *self
+    }
+
+    fn decoder(&mut self) -> Self {
+        *self
+    }
+}
+
+impl Encoder for Bytes {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn encode(&mut self, item: Vec<u8>, buffer: &mut EncodeBuf<'_>) -> Result<(), Status> {
+        use prost::bytes::BufMut;
+        buffer.put_slice(&item);
+        Ok(())
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::default()
+    }
+}
+
+impl Decoder for Bytes {
+    type Item = Vec<u8>;
+    type Error = Status;
+
+    fn decode(&mut self, buffer: &mut DecodeBuf<'_>) -> Result<Option<Vec<u8>>, Status> {
+        use prost::bytes::Buf;
+        let mut item = vec![0; buffer.remaining()];
+        buffer.copy_to_slice(&mut item);
+        Ok(Some(item))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::default()
+    }
+}
