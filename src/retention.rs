@@ -2,13 +2,13 @@
 
 use std::{sync::Arc, time::Duration};
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
-    domain::clock::Clock,
+    domain::{clock::Clock, ids::AccountId},
     store::{Db, StoreError, accounts, retention},
     telemetry::chain,
 };
@@ -47,13 +47,24 @@ pub async fn forget(db: &Db, clock: &dyn Clock) -> Result<u64, StoreError> {
         let Some(last) = page.last() else { return Ok(removed) };
         after = Some(last.id);
         for account in page {
-            loop {
-                let batch = retention::remove_batch(db, account.id, now - KEPT, now - CLICKS_KEPT).await?;
-                removed += batch;
-                if batch == 0 {
-                    break;
+            match forget_in(db, account.id, now).await {
+                Ok(rows) => removed += rows,
+                // One account's trouble must not keep the others' calls.
+                Err(error) => {
+                    warn!(account.id = %account.id, error = %chain(&error), "cannot forget what is over in an account");
                 }
             }
+        }
+    }
+}
+
+async fn forget_in(db: &Db, account_id: AccountId, now: DateTime<Utc>) -> Result<u64, StoreError> {
+    let mut removed = 0;
+    loop {
+        let batch = retention::remove_batch(db, account_id, now - KEPT, now - CLICKS_KEPT).await?;
+        removed += batch;
+        if batch == 0 {
+            return Ok(removed);
         }
     }
 }

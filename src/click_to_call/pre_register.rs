@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// A click, or a report.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Click {
     /// `user`, `Contact`, `Lead` or `person`.
     pub object_type: String,
@@ -67,25 +67,22 @@ impl ClickToCall {
         let key = RecordKey::parse(integration.freshness.provider, &click.object_type, &click.record_id)?;
         let (number, extension) = read_number(&click.phone_number, region)?;
         let now = self.clock.now();
-        let work = Arc::new(Work {
-            record: record_of(key, number, extension, region, &click),
-            number,
-            click,
-            now,
-            this: self.clone(),
-        });
-        let in_tx = Arc::clone(&work);
+        let expected_until = click.call_id.is_none().then_some(now + CLICK_TTL);
+        let record = record_of(key, number, extension, region, &click);
+        let work = Arc::new(Work { record, number, click, now, this: self.clone() });
+        let db = self.db.clone();
+        // Together, so that an adapter that hangs up leaves no half of it.
         let contact_id = self
             .db
-            .transaction(move |tx| {
-                let work = Arc::clone(&in_tx);
-                Box::pin(async move { work.write(tx, account_id, integration_id).await })
+            .task(async move {
+                let contact_id = work.commit(&db, account_id, integration_id).await?;
+                // A stranger's call may have made a placeholder that this transaction could not see.
+                adoption::look_again(&db, account_id, vec![number], now).await?;
+                Ok::<ContactId, ClickError>(contact_id)
             })
             .await?;
-        // A stranger's call may have made a placeholder that this transaction could not see.
-        adoption::look_again(&self.db, account_id, vec![number], now).await?;
         let contact = self.find_living(account_id, contact_id).await?;
-        Ok(Registered { contact, expected_until: work.click.call_id.is_none().then_some(now + CLICK_TTL) })
+        Ok(Registered { contact, expected_until })
     }
 
     async fn find_living(&self, account_id: AccountId, contact_id: ContactId) -> Result<Contact, ClickError> {
@@ -108,6 +105,19 @@ struct Work {
 }
 
 impl Work {
+    async fn commit(
+        self: Arc<Self>,
+        db: &store::Db,
+        account_id: AccountId,
+        integration_id: IntegrationId,
+    ) -> Result<ContactId, ClickError> {
+        db.transaction(move |tx| {
+            let work = Arc::clone(&self);
+            Box::pin(async move { work.write(tx, account_id, integration_id).await })
+        })
+        .await
+    }
+
     /// The record, what it absorbs, and the call or the expected call: all or nothing.
     async fn write(
         &self,
@@ -118,6 +128,9 @@ impl Work {
         let Self { record, number, click, now, this } = self;
         let contact_id =
             records::register(tx, account_id, integration_id, record, click.contact_id, *now, &this.ids).await?;
+        if !store::integrations::is_enabled(tx, account_id, integration_id).await? {
+            return Err(ClickError::IntegrationDisabled);
+        }
         adoption::adopt(tx, account_id, &[*number], *now).await?;
         if let Some(call_id) = &click.call_id {
             calls::bind(tx, account_id, call_id, *number, contact_id, &click.agent_id, *now).await?;

@@ -125,7 +125,7 @@ impl MatchTier {
 }
 
 /// A stored call.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Call {
     /// The number's key, if it has one.
     pub key: Option<PhoneKey>,

@@ -175,15 +175,14 @@ impl Freshness {
         if !self.is_enabled || !self.is_sync_on {
             return IntegrationState::Off;
         }
+        let period = TimeDelta::seconds(i64::from(self.period_seconds));
         match (self.hold, self.last_completed_at) {
             (Some(Hold::Paused), _) => IntegrationState::Paused,
             (Some(Hold::QuotaPaused), _) => IntegrationState::QuotaPaused,
             (Some(Hold::AuthFailed), _) => IntegrationState::AuthFailed,
-            (None, Some(completed))
-                if now - completed > TimeDelta::seconds(i64::from(self.period_seconds)) * STALE_PERIODS =>
-            {
-                IntegrationState::Stale
-            }
+            (None, Some(completed)) if now - completed > period * STALE_PERIODS => IntegrationState::Stale,
+            // From the future: a clock was ahead, and nothing is known of how old the copy is.
+            (None, Some(completed)) if completed - now > period => IntegrationState::Stale,
             (None, Some(_)) => IntegrationState::Active,
             (None, None) if self.first_started_at.is_some() => IntegrationState::InitialSync,
             (None, None) => IntegrationState::Pending,
@@ -272,6 +271,13 @@ mod tests {
     fn a_copy_is_stale_after_three_missed_periods_and_not_before() {
         assert_eq!(fresh().state(at(100)), IntegrationState::Active);
         assert_eq!(fresh().state(at(101)), IntegrationState::Stale);
+    }
+
+    #[test]
+    fn a_copy_from_the_future_is_not_trusted() {
+        let ahead = Freshness { last_completed_at: Some(at(1_000)), ..fresh() };
+
+        assert_eq!(ahead.state(at(10)), IntegrationState::Stale);
     }
 
     #[test]

@@ -115,6 +115,10 @@ pub async fn unite(
     everyone.push(contact_id);
     store::lock_refs(tx, account_id, &everyone).await?;
     let standings = contacts::lock(tx, account_id, &everyone).await?;
+    if standings.iter().any(|standing| standing.contact_id == contact_id && standing.survivor_id.is_some()) {
+        // It was merged while its lock was waited for; the next try finds where it went.
+        return Err(StoreError::Conflict);
+    }
     let merges = plan(contact_id, &standings);
     let Some(first) = merges.first() else { return Ok(contact_id) };
     let survivor_id = first.survivor_id;

@@ -12,6 +12,7 @@ use crate::{
         CallDb, Db, StoreError,
         adoption::{Stranger, insert_placeholder},
     },
+    telemetry::chain,
 };
 
 /// Makes the placeholder of a number and stores its call, then looks again for a record that a page brought at the same moment.
@@ -24,8 +25,19 @@ pub async fn create(
     now: DateTime<Utc>,
 ) -> Result<Option<Contact>, StoreError> {
     let inserted = insert_placeholder(call_db, account_id, stranger, now).await?;
-    if !inserted.is_new || adoption::look_again_at_number(call_db, db, account_id, stranger.key, now).await? {
+    if !inserted.is_new {
         return Ok(None);
+    }
+    let (looking_call_db, looking_db, key) = (call_db.clone(), db.clone(), stranger.key);
+    // In a task of its own: a caller who hangs up now must not leave stranger and record side by side.
+    let looked = db
+        .task(async move { adoption::look_again_at_number(&looking_call_db, &looking_db, account_id, key, now).await })
+        .await;
+    match looked {
+        Ok(true) => return Ok(None),
+        Ok(false) => {}
+        // The stranger is stored and the phone rings: the next sync makes it good.
+        Err(error) => tracing::warn!(error = %chain(&error), "the second look for a stranger's record failed"),
     }
     if stranger.call_id.is_some() && !inserted.is_call_stored {
         return Ok(None);

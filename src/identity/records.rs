@@ -1,6 +1,6 @@
 //! Takes records in: each becomes a contact, changes one, ends one, or brings one back. Older copies never overwrite newer ones.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, slice};
 
 use chrono::{DateTime, Utc};
 
@@ -190,7 +190,7 @@ pub async fn register(
     now: DateTime<Utc>,
     ids: &IdSource,
 ) -> Result<ContactId, RegisterError> {
-    let known = external_refs::lock(tx, account_id, integration_id, std::slice::from_ref(&record.key)).await?;
+    let known = external_refs::lock(tx, account_id, integration_id, slice::from_ref(&record.key)).await?;
     let placeholder = match bind_to {
         Some(contact_id) => Some(lock_placeholder(tx, account_id, contact_id).await?),
         None => None,
@@ -228,12 +228,16 @@ async fn register_unknown(
     ids: &IdSource,
 ) -> Result<ContactId, RegisterError> {
     if let Some(Placeholder::Known(_)) = placeholder {
-        return Err(RegisterError::ContactHasRecord);
+        // A page may have brought this very record, and adopted the placeholder, while its lock was waited for.
+        let is_there =
+            !external_refs::lock(tx, account_id, integration_id, slice::from_ref(&record.key)).await?.is_empty();
+        return Err(if is_there { StoreError::Conflict.into() } else { RegisterError::ContactHasRecord });
     }
     let contact_id = ContactId(ids.new_v7(now));
     let mut fields = fields(record, contact_id);
     if fields.display_name.is_empty() {
-        fields.display_name = record.numbers.iter().find_map(|number| number.key).map(PhoneKey::e164).unwrap_or_default();
+        fields.display_name =
+            record.numbers.iter().find_map(|number| number.key).map(PhoneKey::e164).unwrap_or_default();
     }
     contacts::insert(tx, account_id, &[fields], now).await?;
     external_refs::insert(tx, account_id, integration_id, &[ref_row(record, Some(contact_id))], now).await?;

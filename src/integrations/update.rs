@@ -94,13 +94,12 @@ impl Integrations {
             credentials,
             ends_hold: starts_now,
             due_at: if starts_now { Some(now) } else { locked.due_at.min(by_period).or(locked.due_at) },
-            // A pass under way would go on with the old credentials, and end by their refusal.
+            // A pass under way would go on with the old credentials; it is taken up again with the new ones.
             stops_run: locked.is_sync_on && (!is_sync_on || update.credentials.is_some()),
         };
         integrations::change(tx, account_id, integration_id, &change, now).await?;
-        if change.stops_run {
-            let why = if is_sync_on { "new credentials: the next run goes on" } else { "sync was switched off" };
-            sync_runs::cancel_current(tx, account_id, integration_id, why, now).await?;
+        if !is_sync_on {
+            sync_runs::cancel_current(tx, account_id, integration_id, "sync was switched off", now).await?;
         }
         if starts_now {
             let kind = if locked.is_first_copy { SyncKind::Initial } else { SyncKind::Incremental };

@@ -185,11 +185,12 @@ impl Matching {
                 answer.selection = call_id.is_some().then_some(contact);
             }
             Expected::SeveralAgents(contact_ids) => {
-                for (_, contact) in contacts::find_live(&self.call_db, account_id, &contact_ids).await? {
+                let mut clicked = contacts::find_live(&self.call_db, account_id, &contact_ids).await?;
+                clicked.sort_by_key(|(_, contact)| (contact.is_placeholder, contact.created_at, contact.id));
+                // Before everyone else with the number: one of them was meant.
+                for (_, contact) in clicked.into_iter().rev() {
                     put_first(&mut answer, contact);
                 }
-                sort_by_rank(&mut answer.candidates);
-                answer.selected = answer.candidates.first().cloned();
                 answer.outcome = MatchOutcome::Ambiguous;
                 answer.tier = Some(MatchTier::Clicked);
                 if let Some(call_id) = call_id {
@@ -339,10 +340,6 @@ fn put_first(answer: &mut Match, contact: Contact) {
     answer.candidates.insert(0, contact.clone());
     answer.candidates.truncate(CANDIDATES_MAX);
     answer.selected = Some(contact);
-}
-
-fn sort_by_rank(candidates: &mut [Contact]) {
-    candidates.sort_by_key(|contact| (contact.is_placeholder, contact.created_at, contact.id));
 }
 
 /// What is kept of a raw number: at most [`phone::RAW_LENGTH_MAX`] bytes, whole characters.

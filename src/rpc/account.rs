@@ -136,7 +136,7 @@ impl AccountService for AccountRpc {
 }
 
 fn display_name(text: &str) -> Result<String, Status> {
-    let text = parse::shown_text("display_name", text.trim())?;
+    let text = parse::shown_text("display_name", text)?.trim().to_owned();
     if text.is_empty() || text.chars().count() > NAME_CHARS_MAX {
         return Err(status::invalid("display_name", "must have 1 to 200 characters"));
     }

@@ -59,9 +59,15 @@ pub async fn find_pairs(tx: &mut Tx, account_id: AccountId, keys: &[PhoneKey]) -
         Row,
         "-- store::adoption::find_pairs
         with stranger as materialized (
+            -- One look-up a number: with statistics that have seen no placeholders, a list of numbers scanned all of them (1.9 s).
             select p.contact_id, p.e164
-            from phone_numbers p
-            where p.account_id = $1 and p.e164 = any($2) and p.is_placeholder
+            from unnest($2::bigint[]) as k (e164)
+            cross join lateral (
+                select n.contact_id, n.e164
+                from phone_numbers n
+                where n.account_id = $1 and n.e164 = k.e164 and n.is_placeholder
+                limit 1
+            ) p
         )
         select s.contact_id as placeholder_id, n.contact_id, n.integration_id, n.object_type, n.record_id
         from stranger s

@@ -133,14 +133,30 @@ pub async fn find_live(
                 sqlx::query!(
                     r#"-- store::contacts::find_live
                     with asked as materialized (
-                        select c.contact_id as asked_id, coalesce(c.survivor_id, c.contact_id) as living_id
-                        from contacts c
-                        where c.account_id = $1 and c.contact_id = any($2)
+                        select k.contact_id as asked_id,
+                            (
+                                select coalesce(c.survivor_id, c.contact_id)
+                                from contacts c
+                                where c.account_id = $1 and c.contact_id = k.contact_id
+                            ) as living_id
+                        from unnest($2::uuid[]) as k (contact_id)
+                    ),
+                    found as materialized (
+                        select a.asked_id,
+                            (
+                                select d.details
+                                from contact_details d
+                                where d.account_id = $1 and d.contact_id = a.living_id
+                                  and exists (
+                                    select from contacts c
+                                    where c.account_id = $1 and c.contact_id = a.living_id and c.deleted_at is null
+                                  )
+                            ) as details
+                        from asked a
                     )
-                    select a.asked_id as "asked_id!", d.details as "details!: Json<Details>"
-                    from asked a
-                    join contacts c on c.account_id = $1 and c.contact_id = a.living_id and c.deleted_at is null
-                    join contact_details d on d.account_id = $1 and d.contact_id = a.living_id"#,
+                    select asked_id as "asked_id!", details as "details!: Json<Details>"
+                    from found
+                    where details is not null"#,
                     account_id.0,
                     &ids,
                 )
@@ -164,13 +180,16 @@ pub async fn list(
         with page as materialized (
             select contact_id
             from contacts
-            where account_id = $1 and deleted_at is null and ($2::uuid is null or contact_id > $2)
+            where account_id = $1 and deleted_at is null
+              and contact_id > coalesce($2, '00000000-0000-0000-0000-000000000000'::uuid)
             order by contact_id
             limit $3
         )
-        select d.details as "details!: Json<Details>"
+        -- A join read the whole table.
+        select (
+            select d.details from contact_details d where d.account_id = $1 and d.contact_id = p.contact_id
+        ) as "details!: Json<Details>"
         from page p
-        join contact_details d on d.account_id = $1 and d.contact_id = p.contact_id
         order by p.contact_id"#,
         account_id.0,
         after.map(|id| id.0),
@@ -202,9 +221,10 @@ pub async fn list_by_number(
             order by n.is_placeholder, n.contact_created_at, n.contact_id
             limit $6
         )
-        select d.details as "details!: Json<Details>"
+        select (
+            select d.details from contact_details d where d.account_id = $1 and d.contact_id = p.contact_id
+        ) as "details!: Json<Details>"
         from page p
-        join contact_details d on d.account_id = $1 and d.contact_id = p.contact_id
         order by p.is_placeholder, p.contact_created_at, p.contact_id"#,
         account_id.0,
         key.as_i64(),
@@ -301,7 +321,12 @@ pub async fn update(
 }
 
 /// What a further click says of a contact that no sync has seen: an empty name or no e-mail leaves what is there.
-pub async fn add_clicked(tx: &mut Tx, account_id: AccountId, fields: &Fields, now: DateTime<Utc>) -> Result<(), StoreError> {
+pub async fn add_clicked(
+    tx: &mut Tx,
+    account_id: AccountId,
+    fields: &Fields,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
     sqlx::query!(
         "-- store::contacts::add_clicked
         update contacts

@@ -64,7 +64,8 @@ pub struct Dialling<'a> {
 }
 
 /// Takes the newest click on this number, the same agent's first, and stores the call with it in the same statement. Of two calls
-/// that race for one click, one gets it. The same agent's older clicks on the number end with it: one call was made, not two.
+/// that race for one click, one gets it. The same agent's older clicks on the number end with it (of
+/// an unknown agent, those on the same contact): one call was made, not two.
 pub async fn consume(
     db: &CallDb,
     account_id: AccountId,
@@ -74,7 +75,7 @@ pub async fn consume(
     let row = sqlx::query!(
         r#"-- store::expected_calls::consume
         with waiting as materialized (
-            select x.expected_call_id, x.agent_id, x.created_at, l.contact_id as living_id
+            select x.expected_call_id, x.agent_id, x.created_at, x.contact_id, l.contact_id as living_id
             from expected_calls x
             join contacts c on c.account_id = $1 and c.contact_id = x.contact_id
             join contacts l on l.account_id = $1 and l.contact_id = coalesce(c.survivor_id, c.contact_id) and l.deleted_at is null
@@ -83,7 +84,7 @@ pub async fn consume(
             limit 100
         ),
         choice as materialized (
-            select w.expected_call_id, w.agent_id, w.created_at, w.living_id
+            select w.expected_call_id, w.agent_id, w.created_at, w.contact_id, w.living_id
             from waiting w
             where ($5 <> '' or (select count(distinct agent_id) from waiting) = 1)
               and not exists (
@@ -100,7 +101,7 @@ pub async fn consume(
             from choice h
             where x.account_id = $1 and x.e164 = $2 and x.consumed_at is null
               and (x.expected_call_id = h.expected_call_id
-                or (x.agent_id = h.agent_id and h.agent_id <> '' and x.created_at <= h.created_at))
+                or (x.agent_id = h.agent_id and x.created_at <= h.created_at and (h.agent_id <> '' or x.contact_id = h.contact_id)))
             returning x.expected_call_id
         ),
         taken as materialized (

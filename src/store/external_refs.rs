@@ -1,5 +1,7 @@
 //! The table `external_refs`: which contact a record is. Written by `identity` only.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
@@ -39,14 +41,13 @@ pub async fn lock(
 ) -> Result<Vec<Ref>, StoreError> {
     let (types, records) = key_columns(keys);
     let rows = sqlx::query!(
-        r#"-- store::external_refs::lock
-        select e.object_type, e.record_id, e.contact_id, c.created_at as "contact_created_at?", e.is_live, e.is_synced, e.record_updated_at, e.fingerprint
+        "-- store::external_refs::lock
+        select e.object_type, e.record_id, e.contact_id, e.is_live, e.is_synced, e.record_updated_at, e.fingerprint
         from unnest($3::text[], $4::text[]) as u (object_type, record_id)
         join external_refs e
             on e.account_id = $1 and e.integration_id = $2 and e.object_type = u.object_type and e.record_id = u.record_id
-        left join contacts c on c.account_id = $1 and c.contact_id = e.contact_id
         order by e.object_type, e.record_id
-        for update of e"#,
+        for update of e",
         account_id.0,
         integration_id.0,
         &types,
@@ -54,14 +55,20 @@ pub async fn lock(
     )
     .fetch_all(&mut **tx)
     .await?;
+    // Not joined above: after waiting for a merge, the locked ref names its new contact, and a joined row would still be the old one's.
+    let contact_ids: Vec<Uuid> = rows.iter().filter_map(|row| row.contact_id).collect();
+    let ranks = ranks(tx, account_id, &contact_ids).await?;
     rows.into_iter()
         .map(|row| {
+            let rank = |id: Uuid| {
+                known(ranks.get(&id).copied(), "external_refs", "contact_id").map(|rank| (ContactId(id), rank))
+            };
             Ok(Ref {
                 key: RecordKey {
                     object_type: known(ObjectType::parse(&row.object_type), "external_refs", "object_type")?,
                     record_id: row.record_id,
                 },
-                contact: row.contact_id.map(ContactId).zip(row.contact_created_at),
+                contact: row.contact_id.map(rank).transpose()?,
                 is_live: row.is_live,
                 is_synced: row.is_synced,
                 record_updated_at: row.record_updated_at,
@@ -69,6 +76,24 @@ pub async fn lock(
             })
         })
         .collect()
+}
+
+async fn ranks(
+    tx: &mut Tx,
+    account_id: AccountId,
+    contact_ids: &[Uuid],
+) -> Result<HashMap<Uuid, DateTime<Utc>>, StoreError> {
+    let rows = sqlx::query!(
+        "-- store::external_refs::ranks
+        select contact_id, created_at
+        from contacts
+        where account_id = $1 and contact_id = any($2)",
+        account_id.0,
+        contact_ids,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.contact_id, row.created_at)).collect())
 }
 
 /// A ref as it shall be.

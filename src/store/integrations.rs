@@ -225,7 +225,7 @@ pub async fn lock(
         where account_id = $1 and (integration_id = $2 or (provider = $3 and organization = $4) or request_id = $5)
         order by (request_id = $5) desc nulls last
         limit 1
-        for update"#,
+        for no key update"#,
         account_id.0,
         integration_id.map(|id| id.0),
         organization.map(|organization| organization.provider.as_str()),
@@ -254,6 +254,21 @@ pub async fn lock(
         })
     })
     .transpose()
+}
+
+/// Whether it is enabled now, read after a ref of it was written: a purge that waits for that ref has not ended then.
+pub async fn is_enabled(tx: &mut Tx, account_id: AccountId, integration_id: IntegrationId) -> Result<bool, StoreError> {
+    let found = sqlx::query_scalar!(
+        "-- store::integrations::is_enabled
+        select is_enabled
+        from integrations
+        where account_id = $1 and integration_id = $2",
+        account_id.0,
+        integration_id.0,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(found.unwrap_or(false))
 }
 
 /// A change of options, credentials or sync.

@@ -51,13 +51,15 @@ pub struct Claimed {
     pub failures: i32,
 }
 
-/// Integrations that are due and not leased, longest due first. One of the named statements across accounts.
+/// Integrations that are due and not leased, longest due first. One that is due more than a day from now (the longest period) was
+/// put there by a clock that was ahead, and is due too. One of the named statements across accounts.
 pub async fn find_due(db: &Db, now: DateTime<Utc>, limit: i64) -> Result<Vec<Due>, StoreError> {
     let rows = sqlx::query!(
         "-- store::lease::find_due (across accounts)
         select account_id, integration_id
         from integrations
-        where due_at <= $1 and (lease_until is null or lease_until < clock_timestamp())
+        where (due_at <= $1 or due_at > $1 + interval '25 hours')
+          and (lease_until is null or lease_until < clock_timestamp())
         order by due_at
         limit $2",
         now,
@@ -86,7 +88,7 @@ pub async fn claim(
             first_started_at = case when is_purging then first_started_at else coalesce(first_started_at, $4) end,
             updated_at = $4
         where account_id = $1 and integration_id = $2
-          and due_at <= $4 and (lease_until is null or lease_until < clock_timestamp())
+          and (due_at <= $4 or due_at > $4 + interval '25 hours') and (lease_until is null or lease_until < clock_timestamp())
         returning lease_number, provider, organization, is_purging, checkpoint, credentials, last_completed_at is null as "is_first_copy!",
             period_seconds, failures"#,
         due.account_id.0,
@@ -114,12 +116,13 @@ pub async fn claim(
     .transpose()
 }
 
-/// Extends the lease; false: it is lost, stop at once.
+/// Extends the lease; false: it is lost, stop at once. One that its own run has just ended (this may have waited for that) stays
+/// ended.
 pub async fn extend(db: &Db, lease: Lease, lease_seconds: f64) -> Result<bool, StoreError> {
     let done = sqlx::query!(
         "-- store::lease::extend
         update integrations
-        set lease_until = clock_timestamp() + make_interval(secs => $4)
+        set lease_until = case when lease_until is not null then clock_timestamp() + make_interval(secs => $4) end
         where account_id = $1 and integration_id = $2 and lease_number = $3",
         lease.account_id.0,
         lease.integration_id.0,
@@ -131,10 +134,28 @@ pub async fn extend(db: &Db, lease: Lease, lease_seconds: f64) -> Result<bool, S
     Ok(done.rows_affected() == 1)
 }
 
-/// First statement of every transaction of a run: holds the integration until commit; false: the lease is lost.
+/// First statement of every transaction of a run: holds the integration until commit; false: the lease is lost. Leaves room for
+/// the foreign keys of a click, which must not wait for a page.
 pub async fn hold(tx: &mut Tx, lease: Lease) -> Result<bool, StoreError> {
     let row = sqlx::query_scalar!(
         "-- store::lease::hold
+        select lease_number
+        from integrations
+        where account_id = $1 and integration_id = $2 and lease_number = $3
+        for no key update",
+        lease.account_id.0,
+        lease.integration_id.0,
+        lease.number,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(row.is_some())
+}
+
+/// As [`hold`], and waits for every click that is being stored: for a purge, which must see them all.
+pub async fn hold_alone(tx: &mut Tx, lease: Lease) -> Result<bool, StoreError> {
+    let row = sqlx::query_scalar!(
+        "-- store::lease::hold_alone
         select lease_number
         from integrations
         where account_id = $1 and integration_id = $2 and lease_number = $3
@@ -279,8 +300,7 @@ pub async fn advance(
     Ok(())
 }
 
-/// Ends a run well, with its last page: the checkpoint moves, and the next pass is due a period from now. The lease ends with a new
-/// number, so that a heartbeat that waits for this transaction cannot bring it back.
+/// Ends a run well, with its last page: the checkpoint moves, and the next pass is due a period from now.
 pub async fn complete(
     tx: &mut Tx,
     lease: Lease,
@@ -293,8 +313,7 @@ pub async fn complete(
         "-- store::lease::complete
         update integrations
         set checkpoint = $4, known_through = coalesce($5, known_through), last_completed_at = $6, failures = 0, hold = null, hold_reason = null,
-            due_at = $6::timestamptz + make_interval(secs => period_seconds), lease_until = null,
-            lease_number = lease_number + 1, updated_at = $6
+            due_at = $6::timestamptz + make_interval(secs => period_seconds), lease_until = null, updated_at = $6
         where account_id = $1 and integration_id = $2 and lease_number = $3",
         lease.account_id.0,
         lease.integration_id.0,
@@ -333,7 +352,7 @@ pub async fn fail(
         "-- store::lease::fail
         update integrations
         set failures = failures + 1, hold = $4, hold_reason = case when $4::text is null then null else $5 end, due_at = $6,
-            lease_until = null, lease_number = lease_number + 1, updated_at = $7
+            lease_until = null, updated_at = $7
         where account_id = $1 and integration_id = $2 and lease_number = $3",
         lease.account_id.0,
         lease.integration_id.0,
@@ -377,6 +396,24 @@ pub async fn release(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Result<()
         now,
     )
     .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Takes back the count of an attempt that ended by trouble with the database. Does nothing if the lease is lost.
+pub async fn forgive_attempt(db: &Db, lease: Lease, run_id: SyncRunId) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::lease::forgive_attempt
+        update sync_runs r
+        set stalled_attempts = greatest(r.stalled_attempts - 1, 0)
+        where r.account_id = $1 and r.sync_run_id = $4
+          and exists (select from integrations i where i.account_id = $1 and i.integration_id = $2 and i.lease_number = $3)",
+        lease.account_id.0,
+        lease.integration_id.0,
+        lease.number,
+        run_id.0,
+    )
+    .execute(&db.pool)
     .await?;
     Ok(())
 }

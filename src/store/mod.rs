@@ -135,10 +135,12 @@ pub struct Db {
 }
 
 impl CallDb {
-    /// Connects lazily.
+    /// Connects in the background, and as needed.
     pub fn connect_lazy(url: &str, settings: PoolSettings) -> Result<Self, StoreError> {
         Ok(Self(
+            // The first phone that rings must not pay for a connection.
             pool_options(settings)
+                .min_connections(settings.connections_max.min(2))
                 .test_before_acquire(false)
                 .connect_lazy_with(connect_options(url, "calls", settings)?),
         ))
@@ -183,6 +185,17 @@ impl Db {
         Ok(Self { pool: options.connect_lazy_with(connect_options(url, name, settings)?), tasks })
     }
 
+    /// Runs this in a task of its own and awaits it: dropping this future leaves the task to finish by itself.
+    pub async fn task<T, E>(&self, work: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: From<StoreError> + Send + 'static,
+    {
+        // A panic in the work has already been printed by the runtime; here it is one more reason why it was not done.
+        let done = self.tasks.spawn(work).await;
+        done.unwrap_or_else(|_| Err(StoreError::Database(sqlx::Error::WorkerCrashed).into()))
+    }
+
     /// Runs `work` in a transaction and commits. It runs in a task of its own and is awaited: dropping this future leaves the
     /// transaction to finish by itself. Conflicts with others (serialization, deadlock, [`TxError::is_conflict`]) run it again.
     pub async fn transaction<T, E, W>(&self, work: W) -> Result<T, E>
@@ -192,7 +205,7 @@ impl Db {
         W: for<'t> Fn(&'t mut Tx) -> TxFuture<'t, T, E> + Send + Sync + 'static,
     {
         let pool = self.pool.clone();
-        let task = self.tasks.spawn(async move {
+        self.task(async move {
             for _ in 1..TRANSACTION_ATTEMPTS_MAX {
                 match run_transaction(&pool, &work).await {
                     Err(error) if error.is_conflict() => {}
@@ -200,9 +213,8 @@ impl Db {
                 }
             }
             run_transaction(&pool, &work).await
-        });
-        // A panic in the work has already been printed by the runtime; here it is one more reason why it did not commit.
-        task.await.unwrap_or_else(|_| Err(StoreError::Database(sqlx::Error::WorkerCrashed).into()))
+        })
+        .await
     }
 
     /// Whether the database answers; for readiness.
@@ -240,6 +252,8 @@ fn connect_options(url: &str, name: &str, settings: PoolSettings) -> Result<PgCo
         .options([
             // With custom plans an account that the statistics have not seen gets the wrong index (27 ms instead of 0.04).
             ("plan_cache_mode", "force_generic_plan".to_owned()),
+            // Plans made while the tables were empty are kept, and nothing here ever wants a whole table.
+            ("enable_seqscan", "off".to_owned()),
             ("statement_timeout", millis(settings.statement_timeout)),
             ("lock_timeout", millis(settings.lock_timeout)),
             ("idle_in_transaction_session_timeout", "10000".to_owned()),

@@ -102,9 +102,11 @@ pub async fn look_up(
                     select
                         (select count(*) from found) as "total!",
                         json_build_object('candidates', coalesce((
-                            select json_agg(d.details order by t.is_placeholder, t.contact_created_at, t.contact_id)
+                            -- A subquery, not a join: on an empty database a join was planned that reads the whole account.
+                            select json_agg(
+                                (select d.details from contact_details d where d.account_id = $1 and d.contact_id = t.contact_id)
+                                order by t.is_placeholder, t.contact_created_at, t.contact_id)
                             from (select * from found order by is_placeholder, contact_created_at, contact_id limit 20) t
-                            join contact_details d on d.account_id = $1 and d.contact_id = t.contact_id
                         ), '[]'::json)) as "found!: Json<Found>",
                         coalesce((
                             select json_agg(i.details order by i.integration_id)

@@ -27,20 +27,18 @@ pub async fn remove_batch(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Resu
     .await?;
     let types: Vec<String> = rows.iter().map(|row| row.object_type.clone()).collect();
     let records: Vec<String> = rows.iter().map(|row| row.record_id.clone()).collect();
-    let mut contact_ids: Vec<Uuid> = rows.iter().filter_map(|row| row.contact_id).collect();
-    contact_ids.sort_unstable();
-    contact_ids.dedup();
+    let owners: Vec<Option<Uuid>> = rows.iter().map(|row| row.contact_id).collect();
     sqlx::query!(
         "-- store::purge::remove_batch (numbers)
         delete from phone_numbers n
-        using unnest($3::text[], $4::text[]) as u (object_type, record_id)
-        where n.account_id = $1 and n.integration_id = $2 and n.contact_id = any($5)
+        using unnest($3::text[], $4::text[], $5::uuid[]) as u (object_type, record_id, contact_id)
+        where n.account_id = $1 and n.integration_id = $2 and n.contact_id = u.contact_id
           and n.object_type = u.object_type and n.record_id = u.record_id",
         lease.account_id.0,
         lease.integration_id.0,
         &types,
         &records,
-        &contact_ids,
+        &owners as &[Option<Uuid>],
     )
     .execute(&mut **tx)
     .await?;
@@ -56,7 +54,9 @@ pub async fn remove_batch(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Resu
     )
     .execute(&mut **tx)
     .await?;
-    let contact_ids: Vec<ContactId> = contact_ids.into_iter().map(ContactId).collect();
+    let mut contact_ids: Vec<ContactId> = owners.into_iter().flatten().map(ContactId).collect();
+    contact_ids.sort_unstable();
+    contact_ids.dedup();
     contacts::lock(tx, lease.account_id, &contact_ids).await?;
     contacts::bury_without_live_refs(tx, lease.account_id, &contact_ids, now).await?;
     Ok(rows.len())
@@ -68,7 +68,7 @@ pub async fn complete(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Result<(
         "-- store::purge::complete
         update integrations
         set is_purging = false, checkpoint = null, known_through = null, first_started_at = null, last_completed_at = null, due_at = null,
-            lease_until = null, lease_number = lease_number + 1, updated_at = $4
+            lease_until = null, updated_at = $4
         where account_id = $1 and integration_id = $2 and lease_number = $3",
         lease.account_id.0,
         lease.integration_id.0,

@@ -9,6 +9,7 @@ use crate::domain::ids::AccountId;
 pub const BATCH_MAX: i64 = 1_000;
 
 /// Removes a batch of calls and runs from before `kept_since`, and of clicks from before `clicks_since`. Returns how many rows.
+/// Calls must be old by the database's clock too: one that is ahead here must not forget them all.
 pub async fn remove_batch(
     db: &Db,
     account_id: AccountId,
@@ -19,7 +20,11 @@ pub async fn remove_batch(
         "-- store::retention::remove_batch (calls)
         delete from calls
         where account_id = $1 and call_id in (
-            select call_id from calls where account_id = $1 and created_at < $2 order by created_at limit $3
+            select call_id
+            from calls
+            where account_id = $1 and created_at < $2 and created_at < clock_timestamp() - interval '90 days'
+            order by created_at
+            limit $3
         )",
         account_id.0,
         kept_since,

@@ -45,10 +45,6 @@ pub async fn migrate(url: &str) -> Result<(), SchemaError> {
     let mut connection = connect(url).await?;
     refuse_newer(&mut connection).await?;
     MIGRATOR.run_direct(None, &mut connection, false).await.map_err(SchemaError::Migrate)?;
-    // A look-up planned before the first statistics would scan.
-    let all =
-        "analyze accounts, integrations, sync_runs, contacts, external_refs, phone_numbers, calls, expected_calls";
-    sqlx::query(all).execute(&mut connection).await.map_err(SchemaError::Read)?;
     Ok(())
 }
 

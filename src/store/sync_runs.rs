@@ -200,3 +200,24 @@ pub async fn find_unfinished_point(
         .filter(|row| matches!(row.state.as_str(), "FAILED" | "CANCELLED") && row.kind == kind.as_str())
         .and_then(|row| row.resume_point))
 }
+
+/// Notes where a new run goes on, so that it is not lost if the run fails before its first page.
+pub async fn inherit_resume_point(
+    tx: &mut Tx,
+    account_id: AccountId,
+    run_id: SyncRunId,
+    resume_point: &str,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::sync_runs::inherit_resume_point
+        update sync_runs
+        set resume_point = $3
+        where account_id = $1 and sync_run_id = $2",
+        account_id.0,
+        run_id.0,
+        resume_point,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}

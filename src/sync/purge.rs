@@ -16,7 +16,7 @@ impl Syncing {
                 .db
                 .transaction(move |tx| {
                     Box::pin(async move {
-                        if !lease::hold(tx, lease).await? {
+                        if !lease::hold_alone(tx, lease).await? {
                             return Ok(false);
                         }
                         if purge::remove_batch(tx, lease, now).await? > 0 {

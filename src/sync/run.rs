@@ -1,7 +1,10 @@
 //! One run, read like a sentence: open the credentials, then page by page fetch, normalise, apply. The only place that decides
 //! whether to try again, to wait or to stop.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, Utc};
 use tokio::time::sleep;
@@ -23,10 +26,13 @@ use crate::{
         lease::{self, Begun, Claimed, Due, Failure, Lease, Report},
         sync_runs,
     },
+    telemetry::chain,
 };
 
 /// A full pass refreshes the tables' statistics after so many pages.
 const ANALYZE_AFTER_PAGES: [u32; 3] = [1, 10, 100];
+/// Places of one run that are remembered, to see a circle: 100,000 pages are 100 million users.
+const PLACES_MAX: usize = 100_000;
 /// How often a run may start its window again because the CRM refused its place.
 const RESTARTS_MAX: usize = 2;
 
@@ -110,14 +116,14 @@ impl Syncing {
                     let mut begun = lease::begin_run(tx, &claimed, new_id, now).await?;
                     // A full pass that someone asked for reads everything; any other goes on where the last one was stopped.
                     if begun.resume_point.is_none() && (claimed.is_first_copy || begun.kind == SyncKind::Incremental) {
-                        begun.resume_point = sync_runs::find_unfinished_point(
-                            tx,
-                            due.account_id,
-                            due.integration_id,
-                            begun.kind,
-                            begun.id,
-                        )
-                        .await?;
+                        let Due { account_id, integration_id } = due;
+                        let point =
+                            sync_runs::find_unfinished_point(tx, account_id, integration_id, begun.kind, begun.id)
+                                .await?;
+                        if let Some(point) = &point {
+                            sync_runs::inherit_resume_point(tx, account_id, begun.id, point).await?;
+                        }
+                        begun.resume_point = point;
                     }
                     Ok(Some((claimed, Some(begun))))
                 })
@@ -155,8 +161,13 @@ impl Syncing {
                 info!(integration.id = %lease.integration_id, sync_run.id = %run_id, "the run was stopped or taken over");
                 Ok(())
             }
-            // The lease runs out, and the run is taken up where it was.
-            Err(RunError::Store(error)) => Err(error),
+            // The lease runs out, and the run is taken up where it was. Trouble with the database is not the run's fault.
+            Err(RunError::Store(error)) => {
+                if error.is_transient() {
+                    lease::forgive_attempt(&self.db, lease, run_id).await?;
+                }
+                Err(error)
+            }
             Err(error) => self.fail(&job, &error).await,
         }
     }
@@ -187,11 +198,13 @@ impl Syncing {
         let checkpoint = job.claimed.checkpoint.clone().filter(|_| job.begun.kind == SyncKind::Incremental);
         let mut position = job.begun.resume_point.clone().or_else(|| checkpoint.clone());
         let (mut restarts, mut pages, mut tries) = (0, 0, Tries::default());
+        let mut places = HashSet::new();
         loop {
             let page = match client.fetch_page(position.as_deref()).await {
                 Ok(page) => page,
                 Err(CrmError::PositionRefused) if restarts < RESTARTS_MAX && position.is_some() => {
                     restarts += 1;
+                    places.clear();
                     // From the checkpoint; and if that was what it refused, from the beginning.
                     position = checkpoint.clone().filter(|checkpoint| Some(checkpoint) != position.as_ref());
                     continue;
@@ -202,13 +215,23 @@ impl Syncing {
                 }
             };
             tries = Tries::default();
+            // A CRM that leads in a circle would be read for ever.
+            if let Some(next) = page.next.as_ref().filter(|_| !page.is_last)
+                && places.len() < PLACES_MAX
+                && !places.insert(next.clone())
+            {
+                return Err(CrmError::Stuck.into());
+            }
             let page = self.normal_page(page, position.take(), region);
             let (next, is_last) = (page.next.clone(), page.is_last);
             self.apply(job.claimed.lease, job.begun.id, page).await?;
             pages += 1;
             // Autovacuum would come a minute later: too late for the plans of a first copy.
-            if job.begun.kind == SyncKind::Initial && ANALYZE_AFTER_PAGES.contains(&pages) {
-                store::schema::analyze_contacts(&self.db).await?;
+            if job.begun.kind == SyncKind::Initial
+                && ANALYZE_AFTER_PAGES.contains(&pages)
+                && let Err(error) = store::schema::analyze_contacts(&self.db).await
+            {
+                warn!(error = %chain(&error), "the tables' statistics were not refreshed; autovacuum will");
             }
             if is_last {
                 return Ok(());
@@ -251,6 +274,8 @@ impl Syncing {
         let wait = match error.retry() {
             Retry::Never => return Err(error.into()),
             _ if is_enough => return Err(error.into()),
+            // A long wait frees its place for others: the run ends, and the next one goes on after it.
+            Retry::After(wait) if wait > schedule::WAIT_MAX => return Err(error.into()),
             Retry::After(wait) => wait,
             Retry::Backoff => {
                 let jitter = self.ids.with_rng(rand::Rng::next_u32).to_le_bytes()[0];
@@ -282,7 +307,7 @@ impl Syncing {
         warn!(
             integration.id = %lease.integration_id,
             sync_run.id = %run_id,
-            error = %crate::telemetry::chain(error),
+            error = %chain(error),
             hold = after.hold.map(Hold::as_str),
             "sync run failed"
         );

@@ -6,10 +6,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::{crm::CrmError, domain::integration::Hold};
 
-const WAIT_MAX: Duration = Duration::from_mins(1);
+/// The longest wait within a run; a longer one ends it.
+pub(super) const WAIT_MAX: Duration = Duration::from_mins(1);
 /// Passes in a row that end in a refusal that nothing mends by itself, before someone must look.
 const REFUSALS_MAX: i32 = 3;
-/// Waits for a rate limit within one run; each may be as long as the CRM says, up to an hour.
+/// Waits for a rate limit before one page; each up to a minute.
 pub(super) const RATE_LIMIT_WAITS_MAX: u32 = 20;
 /// Attempts of a run without a page between them: after so many crashes the run itself is the suspect.
 pub(super) const STALLED_ATTEMPTS_MAX: i32 = 5;
@@ -26,7 +27,7 @@ pub(super) fn backoff(base: Duration, attempt: u32, jitter: u8) -> Duration {
 pub(super) struct AfterFailure {
     /// No further pass until someone acts.
     pub hold: Option<Hold>,
-    /// When to try again, without a hold.
+    /// When to try again; with a hold only if that is `QUOTA_PAUSED`, which ends by itself.
     pub due_at: Option<DateTime<Utc>>,
 }
 
@@ -38,6 +39,10 @@ pub(super) fn after_failure(
     period_seconds: i32,
     now: DateTime<Utc>,
 ) -> AfterFailure {
+    if let CrmError::RateLimited { retry_after: Some(wait) } = error {
+        let due_at = now + TimeDelta::from_std(*wait).unwrap_or_default();
+        return AfterFailure { hold: Some(Hold::QuotaPaused), due_at: Some(due_at) };
+    }
     let hold = match error {
         CrmError::CredentialsRefused | CrmError::PermissionMissing(_) => Some(Hold::AuthFailed),
         CrmError::OrganizationNotFound | CrmError::Refused(_) | CrmError::HostRefused
@@ -93,6 +98,15 @@ mod tests {
         assert_eq!(due_in(0), TimeDelta::seconds(60));
         assert_eq!(due_in(3), TimeDelta::seconds(480));
         assert_eq!(due_in(1_000), TimeDelta::seconds(1800));
+    }
+
+    #[test]
+    fn a_long_rate_limit_says_when_it_goes_on() {
+        let error = CrmError::RateLimited { retry_after: Some(Duration::from_mins(10)) };
+
+        let after = after_failure(&error, 0, 1800, now());
+
+        assert_eq!(after, AfterFailure { hold: Some(Hold::QuotaPaused), due_at: Some(now() + TimeDelta::minutes(10)) });
     }
 
     #[test]

@@ -140,7 +140,9 @@ impl Control {
                     let locked = integrations::lock(tx, account_id, Some(integration_id), None, None)
                         .await?
                         .ok_or(TriggerError::RunNotFound)?;
-                    if sync_runs::find_current(tx, account_id, integration_id, None).await? != Some((run_id, integration_id)) {
+                    if sync_runs::find_current(tx, account_id, integration_id, None).await?
+                        != Some((run_id, integration_id))
+                    {
                         return Err(TriggerError::RunFinished);
                     }
                     let change = Change {

@@ -22,6 +22,8 @@ use crate::{
 const PER_PAGE: &str = "1000";
 /// A page with more rows than this is not Zendesk's.
 const ROWS_MAX: usize = 2_000;
+/// Zendesk's have about 30 bytes.
+const CURSOR_BYTES_MAX: usize = 4_096;
 /// "Data of the most recent minute is not provided."
 const FRESHNESS_LAG: TimeDelta = TimeDelta::seconds(60);
 
@@ -78,7 +80,14 @@ impl Zendesk {
         if page.users.len() > ROWS_MAX {
             return Err(CrmError::Unreadable("a page has more than 2,000 users"));
         }
-        let leads_on = page.after_cursor.as_deref().is_some_and(|next| Some(next) != position);
+        let next = page.after_cursor.clone().filter(|cursor| !cursor.is_empty());
+        if next
+            .as_deref()
+            .is_some_and(|cursor| cursor.len() > CURSOR_BYTES_MAX || !cursor.bytes().all(|b| b.is_ascii_graphic()))
+        {
+            return Err(CrmError::Unreadable("its cursor is no cursor"));
+        }
+        let leads_on = next.as_deref().is_some_and(|next| Some(next) != position);
         if !page.end_of_stream && !leads_on {
             return Err(CrmError::Stuck);
         }
@@ -86,7 +95,7 @@ impl Zendesk {
         Ok(Page {
             records,
             rejected,
-            next: page.after_cursor,
+            next,
             is_last: page.end_of_stream,
             known_through: http::server_time(&headers).map(|time| time - FRESHNESS_LAG),
         })
