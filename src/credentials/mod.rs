@@ -64,6 +64,16 @@ impl Safe {
         Ok(self.ids.with_rng(|rng| self.key_ring.seal(rng, &scope, &plaintext))?)
     }
 
+    /// The same credentials sealed by the primary key; `None`: they are, or do not open. So that an old key can leave the ring.
+    pub fn reseal(&self, account_id: AccountId, integration_id: IntegrationId, sealed: &[u8]) -> Option<Vec<u8>> {
+        if !self.key_ring.needs_reseal(sealed) {
+            return None;
+        }
+        let scope = scope(account_id, integration_id);
+        let plaintext = self.key_ring.open(&scope, sealed).ok()?;
+        self.ids.with_rng(|rng| self.key_ring.seal(rng, &scope, &plaintext)).ok()
+    }
+
     /// Opens the credentials of one integration.
     pub fn open(
         &self,

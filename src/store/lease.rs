@@ -169,6 +169,24 @@ pub async fn hold_alone(tx: &mut Tx, lease: Lease) -> Result<bool, StoreError> {
     Ok(row.is_some())
 }
 
+/// Replaces sealed credentials by the same ones under a newer key, unless they have changed meanwhile.
+pub async fn reseal(db: &Db, lease: Lease, old: &[u8], new: &[u8]) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::lease::reseal
+        update integrations
+        set credentials = $5
+        where account_id = $1 and integration_id = $2 and lease_number = $3 and credentials = $4",
+        lease.account_id.0,
+        lease.integration_id.0,
+        lease.number,
+        old,
+        new,
+    )
+    .execute(&db.pool)
+    .await?;
+    Ok(())
+}
+
 /// Where a run starts or goes on.
 pub struct Begun {
     /// Which run.

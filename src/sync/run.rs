@@ -177,7 +177,7 @@ impl Syncing {
         if job.begun.stalled_attempts > STALLED_ATTEMPTS_MAX {
             return Err(RunError::Stalled);
         }
-        let client = self.client(job)?;
+        let client = self.client(job).await?;
         let account = store::accounts::find(&self.db, lease.account_id).await?.ok_or(RunError::Impossible)?;
         // A crash between a page's commit and its second look leaves both: the last page's too, whose run nobody resumes.
         adoption::look_everywhere(&self.db, lease.account_id, self.clock.now()).await?;
@@ -254,11 +254,15 @@ impl Syncing {
         }
     }
 
-    fn client(&self, job: &Job) -> Result<Zendesk, RunError> {
+    async fn client(&self, job: &Job) -> Result<Zendesk, RunError> {
         let Lease { account_id, integration_id, .. } = job.claimed.lease;
         let sealed = job.claimed.credentials.as_deref().ok_or(RunError::Credentials(None))?;
-        let credentials =
-            self.safe.open(account_id, integration_id, sealed).map_err(|error| RunError::Credentials(Some(error)))?;
+        let opened = self.safe.open(account_id, integration_id, sealed);
+        let credentials = opened.map_err(|error| RunError::Credentials(Some(error)))?;
+        if let Some(resealed) = self.safe.reseal(account_id, integration_id, sealed) {
+            lease::reseal(&self.db, job.claimed.lease, sealed, &resealed).await?;
+            info!(integration.id = %integration_id, "credentials are sealed by the primary key now");
+        }
         self.crms.client(&job.claimed.organization, credentials).ok_or(RunError::Impossible)
     }
 
