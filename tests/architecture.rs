@@ -1,6 +1,8 @@
 //! Who may use whom: reads every file under `src` and holds what it imports against the layers of ARCHITECTURE.md. Tests inside
 //! the sources are left out: they may reach across.
 
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -17,8 +19,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("vault", &["domain"]),
     ("postgres", &["domain"]),
     // Shared rules.
-    ("identity", &["domain", "store"]),
-    ("credentials", &["domain", "store", "vault", "crm"]),
+    ("identity", &["domain", "store", "telemetry"]),
+    ("credentials", &["domain", "store", "vault", "crm", "telemetry"]),
     // Features; not each other.
     ("matching", &["domain", "store", "identity", "telemetry"]),
     ("click_to_call", &["domain", "store", "identity", "telemetry"]),
@@ -26,10 +28,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("sync", &["domain", "store", "crm", "vault", "identity", "credentials", "telemetry"]),
     ("retention", &["domain", "store", "telemetry"]),
     // Edge in: features, plain reads of the store, and the types and errors of what is below.
-    (
-        "rpc",
-        &["domain", "store", "crm", "identity", "matching", "click_to_call", "integrations", "sync", "telemetry"],
-    ),
+    ("rpc", &["domain", "store", "crm", "identity", "matching", "click_to_call", "integrations", "sync", "telemetry"]),
     // Prints chains of errors for everybody above the edges out.
     ("telemetry", &[]),
     ("lifecycle", &["telemetry"]),
@@ -173,7 +172,8 @@ fn crate_paths(source: &Source) -> BTreeSet<String> {
             if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':' || c == '$') {
                 continue;
             }
-            let (base, rest) = if is_super { climb(&source.module, &source.code[at..]) } else { (Vec::new(), &source.code[from..]) };
+            let (base, rest) =
+                if is_super { climb(&source.module, &source.code[at..]) } else { (Vec::new(), &source.code[from..]) };
             expand(&base, rest, &mut paths);
         }
     }
@@ -256,7 +256,10 @@ fn violations(source: &Source) -> Vec<String> {
         {
             found.push(format!("{file} uses {path}"));
         }
-        let is_writer = WRITERS_OF_CONTACTS.iter().any(|writer| path == *writer || path.starts_with(&format!("{writer}::")));
+        // A type is no write.
+        let is_type = path.rsplit("::").next().unwrap().starts_with(char::is_uppercase);
+        let is_writer = !is_type
+            && WRITERS_OF_CONTACTS.iter().any(|writer| path == *writer || path.starts_with(&format!("{writer}::")));
         if is_writer && own != "identity" {
             found.push(format!("{file} writes contacts by {path}; only identity does"));
         }
@@ -322,16 +325,22 @@ fn planted_violations_are_found() {
         ("vault", "use crate::config::Config;"),
         ("somewhere", "fn f() {}"),
     ] {
-        assert_eq!(violations(&source(module, text)).len(), 1, "{module}: {text}");
+        assert!(!violations(&source(module, text)).is_empty(), "{module}: {text}");
     }
 }
 
 #[test]
 fn what_is_allowed_is_not_found() {
     for (module, text) in [
-        ("matching::select", "use crate::{domain::{contact::Contact, ids::{AccountId, ContactId}}, store::{calls, contacts}};"),
+        (
+            "matching::select",
+            "use crate::{domain::{contact::Contact, ids::{AccountId, ContactId}}, store::{calls, contacts}};",
+        ),
         ("matching::select", "use super::{MatchError, Matching};"),
-        ("matching::select", "// use crate::sync::Control;\n/* sqlx::query */ let text = \"tonic::Status\"; let c = '\"';"),
+        (
+            "matching::select",
+            "// use crate::sync::Control;\n/* sqlx::query */ let text = \"tonic::Status\"; let c = '\"';",
+        ),
         ("store::calls", "let sql = r#\"use crate::rpc::x \"quoted\" \"#; let b = r\"crate::sync\";"),
         ("store::mod", "#[cfg(test)]\nmod tests { use crate::rpc::Server; }"),
         ("identity::records", "use crate::store::adoption::{self as store, Merge};"),

@@ -23,10 +23,13 @@ use sqlx::{
     postgres::{PgConnectOptions, PgPoolOptions},
 };
 use thiserror::Error;
+use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
 /// How often a transaction is tried when others were in its way.
-const TRANSACTION_ATTEMPTS_MAX: u32 = 4;
+const TRANSACTION_ATTEMPTS_MAX: u32 = 6;
+/// The pause before the second try; before the third it is twice as long, and so on.
+const CONFLICT_PAUSE: Duration = Duration::from_millis(5);
 
 /// An open transaction.
 pub type Tx = Transaction<'static, Postgres>;
@@ -146,20 +149,21 @@ impl CallDb {
         ))
     }
 
-    /// Runs a read (or a write that may be repeated) and, if it met a dead connection, runs it once more on another.
+    /// Runs a read (or a write that may be repeated) and, if it met a dead connection, runs it again on another: after a restart of
+    /// the server every connection is dead, and each leaves the pool as soon as it is tried.
     pub(crate) async fn read<T, F, Fut>(&self, statement: F) -> Result<T, StoreError>
     where
         F: Fn(PgPool) -> Fut,
         Fut: Future<Output = Result<T, sqlx::Error>>,
     {
-        match statement(self.0.clone()).await.map_err(StoreError::from) {
-            Err(StoreError::Unavailable(error))
-                if !matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) =>
-            {
-                statement(self.0.clone()).await.map_err(StoreError::from)
+        for _ in 0..self.0.options().get_max_connections() {
+            match statement(self.0.clone()).await.map_err(StoreError::from) {
+                Err(StoreError::Unavailable(error))
+                    if !matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => {}
+                result => return result,
             }
-            result => result,
         }
+        statement(self.0.clone()).await.map_err(StoreError::from)
     }
 
     /// Ends all connections; for shutting down.
@@ -206,9 +210,9 @@ impl Db {
     {
         let pool = self.pool.clone();
         self.task(async move {
-            for _ in 1..TRANSACTION_ATTEMPTS_MAX {
+            for attempt in 1..TRANSACTION_ATTEMPTS_MAX {
                 match run_transaction(&pool, &work).await {
-                    Err(error) if error.is_conflict() => {}
+                    Err(error) if error.is_conflict() => sleep(CONFLICT_PAUSE * attempt).await,
                     result => return result,
                 }
             }

@@ -91,8 +91,7 @@ impl Syncing {
             biased;
             () = stop.cancelled() => {
                 // A transaction under way finishes by itself, then this goes through, and another worker goes on.
-                let now = self.clock.now();
-                self.db.transaction(move |tx| Box::pin(async move { lease::release(tx, lease, now).await })).await?;
+                self.release(lease).await?;
             }
             // Before the lease: a run that has just ended has given it up itself.
             result = self.work(claimed, begun) => result?,
@@ -101,6 +100,11 @@ impl Syncing {
             }
         }
         Ok(true)
+    }
+
+    async fn release(&self, lease: Lease) -> Result<(), StoreError> {
+        let now = self.clock.now();
+        self.db.transaction(move |tx| Box::pin(async move { lease::release(tx, lease, now).await })).await
     }
 
     async fn claim(&self, due: Due) -> Result<Option<(Claimed, Option<Begun>)>, StoreError> {
@@ -161,6 +165,8 @@ impl Syncing {
                 info!(integration.id = %lease.integration_id, sync_run.id = %run_id, "the run was stopped or taken over");
                 Ok(())
             }
+            // Others were in the way: the next look takes it up where it was.
+            Err(RunError::Store(StoreError::Conflict)) => self.release(lease).await,
             // The lease runs out, and the run is taken up where it was. Trouble with the database is not the run's fault.
             Err(RunError::Store(error)) => {
                 if error.is_transient() {

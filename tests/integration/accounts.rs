@@ -14,6 +14,7 @@ use tonic::Code;
 
 use crate::{
     scenes::refusal,
+    steps::eventually,
     support::{TestApp, call, field, only},
 };
 
@@ -137,4 +138,16 @@ async fn what_is_asked_of_an_account_that_does_not_exist_is_not_found() {
     // And is there as soon as it is created: not being there is not remembered.
     test.accounts().create_account(new_account(ID)).await.unwrap();
     assert_eq!(test.match_caller(call(ID, "+13108675309")).await.e164, "+13108675309");
+}
+
+#[tokio::test]
+async fn a_new_region_applies_to_calls_within_seconds() {
+    let test = TestApp::start().await;
+    let account = test.account_in("US").await;
+    assert_eq!(test.look_up(&account, "(310) 867-5309").await.e164, "+13108675309");
+    let request =
+        UpdateAccountRequest { account_id: account.clone(), default_region: Some("DE".into()), ..Default::default() };
+    test.accounts().update_account(request).await.unwrap();
+
+    eventually("the new region", async || test.look_up(&account, "030 901820").await.e164 == "+4930901820").await;
 }

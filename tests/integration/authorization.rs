@@ -56,7 +56,7 @@ impl<'a> Forger<'a> {
         Self { test, signing_key: local_token::generate(&[seed; 32]).signing_key_pem.to_string(), now: start_time() }
     }
 
-    fn claims<'c>(&'c self) -> LocalClaims<'c> {
+    fn claims(&self) -> LocalClaims<'_> {
         LocalClaims {
             issuer: &self.test.config.auth.issuer,
             audience: &self.test.config.auth.audience,
@@ -105,7 +105,11 @@ fn forgeries(test: &TestApp) -> Vec<(&'static str, Option<String>, &'static str)
         ("another key", bearer(&stranger.issue(&stranger.claims())), "TOKEN_INVALID"),
         ("expired", bearer(&earlier.issue(&earlier.claims())), "TOKEN_EXPIRED"),
         ("not valid yet", bearer(&later.issue(&later.claims())), "TOKEN_INVALID"),
-        ("wrong audience", bearer(&forger.issue(&LocalClaims { audience: "billing", ..forger.claims() })), "TOKEN_INVALID"),
+        (
+            "wrong audience",
+            bearer(&forger.issue(&LocalClaims { audience: "billing", ..forger.claims() })),
+            "TOKEN_INVALID",
+        ),
         ("wrong issuer", bearer(&forger.issue(&LocalClaims { issuer: "evil", ..forger.claims() })), "TOKEN_INVALID"),
     ]
 }

@@ -1,4 +1,4 @@
-//! Whatever a client sends: a wrong value is INVALID_ARGUMENT that names its field, every error carries its reason, and nothing is
+//! Whatever a client sends: a wrong value is `INVALID_ARGUMENT` that names its field, every error carries its reason, and nothing is
 //! ever INTERNAL. The fields are those of the descriptors, so that a new one is missed by no test here.
 
 use std::collections::BTreeSet;
@@ -120,18 +120,19 @@ fn calling_cases(things: &Things) -> Vec<Case> {
     cases
 }
 
-fn period(seconds: i64, nanos: i32) -> Option<pb::IntegrationOptions> {
-    Some(pb::IntegrationOptions { sync: 0, period: Some(Duration { seconds, nanos }) })
+fn period(seconds: i64, nanos: i32) -> pb::IntegrationOptions {
+    pb::IntegrationOptions { sync: 0, period: Some(Duration { seconds, nanos }) }
 }
 
-fn sync(mode: i32) -> Option<pb::IntegrationOptions> {
-    Some(pb::IntegrationOptions { sync: mode, period: None })
+fn sync(mode: i32) -> pb::IntegrationOptions {
+    pb::IntegrationOptions { sync: mode, period: None }
 }
 
 fn linking_cases(things: &Things) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     let zendesk: i32 = Provider::Zendesk.into();
-    let no_email = pb::credentials::Kind::ZendeskApiToken(pb::ZendeskApiToken { email: String::new(), token: "t".into() });
+    let no_email =
+        pb::credentials::Kind::ZendeskApiToken(pb::ZendeskApiToken { email: String::new(), token: "t".into() });
     let no_email = Some(pb::Credentials { kind: Some(no_email) });
     let pipedrive = pb::connection::Organization::PipedriveCompany("acme".into());
     let pipedrive = Some(pb::Connection { organization: Some(pipedrive) });
@@ -187,13 +188,21 @@ fn linking_cases(things: &Things) -> Vec<Case> {
 fn running_cases(things: &Things) -> Vec<Case> {
     let mut cases: Vec<Case> = Vec::new();
     let (account_id, integration_id) = (things.account.clone(), things.integration.clone());
-    let disable = pb::DisableSyncRequest { account_id: account_id.clone(), integration_id: integration_id.clone(), copied_data: 0 };
+    let disable = pb::DisableSyncRequest {
+        account_id: account_id.clone(),
+        integration_id: integration_id.clone(),
+        copied_data: 0,
+    };
     wrong!(cases, "SyncService", "DisableSync", disable, {
         "account_id": account_id = [""],
         "integration_id": integration_id = ["x"],
         "copied_data": copied_data = [9, -1],
     });
-    let trigger = pb::TriggerSyncRequest { account_id: account_id.clone(), integration_id: integration_id.clone(), ..Default::default() };
+    let trigger = pb::TriggerSyncRequest {
+        account_id: account_id.clone(),
+        integration_id: integration_id.clone(),
+        ..Default::default()
+    };
     wrong!(cases, "SyncService", "TriggerSync", trigger, {
         "account_id": account_id = [""],
         "integration_id": integration_id = ["x"],
@@ -253,7 +262,8 @@ fn reading_cases(things: &Things) -> Vec<Case> {
     });
     let get = pb::GetAccountRequest { account_id: account_id.clone() };
     wrong!(cases, "AccountService", "GetAccount", get, { "account_id": account_id = ["", "x"] });
-    let regions = |texts: &[&str]| Some(pb::RegionList { regions: texts.iter().map(|text| (*text).to_owned()).collect() });
+    let regions =
+        |texts: &[&str]| Some(pb::RegionList { regions: texts.iter().map(|text| (*text).to_owned()).collect() });
     let update = pb::UpdateAccountRequest { account_id, ..Default::default() };
     wrong!(cases, "AccountService", "UpdateAccount", update, {
         "account_id": account_id = ["", "x"],
@@ -291,11 +301,17 @@ fn described() -> Vec<(String, DescriptorProto)> {
 
 /// An error is one that a client can act on: a code that blames the right side, and a reason.
 fn assert_is_told(path: &str, status: &Status) {
-    let fair = [Code::InvalidArgument, Code::NotFound, Code::FailedPrecondition, Code::AlreadyExists, Code::ResourceExhausted];
+    let fair =
+        [Code::InvalidArgument, Code::NotFound, Code::FailedPrecondition, Code::AlreadyExists, Code::ResourceExhausted];
     assert!(fair.contains(&status.code()), "{path}: {status:?}");
-    let info = status.get_details_error_info().unwrap_or_else(|| panic!("{path}: an error without ErrorInfo: {status:?}"));
+    let info =
+        status.get_details_error_info().unwrap_or_else(|| panic!("{path}: an error without ErrorInfo: {status:?}"));
     assert_eq!(info.domain, "contactsync");
-    assert!(!info.reason.is_empty() && info.reason.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'), "{}", info.reason);
+    assert!(
+        !info.reason.is_empty() && info.reason.bytes().all(|b| b.is_ascii_uppercase() || b == b'_'),
+        "{}",
+        info.reason
+    );
     assert!(status.message().len() <= 512 && status.details().len() <= 4_096);
 }
 
@@ -307,10 +323,7 @@ async fn a_wrong_value_is_refused_by_the_name_of_its_field() {
     let contacts = test.rows(&things.account, "contacts").await;
 
     for (path, name, request) in all_cases(&things) {
-        let status = match test.invoke(&token, path, &request).await {
-            Err(status) => status,
-            Ok(_) => panic!("{path} takes a wrong {name}"),
-        };
+        let Err(status) = test.invoke(&token, path, &request).await else { panic!("{path} takes a wrong {name}") };
         assert_is_told(path, &status);
         assert_eq!((status.code(), field(&status).as_str()), (Code::InvalidArgument, name), "{path}");
     }
@@ -394,7 +407,11 @@ async fn a_message_that_is_too_large_or_cannot_be_read_is_refused_with_a_reason(
             (unreadable, Code::InvalidArgument, "MESSAGE_UNREADABLE"),
         ] {
             assert_is_told(path, &status);
-            assert_eq!((status.code(), status.get_details_error_info().unwrap().reason.as_str()), (code, reason), "{path}");
+            assert_eq!(
+                (status.code(), status.get_details_error_info().unwrap().reason.as_str()),
+                (code, reason),
+                "{path}"
+            );
         }
     }
 }

@@ -256,7 +256,10 @@ async fn one_call_id_with_two_numbers_at_once_belongs_to_one_of_them() {
         let (winner, number) = if created.is_ok() { (create, 200 + n) } else { (look, 300 + n) };
         let again = test.match_caller(winner).await;
         let named = again.selected.map(|contact| contact.display_name);
-        assert!(named.is_none_or(|name| name == format!("+1310555{number:04}")), "the call names another number's contact");
+        assert!(
+            named.is_none_or(|name| name == format!("+1310555{number:04}")),
+            "the call names another number's contact"
+        );
     }
 }
 

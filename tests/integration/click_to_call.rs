@@ -37,7 +37,10 @@ async fn a_clicked_record_is_known_at_once_without_any_sync() {
 
     assert_eq!(time(clicked.expected_until), start_time() + chrono::TimeDelta::minutes(5));
     let contact = clicked.contact.unwrap();
-    assert_eq!((contact.display_name.as_str(), contact.emails.as_slice()), ("Jane Doe", &["jane@example.com".to_owned()][..]));
+    assert_eq!(
+        (contact.display_name.as_str(), contact.emails.as_slice()),
+        ("Jane Doe", &["jane@example.com".to_owned()][..])
+    );
     assert!(!contact.is_placeholder);
     assert_eq!((contact.numbers[0].e164.as_str(), contact.numbers[0].raw.as_str()), (NUMBER, "310 555 0100"));
     let [record] = contact.records.as_slice() else { panic!("one record") };
@@ -88,7 +91,11 @@ async fn what_cannot_be_a_record_of_the_provider_is_refused_by_field() {
         (&zendesk, "user", "123456789012345678901", "record_id"),
     ] {
         let refused = test.click_refused(click_on(&account, integration, object_type, record_id, NUMBER)).await;
-        assert_eq!((refused.code(), field(&refused).as_str()), (Code::InvalidArgument, wrong), "{object_type} {record_id}");
+        assert_eq!(
+            (refused.code(), field(&refused).as_str()),
+            (Code::InvalidArgument, wrong),
+            "{object_type} {record_id}"
+        );
     }
     let refused = test.click_refused(click_on(&account, &salesforce, "Account", CONTACT_15, NUMBER)).await;
     assert!(refused.message().contains("Contact") && refused.message().contains("003"), "{}", refused.message());
@@ -159,12 +166,21 @@ async fn a_click_on_a_known_call_changes_the_selection_and_never_the_answer() {
 
     let contact = clicked.contact.unwrap();
     assert_eq!(clicked.expected_until, None);
-    assert_eq!((again.outcome(), id_of(again.selected.as_ref())), (answered.outcome(), id_of(answered.selected.as_ref())));
+    assert_eq!(
+        (again.outcome(), id_of(again.selected.as_ref())),
+        (answered.outcome(), id_of(answered.selected.as_ref()))
+    );
     assert_eq!(id_of(again.selection.as_ref()), contact.id);
     let there = test.resolve_call(&account, &salesforce, "call-1").await;
-    assert_eq!((there.outcome(), there.evidence()), (pb::RequesterOutcome::Resolved, pb::RequesterEvidence::SelectedContact));
+    assert_eq!(
+        (there.outcome(), there.evidence()),
+        (pb::RequesterOutcome::Resolved, pb::RequesterEvidence::SelectedContact)
+    );
     let here = test.resolve_call(&account, &zendesk, "call-1").await;
-    assert_eq!((here.outcome(), here.evidence()), (pb::RequesterOutcome::Resolved, pb::RequesterEvidence::OnlyRecordWithNumber));
+    assert_eq!(
+        (here.outcome(), here.evidence()),
+        (pb::RequesterOutcome::Resolved, pb::RequesterEvidence::OnlyRecordWithNumber)
+    );
     assert_eq!(test.rows(&account, "expected_calls").await, 0);
 }
 
@@ -191,7 +207,10 @@ async fn a_click_on_an_unknown_call_creates_it_and_its_match_keeps_the_selection
 
         assert_eq!(id_of(answer.selection.as_ref()), clicked.id, "{call_id}");
         if is_outbound {
-            assert_eq!((answer.outcome(), answer.tier(), answer.rule.as_str()), (MatchOutcome::Matched, MatchTier::Clicked, "clicked"));
+            assert_eq!(
+                (answer.outcome(), answer.tier(), answer.rule.as_str()),
+                (MatchOutcome::Matched, MatchTier::Clicked, "clicked")
+            );
             assert_eq!(id_of(answer.selected.as_ref()), clicked.id);
         } else {
             assert_eq!((answer.outcome(), answer.tier()), (MatchOutcome::Ambiguous, MatchTier::Exact));
@@ -225,9 +244,7 @@ async fn a_report_binds_the_new_record_to_the_callers_placeholder() {
     assert!(!contact.is_placeholder && contact.records.len() == 1);
     assert_eq!(again, contact);
     assert_eq!(test.resolve_call(&account, &pipedrive, "call-1").await.record.unwrap().record_id, "77");
-    let second = test
-        .click_refused(pb::PreRegisterContactRequest { record_id: "78".into(), ..report.clone() })
-        .await;
+    let second = test.click_refused(pb::PreRegisterContactRequest { record_id: "78".into(), ..report.clone() }).await;
     assert_eq!(refusal(&second), (Code::FailedPrecondition, "CONTACT_HAS_RECORD".to_owned()));
     let nobody = "01234567-89ab-7def-8123-456789abcdef";
     let unknown = test.click_refused(pb::PreRegisterContactRequest { contact_id: nobody.into(), ..report }).await;
@@ -263,7 +280,10 @@ async fn a_record_known_already_absorbs_the_placeholder_that_it_is_bound_to() {
 #[tokio::test]
 async fn a_click_never_overwrites_what_a_sync_brought_and_any_sync_wins_over_a_click() {
     let test = TestApp::start().await;
-    let synced = test.zendesk.create_user(&json!({"name": "Bryce Love", "phone": NUMBER, "email": "bryce@example.com"})).unwrap();
+    let synced = test
+        .zendesk
+        .create_user(&json!({"name": "Bryce Love", "phone": NUMBER, "email": "bryce@example.com"}))
+        .unwrap();
     let (account, zendesk) = test.synced().await;
     let before = test.look_up(&account, NUMBER).await.selected.unwrap();
     let click = |record_id: &str, number: &str| pb::PreRegisterContactRequest {
@@ -302,7 +322,10 @@ async fn a_second_click_without_a_name_keeps_the_name_and_both_numbers() {
     // Her mobile, from a list that shows no names.
     let again = test.clicked(click_on(&account, &salesforce, "Contact", CONTACT_18, "+13105550101")).await;
 
-    assert_eq!((again.display_name.as_str(), again.emails.as_slice()), ("Jane Doe", &["jane@example.com".to_owned()][..]));
+    assert_eq!(
+        (again.display_name.as_str(), again.emails.as_slice()),
+        ("Jane Doe", &["jane@example.com".to_owned()][..])
+    );
     for number in [NUMBER, "+13105550101"] {
         assert_eq!(test.look_up(&account, number).await.outcome(), MatchOutcome::Matched, "{number}");
     }

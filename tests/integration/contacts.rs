@@ -14,7 +14,12 @@ use crate::{
 const BRYCE: &str = "+13108675309";
 
 /// Every page, by its token.
-async fn all_pages(test: &TestApp, account: &str, number: &str, mut page_size: impl FnMut() -> i32) -> Vec<pb::Contact> {
+async fn all_pages(
+    test: &TestApp,
+    account: &str,
+    number: &str,
+    mut page_size: impl FnMut() -> i32,
+) -> Vec<pb::Contact> {
     let mut contacts: Vec<pb::Contact> = Vec::new();
     let mut page_token = String::new();
     loop {
@@ -145,10 +150,8 @@ async fn a_number_that_cannot_be_read_and_an_unknown_contact_are_refused() {
         let refused = test.contacts().list_contacts(request).await.unwrap_err();
         assert_eq!((refused.code(), field(&refused).as_str()), (Code::InvalidArgument, "phone_number"), "{number}");
     }
-    let request = pb::GetContactRequest {
-        account_id: account,
-        contact_id: "01234567-89ab-7def-8123-456789abcdef".into(),
-    };
+    let request =
+        pb::GetContactRequest { account_id: account, contact_id: "01234567-89ab-7def-8123-456789abcdef".into() };
     let refused = test.contacts().get_contact(request).await.unwrap_err();
 
     assert_eq!(refusal(&refused), (Code::NotFound, "CONTACT_NOT_FOUND".to_owned()));

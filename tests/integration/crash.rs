@@ -40,8 +40,7 @@ const PEOPLE: usize = 5_500;
 const PAGES: usize = 6;
 const KILLS: usize = 8;
 /// The one that a test's own service seals with.
-const KEY_RING: &str =
-    r#"{"primary":"k1","keys":[{"id":"k1","key":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}]}"#;
+const KEY_RING: &str = r#"{"primary":"k1","keys":[{"id":"k1","key":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}]}"#;
 /// Connections of a service's workers; those of the test's own service, too.
 const OF_WORKERS: &str = "datname = current_database() and application_name = 'contact-sync sync'";
 
@@ -73,7 +72,8 @@ struct Process {
 
 impl Process {
     async fn start(test: &TestApp, files: &Files) -> Self {
-        let others = format!("select coalesce(string_agg(pid::text, ','), '0') from pg_stat_activity where {OF_WORKERS}");
+        let others =
+            format!("select coalesce(string_agg(pid::text, ','), '0') from pg_stat_activity where {OF_WORKERS}");
         let others: String = sqlx::query_scalar(sqlx::AssertSqlSafe(others)).fetch_one(&test.db.pool).await.unwrap();
         let zendesk = test.config.providers.zendesk.base_url.as_ref().unwrap();
         let path = |name: &str| files.0.join(name).display().to_string();
@@ -116,11 +116,8 @@ async fn stage(people: usize) -> (TestApp, String, String) {
     test.zendesk.generate_people(people, 1).unwrap();
     let client = test.client_with(&test.token(&Accounts::All, &Scope::ALL));
     let account = {
-        let request = pb::CreateAccountRequest {
-            display_name: "Test".into(),
-            default_region: "US".into(),
-            ..Default::default()
-        };
+        let request =
+            pb::CreateAccountRequest { display_name: "Test".into(), default_region: "US".into(), ..Default::default() };
         let mut accounts = pb::account_service_client::AccountServiceClient::new(client.clone());
         accounts.create_account(request).await.unwrap().into_inner().account.unwrap().id
     };
@@ -147,7 +144,10 @@ async fn kill_somewhere(test: &TestApp, process: Process, gate: &Gate, dice: &mu
     if dice.random_bool(0.7) {
         let came = gate.count().arrived;
         gate.release_one();
-        let busy = format!("select count(*) from pg_stat_activity where {} and query ~ 'store::(contacts|external_refs|phone_numbers|lease::(hold|advance|complete))' and state <> 'idle'", process.connections);
+        let busy = format!(
+            "select count(*) from pg_stat_activity where {} and query ~ 'store::(contacts|external_refs|phone_numbers|lease::(hold|advance|complete))' and state <> 'idle'",
+            process.connections
+        );
         let mut looks = dice.random_range(1..6);
         while looks > 0 && gate.count().arrived == came {
             looks -= test.db.number(&busy).await.min(looks);
@@ -225,7 +225,10 @@ async fn a_process_that_sleeps_past_its_lease_in_a_transaction_wakes_to_no_effec
     let gate = test.zendesk.faults().gate(EXPORT, 0, GateAt::Response).unwrap();
     let mut sleeper = Process::start(&test, &files).await;
     let pid = Pid::from_raw(i32::try_from(sleeper.child.id()).unwrap());
-    let open = format!("select count(*) from pg_stat_activity where {} and xact_start is not null and query ~ 'store::(contacts|external_refs|phone_numbers|lease::hold)'", sleeper.connections);
+    let open = format!(
+        "select count(*) from pg_stat_activity where {} and xact_start is not null and query ~ 'store::(contacts|external_refs|phone_numbers|lease::hold)'",
+        sleeper.connections
+    );
     loop {
         eventually("a page", async || {
             sleeper.assert_runs(&files);
@@ -298,11 +301,13 @@ async fn a_process_that_is_told_to_end_hands_its_run_over_and_exits_in_order() {
 #[tokio::test]
 async fn a_log_of_a_whole_sync_holds_no_name_number_address_or_secret() {
     let (test, _, integration) = stage(0).await;
-    let canaries = ["Quixotecanary", "quixote.canary", "3108675301", "867-5301", "admin@example.com", "c2VjcmV0", ":secret"];
+    let canaries =
+        ["Quixotecanary", "quixote.canary", "3108675301", "867-5301", "admin@example.com", "c2VjcmV0", ":secret"];
     test.zendesk
         .create_user(&serde_json::json!({"name": "Quixotecanary", "email": "quixote.canary@example.com", "phone": "(310) 867-5301"}))
         .unwrap();
-    let faults = [Fault::ServerError, Fault::Truncate, Fault::Html, Fault::RateLimited { retry_after_seconds: Some(0) }];
+    let faults =
+        [Fault::ServerError, Fault::Truncate, Fault::Html, Fault::RateLimited { retry_after_seconds: Some(0) }];
     for (skip, fault) in (0..).zip(faults) {
         test.zendesk.faults().add(Rule { skip, ..Rule::once(EXPORT, fault) }).unwrap();
     }

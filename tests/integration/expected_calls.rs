@@ -213,7 +213,8 @@ async fn racing_repeats_of_one_call_take_one_click_and_hear_the_same() {
 
         let answers = join_all((0..8).map(|n| apps[n % 2].dial(&desk.account, NUMBER, &call_id, "anna"))).await;
 
-        let heard = |answer: &pb::MatchCallerResponse| (answer.outcome(), answer.tier(), id_of(answer.selected.as_ref()));
+        let heard =
+            |answer: &pb::MatchCallerResponse| (answer.outcome(), answer.tier(), id_of(answer.selected.as_ref()));
         for answer in &answers {
             assert_eq!(heard(answer), heard(&answers[0]), "round {round}");
         }

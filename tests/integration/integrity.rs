@@ -108,7 +108,7 @@ const RULES: &[(&str, &str)] = &[
     ),
     (
         "an integration is due if and only if there is something to do",
-        "select count(*) from integrations where (due_at is not null) <> ((is_enabled and is_sync_on and hold is null) or is_purging)",
+        "select count(*) from integrations where (due_at is not null) <> ((is_enabled and is_sync_on and (hold is null or hold = 'QUOTA_PAUSED')) or is_purging)",
     ),
     (
         "a disabled integration keeps no credentials and no run",
@@ -151,15 +151,27 @@ async fn the_rules_notice_what_breaks_them() {
     assert_holds(&test).await;
 
     for (damage, expected) in [
-        ("update external_refs set is_live = false where record_id = (select min(record_id) from external_refs)", "live contact has a live ref"),
+        (
+            "update external_refs set is_live = false where record_id = (select min(record_id) from external_refs)",
+            "live contact has a live ref",
+        ),
         ("update contacts set deleted_at = now() where not is_placeholder", "a live ref has a live contact"),
         ("update contacts set is_placeholder = true where not is_placeholder", "a placeholder has no ref"),
         ("delete from phone_numbers where is_placeholder", "exactly its number"),
-        ("update phone_numbers set contact_created_at = contact_created_at + interval '1 second' where not is_placeholder", "rank"),
+        (
+            "update phone_numbers set contact_created_at = contact_created_at + interval '1 second' where not is_placeholder",
+            "rank",
+        ),
         ("update phone_numbers set record_id = 'x' where not is_placeholder", "belongs to a live ref"),
         ("update phone_numbers set integration_id = account_id where is_placeholder", "belongs to no integration"),
-        ("update phone_numbers set e164 = (select e164 from phone_numbers where is_placeholder) where not is_placeholder", "beside a record"),
-        ("update contacts set deleted_at = now(), survivor_id = contact_id, merged_into = contact_id where is_placeholder", "alias leads"),
+        (
+            "update phone_numbers set e164 = (select e164 from phone_numbers where is_placeholder) where not is_placeholder",
+            "beside a record",
+        ),
+        (
+            "update contacts set deleted_at = now(), survivor_id = contact_id, merged_into = contact_id where is_placeholder",
+            "alias leads",
+        ),
         ("update contacts set deleted_at = now() where is_placeholder", "nothing personal"),
         ("update calls set contact_id = account_id", "contacts that there are"),
         ("update sync_runs set read_count = read_count + 1", "add up"),

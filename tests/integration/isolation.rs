@@ -42,7 +42,16 @@ async fn move_in(test: &TestApp, name: &str, record_id: &str) -> Things {
     let call_id = format!("{name}-call");
     assert_eq!(id_of(test.ask(&account, NUMBER, &call_id).await.selected.as_ref()), contact);
     let run = test.last_run(&account, &integration).await.id;
-    Things { account, integration, run, contact, call_id, number: NUMBER.into(), subdomain, record_id: record_id.into() }
+    Things {
+        account,
+        integration,
+        run,
+        contact,
+        call_id,
+        number: NUMBER.into(),
+        subdomain,
+        record_id: record_id.into(),
+    }
 }
 
 impl Neighbours {
@@ -175,11 +184,8 @@ async fn one_number_and_one_call_id_mean_different_people_in_two_accounts() {
     let answers = [test.ask(&victim.account, NUMBER, "shared").await, test.ask(&own.account, NUMBER, "shared").await];
     let crossed = test.match_caller(look_only(call_with_id(&own.account, "+13105550100", &victim.call_id))).await;
     let unknown = test.try_select(&own.account, "never", &own.contact).await.unwrap_err();
-    let foreign = test.resolve_refused(
-        &own.account,
-        &own.integration,
-        crate::support::Subject::CallId("victim-only".into()),
-    );
+    let foreign =
+        test.resolve_refused(&own.account, &own.integration, crate::support::Subject::CallId("victim-only".into()));
     test.ask(&victim.account, NUMBER, "victim-only").await;
 
     assert_eq!(answers.each_ref().map(|answer| answer.total), [1, 1]);

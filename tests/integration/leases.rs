@@ -7,9 +7,7 @@ use serde_json::json;
 use crate::{
     integrity::assert_holds,
     oracle::assert_is_a_true_copy,
-    steps::{
-        Beside, EXPORT, arrived, ask_trigger, blocked, column, eventually, expire_leases, live_contacts, pages,
-    },
+    steps::{Beside, EXPORT, arrived, ask_trigger, blocked, column, eventually, expire_leases, live_contacts, pages},
     support::{TestApp, call},
 };
 
@@ -93,7 +91,8 @@ async fn workers_that_race_for_one_integration_run_it_once() {
         test.enable(&account, &format!("acme-{n}")).await;
     }
 
-    let racers: Vec<Beside> = (0..6).map(|n| Beside::start(if n % 2 == 0 { &test.app } else { &replica.app })).collect();
+    let racers: Vec<Beside> =
+        (0..6).map(|n| Beside::start(if n % 2 == 0 { &test.app } else { &replica.app })).collect();
     let mut runs = 0;
     for racer in racers {
         runs += racer.ended().await;
@@ -112,7 +111,7 @@ async fn a_heartbeat_that_waits_for_the_last_page_leaves_no_lease_behind() {
         config.worker.heartbeat_seconds = 1;
     })
     .await;
-    test.zendesk.generate_people(5, 1).unwrap();
+    test.zendesk.create_user(&json!({"name": "Ann", "phone": "+13108675301"})).unwrap();
     let account = test.account().await;
     let integration = test.enable(&account, "acme").await;
     let gate = test.zendesk.faults().gate(EXPORT, 0, GateAt::Response).unwrap();
@@ -124,8 +123,15 @@ async fn a_heartbeat_that_waits_for_the_last_page_leaves_no_lease_behind() {
     sqlx::query("select 1 from sync_runs for update").execute(&mut *lock).await.unwrap();
     gate.open();
     blocked(&test, 2).await;
+    // Nor does it cut the second look off.
+    let stranger = test.match_caller(call(&account, "+13108675301")).await;
+    assert_eq!(stranger.outcome(), pb::MatchOutcome::Created);
     lock.rollback().await.unwrap();
     assert_eq!(sync.ended().await, 1);
+    eventually("the second look", async || {
+        test.look_up(&account, "+13108675301").await.outcome() == pb::MatchOutcome::Matched
+    })
+    .await;
 
     // The heartbeat's statement may still be under way.
     let still = "select count(*) from pg_stat_activity where datname = current_database() and pid <> pg_backend_pid() and state <> 'idle' and query like '%lease::extend%'";
@@ -238,10 +244,15 @@ async fn a_run_that_kills_its_worker_again_and_again_is_paused_and_a_trigger_tri
     }
     assert_eq!(deaths, 6, "an attempt that wrote a page, and five that wrote none");
 
-    let account: String = sqlx::query_scalar("select account_id::text from accounts").fetch_one(&test.db.pool).await.unwrap();
+    let account: String =
+        sqlx::query_scalar("select account_id::text from accounts").fetch_one(&test.db.pool).await.unwrap();
     let shown = test.integration(&account, &integration).await;
     assert_eq!(shown.state(), pb::IntegrationState::Paused);
-    assert!(shown.state_detail.contains("NO_PROGRESS") && shown.state_detail.contains("TriggerSync"), "{}", shown.state_detail);
+    assert!(
+        shown.state_detail.contains("NO_PROGRESS") && shown.state_detail.contains("TriggerSync"),
+        "{}",
+        shown.state_detail
+    );
     assert_holds(&test).await;
 
     test.zendesk.faults().clear();
@@ -268,7 +279,8 @@ async fn a_worker_that_is_told_to_stop_hands_its_run_over_at_once() {
     arrived(&gate, 1).await;
 
     test.lifecycle.soft().cancel();
-    eventually("the lease to be given back", async || column(&test, &integration, "lease_until").await.is_empty()).await;
+    eventually("the lease to be given back", async || column(&test, &integration, "lease_until").await.is_empty())
+        .await;
     gate.open();
     assert_eq!(replica.sync_due().await, 1);
 
@@ -305,7 +317,10 @@ async fn a_copy_survives_the_loss_of_its_connections_to_the_database() {
             gate.count().held > 0 || test.db.number(complete).await > 0
         })
         .await;
-        assert_eq!(test.db.number("select count(*) from contacts").await, test.db.number("select read_count from sync_runs").await);
+        assert_eq!(
+            test.db.number("select count(*) from contacts").await,
+            test.db.number("select read_count from sync_runs").await
+        );
     }
     gate.open();
     eventually("the first copy", async || {

@@ -1,24 +1,46 @@
 //! Behaviour of the whole service: real Postgres, real gRPC, real HTTP to the simulated CRM. Run with `./dev test`.
 
 #![expect(unreachable_pub, reason = "nothing is outside of a test binary")]
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod support;
 
+mod accounts;
+mod authorization;
+mod bad_input;
+mod call_ids;
+mod cancellation;
+mod click_to_call;
 mod command_line;
+mod contacts;
 mod crash;
+mod credentials;
 mod demo;
+mod drain;
+mod expected_calls;
+mod integrations;
 mod integrity;
+mod isolation;
+mod key_rotation;
+mod leases;
 mod main_job;
+mod match_caller;
+mod methods;
 mod oracle;
+mod plans;
+mod private_cluster;
+mod purge;
+mod requester;
+mod scenes;
+mod schedule;
+mod select_match;
 mod simulated_history;
+mod statements;
 mod steps;
+mod storm;
+mod strangers;
+mod sync_runs;
+mod zendesk_answers;
 mod zendesk_pages;
 mod zendesk_refusals;
 mod zendesk_users;
-mod sync_runs;
-mod integrations;
-mod leases;
-mod private_cluster;
-mod scenes;
-mod match_caller;
-mod call_ids;

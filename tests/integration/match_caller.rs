@@ -17,7 +17,9 @@ const BRYCE: &str = "+13108675309";
 #[tokio::test]
 async fn one_contact_with_the_number_is_named_with_everything_beside_it() {
     let test = TestApp::start().await;
-    let user = test.zendesk.create_user(&json!({"name": "Bryce Love", "phone": "(310)-867-5309", "email": "bryce@example.com"}));
+    let user = test
+        .zendesk
+        .create_user(&json!({"name": "Bryce Love", "phone": "(310)-867-5309", "email": "bryce@example.com"}));
     let (account, integration) = test.synced().await;
 
     let answer = test.match_caller(call(&account, BRYCE)).await;
@@ -32,13 +34,19 @@ async fn one_contact_with_the_number_is_named_with_everything_beside_it() {
     assert_eq!((source.provider(), source.note.as_str()), (pb::Provider::Zendesk, ""));
     assert!(source.known_through.is_some());
     let contact = answer.selected.unwrap();
-    assert_eq!(answer.candidates, [contact.clone()]);
-    assert_eq!((contact.display_name.as_str(), contact.emails.as_slice()), ("Bryce Love", &["bryce@example.com".to_owned()][..]));
+    assert_eq!(answer.candidates, std::slice::from_ref(&contact));
+    assert_eq!(
+        (contact.display_name.as_str(), contact.emails.as_slice()),
+        ("Bryce Love", &["bryce@example.com".to_owned()][..])
+    );
     assert!(!contact.is_placeholder && contact.deleted_at.is_none() && contact.survivor_id.is_empty());
     let [number] = contact.numbers.as_slice() else { panic!("one number") };
     assert_eq!((number.raw.as_str(), number.e164.as_str(), number.extension.as_str()), ("(310)-867-5309", BRYCE, ""));
     let [record] = contact.records.as_slice() else { panic!("one record") };
-    assert_eq!((record.record_id.clone(), record.object_type.as_str(), record.is_live), (user.unwrap().to_string(), "user", true));
+    assert_eq!(
+        (record.record_id.clone(), record.object_type.as_str(), record.is_live),
+        (user.unwrap().to_string(), "user", true)
+    );
     assert_eq!(record.integration_id, integration);
 }
 
@@ -92,7 +100,7 @@ async fn a_stranger_gets_a_placeholder_that_carries_the_number() {
     assert_eq!((answer.outcome(), answer.total), (MatchOutcome::Created, 1));
     assert_eq!((answer.tier(), answer.rule.as_str()), (MatchTier::Unspecified, ""));
     let contact = answer.selected.unwrap();
-    assert_eq!(answer.candidates, [contact.clone()]);
+    assert_eq!(answer.candidates, std::slice::from_ref(&contact));
     assert!(contact.is_placeholder && contact.records.is_empty() && contact.emails.is_empty());
     assert_eq!(contact.display_name, BRYCE);
     assert_eq!((contact.numbers[0].raw.as_str(), contact.numbers[0].e164.as_str()), ("310 867-5309", BRYCE));
@@ -216,7 +224,11 @@ async fn a_number_is_the_same_in_every_spelling() {
     ] {
         let answer = test.look_up(&account, text).await;
         assert_eq!(answer.outcome(), MatchOutcome::Matched, "{text}");
-        assert_eq!((answer.selected.unwrap().display_name.as_str(), answer.e164.as_str()), ("Bryce Love", BRYCE), "{text}");
+        assert_eq!(
+            (answer.selected.unwrap().display_name.as_str(), answer.e164.as_str()),
+            ("Bryce Love", BRYCE),
+            "{text}"
+        );
     }
     let mut british = look_only(call(&account, "020 7946 0958"));
     british.default_region = "GB".into();

@@ -33,7 +33,12 @@ struct CopiedNumber {
 /// user is remembered and nobody.
 pub async fn assert_is_a_true_copy(test: &TestApp, integration_id: &str) {
     let differences = differences(test, integration_id, "US").await;
-    assert!(differences.is_empty(), "{} differences: {:#?}", differences.len(), &differences[..differences.len().min(20)]);
+    assert!(
+        differences.is_empty(),
+        "{} differences: {:#?}",
+        differences.len(),
+        &differences[..differences.len().min(20)]
+    );
 }
 
 pub async fn differences(test: &TestApp, integration_id: &str, region: &str) -> Vec<String> {

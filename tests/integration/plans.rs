@@ -8,6 +8,7 @@ use serde_json::Value;
 use sqlx::{Connection, Executor, PgConnection, Row};
 
 use crate::{
+    scenes::click_on,
     steps::eventually,
     support::{Subject, TestApp, db::TestDb},
 };
@@ -132,7 +133,12 @@ impl Plan {
         for (node, place) in &self.nodes {
             assert!(node != "Seq Scan", "{what} reads all of {place}: {:?}", self.nodes);
         }
-        assert!(self.buffers <= buffers_max, "{what} looks at {} pages, at most {buffers_max} were expected: {:?}", self.buffers, self.nodes);
+        assert!(
+            self.buffers <= buffers_max,
+            "{what} looks at {} pages, at most {buffers_max} were expected: {:?}",
+            self.buffers,
+            self.nodes
+        );
     }
 
     fn uses(&self, index: &str) -> bool {
@@ -162,7 +168,8 @@ async fn a_look_up_reads_the_numbers_index_only_and_a_shared_line_no_more_than_i
         ("the neighbour's shared line", NEIGHBOUR, HOT, "'call-3'", 800),
     ] {
         for direction in ["INBOUND", "OUTBOUND"] {
-            let values = format!("'{account}', {number}, {call_id}, '{direction}', now() - interval '5 minutes', now()");
+            let values =
+                format!("'{account}', {number}, {call_id}, '{direction}', now() - interval '5 minutes', now()");
             let plan = explain(&mut session, "store::phone_numbers::look_up", LOOK_UP, &values).await;
             plan.assert_is_bounded(what, buffers_max);
             assert!(plan.uses("phone_numbers_lookup_idx"), "{what}: {:?}", plan.nodes);
@@ -203,14 +210,31 @@ async fn what_else_the_call_path_runs_reads_indexes_only() {
     let contact = format!("'{:08x}-0000-7000-8000-{}'", 5, &ACCOUNT[24..]);
 
     for (name, types, values) in [
-        ("store::phone_numbers::look_up", LOOK_UP, format!("'{ACCOUNT}', {QUIET}, 'call-7', 'OUTBOUND', now() - interval '5 minutes', now()")),
+        (
+            "store::phone_numbers::look_up",
+            LOOK_UP,
+            format!("'{ACCOUNT}', {QUIET}, 'call-7', 'OUTBOUND', now() - interval '5 minutes', now()"),
+        ),
         ("store::calls::find", "uuid, text", format!("'{ACCOUNT}', 'call-7'")),
-        ("store::calls::select", "uuid, text, uuid, text, timestamptz", format!("'{ACCOUNT}', 'call-7', {contact}, '', now()")),
+        (
+            "store::calls::select",
+            "uuid, text, uuid, text, timestamptz",
+            format!("'{ACCOUNT}', 'call-7', {contact}, '', now()"),
+        ),
         ("store::contacts::find_live", "uuid, uuid[]", format!("'{ACCOUNT}', array[{contact}::uuid]")),
         ("store::contacts::find", "uuid, uuid", format!("'{ACCOUNT}', {contact}")),
         ("store::contacts::list", "uuid, uuid, bigint", format!("'{ACCOUNT}', {contact}, 51")),
-        ("store::contacts::list_by_number", "uuid, bigint, boolean, timestamptz, uuid, bigint", format!("'{ACCOUNT}', {HOT}, false, now() + interval '50 seconds', {contact}, 51")),
+        (
+            "store::contacts::list_by_number",
+            "uuid, bigint, boolean, timestamptz, uuid, bigint",
+            format!("'{ACCOUNT}', {HOT}, false, now() + interval '50 seconds', {contact}, 51"),
+        ),
         ("store::adoption::has_pair", "uuid, bigint", format!("'{ACCOUNT}', {HOT}")),
+        (
+            "store::expected_calls::consume",
+            "uuid, bigint, text, timestamptz, text, timestamptz",
+            format!("'{ACCOUNT}', {QUIET}, 'call-new', now() - interval '2 days', 'anna', now()"),
+        ),
     ] {
         let plan = explain(&mut session, name, types, &values).await;
         // A page of 51 contacts, each with its numbers and records.
@@ -236,14 +260,19 @@ async fn adopting_strangers_among_many_numbers_reads_indexes_only() {
 
     // A page of a thousand records, none of whose numbers belongs to a stranger.
     let keys = array_of(10_001, 1_000);
-    let plan = explain(&mut session, "store::adoption::find_pairs", "uuid, bigint[]", &format!("'{ACCOUNT}', {keys}")).await;
+    let plan =
+        explain(&mut session, "store::adoption::find_pairs", "uuid, bigint[]", &format!("'{ACCOUNT}', {keys}")).await;
 
     plan.assert_is_bounded("the strangers of a page", 6_000);
 }
 
 #[tokio::test]
 async fn plans_made_while_the_database_was_empty_serve_when_it_has_filled() {
-    let test = TestApp::start_with(|config| config.pools.call.connections = 1).await;
+    let test = TestApp::start_with(|config| {
+        config.pools.call.connections = 1;
+        config.pools.api.connections = 1;
+    })
+    .await;
     for table in ["accounts", "integrations", "contacts", "external_refs", "phone_numbers", "calls", "expected_calls"] {
         test.db.execute(&format!("alter table {table} set (autovacuum_enabled = false)")).await;
     }
@@ -253,7 +282,9 @@ async fn plans_made_while_the_database_was_empty_serve_when_it_has_filled() {
     let exercise = async |account: &str, integration: &str, round: usize| {
         for (n, number) in [format!("+{QUIET}"), format!("+{HOT}"), format!("+1999555{round:04}")].iter().enumerate() {
             let call_id = format!("round-{round}-{n}");
-            test.ask(account, number, &call_id).await;
+            let record = format!("9{round:03}{n:03}");
+            test.click(click_on(account, integration, "user", &record, number)).await;
+            test.ask(account, number, &format!("inbound-{round}-{n}")).await;
             let known = test.dial(account, number, &call_id, "anna").await;
             test.select(account, &call_id, &known.selected.unwrap().id).await;
             test.resolve_call(account, integration, &call_id).await;
@@ -273,8 +304,8 @@ async fn plans_made_while_the_database_was_empty_serve_when_it_has_filled() {
     }
     test.app.close().await;
 
-    eventually("the end of the call path's sessions", async || {
-        let sessions = "select count(*) from pg_stat_activity where datname = current_database() and application_name like '%calls'";
+    eventually("the end of the service's sessions", async || {
+        let sessions = "select count(*) from pg_stat_activity where datname = current_database() and application_name like 'contact-sync %'";
         test.db.number(sessions).await == 0
     })
     .await;

@@ -8,7 +8,7 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::{
-    scenes::{CONTACT_15, CONTACT_18, LEAD_15, ORG, click_on, id_of, look_only, refusal, call_with_id},
+    scenes::{CONTACT_15, CONTACT_18, LEAD_15, ORG, call_with_id, click_on, id_of, look_only, refusal},
     steps::{Beside, EXPORT, arrived, ask_update, sync_mode},
     support::{Subject, TestApp, field},
 };
@@ -186,7 +186,9 @@ async fn a_dead_selection_leaves_the_number_and_an_alias_leads_to_its_survivor()
     test.minutes(1);
     let stranger = id_of(test.ask(&account, "+13105550199", "call-2").await.selected.as_ref());
     test.zendesk.delete_user(dying.parse().unwrap()).unwrap();
-    test.zendesk.add_identity(user.parse().unwrap(), &json!({"type": "phone_number", "value": "+13105550199"})).unwrap();
+    test.zendesk
+        .add_identity(user.parse().unwrap(), &json!({"type": "phone_number", "value": "+13105550199"}))
+        .unwrap();
     test.trigger(&account, &zendesk).await;
 
     let fallen_back = test.resolve_call(&account, &zendesk, "call-1").await;
@@ -198,7 +200,10 @@ async fn a_dead_selection_leaves_the_number_and_an_alias_leads_to_its_survivor()
     assert_eq!(fallen_back.evidence(), RequesterEvidence::OnlyRecordWithNumber);
     for response in [&followed, &by_alias] {
         assert_eq!((response.outcome(), record_of(response)), (RequesterOutcome::Resolved, user.as_str()));
-        assert_eq!((response.contact_id.as_str(), response.evidence()), (bryce.as_str(), RequesterEvidence::SelectedContact));
+        assert_eq!(
+            (response.contact_id.as_str(), response.evidence()),
+            (bryce.as_str(), RequesterEvidence::SelectedContact)
+        );
     }
 }
 

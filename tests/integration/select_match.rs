@@ -78,7 +78,9 @@ async fn choosing_an_alias_chooses_its_survivor() {
     let known = id_of(test.ask(&account, BRYCE, "call-1").await.selected.as_ref());
     test.minutes(1);
     let stranger = id_of(test.ask(&account, "+13105550100", "call-2").await.selected.as_ref());
-    test.zendesk.add_identity(user.parse().unwrap(), &json!({"type": "phone_number", "value": "+13105550100"})).unwrap();
+    test.zendesk
+        .add_identity(user.parse().unwrap(), &json!({"type": "phone_number", "value": "+13105550100"}))
+        .unwrap();
     test.trigger(&account, &integration).await;
 
     let selection = test.select(&account, "call-1", &stranger).await;
@@ -96,7 +98,9 @@ async fn a_selection_that_was_merged_is_told_by_its_survivor() {
     test.minutes(1);
     let stranger = id_of(test.ask(&account, "+13105550100", "call-2").await.selected.as_ref());
     test.select(&account, "call-1", &stranger).await;
-    test.zendesk.add_identity(user.parse().unwrap(), &json!({"type": "phone_number", "value": "+13105550100"})).unwrap();
+    test.zendesk
+        .add_identity(user.parse().unwrap(), &json!({"type": "phone_number", "value": "+13105550100"}))
+        .unwrap();
     test.trigger(&account, &integration).await;
 
     let again = test.ask(&account, BRYCE, "call-1").await;

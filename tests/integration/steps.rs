@@ -21,7 +21,7 @@ use crate::support::TestApp;
 /// The export that a sync reads: a part of its path.
 pub const EXPORT: &str = "/incremental/users/cursor";
 /// No condition of these tests takes so long on any machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Waits for something that must happen, and says what did not.
 pub async fn soon<T>(what: &str, waiting: impl Future<Output = T>) -> T {
@@ -90,14 +90,16 @@ pub async fn expire_leases(test: &TestApp) {
 
 /// One column of the integration's row as text; empty if null.
 pub async fn column(test: &TestApp, integration_id: &str, column: &str) -> String {
-    let sql = format!("select coalesce(({column})::text, '') from integrations where integration_id = '{integration_id}'");
+    let sql =
+        format!("select coalesce(({column})::text, '') from integrations where integration_id = '{integration_id}'");
     sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&test.db.pool).await.unwrap()
 }
 
 /// Waits until so many statements of this database wait for a lock.
 pub async fn blocked(test: &TestApp, count: i64) {
     eventually("statements that wait for a lock", async || {
-        let waiting = "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
+        let waiting =
+            "select count(*) from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock'";
         test.db.number(waiting).await >= count
     })
     .await;
@@ -122,20 +124,20 @@ pub async fn ask_update(
     test: &TestApp,
     account_id: &str,
     integration_id: &str,
-    options: Option<pb::IntegrationOptions>,
+    options: impl Into<Option<pb::IntegrationOptions>>,
     credentials: Option<pb::Credentials>,
 ) -> Result<pb::Integration, Status> {
     let request = pb::UpdateSyncRequest {
         account_id: account_id.into(),
         integration_id: integration_id.into(),
-        options,
+        options: options.into(),
         credentials,
     };
     Ok(test.syncs().update_sync(request).await?.into_inner().integration.unwrap())
 }
 
-pub fn sync_mode(mode: pb::SyncMode) -> Option<pb::IntegrationOptions> {
-    Some(pb::IntegrationOptions { sync: mode.into(), period: None })
+pub fn sync_mode(mode: pb::SyncMode) -> pb::IntegrationOptions {
+    pb::IntegrationOptions { sync: mode.into(), period: None }
 }
 
 pub async fn ask_disable(

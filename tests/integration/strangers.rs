@@ -12,7 +12,7 @@ use serde_json::json;
 
 use crate::{
     integrity,
-    scenes::{ORG, CONTACT_15, click_on, dawdle, dice, id_of, seeds},
+    scenes::{CONTACT_15, ORG, click_on, dawdle, dice, id_of, seeds},
     steps::{Beside, EXPORT, arrived, ask_trigger, blocked},
     support::{TestApp, call},
 };
@@ -257,7 +257,9 @@ async fn of_several_new_records_on_a_number_the_smallest_id_absorbs() {
     test.minutes(1);
     // 999 is a smaller id than 1000, though not as text.
     for (id, name) in [(1000, "Second"), (999, "First"), (1001, "Third")] {
-        test.zendesk.load_user(&json!({"id": id, "name": name, "phone": NEW, "updated_at": "2026-11-22T09:01:00Z"})).unwrap();
+        test.zendesk
+            .load_user(&json!({"id": id, "name": name, "phone": NEW, "updated_at": "2026-11-22T09:01:00Z"}))
+            .unwrap();
     }
 
     test.trigger(&account, &integration).await;

@@ -112,6 +112,36 @@ async fn a_cursor_that_does_not_move_fails_the_pass_and_the_old_cursor_stays() {
 }
 
 #[tokio::test]
+async fn cursors_that_lead_in_a_circle_fail_the_pass() {
+    let test = TestApp::start_with(|config| config.worker.attempts_max = 1).await;
+    test.zendesk.generate_people(10, 3).unwrap();
+    let (account, integration) = test.synced().await;
+    let before = column(&test, &integration, "checkpoint").await;
+    // 1000000000.0||1| and 1000000001.0||1|
+    for (page, cursor) in (0..20).zip(["MTAwMDAwMDAwMC4wfHwxfA==", "MTAwMDAwMDAwMS4wfHwxfA=="].into_iter().cycle()) {
+        let set = [("/after_cursor".to_owned(), json!(cursor)), ("/end_of_stream".to_owned(), json!(false))];
+        fail(&test, page, Some(1), Fault::Patch { set: set.into(), remove: Vec::new() });
+    }
+    test.zendesk.clear_requests();
+    test.pass(PERIOD);
+
+    assert_eq!(test.sync_due().await, 1);
+
+    let run = test.last_run(&account, &integration).await;
+    assert_eq!(run.state(), pb::SyncRunState::Failed);
+    assert!(run.error.contains("do not get on"), "{}", run.error);
+    assert!(pages(&test).len() <= 4, "{} requests", pages(&test).len());
+    assert_eq!(column(&test, &integration, "checkpoint").await, before);
+    assert_holds(&test).await;
+    test.zendesk.faults().clear();
+    test.zendesk.create_user(&json!({"name": "New"})).unwrap();
+    test.pass(PERIOD);
+    assert_eq!(test.sync_due().await, 1);
+    assert_eq!(test.last_run(&account, &integration).await.state(), pb::SyncRunState::Succeeded);
+    assert_is_a_true_copy(&test, &integration).await;
+}
+
+#[tokio::test]
 async fn a_first_copy_whose_cursor_never_moves_fails_and_is_made_later() {
     let test = TestApp::start_with(|config| config.worker.attempts_max = 2).await;
     test.zendesk.generate_people(10, 4).unwrap();

@@ -1,38 +1,33 @@
-//! What Zendesk refuses, and how its answers break: each has a meaning, costs a bounded number of requests, loses nothing, and is
-//! told in words.
+//! What Zendesk refuses: each refusal has a meaning, costs a bounded number of requests, loses nothing, and is told in words.
 
-use std::{
-    sync::atomic::{AtomicUsize, Ordering},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
-use contact_sync::{domain::clock::Clock, rpc::pb, simulator::faults::{Fault, Rule}};
-use serde_json::{Value, json};
-use tokio::net::TcpListener;
+use contact_sync::{domain::clock::Clock, rpc::pb, simulator::faults::Fault};
+use serde_json::json;
 
 use crate::{
     integrity::assert_holds,
     oracle::assert_is_a_true_copy,
-    steps::{Beside, EXPORT, ask_disable, ask_trigger, column, eventually, fail, live_contacts, pages, param, time},
+    steps::{ask_trigger, column, fail, live_contacts, pages, param, time},
     support::{TestApp, reason},
 };
 
-const PERIOD: TimeDelta = TimeDelta::minutes(30);
+pub const PERIOD: TimeDelta = TimeDelta::minutes(30);
 /// Tries of one request in these tests.
-const TRIES: u32 = 3;
+pub const TRIES: u32 = 3;
 
 /// A copy of a few users, and a change that the next pass shall bring.
-struct Copied {
-    test: TestApp,
-    account: String,
-    integration: String,
-    checkpoint: String,
-    new: i64,
+pub struct Copied {
+    pub test: TestApp,
+    pub account: String,
+    pub integration: String,
+    pub checkpoint: String,
+    pub new: i64,
 }
 
 impl Copied {
-    async fn make() -> Self {
+    pub async fn make() -> Self {
         let test = TestApp::start_with(|config| config.worker.attempts_max = TRIES).await;
         test.zendesk.create_user(&json!({"name": "Ann", "phone": "+13108675301"})).unwrap();
         test.zendesk.generate_people(20, 1).unwrap();
@@ -44,24 +39,24 @@ impl Copied {
     }
 
     /// Something new for the next pass; half an hour passes.
-    fn change(&mut self) {
+    pub fn change(&mut self) {
         self.test.pass(PERIOD);
         self.new = self.test.zendesk.create_user(&json!({"name": "New", "phone": "+13108675302"})).unwrap();
         self.test.zendesk.clear_requests();
     }
 
     /// Runs the pass that is due; the run as it ended.
-    async fn pass(&self) -> pb::SyncRun {
+    pub async fn pass(&self) -> pb::SyncRun {
         assert_eq!(self.test.sync_due().await, 1, "nothing was due");
         self.test.last_run(&self.account, &self.integration).await
     }
 
-    async fn state(&self) -> pb::IntegrationState {
+    pub async fn state(&self) -> pb::IntegrationState {
         self.test.integration(&self.account, &self.integration).await.state()
     }
 
     /// The pass failed, said why, tried so often, moved nothing, and Ann is still named.
-    async fn assert_failed(&self, run: &pb::SyncRun, expected_reason: &str, requests: usize, what: &str) {
+    pub async fn assert_failed(&self, run: &pb::SyncRun, expected_reason: &str, requests: usize, what: &str) {
         assert_eq!(run.state(), pb::SyncRunState::Failed, "{what}");
         assert!(run.error.starts_with(expected_reason), "{what}: {}", run.error);
         assert!(!run.error.contains("http") && !run.error.contains("secret"), "{what}: {}", run.error);
@@ -73,7 +68,7 @@ impl Copied {
     }
 
     /// The CRM is well again: the next pass brings everything.
-    async fn assert_recovers(&self, what: &str) {
+    pub async fn assert_recovers(&self, what: &str) {
         self.test.zendesk.faults().clear();
         self.test.pass(PERIOD);
         let run = self.pass().await;
@@ -236,330 +231,27 @@ async fn a_rate_limit_that_never_ends_fails_the_pass_after_a_bounded_number_of_r
     copied.assert_recovers("429").await;
 }
 
-/// What passes by itself, and the reason that is told if it does not.
-fn breakages() -> Vec<(Fault, &'static str)> {
-    let unreachable = "CRM_UNREACHABLE";
-    let unreadable = "CRM_ANSWER_UNREADABLE";
-    vec![
-        (Fault::ServerError, unreachable),
-        (Fault::Unavailable { retry_after_seconds: None }, unreachable),
-        (Fault::Html, unreadable),
-        (Fault::Truncate, unreadable),
-        (Fault::Reset { after_bytes: None }, unreachable),
-        (Fault::Reset { after_bytes: Some(10) }, unreachable),
-        (Fault::Reset { after_bytes: Some(2_000) }, unreachable),
-        (Fault::GzipBomb { mib: 64 }, unreadable),
-        (Fault::Oversized { mib: 64 }, unreadable),
-        (Fault::Redirect { location: "http://127.0.0.1:9/".into(), status: 301 }, unreadable),
-        (Fault::Redirect { location: "http://127.0.0.1:9/".into(), status: 307 }, unreadable),
-        (patch(&[("/users", Value::Null)]), unreadable),
-        (patch(&[("/users", json!({"0": 1}))]), unreadable),
-        (patch(&[("/end_of_stream", json!("yes"))]), unreadable),
-        (Fault::Patch { set: [].into(), remove: vec!["/end_of_stream".into()] }, unreadable),
-        (Fault::Patch { set: [].into(), remove: vec!["/users".into()] }, unreadable),
-        (
-            Fault::Patch {
-                set: [("/end_of_stream".to_owned(), json!(false))].into(),
-                remove: vec!["/after_cursor".into()],
-            },
-            unreadable,
-        ),
-    ]
-}
-
-fn patch(set: &[(&str, Value)]) -> Fault {
-    let set = set.iter().map(|(pointer, value)| ((*pointer).to_owned(), value.clone())).collect();
-    Fault::Patch { set, remove: Vec::new() }
-}
-
 #[tokio::test]
-async fn an_answer_that_breaks_once_is_asked_for_again() {
-    let mut copied = Copied::make().await;
-    for (fault, _) in breakages() {
-        let what = format!("{fault:?}");
-        fail(&copied.test, 0, Some(1), fault);
+async fn a_long_retry_after_ends_the_pass_and_the_next_comes_when_it_is_over() {
+    for (seconds, waits) in [(600, 600), (4_000_000_000, 3_600)] {
+        let copied = Copied::make().await;
+        fail(&copied.test, 0, Some(1), Fault::RateLimited { retry_after_seconds: Some(seconds) });
 
         let run = copied.pass().await;
 
-        assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{what}: {}", run.error);
-        assert_eq!(run.error, "", "{what}: a success shows no old failure");
-        assert_eq!(pages(&copied.test).len(), 2, "{what}");
+        copied.assert_failed(&run, "RATE_LIMITED", 1, "a long Retry-After").await;
+        let integration = copied.test.integration(&copied.account, &copied.integration).await;
+        assert_eq!(integration.state(), pb::IntegrationState::QuotaPaused);
+        assert_eq!(time(integration.next_due_time), copied.test.clock.now() + TimeDelta::seconds(waits));
+        let found = copied.test.look_up(&copied.account, "+13108675302").await;
+        assert_eq!((found.outcome(), found.complete), (pb::MatchOutcome::NotKnownYet, false));
+
+        copied.test.pass(TimeDelta::seconds(waits - 1));
+        assert_eq!(copied.test.sync_due().await, 0);
+        copied.test.pass(TimeDelta::seconds(1));
+        assert_eq!(copied.pass().await.state(), pb::SyncRunState::Succeeded);
+        assert_eq!(copied.state().await, pb::IntegrationState::Active);
         assert_is_a_true_copy(&copied.test, &copied.integration).await;
-        copied.test.zendesk.faults().clear();
-        copied.test.zendesk.delete_user(copied.new).unwrap();
-        copied.change();
+        assert_holds(&copied.test).await;
     }
-    assert_holds(&copied.test).await;
-}
-
-#[tokio::test]
-async fn an_answer_that_stays_broken_fails_the_pass_and_loses_nothing() {
-    let mut copied = Copied::make().await;
-    for (fault, expected) in breakages() {
-        let what = format!("{fault:?}");
-        fail(&copied.test, 0, None, fault);
-
-        let run = copied.pass().await;
-
-        copied.assert_failed(&run, expected, TRIES as usize, &what).await;
-        // Fresh enough still: a failed pass is no reason for alarm before three periods are over.
-        assert_eq!(copied.state().await, pb::IntegrationState::Active, "{what}");
-        copied.assert_recovers(&what).await;
-        copied.checkpoint = column(&copied.test, &copied.integration, "checkpoint").await;
-        copied.test.zendesk.delete_user(copied.new).unwrap();
-        copied.change();
-    }
-}
-
-#[tokio::test]
-async fn a_bomb_takes_a_bounded_amount_of_memory() {
-    let copied = Copied::make().await;
-    let before = peak_kib();
-    for fault in [Fault::GzipBomb { mib: 256 }, Fault::Oversized { mib: 512 }] {
-        fail(&copied.test, 0, None, fault);
-        let run = copied.pass().await;
-        assert!(run.error.contains("32 MiB"), "{}", run.error);
-        copied.test.zendesk.faults().clear();
-        copied.test.pass(PERIOD);
-    }
-
-    let grown = peak_kib() - before;
-    assert!(grown < 160 * 1024, "the peak grew by {grown} KiB");
-}
-
-/// The most memory that this process has used; the simulator runs in it, and keeps no bodies.
-fn peak_kib() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
-#[tokio::test]
-async fn slow_or_oddly_labelled_answers_are_read() {
-    let mut copied = Copied::make().await;
-    for fault in [
-        Fault::Drip { chunk_bytes: 500, every_ms: 2 },
-        Fault::Delay { ms: 300 },
-        Fault::ContentType { value: "text/html".into() },
-        Fault::ContentType { value: "nonsense".into() },
-        Fault::Oversized { mib: 8 },
-        patch(&[("/users/0/surprise", json!([{"deep": [1, 2, {}]}])), ("/more", json!(1))]),
-    ] {
-        let what = format!("{fault:?}");
-        fail(&copied.test, 0, None, fault);
-        let run = copied.pass().await;
-        assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{what}: {}", run.error);
-        assert_eq!(pages(&copied.test).len(), 1, "{what}");
-        assert_is_a_true_copy(&copied.test, &copied.integration).await;
-        copied.test.zendesk.faults().clear();
-        copied.test.zendesk.delete_user(copied.new).unwrap();
-        copied.change();
-    }
-}
-
-#[tokio::test]
-async fn a_redirect_is_never_followed() {
-    static TOUCHED: AtomicUsize = AtomicUsize::new(0);
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let location = format!("http://{}/latest/meta-data", listener.local_addr().unwrap());
-    #[expect(clippy::disallowed_methods, reason = "ends with the test's runtime")]
-    tokio::spawn(async move {
-        while listener.accept().await.is_ok() {
-            TOUCHED.fetch_add(1, Ordering::SeqCst);
-        }
-    });
-    let copied = Copied::make().await;
-    for status in [301, 302, 303, 307, 308] {
-        fail(&copied.test, 0, Some(TRIES), Fault::Redirect { location: location.clone(), status });
-        copied.pass().await;
-        copied.test.pass(PERIOD);
-    }
-
-    assert_eq!(TOUCHED.load(Ordering::SeqCst), 0);
-    copied.assert_recovers("redirect").await;
-}
-
-#[tokio::test]
-async fn a_wrong_clock_of_the_crm_never_promises_the_future() {
-    let copied = Copied::make().await;
-    for (skew, expected) in [
-        (86_400 * 365, TimeDelta::zero()),
-        (30, TimeDelta::seconds(-30)),
-        (-86_400, TimeDelta::seconds(-86_460)),
-    ] {
-        fail(&copied.test, 0, None, Fault::DateSkew { seconds: skew });
-        copied.test.pass(PERIOD);
-        assert_eq!(copied.test.sync_due().await, 1);
-        copied.test.zendesk.faults().clear();
-
-        let known_through = time(copied.test.integration(&copied.account, &copied.integration).await.known_through);
-
-        assert_eq!(known_through - copied.test.clock.now(), expected, "skewed by {skew} s");
-    }
-}
-
-#[tokio::test]
-async fn a_poisoned_row_is_rejected_alone_whatever_is_wrong_with_it() {
-    let fields = ["id", "name", "email", "phone", "role", "active", "updated_at", "suspended", "url"];
-    let poisons = [
-        Value::Null,
-        json!(0),
-        json!(-1),
-        json!(1.5),
-        json!(99_999_999_999_999_999_999_999.0),
-        json!(""),
-        json!("\u{0}"),
-        json!("x".repeat(70_000)),
-        json!([]),
-        json!({}),
-        json!(true),
-        json!("2026-13-45T99:99:99Z"),
-    ];
-    let test = TestApp::start().await;
-    let rows = fields.len() * poisons.len();
-    for n in 0..rows {
-        let n = 100 + n;
-        test.zendesk.create_user(&json!({"name": format!("U{n}"), "phone": format!("+13105551{n}")})).unwrap();
-    }
-    test.zendesk.create_user(&json!({"name": "Sound", "phone": "+13108675301"})).unwrap();
-    let places = fields.iter().flat_map(|field| poisons.iter().map(move |poison| (*field, poison)));
-    let set: Vec<(String, Value)> =
-        places.enumerate().map(|(row, (field, poison))| (format!("/users/{row}/{field}"), poison.clone())).collect();
-    let whole_rows = [json!(null), json!(7), json!("user"), json!([]), json!({})];
-    let identities = whole_rows.iter().enumerate().map(|(n, row)| (format!("/identities/{n}"), row.clone()));
-    fail(&test, 0, Some(1), Fault::Patch { set: set.into_iter().chain(identities).collect(), remove: Vec::new() });
-
-    let (account, integration) = test.synced().await;
-
-    let run = test.last_run(&account, &integration).await;
-    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", run.error);
-    let counts = run.counts.unwrap();
-    assert_eq!(counts.read, i64::try_from(rows).unwrap() + 1);
-    assert!(counts.rejected > 30 && counts.created > 30, "{counts:?}");
-    assert_eq!(test.look_up(&account, "+13108675301").await.outcome(), pb::MatchOutcome::Matched);
-    assert_holds(&test).await;
-
-    // When the CRM has mended them, a full pass brings them all.
-    let initial = |request: &mut pb::TriggerSyncRequest| request.set_kind(pb::SyncKind::Initial);
-    for user in test.zendesk.oracle() {
-        test.pass(TimeDelta::seconds(1));
-        test.zendesk.update_user(user.id, &json!({"notes": "mended"})).unwrap();
-    }
-    test.pass(PERIOD);
-    ask_trigger(&test, &account, &integration, initial).await.unwrap();
-    test.sync_due().await;
-    test.db.execute("delete from external_refs where not is_live and contact_id is null").await;
-    let differences = crate::oracle::differences(&test, &integration, "US").await;
-    let of_known_users = differences.iter().filter(|difference| !difference.contains("not in the CRM"));
-    assert_eq!(of_known_users.count(), 0, "{differences:?}");
-}
-
-#[tokio::test]
-async fn an_envelope_without_what_is_not_needed_is_read() {
-    let mut copied = Copied::make().await;
-    for fault in [
-        patch(&[("/identities", Value::Null)]),
-        Fault::Patch { set: [].into(), remove: vec!["/identities".into()] },
-        patch(&[("/after_cursor", Value::Null)]),
-        patch(&[("/after_cursor", json!(""))]),
-        Fault::Patch { set: [].into(), remove: vec!["/after_cursor".into()] },
-    ] {
-        let what = format!("{fault:?}");
-        fail(&copied.test, 0, Some(TRIES), fault);
-
-        let run = copied.pass().await;
-
-        assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{what}: {}", run.error);
-        assert_ne!(column(&copied.test, &copied.integration, "checkpoint").await, "", "{what}");
-        copied.assert_recovers(&what).await;
-        copied.test.zendesk.delete_user(copied.new).unwrap();
-        copied.change();
-    }
-}
-
-#[tokio::test]
-async fn a_request_that_hangs_is_given_up_and_asked_again() {
-    let test = TestApp::start_with(|config| {
-        config.worker.attempts_max = 2;
-        config.providers.zendesk.timeout_seconds = 1;
-    })
-    .await;
-    test.zendesk.generate_people(50, 1).unwrap();
-    let (account, integration) = test.synced().await;
-    // Silence; a body that stops in the middle; a body that comes so slowly that it never ends.
-    let dripping = Fault::Drip { chunk_bytes: 100, every_ms: 900 };
-    for fault in [Fault::Hang, Fault::Drip { chunk_bytes: 1_000, every_ms: 5_000 }, dripping] {
-        let what = format!("{fault:?}");
-        test.pass(PERIOD);
-        test.zendesk.faults().add(Rule { skip: 1, ..Rule::once(EXPORT, fault.clone()) }).unwrap();
-        test.zendesk.generate_in_one_second(1_050, 2, test.clock.now().timestamp() - 100).unwrap();
-        test.zendesk.clear_requests();
-
-        let began = Instant::now();
-        assert_eq!(test.sync_due().await, 1);
-
-        assert!(began.elapsed() < Duration::from_secs(20), "{what}");
-        let run = test.last_run(&account, &integration).await;
-        assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{what}: {}", run.error);
-        assert_eq!(pages(&test).len(), 3, "{what}");
-        test.zendesk.faults().clear();
-        assert_is_a_true_copy(&test, &integration).await;
-    }
-
-    fail(&test, 0, None, Fault::Hang);
-    test.pass(PERIOD);
-    test.zendesk.clear_requests();
-    assert_eq!(test.sync_due().await, 1);
-    let run = test.last_run(&account, &integration).await;
-    assert_eq!(run.state(), pb::SyncRunState::Failed);
-    assert!(run.error.contains("did not answer in time"), "{}", run.error);
-    assert_eq!(pages(&test).len(), 2);
-    assert_holds(&test).await;
-}
-
-#[tokio::test]
-async fn a_request_that_hangs_does_not_hold_up_a_disable() {
-    let test = TestApp::start_with(|config| {
-        config.worker.lease_seconds = 3;
-        config.worker.heartbeat_seconds = 1;
-    })
-    .await;
-    test.zendesk.generate_people(5, 1).unwrap();
-    let account = test.account().await;
-    let integration = test.enable(&account, "acme").await;
-    fail(&test, 0, None, Fault::Hang);
-    let sync = Beside::start(&test.app);
-    eventually("the request", async || test.zendesk.requests().count_of(EXPORT) == 1).await;
-
-    ask_disable(&test, &account, &integration, pb::CopiedData::Keep).await.unwrap();
-
-    let began = Instant::now();
-    assert_eq!(sync.ended().await, 1);
-    assert!(began.elapsed() < Duration::from_secs(5));
-    assert_eq!(test.last_run(&account, &integration).await.state(), pb::SyncRunState::Cancelled);
-    assert_holds(&test).await;
-}
-
-#[tokio::test]
-async fn a_retry_after_of_the_far_future_does_not_hold_up_a_disable() {
-    let test = TestApp::start_with(|config| {
-        config.worker.lease_seconds = 3;
-        config.worker.heartbeat_seconds = 1;
-    })
-    .await;
-    test.zendesk.generate_people(5, 1).unwrap();
-    let account = test.account().await;
-    let integration = test.enable(&account, "acme").await;
-    fail(&test, 0, None, Fault::RateLimited { retry_after_seconds: Some(4_000_000_000) });
-    let sync = Beside::start(&test.app);
-    eventually("the wait", async || {
-        test.last_run(&account, &integration).await.phase.contains("rate limit")
-    })
-    .await;
-    assert_eq!(test.integration(&account, &integration).await.state(), pb::IntegrationState::InitialSync);
-
-    ask_disable(&test, &account, &integration, pb::CopiedData::Keep).await.unwrap();
-
-    assert_eq!(sync.ended().await, 1);
-    assert_holds(&test).await;
 }

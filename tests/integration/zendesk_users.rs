@@ -98,10 +98,8 @@ async fn agents_are_contacts_with_their_role_and_suspended_users_are_kept() {
 #[tokio::test]
 async fn a_deleted_user_leaves_every_answer_and_a_restore_brings_the_same_contact_back() {
     let test = TestApp::start().await;
-    let user = test
-        .zendesk
-        .create_user(&json!({"name": "Ann", "phone": "+13108675301", "email": "ann@example.com"}))
-        .unwrap();
+    let user =
+        test.zendesk.create_user(&json!({"name": "Ann", "phone": "+13108675301", "email": "ann@example.com"})).unwrap();
     let (account, integration) = test.synced().await;
     let mut request = call(&account, "+13108675301");
     request.call_id = "call-1".into();

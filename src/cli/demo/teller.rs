@@ -145,7 +145,7 @@ mod tests {
 
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].starts_with("  < MATCHED             words"), "{text}");
-        assert!(lines[1].starts_with(&format!("{}", " ".repeat(TEXT_COLUMN))), "{text}");
+        assert!(lines[1].starts_with(&" ".repeat(TEXT_COLUMN)), "{text}");
         assert!(lines.iter().all(|line| line.len() <= WIDTH), "{text}");
     }
 

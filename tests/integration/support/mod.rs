@@ -47,7 +47,6 @@ pub struct TestApp {
     pub app: App,
     pub zendesk: Arc<Zendesk>,
     pub clock: Arc<ManualClock>,
-    pub ids: Arc<IdSource>,
     pub lifecycle: Lifecycle,
     pub channel: Channel,
     pub address: std::net::SocketAddr,
@@ -119,7 +118,7 @@ impl TestApp {
         let lifecycle = Lifecycle::new();
         let world = World {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
-            ids: Arc::clone(&ids),
+            ids,
             key_ring: Arc::new(KeyRing::parse(KEY_RING).unwrap()),
             tasks: lifecycle.tasks().clone(),
             stop: lifecycle.soft(),
@@ -138,7 +137,7 @@ impl TestApp {
         let channel = connect(address);
         let signing_key = key_pair.signing_key_pem.to_string();
         let token = issue(&signing_key, &config, &Accounts::All, &Scope::ALL, clock.now());
-        Self { db, app, zendesk, clock, ids, lifecycle, channel, address, config, signing_key, token }
+        Self { db, app, zendesk, clock, lifecycle, channel, address, config, signing_key, token }
     }
 
     /// A token with these accounts and scopes, good for a day from now.
@@ -319,13 +318,13 @@ pub fn bearer(token: &str) -> pb::Credentials {
     pb::Credentials { kind: Some(pb::credentials::Kind::BearerToken(token.into())) }
 }
 
-/// The reason of an error's ErrorInfo.
+/// The reason of an error's `ErrorInfo`.
 pub fn reason(status: &Status) -> String {
     use tonic_types::StatusExt;
     status.get_details_error_info().expect("every error carries ErrorInfo").reason
 }
 
-/// The field that an INVALID_ARGUMENT names.
+/// The field that an `INVALID_ARGUMENT` names.
 pub fn field(status: &Status) -> String {
     use tonic_types::StatusExt;
     let details = status.get_details_bad_request().expect("every INVALID_ARGUMENT names its field");

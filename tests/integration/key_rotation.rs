@@ -1,0 +1,44 @@
+//! The key ring is rotated: a new key becomes primary, every pass seals its credentials with it, and the old key can leave.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use contact_sync::{
+    app::{App, World},
+    domain::{clock::Clock, ids::IdSource},
+    rpc::pb,
+    vault::KeyRing,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::support::TestApp;
+
+const OLD: &str = r#"{"id":"k1","key":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}"#;
+const NEW: &str = r#"{"id":"k2","key":"ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA="}"#;
+
+#[tokio::test]
+async fn a_pass_seals_credentials_with_the_primary_key_so_that_the_old_one_can_leave() {
+    let test = TestApp::start().await;
+    let (account, integration) = test.synced().await;
+
+    test.pass(TimeDelta::minutes(30));
+    let both = replica(&test, &format!(r#"{{"primary":"k2","keys":[{NEW},{OLD}]}}"#));
+    assert_eq!(both.syncing.run_due().await.unwrap(), 1);
+    test.pass(TimeDelta::minutes(30));
+    let new_alone = replica(&test, &format!(r#"{{"primary":"k2","keys":[{NEW}]}}"#));
+    assert_eq!(new_alone.syncing.run_due().await.unwrap(), 1);
+
+    let run = test.last_run(&account, &integration).await;
+    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", run.error);
+}
+
+fn replica(test: &TestApp, key_ring: &str) -> App {
+    let world = World {
+        clock: Arc::clone(&test.clock) as Arc<dyn Clock>,
+        ids: Arc::new(IdSource::seeded(9)),
+        key_ring: Arc::new(KeyRing::parse(key_ring).unwrap()),
+        tasks: TaskTracker::new(),
+        stop: CancellationToken::new(),
+    };
+    App::new(&test.config, test.db.url(), world).unwrap()
+}
