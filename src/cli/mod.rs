@@ -167,7 +167,10 @@ async fn run(command: Command, config: Config, clock: Arc<dyn Clock>) -> anyhow:
 
 #[expect(clippy::disallowed_methods, reason = "the one place that reads the environment, for Config")]
 fn load_config(flags: &Flags) -> anyhow::Result<Config> {
-    let settings = std::env::vars().filter(|(name, _)| !client::VARIABLES.contains(&name.as_str()));
+    // A variable that is no text is none of ours.
+    let variables =
+        std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
+    let settings = variables.filter(|(name, _)| !client::VARIABLES.contains(&name.as_str()));
     Ok(Config::load(flags, settings)?)
 }
 
