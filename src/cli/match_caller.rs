@@ -133,7 +133,9 @@ fn meaning(answer: &pb::MatchCallerResponse) -> String {
             let more = if answer.total_is_capped { "more than " } else { "" };
             format!("{more}{} contacts have the number; the first is the default", answer.total)
         }
-        pb::MatchOutcome::Created => "nobody had the number; this contact was made for it".to_owned(),
+        pb::MatchOutcome::Created => {
+            "nobody had the number when the call came; this contact was made for it".to_owned()
+        }
         pb::MatchOutcome::NotFound => "nobody has the number".to_owned(),
         pb::MatchOutcome::NotKnownYet => "nobody here has the number, and not every CRM is copied".to_owned(),
         pb::MatchOutcome::Withheld => "the caller hides the number; nothing was created".to_owned(),

@@ -15,6 +15,7 @@ use secrecy::ExposeSecret;
 use tokio::net::TcpListener;
 use tracing::info;
 
+use super::client::failure::Stopped;
 use crate::{
     app::{App, World},
     config::Config,
@@ -66,8 +67,12 @@ pub(super) struct Service {
 impl Service {
     /// Listens where the settings say, and starts there.
     pub(super) async fn start(config: &Config, clock: Arc<dyn Clock>, migrates: bool) -> anyhow::Result<Self> {
-        let listener =
-            TcpListener::bind(config.listen).await.with_context(|| format!("cannot listen on {}", config.listen))?;
+        let listener = TcpListener::bind(config.listen).await.map_err(|error| Stopped {
+            what: format!("cannot listen on {}: {error}", config.listen),
+            next: "if something else has this port, choose another for server and commands alike: \
+                export CONTACT_SYNC_LISTEN=127.0.0.1:50052"
+                .to_owned(),
+        })?;
         Self::start_on(listener, config, clock, migrates).await
     }
 

@@ -117,8 +117,11 @@ fn is_public_v6(v6: Ipv6Addr) -> bool {
     is_global_unicast && !is_special && !is_documentation && !is_6to4
 }
 
-/// What became of sending a request.
+/// What became of sending a request. Logs the cause, which tells an unknown name from a closed port or a refused certificate.
 pub fn meaning_of(error: &reqwest::Error) -> CrmError {
+    // The first text names the URL with its query; the causes below it do not.
+    let below: Vec<String> = causes(error).skip(1).map(ToString::to_string).collect();
+    tracing::warn!(error = below.join(": "), "a CRM could not be reached, or its connection broke");
     if causes(error).any(<dyn std::error::Error>::is::<NoPublicAddress>) {
         CrmError::HostRefused
     } else if error.is_timeout() {

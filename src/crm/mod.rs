@@ -20,13 +20,17 @@ use crate::domain::{
 #[derive(Debug, Error)]
 pub enum CrmError {
     /// 401, or an anonymous session.
-    #[error("the CRM refuses the credentials; bring new ones with UpdateSync")]
+    #[error(
+        "the CRM refuses the credentials: the token (or the e-mail) is wrong, expired or switched off; bring others"
+    )]
     CredentialsRefused,
     /// 403.
     #[error("the credentials may not read all contacts: {0}")]
     PermissionMissing(&'static str),
     /// 404: no such organisation, or no such endpoint there.
-    #[error("the CRM does not know this organisation (or plan); check its name and that its account is open")]
+    #[error(
+        "the CRM knows no organisation of this name; compare it with the address that agents use, and see that its account is open"
+    )]
     OrganizationNotFound,
     /// The place to go on from is not accepted any more.
     #[error("the CRM refuses the place where the last pass stopped; the pass starts again")]

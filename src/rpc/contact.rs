@@ -58,6 +58,9 @@ impl ContactService for ContactRpc {
 
         let mut contacts = self.page(account_id, key, after, size).await?;
 
+        if contacts.is_empty() {
+            self.regions.find(account_id).await?.ok_or_else(status::account_not_found)?;
+        }
         let next = convert::cut_page(&mut contacts, size).map(|last| {
             let place =
                 [last.id.to_string(), last.is_placeholder.to_string(), last.created_at.timestamp_micros().to_string()];

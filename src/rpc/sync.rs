@@ -186,6 +186,9 @@ impl SyncService for SyncRpc {
 
         let mut integrations = store::integrations::list(&self.db, account_id, after, convert::limit(size)).await?;
 
+        if integrations.is_empty() {
+            store::accounts::find(&self.db, account_id).await?.ok_or_else(status::account_not_found)?;
+        }
         let next = convert::cut_page(&mut integrations, size).map(|last| {
             page_token::encode("ListIntegrations", &[&account], &[&last.freshness.integration_id.to_string()])
         });

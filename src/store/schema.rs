@@ -76,8 +76,9 @@ pub fn checksum() -> String {
 }
 
 async fn connect(url: &str) -> Result<PgConnection, SchemaError> {
-    let options =
-        PgConnectOptions::from_str(url).map_err(SchemaError::Connect)?.application_name("contact-sync migrate");
+    let options = PgConnectOptions::from_str(url).map_err(SchemaError::Connect)?;
+    // "already exists, skipping" is no news at each start.
+    let options = options.application_name("contact-sync migrate").options([("client_min_messages", "warning")]);
     PgConnection::connect_with(&options).await.map_err(SchemaError::Connect)
 }
 

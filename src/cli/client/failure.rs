@@ -46,7 +46,12 @@ pub(in crate::cli) fn describe_status(status: &Status) -> String {
     if let Some(delay) = details.retry_info().and_then(|info| info.retry_delay) {
         lines.add("retry", format!("after {:.1} s", delay.as_secs_f64()));
     }
-    if let Some(next) = next_step(status.code(), reason) {
+    // Every error of the service has a reason; what has none comes from something else, or from the way there.
+    let is_foreign = info.is_none() && matches!(status.code(), Code::Internal | Code::Unknown);
+    let foreign =
+        "what answers there is hardly contact-sync: check --server, CONTACT_SYNC_SERVER or the setting listen";
+    let next = if is_foreign { Some(foreign) } else { next_step(status.code(), reason) };
+    if let Some(next) = next {
         lines.add("next", next);
     }
     lines.to_string().trim_end().to_owned()
@@ -56,14 +61,18 @@ pub(in crate::cli) fn describe_status(status: &Status) -> String {
 fn next_step(code: Code, reason: &str) -> Option<&'static str> {
     Some(match (code, reason) {
         (_, "ACCOUNT_NOT_FOUND") => "`contact-sync account list` shows the accounts that this token may use",
-        (_, "INTEGRATION_NOT_FOUND" | "INTEGRATION_EXISTS") => {
-            "`contact-sync sync status --account ID` shows the account's integrations"
+        (_, "INTEGRATION_NOT_FOUND") => "`contact-sync sync status --account ID` shows the account's integrations",
+        (_, "INTEGRATION_EXISTS") => {
+            "`contact-sync sync credentials` brings new credentials, `sync trigger` copies now, `sync on` and `sync off` switch; \
+             `sync status --account ID` shows it"
         }
         (_, "SYNC_RUN_NOT_FOUND") => "`contact-sync sync status --integration ID` shows the newest runs",
         (_, "SYNC_OFF") => "`contact-sync sync on` switches it on",
         (_, "INTEGRATION_DISABLED") => "`contact-sync sync enable` takes it up again, with its contacts",
         (_, "AUTH_FAILED") => "`contact-sync sync credentials` brings new ones",
-        (_, "CREDENTIALS_REFUSED") => "check e-mail and token in the CRM; `contact-sync sync test` tries them",
+        (_, "CREDENTIALS_REFUSED") => {
+            "check the token (and the e-mail of an API token) in the CRM; `contact-sync sync test` tries them"
+        }
         (_, "CALL_NOT_FOUND") => "`contact-sync match --call-id ID NUMBER` makes the call known",
         (_, "SCOPE_MISSING") => "use a token with that scope: `contact-sync token --scope ..` issues one",
         (Code::Unauthenticated, _) => {
