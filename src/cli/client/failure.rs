@@ -143,8 +143,16 @@ mod tests {
         assert_eq!(
             text,
             "error           ALREADY_EXISTS, INTEGRATION_EXISTS\nmessage         it is enabled\nintegration_id  0199\n\
-             next            `contact-sync sync status --account ID` shows the account's integrations"
+             next            `contact-sync sync credentials` brings new credentials, `sync trigger` copies now, `sync on` and \
+             `sync off` switch; `sync status --account ID` shows it"
         );
+    }
+
+    #[test]
+    fn an_answer_of_something_else_is_not_blamed_on_the_service() {
+        let text = describe_status(&Status::internal("invalid compression flag: 123"));
+
+        assert!(text.contains("hardly contact-sync"), "{text}");
     }
 
     #[test]
