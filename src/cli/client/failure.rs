@@ -143,8 +143,8 @@ mod tests {
         assert_eq!(
             text,
             "error           ALREADY_EXISTS, INTEGRATION_EXISTS\nmessage         it is enabled\nintegration_id  0199\n\
-             next            `contact-sync sync credentials` brings new credentials, `sync trigger` copies now, `sync on` and \
-             `sync off` switch; `sync status --account ID` shows it"
+             next            `contact-sync sync credentials` brings new credentials, `sync trigger` copies now,\n                \
+             `sync on` and `sync off` switch; `sync status --account ID` shows it"
         );
     }
 
