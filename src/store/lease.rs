@@ -355,7 +355,8 @@ pub struct Failure<'a> {
     pub due_at: Option<DateTime<Utc>>,
 }
 
-/// Ends a run that failed; false: the lease was lost, and somebody else has the run.
+/// Ends a run that failed; a wait for the CRM's quota does not count as a failed pass. False: the lease was lost, and
+/// somebody else has the run.
 pub async fn fail(
     tx: &mut Tx,
     lease: Lease,
@@ -369,7 +370,7 @@ pub async fn fail(
     sqlx::query!(
         "-- store::lease::fail
         update integrations
-        set failures = failures + 1, hold = $4, hold_reason = case when $4::text is null then null else $5 end, due_at = $6,
+        set failures = failures + case when $4 = 'QUOTA_PAUSED' then 0 else 1 end, hold = $4, hold_reason = case when $4::text is null then null else $5 end, due_at = $6,
             lease_until = null, updated_at = $7
         where account_id = $1 and integration_id = $2 and lease_number = $3",
         lease.account_id.0,

@@ -167,3 +167,24 @@ async fn workers_find_what_is_due_by_themselves() {
     assert_ne!(column(&test, &integrations[0], "checkpoint").await, "");
     test.lifecycle.soft().cancel();
 }
+
+#[tokio::test]
+async fn waiting_for_the_quota_is_no_failed_pass() {
+    let test = TestApp::start().await;
+    let (account, integration) = test.synced().await;
+    test.pass(TimeDelta::minutes(30));
+
+    for _ in 0..3 {
+        fail(&test, 0, Some(1), Fault::RateLimited { retry_after_seconds: Some(600) });
+        assert_eq!(test.sync_due().await, 1);
+        let waiting = test.integration(&account, &integration).await;
+        assert_eq!(waiting.state(), pb::IntegrationState::QuotaPaused);
+        assert_eq!(test.sync_due().await, 0, "not before the CRM said so");
+        test.pass(TimeDelta::minutes(10));
+    }
+    fail(&test, 0, Some(1), Fault::NotFound);
+    assert_eq!(test.sync_due().await, 1);
+
+    // The first refusal of a kind that pauses with the third.
+    assert_eq!(test.integration(&account, &integration).await.state(), pb::IntegrationState::Active);
+}
