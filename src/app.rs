@@ -15,7 +15,7 @@ use crate::{
     config::Config,
     credentials::Safe,
     crm::{
-        Crms,
+        CrmSettings, Crms, ProviderSettings,
         http::{Endpoint, HttpError},
     },
     domain::{clock::Clock, ids::IdSource},
@@ -90,8 +90,7 @@ impl App {
             Db::connect_lazy(database_url, name, settings, tasks.clone()).map_err(AppError::DatabaseUrl)
         };
         let (api_db, sync_db) = (db("api", api)?, db("sync", sync)?);
-        let endpoint = config.providers.zendesk.base_url.clone().map_or(Endpoint::Vendor, Endpoint::Operator);
-        let crms = Crms::new(endpoint, Duration::from_secs(config.providers.zendesk.timeout_seconds))?;
+        let crms = Crms::new(crm_settings(config))?;
         let safe = Safe { key_ring, ids: Arc::clone(&ids) };
         let wake = Arc::new(Notify::new());
         let regions = Regions::new(call_db.clone());
@@ -219,6 +218,20 @@ async fn watch_database(db: Db, health: Health, stop: CancellationToken) {
             }
             was_up = is_up;
         }
+    }
+}
+
+fn crm_settings(config: &Config) -> CrmSettings {
+    let provider = |provider: &crate::config::Provider| ProviderSettings {
+        endpoint: provider.base_url.clone().map_or(Endpoint::Vendor, Endpoint::Operator),
+        silence_max: Duration::from_secs(provider.timeout_seconds),
+        quota_share: f64::from(provider.quota_share_percent) / 100.0,
+    };
+    CrmSettings {
+        zendesk: provider(&config.providers.zendesk),
+        salesforce: provider(&config.providers.salesforce),
+        salesforce_bulk_above: i64::try_from(config.providers.salesforce_bulk_above).unwrap_or(i64::MAX),
+        pipedrive: provider(&config.providers.pipedrive),
     }
 }
 

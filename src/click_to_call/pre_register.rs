@@ -153,6 +153,7 @@ fn record_of(key: RecordKey, number: PhoneKey, extension: String, region: Region
         key,
         updated_at: None,
         is_gone: false,
+        successor: None,
         display_name: click.display_name.trim().to_owned(),
         organization: String::new(),
         emails: Some(click.email.trim()).filter(|email| !email.is_empty()).map(str::to_owned).into_iter().collect(),

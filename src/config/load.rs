@@ -30,7 +30,7 @@ const PLAIN_VARIABLES: [(&str, &str); 3] =
 const SECRETS: [&str; 2] = ["database_url", "migrate_database_url"];
 
 /// What each number must be; both ends are allowed.
-pub(super) const RANGES: [(&str, u64, u64); 26] = [
+pub(super) const RANGES: [(&str, u64, u64); 35] = [
     ("sync.period_seconds", 60, 86_400),
     ("worker.lease_seconds", 1, 600),
     ("worker.heartbeat_seconds", 1, 200),
@@ -39,6 +39,15 @@ pub(super) const RANGES: [(&str, u64, u64); 26] = [
     ("worker.attempts_max", 1, 100),
     ("worker.backoff_base_ms", 1, 60_000),
     ("providers.zendesk.timeout_seconds", 1, 300),
+    ("providers.zendesk.quota_share_percent", 1, 100),
+    ("providers.zendesk.sweep_hours", 1, 8_760),
+    ("providers.salesforce.timeout_seconds", 1, 300),
+    ("providers.salesforce.quota_share_percent", 1, 100),
+    ("providers.salesforce.sweep_hours", 1, 8_760),
+    ("providers.salesforce_bulk_above", 0, 1_000_000_000),
+    ("providers.pipedrive.timeout_seconds", 1, 300),
+    ("providers.pipedrive.quota_share_percent", 1, 100),
+    ("providers.pipedrive.sweep_hours", 1, 8_760),
     ("pools.call.connections", 1, 256),
     ("pools.call.acquire_timeout_ms", 10, 60_000),
     ("pools.api.connections", 1, 256),
@@ -349,11 +358,16 @@ impl Checks<'_> {
             return Err(self.wrong("data_dir", problem, "a directory"));
         }
         self.check_databases(config)?;
-        if let Some(url) = &config.providers.zendesk.base_url
-            && let Err(problem) = check_base_url(url)
+        let providers = &config.providers;
+        for (name, provider) in
+            [("zendesk", &providers.zendesk), ("salesforce", &providers.salesforce), ("pipedrive", &providers.pipedrive)]
         {
-            let expected = "like https://proxy.example.com or http://127.0.0.1:8080, optionally with {subdomain}";
-            return Err(self.wrong("providers.zendesk.base_url", problem, expected));
+            if let Some(url) = &provider.base_url
+                && let Err(problem) = check_base_url(url)
+            {
+                let expected = "like https://proxy.example.com or http://127.0.0.1:8080, optionally with {subdomain}";
+                return Err(self.wrong(&format!("providers.{name}.base_url"), problem, expected));
+            }
         }
         Ok(())
     }

@@ -126,6 +126,12 @@ impl Pool {
 pub struct Providers {
     /// Zendesk Support.
     pub zendesk: Provider,
+    /// Salesforce.
+    pub salesforce: Provider,
+    /// Above so many records of a kind, Salesforce's bulk interface reads all of them: 0 to 1,000,000,000.
+    pub salesforce_bulk_above: u64,
+    /// Pipedrive.
+    pub pipedrive: Provider,
 }
 
 /// One CRM.
@@ -136,6 +142,17 @@ pub struct Provider {
     pub base_url: Option<String>,
     /// How long the CRM may be silent within one request, which as a whole may take three times that: 1 to 300 seconds.
     pub timeout_seconds: u64,
+    /// The share of the customer's request quota that this service may use: 1 to 100 percent.
+    pub quota_share_percent: u32,
+    /// How often everything is read again, and what did not come is asked for (it shows deletions and changes that the CRM lists
+    /// nowhere): every 1 to 8,760 hours.
+    pub sweep_hours: u32,
+}
+
+impl Provider {
+    const fn with(quota_share_percent: u32, sweep_hours: u32) -> Self {
+        Self { base_url: None, timeout_seconds: 30, quota_share_percent, sweep_hours }
+    }
 }
 
 /// The gRPC server's limits.
@@ -225,7 +242,13 @@ impl Config {
                 api: Pool { connections: 4, acquire_timeout_ms: 2_000 },
                 sync: Pool { connections: 6, acquire_timeout_ms: 10_000 },
             },
-            providers: Providers { zendesk: Provider { base_url: None, timeout_seconds: 30 } },
+            providers: Providers {
+                zendesk: Provider::with(80, 168),
+                salesforce: Provider::with(50, 168),
+                salesforce_bulk_above: 50_000,
+                // Polling Pipedrive shows no deletion.
+                pipedrive: Provider::with(50, 12),
+            },
             server: Server {
                 calls_max: limits.calls_max,
                 streams_per_connection_max: limits.streams_per_connection_max,

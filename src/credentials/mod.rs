@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use crate::{
     domain::{
-        credentials::Credentials,
+        credentials::{Credentials, OAuthClient},
         ids::{AccountId, IdSource, IntegrationId},
     },
     vault::{KeyRing, Scope, VaultError},
@@ -41,7 +41,17 @@ pub struct Safe {
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum Stored {
     ZendeskApiToken { email: String, token: String },
-    Bearer { token: String },
+    PipedriveApiToken { token: String },
+    Bearer { token: String, host: Option<String> },
+    RefreshToken { client: Option<StoredClient>, token: String, host: Option<String> },
+    ClientCredentials { client: StoredClient, host: Option<String> },
+    JwtBearer { client_id: String, username: String, private_key: String, host: Option<String> },
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredClient {
+    id: String,
+    secret: String,
 }
 
 impl Safe {
@@ -52,13 +62,7 @@ impl Safe {
         integration_id: IntegrationId,
         credentials: &Credentials,
     ) -> Result<Vec<u8>, CredentialsError> {
-        let exposed = |secret: &SecretString| secret.expose_secret().to_owned();
-        let stored = match credentials {
-            Credentials::ZendeskApiToken { email, token } => {
-                Stored::ZendeskApiToken { email: exposed(email), token: exposed(token) }
-            }
-            Credentials::Bearer(token) => Stored::Bearer { token: exposed(token) },
-        };
+        let stored = Stored::from(credentials);
         let plaintext = SecretString::from(serde_json::to_string(&stored).map_err(|_| CredentialsError::Form)?);
         let scope = scope(account_id, integration_id);
         Ok(self.ids.with_rng(|rng| self.key_ring.seal(rng, &scope, &plaintext))?)
@@ -83,11 +87,56 @@ impl Safe {
     ) -> Result<Credentials, CredentialsError> {
         let plaintext = self.key_ring.open(&scope(account_id, integration_id), sealed)?;
         // The parser's own error could quote the secret.
-        match serde_json::from_str(plaintext.expose_secret()).map_err(|_| CredentialsError::Form)? {
-            Stored::ZendeskApiToken { email, token } => {
-                Ok(Credentials::ZendeskApiToken { email: email.into(), token: token.into() })
+        let stored: Stored = serde_json::from_str(plaintext.expose_secret()).map_err(|_| CredentialsError::Form)?;
+        Ok(stored.into())
+    }
+}
+
+impl From<&Credentials> for Stored {
+    fn from(credentials: &Credentials) -> Self {
+        let exposed = |secret: &SecretString| secret.expose_secret().to_owned();
+        let stored_client =
+            |client: &OAuthClient| StoredClient { id: client.id.clone(), secret: exposed(&client.secret) };
+        match credentials {
+            Credentials::ZendeskApiToken { email, token } => {
+                Self::ZendeskApiToken { email: exposed(email), token: exposed(token) }
             }
-            Stored::Bearer { token } => Ok(Credentials::Bearer(token.into())),
+            Credentials::PipedriveApiToken(token) => Self::PipedriveApiToken { token: exposed(token) },
+            Credentials::Bearer { token, host } => Self::Bearer { token: exposed(token), host: host.clone() },
+            Credentials::RefreshToken { client, token, host } => Self::RefreshToken {
+                client: client.as_ref().map(stored_client),
+                token: exposed(token),
+                host: host.clone(),
+            },
+            Credentials::ClientCredentials { client, host } => {
+                Self::ClientCredentials { client: stored_client(client), host: host.clone() }
+            }
+            Credentials::JwtBearer { client_id, username, private_key, host } => Self::JwtBearer {
+                client_id: client_id.clone(),
+                username: exposed(username),
+                private_key: exposed(private_key),
+                host: host.clone(),
+            },
+        }
+    }
+}
+
+impl From<Stored> for Credentials {
+    fn from(stored: Stored) -> Self {
+        let client = |client: StoredClient| OAuthClient { id: client.id, secret: client.secret.into() };
+        match stored {
+            Stored::ZendeskApiToken { email, token } => {
+                Self::ZendeskApiToken { email: email.into(), token: token.into() }
+            }
+            Stored::PipedriveApiToken { token } => Self::PipedriveApiToken(token.into()),
+            Stored::Bearer { token, host } => Self::Bearer { token: token.into(), host },
+            Stored::RefreshToken { client: own, token, host } => {
+                Self::RefreshToken { client: own.map(client), token: token.into(), host }
+            }
+            Stored::ClientCredentials { client: own, host } => Self::ClientCredentials { client: client(own), host },
+            Stored::JwtBearer { client_id, username, private_key, host } => {
+                Self::JwtBearer { client_id, username: username.into(), private_key: private_key.into(), host }
+            }
         }
     }
 }

@@ -1,109 +1,40 @@
 //! Owns reqwest and all vendor words. A client turns vendor pages into [`Record`]s and vendor failures into meanings; whether and
 //! when to try again is said by the error and obeyed by `sync::run` alone.
 
+mod error;
 pub mod http;
-pub mod zendesk;
+mod pipedrive;
+mod quota;
+mod salesforce;
+mod zendesk;
 
-use std::time::Duration;
-
-use chrono::{DateTime, Utc};
-use thiserror::Error;
-
-use self::zendesk::Zendesk;
-use crate::domain::{
-    credentials::Credentials,
-    integration::{Organization, Provider},
-    record::Record,
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-/// What a CRM's refusal means. Texts say what to do, and never hold a body, a URL's query or a credential.
-#[derive(Debug, Error)]
-pub enum CrmError {
-    /// 401, or an anonymous session.
-    #[error(
-        "the CRM refuses the credentials: the token (or the e-mail) is wrong, expired or switched off; bring others"
-    )]
-    CredentialsRefused,
-    /// 403.
-    #[error("the credentials may not read all contacts: {0}")]
-    PermissionMissing(&'static str),
-    /// 404: no such organisation, or no such endpoint there.
-    #[error(
-        "the CRM knows no organisation of this name; compare it with the address that agents use, and see that its account is open"
-    )]
-    OrganizationNotFound,
-    /// The place to go on from is not accepted any more.
-    #[error("the CRM refuses the place where the last pass stopped; the pass starts again")]
-    PositionRefused,
-    /// 429, or 503 with a time.
-    #[error("the CRM's rate limit is reached")]
-    RateLimited {
-        /// How long the CRM asks to wait.
-        retry_after: Option<Duration>,
-    },
-    /// 5xx, a time-out, or no connection.
-    #[error("the CRM cannot be reached or is failing: {0}")]
-    Unavailable(&'static str),
-    /// Not the JSON that the vendor documents.
-    #[error("the CRM's answer cannot be read: {0}")]
-    Unreadable(&'static str),
-    /// A page that is not the last does not lead on.
-    #[error("the CRM's pages do not get on: the same place came twice; if it stays so, tell the CRM's support")]
-    Stuck,
-    /// Any other refusal.
-    #[error("the CRM refused the request with HTTP status {0}")]
-    Refused(u16),
-    /// The host leads to an address that tenants must not reach.
-    #[error("the CRM's host leads to a private address")]
-    HostRefused,
-}
+use chrono::{DateTime, Utc};
 
-/// What may be tried after a failure.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retry {
-    /// Nothing changes by itself.
-    Never,
-    /// After this long.
-    After(Duration),
-    /// Later, and later each time.
-    Backoff,
-}
+pub use error::{CrmError, Retry};
 
-impl CrmError {
-    /// What may be tried.
-    pub const fn retry(&self) -> Retry {
-        match self {
-            Self::RateLimited { retry_after: Some(wait) } => Retry::After(*wait),
-            Self::RateLimited { retry_after: None } | Self::Unavailable(_) | Self::Unreadable(_) | Self::Stuck => {
-                Retry::Backoff
-            }
-            Self::CredentialsRefused
-            | Self::PermissionMissing(_)
-            | Self::OrganizationNotFound
-            | Self::PositionRefused
-            | Self::Refused(_)
-            | Self::HostRefused => Retry::Never,
-        }
-    }
-
-    /// In `UPPER_SNAKE`, for `TestConnection` and error details.
-    pub const fn reason(&self) -> &'static str {
-        match self {
-            Self::CredentialsRefused => "CREDENTIALS_REFUSED",
-            Self::PermissionMissing(_) => "PERMISSION_MISSING",
-            Self::OrganizationNotFound => "ORGANIZATION_NOT_FOUND",
-            Self::RateLimited { .. } => "RATE_LIMITED",
-            Self::Unavailable(_) | Self::HostRefused => "CRM_UNREACHABLE",
-            Self::PositionRefused | Self::Unreadable(_) | Self::Stuck | Self::Refused(_) => "CRM_ANSWER_UNREADABLE",
-        }
-    }
-}
+use self::{http::Endpoint, pipedrive::Pipedrive, quota::Quota, salesforce::Salesforce, zendesk::Zendesk};
+use crate::domain::{
+    credentials::Access,
+    ids::IntegrationId,
+    integration::{Organization, Provider},
+    options::Options,
+    record::{Record, RecordKey},
+};
 
 /// One page of records.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Page {
     /// In the CRM's order; one record may come twice.
     pub records: Vec<Record>,
+    /// Records that the CRM confirms to be gone without saying since when: whatever copy is held, it is over.
+    pub gone: Vec<RecordKey>,
     /// Rows that could not be understood.
     pub rejected: usize,
     /// Where the next page, or the next pass, goes on; `None`: where this one began.
@@ -112,6 +43,12 @@ pub struct Page {
     pub is_last: bool,
     /// Every change that the CRM made until then is in this page or before; the CRM's clock.
     pub known_through: Option<DateTime<Utc>>,
+    /// The CRM prepares the next page; to ask sooner is of no use.
+    pub wait: Option<Duration>,
+    /// What could not be seen, for whoever looks after the integration: `REASON: words`.
+    pub notices: Vec<String>,
+    /// The CRM cannot tell any more what was deleted since the last pass: everything must be read again.
+    pub needs_sweep: bool,
 }
 
 /// What a look at a connection says.
@@ -121,26 +58,143 @@ pub struct Probe {
     pub estimated_contacts: Option<i64>,
 }
 
-/// The clients of all CRMs that can be synced.
+/// What the CRM says of one record that was asked for by its id.
+#[derive(Debug)]
+pub enum Sighting {
+    /// It is there.
+    Found(Box<Record>),
+    /// It is deleted, or was never there.
+    Gone(RecordKey),
+    /// The CRM does not show it to these credentials; whether it is gone cannot be known.
+    Hidden(RecordKey),
+}
+
+/// A record that has just turned out to be gone, and the e-mail addresses that we know of it.
+#[derive(Debug)]
+pub struct Departed {
+    /// Which.
+    pub key: RecordKey,
+    /// As copied before.
+    pub emails: Vec<String>,
+}
+
+/// The most records that one [`CrmClient::look_up`] or [`CrmClient::find_heirs`] takes.
+pub const LOOK_UP_MAX: usize = 100;
+
+/// What a call to a CRM leads to.
+pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, CrmError>> + Send + 'a>>;
+
+/// One organisation's CRM, as a sync sees it.
+pub trait CrmClient: Send + Sync {
+    /// Whether the access opens it, belongs to this organisation, and may read every contact.
+    fn probe(&self) -> Answer<'_, Probe>;
+
+    /// About how many contacts there are; `None` if the CRM does not say.
+    fn count(&self) -> Answer<'_, Option<i64>>;
+
+    /// The page at this position, which an earlier page of this or another pass has named; `None`: the first page of everything.
+    /// [`CrmError::PositionRefused`]: it leads nowhere any more.
+    fn fetch_page<'a>(&'a self, position: Option<&'a str>) -> Answer<'a, Page>;
+
+    /// Asks for records by their ids, at most [`LOOK_UP_MAX`]; one sighting each.
+    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, Vec<Sighting>>;
+
+    /// Records that may have taken in departed ones, read anew, where the CRM does not say who they are. At most [`LOOK_UP_MAX`] departed.
+    fn find_heirs<'a>(&'a self, departed: &'a [Departed]) -> Answer<'a, Vec<Record>> {
+        let _ = departed;
+        Box::pin(async { Ok(Vec::new()) })
+    }
+}
+
+/// Whose CRM a client is for, and what it is to bring.
+pub struct Target<'a> {
+    /// `None`: nothing is linked yet, the connection is only tried.
+    pub integration_id: Option<IntegrationId>,
+    /// The CRM's organisation.
+    pub organization: &'a Organization,
+    /// What is copied.
+    pub options: Options,
+    /// What each request carries.
+    pub access: Access,
+}
+
+/// How one provider is reached.
+#[derive(Debug, Clone)]
+pub struct ProviderSettings {
+    /// Where.
+    pub endpoint: Endpoint,
+    /// How long it may be silent within a request.
+    pub silence_max: Duration,
+    /// The share of the customer's request quota that this service may use, above 0 and at most 1.
+    pub quota_share: f64,
+}
+
+/// How the CRMs are reached.
+#[derive(Debug, Clone)]
+pub struct CrmSettings {
+    /// Zendesk Support.
+    pub zendesk: ProviderSettings,
+    /// Salesforce.
+    pub salesforce: ProviderSettings,
+    /// Above so many records of a kind, Salesforce's bulk interface is used for reading all of them.
+    pub salesforce_bulk_above: i64,
+    /// Pipedrive.
+    pub pipedrive: ProviderSettings,
+}
+
+/// The clients of all CRMs.
 #[derive(Clone)]
 pub struct Crms {
+    settings: Arc<CrmSettings>,
     zendesk_http: reqwest::Client,
-    zendesk_endpoint: http::Endpoint,
+    salesforce_http: reqwest::Client,
+    pipedrive_http: reqwest::Client,
+    quotas: Arc<Mutex<HashMap<IntegrationId, Arc<Quota>>>>,
 }
 
 impl Crms {
     /// Builds the HTTP clients once.
-    pub fn new(zendesk_endpoint: http::Endpoint, zendesk_silence_max: Duration) -> Result<Self, http::HttpError> {
-        Ok(Self { zendesk_http: http::build(&zendesk_endpoint, zendesk_silence_max)?, zendesk_endpoint })
+    pub fn new(settings: CrmSettings) -> Result<Self, http::HttpError> {
+        let build = |provider: &ProviderSettings| http::build(&provider.endpoint, provider.silence_max);
+        Ok(Self {
+            zendesk_http: build(&settings.zendesk)?,
+            salesforce_http: build(&settings.salesforce)?,
+            pipedrive_http: build(&settings.pipedrive)?,
+            settings: Arc::new(settings),
+            quotas: Arc::default(),
+        })
     }
 
-    /// A client for one organisation; `None`: this version cannot sync the provider.
-    pub fn client(&self, organization: &Organization, credentials: Credentials) -> Option<Zendesk> {
-        match organization.provider {
+    /// A client for one organisation.
+    pub fn client(&self, target: Target<'_>) -> Result<Box<dyn CrmClient>, CrmError> {
+        let quota = self.quota(target.organization.provider, target.integration_id);
+        let settings = &self.settings;
+        Ok(match target.organization.provider {
             Provider::Zendesk => {
-                Some(Zendesk::new(self.zendesk_http.clone(), &self.zendesk_endpoint, &organization.name, credentials))
+                Box::new(Zendesk::new(self.zendesk_http.clone(), &settings.zendesk.endpoint, target, quota))
             }
-            Provider::Salesforce | Provider::Pipedrive => None,
-        }
+            Provider::Salesforce => Box::new(Salesforce::new(
+                self.salesforce_http.clone(),
+                &settings.salesforce.endpoint,
+                target,
+                quota,
+                settings.salesforce_bulk_above,
+            )?),
+            Provider::Pipedrive => {
+                Box::new(Pipedrive::new(self.pipedrive_http.clone(), &settings.pipedrive.endpoint, target, quota)?)
+            }
+        })
+    }
+
+    /// The budget of an integration lives as long as the process: what one run has learned holds for the next.
+    fn quota(&self, provider: Provider, integration_id: Option<IntegrationId>) -> Arc<Quota> {
+        let share = match provider {
+            Provider::Zendesk => self.settings.zendesk.quota_share,
+            Provider::Salesforce => self.settings.salesforce.quota_share,
+            Provider::Pipedrive => self.settings.pipedrive.quota_share,
+        };
+        let Some(id) = integration_id else { return Arc::new(Quota::new(share)) };
+        let mut quotas = self.quotas.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(quotas.entry(id).or_insert_with(|| Arc::new(Quota::new(share))))
     }
 }

@@ -7,6 +7,7 @@ pub mod contact;
 pub mod credentials;
 pub mod ids;
 pub mod integration;
+pub mod options;
 pub mod phone;
 pub mod record;
 pub mod sync_run;

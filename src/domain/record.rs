@@ -149,8 +149,10 @@ pub struct Record {
     pub key: RecordKey,
     /// The CRM's update time; decides which of two copies is newer.
     pub updated_at: DateTime<Utc>,
-    /// Deleted in the CRM (or merged away).
+    /// Deleted in the CRM, merged away, or (a Lead) converted.
     pub is_gone: bool,
+    /// The record that this one was merged into or, a Lead, converted into; the CRM names it for records that are gone.
+    pub successor: Option<RecordKey>,
     /// The name, possibly empty.
     pub display_name: String,
     /// The organisation's name, possibly empty.
@@ -181,8 +183,10 @@ pub struct NormalRecord {
     pub key: RecordKey,
     /// The CRM's update time; `None`: a click or a report, which knows none.
     pub updated_at: Option<DateTime<Utc>>,
-    /// Deleted in the CRM (or merged away).
+    /// Deleted in the CRM, merged away, or (a Lead) converted.
     pub is_gone: bool,
+    /// The record that this one was merged into or, a Lead, converted into.
+    pub successor: Option<RecordKey>,
     /// The name to show; empty only for a click or a report that says none.
     pub display_name: String,
     /// The organisation's name, possibly empty.

@@ -11,6 +11,9 @@ pub enum SyncKind {
     Initial,
     /// Reads what changed since the checkpoint.
     Incremental,
+    /// Reads everything, then asks for each record held here that did not come: what the CRM lists nowhere, such as deletions in
+    /// Pipedrive, shows only so.
+    Sweep,
 }
 
 impl SyncKind {
@@ -19,12 +22,18 @@ impl SyncKind {
         match self {
             Self::Initial => "INITIAL",
             Self::Incremental => "INCREMENTAL",
+            Self::Sweep => "SWEEP",
         }
+    }
+
+    /// Reads everything that the CRM has, not only what changed.
+    pub const fn is_full(self) -> bool {
+        matches!(self, Self::Initial | Self::Sweep)
     }
 
     /// Reads the stored spelling.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Initial, Self::Incremental].into_iter().find(|kind| kind.as_str() == text)
+        [Self::Initial, Self::Incremental, Self::Sweep].into_iter().find(|kind| kind.as_str() == text)
     }
 }
 
@@ -110,6 +119,8 @@ pub struct SyncRun {
     pub finished_at: Option<DateTime<Utc>>,
     /// Why it failed, or the failure that it retries.
     pub error: String,
+    /// What the run could not see or do, for whoever looks after the integration; empty: nothing.
+    pub notices: Vec<String>,
     /// How often a worker took it up.
     pub attempt: i32,
 }

@@ -14,12 +14,13 @@ pub use update::Update;
 
 use crate::{
     credentials::{CredentialsError, Safe},
-    crm::{CrmError, Crms, Probe},
+    crm::{CrmError, Crms, Probe, Target},
     domain::{
         clock::Clock,
         credentials::Credentials,
         ids::{AccountId, IdSource, IntegrationId},
-        integration::{Integration, Organization, Provider},
+        integration::{Integration, Organization},
+        options::Options,
     },
     store::{self, Db, StoreError, TxError},
 };
@@ -48,11 +49,6 @@ pub enum IntegrationError {
     /// Sync needs credentials.
     #[error("sync needs credentials; give them, or switch sync OFF")]
     CredentialsMissing,
-    /// This version cannot sync the provider.
-    #[error(
-        "this version cannot copy contacts of {0}; enable it with sync OFF, and clicked or reported records are known"
-    )]
-    SyncNotAvailable(Provider),
     /// The CRM refuses, or cannot be asked.
     #[error("the connection was tried and refused")]
     Crm(#[from] CrmError),
@@ -90,11 +86,9 @@ pub struct Integrations {
 impl Integrations {
     /// Tries a connection; stores nothing.
     pub async fn test(&self, organization: &Organization, credentials: Credentials) -> Result<Probe, IntegrationError> {
-        let client = self
-            .crms
-            .client(organization, credentials)
-            .ok_or(IntegrationError::SyncNotAvailable(organization.provider))?;
-        Ok(client.probe().await?)
+        let access = credentials.as_access().ok_or(IntegrationError::CredentialsMissing)?;
+        let target = Target { integration_id: None, organization, options: Options::default(), access };
+        Ok(self.crms.client(target)?.probe().await?)
     }
 
     async fn get(&self, account_id: AccountId, integration_id: IntegrationId) -> Result<Integration, IntegrationError> {

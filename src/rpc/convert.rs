@@ -139,6 +139,7 @@ pub(super) fn sync_run(run: SyncRun, now: DateTime<Utc>) -> pb::SyncRun {
     let kind = match run.kind {
         SyncKind::Initial => pb::SyncKind::Initial,
         SyncKind::Incremental => pb::SyncKind::Incremental,
+        SyncKind::Sweep => pb::SyncKind::Sweep,
     };
     let state = match run.state {
         SyncRunState::Queued => pb::SyncRunState::Queued,

@@ -84,7 +84,6 @@ impl From<IntegrationError> for Status {
             IntegrationError::PurgeRunning => status::failed_precondition("PURGE_RUNNING", &message, &[]),
             IntegrationError::Disabled => status::failed_precondition("INTEGRATION_DISABLED", &message, &[]),
             IntegrationError::CredentialsMissing => status::invalid("credentials", &message),
-            IntegrationError::SyncNotAvailable(_) => status::failed_precondition("SYNC_NOT_AVAILABLE", &message, &[]),
             IntegrationError::Crm(error) => error.into(),
             IntegrationError::Credentials(error) => status::internal(&error as &(dyn Error + 'static)),
             IntegrationError::Store(error) => error.into(),

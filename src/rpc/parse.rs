@@ -120,7 +120,7 @@ pub(super) fn credentials(provider: Provider, given: Option<pb::Credentials>) ->
     use pb::credentials::Kind;
     match given.and_then(|credentials| credentials.kind) {
         None => Ok(None),
-        Some(Kind::BearerToken(token)) => Ok(Some(Credentials::Bearer(secret("credentials.bearer_token", token)?))),
+        Some(Kind::BearerToken(token)) => Ok(Some(Credentials::Bearer { token: secret("credentials.bearer_token", token)?, host: None })),
         Some(Kind::ZendeskApiToken(given)) if provider == Provider::Zendesk => Ok(Some(Credentials::ZendeskApiToken {
             email: secret("credentials.zendesk_api_token.email", given.email)?,
             token: secret("credentials.zendesk_api_token.token", given.token)?,
@@ -168,6 +168,9 @@ pub(super) fn sync_kind(value: i32) -> Result<Option<SyncKind>, Status> {
         Ok(pb::SyncKind::Unspecified) => Ok(None),
         Ok(pb::SyncKind::Initial) => Ok(Some(SyncKind::Initial)),
         Ok(pb::SyncKind::Incremental) => Ok(Some(SyncKind::Incremental)),
-        Err(_) => Err(status::invalid("kind", "must be SYNC_KIND_INITIAL or SYNC_KIND_INCREMENTAL")),
+        Ok(pb::SyncKind::Sweep) => Ok(Some(SyncKind::Sweep)),
+        Err(_) => {
+            Err(status::invalid("kind", "must be SYNC_KIND_INITIAL, SYNC_KIND_INCREMENTAL or SYNC_KIND_SWEEP"))
+        }
     }
 }

@@ -52,6 +52,7 @@ impl TryFrom<Row> for SyncRun {
             started_at: row.started_at,
             finished_at: row.finished_at,
             error: row.error,
+            notices: Vec::new(),
             attempt: row.attempt,
         })
     }

@@ -18,8 +18,8 @@ use super::{
     schedule::{self, RATE_LIMIT_WAITS_MAX, STALLED_ATTEMPTS_MAX},
 };
 use crate::{
-    crm::{CrmError, Page, Retry, zendesk::Zendesk},
-    domain::{ids::SyncRunId, integration::Hold, phone::Region, sync_run::SyncKind},
+    crm::{CrmClient, CrmError, Page, Retry, Target},
+    domain::{ids::SyncRunId, integration::Hold, options::Options, phone::Region, sync_run::SyncKind},
     identity::adoption,
     store::{
         self, StoreError,
@@ -197,10 +197,10 @@ impl Syncing {
             };
             self.report(job, &Report { phase: "copying", error: "", estimated_total }).await?;
         }
-        self.copy_pages(job, &client, account.default_region).await
+        self.copy_pages(job, &*client, account.default_region).await
     }
 
-    async fn copy_pages(&self, job: &Job, client: &Zendesk, region: Region) -> Result<(), RunError> {
+    async fn copy_pages(&self, job: &Job, client: &dyn CrmClient, region: Region) -> Result<(), RunError> {
         let checkpoint = job.claimed.checkpoint.clone().filter(|_| job.begun.kind == SyncKind::Incremental);
         let mut position = job.begun.resume_point.clone().or_else(|| checkpoint.clone());
         let (mut restarts, mut pages, mut tries) = (0, 0, Tries::default());
@@ -260,7 +260,7 @@ impl Syncing {
         }
     }
 
-    async fn client(&self, job: &Job) -> Result<Zendesk, RunError> {
+    async fn client(&self, job: &Job) -> Result<Box<dyn CrmClient>, RunError> {
         let Lease { account_id, integration_id, .. } = job.claimed.lease;
         let sealed = job.claimed.credentials.as_deref().ok_or(RunError::Credentials(None))?;
         let opened = self.safe.open(account_id, integration_id, sealed);
@@ -269,7 +269,14 @@ impl Syncing {
             lease::reseal(&self.db, job.claimed.lease, sealed, &resealed).await?;
             info!(integration.id = %integration_id, "credentials are sealed by the primary key now");
         }
-        self.crms.client(&job.claimed.organization, credentials).ok_or(RunError::Impossible)
+        let access = credentials.as_access().ok_or(RunError::Impossible)?;
+        let target = Target {
+            integration_id: Some(integration_id),
+            organization: &job.claimed.organization,
+            options: Options::default(),
+            access,
+        };
+        Ok(self.crms.client(target)?)
     }
 
     /// After a failed request: waits before the next try, or says that there is none. Waits are told to whoever watches.

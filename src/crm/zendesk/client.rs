@@ -4,6 +4,8 @@
 //! Its rules: `start_time` on the very first call only, then `cursor`; the end is `end_of_stream`, never an empty page; the last
 //! minute is not promised; resuming is inclusive, so the last record can come again.
 
+use std::{collections::HashSet, sync::Arc, time::Duration};
+
 use chrono::TimeDelta;
 use reqwest::{Client, RequestBuilder, Response, StatusCode, header::HeaderMap};
 use secrecy::ExposeSecret;
@@ -11,11 +13,19 @@ use serde::de::DeserializeOwned;
 
 use super::{
     map,
-    model::{Count, Me, UsersPage},
+    model::{Count, Me, Users, UsersPage},
 };
 use crate::{
-    crm::{CrmError, Page, Probe, http, http::Endpoint},
-    domain::credentials::Credentials,
+    crm::{
+        Answer, CrmClient, CrmError, Departed, Page, Probe, Sighting, Target,
+        http::{self, Endpoint},
+        quota::Quota,
+    },
+    domain::{
+        credentials::{Access, AccessToken},
+        options::UserRoles,
+        record::{Record, RecordKey},
+    },
 };
 
 /// Users in a page: Zendesk's default and maximum.
@@ -26,26 +36,35 @@ const ROWS_MAX: usize = 2_000;
 const CURSOR_BYTES_MAX: usize = 4_096;
 /// "Data of the most recent minute is not provided."
 const FRESHNESS_LAG: TimeDelta = TimeDelta::seconds(60);
+/// The window of the export's own limit, 20 requests or 60 with an add-on.
+const EXPORT_WINDOW: Duration = Duration::from_mins(1);
+/// What the export says of that limit: `total=20; remaining=19; resets=42`.
+const EXPORT_LIMIT: &str = "zendesk-ratelimit-incremental-exports-cursor";
+/// E-mail addresses of one departed user that are searched for.
+const HEIR_SEARCHES_MAX: usize = 2;
 
 /// One organisation's Zendesk.
-pub struct Zendesk {
+pub(in crate::crm) struct Zendesk {
     http: Client,
     base_url: String,
-    credentials: Credentials,
+    access: Access,
+    user_roles: UserRoles,
+    quota: Arc<Quota>,
 }
 
 impl Zendesk {
-    /// The Zendesk of this subdomain, which has been checked to be one label.
-    pub fn new(http: Client, endpoint: &Endpoint, subdomain: &str, credentials: Credentials) -> Self {
+    /// The Zendesk of the target's subdomain, which has been checked to be one label.
+    pub(in crate::crm) fn new(http: Client, endpoint: &Endpoint, target: Target<'_>, quota: Arc<Quota>) -> Self {
+        let subdomain = &target.organization.name;
         let base_url = match endpoint {
             Endpoint::Vendor => format!("https://{subdomain}.zendesk.com"),
             Endpoint::Operator(url) => url.replace("{subdomain}", subdomain).trim_end_matches('/').to_owned(),
         };
-        Self { http, base_url, credentials }
+        Self { http, base_url, access: target.access, user_roles: target.options.user_roles, quota }
     }
 
-    /// Whether the credentials open it and may read every user: the export is for administrators only.
-    pub async fn probe(&self) -> Result<Probe, CrmError> {
+    /// Whether it may read every user: the export is for administrators only.
+    async fn check(&self) -> Result<Probe, CrmError> {
         let (me, _) = self.get::<Me>("/api/v2/users/me", &[]).await?;
         if me.user.id.is_none_or(|id| id.is_null()) {
             return Err(CrmError::CredentialsRefused);
@@ -53,11 +72,10 @@ impl Zendesk {
         if me.user.role.as_deref() != Some("admin") {
             return Err(CrmError::PermissionMissing("the user of the token must be an administrator"));
         }
-        Ok(Probe { estimated_contacts: self.count().await? })
+        Ok(Probe { estimated_contacts: self.count_users().await? })
     }
 
-    /// About how many users there are; `None` if Zendesk does not say.
-    pub async fn count(&self) -> Result<Option<i64>, CrmError> {
+    async fn count_users(&self) -> Result<Option<i64>, CrmError> {
         match self.get::<Count>("/api/v2/users/count", &[]).await {
             Ok((count, _)) => Ok(Some(count.count.value.max(0))),
             Err(error @ (CrmError::CredentialsRefused | CrmError::RateLimited { .. } | CrmError::Unavailable(_))) => {
@@ -67,8 +85,8 @@ impl Zendesk {
         }
     }
 
-    /// The page at this position; `None`: the first page of everything.
-    pub async fn fetch_page(&self, position: Option<&str>) -> Result<Page, CrmError> {
+    async fn export(&self, position: Option<&str>) -> Result<Page, CrmError> {
+        self.quota.take(1).await?;
         let place = position.map_or(("start_time", "0"), |cursor| ("cursor", cursor));
         let query = [place, ("per_page", PER_PAGE), ("include", "identities")];
         let answer = self.get::<UsersPage>("/api/v2/incremental/users/cursor", &query).await;
@@ -77,6 +95,9 @@ impl Zendesk {
             CrmError::Refused(400 | 422) if position.is_some() => CrmError::PositionRefused,
             other => other,
         })?;
+        if let Some(total) = export_limit(&headers) {
+            self.quota.learn_pace(total, EXPORT_WINDOW);
+        }
         if page.users.len() > ROWS_MAX {
             return Err(CrmError::Unreadable("a page has more than 2,000 users"));
         }
@@ -91,14 +112,77 @@ impl Zendesk {
         if !page.end_of_stream && !leads_on {
             return Err(CrmError::Stuck);
         }
-        let (records, rejected) = map::records(&page, &self.base_url);
+        let (records, rejected) = self.records(&page.users, page.identities.as_deref());
         Ok(Page {
             records,
             rejected,
             next,
             is_last: page.end_of_stream,
             known_through: http::server_time(&headers).map(|time| time - FRESHNESS_LAG),
+            ..Page::default()
         })
+    }
+
+    /// Users by their ids with their identities, as many as Zendesk shows.
+    async fn show_many(&self, ids: &[&str]) -> Result<Vec<Record>, CrmError> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let query = [("ids", ids.join(",")), ("include", "identities".to_owned())];
+        let query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        let (page, _) = self.get::<Users>("/api/v2/users/show_many", &query).await?;
+        Ok(self.records(&page.users, page.identities.as_deref()).0)
+    }
+
+    /// What several of one request left out may be deleted for good: asked for alone, Zendesk says so.
+    async fn sightings(&self, keys: &[RecordKey]) -> Result<Vec<Sighting>, CrmError> {
+        let ids: Vec<&str> = keys.iter().map(|key| key.record_id.as_str()).collect();
+        let mut sightings = Vec::with_capacity(keys.len());
+        let mut shown = HashSet::new();
+        for record in self.show_many(&ids).await? {
+            if keys.contains(&record.key) && shown.insert(record.key.clone()) {
+                sightings.push(seen(record));
+            }
+        }
+        for key in keys.iter().filter(|key| !shown.contains(key)) {
+            let path = format!("/api/v2/users/{}", key.record_id);
+            sightings.push(match self.get::<serde_json::Value>(&path, &[]).await {
+                Err(CrmError::OrganizationNotFound) => Sighting::Gone(key.clone()),
+                Err(error) => return Err(error),
+                Ok((body, _)) if body["user"]["active"] == false => Sighting::Gone(key.clone()),
+                Ok(_) => Sighting::Hidden(key.clone()),
+            });
+        }
+        Ok(sightings)
+    }
+
+    /// A merge gives the loser's e-mail addresses to the winner, and the export does not name it: whoever has them now is read again.
+    async fn heirs(&self, departed: &[Departed]) -> Result<Vec<Record>, CrmError> {
+        let mut ids: Vec<String> = Vec::new();
+        for gone in departed {
+            for email in gone.emails.iter().take(HEIR_SEARCHES_MAX) {
+                let term = format!("email:\"{}\"", email.replace(['"', '\\'], ""));
+                let (found, _) = self.get::<Users>("/api/v2/users/search", &[("query", &term)]).await?;
+                let records = self.records(&found.users, None).0.into_iter();
+                ids.extend(records.filter(|record| record.key != gone.key).map(|record| record.key.record_id));
+            }
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        let mut records = Vec::new();
+        for some in ids.chunks(100) {
+            let some: Vec<&str> = some.iter().map(String::as_str).collect();
+            records.extend(self.show_many(&some).await?);
+        }
+        Ok(records)
+    }
+
+    fn records(
+        &self,
+        users: &[Box<serde_json::value::RawValue>],
+        identities: Option<&[Box<serde_json::value::RawValue>]>,
+    ) -> (Vec<Record>, usize) {
+        map::records(users, identities.unwrap_or_default(), &self.base_url, self.user_roles)
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<(T, HeaderMap), CrmError> {
@@ -119,13 +203,48 @@ impl Zendesk {
     }
 
     fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
-        match &self.credentials {
-            Credentials::ZendeskApiToken { email, token } => {
+        match &self.access.token {
+            AccessToken::ZendeskApiToken { email, token } => {
                 request.basic_auth(format!("{}/token", email.expose_secret()), Some(token.expose_secret()))
             }
-            Credentials::Bearer(token) => request.bearer_auth(token.expose_secret()),
+            AccessToken::Bearer(token) | AccessToken::PipedriveApiToken(token) => {
+                request.bearer_auth(token.expose_secret())
+            }
         }
     }
+}
+
+impl CrmClient for Zendesk {
+    fn probe(&self) -> Answer<'_, Probe> {
+        Box::pin(self.check())
+    }
+
+    fn count(&self) -> Answer<'_, Option<i64>> {
+        Box::pin(self.count_users())
+    }
+
+    fn fetch_page<'a>(&'a self, position: Option<&'a str>) -> Answer<'a, Page> {
+        Box::pin(self.export(position))
+    }
+
+    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, Vec<Sighting>> {
+        Box::pin(self.sightings(keys))
+    }
+
+    fn find_heirs<'a>(&'a self, departed: &'a [Departed]) -> Answer<'a, Vec<Record>> {
+        Box::pin(self.heirs(departed))
+    }
+}
+
+fn seen(record: Record) -> Sighting {
+    if record.is_gone { Sighting::Gone(record.key) } else { Sighting::Found(Box::new(record)) }
+}
+
+/// `total` of the header that the export sends.
+fn export_limit(headers: &HeaderMap) -> Option<u32> {
+    let text = headers.get(EXPORT_LIMIT)?.to_str().ok()?;
+    let total = text.split(';').find_map(|part| part.trim().strip_prefix("total="))?;
+    total.parse().ok().filter(|total| *total > 0)
 }
 
 /// 403 is a role or a scope, and Zendesk says which in words; 404 an unknown subdomain.

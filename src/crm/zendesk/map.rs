@@ -6,25 +6,36 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 
-use super::model::{Identity, User, UsersPage};
-use crate::domain::record::{ObjectType, RawNumber, Record, RecordKey};
+use super::model::{Identity, User};
+use crate::domain::{
+    options::UserRoles,
+    record::{ObjectType, RawNumber, Record, RecordKey},
+};
 
-/// The rows of a page as records, and how many could not be understood.
-pub(super) fn records(page: &UsersPage, base_url: &str) -> (Vec<Record>, usize) {
+/// The rows of a page as records, and how many could not be understood. Users who are not wished are gone.
+pub(super) fn records(
+    users: &[Box<RawValue>],
+    identity_rows: &[Box<RawValue>],
+    base_url: &str,
+    roles: UserRoles,
+) -> (Vec<Record>, usize) {
     let mut identities: HashMap<u64, Vec<Identity>> = HashMap::new();
     // An identity that cannot be read costs itself, not its user.
-    for identity in page.identities.iter().flatten().filter_map(|row| parse::<Identity>(row)) {
+    for identity in identity_rows.iter().filter_map(|row| parse::<Identity>(row)) {
         identities.entry(identity.user_id).or_default().push(identity);
     }
-    let mut records = Vec::with_capacity(page.users.len());
-    for row in &page.users {
+    let mut records = Vec::with_capacity(users.len());
+    for row in users {
         let record = parse::<User>(row).and_then(|user| {
             let own = identities.get(&user.id).map_or(&[][..], Vec::as_slice);
             record(user, own, base_url)
         });
         records.extend(record);
     }
-    let rejected = page.users.len() - records.len();
+    let rejected = users.len() - records.len();
+    if roles == UserRoles::EndUsers {
+        records.iter_mut().for_each(|record| record.is_gone |= record.role != "end-user");
+    }
     (records, rejected)
 }
 
@@ -54,6 +65,8 @@ fn record(user: User, identities: &[Identity], base_url: &str) -> Option<Record>
         key: RecordKey { object_type: ObjectType::User, record_id: user.id.to_string() },
         updated_at,
         is_gone: !user.active,
+        // Polling never names the winner of a merge.
+        successor: None,
         display_name: user.name.unwrap_or_default(),
         // Users carry the id of their organisation only.
         organization: String::new(),
@@ -74,21 +87,22 @@ fn time(text: &str) -> Option<DateTime<Utc>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::crm::zendesk::model::UsersPage;
 
-    fn page(json: &str) -> UsersPage {
-        serde_json::from_str(json).unwrap()
+    fn records_of(json: &str, roles: UserRoles) -> (Vec<Record>, usize) {
+        let page: UsersPage = serde_json::from_str(json).unwrap();
+        records(&page.users, page.identities.as_deref().unwrap_or_default(), "https://acme.zendesk.com", roles)
     }
 
     #[test]
     fn numbers_are_the_phone_and_the_phone_identities_without_repeats() {
-        let page = page(
+        let (records, rejected) = records_of(
             r#"{"users":[{"id":1,"name":"A","phone":"+15551234567","updated_at":"2026-01-02T10:00:00Z"}],
                 "identities":[{"user_id":"1","type":"phone_number","value":"+15551234567"},{"user_id":1,"type":"phone_number","value":"+15557654321"},
                     {"user_id":1,"type":"email","value":"a@example.com"},{"user_id":2,"type":"phone_number","value":"+1"}],
                 "end_of_stream":true}"#,
+            UserRoles::All,
         );
-
-        let (records, rejected) = records(&page, "https://acme.zendesk.com");
 
         assert_eq!(rejected, 0);
         assert_eq!(
@@ -101,13 +115,12 @@ mod tests {
 
     #[test]
     fn a_row_that_cannot_be_read_is_rejected_alone() {
-        let page = page(
+        let (records, rejected) = records_of(
             r#"{"users":[{"id":"x","updated_at":"2026-01-02T10:00:00Z"},{"id":2,"updated_at":"yesterday"},{"id":3},7,null,
                 {"id":4,"name":null,"phone":null,"email":null,"updated_at":"2026-01-02T10:00:00.5+0000","surprise":[1]}],
                 "identities":[{"user_id":4},{"user_id":4,"type":"phone_number","value":null}],"end_of_stream":false,"after_cursor":null}"#,
+            UserRoles::All,
         );
-
-        let (records, rejected) = records(&page, "https://acme.zendesk.com");
 
         assert_eq!(rejected, 5);
         assert_eq!(records.len(), 1);
@@ -116,14 +129,24 @@ mod tests {
 
     #[test]
     fn inactive_is_deleted_and_suspended_is_not() {
-        let page = page(
+        let (records, _) = records_of(
             r#"{"users":[{"id":1,"active":false,"updated_at":"2026-01-02T10:00:00Z"},{"id":2,"active":true,"suspended":true,"updated_at":"2026-01-02T10:00:00Z"}],
                 "end_of_stream":true}"#,
+            UserRoles::All,
         );
-
-        let (records, _) = records(&page, "");
 
         assert!(records[0].is_gone);
         assert!(!records[1].is_gone);
+    }
+
+    #[test]
+    fn agents_are_gone_where_only_end_users_are_wished() {
+        let users = r#"{"users":[{"id":1,"role":"agent","updated_at":"2026-01-02T10:00:00Z"},{"id":2,"role":"end-user","updated_at":"2026-01-02T10:00:00Z"}],
+            "end_of_stream":true}"#;
+
+        let gone = |roles| records_of(users, roles).0.iter().map(|record| record.is_gone).collect::<Vec<_>>();
+
+        assert_eq!(gone(UserRoles::EndUsers), [true, false]);
+        assert_eq!(gone(UserRoles::All), [false, false]);
     }
 }

@@ -4,4 +4,4 @@ mod client;
 mod map;
 mod model;
 
-pub use client::Zendesk;
+pub(super) use client::Zendesk;

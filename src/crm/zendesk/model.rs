@@ -15,6 +15,14 @@ pub(super) struct UsersPage {
     pub end_of_stream: bool,
 }
 
+/// Users that were asked for by their ids or found by a search.
+#[derive(Deserialize)]
+pub(super) struct Users {
+    pub users: Vec<Box<RawValue>>,
+    #[serde(default)]
+    pub identities: Option<Vec<Box<RawValue>>>,
+}
+
 /// A user.
 #[derive(Deserialize)]
 pub(super) struct User {

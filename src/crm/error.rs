@@ -1,0 +1,115 @@
+//! What a CRM's refusal means, and what may be tried after it.
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// What a CRM's refusal means. Texts say what to do, and never hold a body, a URL's query or a credential.
+#[derive(Debug, Error)]
+pub enum CrmError {
+    /// 401, or an anonymous session.
+    #[error(
+        "the CRM refuses the credentials: the token (or the e-mail) is wrong, expired or switched off; bring others"
+    )]
+    CredentialsRefused,
+    /// 403.
+    #[error("the credentials may not read all contacts: {0}")]
+    PermissionMissing(&'static str),
+    /// 404: no such organisation, or no such endpoint there.
+    #[error(
+        "the CRM knows no organisation of this name; compare it with the address that agents use, and see that its account is open"
+    )]
+    OrganizationNotFound,
+    /// The place to go on from is not accepted any more.
+    #[error("the CRM refuses the place where the last pass stopped; the pass starts again")]
+    PositionRefused,
+    /// 429, or 503 with a time.
+    #[error("the CRM's rate limit is reached")]
+    RateLimited {
+        /// How long the CRM asks to wait.
+        retry_after: Option<Duration>,
+    },
+    /// 5xx, a time-out, or no connection.
+    #[error("the CRM cannot be reached or is failing: {0}")]
+    Unavailable(&'static str),
+    /// Not the JSON that the vendor documents.
+    #[error("the CRM's answer cannot be read: {0}")]
+    Unreadable(&'static str),
+    /// A page that is not the last does not lead on.
+    #[error("the CRM's pages do not get on: the same place came twice; if it stays so, tell the CRM's support")]
+    Stuck,
+    /// Any other refusal.
+    #[error("the CRM refused the request with HTTP status {0}")]
+    Refused(u16),
+    /// The host leads to an address that tenants must not reach.
+    #[error("the CRM's host leads to a private address")]
+    HostRefused,
+    /// The vendor names a host for its API that is not the vendor's.
+    #[error("the CRM names a host for its API that is not one of {0}; nothing is sent there")]
+    HostUnknown(&'static str),
+    /// The CRM's quota, or the share of it that this service may use, is spent.
+    #[error("{words}")]
+    QuotaSpent {
+        /// `UPPER_SNAKE`.
+        reason: &'static str,
+        /// Which quota, and what would help.
+        words: &'static str,
+        /// When to go on.
+        resume_after: Duration,
+    },
+    /// The credentials open another organisation than the one that is linked.
+    #[error("the credentials belong to another organisation of this CRM; bring those of the one that is linked")]
+    OtherOrganization,
+    /// The CRM's account is closed or unpaid, or its edition has no API.
+    #[error("the CRM's account does not allow it: {0}")]
+    AccountClosed(&'static str),
+}
+
+/// What may be tried after a failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Retry {
+    /// Nothing changes by itself.
+    Never,
+    /// After this long.
+    After(Duration),
+    /// Later, and later each time.
+    Backoff,
+}
+
+impl CrmError {
+    /// What may be tried.
+    pub const fn retry(&self) -> Retry {
+        match self {
+            Self::RateLimited { retry_after: Some(wait) } | Self::QuotaSpent { resume_after: wait, .. } => {
+                Retry::After(*wait)
+            }
+            Self::RateLimited { retry_after: None } | Self::Unavailable(_) | Self::Unreadable(_) | Self::Stuck => {
+                Retry::Backoff
+            }
+            Self::CredentialsRefused
+            | Self::PermissionMissing(_)
+            | Self::OrganizationNotFound
+            | Self::PositionRefused
+            | Self::Refused(_)
+            | Self::HostRefused
+            | Self::HostUnknown(_)
+            | Self::OtherOrganization
+            | Self::AccountClosed(_) => Retry::Never,
+        }
+    }
+
+    /// In `UPPER_SNAKE`, for `TestConnection` and error details.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Self::CredentialsRefused => "CREDENTIALS_REFUSED",
+            Self::PermissionMissing(_) => "PERMISSION_MISSING",
+            Self::OrganizationNotFound => "ORGANIZATION_NOT_FOUND",
+            Self::RateLimited { .. } => "RATE_LIMITED",
+            Self::QuotaSpent { reason, .. } => reason,
+            Self::OtherOrganization => "OTHER_ORGANIZATION",
+            Self::AccountClosed(_) => "CRM_ACCOUNT_CLOSED",
+            Self::Unavailable(_) | Self::HostRefused | Self::HostUnknown(_) => "CRM_UNREACHABLE",
+            Self::PositionRefused | Self::Unreadable(_) | Self::Stuck | Self::Refused(_) => "CRM_ANSWER_UNREADABLE",
+        }
+    }
+}
