@@ -359,9 +359,11 @@ impl Checks<'_> {
         }
         self.check_databases(config)?;
         let providers = &config.providers;
-        for (name, provider) in
-            [("zendesk", &providers.zendesk), ("salesforce", &providers.salesforce), ("pipedrive", &providers.pipedrive)]
-        {
+        for (name, provider) in [
+            ("zendesk", &providers.zendesk),
+            ("salesforce", &providers.salesforce),
+            ("pipedrive", &providers.pipedrive),
+        ] {
             if let Some(url) = &provider.base_url
                 && let Err(problem) = check_base_url(url)
             {

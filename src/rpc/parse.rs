@@ -11,6 +11,7 @@ use crate::domain::{
     call::CALL_ID_CHARS_MAX,
     credentials::{CREDENTIAL_BYTES_MAX, Credentials},
     integration::{Organization, Provider},
+    options::{ObjectChange, OptionsChange, UserRoles},
     phone::{RAW_LENGTH_MAX, Region},
     sync_run::SyncKind,
 };
@@ -120,7 +121,9 @@ pub(super) fn credentials(provider: Provider, given: Option<pb::Credentials>) ->
     use pb::credentials::Kind;
     match given.and_then(|credentials| credentials.kind) {
         None => Ok(None),
-        Some(Kind::BearerToken(token)) => Ok(Some(Credentials::Bearer { token: secret("credentials.bearer_token", token)?, host: None })),
+        Some(Kind::BearerToken(token)) => {
+            Ok(Some(Credentials::Bearer { token: secret("credentials.bearer_token", token)?, host: None }))
+        }
         Some(Kind::ZendeskApiToken(given)) if provider == Provider::Zendesk => Ok(Some(Credentials::ZendeskApiToken {
             email: secret("credentials.zendesk_api_token.email", given.email)?,
             token: secret("credentials.zendesk_api_token.token", given.token)?,
@@ -162,6 +165,41 @@ pub(super) fn period(duration: Option<&prost_types::Duration>) -> Result<Option<
         .ok_or_else(|| status::invalid("options.period", "must be from 1 minute to 24 hours, in whole seconds"))
 }
 
+/// What is wished to be copied and mirrored.
+pub(super) fn options(given: &pb::IntegrationOptions) -> Result<OptionsChange, Status> {
+    let user_roles = match pb::ZendeskUsers::try_from(given.zendesk_users) {
+        Ok(pb::ZendeskUsers::Unspecified) => None,
+        Ok(pb::ZendeskUsers::All) => Some(UserRoles::All),
+        Ok(pb::ZendeskUsers::EndUsers) => Some(UserRoles::EndUsers),
+        Err(_) => {
+            return Err(status::invalid(
+                "options.zendesk_users",
+                "must be ZENDESK_USERS_ALL or ZENDESK_USERS_END_USERS",
+            ));
+        }
+    };
+    Ok(OptionsChange {
+        contacts: object_change("options.salesforce_contacts", given.salesforce_contacts.as_ref())?,
+        leads: object_change("options.salesforce_leads", given.salesforce_leads.as_ref())?,
+        persons: object_change("options.pipedrive_persons", given.pipedrive_persons.as_ref())?,
+        user_roles,
+    })
+}
+
+fn object_change(field: &str, given: Option<&pb::ObjectOptions>) -> Result<ObjectChange, Status> {
+    let switch = |name: &str, value: i32| match pb::Switch::try_from(value) {
+        Ok(pb::Switch::Unspecified) => Ok(None),
+        Ok(pb::Switch::On) => Ok(Some(true)),
+        Ok(pb::Switch::Off) => Ok(Some(false)),
+        Err(_) => Err(status::invalid(&format!("{field}.{name}"), "must be SWITCH_ON or SWITCH_OFF")),
+    };
+    let Some(given) = given else { return Ok(ObjectChange::default()) };
+    Ok(ObjectChange {
+        is_copied: switch("copy", given.copy)?,
+        mirrors_deletions: switch("mirror_deletions", given.mirror_deletions)?,
+    })
+}
+
 /// The kind of run; `None`: the usual one.
 pub(super) fn sync_kind(value: i32) -> Result<Option<SyncKind>, Status> {
     match pb::SyncKind::try_from(value) {
@@ -169,8 +207,6 @@ pub(super) fn sync_kind(value: i32) -> Result<Option<SyncKind>, Status> {
         Ok(pb::SyncKind::Initial) => Ok(Some(SyncKind::Initial)),
         Ok(pb::SyncKind::Incremental) => Ok(Some(SyncKind::Incremental)),
         Ok(pb::SyncKind::Sweep) => Ok(Some(SyncKind::Sweep)),
-        Err(_) => {
-            Err(status::invalid("kind", "must be SYNC_KIND_INITIAL, SYNC_KIND_INCREMENTAL or SYNC_KIND_SWEEP"))
-        }
+        Err(_) => Err(status::invalid("kind", "must be SYNC_KIND_INITIAL, SYNC_KIND_INCREMENTAL or SYNC_KIND_SWEEP")),
     }
 }

@@ -20,6 +20,7 @@ use crate::{
     domain::{
         clock::Clock,
         ids::{AccountId, IntegrationId, SyncRunId},
+        options::Options,
         sync_run::SyncRun,
     },
     integrations::{IntegrationError, Integrations, NewLink, Update},
@@ -111,6 +112,7 @@ impl SyncService for SyncRpc {
         let update = Update {
             is_sync_on: parse::sync_mode(options.sync)?,
             period_seconds: parse::period(options.period.as_ref())?,
+            options: parse::options(&options)?,
             credentials: parse::credentials(known.freshness.provider, request.credentials)?,
         };
 
@@ -155,6 +157,23 @@ impl SyncService for SyncRpc {
 
         let sync_run = Some(convert::sync_run(triggered.run, self.clock.now()));
         Ok(Response::new(pb::TriggerSyncResponse { sync_run, already_running: triggered.already_running }))
+    }
+
+    async fn confirm_deletions(
+        &self,
+        request: Request<pb::ConfirmDeletionsRequest>,
+    ) -> Result<Response<pb::ConfirmDeletionsResponse>, Status> {
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let request = request.into_inner();
+        let integration_id: IntegrationId = parse::id("integration_id", &request.integration_id)?;
+        if request.held_deletions < 1 {
+            return Err(status::invalid("held_deletions", "must be the number that GetIntegration shows, above 0"));
+        }
+
+        let run = self.control.confirm_deletions(account_id, integration_id, request.held_deletions).await?;
+
+        let sync_run = Some(convert::sync_run(run, self.clock.now()));
+        Ok(Response::new(pb::ConfirmDeletionsResponse { sync_run }))
     }
 
     async fn get_integration(
@@ -321,7 +340,9 @@ async fn find_run(db: &Db, account_id: AccountId, run_id: SyncRunId) -> Result<S
 fn new_link(request: pb::EnableSyncRequest, period_default_seconds: i32) -> Result<NewLink, Status> {
     let provider = parse::provider(request.provider)?;
     let options = request.options.unwrap_or_default();
+    let wishes = parse::options(&options)?.apply(provider, Options::default());
     Ok(NewLink {
+        options: wishes.map_err(|error| status::invalid("options", &error.to_string()))?,
         organization: parse::organization(provider, request.connection)?,
         credentials: parse::credentials(provider, request.credentials)?,
         is_sync_on: parse::sync_mode(options.sync)?.unwrap_or(true),

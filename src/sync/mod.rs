@@ -2,10 +2,13 @@
 //! Retry and stop decisions are made in `run` only.
 
 mod apply;
+mod copy;
 mod normalize;
 mod purge;
 mod run;
 mod schedule;
+mod session;
+mod sweep;
 mod trigger;
 mod worker;
 
@@ -19,7 +22,7 @@ pub use trigger::{Control, TriggerError, Triggered};
 use crate::{
     credentials::Safe,
     crm::Crms,
-    domain::{clock::Clock, ids::IdSource},
+    domain::{clock::Clock, ids::IdSource, integration::Provider},
     store::Db,
 };
 
@@ -38,7 +41,12 @@ pub struct SyncSettings {
     pub attempts_max: u32,
     /// The first wait after a failure; doubles each time, up to a minute.
     pub backoff_base: Duration,
+    /// From the end of a sweep of this provider to the next.
+    pub sweep_every: SweepEvery,
 }
+
+/// From sweep to sweep, by provider.
+pub type SweepEvery = [(Provider, Duration); 3];
 
 /// What the workers work with.
 pub struct Syncing {

@@ -107,7 +107,11 @@ fn write(n: usize, things: &Things, salesforce: &str) -> Write {
                 connection: Some(pb::Connection {
                     organization: Some(pb::connection::Organization::PipedriveCompany(format!("company-{n}"))),
                 }),
-                options: Some(pb::IntegrationOptions { sync: pb::SyncMode::Off.into(), period: None }),
+                options: Some(pb::IntegrationOptions {
+                    sync: pb::SyncMode::Off.into(),
+                    period: None,
+                    ..Default::default()
+                }),
                 ..Default::default()
             }
             .encode_to_vec(),
