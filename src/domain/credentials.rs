@@ -118,6 +118,9 @@ pub enum AccessToken {
 
 impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Access").field("version", &self.version).field("expires_at", &self.expires_at).finish_non_exhaustive()
+        f.debug_struct("Access")
+            .field("version", &self.version)
+            .field("expires_at", &self.expires_at)
+            .finish_non_exhaustive()
     }
 }

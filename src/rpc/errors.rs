@@ -85,6 +85,7 @@ impl From<IntegrationError> for Status {
             IntegrationError::Disabled => status::failed_precondition("INTEGRATION_DISABLED", &message, &[]),
             IntegrationError::CredentialsMissing => status::invalid("credentials", &message),
             IntegrationError::Crm(error) => error.into(),
+            IntegrationError::RefreshInterrupted => status::failed_precondition("REFRESH_INTERRUPTED", &message, &[]),
             IntegrationError::Credentials(error) => status::internal(&error as &(dyn Error + 'static)),
             IntegrationError::Store(error) => error.into(),
         }

@@ -72,6 +72,8 @@ pub struct NewIntegration {
     pub period_seconds: i32,
     /// Sealed by the vault.
     pub credentials: Option<Vec<u8>>,
+    /// The access token that they have brought already, sealed by the vault.
+    pub access: Option<Vec<u8>>,
     /// The client's id of its request.
     pub request_id: Option<Uuid>,
 }
@@ -86,8 +88,8 @@ pub async fn insert(
     let done = sqlx::query!(
         "-- store::integrations::insert
         insert into integrations (account_id, integration_id, provider, organization, is_enabled, is_sync_on, period_seconds, credentials, request_id,
-            due_at, created_at, updated_at)
-        values ($1, $2, $3, $4, true, $5, $6, $7, $8, case when $5 then $9::timestamptz end, $9, $9)
+            due_at, created_at, updated_at, access, access_version)
+        values ($1, $2, $3, $4, true, $5, $6, $7, $8, case when $5 then $9::timestamptz end, $9, $9, $10, 1)
         on conflict do nothing",
         account_id.0,
         new.id.0,
@@ -98,6 +100,7 @@ pub async fn insert(
         new.credentials,
         new.request_id,
         now,
+        new.access,
     )
     .execute(&mut **tx)
     .await?;
@@ -116,7 +119,8 @@ pub async fn enable_again(
         "-- store::integrations::enable_again
         update integrations
         set is_enabled = true, is_sync_on = $3, period_seconds = $4, credentials = coalesce($5, credentials), request_id = $6,
-            due_at = case when $3 then $7::timestamptz end, hold = null, hold_reason = null, failures = 0, updated_at = $7
+            due_at = case when $3 then $7::timestamptz end, hold = null, hold_reason = null, failures = 0,
+            access = $8, access_version = access_version + 1, refresh_claim = null, refresh_claimed_until = null, updated_at = $7
         where account_id = $1 and integration_id = $2",
         account_id.0,
         integration_id.0,
@@ -125,6 +129,7 @@ pub async fn enable_again(
         new.credentials,
         new.request_id,
         now,
+        new.access,
     )
     .execute(&mut **tx)
     .await?;
@@ -279,6 +284,8 @@ pub struct Change {
     pub period_seconds: Option<i32>,
     /// New sealed credentials.
     pub credentials: Option<Vec<u8>>,
+    /// The sealed access token that the new credentials have brought already; the old one goes with the old credentials.
+    pub access: Option<Vec<u8>>,
     /// Ends a hold: whatever stopped the passes is mended, or is to be tried again.
     pub ends_hold: bool,
     /// When the next pass is due; `None`: as it is. Sync off is never due.
@@ -307,6 +314,10 @@ pub async fn change(
             due_at = case when $3 then coalesce($7, due_at) end,
             lease_number = lease_number + case when $8 then 1 else 0 end,
             lease_until = case when $8 then null else lease_until end,
+            access = case when $5::bytea is null then access else $10 end,
+            access_version = access_version + case when $5::bytea is null then 0 else 1 end,
+            refresh_claim = case when $5::bytea is null then refresh_claim end,
+            refresh_claimed_until = case when $5::bytea is null then refresh_claimed_until end,
             updated_at = $9
         where account_id = $1 and integration_id = $2",
         account_id.0,
@@ -318,13 +329,14 @@ pub async fn change(
         change.due_at,
         change.stops_run,
         now,
+        change.access,
     )
     .execute(&mut **tx)
     .await?;
     Ok(())
 }
 
-/// Disables a locked integration, forgets its credentials, and stops a running pass; `purge` leaves the removal to a worker.
+/// Disables a locked integration, forgets its credentials and tokens, and stops a running pass; `purge` leaves the removal to a worker.
 pub async fn disable(
     tx: &mut Tx,
     account_id: AccountId,
@@ -336,6 +348,7 @@ pub async fn disable(
         "-- store::integrations::disable
         update integrations
         set is_enabled = false, is_sync_on = false, credentials = null, hold = null, hold_reason = null, failures = 0,
+            access = null, access_version = access_version + 1, refresh_claim = null, refresh_claimed_until = null,
             is_purging = is_purging or $3,
             due_at = case when is_purging or $3 then $4::timestamptz end,
             lease_number = lease_number + 1, lease_until = null, updated_at = $4
