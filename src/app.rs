@@ -13,12 +13,12 @@ use tonic::service::Routes;
 use crate::{
     click_to_call::ClickToCall,
     config::Config,
-    credentials::Safe,
+    credentials::{Accesses, Safe},
     crm::{
         CrmSettings, Crms, ProviderSettings,
         http::{Endpoint, HttpError},
     },
-    domain::{clock::Clock, ids::IdSource, integration::Provider},
+    domain::{clock::Clock, credentials::OAuthClient, ids::IdSource, integration::Provider},
     integrations::Integrations,
     lifecycle::Lifecycle,
     matching::Matching,
@@ -92,12 +92,19 @@ impl App {
         let (api_db, sync_db) = (db("api", api)?, db("sync", sync)?);
         let crms = Crms::new(crm_settings(config))?;
         let safe = Safe { key_ring, ids: Arc::clone(&ids) };
+        let accesses = |db: &Db| Accesses {
+            db: db.clone(),
+            safe: safe.clone(),
+            crms: crms.clone(),
+            clock: Arc::clone(&clock),
+            ids: Arc::clone(&ids),
+        };
         let wake = Arc::new(Notify::new());
         let regions = Regions::new(call_db.clone());
         Ok(Self {
             syncing: Arc::new(Syncing {
+                accesses: accesses(&sync_db),
                 db: sync_db,
-                safe: safe.clone(),
                 crms: crms.clone(),
                 clock: Arc::clone(&clock),
                 ids: Arc::clone(&ids),
@@ -119,6 +126,7 @@ impl App {
                 ids: Arc::clone(&ids),
             },
             integrations: Integrations {
+                accesses: accesses(&api_db),
                 db: api_db.clone(),
                 safe,
                 crms,
@@ -226,6 +234,11 @@ fn crm_settings(config: &Config) -> CrmSettings {
         endpoint: provider.base_url.clone().map_or(Endpoint::Vendor, Endpoint::Operator),
         silence_max: Duration::from_secs(provider.timeout_seconds),
         quota_share: f64::from(provider.quota_share_percent) / 100.0,
+        oauth_client: provider
+            .client_id
+            .clone()
+            .zip(provider.client_secret.clone())
+            .map(|(id, secret)| OAuthClient { id, secret: secret.0 }),
     };
     CrmSettings {
         zendesk: provider(&config.providers.zendesk),

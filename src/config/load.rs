@@ -27,7 +27,13 @@ const PREFIX: &str = "CONTACT_SYNC_";
 const PLAIN_VARIABLES: [(&str, &str); 3] =
     [("DATABASE_URL", "database_url"), ("MIGRATE_DATABASE_URL", "migrate_database_url"), ("PG_BIN_DIR", "pg_bin_dir")];
 /// Never shown, not even in an error about themselves.
-const SECRETS: [&str; 2] = ["database_url", "migrate_database_url"];
+const SECRETS: [&str; 5] = [
+    "database_url",
+    "migrate_database_url",
+    "providers.zendesk.client_secret",
+    "providers.salesforce.client_secret",
+    "providers.pipedrive.client_secret",
+];
 
 /// What each number must be; both ends are allowed.
 pub(super) const RANGES: [(&str, u64, u64); 35] = [
@@ -370,12 +376,20 @@ impl Checks<'_> {
                 let expected = "like https://proxy.example.com or http://127.0.0.1:8080, optionally with {subdomain}";
                 return Err(self.wrong(&format!("providers.{name}.base_url"), problem, expected));
             }
+            let (id, secret) = (format!("providers.{name}.client_id"), format!("providers.{name}.client_secret"));
+            match (&provider.client_id, &provider.client_secret) {
+                (Some(_), None) => return Err(self.wrong(&secret, "is missing", format!("set, since {id} is"))),
+                (None, Some(_)) => return Err(self.wrong(&id, "is missing", format!("set, since {secret} is"))),
+                _ => {}
+            }
         }
         Ok(())
     }
 
     fn check_databases(&self, config: &Config) -> Result<(), ConfigError> {
-        for (name, url) in SECRETS.into_iter().zip([&config.database_url, &config.migrate_database_url]) {
+        for (name, url) in
+            [("database_url", &config.database_url), ("migrate_database_url", &config.migrate_database_url)]
+        {
             let is_postgres = |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
             if url.as_ref().is_some_and(|url| !is_postgres(url.expose())) {
                 let expected = "like postgres://user:password@host:5432/database";

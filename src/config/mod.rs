@@ -140,6 +140,11 @@ pub struct Provider {
     /// Where its API is asked instead of at the vendor: a proxy or the simulator. `http` or `https`, without a path;
     /// `{subdomain}` stands for the organisation. The operator's word: never taken from a request.
     pub base_url: Option<String>,
+    /// The deployment's own OAuth client of this CRM, with `client_secret`: what administrators authorize, and what refresh tokens that
+    /// come without a client are used with.
+    pub client_id: Option<String>,
+    /// Its secret.
+    pub client_secret: Option<Secret>,
     /// How long the CRM may be silent within one request, which as a whole may take three times that: 1 to 300 seconds.
     pub timeout_seconds: u64,
     /// The share of the customer's request quota that this service may use: 1 to 100 percent.
@@ -151,7 +156,14 @@ pub struct Provider {
 
 impl Provider {
     const fn with(quota_share_percent: u32, sweep_hours: u32) -> Self {
-        Self { base_url: None, timeout_seconds: 30, quota_share_percent, sweep_hours }
+        Self {
+            base_url: None,
+            client_id: None,
+            client_secret: None,
+            timeout_seconds: 30,
+            quota_share_percent,
+            sweep_hours,
+        }
     }
 }
 
@@ -317,6 +329,23 @@ impl fmt::Debug for DatabaseUrl {
 impl Serialize for DatabaseUrl {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(&self.masked())
+    }
+}
+
+/// A text that is never shown: prints, and serializes, as stars.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub SecretString);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str("***")
     }
 }
 

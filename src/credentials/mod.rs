@@ -1,21 +1,29 @@
 //! Seals credentials before they reach the store, and opens them for the CRM client: joins vault and store for the features.
-//! A sealed value opens only for the account, integration and field that it was sealed for.
+//! A sealed value opens only for the account, integration and field that it was sealed for. `refresh` keeps the access tokens.
+
+mod refresh;
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+pub use refresh::{AccessError, Accesses};
+
 use crate::{
     domain::{
-        credentials::{Credentials, OAuthClient},
+        credentials::{Access, AccessToken, Credentials, OAuthClient},
         ids::{AccountId, IdSource, IntegrationId},
     },
     vault::{KeyRing, Scope, VaultError},
 };
 
-const FIELD: &str = "credentials";
+/// What the administrator gave.
+const CREDENTIALS: &str = "credentials";
+/// The access token got by it.
+const ACCESS: &str = "access";
 
 /// Why credentials cannot be sealed or opened.
 #[derive(Debug, Error)]
@@ -54,6 +62,14 @@ struct StoredClient {
     secret: String,
 }
 
+/// A bearer token: credentials that are used as they are have no access of their own.
+#[derive(Serialize, Deserialize)]
+struct StoredAccess {
+    token: String,
+    api_url: Option<String>,
+    expires_at: Option<DateTime<Utc>>,
+}
+
 impl Safe {
     /// Seals credentials for one integration.
     pub fn seal(
@@ -64,8 +80,41 @@ impl Safe {
     ) -> Result<Vec<u8>, CredentialsError> {
         let stored = Stored::from(credentials);
         let plaintext = SecretString::from(serde_json::to_string(&stored).map_err(|_| CredentialsError::Form)?);
-        let scope = scope(account_id, integration_id);
+        let scope = scope(account_id, integration_id, CREDENTIALS);
         Ok(self.ids.with_rng(|rng| self.key_ring.seal(rng, &scope, &plaintext))?)
+    }
+
+    /// Seals an access token for one integration.
+    pub fn seal_access(
+        &self,
+        account_id: AccountId,
+        integration_id: IntegrationId,
+        access: &Access,
+    ) -> Result<Vec<u8>, CredentialsError> {
+        let AccessToken::Bearer(token) = &access.token else { return Err(CredentialsError::Form) };
+        let stored = StoredAccess {
+            token: token.expose_secret().to_owned(),
+            api_url: access.api_url.clone(),
+            expires_at: access.expires_at,
+        };
+        let plaintext = SecretString::from(serde_json::to_string(&stored).map_err(|_| CredentialsError::Form)?);
+        let scope = scope(account_id, integration_id, ACCESS);
+        Ok(self.ids.with_rng(|rng| self.key_ring.seal(rng, &scope, &plaintext))?)
+    }
+
+    /// Opens the access token of one integration, which has this version.
+    pub fn open_access(
+        &self,
+        account_id: AccountId,
+        integration_id: IntegrationId,
+        sealed: &[u8],
+        version: i64,
+    ) -> Result<Access, CredentialsError> {
+        let plaintext = self.key_ring.open(&scope(account_id, integration_id, ACCESS), sealed)?;
+        let stored: StoredAccess =
+            serde_json::from_str(plaintext.expose_secret()).map_err(|_| CredentialsError::Form)?;
+        let token = AccessToken::Bearer(stored.token.into());
+        Ok(Access { token, api_url: stored.api_url, expires_at: stored.expires_at, version })
     }
 
     /// The same credentials sealed by the primary key; `None`: they are, or do not open. So that an old key can leave the ring.
@@ -73,7 +122,7 @@ impl Safe {
         if !self.key_ring.needs_reseal(sealed) {
             return None;
         }
-        let scope = scope(account_id, integration_id);
+        let scope = scope(account_id, integration_id, CREDENTIALS);
         let plaintext = self.key_ring.open(&scope, sealed).ok()?;
         self.ids.with_rng(|rng| self.key_ring.seal(rng, &scope, &plaintext)).ok()
     }
@@ -85,7 +134,7 @@ impl Safe {
         integration_id: IntegrationId,
         sealed: &[u8],
     ) -> Result<Credentials, CredentialsError> {
-        let plaintext = self.key_ring.open(&scope(account_id, integration_id), sealed)?;
+        let plaintext = self.key_ring.open(&scope(account_id, integration_id, CREDENTIALS), sealed)?;
         // The parser's own error could quote the secret.
         let stored: Stored = serde_json::from_str(plaintext.expose_secret()).map_err(|_| CredentialsError::Form)?;
         Ok(stored.into())
@@ -141,6 +190,6 @@ impl From<Stored> for Credentials {
     }
 }
 
-fn scope(account_id: AccountId, integration_id: IntegrationId) -> Scope<'static> {
-    Scope { account: account_id.0, integration: integration_id.0, field: FIELD }
+fn scope(account_id: AccountId, integration_id: IntegrationId, field: &'static str) -> Scope<'static> {
+    Scope { account: account_id.0, integration: integration_id.0, field }
 }

@@ -12,6 +12,29 @@ pub enum CrmError {
         "the CRM refuses the credentials: the token (or the e-mail) is wrong, expired or switched off; bring others"
     )]
     CredentialsRefused,
+    /// OAuth `invalid_grant` and its like: final, only a person can mend it.
+    #[error(
+        "the CRM has ended this authorization: it was revoked, has expired, or its refresh token was used elsewhere; authorize again"
+    )]
+    GrantRefused,
+    /// OAuth `invalid_client` and its like, of a client that came with the credentials.
+    #[error(
+        "the CRM refuses the OAuth client of these credentials: its id or secret is wrong, or it may not ask for tokens in this way; bring others"
+    )]
+    ClientRefused,
+    /// The same, of the deployment's own client: for the operator, and over when it is mended.
+    #[error(
+        "the CRM refuses this deployment's own OAuth client: its operator must set providers.{0}.client_id and .client_secret right"
+    )]
+    OwnClientRefused(&'static str),
+    /// The deployment has no client of its own for this CRM.
+    #[error(
+        "this deployment has no OAuth client of its own for the CRM: its operator must set providers.{0}.client_id and .client_secret, or the credentials bring a client"
+    )]
+    OwnClientMissing(&'static str),
+    /// The credentials' private key signs nothing.
+    #[error("the private key cannot be used: it must be an RSA key in PEM (PKCS#8 or PKCS#1), unencrypted")]
+    KeyUnusable,
     /// 403.
     #[error("the credentials may not read all contacts: {0}")]
     PermissionMissing(&'static str),
@@ -87,6 +110,11 @@ impl CrmError {
                 Retry::Backoff
             }
             Self::CredentialsRefused
+            | Self::GrantRefused
+            | Self::ClientRefused
+            | Self::OwnClientRefused(_)
+            | Self::OwnClientMissing(_)
+            | Self::KeyUnusable
             | Self::PermissionMissing(_)
             | Self::OrganizationNotFound
             | Self::PositionRefused
@@ -102,6 +130,10 @@ impl CrmError {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::CredentialsRefused => "CREDENTIALS_REFUSED",
+            Self::GrantRefused => "GRANT_REFUSED",
+            Self::ClientRefused | Self::OwnClientRefused(_) => "OAUTH_CLIENT_REFUSED",
+            Self::OwnClientMissing(_) => "OAUTH_NOT_CONFIGURED",
+            Self::KeyUnusable => "PRIVATE_KEY_UNUSABLE",
             Self::PermissionMissing(_) => "PERMISSION_MISSING",
             Self::OrganizationNotFound => "ORGANIZATION_NOT_FOUND",
             Self::RateLimited { .. } => "RATE_LIMITED",

@@ -3,6 +3,7 @@
 
 mod error;
 pub mod http;
+pub mod oauth;
 mod pipedrive;
 mod quota;
 mod salesforce;
@@ -21,7 +22,7 @@ pub use error::{CrmError, Retry};
 
 use self::{http::Endpoint, pipedrive::Pipedrive, quota::Quota, salesforce::Salesforce, zendesk::Zendesk};
 use crate::domain::{
-    credentials::Access,
+    credentials::{Access, OAuthClient},
     ids::IntegrationId,
     integration::{Organization, Provider},
     options::Options,
@@ -127,6 +128,8 @@ pub struct ProviderSettings {
     pub silence_max: Duration,
     /// The share of the customer's request quota that this service may use, above 0 and at most 1.
     pub quota_share: f64,
+    /// The deployment's own OAuth client.
+    pub oauth_client: Option<OAuthClient>,
 }
 
 /// How the CRMs are reached.
@@ -186,13 +189,25 @@ impl Crms {
         })
     }
 
+    fn settings_of(&self, provider: Provider) -> &ProviderSettings {
+        match provider {
+            Provider::Zendesk => &self.settings.zendesk,
+            Provider::Salesforce => &self.settings.salesforce,
+            Provider::Pipedrive => &self.settings.pipedrive,
+        }
+    }
+
+    fn http_of(&self, provider: Provider) -> &reqwest::Client {
+        match provider {
+            Provider::Zendesk => &self.zendesk_http,
+            Provider::Salesforce => &self.salesforce_http,
+            Provider::Pipedrive => &self.pipedrive_http,
+        }
+    }
+
     /// The budget of an integration lives as long as the process: what one run has learned holds for the next.
     fn quota(&self, provider: Provider, integration_id: Option<IntegrationId>) -> Arc<Quota> {
-        let share = match provider {
-            Provider::Zendesk => self.settings.zendesk.quota_share,
-            Provider::Salesforce => self.settings.salesforce.quota_share,
-            Provider::Pipedrive => self.settings.pipedrive.quota_share,
-        };
+        let share = self.settings_of(provider).quota_share;
         let Some(id) = integration_id else { return Arc::new(Quota::new(share)) };
         let mut quotas = self.quotas.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(quotas.entry(id).or_insert_with(|| Arc::new(Quota::new(share))))

@@ -5,6 +5,7 @@ pub mod call;
 pub mod clock;
 pub mod contact;
 pub mod credentials;
+pub mod host;
 pub mod ids;
 pub mod integration;
 pub mod options;

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{IntegrationError, Integrations};
 use crate::{
     domain::{
-        credentials::Credentials,
+        credentials::{Access, Credentials},
         ids::{AccountId, IntegrationId, SyncRunId},
         integration::{Integration, Organization},
         options::Options,
@@ -46,13 +46,29 @@ impl Integrations {
         if let Some(Standing::Repeated(id)) = before {
             return self.get(account_id, id).await;
         }
-        if link.is_sync_on {
-            let credentials = link.credentials.clone().ok_or(IntegrationError::CredentialsMissing)?;
-            self.test(&link.organization, credentials).await?;
+        if link.is_sync_on && link.credentials.is_none() {
+            return Err(IntegrationError::CredentialsMissing);
         }
-        let id = self.store(account_id, link).await?;
+        let this = self.clone();
+        // In a task of its own: a caller who hangs up between the CRM and the database must not lose a rotated refresh token.
+        let id = self.db.task(async move { this.try_and_store(account_id, link).await }).await?;
         self.wake.notify_one();
         self.get(account_id, id).await
+    }
+
+    async fn try_and_store(
+        &self,
+        account_id: AccountId,
+        link: Arc<NewLink>,
+    ) -> Result<IntegrationId, IntegrationError> {
+        let tried = match &link.credentials {
+            Some(credentials) if link.is_sync_on => {
+                let tried = self.try_out(&link.organization, credentials.clone()).await?;
+                Gate { credentials: Some(tried.credentials), access: tried.access }
+            }
+            credentials => Gate { credentials: credentials.clone(), access: None },
+        };
+        self.store(account_id, link, Arc::new(tried)).await
     }
 
     /// Refuses early what would be refused late, before the CRM is asked.
@@ -66,12 +82,17 @@ impl Integrations {
             .await
     }
 
-    async fn store(&self, account_id: AccountId, link: Arc<NewLink>) -> Result<IntegrationId, IntegrationError> {
+    async fn store(
+        &self,
+        account_id: AccountId,
+        link: Arc<NewLink>,
+        gate: Arc<Gate>,
+    ) -> Result<IntegrationId, IntegrationError> {
         let this = self.clone();
         self.db
             .transaction(move |tx| {
-                let (this, link) = (this.clone(), Arc::clone(&link));
-                Box::pin(async move { this.store_in(tx, account_id, &link).await })
+                let (this, link, gate) = (this.clone(), Arc::clone(&link), Arc::clone(&gate));
+                Box::pin(async move { this.store_in(tx, account_id, &link, &gate).await })
             })
             .await
     }
@@ -81,6 +102,7 @@ impl Integrations {
         tx: &mut Tx,
         account_id: AccountId,
         link: &NewLink,
+        gate: &Gate,
     ) -> Result<IntegrationId, IntegrationError> {
         let now = self.clock.now();
         let known = match stand(tx, account_id, link, now).await? {
@@ -90,7 +112,8 @@ impl Integrations {
         };
         let id = known.as_ref().map_or_else(|| IntegrationId(self.ids.new_v7(now)), |known| known.id);
         let credentials =
-            link.credentials.as_ref().map(|credentials| self.safe.seal(account_id, id, credentials)).transpose()?;
+            gate.credentials.as_ref().map(|credentials| self.safe.seal(account_id, id, credentials)).transpose()?;
+        let access = gate.access.as_ref().map(|access| self.safe.seal_access(account_id, id, access)).transpose()?;
         let new = NewIntegration {
             id,
             organization: link.organization.clone(),
@@ -98,6 +121,7 @@ impl Integrations {
             period_seconds: link.period_seconds,
             options: link.options,
             credentials,
+            access,
             request_id: link.request_id,
         };
         match &known {
@@ -113,6 +137,12 @@ impl Integrations {
         }
         Ok(id)
     }
+}
+
+/// What opens the CRM, as it is after the try.
+struct Gate {
+    credentials: Option<Credentials>,
+    access: Option<Access>,
 }
 
 /// What is there already.

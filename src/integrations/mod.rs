@@ -13,11 +13,11 @@ pub use enable::NewLink;
 pub use update::Update;
 
 use crate::{
-    credentials::{CredentialsError, Safe},
+    credentials::{AccessError, Accesses, CredentialsError, Safe},
     crm::{CrmError, Crms, Probe, Target},
     domain::{
         clock::Clock,
-        credentials::Credentials,
+        credentials::{Access, Credentials},
         ids::{AccountId, IdSource, IntegrationId},
         integration::{Integration, Organization},
         options::{NothingCopied, Options},
@@ -58,6 +58,11 @@ pub enum IntegrationError {
     /// The vault.
     #[error("the credentials could not be sealed")]
     Credentials(#[from] CredentialsError),
+    /// A rotated refresh token is lost.
+    #[error(
+        "an earlier answer of the CRM, with the refresh token to use from now on, was lost before it was stored; authorize again"
+    )]
+    RefreshInterrupted,
     /// The database did not do it.
     #[error("the integration could not be stored")]
     Store(#[from] StoreError),
@@ -66,6 +71,18 @@ pub enum IntegrationError {
 impl TxError for IntegrationError {
     fn is_conflict(&self) -> bool {
         matches!(self, Self::Store(StoreError::Conflict))
+    }
+}
+
+impl From<AccessError> for IntegrationError {
+    fn from(error: AccessError) -> Self {
+        match error {
+            AccessError::Crm(error) => Self::Crm(error),
+            AccessError::Credentials(None) => Self::CredentialsMissing,
+            AccessError::Credentials(Some(error)) => Self::Credentials(error),
+            AccessError::Interrupted => Self::RefreshInterrupted,
+            AccessError::Store(error) => Self::Store(error),
+        }
     }
 }
 
@@ -78,6 +95,8 @@ pub struct Integrations {
     pub safe: Safe,
     /// For trying connections.
     pub crms: Crms,
+    /// For trying stored credentials.
+    pub accesses: Accesses,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// New ids.
@@ -89,9 +108,24 @@ pub struct Integrations {
 impl Integrations {
     /// Tries a connection; stores nothing.
     pub async fn test(&self, organization: &Organization, credentials: Credentials) -> Result<Probe, IntegrationError> {
-        let access = credentials.as_access().ok_or(IntegrationError::CredentialsMissing)?;
+        Ok(self.try_out(organization, credentials).await?.probe)
+    }
+
+    /// Gets access by credentials and looks whether it opens this organisation. What comes back is what must be stored: a refresh token
+    /// may have been used up by this.
+    async fn try_out(&self, organization: &Organization, credentials: Credentials) -> Result<Tried, IntegrationError> {
+        let granted = self.crms.obtain(organization, &credentials, self.clock.now()).await?;
+        if granted.organization.as_ref().is_some_and(|name| *name != organization.name) {
+            return Err(CrmError::OtherOrganization.into());
+        }
+        let probe = self.probe(organization, granted.access.clone()).await?;
+        let access = credentials.are_renewable().then_some(granted.access);
+        Ok(Tried { probe, credentials: granted.credentials.unwrap_or(credentials), access })
+    }
+
+    async fn probe(&self, organization: &Organization, access: Access) -> Result<Probe, CrmError> {
         let target = Target { integration_id: None, organization, options: Options::default(), access };
-        Ok(self.crms.client(target)?.probe().await?)
+        self.crms.client(target)?.probe().await
     }
 
     async fn get(&self, account_id: AccountId, integration_id: IntegrationId) -> Result<Integration, IntegrationError> {
@@ -99,4 +133,13 @@ impl Integrations {
             .await?
             .ok_or(IntegrationError::IntegrationNotFound)
     }
+}
+
+/// Credentials that open an organisation.
+struct Tried {
+    probe: Probe,
+    /// As they are now.
+    credentials: Credentials,
+    /// What was got by them; `None`: they are used as they are.
+    access: Option<Access>,
 }

@@ -6,8 +6,9 @@ use chrono::TimeDelta;
 
 use super::{IntegrationError, Integrations};
 use crate::{
+    crm::CrmError,
     domain::{
-        credentials::Credentials,
+        credentials::{Access, Credentials},
         ids::{AccountId, IntegrationId, SyncRunId},
         integration::{Integration, Organization},
         options::OptionsChange,
@@ -48,24 +49,44 @@ impl Integrations {
         let turns_on = update.is_sync_on == Some(true) && !before.freshness.is_sync_on;
         let will_be_on = update.is_sync_on.unwrap_or(before.freshness.is_sync_on);
         let organization = Organization { provider: before.freshness.provider, name: before.organization };
-        match &update.credentials {
-            Some(credentials) if will_be_on => {
-                self.test(&organization, credentials.clone()).await?;
+        if update.credentials.is_none() && turns_on {
+            if !before.has_credentials {
+                return Err(IntegrationError::CredentialsMissing);
             }
-            None if turns_on && !before.has_credentials => return Err(IntegrationError::CredentialsMissing),
             // Kept from before it was switched off: do they still open it?
-            None if turns_on => self.test_stored(account_id, integration_id, &organization).await?,
-            _ => {}
+            self.test_stored(account_id, integration_id, &organization).await?;
         }
-        let (this, update) = (self.clone(), Arc::new(update));
-        self.db
-            .transaction(move |tx| {
-                let (this, update) = (this.clone(), Arc::clone(&update));
-                Box::pin(async move { this.update_in(tx, account_id, integration_id, &update).await })
-            })
-            .await?;
+        let this = self.clone();
+        // In a task of its own: a caller who hangs up between the CRM and the database must not lose a rotated refresh token.
+        let tried_and_stored = async move {
+            let (mut update, mut access) = (update, None);
+            if let Some(credentials) = update.credentials.take_if(|_| will_be_on) {
+                let tried = this.try_out(&organization, credentials).await?;
+                (update.credentials, access) = (Some(tried.credentials), tried.access);
+            }
+            this.store_update(account_id, integration_id, update, access).await
+        };
+        self.db.task(tried_and_stored).await?;
         self.wake.notify_one();
         self.get(account_id, integration_id).await
+    }
+
+    async fn store_update(
+        &self,
+        account_id: AccountId,
+        integration_id: IntegrationId,
+        update: Update,
+        access: Option<Access>,
+    ) -> Result<(), IntegrationError> {
+        let (this, update, access) = (self.clone(), Arc::new(update), Arc::new(access));
+        self.db
+            .transaction(move |tx| {
+                let (this, update, access) = (this.clone(), Arc::clone(&update), Arc::clone(&access));
+                Box::pin(async move {
+                    this.update_in(tx, account_id, integration_id, &update, access.as_ref().as_ref()).await
+                })
+            })
+            .await
     }
 
     async fn update_in(
@@ -74,6 +95,7 @@ impl Integrations {
         account_id: AccountId,
         integration_id: IntegrationId,
         update: &Update,
+        access: Option<&Access>,
     ) -> Result<(), IntegrationError> {
         let now = self.clock.now();
         let locked = integrations::lock(tx, account_id, Some(integration_id), None, None, now)
@@ -87,6 +109,7 @@ impl Integrations {
             .as_ref()
             .map(|credentials| self.safe.seal(account_id, integration_id, credentials))
             .transpose()?;
+        let access = access.map(|access| self.safe.seal_access(account_id, integration_id, access)).transpose()?;
         let is_sync_on = update.is_sync_on.unwrap_or(locked.is_sync_on);
         let provider = locked.organization.provider;
         let options = update.options.apply(provider, locked.options)?;
@@ -104,6 +127,7 @@ impl Integrations {
             starts_sweep,
             confirmed_deletions: None,
             credentials,
+            access,
             ends_hold: starts_now,
             due_at: if starts_now { Some(now) } else { locked.due_at.min(by_period).or(locked.due_at) },
             // A pass under way would go on with the old credentials or wishes; it is taken up again with the new ones.
@@ -128,21 +152,16 @@ impl Integrations {
         integration_id: IntegrationId,
         organization: &Organization,
     ) -> Result<(), IntegrationError> {
-        let now = self.clock.now();
-        let sealed = self
-            .db
-            .transaction(move |tx| {
-                Box::pin(async move {
-                    Ok::<_, IntegrationError>(
-                        integrations::lock(tx, account_id, Some(integration_id), None, None, now).await?,
-                    )
-                })
-            })
-            .await?
-            .and_then(|locked| locked.credentials)
-            .ok_or(IntegrationError::CredentialsMissing)?;
-        let credentials = self.safe.open(account_id, integration_id, &sealed)?;
-        self.test(organization, credentials).await?;
+        let access = self.accesses.current(account_id, integration_id, organization, None).await?;
+        let version = access.version;
+        match self.probe(organization, access).await {
+            // A token that was stored may have ended meanwhile.
+            Err(CrmError::CredentialsRefused) if version > 0 => {
+                let access = self.accesses.current(account_id, integration_id, organization, Some(version)).await?;
+                self.probe(organization, access).await?;
+            }
+            probed => drop(probed?),
+        }
         Ok(())
     }
 }

@@ -86,6 +86,7 @@ impl From<IntegrationError> for Status {
             IntegrationError::CredentialsMissing => status::invalid("credentials", &message),
             IntegrationError::NothingCopied(_) => status::invalid("options", &message),
             IntegrationError::Crm(error) => error.into(),
+            IntegrationError::RefreshInterrupted => status::failed_precondition("REFRESH_INTERRUPTED", &message, &[]),
             IntegrationError::Credentials(error) => status::internal(&error as &(dyn Error + 'static)),
             IntegrationError::Store(error) => error.into(),
         }

@@ -18,6 +18,7 @@ mod errors;
 mod gate;
 mod page_token;
 mod parse;
+mod parse_credentials;
 mod status;
 mod sync;
 

@@ -2,14 +2,12 @@
 
 use std::str::FromStr;
 
-use secrecy::SecretString;
 use tonic::Status;
 use uuid::Uuid;
 
 use super::{pb, status};
 use crate::domain::{
     call::CALL_ID_CHARS_MAX,
-    credentials::{CREDENTIAL_BYTES_MAX, Credentials},
     integration::{Organization, Provider},
     options::{ObjectChange, OptionsChange, UserRoles},
     phone::{RAW_LENGTH_MAX, Region},
@@ -114,34 +112,6 @@ pub(super) fn organization(provider: Provider, connection: Option<pb::Connection
         }
     };
     Organization::parse(provider, &text).map_err(|error| status::invalid(field, &error.to_string()))
-}
-
-/// Credentials, which may be left out.
-pub(super) fn credentials(provider: Provider, given: Option<pb::Credentials>) -> Result<Option<Credentials>, Status> {
-    use pb::credentials::Kind;
-    match given.and_then(|credentials| credentials.kind) {
-        None => Ok(None),
-        Some(Kind::BearerToken(token)) => {
-            Ok(Some(Credentials::Bearer { token: secret("credentials.bearer_token", token)?, host: None }))
-        }
-        Some(Kind::ZendeskApiToken(given)) if provider == Provider::Zendesk => Ok(Some(Credentials::ZendeskApiToken {
-            email: secret("credentials.zendesk_api_token.email", given.email)?,
-            token: secret("credentials.zendesk_api_token.token", given.token)?,
-        })),
-        Some(Kind::ZendeskApiToken(_)) => {
-            Err(status::invalid("credentials.zendesk_api_token", "is for Zendesk only; give a bearer_token"))
-        }
-    }
-}
-
-fn secret(field: &str, text: String) -> Result<SecretString, Status> {
-    // It travels in an HTTP header.
-    let fits = (1..=CREDENTIAL_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| (0x21..0x7f).contains(&b));
-    if fits {
-        Ok(text.into())
-    } else {
-        Err(status::invalid(field, "must have 1 to 4096 visible ASCII characters, without spaces"))
-    }
 }
 
 /// Whether sync is wished on or off; `None`: not said.

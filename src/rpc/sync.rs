@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     auth::caller,
-    convert, page_token, parse,
+    convert, page_token, parse, parse_credentials,
     pb::{self, sync_service_server::SyncService},
     status,
 };
@@ -20,6 +20,7 @@ use crate::{
     domain::{
         clock::Clock,
         ids::{AccountId, IntegrationId, SyncRunId},
+        integration::Provider,
         options::Options,
         sync_run::SyncRun,
     },
@@ -60,9 +61,11 @@ impl SyncService for SyncRpc {
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
         let request = request.into_inner();
         let provider = parse::provider(request.provider)?;
+        let host = host_of(provider, request.connection.as_ref())?;
         let organization = parse::organization(provider, request.connection)?;
-        let credentials = parse::credentials(provider, request.credentials)?
+        let credentials = parse_credentials::credentials(provider, host, request.credentials)?
             .ok_or_else(|| status::invalid("credentials", "is required"))?;
+        parse_credentials::not_used_up(&credentials)?;
         store::accounts::find(&self.db, account_id).await?.ok_or_else(status::account_not_found)?;
 
         let tried = self.integrations.test(&organization, credentials).await;
@@ -109,11 +112,12 @@ impl SyncService for SyncRpc {
             .await?
             .ok_or(IntegrationError::IntegrationNotFound)?;
         let options = request.options.unwrap_or_default();
+        let host = parse_credentials::salesforce_host(known.freshness.provider, &request.salesforce_host)?;
         let update = Update {
             is_sync_on: parse::sync_mode(options.sync)?,
             period_seconds: parse::period(options.period.as_ref())?,
             options: parse::options(&options)?,
-            credentials: parse::credentials(known.freshness.provider, request.credentials)?,
+            credentials: parse_credentials::credentials(known.freshness.provider, host, request.credentials)?,
         };
 
         let integration = self.integrations.update(account_id, integration_id, update).await?;
@@ -337,14 +341,19 @@ async fn find_run(db: &Db, account_id: AccountId, run_id: SyncRunId) -> Result<S
     found.ok_or_else(|| crate::sync::TriggerError::RunNotFound.into())
 }
 
+fn host_of(provider: Provider, connection: Option<&pb::Connection>) -> Result<Option<String>, Status> {
+    parse_credentials::salesforce_host(provider, connection.map_or("", |connection| &connection.salesforce_host))
+}
+
 fn new_link(request: pb::EnableSyncRequest, period_default_seconds: i32) -> Result<NewLink, Status> {
     let provider = parse::provider(request.provider)?;
     let options = request.options.unwrap_or_default();
     let wishes = parse::options(&options)?.apply(provider, Options::default());
+    let host = host_of(provider, request.connection.as_ref())?;
     Ok(NewLink {
         options: wishes.map_err(|error| status::invalid("options", &error.to_string()))?,
         organization: parse::organization(provider, request.connection)?,
-        credentials: parse::credentials(provider, request.credentials)?,
+        credentials: parse_credentials::credentials(provider, host, request.credentials)?,
         is_sync_on: parse::sync_mode(options.sync)?.unwrap_or(true),
         period_seconds: parse::period(options.period.as_ref())?.unwrap_or(period_default_seconds),
         request_id: parse::request_id(&request.request_id)?,

@@ -83,6 +83,8 @@ pub struct NewIntegration {
     pub options: Options,
     /// Sealed by the vault.
     pub credentials: Option<Vec<u8>>,
+    /// The access token that they have brought already, sealed by the vault.
+    pub access: Option<Vec<u8>>,
     /// The client's id of its request.
     pub request_id: Option<Uuid>,
 }
@@ -97,8 +99,8 @@ pub async fn insert(
     let done = sqlx::query!(
         "-- store::integrations::insert
         insert into integrations (account_id, integration_id, provider, organization, is_enabled, is_sync_on, period_seconds, credentials, request_id,
-            due_at, created_at, updated_at, options)
-        values ($1, $2, $3, $4, true, $5, $6, $7, $8, case when $5 then $9::timestamptz end, $9, $9, $10)
+            due_at, created_at, updated_at, options, access, access_version)
+        values ($1, $2, $3, $4, true, $5, $6, $7, $8, case when $5 then $9::timestamptz end, $9, $9, $10, $11, 1)
         on conflict do nothing",
         account_id.0,
         new.id.0,
@@ -110,6 +112,7 @@ pub async fn insert(
         new.request_id,
         now,
         Json(new.options) as Json<Options>,
+        new.access,
     )
     .execute(&mut **tx)
     .await?;
@@ -131,7 +134,8 @@ pub async fn enable_again(
             due_at = case when $3 then $7::timestamptz end, hold = null, hold_reason = null, failures = 0, updated_at = $7,
             -- Other wishes than before: everything is looked at anew.
             sweep_due_at = case when options <> $8 and last_completed_at is not null then $7 else sweep_due_at end,
-            options = $8
+            options = $8,
+            access = $9, access_version = access_version + 1, refresh_claim = null, refresh_claimed_until = null
         where account_id = $1 and integration_id = $2",
         account_id.0,
         integration_id.0,
@@ -141,6 +145,7 @@ pub async fn enable_again(
         new.request_id,
         now,
         Json(new.options) as Json<Options>,
+        new.access,
     )
     .execute(&mut **tx)
     .await?;
@@ -322,6 +327,8 @@ pub struct Change {
     pub confirmed_deletions: Option<i64>,
     /// New sealed credentials.
     pub credentials: Option<Vec<u8>>,
+    /// The sealed access token that the new credentials have brought already; the old one goes with the old credentials.
+    pub access: Option<Vec<u8>>,
     /// Ends a hold: whatever stopped the passes is mended, or is to be tried again.
     pub ends_hold: bool,
     /// When the next pass is due; `None`: as it is. Sync off is never due.
@@ -353,7 +360,11 @@ pub async fn change(
             updated_at = $9,
             options = coalesce($10, options),
             sweep_due_at = case when $11 then $9 else sweep_due_at end,
-            confirmed_deletions = coalesce($12, confirmed_deletions)
+            confirmed_deletions = coalesce($12, confirmed_deletions),
+            access = case when $5::bytea is null then access else $13 end,
+            access_version = access_version + case when $5::bytea is null then 0 else 1 end,
+            refresh_claim = case when $5::bytea is null then refresh_claim end,
+            refresh_claimed_until = case when $5::bytea is null then refresh_claimed_until end
         where account_id = $1 and integration_id = $2",
         account_id.0,
         integration_id.0,
@@ -367,13 +378,14 @@ pub async fn change(
         change.options.map(Json) as Option<Json<Options>>,
         change.starts_sweep,
         change.confirmed_deletions,
+        change.access,
     )
     .execute(&mut **tx)
     .await?;
     Ok(())
 }
 
-/// Disables a locked integration, forgets its credentials, and stops a running pass; `purge` leaves the removal to a worker.
+/// Disables a locked integration, forgets its credentials and tokens, and stops a running pass; `purge` leaves the removal to a worker.
 pub async fn disable(
     tx: &mut Tx,
     account_id: AccountId,
@@ -385,6 +397,7 @@ pub async fn disable(
         "-- store::integrations::disable
         update integrations
         set is_enabled = false, is_sync_on = false, credentials = null, hold = null, hold_reason = null, failures = 0,
+            access = null, access_version = access_version + 1, refresh_claim = null, refresh_claimed_until = null,
             is_purging = is_purging or $3,
             due_at = case when is_purging or $3 then $4::timestamptz end,
             lease_number = lease_number + 1, lease_until = null, updated_at = $4

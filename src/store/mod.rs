@@ -1,6 +1,7 @@
 //! Owns sqlx and all SQL; one file per table group. Every statement but the named cross-account ones has `account_id = $1`.
 //! A transaction lives in a task of its own, so that a caller who hangs up cannot leave one open; no HTTP happens in one.
 
+pub mod access;
 pub mod accounts;
 pub mod adoption;
 pub mod calls;

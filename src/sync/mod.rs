@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 pub use trigger::{Control, TriggerError, Triggered};
 
 use crate::{
-    credentials::Safe,
+    credentials::Accesses,
     crm::Crms,
     domain::{clock::Clock, ids::IdSource, integration::Provider},
     store::Db,
@@ -52,8 +52,8 @@ pub type SweepEvery = [(Provider, Duration); 3];
 pub struct Syncing {
     /// The workers' own pool.
     pub db: Db,
-    /// Opens credentials.
-    pub safe: Safe,
+    /// Opens credentials, and gets access by them.
+    pub accesses: Accesses,
     /// The CRMs.
     pub crms: Crms,
     /// What time it is.

@@ -14,6 +14,7 @@ use super::{
     session::Session,
 };
 use crate::{
+    credentials::AccessError,
     crm::CrmError,
     domain::{ids::SyncRunId, integration::Hold, sync_run::SyncKind},
     identity::adoption,
@@ -38,6 +39,9 @@ pub(super) enum RunError {
     /// Stored credentials are missing or do not open.
     #[error("the stored credentials cannot be used")]
     Credentials(#[source] Option<crate::credentials::CredentialsError>),
+    /// A rotated refresh token is lost.
+    #[error("an earlier answer of the CRM, with the refresh token to use from now on, was lost before it was stored")]
+    RefreshInterrupted,
     /// It has crashed its workers again and again.
     #[error("the run was taken up {STALLED_ATTEMPTS_MAX} times and never got on")]
     Stalled,
@@ -47,6 +51,17 @@ pub(super) enum RunError {
     /// The database.
     #[error("the database did not do its part")]
     Store(#[from] StoreError),
+}
+
+impl From<AccessError> for RunError {
+    fn from(error: AccessError) -> Self {
+        match error {
+            AccessError::Crm(error) => Self::Crm(error),
+            AccessError::Credentials(error) => Self::Credentials(error),
+            AccessError::Interrupted => Self::RefreshInterrupted,
+            AccessError::Store(error) => Self::Store(error),
+        }
+    }
 }
 
 impl From<ApplyError> for RunError {
@@ -227,7 +242,9 @@ impl Syncing {
             RunError::Crm(error) => {
                 schedule::after_failure(error, job.claimed.failures, job.claimed.period_seconds, now)
             }
-            RunError::Credentials(_) => schedule::AfterFailure { hold: Some(Hold::AuthFailed), due_at: None },
+            RunError::Credentials(_) | RunError::RefreshInterrupted => {
+                schedule::AfterFailure { hold: Some(Hold::AuthFailed), due_at: None }
+            }
             _ => schedule::AfterFailure { hold: Some(Hold::Paused), due_at: None },
         };
         let words = words(error);
@@ -259,6 +276,9 @@ fn words(error: &RunError) -> String {
         RunError::Credentials(Some(_)) => {
             "CREDENTIALS_SEALED_BY_ANOTHER_KEY: the stored credentials do not open with this key ring; restore the key, or bring the credentials again with UpdateSync"
                 .to_owned()
+        }
+        RunError::RefreshInterrupted => {
+            format!("REFRESH_INTERRUPTED: {error} (a process ended, or the connection broke); authorize again")
         }
         RunError::Stalled => format!("NO_PROGRESS: {error}; see the log for what ended its workers, then TriggerSync"),
         other => other.to_string(),

@@ -44,7 +44,11 @@ pub(super) fn after_failure(
         return AfterFailure { hold: Some(Hold::QuotaPaused), due_at: Some(due_at) };
     }
     let hold = match error {
-        CrmError::CredentialsRefused | CrmError::PermissionMissing(_) => Some(Hold::AuthFailed),
+        CrmError::CredentialsRefused
+        | CrmError::GrantRefused
+        | CrmError::ClientRefused
+        | CrmError::KeyUnusable
+        | CrmError::PermissionMissing(_) => Some(Hold::AuthFailed),
         CrmError::OrganizationNotFound | CrmError::Refused(_) | CrmError::HostRefused
             if earlier_failures + 1 >= REFUSALS_MAX =>
         {

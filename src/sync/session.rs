@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use tokio::time::sleep;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::{
     Syncing,
@@ -14,7 +14,10 @@ use super::{
 use crate::{
     crm::{Answer, CrmClient, CrmError, Retry, Target},
     domain::integration::Organization,
-    store::run_progress::{self, Report},
+    store::{
+        lease,
+        run_progress::{self, Report},
+    },
 };
 
 /// A run's way to its CRM.
@@ -117,15 +120,14 @@ async fn connect(
     refused_version: Option<i64>,
 ) -> Result<(Box<dyn CrmClient>, i64), RunError> {
     let (lease, organization): (_, &Organization) = (job.claimed.lease, &job.claimed.organization);
-    let sealed = job.claimed.credentials.as_deref().ok_or(RunError::Credentials(None))?;
-    let opened = syncing.safe.open(lease.account_id, lease.integration_id, sealed);
-    let credentials = opened.map_err(|error| RunError::Credentials(Some(error)))?;
-    if let Some(resealed) = syncing.safe.reseal(lease.account_id, lease.integration_id, sealed) {
-        crate::store::lease::reseal(&syncing.db, lease, sealed, &resealed).await?;
-        tracing::info!(integration.id = %lease.integration_id, "credentials are sealed by the primary key now");
+    if let Some(sealed) = job.claimed.credentials.as_deref()
+        && let Some(resealed) = syncing.accesses.safe.reseal(lease.account_id, lease.integration_id, sealed)
+    {
+        lease::reseal(&syncing.db, lease, sealed, &resealed).await?;
+        info!(integration.id = %lease.integration_id, "credentials are sealed by the primary key now");
     }
-    let _ = refused_version;
-    let access = credentials.as_access().ok_or(RunError::Impossible)?;
+    let access =
+        syncing.accesses.current(lease.account_id, lease.integration_id, organization, refused_version).await?;
     let version = access.version;
     let target =
         Target { integration_id: Some(lease.integration_id), organization, options: job.claimed.options, access };

@@ -135,7 +135,7 @@ fn linking_cases(things: &Things) -> Vec<Case> {
         pb::credentials::Kind::ZendeskApiToken(pb::ZendeskApiToken { email: String::new(), token: "t".into() });
     let no_email = Some(pb::Credentials { kind: Some(no_email) });
     let pipedrive = pb::connection::Organization::PipedriveCompany("acme".into());
-    let pipedrive = Some(pb::Connection { organization: Some(pipedrive) });
+    let pipedrive = Some(pb::Connection { organization: Some(pipedrive), ..Default::default() });
     let test_connection = pb::TestConnectionRequest {
         account_id: things.account.clone(),
         provider: zendesk,

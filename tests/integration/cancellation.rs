@@ -106,6 +106,7 @@ fn write(n: usize, things: &Things, salesforce: &str) -> Write {
                 provider: Provider::Pipedrive.into(),
                 connection: Some(pb::Connection {
                     organization: Some(pb::connection::Organization::PipedriveCompany(format!("company-{n}"))),
+                    ..Default::default()
                 }),
                 options: Some(pb::IntegrationOptions {
                     sync: pb::SyncMode::Off.into(),

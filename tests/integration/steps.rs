@@ -132,6 +132,7 @@ pub async fn ask_update(
         integration_id: integration_id.into(),
         options: options.into(),
         credentials,
+        ..Default::default()
     };
     Ok(test.syncs().update_sync(request).await?.into_inner().integration.unwrap())
 }

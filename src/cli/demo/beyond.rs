@@ -20,7 +20,7 @@ impl Story<'_> {
         let request = pb::EnableSyncRequest {
             account_id: self.account_id.clone(),
             provider: pb::Provider::Salesforce.into(),
-            connection: Some(pb::Connection { organization: Some(organization) }),
+            connection: Some(pb::Connection { organization: Some(organization), ..Default::default() }),
             options: Some(pb::IntegrationOptions {
                 sync: pb::SyncMode::Off.into(),
                 period: None,
@@ -94,6 +94,7 @@ impl Story<'_> {
             integration_id: self.zendesk_id.clone(),
             options: Some(pb::IntegrationOptions { sync: mode.into(), period: None, ..Default::default() }),
             credentials: None,
+            ..Default::default()
         };
         let integration = self.stage.client.syncs().update_sync(request).await?.into_inner().integration;
         let integration = integration.unwrap_or_default();

@@ -110,7 +110,7 @@ impl Story<'_> {
         pb::EnableSyncRequest {
             account_id: self.account_id.clone(),
             provider: pb::Provider::Zendesk.into(),
-            connection: Some(pb::Connection { organization: Some(organization) }),
+            connection: Some(pb::Connection { organization: Some(organization), ..Default::default() }),
             credentials: Some(pb::Credentials { kind: Some(pb::credentials::Kind::ZendeskApiToken(token)) }),
             ..Default::default()
         }

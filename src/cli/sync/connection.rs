@@ -34,7 +34,7 @@ impl ConnectionArgs {
             (_, _, Some(label)) => (pb::Provider::Pipedrive, Organization::PipedriveCompany(label)),
             (None, None, None) => bail!("name a CRM with --zendesk, --salesforce or --pipedrive"),
         };
-        Ok((provider, pb::Connection { organization: Some(organization) }))
+        Ok((provider, pb::Connection { organization: Some(organization), ..Default::default() }))
     }
 }
 

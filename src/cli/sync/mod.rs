@@ -367,6 +367,7 @@ async fn update(
         integration_id: integration.id.to_string(),
         options: Some(options),
         credentials,
+        ..Default::default()
     };
     let integration = client.syncs().update_sync(request).await?.into_inner().integration.unwrap_or_default();
     print_integration(client, &integration)

@@ -198,7 +198,7 @@ impl TestApp {
         let request = pb::EnableSyncRequest {
             account_id: account_id.into(),
             provider: provider.into(),
-            connection: Some(pb::Connection { organization: Some(organization) }),
+            connection: Some(pb::Connection { organization: Some(organization), ..Default::default() }),
             options: Some(pb::IntegrationOptions {
                 sync: pb::SyncMode::Off.into(),
                 period: None,
@@ -310,7 +310,10 @@ pub fn enable_request(account_id: &str, subdomain: &str) -> pb::EnableSyncReques
 }
 
 pub fn zendesk_connection(subdomain: &str) -> pb::Connection {
-    pb::Connection { organization: Some(pb::connection::Organization::ZendeskSubdomain(subdomain.into())) }
+    pb::Connection {
+        organization: Some(pb::connection::Organization::ZendeskSubdomain(subdomain.into())),
+        ..Default::default()
+    }
 }
 
 pub fn api_token(token: &str) -> pb::Credentials {

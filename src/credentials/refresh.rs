@@ -1,0 +1,205 @@
+//! The access token of an integration: the stored one while it is good, else a new one, got by one process for all.
+//!
+//! Invariant: of all who need a new token at once, one asks the CRM, since many a vendor ends a refresh token by its use. What came is
+//! stored before it is used. No HTTP while a transaction is open. A refresh is finished although its caller has gone away.
+
+use std::{sync::Arc, time::Duration};
+
+use chrono::TimeDelta;
+use thiserror::Error;
+use tokio::time::{Instant, sleep, timeout};
+use tracing::{info, warn};
+use uuid::Uuid;
+
+use super::{CredentialsError, Safe};
+use crate::{
+    crm::{CrmError, Crms, oauth::Granted},
+    domain::{
+        clock::Clock,
+        credentials::{Access, Credentials},
+        ids::{AccountId, IdSource, IntegrationId},
+        integration::Organization,
+    },
+    store::{
+        Db, StoreError,
+        access::{self, StoredAccess},
+    },
+    telemetry::chain,
+};
+
+/// How long a claim lasts, by the database's clock.
+const CLAIM: Duration = Duration::from_mins(1);
+/// The CRM answers within this, so that a claim outlives its request.
+const OBTAIN_MAX: Duration = Duration::from_secs(45);
+/// How long one waits for another's refresh.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+/// From look to look meanwhile.
+const POLL: Duration = Duration::from_millis(100);
+/// A token that ends sooner than this is not begun with.
+const EXPIRY_MARGIN: TimeDelta = TimeDelta::seconds(60);
+/// A new token must be stored: tries, while the database does not answer.
+const STORE_TRIES_MAX: u32 = 15;
+const STORE_PAUSE: Duration = Duration::from_secs(1);
+
+/// Why there is no access.
+#[derive(Debug, Error)]
+pub enum AccessError {
+    /// The CRM refuses, or cannot be asked.
+    #[error("the CRM gave no access token")]
+    Crm(#[from] CrmError),
+    /// No credentials are stored, or they do not open.
+    #[error("the stored credentials cannot be used")]
+    Credentials(#[source] Option<CredentialsError>),
+    /// A rotated refresh token never arrived here; the one that is stored is over.
+    #[error(
+        "an earlier answer of the CRM, with the refresh token to use from now on, was lost before it was stored (a process ended, or the connection broke); authorize again"
+    )]
+    Interrupted,
+    /// The database.
+    #[error("the database did not do its part")]
+    Store(#[from] StoreError),
+}
+
+/// Gives access to the CRMs of integrations.
+#[derive(Clone)]
+pub struct Accesses {
+    /// Where tokens are kept.
+    pub db: Db,
+    /// Opens credentials, seals tokens.
+    pub safe: Safe,
+    /// Gives tokens.
+    pub crms: Crms,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Claims.
+    pub ids: Arc<IdSource>,
+}
+
+/// One refresh, and the right to it.
+struct Refresh {
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    organization: Organization,
+    claim: Uuid,
+    /// Sealed.
+    credentials: Vec<u8>,
+    /// An earlier answer of the CRM may have been lost.
+    is_after_loss: bool,
+}
+
+impl Accesses {
+    /// What the next request carries. `used`: the version of an access that the CRM has just refused; a newer one is given, or got.
+    pub async fn current(
+        &self,
+        account_id: AccountId,
+        integration_id: IntegrationId,
+        organization: &Organization,
+        used: Option<i64>,
+    ) -> Result<Access, AccessError> {
+        let deadline = Instant::now() + WAIT_MAX;
+        loop {
+            let stored = access::find(&self.db, account_id, integration_id).await?;
+            let stored = stored.ok_or(AccessError::Credentials(None))?;
+            let sealed = stored.credentials.as_deref().ok_or(AccessError::Credentials(None))?;
+            let credentials = self.safe.open(account_id, integration_id, sealed);
+            let credentials = credentials.map_err(|error| AccessError::Credentials(Some(error)))?;
+            if let Some(access) = credentials.as_access() {
+                return if used.is_none() { Ok(access) } else { Err(CrmError::CredentialsRefused.into()) };
+            }
+            if let Some(access) = self.usable(account_id, integration_id, &stored, used) {
+                return Ok(access);
+            }
+            if Instant::now() > deadline {
+                return Err(CrmError::Unavailable("another process is getting an access token, and takes long").into());
+            }
+            if stored.is_claim_live {
+                sleep(POLL).await;
+            } else if let Some(access) = self.refresh(account_id, integration_id, organization, &stored).await? {
+                return Ok(access);
+            }
+        }
+    }
+
+    /// The stored access, if it is good. One that does not open (the key ring has changed) is got anew.
+    fn usable(
+        &self,
+        account_id: AccountId,
+        integration_id: IntegrationId,
+        stored: &StoredAccess,
+        used: Option<i64>,
+    ) -> Option<Access> {
+        let sealed = stored.access.as_deref().filter(|_| used.is_none_or(|used| stored.version > used))?;
+        let access = self.safe.open_access(account_id, integration_id, sealed, stored.version).ok()?;
+        let now = self.clock.now();
+        access.expires_at.is_none_or(|expires_at| now < expires_at - EXPIRY_MARGIN).then_some(access)
+    }
+
+    /// Claims and refreshes; `None`: look again, somebody was quicker or has changed the credentials.
+    async fn refresh(
+        &self,
+        account_id: AccountId,
+        integration_id: IntegrationId,
+        organization: &Organization,
+        seen: &StoredAccess,
+    ) -> Result<Option<Access>, AccessError> {
+        let (this, organization, claim) = (self.clone(), organization.clone(), self.ids.new_v4());
+        let is_after_loss = seen.claim.is_some();
+        let claimed = access::claim(&self.db, account_id, integration_id, claim, CLAIM.as_secs_f64(), seen).await?;
+        let Some(credentials) = claimed else { return Ok(None) };
+        let refresh = Refresh { account_id, integration_id, organization, claim, credentials, is_after_loss };
+        // In a task of its own: a run that is stopped in between must not lose a rotated token.
+        self.db.task(async move { this.finish(refresh).await }).await
+    }
+
+    async fn finish(&self, refresh: Refresh) -> Result<Option<Access>, AccessError> {
+        let Refresh { account_id, integration_id, claim, .. } = refresh;
+        let opened = self.safe.open(account_id, integration_id, &refresh.credentials);
+        let credentials = opened.map_err(|error| AccessError::Credentials(Some(error)))?;
+        let asked = self.crms.obtain(&refresh.organization, &credentials, self.clock.now());
+        let answer = timeout(OBTAIN_MAX, asked).await;
+        match answer.unwrap_or(Err(CrmError::Unavailable("it did not answer in time"))) {
+            Ok(granted) => self.keep(&refresh, granted).await,
+            Err(error) => {
+                let is_lost = refresh.is_after_loss || may_have_given(&error);
+                access::release(&self.db, account_id, integration_id, claim, is_lost).await?;
+                let is_rotating = matches!(credentials, Credentials::RefreshToken { .. });
+                if refresh.is_after_loss && is_rotating && matches!(error, CrmError::GrantRefused) {
+                    return Err(AccessError::Interrupted);
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    /// Stores what the CRM gave. While the database does not answer, it is tried again: a rotated refresh token exists only here.
+    async fn keep(&self, refresh: &Refresh, granted: Granted) -> Result<Option<Access>, AccessError> {
+        let Refresh { account_id, integration_id, claim, .. } = *refresh;
+        let seal_failed = |error| AccessError::Credentials(Some(error));
+        let seal = |credentials: &Credentials| self.safe.seal(account_id, integration_id, credentials);
+        let credentials = granted.credentials.as_ref().map(seal).transpose().map_err(seal_failed)?;
+        let sealed = self.safe.seal_access(account_id, integration_id, &granted.access).map_err(seal_failed)?;
+        let mut tries = 0;
+        loop {
+            tries += 1;
+            let stored =
+                access::store(&self.db, account_id, integration_id, claim, credentials.as_deref(), &sealed).await;
+            match stored {
+                Ok(Some(version)) => {
+                    info!(integration.id = %integration_id, "there is a new access token");
+                    return Ok(Some(Access { version, ..granted.access }));
+                }
+                Ok(None) => return Ok(None),
+                Err(error) if error.is_transient() && tries < STORE_TRIES_MAX => {
+                    warn!(integration.id = %integration_id, error = %chain(&error), "a new access token is not stored yet, will try again");
+                    sleep(STORE_PAUSE).await;
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+/// Whether tokens may have been given although none arrived.
+const fn may_have_given(error: &CrmError) -> bool {
+    matches!(error, CrmError::Unavailable(_) | CrmError::Unreadable(_) | CrmError::HostUnknown(_))
+}

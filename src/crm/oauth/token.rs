@@ -1,0 +1,287 @@
+//! One token request: each vendor's form of it, and what its refusals mean. The crate `oauth2` writes and reads what keeps to RFC 6749;
+//! Zendesk's JSON and the assertion of RFC 7523 are written here. No body leaves this file, not even in an error.
+
+use std::borrow::Cow;
+
+use oauth2::{
+    AsyncHttpClient, AuthType, AuthorizationCode, Client as OAuth2Client, ClientId, ClientSecret, EndpointNotSet,
+    EndpointSet, ExtraTokenFields, HttpRequest, HttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken,
+    RequestTokenError, StandardRevocableToken, StandardTokenResponse, TokenResponse, TokenUrl,
+    basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType},
+    url::form_urlencoded,
+};
+use reqwest::{
+    StatusCode,
+    header::{ACCEPT, CONTENT_TYPE, HeaderValue},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use crate::{
+    crm::{CrmError, http},
+    domain::{credentials::OAuthClient, integration::Provider},
+};
+
+/// Zendesk's longest life of a refresh token, seconds: 90 days. Each refresh begins it anew.
+const ZENDESK_REFRESH_SECONDS: u32 = 7_776_000;
+/// Asked of Zendesk for an access token, seconds: two hours.
+const ZENDESK_ACCESS_SECONDS: u32 = 7_200;
+/// What Zendesk's tokens are for.
+pub(super) const ZENDESK_SCOPE: &str = "read";
+
+const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const NO_TOKENS: CrmError = CrmError::Unreadable("it is not the answer with tokens that the vendor documents");
+
+const NO_URL: CrmError = CrmError::Unavailable("the address for tokens is no URL");
+
+/// What a client shows for a token.
+#[derive(Clone, Copy)]
+pub(super) enum Grant<'a> {
+    /// A code, from the browser of whoever authorized.
+    Code { code: &'a SecretString, redirect_uri: &'a str, verifier: Option<&'a SecretString> },
+    /// The token that an earlier answer brought.
+    Refresh(&'a SecretString),
+    /// Nothing but itself.
+    ClientCredentials,
+}
+
+/// The tokens, and what else a vendor says with them.
+#[derive(Deserialize)]
+pub(super) struct Answer {
+    pub(super) access_token: String,
+    pub(super) refresh_token: Option<String>,
+    pub(super) expires_in: Option<u64>,
+    pub(super) instance_url: Option<String>,
+    pub(super) api_domain: Option<String>,
+    pub(super) id: Option<String>,
+}
+
+/// The vendors' own fields.
+#[derive(Debug, Serialize, Deserialize)]
+struct VendorFields {
+    instance_url: Option<String>,
+    api_domain: Option<String>,
+    id: Option<String>,
+}
+
+impl ExtraTokenFields for VendorFields {}
+
+type VendorAnswer = StandardTokenResponse<VendorFields, BasicTokenType>;
+type VendorClient = OAuth2Client<
+    BasicErrorResponse,
+    VendorAnswer,
+    BasicTokenIntrospectionResponse,
+    StandardRevocableToken,
+    BasicRevocationErrorResponse,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointNotSet,
+    EndpointSet,
+>;
+
+impl From<VendorAnswer> for Answer {
+    fn from(answer: VendorAnswer) -> Self {
+        let fields = answer.extra_fields();
+        Self {
+            access_token: answer.access_token().secret().clone(),
+            refresh_token: answer.refresh_token().map(|token| token.secret().clone()),
+            expires_in: answer.expires_in().map(|life| life.as_secs()),
+            instance_url: fields.instance_url.clone(),
+            api_domain: fields.api_domain.clone(),
+            id: fields.id.clone(),
+        }
+    }
+}
+
+/// Where one vendor gives tokens.
+pub(super) struct Desk<'a> {
+    pub(super) http: &'a reqwest::Client,
+    pub(super) provider: Provider,
+    /// Scheme, host and port.
+    pub(super) base: String,
+}
+
+impl Desk<'_> {
+    /// Asks for tokens in the name of a client.
+    pub(super) async fn ask(&self, client: &OAuthClient, grant: Grant<'_>) -> Result<Answer, CrmError> {
+        let answer = if self.provider == Provider::Zendesk {
+            self.ask_by_json(client, grant).await?
+        } else {
+            self.ask_by_form(client, grant).await?
+        };
+        if answer.access_token.is_empty() || !is_visible(&answer.access_token) {
+            return Err(NO_TOKENS);
+        }
+        Ok(answer)
+    }
+
+    /// Asks for an access token by a signed assertion.
+    pub(super) async fn assert(&self, assertion: &SecretString) -> Result<Answer, CrmError> {
+        let body = form_urlencoded::Serializer::new(String::new())
+            .append_pair("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer")
+            .append_pair("assertion", assertion.expose_secret())
+            .finish();
+        self.post(FORM, body.into_bytes()).await
+    }
+
+    /// Zendesk takes its fields as JSON, and says how long tokens live.
+    async fn ask_by_json(&self, client: &OAuthClient, grant: Grant<'_>) -> Result<Answer, CrmError> {
+        let mut fields = json!({
+            "client_id": client.id,
+            "client_secret": client.secret.expose_secret(),
+            "expires_in": ZENDESK_ACCESS_SECONDS,
+        });
+        match grant {
+            Grant::Code { code, redirect_uri, verifier } => {
+                fields["grant_type"] = "authorization_code".into();
+                fields["code"] = code.expose_secret().into();
+                fields["redirect_uri"] = redirect_uri.into();
+                fields["scope"] = ZENDESK_SCOPE.into();
+                fields["refresh_token_expires_in"] = ZENDESK_REFRESH_SECONDS.into();
+                if let Some(verifier) = verifier {
+                    fields["code_verifier"] = verifier.expose_secret().into();
+                }
+            }
+            Grant::Refresh(token) => {
+                fields["grant_type"] = "refresh_token".into();
+                fields["refresh_token"] = token.expose_secret().into();
+                fields["refresh_token_expires_in"] = ZENDESK_REFRESH_SECONDS.into();
+            }
+            Grant::ClientCredentials => {
+                fields["grant_type"] = "client_credentials".into();
+                fields["scope"] = ZENDESK_SCOPE.into();
+            }
+        }
+        self.post(JSON, fields.to_string().into_bytes()).await
+    }
+
+    async fn ask_by_form(&self, client: &OAuthClient, grant: Grant<'_>) -> Result<Answer, CrmError> {
+        let client = self.client(client)?;
+        let answer = match grant {
+            Grant::Code { code, redirect_uri, verifier } => {
+                let redirect = RedirectUrl::new(redirect_uri.to_owned()).map_err(|_| NO_TOKENS)?;
+                let code = AuthorizationCode::new(code.expose_secret().to_owned());
+                let mut request = client.exchange_code(code).set_redirect_uri(Cow::Owned(redirect));
+                if let Some(verifier) = verifier {
+                    request = request.set_pkce_verifier(PkceCodeVerifier::new(verifier.expose_secret().to_owned()));
+                }
+                request.request_async(self).await
+            }
+            Grant::Refresh(token) => {
+                let token = RefreshToken::new(token.expose_secret().to_owned());
+                client.exchange_refresh_token(&token).request_async(self).await
+            }
+            Grant::ClientCredentials => client.exchange_client_credentials().request_async(self).await,
+        };
+        match answer {
+            Ok(answer) => Ok(answer.into()),
+            Err(RequestTokenError::Request(error)) => Err(error),
+            // The others hold the body.
+            Err(_) => Err(NO_TOKENS),
+        }
+    }
+
+    /// Pipedrive takes the client by Basic, Salesforce in the form.
+    fn client(&self, client: &OAuthClient) -> Result<VendorClient, CrmError> {
+        let auth_type = match self.provider {
+            Provider::Pipedrive => AuthType::BasicAuth,
+            Provider::Salesforce | Provider::Zendesk => AuthType::RequestBody,
+        };
+        let url = TokenUrl::new(self.url()).map_err(|_| NO_URL)?;
+        Ok(OAuth2Client::new(ClientId::new(client.id.clone()))
+            .set_client_secret(ClientSecret::new(client.secret.expose_secret().to_owned()))
+            .set_auth_type(auth_type)
+            .set_token_uri(url))
+    }
+
+    fn url(&self) -> String {
+        let path = match self.provider {
+            Provider::Zendesk => "/oauth/tokens",
+            Provider::Salesforce => "/services/oauth2/token",
+            Provider::Pipedrive => "/oauth/token",
+        };
+        format!("{}{path}", self.base)
+    }
+
+    async fn post(&self, content_type: HeaderValue, body: Vec<u8>) -> Result<Answer, CrmError> {
+        let request = oauth2::http::Request::post(self.url())
+            .header(CONTENT_TYPE, content_type)
+            .header(ACCEPT, JSON)
+            .body(body)
+            .map_err(|_| NO_URL)?;
+        let response = self.send(request).await?;
+        serde_json::from_slice(response.body()).map_err(|_| NO_TOKENS)
+    }
+
+    /// Sends a request; what comes back is a success with its whole body.
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, CrmError> {
+        let request = request.try_into().map_err(|error: reqwest::Error| http::meaning_of(&error))?;
+        let response = self.http.execute(request).await.map_err(|error| http::meaning_of(&error))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        if status.is_server_error() || status.is_redirection() || status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(http::meaning_of_status(status, &headers).unwrap_or(CrmError::Refused(status.as_u16())));
+        }
+        let body = http::read_body(response).await?;
+        if !status.is_success() {
+            return Err(meaning_of_refusal(status, &body));
+        }
+        let mut answer = HttpResponse::new(body);
+        answer.headers_mut().insert(CONTENT_TYPE, JSON);
+        Ok(answer)
+    }
+}
+
+impl<'c> AsyncHttpClient<'c> for Desk<'_> {
+    type Error = CrmError;
+    type Future = crate::crm::Answer<'c, HttpResponse>;
+
+    fn call(&'c self, request: HttpRequest) -> Self::Future {
+        Box::pin(self.send(request))
+    }
+}
+
+/// What a 4xx of a token request means, by its code (RFC 6749 §5.2 and the vendors' further ones).
+fn meaning_of_refusal(status: StatusCode, body: &[u8]) -> CrmError {
+    #[derive(Deserialize)]
+    struct Refusal {
+        error: String,
+        error_description: Option<String>,
+    }
+    let Ok(refusal) = serde_json::from_slice::<Refusal>(body) else {
+        return match status {
+            StatusCode::UNAUTHORIZED => CrmError::ClientRefused,
+            StatusCode::NOT_FOUND => CrmError::OrganizationNotFound,
+            other => CrmError::Refused(other.as_u16()),
+        };
+    };
+    match refusal.error.as_str() {
+        // Salesforce says so of too many logins, which passes.
+        "invalid_grant"
+            if refusal.error_description.is_some_and(|words| words.eq_ignore_ascii_case("login rate exceeded")) =>
+        {
+            CrmError::RateLimited { retry_after: None }
+        }
+        "invalid_grant" | "inactive_user" | "inactive_org" | "invalid_app_access" | "access_denied" => {
+            CrmError::GrantRefused
+        }
+        "invalid_client"
+        | "invalid_client_id"
+        | "invalid_client_credentials"
+        | "unauthorized_client"
+        | "unsupported_grant_type"
+        | "invalid_scope"
+        | "redirect_uri_mismatch" => CrmError::ClientRefused,
+        "rate_limit_exceeded" => CrmError::RateLimited { retry_after: None },
+        "unknown_error" | "server_error" | "temporarily_unavailable" => CrmError::Unavailable("it asks to try again"),
+        _ if status == StatusCode::NOT_FOUND => CrmError::OrganizationNotFound,
+        _ => CrmError::Refused(status.as_u16()),
+    }
+}
+
+/// It travels in an HTTP header.
+fn is_visible(token: &str) -> bool {
+    token.bytes().all(|b| (0x21..0x7f).contains(&b))
+}

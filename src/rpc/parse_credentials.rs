@@ -1,0 +1,219 @@
+//! What opens a CRM, as a request says it: which kinds fit which CRM, and what each needs. No error repeats a value.
+
+use secrecy::SecretString;
+use tonic::Status;
+
+use super::{pb, status};
+use crate::domain::{
+    credentials::{CREDENTIAL_BYTES_MAX, Credentials, OAuthClient},
+    host,
+    integration::Provider,
+};
+
+const HOST: &str = "connection.salesforce_host";
+/// Where Salesforce lets in whoever it is, and so no organisation's API is.
+const SHARED_HOSTS: [&str; 2] = ["login.salesforce.com", "test.salesforce.com"];
+
+/// Salesforce's host of a connection, which may be left out.
+pub(super) fn salesforce_host(provider: Provider, text: &str) -> Result<Option<String>, Status> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    if provider != Provider::Salesforce {
+        return Err(status::invalid(HOST, "is for Salesforce only"));
+    }
+    host::salesforce_login(text).map(Some).map_err(|error| status::invalid(HOST, &error.to_string()))
+}
+
+/// Credentials, which may be left out.
+pub(super) fn credentials(
+    provider: Provider,
+    host: Option<String>,
+    given: Option<pb::Credentials>,
+) -> Result<Option<Credentials>, Status> {
+    use pb::credentials::Kind;
+    let Some(kind) = given.and_then(|credentials| credentials.kind) else { return Ok(None) };
+    let credentials = match kind {
+        Kind::BearerToken(token) => Credentials::Bearer {
+            token: secret("credentials.bearer_token", token)?,
+            host: my_domain(provider, host, "a bearer_token")?,
+        },
+        Kind::ZendeskApiToken(given) => {
+            only(Provider::Zendesk, provider, "credentials.zendesk_api_token")?;
+            Credentials::ZendeskApiToken {
+                email: secret("credentials.zendesk_api_token.email", given.email)?,
+                token: secret("credentials.zendesk_api_token.token", given.token)?,
+            }
+        }
+        Kind::PipedriveApiToken(token) => {
+            only(Provider::Pipedrive, provider, "credentials.pipedrive_api_token")?;
+            Credentials::PipedriveApiToken(secret("credentials.pipedrive_api_token", token)?)
+        }
+        Kind::RefreshToken(given) => Credentials::RefreshToken {
+            token: secret("credentials.refresh_token.token", given.token)?,
+            client: client_if_given(given.client_id, given.client_secret)?,
+            host,
+        },
+        Kind::ClientCredentials(given) => {
+            if provider == Provider::Pipedrive {
+                return Err(status::invalid(
+                    "credentials.client_credentials",
+                    "is not known to Pipedrive; give a refresh_token or a pipedrive_api_token",
+                ));
+            }
+            Credentials::ClientCredentials {
+                client: OAuthClient {
+                    id: visible("credentials.client_credentials.client_id", given.client_id)?,
+                    secret: secret("credentials.client_credentials.client_secret", given.client_secret)?,
+                },
+                host: my_domain(provider, host, "client_credentials")?,
+            }
+        }
+        Kind::SalesforceJwt(given) => {
+            only(Provider::Salesforce, provider, "credentials.salesforce_jwt")?;
+            Credentials::JwtBearer {
+                client_id: visible("credentials.salesforce_jwt.client_id", given.client_id)?,
+                username: secret("credentials.salesforce_jwt.username", given.username)?,
+                private_key: private_key(given.private_key)?,
+                host,
+            }
+        }
+    };
+    Ok(Some(credentials))
+}
+
+/// Refuses a try of what a try would use up.
+pub(super) fn not_used_up(credentials: &Credentials) -> Result<(), Status> {
+    if matches!(credentials, Credentials::RefreshToken { .. }) {
+        return Err(status::invalid(
+            "credentials.refresh_token",
+            "cannot be tried alone, since that would use it up; EnableSync and UpdateSync try it before they store it",
+        ));
+    }
+    Ok(())
+}
+
+fn only(needed: Provider, provider: Provider, field: &str) -> Result<(), Status> {
+    if needed == provider { Ok(()) } else { Err(status::invalid(field, &format!("is for {needed} only"))) }
+}
+
+/// Salesforce's API is at My Domain, and these credentials say nothing of it.
+fn my_domain(provider: Provider, host: Option<String>, of: &str) -> Result<Option<String>, Status> {
+    let is_shared = host.as_deref().is_none_or(|host| SHARED_HOSTS.contains(&host));
+    if provider == Provider::Salesforce && is_shared {
+        let problem = format!("must be the organisation's My Domain with {of}, such as acme.my.salesforce.com");
+        return Err(status::invalid(HOST, &problem));
+    }
+    Ok(host)
+}
+
+fn client_if_given(id: String, client_secret: String) -> Result<Option<OAuthClient>, Status> {
+    if id.is_empty() && client_secret.is_empty() {
+        return Ok(None);
+    }
+    Ok(Some(OAuthClient {
+        id: visible("credentials.refresh_token.client_id", id)?,
+        secret: secret("credentials.refresh_token.client_secret", client_secret)?,
+    }))
+}
+
+fn secret(field: &str, text: String) -> Result<SecretString, Status> {
+    visible(field, text).map(SecretString::from)
+}
+
+/// It travels in an HTTP header or a form.
+fn visible(field: &str, text: String) -> Result<String, Status> {
+    let fits = (1..=CREDENTIAL_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| (0x21..0x7f).contains(&b));
+    if fits {
+        Ok(text)
+    } else {
+        Err(status::invalid(field, "must have 1 to 4096 visible ASCII characters, without spaces"))
+    }
+}
+
+fn private_key(text: String) -> Result<SecretString, Status> {
+    let is_pem = text.trim_start().starts_with("-----BEGIN ") && text.contains("PRIVATE KEY-----");
+    if is_pem && text.len() <= CREDENTIAL_BYTES_MAX {
+        Ok(text.into())
+    } else {
+        let problem = "must be an RSA key in PEM, from -----BEGIN PRIVATE KEY----- on, at most 4096 bytes";
+        Err(status::invalid("credentials.salesforce_jwt.private_key", problem))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::StatusExt;
+
+    use super::*;
+    use crate::rpc::pb::credentials::Kind;
+
+    fn parsed(provider: Provider, host: &str, kind: Kind) -> Result<Credentials, (String, String)> {
+        let given = Some(pb::Credentials { kind: Some(kind) });
+        let parsed = salesforce_host(provider, host).and_then(|host| credentials(provider, host, given));
+        parsed.map(Option::unwrap).map_err(|status| {
+            let violation = status.get_details_bad_request().unwrap().field_violations.remove(0);
+            (violation.field, violation.description)
+        })
+    }
+
+    fn refresh(id: &str, secret: &str) -> Kind {
+        let (token, client_id, client_secret) = ("token".to_owned(), id.to_owned(), secret.to_owned());
+        Kind::RefreshToken(pb::RefreshToken { token, client_id, client_secret })
+    }
+
+    fn client() -> Kind {
+        Kind::ClientCredentials(pb::ClientCredentials { client_id: "id".into(), client_secret: "secret".into() })
+    }
+
+    fn jwt(private_key: &str) -> Kind {
+        let (client_id, username) = ("id".into(), "user@example.com".into());
+        Kind::SalesforceJwt(pb::SalesforceJwt { client_id, username, private_key: private_key.into() })
+    }
+
+    #[test]
+    fn each_kind_fits_its_crms_and_is_refused_by_name_for_others() {
+        use Provider::{Pipedrive, Salesforce, Zendesk};
+        let zendesk = || Kind::ZendeskApiToken(pb::ZendeskApiToken { email: "a@b.c".into(), token: "t".into() });
+        let pem = "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n";
+        for (provider, host, kind) in [
+            (Zendesk, "", zendesk()),
+            (Zendesk, "", Kind::BearerToken("t".into())),
+            (Zendesk, "", refresh("id", "secret")),
+            (Zendesk, "", client()),
+            (Salesforce, "acme.my.salesforce.com", Kind::BearerToken("t".into())),
+            (Salesforce, "", refresh("", "")),
+            (Salesforce, "test.salesforce.com", refresh("id", "secret")),
+            (Salesforce, "acme.my.salesforce.com", client()),
+            (Salesforce, "", jwt(pem)),
+            (Pipedrive, "", Kind::PipedriveApiToken("t".into())),
+            (Pipedrive, "", refresh("", "")),
+        ] {
+            assert!(parsed(provider, host, kind.clone()).is_ok(), "{provider} {kind:?}");
+        }
+        for (provider, host, kind, field) in [
+            (Salesforce, "", zendesk(), "credentials.zendesk_api_token"),
+            (Zendesk, "", Kind::PipedriveApiToken("t".into()), "credentials.pipedrive_api_token"),
+            (Pipedrive, "", client(), "credentials.client_credentials"),
+            (Zendesk, "", jwt(pem), "credentials.salesforce_jwt"),
+            (Salesforce, "", Kind::BearerToken("t".into()), HOST),
+            (Salesforce, "login.salesforce.com", client(), HOST),
+            (Salesforce, "evil.com", client(), HOST),
+            (Zendesk, "acme.my.salesforce.com", client(), HOST),
+            (Zendesk, "", refresh("id", ""), "credentials.refresh_token.client_secret"),
+            (Zendesk, "", refresh("", "secret"), "credentials.refresh_token.client_id"),
+            (Zendesk, "", Kind::BearerToken("two words".into()), "credentials.bearer_token"),
+            (Salesforce, "", jwt("MIIE"), "credentials.salesforce_jwt.private_key"),
+            (Salesforce, "", jwt(&format!("{pem}{}", "x".repeat(4096))), "credentials.salesforce_jwt.private_key"),
+        ] {
+            assert_eq!(parsed(provider, host, kind).unwrap_err().0, field, "{provider}");
+        }
+    }
+
+    #[test]
+    fn a_refresh_token_without_a_client_is_the_deployments_own() {
+        let own = parsed(Provider::Pipedrive, "", refresh("", "")).unwrap();
+
+        assert!(matches!(own, Credentials::RefreshToken { client: None, .. }));
+    }
+}

@@ -1,0 +1,129 @@
+//! The access token of an integration, and who is getting a new one. Of several that need it, one claims it by a conditional update, asks
+//! the CRM outside of any transaction, and stores what came by one update that only the claim's owner gets through. A claim is a lease,
+//! and so uses the database's clock.
+
+use uuid::Uuid;
+
+use super::{Db, StoreError};
+use crate::domain::ids::{AccountId, IntegrationId};
+
+/// What an integration has for getting in.
+pub struct StoredAccess {
+    /// Sealed by the vault.
+    pub credentials: Option<Vec<u8>>,
+    /// The access token, sealed by the vault.
+    pub access: Option<Vec<u8>>,
+    /// Grows with each access token, and with each change of the credentials.
+    pub version: i64,
+    /// Who is, or was, getting a new one.
+    pub claim: Option<Uuid>,
+    /// The claim has not run out.
+    pub is_claim_live: bool,
+}
+
+/// What an integration has; `None`: there is no such integration.
+pub async fn find(
+    db: &Db,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+) -> Result<Option<StoredAccess>, StoreError> {
+    let row = sqlx::query!(
+        r#"-- store::access::find
+        select credentials, access, access_version, refresh_claim,
+            coalesce(refresh_claimed_until > clock_timestamp(), false) as "is_claim_live!"
+        from integrations
+        where account_id = $1 and integration_id = $2"#,
+        account_id.0,
+        integration_id.0,
+    )
+    .fetch_optional(&db.pool)
+    .await?;
+    Ok(row.map(|row| StoredAccess {
+        credentials: row.credentials,
+        access: row.access,
+        version: row.access_version,
+        claim: row.refresh_claim,
+        is_claim_live: row.is_claim_live,
+    }))
+}
+
+/// Claims the right to get the next access token for `seconds`, if nothing has changed since `seen`. Returns the sealed credentials;
+/// `None`: somebody was quicker.
+pub async fn claim(
+    db: &Db,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    claim: Uuid,
+    seconds: f64,
+    seen: &StoredAccess,
+) -> Result<Option<Vec<u8>>, StoreError> {
+    let credentials = sqlx::query_scalar!(
+        r#"-- store::access::claim
+        update integrations
+        set refresh_claim = $3, refresh_claimed_until = clock_timestamp() + make_interval(secs => $4)
+        where account_id = $1 and integration_id = $2 and access_version = $5 and credentials is not null
+          and refresh_claim is not distinct from $6 and (refresh_claim is null or refresh_claimed_until <= clock_timestamp())
+        returning credentials as "credentials!""#,
+        account_id.0,
+        integration_id.0,
+        claim,
+        seconds,
+        seen.version,
+        seen.claim,
+    )
+    .fetch_optional(&db.pool)
+    .await?;
+    Ok(credentials)
+}
+
+/// Stores what the CRM gave, and ends the claim. Returns the access token's number; `None`: the claim is somebody else's by now, or the
+/// credentials were changed, and nothing is stored.
+pub async fn store(
+    db: &Db,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    claim: Uuid,
+    credentials: Option<&[u8]>,
+    access: &[u8],
+) -> Result<Option<i64>, StoreError> {
+    let version = sqlx::query_scalar!(
+        "-- store::access::store
+        update integrations
+        set credentials = coalesce($4, credentials), access = $5, access_version = access_version + 1,
+            refresh_claim = null, refresh_claimed_until = null
+        where account_id = $1 and integration_id = $2 and refresh_claim = $3
+        returning access_version",
+        account_id.0,
+        integration_id.0,
+        claim,
+        credentials,
+        access,
+    )
+    .fetch_optional(&db.pool)
+    .await?;
+    Ok(version)
+}
+
+/// Gives a claim back without a token. `is_lost`: the CRM may have given one that never arrived; the claim stays then, run out, as
+/// a mark for the next one.
+pub async fn release(
+    db: &Db,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    claim: Uuid,
+    is_lost: bool,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::access::release
+        update integrations
+        set refresh_claim = case when $4 then refresh_claim end, refresh_claimed_until = case when $4 then clock_timestamp() end
+        where account_id = $1 and integration_id = $2 and refresh_claim = $3",
+        account_id.0,
+        integration_id.0,
+        claim,
+        is_lost,
+    )
+    .execute(&db.pool)
+    .await?;
+    Ok(())
+}
