@@ -12,6 +12,7 @@ mod control;
 mod delivery;
 pub mod faults;
 pub mod gate;
+mod given;
 mod lines;
 mod oauth;
 pub mod people;

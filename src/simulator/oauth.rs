@@ -253,9 +253,8 @@ impl OAuth {
         let mut issued = self.lock();
         issued.requests.refresh_token += 1;
         let is_known = issued.refresh.get(refresh_token).is_some_and(|token| is_alive(token.expires_at, now));
-        let outcome = self
-            .check_client(client)
-            .and_then(|()| if is_known { Ok(()) } else { Err(GrantError::InvalidRefreshToken) });
+        let known = if is_known { Ok(()) } else { Err(GrantError::InvalidRefreshToken) };
+        let outcome = self.check_client(client).and(known);
         issued.counted(outcome)?;
         let access_token = self.issue_access(&mut issued, terms, now);
         if !terms.rotates_refresh_tokens {

@@ -6,6 +6,7 @@ use chrono::DateTime;
 use serde_json::{Map, Value};
 
 use super::person::{Entry, Stamp};
+use crate::simulator::given::Given;
 
 /// Longest text, bytes; Pipedrive's own limit for names is 255 characters.
 const TEXT_BYTES_MAX: usize = 65_536;
@@ -24,14 +25,14 @@ pub struct FieldError {
     pub expected: &'static str,
 }
 
-/// What is said of a person. The outer `None` is a field that is absent.
+/// What is said of a person; `None` is a field that is absent.
 #[derive(Default)]
 pub(super) struct PersonInput {
     pub(super) id: Option<i64>,
     pub(super) name: Option<Name>,
     pub(super) emails: Option<Vec<Entry>>,
     pub(super) phones: Option<Vec<Entry>>,
-    pub(super) org_id: Option<Option<i64>>,
+    pub(super) org_id: Given<i64>,
     /// What the organisation is called; only in persons files.
     pub(super) org_name: Option<String>,
     pub(super) owner_id: Option<i64>,
@@ -69,13 +70,13 @@ impl PersonInput {
         let add_time = time(fields, "add_time")?;
         let rest = fields.iter().filter(|(name, value)| REST_FIELDS.contains(&name.as_str()) && !value.is_null());
         let input = Self {
-            id: id(fields, "id")?.flatten(),
+            id: id(fields, "id")?.value(),
             name: name(fields)?,
             emails: entries(fields, "emails")?,
             phones: entries(fields, "phones")?,
             org_id: id(fields, "org_id")?,
             org_name: text(fields, "org_name")?.map(str::to_owned),
-            owner_id: id(fields, "owner_id")?.flatten(),
+            owner_id: id(fields, "owner_id")?.value(),
             add_time,
             update_time: time(fields, "update_time")?.or(add_time),
             is_deleted: flag(fields, "is_deleted")?,
@@ -152,13 +153,12 @@ fn flag(fields: &Map<String, Value>, field: &'static str) -> Result<Option<bool>
     }
 }
 
-/// Absent, null, or an id.
-fn id(fields: &Map<String, Value>, field: &'static str) -> Result<Option<Option<i64>>, FieldError> {
+fn id(fields: &Map<String, Value>, field: &'static str) -> Result<Given<i64>, FieldError> {
     match fields.get(field) {
-        None => Ok(None),
-        Some(Value::Null) => Ok(Some(None)),
+        None => Ok(Given::Absent),
+        Some(Value::Null) => Ok(Given::Null),
         Some(value) => match value.as_i64() {
-            Some(id) if id > 0 => Ok(Some(Some(id))),
+            Some(id) if id > 0 => Ok(Given::Value(id)),
             _ => Err(FieldError { field, expected: "a whole number above zero" }),
         },
     }

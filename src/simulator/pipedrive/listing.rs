@@ -274,8 +274,7 @@ impl<'a> Listing<'a> {
 
 fn is_empty_range(from: Bound<Key>, to: Bound<Key>) -> bool {
     match (from, to) {
-        (Bound::Included(from), Bound::Excluded(to)) => from >= to,
-        (Bound::Excluded(from), Bound::Excluded(to)) => from >= to,
+        (Bound::Included(from) | Bound::Excluded(from), Bound::Excluded(to)) => from >= to,
         _ => false,
     }
 }

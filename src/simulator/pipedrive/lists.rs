@@ -49,7 +49,7 @@ impl Pipedrive {
             }
         }
         let data: Vec<_> = rows.iter().map(|person| PersonJson { person, shown: &listing.shown }).collect();
-        Ok(page(&data, next.map(|cursor| cursor.encode())))
+        Ok(page(&data, next.map(|cursor| cursor.encode()).as_deref()))
     }
 
     /// `GET /api/v2/persons/{id}`, and the answer to a create or update.
@@ -85,7 +85,7 @@ impl Pipedrive {
         ids.truncate(limit);
         let next = if has_more { ids.last().map(|id| Cursor::after_id(*id).encode()) } else { None };
         let rows: Vec<_> = ids.into_iter().map(|id| organization_json(&state, id)).collect();
-        Ok(page(&rows, next))
+        Ok(page(&rows, next.as_deref()))
     }
 
     /// `GET /api/v2/organizations/{id}`.
@@ -118,7 +118,7 @@ pub(super) fn data(data: &impl Serialize) -> Reply {
 }
 
 /// The envelope of a page.
-pub(super) fn page(data: &impl Serialize, next_cursor: Option<String>) -> Reply {
+pub(super) fn page(data: &impl Serialize, next_cursor: Option<&str>) -> Reply {
     #[derive(Serialize)]
     struct Envelope<'a, T> {
         success: bool,

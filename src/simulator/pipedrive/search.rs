@@ -60,7 +60,7 @@ impl Pipedrive {
         found.truncate(limit);
         let next = found.last().filter(|_| has_more).map(|person| Cursor::after_id(person.id).encode());
         let items: Vec<Value> = found.iter().map(|person| item(&state, person)).collect();
-        Ok(page(&json!({"items": items}), next))
+        Ok(page(&json!({"items": items}), next.as_deref()))
     }
 }
 

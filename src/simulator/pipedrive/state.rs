@@ -9,6 +9,7 @@ use super::{
     person::{Entry, Person, Stamp},
     refusal::Refusal,
 };
+use crate::simulator::given::Given;
 
 /// Older copies of changed persons that are kept for the fault that sends them again.
 const PREVIOUS_MAX: usize = 10_000;
@@ -92,7 +93,7 @@ impl State {
         if input.name.as_ref().is_none_or(|name| name.text.is_empty()) {
             return Err(BLANK_NAME);
         }
-        if let Some(Some(org_id)) = input.org_id
+        if let Given::Value(org_id) = input.org_id
             && !self.organizations.contains_key(&org_id)
         {
             return Err(Refusal::Invalid { field: "org_id", problem: "names no organization" });
@@ -107,7 +108,7 @@ impl State {
         let update_time = input.update_time.unwrap_or(add_time);
         let name = input.name.filter(|name| !name.text.is_empty());
         let name = name.unwrap_or_else(|| Name::whole(&format!("Person {id}")));
-        let org_id = input.org_id.flatten();
+        let org_id = input.org_id.value();
         if let Some(org_id) = org_id {
             self.name_organization(org_id, input.org_name, add_time);
         }
@@ -141,7 +142,10 @@ impl State {
             }
             person.emails = input.emails.unwrap_or_else(|| std::mem::take(&mut person.emails));
             person.phones = input.phones.unwrap_or_else(|| std::mem::take(&mut person.phones));
-            person.org_id = input.org_id.unwrap_or(person.org_id);
+            person.org_id = match input.org_id {
+                Given::Absent => person.org_id,
+                org_id => org_id.value(),
+            };
             person.owner_id = input.owner_id.unwrap_or(person.owner_id);
             if !input.rest.is_empty() {
                 person.rest.get_or_insert_default().extend(input.rest);
