@@ -12,6 +12,7 @@ mod control;
 mod delivery;
 pub mod faults;
 pub mod gate;
+mod oauth;
 pub mod people;
 mod reply;
 pub mod requests;
