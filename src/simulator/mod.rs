@@ -16,6 +16,7 @@ mod oauth;
 pub mod people;
 mod reply;
 pub mod requests;
+pub mod salesforce;
 mod serve;
 pub mod zendesk;
 

@@ -77,6 +77,34 @@ pub enum Fault {
         remove: Vec<String>,
     },
 
+    // Salesforce.
+    /// The organisation's calls of 24 hours are used up: 403. (`RateLimited` is too many at once: 403 as well.)
+    DailyLimit,
+    /// The edition has no API: 403.
+    ApiDisabled,
+    /// The query takes too long: 400.
+    QueryTimeout,
+    /// The locator of a result is not known any more: 400.
+    LocatorGone,
+    /// The time asked for lies before the log of deletions: 400.
+    ReplicationTooOld,
+    /// More than 600,000 ids would be in the answer: 400.
+    TooManyIds,
+    /// A page with at most so many rows, though more were asked for and are there.
+    ShortPage { rows: usize },
+    /// The newest change of this record is invisible to the next so many queries.
+    LateRow { id: String, queries: u32 },
+    /// The query job fails when it is looked at.
+    JobFailed { message: String },
+    /// The query job is aborted when it is looked at.
+    JobAborted,
+    /// Another text in the place of this line of the CSV, from zero, the column names.
+    CsvLine { line: usize, text: String },
+    /// No token, with this `error`: `invalid_grant`, `inactive_user`, `unknown_error`, ...
+    TokenError { error: String },
+    /// A token that is good at this URL from now on.
+    InstanceMoved { url: String },
+
     // The way to the client.
     /// Sleeps before the vendor answers, milliseconds, at most ten minutes.
     Delay { ms: u64 },
