@@ -72,6 +72,11 @@ pub const DEFAULT_PASSWORD: &str = "secret";
 /// What may follow the password, for the SOAP login.
 pub const DEFAULT_SECURITY_TOKEN: &str = "token";
 
+/// The id of the simulated organisation.
+pub fn organization_id() -> String {
+    session::organization().to_string()
+}
+
 /// What the simulated organisation is like.
 #[derive(Clone)]
 pub struct SalesforceConfig {
