@@ -23,6 +23,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TOTAL_PER_SILENCE: u32 = 3;
 /// After decompression; a full page is about 2 MiB.
 const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// What [`CrmError::Unreadable`] says of a body above the limit; a smaller page may be asked for then.
+pub const TOO_LARGE: &str = "it is larger than 32 MiB";
 /// No CRM asks for more; a lying header must not stop a sync for days.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 
@@ -138,7 +140,7 @@ pub async fn read_body(mut response: Response) -> Result<Vec<u8>, CrmError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| body_error(&error))? {
         if body.len() + chunk.len() > BODY_BYTES_MAX {
-            return Err(CrmError::Unreadable("it is larger than 32 MiB"));
+            return Err(CrmError::Unreadable(TOO_LARGE));
         }
         body.extend_from_slice(&chunk);
     }
