@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::crm::{Crm, Truth};
 use crate::{
     integrity::assert_holds,
-    steps::{Beside, ask_update, arrived, column, expire_leases, time},
+    steps::{Beside, arrived, ask_update, column, expire_leases, time},
     support::{TestApp, reason},
 };
 

@@ -126,7 +126,9 @@ impl Crm for ZendeskCrm {
         test.zendesk.update_user(number(id), &json!({"phone": phone})).unwrap();
         // The number of a direct line stays as an identity until that is deleted.
         let old = test.zendesk.oracle().into_iter().find(|user| user.id == number(id)).unwrap();
-        for identity in old.identities.iter().filter(|identity| identity.kind == "phone_number" && identity.value != phone) {
+        for identity in
+            old.identities.iter().filter(|identity| identity.kind == "phone_number" && identity.value != phone)
+        {
             test.zendesk.delete_identity(number(id), identity.id).unwrap();
         }
     }
@@ -346,9 +348,7 @@ impl Crm for PipedriveCrm {
     fn truth(test: &TestApp) -> BTreeMap<String, Truth> {
         let persons = test.pipedrive.persons().into_iter().filter(|person| !person.is_deleted);
         persons
-            .map(|person| {
-                (person.id.to_string(), Truth::new(&person.name, person.phones.iter().map(String::as_str)))
-            })
+            .map(|person| (person.id.to_string(), Truth::new(&person.name, person.phones.iter().map(String::as_str))))
             .collect()
     }
 

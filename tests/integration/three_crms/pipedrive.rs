@@ -9,7 +9,10 @@ use contact_sync::{
 use serde_json::json;
 
 use super::{
-    behaviours::{PERIOD, assert_is_the_truth, copied, link, next_pass, next_pass_with_deletions, passing_fault_leaves_a_true_copy},
+    behaviours::{
+        PERIOD, assert_is_the_truth, copied, link, next_pass, next_pass_with_deletions,
+        passing_fault_leaves_a_true_copy,
+    },
     crm::{Crm, PipedriveCrm},
 };
 use crate::{
@@ -253,9 +256,7 @@ async fn a_sweep_that_dies_while_it_asks_goes_on_where_it_was() {
     };
     test.syncs().trigger_sync(request).await.unwrap();
     let single = format!("/api/v2/persons/{}", ids[5]);
-    let gate = PipedriveCrm::faults(&test)
-        .gate(&single, 0, contact_sync::simulator::gate::GateAt::Request)
-        .unwrap();
+    let gate = PipedriveCrm::faults(&test).gate(&single, 0, contact_sync::simulator::gate::GateAt::Request).unwrap();
 
     let pass = crate::steps::Beside::start(&test.app);
     crate::steps::arrived(&gate, 1).await;

@@ -100,8 +100,7 @@ async fn nothing_to_copy_is_refused() {
     let test = TestApp::start().await;
     let (account, integration) = copied::<SalesforceCrm>(&test).await;
     let off = Some(pb::ObjectOptions { copy: pb::Switch::Off.into(), ..Default::default() });
-    let options =
-        pb::IntegrationOptions { salesforce_contacts: off, salesforce_leads: off, ..Default::default() };
+    let options = pb::IntegrationOptions { salesforce_contacts: off, salesforce_leads: off, ..Default::default() };
 
     let refused = ask_update(&test, &account, &integration, options, None).await.unwrap_err();
 
@@ -116,14 +115,20 @@ async fn a_converted_lead_leads_to_its_contact() {
     let mut request = call(&account, BRYCE);
     request.call_id = "call-1".into();
     let as_lead = test.match_caller(request).await.selected.unwrap();
-    assert_eq!(requester(&test, &account, &integration, BRYCE).await, (pb::RequesterOutcome::Resolved, lead_id.clone()));
+    assert_eq!(
+        requester(&test, &account, &integration, BRYCE).await,
+        (pb::RequesterOutcome::Resolved, lead_id.clone())
+    );
 
     test.pass(TimeDelta::minutes(5));
     let contact_id = test.salesforce.convert_lead(&lead_id, None).unwrap();
     next_pass(&test).await;
 
     let as_contact = look_up(&test, &account, BRYCE).await.unwrap();
-    assert_eq!(requester(&test, &account, &integration, BRYCE).await, (pb::RequesterOutcome::Resolved, contact_id.clone()));
+    assert_eq!(
+        requester(&test, &account, &integration, BRYCE).await,
+        (pb::RequesterOutcome::Resolved, contact_id.clone())
+    );
     let buried = test.contact(&account, &as_lead.id).await;
     assert_eq!(buried.survivor_id, as_contact.id, "the Lead's contact is an alias of the Contact's");
     assert!(as_contact.records.iter().any(|record| record.record_id == lead_id && !record.is_live));
@@ -294,7 +299,11 @@ async fn hidden_fields_and_objects_are_not_asked_for_and_the_run_says_so() {
 
     assert!(look_up(&test, &account, BRYCE).await.is_some());
     let run = test.last_run(&account, &integration).await;
-    assert!(run.notices.iter().any(|notice| notice.starts_with("FIELD_HIDDEN: Contact.MobilePhone")), "{:?}", run.notices);
+    assert!(
+        run.notices.iter().any(|notice| notice.starts_with("FIELD_HIDDEN: Contact.MobilePhone")),
+        "{:?}",
+        run.notices
+    );
     assert!(run.notices.iter().any(|notice| notice.starts_with("OBJECT_HIDDEN: Lead")), "{:?}", run.notices);
 }
 
@@ -304,9 +313,8 @@ async fn a_large_organisation_is_copied_by_bulk_jobs_that_survive_a_crash() {
     test.salesforce.generate_people(12_000, 50, 11).unwrap();
     let account = test.account().await;
     let integration = link::<SalesforceCrm>(&test, &account, SalesforceCrm::token()).await;
-    let gate = SalesforceCrm::faults(&test)
-        .gate("/results", 1, contact_sync::simulator::gate::GateAt::Request)
-        .unwrap();
+    let gate =
+        SalesforceCrm::faults(&test).gate("/results", 1, contact_sync::simulator::gate::GateAt::Request).unwrap();
 
     let pass = crate::steps::Beside::start(&test.app);
     crate::steps::arrived(&gate, 1).await;
@@ -435,7 +443,11 @@ async fn click_and_sync_of_one_record_are_one_contact_in_every_order() {
         let caller = found.selected.unwrap();
         assert_eq!(caller.id, clicked.contact.unwrap().id, "{order}");
         assert_eq!(caller.display_name, "Bryce Love", "{order}: the sync's name wins");
-        assert_eq!(requester(&test, &account, &integration, BRYCE).await, (pb::RequesterOutcome::Resolved, id), "{order}");
+        assert_eq!(
+            requester(&test, &account, &integration, BRYCE).await,
+            (pb::RequesterOutcome::Resolved, id),
+            "{order}"
+        );
         assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
     }
 }

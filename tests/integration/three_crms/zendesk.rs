@@ -1,11 +1,7 @@
 //! What only Zendesk does: roles, identities, merges that name nobody, users deleted for good.
 
 use chrono::TimeDelta;
-use contact_sync::{
-    domain::clock::Clock,
-    rpc::pb,
-    simulator::faults::Fault,
-};
+use contact_sync::{domain::clock::Clock, rpc::pb, simulator::faults::Fault};
 use serde_json::json;
 
 use super::{
