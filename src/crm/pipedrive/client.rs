@@ -53,7 +53,7 @@ impl Pipedrive {
     pub(in crate::crm) fn new(
         http: Client,
         endpoint: &Endpoint,
-        target: Target<'_>,
+        target: &Target<'_>,
         quota: Arc<Quota>,
     ) -> Result<Self, CrmError> {
         let company = target.organization.name.clone();

@@ -50,7 +50,8 @@ pub(super) fn meaning_of_429(headers: &HeaderMap) -> CrmError {
         let resume_after = until_midnight(headers);
         return CrmError::QuotaSpent { reason: DAILY_REASON, words: DAILY_WORDS, resume_after };
     }
-    let seconds = |name: &str| http::seconds(headers, name);
+    // 0: within this very second.
+    let seconds = |name: &str| http::seconds(headers, name).map(|wait| wait.max(Duration::from_secs(1)));
     CrmError::RateLimited { retry_after: seconds(RETRY_AFTER.as_str()).or_else(|| seconds(BURST_RESET)) }
 }
 
@@ -96,6 +97,7 @@ mod tests {
             (&[(DAILY_REMAINING, "2000"), (BURST_RESET, "2")][..], Some(2)),
             (&[("retry-after", "7"), (BURST_RESET, "2")], Some(7)),
             (&[(BURST_RESET, "99999999")], Some(3600)),
+            (&[(BURST_RESET, "0")], Some(1)),
             (&[(BURST_RESET, "soon")], None),
             (&[], None),
         ] {

@@ -13,4 +13,8 @@ mod pass;
 mod position;
 mod refusal;
 
+#[cfg(test)]
+#[cfg(feature = "simulator")]
+mod tests;
+
 pub(super) use client::Pipedrive;
