@@ -8,15 +8,19 @@ alter table integrations
     -- Who is getting a new access token, and until when (the database's clock) that may last.
     add column refresh_claim uuid,
     add column refresh_claimed_until timestamptz,
-    -- When the next pass reads everything and asks for what did not come.
+    -- When the next pass is a sweep: reads everything, and asks for what did not come.
     add column sweep_due_at timestamptz,
-    -- Deletions that the last sweep did not make because they were too many, and how many of them somebody has confirmed.
+    -- The sweep under way, or the last one. Stays when a later run goes on with it.
+    add column sweep_number bigint not null default 0,
+    -- Deletions that the last sweep did not make because they were too many, and how many somebody has confirmed since.
     add column held_deletions bigint,
     add column confirmed_deletions bigint;
 
 alter table sync_runs
     -- What the run could not see or do, in words.
     add column notices text[] not null default '{}',
+    -- A sweep: the CRM has listed everything, what is left is to ask for what did not come.
+    add column is_listed boolean not null default false,
     drop constraint sync_runs_kind_check,
     add constraint sync_runs_kind_check check (kind in ('INITIAL', 'INCREMENTAL', 'SWEEP'));
 
@@ -24,6 +28,8 @@ alter table external_refs
     -- The record that this one was merged into or (a Lead) converted into, as the CRM names it.
     add column successor_type text,
     add column successor_id text,
+    -- The last sweep that met it.
+    add column met_by_sweep bigint not null default 0,
     add constraint external_refs_successor_check check ((successor_type is null) = (successor_id is null)),
     add constraint external_refs_successor_gone_check check (successor_id is null or not is_live);
 

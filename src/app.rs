@@ -18,7 +18,7 @@ use crate::{
         CrmSettings, Crms, ProviderSettings,
         http::{Endpoint, HttpError},
     },
-    domain::{clock::Clock, credentials::OAuthClient, ids::IdSource},
+    domain::{clock::Clock, credentials::OAuthClient, ids::IdSource, integration::Provider},
     integrations::Integrations,
     lifecycle::Lifecycle,
     matching::Matching,
@@ -103,8 +103,8 @@ impl App {
         let regions = Regions::new(call_db.clone());
         Ok(Self {
             syncing: Arc::new(Syncing {
+                accesses: accesses(&sync_db),
                 db: sync_db,
-                safe: safe.clone(),
                 crms: crms.clone(),
                 clock: Arc::clone(&clock),
                 ids: Arc::clone(&ids),
@@ -256,6 +256,12 @@ fn sync_settings(config: &Config) -> SyncSettings {
         runs_max: usize::try_from(config.worker.concurrency).unwrap_or(usize::MAX),
         attempts_max: config.worker.attempts_max,
         backoff_base: Duration::from_millis(config.worker.backoff_base_ms),
+        sweep_every: [
+            (Provider::Zendesk, &config.providers.zendesk),
+            (Provider::Salesforce, &config.providers.salesforce),
+            (Provider::Pipedrive, &config.providers.pipedrive),
+        ]
+        .map(|(of, provider)| (of, Duration::from_hours(provider.sweep_hours.into()))),
     }
 }
 

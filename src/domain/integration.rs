@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{ids::IntegrationId, record};
+use super::{ids::IntegrationId, options::Options, record};
 
 /// An integration is stale when this many periods have passed without a complete pass.
 pub const STALE_PERIODS: i32 = 3;
@@ -238,6 +238,12 @@ pub struct Integration {
     pub current_sync_run_id: Option<super::ids::SyncRunId>,
     /// Credentials are stored.
     pub has_credentials: bool,
+    /// What is copied and mirrored.
+    pub options: Options,
+    /// Deletions that the last sweep did not make because they were too many.
+    pub held_deletions: Option<i64>,
+    /// When the next sweep is due.
+    pub sweep_due_at: Option<DateTime<Utc>>,
     /// When it was first enabled.
     pub created_at: DateTime<Utc>,
 }

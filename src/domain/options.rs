@@ -55,16 +55,6 @@ impl Options {
         }
     }
 
-    /// The wishes for this kind of object, to be changed; `None`: there is nothing to wish.
-    pub fn of_mut(&mut self, object_type: ObjectType) -> Option<&mut ObjectOptions> {
-        match object_type {
-            ObjectType::User => None,
-            ObjectType::Contact => Some(&mut self.contacts),
-            ObjectType::Lead => Some(&mut self.leads),
-            ObjectType::Person => Some(&mut self.persons),
-        }
-    }
-
     /// The kinds of objects that are copied from this provider, Contacts before Leads: a converted Lead leads to its Contact.
     pub fn copied(&self, provider: Provider) -> Vec<ObjectType> {
         let all = [ObjectType::User, ObjectType::Contact, ObjectType::Lead, ObjectType::Person].into_iter();
@@ -72,9 +62,89 @@ impl Options {
     }
 }
 
+/// What to change of them; `None` stays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct OptionsChange {
+    /// Salesforce Contacts.
+    pub contacts: ObjectChange,
+    /// Salesforce Leads.
+    pub leads: ObjectChange,
+    /// Pipedrive persons.
+    pub persons: ObjectChange,
+    /// Zendesk users.
+    pub user_roles: Option<UserRoles>,
+}
+
+/// What to change for one kind of object.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ObjectChange {
+    /// Objects of this kind are copied.
+    pub is_copied: Option<bool>,
+    /// Deletions are mirrored.
+    pub mirrors_deletions: Option<bool>,
+}
+
+/// Nothing would be left to copy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("nothing would be copied; leave one kind of object on, or switch sync OFF")]
+pub struct NothingCopied;
+
+impl OptionsChange {
+    /// The options with this change.
+    pub fn apply(&self, provider: Provider, options: Options) -> Result<Options, NothingCopied> {
+        let of = |change: ObjectChange, wishes: ObjectOptions| ObjectOptions {
+            is_copied: change.is_copied.unwrap_or(wishes.is_copied),
+            mirrors_deletions: change.mirrors_deletions.unwrap_or(wishes.mirrors_deletions),
+        };
+        let changed = Options {
+            contacts: of(self.contacts, options.contacts),
+            leads: of(self.leads, options.leads),
+            persons: of(self.persons, options.persons),
+            user_roles: self.user_roles.unwrap_or(options.user_roles),
+        };
+        if changed.copied(provider).is_empty() { Err(NothingCopied) } else { Ok(changed) }
+    }
+}
+
+impl Options {
+    /// Whether after this change everything must be looked at anew: other users are wished, or deletions are to be mirrored that the
+    /// CRM lists nowhere. Salesforce lists them, and says itself when that list does not reach back far enough; a kind that is switched
+    /// on needs no more than the next pass, which has no place of it to go on from.
+    pub fn need_sweep_after(&self, before: &Self, provider: Provider) -> bool {
+        match provider {
+            Provider::Zendesk => self.user_roles != before.user_roles,
+            Provider::Salesforce => false,
+            Provider::Pipedrive => self.persons.mirrors_deletions && !before.persons.mirrors_deletions,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn not_everything_can_be_switched_off() {
+        let off = ObjectChange { is_copied: Some(false), ..ObjectChange::default() };
+        let leads = OptionsChange { leads: off, ..OptionsChange::default() };
+        let both = OptionsChange { contacts: off, ..leads };
+
+        assert!(leads.apply(Provider::Salesforce, Options::default()).is_ok());
+        assert_eq!(both.apply(Provider::Salesforce, Options::default()), Err(NothingCopied));
+        assert!(both.apply(Provider::Zendesk, Options::default()).is_ok());
+    }
+
+    #[test]
+    fn a_late_switch_to_mirrored_deletions_and_other_roles_need_a_sweep() {
+        let off = ObjectOptions { mirrors_deletions: false, ..ObjectOptions::default() };
+        let before = Options { persons: off, ..Options::default() };
+        let end_users = Options { user_roles: UserRoles::EndUsers, ..Options::default() };
+
+        assert!(Options::default().need_sweep_after(&before, Provider::Pipedrive));
+        assert!(!Options::default().need_sweep_after(&before, Provider::Salesforce));
+        assert!(!before.need_sweep_after(&Options::default(), Provider::Pipedrive));
+        assert!(end_users.need_sweep_after(&Options::default(), Provider::Zendesk));
+    }
 
     #[test]
     fn everything_is_copied_and_mirrored_unless_wished_otherwise() {
@@ -86,8 +156,8 @@ mod tests {
 
     #[test]
     fn contacts_and_leads_are_switched_apart() {
-        let mut options = Options::default();
-        options.of_mut(ObjectType::Lead).unwrap().is_copied = false;
+        let leads = ObjectOptions { is_copied: false, ..ObjectOptions::default() };
+        let options = Options { leads, ..Options::default() };
 
         assert_eq!(options.copied(Provider::Salesforce), [ObjectType::Contact]);
         assert_eq!(serde_json::from_str::<Options>(&serde_json::to_string(&options).unwrap()).unwrap(), options);

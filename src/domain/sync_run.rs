@@ -26,6 +26,15 @@ impl SyncKind {
         }
     }
 
+    /// What a pass does that nobody has asked for by its kind.
+    pub const fn next(is_first_copy: bool, is_sweep_due: bool) -> Self {
+        match (is_first_copy, is_sweep_due) {
+            (true, _) => Self::Initial,
+            (false, true) => Self::Sweep,
+            (false, false) => Self::Incremental,
+        }
+    }
+
     /// Reads everything that the CRM has, not only what changed.
     pub const fn is_full(self) -> bool {
         matches!(self, Self::Initial | Self::Sweep)

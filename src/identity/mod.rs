@@ -2,6 +2,7 @@
 //! It talks to `store` alone; it knows no CRM and no RPC.
 
 pub mod adoption;
+mod merges;
 pub mod placeholder;
 pub mod records;
 pub mod requester;

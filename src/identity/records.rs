@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 use crate::{
     domain::{
         ids::{AccountId, ContactId, IdSource, IntegrationId},
+        options::Options,
         phone::PhoneKey,
         record::{NormalRecord, RecordKey},
         sync_run::SyncCounts,
@@ -15,6 +16,7 @@ use crate::{
         StoreError, Tx,
         contacts::{self, Fields},
         external_refs::{self, Ref, RefRow},
+        merges,
         phone_numbers::{self, NumberRow},
     },
 };
@@ -31,34 +33,55 @@ pub struct Applied {
 /// The writes that a batch comes to, collected so that each table is written once.
 #[derive(Default)]
 struct Plan {
+    options: Options,
     applied: Applied,
     new_contacts: Vec<Fields>,
     changed_contacts: Vec<Fields>,
     ending_contacts: Vec<ContactId>,
+    revived_contacts: Vec<ContactId>,
+    merged: Vec<RecordKey>,
+    ended_refs: Vec<RecordKey>,
     new_refs: Vec<RefRow>,
     changed_refs: Vec<RefRow>,
     emptied: Vec<(ContactId, RecordKey)>,
     numbers: Vec<NumberRow>,
 }
 
-/// Applies records that a sync brought, one copy of each at most.
-/// [`StoreError::Conflict`]: somebody else took one of them in meanwhile; run the transaction again.
+/// What a sync brought.
+pub struct Batch<'a> {
+    /// One copy of each record at most.
+    pub records: &'a [NormalRecord],
+    /// Records that the CRM confirms to be gone without saying since when; none of `records`.
+    pub gone: &'a [RecordKey],
+    /// Which deletions are mirrored.
+    pub options: Options,
+}
+
+/// Takes a batch in.
+/// [`StoreError::Conflict`]: somebody else took one of the records in meanwhile; run the transaction again.
 pub async fn apply(
     tx: &mut Tx,
     account_id: AccountId,
     integration_id: IntegrationId,
-    records: &[NormalRecord],
+    batch: &Batch<'_>,
     now: DateTime<Utc>,
     ids: &IdSource,
 ) -> Result<Applied, StoreError> {
-    let keys: Vec<RecordKey> = records.iter().map(|record| record.key.clone()).collect();
+    let keys: Vec<RecordKey> =
+        batch.records.iter().map(|record| record.key.clone()).chain(batch.gone.iter().cloned()).collect();
     let known = external_refs::lock(tx, account_id, integration_id, &keys).await?;
     let known: HashMap<&RecordKey, &Ref> = known.iter().map(|row| (&row.key, row)).collect();
-    let mut plan = Plan::default();
-    for record in records {
+    let mut plan = Plan { options: batch.options, ..Plan::default() };
+    for record in batch.records {
         plan.add(record, known.get(&record.key).copied(), now, ids);
     }
-    plan.write(tx, account_id, integration_id, now).await
+    for key in batch.gone {
+        plan.end(known.get(key).copied());
+    }
+    let merged = std::mem::take(&mut plan.merged);
+    let applied = plan.write(tx, account_id, integration_id, now).await?;
+    super::merges::follow(tx, account_id, integration_id, &keys, &merged, now).await?;
+    Ok(applied)
 }
 
 impl Plan {
@@ -66,35 +89,74 @@ impl Plan {
         self.applied.counts.read += 1;
         let Some(known) = known else { return self.add_unknown(record, now, ids) };
         let is_older = known.is_synced && record.updated_at < known.record_updated_at;
-        let is_same = known.is_synced && known.is_live != record.is_gone && known.fingerprint == record.fingerprint;
+        let is_same = known.is_synced
+            && known.is_live != record.is_gone
+            && known.fingerprint == record.fingerprint
+            && known.successor == record.successor;
         if is_older || (is_same && known.record_updated_at == record.updated_at) {
             self.applied.counts.skipped += 1;
             return;
         }
         let mut row = ref_row(record, known.contact.map(|(id, _)| id));
+        if record.successor.is_some() {
+            self.merged.push(record.key.clone());
+        }
+        // Whoever was merged or converted lives on in another record, whatever is wished of deletions.
+        let is_mirrored = record.successor.is_some() || self.options.of(record.key.object_type).mirrors_deletions;
         match (known.contact, record.is_gone) {
             // Only its age is news.
             _ if is_same => self.applied.counts.skipped += 1,
-            (_, true) if !known.is_live => self.applied.counts.skipped += 1,
-            (Some((contact_id, _)), true) => {
-                self.applied.counts.deleted += 1;
+            (Some((contact_id, _)), true) if is_mirrored => {
+                if known.is_live {
+                    self.applied.counts.deleted += 1;
+                } else {
+                    self.applied.counts.skipped += 1;
+                }
                 self.ending_contacts.push(contact_id);
                 self.emptied.push((contact_id, record.key.clone()));
             }
+            // It goes on naming its callers, and is no requester any more.
+            (Some(_), true) if known.is_live => self.applied.counts.updated += 1,
             (Some((contact_id, created_at)), false) => {
                 self.applied.counts.updated += 1;
+                if !known.is_live {
+                    self.revived_contacts.push(contact_id);
+                }
                 self.changed_contacts.push(fields(record, contact_id));
                 self.emptied.push((contact_id, record.key.clone()));
                 self.add_numbers(record, contact_id, created_at);
             }
             // First seen as deleted, and now restored.
             (None, false) => row.contact_id = Some(self.create_contact(record, now, ids)),
-            (None, true) => self.applied.counts.skipped += 1,
+            (_, true) => self.applied.counts.skipped += 1,
         }
         self.changed_refs.push(row);
     }
 
+    /// A record is gone, and nothing more is known of it.
+    fn end(&mut self, known: Option<&Ref>) {
+        self.applied.counts.read += 1;
+        let Some(known) = known else {
+            self.applied.counts.skipped += 1;
+            return;
+        };
+        let is_mirrored = self.options.of(known.key.object_type).mirrors_deletions;
+        match (known.is_live, is_mirrored) {
+            (true, true) => self.applied.counts.deleted += 1,
+            (true, false) => self.applied.counts.updated += 1,
+            (false, _) => self.applied.counts.skipped += 1,
+        }
+        if let Some((contact_id, _)) = known.contact.filter(|_| is_mirrored) {
+            self.ending_contacts.push(contact_id);
+            self.emptied.push((contact_id, known.key.clone()));
+        }
+        self.ended_refs.push(known.key.clone());
+    }
+
     fn add_unknown(&mut self, record: &NormalRecord, now: DateTime<Utc>, ids: &IdSource) {
+        if record.successor.is_some() {
+            self.merged.push(record.key.clone());
+        }
         // First seen as deleted: remembered, so that a late older copy cannot make a contact of it, but nobody here.
         let contact_id = if record.is_gone {
             self.applied.counts.skipped += 1;
@@ -145,6 +207,12 @@ impl Plan {
         }
         if !self.changed_refs.is_empty() {
             external_refs::update(tx, account_id, integration_id, &self.changed_refs, now).await?;
+        }
+        if !self.ended_refs.is_empty() {
+            external_refs::end(tx, account_id, integration_id, &self.ended_refs, now).await?;
+        }
+        if !self.revived_contacts.is_empty() {
+            merges::give_back(tx, account_id, &self.revived_contacts, now).await?;
         }
         phone_numbers::replace(tx, account_id, integration_id, &self.emptied, &self.numbers).await?;
         if !self.ending_contacts.is_empty() {
@@ -292,6 +360,7 @@ fn ref_row(record: &NormalRecord, contact_id: Option<ContactId>) -> RefRow {
         role: record.role.clone(),
         url: record.url.clone(),
         fingerprint: record.fingerprint,
+        successor: record.successor.clone(),
     }
 }
 

@@ -21,7 +21,7 @@ impl Integrations {
         self.db
             .transaction(move |tx| {
                 Box::pin(async move {
-                    let locked = integrations::lock(tx, account_id, Some(integration_id), None, None).await?;
+                    let locked = integrations::lock(tx, account_id, Some(integration_id), None, None, now).await?;
                     locked.ok_or(IntegrationError::IntegrationNotFound)?;
                     integrations::disable(tx, account_id, integration_id, purge, now).await?;
                     sync_runs::cancel_current(tx, account_id, integration_id, "the integration was disabled", now)

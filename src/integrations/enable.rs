@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{IntegrationError, Integrations};
@@ -10,6 +11,7 @@ use crate::{
         credentials::{Access, Credentials},
         ids::{AccountId, IntegrationId, SyncRunId},
         integration::{Integration, Organization},
+        options::Options,
         sync_run::SyncKind,
     },
     store::{
@@ -29,6 +31,8 @@ pub struct NewLink {
     pub is_sync_on: bool,
     /// From the end of a pass to the next.
     pub period_seconds: i32,
+    /// What is copied and mirrored.
+    pub options: Options,
     /// A repeat with the same one returns the same integration.
     pub request_id: Option<Uuid>,
 }
@@ -69,11 +73,11 @@ impl Integrations {
 
     /// Refuses early what would be refused late, before the CRM is asked.
     async fn look(&self, account_id: AccountId, link: &Arc<NewLink>) -> Result<Option<Standing>, IntegrationError> {
-        let link = Arc::clone(link);
+        let (link, now) = (Arc::clone(link), self.clock.now());
         self.db
             .transaction(move |tx| {
                 let link = Arc::clone(&link);
-                Box::pin(async move { stand(tx, account_id, &link).await })
+                Box::pin(async move { stand(tx, account_id, &link, now).await })
             })
             .await
     }
@@ -101,7 +105,7 @@ impl Integrations {
         gate: &Gate,
     ) -> Result<IntegrationId, IntegrationError> {
         let now = self.clock.now();
-        let known = match stand(tx, account_id, link).await? {
+        let known = match stand(tx, account_id, link, now).await? {
             Some(Standing::Repeated(id)) => return Ok(id),
             Some(Standing::Disabled(known)) => Some(known),
             None => None,
@@ -115,6 +119,7 @@ impl Integrations {
             organization: link.organization.clone(),
             is_sync_on: link.is_sync_on,
             period_seconds: link.period_seconds,
+            options: link.options,
             credentials,
             access,
             request_id: link.request_id,
@@ -148,8 +153,14 @@ enum Standing {
     Disabled(Locked),
 }
 
-async fn stand(tx: &mut Tx, account_id: AccountId, link: &NewLink) -> Result<Option<Standing>, IntegrationError> {
-    let Some(known) = integrations::lock(tx, account_id, None, Some(&link.organization), link.request_id).await? else {
+async fn stand(
+    tx: &mut Tx,
+    account_id: AccountId,
+    link: &NewLink,
+    now: DateTime<Utc>,
+) -> Result<Option<Standing>, IntegrationError> {
+    let Some(known) = integrations::lock(tx, account_id, None, Some(&link.organization), link.request_id, now).await?
+    else {
         return Ok(None);
     };
     if known.organization != link.organization {

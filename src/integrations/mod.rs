@@ -20,7 +20,7 @@ use crate::{
         credentials::{Access, Credentials},
         ids::{AccountId, IdSource, IntegrationId},
         integration::{Integration, Organization},
-        options::Options,
+        options::{NothingCopied, Options},
     },
     store::{self, Db, StoreError, TxError},
 };
@@ -49,6 +49,9 @@ pub enum IntegrationError {
     /// Sync needs credentials.
     #[error("sync needs credentials; give them, or switch sync OFF")]
     CredentialsMissing,
+    /// Options that leave nothing.
+    #[error(transparent)]
+    NothingCopied(#[from] NothingCopied),
     /// The CRM refuses, or cannot be asked.
     #[error("the connection was tried and refused")]
     Crm(#[from] CrmError),

@@ -11,6 +11,7 @@ use crate::{
         credentials::{Access, Credentials},
         ids::{AccountId, IntegrationId, SyncRunId},
         integration::{Integration, Organization},
+        options::OptionsChange,
         sync_run::SyncKind,
     },
     store::{
@@ -27,6 +28,8 @@ pub struct Update {
     pub is_sync_on: Option<bool>,
     /// From the end of a pass to the next.
     pub period_seconds: Option<i32>,
+    /// What is copied and mirrored.
+    pub options: OptionsChange,
     /// Tried first, if sync is or will be on.
     pub credentials: Option<Credentials>,
 }
@@ -95,7 +98,7 @@ impl Integrations {
         access: Option<&Access>,
     ) -> Result<(), IntegrationError> {
         let now = self.clock.now();
-        let locked = integrations::lock(tx, account_id, Some(integration_id), None, None)
+        let locked = integrations::lock(tx, account_id, Some(integration_id), None, None, now)
             .await?
             .ok_or(IntegrationError::IntegrationNotFound)?;
         if !locked.is_enabled {
@@ -108,25 +111,34 @@ impl Integrations {
             .transpose()?;
         let access = access.map(|access| self.safe.seal_access(account_id, integration_id, access)).transpose()?;
         let is_sync_on = update.is_sync_on.unwrap_or(locked.is_sync_on);
-        let starts_now = is_sync_on && (credentials.is_some() || !locked.is_sync_on);
+        let provider = locked.organization.provider;
+        let options = update.options.apply(provider, locked.options)?;
+        let has_other_options = options != locked.options;
+        let starts_sweep = !locked.is_first_copy && options.need_sweep_after(&locked.options, provider);
+        // Other options mend no refused credentials and no spent quota: they count when passes go on.
+        let is_free_to_run = has_other_options && locked.hold.is_none();
+        let starts_now = is_sync_on && (credentials.is_some() || !locked.is_sync_on || is_free_to_run);
         // A shorter period counts from now; a pass under way is due already and stays so.
         let by_period = update.period_seconds.map(|seconds| now + TimeDelta::seconds(i64::from(seconds)));
         let change = Change {
             is_sync_on,
             period_seconds: update.period_seconds,
+            options: has_other_options.then_some(options),
+            starts_sweep,
+            confirmed_deletions: None,
             credentials,
             access,
             ends_hold: starts_now,
             due_at: if starts_now { Some(now) } else { locked.due_at.min(by_period).or(locked.due_at) },
-            // A pass under way would go on with the old credentials; it is taken up again with the new ones.
-            stops_run: locked.is_sync_on && (!is_sync_on || update.credentials.is_some()),
+            // A pass under way would go on with the old credentials or wishes; it is taken up again with the new ones.
+            stops_run: locked.is_sync_on && (!is_sync_on || update.credentials.is_some() || has_other_options),
         };
         integrations::change(tx, account_id, integration_id, &change, now).await?;
         if !is_sync_on {
             sync_runs::cancel_current(tx, account_id, integration_id, "sync was switched off", now).await?;
         }
         if starts_now {
-            let kind = if locked.is_first_copy { SyncKind::Initial } else { SyncKind::Incremental };
+            let kind = SyncKind::next(locked.is_first_copy, locked.is_sweep_due || starts_sweep);
             // One that is under way already will do.
             sync_runs::enqueue(tx, account_id, integration_id, SyncRunId(self.ids.new_v7(now)), kind, None, now)
                 .await?;

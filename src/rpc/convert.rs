@@ -8,6 +8,7 @@ use crate::domain::{
     call::{MatchOutcome, MatchTier},
     contact::{Contact, ContactRecord},
     integration::{Freshness, Integration, IntegrationState, Provider},
+    options::UserRoles,
     phone::PhoneKey,
     record::ObjectType,
     sync_run::{SyncKind, SyncRun, SyncRunState},
@@ -118,13 +119,14 @@ pub(super) fn integration(integration: Integration, now: DateTime<Utc>) -> pb::I
     let is_on = integration.freshness.is_sync_on;
     let mode = if is_on { pb::SyncMode::On } else { pb::SyncMode::Off };
     let period = TimeDelta::seconds(i64::from(integration.freshness.period_seconds));
+    let options = options(&integration, mode, period);
     pb::Integration {
         id: integration.freshness.integration_id.to_string(),
         provider: provider(integration.freshness.provider).into(),
         organization: integration.organization,
         state: state(at_present).into(),
         state_detail,
-        options: Some(pb::IntegrationOptions { sync: mode.into(), period: Some(duration(period)) }),
+        options: Some(options),
         known_through: integration.freshness.known_through.map(timestamp),
         last_completed_time: integration.freshness.last_completed_at.map(timestamp),
         next_due_time: integration.due_at.filter(|_| is_on && integration.current_sync_run_id.is_none()).map(timestamp),
@@ -132,6 +134,35 @@ pub(super) fn integration(integration: Integration, now: DateTime<Utc>) -> pb::I
         enabled: integration.freshness.is_enabled,
         create_time: Some(timestamp(integration.created_at)),
         has_credentials: integration.has_credentials,
+        held_deletions: integration.held_deletions.unwrap_or(0),
+        next_sweep_time: integration.sweep_due_at.filter(|_| is_on).map(timestamp),
+    }
+}
+
+fn options(integration: &Integration, mode: pb::SyncMode, period: TimeDelta) -> pb::IntegrationOptions {
+    let of_object = |kind| {
+        let wishes = integration.options.of(kind);
+        let switch = |is_on: bool| if is_on { pb::Switch::On } else { pb::Switch::Off };
+        Some(pb::ObjectOptions {
+            copy: switch(wishes.is_copied).into(),
+            mirror_deletions: switch(wishes.mirrors_deletions).into(),
+        })
+    };
+    let of_provider = |kind: ObjectType| {
+        if kind.provider() == integration.freshness.provider { of_object(kind) } else { None }
+    };
+    let zendesk_users = match (integration.freshness.provider, integration.options.user_roles) {
+        (Provider::Zendesk, UserRoles::All) => pb::ZendeskUsers::All,
+        (Provider::Zendesk, UserRoles::EndUsers) => pb::ZendeskUsers::EndUsers,
+        _ => pb::ZendeskUsers::Unspecified,
+    };
+    pb::IntegrationOptions {
+        sync: mode.into(),
+        period: Some(duration(period)),
+        salesforce_contacts: of_provider(ObjectType::Contact),
+        salesforce_leads: of_provider(ObjectType::Lead),
+        pipedrive_persons: of_provider(ObjectType::Person),
+        zendesk_users: zendesk_users.into(),
     }
 }
 
@@ -169,6 +200,7 @@ pub(super) fn sync_run(run: SyncRun, now: DateTime<Utc>) -> pb::SyncRun {
         end_time: run.finished_at.map(timestamp),
         error: run.error,
         attempt: run.attempt,
+        notices: run.notices,
     }
 }
 

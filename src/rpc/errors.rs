@@ -84,6 +84,7 @@ impl From<IntegrationError> for Status {
             IntegrationError::PurgeRunning => status::failed_precondition("PURGE_RUNNING", &message, &[]),
             IntegrationError::Disabled => status::failed_precondition("INTEGRATION_DISABLED", &message, &[]),
             IntegrationError::CredentialsMissing => status::invalid("credentials", &message),
+            IntegrationError::NothingCopied(_) => status::invalid("options", &message),
             IntegrationError::Crm(error) => error.into(),
             IntegrationError::RefreshInterrupted => status::failed_precondition("REFRESH_INTERRUPTED", &message, &[]),
             IntegrationError::Credentials(error) => status::internal(&error as &(dyn Error + 'static)),
@@ -118,6 +119,12 @@ impl From<TriggerError> for Status {
             TriggerError::AuthFailed => status::failed_precondition("AUTH_FAILED", &message, &[]),
             TriggerError::RequestIdReused => status::failed_precondition("REQUEST_ID_REUSED", &message, &[]),
             TriggerError::RunFinished => status::failed_precondition("RUN_FINISHED", &message, &[]),
+            TriggerError::NoDeletionsHeld => status::failed_precondition("NO_DELETIONS_HELD", &message, &[]),
+            TriggerError::HeldDeletionsChanged(held) => status::failed_precondition(
+                "HELD_DELETIONS_CHANGED",
+                &message,
+                &[("held_deletions", &held.to_string())],
+            ),
             TriggerError::Store(error) => error.into(),
         }
     }

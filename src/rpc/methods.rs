@@ -92,7 +92,7 @@ const fn open(path: &'static str, time_max: Option<Duration>) -> Method {
 }
 
 /// Everything that is always served.
-pub const METHODS: [Method; 23] = [
+pub const METHODS: [Method; 24] = [
     method("/contactsync.v1.CallerService/MatchCaller", Scope::Calls, RINGING),
     method("/contactsync.v1.CallerService/SelectMatch", Scope::Calls, RINGING),
     method("/contactsync.v1.CallerService/PreRegisterContact", Scope::Calls, RINGING),
@@ -102,6 +102,7 @@ pub const METHODS: [Method; 23] = [
     method("/contactsync.v1.SyncService/UpdateSync", Scope::Sync, ASKS_CRM),
     method("/contactsync.v1.SyncService/DisableSync", Scope::Sync, PLAIN),
     method("/contactsync.v1.SyncService/TriggerSync", Scope::Sync, PLAIN),
+    method("/contactsync.v1.SyncService/ConfirmDeletions", Scope::Sync, PLAIN),
     method("/contactsync.v1.SyncService/GetIntegration", Scope::Sync, PLAIN),
     method("/contactsync.v1.SyncService/ListIntegrations", Scope::Sync, PLAIN),
     method("/contactsync.v1.SyncService/GetSyncRun", Scope::Sync, PLAIN),

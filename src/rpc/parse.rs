@@ -9,6 +9,7 @@ use super::{pb, status};
 use crate::domain::{
     call::CALL_ID_CHARS_MAX,
     integration::{Organization, Provider},
+    options::{ObjectChange, OptionsChange, UserRoles},
     phone::{RAW_LENGTH_MAX, Region},
     sync_run::SyncKind,
 };
@@ -132,6 +133,41 @@ pub(super) fn period(duration: Option<&prost_types::Duration>) -> Result<Option<
     seconds
         .map(Some)
         .ok_or_else(|| status::invalid("options.period", "must be from 1 minute to 24 hours, in whole seconds"))
+}
+
+/// What is wished to be copied and mirrored.
+pub(super) fn options(given: &pb::IntegrationOptions) -> Result<OptionsChange, Status> {
+    let user_roles = match pb::ZendeskUsers::try_from(given.zendesk_users) {
+        Ok(pb::ZendeskUsers::Unspecified) => None,
+        Ok(pb::ZendeskUsers::All) => Some(UserRoles::All),
+        Ok(pb::ZendeskUsers::EndUsers) => Some(UserRoles::EndUsers),
+        Err(_) => {
+            return Err(status::invalid(
+                "options.zendesk_users",
+                "must be ZENDESK_USERS_ALL or ZENDESK_USERS_END_USERS",
+            ));
+        }
+    };
+    Ok(OptionsChange {
+        contacts: object_change("options.salesforce_contacts", given.salesforce_contacts.as_ref())?,
+        leads: object_change("options.salesforce_leads", given.salesforce_leads.as_ref())?,
+        persons: object_change("options.pipedrive_persons", given.pipedrive_persons.as_ref())?,
+        user_roles,
+    })
+}
+
+fn object_change(field: &str, given: Option<&pb::ObjectOptions>) -> Result<ObjectChange, Status> {
+    let switch = |name: &str, value: i32| match pb::Switch::try_from(value) {
+        Ok(pb::Switch::Unspecified) => Ok(None),
+        Ok(pb::Switch::On) => Ok(Some(true)),
+        Ok(pb::Switch::Off) => Ok(Some(false)),
+        Err(_) => Err(status::invalid(&format!("{field}.{name}"), "must be SWITCH_ON or SWITCH_OFF")),
+    };
+    let Some(given) = given else { return Ok(ObjectChange::default()) };
+    Ok(ObjectChange {
+        is_copied: switch("copy", given.copy)?,
+        mirrors_deletions: switch("mirror_deletions", given.mirror_deletions)?,
+    })
 }
 
 /// The kind of run; `None`: the usual one.

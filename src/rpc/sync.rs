@@ -21,6 +21,7 @@ use crate::{
         clock::Clock,
         ids::{AccountId, IntegrationId, SyncRunId},
         integration::Provider,
+        options::Options,
         sync_run::SyncRun,
     },
     integrations::{IntegrationError, Integrations, NewLink, Update},
@@ -115,6 +116,7 @@ impl SyncService for SyncRpc {
         let update = Update {
             is_sync_on: parse::sync_mode(options.sync)?,
             period_seconds: parse::period(options.period.as_ref())?,
+            options: parse::options(&options)?,
             credentials: parse_credentials::credentials(known.freshness.provider, host, request.credentials)?,
         };
 
@@ -159,6 +161,23 @@ impl SyncService for SyncRpc {
 
         let sync_run = Some(convert::sync_run(triggered.run, self.clock.now()));
         Ok(Response::new(pb::TriggerSyncResponse { sync_run, already_running: triggered.already_running }))
+    }
+
+    async fn confirm_deletions(
+        &self,
+        request: Request<pb::ConfirmDeletionsRequest>,
+    ) -> Result<Response<pb::ConfirmDeletionsResponse>, Status> {
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let request = request.into_inner();
+        let integration_id: IntegrationId = parse::id("integration_id", &request.integration_id)?;
+        if request.held_deletions < 1 {
+            return Err(status::invalid("held_deletions", "must be the number that GetIntegration shows, above 0"));
+        }
+
+        let run = self.control.confirm_deletions(account_id, integration_id, request.held_deletions).await?;
+
+        let sync_run = Some(convert::sync_run(run, self.clock.now()));
+        Ok(Response::new(pb::ConfirmDeletionsResponse { sync_run }))
     }
 
     async fn get_integration(
@@ -329,8 +348,10 @@ fn host_of(provider: Provider, connection: Option<&pb::Connection>) -> Result<Op
 fn new_link(request: pb::EnableSyncRequest, period_default_seconds: i32) -> Result<NewLink, Status> {
     let provider = parse::provider(request.provider)?;
     let options = request.options.unwrap_or_default();
+    let wishes = parse::options(&options)?.apply(provider, Options::default());
     let host = host_of(provider, request.connection.as_ref())?;
     Ok(NewLink {
+        options: wishes.map_err(|error| status::invalid("options", &error.to_string()))?,
         organization: parse::organization(provider, request.connection)?,
         credentials: parse_credentials::credentials(provider, host, request.credentials)?,
         is_sync_on: parse::sync_mode(options.sync)?.unwrap_or(true),

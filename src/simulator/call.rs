@@ -1,6 +1,8 @@
 //! One request to a simulated vendor, read whole. Owns: the tolerant reading of paths that the vendors' own clients
 //! need (`.json`, trailing slash, chunked bodies) and the base URL for absolute links. Bodies are at most 4 MiB.
 
+use std::collections::BTreeMap;
+
 use axum::{
     body::{Body, Bytes},
     extract::Query,
@@ -104,6 +106,22 @@ impl ApiCall {
         serde_json::from_slice(&self.body).ok()
     }
 
+    /// The body's fields, of a form or of a JSON object (its texts and numbers); empty if it is neither.
+    pub(super) fn form(&self) -> BTreeMap<String, String> {
+        if let Some(Value::Object(fields)) = self.json_body() {
+            let text = |value: Value| match value {
+                Value::String(text) => Some(text),
+                Value::Number(number) => Some(number.to_string()),
+                _ => None,
+            };
+            return fields.into_iter().filter_map(|(name, value)| Some((name, text(value)?))).collect();
+        }
+        // A form has the letters of a query, so that what reads queries reads it too.
+        let query = std::str::from_utf8(&self.body).unwrap_or_default();
+        let uri: Option<Uri> = format!("/?{query}").parse().ok();
+        uri.and_then(|uri| Query::try_from_uri(&uri).ok()).map(|Query(fields)| fields).unwrap_or_default()
+    }
+
     /// `METHOD /path` with `{id}` for numbers, for counting.
     pub(super) fn endpoint(&self) -> String {
         let mut endpoint = format!("{} ", self.method);
@@ -126,7 +144,7 @@ impl ApiCall {
 }
 
 /// RFC 3986: everything but unreserved characters.
-fn percent_encoded(text: &str) -> String {
+pub(super) fn percent_encoded(text: &str) -> String {
     let mut encoded = String::with_capacity(text.len());
     for byte in text.bytes() {
         if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
@@ -160,6 +178,21 @@ mod tests {
         let call = ApiCall::local("GET", "/a.json?start_time=1&include=x&cursor=old", None).unwrap();
 
         assert_eq!(call.url_with("cursor", "b=", &["start_time"]), "http://localhost/a.json?include=x&cursor=b%3D");
+    }
+
+    #[test]
+    fn forms_and_json_objects_read_the_same() {
+        for (content, body) in [
+            ("form", "code=a%2Bb+c&expires_in=300&scope="),
+            ("JSON", r#"{"code": "a+b c", "expires_in": 300, "scope": "", "other": null}"#),
+        ] {
+            let call = ApiCall::new(Request::builder().body(()).unwrap().into_parts().0, Bytes::from(body));
+
+            let form = call.form();
+
+            assert_eq!(form["code"], "a+b c", "{content}");
+            assert_eq!((form["expires_in"].as_str(), form["scope"].as_str(), form.len()), ("300", "", 3));
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
 //! The CRMs as real HTTP servers, with faults and an oracle: what the demo, the tests and the benches talk to instead
 //! of a vendor.
 //!
-//! Read in this order: [`zendesk`] (the vendor's API over a model of one account), [`faults`] (what may go wrong, and
-//! when), [`people`] (who is in the account). Owns: vendors' wire formats as the vendors send them, nothing of ours.
+//! Read in this order: [`zendesk`] (the vendor's API over a model of one account), [`pipedrive`] (the same of another
+//! vendor), [`faults`] (what may go wrong, and when), [`people`] (who is in the account). Owns: vendors' wire formats as the vendors send them, nothing of ours.
 //! Invariant: imports nothing from the rest of the crate, so that a mistake in our reading of a vendor cannot hide on
 //! both sides. Must not: be reachable from outside a test machine. Its control endpoints ask for no credentials.
 
@@ -12,7 +12,11 @@ mod control;
 mod delivery;
 pub mod faults;
 pub mod gate;
+mod given;
+mod lines;
+mod oauth;
 pub mod people;
+pub mod pipedrive;
 mod reply;
 pub mod requests;
 mod serve;
@@ -22,6 +26,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+pub use lines::LineError;
+pub use oauth::TokenRequests;
 pub use serve::serve;
 
 /// Where a simulated vendor reads the time: the system's clock in the command, a clock under the test's control in

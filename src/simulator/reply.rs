@@ -7,6 +7,8 @@ use axum::{
 };
 use serde::Serialize;
 
+use super::call::percent_encoded;
+
 /// `Content-Type` of every JSON body of the vendors.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
@@ -36,6 +38,20 @@ impl Reply {
     /// No body: 204.
     pub(super) fn empty() -> Self {
         Self { status: StatusCode::NO_CONTENT, headers: Vec::new(), body: Bytes::new() }
+    }
+
+    /// Sends a browser back to a client's `redirect_uri` with these query parameters: 302.
+    pub(super) fn redirect(redirect_uri: &str, parameters: &[(&str, &str)]) -> Self {
+        let mut location = redirect_uri.to_owned();
+        for (name, value) in parameters {
+            location.push(if location.contains('?') { '&' } else { '?' });
+            location.push_str(name);
+            location.push('=');
+            location.push_str(&percent_encoded(value));
+        }
+        let mut reply = Self { status: StatusCode::FOUND, headers: Vec::new(), body: Bytes::new() };
+        reply.set_header(header::LOCATION, &location);
+        reply
     }
 
     /// Sets a header, replacing one of the same name. A value that HTTP does not allow is left out.

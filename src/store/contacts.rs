@@ -385,7 +385,8 @@ pub async fn lock(tx: &mut Tx, account_id: AccountId, contact_ids: &[ContactId])
     Ok(standing.collect())
 }
 
-/// Makes tombstones of those that have no live record left, and forgets what was personal.
+/// Makes tombstones of those that have no live record left, forgets what was personal, and ends their numbers (a record whose
+/// deletion was not mirrored may have left some).
 pub async fn bury_without_live_refs(
     tx: &mut Tx,
     account_id: AccountId,
@@ -393,7 +394,7 @@ pub async fn bury_without_live_refs(
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let ids: Vec<Uuid> = contact_ids.iter().map(|id| id.0).collect();
-    sqlx::query!(
+    let buried = sqlx::query_scalar!(
         "-- store::contacts::bury_without_live_refs
         update contacts c
         set display_name = '', organization = '', emails = '{}', is_placeholder = false, deleted_at = $3, updated_at = $3
@@ -401,10 +402,20 @@ pub async fn bury_without_live_refs(
           and not exists (
             select from external_refs e
             where e.account_id = $1 and e.contact_id = c.contact_id and e.is_live
-          )",
+          )
+        returning contact_id",
         account_id.0,
         &ids,
         now,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    sqlx::query!(
+        "-- store::contacts::bury_without_live_refs (ends numbers)
+        delete from phone_numbers n
+        where n.account_id = $1 and n.contact_id = any($2)",
+        account_id.0,
+        &buried,
     )
     .execute(&mut **tx)
     .await?;

@@ -26,9 +26,11 @@ pub struct Ref {
     pub record_updated_at: Option<DateTime<Utc>>,
     /// Of everything that a sync copies.
     pub fingerprint: Option<i64>,
+    /// What it was merged or converted into.
+    pub successor: Option<RecordKey>,
 }
 
-fn key_columns(keys: &[RecordKey]) -> (Vec<String>, Vec<String>) {
+pub(super) fn key_columns(keys: &[RecordKey]) -> (Vec<String>, Vec<String>) {
     keys.iter().map(|key| (key.object_type.as_str().to_owned(), key.record_id.clone())).unzip()
 }
 
@@ -42,7 +44,8 @@ pub async fn lock(
     let (types, records) = key_columns(keys);
     let rows = sqlx::query!(
         "-- store::external_refs::lock
-        select e.object_type, e.record_id, e.contact_id, e.is_live, e.is_synced, e.record_updated_at, e.fingerprint
+        select e.object_type, e.record_id, e.contact_id, e.is_live, e.is_synced, e.record_updated_at, e.fingerprint,
+            e.successor_type, e.successor_id
         from unnest($3::text[], $4::text[]) as u (object_type, record_id)
         join external_refs e
             on e.account_id = $1 and e.integration_id = $2 and e.object_type = u.object_type and e.record_id = u.record_id
@@ -64,10 +67,8 @@ pub async fn lock(
                 known(ranks.get(&id).copied(), "external_refs", "contact_id").map(|rank| (ContactId(id), rank))
             };
             Ok(Ref {
-                key: RecordKey {
-                    object_type: known(ObjectType::parse(&row.object_type), "external_refs", "object_type")?,
-                    record_id: row.record_id,
-                },
+                key: key_of(&row.object_type, row.record_id)?,
+                successor: successor_of(row.successor_type.as_deref(), row.successor_id)?,
                 contact: row.contact_id.map(rank).transpose()?,
                 is_live: row.is_live,
                 is_synced: row.is_synced,
@@ -76,6 +77,18 @@ pub async fn lock(
             })
         })
         .collect()
+}
+
+pub(super) fn key_of(object_type: &str, record_id: String) -> Result<RecordKey, StoreError> {
+    let object_type = known(ObjectType::parse(object_type), "external_refs", "object_type")?;
+    Ok(RecordKey { object_type, record_id })
+}
+
+pub(super) fn successor_of(
+    object_type: Option<&str>,
+    record_id: Option<String>,
+) -> Result<Option<RecordKey>, StoreError> {
+    object_type.zip(record_id).map(|(object_type, record_id)| key_of(object_type, record_id)).transpose()
 }
 
 async fn ranks(
@@ -114,6 +127,8 @@ pub struct RefRow {
     pub url: String,
     /// Of everything that a sync copies.
     pub fingerprint: Option<i64>,
+    /// What it was merged or converted into.
+    pub successor: Option<RecordKey>,
 }
 
 /// Inserts refs never seen before. [`StoreError::Conflict`] if somebody else inserted one meanwhile: run the transaction again.
@@ -128,9 +143,10 @@ pub async fn insert(
     let done = sqlx::query!(
         "-- store::external_refs::insert
         insert into external_refs (account_id, integration_id, object_type, record_id, contact_id, is_live, is_synced, record_updated_at, role, url,
-            fingerprint, created_at, updated_at)
-        select $1, $2, u.*, $12, $12
-        from unnest($3::text[], $4::text[], $5::uuid[], $6::boolean[], $7::boolean[], $8::timestamptz[], $9::text[], $10::text[], $11::bigint[]) as u
+            fingerprint, successor_type, successor_id, created_at, updated_at)
+        select $1, $2, u.*, $14, $14
+        from unnest($3::text[], $4::text[], $5::uuid[], $6::boolean[], $7::boolean[], $8::timestamptz[], $9::text[], $10::text[], $11::bigint[],
+            $12::text[], $13::text[]) as u
         on conflict (account_id, integration_id, object_type, record_id) do nothing",
         account_id.0,
         integration_id.0,
@@ -143,6 +159,8 @@ pub async fn insert(
         &columns.roles,
         &columns.urls,
         &columns.fingerprints as &[Option<i64>],
+        &columns.successor_types as &[Option<String>],
+        &columns.successor_ids as &[Option<String>],
         now,
     )
     .execute(&mut **tx)
@@ -163,9 +181,11 @@ pub async fn update(
         "-- store::external_refs::update
         update external_refs e
         set contact_id = u.contact_id, is_live = u.is_live, is_synced = u.is_synced, record_updated_at = u.record_updated_at,
-            role = u.role, url = u.url, fingerprint = u.fingerprint, updated_at = $12
-        from unnest($3::text[], $4::text[], $5::uuid[], $6::boolean[], $7::boolean[], $8::timestamptz[], $9::text[], $10::text[], $11::bigint[])
-            as u (object_type, record_id, contact_id, is_live, is_synced, record_updated_at, role, url, fingerprint)
+            role = u.role, url = u.url, fingerprint = u.fingerprint, successor_type = u.successor_type, successor_id = u.successor_id,
+            updated_at = $14
+        from unnest($3::text[], $4::text[], $5::uuid[], $6::boolean[], $7::boolean[], $8::timestamptz[], $9::text[], $10::text[], $11::bigint[],
+            $12::text[], $13::text[])
+            as u (object_type, record_id, contact_id, is_live, is_synced, record_updated_at, role, url, fingerprint, successor_type, successor_id)
         where e.account_id = $1 and e.integration_id = $2 and e.object_type = u.object_type and e.record_id = u.record_id",
         account_id.0,
         integration_id.0,
@@ -178,6 +198,34 @@ pub async fn update(
         &columns.roles,
         &columns.urls,
         &columns.fingerprints as &[Option<i64>],
+        &columns.successor_types as &[Option<String>],
+        &columns.successor_ids as &[Option<String>],
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Marks refs that this transaction has locked as gone, where the CRM does not say since when.
+pub async fn end(
+    tx: &mut Tx,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    keys: &[RecordKey],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let (types, records) = key_columns(keys);
+    sqlx::query!(
+        "-- store::external_refs::end
+        update external_refs e
+        set is_live = false, updated_at = $5
+        from unnest($3::text[], $4::text[]) as u (object_type, record_id)
+        where e.account_id = $1 and e.integration_id = $2 and e.object_type = u.object_type and e.record_id = u.record_id and e.is_live",
+        account_id.0,
+        integration_id.0,
+        &types,
+        &records,
         now,
     )
     .execute(&mut **tx)
@@ -196,6 +244,8 @@ struct Columns {
     roles: Vec<String>,
     urls: Vec<String>,
     fingerprints: Vec<Option<i64>>,
+    successor_types: Vec<Option<String>>,
+    successor_ids: Vec<Option<String>>,
 }
 
 impl Columns {
@@ -211,6 +261,9 @@ impl Columns {
             columns.roles.push(row.role.clone());
             columns.urls.push(row.url.clone());
             columns.fingerprints.push(row.fingerprint);
+            let successor = row.successor.as_ref();
+            columns.successor_types.push(successor.map(|key| key.object_type.as_str().to_owned()));
+            columns.successor_ids.push(successor.map(|key| key.record_id.clone()));
         }
         columns
     }

@@ -1,12 +1,15 @@
 //! The table `integrations`, but for what a worker writes under its lease (see `lease`).
 
 use chrono::{DateTime, Utc};
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::{Db, StoreError, Tx, known};
 use crate::domain::{
     ids::{AccountId, IntegrationId, SyncRunId},
     integration::{Freshness, Hold, Integration, Organization, Provider},
+    options::Options,
+    sync_run::SyncKind,
 };
 
 #[expect(clippy::struct_excessive_bools, reason = "one a column")]
@@ -26,6 +29,9 @@ struct Row {
     due_at: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
     has_credentials: bool,
+    options: Json<Options>,
+    held_deletions: Option<i64>,
+    sweep_due_at: Option<DateTime<Utc>>,
     current_sync_run_id: Option<Uuid>,
 }
 
@@ -55,6 +61,9 @@ impl TryFrom<Row> for Integration {
             due_at: row.due_at,
             current_sync_run_id: row.current_sync_run_id.map(SyncRunId),
             has_credentials: row.has_credentials,
+            options: row.options.0,
+            held_deletions: row.held_deletions,
+            sweep_due_at: row.sweep_due_at,
             created_at: row.created_at,
         })
     }
@@ -70,6 +79,8 @@ pub struct NewIntegration {
     pub is_sync_on: bool,
     /// From the end of a pass to the next.
     pub period_seconds: i32,
+    /// What is copied and mirrored.
+    pub options: Options,
     /// Sealed by the vault.
     pub credentials: Option<Vec<u8>>,
     /// The access token that they have brought already, sealed by the vault.
@@ -88,8 +99,8 @@ pub async fn insert(
     let done = sqlx::query!(
         "-- store::integrations::insert
         insert into integrations (account_id, integration_id, provider, organization, is_enabled, is_sync_on, period_seconds, credentials, request_id,
-            due_at, created_at, updated_at, access, access_version)
-        values ($1, $2, $3, $4, true, $5, $6, $7, $8, case when $5 then $9::timestamptz end, $9, $9, $10, 1)
+            due_at, created_at, updated_at, options, access, access_version)
+        values ($1, $2, $3, $4, true, $5, $6, $7, $8, case when $5 then $9::timestamptz end, $9, $9, $10, $11, 1)
         on conflict do nothing",
         account_id.0,
         new.id.0,
@@ -100,6 +111,7 @@ pub async fn insert(
         new.credentials,
         new.request_id,
         now,
+        Json(new.options) as Json<Options>,
         new.access,
     )
     .execute(&mut **tx)
@@ -119,8 +131,11 @@ pub async fn enable_again(
         "-- store::integrations::enable_again
         update integrations
         set is_enabled = true, is_sync_on = $3, period_seconds = $4, credentials = coalesce($5, credentials), request_id = $6,
-            due_at = case when $3 then $7::timestamptz end, hold = null, hold_reason = null, failures = 0,
-            access = $8, access_version = access_version + 1, refresh_claim = null, refresh_claimed_until = null, updated_at = $7
+            due_at = case when $3 then $7::timestamptz end, hold = null, hold_reason = null, failures = 0, updated_at = $7,
+            -- Other wishes than before: everything is looked at anew.
+            sweep_due_at = case when options <> $8 and last_completed_at is not null then $7 else sweep_due_at end,
+            options = $8,
+            access = $9, access_version = access_version + 1, refresh_claim = null, refresh_claimed_until = null
         where account_id = $1 and integration_id = $2",
         account_id.0,
         integration_id.0,
@@ -129,6 +144,7 @@ pub async fn enable_again(
         new.credentials,
         new.request_id,
         now,
+        Json(new.options) as Json<Options>,
         new.access,
     )
     .execute(&mut **tx)
@@ -168,6 +184,7 @@ async fn list_among(
         r#"-- store::integrations::list
         select i.integration_id, i.provider, i.organization, i.is_enabled, i.is_sync_on, i.is_purging, i.period_seconds, i.hold, i.hold_reason,
             i.known_through, i.first_started_at, i.last_completed_at, i.due_at, i.created_at, i.credentials is not null as "has_credentials!",
+            i.options as "options: Json<Options>", i.held_deletions, i.sweep_due_at,
             (
                 select r.sync_run_id
                 from sync_runs r
@@ -212,6 +229,19 @@ pub struct Locked {
     pub request_id: Option<Uuid>,
     /// When the next pass may start.
     pub due_at: Option<DateTime<Utc>>,
+    /// What is copied and mirrored.
+    pub options: Options,
+    /// The next pass is to be a sweep.
+    pub is_sweep_due: bool,
+    /// Deletions that the last sweep did not make because they were too many.
+    pub held_deletions: Option<i64>,
+}
+
+impl Locked {
+    /// What a pass does that nobody has asked for by its kind.
+    pub const fn next_kind(&self) -> SyncKind {
+        SyncKind::next(self.is_first_copy, self.is_sweep_due)
+    }
 }
 
 /// Locks one integration: by its id, by its organisation, or by the request that made it.
@@ -221,11 +251,13 @@ pub async fn lock(
     integration_id: Option<IntegrationId>,
     organization: Option<&Organization>,
     request_id: Option<Uuid>,
+    now: DateTime<Utc>,
 ) -> Result<Option<Locked>, StoreError> {
     let row = sqlx::query!(
         r#"-- store::integrations::lock
         select integration_id, provider, organization, is_enabled, is_sync_on, is_purging, hold, credentials, request_id, due_at,
-            last_completed_at is null as "is_first_copy!"
+            last_completed_at is null as "is_first_copy!", options as "options: Json<Options>", held_deletions,
+            coalesce(sweep_due_at <= $6, false) as "is_sweep_due!"
         from integrations
         where account_id = $1 and (integration_id = $2 or (provider = $3 and organization = $4) or request_id = $5)
         order by (request_id = $5) desc nulls last
@@ -236,6 +268,7 @@ pub async fn lock(
         organization.map(|organization| organization.provider.as_str()),
         organization.map(|organization| organization.name.as_str()),
         request_id,
+        now,
     )
     .fetch_optional(&mut **tx)
     .await?;
@@ -256,6 +289,9 @@ pub async fn lock(
             is_first_copy: row.is_first_copy,
             request_id: row.request_id,
             due_at: row.due_at,
+            options: row.options.0,
+            is_sweep_due: row.is_sweep_due,
+            held_deletions: row.held_deletions,
         })
     })
     .transpose()
@@ -276,12 +312,19 @@ pub async fn is_enabled(tx: &mut Tx, account_id: AccountId, integration_id: Inte
     Ok(found.unwrap_or(false))
 }
 
-/// A change of options, credentials or sync.
+/// A change of options, credentials or sync; by default only sync is switched off.
+#[derive(Default)]
 pub struct Change {
     /// Sync on or off, as it shall be.
     pub is_sync_on: bool,
     /// A new period.
     pub period_seconds: Option<i32>,
+    /// New wishes.
+    pub options: Option<Options>,
+    /// The next pass is a sweep.
+    pub starts_sweep: bool,
+    /// Deletions that the next sweep may make.
+    pub confirmed_deletions: Option<i64>,
     /// New sealed credentials.
     pub credentials: Option<Vec<u8>>,
     /// The sealed access token that the new credentials have brought already; the old one goes with the old credentials.
@@ -314,11 +357,14 @@ pub async fn change(
             due_at = case when $3 then coalesce($7, due_at) end,
             lease_number = lease_number + case when $8 then 1 else 0 end,
             lease_until = case when $8 then null else lease_until end,
-            access = case when $5::bytea is null then access else $10 end,
+            updated_at = $9,
+            options = coalesce($10, options),
+            sweep_due_at = case when $11 then $9 else sweep_due_at end,
+            confirmed_deletions = coalesce($12, confirmed_deletions),
+            access = case when $5::bytea is null then access else $13 end,
             access_version = access_version + case when $5::bytea is null then 0 else 1 end,
             refresh_claim = case when $5::bytea is null then refresh_claim end,
-            refresh_claimed_until = case when $5::bytea is null then refresh_claimed_until end,
-            updated_at = $9
+            refresh_claimed_until = case when $5::bytea is null then refresh_claimed_until end
         where account_id = $1 and integration_id = $2",
         account_id.0,
         integration_id.0,
@@ -329,6 +375,9 @@ pub async fn change(
         change.due_at,
         change.stops_run,
         now,
+        change.options.map(Json) as Option<Json<Options>>,
+        change.starts_sweep,
+        change.confirmed_deletions,
         change.access,
     )
     .execute(&mut **tx)

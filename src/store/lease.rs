@@ -1,14 +1,14 @@
-//! What a worker writes: claim, heartbeat, pages' progress, the end of a run. The lease number alone fences all of it; leases, and
-//! nothing else, use the database's clock.
+//! A worker's right to write for one integration: claim, heartbeat, release. The lease number alone fences every write of a run;
+//! leases, and nothing else, use the database's clock.
 
 use chrono::{DateTime, Utc};
-use uuid::Uuid;
+use sqlx::types::Json;
 
 use super::{Db, StoreError, Tx, known};
 use crate::domain::{
-    ids::{AccountId, IntegrationId, SyncRunId},
-    integration::{Hold, Organization, Provider},
-    sync_run::{SyncCounts, SyncKind},
+    ids::{AccountId, IntegrationId},
+    integration::{Organization, Provider},
+    options::Options,
 };
 
 /// An integration that is due; reading it claims nothing.
@@ -49,6 +49,16 @@ pub struct Claimed {
     pub period_seconds: i32,
     /// Passes that failed in a row.
     pub failures: i32,
+    /// What is copied and mirrored.
+    pub options: Options,
+    /// The next pass reads everything and asks for what does not come.
+    pub is_sweep_due: bool,
+    /// Nobody has said yet when that shall be.
+    pub has_no_sweep_planned: bool,
+    /// Of the sweep under way, or the last one.
+    pub sweep_number: i64,
+    /// Deletions that a sweep held back, and somebody has confirmed.
+    pub confirmed_deletions: Option<i64>,
 }
 
 /// Integrations that are due and not leased, longest due first. One that is due more than a day from now (the longest period) was
@@ -90,7 +100,8 @@ pub async fn claim(
         where account_id = $1 and integration_id = $2
           and (due_at <= $4 or due_at > $4 + interval '25 hours') and (lease_until is null or lease_until < clock_timestamp())
         returning lease_number, provider, organization, is_purging, checkpoint, credentials, last_completed_at is null as "is_first_copy!",
-            period_seconds, failures"#,
+            period_seconds, failures, options as "options: Json<Options>", coalesce(sweep_due_at <= $4, false) as "is_sweep_due!",
+            sweep_due_at is null as "has_no_sweep_planned!", sweep_number, confirmed_deletions"#,
         due.account_id.0,
         due.integration_id.0,
         lease_seconds,
@@ -111,6 +122,11 @@ pub async fn claim(
             is_first_copy: row.is_first_copy,
             period_seconds: row.period_seconds,
             failures: row.failures,
+            options: row.options.0,
+            is_sweep_due: row.is_sweep_due,
+            has_no_sweep_planned: row.has_no_sweep_planned,
+            sweep_number: row.sweep_number,
+            confirmed_deletions: row.confirmed_deletions,
         })
     })
     .transpose()
@@ -187,206 +203,6 @@ pub async fn reseal(db: &Db, lease: Lease, old: &[u8], new: &[u8]) -> Result<(),
     Ok(())
 }
 
-/// Where a run starts or goes on.
-pub struct Begun {
-    /// Which run.
-    pub id: SyncRunId,
-    /// What it does.
-    pub kind: SyncKind,
-    /// Where it goes on after a crash; `None`: from the start.
-    pub resume_point: Option<String>,
-    /// How often a worker took it up.
-    pub attempt: i32,
-    /// How often since it last got on.
-    pub stalled_attempts: i32,
-}
-
-/// Takes up the run that is queued or was left running, or begins a new one. In the transaction of the claim.
-pub async fn begin_run(
-    tx: &mut Tx,
-    claimed: &Claimed,
-    new_id: SyncRunId,
-    now: DateTime<Utc>,
-) -> Result<Begun, StoreError> {
-    let Lease { account_id, integration_id, .. } = claimed.lease;
-    let kind = if claimed.is_first_copy { SyncKind::Initial } else { SyncKind::Incremental };
-    sqlx::query!(
-        "-- store::lease::begin_run (makes one)
-        insert into sync_runs (account_id, sync_run_id, integration_id, kind, state, phase, created_at, updated_at)
-        select $1, $3, $2, $4, 'QUEUED', 'queued', $5, $5
-        where not exists (
-            select from sync_runs r where r.account_id = $1 and r.integration_id = $2 and r.state in ('QUEUED', 'RUNNING')
-        )",
-        account_id.0,
-        integration_id.0,
-        new_id.0,
-        kind.as_str(),
-        now,
-    )
-    .execute(&mut **tx)
-    .await?;
-    let row = sqlx::query!(
-        "-- store::lease::begin_run
-        update sync_runs
-        set state = 'RUNNING', phase = 'starting', attempt = attempt + 1, stalled_attempts = stalled_attempts + 1,
-            started_at = coalesce(started_at, $3), updated_at = $3
-        where account_id = $1 and integration_id = $2 and state in ('QUEUED', 'RUNNING')
-        returning sync_run_id, kind, resume_point, attempt, stalled_attempts",
-        account_id.0,
-        integration_id.0,
-        now,
-    )
-    .fetch_one(&mut **tx)
-    .await?;
-    Ok(Begun {
-        id: SyncRunId(row.sync_run_id),
-        kind: known(SyncKind::parse(&row.kind), "sync_runs", "kind")?,
-        resume_point: row.resume_point,
-        attempt: row.attempt,
-        stalled_attempts: row.stalled_attempts,
-    })
-}
-
-/// What a run reports between pages.
-pub struct Report<'a> {
-    /// What it is doing.
-    pub phase: &'a str,
-    /// The failure that it retries; empty: none.
-    pub error: &'a str,
-    /// About how many records it will read, if newly learned.
-    pub estimated_total: Option<i64>,
-}
-
-/// Reports; false: the lease is lost.
-pub async fn report(
-    db: &Db,
-    lease: Lease,
-    run_id: SyncRunId,
-    report: &Report<'_>,
-    now: DateTime<Utc>,
-) -> Result<bool, StoreError> {
-    let done = sqlx::query!(
-        "-- store::lease::report
-        update sync_runs r
-        set phase = $5, error = $6, estimated_total = coalesce($7, r.estimated_total), updated_at = $8
-        where r.account_id = $1 and r.sync_run_id = $4 and r.state = 'RUNNING'
-          and exists (select from integrations i where i.account_id = $1 and i.integration_id = $2 and i.lease_number = $3)",
-        lease.account_id.0,
-        lease.integration_id.0,
-        lease.number,
-        run_id.0,
-        report.phase,
-        report.error,
-        report.estimated_total,
-        now,
-    )
-    .execute(&db.pool)
-    .await?;
-    Ok(done.rows_affected() == 1)
-}
-
-/// Moves the run on by a page, in the page's transaction, after [`hold`].
-pub async fn advance(
-    tx: &mut Tx,
-    lease: Lease,
-    run_id: SyncRunId,
-    resume_point: Option<&str>,
-    counts: SyncCounts,
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    sqlx::query!(
-        "-- store::lease::advance
-        update sync_runs
-        set resume_point = $3, stalled_attempts = 0, phase = 'copying', error = '',
-            read_count = read_count + $4, created_count = created_count + $5, updated_count = updated_count + $6,
-            deleted_count = deleted_count + $7, skipped_count = skipped_count + $8, rejected_count = rejected_count + $9,
-            updated_at = $10
-        where account_id = $1 and sync_run_id = $2",
-        lease.account_id.0,
-        run_id.0,
-        resume_point,
-        counts.read,
-        counts.created,
-        counts.updated,
-        counts.deleted,
-        counts.skipped,
-        counts.rejected,
-        now,
-    )
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
-/// Ends a run well, with its last page: the checkpoint moves, and the next pass is due a period from now.
-pub async fn complete(
-    tx: &mut Tx,
-    lease: Lease,
-    run_id: SyncRunId,
-    checkpoint: Option<&str>,
-    known_through: Option<DateTime<Utc>>,
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    sqlx::query!(
-        "-- store::lease::complete
-        update integrations
-        set checkpoint = $4, known_through = coalesce($5, known_through), last_completed_at = $6, failures = 0, hold = null, hold_reason = null,
-            due_at = $6::timestamptz + make_interval(secs => period_seconds), lease_until = null, updated_at = $6
-        where account_id = $1 and integration_id = $2 and lease_number = $3",
-        lease.account_id.0,
-        lease.integration_id.0,
-        lease.number,
-        checkpoint,
-        known_through,
-        now,
-    )
-    .execute(&mut **tx)
-    .await?;
-    end_run(tx, lease.account_id, run_id, "SUCCEEDED", "complete", "", now).await
-}
-
-/// How a failed run leaves its integration.
-pub struct Failure<'a> {
-    /// Why, and what to do.
-    pub error: &'a str,
-    /// No further pass until someone acts.
-    pub hold: Option<Hold>,
-    /// When to try again; `None` with a hold.
-    pub due_at: Option<DateTime<Utc>>,
-}
-
-/// Ends a run that failed; a wait for the CRM's quota does not count as a failed pass. False: the lease was lost, and
-/// somebody else has the run.
-pub async fn fail(
-    tx: &mut Tx,
-    lease: Lease,
-    run_id: SyncRunId,
-    failure: &Failure<'_>,
-    now: DateTime<Utc>,
-) -> Result<bool, StoreError> {
-    if !hold(tx, lease).await? {
-        return Ok(false);
-    }
-    sqlx::query!(
-        "-- store::lease::fail
-        update integrations
-        set failures = failures + case when $4 = 'QUOTA_PAUSED' then 0 else 1 end, hold = $4, hold_reason = case when $4::text is null then null else $5 end, due_at = $6,
-            lease_until = null, updated_at = $7
-        where account_id = $1 and integration_id = $2 and lease_number = $3",
-        lease.account_id.0,
-        lease.integration_id.0,
-        lease.number,
-        failure.hold.map(Hold::as_str),
-        failure.error,
-        failure.due_at,
-        now,
-    )
-    .execute(&mut **tx)
-    .await?;
-    end_run(tx, lease.account_id, run_id, "FAILED", "failed", failure.error, now).await?;
-    Ok(true)
-}
-
 /// Gives the lease back so that another worker takes the run up at once; for a soft stop, which does not count as an attempt.
 /// Does nothing if the lease is lost.
 pub async fn release(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Result<(), StoreError> {
@@ -412,50 +228,6 @@ pub async fn release(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Result<()
         where account_id = $1 and integration_id = $2 and state = 'RUNNING'",
         lease.account_id.0,
         lease.integration_id.0,
-        now,
-    )
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
-/// Takes back the count of an attempt that ended by trouble with the database. Does nothing if the lease is lost.
-pub async fn forgive_attempt(db: &Db, lease: Lease, run_id: SyncRunId) -> Result<(), StoreError> {
-    sqlx::query!(
-        "-- store::lease::forgive_attempt
-        update sync_runs r
-        set stalled_attempts = greatest(r.stalled_attempts - 1, 0)
-        where r.account_id = $1 and r.sync_run_id = $4
-          and exists (select from integrations i where i.account_id = $1 and i.integration_id = $2 and i.lease_number = $3)",
-        lease.account_id.0,
-        lease.integration_id.0,
-        lease.number,
-        run_id.0,
-    )
-    .execute(&db.pool)
-    .await?;
-    Ok(())
-}
-
-pub(super) async fn end_run(
-    tx: &mut Tx,
-    account_id: AccountId,
-    run_id: SyncRunId,
-    state: &str,
-    phase: &str,
-    error: &str,
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    sqlx::query!(
-        "-- store::lease::end_run
-        update sync_runs
-        set state = $3, phase = $4, error = $5, finished_at = $6, updated_at = $6
-        where account_id = $1 and sync_run_id = $2 and state in ('QUEUED', 'RUNNING')",
-        account_id.0,
-        run_id.0 as Uuid,
-        state,
-        phase,
-        error,
         now,
     )
     .execute(&mut **tx)

@@ -26,6 +26,7 @@ struct Row {
     started_at: Option<DateTime<Utc>>,
     finished_at: Option<DateTime<Utc>>,
     error: String,
+    notices: Vec<String>,
     attempt: i32,
 }
 
@@ -52,7 +53,7 @@ impl TryFrom<Row> for SyncRun {
             started_at: row.started_at,
             finished_at: row.finished_at,
             error: row.error,
-            notices: Vec::new(),
+            notices: row.notices,
             attempt: row.attempt,
         })
     }
@@ -91,7 +92,7 @@ pub async fn find(db: &Db, account_id: AccountId, run_id: SyncRunId) -> Result<O
         Row,
         "-- store::sync_runs::find
         select sync_run_id, integration_id, kind, state, phase, read_count, created_count, updated_count, deleted_count, skipped_count,
-            rejected_count, estimated_total, created_at, started_at, finished_at, error, attempt
+            rejected_count, estimated_total, created_at, started_at, finished_at, error, notices, attempt
         from sync_runs
         where account_id = $1 and sync_run_id = $2",
         account_id.0,
@@ -137,7 +138,7 @@ pub async fn list(
         Row,
         "-- store::sync_runs::list
         select sync_run_id, integration_id, kind, state, phase, read_count, created_count, updated_count, deleted_count, skipped_count,
-            rejected_count, estimated_total, created_at, started_at, finished_at, error, attempt
+            rejected_count, estimated_total, created_at, started_at, finished_at, error, notices, attempt
         from sync_runs
         where account_id = $1 and integration_id = $2 and ($3::uuid is null or sync_run_id < $3)
         order by sync_run_id desc

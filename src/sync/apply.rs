@@ -3,22 +3,34 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
-use super::Syncing;
+use super::{Syncing, run::Job};
 use crate::{
-    domain::{ids::SyncRunId, record::NormalRecord, sync_run::SyncCounts},
-    identity::{adoption, records},
+    domain::{
+        record::{NormalRecord, RecordKey},
+        sync_run::{SyncCounts, SyncKind},
+    },
+    identity::{
+        adoption,
+        records::{self, Batch},
+    },
     store::{
-        StoreError, Tx, TxError,
-        lease::{self, Lease},
+        StoreError, Tx, TxError, lease,
+        run_progress::{self, Swept},
+        sweeps,
     },
 };
 
 /// A page that is ready to be written.
+#[derive(Default)]
 pub(super) struct NormalPage {
     /// Each record once.
     pub records: Vec<NormalRecord>,
+    /// Records that are gone, none of `records`.
+    pub gone: Vec<RecordKey>,
+    /// Records that were asked for and not shown.
+    pub hidden: Vec<RecordKey>,
     /// Older or equal copies that the page held besides.
     pub repeats: usize,
     /// Rows that could not be understood.
@@ -29,6 +41,10 @@ pub(super) struct NormalPage {
     pub is_last: bool,
     /// Every change until then is in this page or before.
     pub known_through: Option<DateTime<Utc>>,
+    /// What could not be seen.
+    pub notices: Vec<String>,
+    /// The next pass must be a sweep.
+    pub needs_sweep: bool,
 }
 
 /// Why a page was not written.
@@ -49,10 +65,14 @@ impl TxError for ApplyError {
 }
 
 impl Syncing {
-    /// Writes a page and what it says of the run.
-    pub(super) async fn apply(&self, lease: Lease, run_id: SyncRunId, page: NormalPage) -> Result<(), ApplyError> {
+    /// Writes a page and what it says of the run. The last page of a sweep leaves the run open: what did not come is still to be
+    /// asked for.
+    pub(super) async fn apply(&self, job: &Job, page: NormalPage) -> Result<(), ApplyError> {
         let now = self.clock.now();
-        let (page, ids) = (Arc::new(page), Arc::clone(&self.ids));
+        let (lease, options) = (job.claimed.lease, job.claimed.options);
+        let page = Arc::new(page);
+        let progress = Progress { job: job.mark(), sweep_due_at: self.next_sweep(job, now), now };
+        let ids = Arc::clone(&self.ids);
         let gained = self
             .db
             .transaction(move |tx| {
@@ -61,10 +81,10 @@ impl Syncing {
                     if !lease::hold(tx, lease).await? {
                         return Err(ApplyError::LeaseLost);
                     }
-                    let applied =
-                        records::apply(tx, lease.account_id, lease.integration_id, &page.records, now, &ids).await?;
+                    let batch = Batch { records: &page.records, gone: &page.gone, options };
+                    let applied = records::apply(tx, lease.account_id, lease.integration_id, &batch, now, &ids).await?;
                     adoption::adopt(tx, lease.account_id, &applied.gained, now).await?;
-                    write_progress(tx, lease, run_id, &page, applied.counts, now).await?;
+                    progress.write(tx, &page, applied.counts).await?;
                     Ok(applied.gained)
                 })
             })
@@ -72,24 +92,72 @@ impl Syncing {
         adoption::look_again(&self.db, lease.account_id, gained, now).await?;
         Ok(())
     }
+
+    /// Ends a sweep that has asked for everything.
+    pub(super) async fn end_sweep(&self, job: &Job, swept: Swept, notices: Vec<String>) -> Result<(), ApplyError> {
+        let now = self.clock.now();
+        let (lease, run_id, sweep_due_at) = (job.claimed.lease, job.begun.id, self.next_sweep(job, now));
+        let notices = Arc::new(notices);
+        self.db
+            .transaction(move |tx| {
+                let notices = Arc::clone(&notices);
+                Box::pin(async move {
+                    if !lease::hold(tx, lease).await? {
+                        return Err(ApplyError::LeaseLost);
+                    }
+                    run_progress::advance(tx, lease, run_id, None, SyncCounts::default(), &notices, now).await?;
+                    run_progress::complete(tx, lease, run_id, Some(swept), sweep_due_at, now).await?;
+                    Ok(())
+                })
+            })
+            .await
+    }
+
+    /// When the next sweep is due, if this run moves that.
+    fn next_sweep(&self, job: &Job, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        let provider = job.claimed.organization.provider;
+        let every = self.settings.sweep_every.iter().find(|(of, _)| *of == provider).map(|(_, every)| *every);
+        let is_moved = job.begun.kind.is_full() || job.claimed.has_no_sweep_planned;
+        every.filter(|_| is_moved).and_then(|every| Some(now + TimeDelta::from_std(every).ok()?))
+    }
 }
 
-async fn write_progress(
-    tx: &mut Tx,
-    lease: Lease,
-    run_id: SyncRunId,
-    page: &NormalPage,
-    counts: SyncCounts,
+/// What a page says of its run.
+#[derive(Clone, Copy)]
+struct Progress {
+    job: super::run::Mark,
+    sweep_due_at: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    let (repeats, rejected) = (count(page.repeats), count(page.rejected));
-    let counts =
-        SyncCounts { read: counts.read + repeats + rejected, skipped: counts.skipped + repeats, rejected, ..counts };
-    lease::advance(tx, lease, run_id, page.next.as_deref(), counts, now).await?;
-    if page.is_last {
-        lease::complete(tx, lease, run_id, page.next.as_deref(), page.known_through, now).await?;
+}
+
+impl Progress {
+    async fn write(self, tx: &mut Tx, page: &NormalPage, counts: SyncCounts) -> Result<(), StoreError> {
+        let Self { job, now, .. } = self;
+        if let Some(sweep_number) = job.sweep_number {
+            let records = page.records.iter().map(|record| &record.key);
+            let met: Vec<RecordKey> = records.chain(&page.gone).chain(&page.hidden).cloned().collect();
+            sweeps::meet(tx, job.lease, sweep_number, &met).await?;
+        }
+        let (repeats, rejected, hidden) = (count(page.repeats), count(page.rejected), count(page.hidden.len()));
+        let counts = SyncCounts {
+            read: counts.read + repeats + rejected + hidden,
+            skipped: counts.skipped + repeats + hidden,
+            rejected,
+            ..counts
+        };
+        run_progress::advance(tx, job.lease, job.run_id, page.next.as_deref(), counts, &page.notices, now).await?;
+        if page.needs_sweep {
+            sweeps::make_due(tx, job.lease, now).await?;
+        }
+        if page.is_last {
+            let next = page.next.as_deref();
+            run_progress::move_checkpoint(tx, job.lease, job.run_id, next, page.known_through, now).await?;
+            if job.kind != SyncKind::Sweep {
+                run_progress::complete(tx, job.lease, job.run_id, None, self.sweep_due_at, now).await?;
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 fn count(n: usize) -> i64 {

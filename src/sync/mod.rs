@@ -2,10 +2,13 @@
 //! Retry and stop decisions are made in `run` only.
 
 mod apply;
+mod copy;
 mod normalize;
 mod purge;
 mod run;
 mod schedule;
+mod session;
+mod sweep;
 mod trigger;
 mod worker;
 
@@ -17,9 +20,9 @@ use tokio_util::task::TaskTracker;
 pub use trigger::{Control, TriggerError, Triggered};
 
 use crate::{
-    credentials::Safe,
+    credentials::Accesses,
     crm::Crms,
-    domain::{clock::Clock, ids::IdSource},
+    domain::{clock::Clock, ids::IdSource, integration::Provider},
     store::Db,
 };
 
@@ -38,14 +41,19 @@ pub struct SyncSettings {
     pub attempts_max: u32,
     /// The first wait after a failure; doubles each time, up to a minute.
     pub backoff_base: Duration,
+    /// From the end of a sweep of this provider to the next.
+    pub sweep_every: SweepEvery,
 }
+
+/// From sweep to sweep, by provider.
+pub type SweepEvery = [(Provider, Duration); 3];
 
 /// What the workers work with.
 pub struct Syncing {
     /// The workers' own pool.
     pub db: Db,
-    /// Opens credentials.
-    pub safe: Safe,
+    /// Opens credentials, and gets access by them.
+    pub accesses: Accesses,
     /// The CRMs.
     pub crms: Crms,
     /// What time it is.

@@ -42,6 +42,12 @@ pub enum TriggerError {
     /// It has ended.
     #[error("the run has ended already")]
     RunFinished,
+    /// There is nothing to confirm.
+    #[error("no deletions are held back; see GetIntegration, `held_deletions`")]
+    NoDeletionsHeld,
+    /// Another number than the one that was seen.
+    #[error("{0} deletions are held back by now, another number than the one confirmed; look again, and confirm that")]
+    HeldDeletionsChanged(i64),
     /// The database did not do it.
     #[error("the request could not be stored")]
     Store(#[from] StoreError),
@@ -89,7 +95,7 @@ impl Control {
             .db
             .transaction(move |tx| {
                 Box::pin(async move {
-                    let locked = integrations::lock(tx, account_id, Some(integration_id), None, None)
+                    let locked = integrations::lock(tx, account_id, Some(integration_id), None, None, now)
                         .await?
                         .ok_or(TriggerError::IntegrationNotFound)?;
                     match sync_runs::find_current(tx, account_id, integration_id, request_id).await? {
@@ -103,18 +109,10 @@ impl Control {
                     if locked.hold == Some(Hold::AuthFailed) {
                         return Err(TriggerError::AuthFailed);
                     }
-                    let usual = if locked.is_first_copy { SyncKind::Initial } else { SyncKind::Incremental };
+                    let usual = locked.next_kind();
                     // Before the first complete copy there is no checkpoint to go on from.
                     let kind = kind.filter(|_| !locked.is_first_copy).unwrap_or(usual);
-                    let change = Change {
-                        is_sync_on: true,
-                        period_seconds: None,
-                        credentials: None,
-                        access: None,
-                        ends_hold: true,
-                        due_at: Some(now),
-                        stops_run: false,
-                    };
+                    let change = Change { is_sync_on: true, ends_hold: true, due_at: Some(now), ..Change::default() };
                     integrations::change(tx, account_id, integration_id, &change, now).await?;
                     if !sync_runs::enqueue(tx, account_id, integration_id, new_id, kind, request_id, now).await? {
                         return Err(StoreError::Conflict.into());
@@ -125,6 +123,52 @@ impl Control {
             .await?;
         self.wake.notify_one();
         Ok(Triggered { run: self.get(account_id, run_id).await?, already_running })
+    }
+
+    /// Lets a sweep make the deletions that the last one held back, and starts it; a run under way is followed by it.
+    pub async fn confirm_deletions(
+        &self,
+        account_id: AccountId,
+        integration_id: IntegrationId,
+        deletions: i64,
+    ) -> Result<SyncRun, TriggerError> {
+        let now = self.clock.now();
+        let new_id = SyncRunId(self.ids.new_v7(now));
+        let run_id = self
+            .db
+            .transaction(move |tx| {
+                Box::pin(async move {
+                    let locked = integrations::lock(tx, account_id, Some(integration_id), None, None, now)
+                        .await?
+                        .ok_or(TriggerError::IntegrationNotFound)?;
+                    if !locked.is_enabled || !locked.is_sync_on {
+                        return Err(TriggerError::SyncOff);
+                    }
+                    match locked.held_deletions {
+                        None => return Err(TriggerError::NoDeletionsHeld),
+                        Some(held) if held != deletions => return Err(TriggerError::HeldDeletionsChanged(held)),
+                        Some(_) => {}
+                    }
+                    let change = Change {
+                        is_sync_on: true,
+                        starts_sweep: true,
+                        confirmed_deletions: Some(deletions),
+                        due_at: locked.hold.is_none().then_some(now),
+                        ..Change::default()
+                    };
+                    integrations::change(tx, account_id, integration_id, &change, now).await?;
+                    if let Some((run_id, _)) = sync_runs::find_current(tx, account_id, integration_id, None).await? {
+                        return Ok(run_id);
+                    }
+                    if !sync_runs::enqueue(tx, account_id, integration_id, new_id, SyncKind::Sweep, None, now).await? {
+                        return Err(StoreError::Conflict.into());
+                    }
+                    Ok(new_id)
+                })
+            })
+            .await?;
+        self.wake.notify_one();
+        self.get(account_id, run_id).await
     }
 
     /// Stops a run. What it applied stays; the next pass, a period from now, goes on from there.
@@ -138,7 +182,7 @@ impl Control {
         self.db
             .transaction(move |tx| {
                 Box::pin(async move {
-                    let locked = integrations::lock(tx, account_id, Some(integration_id), None, None)
+                    let locked = integrations::lock(tx, account_id, Some(integration_id), None, None, now)
                         .await?
                         .ok_or(TriggerError::RunNotFound)?;
                     if sync_runs::find_current(tx, account_id, integration_id, None).await?
@@ -148,12 +192,9 @@ impl Control {
                     }
                     let change = Change {
                         is_sync_on: locked.is_sync_on,
-                        period_seconds: None,
-                        credentials: None,
-                        access: None,
-                        ends_hold: false,
                         due_at: Some(due_at),
                         stops_run: true,
+                        ..Change::default()
                     };
                     integrations::change(tx, account_id, integration_id, &change, now).await?;
                     sync_runs::cancel_current(tx, account_id, integration_id, "", now).await?;

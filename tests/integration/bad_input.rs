@@ -121,11 +121,11 @@ fn calling_cases(things: &Things) -> Vec<Case> {
 }
 
 fn period(seconds: i64, nanos: i32) -> pb::IntegrationOptions {
-    pb::IntegrationOptions { sync: 0, period: Some(Duration { seconds, nanos }) }
+    pb::IntegrationOptions { sync: 0, period: Some(Duration { seconds, nanos }), ..Default::default() }
 }
 
 fn sync(mode: i32) -> pb::IntegrationOptions {
-    pb::IntegrationOptions { sync: mode, period: None }
+    pb::IntegrationOptions { sync: mode, period: None, ..Default::default() }
 }
 
 fn linking_cases(things: &Things) -> Vec<Case> {

@@ -108,7 +108,11 @@ fn write(n: usize, things: &Things, salesforce: &str) -> Write {
                     organization: Some(pb::connection::Organization::PipedriveCompany(format!("company-{n}"))),
                     ..Default::default()
                 }),
-                options: Some(pb::IntegrationOptions { sync: pb::SyncMode::Off.into(), period: None }),
+                options: Some(pb::IntegrationOptions {
+                    sync: pb::SyncMode::Off.into(),
+                    period: None,
+                    ..Default::default()
+                }),
                 ..Default::default()
             }
             .encode_to_vec(),

@@ -52,6 +52,7 @@ async fn an_integration_may_have_a_period_of_its_own() {
     request.options = Some(pb::IntegrationOptions {
         sync: pb::SyncMode::Unspecified.into(),
         period: Some(prost_types::Duration { seconds: 300, nanos: 0 }),
+        ..Default::default()
     });
     let integration = test.syncs().enable_sync(request).await.unwrap().into_inner().integration.unwrap();
     assert_eq!(integration.options.unwrap().period.unwrap().seconds, 300);

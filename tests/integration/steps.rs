@@ -138,7 +138,7 @@ pub async fn ask_update(
 }
 
 pub fn sync_mode(mode: pb::SyncMode) -> pb::IntegrationOptions {
-    pb::IntegrationOptions { sync: mode.into(), period: None }
+    pb::IntegrationOptions { sync: mode.into(), period: None, ..Default::default() }
 }
 
 pub async fn ask_disable(

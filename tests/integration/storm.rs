@@ -82,6 +82,7 @@ impl Storm {
         request.options = Some(pb::IntegrationOptions {
             sync: pb::SyncMode::On.into(),
             period: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+            ..Default::default()
         });
         let integration = test.syncs().enable_sync(request).await.unwrap().into_inner().integration.unwrap().id;
         Self { test, replica, account, integration, users, refused: AtomicUsize::new(0) }

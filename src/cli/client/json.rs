@@ -135,6 +135,10 @@ pub(in crate::cli) fn integration(integration: &pb::Integration) -> Value {
         json!({
             "sync": sync.strip_prefix("SYNC_MODE_").unwrap_or(sync),
             "period_seconds": options.period.map(|period| period.seconds),
+            "salesforce_contacts": options.salesforce_contacts.as_ref().map(object_options),
+            "salesforce_leads": options.salesforce_leads.as_ref().map(object_options),
+            "pipedrive_persons": options.pipedrive_persons.as_ref().map(object_options),
+            "zendesk_users": options.zendesk_users().as_str_name().trim_start_matches("ZENDESK_USERS_"),
         })
     });
     json!({
@@ -151,6 +155,8 @@ pub(in crate::cli) fn integration(integration: &pb::Integration) -> Value {
         "enabled": integration.enabled,
         "create_time": time(integration.create_time.as_ref()),
         "has_credentials": integration.has_credentials,
+        "held_deletions": integration.held_deletions,
+        "next_sweep_time": time(integration.next_sweep_time.as_ref()),
     })
 }
 
@@ -178,7 +184,13 @@ pub(in crate::cli) fn sync_run(run: &pb::SyncRun) -> Value {
         "end_time": time(run.end_time.as_ref()),
         "error": run.error,
         "attempt": run.attempt,
+        "notices": run.notices,
     })
+}
+
+fn object_options(wishes: &pb::ObjectOptions) -> Value {
+    let switch = |switch: pb::Switch| switch.as_str_name().trim_start_matches("SWITCH_").to_owned();
+    json!({ "copy": switch(wishes.copy()), "mirror_deletions": switch(wishes.mirror_deletions()) })
 }
 
 #[cfg(test)]

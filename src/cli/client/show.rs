@@ -223,10 +223,31 @@ pub(in crate::cli) fn integration(lines: &mut Lines, integration: &pb::Integrati
         (true, pb::SyncMode::Off) => lines.add("sync", "off"),
         (true, _) => lines.add("sync", format!("on, {period} after each pass")),
     }
+    for (what, wishes) in [
+        ("Contacts", &options.salesforce_contacts),
+        ("Leads", &options.salesforce_leads),
+        ("persons", &options.pipedrive_persons),
+    ] {
+        let Some(wishes) = wishes else { continue };
+        let copied = if wishes.copy() == pb::Switch::Off { "not copied" } else { "copied" };
+        let mirrored = if wishes.mirror_deletions() == pb::Switch::Off { "not mirrored" } else { "mirrored" };
+        lines.add("options", format!("{what} {copied}, deletions {mirrored}"));
+    }
+    if options.zendesk_users() == pb::ZendeskUsers::EndUsers {
+        lines.add("options", "end users only");
+    }
+    if integration.held_deletions > 0 {
+        let held = count(integration.held_deletions);
+        lines.add(
+            "held back",
+            format!("{held} deletions, more than a sweep makes unasked; look in the CRM, then `sync confirm-deletions --held {}`", integration.held_deletions),
+        );
+    }
     lines.add("credentials", if integration.has_credentials { "stored" } else { "none" });
     lines.add("known through", time(integration.known_through.as_ref()));
     lines.add("last pass", time(integration.last_completed_time.as_ref()));
     lines.add("next pass", time(integration.next_due_time.as_ref()));
+    lines.add("next sweep", time(integration.next_sweep_time.as_ref()));
     lines.add("current run", &integration.current_sync_run_id);
 }
 
@@ -255,6 +276,9 @@ pub(in crate::cli) fn run(lines: &mut Lines, run: &pb::SyncRun) {
     lines.add("state", format!("{} {}{times}", run_kind(run.kind()), run_state(run.state())));
     lines.add("records", counts(run));
     lines.add("error", &run.error);
+    for notice in &run.notices {
+        lines.add("notice", notice);
+    }
     if run.attempt > 1 {
         lines.add("attempts", run.attempt.to_string());
     }

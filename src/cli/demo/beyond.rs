@@ -21,7 +21,11 @@ impl Story<'_> {
             account_id: self.account_id.clone(),
             provider: pb::Provider::Salesforce.into(),
             connection: Some(pb::Connection { organization: Some(organization), ..Default::default() }),
-            options: Some(pb::IntegrationOptions { sync: pb::SyncMode::Off.into(), period: None }),
+            options: Some(pb::IntegrationOptions {
+                sync: pb::SyncMode::Off.into(),
+                period: None,
+                ..Default::default()
+            }),
             ..Default::default()
         };
         let salesforce = self.enable(request).await?;
@@ -88,7 +92,7 @@ impl Story<'_> {
         let request = pb::UpdateSyncRequest {
             account_id: self.account_id.clone(),
             integration_id: self.zendesk_id.clone(),
-            options: Some(pb::IntegrationOptions { sync: mode.into(), period: None }),
+            options: Some(pb::IntegrationOptions { sync: mode.into(), period: None, ..Default::default() }),
             credentials: None,
             ..Default::default()
         };

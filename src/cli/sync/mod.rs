@@ -2,13 +2,17 @@
 //! Credentials come from files and the environment, never from the command line, where others could read them.
 
 mod connection;
+mod wishes;
 
 use std::{fmt, process::ExitCode};
 
 use clap::Subcommand;
 use serde_json::json;
 
-use self::connection::{ConnectionArgs, CredentialArgs, period};
+use self::{
+    connection::{ConnectionArgs, CredentialArgs, period},
+    wishes::Wishes,
+};
 use super::client::{
     AccountOption, Client, ClientOptions, Secrets, json,
     show::{self, Lines, count},
@@ -47,6 +51,10 @@ enum SyncCommand {
     Watch(RunArgs),
     /// Stop a run; what it has copied stays
     Cancel(RunArgs),
+    /// Choose what is copied, and whether deletions are mirrored
+    Options(WishesArgs),
+    /// Make the deletions that a sweep held back because they were too many
+    ConfirmDeletions(ConfirmArgs),
     /// Switch copying on
     On(OptionsArgs),
     /// Switch copying off, and keep what is copied
@@ -75,6 +83,8 @@ struct EnableArgs {
     connection: ConnectionArgs,
     #[command(flatten)]
     credentials: CredentialArgs,
+    #[command(flatten)]
+    wishes: Wishes,
     /// Copy nothing: only records that are clicked or reported are known
     #[arg(long)]
     off: bool,
@@ -109,8 +119,11 @@ struct TriggerArgs {
     #[command(flatten)]
     integration: IntegrationOption,
     /// Read everything again, and not only what has changed
-    #[arg(long)]
+    #[arg(long, conflicts_with = "sweep")]
     full: bool,
+    /// Read everything again, and ask for each record held here that does not come
+    #[arg(long)]
+    sweep: bool,
     /// Follow the run until it has ended
     #[arg(long)]
     watch: bool,
@@ -132,6 +145,26 @@ struct OptionsArgs {
     /// From the end of a pass to the next, 1m to 24h [default: as it is]
     #[arg(long, value_name = "TIME", value_parser = period)]
     period: Option<prost_types::Duration>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct WishesArgs {
+    #[command(flatten)]
+    integration: IntegrationOption,
+    #[command(flatten)]
+    wishes: Wishes,
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct ConfirmArgs {
+    #[command(flatten)]
+    integration: IntegrationOption,
+    /// The number of deletions held back, as `sync status` shows it
+    #[arg(long, value_name = "NUMBER")]
+    held: i64,
+    /// Follow the sweep until it has ended
+    #[arg(long)]
+    watch: bool,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -160,6 +193,12 @@ pub(super) async fn run(args: SyncArgs, client: &Client, secrets: &Secrets) -> a
         SyncCommand::Trigger(args) => trigger(args, client).await,
         SyncCommand::Watch(args) => watch::report(client, &args.account.id.to_string(), &args.run.to_string()).await,
         SyncCommand::Cancel(args) => cancel(args, client).await,
+        SyncCommand::Options(args) => {
+            let mut changed = options(pb::SyncMode::Unspecified, None);
+            args.wishes.put_into(&mut changed);
+            update(args.integration, changed, None, client).await
+        }
+        SyncCommand::ConfirmDeletions(args) => confirm_deletions(args, client).await,
         SyncCommand::On(args) => update(args.integration, options(pb::SyncMode::On, args.period), None, client).await,
         SyncCommand::Off(args) => update(args.integration, options(pb::SyncMode::Off, args.period), None, client).await,
         SyncCommand::Credentials(args) => {
@@ -198,12 +237,14 @@ async fn enable(args: EnableArgs, client: &Client, secrets: &Secrets) -> anyhow:
     let credentials =
         if args.off { args.credentials.optional(secrets)? } else { Some(args.credentials.required(secrets)?) };
     let mode = if args.off { pb::SyncMode::Off } else { pb::SyncMode::On };
+    let mut chosen = options(mode, args.period);
+    args.wishes.put_into(&mut chosen);
     let request = pb::EnableSyncRequest {
         account_id: account_id.clone(),
         provider: provider.into(),
         connection: Some(connection),
         credentials,
-        options: Some(options(mode, args.period)),
+        options: Some(chosen),
         request_id: String::new(),
     };
     let integration = client.syncs().enable_sync(request).await?.into_inner().integration.unwrap_or_default();
@@ -258,7 +299,11 @@ async fn list(account_id: String, client: &Client) -> anyhow::Result<ExitCode> {
 
 async fn trigger(args: TriggerArgs, client: &Client) -> anyhow::Result<ExitCode> {
     let account_id = args.integration.account.id.to_string();
-    let kind = if args.full { pb::SyncKind::Initial } else { pb::SyncKind::Unspecified };
+    let kind = match (args.full, args.sweep) {
+        (true, _) => pb::SyncKind::Initial,
+        (_, true) => pb::SyncKind::Sweep,
+        _ => pb::SyncKind::Unspecified,
+    };
     let request = pb::TriggerSyncRequest {
         account_id: account_id.clone(),
         integration_id: args.integration.id.to_string(),
@@ -290,8 +335,25 @@ async fn cancel(args: RunArgs, client: &Client) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+async fn confirm_deletions(args: ConfirmArgs, client: &Client) -> anyhow::Result<ExitCode> {
+    let account_id = args.integration.account.id.to_string();
+    let request = pb::ConfirmDeletionsRequest {
+        account_id: account_id.clone(),
+        integration_id: args.integration.id.to_string(),
+        held_deletions: args.held,
+    };
+    let run = client.syncs().confirm_deletions(request).await?.into_inner().sync_run.unwrap_or_default();
+    if args.watch {
+        return watch::report(client, &account_id, &run.id).await;
+    }
+    let mut lines = Lines::default();
+    show::run(&mut lines, &run);
+    client.print(&json::sync_run(&run), lines)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 fn options(mode: pb::SyncMode, period: Option<prost_types::Duration>) -> pb::IntegrationOptions {
-    pb::IntegrationOptions { sync: mode.into(), period }
+    pb::IntegrationOptions { sync: mode.into(), period, ..Default::default() }
 }
 
 async fn update(

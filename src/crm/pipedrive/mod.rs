@@ -8,7 +8,12 @@ use crate::domain::record::RecordKey;
 pub(super) struct Pipedrive;
 
 impl Pipedrive {
-    pub(super) fn new(_http: reqwest::Client, _endpoint: &Endpoint, _target: Target<'_>, _quota: Arc<Quota>) -> Result<Self, CrmError> {
+    pub(super) fn new(
+        _http: reqwest::Client,
+        _endpoint: &Endpoint,
+        _target: Target<'_>,
+        _quota: Arc<Quota>,
+    ) -> Result<Self, CrmError> {
         Ok(Self)
     }
 }

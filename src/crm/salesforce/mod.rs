@@ -8,7 +8,13 @@ use crate::domain::record::RecordKey;
 pub(super) struct Salesforce;
 
 impl Salesforce {
-    pub(super) fn new(_http: reqwest::Client, _endpoint: &Endpoint, _target: Target<'_>, _quota: Arc<Quota>, _bulk_above: i64) -> Result<Self, CrmError> {
+    pub(super) fn new(
+        _http: reqwest::Client,
+        _endpoint: &Endpoint,
+        _target: Target<'_>,
+        _quota: Arc<Quota>,
+        _bulk_above: i64,
+    ) -> Result<Self, CrmError> {
         Ok(Self)
     }
 }

@@ -132,6 +132,7 @@ unimplemented_methods!(SyncService {
     update_sync(UpdateSyncRequest) -> UpdateSyncResponse;
     disable_sync(DisableSyncRequest) -> DisableSyncResponse;
     trigger_sync(TriggerSyncRequest) -> TriggerSyncResponse;
+    confirm_deletions(ConfirmDeletionsRequest) -> ConfirmDeletionsResponse;
     get_integration(GetIntegrationRequest) -> GetIntegrationResponse;
     list_integrations(ListIntegrationsRequest) -> ListIntegrationsResponse;
     get_sync_run(GetSyncRunRequest) -> GetSyncRunResponse;

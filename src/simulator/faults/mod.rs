@@ -108,6 +108,24 @@ pub enum Fault {
     /// The `Date` header is off by so many seconds, at most ten years.
     DateSkew { seconds: i64 },
 
+    // Pipedrive.
+    /// The burst limit: 429 with `x-ratelimit-reset` (seconds) while tokens of the day are left.
+    BurstLimited { reset_seconds: u32 },
+    /// The tokens of the day are spent: 429 with none left in `x-daily-ratelimit-token-remaining`.
+    DailyLimited,
+    /// 403 as an HTML page of Cloudflare, which stands before Pipedrive.
+    CloudflareBlocked,
+    /// The company's account is not open (trial over, unpaid): 402.
+    AccountClosed,
+    /// The cursor is no longer taken: 400.
+    CursorRefused,
+    /// Every person on the page has an empty number besides its own.
+    EmptyPhones,
+    /// The token endpoint refuses the code or the refresh token.
+    InvalidGrant,
+    /// The token answer names another base URL for the API.
+    OtherApiDomain { api_domain: String },
+
     // Changes of the data.
     /// Makes these calls of the vendor's API, as its administrator and free of faults, before the request is answered.
     Apply { calls: Vec<VendorCall> },

@@ -1,5 +1,5 @@
 //! A request's way through the simulated Zendesk: faults, credentials, rate limits, the endpoint, headers.
-//! Invariant: every answer to a vendor path carries Zendesk's rate limit headers and a date from the account's clock.
+//! Invariant: every answer of the API carries Zendesk's rate limit headers and a date from the account's clock.
 
 use std::sync::{Arc, PoisonError};
 
@@ -85,7 +85,11 @@ impl Zendesk {
     fn reply(&self, call: &ApiCall, plan: &Plan) -> Reply {
         let faults: Vec<&Fault> = plan.faults().collect();
         let is_bearer = authorization(call).is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let mut reply = match faults.iter().find_map(|fault| injected(fault, is_bearer)) {
+        let refusal = faults.iter().find_map(|fault| injected(fault, is_bearer));
+        if call.segments().first() == Some(&"oauth") {
+            return refusal.unwrap_or_else(|| self.answer_oauth(call));
+        }
+        let mut reply = match refusal {
             Some(refusal) => refusal,
             None => match self.admit(call) {
                 Ok(Caller::Administrator) => self.answer(call, &faults),
@@ -121,7 +125,7 @@ impl Zendesk {
     fn authenticate(&self, call: &ApiCall) -> Result<Caller, Refusal> {
         let Some((scheme, credentials)) = authorization(call) else { return Ok(Caller::Anonymous) };
         if scheme.eq_ignore_ascii_case("bearer") {
-            let is_right = credentials == self.config.bearer_token;
+            let is_right = self.oauth.admits(credentials, self.now());
             return if is_right { Ok(Caller::Administrator) } else { Err(Refusal::InvalidToken) };
         }
         let decoded =

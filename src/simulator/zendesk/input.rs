@@ -5,26 +5,12 @@ use chrono::DateTime;
 use serde_json::{Map, Value};
 
 use super::user::{IDENTITY_KINDS, Role, Stamp, is_rest_field};
+pub(super) use crate::simulator::given::Given;
 
 /// Longest text field, bytes; Zendesk's own limits are lower for most.
 const TEXT_BYTES_MAX: usize = 65_536;
 /// Most identities given with a user.
 const IDENTITIES_MAX: usize = 100;
-
-/// A field that may be absent, `null`, or have a value.
-#[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(super) enum Given<T> {
-    #[default]
-    Absent,
-    Null,
-    Value(T),
-}
-
-impl<T> Given<T> {
-    pub(super) fn value(self) -> Option<T> {
-        if let Self::Value(value) = self { Some(value) } else { None }
-    }
-}
 
 /// A field that does not hold what it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]

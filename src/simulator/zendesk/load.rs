@@ -1,10 +1,9 @@
 //! Fills an account: from a file with one user a line, or with generated people. Owns: the reading of such files and
 //! their errors. Invariant: an error names the line and the field, never the value.
 
-use std::io::{self, BufRead};
+use std::io::BufRead;
 
 use chrono::DateTime;
-use serde_json::Value;
 
 use super::{
     Zendesk,
@@ -12,10 +11,11 @@ use super::{
     refusal::Refusal,
     user::{EMAIL, MICROS, PHONE, Role},
 };
-use crate::simulator::people::{People, Person};
+use crate::simulator::{
+    lines::{LineError, each_object},
+    people::{People, Person},
+};
 
-/// Longest line of a users file, bytes.
-const LINE_BYTES_MAX: usize = 1024 * 1024;
 /// Users without times were made this long ago, and one second later for each line.
 const FILE_AGE_SECONDS: i64 = 30 * 24 * 3_600;
 /// The first organisation's id.
@@ -24,30 +24,9 @@ const FIRST_ORGANIZATION_ID: u64 = 3_900_000_000_001;
 /// Why a users file cannot be loaded.
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
-    /// The file cannot be read, or is not UTF-8.
-    #[error("line {line} cannot be read")]
-    Unreadable {
-        /// From one.
-        line: usize,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// A line is longer than one MiB.
-    #[error("line {line} is longer than 1 MiB")]
-    TooLong {
-        /// From one.
-        line: usize,
-    },
-    /// A line is not a JSON object.
-    #[error("line {line} is not a JSON object: {problem} at column {column}")]
-    NotAnObject {
-        /// From one.
-        line: usize,
-        /// From one; zero if the line is JSON but no object.
-        column: usize,
-        /// What kind of mistake it is.
-        problem: &'static str,
-    },
+    /// A line is no JSON object.
+    #[error(transparent)]
+    Line(#[from] LineError),
     /// A field does not hold what it should.
     #[error("line {line}: {field}")]
     Field {
@@ -70,31 +49,15 @@ impl Zendesk {
     /// Adds the users of a file, one JSON object a line, as Zendesk writes users; `identities` may stand in it. Absent
     /// fields get Zendesk's defaults, empty lines are skipped. Returns how many there were. On an error the lines
     /// before it have been added.
-    pub fn load_users(&self, mut lines: impl BufRead) -> Result<usize, LoadError> {
+    pub fn load_users(&self, lines: impl BufRead) -> Result<usize, LoadError> {
         let oldest = self.now().timestamp() - FILE_AGE_SECONDS;
-        let mut count = 0;
-        let mut buffer = String::new();
-        for line in 1.. {
-            buffer.clear();
-            let mut limited = io::Read::take(&mut lines, LINE_BYTES_MAX as u64 + 1);
-            let length = limited.read_line(&mut buffer).map_err(|source| LoadError::Unreadable { line, source })?;
-            if length == 0 {
-                break;
-            }
-            if length > LINE_BYTES_MAX {
-                return Err(LoadError::TooLong { line });
-            }
-            // A byte order mark is no part of the first line's JSON.
-            let text = buffer.trim_start_matches('\u{feff}').trim();
-            if text.is_empty() {
-                continue;
-            }
-            let input = read_line(text, line)?;
+        each_object(lines, |line, fields| {
+            let input = UserInput::read(fields).map_err(|field| LoadError::Field { line, field })?;
+            let input = UserInput { are_identities_complete: input.identities.is_some(), ..input };
             let fallback = oldest.saturating_add(i64::try_from(line).unwrap_or(0)) * MICROS;
             self.state().load(input, fallback).map_err(|refusal| LoadError::Refused { line, refusal })?;
-            count += 1;
-        }
-        Ok(count)
+            Ok(())
+        })
     }
 
     /// Adds so many generated people, the same for the same seed and clock.
@@ -122,18 +85,6 @@ impl Zendesk {
             })
             .collect()
     }
-}
-
-fn read_line(text: &str, line: usize) -> Result<UserInput, LoadError> {
-    let value: Value = serde_json::from_str(text).map_err(|error| {
-        let problem = if error.is_eof() { "it ends too early" } else { "it is not valid JSON" };
-        LoadError::NotAnObject { line, column: error.column(), problem }
-    })?;
-    let Value::Object(fields) = value else {
-        return Err(LoadError::NotAnObject { line, column: 0, problem: "it holds another kind of value" });
-    };
-    let input = UserInput::read(&fields).map_err(|field| LoadError::Field { line, field })?;
-    Ok(UserInput { are_identities_complete: input.identities.is_some(), ..input })
 }
 
 fn input_of(person: Person) -> UserInput {

@@ -14,6 +14,7 @@ mod oracle;
 mod refusal;
 mod search;
 mod state;
+mod tokens;
 mod user;
 
 #[cfg(test)]
@@ -29,6 +30,7 @@ use super::{
     Clock,
     call::ApiCall,
     faults::Faults,
+    oauth::{OAuth, OAuthConfig, StaticGrant, TokenRequests},
     requests::{RequestLog, RequestReport},
 };
 use input::UserInput;
@@ -46,20 +48,36 @@ pub const DEFAULT_EMAIL: &str = "admin@example.com";
 pub const DEFAULT_API_TOKEN: &str = "secret";
 /// The OAuth access token.
 pub const DEFAULT_BEARER_TOKEN: &str = "zendesk-token";
+/// The OAuth refresh token that goes with it.
+pub const DEFAULT_REFRESH_TOKEN: &str = "zendesk-refresh";
+/// The client application.
+pub const DEFAULT_CLIENT_ID: &str = "client";
+/// The client application's secret.
+pub const DEFAULT_CLIENT_SECRET: &str = "secret";
+/// Life of an access token unless the client asks otherwise, seconds: what new global clients get.
+pub const ACCESS_TOKEN_SECONDS: u32 = 1_800;
 
 /// What the simulated account is like.
 #[derive(Clone)]
 pub struct ZendeskConfig {
     /// Zendesk's clock: `Date` headers, times of change, rate limit windows.
     pub clock: Clock,
-    /// Of the faults' chances.
+    /// Of tokens and the faults' chances.
     pub seed: u64,
     /// The administrator's address.
     pub email: String,
     /// The administrator's API token.
     pub api_token: String,
-    /// An OAuth access token of the administrator.
+    /// An OAuth access token of the administrator, without an end of its own.
     pub bearer_token: String,
+    /// The refresh token that goes with it.
+    pub refresh_token: String,
+    /// The client application.
+    pub client_id: String,
+    /// The client application's secret.
+    pub client_secret: String,
+    /// Life of an access token unless the client asks otherwise, seconds.
+    pub access_token_seconds: u32,
     /// The export does not tell what changed in so many last seconds. Zendesk promises 60; 0 makes every change visible
     /// at once.
     pub freshness_lag_seconds: u32,
@@ -78,6 +96,10 @@ impl ZendeskConfig {
             email: DEFAULT_EMAIL.to_owned(),
             api_token: DEFAULT_API_TOKEN.to_owned(),
             bearer_token: DEFAULT_BEARER_TOKEN.to_owned(),
+            refresh_token: DEFAULT_REFRESH_TOKEN.to_owned(),
+            client_id: DEFAULT_CLIENT_ID.to_owned(),
+            client_secret: DEFAULT_CLIENT_SECRET.to_owned(),
+            access_token_seconds: ACCESS_TOKEN_SECONDS,
             freshness_lag_seconds: 0,
             limits: RateLimits::default(),
             quirks: Quirks::default(),
@@ -127,6 +149,7 @@ impl Default for Quirks {
 pub struct Zendesk {
     config: ZendeskConfig,
     state: Mutex<State>,
+    oauth: OAuth,
     faults: Faults,
     requests: RequestLog,
     windows: Mutex<http::Windows>,
@@ -136,8 +159,21 @@ impl Zendesk {
     /// An empty account.
     pub fn new(config: ZendeskConfig) -> Arc<Self> {
         let state = Mutex::new(State::new(config.quirks));
+        let oauth = OAuth::new(OAuthConfig {
+            seed: config.seed,
+            client_id: config.client_id.clone(),
+            client_secret: config.client_secret.clone(),
+            requires_secret: true,
+            access_prefix: "",
+            refresh_prefix: "",
+            static_grants: vec![StaticGrant {
+                access_token: config.bearer_token.clone(),
+                refresh_token: Some(config.refresh_token.clone()),
+                scope: "read write".to_owned(),
+            }],
+        });
         let faults = Faults::new(config.seed);
-        Arc::new(Self { config, state, faults, requests: RequestLog::default(), windows: Mutex::default() })
+        Arc::new(Self { config, state, oauth, faults, requests: RequestLog::default(), windows: Mutex::default() })
     }
 
     /// Creates a user from the fields that `POST /api/v2/users` takes under `user`; the id is the account's to give.
@@ -189,6 +225,26 @@ impl Zendesk {
     /// Deletes an identity of a user.
     pub fn delete_identity(&self, user_id: i64, identity_id: i64) -> Result<(), Refusal> {
         self.state().delete_identity(user_id, identity_id, self.now())
+    }
+
+    /// Ends every OAuth access token; the API token stays.
+    pub fn expire_access_tokens(&self) {
+        self.oauth.expire_all_access_tokens();
+    }
+
+    /// Ends every refresh token.
+    pub fn revoke_refresh_tokens(&self) {
+        self.oauth.revoke_refresh_tokens();
+    }
+
+    /// Ends every OAuth code and token; the API token stays.
+    pub fn revoke_all_tokens(&self) {
+        self.oauth.revoke_all();
+    }
+
+    /// How often OAuth tokens were asked for.
+    pub fn token_requests(&self) -> TokenRequests {
+        self.oauth.token_requests()
     }
 
     /// Makes any call of the API as its administrator, free of faults, limits and the request log. Returns status and

@@ -199,7 +199,11 @@ impl TestApp {
             account_id: account_id.into(),
             provider: provider.into(),
             connection: Some(pb::Connection { organization: Some(organization), ..Default::default() }),
-            options: Some(pb::IntegrationOptions { sync: pb::SyncMode::Off.into(), period: None }),
+            options: Some(pb::IntegrationOptions {
+                sync: pb::SyncMode::Off.into(),
+                period: None,
+                ..Default::default()
+            }),
             ..Default::default()
         };
         self.syncs().enable_sync(request).await.unwrap().into_inner().integration.unwrap().id

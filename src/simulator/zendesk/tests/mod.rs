@@ -4,6 +4,7 @@ mod api;
 mod export;
 mod faults;
 mod files;
+mod tokens;
 
 use std::sync::{
     Arc, Once,

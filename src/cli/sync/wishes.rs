@@ -1,0 +1,64 @@
+//! What an integration copies and mirrors, as options of the command line.
+
+use clap::ValueEnum;
+
+use crate::rpc::pb;
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Switch {
+    On,
+    Off,
+}
+
+/// Which Zendesk users.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Users {
+    All,
+    EndUsers,
+}
+
+/// What is copied and mirrored; what is not said stays as it is, and is on at first.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct Wishes {
+    /// Salesforce: copy Contacts
+    #[arg(long, value_name = "on|off", hide_possible_values = true)]
+    contacts: Option<Switch>,
+    /// Salesforce: copy Leads
+    #[arg(long, value_name = "on|off", hide_possible_values = true)]
+    leads: Option<Switch>,
+    /// Salesforce: a Contact deleted there is deleted here
+    #[arg(long, value_name = "on|off", hide_possible_values = true)]
+    mirror_contacts: Option<Switch>,
+    /// Salesforce: a Lead deleted there is deleted here
+    #[arg(long, value_name = "on|off", hide_possible_values = true)]
+    mirror_leads: Option<Switch>,
+    /// Pipedrive: a person deleted there is deleted here
+    #[arg(long, value_name = "on|off", hide_possible_values = true)]
+    mirror_persons: Option<Switch>,
+    /// Zendesk: which users are copied
+    #[arg(long, value_name = "all|end-users", hide_possible_values = true)]
+    users: Option<Users>,
+}
+
+impl Wishes {
+    /// Adds what was said.
+    pub(super) fn put_into(&self, options: &mut pb::IntegrationOptions) {
+        let switch = |wish: Option<Switch>| match wish {
+            None => pb::Switch::Unspecified,
+            Some(Switch::On) => pb::Switch::On,
+            Some(Switch::Off) => pb::Switch::Off,
+        };
+        let object = |copy, mirror_deletions| {
+            Some(pb::ObjectOptions { copy: switch(copy).into(), mirror_deletions: switch(mirror_deletions).into() })
+        };
+        options.salesforce_contacts = object(self.contacts, self.mirror_contacts);
+        options.salesforce_leads = object(self.leads, self.mirror_leads);
+        options.pipedrive_persons = object(None, self.mirror_persons);
+        options.set_zendesk_users(match self.users {
+            None => pb::ZendeskUsers::Unspecified,
+            Some(Users::All) => pb::ZendeskUsers::All,
+            Some(Users::EndUsers) => pb::ZendeskUsers::EndUsers,
+        });
+    }
+}

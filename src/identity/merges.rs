@@ -1,0 +1,214 @@
+//! Merges that the CRM names: the contact of a record that was merged away becomes an alias of its successor's, through chains of any
+//! length; a converted Lead's ref moves to its Contact's contact. Works in whatever order the records come.
+
+use std::collections::{HashMap, HashSet};
+
+use chrono::{DateTime, Utc};
+
+use crate::{
+    domain::{
+        ids::{AccountId, ContactId, IntegrationId},
+        record::RecordKey,
+    },
+    store::{
+        StoreError, Tx, contacts,
+        merges::{self, Link, Succession},
+    },
+};
+
+/// Steps of one chain, and rounds of looking for more of it. Salesforce merges two or three records at once; nobody merges the
+/// same person twenty times between two passes, and a longer chain is followed from its newer end.
+const STEPS_MAX: usize = 20;
+
+/// Looks whether these records, just taken in, are part of merges, and makes the aliases that follow.
+pub(super) async fn follow(
+    tx: &mut Tx,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    changed: &[RecordKey],
+    merged: &[RecordKey],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let links = find_chains(tx, account_id, integration_id, changed, merged).await?;
+    if links.is_empty() {
+        return Ok(());
+    }
+    let (successions, moves) = plan(&links);
+    let mut everyone: Vec<ContactId> =
+        successions.iter().flat_map(|succession| [succession.loser_id, succession.survivor_id]).collect();
+    everyone.sort_unstable();
+    everyone.dedup();
+    let standings = contacts::lock(tx, account_id, &everyone).await?;
+    // A survivor that was merged or buried while its lock was waited for: the next try sees it.
+    let is_live = |id: ContactId| standings.iter().any(|standing| standing.contact_id == id && standing.is_live);
+    if successions.iter().any(|succession| !is_live(succession.survivor_id)) {
+        return Err(StoreError::Conflict);
+    }
+    if !moves.is_empty() {
+        merges::move_refs(tx, account_id, integration_id, &moves, now).await?;
+    }
+    if !successions.is_empty() {
+        merges::succeed(tx, account_id, &successions, now).await?;
+    }
+    Ok(())
+}
+
+/// All known records of the chains that these are part of.
+async fn find_chains(
+    tx: &mut Tx,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    changed: &[RecordKey],
+    merged: &[RecordKey],
+) -> Result<HashMap<RecordKey, Link>, StoreError> {
+    let mut links: HashMap<RecordKey, Link> = HashMap::new();
+    // Against the direction of the merges: who waits for these?
+    let mut frontier = merges::find_predecessors(tx, account_id, integration_id, changed).await?;
+    if !merged.is_empty() {
+        frontier.extend(merges::find(tx, account_id, integration_id, merged).await?);
+    }
+    for _ in 0..STEPS_MAX {
+        let fresh: Vec<Link> = frontier.into_iter().filter(|link| !links.contains_key(&link.key)).collect();
+        if fresh.is_empty() {
+            break;
+        }
+        let keys: Vec<RecordKey> = fresh.iter().map(|link| link.key.clone()).collect();
+        links.extend(fresh.into_iter().map(|link| (link.key.clone(), link)));
+        frontier = merges::find_predecessors(tx, account_id, integration_id, &keys).await?;
+    }
+    // With it: where do they lead?
+    for _ in 0..STEPS_MAX {
+        let wanted: HashSet<&RecordKey> = links.values().filter_map(|link| link.successor.as_ref()).collect();
+        let mut unknown: Vec<RecordKey> = wanted.into_iter().filter(|key| !links.contains_key(*key)).cloned().collect();
+        unknown.sort_unstable();
+        let found = merges::find(tx, account_id, integration_id, &unknown).await?;
+        if found.is_empty() {
+            break;
+        }
+        links.extend(found.into_iter().map(|link| (link.key.clone(), link)));
+    }
+    Ok(links)
+}
+
+/// Who becomes whose alias, and which refs move. A chain that does not end in a live record leads nowhere yet.
+fn plan(links: &HashMap<RecordKey, Link>) -> (Vec<Succession>, Vec<(RecordKey, ContactId)>) {
+    let (mut successions, mut moves) = (Vec::new(), Vec::new());
+    for link in links.values().filter(|link| !link.is_live) {
+        let (Some(loser_id), Some((direct_id, survivor_id))) = (link.contact_id, lead(link, links)) else { continue };
+        let is_conversion = link.successor.as_ref().is_some_and(|next| next.object_type != link.key.object_type);
+        if is_conversion && loser_id != survivor_id {
+            moves.push((link.key.clone(), survivor_id));
+        }
+        if loser_id != survivor_id {
+            // Two records of one contact in a chain: the alias must not lead to itself.
+            let direct_id = if direct_id == loser_id { survivor_id } else { direct_id };
+            successions.push(Succession { loser_id, direct_id, survivor_id });
+        }
+    }
+    // One contact with several merged records gets one successor: that of its smallest record.
+    successions.sort_unstable_by_key(|succession| (succession.loser_id, succession.survivor_id));
+    successions.dedup_by_key(|succession| succession.loser_id);
+    (successions, moves)
+}
+
+/// The next contact of the chain that begins behind this record, and the live one at its end.
+fn lead(link: &Link, links: &HashMap<RecordKey, Link>) -> Option<(ContactId, ContactId)> {
+    let (mut direct, mut at) = (None, link);
+    for _ in 0..=STEPS_MAX {
+        at = links.get(at.successor.as_ref()?)?;
+        direct = direct.or(at.contact_id);
+        if at.is_live {
+            return direct.zip(at.contact_id);
+        }
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::domain::record::ObjectType;
+
+    fn id(n: u128) -> ContactId {
+        ContactId(Uuid::from_u128(n))
+    }
+
+    fn key(kind: ObjectType, record_id: &str) -> RecordKey {
+        RecordKey { object_type: kind, record_id: record_id.to_owned() }
+    }
+
+    fn links(rows: &[(&str, Option<u128>, bool, Option<&str>)]) -> HashMap<RecordKey, Link> {
+        let link = |(record_id, contact, is_live, successor): &(&str, Option<u128>, bool, Option<&str>)| Link {
+            key: key(ObjectType::Contact, record_id),
+            contact_id: contact.map(id),
+            is_live: *is_live,
+            successor: successor.map(|next| key(ObjectType::Contact, next)),
+        };
+        rows.iter().map(link).map(|link| (link.key.clone(), link)).collect()
+    }
+
+    #[test]
+    fn a_chain_leads_directly_to_the_next_and_finally_to_the_live_one() {
+        let (mut successions, moves) = plan(&links(&[
+            ("a", Some(1), false, Some("b")),
+            ("b", Some(2), false, Some("c")),
+            ("c", Some(3), true, None),
+        ]));
+
+        successions.sort_unstable_by_key(|succession| succession.loser_id);
+        assert_eq!(
+            successions,
+            [
+                Succession { loser_id: id(1), direct_id: id(2), survivor_id: id(3) },
+                Succession { loser_id: id(2), direct_id: id(3), survivor_id: id(3) },
+            ]
+        );
+        assert!(moves.is_empty());
+    }
+
+    #[test]
+    fn a_chain_without_a_live_end_or_with_an_unknown_one_makes_no_alias() {
+        for rows in
+            [&[("a", Some(1), false, Some("b")), ("b", Some(2), false, None)][..], &[("a", Some(1), false, Some("b"))]]
+        {
+            assert!(plan(&links(rows)).0.is_empty());
+        }
+    }
+
+    #[test]
+    fn a_step_that_was_first_seen_as_deleted_is_passed_through() {
+        let (successions, _) = plan(&links(&[
+            ("a", Some(1), false, Some("b")),
+            ("b", None, false, Some("c")),
+            ("c", Some(3), true, None),
+        ]));
+
+        assert_eq!(successions, [Succession { loser_id: id(1), direct_id: id(3), survivor_id: id(3) }]);
+    }
+
+    #[test]
+    fn a_circle_ends() {
+        let (successions, _) = plan(&links(&[("a", Some(1), false, Some("b")), ("b", Some(2), false, Some("a"))]));
+
+        assert!(successions.is_empty());
+    }
+
+    #[test]
+    fn a_converted_lead_moves_to_its_contact() {
+        let mut rows = links(&[("c", Some(3), true, None)]);
+        let lead = Link {
+            key: key(ObjectType::Lead, "l"),
+            contact_id: Some(id(1)),
+            is_live: false,
+            successor: Some(key(ObjectType::Contact, "c")),
+        };
+        rows.insert(lead.key.clone(), lead);
+
+        let (successions, moves) = plan(&rows);
+
+        assert_eq!(moves, [(key(ObjectType::Lead, "l"), id(3))]);
+        assert_eq!(successions, [Succession { loser_id: id(1), direct_id: id(3), survivor_id: id(3) }]);
+    }
+}

@@ -1,0 +1,313 @@
+//! What a run writes of itself: begun, pages' progress, its end. Under its lease, whose number fences all of it.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{
+    Db, StoreError, Tx, known,
+    lease::{Claimed, Lease, hold},
+};
+use crate::domain::{
+    ids::{AccountId, SyncRunId},
+    integration::Hold,
+    sync_run::{SyncCounts, SyncKind},
+};
+
+/// Where a run starts or goes on.
+pub struct Begun {
+    /// Which run.
+    pub id: SyncRunId,
+    /// What it does.
+    pub kind: SyncKind,
+    /// Where it goes on after a crash; `None`: from the start.
+    pub resume_point: Option<String>,
+    /// How often a worker took it up.
+    pub attempt: i32,
+    /// How often since it last got on.
+    pub stalled_attempts: i32,
+    /// A sweep that has listed everything.
+    pub is_listed: bool,
+}
+
+/// Takes up the run that is queued or was left running, or begins a new one. In the transaction of the claim.
+pub async fn begin_run(
+    tx: &mut Tx,
+    claimed: &Claimed,
+    new_id: SyncRunId,
+    now: DateTime<Utc>,
+) -> Result<Begun, StoreError> {
+    let Lease { account_id, integration_id, .. } = claimed.lease;
+    let kind = SyncKind::next(claimed.is_first_copy, claimed.is_sweep_due);
+    sqlx::query!(
+        "-- store::run_progress::begin_run (makes one)
+        insert into sync_runs (account_id, sync_run_id, integration_id, kind, state, phase, created_at, updated_at)
+        select $1, $3, $2, $4, 'QUEUED', 'queued', $5, $5
+        where not exists (
+            select from sync_runs r where r.account_id = $1 and r.integration_id = $2 and r.state in ('QUEUED', 'RUNNING')
+        )",
+        account_id.0,
+        integration_id.0,
+        new_id.0,
+        kind.as_str(),
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    let row = sqlx::query!(
+        "-- store::run_progress::begin_run
+        update sync_runs
+        set state = 'RUNNING', phase = 'starting', attempt = attempt + 1, stalled_attempts = stalled_attempts + 1,
+            started_at = coalesce(started_at, $3), updated_at = $3
+        where account_id = $1 and integration_id = $2 and state in ('QUEUED', 'RUNNING')
+        returning sync_run_id, kind, resume_point, attempt, stalled_attempts, is_listed",
+        account_id.0,
+        integration_id.0,
+        now,
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(Begun {
+        id: SyncRunId(row.sync_run_id),
+        kind: known(SyncKind::parse(&row.kind), "sync_runs", "kind")?,
+        resume_point: row.resume_point,
+        attempt: row.attempt,
+        stalled_attempts: row.stalled_attempts,
+        is_listed: row.is_listed,
+    })
+}
+
+/// What a run reports between pages.
+pub struct Report<'a> {
+    /// What it is doing.
+    pub phase: &'a str,
+    /// The failure that it retries; empty: none.
+    pub error: &'a str,
+    /// About how many records it will read, if newly learned.
+    pub estimated_total: Option<i64>,
+}
+
+/// Reports; false: the lease is lost.
+pub async fn report(
+    db: &Db,
+    lease: Lease,
+    run_id: SyncRunId,
+    report: &Report<'_>,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query!(
+        "-- store::run_progress::report
+        update sync_runs r
+        set phase = $5, error = $6, estimated_total = coalesce($7, r.estimated_total), updated_at = $8
+        where r.account_id = $1 and r.sync_run_id = $4 and r.state = 'RUNNING'
+          and exists (select from integrations i where i.account_id = $1 and i.integration_id = $2 and i.lease_number = $3)",
+        lease.account_id.0,
+        lease.integration_id.0,
+        lease.number,
+        run_id.0,
+        report.phase,
+        report.error,
+        report.estimated_total,
+        now,
+    )
+    .execute(&db.pool)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Moves the run on by a page, in the page's transaction, after [`hold`]; without a resume point that stays. At most 50 notices.
+pub async fn advance(
+    tx: &mut Tx,
+    lease: Lease,
+    run_id: SyncRunId,
+    resume_point: Option<&str>,
+    counts: SyncCounts,
+    notices: &[String],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::run_progress::advance
+        update sync_runs
+        set resume_point = coalesce($3, resume_point), stalled_attempts = 0, phase = 'copying', error = '',
+            read_count = read_count + $4, created_count = created_count + $5, updated_count = updated_count + $6,
+            deleted_count = deleted_count + $7, skipped_count = skipped_count + $8, rejected_count = rejected_count + $9,
+            notices = (select coalesce((array_agg(distinct n))[1:50], '{}') from unnest(notices || $11::text[]) as n), updated_at = $10
+        where account_id = $1 and sync_run_id = $2",
+        lease.account_id.0,
+        run_id.0,
+        resume_point,
+        counts.read,
+        counts.created,
+        counts.updated,
+        counts.deleted,
+        counts.skipped,
+        counts.rejected,
+        now,
+        notices,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Moves the checkpoint, with the last page that the CRM lists.
+pub async fn move_checkpoint(
+    tx: &mut Tx,
+    lease: Lease,
+    run_id: SyncRunId,
+    checkpoint: Option<&str>,
+    known_through: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::run_progress::move_checkpoint
+        update integrations
+        set checkpoint = $4, known_through = coalesce($5, known_through), updated_at = $6
+        where account_id = $1 and integration_id = $2 and lease_number = $3",
+        lease.account_id.0,
+        lease.integration_id.0,
+        lease.number,
+        checkpoint,
+        known_through,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query!(
+        "-- store::run_progress::move_checkpoint (everything is listed)
+        update sync_runs
+        set is_listed = true
+        where account_id = $1 and sync_run_id = $2",
+        lease.account_id.0,
+        run_id.0,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// What a sweep leaves behind.
+#[derive(Debug, Clone, Copy)]
+pub struct Swept {
+    /// Deletions that were too many to make unasked.
+    pub held_deletions: Option<i64>,
+}
+
+/// Ends a run well: the next pass is due a period from now. `sweep_due_at`: when the next sweep is, `None`: as before.
+pub async fn complete(
+    tx: &mut Tx,
+    lease: Lease,
+    run_id: SyncRunId,
+    swept: Option<Swept>,
+    sweep_due_at: Option<DateTime<Utc>>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::run_progress::complete
+        update integrations
+        set last_completed_at = $4, failures = 0, hold = null, hold_reason = null,
+            -- A sweep that became due meanwhile does not wait for a period.
+            due_at = case when coalesce($5, sweep_due_at) <= $4 then $4::timestamptz
+                else $4::timestamptz + make_interval(secs => period_seconds) end,
+            lease_until = null, updated_at = $4,
+            sweep_due_at = coalesce($5, sweep_due_at),
+            held_deletions = case when $6 then $7 else held_deletions end,
+            confirmed_deletions = case when $6 then null else confirmed_deletions end
+        where account_id = $1 and integration_id = $2 and lease_number = $3",
+        lease.account_id.0,
+        lease.integration_id.0,
+        lease.number,
+        now,
+        sweep_due_at,
+        swept.is_some(),
+        swept.and_then(|swept| swept.held_deletions),
+    )
+    .execute(&mut **tx)
+    .await?;
+    end_run(tx, lease.account_id, run_id, "SUCCEEDED", "complete", "", now).await
+}
+
+/// How a failed run leaves its integration.
+pub struct Failure<'a> {
+    /// Why, and what to do.
+    pub error: &'a str,
+    /// No further pass until someone acts.
+    pub hold: Option<Hold>,
+    /// When to try again; `None` with a hold.
+    pub due_at: Option<DateTime<Utc>>,
+}
+
+/// Ends a run that failed; a wait for the CRM's quota does not count as a failed pass. False: the lease was lost, and
+/// somebody else has the run.
+pub async fn fail(
+    tx: &mut Tx,
+    lease: Lease,
+    run_id: SyncRunId,
+    failure: &Failure<'_>,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    if !hold(tx, lease).await? {
+        return Ok(false);
+    }
+    sqlx::query!(
+        "-- store::run_progress::fail
+        update integrations
+        set failures = failures + case when $4 = 'QUOTA_PAUSED' then 0 else 1 end, hold = $4, hold_reason = case when $4::text is null then null else $5 end, due_at = $6,
+            lease_until = null, updated_at = $7
+        where account_id = $1 and integration_id = $2 and lease_number = $3",
+        lease.account_id.0,
+        lease.integration_id.0,
+        lease.number,
+        failure.hold.map(Hold::as_str),
+        failure.error,
+        failure.due_at,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    end_run(tx, lease.account_id, run_id, "FAILED", "failed", failure.error, now).await?;
+    Ok(true)
+}
+
+/// Takes back the count of an attempt that ended by trouble with the database. Does nothing if the lease is lost.
+pub async fn forgive_attempt(db: &Db, lease: Lease, run_id: SyncRunId) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::run_progress::forgive_attempt
+        update sync_runs r
+        set stalled_attempts = greatest(r.stalled_attempts - 1, 0)
+        where r.account_id = $1 and r.sync_run_id = $4
+          and exists (select from integrations i where i.account_id = $1 and i.integration_id = $2 and i.lease_number = $3)",
+        lease.account_id.0,
+        lease.integration_id.0,
+        lease.number,
+        run_id.0,
+    )
+    .execute(&db.pool)
+    .await?;
+    Ok(())
+}
+
+pub(super) async fn end_run(
+    tx: &mut Tx,
+    account_id: AccountId,
+    run_id: SyncRunId,
+    state: &str,
+    phase: &str,
+    error: &str,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::run_progress::end_run
+        update sync_runs
+        set state = $3, phase = $4, error = $5, finished_at = $6, updated_at = $6
+        where account_id = $1 and sync_run_id = $2 and state in ('QUEUED', 'RUNNING')",
+        account_id.0,
+        run_id.0 as Uuid,
+        state,
+        phase,
+        error,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}

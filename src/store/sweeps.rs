@@ -1,0 +1,157 @@
+//! What a sweep has met, and what it has not. Under the lease of its worker.
+
+use chrono::{DateTime, Utc};
+
+use super::{
+    Db, StoreError, Tx,
+    external_refs::{key_columns, key_of},
+    lease::Lease,
+};
+use crate::domain::{
+    ids::{AccountId, IntegrationId},
+    record::{ObjectType, RecordKey},
+};
+
+fn names(types: &[ObjectType]) -> Vec<String> {
+    types.iter().map(|object_type| object_type.as_str().to_owned()).collect()
+}
+
+/// Notes that the sweep has met these records, or has asked for them.
+pub async fn meet(tx: &mut Tx, lease: Lease, sweep_number: i64, keys: &[RecordKey]) -> Result<(), StoreError> {
+    let (types, records) = key_columns(keys);
+    sqlx::query!(
+        "-- store::sweeps::meet
+        update external_refs e
+        set met_by_sweep = $5
+        from unnest($3::text[], $4::text[]) as u (object_type, record_id)
+        where e.account_id = $1 and e.integration_id = $2 and e.object_type = u.object_type and e.record_id = u.record_id
+          and e.met_by_sweep <> $5",
+        lease.account_id.0,
+        lease.integration_id.0,
+        &types,
+        &records,
+        sweep_number,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// How many records of these kinds are held as live, and how many of them the sweep has not met.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tally {
+    /// Held as live.
+    pub live: i64,
+    /// Of those, not met.
+    pub missing: i64,
+    /// Known to be gone, with a contact that still lives by them.
+    pub lingering: i64,
+}
+
+/// Counts what a sweep would end.
+pub async fn tally(db: &Db, lease: Lease, sweep_number: i64, types: &[ObjectType]) -> Result<Tally, StoreError> {
+    let row = sqlx::query!(
+        r#"-- store::sweeps::tally
+        select
+            count(*) filter (where e.is_live) as "live!",
+            count(*) filter (where e.is_live and e.met_by_sweep < $4) as "missing!",
+            count(*) filter (where not e.is_live and c.deleted_at is null and c.contact_id is not null
+                and not exists (select from external_refs l where l.account_id = $1 and l.contact_id = e.contact_id and l.is_live)) as "lingering!"
+        from external_refs e
+        left join contacts c on c.account_id = $1 and c.contact_id = e.contact_id and not e.is_live
+        where e.account_id = $1 and e.integration_id = $2 and e.object_type = any($3)"#,
+        lease.account_id.0,
+        lease.integration_id.0,
+        &names(types),
+        sweep_number,
+    )
+    .fetch_one(&db.pool)
+    .await?;
+    Ok(Tally { live: row.live, missing: row.missing, lingering: row.lingering })
+}
+
+/// Live records of these kinds that the sweep has not met, in the order of their keys.
+pub async fn find_missing(
+    db: &Db,
+    lease: Lease,
+    sweep_number: i64,
+    types: &[ObjectType],
+    limit: i64,
+) -> Result<Vec<RecordKey>, StoreError> {
+    let rows = sqlx::query!(
+        "-- store::sweeps::find_missing
+        select e.object_type, e.record_id
+        from external_refs e
+        where e.account_id = $1 and e.integration_id = $2 and e.object_type = any($3) and e.is_live and e.met_by_sweep < $4
+        order by e.object_type, e.record_id
+        limit $5",
+        lease.account_id.0,
+        lease.integration_id.0,
+        &names(types),
+        sweep_number,
+        limit,
+    )
+    .fetch_all(&db.pool)
+    .await?;
+    rows.into_iter().map(|row| key_of(&row.object_type, row.record_id)).collect()
+}
+
+/// Records of these kinds that are known to be gone, with a contact that still lives by them: their deletion was not mirrored.
+pub async fn find_lingering(
+    db: &Db,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    types: &[ObjectType],
+    limit: i64,
+) -> Result<Vec<RecordKey>, StoreError> {
+    let rows = sqlx::query!(
+        "-- store::sweeps::find_lingering
+        select e.object_type, e.record_id
+        from external_refs e
+        where e.account_id = $1 and e.integration_id = $2 and e.object_type = any($3) and not e.is_live
+          and exists (select from contacts c where c.account_id = $1 and c.contact_id = e.contact_id and c.deleted_at is null)
+          and not exists (select from external_refs l where l.account_id = $1 and l.contact_id = e.contact_id and l.is_live)
+        order by e.object_type, e.record_id
+        limit $4",
+        account_id.0,
+        integration_id.0,
+        &names(types),
+        limit,
+    )
+    .fetch_all(&db.pool)
+    .await?;
+    rows.into_iter().map(|row| key_of(&row.object_type, row.record_id)).collect()
+}
+
+/// The next pass is a sweep.
+pub async fn make_due(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::sweeps::make_due
+        update integrations
+        set sweep_due_at = $3, updated_at = $3
+        where account_id = $1 and integration_id = $2",
+        lease.account_id.0,
+        lease.integration_id.0,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Begins a sweep from its beginning and returns its number; a run that goes on with one keeps the number.
+pub async fn begin(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Result<i64, StoreError> {
+    let number = sqlx::query_scalar!(
+        "-- store::sweeps::begin
+        update integrations
+        set sweep_number = sweep_number + 1, updated_at = $3
+        where account_id = $1 and integration_id = $2
+        returning sweep_number",
+        lease.account_id.0,
+        lease.integration_id.0,
+        now,
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(number)
+}

@@ -1,0 +1,179 @@
+//! The pages of one run: fetch, complete by what the CRM does not put in a page, normalise, apply.
+
+use std::{collections::HashSet, time::Duration};
+
+use chrono::{DateTime, Utc};
+use tokio::time::sleep;
+use tracing::warn;
+
+use super::{
+    apply::NormalPage,
+    normalize::normalize_page,
+    run::{Job, RunError},
+    schedule,
+    session::Session,
+};
+use crate::{
+    crm::{CrmError, Departed, LOOK_UP_MAX, Page, Sighting},
+    domain::{
+        phone::Region,
+        record::{Record, RecordKey},
+        sync_run::SyncKind,
+    },
+    store::{self, departures, run_progress::Report},
+    telemetry::chain,
+};
+
+/// A full pass refreshes the tables' statistics after so many pages.
+const ANALYZE_AFTER_PAGES: [u32; 3] = [1, 10, 100];
+/// Places of one run that are remembered, to see a circle: 100,000 pages are 100 million users.
+const PLACES_MAX: usize = 100_000;
+/// How often a run may start its window again because the CRM refused its place.
+const RESTARTS_MAX: usize = 2;
+
+/// Where a run reads: its place, and the places that it has been to.
+struct Reading {
+    position: Option<String>,
+    checkpoint: Option<String>,
+    places: HashSet<String>,
+    restarts: usize,
+}
+
+impl Reading {
+    fn of(job: &Job) -> Self {
+        let checkpoint = job.claimed.checkpoint.clone().filter(|_| job.begun.kind == SyncKind::Incremental);
+        let position = job.begun.resume_point.clone().or_else(|| checkpoint.clone());
+        Self { position, checkpoint, places: HashSet::new(), restarts: 0 }
+    }
+
+    /// The CRM refuses the place: from the checkpoint; and if that was what it refused, from the beginning.
+    fn restart(&mut self) -> Result<(), RunError> {
+        if self.restarts >= RESTARTS_MAX || self.position.is_none() {
+            return Err(CrmError::PositionRefused.into());
+        }
+        self.restarts += 1;
+        self.places.clear();
+        self.position = self.checkpoint.clone().filter(|checkpoint| Some(checkpoint) != self.position.as_ref());
+        Ok(())
+    }
+
+    /// A CRM that leads in a circle would be read for ever.
+    fn check(&mut self, page: &Page) -> Result<(), RunError> {
+        if let Some(next) = page.next.as_ref().filter(|_| !page.is_last)
+            && self.places.len() < PLACES_MAX
+            && !self.places.insert(next.clone())
+        {
+            return Err(CrmError::Stuck.into());
+        }
+        Ok(())
+    }
+}
+
+impl Session<'_> {
+    /// Until the last page.
+    pub(super) async fn copy_pages(&mut self, region: Region) -> Result<(), RunError> {
+        let mut reading = Reading::of(self.job);
+        let mut pages = 0;
+        loop {
+            let fetched = self.ask(&reading.position, |client, place| client.fetch_page(place.as_deref())).await;
+            let mut page = match fetched {
+                Ok(page) => page,
+                Err(RunError::Crm(CrmError::PositionRefused)) => {
+                    reading.restart()?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            reading.check(&page)?;
+            self.complete(&mut page).await?;
+            let (next, is_last, wait) = (page.next.clone(), page.is_last, page.wait);
+            let page = self.normal_page(page, reading.position.take(), region);
+            self.syncing.apply(self.job, page).await?;
+            pages += 1;
+            self.analyze_after(pages).await;
+            if is_last {
+                return Ok(());
+            }
+            reading.position = next;
+            if let Some(wait) = wait {
+                self.wait_for_page(wait).await?;
+            }
+        }
+    }
+
+    /// The CRM prepares the next page.
+    async fn wait_for_page(&self, wait: Duration) -> Result<(), RunError> {
+        let phase = "waiting for the CRM to prepare the next page";
+        self.report(&Report { phase, error: "", estimated_total: None }).await?;
+        sleep(wait.min(schedule::WAIT_MAX)).await;
+        Ok(())
+    }
+
+    /// Adds what must be known together with a page: the records that its merged or converted ones live on in, and whoever may have
+    /// taken in those that have gone, where the CRM does not say who that is.
+    async fn complete(&mut self, page: &mut Page) -> Result<(), RunError> {
+        let gone: Vec<&Record> = page.records.iter().filter(|record| record.is_gone).collect();
+        if gone.is_empty() {
+            return Ok(());
+        }
+        let here: HashSet<&RecordKey> = page.records.iter().map(|record| &record.key).collect();
+        let copied = self.job.claimed.options.copied(self.job.claimed.organization.provider);
+        let mut wanted: Vec<RecordKey> = gone
+            .iter()
+            .filter_map(|record| record.successor.clone())
+            .filter(|key| copied.contains(&key.object_type) && !here.contains(key))
+            .collect();
+        wanted.sort_unstable();
+        wanted.dedup();
+        let heirless: Vec<RecordKey> =
+            gone.iter().filter(|record| record.successor.is_none()).map(|record| record.key.clone()).collect();
+        let lease = self.job.claimed.lease;
+        let db = &self.syncing.db;
+        let wanted = departures::find_unknown(db, lease.account_id, lease.integration_id, &wanted).await?;
+        let departing = departures::find_departing(db, lease.account_id, lease.integration_id, &heirless).await?;
+        let departed: Vec<Departed> = departing.into_iter().map(|(key, emails)| Departed { key, emails }).collect();
+        for keys in wanted.chunks(LOOK_UP_MAX) {
+            for sighting in self.ask(keys, |client, keys| client.look_up(keys)).await? {
+                if let Sighting::Found(record) = sighting {
+                    page.records.push(*record);
+                }
+            }
+        }
+        for departed in departed.chunks(LOOK_UP_MAX) {
+            page.records.extend(self.ask(departed, |client, departed| client.find_heirs(departed)).await?);
+        }
+        Ok(())
+    }
+
+    pub(super) fn normal_page(&self, page: Page, position: Option<String>, region: Region) -> NormalPage {
+        let now = self.now();
+        let (records, repeats) = normalize_page(page.records, region);
+        let mut gone = page.gone;
+        gone.sort_unstable();
+        gone.dedup();
+        gone.retain(|key| records.iter().all(|record| record.key != *key));
+        NormalPage {
+            records,
+            gone,
+            hidden: Vec::new(),
+            repeats,
+            rejected: page.rejected,
+            next: page.next.or(position),
+            is_last: page.is_last,
+            // A CRM whose clock is ahead must not promise what has not happened yet.
+            known_through: page.known_through.map(|time: DateTime<Utc>| time.min(now)),
+            notices: page.notices,
+            needs_sweep: page.needs_sweep,
+        }
+    }
+
+    /// Autovacuum would come a minute later: too late for the plans of a first copy.
+    async fn analyze_after(&self, pages: u32) {
+        if self.job.begun.kind == SyncKind::Initial
+            && ANALYZE_AFTER_PAGES.contains(&pages)
+            && let Err(error) = store::schema::analyze_contacts(&self.syncing.db).await
+        {
+            warn!(error = %chain(&error), "the tables' statistics were not refreshed; autovacuum will");
+        }
+    }
+}

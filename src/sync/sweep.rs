@@ -1,0 +1,118 @@
+//! The end of a sweep: the CRM has listed everything, and is asked for each record held here that did not come. Only what it confirms
+//! to be gone ends; what it hides stays, and is told. Too many deletions at once wait for somebody's word.
+
+use tracing::warn;
+
+use super::{apply::NormalPage, run::RunError, session::Session};
+use crate::{
+    crm::{LOOK_UP_MAX, Page, Sighting},
+    domain::{
+        phone::Region,
+        record::{ObjectType, RecordKey},
+    },
+    store::{
+        run_progress::{Report, Swept},
+        sweeps,
+    },
+};
+
+/// The brake: a sweep that would end more than so many contacts ..
+const BRAKE_ABOVE: i64 = 100;
+/// .. and more than this share of those held, in percent, stops.
+const BRAKE_ABOVE_PERCENT: i64 = 30;
+
+/// Whether so many deletions wait for somebody's word; `confirmed` have it already.
+fn is_braked(deletions: i64, held: i64, confirmed: i64) -> bool {
+    let unasked = deletions - confirmed;
+    unasked > BRAKE_ABOVE && unasked.saturating_mul(100) > held.saturating_mul(BRAKE_ABOVE_PERCENT)
+}
+
+impl Session<'_> {
+    /// Asks for what did not come, and ends the run.
+    pub(super) async fn sweep(&mut self, sweep_number: i64, region: Region) -> Result<(), RunError> {
+        let claimed = &self.job.claimed;
+        let copied = claimed.options.copied(claimed.organization.provider);
+        let (mirrored, kept): (Vec<ObjectType>, Vec<ObjectType>) =
+            copied.into_iter().partition(|kind| claimed.options.of(*kind).mirrors_deletions);
+        self.report(&Report { phase: "asking for what did not come", error: "", estimated_total: None }).await?;
+
+        let (db, lease) = (&self.syncing.db, claimed.lease);
+        let tally = sweeps::tally(db, lease, sweep_number, &mirrored).await?;
+        let deletions = tally.missing + tally.lingering;
+        let is_held = is_braked(deletions, tally.live + tally.lingering, claimed.confirmed_deletions.unwrap_or(0));
+        let mut notices = Vec::new();
+        if is_held {
+            warn!(integration.id = %lease.integration_id, deletions, held = tally.live, "a sweep would delete too many contacts, and waits for ConfirmDeletions");
+            notices.push(format!(
+                "DELETIONS_HELD: {deletions} of {} contacts did not come any more, and none was deleted; see in the CRM whether they are gone or only hidden from the integration's user, then ConfirmDeletions",
+                tally.live + tally.lingering
+            ));
+        }
+        let types = if is_held { kept } else { [mirrored.as_slice(), kept.as_slice()].concat() };
+        let hidden = self.confirm(sweep_number, &types, region).await?;
+        if hidden > 0 {
+            notices.push(format!(
+                "RECORDS_HIDDEN: {hidden} records are kept though the CRM does not show them: its answer does not tell whether they are deleted or only hidden from the integration's user; use a user who sees everything"
+            ));
+        }
+        if !is_held {
+            self.end_lingering(&mirrored).await?;
+        }
+        let swept = Swept { held_deletions: is_held.then_some(deletions) };
+        self.syncing.end_sweep(self.job, swept, notices).await?;
+        Ok(())
+    }
+
+    /// Batch by batch, each a transaction; whatever was asked for counts as met, so that this comes to an end, and goes on after a
+    /// crash where it was.
+    async fn confirm(&mut self, sweep_number: i64, types: &[ObjectType], region: Region) -> Result<usize, RunError> {
+        let lease = self.job.claimed.lease;
+        let limit = i64::try_from(LOOK_UP_MAX).unwrap_or(i64::MAX);
+        let mut hidden = 0;
+        loop {
+            let missing = sweeps::find_missing(&self.syncing.db, lease, sweep_number, types, limit).await?;
+            if missing.is_empty() {
+                return Ok(hidden);
+            }
+            let sightings = self.ask(missing.as_slice(), |client, keys| client.look_up(keys)).await?;
+            let mut page = Page::default();
+            for sighting in sightings {
+                match sighting {
+                    Sighting::Found(record) => page.records.push(*record),
+                    Sighting::Gone(key) if missing.contains(&key) => page.gone.push(key),
+                    Sighting::Gone(_) | Sighting::Hidden(_) => {}
+                }
+            }
+            let mut page = self.normal_page(page, None, region);
+            page.hidden = unanswered(&missing, &page);
+            hidden += page.hidden.len();
+            self.syncing.apply(self.job, page).await?;
+        }
+    }
+
+    /// Contacts whose records are known to be gone, from before deletions were mirrored.
+    async fn end_lingering(&mut self, types: &[ObjectType]) -> Result<(), RunError> {
+        let lease = self.job.claimed.lease;
+        loop {
+            let gone = sweeps::find_lingering(
+                &self.syncing.db,
+                lease.account_id,
+                lease.integration_id,
+                types,
+                i64::try_from(LOOK_UP_MAX).unwrap_or(i64::MAX),
+            )
+            .await?;
+            if gone.is_empty() {
+                return Ok(());
+            }
+            let page = NormalPage { gone, ..NormalPage::default() };
+            self.syncing.apply(self.job, page).await?;
+        }
+    }
+}
+
+/// What was asked for and is neither found nor gone.
+fn unanswered(asked: &[RecordKey], page: &NormalPage) -> Vec<RecordKey> {
+    let is_answered = |key: &RecordKey| page.gone.contains(key) || page.records.iter().any(|record| record.key == *key);
+    asked.iter().filter(|key| !is_answered(key)).cloned().collect()
+}
