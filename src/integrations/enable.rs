@@ -82,7 +82,7 @@ impl Integrations {
             .await
     }
 
-    async fn store(
+    pub(super) async fn store(
         &self,
         account_id: AccountId,
         link: Arc<NewLink>,
@@ -140,9 +140,9 @@ impl Integrations {
 }
 
 /// What opens the CRM, as it is after the try.
-struct Gate {
-    credentials: Option<Credentials>,
-    access: Option<Access>,
+pub(super) struct Gate {
+    pub(super) credentials: Option<Credentials>,
+    pub(super) access: Option<Access>,
 }
 
 /// What is there already.

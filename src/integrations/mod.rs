@@ -1,5 +1,6 @@
 //! Links an account to a CRM: try it, enable, change, disable. HTTP first, then one transaction; never both at once.
 
+mod authorize;
 mod disable;
 mod enable;
 mod update;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::Notify;
 
+pub use authorize::{AuthorizationWish, AuthorizeError, Outcome, StartedAuthorization};
 pub use enable::NewLink;
 pub use update::Update;
 
@@ -63,6 +65,19 @@ pub enum IntegrationError {
         "an earlier answer of the CRM, with the refresh token to use from now on, was lost before it was stored; authorize again"
     )]
     RefreshInterrupted,
+    /// The CRM of the request is not the integration's.
+    #[error("must be the CRM of the integration")]
+    OtherProvider,
+    /// Nobody could come back.
+    #[error(
+        "this deployment has no address to which a CRM could send the administrator back: its operator must set http.public_url and http.listen"
+    )]
+    CallbackUnknown,
+    /// Too many are open.
+    #[error(
+        "100 authorizations of this account are under way; try again when some are over, ten minutes after their start"
+    )]
+    TooManyAuthorizations,
     /// The database did not do it.
     #[error("the integration could not be stored")]
     Store(#[from] StoreError),
@@ -97,6 +112,8 @@ pub struct Integrations {
     pub crms: Crms,
     /// For trying stored credentials.
     pub accesses: Accesses,
+    /// Where a CRM sends an administrator back to; `None`: nowhere.
+    pub callback_url: Option<String>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// New ids.

@@ -71,7 +71,7 @@ impl Integrations {
         self.get(account_id, integration_id).await
     }
 
-    async fn store_update(
+    pub(super) async fn store_update(
         &self,
         account_id: AccountId,
         integration_id: IntegrationId,
