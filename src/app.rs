@@ -21,6 +21,7 @@ use crate::{
     domain::{clock::Clock, credentials::OAuthClient, ids::IdSource, integration::Provider},
     integrations::Integrations,
     lifecycle::Lifecycle,
+    listeners,
     matching::Matching,
     retention,
     rpc::{
@@ -130,6 +131,7 @@ impl App {
                 db: api_db.clone(),
                 safe,
                 crms,
+                callback_url: callback_url(config),
                 clock: Arc::clone(&clock),
                 ids: Arc::clone(&ids),
                 wake: Arc::clone(&wake),
@@ -196,6 +198,13 @@ impl App {
         lifecycle.tasks().spawn(watch_database(self.api_db.clone(), health, lifecycle.soft()));
     }
 
+    /// Starts what is served over HTTP.
+    pub fn start_http(&self, listener: TcpListener, lifecycle: &Lifecycle) {
+        let router = listeners::routes(self.integrations.clone());
+        let serving = listeners::serve(listener, router, lifecycle.tasks().clone(), lifecycle.soft());
+        lifecycle.spawn_critical("HTTP listener", serving);
+    }
+
     /// Ends all connections to the database.
     pub async fn close(&self) {
         self.call_db.close().await;
@@ -246,6 +255,10 @@ fn crm_settings(config: &Config) -> CrmSettings {
         salesforce_bulk_above: i64::try_from(config.providers.salesforce_bulk_above).unwrap_or(i64::MAX),
         pipedrive: provider(&config.providers.pipedrive),
     }
+}
+
+fn callback_url(config: &Config) -> Option<String> {
+    config.http.public_url.as_ref().map(|url| format!("{}/oauth/callback", url.trim_end_matches('/')))
 }
 
 fn sync_settings(config: &Config) -> SyncSettings {

@@ -20,6 +20,7 @@ pub mod postgres;
 pub mod store;
 pub mod vault;
 
+pub mod listeners;
 pub mod rpc;
 
 pub mod app;

@@ -1,4 +1,4 @@
-//! Forgets calls and runs after 90 days, and clicks after a day: what is not kept cannot leak.
+//! Forgets calls and runs after 90 days, clicks after a day, authorizations when they are over: what is not kept cannot leak.
 
 use std::{sync::Arc, time::Duration};
 
@@ -61,7 +61,7 @@ pub async fn forget(db: &Db, clock: &dyn Clock) -> Result<u64, StoreError> {
 async fn forget_in(db: &Db, account_id: AccountId, now: DateTime<Utc>) -> Result<u64, StoreError> {
     let mut removed = 0;
     loop {
-        let batch = retention::remove_batch(db, account_id, now - KEPT, now - CLICKS_KEPT).await?;
+        let batch = retention::remove_batch(db, account_id, now - KEPT, now - CLICKS_KEPT, now).await?;
         removed += batch;
         if batch == 0 {
             return Ok(removed);

@@ -29,6 +29,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("retention", &["domain", "store", "telemetry"]),
     // Edge in: features, plain reads of the store, and the types and errors of what is below.
     ("rpc", &["domain", "store", "crm", "identity", "matching", "click_to_call", "integrations", "sync", "telemetry"]),
+    ("listeners", &["domain", "store", "integrations", "telemetry"]),
     // Prints chains of errors for everybody above the edges out.
     ("telemetry", &[]),
     ("lifecycle", &["telemetry"]),
@@ -52,7 +53,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("jsonwebtoken", &["rpc", "crm", "simulator"]),
     ("oauth2", &["crm"]),
     ("roxmltree", &["simulator"]),
-    ("axum", &["simulator"]),
+    ("axum", &["simulator", "listeners"]),
+    ("hyper_util", &["listeners"]),
     ("rand_chacha", &["simulator"]),
     ("rlibphonenumber", &["domain"]),
     ("aes_gcm_siv", &["vault"]),

@@ -26,7 +26,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use secrecy::SecretString;
 
-use self::client::{Client, ClientOptions, Here, Secrets};
+use self::client::{Client, ClientOptions, CrmSecrets, Here, Secrets};
 use crate::{
     config::{Config, Flags},
     domain::clock::{Clock, SystemClock},
@@ -176,11 +176,19 @@ fn load_config(flags: &Flags) -> anyhow::Result<Config> {
 
 #[expect(clippy::disallowed_methods, reason = "secrets come from here, so that no command line shows them")]
 fn read_secrets() -> Secrets {
-    let secret = |name| std::env::var(name).ok().filter(|text| !text.is_empty()).map(SecretString::from);
+    let secret = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty()).map(SecretString::from);
+    let crm = |name: &str| CrmSecrets {
+        api_token: secret(&format!("{name}_API_TOKEN")),
+        bearer_token: secret(&format!("{name}_BEARER_TOKEN")),
+        refresh_token: secret(&format!("{name}_REFRESH_TOKEN")),
+        client_id: secret(&format!("{name}_CLIENT_ID")),
+        client_secret: secret(&format!("{name}_CLIENT_SECRET")),
+    };
     Secrets {
         token: secret(client::TOKEN_VARIABLE),
-        zendesk_api_token: secret("ZENDESK_API_TOKEN"),
-        zendesk_bearer_token: secret("ZENDESK_BEARER_TOKEN"),
+        zendesk: crm("ZENDESK"),
+        salesforce: crm("SALESFORCE"),
+        pipedrive: crm("PIPEDRIVE"),
     }
 }
 

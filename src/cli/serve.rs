@@ -104,7 +104,15 @@ impl Service {
         };
         let app = App::new(config, &database_url, world)?;
         warming.await.context("the phone metadata cannot be read")?;
+        let http = match config.http.listen {
+            Some(address) => Some(listen_http(address).await?),
+            None => None,
+        };
         app.start(config, listener, Arc::new(keys.verifier), &lifecycle).await;
+        if let Some(listener) = http {
+            info!(listen = %listener.local_addr()?, "serving HTTP");
+            app.start_http(listener, &lifecycle);
+        }
         let service = Self { app, lifecycle, address, cluster };
         info!(listen = %service.address, "serving gRPC");
         Ok(service)
@@ -119,6 +127,14 @@ impl Service {
         info!("stopped");
         Ok(())
     }
+}
+
+async fn listen_http(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+    let bound = TcpListener::bind(address).await;
+    Ok(bound.map_err(|error| Stopped {
+        what: format!("cannot listen for HTTP on {address}: {error}"),
+        next: "choose another port with the setting http.listen".to_owned(),
+    })?)
 }
 
 async fn database(config: &Config) -> anyhow::Result<(Option<Cluster>, String)> {

@@ -301,6 +301,7 @@ fn unfit(figment: &Figment, error: &figment::Error) -> ConfigError {
     let name = error.path.join(".");
     let expected = match name.as_str() {
         "listen" => "an address and a port, such as 127.0.0.1:50051".to_owned(),
+        "http.listen" => "an address and a port, such as 127.0.0.1:8080".to_owned(),
         "log.format" => "text or json".to_owned(),
         "reflection" => "true or false".to_owned(),
         _ => range_of(&name).map_or("a text".to_owned(), |(min, max)| format!("a whole number from {min} to {max}")),
@@ -364,6 +365,11 @@ impl Checks<'_> {
             return Err(self.wrong("data_dir", problem, "a directory"));
         }
         self.check_databases(config)?;
+        if let Some(url) = &config.http.public_url
+            && let Err(problem) = check_public_url(url)
+        {
+            return Err(self.wrong("http.public_url", problem, "like https://sync.example.com"));
+        }
         let providers = &config.providers;
         for (name, provider) in [
             ("zendesk", &providers.zendesk),
@@ -407,6 +413,18 @@ impl Checks<'_> {
             expected: expected.to_string(),
         }
     }
+}
+
+/// As a base URL, and encrypted unless it is on this machine: codes travel there.
+fn check_public_url(url: &str) -> Result<(), &'static str> {
+    check_base_url(url)?;
+    if url.contains(['{', '}']) {
+        return Err("holds a placeholder");
+    }
+    let is_here = ["http://localhost", "http://127.0.0.1", "http://[::1]"]
+        .iter()
+        .any(|here| url.strip_prefix(here).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/'])));
+    if url.starts_with("https://") || is_here { Ok(()) } else { Err("is not encrypted") }
 }
 
 /// A scheme, a host and perhaps a port, nothing else: paths are the client's, credentials the tenant's.

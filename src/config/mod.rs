@@ -44,6 +44,8 @@ pub struct Config {
     pub pools: Pools,
     /// The CRMs.
     pub providers: Providers,
+    /// What is served over HTTP.
+    pub http: Http,
     /// The gRPC server's limits.
     pub server: Server,
     /// How the process stops.
@@ -167,6 +169,16 @@ impl Provider {
     }
 }
 
+/// What is served over HTTP: `/oauth/callback`, where CRMs send administrators back to, and `/healthz`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Http {
+    /// Where: address and port; empty: nowhere. Plain HTTP: something in front of it must speak TLS.
+    pub listen: Option<SocketAddr>,
+    /// Where browsers find it: `https://sync.example.com`, without a path; `http` for this machine only. Without it no administrator can
+    /// authorize access.
+    pub public_url: Option<String>,
+}
+
 /// The gRPC server's limits.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Server {
@@ -261,6 +273,7 @@ impl Config {
                 // Polling Pipedrive shows no deletion.
                 pipedrive: Provider::with(50, 12),
             },
+            http: Http { listen: None, public_url: None },
             server: Server {
                 calls_max: limits.calls_max,
                 streams_per_connection_max: limits.streams_per_connection_max,

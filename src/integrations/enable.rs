@@ -63,7 +63,7 @@ impl Integrations {
     ) -> Result<IntegrationId, IntegrationError> {
         let tried = match &link.credentials {
             Some(credentials) if link.is_sync_on => {
-                let tried = self.try_out(&link.organization, credentials.clone()).await?;
+                let tried = self.try_out(&link.organization, link.options, credentials.clone()).await?;
                 Gate { credentials: Some(tried.credentials), access: tried.access }
             }
             credentials => Gate { credentials: credentials.clone(), access: None },
@@ -82,7 +82,7 @@ impl Integrations {
             .await
     }
 
-    async fn store(
+    pub(super) async fn store(
         &self,
         account_id: AccountId,
         link: Arc<NewLink>,
@@ -140,9 +140,9 @@ impl Integrations {
 }
 
 /// What opens the CRM, as it is after the try.
-struct Gate {
-    credentials: Option<Credentials>,
-    access: Option<Access>,
+pub(super) struct Gate {
+    pub(super) credentials: Option<Credentials>,
+    pub(super) access: Option<Access>,
 }
 
 /// What is there already.

@@ -1,5 +1,6 @@
 //! Links an account to a CRM: try it, enable, change, disable. HTTP first, then one transaction; never both at once.
 
+mod authorize;
 mod disable;
 mod enable;
 mod update;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use tokio::sync::Notify;
 
+pub use authorize::{AuthorizationWish, AuthorizeError, Outcome, StartedAuthorization};
 pub use enable::NewLink;
 pub use update::Update;
 
@@ -63,6 +65,19 @@ pub enum IntegrationError {
         "an earlier answer of the CRM, with the refresh token to use from now on, was lost before it was stored; authorize again"
     )]
     RefreshInterrupted,
+    /// The CRM of the request is not the integration's.
+    #[error("must be the CRM of the integration")]
+    OtherProvider,
+    /// Nobody could come back.
+    #[error(
+        "this deployment has no address to which a CRM could send the administrator back: its operator must set http.public_url and http.listen"
+    )]
+    CallbackUnknown,
+    /// Too many are open.
+    #[error(
+        "100 authorizations of this account are under way; try again when some are over, ten minutes after their start"
+    )]
+    TooManyAuthorizations,
     /// The database did not do it.
     #[error("the integration could not be stored")]
     Store(#[from] StoreError),
@@ -97,6 +112,8 @@ pub struct Integrations {
     pub crms: Crms,
     /// For trying stored credentials.
     pub accesses: Accesses,
+    /// Where a CRM sends an administrator back to; `None`: nowhere.
+    pub callback_url: Option<String>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// New ids.
@@ -108,23 +125,29 @@ pub struct Integrations {
 impl Integrations {
     /// Tries a connection; stores nothing.
     pub async fn test(&self, organization: &Organization, credentials: Credentials) -> Result<Probe, IntegrationError> {
-        Ok(self.try_out(organization, credentials).await?.probe)
+        Ok(self.try_out(organization, Options::default(), credentials).await?.probe)
     }
 
     /// Gets access by credentials and looks whether it opens this organisation. What comes back is what must be stored: a refresh token
     /// may have been used up by this.
-    async fn try_out(&self, organization: &Organization, credentials: Credentials) -> Result<Tried, IntegrationError> {
+    async fn try_out(
+        &self,
+        organization: &Organization,
+        options: Options,
+        credentials: Credentials,
+    ) -> Result<Tried, IntegrationError> {
         let granted = self.crms.obtain(organization, &credentials, self.clock.now()).await?;
         if granted.organization.as_ref().is_some_and(|name| *name != organization.name) {
             return Err(CrmError::OtherOrganization.into());
         }
-        let probe = self.probe(organization, granted.access.clone()).await?;
+        let probe = self.probe(organization, options, granted.access.clone()).await?;
         let access = credentials.are_renewable().then_some(granted.access);
         Ok(Tried { probe, credentials: granted.credentials.unwrap_or(credentials), access })
     }
 
-    async fn probe(&self, organization: &Organization, access: Access) -> Result<Probe, CrmError> {
-        let target = Target { integration_id: None, organization, options: Options::default(), access };
+    /// Whether it opens this organisation, and shows what is wished of it.
+    async fn probe(&self, organization: &Organization, options: Options, access: Access) -> Result<Probe, CrmError> {
+        let target = Target { integration_id: None, organization, options, access };
         self.crms.client(target)?.probe().await
     }
 

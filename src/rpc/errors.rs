@@ -11,6 +11,7 @@ use crate::{
 };
 
 const RETRY_AFTER: Duration = Duration::from_millis(200);
+const AUTHORIZATIONS_RETRY_AFTER: Duration = Duration::from_mins(1);
 
 impl From<StoreError> for Status {
     fn from(error: StoreError) -> Self {
@@ -86,6 +87,11 @@ impl From<IntegrationError> for Status {
             IntegrationError::CredentialsMissing => status::invalid("credentials", &message),
             IntegrationError::NothingCopied(_) => status::invalid("options", &message),
             IntegrationError::Crm(error) => error.into(),
+            IntegrationError::OtherProvider => status::invalid("provider", &message),
+            IntegrationError::CallbackUnknown => status::failed_precondition("OAUTH_NOT_CONFIGURED", &message, &[]),
+            IntegrationError::TooManyAuthorizations => {
+                status::resource_exhausted("TOO_MANY_AUTHORIZATIONS", &message, Some(AUTHORIZATIONS_RETRY_AFTER))
+            }
             IntegrationError::RefreshInterrupted => status::failed_precondition("REFRESH_INTERRUPTED", &message, &[]),
             IntegrationError::Credentials(error) => status::internal(&error as &(dyn Error + 'static)),
             IntegrationError::Store(error) => error.into(),

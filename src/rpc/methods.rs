@@ -92,7 +92,7 @@ const fn open(path: &'static str, time_max: Option<Duration>) -> Method {
 }
 
 /// Everything that is always served.
-pub const METHODS: [Method; 24] = [
+pub const METHODS: [Method; 25] = [
     method("/contactsync.v1.CallerService/MatchCaller", Scope::Calls, RINGING),
     method("/contactsync.v1.CallerService/SelectMatch", Scope::Calls, RINGING),
     method("/contactsync.v1.CallerService/PreRegisterContact", Scope::Calls, RINGING),
@@ -100,6 +100,7 @@ pub const METHODS: [Method; 24] = [
     method("/contactsync.v1.SyncService/TestConnection", Scope::Sync, ASKS_CRM),
     method("/contactsync.v1.SyncService/EnableSync", Scope::Sync, ASKS_CRM),
     method("/contactsync.v1.SyncService/UpdateSync", Scope::Sync, ASKS_CRM),
+    method("/contactsync.v1.SyncService/StartAuthorization", Scope::Sync, PLAIN),
     method("/contactsync.v1.SyncService/DisableSync", Scope::Sync, PLAIN),
     method("/contactsync.v1.SyncService/TriggerSync", Scope::Sync, PLAIN),
     method("/contactsync.v1.SyncService/ConfirmDeletions", Scope::Sync, PLAIN),

@@ -11,6 +11,7 @@ pub mod pb;
 pub mod server;
 
 mod account;
+mod authorization;
 mod caller;
 mod contact;
 mod convert;

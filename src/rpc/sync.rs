@@ -12,7 +12,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     auth::caller,
-    convert, page_token, parse, parse_credentials,
+    authorization, convert, page_token, parse, parse_credentials,
     pb::{self, sync_service_server::SyncService},
     status,
 };
@@ -124,6 +124,21 @@ impl SyncService for SyncRpc {
 
         Ok(Response::new(pb::UpdateSyncResponse {
             integration: Some(convert::integration(integration, self.clock.now())),
+        }))
+    }
+
+    async fn start_authorization(
+        &self,
+        request: Request<pb::StartAuthorizationRequest>,
+    ) -> Result<Response<pb::StartAuthorizationResponse>, Status> {
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let wish = authorization::wish(request.into_inner(), self.period_default_seconds)?;
+
+        let started = self.integrations.start_authorization(account_id, wish).await?;
+
+        Ok(Response::new(pb::StartAuthorizationResponse {
+            authorize_url: started.authorize_url,
+            expire_time: Some(convert::timestamp(started.expires_at)),
         }))
     }
 

@@ -4,6 +4,7 @@
 pub mod access;
 pub mod accounts;
 pub mod adoption;
+pub mod authorizations;
 pub mod calls;
 pub mod contacts;
 pub mod departures;

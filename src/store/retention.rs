@@ -1,4 +1,4 @@
-//! Forgets calls, clicks and finished runs whose time is over, a batch of one account at a time.
+//! Forgets calls, clicks, finished runs and authorizations whose time is over, a batch of one account at a time.
 
 use chrono::{DateTime, Utc};
 
@@ -8,13 +8,15 @@ use crate::domain::ids::AccountId;
 /// Rows that one statement removes.
 pub const BATCH_MAX: i64 = 1_000;
 
-/// Removes a batch of calls and runs from before `kept_since`, and of clicks from before `clicks_since`. Returns how many rows.
+/// Removes a batch of calls and runs from before `kept_since`, of clicks from before `clicks_since`, and authorizations that
+/// are over. Returns how many rows.
 /// Calls must be old by the database's clock too: one that is ahead here must not forget them all.
 pub async fn remove_batch(
     db: &Db,
     account_id: AccountId,
     kept_since: DateTime<Utc>,
     clicks_since: DateTime<Utc>,
+    now: DateTime<Utc>,
 ) -> Result<u64, StoreError> {
     let calls = sqlx::query!(
         "-- store::retention::remove_batch (calls)
@@ -56,5 +58,16 @@ pub async fn remove_batch(
     )
     .execute(&db.pool)
     .await?;
-    Ok(calls.rows_affected() + clicks.rows_affected() + runs.rows_affected())
+    // At most a hundred are open, and none lives longer than ten minutes.
+    let authorizations = sqlx::query!(
+        "-- store::retention::remove_batch (authorizations)
+        delete from authorizations
+        where account_id = $1 and expires_at < $2",
+        account_id.0,
+        now,
+    )
+    .execute(&db.pool)
+    .await?;
+    let done = [calls, clicks, runs, authorizations];
+    Ok(done.iter().map(sqlx::postgres::PgQueryResult::rows_affected).sum())
 }

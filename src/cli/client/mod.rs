@@ -90,10 +90,27 @@ pub(super) struct AccountOption {
 pub(super) struct Secrets {
     /// `CONTACT_SYNC_TOKEN`.
     pub(super) token: Option<SecretString>,
-    /// `ZENDESK_API_TOKEN`.
-    pub(super) zendesk_api_token: Option<SecretString>,
-    /// `ZENDESK_BEARER_TOKEN`.
-    pub(super) zendesk_bearer_token: Option<SecretString>,
+    /// `ZENDESK_...`.
+    pub(super) zendesk: CrmSecrets,
+    /// `SALESFORCE_...`.
+    pub(super) salesforce: CrmSecrets,
+    /// `PIPEDRIVE_...`.
+    pub(super) pipedrive: CrmSecrets,
+}
+
+/// What opens one CRM; each variable begins with the CRM's name.
+#[derive(Default)]
+pub(super) struct CrmSecrets {
+    /// `..._API_TOKEN`.
+    pub(super) api_token: Option<SecretString>,
+    /// `..._BEARER_TOKEN`.
+    pub(super) bearer_token: Option<SecretString>,
+    /// `..._REFRESH_TOKEN`.
+    pub(super) refresh_token: Option<SecretString>,
+    /// `..._CLIENT_ID`, which is no secret, and belongs to the next one.
+    pub(super) client_id: Option<SecretString>,
+    /// `..._CLIENT_SECRET`.
+    pub(super) client_secret: Option<SecretString>,
 }
 
 /// What a client command takes from the machine it runs on.

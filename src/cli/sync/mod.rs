@@ -10,7 +10,7 @@ use clap::Subcommand;
 use serde_json::json;
 
 use self::{
-    connection::{ConnectionArgs, CredentialArgs, period},
+    connection::{AuthorizedArgs, ConnectionArgs, CredentialArgs, period},
     wishes::Wishes,
 };
 use super::client::{
@@ -60,7 +60,9 @@ enum SyncCommand {
     /// Switch copying off, and keep what is copied
     Off(OptionsArgs),
     /// Bring new credentials
-    Credentials(CredentialsArgs),
+    Credentials(Box<CredentialsArgs>),
+    /// Get the address at which an administrator lets this service into a CRM
+    Authorize(AuthorizeArgs),
     /// Unlink the account from a CRM
     Disable(DisableArgs),
 }
@@ -176,6 +178,20 @@ struct CredentialsArgs {
 }
 
 #[derive(Debug, Clone, clap::Args)]
+struct AuthorizeArgs {
+    #[command(flatten)]
+    account: AccountOption,
+    #[command(flatten)]
+    crm: AuthorizedArgs,
+    /// The integration that has lost its authorization; without it a new one is made
+    #[arg(long, value_name = "ID")]
+    integration: Option<IntegrationId>,
+    /// Salesforce: where the administrator logs in: My Domain, or test.salesforce.com
+    #[arg(long, value_name = "HOST")]
+    salesforce_host: Option<String>,
+}
+
+#[derive(Debug, Clone, clap::Args)]
 struct DisableArgs {
     #[command(flatten)]
     integration: IntegrationOption,
@@ -196,27 +212,24 @@ pub(super) async fn run(args: SyncArgs, client: &Client, secrets: &Secrets) -> a
         SyncCommand::Options(args) => {
             let mut changed = options(pb::SyncMode::Unspecified, None);
             args.wishes.put_into(&mut changed);
-            update(args.integration, changed, None, client).await
+            update(args.integration, changed, client).await
         }
         SyncCommand::ConfirmDeletions(args) => confirm_deletions(args, client).await,
-        SyncCommand::On(args) => update(args.integration, options(pb::SyncMode::On, args.period), None, client).await,
-        SyncCommand::Off(args) => update(args.integration, options(pb::SyncMode::Off, args.period), None, client).await,
-        SyncCommand::Credentials(args) => {
-            let credentials = args.credentials.required(secrets)?;
-            let options = options(pb::SyncMode::Unspecified, None);
-            update(args.integration, options, Some(credentials), client).await
-        }
+        SyncCommand::On(args) => update(args.integration, options(pb::SyncMode::On, args.period), client).await,
+        SyncCommand::Off(args) => update(args.integration, options(pb::SyncMode::Off, args.period), client).await,
+        SyncCommand::Authorize(args) => authorize(args, client).await,
+        SyncCommand::Credentials(args) => renew(*args, client, secrets).await,
         SyncCommand::Disable(args) => disable(args, client).await,
     }
 }
 
 async fn test(args: TestArgs, client: &Client, secrets: &Secrets) -> anyhow::Result<ExitCode> {
-    let (provider, connection) = args.connection.parts()?;
+    let (provider, connection) = args.connection.parts(args.credentials.host())?;
     let request = pb::TestConnectionRequest {
         account_id: args.account.id.to_string(),
         provider: provider.into(),
         connection: Some(connection),
-        credentials: Some(args.credentials.required(secrets)?),
+        credentials: Some(args.credentials.required(provider, secrets)?),
     };
     let answer = client.syncs().test_connection(request).await?.into_inner();
     let mut lines = Lines::default();
@@ -232,10 +245,13 @@ async fn test(args: TestArgs, client: &Client, secrets: &Secrets) -> anyhow::Res
 
 async fn enable(args: EnableArgs, client: &Client, secrets: &Secrets) -> anyhow::Result<ExitCode> {
     let account_id = args.account.id.to_string();
-    let (provider, connection) = args.connection.parts()?;
+    let (provider, connection) = args.connection.parts(args.credentials.host())?;
     // The server tries what it is given; with sync off it needs nothing.
-    let credentials =
-        if args.off { args.credentials.optional(secrets)? } else { Some(args.credentials.required(secrets)?) };
+    let credentials = if args.off {
+        args.credentials.optional(provider, secrets)?
+    } else {
+        Some(args.credentials.required(provider, secrets)?)
+    };
     let mode = if args.off { pb::SyncMode::Off } else { pb::SyncMode::On };
     let mut chosen = options(mode, args.period);
     args.wishes.put_into(&mut chosen);
@@ -359,18 +375,54 @@ fn options(mode: pb::SyncMode, period: Option<prost_types::Duration>) -> pb::Int
 async fn update(
     integration: IntegrationOption,
     options: pb::IntegrationOptions,
-    credentials: Option<pb::Credentials>,
     client: &Client,
 ) -> anyhow::Result<ExitCode> {
     let request = pb::UpdateSyncRequest {
         account_id: integration.account.id.to_string(),
         integration_id: integration.id.to_string(),
         options: Some(options),
-        credentials,
         ..Default::default()
     };
     let integration = client.syncs().update_sync(request).await?.into_inner().integration.unwrap_or_default();
     print_integration(client, &integration)
+}
+
+async fn renew(args: CredentialsArgs, client: &Client, secrets: &Secrets) -> anyhow::Result<ExitCode> {
+    let provider = provider_of(&args.integration, client).await?;
+    let request = pb::UpdateSyncRequest {
+        account_id: args.integration.account.id.to_string(),
+        integration_id: args.integration.id.to_string(),
+        salesforce_host: args.credentials.host().unwrap_or_default(),
+        credentials: Some(args.credentials.required(provider, secrets)?),
+        options: None,
+    };
+    let integration = client.syncs().update_sync(request).await?.into_inner().integration.unwrap_or_default();
+    print_integration(client, &integration)
+}
+
+async fn authorize(args: AuthorizeArgs, client: &Client) -> anyhow::Result<ExitCode> {
+    let (provider, connection) = args.crm.parts(args.salesforce_host)?;
+    let request = pb::StartAuthorizationRequest {
+        account_id: args.account.id.to_string(),
+        provider: provider.into(),
+        connection: Some(connection),
+        integration_id: args.integration.map(|id| id.to_string()).unwrap_or_default(),
+        options: None,
+    };
+    let answer = client.syncs().start_authorization(request).await?.into_inner();
+    let text =
+        format!("Let an administrator of the CRM open this within ten minutes, once:\n\n  {}\n", answer.authorize_url);
+    client.print(&json!({ "authorize_url": answer.authorize_url }), text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn provider_of(integration: &IntegrationOption, client: &Client) -> anyhow::Result<pb::Provider> {
+    let request = pb::GetIntegrationRequest {
+        account_id: integration.account.id.to_string(),
+        integration_id: integration.id.to_string(),
+    };
+    let found = client.syncs().get_integration(request).await?.into_inner().integration.unwrap_or_default();
+    Ok(found.provider())
 }
 
 async fn disable(args: DisableArgs, client: &Client) -> anyhow::Result<ExitCode> {

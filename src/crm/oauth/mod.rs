@@ -1,6 +1,7 @@
 //! Access tokens by OAuth: which grant is asked for, where, in whose name, and what the answer is taken for. Tokens are sent to the vendor's
 //! own hosts only, and an API is used only at one of them. Must not store, claim or repeat anything: that is `credentials`' part.
 
+mod authorize;
 mod token;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -8,6 +9,8 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
+
+pub use authorize::Authorizing;
 
 use self::token::{Answer, Desk, Grant};
 use super::{CrmError, Crms, http::Endpoint};
@@ -72,32 +75,27 @@ impl Crms {
                 return Ok(Granted { access, credentials: None, organization: None });
             }
         };
-        self.granted(organization, credentials, answer, now)
-    }
-
-    fn granted(
-        &self,
-        asked: &Organization,
-        credentials: &Credentials,
-        answer: Answer,
-        now: DateTime<Utc>,
-    ) -> Result<Granted, CrmError> {
+        let access = self.access(provider, &organization.name, &answer, now)?;
+        let organization = answer.organization();
         let rotated = match (credentials, answer.refresh_token) {
             (Credentials::RefreshToken { client, token, host }, Some(new)) if new != token.expose_secret() => {
                 Some(Credentials::RefreshToken { client: client.clone(), token: new.into(), host: host.clone() })
             }
             _ => None,
         };
+        Ok(Granted { access, credentials: rotated, organization })
+    }
+
+    /// The access in an answer. `name` is the organisation's, as far as it is known.
+    fn access(&self, provider: Provider, name: &str, answer: &Answer, now: DateTime<Utc>) -> Result<Access, CrmError> {
         let life = answer.expires_in.map(|seconds| TimeDelta::seconds(seconds.cast_signed().max(0)).min(LIFE_MAX));
-        let named = answer.instance_url.or(answer.api_domain);
-        let api_url = named.map(|url| self.api_url(asked, &url)).transpose()?;
-        if asked.provider == Provider::Salesforce && api_url.is_none() {
+        let named = answer.instance_url.as_ref().or(answer.api_domain.as_ref());
+        let api_url = named.map(|url| self.api_url(provider, name, url)).transpose()?;
+        if provider == Provider::Salesforce && api_url.is_none() {
             return Err(CrmError::Unreadable("it names no `instance_url`"));
         }
-        let organization = answer.id.as_deref().and_then(organization_of_identity);
-        let token = AccessToken::Bearer(answer.access_token.into());
-        let access = Access { token, api_url, expires_at: life.map(|life| now + life), version: 0 };
-        Ok(Granted { access, credentials: rotated, organization })
+        let token = AccessToken::Bearer(answer.access_token.clone().into());
+        Ok(Access { token, api_url, expires_at: life.map(|life| now + life), version: 0 })
     }
 
     /// Where tokens are given: at the vendor's own place, or where the operator says.
@@ -123,11 +121,10 @@ impl Crms {
     }
 
     /// The origin at which the vendor says that the API is. Behind an operator's URL that is its host, at any port.
-    fn api_url(&self, organization: &Organization, url: &str) -> Result<String, CrmError> {
-        let provider = organization.provider;
+    fn api_url(&self, provider: Provider, name: &str, url: &str) -> Result<String, CrmError> {
         let origin = match &self.settings_of(provider).endpoint {
             Endpoint::Vendor => host::api_origin(provider, url),
-            Endpoint::Operator(own) => operators_origin(&own.replace("{subdomain}", &organization.name), url),
+            Endpoint::Operator(own) => operators_origin(&own.replace("{subdomain}", name), url),
         };
         origin.ok_or(CrmError::HostUnknown(host::api_hosts(provider)))
     }
@@ -174,13 +171,6 @@ fn assertion(
     };
     let signed = jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, &key);
     Ok(signed.map_err(|_| CrmError::KeyUnusable)?.into())
-}
-
-/// Salesforce's identity URL: `https://login.salesforce.com/id/<organisation>/<user>`.
-fn organization_of_identity(url: &str) -> Option<String> {
-    let (_, path) = url.split_once("/id/")?;
-    let id = path.split('/').next()?;
-    Some(Organization::parse(Provider::Salesforce, id).ok()?.name)
 }
 
 #[cfg(test)]

@@ -20,7 +20,10 @@ use serde_json::json;
 
 use crate::{
     crm::{CrmError, http},
-    domain::{credentials::OAuthClient, integration::Provider},
+    domain::{
+        credentials::OAuthClient,
+        integration::{Organization, Provider},
+    },
 };
 
 /// Zendesk's longest life of a refresh token, seconds: 90 days. Each refresh begins it anew.
@@ -56,6 +59,14 @@ pub(super) struct Answer {
     pub(super) instance_url: Option<String>,
     pub(super) api_domain: Option<String>,
     pub(super) id: Option<String>,
+}
+
+impl Answer {
+    /// Salesforce's identity URL names it: `https://login.salesforce.com/id/<organisation>/<user>`.
+    pub(super) fn organization(&self) -> Option<String> {
+        let (_, path) = self.id.as_deref()?.split_once("/id/")?;
+        Some(Organization::parse(Provider::Salesforce, path.split('/').next()?).ok()?.name)
+    }
 }
 
 /// The vendors' own fields.

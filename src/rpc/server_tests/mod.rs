@@ -130,6 +130,7 @@ unimplemented_methods!(SyncService {
     test_connection(TestConnectionRequest) -> TestConnectionResponse;
     enable_sync(EnableSyncRequest) -> EnableSyncResponse;
     update_sync(UpdateSyncRequest) -> UpdateSyncResponse;
+    start_authorization(StartAuthorizationRequest) -> StartAuthorizationResponse;
     disable_sync(DisableSyncRequest) -> DisableSyncResponse;
     trigger_sync(TriggerSyncRequest) -> TriggerSyncResponse;
     confirm_deletions(ConfirmDeletionsRequest) -> ConfirmDeletionsResponse;

@@ -1,0 +1,279 @@
+//! `StartAuthorization` and what follows it: an administrator is sent to the CRM, and comes back with a code that is worth credentials.
+//!
+//! Invariant: whoever comes back shows the secret that this service gave out, once and within ten minutes; of it only a hash is
+//! stored, and what was asked for lies sealed. The secret binds the code to the account and the request that it was begun with.
+
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use chrono::{DateTime, TimeDelta, Utc};
+use rand::Rng as _;
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use thiserror::Error;
+use uuid::Uuid;
+
+use super::{IntegrationError, Integrations, NewLink, Update, enable::Gate};
+use crate::{
+    credentials::CredentialsError,
+    crm::{CrmError, oauth::Authorizing},
+    domain::{
+        ids::{AccountId, IntegrationId},
+        integration::{Integration, Organization, Provider},
+        options::Options,
+    },
+    store::{self, StoreError, authorizations},
+    vault::Scope,
+};
+
+/// How long an administrator has.
+const LIFE: TimeDelta = TimeDelta::minutes(10);
+const SECRET_BYTES: usize = 32;
+/// Longest `state` taken; ours have 80 characters.
+const STATE_BYTES_MAX: usize = 128;
+/// Longest code taken; the vendors' have some hundred characters.
+const CODE_BYTES_MAX: usize = 4_096;
+
+/// What an administrator is to authorize.
+pub struct AuthorizationWish {
+    /// The CRM.
+    pub provider: Provider,
+    /// Its organisation; `None`: whichever the administrator chooses.
+    pub organization: Option<Organization>,
+    /// Salesforce: where to log in.
+    pub host: Option<String>,
+    /// An integration that has lost its authorization; `None`: a new one is made, unless the organisation is linked already.
+    pub integration_id: Option<IntegrationId>,
+    /// A new integration copies contacts.
+    pub is_sync_on: bool,
+    /// Of a new integration: from the end of a pass to the next.
+    pub period_seconds: i32,
+    /// Of a new integration: what is copied and mirrored.
+    pub options: Options,
+}
+
+/// Where to send the administrator.
+pub struct StartedAuthorization {
+    /// The CRM's page of consent. Whoever opens it decides which organisation is linked: for the administrator alone.
+    pub authorize_url: String,
+    /// Until then, and once.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// With what an administrator came back.
+pub enum Outcome {
+    /// Consent.
+    Code(SecretString),
+    /// No consent.
+    Refused,
+}
+
+/// Why nothing came of it. Nothing was changed.
+#[derive(Debug, Error)]
+pub enum AuthorizeError {
+    /// The secret was never given out, is used, was changed on its way, or its row is removed.
+    #[error("this authorization is not known, was used already, or is over")]
+    Unknown,
+    /// Came back too late.
+    #[error("this authorization took longer than ten minutes")]
+    Expired,
+    /// The administrator said no, or the CRM did.
+    #[error("the CRM was not allowed to give access")]
+    Refused,
+    /// It was another organisation than the one that is to be authorized.
+    #[error("another organisation was chosen than the one that is to be authorized")]
+    OtherOrganization,
+    /// The code, or the access that it brought, leads nowhere; or it could not be stored.
+    #[error("the authorization could not be completed")]
+    Integration(#[from] IntegrationError),
+}
+
+impl From<StoreError> for AuthorizeError {
+    fn from(error: StoreError) -> Self {
+        Self::Integration(error.into())
+    }
+}
+
+impl From<CrmError> for AuthorizeError {
+    fn from(error: CrmError) -> Self {
+        Self::Integration(error.into())
+    }
+}
+
+/// What waits, sealed, for the administrator to come back.
+#[derive(Serialize, Deserialize)]
+struct Plan {
+    verifier: String,
+    host: Option<String>,
+    is_sync_on: bool,
+    period_seconds: i32,
+    options: Options,
+}
+
+impl Integrations {
+    /// Begins an authorization.
+    pub async fn start_authorization(
+        &self,
+        account_id: AccountId,
+        wish: AuthorizationWish,
+    ) -> Result<StartedAuthorization, IntegrationError> {
+        store::accounts::find(&self.db, account_id).await?.ok_or(IntegrationError::AccountNotFound)?;
+        let redirect_uri = self.callback_url.as_deref().ok_or(IntegrationError::CallbackUnknown)?;
+        let organization = self.wished_organization(account_id, &wish).await?;
+        let (secret, verifier) = (self.new_secret(), self.new_secret());
+        let state = SecretString::from(format!("{}.{}", account_id.0.simple(), secret.expose_secret()));
+        let way = Authorizing {
+            provider: wish.provider,
+            organization: &organization,
+            host: wish.host.as_deref(),
+            redirect_uri,
+            verifier: &verifier,
+        };
+        let authorize_url = self.crms.authorize_url(way, &state)?;
+        let plan = Plan {
+            verifier: verifier.expose_secret().to_owned(),
+            host: wish.host.clone(),
+            is_sync_on: wish.is_sync_on,
+            period_seconds: wish.period_seconds,
+            options: wish.options,
+        };
+        let now = self.clock.now();
+        let expires_at = now + LIFE;
+        let new = authorizations::Authorization {
+            provider: wish.provider,
+            organization,
+            integration_id: wish.integration_id,
+            sealed: self.seal_plan(account_id, wish.integration_id, &plan)?,
+            expires_at,
+        };
+        if !authorizations::insert(&self.db, account_id, &hash(secret.expose_secret()), &new, now).await? {
+            return Err(IntegrationError::TooManyAuthorizations);
+        }
+        Ok(StartedAuthorization { authorize_url, expires_at })
+    }
+
+    /// An integration's own, or the one that was named, or none yet.
+    async fn wished_organization(
+        &self,
+        account_id: AccountId,
+        wish: &AuthorizationWish,
+    ) -> Result<String, IntegrationError> {
+        let Some(integration_id) = wish.integration_id else {
+            return Ok(wish.organization.as_ref().map(|organization| organization.name.clone()).unwrap_or_default());
+        };
+        let known = self.get(account_id, integration_id).await?;
+        if !known.freshness.is_enabled {
+            return Err(IntegrationError::Disabled);
+        }
+        if known.freshness.provider != wish.provider {
+            return Err(IntegrationError::OtherProvider);
+        }
+        Ok(known.organization)
+    }
+
+    /// Ends an authorization: `state` and the outcome as the browser brought them. Done in a task of its own: a code works once, and what
+    /// it brings must not be lost with the browser's connection.
+    pub async fn complete_authorization(&self, state: &str, outcome: Outcome) -> Result<Integration, AuthorizeError> {
+        let (account_id, secret) = split_state(state).ok_or(AuthorizeError::Unknown)?;
+        let taken = authorizations::take(&self.db, account_id, &hash(secret)).await?.ok_or(AuthorizeError::Unknown)?;
+        if self.clock.now() >= taken.expires_at {
+            return Err(AuthorizeError::Expired);
+        }
+        let Outcome::Code(code) = outcome else { return Err(AuthorizeError::Refused) };
+        if !(1..=CODE_BYTES_MAX).contains(&code.expose_secret().len()) {
+            return Err(AuthorizeError::Unknown);
+        }
+        let this = self.clone();
+        let id = self.db.task(async move { this.redeem(account_id, taken, code).await }).await?;
+        self.wake.notify_one();
+        Ok(self.get(account_id, id).await?)
+    }
+
+    async fn redeem(
+        &self,
+        account_id: AccountId,
+        taken: authorizations::Authorization,
+        code: SecretString,
+    ) -> Result<IntegrationId, AuthorizeError> {
+        let plan = self.open_plan(account_id, &taken)?;
+        let way = Authorizing {
+            provider: taken.provider,
+            organization: &taken.organization,
+            host: plan.host.as_deref(),
+            redirect_uri: self.callback_url.as_deref().ok_or(IntegrationError::CallbackUnknown)?,
+            verifier: &plan.verifier.into(),
+        };
+        let (organization, granted) = self.crms.exchange(way, &code, self.clock.now()).await?;
+        if !taken.organization.is_empty() && organization.name != taken.organization {
+            return Err(AuthorizeError::OtherOrganization);
+        }
+        let options = match taken.integration_id {
+            Some(id) => self.get(account_id, id).await?.options,
+            None => plan.options,
+        };
+        self.probe(&organization, options, granted.access.clone()).await?;
+        if let Some(id) = taken.integration_id {
+            let update = Update { credentials: granted.credentials, ..Update::default() };
+            self.store_update(account_id, id, update, Some(granted.access)).await?;
+            return Ok(id);
+        }
+        let link = NewLink {
+            organization,
+            credentials: None,
+            is_sync_on: plan.is_sync_on,
+            period_seconds: plan.period_seconds,
+            options: plan.options,
+            request_id: None,
+        };
+        let gate = Gate { credentials: granted.credentials.clone(), access: Some(granted.access.clone()) };
+        match self.store(account_id, link.into(), gate.into()).await {
+            // Linked already: it has new credentials now, and keeps its own options.
+            Err(IntegrationError::Exists(id)) => {
+                let update = Update { credentials: granted.credentials, ..Update::default() };
+                self.store_update(account_id, id, update, Some(granted.access)).await?;
+                Ok(id)
+            }
+            stored => Ok(stored?),
+        }
+    }
+
+    fn new_secret(&self) -> SecretString {
+        let mut bytes = [0; SECRET_BYTES];
+        self.ids.with_rng(|rng| rng.fill_bytes(&mut bytes));
+        URL_SAFE_NO_PAD.encode(bytes).into()
+    }
+
+    fn seal_plan(
+        &self,
+        account_id: AccountId,
+        integration_id: Option<IntegrationId>,
+        plan: &Plan,
+    ) -> Result<Vec<u8>, CredentialsError> {
+        let plaintext = SecretString::from(serde_json::to_string(plan).map_err(|_| CredentialsError::Form)?);
+        let scope = scope(account_id, integration_id);
+        Ok(self.ids.with_rng(|rng| self.safe.key_ring.seal(rng, &scope, &plaintext))?)
+    }
+
+    fn open_plan(
+        &self,
+        account_id: AccountId,
+        taken: &authorizations::Authorization,
+    ) -> Result<Plan, IntegrationError> {
+        let scope = scope(account_id, taken.integration_id);
+        let plaintext = self.safe.key_ring.open(&scope, &taken.sealed).map_err(CredentialsError::Vault)?;
+        Ok(serde_json::from_str(plaintext.expose_secret()).map_err(|_| CredentialsError::Form)?)
+    }
+}
+
+fn scope(account_id: AccountId, integration_id: Option<IntegrationId>) -> Scope<'static> {
+    let integration = integration_id.map_or(Uuid::nil(), |id| id.0);
+    Scope { account: account_id.0, integration, field: "authorization" }
+}
+
+fn split_state(state: &str) -> Option<(AccountId, &str)> {
+    let (account, secret) = state.split_once('.').filter(|_| state.len() <= STATE_BYTES_MAX)?;
+    Some((account.parse().ok()?, secret))
+}
+
+fn hash(secret: &str) -> [u8; 32] {
+    Sha256::digest(secret).into()
+}

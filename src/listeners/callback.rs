@@ -1,0 +1,105 @@
+//! `GET /oauth/callback`: an administrator comes back from a CRM. The parameters are secrets: none is logged, none is shown.
+
+use std::{borrow::Cow, sync::Arc};
+
+use axum::{
+    extract::{Query, State, rejection::QueryRejection},
+    http::StatusCode,
+};
+use secrecy::SecretString;
+use serde::Deserialize;
+use tracing::{info, warn};
+
+use super::page::Page;
+use crate::{
+    domain::integration::Integration,
+    integrations::{AuthorizeError, IntegrationError, Integrations, Outcome},
+    telemetry::chain,
+};
+
+const BEGIN_AGAIN: &str = "Begin again: ask for a new link (StartAuthorization, or `contact-sync sync authorize`).";
+
+/// What a CRM appends to our address; it may append more.
+#[derive(Deserialize)]
+pub(super) struct Parameters {
+    state: Option<String>,
+    code: Option<SecretString>,
+    error: Option<String>,
+}
+
+pub(super) async fn answer(
+    State(integrations): State<Arc<Integrations>>,
+    parameters: Result<Query<Parameters>, QueryRejection>,
+) -> Page {
+    // The rejection would quote what came.
+    let Ok(Query(Parameters { state: Some(state), code, error })) = parameters else { return incomplete() };
+    let outcome = match (code, error) {
+        (_, Some(_)) => Outcome::Refused,
+        (Some(code), None) => Outcome::Code(code),
+        (None, None) => return incomplete(),
+    };
+    match integrations.complete_authorization(&state, outcome).await {
+        Ok(integration) => {
+            info!(integration.id = %integration.freshness.integration_id, "an administrator has authorized access");
+            connected(&integration)
+        }
+        Err(error) => {
+            warn!(error = %chain(&error), "an authorization was not completed");
+            refused(&error)
+        }
+    }
+}
+
+fn connected(integration: &Integration) -> Page {
+    let next = if integration.freshness.is_sync_on {
+        "Its contacts are being copied now"
+    } else {
+        "Sync is off, so nothing is copied until it is switched on"
+    };
+    let (provider, organization) = (integration.freshness.provider, &integration.organization);
+    Page {
+        status: StatusCode::OK,
+        title: "Connected",
+        text: format!("{provider} {organization} is connected. {next}. You can close this page.").into(),
+    }
+}
+
+fn incomplete() -> Page {
+    let text = format!("This address lacks what the CRM should have sent with it. {BEGIN_AGAIN}");
+    Page { status: StatusCode::BAD_REQUEST, title: "Not connected", text: text.into() }
+}
+
+fn refused(error: &AuthorizeError) -> Page {
+    let (status, what): (_, Cow<'static, str>) = match error {
+        AuthorizeError::Unknown => (
+            StatusCode::BAD_REQUEST,
+            "This link is not known, was used already, or is over. If you have just been told that you are connected, all is well; else begin again."
+                .into(),
+        ),
+        AuthorizeError::Expired => {
+            (StatusCode::BAD_REQUEST, "This took longer than ten minutes, and nothing was changed.".into())
+        }
+        AuthorizeError::Refused => {
+            (StatusCode::BAD_REQUEST, "The CRM was not allowed to give access, and nothing was changed.".into())
+        }
+        AuthorizeError::OtherOrganization => (
+            StatusCode::CONFLICT,
+            "Another organisation was chosen than the one that is to be authorized, and nothing was changed. Log in to the right one first."
+                .into(),
+        ),
+        AuthorizeError::Integration(IntegrationError::Crm(error)) => {
+            (StatusCode::BAD_GATEWAY, format!("It did not work, and nothing was changed: {error}.").into())
+        }
+        AuthorizeError::Integration(
+            error @ (IntegrationError::PurgeRunning
+            | IntegrationError::Disabled
+            | IntegrationError::IntegrationNotFound
+            | IntegrationError::NothingCopied(_)),
+        ) => (StatusCode::CONFLICT, format!("Nothing was changed: {error}.").into()),
+        AuthorizeError::Integration(_) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Something went wrong on our side; the service's log says what.".into(),
+        ),
+    };
+    Page { status, title: "Not connected", text: format!("{what} {BEGIN_AGAIN}").into() }
+}

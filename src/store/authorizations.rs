@@ -1,0 +1,80 @@
+//! Administrators who were sent to a CRM to authorize this service, and have not come back yet.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::{Db, StoreError, known};
+use crate::domain::{
+    ids::{AccountId, IntegrationId},
+    integration::Provider,
+};
+
+/// Open ones of an account.
+pub const OPEN_MAX: i64 = 100;
+
+/// An authorization under way.
+#[derive(Debug, Clone)]
+pub struct Authorization {
+    /// The CRM.
+    pub provider: Provider,
+    /// Its organisation; empty: whichever the administrator chooses.
+    pub organization: String,
+    /// The integration to authorize again; `None`: a new one.
+    pub integration_id: Option<IntegrationId>,
+    /// Details, sealed by the vault.
+    pub sealed: Vec<u8>,
+    /// When it is over.
+    pub expires_at: DateTime<Utc>,
+}
+
+/// Stores one under the hash of its secret; false: [`OPEN_MAX`] are open.
+pub async fn insert(
+    db: &Db,
+    account_id: AccountId,
+    state_hash: &[u8],
+    new: &Authorization,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query!(
+        "-- store::authorizations::insert
+        insert into authorizations (account_id, state_hash, provider, organization, integration_id, sealed, created_at, expires_at)
+        select $1, $2, $3, $4, $5, $6, $7, $8
+        where (select count(*) from authorizations where account_id = $1 and expires_at > $7) < $9",
+        account_id.0,
+        state_hash,
+        new.provider.as_str(),
+        new.organization,
+        new.integration_id.map(|id| id.0),
+        new.sealed,
+        now,
+        new.expires_at,
+        OPEN_MAX,
+    )
+    .execute(&db.pool)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// Takes one away: whoever gets it is the only one. `None`: there is none, or no longer.
+pub async fn take(db: &Db, account_id: AccountId, state_hash: &[u8]) -> Result<Option<Authorization>, StoreError> {
+    let row = sqlx::query!(
+        "-- store::authorizations::take
+        delete from authorizations
+        where account_id = $1 and state_hash = $2
+        returning provider, organization, integration_id, sealed, expires_at",
+        account_id.0,
+        state_hash,
+    )
+    .fetch_optional(&db.pool)
+    .await?;
+    row.map(|row| {
+        Ok(Authorization {
+            provider: known(Provider::parse(&row.provider), "authorizations", "provider")?,
+            organization: row.organization,
+            integration_id: row.integration_id.map(|id: Uuid| IntegrationId(id)),
+            sealed: row.sealed,
+            expires_at: row.expires_at,
+        })
+    })
+    .transpose()
+}
