@@ -15,7 +15,5 @@ mod refusal;
 mod rest;
 mod rows;
 mod soql;
-#[cfg(all(test, feature = "simulator"))]
-mod tests;
 
 pub(super) use client::Salesforce;

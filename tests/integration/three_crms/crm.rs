@@ -353,7 +353,7 @@ impl Crm for PipedriveCrm {
     }
 
     fn daily_limit() -> Fault {
-        Fault::DailyLimited
+        Fault::DailyLimit
     }
 
     fn call_to_rename(id: &str, name: &str) -> (&'static str, String, Value) {

@@ -35,7 +35,7 @@ async fn refusals_mean_what_can_be_done_about_them() {
 #[tokio::test]
 async fn spent_day_waits_for_midnight() {
     let company = Company::start().await;
-    company.fail(PERSONS, Fault::DailyLimited);
+    company.fail(PERSONS, Fault::DailyLimit);
 
     let error = company.refused().await;
 
