@@ -1,5 +1,5 @@
-// jsforce against the simulated Salesforce. SALESFORCE_URL is the simulator's base URL. Every step prints `ok NAME`; the
-// first failure ends with exit code 1.
+// jsforce against the simulated Salesforce. SALESFORCE_URL is the simulator's base URL. Every step prints `ok NAME`;
+// the first failure ends with exit code 1.
 import assert from "node:assert/strict";
 import jsforce from "jsforce";
 

@@ -104,7 +104,8 @@ impl Salesforce {
         Ok(count)
     }
 
-    /// Adds so many generated Contacts and Leads, and the Accounts of the Contacts; the same for the same seed and clock.
+    /// Adds so many generated Contacts and Leads, and the Accounts of the Contacts; the same for the same seed and
+    /// clock.
     pub fn generate_people(&self, contacts: usize, leads: usize, seed: u64) -> Result<(), Refusal> {
         let mut people = People::new(seed, self.now());
         let mut state = self.state();

@@ -1,6 +1,6 @@
 //! `/query` and `/queryAll`: pages of a result. Owns: locators, page sizes, page faults. Invariant: a result is made
-//! when the query is asked; its pages show the rows as they were then, in one order, for two days. A locator serves under
-//! both paths, as clients expect.
+//! when the query is asked; its pages show the rows as they were then, in one order, for two days. A locator serves
+//! under both paths, as clients expect.
 
 use std::{collections::BTreeMap, sync::Arc};
 

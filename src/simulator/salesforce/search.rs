@@ -1,5 +1,5 @@
-//! Search by number, name or address: SOSL and `/parameterizedSearch`. Owns: what a search finds. A phone number is found
-//! by its digits as they stand in the field, all of them, or by their beginning and `*`: `4155551212` finds
+//! Search by number, name or address: SOSL and `/parameterizedSearch`. Owns: what a search finds. A phone number is
+//! found by its digits as they stand in the field, all of them, or by their beginning and `*`: `4155551212` finds
 //! `(415) 555-1212`, not `+1 415 555 1212`. Deleted records are not found.
 
 use axum::http::{Method, StatusCode};
@@ -347,9 +347,10 @@ mod tests {
 
     #[test]
     fn sosl_is_read_with_conditions_and_limits() {
-        let text = r"FIND {\+1 \(415\) 555} IN PHONE FIELDS RETURNING Contact(Id, Name WHERE Name != 'a)b' LIMIT 3), Lead LIMIT 9";
+        let returning = "Contact(Id, Name WHERE Name != 'a)b' LIMIT 3), Lead LIMIT 9";
+        let text = format!(r"FIND {{\+1 \(415\) 555}} IN PHONE FIELDS RETURNING {returning}");
 
-        let search = read_sosl(text).unwrap();
+        let search = read_sosl(&text).unwrap();
 
         assert_eq!(search.words.digits, "1415555");
         assert!(search.group == Group::Phone && search.limit == 9);

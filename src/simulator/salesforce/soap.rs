@@ -186,7 +186,8 @@ fn read_id(text: Option<&str>) -> Result<RecordId, Refusal> {
 fn failed(refusal: &Refusal) -> String {
     let fields = elements("fields", refusal.fields.iter().cloned());
     format!(
-        "<result><errors>{fields}<message>{}</message><statusCode>{}</statusCode></errors><success>false</success></result>",
+        "<result><errors>{fields}<message>{}</message><statusCode>{}</statusCode></errors>\
+         <success>false</success></result>",
         escaped(&refusal.message),
         refusal.code
     )
