@@ -1,7 +1,7 @@
 //! Salesforce's API over a model of one organisation. Owns: the organisation, its configuration and the calls of tests
-//! and demo that need no HTTP. Read: `http` (a request's way), `objects` and `state` (the organisation), `changes` (what
-//! happens to records), `soql` and `query` (what a sync reads), `oracle` (the truth to compare with). Invariant: calls
-//! from inside the process and over HTTP go through the same functions. No lock is held across an await.
+//! and demo that need no HTTP. Read: `http` (a request's way), `objects` and `state` (the organisation), `changes`
+//! (what happens to records), `soql` and `query` (what a sync reads), `oracle` (the truth to compare with). Invariant:
+//! calls from inside the process and over HTTP go through the same functions. No lock is held across an await.
 
 mod bulk;
 mod changes;
@@ -260,8 +260,8 @@ impl Salesforce {
         Ok(self.state().convert_lead(lead, contact, self.now_millis())?.to_string())
     }
 
-    /// Hides the newest change of a record, and those to come, from queries until it is revealed: they see the record as
-    /// it was before, or not at all.
+    /// Hides the newest change of a record, and those to come, from queries until it is revealed: they see the record
+    /// as it was before, or not at all.
     pub fn hide(&self, id: &str) -> Result<(), Refusal> {
         let id = read_id(id)?;
         self.state().hide(id, None);

@@ -1,5 +1,5 @@
-//! The truth about the organisation: what a correct copy of it must agree with. Owns: the shape of the control endpoint's
-//! oracle. Veils, hidden fields and lags do not reach here.
+//! The truth about the organisation: what a correct copy of it must agree with. Owns: the shape of the control
+//! endpoint's oracle. Veils, hidden fields and lags do not reach here.
 
 use std::fmt;
 

@@ -1,6 +1,6 @@
-//! Person accounts: an Account that is a person has a Contact as its shadow. Owns: the shadow's making and its following
-//! of the Account. Invariant: the shadow changes whenever its Account does, and only then; both are deleted, restored
-//! and merged together.
+//! Person accounts: an Account that is a person has a Contact as its shadow. Owns: the shadow's making and its
+//! following of the Account. Invariant: the shadow changes whenever its Account does, and only then; both are deleted,
+//! restored and merged together.
 
 use super::{
     id::RecordId,

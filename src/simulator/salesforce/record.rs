@@ -1,6 +1,6 @@
-//! One record and the reading of its fields. Owns: the compact form of values, times and dates on the wire. Invariant: a
-//! record that is shared never changes; a change makes another one, so that a page shows its rows as they were when the
-//! query was asked.
+//! One record and the reading of its fields. Owns: the compact form of values, times and dates on the wire. Invariant:
+//! a record that is shared never changes; a change makes another one, so that a page shows its rows as they were when
+//! the query was asked.
 
 use std::borrow::Cow;
 

@@ -1,5 +1,5 @@
-//! Search by number, name or address: SOSL and `/parameterizedSearch`. Owns: what a search finds. A phone number is found
-//! by its digits as they stand in the field, all of them, or by their beginning and `*`: `4155551212` finds
+//! Search by number, name or address: SOSL and `/parameterizedSearch`. Owns: what a search finds. A phone number is
+//! found by its digits as they stand in the field, all of them, or by their beginning and `*`: `4155551212` finds
 //! `(415) 555-1212`, not `+1 415 555 1212`. Deleted records are not found.
 
 use axum::http::{Method, StatusCode};
@@ -47,7 +47,7 @@ struct Search {
 /// The text looked for.
 struct Words {
     /// Lower case, each with whether more may follow.
-    words: Vec<(String, bool)>,
+    texts: Vec<(String, bool)>,
     digits: String,
     is_beginning: bool,
 }
@@ -61,7 +61,7 @@ impl Words {
             let message = "search term must be longer than one character: ";
             return Err(Refusal::bad("MALFORMED_SEARCH", message));
         }
-        Ok(Self { words, digits: digits(text), is_beginning: text.ends_with('*') })
+        Ok(Self { texts: words, digits: digits(text), is_beginning: text.ends_with('*') })
     }
 
     fn finds_phone(&self, phone: &str) -> bool {
@@ -73,7 +73,7 @@ impl Words {
     fn finds_text(&self, text: &str) -> bool {
         let text = text.to_lowercase();
         let parts: Vec<&str> = text.split(|part: char| !part.is_alphanumeric() && part != '@' && part != '.').collect();
-        self.words.iter().all(|(word, may_go_on)| {
+        self.texts.iter().all(|(word, may_go_on)| {
             parts.iter().any(|part| if *may_go_on { part.starts_with(word.as_str()) } else { part == word })
         })
     }
@@ -347,9 +347,10 @@ mod tests {
 
     #[test]
     fn sosl_is_read_with_conditions_and_limits() {
-        let text = r"FIND {\+1 \(415\) 555} IN PHONE FIELDS RETURNING Contact(Id, Name WHERE Name != 'a)b' LIMIT 3), Lead LIMIT 9";
+        let returning = "Contact(Id, Name WHERE Name != 'a)b' LIMIT 3), Lead LIMIT 9";
+        let text = format!(r"FIND {{\+1 \(415\) 555}} IN PHONE FIELDS RETURNING {returning}");
 
-        let search = read_sosl(text).unwrap();
+        let search = read_sosl(&text).unwrap();
 
         assert_eq!(search.words.digits, "1415555");
         assert!(search.group == Group::Phone && search.limit == 9);

@@ -38,8 +38,12 @@ impl Salesforce {
     /// The name of the call and the XML of its results.
     fn soap_result(&self, call: &ApiCall, is_administrator: bool) -> Result<(String, String), Refusal> {
         let malformed = || Refusal::bad("UNKNOWN_EXCEPTION", "the body is no SOAP envelope");
-        let text = std::str::from_utf8(&call.body).map_err(|_| malformed())?;
-        let document = Document::parse(text).map_err(|_| malformed())?;
+        // A call from inside the process has a JSON body: the envelope as a text.
+        let text = match serde_json::from_slice(&call.body) {
+            Ok(text) if is_administrator => text,
+            _ => String::from_utf8(call.body.to_vec()).map_err(|_| malformed())?,
+        };
+        let document = Document::parse(&text).map_err(|_| malformed())?;
         let root = document.root_element();
         let operation = child(root, "Body").and_then(|body| body.first_element_child()).ok_or_else(malformed)?;
         let name = operation.tag_name().name().to_owned();
@@ -116,7 +120,7 @@ impl Salesforce {
         let losers: Vec<RecordId> = losers.map(|node| read_id(node.text())).collect::<Result<_, _>>()?;
         let fields = fields_of(state, record, master);
         state.merge(master, &losers, &fields, self.now_millis())?;
-        let merged: String = losers.iter().map(|loser| format!("<mergedRecordIds>{loser}</mergedRecordIds>")).collect();
+        let merged = elements("mergedRecordIds", losers.iter().map(RecordId::to_string));
         Ok(format!("<result><id>{master}</id>{merged}<success>true</success></result>"))
     }
 
@@ -180,9 +184,10 @@ fn read_id(text: Option<&str>) -> Result<RecordId, Refusal> {
 }
 
 fn failed(refusal: &Refusal) -> String {
-    let fields: String = refusal.fields.iter().map(|field| format!("<fields>{}</fields>", escaped(field))).collect();
+    let fields = elements("fields", refusal.fields.iter().cloned());
     format!(
-        "<result><errors>{fields}<message>{}</message><statusCode>{}</statusCode></errors><success>false</success></result>",
+        "<result><errors>{fields}<message>{}</message><statusCode>{}</statusCode></errors>\
+         <success>false</success></result>",
         escaped(&refusal.message),
         refusal.code
     )
@@ -210,6 +215,11 @@ fn envelope(namespace: &str, body: &str) -> Reply {
     );
     let content_type = HeaderValue::from_static("text/xml; charset=utf-8");
     Reply { status: StatusCode::OK, headers: vec![(header::CONTENT_TYPE, content_type)], body: Bytes::from(text) }
+}
+
+/// An element of this name for each text.
+fn elements(name: &str, texts: impl Iterator<Item = String>) -> String {
+    texts.fold(String::new(), |all, text| all + &format!("<{name}>{}</{name}>", escaped(&text)))
 }
 
 fn escaped(text: &str) -> String {
