@@ -61,7 +61,9 @@ pub(super) fn read_changes(
     }
     let is_given = |name: &str| object.slot(name).is_some_and(|slot| changes.0.iter().any(|(given, _)| *given == slot));
     // A person's account has a last name instead of a name.
-    let is_person = kind == ObjectKind::Account && is_given("LastName");
+    let last_name = object.slot("LastName");
+    let is_person = kind == ObjectKind::Account
+        && changes.0.iter().any(|(given, text)| Some(*given) == last_name && text.is_some());
     if is_person && is_given("Name") {
         return Err(Refusal::not_writeable("Name"));
     }

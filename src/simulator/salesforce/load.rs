@@ -200,11 +200,13 @@ impl Said {
         let object = state.schema.object(kind);
         let mut said = Self::default();
         for (name, value) in fields {
-            // The envelope and parents, as in the answer to a query.
-            if name == "attributes" || object.relationship(name).is_some() {
-                continue;
-            }
-            let slot = object.slot(name).ok_or_else(|| Refusal::no_such_column(name, object.name()))?;
+            let Some(slot) = object.slot(name) else {
+                // The envelope and parents, as in the answer to a query.
+                if name == "attributes" || object.relationship(name).is_some() {
+                    continue;
+                }
+                return Err(Refusal::no_such_column(name, object.name()));
+            };
             let field = object.field(slot);
             let id = || {
                 let text = value.as_str();

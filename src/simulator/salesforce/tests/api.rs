@@ -108,8 +108,7 @@ async fn numbers_are_found_by_their_digits() {
     let server = Server::start().await;
     let salesforce = &server.salesforce;
     let ann = salesforce.create("Contact", &json!({"LastName": "Doe", "MobilePhone": "(415) 555-1212"})).unwrap();
-    let lead =
-        salesforce.create("Lead", &json!({"LastName": "Roe", "Company": "X", "Phone": "415-555-1212"})).unwrap();
+    let lead = salesforce.create("Lead", &json!({"LastName": "Roe", "Company": "X", "Phone": "415-555-1212"})).unwrap();
     let converted =
         salesforce.create("Lead", &json!({"LastName": "Poe", "Company": "X", "Phone": "4155551212"})).unwrap();
     salesforce.convert_lead(&converted, None).unwrap();

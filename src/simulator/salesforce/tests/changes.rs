@@ -54,14 +54,16 @@ async fn losers_name_their_master_and_chains_stay() {
 async fn converted_lead_names_its_contact_and_is_read_only() {
     let server = Server::start().await;
     let salesforce = &server.salesforce;
-    let lead = json!({"LastName": "Roe", "FirstName": "Al", "Company": "Acme", "MobilePhone": "1", "Email": "a@b.example"});
+    let lead =
+        json!({"LastName": "Roe", "FirstName": "Al", "Company": "Acme", "MobilePhone": "1", "Email": "a@b.example"});
     let first = salesforce.create("Lead", &lead).unwrap();
     let second = salesforce.create("Lead", &lead).unwrap();
 
     let contact = salesforce.convert_lead(&first, None).unwrap();
     assert_eq!(salesforce.convert_lead(&second, Some(&contact)).unwrap(), contact);
 
-    let page = server.query("SELECT IsConverted, ConvertedContactId, ConvertedDate, ConvertedAccount.Name FROM Lead").await;
+    let page =
+        server.query("SELECT IsConverted, ConvertedContactId, ConvertedDate, ConvertedAccount.Name FROM Lead").await;
     for row in rows(&page) {
         assert_eq!((&row["IsConverted"], &row["ConvertedContactId"]), (&json!(true), &json!(contact)));
         assert_eq!((&row["ConvertedDate"], &row["ConvertedAccount"]["Name"]), (&json!("2026-09-21"), &json!("Acme")));
@@ -144,9 +146,8 @@ async fn times_of_replication_have_limits() {
 
     assert_eq!(server.refusal(Method::GET, &replication("deleted", "14:13:01", "14:13:59"), None).await, too_old);
     assert_eq!(server.refusal(Method::GET, &replication("updated", "15:13:01", "15:20:59"), None).await, too_old);
-    let path = |kind: &str, start: &str| {
-        format!("/sobjects/Contact/{kind}/?start={start}T00:00:00Z&end=2026-09-21T14:00:00Z")
-    };
+    let path =
+        |kind: &str, start: &str| format!("/sobjects/Contact/{kind}/?start={start}T00:00:00Z&end=2026-09-21T14:00:00Z");
     assert_eq!(server.refusal(Method::GET, &path("deleted", "2026-09-06"), None).await, too_old);
     server.get(&path("updated", "2026-09-06")).await;
     assert_eq!(server.refusal(Method::GET, &path("updated", "2026-08-20"), None).await, too_old);

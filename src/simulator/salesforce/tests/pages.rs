@@ -60,7 +60,8 @@ async fn batch_size_is_a_hint_from_200_to_2000() {
     for (hint, expected) in [("batchSize=200", 200), ("batchSize=1", 200), ("batchSize=9999", 2_000), ("x", 2_000)] {
         let request = server.client.get(format!("{}{}{path}", server.base, super::DATA));
         let request = request.bearer_auth(super::DEFAULT_ACCESS_TOKEN).header("Sforce-Query-Options", hint);
-        let page: serde_json::Value = serde_json::from_str(&request.send().await.unwrap().text().await.unwrap()).unwrap();
+        let page: serde_json::Value =
+            serde_json::from_str(&request.send().await.unwrap().text().await.unwrap()).unwrap();
 
         assert_eq!(rows(&page).len(), expected, "{hint}");
     }

@@ -84,8 +84,7 @@ async fn window_over_equal_stamps_is_read_by_stamp_and_id() {
     let mut seen = Vec::new();
     let mut rest = String::new();
     loop {
-        let statement =
-            format!("SELECT Id, SystemModstamp FROM Contact {rest} ORDER BY SystemModstamp, Id LIMIT 3");
+        let statement = format!("SELECT Id, SystemModstamp FROM Contact {rest} ORDER BY SystemModstamp, Id LIMIT 3");
         let page = server.query(&statement).await;
         seen.extend(column(rows(&page), "Id").into_iter().map(str::to_owned));
         let Some(last) = rows(&page).last() else { break };
