@@ -10,7 +10,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use axum::Router;
 use clap::{ArgGroup, Args};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -107,7 +106,7 @@ struct Filled {
     address: SocketAddr,
     /// What it holds, as in `7 users`.
     holds: String,
-    router: Router,
+    router: simulator::Router,
 }
 
 /// Serves until `shutdown` is cancelled. Errors: a file has a bad line, an address cannot be bound.
