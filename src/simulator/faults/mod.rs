@@ -85,6 +85,8 @@ pub enum Fault {
     // Salesforce.
     /// The edition has no API: 403.
     ApiDisabled,
+    /// A duplicate rule of the organisation forbids the new record: 400.
+    DuplicatesDetected,
     /// The query takes too long: 400.
     QueryTimeout,
     /// The locator of a result is not known any more: 400.

@@ -48,6 +48,11 @@ impl State {
             let message = "A person account's contact is changed through its account";
             return Err(Refusal::bad("INVALID_FIELD_FOR_INSERT_UPDATE", message));
         }
+        // A person's name is made of its parts.
+        let names_whole = fields.keys().any(|name| name.eq_ignore_ascii_case("Name"));
+        if kind == ObjectKind::Account && names_whole && self.person_contact(id).is_some() {
+            return Err(Refusal::not_writeable("Name"));
+        }
         let changes = read_changes(self, kind, fields, false)?;
         self.change(kind, id, now, |record| {
             record.values = record.values.with(&changes.0);
@@ -194,23 +199,19 @@ impl State {
             "LeadSource",
         ]);
         let company = text("Company");
-        let (account, contact) = match contact {
-            Some(contact) => {
-                let (contact_kind, record) = self.live(contact)?;
-                if contact_kind != ObjectKind::Contact {
-                    return Err(Refusal::invalid_reference("contactId"));
-                }
-                let object = self.schema.object(ObjectKind::Contact);
-                let account = object.slot("AccountId").and_then(|slot| record.reference(object, slot));
-                (account, contact)
+        let (account, contact) = if let Some(contact) = contact {
+            let (contact_kind, record) = self.live(contact)?;
+            if contact_kind != ObjectKind::Contact {
+                return Err(Refusal::invalid_reference("contactId"));
             }
-            None => {
-                let name = company.unwrap_or_else(|| Value::String("Unknown".to_owned()));
-                let account = self.create(ObjectKind::Account, &Map::from_iter([("Name".to_owned(), name)]), now)?;
-                let mut fields = person;
-                fields.insert("AccountId".to_owned(), Value::String(account.to_string()));
-                (Some(account), self.create(ObjectKind::Contact, &fields, now)?)
-            }
+            let object = self.schema.object(ObjectKind::Contact);
+            (object.slot("AccountId").and_then(|slot| record.reference(object, slot)), contact)
+        } else {
+            let name = company.unwrap_or_else(|| Value::String("Unknown".to_owned()));
+            let account = self.create(ObjectKind::Account, &Map::from_iter([("Name".to_owned(), name)]), now)?;
+            let mut fields = person;
+            fields.insert("AccountId".to_owned(), Value::String(account.to_string()));
+            (Some(account), self.create(ObjectKind::Contact, &fields, now)?)
         };
         self.mark_converted(lead, account, contact, now);
         Ok(contact)

@@ -1,7 +1,10 @@
 //! Fills an organisation: with records as they are said to be, from a file with one a line, or with generated people.
 //! Owns: the reading of such files and their errors. Invariant: an error names the line and the field, never the value.
 
-use std::io::{self, BufRead};
+use std::{
+    collections::HashMap,
+    io::{self, BufRead},
+};
 
 use serde_json::{Map, Value, json};
 
@@ -105,15 +108,14 @@ impl Salesforce {
     pub fn generate_people(&self, contacts: usize, leads: usize, seed: u64) -> Result<(), Refusal> {
         let mut people = People::new(seed, self.now());
         let mut state = self.state();
-        let mut accounts: std::collections::HashMap<u64, RecordId> = std::collections::HashMap::new();
+        let mut accounts: HashMap<u64, RecordId> = HashMap::new();
         for person in people.by_ref().take(contacts) {
             let (index, created) = (person.organization_index, person.created_at.timestamp_millis());
-            let account = match accounts.get(&index) {
-                Some(account) => *account,
-                None => {
-                    let fields = Map::from_iter([("Name".to_owned(), json!(person.organization))]);
-                    *accounts.entry(index).or_insert(load(&mut state, ObjectKind::Account, &fields, created)?)
-                }
+            let account = if let Some(account) = accounts.get(&index) {
+                *account
+            } else {
+                let fields = Map::from_iter([("Name".to_owned(), json!(person.organization))]);
+                *accounts.entry(index).or_insert(load(&mut state, ObjectKind::Account, &fields, created)?)
             };
             let mut fields = fields_of(&person, ["Phone", "MobilePhone", "HomePhone"]);
             fields.insert("AccountId".to_owned(), json!(account));

@@ -93,6 +93,7 @@ pub(super) enum Access {
 }
 
 /// A standard field.
+#[derive(Clone, Copy)]
 pub(super) struct FieldSpec {
     pub(super) name: &'static str,
     pub(super) kind: Kind,

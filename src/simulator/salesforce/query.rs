@@ -159,8 +159,8 @@ impl Salesforce {
                 Fault::RepeatPrevious if from > 0 => rows.insert(0, cursor.rows[from - 1].clone()),
                 Fault::DuplicateRow => rows.extend(rows.first().cloned()),
                 Fault::StaleRow { .. } => {
-                    let stale = state.previous_copy(None);
-                    let row = stale.and_then(|record| cursor.rows.first().map(|row| row.of_copy(record)));
+                    let older = state.previous_copy(None);
+                    let row = older.and_then(|record| cursor.rows.first().map(|row| row.of_copy(record)));
                     rows.extend(row);
                 }
                 _ => {}
@@ -183,8 +183,8 @@ impl Salesforce {
     /// The header is a hint: the server may give less.
     fn page_rows(&self, call: &ApiCall) -> usize {
         let header = call.headers.get(OPTIONS_HEADER).and_then(|header| header.to_str().ok());
-        let options = header.into_iter().flat_map(|header| header.split(','));
-        let asked = options.filter_map(|option| option.trim().strip_prefix("batchSize=")?.trim().parse().ok()).next();
+        let mut options = header.into_iter().flat_map(|header| header.split(','));
+        let asked = options.find_map(|option| option.trim().strip_prefix("batchSize=")?.trim().parse().ok());
         let most = self.config.page_rows_max.clamp(1, PAGE_ROWS_MAX);
         asked.map_or(most, |asked: usize| asked.clamp(PAGE_ROWS_MIN, PAGE_ROWS_MAX).min(most))
     }

@@ -174,6 +174,7 @@ pub(super) fn injected(fault: &Fault) -> Option<Refusal> {
             Some(Refusal::bad("FIELD_CUSTOM_VALIDATION_EXCEPTION", "The record breaks a validation rule"))
         }
         Fault::QueryTimeout => Some(Refusal::bad("QUERY_TIMEOUT", "Your query request was running for too long.")),
+        Fault::DuplicatesDetected => Some(Refusal::bad("DUPLICATES_DETECTED", "Use one of these records?")),
         Fault::LocatorGone => Some(Refusal::invalid_locator()),
         Fault::ReplicationTooOld => Some(Refusal::replication_too_old()),
         Fault::TooManyIds => Some(Refusal::bad("EXCEEDED_ID_LIMIT", "exceeded id limit for this call: 600000")),

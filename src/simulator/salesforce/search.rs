@@ -47,7 +47,7 @@ struct Search {
 /// The text looked for.
 struct Words {
     /// Lower case, each with whether more may follow.
-    words: Vec<(String, bool)>,
+    texts: Vec<(String, bool)>,
     digits: String,
     is_beginning: bool,
 }
@@ -61,7 +61,7 @@ impl Words {
             let message = "search term must be longer than one character: ";
             return Err(Refusal::bad("MALFORMED_SEARCH", message));
         }
-        Ok(Self { words, digits: digits(text), is_beginning: text.ends_with('*') })
+        Ok(Self { texts: words, digits: digits(text), is_beginning: text.ends_with('*') })
     }
 
     fn finds_phone(&self, phone: &str) -> bool {
@@ -73,7 +73,7 @@ impl Words {
     fn finds_text(&self, text: &str) -> bool {
         let text = text.to_lowercase();
         let parts: Vec<&str> = text.split(|part: char| !part.is_alphanumeric() && part != '@' && part != '.').collect();
-        self.words.iter().all(|(word, may_go_on)| {
+        self.texts.iter().all(|(word, may_go_on)| {
             parts.iter().any(|part| if *may_go_on { part.starts_with(word.as_str()) } else { part == word })
         })
     }

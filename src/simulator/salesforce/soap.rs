@@ -120,7 +120,7 @@ impl Salesforce {
         let losers: Vec<RecordId> = losers.map(|node| read_id(node.text())).collect::<Result<_, _>>()?;
         let fields = fields_of(state, record, master);
         state.merge(master, &losers, &fields, self.now_millis())?;
-        let merged: String = losers.iter().map(|loser| format!("<mergedRecordIds>{loser}</mergedRecordIds>")).collect();
+        let merged = elements("mergedRecordIds", losers.iter().map(RecordId::to_string));
         Ok(format!("<result><id>{master}</id>{merged}<success>true</success></result>"))
     }
 
@@ -184,7 +184,7 @@ fn read_id(text: Option<&str>) -> Result<RecordId, Refusal> {
 }
 
 fn failed(refusal: &Refusal) -> String {
-    let fields: String = refusal.fields.iter().map(|field| format!("<fields>{}</fields>", escaped(field))).collect();
+    let fields = elements("fields", refusal.fields.iter().cloned());
     format!(
         "<result><errors>{fields}<message>{}</message><statusCode>{}</statusCode></errors><success>false</success></result>",
         escaped(&refusal.message),
@@ -214,6 +214,11 @@ fn envelope(namespace: &str, body: &str) -> Reply {
     );
     let content_type = HeaderValue::from_static("text/xml; charset=utf-8");
     Reply { status: StatusCode::OK, headers: vec![(header::CONTENT_TYPE, content_type)], body: Bytes::from(text) }
+}
+
+/// An element of this name for each text.
+fn elements(name: &str, texts: impl Iterator<Item = String>) -> String {
+    texts.fold(String::new(), |all, text| all + &format!("<{name}>{}</{name}>", escaped(&text)))
 }
 
 fn escaped(text: &str) -> String {

@@ -63,7 +63,9 @@ impl Query {
         }
         let mut rows: Vec<Row> = rows.into_iter().skip(self.offset).take(self.limit.unwrap_or(usize::MAX)).collect();
         if !needs_parents_first && !self.parents.is_empty() {
-            rows.iter_mut().for_each(|row| row.find_parents(&self.parents, self.object, state));
+            for row in &mut rows {
+                row.find_parents(&self.parents, self.object, state);
+            }
         }
         rows
     }

@@ -131,8 +131,8 @@ async fn numbers_are_found_by_their_digits() {
     assert_eq!(names, ["Doe", "Poe"], "the converted Lead's Contact has its number");
     let got = server.get("/parameterizedSearch?q=4155551212&in=PHONE&sobject=Lead&Lead.fields=Company").await;
     assert_eq!(got["searchRecords"][0]["Company"], "X");
-    let named = server.get("/parameterizedSearch?q=ro*&in=NAME").await;
-    assert_eq!(column(named["searchRecords"].as_array().unwrap(), "Id"), [lead.as_str()]);
+    let by_name = server.get("/parameterizedSearch?q=ro*&in=NAME").await;
+    assert_eq!(column(by_name["searchRecords"].as_array().unwrap(), "Id"), [lead.as_str()]);
     let refused = server.refusal(Method::GET, "/search?q=FIND+4155551212", None).await;
     assert_eq!(refused, (400, "MALFORMED_SEARCH".to_owned()));
 }

@@ -32,6 +32,7 @@ async fn refusals_come_in_salesforces_shapes_and_once() {
         (Fault::ApiDisabled, 403, "API_DISABLED_FOR_ORG", "The REST API is not enabled for this Organization."),
         (Fault::NotFound, 404, "NOT_FOUND", "The requested resource does not exist"),
         (Fault::Unprocessable, 400, "FIELD_CUSTOM_VALIDATION_EXCEPTION", "The record breaks"),
+        (Fault::DuplicatesDetected, 400, "DUPLICATES_DETECTED", "Use one of these records?"),
         (Fault::QueryTimeout, 400, "QUERY_TIMEOUT", "Your query request was running for too long."),
         (Fault::LocatorGone, 400, "INVALID_QUERY_LOCATOR", "invalid query locator"),
         (Fault::ReplicationTooOld, 400, "INVALID_REPLICATION_DATE", "startDate before"),

@@ -40,6 +40,7 @@ async fn contact_follows_its_account_and_does_nothing_by_itself() {
     assert_eq!((shadow.text("Name"), shadow.text("MobilePhone")), (Some("Doe"), Some("2")));
     assert_eq!(shadow.text("SystemModstamp"), Some("2026-09-21T14:13:21.000+0000"));
     assert!(salesforce.update("Contact", &contact, &json!({"Phone": "3"})).is_err());
+    assert!(salesforce.update("Account", &account, &json!({"Name": "Whole"})).is_err());
     assert!(salesforce.delete("Contact", &contact).is_err());
     salesforce.delete("Account", &account).unwrap();
     assert!(salesforce.record(&contact).unwrap().is_deleted);
