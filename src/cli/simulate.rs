@@ -239,14 +239,12 @@ mod tests {
 
     #[tokio::test]
     async fn missing_file_is_named() {
-        for options in
-            [
+        for options in [
             "--zendesk-addr 127.0.0.1:0 --zendesk-users",
             "--salesforce-addr 127.0.0.1:0 --salesforce-contacts",
             "--salesforce-addr 127.0.0.1:0 --salesforce-leads",
             "--pipedrive-addr 127.0.0.1:0 --pipedrive-persons",
-        ]
-        {
+        ] {
             let args = parse(&format!("simulate {options} no-such-file.jsonl")).unwrap();
             let clock: Clock = Arc::new(|| DateTime::UNIX_EPOCH);
 

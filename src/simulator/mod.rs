@@ -27,6 +27,8 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+/// A simulated vendor that is ready to be served.
+pub use axum::Router;
 pub use lines::LineError;
 pub use oauth::TokenRequests;
 /// A simulated vendor, ready to be served.

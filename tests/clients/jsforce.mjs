@@ -6,8 +6,8 @@ import jsforce from "jsforce";
 const base = process.env.SALESFORCE_URL;
 const oauth2 = {
   loginUrl: base,
-  clientId: process.env.SALESFORCE_CLIENT_ID ?? "salesforce-client",
-  clientSecret: process.env.SALESFORCE_CLIENT_SECRET ?? "salesforce-secret",
+  clientId: process.env.SALESFORCE_CLIENT_ID ?? "client",
+  clientSecret: process.env.SALESFORCE_CLIENT_SECRET ?? "secret",
   redirectUri: "http://127.0.0.1:9/callback",
 };
 const marker = `Jsforce${Date.now()}`;

@@ -44,7 +44,7 @@ def expect(error, work):
 
 
 def token(**fields):
-    client = {"client_id": "salesforce-client", "client_secret": "salesforce-secret"}
+    client = {"client_id": "client", "client_secret": "secret"}
     return requests.post(f"{BASE}/services/oauth2/token", data={**client, **fields}, timeout=10)
 
 
