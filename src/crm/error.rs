@@ -71,7 +71,9 @@ pub enum CrmError {
     #[error("the CRM names a host for its API that is not one of {0}; nothing is sent there")]
     HostUnknown(&'static str),
     /// The vendor has no host for all, and nobody has named this organisation's.
-    #[error("the credentials do not say where the API is; bring the organisation's own host with them (Salesforce: My Domain, such as acme.my.salesforce.com)")]
+    #[error(
+        "the credentials do not say where the API is; bring the organisation's own host with them (Salesforce: My Domain, such as acme.my.salesforce.com)"
+    )]
     HostMissing,
     /// The CRM's quota, or the share of it that this service may use, is spent.
     #[error("{words}")]

@@ -35,7 +35,12 @@ const NUMBER_OF_RECORDS: &str = "sforce-numberofrecords";
 
 impl Salesforce {
     /// Has a job made, or reads by REST if that is refused.
-    pub(super) async fn begin_bulk(&self, object: ObjectType, fields: Vec<String>, failures: u8) -> Result<Step, CrmError> {
+    pub(super) async fn begin_bulk(
+        &self,
+        object: ObjectType,
+        fields: Vec<String>,
+        failures: u8,
+    ) -> Result<Step, CrmError> {
         let body = json!({
             "operation": "queryAll",
             "query": soql::all(object, &fields),

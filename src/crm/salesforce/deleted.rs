@@ -82,7 +82,8 @@ impl Salesforce {
                 return Err(CrmError::Unreadable("an answer by ids is not whole"));
             }
             // A row that cannot be read must not make its record gone.
-            let shown: Vec<String> = answer.records.iter().filter_map(|raw| Some(map::keyset(&map::row(raw)?)?.id)).collect();
+            let shown: Vec<String> =
+                answer.records.iter().filter_map(|raw| Some(map::keyset(&map::row(raw)?)?.id)).collect();
             if shown.len() < answer.records.len() {
                 return Err(CrmError::Unreadable("a row has no id"));
             }
@@ -113,10 +114,7 @@ fn entries(object: ObjectType, log: &DeletedPage, after: Option<&Keyset>) -> (Ve
 
 /// The log does not tell; a sweep must find out.
 fn untold(end: i64) -> Step {
-    Step {
-        page: Page { needs_sweep: true, ..Page::default() },
-        then: Then::Deletions { through: end, more: None },
-    }
+    Step { page: Page { needs_sweep: true, ..Page::default() }, then: Then::Deletions { through: end, more: None } }
 }
 
 /// `2026-01-02T10:00:00+00:00`.
@@ -146,7 +144,10 @@ mod tests {
         let (rest, _) = entries(ObjectType::Contact, &log, Some(&all[0]));
 
         assert_eq!(rejected, 2);
-        assert_eq!(all.iter().map(|entry| &entry.id[..15]).collect::<Vec<_>>(), ["003D000000QV9n1", "003D000000QV9n2", "003D000000QV9n3"]);
+        assert_eq!(
+            all.iter().map(|entry| &entry.id[..15]).collect::<Vec<_>>(),
+            ["003D000000QV9n1", "003D000000QV9n2", "003D000000QV9n3"]
+        );
         assert_eq!(rest, all[1..]);
     }
 

@@ -104,7 +104,8 @@ pub(super) fn is_phone(field: &str) -> bool {
 /// Whether this can stand in a query: letters, digits, underscores and, for a parent's field, one dot.
 pub(super) fn is_name(text: &str) -> bool {
     let is_part = |part: &str| {
-        part.starts_with(|c: char| c.is_ascii_alphabetic()) && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+        part.starts_with(|c: char| c.is_ascii_alphabetic())
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
     };
     text.len() <= NAME_BYTES_MAX && text.split('.').count() <= 2 && text.split('.').all(is_part)
 }
@@ -114,7 +115,8 @@ mod tests {
     use super::*;
 
     fn describe(fields: &[(&str, &str)]) -> Describe {
-        let fields: Vec<_> = fields.iter().map(|(name, kind)| serde_json::json!({"name": name, "type": kind})).collect();
+        let fields: Vec<_> =
+            fields.iter().map(|(name, kind)| serde_json::json!({"name": name, "type": kind})).collect();
         serde_json::from_value(serde_json::json!({"queryable": true, "fields": fields})).unwrap()
     }
 

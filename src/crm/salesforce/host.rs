@@ -25,7 +25,8 @@ pub(super) fn base_url(endpoint: &Endpoint, access: &Access) -> Result<String, C
         }
         Endpoint::Operator(own) => {
             // A simulator on another port of the same host is the operator's too.
-            let url = named.filter(|named| host_of(named).is_some_and(|host| Some(host) == host_of(own))).unwrap_or(own);
+            let url =
+                named.filter(|named| host_of(named).is_some_and(|host| Some(host) == host_of(own))).unwrap_or(own);
             Ok(url.trim_end_matches('/').to_owned())
         }
     }

@@ -108,14 +108,12 @@ pub(super) fn meaning(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> F
         (_, "REQUEST_LIMIT_EXCEEDED") if entry.is_some_and(|entry| entry.message.contains("Concurrent")) => {
             CrmError::RateLimited { retry_after: Some(CONCURRENCY_RETRY_AFTER) }
         }
-        (_, "REQUEST_LIMIT_EXCEEDED") => CrmError::QuotaSpent {
-            reason: QUOTA_REASON,
-            words: QUOTA_WORDS,
-            resume_after: QUOTA_RESUME_AFTER,
-        },
-        (_, "API_DISABLED_FOR_ORG" | "API_CURRENTLY_DISABLED") => {
-            CrmError::AccountClosed("its edition or its profiles have no API; ask Salesforce, or the organisation's administrator")
+        (_, "REQUEST_LIMIT_EXCEEDED") => {
+            CrmError::QuotaSpent { reason: QUOTA_REASON, words: QUOTA_WORDS, resume_after: QUOTA_RESUME_AFTER }
         }
+        (_, "API_DISABLED_FOR_ORG" | "API_CURRENTLY_DISABLED") => CrmError::AccountClosed(
+            "its edition or its profiles have no API; ask Salesforce, or the organisation's administrator",
+        ),
         (403, "INVALID_SESSION_ID") => CrmError::PermissionMissing("the token needs the scope `api`"),
         (403, _) => CrmError::PermissionMissing(
             "the integration's user needs the permission \"API Enabled\" and access to Contacts and Leads",
@@ -205,7 +203,9 @@ mod tests {
 
     #[test]
     fn what_salesforce_writes_is_in_no_error_text() {
-        for (status, code) in [(400, "INVALID_FIELD"), (400, "MALFORMED_QUERY"), (403, "X"), (404, "NOT_FOUND"), (500, "X")] {
+        for (status, code) in
+            [(400, "INVALID_FIELD"), (400, "MALFORMED_QUERY"), (403, "X"), (404, "NOT_FOUND"), (500, "X")]
+        {
             let text = refused(status, code, "Ann Doe 4155551212").to_string();
 
             assert!(!text.contains("Ann") && !text.contains("4155551212"), "{text}");

@@ -130,10 +130,7 @@ mod tests {
     #[test]
     fn the_share_of_the_day_that_is_spent_is_read() {
         assert_eq!(api_usage("api-usage=18/5000"), Some((18, 5000)));
-        assert_eq!(
-            api_usage("api-usage=25/5000; per-app-api-usage=17/250(appName=sample-app)"),
-            Some((25, 5000))
-        );
+        assert_eq!(api_usage("api-usage=25/5000; per-app-api-usage=17/250(appName=sample-app)"), Some((25, 5000)));
         for other in ["", "per-app-api-usage=17/250", "api-usage=x/1", "api-usage=5"] {
             assert_eq!(api_usage(other), None, "{other}");
         }
