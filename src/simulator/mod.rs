@@ -31,8 +31,6 @@ use chrono::{DateTime, Utc};
 pub use axum::Router;
 pub use lines::LineError;
 pub use oauth::TokenRequests;
-/// A simulated vendor, ready to be served.
-pub use axum::Router;
 pub use serve::serve;
 
 /// Where a simulated vendor reads the time: the system's clock in the command, a clock under the test's control in

@@ -15,5 +15,8 @@ mod refusal;
 mod rest;
 mod rows;
 mod soql;
+#[cfg(test)]
+#[cfg(feature = "simulator")]
+mod tests;
 
 pub(super) use client::Salesforce;

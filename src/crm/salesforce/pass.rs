@@ -80,7 +80,7 @@ impl Salesforce {
                     position.pass = Some(Pass { object, known, stage: Stage::Deleted(deleted) });
                     return under_way(page, &position);
                 }
-                earlier(known, through)
+                Some(earlier(known, through))
             }
             Then::Deletions { through, more } => {
                 position.deletions_are_known(object, through);
@@ -88,7 +88,7 @@ impl Salesforce {
                     position.pass = Some(Pass { object, known, stage: Stage::Deleted(deleted) });
                     return under_way(page, &position);
                 }
-                position.mark(object).map_or(known, |mark| earlier(known, mark.rows_through))
+                position.mark(object).map_or(known, |mark| Some(earlier(known, mark.rows_through)))
             }
             Then::Hidden => known,
         };
@@ -182,8 +182,8 @@ pub(super) const fn begin_again(bulk: &Bulk) -> Stage {
     Stage::Begin { bulk_failures: bulk.failures.saturating_add(1) }
 }
 
-fn earlier(known: Option<i64>, through: i64) -> Option<i64> {
-    Some(known.map_or(through, |known| known.min(through)))
+fn earlier(known: Option<i64>, through: i64) -> i64 {
+    known.map_or(through, |known| known.min(through))
 }
 
 fn under_way(page: Page, position: &Position) -> Result<Page, CrmError> {

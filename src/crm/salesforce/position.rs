@@ -260,8 +260,8 @@ mod tests {
         }
     }
 
-    fn last() -> Option<Keyset> {
-        Some(Keyset { at: 7, id: "003D000000QV9n2IAD".to_owned() })
+    fn last() -> Keyset {
+        Keyset { at: 7, id: "003D000000QV9n2IAD".to_owned() }
     }
 
     fn stages() -> Vec<Stage> {
@@ -271,7 +271,7 @@ mod tests {
             Stage::Rows(Rows {
                 fields: fields(),
                 since: Some(1),
-                after: last(),
+                after: Some(last()),
                 until: Some(9),
                 bound: Some(8),
                 span: 3,
@@ -285,7 +285,7 @@ mod tests {
                 failures: 1,
                 until: 9,
             }),
-            Stage::Deleted(Deleted { end: 9, upto: 8, after: last() }),
+            Stage::Deleted(Deleted { end: 9, upto: 8, after: Some(last()) }),
         ]
     }
 

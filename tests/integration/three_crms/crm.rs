@@ -163,7 +163,7 @@ impl Crm for ZendeskCrm {
 
     fn truth(test: &TestApp) -> BTreeMap<String, Truth> {
         let users = test.zendesk.oracle().into_iter().filter(|user| user.active);
-        users.map(|user| (user.id.to_string(), Truth::new(&user.name, user.numbers()))).collect()
+        users.map(|user| (user.id.to_string(), Truth::new(&user.name, user.numbers().into_iter()))).collect()
     }
 
     fn daily_limit() -> Fault {

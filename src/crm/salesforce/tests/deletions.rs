@@ -22,6 +22,7 @@ async fn a_record_deleted_for_good_is_gone() {
     let org = Org::start().await;
     let (id, other) = (org.contact(&json!({})), org.contact(&json!({})));
     let client = org.client();
+    org.advance(minutes(30));
     let first = pass(&client, None).await.unwrap();
     org.advance(minutes(10));
     org.simulated.hard_delete("Contact", &id).unwrap();

@@ -11,9 +11,10 @@ use crate::{
     simulator::faults::Fault,
 };
 
-/// A first copy, and half an hour.
+/// Half an hour, so that what is there is older than the overlap, a first copy, and half an hour.
 async fn copied(org: &Org) -> (Salesforce, Pass) {
     let client = org.client();
+    org.advance(minutes(30));
     let first = pass(&client, None).await.unwrap();
     org.advance(minutes(30));
     org.simulated.clear_requests();
@@ -154,6 +155,7 @@ async fn a_kind_that_is_switched_on_later_is_read_from_its_beginning_and_the_oth
     let lead = org.lead();
     let mut options = Options::default();
     options.of_mut(ObjectType::Lead).unwrap().is_copied = false;
+    org.advance(minutes(30));
     let first = pass(&org.client_with(options, i64::MAX), None).await.unwrap();
     org.advance(Duration::from_hours(5));
 

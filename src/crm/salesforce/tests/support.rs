@@ -129,7 +129,7 @@ pub(super) async fn pass(client: &Salesforce, checkpoint: Option<&str>) -> Resul
     let mut places = HashSet::new();
     for _ in 0..PAGES_MAX {
         let page = client.fetch_page(position.as_deref()).await?;
-        position = page.next.clone();
+        position.clone_from(&page.next);
         if pass.add(page) {
             return Ok(pass);
         }
