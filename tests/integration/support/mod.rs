@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, TimeDelta, Utc};
 use contact_sync::{
     app::{App, World},
-    config::Config,
+    config::{Config, Secret},
     domain::{
         clock::{Clock, ManualClock},
         ids::{AccountId, IdSource},
@@ -112,6 +112,9 @@ impl TestApp {
         config.pools.call.acquire_timeout_ms = 5_000;
         config.pools.api.acquire_timeout_ms = 10_000;
         config.providers.zendesk.base_url = Some(zendesk_url.to_owned());
+        config.providers.zendesk.client_id = Some(simulator::zendesk::DEFAULT_CLIENT_ID.to_owned());
+        config.providers.zendesk.client_secret = Some(Secret(simulator::zendesk::DEFAULT_CLIENT_SECRET.into()));
+        config.http.public_url = Some("http://127.0.0.1:9".to_owned());
         change(&mut config);
         let ids = Arc::new(IdSource::seeded(seed));
         let key_pair = local_token::generate(&[7; 32]);
