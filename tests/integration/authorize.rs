@@ -287,7 +287,7 @@ async fn only_what_is_there_and_ones_own_can_be_authorized() {
     assert_eq!(reason(&refused(again(&other, &integration)).await), "INTEGRATION_DISABLED");
     let token = test.token(&only(&other), &[rpc::methods::Scope::Sync]);
     let mut stranger = pb::sync_service_client::SyncServiceClient::new(test.client_with(&token));
-    assert_eq!(stranger.start_authorization(zendesk(&account)).await.unwrap_err().code(), Code::PermissionDenied);
+    assert_eq!(stranger.start_authorization(zendesk(&account)).await.unwrap_err().code(), Code::NotFound);
 
     // Without naming it, the disabled link is taken up again.
     assert_eq!(authorize(&test, zendesk(&other)).await.0, StatusCode::OK);

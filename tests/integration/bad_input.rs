@@ -181,7 +181,7 @@ fn linking_cases(things: &Things) -> Vec<Case> {
         "options.period": options = [period(59, 0), period(i64::MIN, 0), period(60, -1)],
         "credentials.bearer_token": credentials = [Some(bearer(""))],
         "credentials.zendesk_api_token.email": credentials = [no_email],
-        "connection.salesforce_host": salesforce_host = ["acme.my.salesforce.com"],
+        "salesforce_host": salesforce_host = ["acme.my.salesforce.com"],
     });
     let authorize = pb::StartAuthorizationRequest {
         account_id: things.account.clone(),
