@@ -70,6 +70,11 @@ pub enum CrmError {
     /// The vendor names a host for its API that is not the vendor's.
     #[error("the CRM names a host for its API that is not one of {0}; nothing is sent there")]
     HostUnknown(&'static str),
+    /// The vendor has no host for all, and nobody has named this organisation's.
+    #[error(
+        "the credentials do not say where the API is; bring the organisation's own host with them (Salesforce: My Domain, such as acme.my.salesforce.com)"
+    )]
+    HostMissing,
     /// The CRM's quota, or the share of it that this service may use, is spent.
     #[error("{words}")]
     QuotaSpent {
@@ -121,6 +126,7 @@ impl CrmError {
             | Self::Refused(_)
             | Self::HostRefused
             | Self::HostUnknown(_)
+            | Self::HostMissing
             | Self::OtherOrganization
             | Self::AccountClosed(_) => Retry::Never,
         }
@@ -140,6 +146,7 @@ impl CrmError {
             Self::QuotaSpent { reason, .. } => reason,
             Self::OtherOrganization => "OTHER_ORGANIZATION",
             Self::AccountClosed(_) => "CRM_ACCOUNT_CLOSED",
+            Self::HostMissing => "CRM_HOST_MISSING",
             Self::Unavailable(_) | Self::HostRefused | Self::HostUnknown(_) => "CRM_UNREACHABLE",
             Self::PositionRefused | Self::Unreadable(_) | Self::Stuck | Self::Refused(_) => "CRM_ANSWER_UNREADABLE",
         }

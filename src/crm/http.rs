@@ -23,6 +23,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const TOTAL_PER_SILENCE: u32 = 3;
 /// After decompression; a full page is about 2 MiB.
 const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// What [`CrmError::Unreadable`] says of a body above the limit; a smaller page may be asked for then.
+pub const TOO_LARGE: &str = "it is larger than 32 MiB";
 /// No CRM asks for more; a lying header must not stop a sync for days.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 
@@ -138,7 +140,7 @@ pub async fn read_body(mut response: Response) -> Result<Vec<u8>, CrmError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| body_error(&error))? {
         if body.len() + chunk.len() > BODY_BYTES_MAX {
-            return Err(CrmError::Unreadable("it is larger than 32 MiB"));
+            return Err(CrmError::Unreadable(TOO_LARGE));
         }
         body.extend_from_slice(&chunk);
     }
@@ -166,7 +168,7 @@ fn causes<'a>(
 
 /// What a status means that every vendor uses alike; `None`: a success, or the vendor's own matter.
 pub fn meaning_of_status(status: StatusCode, headers: &HeaderMap) -> Option<CrmError> {
-    let retry_after = retry_after(headers);
+    let retry_after = seconds(headers, RETRY_AFTER.as_str());
     match status.as_u16() {
         429 => Some(CrmError::RateLimited { retry_after }),
         401 => Some(CrmError::CredentialsRefused),
@@ -178,9 +180,10 @@ pub fn meaning_of_status(status: StatusCode, headers: &HeaderMap) -> Option<CrmE
     }
 }
 
-/// `Retry-After` in seconds (RFC 9110 §10.2.3), at most an hour; its form with a date is not used by these vendors.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let seconds: u64 = headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
+/// A wait that this header gives in seconds, at most an hour. `Retry-After` (RFC 9110 §10.2.3) has a form with a date too, which
+/// these vendors do not use.
+pub fn seconds(headers: &HeaderMap, name: &str) -> Option<Duration> {
+    let seconds: u64 = headers.get(name)?.to_str().ok()?.trim().parse().ok()?;
     Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
 }
 
@@ -245,7 +248,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, "99999999".parse().unwrap());
 
-        assert_eq!(retry_after(&headers), Some(Duration::from_hours(1)));
+        assert_eq!(seconds(&headers, RETRY_AFTER.as_str()), Some(Duration::from_hours(1)));
     }
 
     #[test]

@@ -184,7 +184,7 @@ impl Crms {
                 settings.salesforce_bulk_above,
             )?),
             Provider::Pipedrive => {
-                Box::new(Pipedrive::new(self.pipedrive_http.clone(), &settings.pipedrive.endpoint, target, quota)?)
+                Box::new(Pipedrive::new(self.pipedrive_http.clone(), &settings.pipedrive.endpoint, &target, quota)?)
             }
         })
     }

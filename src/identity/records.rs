@@ -88,11 +88,15 @@ impl Plan {
     fn add(&mut self, record: &NormalRecord, known: Option<&Ref>, now: DateTime<Utc>, ids: &IdSource) {
         self.applied.counts.read += 1;
         let Some(known) = known else { return self.add_unknown(record, now, ids) };
+        // Whoever was merged or converted lives on in another record, whatever is wished of deletions.
+        let is_mirrored = record.successor.is_some() || self.options.of(record.key.object_type).mirrors_deletions;
         let is_older = known.is_synced && record.updated_at < known.record_updated_at;
         let is_same = known.is_synced
             && known.is_live != record.is_gone
             && known.fingerprint == record.fingerprint
-            && known.successor == record.successor;
+            && known.successor == record.successor
+            // Left alive while deletions were not mirrored.
+            && !(record.is_gone && is_mirrored && known.is_contact_live);
         if is_older || (is_same && known.record_updated_at == record.updated_at) {
             self.applied.counts.skipped += 1;
             return;
@@ -101,8 +105,6 @@ impl Plan {
         if record.successor.is_some() {
             self.merged.push(record.key.clone());
         }
-        // Whoever was merged or converted lives on in another record, whatever is wished of deletions.
-        let is_mirrored = record.successor.is_some() || self.options.of(record.key.object_type).mirrors_deletions;
         match (known.contact, record.is_gone) {
             // Only its age is news.
             _ if is_same => self.applied.counts.skipped += 1,

@@ -206,7 +206,11 @@ impl Integrations {
         if !taken.organization.is_empty() && organization.name != taken.organization {
             return Err(AuthorizeError::OtherOrganization);
         }
-        self.probe(&organization, granted.access.clone()).await?;
+        let options = match taken.integration_id {
+            Some(id) => self.get(account_id, id).await?.options,
+            None => plan.options,
+        };
+        self.probe(&organization, options, granted.access.clone()).await?;
         if let Some(id) = taken.integration_id {
             let update = Update { credentials: granted.credentials, ..Update::default() };
             self.store_update(account_id, id, update, Some(granted.access)).await?;

@@ -63,7 +63,7 @@ impl Integrations {
     ) -> Result<IntegrationId, IntegrationError> {
         let tried = match &link.credentials {
             Some(credentials) if link.is_sync_on => {
-                let tried = self.try_out(&link.organization, credentials.clone()).await?;
+                let tried = self.try_out(&link.organization, link.options, credentials.clone()).await?;
                 Gate { credentials: Some(tried.credentials), access: tried.access }
             }
             credentials => Gate { credentials: credentials.clone(), access: None },

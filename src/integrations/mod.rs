@@ -125,23 +125,29 @@ pub struct Integrations {
 impl Integrations {
     /// Tries a connection; stores nothing.
     pub async fn test(&self, organization: &Organization, credentials: Credentials) -> Result<Probe, IntegrationError> {
-        Ok(self.try_out(organization, credentials).await?.probe)
+        Ok(self.try_out(organization, Options::default(), credentials).await?.probe)
     }
 
     /// Gets access by credentials and looks whether it opens this organisation. What comes back is what must be stored: a refresh token
     /// may have been used up by this.
-    async fn try_out(&self, organization: &Organization, credentials: Credentials) -> Result<Tried, IntegrationError> {
+    async fn try_out(
+        &self,
+        organization: &Organization,
+        options: Options,
+        credentials: Credentials,
+    ) -> Result<Tried, IntegrationError> {
         let granted = self.crms.obtain(organization, &credentials, self.clock.now()).await?;
         if granted.organization.as_ref().is_some_and(|name| *name != organization.name) {
             return Err(CrmError::OtherOrganization.into());
         }
-        let probe = self.probe(organization, granted.access.clone()).await?;
+        let probe = self.probe(organization, options, granted.access.clone()).await?;
         let access = credentials.are_renewable().then_some(granted.access);
         Ok(Tried { probe, credentials: granted.credentials.unwrap_or(credentials), access })
     }
 
-    async fn probe(&self, organization: &Organization, access: Access) -> Result<Probe, CrmError> {
-        let target = Target { integration_id: None, organization, options: Options::default(), access };
+    /// Whether it opens this organisation, and shows what is wished of it.
+    async fn probe(&self, organization: &Organization, options: Options, access: Access) -> Result<Probe, CrmError> {
+        let target = Target { integration_id: None, organization, options, access };
         self.crms.client(target)?.probe().await
     }
 

@@ -11,7 +11,7 @@ use crate::{
         credentials::{Access, Credentials},
         ids::{AccountId, IntegrationId, SyncRunId},
         integration::{Integration, Organization},
-        options::OptionsChange,
+        options::{Options, OptionsChange},
         sync_run::SyncKind,
     },
     store::{
@@ -49,19 +49,20 @@ impl Integrations {
         let turns_on = update.is_sync_on == Some(true) && !before.freshness.is_sync_on;
         let will_be_on = update.is_sync_on.unwrap_or(before.freshness.is_sync_on);
         let organization = Organization { provider: before.freshness.provider, name: before.organization };
+        let options = update.options.apply(organization.provider, before.options)?;
         if update.credentials.is_none() && turns_on {
             if !before.has_credentials {
                 return Err(IntegrationError::CredentialsMissing);
             }
             // Kept from before it was switched off: do they still open it?
-            self.test_stored(account_id, integration_id, &organization).await?;
+            self.test_stored(account_id, integration_id, &organization, options).await?;
         }
         let this = self.clone();
         // In a task of its own: a caller who hangs up between the CRM and the database must not lose a rotated refresh token.
         let tried_and_stored = async move {
             let (mut update, mut access) = (update, None);
             if let Some(credentials) = update.credentials.take_if(|_| will_be_on) {
-                let tried = this.try_out(&organization, credentials).await?;
+                let tried = this.try_out(&organization, options, credentials).await?;
                 (update.credentials, access) = (Some(tried.credentials), tried.access);
             }
             this.store_update(account_id, integration_id, update, access).await
@@ -151,14 +152,15 @@ impl Integrations {
         account_id: AccountId,
         integration_id: IntegrationId,
         organization: &Organization,
+        options: Options,
     ) -> Result<(), IntegrationError> {
         let access = self.accesses.current(account_id, integration_id, organization, None).await?;
         let version = access.version;
-        match self.probe(organization, access).await {
+        match self.probe(organization, options, access).await {
             // A token that was stored may have ended meanwhile.
             Err(CrmError::CredentialsRefused) if version > 0 => {
                 let access = self.accesses.current(account_id, integration_id, organization, Some(version)).await?;
-                self.probe(organization, access).await?;
+                self.probe(organization, options, access).await?;
             }
             probed => drop(probed?),
         }

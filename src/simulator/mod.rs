@@ -1,8 +1,8 @@
 //! The CRMs as real HTTP servers, with faults and an oracle: what the demo, the tests and the benches talk to instead
 //! of a vendor.
 //!
-//! Read in this order: [`zendesk`] (the vendor's API over a model of one account), [`pipedrive`] (the same of another
-//! vendor), [`faults`] (what may go wrong, and when), [`people`] (who is in the account). Owns: vendors' wire formats as the vendors send them, nothing of ours.
+//! Read in this order: [`zendesk`] (the vendor's API over a model of one account), [`salesforce`] and [`pipedrive`] (the
+//! same of other vendors), [`faults`] (what may go wrong, and when), [`people`] (who is in the account). Owns: vendors' wire formats as the vendors send them, nothing of ours.
 //! Invariant: imports nothing from the rest of the crate, so that a mistake in our reading of a vendor cannot hide on
 //! both sides. Must not: be reachable from outside a test machine. Its control endpoints ask for no credentials.
 
@@ -19,6 +19,7 @@ pub mod people;
 pub mod pipedrive;
 mod reply;
 pub mod requests;
+pub mod salesforce;
 mod serve;
 pub mod zendesk;
 
@@ -26,8 +27,12 @@ use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 
+/// A simulated vendor that is ready to be served.
+pub use axum::Router;
 pub use lines::LineError;
 pub use oauth::TokenRequests;
+/// A simulated vendor, ready to be served.
+pub use axum::Router;
 pub use serve::serve;
 
 /// Where a simulated vendor reads the time: the system's clock in the command, a clock under the test's control in

@@ -130,6 +130,8 @@ pub struct TokenRequests {
     pub refresh_token: u64,
     /// With nothing but the client's secret.
     pub client_credentials: u64,
+    /// With a signed assertion instead of a secret.
+    pub assertion: u64,
     /// Of these, how many got no token.
     pub refused: u64,
 }
@@ -284,6 +286,19 @@ impl OAuth {
         issued.counted(outcome)?;
         let access_token = self.issue_access(&mut issued, terms, now);
         Ok(Grant { access_token, refresh_token: None, scope: scope.to_owned() })
+    }
+
+    /// An access token for whoever has shown the vendor itself who they are.
+    pub(super) fn issue(&self, scope: &str, terms: Terms, now: DateTime<Utc>) -> Grant {
+        let access_token = self.issue_access(&mut self.lock(), terms, now);
+        Grant { access_token, refresh_token: None, scope: scope.to_owned() }
+    }
+
+    /// Counts a request with an assertion, which the vendor checks itself.
+    pub(super) fn count_assertion(&self, is_right: bool) {
+        let mut issued = self.lock();
+        issued.requests.assertion += 1;
+        issued.requests.refused += u64::from(!is_right);
     }
 
     /// Whether an access token is good now.

@@ -18,6 +18,8 @@ pub struct Ref {
     pub key: RecordKey,
     /// Its contact; `None`: first seen as deleted.
     pub contact: Option<(ContactId, DateTime<Utc>)>,
+    /// There is a contact, and it is live.
+    pub is_contact_live: bool,
     /// Not deleted in the CRM.
     pub is_live: bool,
     /// A sync brought it.
@@ -64,12 +66,14 @@ pub async fn lock(
     rows.into_iter()
         .map(|row| {
             let rank = |id: Uuid| {
-                known(ranks.get(&id).copied(), "external_refs", "contact_id").map(|rank| (ContactId(id), rank))
+                known(ranks.get(&id).copied(), "external_refs", "contact_id").map(|rank| (ContactId(id), rank.0))
             };
+            let is_contact_live = row.contact_id.and_then(|id| ranks.get(&id)).is_some_and(|rank| rank.1);
             Ok(Ref {
                 key: key_of(&row.object_type, row.record_id)?,
                 successor: successor_of(row.successor_type.as_deref(), row.successor_id)?,
                 contact: row.contact_id.map(rank).transpose()?,
+                is_contact_live,
                 is_live: row.is_live,
                 is_synced: row.is_synced,
                 record_updated_at: row.record_updated_at,
@@ -91,22 +95,23 @@ pub(super) fn successor_of(
     object_type.zip(record_id).map(|(object_type, record_id)| key_of(object_type, record_id)).transpose()
 }
 
+/// Since when each contact is there, and whether it lives.
 async fn ranks(
     tx: &mut Tx,
     account_id: AccountId,
     contact_ids: &[Uuid],
-) -> Result<HashMap<Uuid, DateTime<Utc>>, StoreError> {
+) -> Result<HashMap<Uuid, (DateTime<Utc>, bool)>, StoreError> {
     let rows = sqlx::query!(
-        "-- store::external_refs::ranks
-        select contact_id, created_at
+        r#"-- store::external_refs::ranks
+        select contact_id, created_at, deleted_at is null as "is_live!"
         from contacts
-        where account_id = $1 and contact_id = any($2)",
+        where account_id = $1 and contact_id = any($2)"#,
         account_id.0,
         contact_ids,
     )
     .fetch_all(&mut **tx)
     .await?;
-    Ok(rows.into_iter().map(|row| (row.contact_id, row.created_at)).collect())
+    Ok(rows.into_iter().map(|row| (row.contact_id, (row.created_at, row.is_live))).collect())
 }
 
 /// A ref as it shall be.

@@ -39,7 +39,7 @@ pub(super) fn after_failure(
     period_seconds: i32,
     now: DateTime<Utc>,
 ) -> AfterFailure {
-    if let CrmError::RateLimited { retry_after: Some(wait) } = error {
+    if let CrmError::RateLimited { retry_after: Some(wait) } | CrmError::QuotaSpent { resume_after: wait, .. } = error {
         let due_at = now + TimeDelta::from_std(*wait).unwrap_or_default();
         return AfterFailure { hold: Some(Hold::QuotaPaused), due_at: Some(due_at) };
     }
@@ -49,7 +49,13 @@ pub(super) fn after_failure(
         | CrmError::ClientRefused
         | CrmError::KeyUnusable
         | CrmError::PermissionMissing(_) => Some(Hold::AuthFailed),
-        CrmError::OrganizationNotFound | CrmError::Refused(_) | CrmError::HostRefused
+        CrmError::OrganizationNotFound
+        | CrmError::OtherOrganization
+        | CrmError::AccountClosed(_)
+        | CrmError::Refused(_)
+        | CrmError::HostRefused
+        | CrmError::HostUnknown(_)
+        | CrmError::HostMissing
             if earlier_failures + 1 >= REFUSALS_MAX =>
         {
             Some(Hold::Paused)
@@ -111,6 +117,16 @@ mod tests {
         let after = after_failure(&error, 0, 1800, now());
 
         assert_eq!(after, AfterFailure { hold: Some(Hold::QuotaPaused), due_at: Some(now() + TimeDelta::minutes(10)) });
+    }
+
+    #[test]
+    fn a_spent_quota_pauses_until_there_is_more() {
+        let resume_after = Duration::from_hours(6);
+        let error = CrmError::QuotaSpent { reason: "DAILY_LIMIT", words: "spent", resume_after };
+
+        let after = after_failure(&error, 4, 1800, now());
+
+        assert_eq!(after, AfterFailure { hold: Some(Hold::QuotaPaused), due_at: Some(now() + TimeDelta::hours(6)) });
     }
 
     #[test]

@@ -179,6 +179,9 @@ fn linking_cases(things: &Things) -> Vec<Case> {
         "integration_id": integration_id = ["", "x"],
         "options.sync": options = [sync(9)],
         "options.period": options = [period(59, 0), period(i64::MIN, 0), period(60, -1)],
+        "options.zendesk_users": options = [pb::IntegrationOptions { zendesk_users: 9, ..Default::default() }],
+        "options.salesforce_leads.copy": options = [pb::IntegrationOptions { salesforce_leads: Some(pb::ObjectOptions { copy: 9, mirror_deletions: 0 }), ..Default::default() }],
+        "options.pipedrive_persons.mirror_deletions": options = [pb::IntegrationOptions { pipedrive_persons: Some(pb::ObjectOptions { copy: 0, mirror_deletions: -1 }), ..Default::default() }],
         "credentials.bearer_token": credentials = [Some(bearer(""))],
         "credentials.zendesk_api_token.email": credentials = [no_email],
         "salesforce_host": salesforce_host = ["acme.my.salesforce.com"],
@@ -228,6 +231,16 @@ fn running_cases(things: &Things) -> Vec<Case> {
         "integration_id": integration_id = ["x"],
         "kind": kind = [9, -1],
         "request_id": request_id = ["x"],
+    });
+    let confirm = pb::ConfirmDeletionsRequest {
+        account_id: account_id.clone(),
+        integration_id: integration_id.clone(),
+        held_deletions: 1,
+    };
+    wrong!(cases, "SyncService", "ConfirmDeletions", confirm, {
+        "account_id": account_id = [""],
+        "integration_id": integration_id = ["x"],
+        "held_deletions": held_deletions = [0, -1, i64::MIN],
     });
     let get = pb::GetIntegrationRequest { account_id: account_id.clone(), integration_id: integration_id.clone() };
     wrong!(cases, "SyncService", "GetIntegration", get, {

@@ -42,6 +42,7 @@ mod steps;
 mod storm;
 mod strangers;
 mod sync_runs;
+mod three_crms;
 mod zendesk_answers;
 mod zendesk_pages;
 mod zendesk_refusals;

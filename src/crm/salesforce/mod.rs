@@ -1,35 +1,19 @@
-//! Salesforce. Vendor words end here: outside, its objects are records.
+//! Salesforce: Contacts and Leads by REST queries, or by the bulk interface where there are very many. Vendor words end here:
+//! outside, its objects are records.
 
-use std::sync::Arc;
+mod bulk;
+mod client;
+mod deleted;
+mod fields;
+mod host;
+mod look_up;
+mod map;
+mod model;
+mod pass;
+mod position;
+mod refusal;
+mod rest;
+mod rows;
+mod soql;
 
-use super::{Answer, CrmClient, CrmError, Page, Probe, Sighting, Target, http::Endpoint, quota::Quota};
-use crate::domain::record::RecordKey;
-
-pub(super) struct Salesforce;
-
-impl Salesforce {
-    pub(super) fn new(
-        _http: reqwest::Client,
-        _endpoint: &Endpoint,
-        _target: Target<'_>,
-        _quota: Arc<Quota>,
-        _bulk_above: i64,
-    ) -> Result<Self, CrmError> {
-        Ok(Self)
-    }
-}
-
-impl CrmClient for Salesforce {
-    fn probe(&self) -> Answer<'_, Probe> {
-        unimplemented!()
-    }
-    fn count(&self) -> Answer<'_, Option<i64>> {
-        unimplemented!()
-    }
-    fn fetch_page<'a>(&'a self, _position: Option<&'a str>) -> Answer<'a, Page> {
-        unimplemented!()
-    }
-    fn look_up<'a>(&'a self, _keys: &'a [RecordKey]) -> Answer<'a, Vec<Sighting>> {
-        unimplemented!()
-    }
-}
+pub(super) use client::Salesforce;

@@ -49,8 +49,13 @@ pub enum Fault {
     ForbiddenScope,
     /// 404 in the vendor's shape.
     NotFound,
-    /// 422 (Salesforce: 400) in the vendor's shape.
+    /// 422 (Salesforce and Pipedrive: 400) in the vendor's shape.
     Unprocessable,
+    /// The calls of the day are used up. Salesforce: 403 (`RateLimited` is too many at once: 403 as well). Pipedrive: 429
+    /// with none left in `x-daily-ratelimit-token-remaining`.
+    DailyLimit,
+    /// No token, with this `error`: `invalid_grant`, `inactive_user`, `unknown_error`, ...
+    TokenError { error: String },
 
     // Pages of an export that are not as they should be.
     /// A page without rows that is not the end. `advance`: the cursor moves on (and no row is lost), else it stays
@@ -76,6 +81,32 @@ pub enum Fault {
         #[serde(default)]
         remove: Vec<String>,
     },
+
+    // Salesforce.
+    /// The edition has no API: 403.
+    ApiDisabled,
+    /// A duplicate rule of the organisation forbids the new record: 400.
+    DuplicatesDetected,
+    /// The query takes too long: 400.
+    QueryTimeout,
+    /// The locator of a result is not known any more: 400.
+    LocatorGone,
+    /// The time asked for lies before the log of deletions: 400.
+    ReplicationTooOld,
+    /// More than 600,000 ids would be in the answer: 400.
+    TooManyIds,
+    /// A page with at most so many rows, though more were asked for and are there.
+    ShortPage { rows: usize },
+    /// The newest change of this record is invisible to the next so many queries.
+    LateRow { id: String, queries: u32 },
+    /// The query job fails when it is looked at.
+    JobFailed { message: String },
+    /// The query job is aborted when it is looked at.
+    JobAborted,
+    /// Another text in the place of this line of the CSV, from zero, the column names.
+    CsvLine { line: usize, text: String },
+    /// A token that is good at this URL from now on.
+    InstanceMoved { url: String },
 
     // The way to the client.
     /// Sleeps before the vendor answers, milliseconds, at most ten minutes.
@@ -111,8 +142,6 @@ pub enum Fault {
     // Pipedrive.
     /// The burst limit: 429 with `x-ratelimit-reset` (seconds) while tokens of the day are left.
     BurstLimited { reset_seconds: u32 },
-    /// The tokens of the day are spent: 429 with none left in `x-daily-ratelimit-token-remaining`.
-    DailyLimited,
     /// 403 as an HTML page of Cloudflare, which stands before Pipedrive.
     CloudflareBlocked,
     /// The company's account is not open (trial over, unpaid): 402.
@@ -121,8 +150,6 @@ pub enum Fault {
     CursorRefused,
     /// Every person on the page has an empty number besides its own.
     EmptyPhones,
-    /// The token endpoint refuses the code or the refresh token.
-    InvalidGrant,
     /// The token answer names another base URL for the API.
     OtherApiDomain { api_domain: String },
 

@@ -1,6 +1,6 @@
 //! Lists and records of persons and organisations. Owns: version 2's envelopes and what goes wrong with pages.
 
-use std::ops::Bound;
+use std::{borrow::Cow, ops::Bound};
 
 use axum::http::StatusCode;
 use serde::Serialize;
@@ -27,7 +27,7 @@ impl Pipedrive {
         let last = rows.last().map(|person| listing.cursor(listing.key(person), 0));
         let mut next = if has_more { last } else { None };
         let stay = |turn| listing.cursor(listing.after.unwrap_or(listing.beginning()), turn);
-        let mut rows: Vec<Person> = rows.into_iter().cloned().collect();
+        let mut rows: Vec<Cow<'_, Person>> = rows.into_iter().map(Cow::Borrowed).collect();
         for fault in faults {
             match fault {
                 Fault::EmptyPage { advance } => {
@@ -36,14 +36,14 @@ impl Pipedrive {
                 }
                 Fault::StuckCursor => next = Some(stay(listing.turn)),
                 Fault::RepeatPrevious => {
-                    let previous = listing.after.and_then(|(_, id)| state.find(id)).cloned();
+                    let previous = listing.after.and_then(|(_, id)| state.find(id)).map(Cow::Borrowed);
                     rows.splice(0..0, previous);
                 }
                 Fault::DuplicateRow => rows.extend(rows.first().cloned()),
-                Fault::StaleRow { id } => rows.extend(state.previous_copy(*id).cloned()),
+                Fault::StaleRow { id } => rows.extend(state.previous_copy(*id).map(Cow::Borrowed)),
                 Fault::EmptyPhones => rows.iter_mut().for_each(|person| {
                     let is_primary = person.phones.is_empty();
-                    person.phones.push(Entry { value: "".into(), is_primary, label: "other".into() });
+                    person.to_mut().phones.push(Entry { value: "".into(), is_primary, label: "other".into() });
                 }),
                 _ => {}
             }

@@ -2,7 +2,9 @@
 //! simulator gives meaning to is a field here; other fields that can be set live in `rest`. Times are whole seconds, as
 //! Pipedrive's are.
 
-use chrono::{DateTime, Utc};
+use std::sync::LazyLock;
+
+use chrono::{DateTime, SecondsFormat, Utc};
 use serde::{Serialize, Serializer, ser::SerializeMap};
 use serde_json::{Map, Value, json};
 
@@ -97,7 +99,7 @@ fn some_text(text: &str) -> Option<&str> {
 
 /// `2026-01-02T10:00:00Z`, as version 2 writes times.
 pub(super) fn wire_time(stamp: Stamp) -> String {
-    time_of(stamp).format("%Y-%m-%dT%H:%M:%SZ").to_string()
+    time_of(stamp).to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
 /// `2026-01-02 10:00:00`, in UTC, as version 1 writes times.
@@ -153,15 +155,11 @@ impl Serialize for PersonJson<'_> {
 }
 
 impl PersonJson<'_> {
-    fn custom_fields(&self) -> Value {
-        let all = self.person.rest("custom_fields").cloned().unwrap_or_else(|| json!({}));
-        match all {
-            Value::Object(fields) if !self.shown.custom_fields.is_empty() => {
-                let is_wanted = |name: &str| self.shown.custom_fields.contains(&name);
-                Value::Object(fields.into_iter().filter(|(name, _)| is_wanted(name)).collect())
-            }
-            all => all,
-        }
+    fn custom_fields(&self) -> Map<String, Value> {
+        let Some(fields) = self.person.rest("custom_fields").and_then(Value::as_object) else { return Map::new() };
+        let wanted = &self.shown.custom_fields;
+        let shown = fields.iter().filter(|(name, _)| wanted.is_empty() || wanted.contains(&name.as_str()));
+        shown.map(|(name, value)| (name.clone(), value.clone())).collect()
     }
 }
 
@@ -174,12 +172,13 @@ fn included_default(field: &str) -> Value {
     }
 }
 
+/// What a person without a number has instead, where that is so.
+static EMPTY_PHONES: LazyLock<[Entry; 1]> =
+    LazyLock::new(|| [Entry { value: "".into(), is_primary: true, label: "work".into() }]);
+
 /// The numbers as shown; `has_empty` gives a person without any one that is empty.
-fn phones_of(person: &Person, has_empty: bool) -> Vec<Entry> {
-    if person.phones.is_empty() && has_empty {
-        return vec![Entry { value: "".into(), is_primary: true, label: "work".into() }];
-    }
-    person.phones.clone()
+fn phones_of(person: &Person, has_empty: bool) -> &[Entry] {
+    if person.phones.is_empty() && has_empty { &*EMPTY_PHONES } else { &person.phones }
 }
 
 /// A person in version 1, which lives on in `recents` and in the answer to a merge.

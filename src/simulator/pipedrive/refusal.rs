@@ -116,7 +116,7 @@ pub(super) fn injected(fault: &Fault, daily_reset_seconds: u32) -> Option<Reply>
             with_retry_after(reply, *retry_after_seconds)
         }
         Fault::BurstLimited { reset_seconds } => Refusal::BurstLimited { reset_seconds: *reset_seconds }.reply(),
-        Fault::DailyLimited => Refusal::DailyLimited { reset_seconds: daily_reset_seconds }.reply(),
+        Fault::DailyLimit => Refusal::DailyLimited { reset_seconds: daily_reset_seconds }.reply(),
         Fault::CloudflareBlocked => html(StatusCode::FORBIDDEN, CLOUDFLARE_PAGE),
         Fault::AccountClosed => coded(StatusCode::PAYMENT_REQUIRED, "Company account is not open"),
         Fault::ServerError => error(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error"),
@@ -132,7 +132,8 @@ pub(super) fn injected(fault: &Fault, daily_reset_seconds: u32) -> Option<Reply>
         Fault::NotFound => Refusal::PERSON.reply(),
         Fault::Unprocessable => Refusal::Invalid { field: "base", problem: "is invalid" }.reply(),
         Fault::CursorRefused => Refusal::Invalid { field: "cursor", problem: "is invalid" }.reply(),
-        Fault::InvalidGrant => invalid_grant(),
+        Fault::TokenError { error } if error == "invalid_grant" => invalid_grant(),
+        Fault::TokenError { error } => oauth_error(StatusCode::BAD_REQUEST, error, "Token request refused"),
         _ => return None,
     };
     Some(reply)

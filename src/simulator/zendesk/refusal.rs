@@ -4,7 +4,7 @@
 use axum::http::{StatusCode, header};
 use serde_json::json;
 
-use super::tokens::invalid_grant;
+use super::tokens::token_error;
 use crate::simulator::{faults::Fault, reply::Reply};
 
 const UNAVAILABLE_PAGE: &str = "<!DOCTYPE html>\n<html><head><title>503 Service Unavailable</title></head>\
@@ -126,7 +126,7 @@ pub(super) fn injected(fault: &Fault, is_bearer: bool) -> Option<Reply> {
         }
         Fault::NotFound => Refusal::NotFound.reply(),
         Fault::Unprocessable => invalid("base", "InvalidValue", "is not valid"),
-        Fault::InvalidGrant => invalid_grant(),
+        Fault::TokenError { error } => token_error(error),
         _ => return None,
     };
     Some(reply)

@@ -105,7 +105,7 @@ impl Zendesk {
                 let description = "Client authentication failed due to unknown client or wrong client credentials.";
                 return oauth_error(StatusCode::UNAUTHORIZED, "invalid_client", description);
             }
-            Err(_) => return invalid_grant(),
+            Err(_) => return token_error("invalid_grant"),
         };
         let mut body = json!({"access_token": grant.access_token, "token_type": "bearer", "scope": grant.scope,
             "expires_in": access_seconds});
@@ -119,11 +119,11 @@ impl Zendesk {
     }
 }
 
-/// A code or refresh token that is no good.
-pub(super) fn invalid_grant() -> Reply {
+/// No token, for this reason; of a code or refresh token that is no good: `invalid_grant`.
+pub(super) fn token_error(error: &str) -> Reply {
     let description = "The provided authorization grant is invalid, expired, revoked, does not match the redirection \
         URI used in the authorization request, or was issued to another client.";
-    oauth_error(StatusCode::BAD_REQUEST, "invalid_grant", description)
+    oauth_error(StatusCode::BAD_REQUEST, error, description)
 }
 
 fn oauth_error(status: StatusCode, error: &str, description: &str) -> Reply {

@@ -25,7 +25,9 @@ use contact_sync::{
     },
     simulator::{
         self,
-        zendesk::{Zendesk, ZendeskConfig},
+        pipedrive::{self, Pipedrive, PipedriveConfig},
+        salesforce::{self, Salesforce, SalesforceConfig},
+        zendesk::{self, Zendesk, ZendeskConfig},
     },
     vault::KeyRing,
 };
@@ -46,6 +48,8 @@ pub struct TestApp {
     pub db: TestDb,
     pub app: App,
     pub zendesk: Arc<Zendesk>,
+    pub salesforce: Arc<Salesforce>,
+    pub pipedrive: Arc<Pipedrive>,
     pub clock: Arc<ManualClock>,
     pub lifecycle: Lifecycle,
     pub channel: Channel,
@@ -85,22 +89,33 @@ impl TestApp {
     /// On a database that is there already: another replica.
     pub async fn start_on(db: TestDb, change: impl FnOnce(&mut Config)) -> Self {
         let clock = Arc::new(ManualClock::new(start_time()));
-        let zendesk = start_zendesk(&clock).await;
-        Self::start_beside(db, clock, zendesk.0, &zendesk.1, 1, change).await
+        let crms = Crms::start(&clock, Worlds::default()).await;
+        Self::start_beside(db, clock, crms, 1, change).await
+    }
+
+    /// As [`TestApp::start`], with CRMs that are like this.
+    pub async fn start_in(worlds: Worlds) -> Self {
+        let clock = Arc::new(ManualClock::new(start_time()));
+        let crms = Crms::start(&clock, worlds).await;
+        Self::start_beside(TestDb::create().await, clock, crms, 1, |_| {}).await
     }
 
     /// Another replica on the same database, clock and CRM.
     pub async fn replica(&self, change: impl FnOnce(&mut Config)) -> Self {
-        let base_url = self.config.providers.zendesk.base_url.clone().unwrap();
-        Self::start_beside(self.db.share(), Arc::clone(&self.clock), Arc::clone(&self.zendesk), &base_url, 2, change)
-            .await
+        let providers = &self.config.providers;
+        let url = |provider: &contact_sync::config::Provider| provider.base_url.clone().unwrap();
+        let crms = Crms {
+            zendesk: (Arc::clone(&self.zendesk), url(&providers.zendesk)),
+            salesforce: (Arc::clone(&self.salesforce), url(&providers.salesforce)),
+            pipedrive: (Arc::clone(&self.pipedrive), url(&providers.pipedrive)),
+        };
+        Self::start_beside(self.db.share(), Arc::clone(&self.clock), crms, 2, change).await
     }
 
     async fn start_beside(
         db: TestDb,
         clock: Arc<ManualClock>,
-        zendesk: Arc<Zendesk>,
-        zendesk_url: &str,
+        crms: Crms,
         seed: u64,
         change: impl FnOnce(&mut Config),
     ) -> Self {
@@ -111,10 +126,18 @@ impl TestApp {
         config.drain.wait_seconds = 0;
         config.pools.call.acquire_timeout_ms = 5_000;
         config.pools.api.acquire_timeout_ms = 10_000;
-        config.providers.zendesk.base_url = Some(zendesk_url.to_owned());
-        config.providers.zendesk.client_id = Some(simulator::zendesk::DEFAULT_CLIENT_ID.to_owned());
-        config.providers.zendesk.client_secret = Some(Secret(simulator::zendesk::DEFAULT_CLIENT_SECRET.into()));
+        config.providers.zendesk.base_url = Some(crms.zendesk.1);
+        config.providers.salesforce.base_url = Some(crms.salesforce.1);
+        config.providers.pipedrive.base_url = Some(crms.pipedrive.1);
         config.http.public_url = Some("http://127.0.0.1:9".to_owned());
+        let providers = &mut config.providers;
+        for (provider, id, secret) in [
+            (&mut providers.zendesk, zendesk::DEFAULT_CLIENT_ID, zendesk::DEFAULT_CLIENT_SECRET),
+            (&mut providers.salesforce, salesforce::DEFAULT_CLIENT_ID, salesforce::DEFAULT_CLIENT_SECRET),
+            (&mut providers.pipedrive, pipedrive::DEFAULT_CLIENT_ID, pipedrive::DEFAULT_CLIENT_SECRET),
+        ] {
+            (provider.client_id, provider.client_secret) = (Some(id.to_owned()), Some(Secret(secret.into())));
+        }
         change(&mut config);
         let ids = Arc::new(IdSource::seeded(seed));
         let key_pair = local_token::generate(&[7; 32]);
@@ -140,7 +163,20 @@ impl TestApp {
         let channel = connect(address);
         let signing_key = key_pair.signing_key_pem.to_string();
         let token = issue(&signing_key, &config, &Accounts::All, &Scope::ALL, clock.now());
-        Self { db, app, zendesk, clock, lifecycle, channel, address, config, signing_key, token }
+        Self {
+            db,
+            app,
+            zendesk: crms.zendesk.0,
+            salesforce: crms.salesforce.0,
+            pipedrive: crms.pipedrive.0,
+            clock,
+            lifecycle,
+            channel,
+            address,
+            config,
+            signing_key,
+            token,
+        }
     }
 
     /// A token with these accounts and scopes, good for a day from now.
@@ -319,6 +355,22 @@ pub fn zendesk_connection(subdomain: &str) -> pb::Connection {
     }
 }
 
+/// The simulated Salesforce.
+pub fn salesforce_connection() -> pb::Connection {
+    let organization_id = simulator::salesforce::organization_id();
+    pb::Connection {
+        organization: Some(pb::connection::Organization::SalesforceOrgId(organization_id)),
+        salesforce_host: "acme.my.salesforce.com".into(),
+    }
+}
+
+pub fn pipedrive_connection(company: &str) -> pb::Connection {
+    pb::Connection {
+        organization: Some(pb::connection::Organization::PipedriveCompany(company.into())),
+        ..Default::default()
+    }
+}
+
 pub fn api_token(token: &str) -> pb::Credentials {
     let token = pb::ZendeskApiToken { email: "admin@example.com".into(), token: token.into() };
     pb::Credentials { kind: Some(pb::credentials::Kind::ZendeskApiToken(token)) }
@@ -365,15 +417,48 @@ fn connect(address: std::net::SocketAddr) -> Channel {
     Endpoint::from_shared(format!("http://{address}")).unwrap().connect_timeout(Duration::from_secs(5)).connect_lazy()
 }
 
-async fn start_zendesk(clock: &Arc<ManualClock>) -> (Arc<Zendesk>, String) {
-    let clock = Arc::clone(clock);
-    let zendesk = Zendesk::new(ZendeskConfig::new(Arc::new(move || clock.now())));
+/// What the simulated CRMs are like, where that is not the usual.
+#[derive(Default)]
+pub struct Worlds {
+    pub zendesk: Option<fn(&mut ZendeskConfig)>,
+    pub salesforce: Option<fn(&mut SalesforceConfig)>,
+    pub pipedrive: Option<fn(&mut PipedriveConfig)>,
+}
+
+/// The simulated CRMs and where they listen.
+struct Crms {
+    zendesk: (Arc<Zendesk>, String),
+    salesforce: (Arc<Salesforce>, String),
+    pipedrive: (Arc<Pipedrive>, String),
+}
+
+impl Crms {
+    async fn start(clock: &Arc<ManualClock>, worlds: Worlds) -> Self {
+        let told: simulator::Clock = {
+            let clock = Arc::clone(clock);
+            Arc::new(move || clock.now())
+        };
+        let (mut zendesk, mut salesforce, mut pipedrive) =
+            (ZendeskConfig::new(told.clone()), SalesforceConfig::new(told.clone()), PipedriveConfig::new(told));
+        worlds.zendesk.into_iter().for_each(|change| change(&mut zendesk));
+        worlds.salesforce.into_iter().for_each(|change| change(&mut salesforce));
+        worlds.pipedrive.into_iter().for_each(|change| change(&mut pipedrive));
+        let (zendesk, salesforce, pipedrive) =
+            (Zendesk::new(zendesk), Salesforce::new(salesforce), Pipedrive::new(pipedrive));
+        Self {
+            zendesk: (Arc::clone(&zendesk), serve(simulator::zendesk::router(zendesk)).await),
+            salesforce: (Arc::clone(&salesforce), serve(simulator::salesforce::router(salesforce)).await),
+            pipedrive: (Arc::clone(&pipedrive), serve(simulator::pipedrive::router(pipedrive)).await),
+        }
+    }
+}
+
+async fn serve(router: axum::Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let router = simulator::zendesk::router(Arc::clone(&zendesk));
     #[expect(clippy::disallowed_methods, reason = "ends with the test's runtime")]
     tokio::spawn(simulator::serve(listener, router, tokio_util::sync::CancellationToken::new()));
-    (zendesk, url)
+    url
 }
 
 fn install_crypto() {

@@ -19,7 +19,7 @@ async fn refusals_come_in_pipedrives_shapes_and_once() {
         (Fault::RateLimited { retry_after_seconds: Some(17) }, 429, "application/json"),
         (Fault::RateLimited { retry_after_seconds: None }, 429, "application/json"),
         (Fault::BurstLimited { reset_seconds: 7 }, 429, "application/json"),
-        (Fault::DailyLimited, 429, "application/json"),
+        (Fault::DailyLimit, 429, "application/json"),
         (Fault::CloudflareBlocked, 403, "text/html"),
         (Fault::AccountClosed, 402, "application/json"),
         (Fault::ServerError, 500, "application/json"),
@@ -48,7 +48,7 @@ async fn refusals_come_in_pipedrives_shapes_and_once() {
 async fn burst_and_spent_day_differ_in_their_headers() {
     let server = Server::start().await;
     for (fault, left, daily_left, reset) in
-        [(Fault::BurstLimited { reset_seconds: 7 }, "0", "30000", "7"), (Fault::DailyLimited, "20", "0", "35200")]
+        [(Fault::BurstLimited { reset_seconds: 7 }, "0", "30000", "7"), (Fault::DailyLimit, "20", "0", "35200")]
     {
         fail(&server, fault);
 

@@ -140,7 +140,7 @@ async fn token_faults_happen_at_the_token_endpoint() {
     let refresh = "grant_type=refresh_token&refresh_token=pipedrive-refresh";
     let fail = |fault| server.pipedrive.faults().add(Rule::once("/oauth/token", fault)).unwrap();
 
-    fail(Fault::InvalidGrant);
+    fail(Fault::TokenError { error: "invalid_grant".to_owned() });
     assert_eq!(server.token(refresh).await.1["error"], "invalid_grant");
     fail(Fault::OtherApiDomain { api_domain: "http://127.0.0.1:1".to_owned() });
     assert_eq!(server.token(refresh).await.1["api_domain"], "http://127.0.0.1:1");

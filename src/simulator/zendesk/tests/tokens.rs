@@ -129,7 +129,11 @@ async fn tokens_are_ended_from_outside_and_the_fault_refuses_one_request() {
     assert_eq!(server.read_with(DEFAULT_BEARER_TOKEN).await.0, StatusCode::UNAUTHORIZED);
     let refresh = json!({"grant_type": "refresh_token", "refresh_token": "zendesk-refresh"});
 
-    server.zendesk.faults().add(Rule::once("/oauth/tokens", Fault::InvalidGrant)).unwrap();
+    server
+        .zendesk
+        .faults()
+        .add(Rule::once("/oauth/tokens", Fault::TokenError { error: "invalid_grant".to_owned() }))
+        .unwrap();
 
     assert_eq!(server.token(refresh.clone()).await.1["error"], "invalid_grant");
     let (status, tokens) = server.token(refresh).await;

@@ -1,0 +1,256 @@
+//! One company's Pipedrive: where it is, how requests are signed, and how answers are read. What to ask is said by `pass` and
+//! `look_up`.
+
+use std::{sync::Arc, sync::atomic::AtomicBool};
+
+use moka::sync::Cache;
+use reqwest::{
+    Client, Url,
+    header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue},
+};
+use secrecy::ExposeSecret;
+use serde::de::DeserializeOwned;
+use tokio::sync::OnceCell;
+
+use super::{
+    limits,
+    model::{Me, One, Rows},
+    organizations::NAMES_MAX,
+    refusal::Reply,
+};
+use crate::{
+    crm::{
+        Answer, CrmClient, CrmError, Page, Probe, Sighting, Target,
+        http::{self, Endpoint},
+        quota::Quota,
+    },
+    domain::{
+        credentials::AccessToken,
+        record::{ObjectType, RecordKey},
+    },
+};
+
+/// Where companies' hosts lie.
+const VENDOR_DOMAIN: &str = ".pipedrive.com";
+
+/// One company's Pipedrive.
+pub(in crate::crm) struct Pipedrive {
+    http: Client,
+    pub(super) base_url: String,
+    /// The header that signs requests.
+    signature: (HeaderName, HeaderValue),
+    /// The company's label.
+    company: String,
+    pub(super) is_copied: bool,
+    quota: Arc<Quota>,
+    sees_everything: OnceCell<bool>,
+    pub(super) organization_names: Cache<u64, String>,
+    pub(super) organizations_are_hidden: AtomicBool,
+}
+
+impl Pipedrive {
+    /// The Pipedrive of the target's company, whose label has been checked to be one.
+    pub(in crate::crm) fn new(
+        http: Client,
+        endpoint: &Endpoint,
+        target: &Target<'_>,
+        quota: Arc<Quota>,
+    ) -> Result<Self, CrmError> {
+        let company = target.organization.name.clone();
+        Ok(Self {
+            http,
+            base_url: base_url(endpoint, &company, target.access.api_url.as_deref())?,
+            signature: signature(&target.access.token)?,
+            company,
+            is_copied: target.options.of(ObjectType::Person).is_copied,
+            quota,
+            sees_everything: OnceCell::new(),
+            organization_names: Cache::new(NAMES_MAX),
+            organizations_are_hidden: AtomicBool::new(false),
+        })
+    }
+
+    /// Whether the token opens this company and shows persons. A user who is no administrator is taken: a full read tells what that
+    /// costs.
+    async fn check(&self) -> Result<Probe, CrmError> {
+        self.me().await?;
+        self.get::<Rows>("/api/v2/persons", &[("limit", "1")]).await?;
+        Ok(Probe { estimated_contacts: None })
+    }
+
+    async fn me(&self) -> Result<Me, CrmError> {
+        let (me, _) = self.get::<One<Me>>("/api/v1/users/me", &[]).await?;
+        if !me.data.company_domain.eq_ignore_ascii_case(&self.company) {
+            return Err(CrmError::OtherOrganization);
+        }
+        Ok(me.data)
+    }
+
+    /// The user of the token is an administrator. To anybody else a person who is hidden looks like one who is deleted.
+    pub(super) async fn sees_everything(&self) -> Result<bool, CrmError> {
+        let is_admin = async || match self.me().await {
+            Ok(me) => Ok(me.is_admin),
+            Err(CrmError::PermissionMissing(_)) => Ok(false),
+            Err(error) => Err(error),
+        };
+        self.sees_everything.get_or_try_init(is_admin).await.copied()
+    }
+
+    pub(super) async fn get<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+    ) -> Result<(T, HeaderMap), CrmError> {
+        let reply = self.send(path, query).await?;
+        Ok((read(&reply)?, reply.headers))
+    }
+
+    /// Asks, and says nothing yet of what the answer means.
+    pub(super) async fn send(&self, path: &str, query: &[(&str, &str)]) -> Result<Reply, CrmError> {
+        // The short limit counts requests; what they cost of the day's budget is learned from the answers.
+        self.quota.take(1).await?;
+        let (name, value) = &self.signature;
+        let request = self.http.get(format!("{}{path}", self.base_url)).query(query).header(name, value);
+        let response = request.send().await.map_err(|error| http::meaning_of(&error))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        if let Some(limit) = limits::burst(&headers) {
+            self.quota.learn_pace(limit, limits::BURST_WINDOW);
+        }
+        if let Some(daily) = limits::daily(&headers) {
+            self.quota.learn_daily(&daily);
+        }
+        let body = match http::read_body(response).await {
+            // The status says enough.
+            Err(_) if !status.is_success() => Vec::new(),
+            body => body?,
+        };
+        Ok(Reply { status, headers, body })
+    }
+}
+
+impl CrmClient for Pipedrive {
+    fn probe(&self) -> Answer<'_, Probe> {
+        Box::pin(self.check())
+    }
+
+    /// Version 2 counts nothing.
+    fn count(&self) -> Answer<'_, Option<i64>> {
+        Box::pin(async { Ok(None) })
+    }
+
+    fn fetch_page<'a>(&'a self, position: Option<&'a str>) -> Answer<'a, Page> {
+        Box::pin(self.next_page(position))
+    }
+
+    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, Vec<Sighting>> {
+        Box::pin(self.sightings(keys))
+    }
+}
+
+/// Reads a success.
+pub(super) fn read<T: DeserializeOwned>(reply: &Reply) -> Result<T, CrmError> {
+    if let Some(error) = reply.refusal() {
+        return Err(error);
+    }
+    serde_json::from_slice(&reply.body).map_err(|_| CrmError::Unreadable("it is not the JSON that Pipedrive documents"))
+}
+
+/// Where the API is. The vendor names it with an OAuth token; it must then be the vendor's, or lie on the operator's host.
+fn base_url(endpoint: &Endpoint, company: &str, api_url: Option<&str>) -> Result<String, CrmError> {
+    let named = api_url.map(|url| Url::parse(url).map_err(|_| CrmError::HostUnknown(VENDOR_DOMAIN))).transpose()?;
+    match (endpoint, named) {
+        (Endpoint::Vendor, None) => Ok(format!("https://{company}{VENDOR_DOMAIN}")),
+        (Endpoint::Vendor, Some(url)) => {
+            let is_vendors = url.host_str().is_some_and(|host| host.ends_with(VENDOR_DOMAIN));
+            if url.scheme() != "https" || !is_vendors || url.port().is_some() {
+                return Err(CrmError::HostUnknown(VENDOR_DOMAIN));
+            }
+            Ok(url.origin().ascii_serialization())
+        }
+        (Endpoint::Operator(base), named) => {
+            let base = base.replace("{subdomain}", company).trim_end_matches('/').to_owned();
+            let host = Url::parse(&base).ok().and_then(|url| url.host_str().map(str::to_owned));
+            // A simulator or proxy may serve companies on ports of their own.
+            let here = named.filter(|url| url.host_str() == host.as_deref());
+            Ok(here.map_or(base, |url| url.origin().ascii_serialization()))
+        }
+    }
+}
+
+fn signature(token: &AccessToken) -> Result<(HeaderName, HeaderValue), CrmError> {
+    let (name, value) = match token {
+        AccessToken::PipedriveApiToken(token) => {
+            (HeaderName::from_static("x-api-token"), HeaderValue::from_str(token.expose_secret()))
+        }
+        AccessToken::Bearer(token) => {
+            (AUTHORIZATION, HeaderValue::from_str(&format!("Bearer {}", token.expose_secret())))
+        }
+        AccessToken::ZendeskApiToken { .. } => return Err(CrmError::CredentialsRefused),
+    };
+    // A token with a line break in it is nobody's.
+    let mut value = value.map_err(|_| CrmError::CredentialsRefused)?;
+    value.set_sensitive(true);
+    Ok((name, value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn operator(url: &str) -> Endpoint {
+        Endpoint::Operator(url.to_owned())
+    }
+
+    #[test]
+    fn vendors_host_is_made_of_the_label_or_named_by_the_vendor() {
+        for (api_url, base) in [
+            (None, "https://acme.pipedrive.com"),
+            (Some("https://acme.pipedrive.com"), "https://acme.pipedrive.com"),
+            (Some("https://acme-2.pipedrive.com/"), "https://acme-2.pipedrive.com"),
+        ] {
+            assert_eq!(base_url(&Endpoint::Vendor, "acme", api_url).unwrap(), base);
+        }
+    }
+
+    #[test]
+    fn no_token_is_sent_to_a_host_that_is_not_the_vendors() {
+        for api_url in [
+            "http://acme.pipedrive.com",
+            "https://pipedrive.com.evil.example",
+            "https://evilpipedrive.com",
+            "https://acme.pipedrive.com@evil.example",
+            "https://acme.pipedrive.com:8443",
+            "https://127.0.0.1",
+            "acme.pipedrive.com",
+            "",
+        ] {
+            let refused = base_url(&Endpoint::Vendor, "acme", Some(api_url));
+
+            assert!(matches!(refused, Err(CrmError::HostUnknown(_))), "{api_url}");
+        }
+    }
+
+    #[test]
+    fn operators_host_wins_and_its_ports_may_differ() {
+        for (base, api_url, expected) in [
+            ("http://127.0.0.1:8080/", None, "http://127.0.0.1:8080"),
+            ("http://{subdomain}.sim:8080", None, "http://acme.sim:8080"),
+            ("http://127.0.0.1:8080", Some("http://127.0.0.1:9090"), "http://127.0.0.1:9090"),
+            ("http://127.0.0.1:8080", Some("https://acme.pipedrive.com"), "http://127.0.0.1:8080"),
+        ] {
+            assert_eq!(base_url(&operator(base), "acme", api_url).unwrap(), expected);
+        }
+    }
+
+    #[test]
+    fn signature_is_the_tokens_own_and_never_printed() {
+        let (name, value) = signature(&AccessToken::PipedriveApiToken("tok".into())).unwrap();
+        assert_eq!((name.as_str(), value.to_str().unwrap()), ("x-api-token", "tok"));
+        assert!(!format!("{value:?}").contains("tok"));
+
+        let (name, value) = signature(&AccessToken::Bearer("tok".into())).unwrap();
+        assert_eq!((name.as_str(), value.to_str().unwrap()), ("authorization", "Bearer tok"));
+
+        assert!(signature(&AccessToken::PipedriveApiToken("to\nk".into())).is_err());
+    }
+}

@@ -1,0 +1,188 @@
+//! A pass, page by page: persons, then (in an increment) recent changes that hint at deletions, then the persons they hint at.
+//!
+//! The window of a pass ends when its first answer is made, by the server's clock, and the next pass begins there. The end is not
+//! asked for by `updated_until`: a person who changes during the pass would leave such a window, and a full read would miss it; this
+//! way it is read in whichever state it is met, and once more by the next pass. Ids do not change, so that in their order nothing is
+//! passed by.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use reqwest::header::HeaderMap;
+
+use super::{
+    client::Pipedrive,
+    map,
+    model::{PersonsPage, Recent, RecentsPage},
+    position::Position,
+};
+use crate::{
+    crm::{CrmError, Page, Sighting, http},
+    domain::record::RecordKey,
+};
+
+/// Persons, or changes, in a page: Pipedrive's maximum.
+const PER_PAGE: &str = "500";
+/// A page with more rows than this is not Pipedrive's.
+const ROWS_MAX: usize = 1_000;
+/// Pipedrive's have about 80 bytes.
+const CURSOR_BYTES_MAX: usize = 4_096;
+/// What two passes have in common: times are whole seconds, and a change may show a moment later than it says.
+const OVERLAP: TimeDelta = TimeDelta::seconds(60);
+/// Pipedrive documents no delay; a few seconds for a change that is on its way.
+const FRESHNESS_LAG: TimeDelta = TimeDelta::seconds(5);
+/// Changes of one pass that are looked through for deletions: ten pages of 20 tokens.
+const RECENTS_MAX: u64 = 5_000;
+/// Persons of one pass that may be deleted and are asked for.
+const SUSPECTS_MAX: usize = 200;
+/// Of those in one page, so that a crash or a limit costs few of them again.
+const SUSPECTS_PER_PAGE: usize = 25;
+
+const NOT_ADMIN: &str = "NOT_ADMIN: the user of the token is no administrator: persons hidden from this user cannot be told from deleted ones; they are not copied, and deleted ones are kept; bring an administrator's token";
+const RECENTS_HIDDEN: &str = "RECENTS_HIDDEN: Pipedrive does not show this token what was changed recently: deleted persons are found by the next sweep only; give it the scope recents:read";
+const DELETIONS_LEFT: &str = "DELETIONS_LEFT: more changes or deletions since the last pass than one pass looks through; deleted persons that are left are found by the next sweep";
+
+impl Pipedrive {
+    /// The page at this position.
+    pub(super) async fn next_page(&self, position: Option<&str>) -> Result<Page, CrmError> {
+        if !self.is_copied {
+            return Ok(Page { is_last: true, ..Page::default() });
+        }
+        match position.map(Position::read).transpose()? {
+            None => self.first_of_all().await,
+            Some(Position::Checkpoint { through }) => {
+                let since = through.checked_sub_signed(OVERLAP).ok_or(CrmError::PositionRefused)?;
+                self.persons(Some(since), None, None).await
+            }
+            Some(Position::Persons { since, until, cursor }) => self.persons(since, Some(until), Some(&cursor)).await,
+            Some(Position::Recents { since, until, start, suspects }) => {
+                self.recents(since, until, start, suspects).await
+            }
+            Some(Position::Confirm { until, suspects }) => self.confirm(until, suspects).await,
+        }
+    }
+
+    async fn first_of_all(&self) -> Result<Page, CrmError> {
+        let is_admin = self.sees_everything().await?;
+        let mut page = self.persons(None, None, None).await?;
+        page.notices.extend((!is_admin).then(|| NOT_ADMIN.to_owned()));
+        Ok(page)
+    }
+
+    async fn persons(
+        &self,
+        since: Option<DateTime<Utc>>,
+        until: Option<DateTime<Utc>>,
+        cursor: Option<&str>,
+    ) -> Result<Page, CrmError> {
+        // With a cursor the other parameters must be the same as before.
+        let mut query = vec![("limit", PER_PAGE), ("sort_by", "id"), ("sort_direction", "asc")];
+        let updated_since = since.map(|since| since.format("%Y-%m-%dT%H:%M:%SZ").to_string());
+        query.extend(updated_since.as_deref().map(|since| ("updated_since", since)));
+        query.extend(cursor.map(|cursor| ("cursor", cursor)));
+        let answer = self.get::<PersonsPage>("/api/v2/persons", &query).await;
+        let (page, headers) = answer.map_err(|error| match error {
+            CrmError::Refused(400) if cursor.is_some() => CrmError::PositionRefused,
+            other => other,
+        })?;
+        if page.data.len() > ROWS_MAX {
+            return Err(CrmError::Unreadable("a page has more than 1,000 persons"));
+        }
+        let until = until.map_or_else(|| window_end(&headers, since), Ok)?;
+        let next = match (next_cursor(page.additional_data.next_cursor, cursor)?, since) {
+            (Some(cursor), since) => Position::Persons { since, until, cursor },
+            (None, Some(since)) => Position::Recents { since, until, start: 0, suspects: Vec::new() },
+            // Whoever was deleted before a full read is not in it.
+            (None, None) => Position::Checkpoint { through: until },
+        };
+        let mut notices = Vec::new();
+        let records = self.records(&page.data, &mut notices).await?;
+        let rejected = page.data.len() - records.len();
+        Ok(Page { records, rejected, notices, ..leading_to(next) })
+    }
+
+    async fn recents(
+        &self,
+        since: DateTime<Utc>,
+        until: DateTime<Utc>,
+        start: u64,
+        mut suspects: Vec<u64>,
+    ) -> Result<Page, CrmError> {
+        let since_timestamp = since.format("%Y-%m-%d %H:%M:%S").to_string();
+        let from = start.to_string();
+        let query =
+            [("since_timestamp", since_timestamp.as_str()), ("items", "person"), ("start", &from), ("limit", PER_PAGE)];
+        let page = match self.get::<RecentsPage>("/api/v1/recents", &query).await {
+            Ok((page, _)) => page,
+            // Only a hint; version 1 is on its way out, and its scope is one that a token can lack.
+            Err(CrmError::PermissionMissing(_) | CrmError::OrganizationNotFound | CrmError::Refused(_)) => {
+                let notices = vec![RECENTS_HIDDEN.to_owned()];
+                return Ok(Page { notices, ..leading_to(to_confirm(until, suspects)) });
+            }
+            Err(error) => return Err(error),
+        };
+        let changes = page.data.unwrap_or_default();
+        for id in changes.iter().filter_map(Recent::suspect) {
+            if !suspects.contains(&id) {
+                suspects.push(id);
+            }
+        }
+        let offset = page.additional_data.and_then(|paging| paging.pagination);
+        let more = offset.filter(|offset| offset.more_items_in_collection);
+        let next_start = more.map(|offset| offset.next_start.unwrap_or(start + changes.len() as u64));
+        let next_start = next_start.filter(|next| *next > start);
+        let is_left = suspects.len() > SUSPECTS_MAX || next_start.is_some_and(|next| next >= RECENTS_MAX);
+        suspects.truncate(SUSPECTS_MAX);
+        let next = match next_start {
+            Some(start) if !is_left => Position::Recents { since, until, start, suspects },
+            _ => to_confirm(until, suspects),
+        };
+        let notices = is_left.then(|| DELETIONS_LEFT.to_owned()).into_iter().collect();
+        Ok(Page { notices, ..leading_to(next) })
+    }
+
+    async fn confirm(&self, until: DateTime<Utc>, mut suspects: Vec<u64>) -> Result<Page, CrmError> {
+        let later = suspects.split_off(suspects.len().min(SUSPECTS_PER_PAGE));
+        let keys: Vec<RecordKey> = suspects.into_iter().map(map::key).collect();
+        let mut page = leading_to(to_confirm(until, later));
+        for sighting in self.sightings_alone(&keys).await? {
+            match sighting {
+                Sighting::Gone(key) => page.gone.push(key),
+                Sighting::Found(record) => page.records.push(*record),
+                Sighting::Hidden(_) => {}
+            }
+        }
+        Ok(page)
+    }
+}
+
+/// The server's clock at the first answer of a pass. If it stands before the pass's beginning, an earlier pass was told a time that
+/// had not come: nobody knows what was changed since, and everything is read again.
+fn window_end(headers: &HeaderMap, since: Option<DateTime<Utc>>) -> Result<DateTime<Utc>, CrmError> {
+    let now = http::server_time(headers).ok_or(CrmError::Unreadable("it does not say when it was made"))?;
+    if since.is_some_and(|since| now < since) { Err(CrmError::PositionRefused) } else { Ok(now) }
+}
+
+fn next_cursor(next: Option<String>, current: Option<&str>) -> Result<Option<String>, CrmError> {
+    let Some(next) = next else { return Ok(None) };
+    if next.is_empty() || next.len() > CURSOR_BYTES_MAX || !next.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(CrmError::Unreadable("its cursor is no cursor"));
+    }
+    if Some(next.as_str()) == current { Err(CrmError::Stuck) } else { Ok(Some(next)) }
+}
+
+fn to_confirm(until: DateTime<Utc>, suspects: Vec<u64>) -> Position {
+    if suspects.is_empty() { Position::Checkpoint { through: until } } else { Position::Confirm { until, suspects } }
+}
+
+/// A page without rows that leads there; to a checkpoint only the last one does.
+fn leading_to(position: Position) -> Page {
+    let through = match position {
+        Position::Checkpoint { through } => Some(through),
+        _ => None,
+    };
+    Page {
+        next: Some(position.write()),
+        is_last: through.is_some(),
+        known_through: through.map(|through| through - FRESHNESS_LAG),
+        ..Page::default()
+    }
+}

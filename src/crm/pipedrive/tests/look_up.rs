@@ -1,0 +1,89 @@
+//! Persons by their ids: who is there, who is gone, and of whom nobody knows.
+
+use super::{Company, PERSONS};
+use crate::{
+    crm::{CrmClient, Sighting},
+    domain::record::{ObjectType, RecordKey},
+    simulator::{faults::Fault, pipedrive::HiddenAnswer},
+};
+
+fn keys(ids: &[i64]) -> Vec<RecordKey> {
+    let key = |id: &i64| RecordKey { object_type: ObjectType::Person, record_id: id.to_string() };
+    ids.iter().map(key).collect()
+}
+
+/// `found`, `gone` or `hidden` of each, in the order of the keys.
+async fn fates(company: &Company, keys: &[RecordKey]) -> Vec<&'static str> {
+    let sightings = company.client().look_up(keys).await.unwrap();
+    assert_eq!(sightings.len(), keys.len(), "one each");
+    let fate = |key: &RecordKey| {
+        sightings.iter().find_map(|sighting| match sighting {
+            Sighting::Found(record) => (record.key == *key).then_some("found"),
+            Sighting::Gone(gone) => (gone == key).then_some("gone"),
+            Sighting::Hidden(hidden) => (hidden == key).then_some("hidden"),
+        })
+    };
+    keys.iter().map(|key| fate(key).unwrap()).collect()
+}
+
+#[tokio::test]
+async fn those_who_are_there_cost_one_request() {
+    let company = Company::start().await;
+    let keys = keys(&company.create_many(100));
+
+    assert!(fates(&company, &keys).await.iter().all(|fate| *fate == "found"));
+    assert_eq!(company.pipedrive.requests().total, 1);
+}
+
+#[tokio::test]
+async fn to_an_administrator_the_vanished_are_gone() {
+    let company = Company::start().await;
+    let ids = company.create_many(4);
+    company.pipedrive.delete_person(ids[1]).unwrap();
+    company.pipedrive.purge_person(ids[2]).unwrap();
+    company.pipedrive.purge_person(ids[3]).unwrap();
+
+    assert_eq!(fates(&company, &keys(&ids)).await, ["found", "gone", "gone", "gone"]);
+    assert_eq!(company.pipedrive.requests().count_of("users/me"), 1);
+}
+
+#[tokio::test]
+async fn to_anybody_else_the_vanished_are_hidden_and_the_deleted_gone() {
+    let company = Company::start_with(|config| config.company_user_is_admin = false).await;
+    let ids = company.create_many(4);
+    company.pipedrive.delete_person(ids[1]).unwrap();
+    company.pipedrive.purge_person(ids[2]).unwrap();
+    company.pipedrive.hide_from_token(ids[3]).unwrap();
+
+    assert_eq!(fates(&company, &keys(&ids)).await, ["found", "gone", "hidden", "hidden"]);
+}
+
+#[tokio::test]
+async fn person_that_may_not_be_seen_is_hidden() {
+    let company = Company::start_with(|config| config.hidden_answer = HiddenAnswer::Forbidden).await;
+    let ids = company.create_many(2);
+    company.pipedrive.hide_from_token(ids[0]).unwrap();
+
+    assert_eq!(fates(&company, &keys(&ids)).await, ["hidden", "found"]);
+}
+
+#[tokio::test]
+async fn id_that_cannot_be_one_does_not_spoil_the_others() {
+    let company = Company::start().await;
+    let mut keys = keys(&company.create_many(1));
+    keys.push(RecordKey { object_type: ObjectType::Person, record_id: "99999999999999999999".to_owned() });
+
+    assert_eq!(fates(&company, &keys).await, ["found", "gone"]);
+}
+
+#[tokio::test]
+async fn failure_half_way_says_nothing_of_anybody() {
+    let company = Company::start().await;
+    let ids = company.create_many(2);
+    company.pipedrive.purge_person(ids[1]).unwrap();
+    for fault in [Fault::ServerError, Fault::Html, Fault::CloudflareBlocked] {
+        company.fail(&format!("{PERSONS}/{}", ids[1]), fault);
+
+        assert!(company.client().look_up(&keys(&ids)).await.is_err());
+    }
+}

@@ -1,0 +1,204 @@
+//! The client against the simulated Pipedrive over real HTTP, on a clock that the test moves.
+
+mod look_up;
+mod pages;
+mod passes;
+mod refusals;
+
+use std::{
+    sync::{
+        Arc, Once,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::Pipedrive;
+use crate::{
+    crm::{
+        CrmClient, CrmError, Page, Target,
+        http::{self, Endpoint},
+        quota::Quota,
+    },
+    domain::{
+        credentials::{Access, AccessToken},
+        integration::{Organization, Provider},
+        options::Options,
+    },
+    simulator::{
+        faults::{Fault, Rule},
+        pipedrive::{self as simulated, PipedriveConfig},
+    },
+};
+
+const PERSONS: &str = "/api/v2/persons";
+const RECENTS: &str = "/api/v1/recents";
+const ORGANIZATIONS: &str = "/api/v2/organizations";
+/// The clock's first second: 2026-09-21T14:13:20Z.
+const START: i64 = 1_790_000_000;
+/// From one pass to the next.
+const PERIOD: i64 = 1_800;
+
+static CRYPTO: Once = Once::new();
+
+/// A company, and where it is served; it stops when the test ends.
+struct Company {
+    pipedrive: Arc<simulated::Pipedrive>,
+    endpoint: Endpoint,
+    seconds: Arc<AtomicI64>,
+    shutdown: CancellationToken,
+}
+
+/// Everything that a pass brought.
+#[derive(Default)]
+struct Pass {
+    pages: usize,
+    records: Vec<crate::domain::record::Record>,
+    gone: Vec<String>,
+    rejected: usize,
+    notices: Vec<String>,
+    known_through: Option<DateTime<Utc>>,
+    checkpoint: String,
+}
+
+impl Company {
+    async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    async fn start_with(configure: impl FnOnce(&mut PipedriveConfig)) -> Self {
+        let seconds = Arc::new(AtomicI64::new(START));
+        let clock = Arc::clone(&seconds);
+        let mut config = PipedriveConfig::new(Arc::new(move || at(clock.load(Ordering::SeqCst))));
+        // The clock stands still: a window of two seconds would never end.
+        config.limits.burst_api_token = Some(100_000);
+        configure(&mut config);
+        let pipedrive = simulated::Pipedrive::new(config);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = Endpoint::Operator(format!("http://{}", listener.local_addr().unwrap()));
+        let shutdown = CancellationToken::new();
+        let router = simulated::router(Arc::clone(&pipedrive));
+        TaskTracker::new().spawn(crate::simulator::serve(listener, router, shutdown.clone()));
+        Self { pipedrive, endpoint, seconds, shutdown }
+    }
+
+    fn client(&self) -> Pipedrive {
+        self.client_with(|_| {}, 1.0)
+    }
+
+    fn client_with(&self, configure: impl FnOnce(&mut Target<'_>), share: f64) -> Pipedrive {
+        self.client_for(simulated::COMPANY_DOMAIN, configure, share)
+    }
+
+    /// A client of the company of that label, which may be another one than is served.
+    fn client_for(&self, label: &str, configure: impl FnOnce(&mut Target<'_>), share: f64) -> Pipedrive {
+        CRYPTO.call_once(|| {
+            // Somebody else may have installed it already: any provider will do for plain HTTP.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+        });
+        let http = http::build(&self.endpoint, Duration::from_secs(10)).unwrap();
+        let organization = Organization { provider: Provider::Pipedrive, name: label.to_owned() };
+        let token = AccessToken::PipedriveApiToken(simulated::DEFAULT_API_TOKEN.into());
+        let access = Access { token, api_url: None, expires_at: None, version: 0 };
+        let mut target =
+            Target { integration_id: None, organization: &organization, options: Options::default(), access };
+        configure(&mut target);
+        Pipedrive::new(http, &self.endpoint, &target, Arc::new(Quota::new(share))).unwrap()
+    }
+
+    /// Persons `P1`, `P2`, … with a number each.
+    fn create_many(&self, count: usize) -> Vec<i64> {
+        (1..=count).map(|number| self.create(&format!("P{number}"))).collect()
+    }
+
+    fn create(&self, name: &str) -> i64 {
+        self.pipedrive.create_person(&json!({"name": name, "phones": [{"value": "+13108675309"}]})).unwrap()
+    }
+
+    fn rename(&self, id: i64, name: &str) {
+        self.pipedrive.update_person(id, &json!({"name": name})).unwrap();
+    }
+
+    fn fail(&self, path: &str, fault: Fault) {
+        self.pipedrive.faults().add(Rule::once(path, fault)).unwrap();
+    }
+
+    fn fail_always(&self, path: &str, fault: Fault) {
+        self.pipedrive.faults().add(Rule::always(path, fault)).unwrap();
+    }
+
+    fn advance(&self, seconds: i64) {
+        self.seconds.fetch_add(seconds, Ordering::SeqCst);
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        at(self.seconds.load(Ordering::SeqCst))
+    }
+
+    /// Queries of these requests, unescaped where our times have colons.
+    fn queries(&self, path: &str) -> Vec<String> {
+        let requests = self.pipedrive.requests().recent.into_iter().filter(|request| request.path == path);
+        requests.map(|request| request.query.replace("%3A", ":")).collect()
+    }
+
+    /// A pass from this checkpoint, to its end.
+    async fn pass(&self, checkpoint: Option<&str>) -> Pass {
+        pass(&self.client(), checkpoint).await
+    }
+
+    /// The pass after this one, whose requests alone are looked at.
+    async fn next_pass(&self, last: &Pass) -> Pass {
+        self.pipedrive.clear_requests();
+        self.pass(Some(&last.checkpoint)).await
+    }
+
+    async fn refused(&self) -> CrmError {
+        self.client().fetch_page(None).await.unwrap_err()
+    }
+}
+
+impl Drop for Company {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+impl Pass {
+    fn names(&self) -> Vec<&str> {
+        self.records.iter().map(|record| record.display_name.as_str()).collect()
+    }
+
+    fn has_notice(&self, reason: &str) -> bool {
+        self.notices.iter().any(|notice| notice.starts_with(&format!("{reason}: ")))
+    }
+}
+
+async fn pass(client: &Pipedrive, checkpoint: Option<&str>) -> Pass {
+    let mut pass = Pass::default();
+    let mut position = checkpoint.map(str::to_owned);
+    for _ in 0..1_000 {
+        let page: Page = client.fetch_page(position.as_deref()).await.unwrap();
+        pass.pages += 1;
+        pass.records.extend(page.records);
+        pass.gone.extend(page.gone.into_iter().map(|key| key.record_id));
+        pass.rejected += page.rejected;
+        pass.notices.extend(page.notices);
+        position = page.next;
+        if page.is_last {
+            pass.known_through = page.known_through;
+            pass.checkpoint = position.unwrap();
+            return pass;
+        }
+        assert!(page.known_through.is_none());
+    }
+    panic!("the pass does not end");
+}
+
+fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(seconds, 0).unwrap()
+}

@@ -1,0 +1,109 @@
+//! Pages that are not as they should be.
+
+use serde_json::json;
+
+use super::{Company, PERIOD, PERSONS};
+use crate::{
+    crm::{CrmClient, CrmError},
+    simulator::faults::Fault,
+};
+
+#[tokio::test]
+async fn refused_cursor_starts_the_window_again() {
+    let company = Company::start().await;
+    company.create_many(600);
+    let client = company.client();
+    let page = client.fetch_page(None).await.unwrap();
+    company.fail("cursor=", Fault::CursorRefused);
+
+    let refused = client.fetch_page(page.next.as_deref()).await;
+
+    assert!(matches!(refused, Err(CrmError::PositionRefused)));
+    assert_eq!(client.fetch_page(page.next.as_deref()).await.unwrap().records.len(), 100);
+}
+
+#[tokio::test]
+async fn refused_window_is_no_refused_position() {
+    let company = Company::start().await;
+    company.fail(PERSONS, Fault::CursorRefused);
+
+    assert!(matches!(company.refused().await, CrmError::Refused(400)));
+}
+
+#[tokio::test]
+async fn position_of_nobody_is_refused() {
+    let company = Company::start().await;
+
+    for text in ["", "eyJmaWVsZCI6ImlkIn0", r#"{"v":2,"at":"checkpoint","through":1790000000}"#] {
+        assert!(matches!(company.client().fetch_page(Some(text)).await, Err(CrmError::PositionRefused)), "{text}");
+    }
+    assert_eq!(company.pipedrive.requests().total, 0);
+}
+
+#[tokio::test]
+async fn cursor_that_does_not_lead_on_ends_the_pass() {
+    let company = Company::start().await;
+    company.create_many(1_200);
+    let client = company.client();
+    let page = client.fetch_page(None).await.unwrap();
+    company.fail("cursor=", Fault::StuckCursor);
+
+    assert!(matches!(client.fetch_page(page.next.as_deref()).await, Err(CrmError::Stuck)));
+}
+
+#[tokio::test]
+async fn empty_page_is_not_the_end_and_rows_may_repeat() {
+    let company = Company::start().await;
+    company.create_many(600);
+    company.fail(PERSONS, Fault::EmptyPage { advance: true });
+    company.fail("cursor=", Fault::DuplicateRow);
+
+    let pass = company.pass(None).await;
+
+    assert_eq!((pass.records.len(), pass.pages), (601, 3));
+}
+
+#[tokio::test]
+async fn page_that_does_not_say_whether_there_is_more_is_not_the_end() {
+    let company = Company::start().await;
+    company.create_many(1);
+    company.fail(PERSONS, Fault::Patch { set: [].into(), remove: vec!["/additional_data".to_owned()] });
+
+    assert!(matches!(company.refused().await, CrmError::Unreadable(_)));
+}
+
+#[tokio::test]
+async fn row_that_cannot_be_read_is_rejected_alone() {
+    let company = Company::start().await;
+    company.create_many(3);
+    company.fail(PERSONS, Fault::Patch { set: [("/data/1/id".to_owned(), json!("x"))].into(), remove: vec![] });
+
+    let pass = company.pass(None).await;
+
+    assert_eq!((pass.names(), pass.rejected), (vec!["P1", "P3"], 1));
+}
+
+#[tokio::test]
+async fn empty_numbers_are_none() {
+    let company = Company::start_with(|config| config.empty_phone_entries = true).await;
+    company.pipedrive.create_person(&json!({"name": "No number"})).unwrap();
+    company.create("One number");
+    company.fail(PERSONS, Fault::EmptyPhones);
+
+    let pass = company.pass(None).await;
+
+    assert_eq!(pass.records.iter().map(|record| record.numbers.len()).collect::<Vec<_>>(), [0, 1]);
+}
+
+#[tokio::test]
+async fn clock_that_was_ahead_makes_everything_be_read_again() {
+    let company = Company::start().await;
+    company.create_many(1);
+    company.fail(PERSONS, Fault::DateSkew { seconds: 2 * PERIOD });
+    let first = company.pass(None).await;
+    company.advance(PERIOD);
+
+    let refused = company.client().fetch_page(Some(&first.checkpoint)).await;
+
+    assert!(matches!(refused, Err(CrmError::PositionRefused)));
+}

@@ -1,0 +1,265 @@
+//! First copy, increments, deletions: nothing is lost, and nobody is gone on a hint alone.
+
+use std::{sync::Arc, sync::atomic::Ordering};
+
+use chrono::TimeDelta;
+use serde_json::json;
+
+use super::{Company, ORGANIZATIONS, PERIOD, PERSONS, RECENTS, START, at, pass};
+use crate::{domain::options::ObjectOptions, simulator::faults::Fault};
+
+#[tokio::test]
+async fn first_copy_reads_every_person_by_id_and_its_window_ends_with_its_first_answer() {
+    let company = Company::start().await;
+    company.create_many(1_200);
+    let seconds = Arc::clone(&company.seconds);
+    let later = move || {
+        seconds.fetch_add(100, Ordering::SeqCst);
+    };
+    company.pipedrive.faults().before_page(PERSONS, 2, later).unwrap();
+
+    let first = company.pass(None).await;
+
+    assert_eq!((first.pages, first.records.len(), first.rejected), (3, 1_200, 0));
+    assert!(first.names().iter().zip(1..).all(|(name, number)| *name == format!("P{number}")));
+    assert_eq!(first.known_through, Some(at(START) - TimeDelta::seconds(5)));
+    assert!(first.notices.is_empty());
+    let queries = company.queries(PERSONS);
+    assert_eq!(queries[0], "limit=500&sort_by=id&sort_direction=asc");
+    assert!(queries[1..].iter().all(|query| query.starts_with(&queries[0]) && query.contains("&cursor=")));
+    assert_eq!(company.pipedrive.requests().total, 4, "one for the user, three pages");
+}
+
+#[tokio::test]
+async fn increment_with_nothing_new_costs_two_requests_in_whole_seconds() {
+    let company = Company::start().await;
+    company.create_many(3);
+    company.advance(PERIOD);
+    let first = company.pass(None).await;
+    company.advance(PERIOD);
+
+    let next = company.next_pass(&first).await;
+
+    assert_eq!((next.records.len(), next.gone.len(), next.rejected), (0, 0, 0));
+    assert_eq!(next.known_through, Some(company.now() - TimeDelta::seconds(5)));
+    assert_eq!(company.pipedrive.requests().total, 2);
+    assert!(company.queries(PERSONS)[0].contains("updated_since=2026-09-21T14:42:20Z"));
+    assert!(company.queries(RECENTS)[0].contains("since_timestamp=2026-09-21+14:42:20&items=person&start=0&limit=500"));
+}
+
+#[tokio::test]
+async fn increment_brings_what_was_created_or_changed_and_what_shares_its_last_second() {
+    let company = Company::start().await;
+    let ids = company.create_many(3);
+    company.advance(PERIOD);
+    // In the very second in which the window of the first copy ends.
+    company.rename(ids[0], "Tie");
+    let first = company.pass(None).await;
+    company.rename(ids[1], "Tie after");
+    company.advance(PERIOD);
+    company.create("New");
+
+    let next = company.next_pass(&first).await;
+
+    assert_eq!(next.names(), ["Tie", "Tie after", "New"]);
+}
+
+#[tokio::test]
+async fn change_during_a_pass_is_seen_by_it_or_by_the_next() {
+    let company = Company::start().await;
+    let ids = company.create_many(600);
+    company.advance(PERIOD);
+    let (pipedrive, seconds) = (Arc::clone(&company.pipedrive), Arc::clone(&company.seconds));
+    let (passed_by, ahead) = (ids[0], ids[599]);
+    let change = move || {
+        seconds.fetch_add(90, Ordering::SeqCst);
+        pipedrive.update_person(passed_by, &json!({"name": "Passed by"})).unwrap();
+        pipedrive.update_person(ahead, &json!({"name": "Ahead"})).unwrap();
+    };
+    company.pipedrive.faults().before_page(PERSONS, 2, change).unwrap();
+
+    let first = company.pass(None).await;
+    assert_eq!(first.names()[0], "P1");
+    assert_eq!(first.names()[599], "Ahead");
+    company.advance(PERIOD);
+    let next = company.next_pass(&first).await;
+
+    assert_eq!(next.names(), ["Passed by", "Ahead"]);
+    assert_eq!(company.next_pass(&next).await.records.len(), 0);
+}
+
+#[tokio::test]
+async fn deleted_person_is_gone_though_its_time_of_change_stays() {
+    let company = Company::start().await;
+    let ids = company.create_many(4);
+    company.advance(PERIOD);
+    let first = company.pass(None).await;
+    company.advance(PERIOD);
+    company.pipedrive.delete_person(ids[0]).unwrap();
+    company.pipedrive.merge_persons(ids[1], ids[2]).unwrap();
+    company.pipedrive.purge_person(ids[3]).unwrap();
+
+    let next = company.next_pass(&first).await;
+
+    assert_eq!(next.names(), ["P3"], "the winner");
+    let mut gone = next.gone.clone();
+    gone.sort_unstable();
+    assert_eq!(gone, [ids[0], ids[1], ids[3]].map(|id| id.to_string()));
+    assert_eq!(
+        company.pipedrive.requests().total,
+        2 + 3 + 1,
+        "three are asked for, one of them needs to know the user"
+    );
+}
+
+#[tokio::test]
+async fn hint_of_a_deletion_is_not_believed() {
+    let company = Company::start().await;
+    let ids = company.create_many(1);
+    let first = company.pass(None).await;
+    company.advance(PERIOD);
+    company.pipedrive.delete_person(ids[0]).unwrap();
+    let (pipedrive, id) = (Arc::clone(&company.pipedrive), ids[0]);
+    let restore = move || pipedrive.restore_person(id).unwrap();
+    company.pipedrive.faults().before_page(&format!("{PERSONS}/{id}"), 1, restore).unwrap();
+
+    let next = company.next_pass(&first).await;
+
+    assert!(next.gone.is_empty());
+    assert_eq!(next.names(), ["P1"]);
+}
+
+#[tokio::test]
+async fn to_a_user_who_is_no_administrator_a_vanished_person_is_not_gone() {
+    let company = Company::start_with(|config| config.company_user_is_admin = false).await;
+    let ids = company.create_many(2);
+    let first = company.pass(None).await;
+    assert!(first.has_notice("NOT_ADMIN"));
+    company.advance(PERIOD);
+    company.pipedrive.purge_person(ids[0]).unwrap();
+    company.pipedrive.delete_person(ids[1]).unwrap();
+
+    let next = company.next_pass(&first).await;
+
+    assert_eq!(next.gone, [ids[1].to_string()], "it says so itself");
+}
+
+#[tokio::test]
+async fn more_deletions_than_a_pass_asks_for_are_left_to_a_sweep() {
+    let company = Company::start().await;
+    let ids = company.create_many(230);
+    let first = company.pass(None).await;
+    company.advance(PERIOD);
+    for id in ids {
+        company.pipedrive.delete_person(id).unwrap();
+    }
+
+    let next = company.next_pass(&first).await;
+
+    assert_eq!((next.gone.len(), next.pages), (200, 2 + 8));
+    assert!(next.has_notice("DELETIONS_LEFT"));
+}
+
+#[tokio::test]
+async fn changes_are_looked_through_page_by_page() {
+    let company = Company::start().await;
+    let ids = company.create_many(700);
+    let first = company.pass(None).await;
+    company.advance(PERIOD);
+    for id in &ids {
+        company.rename(*id, "Renamed");
+    }
+    company.advance(1);
+    company.pipedrive.delete_person(ids[699]).unwrap();
+
+    let next = company.next_pass(&first).await;
+
+    assert_eq!((next.records.len(), next.gone.len()), (699, 1));
+    assert_eq!(company.queries(RECENTS).len(), 2);
+    assert!(next.notices.is_empty());
+}
+
+#[tokio::test]
+async fn without_recent_changes_a_pass_goes_on_and_says_so_once() {
+    for fault in [Fault::ForbiddenScope, Fault::NotFound] {
+        let company = Company::start().await;
+        company.create_many(1);
+        company.advance(PERIOD);
+        let first = company.pass(None).await;
+        company.advance(PERIOD);
+        company.create("New");
+        company.fail_always(RECENTS, fault);
+
+        let next = company.next_pass(&first).await;
+
+        assert_eq!(next.names(), ["New"]);
+        assert!(next.has_notice("RECENTS_HIDDEN") && next.notices.len() == 1);
+        assert_eq!(next.known_through, Some(company.now() - TimeDelta::seconds(5)));
+    }
+}
+
+#[tokio::test]
+async fn deleted_rows_of_a_list_are_gone() {
+    let company = Company::start_with(|config| {
+        config.lists_deleted = true;
+        config.deletes_touch_update_time = true;
+    })
+    .await;
+    let ids = company.create_many(2);
+    company.advance(PERIOD);
+    let first = company.pass(None).await;
+    company.advance(PERIOD);
+    company.pipedrive.delete_person(ids[0]).unwrap();
+
+    let next = company.next_pass(&first).await;
+
+    assert!(next.records.len() == 1 && next.records[0].is_gone);
+    assert_eq!(next.gone, [ids[0].to_string()]);
+}
+
+#[tokio::test]
+async fn organizations_are_named_and_each_is_asked_for_once() {
+    let company = Company::start().await;
+    let (acme, initech) =
+        (company.pipedrive.create_organization("Acme"), company.pipedrive.create_organization("Initech"));
+    for org_id in [acme, initech, acme] {
+        company.pipedrive.create_person(&json!({"name": "Ann", "org_id": org_id})).unwrap();
+    }
+    company.create("Alone");
+    let client = company.client();
+
+    let names = |pass: super::Pass| pass.records.into_iter().map(|record| record.organization).collect::<Vec<_>>();
+
+    assert_eq!(names(pass(&client, None).await), ["Acme", "Initech", "Acme", ""]);
+    assert_eq!(names(pass(&client, None).await), ["Acme", "Initech", "Acme", ""]);
+    assert_eq!(company.queries(ORGANIZATIONS).len(), 1);
+}
+
+#[tokio::test]
+async fn organizations_that_are_hidden_cost_their_names_only() {
+    let company = Company::start().await;
+    let acme = company.pipedrive.create_organization("Acme");
+    for _ in 0..600 {
+        company.pipedrive.create_person(&json!({"name": "Ann", "org_id": acme})).unwrap();
+    }
+    company.fail_always(ORGANIZATIONS, Fault::ForbiddenScope);
+
+    let first = company.pass(None).await;
+
+    assert_eq!((first.records.len(), first.notices.len()), (600, 1));
+    assert!(first.has_notice("ORGANIZATIONS_HIDDEN"));
+    assert!(first.records.iter().all(|record| record.organization.is_empty()));
+}
+
+#[tokio::test]
+async fn persons_that_are_not_to_be_copied_are_not_asked_for() {
+    let company = Company::start().await;
+    company.create_many(1);
+    let wishes = ObjectOptions { is_copied: false, mirrors_deletions: true };
+    let client = company.client_with(|target| target.options.persons = wishes, 1.0);
+
+    let page = crate::crm::CrmClient::fetch_page(&client, None).await.unwrap();
+
+    assert!(page.is_last && page.records.is_empty() && page.next.is_none());
+    assert_eq!(company.pipedrive.requests().total, 0);
+}

@@ -1,0 +1,122 @@
+//! What a sync may ask of Salesforce.
+
+use std::sync::Arc;
+
+use reqwest::Client;
+use secrecy::SecretString;
+use tokio::sync::OnceCell;
+
+use super::{
+    host,
+    refusal::{Failure, HIDDEN, Word},
+    rest::Rest,
+};
+use crate::{
+    crm::{Answer, CrmClient, CrmError, Page, Probe, Sighting, Target, http::Endpoint, quota::Quota},
+    domain::{
+        credentials::{Access, AccessToken},
+        integration::Provider,
+        options::Options,
+        record::{ObjectType, RecordKey},
+    },
+};
+
+/// An id of an organisation without its checksum.
+const ID_CHARS: usize = 15;
+
+/// One organisation's Salesforce.
+pub(in crate::crm) struct Salesforce {
+    pub(super) rest: Rest,
+    organization: String,
+    pub(super) options: Options,
+    pub(super) bulk_above: i64,
+    contacts: Cache,
+    leads: Cache,
+}
+
+/// What is asked once of an object, for look-ups.
+#[derive(Default)]
+pub(super) struct Cache {
+    pub(super) fields: OnceCell<Option<Vec<String>>>,
+    pub(super) sees_all: OnceCell<bool>,
+}
+
+impl Salesforce {
+    /// The Salesforce at the host that the vendor named with the access, or where the operator points it. Objects with more than
+    /// `bulk_above` records are read by the bulk interface when all of them are read.
+    pub(in crate::crm) fn new(
+        http: Client,
+        endpoint: &Endpoint,
+        target: Target<'_>,
+        quota: Arc<Quota>,
+        bulk_above: i64,
+    ) -> Result<Self, CrmError> {
+        let base_url = host::base_url(endpoint, &target.access)?;
+        let token = bearer(target.access).ok_or(CrmError::CredentialsRefused)?;
+        Ok(Self {
+            rest: Rest { http, base_url, token, quota },
+            organization: target.organization.name.clone(),
+            options: target.options,
+            bulk_above,
+            contacts: Cache::default(),
+            leads: Cache::default(),
+        })
+    }
+
+    pub(super) const fn cache(&self, object: ObjectType) -> &Cache {
+        if matches!(object, ObjectType::Lead) { &self.leads } else { &self.contacts }
+    }
+
+    async fn check(&self) -> Result<Probe, CrmError> {
+        let id = self.rest.identity().await?.organization_id;
+        if id.get(..ID_CHARS) != self.organization.get(..ID_CHARS) {
+            return Err(CrmError::OtherOrganization);
+        }
+        for object in self.options.copied(Provider::Salesforce) {
+            match self.describe(object).await {
+                Ok(Some(_)) => {}
+                Ok(None) | Err(Failure::Said(Word::InvalidType | Word::NotFound, _)) => return Err(HIDDEN),
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+        Ok(Probe { estimated_contacts: self.count_all().await? })
+    }
+
+    /// Of all objects that are copied and seen; `None`: there are so many that Salesforce does not come to an end.
+    async fn count_all(&self) -> Result<Option<i64>, CrmError> {
+        let mut total = 0;
+        for object in self.options.copied(Provider::Salesforce) {
+            total += match self.count_of(object).await {
+                Err(Failure::Said(Word::InvalidType, _)) => 0,
+                Err(Failure::Said(Word::QueryTimeout, _)) => return Ok(None),
+                count => count?,
+            };
+        }
+        Ok(Some(total))
+    }
+}
+
+impl CrmClient for Salesforce {
+    fn probe(&self) -> Answer<'_, Probe> {
+        Box::pin(self.check())
+    }
+
+    fn count(&self) -> Answer<'_, Option<i64>> {
+        Box::pin(self.count_all())
+    }
+
+    fn fetch_page<'a>(&'a self, position: Option<&'a str>) -> Answer<'a, Page> {
+        Box::pin(self.page_at(position))
+    }
+
+    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, Vec<Sighting>> {
+        Box::pin(self.sightings(keys))
+    }
+}
+
+fn bearer(access: Access) -> Option<SecretString> {
+    match access.token {
+        AccessToken::Bearer(token) => Some(token),
+        AccessToken::ZendeskApiToken { .. } | AccessToken::PipedriveApiToken(_) => None,
+    }
+}

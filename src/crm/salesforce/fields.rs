@@ -1,0 +1,174 @@
+//! Which fields are asked for: those that name a person and that the integration's user sees. One field more than that, and
+//! Salesforce refuses the whole query.
+
+use super::model::Describe;
+use crate::domain::record::ObjectType;
+
+/// Fields that every user sees, asked for always.
+pub(super) const ESSENTIAL: [&str; 3] = ["Id", "IsDeleted", "SystemModstamp"];
+/// The phone fields that every organisation has. Not `AssistantPhone`: it is the assistant's number, and must not name this person.
+const PHONES: [&str; 5] = ["Phone", "MobilePhone", "HomePhone", "OtherPhone", "Fax"];
+/// An organisation's own phone fields that are taken of one object.
+const CUSTOM_PHONES_MAX: usize = 16;
+/// Longest name of a field in bytes: namespace, name and suffix have 61, a parent's field twice as many.
+const NAME_BYTES_MAX: usize = 128;
+/// The name of a Contact's Account, by way of `AccountId`.
+pub(super) const ACCOUNT_NAME: &str = "Account.Name";
+
+/// A field that is wished for.
+struct Wish {
+    /// As queries have it.
+    name: &'static str,
+    /// Where the description shows it.
+    shown_as: &'static str,
+    /// Missing, it costs names or numbers, and somebody should know. Else it is there in some organisations only.
+    is_missed: bool,
+}
+
+const fn wish(name: &'static str) -> Wish {
+    Wish { name, shown_as: name, is_missed: true }
+}
+
+const CONTACT: &[Wish] = &[
+    wish("MasterRecordId"),
+    wish("Name"),
+    Wish { is_missed: false, ..wish("FirstName") },
+    Wish { is_missed: false, ..wish("LastName") },
+    wish("Email"),
+    wish("Phone"),
+    wish("MobilePhone"),
+    wish("HomePhone"),
+    wish("OtherPhone"),
+    wish("Fax"),
+    Wish { shown_as: "AccountId", ..wish(ACCOUNT_NAME) },
+    // Only where there are person accounts.
+    Wish { is_missed: false, ..wish("IsPersonAccount") },
+];
+
+const LEAD: &[Wish] = &[
+    wish("MasterRecordId"),
+    wish("IsConverted"),
+    wish("ConvertedContactId"),
+    wish("Name"),
+    Wish { is_missed: false, ..wish("FirstName") },
+    Wish { is_missed: false, ..wish("LastName") },
+    wish("Company"),
+    wish("Email"),
+    wish("Phone"),
+    wish("MobilePhone"),
+    wish("Fax"),
+];
+
+/// What can be asked for besides [`ESSENTIAL`], and what to tell about the rest.
+pub(super) struct Visible {
+    pub(super) fields: Vec<String>,
+    pub(super) notices: Vec<String>,
+}
+
+/// Chooses from an object's description.
+pub(super) fn visible(object: ObjectType, describe: &Describe) -> Visible {
+    let wishes = if object == ObjectType::Lead { LEAD } else { CONTACT };
+    let mut visible = Visible { fields: Vec::new(), notices: Vec::new() };
+    for wish in wishes {
+        if describe.fields.iter().any(|field| field.name == wish.shown_as) {
+            visible.fields.push(wish.name.to_owned());
+        } else if wish.is_missed {
+            visible.notices.push(hidden(object, wish.shown_as));
+        }
+    }
+    let is_own_phone = |name: &str| name.ends_with("__c") && is_name(name);
+    let mut own = describe.fields.iter().filter(|field| field.kind == "phone" && is_own_phone(&field.name));
+    visible.fields.extend(own.by_ref().take(CUSTOM_PHONES_MAX).map(|field| field.name.clone()));
+    if own.next().is_some() {
+        visible.notices.push(format!(
+            "FIELDS_LEFT_OUT: {} has more than {CUSTOM_PHONES_MAX} custom phone fields; numbers in the others are not copied",
+            object.as_str()
+        ));
+    }
+    visible
+}
+
+/// The notice of a field that is not seen.
+pub(super) fn hidden(object: ObjectType, field: &str) -> String {
+    format!(
+        "FIELD_HIDDEN: {}.{field} is not visible to the integration's user, and is not copied; give the user's profile or a permission set read access to it",
+        object.as_str()
+    )
+}
+
+/// Whether a value of this field is a phone number of the record's person. Of custom fields only phones are asked for.
+pub(super) fn is_phone(field: &str) -> bool {
+    PHONES.contains(&field) || field.ends_with("__c")
+}
+
+/// Whether this can stand in a query: letters, digits, underscores and, for a parent's field, one dot.
+pub(super) fn is_name(text: &str) -> bool {
+    let is_part = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_alphabetic())
+            && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+    };
+    text.len() <= NAME_BYTES_MAX && text.split('.').count() <= 2 && text.split('.').all(is_part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn describe(fields: &[(&str, &str)]) -> Describe {
+        let fields: Vec<_> =
+            fields.iter().map(|(name, kind)| serde_json::json!({"name": name, "type": kind})).collect();
+        serde_json::from_value(serde_json::json!({"queryable": true, "fields": fields})).unwrap()
+    }
+
+    #[test]
+    fn a_hidden_field_is_told_and_not_asked_for() {
+        let fields: Vec<(&str, &str)> =
+            CONTACT.iter().map(|wish| (wish.shown_as, "string")).filter(|(name, _)| *name != "MobilePhone").collect();
+
+        let visible = visible(ObjectType::Contact, &describe(&fields));
+
+        assert!(!visible.fields.iter().any(|field| field == "MobilePhone"));
+        assert!(visible.fields.iter().any(|field| field == ACCOUNT_NAME));
+        assert_eq!(visible.notices.len(), 1);
+        assert!(visible.notices[0].starts_with("FIELD_HIDDEN: Contact.MobilePhone "), "{}", visible.notices[0]);
+    }
+
+    #[test]
+    fn own_phone_fields_are_taken_and_the_assistants_phone_is_not() {
+        let visible = visible(
+            ObjectType::Lead,
+            &describe(&[
+                ("Phone", "phone"),
+                ("AssistantPhone", "phone"),
+                ("Site__c", "phone"),
+                ("ns__Desk__c", "phone"),
+                ("Notes__c", "string"),
+                ("bad name__c", "phone"),
+            ]),
+        );
+
+        assert_eq!(visible.fields, ["Phone", "Site__c", "ns__Desk__c"]);
+        assert!(is_phone("Site__c") && is_phone("Fax") && !is_phone("AssistantPhone") && !is_phone("Email"));
+    }
+
+    #[test]
+    fn own_phone_fields_beyond_the_limit_are_told() {
+        let names: Vec<String> = (0..=CUSTOM_PHONES_MAX).map(|number| format!("Phone{number}__c")).collect();
+        let fields: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "phone")).collect();
+
+        let visible = visible(ObjectType::Lead, &describe(&fields));
+
+        assert_eq!(visible.fields.len(), CUSTOM_PHONES_MAX);
+        assert!(visible.notices.iter().any(|notice| notice.starts_with("FIELDS_LEFT_OUT: Lead ")));
+    }
+
+    #[test]
+    fn only_names_stand_in_queries() {
+        for name in ["Id", "Account.Name", "ns__Desk_2__c"] {
+            assert!(is_name(name), "{name}");
+        }
+        for other in ["", "a b", "a,b", "a.b.c", ".a", "1a", "a'", "a)", "é", &"a".repeat(129)] {
+            assert!(!is_name(other), "{other}");
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Where an organisation's API is. A token is sent to Salesforce's own hosts only, or to the one that the operator named.
+
+use reqwest::Url;
+
+use crate::{
+    crm::{CrmError, http::Endpoint},
+    domain::credentials::Access,
+};
+
+/// The families of hosts of Salesforce's API, as its own command-line tools know them: everybody's, the American government's, and
+/// those of the cloud in China.
+const FAMILIES: [&str; 6] =
+    [".salesforce.com", ".force.com", ".cloudforce.com", ".salesforce.mil", ".sfcrmproducts.cn", ".sfcrmapps.cn"];
+/// The same in words.
+const FAMILIES_WORDS: &str =
+    "*.salesforce.com, *.force.com, *.cloudforce.com, *.salesforce.mil, *.sfcrmproducts.cn, *.sfcrmapps.cn";
+
+/// The URL before `/services`, without a slash at its end.
+pub(super) fn base_url(endpoint: &Endpoint, access: &Access) -> Result<String, CrmError> {
+    let named = access.api_url.as_deref();
+    match endpoint {
+        Endpoint::Vendor => {
+            let url = named.ok_or(CrmError::HostMissing)?;
+            vendor_origin(url).ok_or(CrmError::HostUnknown(FAMILIES_WORDS))
+        }
+        Endpoint::Operator(own) => {
+            // A simulator on another port of the same host is the operator's too.
+            let url =
+                named.filter(|named| host_of(named).is_some_and(|host| Some(host) == host_of(own))).unwrap_or(own);
+            Ok(url.trim_end_matches('/').to_owned())
+        }
+    }
+}
+
+/// `https://host`, if the URL is that and no more, and the host is Salesforce's.
+fn vendor_origin(text: &str) -> Option<String> {
+    let url = Url::parse(text).ok()?;
+    let host = url.host_str()?;
+    let is_plain = url.scheme() == "https"
+        && url.port().is_none()
+        && url.username().is_empty()
+        && url.password().is_none()
+        && url.path() == "/"
+        && url.query().is_none()
+        && url.fragment().is_none();
+    let is_salesforce = FAMILIES.iter().any(|family| host.len() > family.len() && host.ends_with(family));
+    (is_plain && is_salesforce).then(|| format!("https://{host}"))
+}
+
+fn host_of(url: &str) -> Option<String> {
+    Some(Url::parse(url).ok()?.host_str()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::credentials::AccessToken;
+
+    fn base(endpoint: &Endpoint, api_url: Option<&str>) -> Result<String, CrmError> {
+        let access = Access {
+            token: AccessToken::Bearer("t".into()),
+            api_url: api_url.map(str::to_owned),
+            expires_at: None,
+            version: 0,
+        };
+        base_url(endpoint, &access)
+    }
+
+    #[test]
+    fn the_token_goes_to_hosts_of_salesforce_only() {
+        for (url, origin) in [
+            ("https://acme.my.salesforce.com", "https://acme.my.salesforce.com"),
+            ("https://acme--dev.sandbox.my.salesforce.com/", "https://acme--dev.sandbox.my.salesforce.com"),
+            ("https://ACME.my.salesforce.mil", "https://acme.my.salesforce.mil"),
+            ("https://acme.my.sfcrmproducts.cn", "https://acme.my.sfcrmproducts.cn"),
+        ] {
+            assert_eq!(base(&Endpoint::Vendor, Some(url)).unwrap(), origin);
+        }
+        for url in [
+            "http://acme.my.salesforce.com",
+            "https://acme.my.salesforce.com:8443",
+            "https://acme.my.salesforce.com.evil.example",
+            "https://evilsalesforce.com",
+            "https://.salesforce.com",
+            "https://evil.example/.salesforce.com",
+            "https://acme.my.salesforce.com@evil.example",
+            "https://user@acme.my.salesforce.com",
+            "https://acme.my.salesforce.com/path",
+            "https://acme.my.salesforce.com?q",
+            "https://acme.my.salesforce.com.",
+            "acme.my.salesforce.com",
+            "",
+        ] {
+            assert!(matches!(base(&Endpoint::Vendor, Some(url)), Err(CrmError::HostUnknown(_))), "{url}");
+        }
+        assert!(matches!(base(&Endpoint::Vendor, None), Err(CrmError::HostMissing)));
+    }
+
+    #[test]
+    fn an_operators_host_may_be_left_for_another_of_its_ports_only() {
+        let operator = Endpoint::Operator("http://127.0.0.1:8099/".to_owned());
+
+        assert_eq!(base(&operator, None).unwrap(), "http://127.0.0.1:8099");
+        assert_eq!(base(&operator, Some("http://127.0.0.1:9000")).unwrap(), "http://127.0.0.1:9000");
+        assert_eq!(base(&operator, Some("https://acme.my.salesforce.com")).unwrap(), "http://127.0.0.1:8099");
+    }
+}

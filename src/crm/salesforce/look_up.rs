@@ -1,0 +1,105 @@
+//! Records by their ids. One that no query shows is deleted for good or hidden by sharing, and Salesforce answers both alike: it is gone
+//! only for a user from whom no record of its kind is hidden.
+
+use super::{
+    client::Salesforce,
+    fields::Visible,
+    refusal::{Failure, Word},
+    rest::Scope,
+    soql,
+};
+use crate::{
+    crm::{CrmError, Sighting},
+    domain::record::{ObjectType, Record, RecordKey},
+};
+
+impl Salesforce {
+    pub(super) async fn sightings(&self, keys: &[RecordKey]) -> Result<Vec<Sighting>, CrmError> {
+        let mut sightings = Vec::with_capacity(keys.len());
+        for object in [ObjectType::Contact, ObjectType::Lead] {
+            let some: Vec<&RecordKey> = keys.iter().filter(|key| key.object_type == object).collect();
+            if !some.is_empty() {
+                sightings.extend(self.sightings_of(object, &some).await?);
+            }
+        }
+        Ok(sightings)
+    }
+
+    async fn sightings_of(&self, object: ObjectType, keys: &[&RecordKey]) -> Result<Vec<Sighting>, CrmError> {
+        let Some(records) = self.show(object, keys).await? else {
+            return Ok(keys.iter().map(|key| Sighting::Hidden((*key).clone())).collect());
+        };
+        let mut sightings = Vec::with_capacity(keys.len());
+        for key in keys {
+            let shown = records.iter().find(|record| record.key == **key);
+            sightings.push(match shown {
+                Some(record) if record.is_gone => Sighting::Gone((*key).clone()),
+                Some(record) => Sighting::Found(Box::new(record.clone())),
+                None if self.sees_all(object).await? => Sighting::Gone((*key).clone()),
+                None => Sighting::Hidden((*key).clone()),
+            });
+        }
+        Ok(sightings)
+    }
+
+    /// The records that a query shows; `None`: the object is not shown at all.
+    async fn show(&self, object: ObjectType, keys: &[&RecordKey]) -> Result<Option<Vec<Record>>, CrmError> {
+        let Some(fields) = self.known_fields(object).await? else { return Ok(None) };
+        let soql = soql::by_ids(object, &fields, keys.iter().map(|key| key.record_id.as_str()));
+        let (answer, _) = match self.rest.query(&soql, Scope::All).await {
+            Err(Failure::Said(Word::InvalidType, _)) => return Ok(None),
+            answered => answered?,
+        };
+        let (records, rejected, _) = self.records(object, &answer, &fields);
+        if !answer.done || rejected > 0 {
+            return Err(CrmError::Unreadable("an answer by ids is not whole"));
+        }
+        Ok(Some(records))
+    }
+
+    /// The fields to ask for; read once in a client's life.
+    async fn known_fields(&self, object: ObjectType) -> Result<Option<Vec<String>>, CrmError> {
+        let known = &self.cache(object).fields;
+        let fields = known.get_or_try_init(|| async {
+            match self.describe(object).await {
+                Err(Failure::Said(Word::InvalidType | Word::NotFound, _)) => Ok(None),
+                Err(failure) => Err(CrmError::from(failure)),
+                Ok(visible) => Ok(visible.map(|Visible { fields, .. }| fields)),
+            }
+        });
+        Ok(fields.await?.clone())
+    }
+
+    /// Whether no record of this kind is hidden from the integration's user; asked once in a client's life. Not knowing is no.
+    async fn sees_all(&self, object: ObjectType) -> Result<bool, CrmError> {
+        let known = &self.cache(object).sees_all;
+        let sees_all = known.get_or_try_init(|| async {
+            match self.ask_sees_all(object).await {
+                Err(failure) if failure.is_final() => Ok(false),
+                asked => asked.map_err(CrmError::from),
+            }
+        });
+        Ok(*sees_all.await?)
+    }
+
+    /// "View All Data", or "View All Records" of the object, by any of the user's permission sets; the profile is one of them.
+    async fn ask_sees_all(&self, object: ObjectType) -> Result<bool, Failure> {
+        let user = soql::literal(&self.rest.identity().await?.user_id);
+        let assigned = format!("FROM PermissionSetAssignment WHERE AssigneeId = {user}");
+        let all_data = format!("SELECT Id {assigned} AND PermissionSet.PermissionsViewAllData = true LIMIT 1");
+        if !self.rest.query(&all_data, Scope::Live).await?.0.records.is_empty() {
+            return Ok(true);
+        }
+        let all_records = format!(
+            "SELECT Id FROM ObjectPermissions WHERE SobjectType = '{}' AND PermissionsViewAllRecords = true AND ParentId IN (SELECT PermissionSetId {assigned}) LIMIT 1",
+            object.as_str()
+        );
+        Ok(!self.rest.query(&all_records, Scope::Live).await?.0.records.is_empty())
+    }
+
+    /// The rows of an object that are not deleted.
+    pub(super) async fn count_of(&self, object: ObjectType) -> Result<i64, Failure> {
+        let (answer, _) = self.rest.query(&soql::count(object), Scope::Live).await?;
+        Ok(answer.total_size.max(0))
+    }
+}

@@ -1,0 +1,201 @@
+//! One pass: object by object, first its rows, then the log of deletions. Each call does one step and says in the position what comes
+//! next; nothing is kept outside of it.
+//!
+//! An increment reads from where the last pass *began* each object, less an overlap, by the server's clock: a row becomes visible
+//! some time after its `SystemModstamp`, and what changes while a pass runs belongs to the next one.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{
+    client::Salesforce,
+    fields::{self, Visible},
+    model::Describe,
+    position::{Bulk, Deleted, Mark, Pass, Position, Rows, Stage},
+    refusal::{Failure, HIDDEN, Word},
+};
+use crate::{
+    crm::{CrmError, Page},
+    domain::{integration::Provider, record::ObjectType},
+};
+
+/// How far an increment reaches back behind the last one. Rows have been seen to appear seconds after their `SystemModstamp`, and
+/// those of a long transaction minutes after (airbyte #27146, Estuary flow #2678); ten minutes is what Airbyte takes.
+pub(super) const OVERLAP: TimeDelta = TimeDelta::minutes(10);
+/// What is promised to be known ends this long before a pass began: Estuary and Fivetran never trust the newest five minutes.
+const FRESHNESS_LAG: TimeDelta = TimeDelta::minutes(5);
+/// Jobs of the bulk interface that may come to nothing in a pass, before an object is read by REST however large it is.
+const BULK_FAILURES_MAX: u8 = 2;
+
+/// What one call has brought.
+pub(super) struct Step {
+    pub(super) page: Page,
+    pub(super) then: Then,
+}
+
+/// What comes after a step.
+pub(super) enum Then {
+    /// More of the same object.
+    Stay(Stage),
+    /// All rows until this time are read, milliseconds.
+    Rows { fields: Vec<String>, through: i64 },
+    /// The log of deletions is read until this time, milliseconds; `None`: to its end.
+    Deletions { through: i64, more: Option<Deleted> },
+    /// The integration's user does not see the object.
+    Hidden,
+}
+
+impl Step {
+    pub(super) fn stay(stage: Stage) -> Self {
+        Self { page: Page::default(), then: Then::Stay(stage) }
+    }
+
+    pub(super) fn hidden(object: ObjectType) -> Self {
+        let object = object.as_str();
+        let notice = format!(
+            "OBJECT_HIDDEN: {object}s cannot be read: the organisation has none, or the integration's user may not read them; give its profile or a permission set read access to {object}s, or switch copying them off"
+        );
+        Self { page: Page { notices: vec![notice], ..Page::default() }, then: Then::Hidden }
+    }
+}
+
+impl Salesforce {
+    /// The page at this position.
+    pub(super) async fn page_at(&self, position: Option<&str>) -> Result<Page, CrmError> {
+        let mut position = position.map_or_else(|| Ok(Position::default()), Position::decode)?;
+        let known = position.pass.as_ref().and_then(|pass| pass.known);
+        let Some(pass) = self.current(position.pass.take()) else {
+            return ended(Page::default(), &position, known);
+        };
+        let Pass { object, known, stage } = pass;
+        let step = self.step(object, stage, position.mark(object)).await?;
+        let mut page = step.page;
+        let known = match step.then {
+            Then::Stay(stage) => {
+                position.pass = Some(Pass { object, known, stage });
+                return under_way(page, &position);
+            }
+            Then::Rows { fields, through } => {
+                let mark = position.rows_are_known(object, through, fields);
+                if let Some(deleted) = self.deletions_to_read(&mark) {
+                    position.pass = Some(Pass { object, known, stage: Stage::Deleted(deleted) });
+                    return under_way(page, &position);
+                }
+                earlier(known, through)
+            }
+            Then::Deletions { through, more } => {
+                position.deletions_are_known(object, through);
+                if let Some(deleted) = more {
+                    position.pass = Some(Pass { object, known, stage: Stage::Deleted(deleted) });
+                    return under_way(page, &position);
+                }
+                position.mark(object).map_or(known, |mark| earlier(known, mark.rows_through))
+            }
+            Then::Hidden => known,
+        };
+        match self.next_after(object) {
+            Some(next) => {
+                position.pass = Some(Pass::begin(next, known));
+                under_way(page, &position)
+            }
+            // Nothing was seen of anything.
+            None if known.is_none() => Err(HIDDEN),
+            None => {
+                page.is_last = true;
+                ended(page, &position, known)
+            }
+        }
+    }
+
+    /// Where the pass stands, by what is copied now: wishes may have changed since.
+    fn current(&self, pass: Option<Pass>) -> Option<Pass> {
+        let copied = self.options.copied(Provider::Salesforce);
+        match pass {
+            None => copied.first().map(|object| Pass::begin(*object, None)),
+            Some(pass) if copied.contains(&pass.object) => Some(pass),
+            Some(pass) => self.next_after(pass.object).map(|next| Pass::begin(next, pass.known)),
+        }
+    }
+
+    fn next_after(&self, object: ObjectType) -> Option<ObjectType> {
+        self.options.copied(Provider::Salesforce).into_iter().find(|other| *other > object)
+    }
+
+    async fn step(&self, object: ObjectType, stage: Stage, mark: Option<&Mark>) -> Result<Step, CrmError> {
+        match (stage, mark) {
+            (Stage::Begin { .. }, Some(mark)) => {
+                let since = (mark.rows_through - OVERLAP.num_milliseconds()).max(0);
+                let rows = Rows { fields: mark.fields.clone(), since: Some(since), ..Rows::default() };
+                self.read_rows(object, rows).await
+            }
+            (Stage::Begin { bulk_failures }, None) => self.begin_full(object, bulk_failures).await,
+            (Stage::Rows(rows), _) => self.read_rows(object, rows).await,
+            (Stage::Bulk(bulk), _) => self.read_bulk(object, bulk).await,
+            (Stage::Deleted(deleted), Some(mark)) => self.read_deleted(mark, deleted).await,
+            (Stage::Deleted(_), None) => Err(CrmError::PositionRefused),
+        }
+    }
+
+    /// Everything of an object, the first time: by the bulk interface if it is large.
+    async fn begin_full(&self, object: ObjectType, bulk_failures: u8) -> Result<Step, CrmError> {
+        let visible = match self.describe(object).await {
+            Err(Failure::Said(Word::InvalidType | Word::NotFound, _)) => return Ok(Step::hidden(object)),
+            described => described?,
+        };
+        let Some(Visible { fields, notices }) = visible else { return Ok(Step::hidden(object)) };
+        let is_bulk = bulk_failures < BULK_FAILURES_MAX && self.is_large(object).await?;
+        let mut step = if is_bulk {
+            self.begin_bulk(object, fields, bulk_failures).await?
+        } else {
+            self.read_rows(object, Rows { fields, ..Rows::default() }).await?
+        };
+        step.page.notices.splice(0..0, notices);
+        Ok(step)
+    }
+
+    /// What is to be asked for of an object; `None`: its rows cannot be read.
+    pub(super) async fn describe(&self, object: ObjectType) -> Result<Option<Visible>, Failure> {
+        let path = format!("/sobjects/{}/describe", object.as_str());
+        let describe: Describe = self.rest.get(&path, &[]).await?.json()?;
+        Ok(describe.queryable.then(|| fields::visible(object, &describe)))
+    }
+
+    async fn is_large(&self, object: ObjectType) -> Result<bool, CrmError> {
+        match self.count_of(object).await {
+            Ok(count) => Ok(count > self.bulk_above),
+            Err(Failure::Said(Word::QueryTimeout, _)) => Ok(true),
+            Err(failure) => Err(failure.into()),
+        }
+    }
+
+    /// What the log of deletions has to tell after this mark; `None`: its end is too near, or nobody wishes to know. Then it stays
+    /// where it is, and a later pass catches up.
+    fn deletions_to_read(&self, mark: &Mark) -> Option<Deleted> {
+        let end = mark.rows_through;
+        let is_due = super::deleted::is_askable(mark.deleted_through, end);
+        let is_wished = self.options.of(mark.object).mirrors_deletions;
+        (is_due && is_wished).then_some(Deleted { end, upto: end, after: None })
+    }
+}
+
+/// The stage after a job of the bulk interface that came to nothing.
+pub(super) const fn begin_again(bulk: &Bulk) -> Stage {
+    Stage::Begin { bulk_failures: bulk.failures.saturating_add(1) }
+}
+
+fn earlier(known: Option<i64>, through: i64) -> Option<i64> {
+    Some(known.map_or(through, |known| known.min(through)))
+}
+
+fn under_way(page: Page, position: &Position) -> Result<Page, CrmError> {
+    Ok(Page { next: Some(position.encode()?), ..page })
+}
+
+fn ended(page: Page, position: &Position, known: Option<i64>) -> Result<Page, CrmError> {
+    let known: Option<DateTime<Utc>> = known.and_then(DateTime::from_timestamp_millis);
+    Ok(Page {
+        next: Some(position.encode()?),
+        is_last: true,
+        known_through: known.map(|known| known - FRESHNESS_LAG),
+        ..page
+    })
+}

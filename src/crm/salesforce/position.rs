@@ -1,0 +1,363 @@
+//! Where a pass stands, as an opaque text: what of each object is known from the passes before, and how far this one has come.
+//! Everything that leads on is in here, so that any process can go on, also days later. It comes back from storage: nothing in it is
+//! believed unchecked.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+
+use super::fields;
+use crate::{
+    crm::CrmError,
+    domain::{integration::Provider, record::ObjectType},
+};
+
+const VERSION: u8 = 1;
+/// Two objects with every field that is taken have about 6 KiB.
+const POSITION_BYTES_MAX: usize = 32 * 1024;
+/// 1970 to 9999, in milliseconds.
+const TIMES: std::ops::Range<i64> = 0..253_402_300_800_000;
+/// Salesforce's have 18 characters, those of jobs too.
+const ID_BYTES_MAX: usize = 32;
+/// Salesforce's have a few.
+const LOCATOR_BYTES_MAX: usize = 1_024;
+const FIELDS_MAX: usize = 40;
+
+/// The place of a pass. Times are milliseconds since 1970 by the server's clock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Position {
+    version: u8,
+    /// One of each object that was ever read to its end. That of an object which is not copied any more is kept: switched on
+    /// again, it is caught up with from there.
+    pub(super) marks: Vec<Mark>,
+    /// `None`: between passes.
+    pub(super) pass: Option<Pass>,
+}
+
+/// How far an object is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mark {
+    #[serde(with = "object")]
+    pub(super) object: ObjectType,
+    /// The end of the last window of rows that was read to its end.
+    pub(super) rows_through: i64,
+    /// The end of the log of deletions that was read.
+    pub(super) deleted_through: i64,
+    /// The fields that were asked for.
+    pub(super) fields: Vec<String>,
+}
+
+/// A pass under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Pass {
+    /// The object that is read now; those before it are done.
+    #[serde(with = "object")]
+    pub(super) object: ObjectType,
+    /// The earliest end of a window that this pass has finished.
+    pub(super) known: Option<i64>,
+    pub(super) stage: Stage,
+}
+
+/// What is done with an object. Full: `Begin` to `Rows` or `Bulk`. Increment: `Begin` to `Rows` to `Deleted`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub(super) enum Stage {
+    /// Nothing is asked yet, or a job of the bulk interface came to nothing so many times.
+    Begin { bulk_failures: u8 },
+    /// Rows by REST.
+    Rows(Rows),
+    /// Rows by the bulk interface.
+    Bulk(Bulk),
+    /// The log of deletions.
+    Deleted(Deleted),
+}
+
+/// A row, in the order of the queries.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Keyset {
+    pub(super) at: i64,
+    pub(super) id: String,
+}
+
+/// Rows by REST.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Rows {
+    pub(super) fields: Vec<String>,
+    pub(super) since: Option<i64>,
+    pub(super) after: Option<Keyset>,
+    /// The end of the window: the server's time at the first answer.
+    pub(super) until: Option<i64>,
+    /// A nearer end, because queries took too long.
+    pub(super) bound: Option<i64>,
+    /// From where to that nearer end, milliseconds.
+    pub(super) span: i64,
+    /// So many times in succession.
+    pub(super) halvings: u8,
+}
+
+/// Rows by the bulk interface.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Bulk {
+    pub(super) fields: Vec<String>,
+    pub(super) job: String,
+    /// Where the results go on; `None`: before the first.
+    pub(super) locator: Option<String>,
+    pub(super) polls: u16,
+    pub(super) failures: u8,
+    /// The server's time when the job was made.
+    pub(super) until: i64,
+}
+
+/// The log of deletions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Deleted {
+    pub(super) end: i64,
+    /// The end of this request, nearer than `end` where there were too many.
+    pub(super) upto: i64,
+    /// Entries up to this one are done, in order of time and id.
+    pub(super) after: Option<Keyset>,
+}
+
+impl Default for Position {
+    fn default() -> Self {
+        Self { version: VERSION, marks: Vec::new(), pass: None }
+    }
+}
+
+impl Position {
+    /// Reads a stored one.
+    pub(super) fn decode(text: &str) -> Result<Self, CrmError> {
+        let fits = text.len() <= POSITION_BYTES_MAX;
+        let position: Option<Self> = if fits { serde_json::from_str(text).ok() } else { None };
+        position.filter(Self::is_sound).ok_or(CrmError::PositionRefused)
+    }
+
+    pub(super) fn encode(&self) -> Result<String, CrmError> {
+        let text = serde_json::to_string(self).ok().filter(|text| text.len() <= POSITION_BYTES_MAX);
+        text.ok_or(CrmError::Unreadable("its objects have too many fields to go on by"))
+    }
+
+    pub(super) fn mark(&self, object: ObjectType) -> Option<&Mark> {
+        self.marks.iter().find(|mark| mark.object == object)
+    }
+
+    /// The rows of an object are known through this time; of one that was never read before, the deletions too.
+    pub(super) fn rows_are_known(&mut self, object: ObjectType, through: i64, fields: Vec<String>) -> Mark {
+        let deleted_through = self.mark(object).map_or(through, |mark| mark.deleted_through);
+        let mark = Mark { object, rows_through: through, deleted_through, fields };
+        self.marks.retain(|mark| mark.object != object);
+        self.marks.push(mark.clone());
+        mark
+    }
+
+    pub(super) fn deletions_are_known(&mut self, object: ObjectType, through: i64) {
+        for mark in self.marks.iter_mut().filter(|mark| mark.object == object) {
+            mark.deleted_through = mark.deleted_through.max(through);
+        }
+    }
+
+    fn is_sound(&self) -> bool {
+        self.version == VERSION
+            && self.marks.len() <= 2
+            && self.marks.iter().all(Mark::is_sound)
+            && self.pass.as_ref().is_none_or(|pass| pass.is_sound(self.mark(pass.object).is_some()))
+    }
+}
+
+impl Mark {
+    fn is_sound(&self) -> bool {
+        are_times(&[Some(self.rows_through), Some(self.deleted_through)]) && are_fields(&self.fields)
+    }
+}
+
+impl Pass {
+    pub(super) const fn begin(object: ObjectType, known: Option<i64>) -> Self {
+        Self { object, known, stage: Stage::Begin { bulk_failures: 0 } }
+    }
+
+    fn is_sound(&self, is_known: bool) -> bool {
+        let is_stage_sound = match &self.stage {
+            Stage::Begin { .. } => true,
+            Stage::Rows(rows) => {
+                are_times(&[rows.since, rows.until, rows.bound, Some(rows.span)])
+                    && are_fields(&rows.fields)
+                    && rows.after.as_ref().is_none_or(Keyset::is_sound)
+            }
+            Stage::Bulk(bulk) => {
+                let is_locator = |text: &String| is_locator(text);
+                are_times(&[Some(bulk.until)])
+                    && are_fields(&bulk.fields)
+                    && is_id(&bulk.job)
+                    && bulk.locator.as_ref().is_none_or(is_locator)
+            }
+            Stage::Deleted(deleted) => {
+                is_known
+                    && are_times(&[Some(deleted.end), Some(deleted.upto)])
+                    && deleted.after.as_ref().is_none_or(Keyset::is_sound)
+            }
+        };
+        is_stage_sound && are_times(&[self.known])
+    }
+}
+
+impl Keyset {
+    fn is_sound(&self) -> bool {
+        are_times(&[Some(self.at)]) && is_id(&self.id)
+    }
+}
+
+fn are_times(times: &[Option<i64>]) -> bool {
+    times.iter().flatten().all(|time| TIMES.contains(time))
+}
+
+fn are_fields(names: &[String]) -> bool {
+    names.len() <= FIELDS_MAX && names.iter().all(|name| fields::is_name(name))
+}
+
+/// Whether this can be an id of Salesforce's, also of a job.
+pub(super) fn is_id(text: &str) -> bool {
+    (1..=ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric())
+}
+
+/// Whether this can be a place in the results of a job.
+pub(super) fn is_locator(text: &str) -> bool {
+    (1..=LOCATOR_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+mod object {
+    use super::{Deserialize, Deserializer, Error, ObjectType, Provider, Serializer};
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
+    pub(super) fn serialize<S: Serializer>(object: &ObjectType, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(object.as_str())
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectType, D::Error> {
+        let object = ObjectType::parse(&String::deserialize(deserializer)?);
+        let object = object.filter(|object| object.provider() == Provider::Salesforce);
+        object.ok_or_else(|| D::Error::custom("not an object of Salesforce's"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark(object: ObjectType) -> Mark {
+        Mark { object, rows_through: 2_000, deleted_through: 1_000, fields: vec!["Account.Name".to_owned()] }
+    }
+
+    fn position(stage: Stage) -> Position {
+        Position {
+            marks: vec![mark(ObjectType::Contact), mark(ObjectType::Lead)],
+            pass: Some(Pass { object: ObjectType::Lead, known: Some(5), stage }),
+            ..Position::default()
+        }
+    }
+
+    fn last() -> Option<Keyset> {
+        Some(Keyset { at: 7, id: "003D000000QV9n2IAD".to_owned() })
+    }
+
+    fn stages() -> Vec<Stage> {
+        let fields = || vec!["Phone".to_owned(), "Site__c".to_owned()];
+        vec![
+            Stage::Begin { bulk_failures: 1 },
+            Stage::Rows(Rows {
+                fields: fields(),
+                since: Some(1),
+                after: last(),
+                until: Some(9),
+                bound: Some(8),
+                span: 3,
+                halvings: 2,
+            }),
+            Stage::Bulk(Bulk {
+                fields: fields(),
+                job: "750R0000000zlh9IAA".to_owned(),
+                locator: Some("MTAwMDA".to_owned()),
+                polls: 3,
+                failures: 1,
+                until: 9,
+            }),
+            Stage::Deleted(Deleted { end: 9, upto: 8, after: last() }),
+        ]
+    }
+
+    #[test]
+    fn every_place_comes_back_as_it_was() {
+        for stage in stages() {
+            let position = position(stage);
+
+            assert_eq!(Position::decode(&position.encode().unwrap()).unwrap(), position);
+        }
+        let between = Position { pass: None, ..position(Stage::Begin { bulk_failures: 0 }) };
+        assert_eq!(Position::decode(&between.encode().unwrap()).unwrap(), between);
+    }
+
+    #[test]
+    fn what_is_no_place_is_refused() {
+        let good = position(stages().remove(1)).encode().unwrap();
+        let changed = |from: &str, to: &str| {
+            assert!(good.contains(from), "{from}");
+            good.replacen(from, to, 1)
+        };
+        for text in [
+            String::new(),
+            "MTU3NjYxMzUzOS4wfHw0Njd8".to_owned(),
+            "{}".to_owned(),
+            "null".to_owned(),
+            changed("\"version\":1", "\"version\":2"),
+            changed("\"object\":\"Lead\"", "\"object\":\"user\""),
+            changed("\"Account.Name\"", "\"Id FROM User\""),
+            changed("003D000000QV9n2IAD", "') OR Id != '"),
+            changed("\"since\":1", "\"since\":-1"),
+            changed("\"until\":9", "\"until\":999999999999999999"),
+            changed("\"span\":3", "\"span\":3,\"more\":1"),
+            format!("{good}{}", " ".repeat(POSITION_BYTES_MAX)),
+        ] {
+            assert!(matches!(Position::decode(&text), Err(CrmError::PositionRefused)), "{text:.60}");
+        }
+    }
+
+    #[test]
+    fn deletions_are_never_known_less_far_than_before() {
+        let mut position = position(Stage::Begin { bulk_failures: 0 });
+
+        position.deletions_are_known(ObjectType::Lead, 500);
+        position.rows_are_known(ObjectType::Lead, 3_000, Vec::new());
+
+        assert_eq!(position.mark(ObjectType::Lead).unwrap().deleted_through, 1_000);
+        assert_eq!(position.mark(ObjectType::Lead).unwrap().rows_through, 3_000);
+        assert_eq!(position.mark(ObjectType::Contact).unwrap(), &mark(ObjectType::Contact));
+    }
+
+    #[test]
+    fn the_largest_place_fits() {
+        let fields: Vec<String> = (0..FIELDS_MAX).map(|number| format!("{number:a>61}")).collect();
+        let mark = |object| Mark { fields: fields.clone(), ..mark(object) };
+        let position = Position {
+            marks: vec![mark(ObjectType::Contact), mark(ObjectType::Lead)],
+            pass: Some(Pass {
+                object: ObjectType::Lead,
+                known: None,
+                stage: Stage::Bulk(Bulk {
+                    fields: fields.clone(),
+                    job: "7".repeat(ID_BYTES_MAX),
+                    locator: Some("x".repeat(LOCATOR_BYTES_MAX)),
+                    polls: u16::MAX,
+                    failures: 1,
+                    until: 1,
+                }),
+            }),
+            ..Position::default()
+        };
+
+        assert_eq!(Position::decode(&position.encode().unwrap()).unwrap(), position);
+    }
+}

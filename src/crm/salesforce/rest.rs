@@ -1,0 +1,138 @@
+//! One request and its answer: the token, the quota, the refusals.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use reqwest::{
+    Client, RequestBuilder,
+    header::{CONTENT_TYPE, HeaderMap},
+};
+use secrecy::{ExposeSecret, SecretString};
+use serde::de::DeserializeOwned;
+
+use super::{
+    model::{Identity, QueryPage},
+    refusal::{self, Failure},
+};
+use crate::crm::{
+    CrmError, http,
+    quota::{Daily, Quota},
+};
+
+/// Summer '26; a version works for three years at least (Salesforce, "API End-of-Life").
+const API: &str = "/services/data/v67.0";
+/// Who the token is of; it needs no scope besides `api` (Salesforce's own command line asks here, too).
+const USER_INFO: &str = "/services/oauth2/userinfo";
+/// What each answer says of the organisation's quota of 24 hours: `api-usage=18/5000`.
+const LIMIT_INFO: &str = "sforce-limit-info";
+
+/// One organisation's API.
+pub(super) struct Rest {
+    pub(super) http: Client,
+    /// Without a slash at its end.
+    pub(super) base_url: String,
+    pub(super) token: SecretString,
+    pub(super) quota: Arc<Quota>,
+}
+
+/// An answer that is a success.
+pub(super) struct Reply {
+    pub(super) headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+/// Whether a query shows deleted rows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scope {
+    Live,
+    All,
+}
+
+impl Rest {
+    /// Asks for a path below the API's root.
+    pub(super) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Reply, Failure> {
+        self.send(self.http.get(self.url(path)).query(query)).await
+    }
+
+    pub(super) async fn post(&self, path: &str, body: &serde_json::Value) -> Result<Reply, Failure> {
+        let request = self.http.post(self.url(path)).header(CONTENT_TYPE, "application/json");
+        self.send(request.body(body.to_string())).await
+    }
+
+    /// The first page of a query, and the server's clock. Further pages are asked for by the last row, never by Salesforce's
+    /// cursors: those do not outlive two days.
+    pub(super) async fn query(&self, soql: &str, scope: Scope) -> Result<(QueryPage, Option<DateTime<Utc>>), Failure> {
+        let path = if scope == Scope::All { "/queryAll" } else { "/query" };
+        let reply = self.get(path, &[("q", soql)]).await?;
+        Ok((reply.json()?, http::server_time(&reply.headers)))
+    }
+
+    /// The organisation and the user of the token.
+    pub(super) async fn identity(&self) -> Result<Identity, CrmError> {
+        let reply = self.send(self.http.get(format!("{}{USER_INFO}", self.base_url))).await;
+        let reply = reply.map_err(|failure| match CrmError::from(failure) {
+            // Not 401 like everywhere else.
+            CrmError::PermissionMissing(_) => CrmError::CredentialsRefused,
+            other => other,
+        })?;
+        reply.json()
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}{API}{path}", self.base_url)
+    }
+
+    async fn send(&self, request: RequestBuilder) -> Result<Reply, Failure> {
+        self.quota.take(1).await?;
+        let request = request.bearer_auth(self.token.expose_secret());
+        let response = request.send().await.map_err(|error| http::meaning_of(&error))?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        self.learn(&headers);
+        let body = http::read_body(response).await?;
+        if !status.is_success() {
+            return Err(refusal::meaning(status, &headers, &body));
+        }
+        Ok(Reply { headers, body })
+    }
+
+    fn learn(&self, headers: &HeaderMap) {
+        let Some((used, limit)) = headers.get(LIMIT_INFO).and_then(|value| api_usage(value.to_str().ok()?)) else {
+            return;
+        };
+        self.quota.learn_daily(&Daily {
+            used,
+            limit,
+            resume_after: refusal::QUOTA_RESUME_AFTER,
+            reason: refusal::QUOTA_REASON,
+            words: refusal::QUOTA_WORDS,
+        });
+    }
+}
+
+impl Reply {
+    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, CrmError> {
+        serde_json::from_slice(&self.body)
+            .map_err(|_| CrmError::Unreadable("it is not the JSON that Salesforce documents"))
+    }
+}
+
+/// `api-usage=18/5000`, possibly followed by more after a semicolon.
+fn api_usage(text: &str) -> Option<(u64, u64)> {
+    let usage = text.split(';').find_map(|part| part.trim().strip_prefix("api-usage="))?;
+    let (used, limit) = usage.split_once('/')?;
+    Some((used.trim().parse().ok()?, limit.trim().parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_share_of_the_day_that_is_spent_is_read() {
+        assert_eq!(api_usage("api-usage=18/5000"), Some((18, 5000)));
+        assert_eq!(api_usage("api-usage=25/5000; per-app-api-usage=17/250(appName=sample-app)"), Some((25, 5000)));
+        for other in ["", "per-app-api-usage=17/250", "api-usage=x/1", "api-usage=5"] {
+            assert_eq!(api_usage(other), None, "{other}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! Rows by REST, in the order of change: each page is asked for by the last row of the one before. Salesforce may give fewer rows than
+//! are asked for; `done` tells whether more fit the query, and a full page says the same.
+
+use chrono::{DateTime, Utc};
+
+use super::{
+    client::Salesforce,
+    fields::{self, ACCOUNT_NAME},
+    map,
+    model::QueryPage,
+    pass::{Step, Then},
+    position::{Keyset, Rows, Stage},
+    refusal::{Failure, Word},
+    rest::Scope,
+    soql::{self, ROWS_PER_PAGE, Window},
+};
+use crate::{
+    crm::{CrmError, Page},
+    domain::record::{ObjectType, Record},
+};
+
+/// An answer with more rows than this is not Salesforce's.
+const ROWS_MAX: usize = 2 * ROWS_PER_PAGE;
+/// How often in succession the time that a query spans is halved: 30 years come down to a quarter of an hour.
+const HALVINGS_MAX: u8 = 20;
+/// Salesforce was founded in March 1999; no row is older. Milliseconds since 1970.
+const FOUNDED: i64 = 920_246_400_000;
+/// The server tells its time in whole seconds.
+const SECOND: i64 = 1_000;
+
+/// An answer with its rows, the server's clock, and what was found out on the way.
+type Answered = ((QueryPage, Option<DateTime<Utc>>), Vec<String>);
+
+impl Salesforce {
+    pub(super) async fn read_rows(&self, object: ObjectType, mut rows: Rows) -> Result<Step, CrmError> {
+        let ((answer, at), notices) = match self.ask_rows(object, &mut rows).await {
+            Err(Failure::Said(Word::InvalidType, _)) => return Ok(Step::hidden(object)),
+            Err(Failure::Said(Word::QueryTimeout, at)) => return Ok(Step::stay(Stage::Rows(rows.halved(at)?))),
+            answered => answered?,
+        };
+        if answer.records.len() > ROWS_MAX {
+            return Err(CrmError::Unreadable("a page has more than 4,000 rows"));
+        }
+        let until = rows.until.or(at.map(|at| at.timestamp_millis()));
+        let until = until.ok_or(CrmError::Unreadable("it has no Date header"))?;
+        rows.until = Some(until);
+        let (records, rejected, last) = self.records(object, &answer, &rows.fields);
+        let then = if !answer.done || answer.records.len() >= ROWS_PER_PAGE {
+            let last = last.filter(|last| leads_on(rows.after.as_ref(), last)).ok_or(CrmError::Stuck)?;
+            rows.after = Some(last);
+            rows.halvings = 0;
+            Then::Stay(Stage::Rows(rows))
+        } else if let Some(bound) = rows.bound {
+            Then::Stay(Stage::Rows(rows.beyond(bound)))
+        } else {
+            Then::Rows { fields: rows.fields, through: until }
+        };
+        Ok(Step { page: Page { records, rejected, notices, ..Page::default() }, then })
+    }
+
+    /// The rows of an answer as records, how many could not be understood, and the last one that tells its place.
+    pub(super) fn records(
+        &self,
+        object: ObjectType,
+        answer: &QueryPage,
+        fields: &[String],
+    ) -> (Vec<Record>, usize, Option<Keyset>) {
+        let rows: Vec<map::Row> = answer.records.iter().filter_map(|raw| map::row(raw)).collect();
+        let read = rows.iter().filter_map(|row| map::record(object, row, fields, &self.rest.base_url));
+        let records: Vec<Record> = read.collect();
+        let rejected = answer.records.len() - records.len();
+        (records, rejected, rows.iter().rev().find_map(map::keyset))
+    }
+
+    /// Asks, and once more with other fields where those of before are not there any more.
+    async fn ask_rows(&self, object: ObjectType, rows: &mut Rows) -> Result<Answered, Failure> {
+        let mut notices = Vec::new();
+        let first = self.query_rows(object, rows).await;
+        if !matches!(first, Err(Failure::Said(Word::InvalidField, _))) {
+            return Ok((first?, notices));
+        }
+        let Some(visible) = self.describe(object).await? else {
+            return Err(Failure::Said(Word::InvalidType, None));
+        };
+        rows.fields = visible.fields;
+        notices.extend(visible.notices);
+        let second = self.query_rows(object, rows).await;
+        // The field that leads to the Account can be seen where Accounts cannot.
+        let leads_to_account = rows.fields.iter().any(|field| field == ACCOUNT_NAME);
+        if !matches!(second, Err(Failure::Said(Word::InvalidField, _))) || !leads_to_account {
+            return Ok((second?, notices));
+        }
+        rows.fields.retain(|field| field != ACCOUNT_NAME);
+        notices.push(fields::hidden(object, ACCOUNT_NAME));
+        Ok((self.query_rows(object, rows).await?, notices))
+    }
+
+    async fn query_rows(&self, object: ObjectType, rows: &Rows) -> Result<(QueryPage, Option<DateTime<Utc>>), Failure> {
+        let window = Window { since: rows.since, after: rows.after.as_ref(), before: rows.end() };
+        self.rest.query(&soql::page(object, &rows.fields, &window), Scope::All).await
+    }
+}
+
+impl Rows {
+    /// Before when rows are asked for: the second of the window's end is in it. The first answer, which tells the time, has no end.
+    fn end(&self) -> Option<i64> {
+        self.bound.or_else(|| self.until.map(|until| until + SECOND))
+    }
+
+    /// The same from the same place, over half the time.
+    fn halved(mut self, at: Option<DateTime<Utc>>) -> Result<Self, CrmError> {
+        const HOPELESS: CrmError = CrmError::Unavailable("its queries take too long, however short a time they span");
+        self.until = self.until.or(at.map(|at| at.timestamp_millis()));
+        let end = self.end().ok_or(HOPELESS)?;
+        let start = self.after.as_ref().map(|last| last.at).or(self.since).unwrap_or(FOUNDED);
+        let span = (end - start) / 2;
+        if span < 1 || self.halvings >= HALVINGS_MAX {
+            return Err(HOPELESS);
+        }
+        Ok(Self { bound: Some(start + span), span, halvings: self.halvings + 1, ..self })
+    }
+
+    /// The time after a nearer end, twice as long: what was slow may have been there only.
+    fn beyond(self, bound: i64) -> Self {
+        let span = self.span.saturating_mul(2).max(1);
+        let is_near = self.until.is_none_or(|until| bound + span < until + SECOND);
+        Self { since: Some(bound), after: None, bound: is_near.then_some(bound + span), span, halvings: 0, ..self }
+    }
+}
+
+/// Whether a page's last row lies behind that of the page before. Salesforce orders ids of one time in its own way.
+fn leads_on(before: Option<&Keyset>, last: &Keyset) -> bool {
+    before.is_none_or(|before| last.at > before.at || (last.at == before.at && last.id != before.id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(millis: i64) -> Option<DateTime<Utc>> {
+        DateTime::from_timestamp_millis(millis)
+    }
+
+    #[test]
+    fn a_window_that_is_too_slow_is_halved_and_then_read_in_growing_parts() {
+        let rows = Rows { since: Some(0), ..Rows::default() };
+
+        let half = rows.halved(at(999_000)).unwrap();
+        let quarter = half.clone().halved(at(2_000_000)).unwrap();
+
+        assert_eq!((half.until, half.bound), (Some(999_000), Some(500_000)));
+        assert_eq!((quarter.until, quarter.bound), (Some(999_000), Some(250_000)));
+        let next = quarter.beyond(250_000);
+        assert_eq!((next.since, next.bound, next.halvings), (Some(250_000), Some(750_000), 0));
+        let last = next.beyond(750_000);
+        assert_eq!((last.since, last.bound, last.end()), (Some(750_000), None, Some(1_000_000)));
+    }
+
+    #[test]
+    fn halving_begins_at_the_last_row_and_has_an_end() {
+        let last = Keyset { at: 600_000, id: "003D000000QV9n2IAD".to_owned() };
+        let mut rows = Rows { since: Some(0), after: Some(last), until: Some(999_000), ..Rows::default() };
+
+        rows = rows.halved(None).unwrap();
+        assert_eq!(rows.bound, Some(800_000));
+
+        let mut halvings = 1;
+        while let Ok(next) = rows.clone().halved(None) {
+            assert!(next.bound > Some(600_000));
+            rows = next;
+            halvings += 1;
+        }
+        assert!(halvings <= HALVINGS_MAX);
+        assert!(matches!(Rows::default().halved(None), Err(CrmError::Unavailable(_))));
+    }
+
+    #[test]
+    fn a_last_row_that_is_the_one_before_leads_nowhere() {
+        let row = |at, id: &str| Keyset { at, id: id.to_owned() };
+
+        assert!(leads_on(None, &row(1, "a")));
+        assert!(leads_on(Some(&row(1, "b")), &row(1, "a")));
+        assert!(leads_on(Some(&row(1, "a")), &row(2, "a")));
+        assert!(!leads_on(Some(&row(1, "a")), &row(1, "a")));
+        assert!(!leads_on(Some(&row(2, "a")), &row(1, "b")));
+    }
+}

@@ -1,0 +1,7 @@
+//! The client against the simulated Salesforce over HTTP.
+
+mod deletions;
+mod full;
+mod increments;
+mod refusals;
+mod support;

@@ -1,0 +1,182 @@
+//! Everything for the first time, by REST and by the bulk interface.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::support::{Org, pass};
+use crate::{crm::CrmClient, domain::options::Options, simulator::faults::Fault};
+
+#[tokio::test]
+async fn a_first_copy_brings_every_contact_and_lead_and_says_how_far_it_knows() {
+    let org = Org::start().await;
+    org.simulated.generate_people(2_300, 150, 1).unwrap();
+
+    let pass = pass(&org.client(), None).await.unwrap();
+
+    assert_eq!(pass.ids().len(), 2_450);
+    assert_eq!(pass.known_through.unwrap().to_rfc3339(), "2026-01-02T09:55:00+00:00");
+    assert!(pass.notices.is_empty() && pass.gone.is_empty() && !pass.needs_sweep);
+}
+
+#[tokio::test]
+async fn rows_of_one_millisecond_are_not_lost_between_pages() {
+    let org = Org::start().await;
+    for _ in 0..2_050 {
+        org.contact(&json!({}));
+    }
+
+    let pass = pass(&org.client(), None).await.unwrap();
+
+    assert_eq!(pass.ids().len(), 2_050);
+}
+
+#[tokio::test]
+async fn pages_shorter_than_asked_for_are_not_the_end() {
+    let org = Org::start_with(|config| config.page_rows_max = 300).await;
+    org.simulated.generate_people(1_000, 0, 1).unwrap();
+
+    let pass = pass(&org.client(), None).await.unwrap();
+
+    assert_eq!(pass.ids().len(), 1_000);
+}
+
+#[tokio::test]
+async fn bulk_jobs_bring_the_same_records_as_queries() {
+    let org = Org::start_with(|config| config.bulk_rows_max = 700).await;
+    org.simulated.generate_people(1_500, 20, 1).unwrap();
+
+    let bulk = pass(&org.client_with(Options::default(), 0), None).await.unwrap();
+    let rest = pass(&org.client(), None).await.unwrap();
+
+    assert!(bulk.newest() == rest.newest());
+    assert!(bulk.waits >= 2, "{}", bulk.waits);
+    assert_eq!(bulk.known_through, rest.known_through);
+}
+
+#[tokio::test]
+async fn after_a_bulk_copy_the_next_pass_brings_what_changed() {
+    let org = Org::start().await;
+    org.simulated.generate_people(20, 5, 1).unwrap();
+    let client = org.client_with(Options::default(), 0);
+    let first = pass(&client, None).await.unwrap();
+    org.advance(Duration::from_hours(1));
+    let id = org.contact(&json!({}));
+
+    let second = pass(&client, Some(&first.checkpoint)).await.unwrap();
+
+    assert_eq!(second.ids(), [id]);
+}
+
+#[tokio::test]
+async fn a_job_whose_results_have_expired_is_made_anew() {
+    let org = Org::start_with(|config| config.bulk_rows_max = 10).await;
+    org.simulated.generate_people(25, 0, 1).unwrap();
+    let client = org.client_with(Options::default(), 0);
+    let mut position = None;
+    let mut records = 0;
+    while records == 0 {
+        let page = client.fetch_page(position.as_deref()).await.unwrap();
+        records += page.records.len();
+        position = page.next;
+    }
+    org.advance(Duration::from_hours(24 * 8));
+
+    let rest = pass(&client, position.as_deref()).await.unwrap();
+
+    assert_eq!(rest.ids().len(), 25);
+}
+
+#[tokio::test]
+async fn jobs_that_fail_again_and_again_give_way_to_queries() {
+    let org = Org::start().await;
+    org.simulated.generate_people(30, 0, 1).unwrap();
+    org.fault("/jobs/query/", None, Fault::JobFailed { message: "too busy".to_owned() });
+
+    let pass = pass(&org.client_with(Options::default(), 0), None).await.unwrap();
+
+    assert_eq!(pass.ids().len(), 30);
+    let jobs: u64 = org
+        .simulated
+        .requests()
+        .counts
+        .iter()
+        .filter(|(name, _)| name.ends_with("/jobs/query"))
+        .map(|(_, count)| count)
+        .sum();
+    assert_eq!(jobs, 2);
+}
+
+#[tokio::test]
+async fn without_a_bulk_interface_queries_do() {
+    let org = Org::start().await;
+    org.simulated.generate_people(30, 0, 1).unwrap();
+    org.fault("/jobs/query", None, Fault::ApiDisabled);
+
+    let pass = pass(&org.client_with(Options::default(), 0), None).await.unwrap();
+
+    assert_eq!(pass.ids().len(), 30);
+}
+
+#[tokio::test]
+async fn a_part_of_the_results_that_is_cut_is_refused() {
+    let org = Org::start().await;
+    org.simulated.generate_people(30, 0, 1).unwrap();
+    org.fault("/results", Some(1), Fault::Truncate);
+    let client = org.client_with(Options::default(), 0);
+    let mut position = None;
+    let error = loop {
+        match client.fetch_page(position.as_deref()).await {
+            Ok(page) => position = page.next,
+            Err(error) => break error,
+        }
+    };
+
+    let rest = pass(&client, position.as_deref()).await.unwrap();
+
+    assert!(matches!(error, crate::crm::CrmError::Unreadable(_)), "{error}");
+    assert_eq!(rest.ids().len(), 30);
+}
+
+#[tokio::test]
+async fn hidden_fields_and_objects_are_told_and_the_rest_is_copied() {
+    let org = Org::start_with(|config| {
+        config.hidden_fields = vec![("Contact".to_owned(), "MobilePhone".to_owned())];
+        config.has_leads = false;
+    })
+    .await;
+    let id = org.contact(&json!({"Phone": "1", "MobilePhone": "2"}));
+
+    let pass = pass(&org.client(), None).await.unwrap();
+
+    let numbers: Vec<String> = pass.newest()[&id].numbers.iter().map(|number| number.raw.clone()).collect();
+    assert_eq!(numbers, ["1"]);
+    assert_eq!(pass.notices.len(), 2, "{:?}", pass.notices);
+    assert!(pass.notices[0].starts_with("FIELD_HIDDEN: Contact.MobilePhone "));
+    assert!(pass.notices[1].starts_with("OBJECT_HIDDEN: Leads "));
+}
+
+#[tokio::test]
+async fn own_phone_fields_name_the_person_and_the_assistants_does_not() {
+    let org = Org::start_with(|config| config.custom_phones = vec![("Contact".to_owned(), "Desk__c".to_owned())]).await;
+    let id = org.contact(&json!({"Phone": "1", "Fax": "2", "AssistantPhone": "3", "Desk__c": "4"}));
+
+    let pass = pass(&org.client(), None).await.unwrap();
+
+    let numbers: Vec<(String, String)> =
+        pass.newest()[&id].numbers.iter().map(|number| (number.label.clone(), number.raw.clone())).collect();
+    let expected = [("Phone", "1"), ("Fax", "2"), ("Desk__c", "4")];
+    assert_eq!(numbers, expected.map(|(label, raw)| (label.to_owned(), raw.to_owned())));
+}
+
+#[tokio::test]
+async fn a_person_account_comes_as_its_contact() {
+    let org = Org::start_with(|config| config.has_person_accounts = true).await;
+    org.simulated.create("Account", &json!({"FirstName": "Ann", "LastName": "Doe", "Phone": "1"})).unwrap();
+
+    let pass = pass(&org.client(), None).await.unwrap();
+
+    assert_eq!(pass.records.len(), 1);
+    assert_eq!((pass.records[0].display_name.as_str(), pass.records[0].organization.as_str()), ("Ann Doe", ""));
+    assert_eq!(pass.records[0].numbers[0].raw, "1");
+}

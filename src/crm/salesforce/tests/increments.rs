@@ -1,0 +1,180 @@
+//! Passes after the first.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::support::{Org, Pass, contact_key, minutes, pass};
+use crate::{
+    crm::{CrmError, salesforce::Salesforce},
+    domain::{options::Options, record::ObjectType},
+    simulator::faults::Fault,
+};
+
+/// A first copy, and half an hour.
+async fn copied(org: &Org) -> (Salesforce, Pass) {
+    let client = org.client();
+    let first = pass(&client, None).await.unwrap();
+    org.advance(minutes(30));
+    org.simulated.clear_requests();
+    (client, first)
+}
+
+#[tokio::test]
+async fn an_increment_with_nothing_new_costs_two_requests_an_object() {
+    let org = Org::start().await;
+    org.simulated.generate_people(50, 10, 1).unwrap();
+    let (client, first) = copied(&org).await;
+
+    let second = pass(&client, Some(&first.checkpoint)).await.unwrap();
+
+    assert!(second.records.is_empty() && second.gone.is_empty() && second.notices.is_empty());
+    assert_eq!(org.simulated.requests().total, 4);
+    assert_eq!(second.known_through.unwrap() - first.known_through.unwrap(), chrono::TimeDelta::minutes(30));
+}
+
+#[tokio::test]
+async fn what_was_made_changed_or_deleted_comes_with_the_next_pass() {
+    let org = Org::start().await;
+    let (changed, deleted, lead) = (org.contact(&json!({})), org.contact(&json!({})), org.lead());
+    org.contact(&json!({}));
+    let (client, first) = copied(&org).await;
+    let made = org.contact(&json!({"Phone": "1"}));
+    org.simulated.update("Contact", &changed, &json!({"FirstName": "Ann"})).unwrap();
+    org.simulated.touch_system("Lead", &lead).unwrap();
+    org.simulated.delete("Contact", &deleted).unwrap();
+
+    let second = pass(&client, Some(&first.checkpoint)).await.unwrap();
+
+    let newest = second.newest();
+    assert_eq!(newest.len(), 4);
+    assert_eq!(newest[&changed].display_name, "Ann Doe");
+    assert!(newest[&deleted].is_gone && !newest[&made].is_gone && !newest[&lead].is_gone);
+}
+
+#[tokio::test]
+async fn a_row_that_becomes_visible_late_is_not_lost() {
+    let org = Org::start().await;
+    let early = org.contact(&json!({}));
+    org.simulated.hide(&early).unwrap();
+    let client = org.client();
+    let first = pass(&client, None).await.unwrap();
+    org.simulated.reveal(&early).unwrap();
+    org.advance(minutes(30));
+
+    let second = pass(&client, Some(&first.checkpoint)).await.unwrap();
+
+    assert!(!second.newest()[&early].is_gone);
+}
+
+#[tokio::test]
+async fn merges_name_their_winners_along_the_chain() {
+    let org = Org::start().await;
+    let (a, b, c) = (org.contact(&json!({})), org.contact(&json!({})), org.contact(&json!({})));
+    let (client, first) = copied(&org).await;
+    org.simulated.merge("Contact", &b, &[&a]).unwrap();
+    org.advance(minutes(1));
+    org.simulated.merge("Contact", &c, &[&b]).unwrap();
+
+    let second = pass(&client, Some(&first.checkpoint)).await.unwrap();
+
+    let newest = second.newest();
+    assert_eq!(newest[&a].successor, Some(contact_key(&b)));
+    assert_eq!(newest[&b].successor, Some(contact_key(&c)));
+    assert!(newest[&a].is_gone && newest[&b].is_gone && !newest[&c].is_gone);
+}
+
+#[tokio::test]
+async fn a_converted_lead_names_its_contact() {
+    let org = Org::start().await;
+    let lead = org.lead();
+    let (client, first) = copied(&org).await;
+    let contact = org.simulated.convert_lead(&lead, None).unwrap();
+
+    let second = pass(&client, Some(&first.checkpoint)).await.unwrap();
+
+    let newest = second.newest();
+    assert!(newest[&lead].is_gone);
+    assert_eq!(newest[&lead].successor, Some(contact_key(&contact)));
+    assert!(!newest[&contact].is_gone);
+}
+
+#[tokio::test]
+async fn a_record_taken_out_of_the_recycle_bin_is_back() {
+    let org = Org::start().await;
+    let id = org.contact(&json!({}));
+    org.simulated.delete("Contact", &id).unwrap();
+    let (client, first) = copied(&org).await;
+    assert!(first.newest()[&id].is_gone);
+    org.simulated.undelete(&id).unwrap();
+
+    let second = pass(&client, Some(&first.checkpoint)).await.unwrap();
+
+    assert!(!second.newest()[&id].is_gone);
+}
+
+#[tokio::test]
+async fn a_field_that_is_not_there_any_more_is_left_out_at_once() {
+    let org = Org::start().await;
+    let (client, first) = copied(&org).await;
+    org.contact(&json!({"MobilePhone": "2"}));
+    let checkpoint = first.checkpoint.replace("MobilePhone", "Removed__c");
+
+    let second = pass(&client, Some(&checkpoint)).await.unwrap();
+
+    assert_eq!(second.records[0].numbers[0].raw, "2");
+    assert!(!second.checkpoint.contains("Removed__c"));
+}
+
+#[tokio::test]
+async fn queries_that_take_too_long_are_asked_over_shorter_times() {
+    let org = Org::start().await;
+    org.simulated.generate_people(300, 0, 1).unwrap();
+    org.fault("/queryAll", Some(5), Fault::QueryTimeout);
+
+    let pass = pass(&org.client(), None).await.unwrap();
+
+    assert_eq!(pass.ids().len(), 300);
+}
+
+#[tokio::test]
+async fn queries_that_always_take_too_long_are_given_up() {
+    let org = Org::start().await;
+    org.fault("/queryAll", None, Fault::QueryTimeout);
+
+    let error = pass(&org.client(), None).await.err().unwrap();
+
+    assert!(matches!(error, CrmError::Unavailable(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_kind_that_is_switched_on_later_is_read_from_its_beginning_and_the_other_is_not() {
+    let org = Org::start().await;
+    org.contact(&json!({}));
+    let lead = org.lead();
+    let mut options = Options::default();
+    options.of_mut(ObjectType::Lead).unwrap().is_copied = false;
+    let first = pass(&org.client_with(options, i64::MAX), None).await.unwrap();
+    org.advance(Duration::from_hours(5));
+
+    let second = pass(&org.client(), Some(&first.checkpoint)).await.unwrap();
+
+    assert_eq!(first.records.len(), 1);
+    assert_eq!(second.ids(), [lead]);
+}
+
+#[tokio::test]
+async fn a_kind_that_was_switched_off_for_a_time_is_caught_up_with() {
+    let org = Org::start().await;
+    let (client, first) = copied(&org).await;
+    let lead = org.lead();
+    let mut options = Options::default();
+    options.of_mut(ObjectType::Lead).unwrap().is_copied = false;
+    let second = pass(&org.client_with(options, i64::MAX), Some(&first.checkpoint)).await.unwrap();
+    org.advance(Duration::from_hours(5));
+
+    let third = pass(&client, Some(&second.checkpoint)).await.unwrap();
+
+    assert!(second.records.is_empty());
+    assert_eq!(third.ids(), [lead]);
+}

@@ -1,0 +1,117 @@
+//! What goes wrong, and what it means.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::support::{Org, pass};
+use crate::{
+    crm::{CrmClient, CrmError},
+    domain::options::Options,
+    simulator::faults::Fault,
+};
+
+async fn error_with(fault: Fault) -> CrmError {
+    let org = Org::start().await;
+    org.fault("/queryAll", None, fault);
+    pass(&org.client(), None).await.err().unwrap()
+}
+
+#[tokio::test]
+async fn each_failure_has_its_meaning() {
+    let daily = error_with(Fault::DailyLimit).await;
+    assert!(
+        matches!(daily, CrmError::QuotaSpent { reason: "DAILY_LIMIT", resume_after, .. } if resume_after == Duration::from_hours(1)),
+        "{daily}"
+    );
+    let concurrent = error_with(Fault::RateLimited { retry_after_seconds: None }).await;
+    assert!(matches!(concurrent, CrmError::RateLimited { retry_after: Some(_) }), "{concurrent}");
+    let page = error_with(Fault::Unavailable { retry_after_seconds: None }).await;
+    assert!(matches!(page, CrmError::Unavailable(_)), "{page}");
+    let html = error_with(Fault::Html).await;
+    assert!(matches!(html, CrmError::Unreadable(_)), "{html}");
+    let disabled = error_with(Fault::ApiDisabled).await;
+    assert!(matches!(disabled, CrmError::AccountClosed(_)), "{disabled}");
+    let forbidden = error_with(Fault::ForbiddenRole).await;
+    assert!(matches!(forbidden, CrmError::PermissionMissing(_)), "{forbidden}");
+    let locator = error_with(Fault::LocatorGone).await;
+    assert!(matches!(locator, CrmError::Unavailable(_)), "{locator}");
+    let stuck = error_with(Fault::EmptyPage { advance: false }).await;
+    assert!(matches!(stuck, CrmError::Stuck), "{stuck}");
+}
+
+#[tokio::test]
+async fn an_expired_session_is_told() {
+    let org = Org::start().await;
+    org.simulated.expire_sessions();
+
+    let page = org.client().fetch_page(None).await.err().unwrap();
+    let probe = org.client().probe().await.err().unwrap();
+
+    assert!(matches!(page, CrmError::CredentialsRefused), "{page}");
+    assert!(matches!(probe, CrmError::CredentialsRefused), "{probe}");
+}
+
+#[tokio::test]
+async fn a_failed_page_is_read_again_from_the_same_place() {
+    let org = Org::start_with(|config| config.page_rows_max = 200).await;
+    org.simulated.generate_people(500, 0, 1).unwrap();
+    let client = org.client();
+    let first = client.fetch_page(None).await.unwrap();
+    org.fault("/queryAll", Some(1), Fault::ServerError);
+    assert!(client.fetch_page(first.next.as_deref()).await.is_err());
+
+    let rest = pass(&client, first.next.as_deref()).await.unwrap();
+
+    assert_eq!(first.records.len() + rest.records.len(), 500);
+}
+
+#[tokio::test]
+async fn the_share_of_the_day_is_not_passed() {
+    let org = Org::start_with(|config| config.daily_limit = 20).await;
+    let client = org.client_of("00D000000000001", Options::default(), i64::MAX, 0.5);
+
+    let mut last = client.fetch_page(None).await.map(|_| ());
+    for _ in 0..20 {
+        if last.is_err() {
+            break;
+        }
+        last = client.fetch_page(None).await.map(|_| ());
+    }
+
+    assert!(matches!(last, Err(CrmError::QuotaSpent { reason: "DAILY_LIMIT", .. })));
+    assert!(org.simulated.requests().total <= 11);
+}
+
+#[tokio::test]
+async fn a_probe_tells_the_organisation_apart_and_counts() {
+    let org = Org::start().await;
+    org.contact(&json!({}));
+    org.lead();
+    let id = org.client().rest.identity().await.unwrap().organization_id;
+
+    let probe = org.client_of(&id, Options::default(), i64::MAX, 1.0).probe().await.unwrap();
+    let other = org.client_of("00D000000000xyz", Options::default(), i64::MAX, 1.0).probe().await.err().unwrap();
+
+    assert_eq!(probe.estimated_contacts, Some(2));
+    assert!(matches!(other, CrmError::OtherOrganization), "{other}");
+}
+
+#[tokio::test]
+async fn a_probe_wants_to_see_every_kind_that_is_copied() {
+    let org = Org::start_with(|config| config.has_leads = false).await;
+    let id = org.client().rest.identity().await.unwrap().organization_id;
+
+    let error = org.client_of(&id, Options::default(), i64::MAX, 1.0).probe().await.err().unwrap();
+
+    assert!(matches!(error, CrmError::PermissionMissing(_)), "{error}");
+}
+
+#[tokio::test]
+async fn a_place_that_is_none_is_refused() {
+    let org = Org::start().await;
+
+    let error = org.client().fetch_page(Some("MTU3NjYxMzUzOS4wfHw0Njd8")).await.err().unwrap();
+
+    assert!(matches!(error, CrmError::PositionRefused), "{error}");
+}

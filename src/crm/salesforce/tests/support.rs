@@ -1,0 +1,178 @@
+//! An organisation on a port of its own with a clock that stands still, and passes over it.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::{
+        Arc,
+        atomic::{AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use chrono::{DateTime, Utc};
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    crm::{
+        CrmClient, CrmError, Page, Target,
+        http::{self, Endpoint},
+        quota::Quota,
+        salesforce::Salesforce,
+    },
+    domain::{
+        credentials::{Access, AccessToken},
+        integration::{Organization, Provider},
+        options::Options,
+        record::{ObjectType, Record, RecordKey},
+    },
+    simulator::{
+        faults::{Fault, Rule},
+        salesforce::{self as simulated, SalesforceConfig},
+    },
+};
+
+/// 2 January 2026, 10:00 UTC.
+const START: i64 = 1_767_348_000_000;
+const PAGES_MAX: usize = 300;
+
+/// A simulated organisation.
+pub(super) struct Org {
+    pub(super) simulated: Arc<simulated::Salesforce>,
+    clock: Arc<AtomicI64>,
+    base_url: String,
+    stop: CancellationToken,
+}
+
+/// What a pass has brought.
+#[derive(Default)]
+pub(super) struct Pass {
+    pub(super) records: Vec<Record>,
+    pub(super) gone: Vec<RecordKey>,
+    pub(super) notices: Vec<String>,
+    pub(super) checkpoint: String,
+    pub(super) waits: usize,
+    pub(super) needs_sweep: bool,
+    pub(super) known_through: Option<DateTime<Utc>>,
+}
+
+impl Drop for Org {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+impl Org {
+    pub(super) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub(super) async fn start_with(configure: impl FnOnce(&mut SalesforceConfig)) -> Self {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let clock = Arc::new(AtomicI64::new(START));
+        let shown = Arc::clone(&clock);
+        let mut config = SalesforceConfig::new(Arc::new(move || {
+            DateTime::from_timestamp_millis(shown.load(Ordering::SeqCst)).unwrap_or_default()
+        }));
+        configure(&mut config);
+        let simulated = simulated::Salesforce::new(config);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base_url = format!("http://{}", listener.local_addr().unwrap());
+        let stop = CancellationToken::new();
+        let router = simulated::router(Arc::clone(&simulated));
+        TaskTracker::new().spawn(crate::simulator::serve(listener, router, stop.clone()));
+        Self { simulated, clock, base_url, stop }
+    }
+
+    pub(super) fn advance(&self, by: Duration) {
+        self.clock.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+
+    pub(super) fn client(&self) -> Salesforce {
+        self.client_with(Options::default(), i64::MAX)
+    }
+
+    pub(super) fn client_with(&self, options: Options, bulk_above: i64) -> Salesforce {
+        self.client_of("00D000000000001", options, bulk_above, 1.0)
+    }
+
+    pub(super) fn client_of(&self, organization: &str, options: Options, bulk_above: i64, share: f64) -> Salesforce {
+        let endpoint = Endpoint::Operator(self.base_url.clone());
+        let organization = Organization::parse(Provider::Salesforce, organization).unwrap();
+        let token = AccessToken::Bearer(simulated::DEFAULT_ACCESS_TOKEN.into());
+        let access = Access { token, api_url: None, expires_at: None, version: 0 };
+        let target = Target { integration_id: None, organization: &organization, options, access };
+        let http = http::build(&endpoint, Duration::from_secs(10)).unwrap();
+        Salesforce::new(http, &endpoint, target, Arc::new(Quota::new(share)), bulk_above).unwrap()
+    }
+
+    pub(super) fn contact(&self, more: &Value) -> String {
+        let mut fields = json!({"LastName": "Doe"});
+        fields.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        self.simulated.create("Contact", &fields).unwrap()
+    }
+
+    pub(super) fn lead(&self) -> String {
+        self.simulated.create("Lead", &json!({"LastName": "Doe", "Company": "Acme"})).unwrap()
+    }
+
+    pub(super) fn fault(&self, path: &str, times: Option<u32>, fault: Fault) {
+        self.simulated.faults().add(Rule { times, ..Rule::once(path, fault) }).unwrap();
+    }
+}
+
+/// A pass to its end.
+pub(super) async fn pass(client: &Salesforce, checkpoint: Option<&str>) -> Result<Pass, CrmError> {
+    let mut pass = Pass::default();
+    let mut position = checkpoint.map(str::to_owned);
+    let mut places = HashSet::new();
+    for _ in 0..PAGES_MAX {
+        let page = client.fetch_page(position.as_deref()).await?;
+        position = page.next.clone();
+        if pass.add(page) {
+            return Ok(pass);
+        }
+        assert!(places.insert(position.clone()), "the pages lead in a circle");
+    }
+    panic!("the pass has no end")
+}
+
+impl Pass {
+    /// True at the end.
+    fn add(&mut self, page: Page) -> bool {
+        assert_eq!(page.rejected, 0);
+        self.records.extend(page.records);
+        self.gone.extend(page.gone);
+        self.notices.extend(page.notices);
+        self.waits += usize::from(page.wait.is_some());
+        self.needs_sweep |= page.needs_sweep;
+        self.known_through = page.known_through;
+        self.checkpoint = page.next.unwrap();
+        page.is_last
+    }
+
+    /// The newest copy of each record, by id.
+    pub(super) fn newest(&self) -> BTreeMap<String, Record> {
+        let mut newest: BTreeMap<String, Record> = BTreeMap::new();
+        for record in &self.records {
+            let known = newest.get(&record.key.record_id);
+            if known.is_none_or(|known| known.updated_at <= record.updated_at) {
+                newest.insert(record.key.record_id.clone(), record.clone());
+            }
+        }
+        newest
+    }
+
+    pub(super) fn ids(&self) -> Vec<String> {
+        self.newest().into_keys().collect()
+    }
+}
+
+pub(super) fn contact_key(id: &str) -> RecordKey {
+    RecordKey::parse(Provider::Salesforce, ObjectType::Contact.as_str(), id).unwrap()
+}
+
+pub(super) fn minutes(minutes: u64) -> Duration {
+    Duration::from_mins(minutes)
+}

@@ -1,0 +1,272 @@
+//! What only Pipedrive does: it lists no deletions, hides persons from some users, and counts tokens.
+
+use chrono::TimeDelta;
+use contact_sync::{
+    domain::clock::Clock,
+    rpc::pb,
+    simulator::faults::{Fault, Rule},
+};
+use serde_json::json;
+
+use super::{
+    behaviours::{
+        PERIOD, assert_is_the_truth, copied, link, next_pass, next_pass_with_deletions,
+        passing_fault_leaves_a_true_copy,
+    },
+    crm::{Crm, PipedriveCrm},
+};
+use crate::{
+    steps::{ask_update, live_contacts, time},
+    support::{Subject, TestApp, Worlds, reason},
+};
+
+const BRYCE: &str = "+13108675309";
+
+async fn look_up(test: &TestApp, account: &str) -> Option<pb::Contact> {
+    test.look_up(account, BRYCE).await.selected
+}
+
+fn mirror(switch: pb::Switch) -> pb::IntegrationOptions {
+    let persons = pb::ObjectOptions { mirror_deletions: switch.into(), ..Default::default() };
+    pb::IntegrationOptions { pipedrive_persons: Some(persons), ..Default::default() }
+}
+
+#[tokio::test]
+async fn a_person_that_vanishes_without_a_trace_is_found_missing_by_the_sweep_that_comes_by_itself() {
+    let test = TestApp::start().await;
+    let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
+    let (account, integration) = copied::<PipedriveCrm>(&test).await;
+    test.pipedrive.purge_person(id.parse().unwrap()).unwrap();
+
+    next_pass(&test).await;
+    assert!(look_up(&test, &account).await.is_some(), "an increment shows nothing");
+    let sweep_at = time(test.integration(&account, &integration).await.next_sweep_time);
+    test.pass(sweep_at - test.clock.now());
+    assert_eq!(test.sync_due().await, 1);
+
+    let run = test.last_run(&account, &integration).await;
+    assert_eq!(run.kind(), pb::SyncKind::Sweep);
+    assert_eq!(run.counts.unwrap().deleted, 1);
+    assert!(look_up(&test, &account).await.is_none());
+    assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
+    assert!(time(test.integration(&account, &integration).await.next_sweep_time) > test.clock.now());
+}
+
+#[tokio::test]
+async fn a_deletion_that_recents_hint_at_is_confirmed_and_mirrored_in_half_an_hour() {
+    let test = TestApp::start().await;
+    let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
+    let (account, _) = copied::<PipedriveCrm>(&test).await;
+
+    test.pass(TimeDelta::minutes(5));
+    PipedriveCrm::delete(&test, &id);
+    next_pass(&test).await;
+
+    assert!(look_up(&test, &account).await.is_none());
+}
+
+#[tokio::test]
+async fn a_hidden_person_is_not_taken_for_deleted_and_the_run_says_so() {
+    let worlds = Worlds { pipedrive: Some(|config| config.company_user_is_admin = false), ..Worlds::default() };
+    let test = TestApp::start_in(worlds).await;
+    let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
+    let (account, integration) = copied::<PipedriveCrm>(&test).await;
+    test.pipedrive.hide_from_token(id.parse().unwrap()).unwrap();
+
+    let run = next_pass_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
+
+    assert!(look_up(&test, &account).await.is_some());
+    assert!(run.notices.iter().any(|notice| notice.starts_with("RECORDS_HIDDEN: 1 ")), "{:?}", run.notices);
+    assert!(run.notices.iter().any(|notice| notice.starts_with("NOT_ADMIN: ")), "{:?}", run.notices);
+}
+
+#[tokio::test]
+async fn too_many_deletions_wait_for_somebodys_word() {
+    let test = TestApp::start().await;
+    PipedriveCrm::generate(&test, 400, 7);
+    let (account, integration) = copied::<PipedriveCrm>(&test).await;
+    let ids: Vec<String> = PipedriveCrm::truth(&test).into_keys().collect();
+    for id in &ids[..200] {
+        PipedriveCrm::delete(&test, id);
+    }
+    let confirm = async |held: i64| {
+        let request = pb::ConfirmDeletionsRequest {
+            account_id: account.clone(),
+            integration_id: integration.clone(),
+            held_deletions: held,
+        };
+        test.syncs().confirm_deletions(request).await
+    };
+    assert_eq!(reason(&confirm(200).await.unwrap_err()), "NO_DELETIONS_HELD");
+
+    let run = next_pass_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
+
+    assert!(run.notices.iter().any(|notice| notice.starts_with("DELETIONS_HELD: 200 of 400 ")), "{:?}", run.notices);
+    assert_eq!(test.integration(&account, &integration).await.held_deletions, 200);
+    assert_eq!(live_contacts(&test, &account).await, 400, "nobody was deleted");
+
+    assert_eq!(reason(&confirm(199).await.unwrap_err()), "HELD_DELETIONS_CHANGED");
+    confirm(200).await.unwrap();
+    assert_eq!(test.sync_due().await, 1);
+
+    assert_eq!(live_contacts(&test, &account).await, 200);
+    assert_eq!(test.integration(&account, &integration).await.held_deletions, 0);
+    assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
+}
+
+#[tokio::test]
+async fn what_was_confirmed_does_not_release_more() {
+    let test = TestApp::start().await;
+    PipedriveCrm::generate(&test, 600, 8);
+    let (account, integration) = copied::<PipedriveCrm>(&test).await;
+    let ids: Vec<String> = PipedriveCrm::truth(&test).into_keys().collect();
+    ids[..200].iter().for_each(|id| PipedriveCrm::delete(&test, id));
+    next_pass_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
+    assert_eq!(test.integration(&account, &integration).await.held_deletions, 200);
+    let request = pb::ConfirmDeletionsRequest {
+        account_id: account.clone(),
+        integration_id: integration.clone(),
+        held_deletions: 200,
+    };
+    test.syncs().confirm_deletions(request).await.unwrap();
+
+    // Before that sweep runs, everybody else is gone too.
+    ids[200..].iter().for_each(|id| PipedriveCrm::delete(&test, id));
+    assert_eq!(test.sync_due().await, 1);
+
+    assert_eq!(live_contacts(&test, &account).await, 600);
+    assert_eq!(test.integration(&account, &integration).await.held_deletions, 600);
+}
+
+#[tokio::test]
+async fn with_deletions_off_the_contact_names_the_caller_and_is_no_requester_until_they_are_switched_on() {
+    let test = TestApp::start().await;
+    let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
+    let (account, integration) = copied::<PipedriveCrm>(&test).await;
+    ask_update(&test, &account, &integration, mirror(pb::Switch::Off), None).await.unwrap();
+    test.sync_due().await;
+    PipedriveCrm::delete(&test, &id);
+    next_pass_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
+
+    let caller = look_up(&test, &account).await.unwrap();
+    assert_eq!(caller.display_name, "Bryce Love");
+    assert!(!caller.records[0].is_live);
+    let number = Subject::PhoneNumber(BRYCE.into());
+    let resolved = test.resolve(&account, &integration, number).await;
+    assert_eq!(resolved.outcome(), pb::RequesterOutcome::NotFound);
+
+    ask_update(&test, &account, &integration, mirror(pb::Switch::On), None).await.unwrap();
+    assert_eq!(test.sync_due().await, 1);
+
+    assert_eq!(test.last_run(&account, &integration).await.kind(), pb::SyncKind::Sweep);
+    assert!(look_up(&test, &account).await.is_none());
+    assert!(test.contact(&account, &caller.id).await.deleted_at.is_some());
+}
+
+#[tokio::test]
+async fn all_numbers_and_addresses_of_a_person_are_copied_and_empty_ones_are_not() {
+    let worlds = Worlds { pipedrive: Some(|config| config.empty_phone_entries = true), ..Worlds::default() };
+    let test = TestApp::start_in(worlds).await;
+    let person = json!({"name": "Bryce Love",
+        "phones": [{"value": "(310)-867-5309", "primary": true, "label": "work"}, {"value": "310 555 0142", "primary": false, "label": "mobile"}],
+        "emails": [{"value": "bryce@example.com", "primary": true, "label": "work"}, {"value": "b@example.org", "primary": false, "label": "home"}]});
+    test.pipedrive.create_person(&person).unwrap();
+    test.pipedrive.create_person(&json!({"name": "Nobody's Number"})).unwrap();
+
+    let (account, integration) = copied::<PipedriveCrm>(&test).await;
+
+    let bryce = look_up(&test, &account).await.unwrap();
+    let labels: Vec<&str> = bryce.numbers.iter().map(|number| number.label.as_str()).collect();
+    assert_eq!(labels, ["work", "mobile"]);
+    assert_eq!(bryce.emails, ["bryce@example.com", "b@example.org"]);
+    let texts = "select count(*) from phone_numbers where raw = ''";
+    assert_eq!(test.db.number(texts).await, 0);
+    assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
+}
+
+#[tokio::test]
+async fn passing_faults_of_pipedrive_leave_a_true_copy() {
+    passing_fault_leaves_a_true_copy::<PipedriveCrm>(vec![
+        Fault::BurstLimited { reset_seconds: 1 },
+        Fault::ServerError,
+        Fault::Unavailable { retry_after_seconds: None },
+        Fault::CursorRefused,
+        Fault::RepeatPrevious,
+        Fault::EmptyPhones,
+        Fault::Truncate,
+        Fault::Html,
+        Fault::Reset { after_bytes: Some(1_000) },
+        Fault::Hang,
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn a_closed_account_and_cloudflares_page_are_told_in_words() {
+    for (fault, expected) in [
+        (Fault::AccountClosed, "CRM_ACCOUNT_CLOSED"),
+        (Fault::CloudflareBlocked, "RATE_LIMITED"),
+        (Fault::Unauthorized, "CREDENTIALS_REFUSED"),
+    ] {
+        let test = TestApp::start().await;
+        let (account, integration) = copied::<PipedriveCrm>(&test).await;
+        let shown = format!("{fault:?}");
+        PipedriveCrm::faults(&test).add(Rule::always(PipedriveCrm::PAGES, fault)).unwrap();
+
+        next_pass(&test).await;
+
+        let run = test.last_run(&account, &integration).await;
+        assert_eq!(run.state(), pb::SyncRunState::Failed, "{shown}");
+        assert!(run.error.starts_with(expected), "{shown}: {}", run.error);
+    }
+}
+
+#[tokio::test]
+async fn credentials_of_another_company_are_refused() {
+    let test = TestApp::start().await;
+    let account = test.account().await;
+    let request = pb::EnableSyncRequest {
+        account_id: account,
+        provider: pb::Provider::Pipedrive.into(),
+        connection: Some(crate::support::pipedrive_connection("other")),
+        credentials: Some(PipedriveCrm::token()),
+        ..Default::default()
+    };
+
+    let refused = test.syncs().enable_sync(request).await.unwrap_err();
+
+    assert_eq!(reason(&refused), "OTHER_ORGANIZATION");
+}
+
+#[tokio::test]
+async fn a_sweep_that_dies_while_it_asks_goes_on_where_it_was() {
+    let test = TestApp::start().await;
+    PipedriveCrm::generate(&test, 90, 9);
+    let account = test.account().await;
+    let integration = link::<PipedriveCrm>(&test, &account, PipedriveCrm::token()).await;
+    assert_eq!(test.sync_due().await, 1);
+    let ids: Vec<String> = PipedriveCrm::truth(&test).into_keys().take(40).collect();
+    ids.iter().for_each(|id| test.pipedrive.purge_person(id.parse().unwrap()).unwrap());
+    test.pass(PERIOD);
+    let request = pb::TriggerSyncRequest {
+        account_id: account.clone(),
+        integration_id: integration.clone(),
+        kind: pb::SyncKind::Sweep.into(),
+        ..Default::default()
+    };
+    test.syncs().trigger_sync(request).await.unwrap();
+    let single = format!("/api/v2/persons/{}", ids[5]);
+    let gate = PipedriveCrm::faults(&test).gate(&single, 0, contact_sync::simulator::gate::GateAt::Request).unwrap();
+
+    let pass = crate::steps::Beside::start(&test.app);
+    crate::steps::arrived(&gate, 1).await;
+    pass.dies().await;
+    gate.open();
+    crate::steps::expire_leases(&test).await;
+    PipedriveCrm::forget_requests(&test);
+    assert_eq!(test.sync_due().await, 1);
+
+    let lists = test.pipedrive.requests().recent.iter().filter(|request| request.query.starts_with("limit=")).count();
+    assert_eq!(lists, 0, "everything was listed before");
+    assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
+}

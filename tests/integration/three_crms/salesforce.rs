@@ -1,0 +1,470 @@
+//! What only Salesforce does: Leads beside Contacts, conversions, merges that name the winner, field-level security, bulk jobs.
+
+use chrono::TimeDelta;
+use contact_sync::{
+    rpc::pb,
+    simulator::faults::{Fault, Rule},
+};
+use serde_json::json;
+
+use super::{
+    behaviours::{PERIOD, assert_is_the_truth, copied, link, next_pass, passing_fault_leaves_a_true_copy},
+    crm::{Crm, SalesforceCrm},
+};
+use crate::{
+    steps::ask_update,
+    support::{Subject, TestApp, Worlds, call, reason},
+};
+
+const BRYCE: &str = "+13108675309";
+const OTHER: &str = "+13105550142";
+
+fn lead(test: &TestApp, name: &str, phone: &str) -> String {
+    test.salesforce.create("Lead", &json!({"LastName": name, "Company": "Acme", "Phone": phone})).unwrap()
+}
+
+async fn look_up(test: &TestApp, account: &str, number: &str) -> Option<pb::Contact> {
+    test.look_up(account, number).await.selected
+}
+
+async fn requester(test: &TestApp, account: &str, integration: &str, number: &str) -> (pb::RequesterOutcome, String) {
+    let resolved = test.resolve(account, integration, Subject::PhoneNumber(number.into())).await;
+    (resolved.outcome(), resolved.record.map(|record| record.record_id).unwrap_or_default())
+}
+
+fn leads(copy: pb::Switch, mirror_deletions: pb::Switch) -> pb::IntegrationOptions {
+    let wishes = pb::ObjectOptions { copy: copy.into(), mirror_deletions: mirror_deletions.into() };
+    pb::IntegrationOptions { salesforce_leads: Some(wishes), ..Default::default() }
+}
+
+fn click(account: &str, integration: &str, object_type: &str, record_id: &str) -> pb::PreRegisterContactRequest {
+    pb::PreRegisterContactRequest {
+        account_id: account.into(),
+        integration_id: integration.into(),
+        object_type: object_type.into(),
+        record_id: record_id.into(),
+        phone_number: BRYCE.into(),
+        display_name: "As Clicked".into(),
+        ..Default::default()
+    }
+}
+
+#[tokio::test]
+async fn contacts_and_leads_are_copied_with_every_number_but_the_assistants() {
+    let test = TestApp::start().await;
+    let fields = json!({"LastName": "Love", "FirstName": "Bryce", "Phone": "(310)-867-5309", "MobilePhone": "310 555 0101",
+        "HomePhone": "310 555 0102", "OtherPhone": "310 555 0103", "AssistantPhone": "310 555 0104", "Fax": "310 555 0105"});
+    test.salesforce.create("Contact", &fields).unwrap();
+    lead(&test, "Lead", OTHER);
+
+    let (account, integration) = copied::<SalesforceCrm>(&test).await;
+
+    let bryce = look_up(&test, &account, BRYCE).await.unwrap();
+    assert_eq!(bryce.display_name, "Bryce Love");
+    let labels: Vec<&str> = bryce.numbers.iter().map(|number| number.label.as_str()).collect();
+    assert_eq!(labels, ["Phone", "MobilePhone", "HomePhone", "OtherPhone", "Fax"]);
+    assert!(look_up(&test, &account, "+13105550104").await.is_none(), "the assistant's number names nobody");
+    let lead = look_up(&test, &account, OTHER).await.unwrap();
+    assert_eq!((lead.records[0].object_type.as_str(), lead.organization.as_str()), ("Lead", "Acme"));
+    assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
+}
+
+#[tokio::test]
+async fn leads_switched_on_later_are_all_copied_by_the_next_pass() {
+    let test = TestApp::start().await;
+    lead(&test, "Old Lead", OTHER);
+    let account = test.account().await;
+    let request = pb::EnableSyncRequest {
+        account_id: account.clone(),
+        provider: pb::Provider::Salesforce.into(),
+        connection: Some(SalesforceCrm::connection()),
+        credentials: Some(SalesforceCrm::token()),
+        options: Some(leads(pb::Switch::Off, pb::Switch::Unspecified)),
+        ..Default::default()
+    };
+    let integration = test.syncs().enable_sync(request).await.unwrap().into_inner().integration.unwrap().id;
+    assert_eq!(test.sync_due().await, 1);
+    assert!(look_up(&test, &account, OTHER).await.is_none());
+    test.pass(TimeDelta::days(3));
+
+    let on = leads(pb::Switch::On, pb::Switch::Unspecified);
+    ask_update(&test, &account, &integration, on, None).await.unwrap();
+    assert_eq!(test.sync_due().await, 1);
+
+    assert!(look_up(&test, &account, OTHER).await.is_some());
+    assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
+}
+
+#[tokio::test]
+async fn nothing_to_copy_is_refused() {
+    let test = TestApp::start().await;
+    let (account, integration) = copied::<SalesforceCrm>(&test).await;
+    let off = Some(pb::ObjectOptions { copy: pb::Switch::Off.into(), ..Default::default() });
+    let options = pb::IntegrationOptions { salesforce_contacts: off, salesforce_leads: off, ..Default::default() };
+
+    let refused = ask_update(&test, &account, &integration, options, None).await.unwrap_err();
+
+    assert_eq!(crate::support::field(&refused), "options");
+}
+
+#[tokio::test]
+async fn a_converted_lead_leads_to_its_contact() {
+    let test = TestApp::start().await;
+    let lead_id = lead(&test, "Love", BRYCE);
+    let (account, integration) = copied::<SalesforceCrm>(&test).await;
+    let mut request = call(&account, BRYCE);
+    request.call_id = "call-1".into();
+    let as_lead = test.match_caller(request).await.selected.unwrap();
+    assert_eq!(
+        requester(&test, &account, &integration, BRYCE).await,
+        (pb::RequesterOutcome::Resolved, lead_id.clone())
+    );
+
+    test.pass(TimeDelta::minutes(5));
+    let contact_id = test.salesforce.convert_lead(&lead_id, None).unwrap();
+    next_pass(&test).await;
+
+    let as_contact = look_up(&test, &account, BRYCE).await.unwrap();
+    assert_eq!(
+        requester(&test, &account, &integration, BRYCE).await,
+        (pb::RequesterOutcome::Resolved, contact_id.clone())
+    );
+    let buried = test.contact(&account, &as_lead.id).await;
+    assert_eq!(buried.survivor_id, as_contact.id, "the Lead's contact is an alias of the Contact's");
+    assert!(as_contact.records.iter().any(|record| record.record_id == lead_id && !record.is_live));
+    assert_eq!(as_contact.created_at, as_lead.created_at, "first created is as old as the Lead");
+    // The call that was the Lead's is the Contact's now.
+    let resolved = test.resolve(&account, &integration, Subject::CallId("call-1".into())).await;
+    assert_eq!(resolved.record.unwrap().record_id, contact_id);
+    assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
+}
+
+#[tokio::test]
+async fn a_lead_converted_into_a_contact_that_is_known_adds_nobody() {
+    let test = TestApp::start().await;
+    let lead_id = lead(&test, "Love", BRYCE);
+    let contact_id = SalesforceCrm::create(&test, "Love", BRYCE);
+    let (account, integration) = copied::<SalesforceCrm>(&test).await;
+    assert_eq!(test.look_up(&account, BRYCE).await.candidates.len(), 2);
+
+    test.pass(TimeDelta::minutes(5));
+    test.salesforce.convert_lead(&lead_id, Some(&contact_id)).unwrap();
+    next_pass(&test).await;
+
+    let found = test.look_up(&account, BRYCE).await;
+    assert_eq!((found.outcome(), found.candidates.len()), (pb::MatchOutcome::Matched, 1));
+    assert_eq!(requester(&test, &account, &integration, BRYCE).await, (pb::RequesterOutcome::Resolved, contact_id));
+}
+
+#[tokio::test]
+async fn a_chain_of_merges_leads_to_its_end_in_one_step_and_an_undelete_undoes_its_own() {
+    let test = TestApp::start().await;
+    let [a, b, c] = ["+13105550101", "+13105550102", "+13105550103"]
+        .map(|number| SalesforceCrm::create(&test, &format!("P {number}"), number));
+    let (account, integration) = copied::<SalesforceCrm>(&test).await;
+    let mut contacts = Vec::new();
+    for number in ["+13105550101", "+13105550102", "+13105550103"] {
+        contacts.push(look_up(&test, &account, number).await.unwrap().id);
+    }
+
+    test.pass(TimeDelta::minutes(5));
+    SalesforceCrm::merge(&test, &a, &b);
+    next_pass(&test).await;
+    assert_eq!(test.contact(&account, &contacts[0]).await.survivor_id, contacts[1]);
+    test.pass(TimeDelta::minutes(5));
+    SalesforceCrm::merge(&test, &b, &c);
+    next_pass(&test).await;
+    assert_eq!(test.contact(&account, &contacts[0]).await.survivor_id, contacts[2]);
+    assert_eq!(test.contact(&account, &contacts[1]).await.survivor_id, contacts[2]);
+
+    test.pass(TimeDelta::minutes(5));
+    SalesforceCrm::restore(&test, &b);
+    next_pass(&test).await;
+
+    assert!(test.contact(&account, &contacts[1]).await.deleted_at.is_none(), "b lives again");
+    assert_eq!(test.contact(&account, &contacts[0]).await.survivor_id, contacts[1], "and has its alias back");
+    assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
+}
+
+#[tokio::test]
+async fn a_loser_whose_winner_was_never_copied_waits_for_it() {
+    let test = TestApp::start().await;
+    let loser = SalesforceCrm::create(&test, "Loser", OTHER);
+    let (account, integration) = copied::<SalesforceCrm>(&test).await;
+    let loser_contact = look_up(&test, &account, OTHER).await.unwrap().id;
+    test.pass(TimeDelta::minutes(5));
+    // Invisible to queries for now, as a long transaction is.
+    let winner = SalesforceCrm::create(&test, "Winner", BRYCE);
+    SalesforceCrm::merge(&test, &loser, &winner);
+    test.salesforce.hide(&winner).unwrap();
+    next_pass(&test).await;
+    assert!(test.contact(&account, &loser_contact).await.survivor_id.is_empty());
+
+    test.salesforce.reveal(&winner).unwrap();
+    SalesforceCrm::rename(&test, &winner, "Winner at Last");
+    next_pass(&test).await;
+
+    let winner_contact = look_up(&test, &account, BRYCE).await.unwrap();
+    assert_eq!(test.contact(&account, &loser_contact).await.survivor_id, winner_contact.id);
+    assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
+}
+
+#[tokio::test]
+async fn a_row_that_becomes_visible_late_is_not_lost() {
+    let test = TestApp::start().await;
+    let (account, integration) = copied::<SalesforceCrm>(&test).await;
+    test.pass(PERIOD - TimeDelta::seconds(3));
+    let late = SalesforceCrm::create(&test, "Late", BRYCE);
+    test.salesforce.hide(&late).unwrap();
+    test.pass(TimeDelta::seconds(3));
+    assert_eq!(test.sync_due().await, 1);
+    assert!(look_up(&test, &account, BRYCE).await.is_none());
+    test.salesforce.reveal(&late).unwrap();
+
+    next_pass(&test).await;
+
+    assert!(look_up(&test, &account, BRYCE).await.is_some());
+    assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
+}
+
+#[tokio::test]
+async fn a_row_deleted_for_good_shows_in_the_list_of_deletions() {
+    let test = TestApp::start().await;
+    let id = SalesforceCrm::create(&test, "Bryce Love", BRYCE);
+    let (account, integration) = copied::<SalesforceCrm>(&test).await;
+    test.pass(TimeDelta::minutes(5));
+
+    test.salesforce.hard_delete("Contact", &id).unwrap();
+    next_pass(&test).await;
+
+    assert!(look_up(&test, &account, BRYCE).await.is_none());
+    assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
+}
+
+#[tokio::test]
+async fn with_deletions_off_a_contact_names_the_caller_and_is_no_requester_until_they_are_switched_on() {
+    let test = TestApp::start().await;
+    let id = lead(&test, "Bryce Love", BRYCE);
+    let (account, integration) = copied::<SalesforceCrm>(&test).await;
+    let off = leads(pb::Switch::Unspecified, pb::Switch::Off);
+    ask_update(&test, &account, &integration, off, None).await.unwrap();
+    test.sync_due().await;
+    test.pass(TimeDelta::minutes(5));
+    test.salesforce.delete("Lead", &id).unwrap();
+    next_pass(&test).await;
+    next_pass(&test).await;
+
+    assert!(look_up(&test, &account, BRYCE).await.is_some());
+    assert_eq!(requester(&test, &account, &integration, BRYCE).await.0, pb::RequesterOutcome::NotFound);
+
+    test.pass(TimeDelta::hours(3));
+    let on = leads(pb::Switch::Unspecified, pb::Switch::On);
+    ask_update(&test, &account, &integration, on, None).await.unwrap();
+    assert_eq!(test.sync_due().await, 1);
+
+    assert_eq!(test.last_run(&account, &integration).await.kind(), pb::SyncKind::Incremental, "no sweep is needed");
+    assert!(look_up(&test, &account, BRYCE).await.is_none());
+}
+
+#[tokio::test]
+async fn deletions_from_before_the_log_are_found_by_a_sweep() {
+    let test = TestApp::start().await;
+    let id = SalesforceCrm::create(&test, "Bryce Love", BRYCE);
+    let (account, integration) = copied::<SalesforceCrm>(&test).await;
+    test.salesforce.hard_delete("Contact", &id).unwrap();
+    SalesforceCrm::faults(&test).add(Rule::once("/deleted/", Fault::ReplicationTooOld)).unwrap();
+
+    next_pass(&test).await;
+    assert!(look_up(&test, &account, BRYCE).await.is_some());
+    // A sweep became due, and does not wait for half an hour.
+    assert_eq!(test.sync_due().await, 1);
+
+    assert_eq!(test.last_run(&account, &integration).await.kind(), pb::SyncKind::Sweep);
+    assert!(look_up(&test, &account, BRYCE).await.is_none());
+}
+
+#[tokio::test]
+async fn hidden_fields_and_objects_are_not_asked_for_and_the_run_says_so() {
+    let worlds = Worlds {
+        salesforce: Some(|config| {
+            config.hidden_fields = vec![("Contact".to_owned(), "MobilePhone".to_owned())];
+            config.has_leads = false;
+        }),
+        ..Worlds::default()
+    };
+    let test = TestApp::start_in(worlds).await;
+    SalesforceCrm::create(&test, "Bryce Love", BRYCE);
+
+    let (account, integration) = copied::<SalesforceCrm>(&test).await;
+
+    assert!(look_up(&test, &account, BRYCE).await.is_some());
+    let run = test.last_run(&account, &integration).await;
+    assert!(
+        run.notices.iter().any(|notice| notice.starts_with("FIELD_HIDDEN: Contact.MobilePhone")),
+        "{:?}",
+        run.notices
+    );
+    assert!(run.notices.iter().any(|notice| notice.starts_with("OBJECT_HIDDEN: Lead")), "{:?}", run.notices);
+}
+
+#[tokio::test]
+async fn a_large_organisation_is_copied_by_bulk_jobs_that_survive_a_crash() {
+    let test = TestApp::start_with(|config| config.providers.salesforce_bulk_above = 1_000).await;
+    test.salesforce.generate_people(12_000, 50, 11).unwrap();
+    let account = test.account().await;
+    let integration = link::<SalesforceCrm>(&test, &account, SalesforceCrm::token()).await;
+    let gate =
+        SalesforceCrm::faults(&test).gate("/results", 1, contact_sync::simulator::gate::GateAt::Request).unwrap();
+
+    let pass = crate::steps::Beside::start(&test.app);
+    crate::steps::arrived(&gate, 1).await;
+    pass.dies().await;
+    gate.open();
+    crate::steps::expire_leases(&test).await;
+    assert_eq!(test.sync_due().await, 1);
+
+    let jobs = test.salesforce.requests().count_of("POST /services/data/v");
+    assert_eq!(jobs, 1, "the job that was under way is gone on with");
+    assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
+    SalesforceCrm::create(&test, "After the Copy", BRYCE);
+    next_pass(&test).await;
+    assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
+}
+
+#[tokio::test]
+async fn failed_and_expired_bulk_jobs_are_made_anew() {
+    for fault in [Fault::JobFailed { message: "internal".into() }, Fault::JobAborted, Fault::NotFound] {
+        let test = TestApp::start_with(|config| config.providers.salesforce_bulk_above = 100).await;
+        test.salesforce.generate_people(500, 0, 12).unwrap();
+        let shown = format!("{fault:?}");
+        SalesforceCrm::faults(&test).add(Rule::once("/jobs/query/", fault)).unwrap();
+
+        let (account, integration) = copied::<SalesforceCrm>(&test).await;
+
+        let run = test.last_run(&account, &integration).await;
+        assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{shown}: {}", run.error);
+        assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
+    }
+}
+
+#[tokio::test]
+async fn passing_faults_of_salesforce_leave_a_true_copy() {
+    passing_fault_leaves_a_true_copy::<SalesforceCrm>(vec![
+        // Too many requests at once: 403, and seconds.
+        Fault::RateLimited { retry_after_seconds: None },
+        Fault::QueryTimeout,
+        Fault::ShortPage { rows: 3 },
+        Fault::RepeatPrevious,
+        Fault::Unavailable { retry_after_seconds: None },
+        Fault::ServerError,
+        Fault::Truncate,
+        Fault::Html,
+        Fault::Reset { after_bytes: Some(2_000) },
+    ])
+    .await;
+}
+
+#[tokio::test]
+async fn refusals_that_last_are_told_in_words() {
+    for (fault, expected, state) in [
+        (Fault::ApiDisabled, "CRM_ACCOUNT_CLOSED", pb::IntegrationState::Active),
+        (Fault::Unauthorized, "CREDENTIALS_REFUSED", pb::IntegrationState::AuthFailed),
+        (Fault::DailyLimit, "DAILY_LIMIT", pb::IntegrationState::QuotaPaused),
+    ] {
+        let test = TestApp::start().await;
+        let (account, integration) = copied::<SalesforceCrm>(&test).await;
+        let shown = format!("{fault:?}");
+        SalesforceCrm::faults(&test).add(Rule::always(SalesforceCrm::PAGES, fault)).unwrap();
+
+        next_pass(&test).await;
+
+        let run = test.last_run(&account, &integration).await;
+        assert!(run.error.starts_with(expected), "{shown}: {}", run.error);
+        assert_eq!(test.integration(&account, &integration).await.state(), state, "{shown}");
+    }
+}
+
+#[tokio::test]
+async fn credentials_of_another_organisation_are_refused() {
+    let test = TestApp::start().await;
+    let account = test.account().await;
+    let mut connection = SalesforceCrm::connection();
+    connection.organization = Some(pb::connection::Organization::SalesforceOrgId("00Dx0000000BV7z".into()));
+    let request = pb::EnableSyncRequest {
+        account_id: account,
+        provider: pb::Provider::Salesforce.into(),
+        connection: Some(connection),
+        credentials: Some(SalesforceCrm::token()),
+        ..Default::default()
+    };
+
+    let refused = test.syncs().enable_sync(request).await.unwrap_err();
+
+    assert_eq!(reason(&refused), "OTHER_ORGANIZATION");
+}
+
+#[tokio::test]
+async fn click_and_sync_of_one_record_are_one_contact_in_every_order() {
+    for order in ["click first", "sync first", "click during the pass"] {
+        let test = TestApp::start().await;
+        SalesforceCrm::generate(&test, SalesforceCrm::PAGE_SIZE, 13);
+        let id = SalesforceCrm::create(&test, "Bryce Love", BRYCE);
+        let account = test.account().await;
+        let integration = link::<SalesforceCrm>(&test, &account, SalesforceCrm::token()).await;
+        // The adapter may know the short form of the id.
+        let request = click(&account, &integration, "Contact", &id[..15]);
+        let register = async || test.callers().pre_register_contact(request.clone()).await.unwrap().into_inner();
+
+        let clicked = match order {
+            "click first" => {
+                let clicked = register().await;
+                assert_eq!(test.sync_due().await, 1);
+                clicked
+            }
+            "sync first" => {
+                assert_eq!(test.sync_due().await, 1);
+                register().await
+            }
+            _ => {
+                let gate = SalesforceCrm::faults(&test)
+                    .gate(SalesforceCrm::PAGES, 1, contact_sync::simulator::gate::GateAt::Response)
+                    .unwrap();
+                let pass = crate::steps::Beside::start(&test.app);
+                crate::steps::arrived(&gate, 1).await;
+                let clicked = register().await;
+                gate.open();
+                assert_eq!(pass.ended().await, 1);
+                clicked
+            }
+        };
+
+        let found = test.look_up(&account, BRYCE).await;
+        assert_eq!(found.candidates.len(), 1, "{order}");
+        let caller = found.selected.unwrap();
+        assert_eq!(caller.id, clicked.contact.unwrap().id, "{order}");
+        assert_eq!(caller.display_name, "Bryce Love", "{order}: the sync's name wins");
+        assert_eq!(
+            requester(&test, &account, &integration, BRYCE).await,
+            (pb::RequesterOutcome::Resolved, id),
+            "{order}"
+        );
+        assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
+    }
+}
+
+#[tokio::test]
+async fn a_person_account_is_its_contact() {
+    let worlds = Worlds { salesforce: Some(|config| config.has_person_accounts = true), ..Worlds::default() };
+    let test = TestApp::start_in(worlds).await;
+    let fields = json!({"LastName": "Love", "FirstName": "Bryce", "Phone": BRYCE});
+    let account_record = test.salesforce.create("Account", &fields).unwrap();
+
+    let (account, integration) = copied::<SalesforceCrm>(&test).await;
+
+    let caller = look_up(&test, &account, BRYCE).await.unwrap();
+    assert!(caller.records[0].record_id.starts_with("003"));
+    assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
+    let request = click(&account, &integration, "Account", &account_record);
+    let refused = test.callers().pre_register_contact(request).await.unwrap_err();
+    assert!(refused.message().contains("003"), "{}", refused.message());
+}

@@ -1,0 +1,121 @@
+//! What only Zendesk does: roles, identities, merges that name nobody, users deleted for good.
+
+use chrono::TimeDelta;
+use contact_sync::{domain::clock::Clock, rpc::pb, simulator::faults::Fault};
+use serde_json::json;
+
+use super::{
+    behaviours::{assert_is_the_truth, copied, next_pass, passing_fault_leaves_a_true_copy},
+    crm::{Crm, ZendeskCrm},
+};
+use crate::{
+    steps::{ask_update, time},
+    support::{TestApp, Worlds},
+};
+
+const BRYCE: &str = "+13108675309";
+const OTHER: &str = "+13105550142";
+
+fn users(which: pb::ZendeskUsers) -> pb::IntegrationOptions {
+    pb::IntegrationOptions { zendesk_users: which.into(), ..Default::default() }
+}
+
+#[tokio::test]
+async fn agents_leave_when_only_end_users_are_wished_and_come_back() {
+    let test = TestApp::start().await;
+    test.zendesk.create_user(&json!({"name": "Agent", "role": "agent", "phone": OTHER})).unwrap();
+    ZendeskCrm::create(&test, "Bryce Love", BRYCE);
+    let (account, integration) = copied::<ZendeskCrm>(&test).await;
+    let agent = test.look_up(&account, OTHER).await.selected.unwrap();
+
+    ask_update(&test, &account, &integration, users(pb::ZendeskUsers::EndUsers), None).await.unwrap();
+    assert_eq!(test.sync_due().await, 1);
+
+    assert!(test.look_up(&account, OTHER).await.selected.is_none());
+    assert!(test.look_up(&account, BRYCE).await.selected.is_some());
+
+    ask_update(&test, &account, &integration, users(pb::ZendeskUsers::All), None).await.unwrap();
+    assert_eq!(test.sync_due().await, 1);
+    assert_eq!(test.look_up(&account, OTHER).await.selected.unwrap().id, agent.id);
+    assert_is_the_truth::<ZendeskCrm>(&test, &integration).await;
+}
+
+#[tokio::test]
+async fn the_winner_of_a_merge_and_its_identities_are_read_again_though_nothing_says_that_it_changed() {
+    let worlds = Worlds {
+        zendesk: Some(|config| {
+            config.quirks.merge_touches_winner = false;
+            config.quirks.merge_moves_phones = true;
+        }),
+        ..Worlds::default()
+    };
+    let test = TestApp::start_in(worlds).await;
+    let loser = ZendeskCrm::create(&test, "Loser", OTHER);
+    let winner = ZendeskCrm::create(&test, "Winner", BRYCE);
+    let (account, integration) = copied::<ZendeskCrm>(&test).await;
+
+    test.pass(TimeDelta::minutes(5));
+    ZendeskCrm::merge(&test, &loser, &winner);
+    next_pass(&test).await;
+
+    let caller = test.look_up(&account, OTHER).await.selected.unwrap();
+    assert_eq!(caller.display_name, "Winner", "it has the loser's number now");
+    assert_is_the_truth::<ZendeskCrm>(&test, &integration).await;
+}
+
+#[tokio::test]
+async fn an_identity_that_the_export_never_showed_comes_with_the_sweep() {
+    let worlds =
+        Worlds { zendesk: Some(|config| config.quirks.identity_change_touches_user = false), ..Worlds::default() };
+    let test = TestApp::start_in(worlds).await;
+    let id = ZendeskCrm::create(&test, "Bryce Love", BRYCE);
+    let (account, integration) = copied::<ZendeskCrm>(&test).await;
+    test.pass(TimeDelta::minutes(5));
+    let identity = json!({"type": "phone_number", "value": OTHER});
+    test.zendesk.add_identity(id.parse().unwrap(), &identity).unwrap();
+    next_pass(&test).await;
+    assert!(test.look_up(&account, OTHER).await.selected.is_none());
+
+    let sweep_at = time(test.integration(&account, &integration).await.next_sweep_time);
+    test.pass(sweep_at - test.clock.now());
+    assert_eq!(test.sync_due().await, 1);
+
+    assert_eq!(test.last_run(&account, &integration).await.kind(), pb::SyncKind::Sweep);
+    assert_eq!(test.look_up(&account, OTHER).await.selected.unwrap().display_name, "Bryce Love");
+    assert_is_the_truth::<ZendeskCrm>(&test, &integration).await;
+}
+
+#[tokio::test]
+async fn a_user_deleted_for_good_without_a_row_is_found_missing_by_the_sweep() {
+    let worlds = Worlds { zendesk: Some(|config| config.quirks.exports_purged_users = false), ..Worlds::default() };
+    let test = TestApp::start_in(worlds).await;
+    let id = ZendeskCrm::create(&test, "Bryce Love", BRYCE);
+    let (account, integration) = copied::<ZendeskCrm>(&test).await;
+    ZendeskCrm::delete(&test, &id);
+    test.zendesk.purge_user(id.parse().unwrap()).unwrap();
+
+    next_pass(&test).await;
+    assert!(test.look_up(&account, BRYCE).await.selected.is_some(), "the export has no row of it");
+    let sweep_at = time(test.integration(&account, &integration).await.next_sweep_time);
+    test.pass(sweep_at - test.clock.now());
+    assert_eq!(test.sync_due().await, 1);
+
+    assert!(test.look_up(&account, BRYCE).await.selected.is_none());
+}
+
+#[tokio::test]
+async fn passing_faults_of_zendesk_leave_a_true_copy() {
+    passing_fault_leaves_a_true_copy::<ZendeskCrm>(vec![
+        Fault::RateLimited { retry_after_seconds: Some(1) },
+        Fault::RateLimited { retry_after_seconds: None },
+        Fault::ServerError,
+        Fault::Unavailable { retry_after_seconds: None },
+        Fault::EmptyPage { advance: true },
+        Fault::RepeatPrevious,
+        Fault::Truncate,
+        Fault::Html,
+        Fault::Reset { after_bytes: Some(1_000) },
+        Fault::Hang,
+    ])
+    .await;
+}
