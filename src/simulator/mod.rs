@@ -29,10 +29,10 @@ use chrono::{DateTime, Utc};
 
 /// A simulated vendor that is ready to be served.
 pub use axum::Router;
-pub use lines::LineError;
-pub use oauth::TokenRequests;
 /// A simulated vendor, ready to be served.
 pub use axum::Router;
+pub use lines::LineError;
+pub use oauth::TokenRequests;
 pub use serve::serve;
 
 /// Where a simulated vendor reads the time: the system's clock in the command, a clock under the test's control in

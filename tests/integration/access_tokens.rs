@@ -15,7 +15,7 @@ use contact_sync::{
     simulator::{
         faults::{Fault, Rule},
         gate::{Gate, GateAt},
-        zendesk,
+        salesforce, zendesk,
     },
     vault::KeyRing,
 };
@@ -318,6 +318,74 @@ async fn a_client_is_let_in_without_a_person_and_a_wrong_one_is_told() {
 
     assert_eq!(test.integration(&account, &integration).await.state(), pb::IntegrationState::Active);
     assert_eq!(test.zendesk.token_requests().client_credentials, 3);
+}
+
+#[tokio::test]
+async fn salesforce_lets_in_by_every_way_and_again_after_the_session_has_ended() {
+    use pb::credentials::Kind;
+    let (client_id, client_secret) = (salesforce::DEFAULT_CLIENT_ID, salesforce::DEFAULT_CLIENT_SECRET);
+    let ways = [
+        Kind::RefreshToken(pb::RefreshToken {
+            token: salesforce::DEFAULT_REFRESH_TOKEN.into(),
+            client_id: client_id.into(),
+            client_secret: client_secret.into(),
+        }),
+        Kind::ClientCredentials(pb::ClientCredentials {
+            client_id: client_id.into(),
+            client_secret: client_secret.into(),
+        }),
+        Kind::SalesforceJwt(pb::SalesforceJwt {
+            client_id: client_id.into(),
+            username: salesforce::DEFAULT_USERNAME.into(),
+            private_key: include_str!("../fixtures/oauth-test-key.pem").into(),
+        }),
+    ];
+    for kind in ways {
+        let test = TestApp::start().await;
+        let account = test.account().await;
+        let request = pb::EnableSyncRequest {
+            account_id: account.clone(),
+            provider: pb::Provider::Salesforce.into(),
+            connection: Some(pb::Connection {
+                organization: Some(pb::connection::Organization::SalesforceOrgId(salesforce::organization_id())),
+                salesforce_host: "acme.my.salesforce.com".into(),
+            }),
+            credentials: Some(pb::Credentials { kind: Some(kind) }),
+            ..Default::default()
+        };
+        let integration = test.syncs().enable_sync(request).await.unwrap().into_inner().integration.unwrap().id;
+        test.sync_due().await;
+        test.salesforce.expire_sessions();
+        test.pass(PERIOD);
+        test.sync_due().await;
+
+        let run = test.last_run(&account, &integration).await;
+        assert_eq!((run.state(), run.error.as_str()), (pb::SyncRunState::Succeeded, ""));
+        assert_eq!(column(&test, &integration, "access_version").await, "2");
+    }
+}
+
+#[tokio::test]
+async fn a_salesforce_of_another_organisation_is_not_linked() {
+    let test = TestApp::start().await;
+    let client = pb::ClientCredentials {
+        client_id: salesforce::DEFAULT_CLIENT_ID.into(),
+        client_secret: salesforce::DEFAULT_CLIENT_SECRET.into(),
+    };
+    let request = pb::EnableSyncRequest {
+        account_id: test.account().await,
+        provider: pb::Provider::Salesforce.into(),
+        connection: Some(pb::Connection {
+            organization: Some(pb::connection::Organization::SalesforceOrgId("00D000000000000".into())),
+            salesforce_host: "acme.my.salesforce.com".into(),
+        }),
+        credentials: Some(pb::Credentials { kind: Some(pb::credentials::Kind::ClientCredentials(client)) }),
+        ..Default::default()
+    };
+
+    let refused = test.syncs().enable_sync(request).await.unwrap_err();
+
+    assert_eq!((refused.code(), reason(&refused)), (Code::FailedPrecondition, "OTHER_ORGANIZATION".to_owned()));
 }
 
 #[tokio::test]

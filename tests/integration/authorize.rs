@@ -1,16 +1,15 @@
 //! An administrator authorizes access in the browser: from the CRM's page of consent back to ours, and what is refused on the way.
 
-use std::sync::Arc;
-
 use chrono::TimeDelta;
 use contact_sync::{
-    config::{Config, Secret},
+    config::Config,
     domain::clock::Clock,
     retention, rpc,
     rpc::pb::{self, IntegrationState, Provider},
-    simulator::{self, pipedrive},
+    simulator::{pipedrive, salesforce},
 };
 use reqwest::{Client, StatusCode, redirect::Policy};
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -28,17 +27,9 @@ const PERIOD: TimeDelta = TimeDelta::minutes(30);
 
 /// The service with its HTTP listener.
 async fn start() -> TestApp {
-    start_with(|_| {}).await
-}
-
-async fn start_with(change: impl FnOnce(&mut Config)) -> TestApp {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let test = TestApp::start_with(|config| {
-        config.http.public_url = Some(url);
-        change(config);
-    })
-    .await;
+    let test = TestApp::start_with(|config| config.http.public_url = Some(url)).await;
     test.app.start_http(listener, &test.lifecycle);
     test
 }
@@ -137,6 +128,38 @@ async fn an_administrator_who_comes_back_has_linked_the_account() {
 }
 
 #[tokio::test]
+async fn whichever_organisation_the_administrator_chooses_is_linked() {
+    let test = start().await;
+    test.salesforce.create("Contact", &json!({"LastName": "Ann", "Phone": "+13108675301"})).unwrap();
+    test.pipedrive.create_person(&json!({"name": "Bob", "phones": [{"value": "+13108675302"}]})).unwrap();
+    let account = test.account().await;
+
+    for (provider, organization) in [
+        (Provider::Salesforce, salesforce::organization_id()),
+        (Provider::Pipedrive, pipedrive::COMPANY_DOMAIN.to_owned()),
+    ] {
+        let request = pb::StartAuthorizationRequest {
+            account_id: account.clone(),
+            provider: provider.into(),
+            ..Default::default()
+        };
+        let (status, page) = authorize(&test, request).await;
+        assert_eq!(status, StatusCode::OK, "{page}");
+        let linked = integrations(&test, &account).await.pop().unwrap();
+        assert_eq!((linked.provider(), linked.organization), (provider, organization));
+        test.sync_due().await;
+        let shown = test.integration(&account, &linked.id).await;
+        assert_eq!(shown.state(), IntegrationState::Active, "{}", shown.state_detail);
+        test.pass(TimeDelta::seconds(1));
+    }
+
+    for (number, name) in [("+13108675301", "Ann"), ("+13108675302", "Bob")] {
+        assert_eq!(test.look_up(&account, number).await.selected.unwrap().display_name, name);
+    }
+    assert_holds(&test).await;
+}
+
+#[tokio::test]
 async fn an_authorization_that_was_taken_back_is_given_again_and_contacts_are_kept() {
     let test = start().await;
     test.zendesk.generate_people(5, 1).unwrap();
@@ -231,18 +254,7 @@ async fn a_code_that_is_not_the_crms_or_not_this_browsers_brings_nothing() {
 
 #[tokio::test]
 async fn another_organisation_than_the_one_to_be_authorized_is_refused() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}", listener.local_addr().unwrap());
-    let test = start_with(|config| {
-        config.providers.pipedrive.base_url = Some(url);
-        config.providers.pipedrive.client_id = Some(pipedrive::DEFAULT_CLIENT_ID.to_owned());
-        config.providers.pipedrive.client_secret = Some(Secret(pipedrive::DEFAULT_CLIENT_SECRET.into()));
-    })
-    .await;
-    let clock = Arc::clone(&test.clock);
-    let company = pipedrive::Pipedrive::new(pipedrive::PipedriveConfig::new(Arc::new(move || clock.now())));
-    #[expect(clippy::disallowed_methods, reason = "ends with the test's runtime")]
-    tokio::spawn(simulator::serve(listener, pipedrive::router(company), Default::default()));
+    let test = start().await;
     let account = test.account().await;
     let integration = test.enable_off(&account, Provider::Pipedrive, "elsewhere").await;
     let request =
