@@ -29,8 +29,6 @@ use chrono::{DateTime, Utc};
 
 /// A simulated vendor that is ready to be served.
 pub use axum::Router;
-/// A simulated vendor, ready to be served.
-pub use axum::Router;
 pub use lines::LineError;
 pub use oauth::TokenRequests;
 pub use serve::serve;
