@@ -59,4 +59,4 @@ create table authorizations (
     constraint authorizations_provider_check check (provider in ('ZENDESK', 'SALESFORCE', 'PIPEDRIVE'))
 );
 
-create index authorizations_expires_idx on authorizations (expires_at);
+create index authorizations_expires_idx on authorizations (account_id, expires_at);

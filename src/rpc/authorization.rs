@@ -18,7 +18,7 @@ pub(super) fn wish(
     let options = request.options.unwrap_or_default();
     let wishes = parse::options(&options)?.apply(provider, Options::default());
     let connection = request.connection.unwrap_or_default();
-    let host = parse_credentials::salesforce_host(provider, &connection.salesforce_host)?;
+    let host = parse_credentials::host_of(provider, Some(&connection))?.name;
     let is_named = connection.organization.is_some();
     if is_named && integration_id.is_some() {
         return Err(status::invalid(

@@ -10,25 +10,37 @@ use crate::domain::{
     integration::Provider,
 };
 
-const HOST: &str = "connection.salesforce_host";
+/// A host of Salesforce's as a request names it, and in which field it does or would.
+pub(super) struct Host {
+    pub(super) field: &'static str,
+    pub(super) name: Option<String>,
+}
+
 /// Where Salesforce lets in whoever it is, and so no organisation's API is.
 const SHARED_HOSTS: [&str; 2] = ["login.salesforce.com", "test.salesforce.com"];
 
 /// Salesforce's host of a connection, which may be left out.
-pub(super) fn salesforce_host(provider: Provider, text: &str) -> Result<Option<String>, Status> {
+pub(super) fn salesforce_host(field: &'static str, provider: Provider, text: &str) -> Result<Host, Status> {
     if text.is_empty() {
-        return Ok(None);
+        return Ok(Host { field, name: None });
     }
     if provider != Provider::Salesforce {
-        return Err(status::invalid(HOST, "is for Salesforce only"));
+        return Err(status::invalid(field, "is for Salesforce only"));
     }
-    host::salesforce_login(text).map(Some).map_err(|error| status::invalid(HOST, &error.to_string()))
+    let name = host::salesforce_login(text).map_err(|error| status::invalid(field, &error.to_string()))?;
+    Ok(Host { field, name: Some(name) })
+}
+
+/// The one of a connection.
+pub(super) fn host_of(provider: Provider, connection: Option<&pb::Connection>) -> Result<Host, Status> {
+    let text = connection.map_or("", |connection| &connection.salesforce_host);
+    salesforce_host("connection.salesforce_host", provider, text)
 }
 
 /// Credentials, which may be left out.
 pub(super) fn credentials(
     provider: Provider,
-    host: Option<String>,
+    host: Host,
     given: Option<pb::Credentials>,
 ) -> Result<Option<Credentials>, Status> {
     use pb::credentials::Kind;
@@ -52,7 +64,7 @@ pub(super) fn credentials(
         Kind::RefreshToken(given) => Credentials::RefreshToken {
             token: secret("credentials.refresh_token.token", given.token)?,
             client: client_if_given(given.client_id, given.client_secret)?,
-            host,
+            host: host.name,
         },
         Kind::ClientCredentials(given) => {
             if provider == Provider::Pipedrive {
@@ -75,7 +87,7 @@ pub(super) fn credentials(
                 client_id: visible("credentials.salesforce_jwt.client_id", given.client_id)?,
                 username: secret("credentials.salesforce_jwt.username", given.username)?,
                 private_key: private_key(given.private_key)?,
-                host,
+                host: host.name,
             }
         }
     };
@@ -98,13 +110,13 @@ fn only(needed: Provider, provider: Provider, field: &str) -> Result<(), Status>
 }
 
 /// Salesforce's API is at My Domain, and these credentials say nothing of it.
-fn my_domain(provider: Provider, host: Option<String>, of: &str) -> Result<Option<String>, Status> {
-    let is_shared = host.as_deref().is_none_or(|host| SHARED_HOSTS.contains(&host));
+fn my_domain(provider: Provider, host: Host, of: &str) -> Result<Option<String>, Status> {
+    let is_shared = host.name.as_deref().is_none_or(|host| SHARED_HOSTS.contains(&host));
     if provider == Provider::Salesforce && is_shared {
         let problem = format!("must be the organisation's My Domain with {of}, such as acme.my.salesforce.com");
-        return Err(status::invalid(HOST, &problem));
+        return Err(status::invalid(host.field, &problem));
     }
-    Ok(host)
+    Ok(host.name)
 }
 
 fn client_if_given(id: String, client_secret: String) -> Result<Option<OAuthClient>, Status> {
@@ -148,9 +160,11 @@ mod tests {
     use super::*;
     use crate::rpc::pb::credentials::Kind;
 
+    const HOST: &str = "connection.salesforce_host";
+
     fn parsed(provider: Provider, host: &str, kind: Kind) -> Result<Credentials, (String, String)> {
         let given = Some(pb::Credentials { kind: Some(kind) });
-        let parsed = salesforce_host(provider, host).and_then(|host| credentials(provider, host, given));
+        let parsed = salesforce_host(HOST, provider, host).and_then(|host| credentials(provider, host, given));
         parsed.map(Option::unwrap).map_err(|status| {
             let violation = status.get_details_bad_request().unwrap().field_violations.remove(0);
             (violation.field, violation.description)

@@ -20,7 +20,6 @@ use crate::{
     domain::{
         clock::Clock,
         ids::{AccountId, IntegrationId, SyncRunId},
-        integration::Provider,
         options::Options,
         sync_run::SyncRun,
     },
@@ -61,7 +60,7 @@ impl SyncService for SyncRpc {
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
         let request = request.into_inner();
         let provider = parse::provider(request.provider)?;
-        let host = host_of(provider, request.connection.as_ref())?;
+        let host = parse_credentials::host_of(provider, request.connection.as_ref())?;
         let organization = parse::organization(provider, request.connection)?;
         let credentials = parse_credentials::credentials(provider, host, request.credentials)?
             .ok_or_else(|| status::invalid("credentials", "is required"))?;
@@ -112,7 +111,8 @@ impl SyncService for SyncRpc {
             .await?
             .ok_or(IntegrationError::IntegrationNotFound)?;
         let options = request.options.unwrap_or_default();
-        let host = parse_credentials::salesforce_host(known.freshness.provider, &request.salesforce_host)?;
+        let host =
+            parse_credentials::salesforce_host("salesforce_host", known.freshness.provider, &request.salesforce_host)?;
         let update = Update {
             is_sync_on: parse::sync_mode(options.sync)?,
             period_seconds: parse::period(options.period.as_ref())?,
@@ -356,15 +356,11 @@ async fn find_run(db: &Db, account_id: AccountId, run_id: SyncRunId) -> Result<S
     found.ok_or_else(|| crate::sync::TriggerError::RunNotFound.into())
 }
 
-fn host_of(provider: Provider, connection: Option<&pb::Connection>) -> Result<Option<String>, Status> {
-    parse_credentials::salesforce_host(provider, connection.map_or("", |connection| &connection.salesforce_host))
-}
-
 fn new_link(request: pb::EnableSyncRequest, period_default_seconds: i32) -> Result<NewLink, Status> {
     let provider = parse::provider(request.provider)?;
     let options = request.options.unwrap_or_default();
     let wishes = parse::options(&options)?.apply(provider, Options::default());
-    let host = host_of(provider, request.connection.as_ref())?;
+    let host = parse_credentials::host_of(provider, request.connection.as_ref())?;
     Ok(NewLink {
         options: wishes.map_err(|error| status::invalid("options", &error.to_string()))?,
         organization: parse::organization(provider, request.connection)?,

@@ -184,6 +184,26 @@ fn linking_cases(things: &Things) -> Vec<Case> {
         "options.pipedrive_persons.mirror_deletions": options = [pb::IntegrationOptions { pipedrive_persons: Some(pb::ObjectOptions { copy: 0, mirror_deletions: -1 }), ..Default::default() }],
         "credentials.bearer_token": credentials = [Some(bearer(""))],
         "credentials.zendesk_api_token.email": credentials = [no_email],
+        "salesforce_host": salesforce_host = ["acme.my.salesforce.com"],
+    });
+    let authorize = pb::StartAuthorizationRequest {
+        account_id: things.account.clone(),
+        provider: zendesk,
+        connection: Some(zendesk_connection("other")),
+        ..Default::default()
+    };
+    let hosted = |salesforce_host: &str| {
+        Some(pb::Connection { salesforce_host: salesforce_host.into(), ..zendesk_connection("other") })
+    };
+    wrong!(cases, "SyncService", "StartAuthorization", authorize, {
+        "account_id": account_id = ["", "x"],
+        "provider": provider = [0, 9],
+        "connection.zendesk_subdomain": connection = [None, Some(zendesk_connection("a.b"))],
+        "connection.salesforce_host": connection = [hosted("acme.my.salesforce.com")],
+        "connection": integration_id = [things.integration.as_str()],
+        "integration_id": integration_id = ["x"],
+        "options.sync": options = [sync(9)],
+        "options.period": options = [period(59, 0)],
     });
     cases
 }

@@ -5,8 +5,10 @@
 
 mod support;
 
+mod access_tokens;
 mod accounts;
 mod authorization;
+mod authorize;
 mod bad_input;
 mod call_ids;
 mod cancellation;

@@ -94,6 +94,12 @@ fn linking_requests(things: &Things) -> Vec<Call> {
         integration_id: integration.clone(),
         ..Default::default()
     };
+    let authorize = pb::StartAuthorizationRequest {
+        account_id: account.clone(),
+        provider: pb::Provider::Zendesk.into(),
+        connection: Some(zendesk_connection(&subdomain)),
+        ..Default::default()
+    };
     let disable = pb::DisableSyncRequest {
         account_id: account.clone(),
         integration_id: integration.clone(),
@@ -105,6 +111,7 @@ fn linking_requests(things: &Things) -> Vec<Call> {
         ("/contactsync.v1.SyncService/TestConnection", test.encode_to_vec()),
         ("/contactsync.v1.SyncService/EnableSync", enable.encode_to_vec()),
         ("/contactsync.v1.SyncService/UpdateSync", update.encode_to_vec()),
+        ("/contactsync.v1.SyncService/StartAuthorization", authorize.encode_to_vec()),
         ("/contactsync.v1.SyncService/DisableSync", disable.encode_to_vec()),
         ("/contactsync.v1.SyncService/GetIntegration", get.encode_to_vec()),
         ("/contactsync.v1.SyncService/ListIntegrations", list.encode_to_vec()),

@@ -8,7 +8,7 @@ use std::{sync::Arc, time::Duration};
 use chrono::{DateTime, TimeDelta, Utc};
 use contact_sync::{
     app::{App, World},
-    config::Config,
+    config::{Config, Secret},
     domain::{
         clock::{Clock, ManualClock},
         ids::{AccountId, IdSource},
@@ -25,9 +25,9 @@ use contact_sync::{
     },
     simulator::{
         self,
-        pipedrive::{Pipedrive, PipedriveConfig},
-        salesforce::{Salesforce, SalesforceConfig},
-        zendesk::{Zendesk, ZendeskConfig},
+        pipedrive::{self, Pipedrive, PipedriveConfig},
+        salesforce::{self, Salesforce, SalesforceConfig},
+        zendesk::{self, Zendesk, ZendeskConfig},
     },
     vault::KeyRing,
 };
@@ -129,6 +129,15 @@ impl TestApp {
         config.providers.zendesk.base_url = Some(crms.zendesk.1);
         config.providers.salesforce.base_url = Some(crms.salesforce.1);
         config.providers.pipedrive.base_url = Some(crms.pipedrive.1);
+        config.http.public_url = Some("http://127.0.0.1:9".to_owned());
+        let providers = &mut config.providers;
+        for (provider, id, secret) in [
+            (&mut providers.zendesk, zendesk::DEFAULT_CLIENT_ID, zendesk::DEFAULT_CLIENT_SECRET),
+            (&mut providers.salesforce, salesforce::DEFAULT_CLIENT_ID, salesforce::DEFAULT_CLIENT_SECRET),
+            (&mut providers.pipedrive, pipedrive::DEFAULT_CLIENT_ID, pipedrive::DEFAULT_CLIENT_SECRET),
+        ] {
+            (provider.client_id, provider.client_secret) = (Some(id.to_owned()), Some(Secret(secret.into())));
+        }
         change(&mut config);
         let ids = Arc::new(IdSource::seeded(seed));
         let key_pair = local_token::generate(&[7; 32]);
