@@ -26,6 +26,8 @@ const ASSERTION_LIFE: TimeDelta = TimeDelta::minutes(3);
 const LIFE_MAX: TimeDelta = TimeDelta::days(3);
 /// Where Salesforce gives tokens unless My Domain is named.
 const SALESFORCE_LOGIN: &str = "login.salesforce.com";
+/// The same for sandboxes.
+const SALESFORCE_TEST: &str = "test.salesforce.com";
 
 /// What a vendor gave for credentials.
 #[derive(Debug)]
@@ -166,11 +168,25 @@ fn assertion(
     let claims = Assertion {
         iss: client_id,
         sub: username.expose_secret(),
-        aud: format!("https://{}", host.unwrap_or(SALESFORCE_LOGIN)),
+        aud: audience(host),
         exp: (now + ASSERTION_LIFE).timestamp(),
     };
     let signed = jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, &key);
     Ok(signed.map_err(|_| CrmError::KeyUnusable)?.into())
+}
+
+/// Whom an assertion is for. Salesforce does not take My Domain there, but the login host behind it: one for sandboxes, one for the rest.
+/// Its government and Chinese clouds document none, so it is the host that is asked.
+fn audience(host: Option<&str>) -> String {
+    let host = host.unwrap_or(SALESFORCE_LOGIN);
+    let login = if host == SALESFORCE_TEST || host.ends_with(".sandbox.my.salesforce.com") {
+        SALESFORCE_TEST
+    } else if host.ends_with(".salesforce.com") {
+        SALESFORCE_LOGIN
+    } else {
+        host
+    };
+    format!("https://{login}")
 }
 
 #[cfg(test)]

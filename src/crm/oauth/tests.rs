@@ -207,6 +207,19 @@ async fn an_assertion_is_signed_for_the_login_host_and_ends_within_three_minutes
     assert!(matches!(unusable, CrmError::KeyUnusable));
 }
 
+#[test]
+fn an_assertion_is_for_the_login_host_behind_my_domain() {
+    for (host, audience_is) in [
+        (None, "https://login.salesforce.com"),
+        (Some("acme.my.salesforce.com"), "https://login.salesforce.com"),
+        (Some("acme--dev.sandbox.my.salesforce.com"), "https://test.salesforce.com"),
+        (Some("test.salesforce.com"), "https://test.salesforce.com"),
+        (Some("acme.my.sfcrmproducts.cn"), "https://acme.my.sfcrmproducts.cn"),
+    ] {
+        assert_eq!(audience(host), audience_is);
+    }
+}
+
 #[tokio::test]
 async fn a_refusal_is_final_only_if_it_says_so() {
     use Provider::{Pipedrive, Salesforce, Zendesk};
