@@ -62,7 +62,7 @@ pub struct Probe {
 /// What the CRM says of one record that was asked for by its id.
 #[derive(Debug)]
 pub enum Sighting {
-    /// It is there.
+    /// It is shown; perhaps as one that is gone, with what it was merged into.
     Found(Box<Record>),
     /// It is deleted, or was never there.
     Gone(RecordKey),

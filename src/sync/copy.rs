@@ -37,13 +37,14 @@ struct Reading {
     checkpoint: Option<String>,
     places: HashSet<String>,
     restarts: usize,
+    is_from_nothing: bool,
 }
 
 impl Reading {
     fn of(job: &Job) -> Self {
         let checkpoint = job.claimed.checkpoint.clone().filter(|_| job.begun.kind == SyncKind::Incremental);
         let position = job.begun.resume_point.clone().or_else(|| checkpoint.clone());
-        Self { position, checkpoint, places: HashSet::new(), restarts: 0 }
+        Self { position, checkpoint, places: HashSet::new(), restarts: 0, is_from_nothing: false }
     }
 
     /// The CRM refuses the place: from the checkpoint; and if that was what it refused, from the beginning.
@@ -54,6 +55,7 @@ impl Reading {
         self.restarts += 1;
         self.places.clear();
         self.position = self.checkpoint.clone().filter(|checkpoint| Some(checkpoint) != self.position.as_ref());
+        self.is_from_nothing |= self.position.is_none();
         Ok(())
     }
 
@@ -85,6 +87,8 @@ impl Session<'_> {
                 Err(error) => return Err(error),
             };
             reading.check(&page)?;
+            // What was deleted since the lost checkpoint shows in no list any more.
+            page.needs_sweep |= reading.is_from_nothing && page.is_last && self.job.begun.kind == SyncKind::Incremental;
             self.complete(&mut page).await?;
             let (next, is_last, wait) = (page.next.clone(), page.is_last, page.wait);
             let page = self.normal_page(page, reading.position.take(), region);

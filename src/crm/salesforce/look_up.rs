@@ -33,7 +33,6 @@ impl Salesforce {
         for key in keys {
             let shown = records.iter().find(|record| record.key == **key);
             sightings.push(match shown {
-                Some(record) if record.is_gone => Sighting::Gone((*key).clone()),
                 Some(record) => Sighting::Found(Box::new(record.clone())),
                 None if self.sees_all(object).await? => Sighting::Gone((*key).clone()),
                 None => Sighting::Hidden((*key).clone()),
