@@ -44,23 +44,24 @@ impl ConnectionArgs {
 #[group(id = "authorized_crm", required = true, multiple = false)]
 pub(super) struct AuthorizedArgs {
     /// Zendesk: the label before .zendesk.com, such as acme; not needed with --integration
-    #[arg(long, value_name = "SUBDOMAIN", num_args = 0..=1)]
-    zendesk: Option<Option<String>>,
+    #[arg(long, value_name = "SUBDOMAIN", num_args = 0..=1, default_missing_value = "")]
+    zendesk: Option<String>,
     /// Salesforce; with the organisation's id (00D..) no other is taken
-    #[arg(long, value_name = "ORG_ID", num_args = 0..=1)]
-    salesforce: Option<Option<String>>,
+    #[arg(long, value_name = "ORG_ID", num_args = 0..=1, default_missing_value = "")]
+    salesforce: Option<String>,
     /// Pipedrive; with the label before .pipedrive.com no other company is taken
-    #[arg(long, value_name = "COMPANY", num_args = 0..=1)]
-    pipedrive: Option<Option<String>>,
+    #[arg(long, value_name = "COMPANY", num_args = 0..=1, default_missing_value = "")]
+    pipedrive: Option<String>,
 }
 
 impl AuthorizedArgs {
     /// As the API takes it.
     pub(super) fn parts(self, salesforce_host: Option<String>) -> anyhow::Result<(pb::Provider, pb::Connection)> {
+        let named = |text: String| Some(text).filter(|text| !text.is_empty());
         let (provider, organization) = match (self.zendesk, self.salesforce, self.pipedrive) {
-            (Some(label), _, _) => (pb::Provider::Zendesk, label.map(Organization::ZendeskSubdomain)),
-            (_, Some(id), _) => (pb::Provider::Salesforce, id.map(Organization::SalesforceOrgId)),
-            (_, _, Some(label)) => (pb::Provider::Pipedrive, label.map(Organization::PipedriveCompany)),
+            (Some(label), _, _) => (pb::Provider::Zendesk, named(label).map(Organization::ZendeskSubdomain)),
+            (_, Some(id), _) => (pb::Provider::Salesforce, named(id).map(Organization::SalesforceOrgId)),
+            (_, _, Some(label)) => (pb::Provider::Pipedrive, named(label).map(Organization::PipedriveCompany)),
             (None, None, None) => bail!("name a CRM with --zendesk, --salesforce or --pipedrive"),
         };
         Ok((provider, pb::Connection { organization, salesforce_host: salesforce_host.unwrap_or_default() }))
