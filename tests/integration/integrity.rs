@@ -72,10 +72,11 @@ const RULES: &[(&str, &str)] = &[
         where a.survivor_id is not null and (s.contact_id is null or s.survivor_id is not null)",
     ),
     (
-        "an alias was merged into a contact and has no ref",
+        "an alias was merged into a contact and has no ref but those of records that the CRM has merged away",
         "select count(*) from contacts a where a.merged_into is not null and (
             not exists (select from contacts m where m.account_id = a.account_id and m.contact_id = a.merged_into)
-            or exists (select from external_refs e where e.account_id = a.account_id and e.contact_id = a.contact_id))",
+            or exists (select from external_refs e where e.account_id = a.account_id and e.contact_id = a.contact_id
+                and (e.is_live or e.successor_id is null)))",
     ),
     (
         "a call names contacts that there are",

@@ -11,7 +11,7 @@ use super::limits;
 use crate::crm::{CrmError, http};
 
 /// A block by what stands before Pipedrive does not end within seconds, and asking on prolongs it.
-const BLOCK_WAIT_MIN: Duration = Duration::from_mins(1);
+const BLOCK_WAIT_MIN: Duration = Duration::from_mins(5);
 
 /// An answer with whatever status.
 pub(super) struct Reply {
@@ -103,7 +103,7 @@ mod tests {
     fn block_by_a_page_waits_a_minute_or_as_long_as_it_says() {
         let html = ("content-type", "text/html; charset=UTF-8");
 
-        assert_eq!(reply(403, &[html], "denied").refusal().unwrap().retry(), Retry::After(Duration::from_mins(1)));
+        assert_eq!(reply(403, &[html], "denied").refusal().unwrap().retry(), Retry::After(Duration::from_mins(5)));
         let longer = reply(403, &[html, ("retry-after", "600")], "denied").refusal().unwrap();
         assert_eq!(longer.retry(), Retry::After(Duration::from_mins(10)));
     }

@@ -72,12 +72,17 @@ impl Salesforce {
         if id.get(..ID_CHARS) != self.organization.get(..ID_CHARS) {
             return Err(CrmError::OtherOrganization);
         }
+        // An organisation may have no Leads; a run says which kind it does not see.
+        let mut sees_any = false;
         for object in self.options.copied(Provider::Salesforce) {
             match self.describe(object).await {
-                Ok(Some(_)) => {}
-                Ok(None) | Err(Failure::Said(Word::InvalidType | Word::NotFound, _)) => return Err(HIDDEN),
+                Ok(described) => sees_any |= described.is_some(),
+                Err(Failure::Said(Word::InvalidType | Word::NotFound, _)) => {}
                 Err(failure) => return Err(failure.into()),
             }
+        }
+        if !sees_any {
+            return Err(HIDDEN);
         }
         Ok(Probe { estimated_contacts: self.count_all().await? })
     }

@@ -56,7 +56,6 @@ pub struct TestApp {
     pub address: std::net::SocketAddr,
     pub config: Config,
     signing_key: String,
-    token: String,
 }
 
 /// Puts a token on every request.
@@ -162,7 +161,6 @@ impl TestApp {
         app.start(&config, listener, Arc::new(verifier), &lifecycle).await;
         let channel = connect(address);
         let signing_key = key_pair.signing_key_pem.to_string();
-        let token = issue(&signing_key, &config, &Accounts::All, &Scope::ALL, clock.now());
         Self {
             db,
             app,
@@ -175,13 +173,17 @@ impl TestApp {
             address,
             config,
             signing_key,
-            token,
         }
     }
 
     /// A token with these accounts and scopes, good for a day from now.
     pub fn token(&self, accounts: &Accounts, scopes: &[Scope]) -> String {
         issue(&self.signing_key, &self.config, accounts, scopes, self.clock.now())
+    }
+
+    /// May do everything; its token is as fresh as the clock.
+    fn client(&self) -> Client {
+        self.client_with(&self.token(&Accounts::All, &Scope::ALL))
     }
 
     /// Sends this token with every request.
@@ -191,19 +193,19 @@ impl TestApp {
     }
 
     pub fn callers(&self) -> CallerServiceClient<Client> {
-        CallerServiceClient::new(self.client_with(&self.token))
+        CallerServiceClient::new(self.client())
     }
 
     pub fn syncs(&self) -> SyncServiceClient<Client> {
-        SyncServiceClient::new(self.client_with(&self.token))
+        SyncServiceClient::new(self.client())
     }
 
     pub fn contacts(&self) -> ContactServiceClient<Client> {
-        ContactServiceClient::new(self.client_with(&self.token))
+        ContactServiceClient::new(self.client())
     }
 
     pub fn accounts(&self) -> AccountServiceClient<Client> {
-        AccountServiceClient::new(self.client_with(&self.token))
+        AccountServiceClient::new(self.client())
     }
 
     /// A new account in the US; its id.

@@ -178,7 +178,7 @@ impl Crm for ZendeskCrm {
 impl Crm for SalesforceCrm {
     const PROVIDER: pb::Provider = pb::Provider::Salesforce;
     const OBJECT_TYPE: &'static str = "Contact";
-    const PAGES: &'static str = "SystemModstamp%20";
+    const PAGES: &'static str = "ORDER+BY+SystemModstamp";
     const PAGE_SIZE: usize = 2_000;
     const LISTS_DELETIONS: bool = true;
     const NAMES_WINNERS: bool = true;
@@ -253,7 +253,7 @@ impl Crm for SalesforceCrm {
     fn truth(test: &TestApp) -> BTreeMap<String, Truth> {
         const PHONES: [&str; 5] = ["Phone", "MobilePhone", "HomePhone", "OtherPhone", "Fax"];
         let live = ["Contact", "Lead"].into_iter().flat_map(|object| test.salesforce.records(object));
-        let live = live.filter(|record| !record.is_deleted && record.text("IsConverted") != Some("true"));
+        let live = live.filter(|record| !record.is_deleted && record.fields.get("IsConverted") != Some(&json!(true)));
         let truth = live.map(|record| {
             let numbers = PHONES.iter().filter_map(|field| record.text(field));
             (record.id.clone(), Truth::new(record.text("Name").unwrap_or_default(), numbers))
@@ -273,7 +273,7 @@ impl Crm for SalesforceCrm {
 impl Crm for PipedriveCrm {
     const PROVIDER: pb::Provider = pb::Provider::Pipedrive;
     const OBJECT_TYPE: &'static str = "person";
-    const PAGES: &'static str = "/api/v2/persons?limit=";
+    const PAGES: &'static str = "/api/v2/persons?limit=500";
     const PAGE_SIZE: usize = 500;
     const LISTS_DELETIONS: bool = false;
     const NAMES_WINNERS: bool = false;

@@ -37,6 +37,8 @@ async fn a_person_that_vanishes_without_a_trace_is_found_missing_by_the_sweep_th
     let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
     let (account, integration) = copied::<PipedriveCrm>(&test).await;
     test.pipedrive.purge_person(id.parse().unwrap()).unwrap();
+    // Without the scope for recent changes there is not even a hint.
+    PipedriveCrm::faults(&test).add(Rule::always("/recents", Fault::ForbiddenScope)).unwrap();
 
     next_pass(&test).await;
     assert!(look_up(&test, &account).await.is_some(), "an increment shows nothing");

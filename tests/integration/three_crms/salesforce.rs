@@ -85,7 +85,7 @@ async fn leads_switched_on_later_are_all_copied_by_the_next_pass() {
     let integration = test.syncs().enable_sync(request).await.unwrap().into_inner().integration.unwrap().id;
     assert_eq!(test.sync_due().await, 1);
     assert!(look_up(&test, &account, OTHER).await.is_none());
-    test.pass(TimeDelta::days(3));
+    test.pass(TimeDelta::hours(20));
 
     let on = leads(pb::Switch::On, pb::Switch::Unspecified);
     ask_update(&test, &account, &integration, on, None).await.unwrap();
@@ -195,8 +195,8 @@ async fn a_loser_whose_winner_was_never_copied_waits_for_it() {
     test.pass(TimeDelta::minutes(5));
     // Invisible to queries for now, as a long transaction is.
     let winner = SalesforceCrm::create(&test, "Winner", BRYCE);
-    SalesforceCrm::merge(&test, &loser, &winner);
     test.salesforce.hide(&winner).unwrap();
+    SalesforceCrm::merge(&test, &loser, &winner);
     next_pass(&test).await;
     assert!(test.contact(&account, &loser_contact).await.survivor_id.is_empty());
 
