@@ -4,16 +4,8 @@ use reqwest::Url;
 
 use crate::{
     crm::{CrmError, http::Endpoint},
-    domain::credentials::Access,
+    domain::{credentials::Access, host, integration::Provider},
 };
-
-/// The families of hosts of Salesforce's API, as its own command-line tools know them: everybody's, the American government's, and
-/// those of the cloud in China.
-const FAMILIES: [&str; 6] =
-    [".salesforce.com", ".force.com", ".cloudforce.com", ".salesforce.mil", ".sfcrmproducts.cn", ".sfcrmapps.cn"];
-/// The same in words.
-const FAMILIES_WORDS: &str =
-    "*.salesforce.com, *.force.com, *.cloudforce.com, *.salesforce.mil, *.sfcrmproducts.cn, *.sfcrmapps.cn";
 
 /// The URL before `/services`, without a slash at its end.
 pub(super) fn base_url(endpoint: &Endpoint, access: &Access) -> Result<String, CrmError> {
@@ -21,7 +13,8 @@ pub(super) fn base_url(endpoint: &Endpoint, access: &Access) -> Result<String, C
     match endpoint {
         Endpoint::Vendor => {
             let url = named.ok_or(CrmError::HostMissing)?;
-            vendor_origin(url).ok_or(CrmError::HostUnknown(FAMILIES_WORDS))
+            host::api_origin(Provider::Salesforce, url)
+                .ok_or(CrmError::HostUnknown(host::api_hosts(Provider::Salesforce)))
         }
         Endpoint::Operator(own) => {
             // A simulator on another port of the same host is the operator's too.
@@ -30,21 +23,6 @@ pub(super) fn base_url(endpoint: &Endpoint, access: &Access) -> Result<String, C
             Ok(url.trim_end_matches('/').to_owned())
         }
     }
-}
-
-/// `https://host`, if the URL is that and no more, and the host is Salesforce's.
-fn vendor_origin(text: &str) -> Option<String> {
-    let url = Url::parse(text).ok()?;
-    let host = url.host_str()?;
-    let is_plain = url.scheme() == "https"
-        && url.port().is_none()
-        && url.username().is_empty()
-        && url.password().is_none()
-        && url.path() == "/"
-        && url.query().is_none()
-        && url.fragment().is_none();
-    let is_salesforce = FAMILIES.iter().any(|family| host.len() > family.len() && host.ends_with(family));
-    (is_plain && is_salesforce).then(|| format!("https://{host}"))
 }
 
 fn host_of(url: &str) -> Option<String> {
@@ -68,27 +46,12 @@ mod tests {
 
     #[test]
     fn the_token_goes_to_hosts_of_salesforce_only() {
-        for (url, origin) in [
-            ("https://acme.my.salesforce.com", "https://acme.my.salesforce.com"),
-            ("https://acme--dev.sandbox.my.salesforce.com/", "https://acme--dev.sandbox.my.salesforce.com"),
-            ("https://ACME.my.salesforce.mil", "https://acme.my.salesforce.mil"),
-            ("https://acme.my.sfcrmproducts.cn", "https://acme.my.sfcrmproducts.cn"),
-        ] {
-            assert_eq!(base(&Endpoint::Vendor, Some(url)).unwrap(), origin);
-        }
+        let acme = "https://acme.my.salesforce.com";
+        assert_eq!(base(&Endpoint::Vendor, Some("https://Acme.my.salesforce.com/")).unwrap(), acme);
         for url in [
             "http://acme.my.salesforce.com",
-            "https://acme.my.salesforce.com:8443",
             "https://acme.my.salesforce.com.evil.example",
-            "https://evilsalesforce.com",
-            "https://.salesforce.com",
-            "https://evil.example/.salesforce.com",
-            "https://acme.my.salesforce.com@evil.example",
-            "https://user@acme.my.salesforce.com",
-            "https://acme.my.salesforce.com/path",
-            "https://acme.my.salesforce.com?q",
-            "https://acme.my.salesforce.com.",
-            "acme.my.salesforce.com",
+            "https://acme.pipedrive.com",
             "",
         ] {
             assert!(matches!(base(&Endpoint::Vendor, Some(url)), Err(CrmError::HostUnknown(_))), "{url}");

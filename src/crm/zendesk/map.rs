@@ -34,7 +34,9 @@ pub(super) fn records(
     }
     let rejected = users.len() - records.len();
     if roles == UserRoles::EndUsers {
-        records.iter_mut().for_each(|record| record.is_gone |= record.role != "end-user");
+        for record in &mut records {
+            record.is_gone |= record.role != "end-user";
+        }
     }
     (records, rejected)
 }

@@ -75,7 +75,7 @@ impl State {
     pub(super) fn delete(&mut self, id: RecordId, now: Millis) -> Result<(), Refusal> {
         let (kind, _) = self.live(id)?;
         if !kind.is_deletable() {
-            return Err(Refusal::bad("INSUFFICIENT_ACCESS_OR_READONLY", "users are deactivated, not deleted"));
+            return Err(Refusal::bad("INSUFFICIENT_ACCESS_OR_READONLY", "users and permissions are not deleted"));
         }
         self.check_no_shadow(kind, id)?;
         self.change(kind, id, now, |record| record.is_deleted = true);

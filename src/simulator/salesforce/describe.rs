@@ -71,7 +71,7 @@ fn summary(object: &Object, version: &str) -> Value {
         "queryable": true,
         "replicateable": true,
         "retrieveable": true,
-        "searchable": true,
+        "searchable": object.kind.is_searchable(),
         "triggerable": true,
         "undeletable": is_deletable,
         "updateable": true,

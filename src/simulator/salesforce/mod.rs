@@ -45,6 +45,7 @@ use super::{
 };
 use bulk::Jobs;
 use id::RecordId;
+use objects::ObjectKind;
 use query::Cursors;
 use record::Millis;
 use schema::Schema;
@@ -78,6 +79,7 @@ pub fn organization_id() -> String {
 }
 
 /// What the simulated organisation is like.
+#[expect(clippy::struct_excessive_bools, reason = "independent answers to independent questions")]
 #[derive(Clone)]
 pub struct SalesforceConfig {
     /// Salesforce's clock: `Date` headers, times of change, lives of tokens and locators.
@@ -106,6 +108,9 @@ pub struct SalesforceConfig {
     pub rotates_refresh_tokens: bool,
     /// Where tokens say that the API is; `None`: where they were asked for.
     pub instance_url: Option<String>,
+    /// The administrator may see every record ("View All Data"). Off: nor those of any object, until somebody makes
+    /// an `ObjectPermissions` that says so; for use with [`Salesforce::hide_from_user`].
+    pub administrator_sees_all: bool,
     /// Changes are invisible to queries for so many seconds; 0 makes them visible at once.
     pub visibility_lag_seconds: u32,
     /// Accounts may be persons; then there are the fields for them.
@@ -143,6 +148,7 @@ impl SalesforceConfig {
             session_seconds: None,
             rotates_refresh_tokens: false,
             instance_url: None,
+            administrator_sees_all: true,
             visibility_lag_seconds: 0,
             has_person_accounts: false,
             has_leads: true,
@@ -176,8 +182,11 @@ impl Salesforce {
         let mut state = State::new(Schema::new(&config), lag);
         let now = (config.clock)().timestamp_millis();
         let administrator = session::administrator_record(&state.schema, &config.username, now);
-        // An empty organisation takes any record.
-        let _ = state.insert(objects::ObjectKind::User, administrator, None);
+        let permissions = session::permission_records(&state.schema, config.administrator_sees_all, now);
+        for (kind, record) in [(ObjectKind::User, administrator)].into_iter().chain(permissions) {
+            // An empty organisation takes any record.
+            let _ = state.insert(kind, record, None);
+        }
         let oauth = OAuth::new(OAuthConfig {
             seed: config.seed,
             client_id: config.client_id.clone(),
@@ -272,6 +281,20 @@ impl Salesforce {
     pub fn reveal(&self, id: &str) -> Result<(), Refusal> {
         let id = read_id(id)?;
         self.state().reveal(id);
+        Ok(())
+    }
+
+    /// Hides a record from the administrator, as sharing does: nothing that reads shows it until it is shown again, and
+    /// nothing tells it from one that is not there. Its name still stands in the records that refer to it.
+    pub fn hide_from_user(&self, id: &str) -> Result<(), Refusal> {
+        let id = read_id(id)?;
+        self.state().hide_from_user(id)
+    }
+
+    /// Shares a hidden record with the administrator again.
+    pub fn show_to_user(&self, id: &str) -> Result<(), Refusal> {
+        let id = read_id(id)?;
+        self.state().show_to_user(id);
         Ok(())
     }
 

@@ -8,10 +8,21 @@ pub(super) enum ObjectKind {
     Contact,
     Lead,
     User,
+    PermissionSet,
+    PermissionSetAssignment,
+    ObjectPermissions,
 }
 
 impl ObjectKind {
-    pub(super) const ALL: [Self; 4] = [Self::Account, Self::Contact, Self::Lead, Self::User];
+    pub(super) const ALL: [Self; 7] = [
+        Self::Account,
+        Self::Contact,
+        Self::Lead,
+        Self::User,
+        Self::PermissionSet,
+        Self::PermissionSetAssignment,
+        Self::ObjectPermissions,
+    ];
 
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -19,6 +30,9 @@ impl ObjectKind {
             Self::Contact => "Contact",
             Self::Lead => "Lead",
             Self::User => "User",
+            Self::PermissionSet => "PermissionSet",
+            Self::PermissionSetAssignment => "PermissionSetAssignment",
+            Self::ObjectPermissions => "ObjectPermissions",
         }
     }
 
@@ -29,12 +43,20 @@ impl ObjectKind {
             Self::Contact => "003",
             Self::Lead => "00Q",
             Self::User => "005",
+            Self::PermissionSet => "0PS",
+            Self::PermissionSetAssignment => "0Pa",
+            Self::ObjectPermissions => "110",
         }
     }
 
     /// Whether records go to the recycle bin and can be merged.
     pub(super) fn is_deletable(self) -> bool {
-        self != Self::User
+        matches!(self, Self::Account | Self::Contact | Self::Lead)
+    }
+
+    /// Whether a search looks at records of this kind.
+    pub(super) fn is_searchable(self) -> bool {
+        self.is_deletable() || self == Self::User
     }
 
     pub(super) fn standard_fields(self) -> &'static [FieldSpec] {
@@ -43,6 +65,9 @@ impl ObjectKind {
             Self::Contact => CONTACT,
             Self::Lead => LEAD,
             Self::User => USER,
+            Self::PermissionSet => PERMISSION_SET,
+            Self::PermissionSetAssignment => PERMISSION_SET_ASSIGNMENT,
+            Self::ObjectPermissions => OBJECT_PERMISSIONS,
         }
     }
 }
@@ -302,6 +327,40 @@ const USER: &[FieldSpec] = &[
     phone("Fax"),
     phone("Extension"),
     flag("IsActive"),
+    CREATED,
+    CREATED_BY,
+    MODIFIED,
+    MODIFIED_BY,
+    STAMP,
+];
+
+const PERMISSION_SET: &[FieldSpec] = &[
+    ID,
+    required("Name", 80),
+    required("Label", 80),
+    // The permissions of a profile are a set of their own.
+    flag("IsOwnedByProfile"),
+    flag("PermissionsViewAllData"),
+    CREATED,
+    CREATED_BY,
+    MODIFIED,
+    MODIFIED_BY,
+    STAMP,
+];
+
+const PERMISSION_SET_ASSIGNMENT: &[FieldSpec] = &[
+    ID,
+    reference("PermissionSetId", ObjectKind::PermissionSet, "PermissionSet"),
+    reference("AssigneeId", ObjectKind::User, "Assignee"),
+    STAMP,
+];
+
+const OBJECT_PERMISSIONS: &[FieldSpec] = &[
+    ID,
+    reference("ParentId", ObjectKind::PermissionSet, "Parent"),
+    picklist("SobjectType"),
+    flag("PermissionsRead"),
+    flag("PermissionsViewAllRecords"),
     CREATED,
     CREATED_BY,
     MODIFIED,

@@ -13,6 +13,7 @@ use super::{
     id::RecordId,
     record::{FieldValue, Record},
     schema::Object,
+    state::State,
 };
 use crate::simulator::reply::Reply;
 
@@ -23,6 +24,8 @@ pub struct TrueRecord {
     pub id: String,
     /// In the recycle bin, by a deletion or a merge.
     pub is_deleted: bool,
+    /// Sharing hides it from the user.
+    pub is_hidden: bool,
     /// The record into which it was merged, directly.
     pub master_record_id: Option<String>,
     /// Every field that is not null, as on the wire.
@@ -30,7 +33,7 @@ pub struct TrueRecord {
 }
 
 impl TrueRecord {
-    fn of(record: &Record, object: &Object) -> Self {
+    fn of(state: &State, record: &Record, object: &Object) -> Self {
         let value = |slot| record.get(object, slot);
         let fields = object
             .fields()
@@ -40,6 +43,7 @@ impl TrueRecord {
         Self {
             id: record.id.to_string(),
             is_deleted: record.is_deleted,
+            is_hidden: state.is_hidden(record.id),
             master_record_id: record.master.map(|master| master.to_string()),
             fields,
         }
@@ -57,6 +61,7 @@ impl fmt::Debug for TrueRecord {
             .debug_struct("TrueRecord")
             .field("id", &self.id)
             .field("is_deleted", &self.is_deleted)
+            .field("is_hidden", &self.is_hidden)
             .field("master_record_id", &self.master_record_id)
             .finish_non_exhaustive()
     }
@@ -67,14 +72,14 @@ impl Salesforce {
     pub fn records(&self, object: &str) -> Vec<TrueRecord> {
         let state = self.state();
         let Ok(object) = state.schema.find(object) else { return Vec::new() };
-        state.table(object.kind).records().values().map(|record| TrueRecord::of(record, object)).collect()
+        state.table(object.kind).records().values().map(|record| TrueRecord::of(&state, record, object)).collect()
     }
 
     /// One record of the oracle.
     pub fn record(&self, id: &str) -> Option<TrueRecord> {
         let state = self.state();
         let id = RecordId::parse(id)?;
-        Some(TrueRecord::of(state.find(id)?, state.schema.of_id(id)?))
+        Some(TrueRecord::of(&state, state.find(id)?, state.schema.of_id(id)?))
     }
 
     /// How many records of an object there are, deleted ones included.

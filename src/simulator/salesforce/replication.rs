@@ -36,7 +36,7 @@ impl Salesforce {
         let kind = state.schema.find(object)?.kind;
         let window = self.window(call, DELETED_AGE)?;
         let keys = (window.start, RecordId::MIN)..(window.end, RecordId::MIN);
-        let deletions = state.table(kind).deletions().range(keys).filter(|(_, id)| !state.is_veiled(*id));
+        let deletions = state.table(kind).deletions().range(keys).filter(|(_, id)| state.is_plain(*id));
         let deleted: Vec<_> =
             deletions.map(|(time, id)| json!({"id": id, "deletedDate": wire_time(*time)})).take(IDS_MAX + 1).collect();
         check_count(deleted.len())?;
@@ -56,7 +56,7 @@ impl Salesforce {
         let keys = (window.start, RecordId::MIN)..(window.end, RecordId::MIN);
         let table = state.table(kind);
         let is_told =
-            |id: &RecordId| !state.is_veiled(*id) && table.records().get(id).is_some_and(|record| !record.is_deleted);
+            |id: &RecordId| state.is_plain(*id) && table.records().get(id).is_some_and(|record| !record.is_deleted);
         let changed = table.by_stamp().range(keys).map(|(_, id)| *id).filter(is_told);
         let ids: BTreeSet<RecordId> = changed.take(IDS_MAX + 1).collect();
         check_count(ids.len())?;

@@ -58,7 +58,7 @@ impl Salesforce {
         let fields: Vec<String> = call.list_param("fields").into_iter().map(str::to_owned).collect();
         let id_read = RecordId::parse(id).filter(|id| id.prefix() == kind.prefix());
         let record = id_read.and_then(|id| state.find(id)).ok_or_else(|| Refusal::no_such_record(id))?;
-        if record.is_deleted {
+        if record.is_deleted || state.is_hidden(record.id) {
             return Err(Refusal::not_found());
         }
         let fields = if fields.is_empty() { all_fields(&state, kind) } else { fields };
@@ -116,8 +116,9 @@ impl Salesforce {
         let fields: Vec<String> = fields.iter().map(|field| (*field).to_owned()).collect();
         let query = soql::bind_search(&state.schema, kind, &fields, None, self.now_millis())?;
         let row = |id: &&str| -> Option<Row> {
-            let record = state.find(RecordId::parse(id)?).filter(|record| !record.is_deleted)?;
-            (record.id.prefix() == kind.prefix()).then(|| query.row_of(&state, record))
+            let record = state.find(RecordId::parse(id)?)?;
+            let is_shown = !record.is_deleted && !state.is_hidden(record.id);
+            (is_shown && record.id.prefix() == kind.prefix()).then(|| query.row_of(&state, record))
         };
         let rows: Vec<Option<Row>> = ids.iter().map(row).collect();
         let layout = Layout::new(&state.schema, &query, version);

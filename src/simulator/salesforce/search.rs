@@ -11,7 +11,7 @@ use super::{
     record::Record,
     refusal::Refusal,
     rest::body,
-    schema::{Field, Object},
+    schema::{Field, Object, Schema},
     soql::{self, Expression},
     wire::Layout,
 };
@@ -109,7 +109,7 @@ impl Salesforce {
         let mut found: Vec<Value> = Vec::new();
         let everywhere: Vec<Returning>;
         let returning = if search.returning.is_empty() {
-            everywhere = state.schema.objects().map(|object| Returning::ids_of(object.name())).collect();
+            everywhere = searchable(&state.schema).map(|object| Returning::ids_of(object.name())).collect();
             &everywhere
         } else {
             &search.returning
@@ -144,6 +144,11 @@ impl Returning {
     fn ids_of(object: &str) -> Self {
         Self { object: object.to_owned(), fields: vec!["Id".to_owned()], condition: None, limit: RESULTS_MAX }
     }
+}
+
+/// Where a search looks that names no object.
+fn searchable(schema: &Schema) -> impl Iterator<Item = &Object> {
+    schema.objects().filter(|object| object.kind.is_searchable())
 }
 
 fn is_found(record: &Record, object: &Object, search: &Search) -> bool {

@@ -42,6 +42,26 @@ pub(super) fn administrator_record(schema: &Schema, username: &str, now: Millis)
     Record { id, is_deleted: false, master: None, created: now, modified: now, stamp: now, values }
 }
 
+/// The administrator's one permission set, that of the profile, and that it is the administrator's.
+pub(super) fn permission_records(schema: &Schema, sees_all: bool, now: Millis) -> [(ObjectKind, Record); 2] {
+    let record = |kind: ObjectKind, fields: &[(&str, String)]| {
+        let object = schema.object(kind);
+        let set = |changes: Changes, (name, value): &(&str, String)| changes.set(object, name, Some(value.clone()));
+        let values = Values::default().with(&fields.iter().fold(Changes::default(), set).0);
+        let id = RecordId::numbered(kind.prefix(), 1);
+        (kind, Record { id, is_deleted: false, master: None, created: now, modified: now, stamp: now, values })
+    };
+    let profile = [
+        ("Name", "X00e000000000001".to_owned()),
+        ("Label", "System Administrator".to_owned()),
+        ("IsOwnedByProfile", "true".to_owned()),
+        ("PermissionsViewAllData", sees_all.to_string()),
+    ];
+    let set = record(ObjectKind::PermissionSet, &profile);
+    let assignment = [("PermissionSetId", set.1.id.to_string()), ("AssigneeId", administrator().to_string())];
+    [set, record(ObjectKind::PermissionSetAssignment, &assignment)]
+}
+
 /// Calls by hour of the organisation's clock, over 24 hours.
 #[derive(Default)]
 pub(super) struct Usage {

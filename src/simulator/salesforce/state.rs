@@ -1,5 +1,5 @@
 //! The records of one organisation and what of them can be seen. Owns: the tables, the order of changes, the log of
-//! deletions, older copies, and the veil over changes that are not visible yet. Invariant: every change goes through
+//! deletions, older copies, the veil over changes that are not visible yet, what sharing hides. Invariant: every change goes through
 //! [`State::insert`], [`State::change`] or [`State::purge`], so that indexes and records agree. Changes at one
 //! millisecond have equal stamps, as in life.
 
@@ -64,19 +64,24 @@ struct Veil {
     lifts: Lifts,
 }
 
+/// The tables by the objects' order.
+type Tables = [Table; ObjectKind::ALL.len()];
+
 /// The records at some time.
 pub(super) struct Snapshot {
-    tables: [Table; 4],
+    tables: Tables,
     previous: BTreeMap<RecordId, Arc<Record>>,
     veils: BTreeMap<RecordId, Veil>,
 }
 
 pub(super) struct State {
     pub(super) schema: Schema,
-    tables: [Table; 4],
+    tables: Tables,
     previous: BTreeMap<RecordId, Arc<Record>>,
     last_changed: Option<RecordId>,
     veils: BTreeMap<RecordId, Veil>,
+    /// Not shared with the user.
+    hidden: BTreeSet<RecordId>,
     /// How long a change stays invisible.
     lag: Millis,
 }
@@ -89,6 +94,7 @@ impl State {
             previous: BTreeMap::new(),
             last_changed: None,
             veils: BTreeMap::new(),
+            hidden: BTreeSet::new(),
             lag,
         }
     }
@@ -112,13 +118,22 @@ impl State {
         if record.is_deleted { Err(Refusal::deleted()) } else { Ok((kind, record)) }
     }
 
-    /// A record as readers see it: its older copy while its newest change is veiled.
+    /// A record as readers see it: its older copy while its newest change is veiled, and nothing if it is hidden.
     pub(super) fn seen<'a>(&'a self, record: &'a Arc<Record>) -> Option<&'a Arc<Record>> {
+        if self.is_hidden(record.id) {
+            return None;
+        }
         self.veils.get(&record.id).map_or(Some(record), |veil| veil.shown.as_ref())
     }
 
-    pub(super) fn is_veiled(&self, id: RecordId) -> bool {
-        self.veils.contains_key(&id)
+    /// Whether readers see the newest copy of a record.
+    pub(super) fn is_plain(&self, id: RecordId) -> bool {
+        !self.veils.contains_key(&id) && !self.is_hidden(id)
+    }
+
+    /// Whether sharing hides a record from the user.
+    pub(super) fn is_hidden(&self, id: RecordId) -> bool {
+        self.hidden.contains(&id)
     }
 
     /// The older copies that stand in for veiled records of an object.
@@ -126,7 +141,7 @@ impl State {
         self.veils
             .values()
             .filter_map(|veil| veil.shown.as_ref())
-            .filter(move |shown| shown.id.prefix() == kind.prefix())
+            .filter(move |shown| shown.id.prefix() == kind.prefix() && !self.is_hidden(shown.id))
     }
 
     /// The copy of a record before its newest change; of the record changed last if no id is given.
@@ -230,6 +245,18 @@ impl State {
         let table = &mut self.tables[kind as usize];
         table.by_stamp.insert((record.stamp, record.id));
         table.records.insert(record.id, record);
+    }
+
+    // Sharing.
+
+    pub(super) fn hide_from_user(&mut self, id: RecordId) -> Result<(), Refusal> {
+        self.find(id).ok_or_else(|| Refusal::unknown_id(id))?;
+        self.hidden.insert(id);
+        Ok(())
+    }
+
+    pub(super) fn show_to_user(&mut self, id: RecordId) {
+        self.hidden.remove(&id);
     }
 
     // The veil.

@@ -7,14 +7,17 @@ use serde_json::json;
 use super::support::{Org, contact_key, minutes, pass};
 use crate::{
     crm::{CrmClient, Sighting},
-    domain::{options::Options, record::ObjectType},
+    domain::{
+        integration::Provider,
+        options::{ObjectOptions, Options},
+        record::{ObjectType, RecordKey},
+    },
     simulator::faults::Fault,
 };
 
 fn without_mirroring() -> Options {
-    let mut options = Options::default();
-    options.of_mut(ObjectType::Contact).unwrap().mirrors_deletions = false;
-    options
+    let contacts = ObjectOptions { mirrors_deletions: false, ..ObjectOptions::default() };
+    Options { contacts, ..Options::default() }
 }
 
 #[tokio::test]
@@ -114,8 +117,24 @@ async fn more_deletions_than_an_answer_holds_are_asked_for_in_parts() {
     assert!(!second.needs_sweep);
 }
 
+/// A Contact in the recycle bin, one deleted for good, and one that sharing hides, as a look-up sees them.
+async fn sightings_of_absent(org: &Org) -> ([RecordKey; 3], Vec<Sighting>) {
+    let ids = [org.contact(&json!({})), org.contact(&json!({})), org.contact(&json!({}))];
+    org.simulated.delete("Contact", &ids[0]).unwrap();
+    org.simulated.hard_delete("Contact", &ids[1]).unwrap();
+    org.simulated.hide_from_user(&ids[2]).unwrap();
+    let keys = ids.map(|id| contact_key(&id));
+    let sightings = org.client().look_up(&keys).await.unwrap();
+    assert_eq!(sightings.len(), keys.len());
+    (keys, sightings)
+}
+
+async fn org_of_a_user_who_does_not_see_all() -> Org {
+    Org::start_with(|config| config.administrator_sees_all = false).await
+}
+
 #[tokio::test]
-async fn looked_up_records_are_found_gone_or_hidden() {
+async fn looked_up_records_are_found_also_in_the_recycle_bin() {
     let org = Org::start().await;
     let (live, deleted) = (org.contact(&json!({"Phone": "1"})), org.contact(&json!({})));
     org.simulated.delete("Contact", &deleted).unwrap();
@@ -123,7 +142,46 @@ async fn looked_up_records_are_found_gone_or_hidden() {
 
     let sightings = org.client().look_up(&keys).await.unwrap();
 
-    assert!(matches!(&sightings[0], Sighting::Found(record) if record.key == keys[0] && record.numbers.len() == 1));
+    let [Sighting::Found(live), Sighting::Found(deleted)] = sightings.as_slice() else { panic!("{sightings:?}") };
+    assert!(live.key == keys[0] && live.numbers.len() == 1 && !live.is_gone);
+    assert!(deleted.key == keys[1] && deleted.is_gone);
+}
+
+#[tokio::test]
+async fn what_is_not_shown_to_a_user_who_sees_all_is_gone() {
+    let org = Org::start().await;
+
+    let (keys, sightings) = sightings_of_absent(&org).await;
+
+    assert!(matches!(&sightings[0], Sighting::Found(record) if record.is_gone));
     assert!(matches!(&sightings[1], Sighting::Gone(key) if *key == keys[1]));
-    assert_eq!(sightings.len(), 2);
+}
+
+#[tokio::test]
+async fn what_is_not_shown_to_a_user_who_does_not_see_all_is_hidden() {
+    let org = org_of_a_user_who_does_not_see_all().await;
+
+    let (keys, sightings) = sightings_of_absent(&org).await;
+
+    assert!(matches!(&sightings[0], Sighting::Found(record) if record.is_gone));
+    assert!(matches!(&sightings[1], Sighting::Hidden(key) if *key == keys[1]));
+    assert!(matches!(&sightings[2], Sighting::Hidden(key) if *key == keys[2]));
+}
+
+#[tokio::test]
+async fn to_see_all_contacts_is_to_know_of_contacts_alone() {
+    let org = org_of_a_user_who_does_not_see_all().await;
+    let (contact, lead) = (org.contact(&json!({})), org.lead());
+    org.simulated.hard_delete("Contact", &contact).unwrap();
+    org.simulated.hard_delete("Lead", &lead).unwrap();
+    let set = org.simulated.records("PermissionSet").remove(0).id;
+    let granted = json!({"ParentId": set, "SobjectType": "Contact", "PermissionsViewAllRecords": true});
+    org.simulated.create("ObjectPermissions", &granted).unwrap();
+    let lead_key = RecordKey::parse(Provider::Salesforce, ObjectType::Lead.as_str(), &lead).unwrap();
+    let keys = [contact_key(&contact), lead_key];
+
+    let sightings = org.client().look_up(&keys).await.unwrap();
+
+    assert!(matches!(&sightings[0], Sighting::Gone(key) if *key == keys[0]), "{sightings:?}");
+    assert!(matches!(&sightings[1], Sighting::Hidden(key) if *key == keys[1]), "{sightings:?}");
 }

@@ -7,9 +7,14 @@ use serde_json::json;
 use super::support::{Org, Pass, contact_key, minutes, pass};
 use crate::{
     crm::{CrmError, salesforce::Salesforce},
-    domain::{options::Options, record::ObjectType},
+    domain::options::{ObjectOptions, Options},
     simulator::faults::Fault,
 };
+
+fn without_leads() -> Options {
+    let leads = ObjectOptions { is_copied: false, ..ObjectOptions::default() };
+    Options { leads, ..Options::default() }
+}
 
 /// Half an hour, so that what is there is older than the overlap, a first copy, and half an hour.
 async fn copied(org: &Org) -> (Salesforce, Pass) {
@@ -153,10 +158,8 @@ async fn a_kind_that_is_switched_on_later_is_read_from_its_beginning_and_the_oth
     let org = Org::start().await;
     org.contact(&json!({}));
     let lead = org.lead();
-    let mut options = Options::default();
-    options.of_mut(ObjectType::Lead).unwrap().is_copied = false;
     org.advance(minutes(30));
-    let first = pass(&org.client_with(options, i64::MAX), None).await.unwrap();
+    let first = pass(&org.client_with(without_leads(), i64::MAX), None).await.unwrap();
     org.advance(Duration::from_hours(5));
 
     let second = pass(&org.client(), Some(&first.checkpoint)).await.unwrap();
@@ -170,9 +173,7 @@ async fn a_kind_that_was_switched_off_for_a_time_is_caught_up_with() {
     let org = Org::start().await;
     let (client, first) = copied(&org).await;
     let lead = org.lead();
-    let mut options = Options::default();
-    options.of_mut(ObjectType::Lead).unwrap().is_copied = false;
-    let second = pass(&org.client_with(options, i64::MAX), Some(&first.checkpoint)).await.unwrap();
+    let second = pass(&org.client_with(without_leads(), i64::MAX), Some(&first.checkpoint)).await.unwrap();
     org.advance(Duration::from_hours(5));
 
     let third = pass(&client, Some(&second.checkpoint)).await.unwrap();

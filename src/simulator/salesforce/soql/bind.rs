@@ -11,9 +11,9 @@ use super::{
         refusal::Refusal,
         schema::{Object, Schema},
     },
-    Column, Condition, Expression, Literal, Operand, Operator, Order, PARENTS_MAX, Parent, Path, Query, Spot,
+    Column, Condition, Expression, Join, Literal, Operand, Operator, Order, PARENTS_MAX, Parent, Path, Query, Spot,
     Statement,
-    lexer::WILDCARDS,
+    lexer::{WILDCARDS, malformed},
 };
 
 /// Makes a query of a statement whose text is `text`; `now` is what `LAST_N_DAYS` counts from.
@@ -34,7 +34,18 @@ pub(in super::super) fn bind(
             return Err(Refusal::bad("INVALID_FIELD", format!("duplicate field selected: {name}")));
         }
     }
-    let condition = statement.condition.as_ref().map(|condition| binder.condition(condition)).transpose()?;
+    let (mut joins, mut conditions) = (Vec::new(), Vec::new());
+    let parts = match &statement.condition {
+        Some(Expression::All(parts)) => parts.as_slice(),
+        other => other.as_slice(),
+    };
+    for part in parts {
+        match part {
+            Expression::Join { path, is_in, of } => joins.push(binder.join(path, *is_in, of)?),
+            other => conditions.push(binder.condition(other)?),
+        }
+    }
+    let condition = (!conditions.is_empty()).then_some(Condition::All(conditions));
     let order = statement.order.iter().map(|order| {
         let path = binder.path(&order.path)?;
         Ok(Order { path, is_descending: order.is_descending, are_nulls_last: order.are_nulls_last })
@@ -45,6 +56,7 @@ pub(in super::super) fn bind(
         columns,
         parents: binder.parents,
         condition,
+        joins,
         order,
         limit: statement.limit,
         offset: statement.offset,
@@ -125,6 +137,11 @@ impl Binder<'_> {
             Expression::All(parts) => Ok(Condition::All(self.conditions(parts)?)),
             Expression::Any(parts) => Ok(Condition::Any(self.conditions(parts)?)),
             Expression::Not(inner) => Ok(Condition::Not(Box::new(self.condition(inner)?))),
+            Expression::Join { path, .. } => {
+                let message = "Semi join sub-selects are only allowed at the top level WHERE expressions and not in \
+                               nested WHERE expressions";
+                Err(malformed(&pointed(self.text, path.at, message)))
+            }
             Expression::Compare { path, operator, values } => {
                 let bound = self.path(path)?;
                 let field = self.schema.object(bound.object).field(bound.slot);
@@ -151,6 +168,21 @@ impl Binder<'_> {
                 Ok(Condition::Compare { path: bound, operator, values })
             }
         }
+    }
+
+    fn join(&mut self, written: &Spot<String>, is_in: bool, of: &Statement) -> Result<Join, Refusal> {
+        let path = self.path(written)?;
+        let of = bind(self.schema, of, self.text, self.now)?;
+        let is_reference = |path: Path| {
+            matches!(self.schema.object(path.object).field(path.slot).kind, Kind::Id | Kind::Reference(..))
+        };
+        let is_right = matches!(of.columns.as_slice(), [only] if only.parents.is_empty() && is_reference(only.path));
+        if !is_right || !is_reference(path) {
+            let message = "a semi join sub-select gives one field, its object's own; it and the field that is compared \
+                           with it are ids or references";
+            return Err(malformed(&pointed(self.text, written.at, message)));
+        }
+        Ok(Join { path, is_in, of })
     }
 
     fn conditions(&mut self, written: &[Expression]) -> Result<Vec<Condition>, Refusal> {

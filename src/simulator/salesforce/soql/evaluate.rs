@@ -1,15 +1,16 @@
 //! Rows and the conditions they meet. Owns: equality and order of values. As in Salesforce, texts compare without
 //! regard to case, ids with it; null equals null, is unequal to everything else, and neither less nor greater.
 
-use std::{borrow::Cow, cmp::Ordering, sync::Arc};
+use std::{borrow::Cow, cmp::Ordering, collections::BTreeSet, sync::Arc};
 
 use super::{
     super::{
+        id::RecordId,
         record::{FieldValue, Record},
         schema::Schema,
         state::State,
     },
-    Column, Condition, Operand, Operator, Order, Parent, Path,
+    Column, Condition, Join, Operand, Operator, Order, Parent, Path,
 };
 
 /// A record of a result with the parents that the query names, all as they were when it was asked.
@@ -54,6 +55,27 @@ impl Row {
     fn value(&self, schema: &Schema, path: Path) -> FieldValue<'_> {
         let record = path.parent.map_or(Some(&self.record), |parent| self.parent(parent));
         record.map_or(FieldValue::Null, |record| record.get(schema.object(path.object), path.slot))
+    }
+}
+
+/// A join whose query has been answered.
+pub(super) struct Joined {
+    path: Path,
+    is_in: bool,
+    ids: BTreeSet<RecordId>,
+}
+
+impl Joined {
+    pub(super) fn new(join: &Join, state: &State, with_deleted: bool) -> Self {
+        let rows = join.of.run(state, with_deleted);
+        let values = rows.iter().flat_map(|row| join.of.columns.iter().map(|column| row.column(&state.schema, column)));
+        let ids = values.filter_map(|value| if let FieldValue::Id(id) = value { Some(id) } else { None }).collect();
+        Self { path: join.path, is_in: join.is_in, ids }
+    }
+
+    pub(super) fn matches(&self, row: &Row, schema: &Schema) -> bool {
+        let is_among = matches!(row.value(schema, self.path), FieldValue::Id(id) if self.ids.contains(&id));
+        is_among == self.is_in
     }
 }
 

@@ -1,5 +1,5 @@
-//! SOQL, as far as syncs and their tools use it: fields and parents' fields, `count()`, conditions, order, limit,
-//! offset. Owns: the language. Read: `lexer`, `parser` (a text becomes a [`Statement`]), `bind` (names become fields, a
+//! SOQL, as far as syncs and their tools use it: fields and parents' fields, `count()`, conditions, semi-joins,
+//! order, limit, offset. Owns: the language. Read: `lexer`, `parser` (a text becomes a [`Statement`]), `bind` (names become fields, a
 //! [`Query`]), `evaluate` (a condition meets a row), `plan` (which records to look at). Must not: know of pages.
 
 mod bind;
@@ -27,7 +27,7 @@ pub(super) struct Spot<T> {
 }
 
 /// A statement as written.
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Statement {
     /// Paths as written; empty for `count()`.
     columns: Vec<Spot<String>>,
@@ -38,7 +38,7 @@ pub(super) struct Statement {
     offset: usize,
 }
 
-#[derive(Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 struct OrderBy {
     path: Spot<String>,
     is_descending: bool,
@@ -51,7 +51,17 @@ pub(super) enum Expression {
     All(Vec<Expression>),
     Any(Vec<Expression>),
     Not(Box<Expression>),
-    Compare { path: Spot<String>, operator: Operator, values: Vec<Literal> },
+    Compare {
+        path: Spot<String>,
+        operator: Operator,
+        values: Vec<Literal>,
+    },
+    /// `path IN (SELECT ..)`, or `NOT IN`: a semi-join, an anti-join.
+    Join {
+        path: Spot<String>,
+        is_in: bool,
+        of: Box<Statement>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +125,8 @@ pub(super) struct Query {
     pub(super) columns: Vec<Column>,
     parents: Vec<Parent>,
     condition: Option<Condition>,
+    /// They must hold besides the condition.
+    joins: Vec<Join>,
     order: Vec<Order>,
     limit: Option<usize>,
     offset: usize,
@@ -125,6 +137,15 @@ struct Order {
     path: Path,
     is_descending: bool,
     are_nulls_last: bool,
+}
+
+/// A reference that must be among the ids that another query gives, or must not.
+#[derive(Debug)]
+struct Join {
+    path: Path,
+    is_in: bool,
+    /// It has one column, and no joins.
+    of: Query,
 }
 
 /// A condition whose names and values are of the right type.

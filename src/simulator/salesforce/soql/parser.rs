@@ -22,7 +22,7 @@ pub(in super::super) fn parse(text: &str) -> Result<Statement, Refusal> {
 
 /// Reads a condition by itself: that of a search's `RETURNING`.
 pub(in super::super) fn parse_condition_of_search(text: &str) -> Result<Expression, Refusal> {
-    let mut parser = Parser::new(text)?;
+    let mut parser = Parser { may_join: false, ..Parser::new(text)? };
     let condition = parser.condition(0)?;
     parser.end()?;
     Ok(condition)
@@ -31,33 +31,40 @@ pub(in super::super) fn parse_condition_of_search(text: &str) -> Result<Expressi
 struct Parser {
     tokens: Vec<Spot<Token>>,
     at: usize,
+    /// A `SELECT` may stand within a condition: not within another one, nor in a search.
+    may_join: bool,
 }
 
 impl Parser {
     fn new(text: &str) -> Result<Self, Refusal> {
-        Ok(Self { tokens: tokens(text)?, at: 0 })
+        Ok(Self { tokens: tokens(text)?, at: 0, may_join: true })
     }
 
     fn statement(&mut self) -> Result<Statement, Refusal> {
+        let mut statement = self.selection()?;
+        if self.takes("order") {
+            self.keyword("by")?;
+            statement.order.push(self.order_by()?);
+            while self.takes_sign(",") {
+                statement.order.push(self.order_by()?);
+            }
+        }
+        statement.limit = if self.takes("limit") { Some(self.number()?) } else { None };
+        statement.offset = if self.takes("offset") { self.number()? } else { 0 };
+        if statement.offset > OFFSET_MAX {
+            return Err(Refusal::bad("NUMBER_OUTSIDE_VALID_RANGE", "Maximum SOQL offset allowed is 2000"));
+        }
+        Ok(statement)
+    }
+
+    /// A statement up to its condition: all that one within another may have.
+    fn selection(&mut self) -> Result<Statement, Refusal> {
         self.keyword("select")?;
         let columns = self.columns()?;
         self.keyword("from")?;
         let object = self.name()?;
         let condition = if self.takes("where") { Some(self.condition(0)?) } else { None };
-        let mut order = Vec::new();
-        if self.takes("order") {
-            self.keyword("by")?;
-            order.push(self.order_by()?);
-            while self.takes_sign(",") {
-                order.push(self.order_by()?);
-            }
-        }
-        let limit = if self.takes("limit") { Some(self.number()?) } else { None };
-        let offset = if self.takes("offset") { self.number()? } else { 0 };
-        if offset > OFFSET_MAX {
-            return Err(Refusal::bad("NUMBER_OUTSIDE_VALID_RANGE", "Maximum SOQL offset allowed is 2000"));
-        }
-        Ok(Statement { columns, object, condition, order, limit, offset })
+        Ok(Statement { columns, object, condition, order: Vec::new(), limit: None, offset: 0 })
     }
 
     /// The paths selected; none for `count()`.
@@ -126,11 +133,11 @@ impl Parser {
     fn comparison(&mut self) -> Result<Expression, Refusal> {
         let path = self.name()?;
         if self.takes("in") {
-            return Ok(Expression::Compare { path, operator: Operator::In, values: self.list()? });
+            return self.among(path, Operator::In);
         }
         if self.takes("not") {
             self.keyword("in")?;
-            return Ok(Expression::Compare { path, operator: Operator::NotIn, values: self.list()? });
+            return self.among(path, Operator::NotIn);
         }
         let operator = if self.takes("like") { Operator::Like } else { self.operator()? };
         let values = vec![self.literal()?];
@@ -150,8 +157,24 @@ impl Parser {
         Ok(operator)
     }
 
-    fn list(&mut self) -> Result<Vec<Literal>, Refusal> {
+    /// What follows `IN`: values, or a statement that gives them.
+    fn among(&mut self, path: Spot<String>, operator: Operator) -> Result<Expression, Refusal> {
         self.sign("(")?;
+        if !self.is_at("select") {
+            return Ok(Expression::Compare { path, operator, values: self.list()? });
+        }
+        if !self.may_join {
+            return Err(malformed("Nesting of semi join sub-selects is not supported"));
+        }
+        self.may_join = false;
+        let of = Box::new(self.selection()?);
+        self.may_join = true;
+        self.sign(")")?;
+        Ok(Expression::Join { path, is_in: operator == Operator::In, of })
+    }
+
+    /// Values up to the closing parenthesis.
+    fn list(&mut self) -> Result<Vec<Literal>, Refusal> {
         let mut values = vec![self.literal()?];
         while self.takes_sign(",") {
             values.push(self.literal()?);
@@ -267,11 +290,24 @@ mod tests {
             ("SELECT Id,, Name FROM Contact", ","),
             ("SELECT Id FROM Contact WHERE", "<EOF>"),
             ("SELECT Id FROM Contact ; DROP", ";"),
+            ("SELECT Id FROM Contact WHERE a IN (SELECT Id FROM Account LIMIT 1)", "LIMIT"),
         ] {
             let refusal = parse(text).unwrap_err();
 
             assert_eq!((refusal.code, refusal.message), ("MALFORMED_QUERY", format!("unexpected token: '{word}'")));
         }
+    }
+
+    #[test]
+    fn statement_within_a_condition_has_none_within_itself() {
+        let inner = "SELECT a FROM B WHERE c IN ('x')";
+        let statement = parse(&format!("SELECT Id FROM A WHERE b NOT IN ({inner})")).unwrap();
+        let nested = parse(&format!("SELECT Id FROM A WHERE b IN (SELECT Id FROM B WHERE a IN ({inner}))"));
+
+        assert!(matches!(&statement.condition, Some(Expression::Join { is_in: false, of, .. })
+            if of.columns.len() == 1 && of.condition.is_some()));
+        assert_eq!(nested.unwrap_err().code, "MALFORMED_QUERY");
+        assert!(parse_condition_of_search(&format!("a IN ({inner})")).is_err());
     }
 
     #[test]

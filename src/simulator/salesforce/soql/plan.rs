@@ -12,6 +12,7 @@ use super::{
         state::State,
     },
     Condition, Operand, Operator, Order, Query, Row,
+    evaluate::Joined,
 };
 
 /// The records to look at, by one of the indexes.
@@ -32,9 +33,11 @@ impl Query {
         let stand_ins: Vec<&Arc<Record>> = state.stand_ins(self.object).collect();
         let is_sorted = stand_ins.is_empty() && self.is_sorted_by(&access, id, stamp);
         let needs_parents_first = self.condition.as_ref().is_some_and(Condition::needs_parents)
-            || self.order.iter().any(|order| order.path.parent.is_some());
+            || self.order.iter().any(|order| order.path.parent.is_some())
+            || self.joins.iter().any(|join| join.path.parent.is_some());
+        let joins: Vec<Joined> = self.joins.iter().map(|join| Joined::new(join, state, with_deleted)).collect();
         let enough = self.limit.map(|limit| limit.saturating_add(self.offset)).filter(|_| is_sorted);
-        let records = access.records(state, self.object).filter(|record| !state.is_veiled(record.id));
+        let records = access.records(state, self.object).filter(|record| state.is_plain(record.id));
         let mut records: Records<'_> = Box::new(records);
         if is_sorted && self.order.first().is_some_and(|order| order.is_descending) {
             records = Box::new(records.rev());
@@ -51,7 +54,7 @@ impl Query {
             if needs_parents_first {
                 row.find_parents(&self.parents, self.object, state);
             }
-            if self.condition.as_ref().is_none_or(|condition| condition.matches(&row, &state.schema)) {
+            if self.accepts(state, &row) && joins.iter().all(|join| join.matches(&row, &state.schema)) {
                 rows.push(row);
             }
         }
@@ -77,7 +80,7 @@ impl Query {
         row
     }
 
-    /// Whether a record meets the query's condition.
+    /// Whether a record meets the query's condition, joins apart.
     pub(in super::super) fn accepts(&self, state: &State, row: &Row) -> bool {
         self.condition.as_ref().is_none_or(|condition| condition.matches(row, &state.schema))
     }

@@ -9,6 +9,7 @@ mod login;
 mod pages;
 mod persons;
 mod queries;
+mod sharing;
 mod soap;
 
 use std::sync::{
