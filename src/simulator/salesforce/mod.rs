@@ -108,8 +108,8 @@ pub struct SalesforceConfig {
     pub rotates_refresh_tokens: bool,
     /// Where tokens say that the API is; `None`: where they were asked for.
     pub instance_url: Option<String>,
-    /// The administrator may see every record ("View All Data"). Off: nor those of any object, until somebody makes
-    /// an `ObjectPermissions` that says so; for use with [`Salesforce::hide_from_user`].
+    /// The administrator has "View All Data". Off: no permission promises all records of any object, until a test makes
+    /// the `ObjectPermissions` for one; for use with [`Salesforce::hide_from_user`].
     pub administrator_sees_all: bool,
     /// Changes are invisible to queries for so many seconds; 0 makes them visible at once.
     pub visibility_lag_seconds: u32,

@@ -95,7 +95,10 @@ async fn description_shows_types_and_leaves_out_hidden_fields() {
     let account = fields.iter().find(|field| field["name"] == "AccountId").unwrap();
     assert_eq!((&account["relationshipName"], &account["referenceTo"]), (&json!("Account"), &json!(["Account"])));
     let all = server.get("/sobjects").await;
-    assert_eq!(column(all["sobjects"].as_array().unwrap(), "name"), ["Account", "Contact", "Lead", "User"]);
+    assert_eq!(
+        column(all["sobjects"].as_array().unwrap(), "name"),
+        ["Account", "Contact", "Lead", "User", "PermissionSet", "PermissionSetAssignment", "ObjectPermissions"]
+    );
     assert_eq!(server.get("/sobjects/Contact").await["objectDescribe"]["keyPrefix"], "003");
     let refused = server.refusal(Method::GET, "/query?q=SELECT+HomePhone+FROM+Contact", None).await;
     assert_eq!(refused, (400, "INVALID_FIELD".to_owned()));
