@@ -19,8 +19,12 @@ pub(super) struct UsersPage {
 #[derive(Deserialize)]
 pub(super) struct Users {
     pub users: Vec<Box<RawValue>>,
-    #[serde(default)]
-    pub identities: Option<Vec<Box<RawValue>>>,
+}
+
+/// The identities of one user.
+#[derive(Deserialize)]
+pub(super) struct Identities {
+    pub identities: Vec<Box<RawValue>>,
 }
 
 /// A user.

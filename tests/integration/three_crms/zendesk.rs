@@ -69,6 +69,9 @@ async fn an_identity_that_the_export_never_showed_comes_with_the_sweep() {
         Worlds { zendesk: Some(|config| config.quirks.identity_change_touches_user = false), ..Worlds::default() };
     let test = TestApp::start_in(worlds).await;
     let id = ZendeskCrm::create(&test, "Bryce Love", BRYCE);
+    // Resuming is inclusive: whoever changed last comes again, with all identities.
+    test.pass(TimeDelta::seconds(1));
+    ZendeskCrm::create(&test, "Last", "+13105550100");
     let (account, integration) = copied::<ZendeskCrm>(&test).await;
     test.pass(TimeDelta::minutes(5));
     let identity = json!({"type": "phone_number", "value": OTHER});
