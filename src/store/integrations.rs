@@ -314,6 +314,7 @@ pub async fn is_enabled(tx: &mut Tx, account_id: AccountId, integration_id: Inte
 
 /// A change of options, credentials or sync; by default only sync is switched off.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
 pub struct Change {
     /// Sync on or off, as it shall be.
     pub is_sync_on: bool,

@@ -51,10 +51,8 @@ pub struct Claimed {
     pub failures: i32,
     /// What is copied and mirrored.
     pub options: Options,
-    /// The next pass reads everything and asks for what does not come.
-    pub is_sweep_due: bool,
-    /// Nobody has said yet when that shall be.
-    pub has_no_sweep_planned: bool,
+    /// When the next pass is to be a sweep; `None`: nobody has said yet.
+    pub sweep_due_at: Option<DateTime<Utc>>,
     /// Of the sweep under way, or the last one.
     pub sweep_number: i64,
     /// Deletions that a sweep held back, and somebody has confirmed.
@@ -100,8 +98,8 @@ pub async fn claim(
         where account_id = $1 and integration_id = $2
           and (due_at <= $4 or due_at > $4 + interval '25 hours') and (lease_until is null or lease_until < clock_timestamp())
         returning lease_number, provider, organization, is_purging, checkpoint, credentials, last_completed_at is null as "is_first_copy!",
-            period_seconds, failures, options as "options: Json<Options>", coalesce(sweep_due_at <= $4, false) as "is_sweep_due!",
-            sweep_due_at is null as "has_no_sweep_planned!", sweep_number, confirmed_deletions"#,
+            period_seconds, failures, options as "options: Json<Options>", sweep_due_at,
+            sweep_number, confirmed_deletions"#,
         due.account_id.0,
         due.integration_id.0,
         lease_seconds,
@@ -123,8 +121,7 @@ pub async fn claim(
             period_seconds: row.period_seconds,
             failures: row.failures,
             options: row.options.0,
-            is_sweep_due: row.is_sweep_due,
-            has_no_sweep_planned: row.has_no_sweep_planned,
+            sweep_due_at: row.sweep_due_at,
             sweep_number: row.sweep_number,
             confirmed_deletions: row.confirmed_deletions,
         })

@@ -37,7 +37,7 @@ pub async fn begin_run(
     now: DateTime<Utc>,
 ) -> Result<Begun, StoreError> {
     let Lease { account_id, integration_id, .. } = claimed.lease;
-    let kind = SyncKind::next(claimed.is_first_copy, claimed.is_sweep_due);
+    let kind = SyncKind::next(claimed.is_first_copy, claimed.sweep_due_at.is_some_and(|due_at| due_at <= now));
     sqlx::query!(
         "-- store::run_progress::begin_run (makes one)
         insert into sync_runs (account_id, sync_run_id, integration_id, kind, state, phase, created_at, updated_at)

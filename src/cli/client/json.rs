@@ -135,9 +135,9 @@ pub(in crate::cli) fn integration(integration: &pb::Integration) -> Value {
         json!({
             "sync": sync.strip_prefix("SYNC_MODE_").unwrap_or(sync),
             "period_seconds": options.period.map(|period| period.seconds),
-            "salesforce_contacts": options.salesforce_contacts.as_ref().map(object_options),
-            "salesforce_leads": options.salesforce_leads.as_ref().map(object_options),
-            "pipedrive_persons": options.pipedrive_persons.as_ref().map(object_options),
+            "salesforce_contacts": options.salesforce_contacts.map(object_options),
+            "salesforce_leads": options.salesforce_leads.map(object_options),
+            "pipedrive_persons": options.pipedrive_persons.map(object_options),
             "zendesk_users": options.zendesk_users().as_str_name().trim_start_matches("ZENDESK_USERS_"),
         })
     });
@@ -188,7 +188,7 @@ pub(in crate::cli) fn sync_run(run: &pb::SyncRun) -> Value {
     })
 }
 
-fn object_options(wishes: &pb::ObjectOptions) -> Value {
+fn object_options(wishes: pb::ObjectOptions) -> Value {
     let switch = |switch: pb::Switch| switch.as_str_name().trim_start_matches("SWITCH_").to_owned();
     json!({ "copy": switch(wishes.copy()), "mirror_deletions": switch(wishes.mirror_deletions()) })
 }

@@ -440,8 +440,11 @@ impl Crms {
             let clock = Arc::clone(clock);
             Arc::new(move || clock.now())
         };
-        let (mut zendesk, mut salesforce, mut pipedrive) =
-            (ZendeskConfig::new(told.clone()), SalesforceConfig::new(told.clone()), PipedriveConfig::new(told));
+        let (mut zendesk, mut salesforce, mut pipedrive) = (
+            ZendeskConfig::new(Arc::clone(&told)),
+            SalesforceConfig::new(Arc::clone(&told)),
+            PipedriveConfig::new(told),
+        );
         worlds.zendesk.into_iter().for_each(|change| change(&mut zendesk));
         worlds.salesforce.into_iter().for_each(|change| change(&mut salesforce));
         worlds.pipedrive.into_iter().for_each(|change| change(&mut pipedrive));

@@ -248,7 +248,9 @@ async fn a_sweep_that_dies_while_it_asks_goes_on_where_it_was() {
     let integration = link::<PipedriveCrm>(&test, &account, PipedriveCrm::token()).await;
     assert_eq!(test.sync_due().await, 1);
     let ids: Vec<String> = PipedriveCrm::truth(&test).into_keys().take(40).collect();
-    ids.iter().for_each(|id| test.pipedrive.purge_person(id.parse().unwrap()).unwrap());
+    for id in &ids {
+        test.pipedrive.purge_person(id.parse().unwrap()).unwrap();
+    }
     test.pass(PERIOD);
     let request = pb::TriggerSyncRequest {
         account_id: account.clone(),
