@@ -70,19 +70,22 @@ pub async fn tally(db: &Db, lease: Lease, sweep_number: i64, types: &[ObjectType
     Ok(Tally { live: row.live, missing: row.missing, lingering: row.lingering })
 }
 
-/// Live records of these kinds that the sweep has not met, in the order of their keys.
+/// Live records of these kinds that the sweep has not met, behind this one in the order of their keys.
 pub async fn find_missing(
     db: &Db,
     lease: Lease,
     sweep_number: i64,
     types: &[ObjectType],
+    after: Option<&RecordKey>,
     limit: i64,
 ) -> Result<Vec<RecordKey>, StoreError> {
+    let (after_type, after_id) = after.map_or(("", ""), |key| (key.object_type.as_str(), key.record_id.as_str()));
     let rows = sqlx::query!(
         "-- store::sweeps::find_missing
         select e.object_type, e.record_id
         from external_refs e
         where e.account_id = $1 and e.integration_id = $2 and e.object_type = any($3) and e.is_live and e.met_by_sweep < $4
+          and (e.object_type, e.record_id) > ($6, $7)
         order by e.object_type, e.record_id
         limit $5",
         lease.account_id.0,
@@ -90,6 +93,8 @@ pub async fn find_missing(
         &names(types),
         sweep_number,
         limit,
+        after_type,
+        after_id,
     )
     .fetch_all(&db.pool)
     .await?;

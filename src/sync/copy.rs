@@ -28,6 +28,8 @@ use crate::{
 const ANALYZE_AFTER_PAGES: [u32; 3] = [1, 10, 100];
 /// Places of one run that are remembered, to see a circle: 100,000 pages are 100 million users.
 const PLACES_MAX: usize = 100_000;
+/// Departed records of one page whose heirs are looked for, each by a search or two: whoever deletes more at once does not merge.
+const HEIRLESS_MAX: usize = 50;
 /// How often a run may start its window again because the CRM refused its place.
 const RESTARTS_MAX: usize = 2;
 
@@ -135,7 +137,8 @@ impl Session<'_> {
         let db = &self.syncing.db;
         let wanted = departures::find_unknown(db, lease.account_id, lease.integration_id, &wanted).await?;
         let departing = departures::find_departing(db, lease.account_id, lease.integration_id, &heirless).await?;
-        let departed: Vec<Departed> = departing.into_iter().map(|(key, emails)| Departed { key, emails }).collect();
+        let departed: Vec<Departed> =
+            departing.into_iter().take(HEIRLESS_MAX).map(|(key, emails)| Departed { key, emails }).collect();
         for keys in wanted.chunks(LOOK_UP_MAX) {
             for sighting in self.ask(keys, |client, keys| client.look_up(keys)).await? {
                 if let Sighting::Found(record) = sighting {
@@ -155,7 +158,8 @@ impl Session<'_> {
         let mut gone = page.gone;
         gone.sort_unstable();
         gone.dedup();
-        gone.retain(|key| records.iter().all(|record| record.key != *key));
+        let shown: HashSet<&RecordKey> = records.iter().map(|record| &record.key).collect();
+        gone.retain(|key| !shown.contains(key));
         NormalPage {
             records,
             gone,

@@ -68,12 +68,12 @@ impl Session<'_> {
     async fn confirm(&mut self, sweep_number: i64, types: &[ObjectType], region: Region) -> Result<usize, RunError> {
         let lease = self.job.claimed.lease;
         let limit = i64::try_from(LOOK_UP_MAX).unwrap_or(i64::MAX);
-        let mut hidden = 0;
+        let (mut hidden, mut after) = (0, None);
         loop {
-            let missing = sweeps::find_missing(&self.syncing.db, lease, sweep_number, types, limit).await?;
-            if missing.is_empty() {
-                return Ok(hidden);
-            }
+            let missing =
+                sweeps::find_missing(&self.syncing.db, lease, sweep_number, types, after.as_ref(), limit).await?;
+            let Some(last) = missing.last() else { return Ok(hidden) };
+            after = Some(last.clone());
             let sightings = self.ask(missing.as_slice(), |client, keys| client.look_up(keys)).await?;
             let mut page = Page::default();
             for sighting in sightings {
