@@ -15,7 +15,7 @@ async fn refusals_mean_what_can_be_done_about_them() {
     for (fault, reason, retry) in [
         (Fault::BurstLimited { reset_seconds: 2 }, "RATE_LIMITED", Retry::After(Duration::from_secs(2))),
         (Fault::RateLimited { retry_after_seconds: Some(7) }, "RATE_LIMITED", Retry::After(Duration::from_secs(7))),
-        (Fault::CloudflareBlocked, "RATE_LIMITED", Retry::After(Duration::from_mins(1))),
+        (Fault::CloudflareBlocked, "RATE_LIMITED", Retry::After(Duration::from_mins(5))),
         (Fault::AccountClosed, "CRM_ACCOUNT_CLOSED", Retry::Never),
         (Fault::Unauthorized, "CREDENTIALS_REFUSED", Retry::Never),
         (Fault::ForbiddenScope, "PERMISSION_MISSING", Retry::Never),

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::support::{Org, pass};
 use crate::{
     crm::{CrmClient, CrmError},
-    domain::options::Options,
+    domain::options::{ObjectOptions, Options},
     simulator::faults::Fault,
 };
 
@@ -98,12 +98,17 @@ async fn a_probe_tells_the_organisation_apart_and_counts() {
 }
 
 #[tokio::test]
-async fn a_probe_wants_to_see_every_kind_that_is_copied() {
+async fn a_probe_wants_to_see_one_kind_at_least() {
     let org = Org::start_with(|config| config.has_leads = false).await;
+    org.contact(&json!({}));
     let id = org.client().rest.identity().await.unwrap().organization_id;
+    let off = ObjectOptions { is_copied: false, ..ObjectOptions::default() };
+    let only_leads = Options { contacts: off, ..Options::default() };
 
-    let error = org.client_of(&id, Options::default(), i64::MAX, 1.0).probe().await.err().unwrap();
+    let probe = org.client_of(&id, Options::default(), i64::MAX, 1.0).probe().await.unwrap();
+    let error = org.client_of(&id, only_leads, i64::MAX, 1.0).probe().await.err().unwrap();
 
+    assert_eq!(probe.estimated_contacts, Some(1));
     assert!(matches!(error, CrmError::PermissionMissing(_)), "{error}");
 }
 
