@@ -125,6 +125,11 @@ fn running_requests(things: &Things) -> Vec<Call> {
         integration_id: integration.clone(),
         ..Default::default()
     };
+    let confirm = pb::ConfirmDeletionsRequest {
+        account_id: account.clone(),
+        integration_id: integration.clone(),
+        held_deletions: 1,
+    };
     let list =
         pb::ListSyncRunsRequest { account_id: account.clone(), integration_id: integration, ..Default::default() };
     let get = pb::GetSyncRunRequest { account_id: account.clone(), sync_run_id: run.clone() };
@@ -132,6 +137,7 @@ fn running_requests(things: &Things) -> Vec<Call> {
     let watch = pb::WatchSyncRunRequest { account_id: account, sync_run_id: run };
     vec![
         ("/contactsync.v1.SyncService/TriggerSync", trigger.encode_to_vec()),
+        ("/contactsync.v1.SyncService/ConfirmDeletions", confirm.encode_to_vec()),
         ("/contactsync.v1.SyncService/GetSyncRun", get.encode_to_vec()),
         ("/contactsync.v1.SyncService/ListSyncRuns", list.encode_to_vec()),
         ("/contactsync.v1.SyncService/CancelSyncRun", cancel.encode_to_vec()),
