@@ -40,10 +40,10 @@ pub(super) const TESS: Person = person("Tess Vale", "1-702-555-0166", "+1 702 55
 pub(super) const HANA: Person = person("Hana Sato", "(808) 555-0121", "+1 808 555 0121");
 /// A Salesforce Lead that is clicked before a sync brings it, and then converted.
 pub(super) const ROSA: Person = person("Rosa Diaz", "(720) 555-0134", "+1 720 555 0134");
-/// Is merged into Samuel, in Salesforce.
-pub(super) const SAM: Person = person("Sam Reed", "512 555 0151", "+1 512 555 0151");
+/// Is merged into Alan, in Salesforce.
+pub(super) const AL: Person = person("Al Reed", "512 555 0151", "+1 512 555 0151");
 /// Survives the merge.
-pub(super) const SAMUEL: Person = person("Samuel Reed", "(512) 555-0152", "+1 512 555 0152");
+pub(super) const ALAN: Person = person("Alan Reed", "(512) 555-0152", "+1 512 555 0152");
 /// In Pipedrive, until she is deleted.
 pub(super) const LENA: Person = person("Lena Vogt", "907.555.0109", "+1 907 555 0109");
 /// Comes to Zendesk while sync is off.
@@ -61,8 +61,8 @@ pub(super) struct Cast {
     pub(super) jonathan: i64,
     pub(super) tess: i64,
     pub(super) hana: String,
-    pub(super) sam: String,
-    pub(super) samuel: String,
+    pub(super) al: String,
+    pub(super) alan: String,
     pub(super) lena: i64,
 }
 
@@ -78,8 +78,8 @@ pub(super) fn enter(zendesk: &Zendesk, salesforce: &Salesforce, pipedrive: &Pipe
         jonathan: user(zendesk, JONATHAN)?,
         tess: user(zendesk, TESS)?,
         hana: contact(salesforce, HANA)?,
-        sam: contact(salesforce, SAM)?,
-        samuel: contact(salesforce, SAMUEL)?,
+        al: contact(salesforce, AL)?,
+        alan: contact(salesforce, ALAN)?,
         lena: pipedrive
             .create_person(&json!({"name": LENA.name, "phones": [{"value": LENA.typed, "primary": true}]}))
             .context("Pipedrive refuses a person")?,
@@ -117,7 +117,7 @@ mod tests {
         let us = Region::parse("US").unwrap();
         let key = |text| phone::read(text, Some(us)).first().unwrap().key;
 
-        for person in [BRYCE, MARIA, DANIEL, PRIYA, JON, JONATHAN, TESS, HANA, ROSA, SAM, SAMUEL, LENA, NOAH] {
+        for person in [BRYCE, MARIA, DANIEL, PRIYA, JON, JONATHAN, TESS, HANA, ROSA, AL, ALAN, LENA, NOAH] {
             assert_eq!(key(person.typed), key(person.dialled), "{}", person.name);
         }
     }

@@ -36,7 +36,7 @@ pub(super) struct DemoArgs {
     #[arg(long)]
     once: bool,
     /// How many people to generate in each CRM, besides those of the story
-    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(..=CONTACTS_MAX))]
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(..=CONTACTS_MAX))]
     contacts: u64,
 }
 

@@ -8,12 +8,13 @@ use super::{
 };
 use crate::{
     cli::client::show,
-    rpc::pb::{Provider, connection::Organization, credentials::Kind, resolve_requester_request::Subject},
+    rpc::pb::{self, Provider, connection::Organization, credentials::Kind, resolve_requester_request::Subject},
     simulator::pipedrive,
 };
 
 impl Story<'_> {
-    pub(super) async fn connect_pipedrive(&mut self) -> anyhow::Result<()> {
+    /// The contact of who is named.
+    pub(super) async fn connect_pipedrive(&mut self) -> anyhow::Result<pb::Contact> {
         self.teller.chapter("The administrator connects Pipedrive, and a person there is named");
         let company = pipedrive::COMPANY_DOMAIN;
         self.teller.ask("EnableSync", &format!("Pipedrive \"{company}\", an API token"));
@@ -23,20 +24,19 @@ impl Story<'_> {
         let run = self.connect(Provider::Pipedrive, organization, token).await?;
         self.teller.check("every person of Pipedrive is here", persons, run.counts.unwrap_or_default().created);
         self.check_fresh(Provider::Pipedrive).await?;
-        self.named(LENA).await?;
+        let contact = self.named(LENA).await?;
         let number = Subject::PhoneNumber(LENA.dialled.to_owned());
         let requester = self.resolve(Provider::Pipedrive, number).await?;
         self.teller.check("a deal belongs to her", self.stage.cast.lena, record_id(&requester));
-        Ok(())
+        Ok(contact)
     }
 
-    pub(super) async fn deleted_in_pipedrive(&mut self) -> anyhow::Result<()> {
-        self.teller.chapter("She is deleted in Pipedrive, which lists no deletions: a sweep notices");
-        let contact = self.named(LENA).await?;
+    pub(super) async fn deleted_in_pipedrive(&mut self, person: &pb::Contact) -> anyhow::Result<()> {
+        self.teller.chapter("She is deleted in Pipedrive: a sweep reads everything, and misses her");
         self.stage.crms.pipedrive.delete_person(self.stage.cast.lena).context("Pipedrive refuses a deletion")?;
         self.teller.crm("in Pipedrive", &format!("{} is deleted", LENA.name));
         self.sweep(Provider::Pipedrive).await?;
-        self.check_deleted(&contact).await?;
+        self.check_deleted(person).await?;
         let answer = self.look_up(LENA.dialled).await?;
         self.teller.check("nobody is named any more", "NOT_FOUND", show::outcome(answer.outcome()));
         Ok(())

@@ -4,7 +4,7 @@ use anyhow::Context as _;
 
 use super::{
     browser,
-    cast::{self, HANA, Person, ROSA, SAM, SAMUEL},
+    cast::{self, AL, ALAN, HANA, Person, ROSA},
     story::{Story, id, name, record_id},
 };
 use crate::{
@@ -24,7 +24,8 @@ pub(super) struct Lead {
 }
 
 impl Story<'_> {
-    pub(super) async fn click_before_any_sync(&mut self) -> anyhow::Result<()> {
+    /// The contact of who was clicked.
+    pub(super) async fn click_before_any_sync(&mut self) -> anyhow::Result<pb::Contact> {
         self.teller.chapter("Click-to-call from a Salesforce Contact, before any sync");
         let organization = salesforce::organization_id();
         self.teller.ask("EnableSync", &format!("Salesforce {organization}, sync OFF, no credentials"));
@@ -41,13 +42,13 @@ impl Story<'_> {
         };
         self.enable(request).await?;
         let record = self.stage.cast.hana.clone();
-        self.click("Contact", &record, HANA).await?;
-        self.call_clicked(HANA, &record).await.map(drop)
+        let contact = self.click("Contact", &record, HANA).await?;
+        self.call_clicked(HANA, &record).await?;
+        Ok(contact)
     }
 
-    pub(super) async fn authorized_in_the_browser(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn authorized_in_the_browser(&mut self, clicked: &pb::Contact) -> anyhow::Result<()> {
         self.teller.chapter("The administrator connects Salesforce, and pastes no token");
-        let clicked = self.named(HANA).await?;
         self.teller.ask("StartAuthorization", "Salesforce");
         let request = pb::StartAuthorizationRequest {
             account_id: self.account_id.clone(),
@@ -57,7 +58,7 @@ impl Story<'_> {
         };
         let begun = self.stage.client.syncs().start_authorization(request).await?.into_inner();
         self.teller.answer("address", &browser::shown(&begun.authorize_url));
-        self.teller.crm("in the browser", "opens the address and consents (here the demo does)");
+        self.teller.crm("administrator", "opens it, logs in and consents; here the demo does");
         let consent = browser::open(&begun.authorize_url).await.context("Salesforce's page of consent")?;
         self.teller.answer(consent.status.as_str(), &format!("back to {}", browser::shown(&consent.location)));
         let page = browser::open(&consent.location).await.context("the way back from Salesforce")?;
@@ -66,16 +67,16 @@ impl Story<'_> {
         let expected = format!("Salesforce {} is connected", salesforce::organization_id());
         self.teller.check("the browser says that it is connected", expected, connected);
 
-        let records = ["Contact", "Lead"].map(|object| self.stage.crms.salesforce.record_count(object));
+        let [contacts, leads] = ["Contact", "Lead"].map(|object| self.stage.crms.salesforce.record_count(object));
         let integration = self.switch(Provider::Salesforce, pb::SyncMode::On).await?;
         let counts = self.first_copy(&integration.current_sync_run_id).await?.counts.unwrap_or_default();
         let copied = counts.created + counts.updated;
-        self.teller.check("every Contact and Lead is here", records.iter().sum::<usize>(), copied);
+        self.teller.check(&format!("all {contacts} Contacts and {leads} Leads are here"), contacts + leads, copied);
         self.check_fresh(Provider::Salesforce).await?;
         let answer = self.look_up(HANA.dialled).await?;
         self.teller.check(
             "the copy has landed on the contact clicked before",
-            clicked.id,
+            &clicked.id,
             id(answer.selected.as_ref()),
         );
         self.teller.check("there is no duplicate", 1, answer.total);
@@ -85,7 +86,7 @@ impl Story<'_> {
     pub(super) async fn lead_clicked(&mut self) -> anyhow::Result<Lead> {
         self.teller.chapter("Click-to-call from a Salesforce Lead that no sync has brought yet");
         let record = cast::lead(&self.stage.crms.salesforce, ROSA)?;
-        self.teller.crm("in Salesforce", &format!("Lead {record} is created: {}, \"{}\"", ROSA.name, ROSA.typed));
+        self.teller.crm("in Salesforce", &format!("new Lead {record}: {}, \"{}\"", ROSA.name, ROSA.typed));
         let contact = self.click("Lead", &record, ROSA).await?;
         let call_id = self.call_clicked(ROSA, &record).await?;
         self.sync(Provider::Salesforce).await?;
@@ -112,11 +113,11 @@ impl Story<'_> {
 
     pub(super) async fn merged_in_salesforce(&mut self) -> anyhow::Result<()> {
         self.teller.chapter("Two Contacts are merged in Salesforce: the loser's is an alias");
-        let (loser, winner) = (self.named(SAM).await?, self.named(SAMUEL).await?);
-        let (loser_id, winner_id) = (&self.stage.cast.sam, &self.stage.cast.samuel);
+        let (loser, winner) = (self.named(AL).await?, self.named(ALAN).await?);
+        let (loser_id, winner_id) = (&self.stage.cast.al, &self.stage.cast.alan);
         let merged = self.stage.crms.salesforce.merge("Contact", winner_id, &[loser_id]);
         merged.context("Salesforce refuses a merge")?;
-        self.teller.crm("in Salesforce", &format!("{} is merged into {}", SAM.name, SAMUEL.name));
+        self.teller.crm("in Salesforce", &format!("{} is merged into {}", AL.name, ALAN.name));
         self.sync(Provider::Salesforce).await?;
         let now = self.look_again(&loser).await?;
         self.teller.check("the loser's contact leads to the winner's", &winner.id, now.survivor_id);
@@ -155,7 +156,7 @@ impl Story<'_> {
         self.teller.check("the person clicked is named", person.name, name(answer.selected.as_ref()));
         self.teller.check("because she was clicked", "CLICKED", show::tier(answer.tier()));
         let requester = self.resolve(Provider::Salesforce, Subject::CallId(call_id.clone())).await?;
-        self.teller.check("the case belongs to that very record", record, record_id(&requester));
+        self.teller.check("the call belongs to that very record", record, record_id(&requester));
         Ok(call_id)
     }
 }

@@ -68,14 +68,14 @@ impl Stage {
         teller.fact("Data and log", &format!("{} and service.log there", dir.display()));
 
         let (crms, cast) = Crms::open(Arc::clone(&clock), people).await?;
-        let users = count_of(crms.zendesk.user_count());
-        teller.fact("Zendesk", &format!("simulated at {}, {users} users", crms.zendesk_url));
-        let of = |object| count_of(crms.salesforce.record_count(object));
-        let (contacts, leads) = (of("Contact"), of("Lead"));
-        let place = &crms.salesforce_url;
-        teller.fact("Salesforce", &format!("simulated at {place}, {contacts} Contacts, {leads} Leads"));
-        let persons = count_of(crms.pipedrive.person_count());
-        teller.fact("Pipedrive", &format!("simulated at {}, {persons} persons", crms.pipedrive_url));
+        let records = ["Contact", "Lead"].map(|object| crms.salesforce.record_count(object));
+        for (crm, url, people, called) in [
+            ("Zendesk", &crms.zendesk_url, crms.zendesk.user_count(), "users"),
+            ("Salesforce", &crms.salesforce_url, records.iter().sum(), "records"),
+            ("Pipedrive", &crms.pipedrive_url, crms.pipedrive.person_count(), "persons"),
+        ] {
+            teller.fact(crm, &format!("simulated at {url}, {} {called}", count_of(people)));
+        }
 
         let listener = listen(config.listen).await?;
         // On any port, which is known before the service starts: CRMs send browsers back there.

@@ -58,14 +58,14 @@ pub(super) async fn tell(stage: &Stage, teller: &mut Teller) -> anyhow::Result<T
     story.created_in_zendesk(&stranger, first_call).await?;
     story.merged_in_zendesk().await?;
     story.deleted_in_zendesk().await?;
-    story.click_before_any_sync().await?;
-    story.authorized_in_the_browser().await?;
+    let clicked = story.click_before_any_sync().await?;
+    story.authorized_in_the_browser(&clicked).await?;
     story.in_two_crms().await?;
     let lead = story.lead_clicked().await?;
     story.lead_converted(lead).await?;
     story.merged_in_salesforce().await?;
-    story.connect_pipedrive().await?;
-    story.deleted_in_pipedrive().await?;
+    let person = story.connect_pipedrive().await?;
+    story.deleted_in_pipedrive(&person).await?;
     story.sync_off().await?;
     Ok(Told { zendesk_id: story.integration_id(Provider::Zendesk), account_id: story.account_id })
 }

@@ -25,7 +25,7 @@ impl Story<'_> {
         self.teller.check("the answer says it, too", integration.state_detail, note.map_or("", |source| &source.note));
 
         let user = cast::user(&self.stage.crms.zendesk, NOAH)?;
-        self.teller.crm("in Zendesk", &format!("user {user} is created: {}, \"{}\"", NOAH.name, NOAH.typed));
+        self.teller.crm("in Zendesk", &format!("new user {user}: {}, \"{}\"", NOAH.name, NOAH.typed));
         let number = Subject::PhoneNumber(NOAH.dialled.to_owned());
         let requester = self.resolve(Provider::Zendesk, number).await?;
         let outcome = show::requester_outcome(requester.outcome());

@@ -28,7 +28,7 @@ impl Story<'_> {
     pub(super) async fn created_in_zendesk(&mut self, stranger: &str, first_call: String) -> anyhow::Result<()> {
         self.teller.chapter("An agent adds the stranger to Zendesk: the next pass names her");
         let user = cast::user(&self.stage.crms.zendesk, PRIYA)?;
-        self.teller.crm("in Zendesk", &format!("user {user} is created: {}, \"{}\"", PRIYA.name, PRIYA.typed));
+        self.teller.crm("in Zendesk", &format!("new user {user}: {}, \"{}\"", PRIYA.name, PRIYA.typed));
         self.sync(Provider::Zendesk).await?;
         let call_id = self.next_call_id();
         let answer = self.match_caller(self.call_from(PRIYA.dialled, &call_id)).await?;
