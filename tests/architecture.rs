@@ -54,7 +54,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("oauth2", &["crm"]),
     ("roxmltree", &["simulator"]),
     ("axum", &["simulator", "listeners"]),
-    ("hyper_util", &["listeners"]),
+    ("hyper_util", &["listeners", "cli"]),
     ("rand_chacha", &["simulator"]),
     ("rlibphonenumber", &["domain"]),
     ("aes_gcm_siv", &["vault"]),

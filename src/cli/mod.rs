@@ -38,7 +38,7 @@ use crate::lifecycle::{Lifecycle, Signals};
 
 const FIRST_STEPS: &str = "\
 First steps:
-  contact-sync demo                       everything at once, with a simulated Zendesk
+  contact-sync demo                       everything at once, with simulated CRMs
   contact-sync serve                      the service, with a private PostgreSQL
   contact-sync account create --name Acme --region US
   contact-sync sync enable --account ID --zendesk acme --email admin@acme.example --watch

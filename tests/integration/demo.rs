@@ -94,7 +94,15 @@ async fn the_demo_tells_its_story_serves_on_and_can_be_told_again() {
         "< CREATED             +16175550173, no record yet",
         "< WITHHELD ",
         "< MATCHED             Priya Raman, Zendesk user ",
-        "< MATCHED             Hana Sato, Salesforce Contact 0035g00000LxQ2aAAF",
+        "< MATCHED             Hana Sato, Salesforce Contact 003",
+        "ok                  the browser says that it is connected",
+        "ok                  all 40 Contacts and 4 Leads are here",
+        "< AMBIGUOUS           Bryce Love, Zendesk user ",
+        "< MATCHED             Rosa Diaz, Salesforce Lead 00Q",
+        "< MATCHED             Rosa Diaz, Salesforce Contact 003",
+        "< merged              it lives on as ..",
+        "< MATCHED             Lena Vogt, Pipedrive person ",
+        "> TriggerSync         Pipedrive, a sweep",
         "< SYNC_OFF ",
     ] {
         assert!(story.contains(line), "{line}: {story}");

@@ -1,4 +1,4 @@
-//! Chapters about calls: known, shared, new and withheld numbers.
+//! Chapters about calls: known, shared, new and withheld numbers, and a caller in two CRMs.
 
 use super::{
     cast::{BRYCE, DANIEL, MARIA, PRIYA},
@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     cli::client::show,
-    rpc::pb::{self, resolve_requester_request::Subject},
+    rpc::pb::{self, Provider, resolve_requester_request::Subject},
 };
 
 impl Story<'_> {
@@ -20,7 +20,7 @@ impl Story<'_> {
         self.teller.check("nobody else could be meant: every CRM is copied", true, answer.complete);
 
         self.teller.chapter("The automation engine creates a ticket: it belongs to him");
-        let requester = self.resolve("Zendesk", &self.zendesk_id.clone(), Subject::CallId(call_id)).await?;
+        let requester = self.resolve(Provider::Zendesk, Subject::CallId(call_id)).await?;
         self.teller.check("requester_id is Zendesk's own id", self.stage.cast.bryce, record_id(&requester));
         Ok(())
     }
@@ -45,8 +45,26 @@ impl Story<'_> {
         let chosen = self.stage.client.callers().select_match(request).await?.into_inner().selection;
         self.teller.answer("chosen", name(chosen.as_ref()));
         self.teller.check("the choice is stored", &second.id, id(chosen.as_ref()));
-        let requester = self.resolve("Zendesk", &self.zendesk_id.clone(), Subject::CallId(call_id)).await?;
+        let requester = self.resolve(Provider::Zendesk, Subject::CallId(call_id)).await?;
         self.teller.check("the ticket follows the choice", self.stage.cast.daniel, record_id(&requester));
+        Ok(())
+    }
+
+    pub(super) async fn in_two_crms(&mut self) -> anyhow::Result<()> {
+        self.teller.chapter("Bryce Love is in two CRMs: each gets the record that is its own");
+        let call_id = self.next_call_id();
+        let answer = self.match_caller(self.call_from(BRYCE.dialled, &call_id)).await?;
+        self.teller.check("there are two contacts now", "AMBIGUOUS", show::outcome(answer.outcome()));
+        self.teller.check(
+            "both carry his name",
+            true,
+            answer.candidates.iter().all(|of| of.display_name == BRYCE.name),
+        );
+        let requester = self.resolve(Provider::Zendesk, Subject::CallId(call_id.clone())).await?;
+        self.teller.check("the ticket belongs to the user", self.stage.cast.bryce, record_id(&requester));
+        let requester = self.resolve(Provider::Salesforce, Subject::CallId(call_id)).await?;
+        let contact = &self.stage.cast.bryce_in_salesforce;
+        self.teller.check("and the case to the Contact", contact, record_id(&requester));
         Ok(())
     }
 

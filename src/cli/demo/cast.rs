@@ -1,15 +1,16 @@
-//! Who appears in the story, and how their numbers are written in Zendesk.
+//! Who appears in the story, and how their numbers are written in the CRMs.
 //! Numbers: one that everybody knows, and numbers kept for fiction (NANP 555-01XX) in area codes that the generated people do
 //! not use, so that nobody else answers to them.
 
-use serde_json::json;
+use anyhow::Context as _;
+use serde_json::{Value, json};
 
-use crate::simulator::zendesk::{Refusal, Zendesk};
+use crate::simulator::{pipedrive::Pipedrive, salesforce::Salesforce, zendesk::Zendesk};
 
 /// Somebody with a number.
 #[derive(Clone, Copy)]
 pub(super) struct Person {
-    /// As in the CRM.
+    /// As in the CRM: a first and a last name.
     pub(super) name: &'static str,
     /// As somebody typed it into the CRM.
     pub(super) typed: &'static str,
@@ -21,7 +22,7 @@ const fn person(name: &'static str, typed: &'static str, dialled: &'static str) 
     Person { name, typed, dialled }
 }
 
-/// The caller of the first promise.
+/// The caller of the first promise; in Zendesk and in Salesforce.
 pub(super) const BRYCE: Person = person("Bryce Love", "(310)-867-5309", "+1 310 867 5309");
 /// On a line with Daniel.
 pub(super) const MARIA: Person = person("Maria Ortiz", "415.555.0142", "+1 415 555 0142");
@@ -29,76 +30,95 @@ pub(super) const MARIA: Person = person("Maria Ortiz", "415.555.0142", "+1 415 5
 pub(super) const DANIEL: Person = person("Daniel Ortiz", "+1 (415) 555-0142", "+1 415 555 0142");
 /// Calls before Zendesk knows her.
 pub(super) const PRIYA: Person = person("Priya Raman", "617-555-0173", "+1 617 555 0173");
-/// Is merged into Jonathan.
+/// Is merged into Jonathan, in Zendesk.
 pub(super) const JON: Person = person("Jon Smith", "503 555 0118", "+1 503 555 0118");
 /// Survives the merge.
 pub(super) const JONATHAN: Person = person("Jonathan Smith", "(503) 555-0119", "+1 503 555 0119");
-/// Is deleted.
+/// Is deleted in Zendesk.
 pub(super) const TESS: Person = person("Tess Vale", "1-702-555-0166", "+1 702 555 0166");
-/// A Salesforce Contact that was never synced.
+/// A Salesforce Contact that is clicked before any sync.
 pub(super) const HANA: Person = person("Hana Sato", "(808) 555-0121", "+1 808 555 0121");
+/// A Salesforce Lead that is clicked before a sync brings it, and then converted.
+pub(super) const ROSA: Person = person("Rosa Diaz", "(720) 555-0134", "+1 720 555 0134");
+/// Is merged into Alan, in Salesforce.
+pub(super) const AL: Person = person("Al Reed", "512 555 0151", "+1 512 555 0151");
+/// Survives the merge.
+pub(super) const ALAN: Person = person("Alan Reed", "(512) 555-0152", "+1 512 555 0152");
+/// In Pipedrive, until she is deleted.
+pub(super) const LENA: Person = person("Lena Vogt", "907.555.0109", "+1 907 555 0109");
 /// Comes to Zendesk while sync is off.
 pub(super) const NOAH: Person = person("Noah Lind", "971 555 0187", "+1 971 555 0187");
 
-/// Hana's record, of 18 characters.
-pub(super) const HANA_RECORD: &str = "0035g00000LxQ2aAAF";
-/// The Salesforce organisation.
-pub(super) const SALESFORCE_ORG: &str = "00D5g000004XyzA";
 /// The Zendesk subdomain.
 pub(super) const ZENDESK: &str = "demo";
 
-/// Zendesk's ids of those whom the story asks for.
+/// The CRMs' ids of those whom the story asks for.
 pub(super) struct Cast {
     pub(super) bryce: i64,
+    pub(super) bryce_in_salesforce: String,
     pub(super) daniel: i64,
     pub(super) jon: i64,
     pub(super) jonathan: i64,
     pub(super) tess: i64,
+    pub(super) hana: String,
+    pub(super) al: String,
+    pub(super) alan: String,
+    pub(super) lena: i64,
 }
 
-impl Cast {
-    /// Brings everyone into Zendesk who is there from the start.
-    pub(super) fn enter(zendesk: &Zendesk) -> Result<Self, Refusal> {
-        let bryce = create(zendesk, BRYCE)?;
-        create(zendesk, MARIA)?;
-        Ok(Self {
-            bryce,
-            daniel: create(zendesk, DANIEL)?,
-            jon: create(zendesk, JON)?,
-            jonathan: create(zendesk, JONATHAN)?,
-            tess: create(zendesk, TESS)?,
-        })
-    }
+/// Brings everyone into the CRMs who is there from the start.
+pub(super) fn enter(zendesk: &Zendesk, salesforce: &Salesforce, pipedrive: &Pipedrive) -> anyhow::Result<Cast> {
+    let bryce = user(zendesk, BRYCE)?;
+    user(zendesk, MARIA)?;
+    Ok(Cast {
+        bryce,
+        bryce_in_salesforce: contact(salesforce, BRYCE)?,
+        daniel: user(zendesk, DANIEL)?,
+        jon: user(zendesk, JON)?,
+        jonathan: user(zendesk, JONATHAN)?,
+        tess: user(zendesk, TESS)?,
+        hana: contact(salesforce, HANA)?,
+        al: contact(salesforce, AL)?,
+        alan: contact(salesforce, ALAN)?,
+        lena: pipedrive
+            .create_person(&json!({"name": LENA.name, "phones": [{"value": LENA.typed, "primary": true}]}))
+            .context("Pipedrive refuses a person")?,
+    })
 }
 
-/// Makes this person a user in Zendesk; its id.
-pub(super) fn create(zendesk: &Zendesk, person: Person) -> Result<i64, Refusal> {
-    zendesk.create_user(&json!({"name": person.name, "phone": person.typed}))
+/// Makes this person a user in Zendesk; the id.
+pub(super) fn user(zendesk: &Zendesk, person: Person) -> anyhow::Result<i64> {
+    zendesk.create_user(&json!({"name": person.name, "phone": person.typed})).context("Zendesk refuses a user")
+}
+
+fn contact(salesforce: &Salesforce, person: Person) -> anyhow::Result<String> {
+    salesforce.create("Contact", &fields(person)).context("Salesforce refuses a Contact")
+}
+
+/// Makes this person a Lead in Salesforce; the id.
+pub(super) fn lead(salesforce: &Salesforce, person: Person) -> anyhow::Result<String> {
+    let mut fields = fields(person);
+    fields["Company"] = json!("Diaz & Daughters");
+    salesforce.create("Lead", &fields).context("Salesforce refuses a Lead")
+}
+
+fn fields(person: Person) -> Value {
+    let (first, last) = person.name.split_once(' ').unwrap_or(("", person.name));
+    json!({"FirstName": first, "LastName": last, "Phone": person.typed})
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::{
-        integration::Provider,
-        phone::{self, Region},
-        record::RecordKey,
-    };
+    use crate::domain::phone::{self, Region};
 
     #[test]
     fn everyone_is_called_by_the_number_that_is_typed() {
         let us = Region::parse("US").unwrap();
         let key = |text| phone::read(text, Some(us)).first().unwrap().key;
 
-        for person in [BRYCE, MARIA, DANIEL, PRIYA, JON, JONATHAN, TESS, HANA, NOAH] {
+        for person in [BRYCE, MARIA, DANIEL, PRIYA, JON, JONATHAN, TESS, HANA, ROSA, AL, ALAN, LENA, NOAH] {
             assert_eq!(key(person.typed), key(person.dialled), "{}", person.name);
         }
-    }
-
-    #[test]
-    fn the_salesforce_record_is_written_in_its_long_form() {
-        let key = RecordKey::parse(Provider::Salesforce, "Contact", &HANA_RECORD[..15]).unwrap();
-
-        assert_eq!(key.record_id, HANA_RECORD);
     }
 }

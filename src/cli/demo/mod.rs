@@ -1,38 +1,42 @@
-//! `contact-sync demo`: the main job before one's eyes. A private PostgreSQL, a simulated Zendesk and the service, all in this
+//! `contact-sync demo`: the main job before one's eyes. A private PostgreSQL, simulated CRMs and the service, all started by this
 //! process, and then a story of real calls over gRPC in which every answer is checked.
 //! Invariant: lies in a folder of its own below the data directory, and never touches what a real service keeps there.
 
-mod beyond;
+mod browser;
 mod calls;
 mod cast;
-mod changes;
+mod crms;
+mod pipedrive;
+mod salesforce;
 mod stage;
 mod story;
+mod sync_off;
 mod teller;
+mod zendesk;
 
 use std::{process::ExitCode, sync::Arc};
 
 use anyhow::{Context, anyhow, bail};
 
-use self::{stage::Stage, teller::Teller};
+use self::{stage::Stage, story::Told, teller::Teller};
 use super::client::{ACCOUNT_VARIABLE, SERVER_VARIABLE, failure};
-use crate::{config::Config, domain::clock::Clock, lifecycle::Signals, simulator::zendesk};
+use crate::{config::Config, domain::clock::Clock, lifecycle::Signals, simulator};
 
-/// Most people that are generated for Zendesk.
+/// Most people that are generated for one CRM.
 const CONTACTS_MAX: u64 = 1_000_000;
 
 /// Tell the main job as a story of real calls, then go on serving for calls of your own
 ///
-/// Starts a private PostgreSQL, a simulated Zendesk and the service, copies the contacts, and asks everything that a call
-/// router, an automation engine and an agent ask. Ends with code 1 if an answer is not what it should be. Needs
+/// Starts a private PostgreSQL, a simulated Zendesk, Salesforce and Pipedrive, and the service, copies the contacts, and asks
+/// everything that a call router, an automation engine, an agent and an administrator ask. Ends with code 1 if an answer is not what it should be. Needs
 /// PostgreSQL's programs and nothing else; lies in the folder `demo` of the data directory.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct DemoArgs {
     /// End after the story, instead of serving on
     #[arg(long)]
     once: bool,
-    /// How many people to generate for Zendesk, besides those of the story
-    #[arg(long, value_name = "N", default_value_t = 2_000, value_parser = clap::value_parser!(u64).range(..=CONTACTS_MAX))]
+    /// How many people to generate in each CRM, besides those of the story
+    #[arg(long, value_name = "N", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(..=CONTACTS_MAX))]
     contacts: u64,
 }
 
@@ -64,15 +68,16 @@ pub(super) async fn run(
             teller.say(&format!("The service's log is {}.", stage.log_file.display()));
             ExitCode::FAILURE
         }
-        Ok(account_id) if args.once => {
+        Ok(told) if args.once => {
             teller.say(&format!(
-                "Without --once it serves on for calls of your own. Data and log of account {account_id} are in {}.",
+                "Without --once it serves on for calls of your own. Data and log of account {} are in {}.",
+                told.account_id,
                 stage.dir.display()
             ));
             ExitCode::SUCCESS
         }
-        Ok(account_id) => {
-            invite(&stage, &account_id, &mut teller);
+        Ok(told) => {
+            invite(&stage, &told, &teller);
             tokio::select! {
                 _ = signals.next() => ExitCode::SUCCESS,
                 () = stage.failed() => {
@@ -87,14 +92,14 @@ pub(super) async fn run(
 }
 
 /// How to go on.
-fn invite(stage: &Stage, account_id: &str, teller: &mut Teller) {
+fn invite(stage: &Stage, told: &Told, teller: &Teller) {
     teller.heading("Your turn: in another terminal");
     if let Some(dir) = std::env::current_exe().ok().and_then(|path| path.parent().map(|dir| dir.display().to_string()))
     {
         teller.command(&format!("export PATH=\"{dir}:$PATH\""));
     }
     teller.command(&format!("export CONTACT_SYNC_DATA_DIR=\"{}\"", stage.dir.display()));
-    teller.command(&format!("export {ACCOUNT_VARIABLE}={account_id}"));
+    teller.command(&format!("export {ACCOUNT_VARIABLE}={}", told.account_id));
     if stage.service.address.port() != 50051 {
         teller.command(&format!("export {SERVER_VARIABLE}={}", stage.url()));
     }
@@ -105,16 +110,22 @@ fn invite(stage: &Stage, account_id: &str, teller: &mut Teller) {
     teller.command(&format!(
         "curl -u {}/token:{} -H 'Content-Type: application/json' \\\n    -d '{{\"user\":{{\"name\":\"Me\",\"phone\":\"+1 503 \
          555 0177\"}}}}' \\\n    {}/api/v2/users",
-        zendesk::DEFAULT_EMAIL,
-        zendesk::DEFAULT_API_TOKEN,
-        stage.zendesk_url
+        simulator::zendesk::DEFAULT_EMAIL,
+        simulator::zendesk::DEFAULT_API_TOKEN,
+        stage.crms.zendesk_url
     ));
-    teller.command(&format!("contact-sync sync trigger --watch \\\n    --integration {}", stage.integration()));
+    teller.command(&format!("contact-sync sync trigger --watch \\\n    --integration {}", told.zendesk_id));
     teller.command("contact-sync match 5035550177");
     teller.gap();
     teller.fact("gRPC", &format!("{}, see proto/contactsync/v1", stage.url()));
     teller.fact("Token", "contact-sync token --all-accounts");
-    teller.fact("Zendesk", &format!("{}, simulated", stage.zendesk_url));
+    for (crm, url) in [
+        ("Zendesk", &stage.crms.zendesk_url),
+        ("Salesforce", &stage.crms.salesforce_url),
+        ("Pipedrive", &stage.crms.pipedrive_url),
+    ] {
+        teller.fact(crm, &format!("{url}, simulated"));
+    }
     teller.fact("Data and log", &format!("{}; remove it to forget everything", stage.dir.display()));
     teller.gap();
     teller.say("Ctrl-C stops everything.");

@@ -1,4 +1,4 @@
-//! What the story needs around it: the simulated Zendesk, the private PostgreSQL, the service, and a client with a real token.
+//! What the story needs around it: the simulated CRMs, the private PostgreSQL, the service, and a client with a real token.
 //! Invariant: one demo at a time in one folder; everything that was started here is stopped here.
 
 use std::{
@@ -7,17 +7,16 @@ use std::{
     net::SocketAddr,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
-    sync::{Arc, OnceLock},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, bail};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
-use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, registry, util::SubscriberInitExt};
 
-use super::{cast::Cast, teller::Teller};
+use super::{cast::Cast, crms::Crms, teller::Teller};
 use crate::{
     cli::{
         client::{self, Client, Here, Secrets, show::count},
@@ -26,14 +25,8 @@ use crate::{
     config::Config,
     domain::clock::Clock,
     lifecycle::Signals,
-    simulator::{
-        self,
-        zendesk::{Zendesk, ZendeskConfig, router},
-    },
 };
 
-/// Of the generated people: the same in every demo.
-const SEED: u64 = 1;
 /// Ports that are tried, from the configured one.
 const PORTS_TRIED: u16 = 20;
 /// What open calls may still take at the end.
@@ -45,26 +38,16 @@ pub(super) struct Stage {
     pub(super) dir: PathBuf,
     /// Where the service writes its log.
     pub(super) log_file: PathBuf,
-    /// The simulated account.
-    pub(super) zendesk: Arc<Zendesk>,
-    /// Where it is served.
-    pub(super) zendesk_url: String,
+    /// The simulated CRMs.
+    pub(super) crms: Crms,
     /// The people of the story.
     pub(super) cast: Cast,
     /// The service.
     pub(super) service: Service,
     /// Calls it.
     pub(super) client: Client,
-    integration: OnceLock<String>,
-    crm: Crm,
     /// Kept for as long as the demo runs.
     _lock: File,
-}
-
-/// The simulator's tasks.
-struct Crm {
-    tasks: TaskTracker,
-    stop: CancellationToken,
 }
 
 impl Stage {
@@ -72,7 +55,7 @@ impl Stage {
     pub(super) async fn set(
         config: Config,
         clock: Arc<dyn Clock>,
-        contacts: usize,
+        people: usize,
         teller: &mut Teller,
     ) -> anyhow::Result<Self> {
         let started = Instant::now();
@@ -84,42 +67,42 @@ impl Stage {
         teller.heading("Setting the stage");
         teller.fact("Data and log", &format!("{} and service.log there", dir.display()));
 
-        let (zendesk, cast) = fill_zendesk(Arc::clone(&clock), contacts).await?;
-        let crm = Crm { tasks: TaskTracker::new(), stop: CancellationToken::new() };
-        let zendesk_url = crm.serve(Arc::clone(&zendesk)).await?;
-        teller.fact("Zendesk", &format!("simulated at {zendesk_url}, {} users", count_of(zendesk.user_count())));
+        let (crms, cast) = Crms::open(Arc::clone(&clock), people).await?;
+        let records = ["Contact", "Lead"].map(|object| crms.salesforce.record_count(object));
+        for (crm, url, people, called) in [
+            ("Zendesk", &crms.zendesk_url, crms.zendesk.user_count(), "users"),
+            ("Salesforce", &crms.salesforce_url, records.iter().sum(), "records"),
+            ("Pipedrive", &crms.pipedrive_url, crms.pipedrive.person_count(), "persons"),
+        ] {
+            teller.fact(crm, &format!("simulated at {url}, {} {called}", count_of(people)));
+        }
 
         let listener = listen(config.listen).await?;
+        // On any port, which is known before the service starts: CRMs send browsers back there.
+        let http = TcpListener::bind("127.0.0.1:0").await.context("no port is free for HTTP")?;
+        let http_url = format!("http://{}", http.local_addr().context("the bound address cannot be read")?);
         teller.fact("PostgreSQL", "private, in its folder pg; the first start takes longer");
         let mut config = Config { data_dir: dir.clone(), database_url: None, migrate_database_url: None, ..config };
         config.auth.jwks_file = None;
         config.vault.key_ring_file = None;
-        config.providers.zendesk.base_url = Some(zendesk_url.clone());
+        crms.enter(&mut config.providers);
+        config.http.listen = None;
+        config.http.public_url = Some(http_url);
         config.drain.wait_seconds = 0;
         let service = Service::start_on(listener, &config, Arc::clone(&clock), true).await?;
+        service.app.start_http(http, &service.lifecycle);
         let seconds = started.elapsed().as_secs_f64();
         teller.fact("contact-sync", &format!("gRPC at http://{}, ready after {seconds:.1} s", service.address));
 
         let here = Here { config, clock, secrets: Secrets::default() };
         let token = SecretString::from(client::own_token(&here)?);
         let client = Client::connect_to(&format!("http://{}", service.address), &token, false).await?;
-        let integration = OnceLock::new();
-        Ok(Self { dir, log_file, zendesk, zendesk_url, cast, service, client, integration, crm, _lock: lock })
+        Ok(Self { dir, log_file, crms, cast, service, client, _lock: lock })
     }
 
     /// Where the service is called.
     pub(super) fn url(&self) -> String {
         format!("http://{}", self.service.address)
-    }
-
-    /// Remembers the integration of the story.
-    pub(super) fn set_integration(&self, id: &str) {
-        self.integration.get_or_init(|| id.to_owned());
-    }
-
-    /// The integration of the story; empty before it is made.
-    pub(super) fn integration(&self) -> &str {
-        self.integration.get().map_or("", String::as_str)
     }
 
     /// Returns when the service ends by itself.
@@ -129,31 +112,14 @@ impl Stage {
 
     /// Stops everything, in the order in which one needs the other.
     pub(super) async fn strike(self, signals: &mut Signals) -> anyhow::Result<()> {
-        let Self { service, client, crm, .. } = self;
+        let Self { service, client, crms, .. } = self;
         drop(client);
         let lifecycle = service.lifecycle.clone();
         lifecycle.soft().cancel();
         lifecycle.run(async || signals.next().await, GRACE).await;
         service.stop().await?;
-        crm.stop.cancel();
-        crm.tasks.close();
-        crm.tasks.wait().await;
+        crms.close().await;
         Ok(())
-    }
-}
-
-impl Crm {
-    /// Serves on a free port; the URL.
-    async fn serve(&self, zendesk: Arc<Zendesk>) -> anyhow::Result<String> {
-        let listener = TcpListener::bind("127.0.0.1:0").await.context("no port is free for the simulated Zendesk")?;
-        let address = listener.local_addr().context("the bound address cannot be read")?;
-        let serving = simulator::serve(listener, router(zendesk), self.stop.clone());
-        self.tasks.spawn(async move {
-            if let Err(error) = serving.await {
-                tracing::error!(%error, "the simulated Zendesk has stopped");
-            }
-        });
-        Ok(format!("http://{address}"))
     }
 }
 
@@ -178,17 +144,6 @@ fn start_log(path: &Path, filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).context("log.filter")?;
     let log = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(Arc::new(file));
     registry().with(filter).with(log).try_init().context("the log is set up already")
-}
-
-/// Generating takes seconds for a large account; the runtime's threads are not for that.
-async fn fill_zendesk(clock: Arc<dyn Clock>, contacts: usize) -> anyhow::Result<(Arc<Zendesk>, Cast)> {
-    let filling = tokio::task::spawn_blocking(move || {
-        let zendesk = Zendesk::new(ZendeskConfig::new(Arc::new(move || clock.now())));
-        zendesk.generate_people(contacts, SEED)?;
-        let cast = Cast::enter(&zendesk)?;
-        Ok::<_, simulator::zendesk::Refusal>((zendesk, cast))
-    });
-    filling.await.context("filling Zendesk failed")?.map_err(|refusal| anyhow::anyhow!("filling Zendesk: {refusal}"))
 }
 
 /// The configured port, or the next that is free.

@@ -1,19 +1,17 @@
 //! The story's frame: its account and integrations, the calls that every chapter makes, and the order of the chapters.
 //! Invariant: each telling has an account of its own, so that it can be told again and again in one database.
 
-use std::time::Instant;
+use std::{collections::BTreeMap, time::Instant};
 
 use anyhow::{Context as _, bail};
-use secrecy::SecretString;
 
-use super::{cast, stage::Stage, teller::Teller};
+use super::{cast::Person, stage::Stage, teller::Teller};
 use crate::{
     cli::client::{
         show::{self, person},
         watch::{Progress, follow},
     },
-    rpc::pb::{self, resolve_requester_request::Subject},
-    simulator::zendesk,
+    rpc::pb::{self, Provider, connection::Organization, credentials::Kind, resolve_requester_request::Subject},
 };
 
 /// The name of every demo's account.
@@ -29,13 +27,20 @@ pub(super) struct Story<'a> {
     pub(super) stage: &'a Stage,
     pub(super) teller: &'a mut Teller,
     pub(super) account_id: String,
-    /// The Zendesk integration.
-    pub(super) zendesk_id: String,
+    integrations: BTreeMap<Provider, String>,
     calls: u32,
 }
 
-/// Tells all of it; the account's id. An error is a call that was refused; wrong answers are with the teller.
-pub(super) async fn tell(stage: &Stage, teller: &mut Teller) -> anyhow::Result<String> {
+/// What is left when the story is told.
+pub(super) struct Told {
+    /// Its account.
+    pub(super) account_id: String,
+    /// The account's link to Zendesk.
+    pub(super) zendesk_id: String,
+}
+
+/// Tells all of it. An error is a call that was refused; wrong answers are with the teller.
+pub(super) async fn tell(stage: &Stage, teller: &mut Teller) -> anyhow::Result<Told> {
     forget_earlier(stage).await?;
     let request = pb::CreateAccountRequest {
         display_name: ACCOUNT_NAME.to_owned(),
@@ -43,7 +48,7 @@ pub(super) async fn tell(stage: &Stage, teller: &mut Teller) -> anyhow::Result<S
         ..Default::default()
     };
     let account = stage.client.accounts().create_account(request).await?.into_inner().account.unwrap_or_default();
-    let mut story = Story { stage, teller, account_id: account.id, zendesk_id: String::new(), calls: 0 };
+    let mut story = Story { stage, teller, account_id: account.id, integrations: BTreeMap::new(), calls: 0 };
 
     story.connect_zendesk().await?;
     story.known_caller().await?;
@@ -53,9 +58,16 @@ pub(super) async fn tell(stage: &Stage, teller: &mut Teller) -> anyhow::Result<S
     story.created_in_zendesk(&stranger, first_call).await?;
     story.merged_in_zendesk().await?;
     story.deleted_in_zendesk().await?;
-    story.click_to_call().await?;
+    let clicked = story.click_before_any_sync().await?;
+    story.authorized_in_the_browser(&clicked).await?;
+    story.in_two_crms().await?;
+    let lead = story.lead_clicked().await?;
+    story.lead_converted(lead).await?;
+    story.merged_in_salesforce().await?;
+    let person = story.connect_pipedrive().await?;
+    story.deleted_in_pipedrive(&person).await?;
     story.sync_off().await?;
-    Ok(story.account_id)
+    Ok(Told { zendesk_id: story.integration_id(Provider::Zendesk), account_id: story.account_id })
 }
 
 /// What earlier demos copied is removed, as an administrator would: otherwise their passes would run here, too.
@@ -85,43 +97,53 @@ async fn forget_earlier(stage: &Stage) -> anyhow::Result<()> {
 }
 
 impl Story<'_> {
-    async fn connect_zendesk(&mut self) -> anyhow::Result<()> {
-        self.teller.chapter("The administrator connects Zendesk: every contact is copied");
-        self.teller.ask("EnableSync", &format!("Zendesk \"{}\", a pass every 30 minutes", cast::ZENDESK));
-        let token = SecretString::from(zendesk::DEFAULT_API_TOKEN);
-        let request = self.enable_zendesk(&token);
-        let integration = self.enable(request).await?;
-        self.zendesk_id.clone_from(&integration.id);
-        self.stage.set_integration(&integration.id);
-        let users = self.stage.zendesk.user_count();
-        let run = self.first_copy(&integration.current_sync_run_id).await?;
-        self.teller.check("every user of Zendesk is here", users, run.counts.unwrap_or_default().created);
-        let integration = self.integration().await?;
-        self.teller.check("the copy is fresh", "ACTIVE", show::integration_state(integration.state()));
-        Ok(())
-    }
-
-    fn enable_zendesk(&self, token: &SecretString) -> pb::EnableSyncRequest {
-        use secrecy::ExposeSecret as _;
-
-        let token =
-            pb::ZendeskApiToken { email: zendesk::DEFAULT_EMAIL.to_owned(), token: token.expose_secret().to_owned() };
-        let organization = pb::connection::Organization::ZendeskSubdomain(cast::ZENDESK.to_owned());
-        pb::EnableSyncRequest {
-            account_id: self.account_id.clone(),
-            provider: pb::Provider::Zendesk.into(),
+    /// Links a CRM and copies it; the run that did so.
+    pub(super) async fn connect(
+        &mut self,
+        provider: Provider,
+        organization: Organization,
+        credentials: Kind,
+    ) -> anyhow::Result<pb::SyncRun> {
+        let request = pb::EnableSyncRequest {
+            provider: provider.into(),
             connection: Some(pb::Connection { organization: Some(organization), ..Default::default() }),
-            credentials: Some(pb::Credentials { kind: Some(pb::credentials::Kind::ZendeskApiToken(token)) }),
+            credentials: Some(pb::Credentials { kind: Some(credentials) }),
             ..Default::default()
-        }
+        };
+        let integration = self.enable(request).await?;
+        self.first_copy(&integration.current_sync_run_id).await
     }
 
-    /// Enables an integration, and tells how it stands.
+    /// Enables an integration for the story's account, remembers it as the one of its CRM, and tells how it stands.
     pub(super) async fn enable(&mut self, request: pb::EnableSyncRequest) -> anyhow::Result<pb::Integration> {
+        let request = pb::EnableSyncRequest { account_id: self.account_id.clone(), ..request };
         let answer = self.stage.client.syncs().enable_sync(request).await?.into_inner();
         let integration = answer.integration.context("EnableSync answered without an integration")?;
+        self.integrations.insert(integration.provider(), integration.id.clone());
         self.tell_state(&integration);
         Ok(integration)
+    }
+
+    /// Switches sync of a CRM on or off.
+    pub(super) async fn switch(&mut self, provider: Provider, mode: pb::SyncMode) -> anyhow::Result<pb::Integration> {
+        let shown = if mode == pb::SyncMode::On { "ON" } else { "OFF" };
+        self.teller.ask("UpdateSync", &format!("{}, sync {shown}", show::provider(provider)));
+        let request = pb::UpdateSyncRequest {
+            account_id: self.account_id.clone(),
+            integration_id: self.integration_id(provider),
+            options: Some(pb::IntegrationOptions { sync: mode.into(), period: None, ..Default::default() }),
+            credentials: None,
+            ..Default::default()
+        };
+        let integration = self.stage.client.syncs().update_sync(request).await?.into_inner().integration;
+        let integration = integration.unwrap_or_default();
+        self.tell_state(&integration);
+        Ok(integration)
+    }
+
+    /// The id of a CRM's integration; empty before it is linked.
+    pub(super) fn integration_id(&self, provider: Provider) -> String {
+        self.integrations.get(&provider).cloned().unwrap_or_default()
     }
 
     /// An integration's state, and the beginning of what it means.
@@ -129,20 +151,40 @@ impl Story<'_> {
         self.teller.answer(show::integration_state(integration.state()), &beginning(&integration.state_detail));
     }
 
-    /// The Zendesk integration as it is now.
-    pub(super) async fn integration(&self) -> anyhow::Result<pb::Integration> {
-        let request =
-            pb::GetIntegrationRequest { account_id: self.account_id.clone(), integration_id: self.zendesk_id.clone() };
+    /// A CRM's integration as it is now.
+    pub(super) async fn integration(&self, provider: Provider) -> anyhow::Result<pb::Integration> {
+        let request = pb::GetIntegrationRequest {
+            account_id: self.account_id.clone(),
+            integration_id: self.integration_id(provider),
+        };
         let answer = self.stage.client.syncs().get_integration(request).await?.into_inner();
         answer.integration.context("GetIntegration answered without an integration")
     }
 
-    /// Starts a pass over Zendesk, and waits for its end.
-    pub(super) async fn sync(&mut self) -> anyhow::Result<()> {
-        self.teller.ask("TriggerSync", "Zendesk");
+    /// Checks that the copy of a CRM is complete and on time.
+    pub(super) async fn check_fresh(&mut self, provider: Provider) -> anyhow::Result<()> {
+        let integration = self.integration(provider).await?;
+        self.teller.check("the copy is fresh", "ACTIVE", show::integration_state(integration.state()));
+        Ok(())
+    }
+
+    /// Starts a CRM's next pass, and waits for its end.
+    pub(super) async fn sync(&mut self, provider: Provider) -> anyhow::Result<()> {
+        self.teller.ask("TriggerSync", show::provider(provider));
+        self.trigger(provider, pb::SyncKind::Unspecified).await
+    }
+
+    /// Starts a pass that reads everything of a CRM again, and waits for its end.
+    pub(super) async fn sweep(&mut self, provider: Provider) -> anyhow::Result<()> {
+        self.teller.ask("TriggerSync", &format!("{}, a sweep", show::provider(provider)));
+        self.trigger(provider, pb::SyncKind::Sweep).await
+    }
+
+    async fn trigger(&mut self, provider: Provider, kind: pb::SyncKind) -> anyhow::Result<()> {
         let request = pb::TriggerSyncRequest {
             account_id: self.account_id.clone(),
-            integration_id: self.zendesk_id.clone(),
+            integration_id: self.integration_id(provider),
+            kind: kind.into(),
             ..Default::default()
         };
         let answer = self.stage.client.syncs().trigger_sync(request).await?.into_inner();
@@ -151,7 +193,7 @@ impl Story<'_> {
     }
 
     /// Shows the first copy while it is under way, and tells how it ended.
-    async fn first_copy(&mut self, run_id: &str) -> anyhow::Result<pb::SyncRun> {
+    pub(super) async fn first_copy(&mut self, run_id: &str) -> anyhow::Result<pb::SyncRun> {
         let started = Instant::now();
         let mut progress = Progress::start("    ");
         let followed = follow(&self.stage.client, &self.account_id, run_id, |run| {
@@ -223,11 +265,17 @@ impl Story<'_> {
         self.match_caller(request).await
     }
 
-    /// Asks whom a ticket, case or deal belongs to, and tells the answer.
+    /// The contact of somebody who is known by the number.
+    pub(super) async fn named(&mut self, person: Person) -> anyhow::Result<pb::Contact> {
+        let answer = self.look_up(person.dialled).await?;
+        self.teller.check("the caller is named", person.name, name(answer.selected.as_ref()));
+        Ok(answer.selected.unwrap_or_default())
+    }
+
+    /// Asks whom a ticket, case or deal belongs to in a CRM, and tells the answer.
     pub(super) async fn resolve(
         &mut self,
-        crm: &str,
-        integration_id: &str,
+        provider: Provider,
         subject: Subject,
     ) -> anyhow::Result<pb::ResolveRequesterResponse> {
         let of = match &subject {
@@ -235,10 +283,10 @@ impl Story<'_> {
             Subject::ContactId(id) => format!("of contact {}", short(id)),
             Subject::PhoneNumber(number) => format!("of {number}"),
         };
-        self.teller.ask("ResolveRequester", &format!("in {crm}, {of}"));
+        self.teller.ask("ResolveRequester", &format!("in {}, {of}", show::provider(provider)));
         let request = pb::ResolveRequesterRequest {
             account_id: self.account_id.clone(),
-            integration_id: integration_id.to_owned(),
+            integration_id: self.integration_id(provider),
             subject: Some(subject),
         };
         let answer = self.stage.client.callers().resolve_requester(request).await?.into_inner();
@@ -247,11 +295,26 @@ impl Story<'_> {
         Ok(answer)
     }
 
-    /// The contact of this id, also if it is deleted.
-    pub(super) async fn contact(&self, contact_id: &str) -> anyhow::Result<pb::Contact> {
-        let request = pb::GetContactRequest { account_id: self.account_id.clone(), contact_id: contact_id.to_owned() };
+    /// The contact as it is now, also if it is deleted; tells what became of it.
+    pub(super) async fn look_again(&mut self, contact: &pb::Contact) -> anyhow::Result<pb::Contact> {
+        self.teller.ask("GetContact", &format!("{} of {}", short(&contact.id), contact.display_name));
+        let request = pb::GetContactRequest { account_id: self.account_id.clone(), contact_id: contact.id.clone() };
         let answer = self.stage.client.contacts().get_contact(request).await?.into_inner();
-        answer.contact.context("GetContact answered without a contact")
+        let now = answer.contact.context("GetContact answered without a contact")?;
+        match (now.deleted_at.as_ref(), now.survivor_id.as_str()) {
+            (None, "") => self.teller.answer("live", &show::person(&now)),
+            (deleted_at, "") => self.teller.answer("deleted", &show::time(deleted_at)),
+            (_, survivor) => self.teller.answer("merged", &format!("it lives on as {}", short(survivor))),
+        }
+        Ok(now)
+    }
+
+    /// Checks that a contact has ended, and lives on in no other.
+    pub(super) async fn check_deleted(&mut self, contact: &pb::Contact) -> anyhow::Result<()> {
+        let now = self.look_again(contact).await?;
+        let state = if now.deleted_at.is_some() && now.survivor_id.is_empty() { "deleted" } else { "live" };
+        self.teller.check("the contact is deleted", "deleted", state);
+        Ok(())
     }
 }
 

@@ -1,0 +1,119 @@
+//! The CRMs of the story: simulated, filled with generated people and the cast, and served over HTTP on free ports.
+//! Invariant: what was started here is stopped here.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use tokio::net::TcpListener;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::cast::{self, Cast};
+use crate::{
+    cli::simulate::LEADS_ONE_IN,
+    config::{Provider, Providers, Secret},
+    domain::clock::Clock,
+    simulator::{
+        self, Router,
+        pipedrive::{self, Pipedrive, PipedriveConfig},
+        salesforce::{self, Salesforce, SalesforceConfig},
+        zendesk::{self, Zendesk, ZendeskConfig},
+    },
+};
+
+/// Of the generated people: the same in every demo. Each CRM has its own, from this seed on.
+const SEED: u64 = 1;
+
+/// Three CRMs, and where each is served.
+pub(super) struct Crms {
+    pub(super) zendesk: Arc<Zendesk>,
+    pub(super) zendesk_url: String,
+    pub(super) salesforce: Arc<Salesforce>,
+    pub(super) salesforce_url: String,
+    pub(super) pipedrive: Arc<Pipedrive>,
+    pub(super) pipedrive_url: String,
+    serving: Serving,
+}
+
+/// The simulators' tasks.
+#[derive(Default)]
+struct Serving {
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl Crms {
+    /// Fills each with so many people and the cast, and serves it.
+    pub(super) async fn open(clock: Arc<dyn Clock>, people: usize) -> anyhow::Result<(Self, Cast)> {
+        // Generating takes seconds for a large account; the runtime's threads are not for that.
+        let filling = tokio::task::spawn_blocking(move || fill(&clock, people));
+        let (zendesk, salesforce, pipedrive, cast) = filling.await.context("filling the CRMs failed")??;
+        let serving = Serving::default();
+        let crms = Self {
+            zendesk_url: serving.serve("Zendesk", zendesk::router(Arc::clone(&zendesk))).await?,
+            salesforce_url: serving.serve("Salesforce", salesforce::router(Arc::clone(&salesforce))).await?,
+            pipedrive_url: serving.serve("Pipedrive", pipedrive::router(Arc::clone(&pipedrive))).await?,
+            zendesk,
+            salesforce,
+            pipedrive,
+            serving,
+        };
+        Ok((crms, cast))
+    }
+
+    /// Tells the service where they are, which OAuth client is its own, and that all of their quota is.
+    pub(super) fn enter(&self, providers: &mut Providers) {
+        let is_at = |provider: &mut Provider, url: &str, id: &str, secret: &str| {
+            provider.base_url = Some(url.to_owned());
+            provider.client_id = Some(id.to_owned());
+            provider.client_secret = Some(Secret(secret.into()));
+            // Nobody else asks here.
+            provider.quota_share_percent = 100;
+        };
+        let (id, secret) = (zendesk::DEFAULT_CLIENT_ID, zendesk::DEFAULT_CLIENT_SECRET);
+        is_at(&mut providers.zendesk, &self.zendesk_url, id, secret);
+        let (id, secret) = (salesforce::DEFAULT_CLIENT_ID, salesforce::DEFAULT_CLIENT_SECRET);
+        is_at(&mut providers.salesforce, &self.salesforce_url, id, secret);
+        let (id, secret) = (pipedrive::DEFAULT_CLIENT_ID, pipedrive::DEFAULT_CLIENT_SECRET);
+        is_at(&mut providers.pipedrive, &self.pipedrive_url, id, secret);
+    }
+
+    /// Stops serving.
+    pub(super) async fn close(self) {
+        self.serving.stop.cancel();
+        self.serving.tasks.close();
+        self.serving.tasks.wait().await;
+    }
+}
+
+impl Serving {
+    /// Serves on a free port; the URL.
+    async fn serve(&self, name: &'static str, router: Router) -> anyhow::Result<String> {
+        let listener = TcpListener::bind("127.0.0.1:0").await.with_context(|| format!("no port is free for {name}"))?;
+        let address = listener.local_addr().context("the bound address cannot be read")?;
+        let serving = simulator::serve(listener, router, self.stop.clone());
+        self.tasks.spawn(async move {
+            if let Err(error) = serving.await {
+                tracing::error!(%error, "the simulated {name} has stopped");
+            }
+        });
+        Ok(format!("http://{address}"))
+    }
+}
+
+type Filled = (Arc<Zendesk>, Arc<Salesforce>, Arc<Pipedrive>, Cast);
+
+fn fill(clock: &Arc<dyn Clock>, people: usize) -> anyhow::Result<Filled> {
+    let now = || -> simulator::Clock {
+        let clock = Arc::clone(clock);
+        Arc::new(move || clock.now())
+    };
+    let zendesk = Zendesk::new(ZendeskConfig::new(now()));
+    zendesk.generate_people(people, SEED).context("filling Zendesk")?;
+    let salesforce = Salesforce::new(SalesforceConfig::new(now()));
+    let leads = people / LEADS_ONE_IN;
+    salesforce.generate_people(people - leads, leads, SEED + 1).context("filling Salesforce")?;
+    let pipedrive = Pipedrive::new(PipedriveConfig::new(now()));
+    pipedrive.generate_people(people, SEED + 2).context("filling Pipedrive")?;
+    let cast = cast::enter(&zendesk, &salesforce, &pipedrive)?;
+    Ok((zendesk, salesforce, pipedrive, cast))
+}
