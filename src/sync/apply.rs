@@ -117,7 +117,12 @@ impl Syncing {
     fn next_sweep(&self, job: &Job, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let provider = job.claimed.organization.provider;
         let every = self.settings.sweep_every.iter().find(|(of, _)| *of == provider).map(|(_, every)| *every);
-        let is_moved = job.begun.kind.is_full() || job.claimed.has_no_sweep_planned;
+        let is_moved = match job.begun.kind {
+            SyncKind::Sweep => true,
+            // It does not do what a sweep was asked for: one that is due comes after it.
+            SyncKind::Initial => !job.claimed.is_sweep_due,
+            SyncKind::Incremental => job.claimed.has_no_sweep_planned,
+        };
         every.filter(|_| is_moved).and_then(|every| Some(now + TimeDelta::from_std(every).ok()?))
     }
 }

@@ -17,7 +17,7 @@ use super::{
     passing_faults,
 };
 use crate::{
-    steps::{Beside, arrived, ask_update, live_contacts, param, time},
+    steps::{Beside, arrived, ask_trigger, ask_update, live_contacts, param, time},
     support::{Subject, TestApp, Worlds, reason},
 };
 
@@ -247,32 +247,36 @@ async fn cloudflares_403_ends_the_pass_at_once_deletes_nobody_and_the_next_pass_
 }
 
 #[tokio::test]
-async fn deletions_confirmed_while_a_pass_runs_are_made_by_the_sweep_after_it() {
-    let test = TestApp::start().await;
-    PipedriveCrm::generate(&test, 400, 11);
-    let (account, integration) = copied::<PipedriveCrm>(&test).await;
-    let ids: Vec<String> = PipedriveCrm::truth(&test).into_keys().take(200).collect();
-    ids.iter().for_each(|id| test.pipedrive.purge_person(id.parse().unwrap()).unwrap());
-    next_pass_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
-    test.pass(PERIOD);
-    let gate = PipedriveCrm::faults(&test).gate(PipedriveCrm::PAGES, 0, GateAt::Response).unwrap();
-    let pass = Beside::start(&test.app);
-    arrived(&gate, 1).await;
+async fn deletions_confirmed_while_a_pass_or_a_sweep_runs_are_made_by_a_sweep_at_once() {
+    for kind in [pb::SyncKind::Incremental, pb::SyncKind::Sweep] {
+        let test = TestApp::start().await;
+        PipedriveCrm::generate(&test, 400, 11);
+        let (account, integration) = copied::<PipedriveCrm>(&test).await;
+        let ids: Vec<String> = PipedriveCrm::truth(&test).into_keys().take(200).collect();
+        ids.iter().for_each(|id| test.pipedrive.purge_person(id.parse().unwrap()).unwrap());
+        next_pass_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
+        test.pass(PERIOD);
+        ask_trigger(&test, &account, &integration, |request| request.set_kind(kind)).await.unwrap();
+        let gate = PipedriveCrm::faults(&test).gate(PipedriveCrm::PAGES, 0, GateAt::Response).unwrap();
+        let pass = Beside::start(&test.app);
+        arrived(&gate, 1).await;
 
-    let request = pb::ConfirmDeletionsRequest {
-        account_id: account.clone(),
-        integration_id: integration.clone(),
-        held_deletions: 200,
-    };
-    test.syncs().confirm_deletions(request).await.unwrap();
-    assert_eq!(live_contacts(&test, &account).await, 400, "not by the pass under way");
-    gate.open();
-    pass.ended().await;
-    test.sync_due().await;
+        let request = pb::ConfirmDeletionsRequest {
+            account_id: account.clone(),
+            integration_id: integration.clone(),
+            held_deletions: 200,
+        };
+        test.syncs().confirm_deletions(request).await.unwrap();
+        gate.open();
+        pass.ended().await;
+        test.sync_due().await;
+        test.sync_due().await;
 
-    assert_eq!(test.last_run(&account, &integration).await.kind(), pb::SyncKind::Sweep);
-    assert_eq!(test.integration(&account, &integration).await.held_deletions, 0);
-    assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
+        let run = test.last_run(&account, &integration).await;
+        assert_eq!((run.kind(), run.state()), (pb::SyncKind::Sweep, pb::SyncRunState::Succeeded), "{kind:?}");
+        assert_eq!(test.integration(&account, &integration).await.held_deletions, 0, "{kind:?}");
+        assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
+    }
 }
 
 #[tokio::test]

@@ -48,9 +48,13 @@ pub async fn two_accounts_with_one_organisation_share_nothing<C: Crm>() {
     assert_eq!(test.look_up(&other, BRYCE).await.selected.unwrap(), in_other, "the other account is as it was");
     assert!(test.look_up(&other, OTHER).await.selected.is_some());
     assert!(test.look_up(&other, "+13105550177").await.selected.is_none());
-    let subject = Subject::PhoneNumber(BRYCE.into());
-    let resolved = test.resolve(&other, &of_one, subject).await.outcome();
-    assert_ne!(resolved, pb::RequesterOutcome::Resolved, "another account's integration is none");
+    let request = pb::ResolveRequesterRequest {
+        account_id: other.clone(),
+        integration_id: of_one.clone(),
+        subject: Some(Subject::PhoneNumber(BRYCE.into())),
+    };
+    let refused = test.callers().resolve_requester(request).await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound, "another account's integration is none");
 
     ask_disable(&test, &one, &of_one, pb::CopiedData::Purge).await.unwrap();
     test.sync_due().await;
