@@ -125,7 +125,12 @@ impl Integrations {
             request_id: link.request_id,
         };
         match &known {
-            Some(_) => integrations::enable_again(tx, account_id, id, &new, now).await?,
+            Some(known) => {
+                integrations::enable_again(tx, account_id, id, &new, now).await?;
+                if link.options.need_sweep_after(&known.options, link.organization.provider) {
+                    sync_runs::forget_places_of_full_passes(tx, account_id, id).await?;
+                }
+            }
             None => integrations::insert(tx, account_id, &new, now).await?,
         }
         if link.is_sync_on {

@@ -115,7 +115,8 @@ impl Integrations {
         let provider = locked.organization.provider;
         let options = update.options.apply(provider, locked.options)?;
         let has_other_options = options != locked.options;
-        let starts_sweep = !locked.is_first_copy && options.need_sweep_after(&locked.options, provider);
+        let needs_all = options.need_sweep_after(&locked.options, provider);
+        let starts_sweep = !locked.is_first_copy && needs_all;
         // Other options mend no refused credentials and no spent quota: they count when passes go on.
         let is_free_to_run = has_other_options && locked.hold.is_none();
         let starts_now = is_sync_on && (credentials.is_some() || !locked.is_sync_on || is_free_to_run);
@@ -135,6 +136,9 @@ impl Integrations {
             stops_run: locked.is_sync_on && (!is_sync_on || update.credentials.is_some() || has_other_options),
         };
         integrations::change(tx, account_id, integration_id, &change, now).await?;
+        if needs_all {
+            sync_runs::forget_places_of_full_passes(tx, account_id, integration_id).await?;
+        }
         if !is_sync_on {
             sync_runs::cancel_current(tx, account_id, integration_id, "sync was switched off", now).await?;
         }

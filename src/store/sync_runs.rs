@@ -177,6 +177,27 @@ pub async fn cancel_current(
     Ok(())
 }
 
+/// Lets full passes that are under way, or were stopped, begin anew: what they have read was read for other wishes. After the lease
+/// number has moved on, in the same transaction.
+pub async fn forget_places_of_full_passes(
+    tx: &mut Tx,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::sync_runs::forget_places_of_full_passes
+        update sync_runs
+        set resume_point = null, is_listed = false
+        where account_id = $1 and integration_id = $2 and state <> 'SUCCEEDED' and kind in ('INITIAL', 'SWEEP')
+          and (resume_point is not null or is_listed)",
+        account_id.0,
+        integration_id.0,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
 /// The resume point of the integration's last run, if that run did not succeed: the next one goes on from there.
 pub async fn find_unfinished_point(
     tx: &mut Tx,

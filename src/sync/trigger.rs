@@ -154,6 +154,8 @@ impl Control {
                         starts_sweep: true,
                         confirmed_deletions: Some(deletions),
                         due_at: locked.hold.is_none().then_some(now),
+                        // A sweep under way does not know of it, and would end with none: it is taken up again where it is.
+                        stops_run: true,
                         ..Change::default()
                     };
                     integrations::change(tx, account_id, integration_id, &change, now).await?;

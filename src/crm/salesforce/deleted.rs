@@ -11,12 +11,10 @@ use super::{
     pass::{Step, Then},
     position::{Deleted, Keyset, Mark},
     refusal::{Failure, Word},
-    rest::Scope,
-    soql,
 };
 use crate::{
     crm::{CrmError, Page, http},
-    domain::record::ObjectType,
+    domain::record::{ObjectType, RecordKey},
 };
 
 /// Entries that one page deals with.
@@ -76,11 +74,8 @@ impl Salesforce {
     async fn look_again(&self, object: ObjectType, fields: &[String], entries: &[Keyset]) -> Result<Page, CrmError> {
         let mut page = Page::default();
         for some in entries.chunks(IDS_PER_QUERY) {
-            let soql = soql::by_ids(object, fields, some.iter().map(|entry| entry.id.as_str()));
-            let (answer, _) = self.rest.query(&soql, Scope::All).await?;
-            if !answer.done {
-                return Err(CrmError::Unreadable("an answer by ids is not whole"));
-            }
+            let keys: Vec<RecordKey> = some.iter().filter_map(|entry| map::key(object, &entry.id)).collect();
+            let answer = self.rows_of(object, fields, &keys).await?;
             // A row that cannot be read must not make its record gone.
             let shown: Vec<String> =
                 answer.records.iter().filter_map(|raw| Some(map::keyset(&map::row(raw)?)?.id)).collect();
@@ -88,8 +83,7 @@ impl Salesforce {
                 return Err(CrmError::Unreadable("a row has no id"));
             }
             let shown: Vec<_> = shown.iter().filter_map(|id| map::key(object, id)).collect();
-            let keys = some.iter().filter_map(|entry| map::key(object, &entry.id));
-            page.gone.extend(keys.filter(|key| !shown.contains(key)));
+            page.gone.extend(keys.into_iter().filter(|key| !shown.contains(key)));
             let (records, rejected, _) = self.records(object, &answer, fields);
             page.records.extend(records);
             page.rejected += rejected;

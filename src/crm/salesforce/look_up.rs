@@ -17,7 +17,7 @@ impl Salesforce {
     pub(super) async fn sightings(&self, keys: &[RecordKey]) -> Result<Vec<Sighting>, CrmError> {
         let mut sightings = Vec::with_capacity(keys.len());
         for object in [ObjectType::Contact, ObjectType::Lead] {
-            let some: Vec<&RecordKey> = keys.iter().filter(|key| key.object_type == object).collect();
+            let some: Vec<RecordKey> = keys.iter().filter(|key| key.object_type == object).cloned().collect();
             if !some.is_empty() {
                 sightings.extend(self.sightings_of(object, &some).await?);
             }
@@ -25,33 +25,32 @@ impl Salesforce {
         Ok(sightings)
     }
 
-    async fn sightings_of(&self, object: ObjectType, keys: &[&RecordKey]) -> Result<Vec<Sighting>, CrmError> {
+    async fn sightings_of(&self, object: ObjectType, keys: &[RecordKey]) -> Result<Vec<Sighting>, CrmError> {
         let Some(records) = self.show(object, keys).await? else {
-            return Ok(keys.iter().map(|key| Sighting::Hidden((*key).clone())).collect());
+            return Ok(keys.iter().map(|key| Sighting::Hidden(key.clone())).collect());
         };
         let mut sightings = Vec::with_capacity(keys.len());
         for key in keys {
-            let shown = records.iter().find(|record| record.key == **key);
+            let shown = records.iter().find(|record| record.key == *key);
             sightings.push(match shown {
                 Some(record) => Sighting::Found(Box::new(record.clone())),
-                None if self.sees_all(object).await? => Sighting::Gone((*key).clone()),
-                None => Sighting::Hidden((*key).clone()),
+                None if self.sees_all(object).await? => Sighting::Gone(key.clone()),
+                None => Sighting::Hidden(key.clone()),
             });
         }
         Ok(sightings)
     }
 
     /// The records that a query shows; `None`: the object is not shown at all.
-    async fn show(&self, object: ObjectType, keys: &[&RecordKey]) -> Result<Option<Vec<Record>>, CrmError> {
+    async fn show(&self, object: ObjectType, keys: &[RecordKey]) -> Result<Option<Vec<Record>>, CrmError> {
         let Some(fields) = self.known_fields(object).await? else { return Ok(None) };
-        let soql = soql::by_ids(object, &fields, keys.iter().map(|key| key.record_id.as_str()));
-        let (answer, _) = match self.rest.query(&soql, Scope::All).await {
+        let answer = match self.rows_of(object, &fields, keys).await {
             Err(Failure::Said(Word::InvalidType, _)) => return Ok(None),
             answered => answered?,
         };
         let (records, rejected, _) = self.records(object, &answer, &fields);
-        if !answer.done || rejected > 0 {
-            return Err(CrmError::Unreadable("an answer by ids is not whole"));
+        if rejected > 0 {
+            return Err(CrmError::Unreadable("an answer by ids has a row that cannot be read"));
         }
         Ok(Some(records))
     }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     crm::{CrmError, Page},
-    domain::record::{ObjectType, Record},
+    domain::record::{ObjectType, Record, RecordKey},
 };
 
 /// An answer with more rows than this is not Salesforce's.
@@ -70,6 +70,33 @@ impl Salesforce {
         let records: Vec<Record> = read.collect();
         let rejected = answer.records.len() - records.len();
         (records, rejected, rows.iter().rev().find_map(map::keyset))
+    }
+
+    /// The rows of these records (at most 400), in the recycle bin too. Salesforce may give fewer than fit, and says so: the rest is
+    /// asked for again.
+    pub(super) async fn rows_of(
+        &self,
+        object: ObjectType,
+        fields: &[String],
+        keys: &[RecordKey],
+    ) -> Result<QueryPage, Failure> {
+        let mut left: Vec<&RecordKey> = keys.iter().collect();
+        let mut whole = QueryPage { total_size: 0, done: true, records: Vec::new() };
+        loop {
+            let soql = soql::by_ids(object, fields, left.iter().map(|key| key.record_id.as_str()));
+            let (answer, _) = self.rest.query(&soql, Scope::All).await?;
+            let shown: Vec<RecordKey> =
+                answer.records.iter().filter_map(|raw| map::key(object, &map::keyset(&map::row(raw)?)?.id)).collect();
+            let asked = left.len();
+            left.retain(|key| !shown.contains(key));
+            whole.records.extend(answer.records);
+            if answer.done || left.is_empty() {
+                return Ok(whole);
+            }
+            if left.len() == asked {
+                return Err(CrmError::Unreadable("an answer by ids is not whole").into());
+            }
+        }
     }
 
     /// Asks, and once more with other fields where those of before are not there any more.

@@ -465,7 +465,8 @@ impl Crms {
     }
 }
 
-async fn serve(router: axum::Router) -> String {
+/// Serves a simulated CRM on a port of its own; its URL.
+pub async fn serve(router: axum::Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     #[expect(clippy::disallowed_methods, reason = "ends with the test's runtime")]

@@ -8,9 +8,10 @@ use contact_sync::{
     rpc::pb,
     simulator::faults::{Fault, Faults},
 };
+use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
 use serde_json::{Value, json};
 
-use crate::support::TestApp;
+use crate::support::{TestApp, Worlds};
 
 /// What a live record truly is, as far as a copy shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +55,33 @@ pub trait Crm {
     fn rename(test: &TestApp, id: &str, name: &str);
     fn set_phone(test: &TestApp, id: &str, phone: &str);
     fn delete(test: &TestApp, id: &str);
-    fn restore(test: &TestApp, id: &str);
-    fn merge(test: &TestApp, loser: &str, winner: &str);
+    /// False: the CRM does not take this one back.
+    fn can_restore(test: &TestApp, id: &str) -> bool;
+    /// False: the CRM does not merge these two.
+    fn can_merge(test: &TestApp, loser: &str, winner: &str) -> bool;
+
+    fn restore(test: &TestApp, id: &str) {
+        assert!(Self::can_restore(test, id), "{id} was not restored");
+    }
+
+    fn merge(test: &TestApp, loser: &str, winner: &str) {
+        assert!(Self::can_merge(test, loser, winner), "{loser} was not merged into {winner}");
+    }
+
+    /// A record that the pass of this very moment does not see yet.
+    fn create_unseen(test: &TestApp, name: &str, phone: &str) -> String;
+    /// From now on passes see it.
+    fn let_see(test: &TestApp, id: &str);
+    /// Ways of this CRM that its vendor does not document, or leaves to the customer; the likeliest first.
+    fn worlds() -> Vec<Worlds>;
+
+    /// One whose pages show records that are gone.
+    fn world_that_lists_the_gone() -> Worlds {
+        Worlds::default()
+    }
+
+    /// What only this CRM can do to its records, to any of them. What it refuses changes nothing.
+    fn do_something_odd(test: &TestApp, dice: &mut StdRng, records: &[String], phone: &str);
     fn generate(test: &TestApp, count: usize, seed: u64);
     fn end_access_tokens(test: &TestApp);
     fn revoke(test: &TestApp);
@@ -74,6 +100,11 @@ pub struct PipedriveCrm;
 fn refresh_token(token: &str) -> pb::Credentials {
     let token = pb::RefreshToken { token: token.into(), client_id: "client".into(), client_secret: "secret".into() };
     pb::Credentials { kind: Some(pb::credentials::Kind::RefreshToken(token)) }
+}
+
+/// Of a record of Salesforce.
+fn object_of(id: &str) -> &'static str {
+    if id.starts_with("00Q") { "Lead" } else { "Contact" }
 }
 
 fn number(id: &str) -> i64 {
@@ -137,12 +168,39 @@ impl Crm for ZendeskCrm {
         test.zendesk.delete_user(number(id)).unwrap();
     }
 
-    fn restore(test: &TestApp, id: &str) {
-        test.zendesk.restore_user(number(id)).unwrap();
+    fn can_restore(test: &TestApp, id: &str) -> bool {
+        test.zendesk.restore_user(number(id)).is_ok()
     }
 
-    fn merge(test: &TestApp, loser: &str, winner: &str) {
-        test.zendesk.merge_users(number(loser), number(winner)).unwrap();
+    fn can_merge(test: &TestApp, loser: &str, winner: &str) -> bool {
+        test.zendesk.merge_users(number(loser), number(winner)).is_ok()
+    }
+
+    /// The export keeps back what is younger than a minute.
+    fn create_unseen(test: &TestApp, name: &str, phone: &str) -> String {
+        Self::create(test, name, phone)
+    }
+
+    fn let_see(_: &TestApp, _: &str) {}
+
+    fn worlds() -> Vec<Worlds> {
+        let of = |zendesk| Worlds { zendesk: Some(zendesk), ..Worlds::default() };
+        vec![
+            of(|config| config.freshness_lag_seconds = 60),
+            of(|config| config.quirks.merge_moves_phones = true),
+            of(|config| config.quirks.merge_touches_winner = false),
+        ]
+    }
+
+    fn do_something_odd(test: &TestApp, dice: &mut StdRng, records: &[String], phone: &str) {
+        let Some(id) = records.choose(dice).map(|id| number(id)) else { return };
+        // Refusals change nothing.
+        match dice.random_range(0..4) {
+            0 => drop(test.zendesk.purge_user(id)),
+            1 => drop(test.zendesk.update_user(id, &json!({"suspended": true}))),
+            2 => drop(test.zendesk.update_user(id, &json!({"phone": null}))),
+            _ => drop(test.zendesk.add_identity(id, &json!({"type": "phone_number", "value": phone}))),
+        }
     }
 
     fn generate(test: &TestApp, count: usize, seed: u64) {
@@ -214,23 +272,63 @@ impl Crm for SalesforceCrm {
     }
 
     fn rename(test: &TestApp, id: &str, name: &str) {
-        test.salesforce.update("Contact", id, &json!({"LastName": name})).unwrap();
+        test.salesforce.update(object_of(id), id, &json!({"LastName": name})).unwrap();
     }
 
     fn set_phone(test: &TestApp, id: &str, phone: &str) {
-        test.salesforce.update("Contact", id, &json!({"Phone": phone})).unwrap();
+        test.salesforce.update(object_of(id), id, &json!({"Phone": phone})).unwrap();
     }
 
     fn delete(test: &TestApp, id: &str) {
-        test.salesforce.delete("Contact", id).unwrap();
+        test.salesforce.delete(object_of(id), id).unwrap();
     }
 
-    fn restore(test: &TestApp, id: &str) {
-        test.salesforce.undelete(id).unwrap();
+    fn can_restore(test: &TestApp, id: &str) -> bool {
+        test.salesforce.undelete(id).is_ok()
     }
 
-    fn merge(test: &TestApp, loser: &str, winner: &str) {
-        test.salesforce.merge("Contact", winner, &[loser]).unwrap();
+    fn can_merge(test: &TestApp, loser: &str, winner: &str) -> bool {
+        test.salesforce.merge(object_of(winner), winner, &[loser]).is_ok()
+    }
+
+    /// As in a transaction that is not committed.
+    fn create_unseen(test: &TestApp, name: &str, phone: &str) -> String {
+        let id = Self::create(test, name, phone);
+        test.salesforce.hide(&id).unwrap();
+        id
+    }
+
+    fn let_see(test: &TestApp, id: &str) {
+        test.salesforce.reveal(id).unwrap();
+    }
+
+    fn worlds() -> Vec<Worlds> {
+        let of = |salesforce| Worlds { salesforce: Some(salesforce), ..Worlds::default() };
+        vec![
+            // Losers and winners come on different pages.
+            of(|config| config.page_rows_max = 2),
+            of(|config| config.visibility_lag_seconds = 5),
+            of(|config| config.has_person_accounts = true),
+        ]
+    }
+
+    fn do_something_odd(test: &TestApp, dice: &mut StdRng, records: &[String], phone: &str) {
+        let salesforce = &test.salesforce;
+        let lead =
+            json!({"LastName": format!("Lead {}", dice.random_range(0..100)), "Company": "Acme", "Phone": phone});
+        let (Some(id), Some(other), Some(third)) = (records.choose(dice), records.choose(dice), records.choose(dice))
+        else {
+            return;
+        };
+        // Refusals change nothing.
+        match dice.random_range(0..7) {
+            0 | 1 => drop(salesforce.create("Lead", &lead)),
+            2 => drop(salesforce.convert_lead(id, None)),
+            3 => drop(salesforce.convert_lead(id, Some(other))),
+            4 => drop(salesforce.merge(object_of(id), id, &[other, third])),
+            5 => drop(salesforce.hard_delete(object_of(id), id)),
+            _ => drop(salesforce.touch_system(object_of(id), id)),
+        }
     }
 
     fn generate(test: &TestApp, count: usize, seed: u64) {
@@ -321,12 +419,56 @@ impl Crm for PipedriveCrm {
         test.pipedrive.delete_person(number(id)).unwrap();
     }
 
-    fn restore(test: &TestApp, id: &str) {
-        test.pipedrive.restore_person(number(id)).unwrap();
+    fn can_restore(test: &TestApp, id: &str) -> bool {
+        test.pipedrive.restore_person(number(id)).is_ok()
     }
 
-    fn merge(test: &TestApp, loser: &str, winner: &str) {
-        test.pipedrive.merge_persons(number(loser), number(winner)).unwrap();
+    fn can_merge(test: &TestApp, loser: &str, winner: &str) -> bool {
+        test.pipedrive.merge_persons(number(loser), number(winner)).is_ok()
+    }
+
+    /// Pipedrive promises nothing about when a change shows.
+    fn create_unseen(test: &TestApp, name: &str, phone: &str) -> String {
+        let id = Self::create(test, name, phone);
+        test.pipedrive.hide_from_token(number(&id)).unwrap();
+        id
+    }
+
+    fn let_see(test: &TestApp, id: &str) {
+        test.pipedrive.show_to_token(number(id)).unwrap();
+    }
+
+    fn worlds() -> Vec<Worlds> {
+        let of = |pipedrive| Worlds { pipedrive: Some(pipedrive), ..Worlds::default() };
+        vec![
+            Worlds::default(),
+            of(|config| {
+                config.lists_deleted = true;
+                config.deletes_touch_update_time = true;
+                config.empty_phone_entries = true;
+            }),
+            of(|config| {
+                config.deleted_answers_not_found = true;
+                config.restores_touch_update_time = false;
+                config.merges_touch_winner = false;
+            }),
+        ]
+    }
+
+    fn world_that_lists_the_gone() -> Worlds {
+        Self::worlds().swap_remove(1)
+    }
+
+    fn do_something_odd(test: &TestApp, dice: &mut StdRng, records: &[String], phone: &str) {
+        let Some(id) = records.choose(dice).map(|id| number(id)) else { return };
+        let two = json!([{"value": phone, "primary": true, "label": "work"},
+            {"value": "310 555 0199", "primary": false, "label": "mobile"}]);
+        // Refusals change nothing.
+        match dice.random_range(0..3) {
+            0 => drop(test.pipedrive.purge_person(id)),
+            1 => drop(test.pipedrive.update_person(id, &json!({"phones": []}))),
+            _ => drop(test.pipedrive.update_person(id, &json!({"phones": two}))),
+        }
     }
 
     fn generate(test: &TestApp, count: usize, seed: u64) {

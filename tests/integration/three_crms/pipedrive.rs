@@ -4,19 +4,20 @@ use chrono::TimeDelta;
 use contact_sync::{
     domain::clock::Clock,
     rpc::pb,
-    simulator::faults::{Fault, Rule},
+    simulator::{
+        faults::{Fault, Rule},
+        gate::GateAt,
+    },
 };
 use serde_json::json;
 
 use super::{
-    behaviours::{
-        PERIOD, assert_is_the_truth, copied, link, next_pass, next_pass_with_deletions,
-        passing_fault_leaves_a_true_copy,
-    },
+    behaviours::{PERIOD, assert_is_the_truth, copied, link, next_pass, next_pass_with_deletions},
     crm::{Crm, PipedriveCrm},
+    passing_faults,
 };
 use crate::{
-    steps::{ask_update, live_contacts, time},
+    steps::{Beside, arrived, ask_trigger, ask_update, live_contacts, param, time},
     support::{Subject, TestApp, Worlds, reason},
 };
 
@@ -186,21 +187,96 @@ async fn all_numbers_and_addresses_of_a_person_are_copied_and_empty_ones_are_not
     assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
 }
 
+passing_faults! { PipedriveCrm:
+    a_429_of_the_burst_limit: Fault::BurstLimited { reset_seconds: 1 },
+    a_server_error: Fault::ServerError,
+    a_503_in_html: Fault::Unavailable { retry_after_seconds: None },
+    a_cursor_that_is_refused: Fault::CursorRefused,
+    the_same_person_on_two_pages: Fault::RepeatPrevious,
+    an_empty_page_that_is_not_the_end: Fault::EmptyPage { advance: true },
+    empty_numbers: Fault::EmptyPhones,
+    half_a_body: Fault::Truncate,
+    a_page_in_html: Fault::Html,
+    a_connection_that_breaks: Fault::Reset { after_bytes: Some(1_000) },
+    a_silent_server: Fault::Hang,
+}
+
 #[tokio::test]
-async fn passing_faults_of_pipedrive_leave_a_true_copy() {
-    passing_fault_leaves_a_true_copy::<PipedriveCrm>(vec![
-        Fault::BurstLimited { reset_seconds: 1 },
-        Fault::ServerError,
-        Fault::Unavailable { retry_after_seconds: None },
-        Fault::CursorRefused,
-        Fault::RepeatPrevious,
-        Fault::EmptyPhones,
-        Fault::Truncate,
-        Fault::Html,
-        Fault::Reset { after_bytes: Some(1_000) },
-        Fault::Hang,
-    ])
-    .await;
+async fn times_are_asked_for_in_whole_seconds_for_fractions_are_refused() {
+    let test = TestApp::start().await;
+    let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
+    test.pass(TimeDelta::milliseconds(789));
+    let (account, integration) = copied::<PipedriveCrm>(&test).await;
+    PipedriveCrm::forget_requests(&test);
+    PipedriveCrm::rename(&test, &id, "Renamed");
+
+    next_pass(&test).await;
+
+    let requests = test.pipedrive.requests().recent;
+    let times: Vec<&str> = requests
+        .iter()
+        .filter_map(|request| param(&request.query, "updated_since").or(param(&request.query, "since_timestamp")))
+        .collect();
+    assert_eq!(times.len(), 2, "of persons and of recent changes: {times:?}");
+    assert!(times.iter().all(|time| !time.contains('.')), "{times:?}");
+    let refused = test.pipedrive.call("GET", "/api/v2/persons?updated_since=2026-11-22T09:00:00.789Z", None).unwrap();
+    assert_eq!(refused.0.as_u16(), 400, "Pipedrive does refuse them");
+    assert_eq!(test.last_run(&account, &integration).await.state(), pb::SyncRunState::Succeeded);
+    assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
+}
+
+#[tokio::test]
+async fn cloudflares_403_ends_the_pass_at_once_deletes_nobody_and_the_next_pass_catches_up() {
+    let test = TestApp::start().await;
+    PipedriveCrm::generate(&test, 20, 10);
+    let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
+    let (account, integration) = copied::<PipedriveCrm>(&test).await;
+    PipedriveCrm::rename(&test, &id, "Renamed");
+    let rule = PipedriveCrm::faults(&test).add(Rule::always("/api/", Fault::CloudflareBlocked)).unwrap();
+
+    next_pass(&test).await;
+
+    let failed = test.last_run(&account, &integration).await;
+    assert!(failed.error.starts_with("RATE_LIMITED"), "{}", failed.error);
+    assert_eq!(PipedriveCrm::faults(&test).fired(rule), 1, "to ask on would prolong it");
+    assert_eq!(live_contacts(&test, &account).await, 21);
+    PipedriveCrm::faults(&test).remove(rule);
+    next_pass(&test).await;
+    assert_eq!(look_up(&test, &account).await.unwrap().display_name, "Renamed");
+    assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
+}
+
+#[tokio::test]
+async fn deletions_confirmed_while_a_pass_or_a_sweep_runs_are_made_by_a_sweep_at_once() {
+    for kind in [pb::SyncKind::Incremental, pb::SyncKind::Sweep] {
+        let test = TestApp::start().await;
+        PipedriveCrm::generate(&test, 400, 11);
+        let (account, integration) = copied::<PipedriveCrm>(&test).await;
+        let ids: Vec<String> = PipedriveCrm::truth(&test).into_keys().take(200).collect();
+        ids.iter().for_each(|id| test.pipedrive.purge_person(id.parse().unwrap()).unwrap());
+        next_pass_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
+        test.pass(PERIOD);
+        ask_trigger(&test, &account, &integration, |request| request.set_kind(kind)).await.unwrap();
+        let gate = PipedriveCrm::faults(&test).gate(PipedriveCrm::PAGES, 0, GateAt::Response).unwrap();
+        let pass = Beside::start(&test.app);
+        arrived(&gate, 1).await;
+
+        let request = pb::ConfirmDeletionsRequest {
+            account_id: account.clone(),
+            integration_id: integration.clone(),
+            held_deletions: 200,
+        };
+        test.syncs().confirm_deletions(request).await.unwrap();
+        gate.open();
+        pass.ended().await;
+        test.sync_due().await;
+        test.sync_due().await;
+
+        let run = test.last_run(&account, &integration).await;
+        assert_eq!((run.kind(), run.state()), (pb::SyncKind::Sweep, pb::SyncRunState::Succeeded), "{kind:?}");
+        assert_eq!(test.integration(&account, &integration).await.held_deletions, 0, "{kind:?}");
+        assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
+    }
 }
 
 #[tokio::test]
@@ -260,10 +336,10 @@ async fn a_sweep_that_dies_while_it_asks_goes_on_where_it_was() {
     };
     test.syncs().trigger_sync(request).await.unwrap();
     let single = format!("/api/v2/persons/{}", ids[5]);
-    let gate = PipedriveCrm::faults(&test).gate(&single, 0, contact_sync::simulator::gate::GateAt::Request).unwrap();
+    let gate = PipedriveCrm::faults(&test).gate(&single, 0, GateAt::Request).unwrap();
 
-    let pass = crate::steps::Beside::start(&test.app);
-    crate::steps::arrived(&gate, 1).await;
+    let pass = Beside::start(&test.app);
+    arrived(&gate, 1).await;
     pass.dies().await;
     gate.open();
     crate::steps::expire_leases(&test).await;

@@ -8,8 +8,9 @@ use contact_sync::{
 use serde_json::json;
 
 use super::{
-    behaviours::{PERIOD, assert_is_the_truth, copied, link, next_pass, passing_fault_leaves_a_true_copy},
+    behaviours::{assert_is_the_truth, copied, link, next_pass},
     crm::{Crm, SalesforceCrm},
+    passing_faults,
 };
 use crate::{
     steps::ask_update,
@@ -210,24 +211,6 @@ async fn a_loser_whose_winner_was_never_copied_waits_for_it() {
 }
 
 #[tokio::test]
-async fn a_row_that_becomes_visible_late_is_not_lost() {
-    let test = TestApp::start().await;
-    let (account, integration) = copied::<SalesforceCrm>(&test).await;
-    test.pass(PERIOD - TimeDelta::seconds(3));
-    let late = SalesforceCrm::create(&test, "Late", BRYCE);
-    test.salesforce.hide(&late).unwrap();
-    test.pass(TimeDelta::seconds(3));
-    assert_eq!(test.sync_due().await, 1);
-    assert!(look_up(&test, &account, BRYCE).await.is_none());
-    test.salesforce.reveal(&late).unwrap();
-
-    next_pass(&test).await;
-
-    assert!(look_up(&test, &account, BRYCE).await.is_some());
-    assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
-}
-
-#[tokio::test]
 async fn a_row_deleted_for_good_shows_in_the_list_of_deletions() {
     let test = TestApp::start().await;
     let id = SalesforceCrm::create(&test, "Bryce Love", BRYCE);
@@ -347,21 +330,17 @@ async fn failed_and_expired_bulk_jobs_are_made_anew() {
     }
 }
 
-#[tokio::test]
-async fn passing_faults_of_salesforce_leave_a_true_copy() {
-    passing_fault_leaves_a_true_copy::<SalesforceCrm>(vec![
-        // Too many requests at once: 403, and seconds.
-        Fault::RateLimited { retry_after_seconds: None },
-        Fault::QueryTimeout,
-        Fault::ShortPage { rows: 3 },
-        Fault::RepeatPrevious,
-        Fault::Unavailable { retry_after_seconds: None },
-        Fault::ServerError,
-        Fault::Truncate,
-        Fault::Html,
-        Fault::Reset { after_bytes: Some(2_000) },
-    ])
-    .await;
+passing_faults! { SalesforceCrm:
+    too_many_requests_at_once: Fault::RateLimited { retry_after_seconds: None },
+    a_locator_that_has_expired: Fault::LocatorGone,
+    a_query_that_takes_too_long: Fault::QueryTimeout,
+    fewer_rows_than_asked_for_that_are_not_done: Fault::ShortPage { rows: 3 },
+    the_same_row_on_two_pages: Fault::RepeatPrevious,
+    a_503_in_html: Fault::Unavailable { retry_after_seconds: None },
+    a_server_error: Fault::ServerError,
+    half_a_body: Fault::Truncate,
+    a_page_in_html: Fault::Html,
+    a_connection_that_breaks: Fault::Reset { after_bytes: Some(2_000) },
 }
 
 #[tokio::test]
