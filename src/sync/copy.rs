@@ -1,6 +1,9 @@
 //! The pages of one run: fetch, complete by what the CRM does not put in a page, normalise, apply.
 
-use std::{collections::HashSet, time::Duration};
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, Utc};
 use tokio::time::sleep;
@@ -73,12 +76,26 @@ impl Reading {
     }
 }
 
+/// Where the time of a run's pages went.
+#[derive(Default)]
+pub(super) struct Spent {
+    /// Pages that were applied.
+    pub pages: u32,
+    /// Until they were here, waits and repeated tries included.
+    pub fetch: Duration,
+    /// Reading their texts and numbers.
+    pub normalize: Duration,
+    /// Their transactions, and the second look after each.
+    pub apply: Duration,
+}
+
 impl Session<'_> {
     /// Until the last page.
-    pub(super) async fn copy_pages(&mut self, region: Region) -> Result<(), RunError> {
+    pub(super) async fn copy_pages(&mut self, region: Region) -> Result<Spent, RunError> {
         let mut reading = Reading::of(self.job);
-        let mut pages = 0;
+        let mut spent = Spent::default();
         loop {
+            let asked_at = Instant::now();
             let fetched = self.ask(&reading.position, |client, place| client.fetch_page(place.as_deref())).await;
             let mut page = match fetched {
                 Ok(page) => page,
@@ -92,13 +109,18 @@ impl Session<'_> {
             // What was deleted since the lost checkpoint shows in no list any more.
             page.needs_sweep |= reading.is_from_nothing && page.is_last && self.job.begun.kind == SyncKind::Incremental;
             self.complete(&mut page).await?;
+            spent.fetch += asked_at.elapsed();
             let (next, is_last, wait) = (page.next.clone(), page.is_last, page.wait);
+            let fetched_at = Instant::now();
             let page = self.normal_page(page, reading.position.take(), region);
+            spent.normalize += fetched_at.elapsed();
+            let normalized_at = Instant::now();
             self.syncing.apply(self.job, page).await?;
-            pages += 1;
-            self.analyze_after(pages).await;
+            spent.apply += normalized_at.elapsed();
+            spent.pages += 1;
+            self.analyze_after(spent.pages).await;
             if is_last {
-                return Ok(());
+                return Ok(spent);
             }
             reading.position = next;
             if let Some(wait) = wait {

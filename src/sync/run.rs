@@ -10,8 +10,9 @@ use tracing::{info, warn};
 use super::{
     Syncing,
     apply::ApplyError,
+    copy::Spent,
     schedule::{self, STALLED_ATTEMPTS_MAX},
-    session::Session,
+    session::{Session, millis},
 };
 use crate::{
     credentials::AccessError,
@@ -193,8 +194,16 @@ impl Syncing {
         let (lease, run_id) = (job.claimed.lease, job.begun.id);
         info!(integration.id = %lease.integration_id, sync_run.id = %run_id, attempt = job.begun.attempt, "sync run begins");
         match self.copy(&job).await {
-            Ok(()) => {
-                info!(integration.id = %lease.integration_id, sync_run.id = %run_id, "sync run is complete");
+            Ok(spent) => {
+                info!(
+                    integration.id = %lease.integration_id,
+                    sync_run.id = %run_id,
+                    pages = spent.pages,
+                    fetch_ms = millis(spent.fetch),
+                    normalize_ms = millis(spent.normalize),
+                    apply_ms = millis(spent.apply),
+                    "sync run is complete"
+                );
                 Ok(())
             }
             Err(RunError::LeaseLost) => {
@@ -214,7 +223,7 @@ impl Syncing {
         }
     }
 
-    async fn copy(&self, job: &Job) -> Result<(), RunError> {
+    async fn copy(&self, job: &Job) -> Result<Spent, RunError> {
         let lease = job.claimed.lease;
         if job.begun.stalled_attempts > STALLED_ATTEMPTS_MAX {
             return Err(RunError::Stalled);
@@ -227,13 +236,12 @@ impl Syncing {
             let estimated_total = session.ask(&(), |client, ()| client.count()).await?;
             session.report(&Report { phase: "copying", error: "", estimated_total }).await?;
         }
-        if !job.begun.is_listed {
-            session.copy_pages(account.default_region).await?;
+        let spent =
+            if job.begun.is_listed { Spent::default() } else { session.copy_pages(account.default_region).await? };
+        if let Some(number) = job.sweep_number {
+            session.sweep(number, account.default_region).await?;
         }
-        match job.sweep_number {
-            Some(number) => session.sweep(number, account.default_region).await,
-            None => Ok(()),
-        }
+        Ok(spent)
     }
 
     async fn fail(&self, job: &Job, error: &RunError) -> Result<(), StoreError> {

@@ -134,6 +134,7 @@ async fn connect(
     Ok((syncing.crms.client(target)?, version))
 }
 
-fn millis(duration: Duration) -> u64 {
+/// As logs write it.
+pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
