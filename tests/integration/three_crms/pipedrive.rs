@@ -253,7 +253,9 @@ async fn deletions_confirmed_while_a_pass_or_a_sweep_runs_are_made_by_a_sweep_at
         PipedriveCrm::generate(&test, 400, 11);
         let (account, integration) = copied::<PipedriveCrm>(&test).await;
         let ids: Vec<String> = PipedriveCrm::truth(&test).into_keys().take(200).collect();
-        ids.iter().for_each(|id| test.pipedrive.purge_person(id.parse().unwrap()).unwrap());
+        for id in &ids {
+            test.pipedrive.purge_person(id.parse().unwrap()).unwrap();
+        }
         next_pass_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
         test.pass(PERIOD);
         ask_trigger(&test, &account, &integration, |request| request.set_kind(kind)).await.unwrap();
