@@ -7,7 +7,9 @@ mod histories;
 mod pipedrive;
 mod races;
 mod salesforce;
+mod salesforce_bulk;
 mod salesforce_tokens;
+mod times;
 mod zendesk;
 
 /// A test of each behaviour, for one provider.
@@ -56,8 +58,8 @@ suites! {
     behaviours::first_copy_brings_every_record
     behaviours::increment_brings_what_changed_and_nothing_else
     behaviours::increment_with_nothing_new_is_cheap
-    behaviours::change_during_a_pass_is_not_lost
-    behaviours::ties_at_a_page_boundary_lose_nobody
+    times::change_during_a_pass_is_not_lost
+    times::ties_at_a_page_boundary_lose_nobody
     behaviours::row_that_comes_twice_is_one_contact
     behaviours::deletion_is_mirrored_and_a_restore_brings_the_same_contact_back
     behaviours::loser_of_a_merge_is_deleted_and_the_winner_stays
@@ -68,9 +70,9 @@ suites! {
     behaviours::switched_off_nothing_is_asked_and_switched_on_it_catches_up
     behaviours::same_organization_twice_is_refused
     behaviours::requester_is_the_callers_record
-    behaviours::row_that_becomes_visible_late_is_not_lost
-    behaviours::change_in_the_very_second_of_a_pass_is_not_lost
-    behaviours::older_copy_of_a_record_that_is_gone_does_not_bring_it_back
+    times::row_that_becomes_visible_late_is_not_lost
+    times::change_in_the_very_second_of_a_pass_is_not_lost
+    times::older_copy_of_a_record_that_is_gone_does_not_bring_it_back
     histories::random_histories_end_in_the_truth
     races::two_accounts_with_one_organisation_share_nothing
     races::record_clicked_during_a_sweep_stays

@@ -290,46 +290,6 @@ async fn hidden_fields_and_objects_are_not_asked_for_and_the_run_says_so() {
     assert!(run.notices.iter().any(|notice| notice.starts_with("OBJECT_HIDDEN: Lead")), "{:?}", run.notices);
 }
 
-#[tokio::test]
-async fn a_large_organisation_is_copied_by_bulk_jobs_that_survive_a_crash() {
-    let test = TestApp::start_with(|config| config.providers.salesforce_bulk_above = 1_000).await;
-    test.salesforce.generate_people(12_000, 50, 11).unwrap();
-    let account = test.account().await;
-    let integration = link::<SalesforceCrm>(&test, &account, SalesforceCrm::token()).await;
-    let gate =
-        SalesforceCrm::faults(&test).gate("/results", 1, contact_sync::simulator::gate::GateAt::Request).unwrap();
-
-    let pass = crate::steps::Beside::start(&test.app);
-    crate::steps::arrived(&gate, 1).await;
-    pass.dies().await;
-    gate.open();
-    crate::steps::expire_leases(&test).await;
-    assert_eq!(test.sync_due().await, 1);
-
-    let jobs = test.salesforce.requests().count_of("POST /services/data/v");
-    assert_eq!(jobs, 1, "the job that was under way is gone on with");
-    assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
-    SalesforceCrm::create(&test, "After the Copy", BRYCE);
-    next_pass(&test).await;
-    assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
-}
-
-#[tokio::test]
-async fn failed_and_expired_bulk_jobs_are_made_anew() {
-    for fault in [Fault::JobFailed { message: "internal".into() }, Fault::JobAborted, Fault::NotFound] {
-        let test = TestApp::start_with(|config| config.providers.salesforce_bulk_above = 100).await;
-        test.salesforce.generate_people(500, 0, 12).unwrap();
-        let shown = format!("{fault:?}");
-        SalesforceCrm::faults(&test).add(Rule::once("/jobs/query/", fault)).unwrap();
-
-        let (account, integration) = copied::<SalesforceCrm>(&test).await;
-
-        let run = test.last_run(&account, &integration).await;
-        assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{shown}: {}", run.error);
-        assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
-    }
-}
-
 passing_faults! { SalesforceCrm:
     too_many_requests_at_once: Fault::RateLimited { retry_after_seconds: None },
     a_locator_that_has_expired: Fault::LocatorGone,
