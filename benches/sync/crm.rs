@@ -22,8 +22,12 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const SEED: u64 = 1;
 /// Every so many changes bring a new number too.
 const NEW_NUMBER_EVERY: usize = 4;
-/// Out of the way of what is measured: Zendesk itself allows 20, or 60, which is 16,000 or 48,000 users a minute at this service's share.
+/// The service keeps to the limits that a CRM names; these are out of the way of what is measured. A minute; Zendesk's own is 20.
 const EXPORTS_PER_MINUTE: u32 = 1_000_000;
+/// Requests in two seconds; Pipedrive's own is 20 for each seat.
+const BURST: u32 = 1_000_000;
+/// Pipedrive's own is 30,000 for each seat.
+const DAILY_TOKENS: u32 = 1_000_000_000;
 /// What the organisation is called; it is reached where the service is pointed.
 const SALESFORCE_HOST: &str = "acme.my.salesforce.com";
 /// Of Salesforce's people, this share are Leads, in percent; the rest are Contacts.
@@ -85,7 +89,6 @@ impl Crm {
         let clock: simulator::Clock = Arc::new(|| SystemClock.now());
         let simulated = match provider {
             Provider::Zendesk => {
-                // The service keeps to the limit that the CRM names.
                 let limits = RateLimits { export_per_minute: Some(EXPORTS_PER_MINUTE), ..RateLimits::default() };
                 let zendesk = Zendesk::new(ZendeskConfig { seed: SEED, limits, ..ZendeskConfig::new(clock) });
                 zendesk.generate_people(count, SEED).context("generating users")?;
@@ -98,7 +101,12 @@ impl Crm {
                 Simulated::Salesforce(salesforce)
             }
             Provider::Pipedrive => {
-                let pipedrive = Pipedrive::new(PipedriveConfig { seed: SEED, ..PipedriveConfig::new(clock) });
+                let limits = pipedrive::RateLimits {
+                    daily_tokens: Some(DAILY_TOKENS),
+                    burst_api_token: Some(BURST),
+                    ..pipedrive::RateLimits::default()
+                };
+                let pipedrive = Pipedrive::new(PipedriveConfig { seed: SEED, limits, ..PipedriveConfig::new(clock) });
                 pipedrive.generate_people(count, SEED).context("generating persons")?;
                 Simulated::Pipedrive(pipedrive)
             }
