@@ -250,6 +250,25 @@ async fn with_deletions_off_a_contact_names_the_caller_and_is_no_requester_until
 }
 
 #[tokio::test]
+async fn deletions_are_confirmed_though_answers_by_ids_are_shorter_than_asked_for() {
+    let worlds = Worlds { salesforce: Some(|config| config.page_rows_max = 2), ..Worlds::default() };
+    let test = TestApp::start_in(worlds).await;
+    let ids: Vec<String> = (0..7).map(|n| SalesforceCrm::create(&test, &format!("P {n}"), OTHER)).collect();
+    let (account, integration) = copied::<SalesforceCrm>(&test).await;
+    test.pass(TimeDelta::minutes(5));
+    for id in &ids[..5] {
+        SalesforceCrm::delete(&test, id);
+    }
+    test.salesforce.hard_delete("Contact", &ids[5]).unwrap();
+
+    next_pass(&test).await;
+
+    let run = test.last_run(&account, &integration).await;
+    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", run.error);
+    assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
+}
+
+#[tokio::test]
 async fn deletions_from_before_the_log_are_found_by_a_sweep() {
     let test = TestApp::start().await;
     let id = SalesforceCrm::create(&test, "Bryce Love", BRYCE);
