@@ -72,6 +72,11 @@ pub(super) fn read(raw: &[u8]) -> Option<PhoneKey> {
     PhoneKey::new(value).filter(|key| !withheld::is_sentinel(*key))
 }
 
+/// How many digits the country code has with which a number of these first three digits begins.
+pub(super) fn code_digits(front: usize) -> Option<usize> {
+    PLANS.get(front).map(|plan| plan.code_digits).filter(|&digits| digits > 0)
+}
+
 /// Powers of ten.
 const POWERS: [u64; 16] = {
     let mut powers = [1; 16];

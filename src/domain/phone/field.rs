@@ -96,7 +96,7 @@ fn read_fraction(text: &str, number: &str, region: Option<Region>) -> Option<Can
 }
 
 /// 1234567890 typed to get past a form. With a prefix or country code it may be a real number (Vienna, Bedford).
-fn is_keyboard_filler(text: &str) -> bool {
+pub(super) fn is_keyboard_filler(text: &str) -> bool {
     text.bytes().filter(u8::is_ascii_digit).eq(*b"1234567890")
 }
 

@@ -5,7 +5,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberType};
+use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, PhoneNumberType};
 
 use super::{PhoneKey, ReadNumber, Region, withheld};
 
@@ -42,6 +42,11 @@ impl Candidate {
             return None;
         }
         Some(Self { number, key, had_mexican_prefix })
+    }
+
+    /// The number that is stored as this key, if it is possible.
+    pub(super) fn of(key: PhoneKey) -> Option<Self> {
+        Self::read(&key.e164(), None).filter(|candidate| candidate.key == key)
     }
 
     /// Whether a country's numbering plan assigns this number. Plans age, so this only decides between two readings,
@@ -85,7 +90,33 @@ impl Candidate {
 
 /// Whether the library has a numbering plan for the region.
 pub(super) fn is_known(region: Region) -> bool {
-    region_of(region).is_some_and(|region| PHONE_NUMBER_UTIL.get_country_code_for_region(region).is_some())
+    country_code(region).is_some()
+}
+
+/// The country code of a region, 1 to 999; regions of one plan share it.
+pub(super) fn country_code(region: Region) -> Option<u16> {
+    let code = PHONE_NUMBER_UTIL.get_country_code_for_region(region_of(region)?)?;
+    u16::try_from(code).ok()
+}
+
+/// The digits of any script in a text, as ASCII.
+pub(super) fn digits(text: &str) -> String {
+    PHONE_NUMBER_UTIL.normalize_digits_only(text)
+}
+
+/// The digits of the number as its country writes it at home, with what is dialled before it there (0, Russia's 8, the
+/// 15 of Argentine mobiles). `None` if the key is no possible number.
+pub(super) fn national_format(key: PhoneKey) -> Option<String> {
+    let number = Candidate::of(key)?.number;
+    guarded(|| Some(digits(&number.format_as(PhoneNumberFormat::National))))
+}
+
+/// Whether the number is a line of a place or a company's number for all of a country, as the plan stands.
+pub(super) fn is_fixed_line(key: PhoneKey) -> bool {
+    use PhoneNumberType::{FixedLine, FixedLineOrMobile, UAN};
+    Candidate::of(key)
+        .and_then(|candidate| guarded(|| Some(candidate.number.get_type())))
+        .is_some_and(|kind| matches!(kind, FixedLine | FixedLineOrMobile | UAN))
 }
 
 /// The possible lengths of a national number after a country code: bit n for n digits.
@@ -138,6 +169,9 @@ fn guarded<T>(call: impl FnOnce() -> Option<T>) -> Option<T> {
 fn region_of(region: Region) -> Option<rlibphonenumber::Region> {
     rlibphonenumber::Region::from_code(region.as_str()).ok()
 }
+
+/// What [`without_mexican_prefix`] takes off, as digits without zeros.
+pub(super) const MEXICAN_PREFIXES: &[&str] = &["1", "44", "45"];
 
 /// Mexico dialled 1 before mobile numbers from abroad until 2019, and 01, 044, 045 at home; the metadata has forgotten
 /// all of it. A national number has ten digits, so what remains is certain.

@@ -10,11 +10,15 @@ mod canonical;
 mod extension;
 mod field;
 mod library;
+mod local_numbers;
+mod main_lines;
 mod notes;
+mod parts;
 mod reread;
 mod split;
 mod text;
 mod unwrap;
+mod variants;
 mod withheld;
 
 #[cfg(test)]
@@ -26,6 +30,10 @@ use std::fmt;
 use std::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize};
+
+pub use local_numbers::{assumed_probes, assumed_region, is_suffix, local_digits, suffix_probes};
+pub use main_lines::{OrgPrefix, is_switchboard, org_prefixes};
+pub use variants::{Variant, VariantRule, variants};
 
 /// The version of these rules and of the library's metadata, stored beside each key. It grows whenever some text
 /// may give another key than before; rows of an older version are then read again.

@@ -114,6 +114,13 @@ fn international(number: &str) -> Option<String> {
     digits.starts_with(|c: char| c.is_numeric() && c != '0').then(|| format!("+{digits}"))
 }
 
+/// Whether the character may stand between the digits of one number, and says nothing.
+pub(super) fn is_separator(c: char) -> bool {
+    matches!(c, ' ' | '-' | '.' | '(' | ')' | '[' | ']' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{ff0d}')
+        || is_invisible(c)
+        || is_odd_separator(c) && !text::SEPARATORS.contains(&c)
+}
+
 /// Format characters (Unicode Cf) and the like that come with copied text.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fe0e}' | '\u{fe0f}')

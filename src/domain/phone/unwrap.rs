@@ -39,7 +39,8 @@ fn in_angle_brackets(text: &str) -> Option<&str> {
     is_address.then_some(inner)
 }
 
-fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
+/// The text after a scheme in either case.
+pub(super) fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
     let (start, rest) = text.split_at_checked(scheme.len())?;
     // "sip: 12" is a word before a number and not an address.
     (start.eq_ignore_ascii_case(scheme) && !rest.starts_with(char::is_whitespace)).then_some(rest)
