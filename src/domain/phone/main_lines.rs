@@ -7,8 +7,8 @@ use super::PhoneKey;
 use super::library;
 use super::parts::Parts;
 
-/// Germany and Austria.
-const CODES: [u16; 2] = [49, 43];
+const GERMANY: u16 = 49;
+const AUSTRIA: u16 = 43;
 /// Digits of an extension at most; more would make neighbours of strangers.
 const EXTENSION_DIGITS_MAX: usize = 3;
 /// Digits of a main line at least, area code included: 1 4000 in Vienna.
@@ -27,10 +27,10 @@ pub struct OrgPrefix {
 /// same with a 0 behind. None outside of plans with open lengths, and none of a number that is not of a fixed line:
 /// mobiles have no extensions.
 pub fn org_prefixes(key: PhoneKey) -> Vec<OrgPrefix> {
-    let Some(parts) = Parts::of(key).filter(|parts| CODES.contains(&parts.code())) else {
+    let Some(parts) = Parts::of(key).filter(|parts| matches!(parts.code(), GERMANY | AUSTRIA)) else {
         return Vec::new();
     };
-    if !library::is_fixed_line(key) {
+    if !(library::is_fixed_line(key) || is_austrian_company(&parts)) {
         return Vec::new();
     }
     let national = parts.national();
@@ -56,6 +56,12 @@ pub fn org_prefixes(key: PhoneKey) -> Vec<OrgPrefix> {
         }
     }
     prefixes
+}
+
+/// 05 and more in Austria: numbers of companies for the whole country, and of Tyrol. The metadata calls some of them
+/// lines over the internet, as it does those of single persons elsewhere.
+fn is_austrian_company(parts: &Parts) -> bool {
+    parts.code() == AUSTRIA && parts.national().starts_with('5')
 }
 
 /// Whether a stored text shows its last digit as the switchboard's: dashes or blanks, then a single 0 at the end.
