@@ -8,7 +8,6 @@ use std::sync::LazyLock;
 use super::calling_codes::PREFIX_DIGITS;
 use super::{PhoneKey, library, withheld};
 
-const DIGITS_MIN: usize = 8;
 const DIGITS_MAX: usize = 15;
 /// Longer text is left to the library: fifteen digits, a sign before each and a few more, bytes.
 const TEXT_MAX: usize = 32;
@@ -18,7 +17,7 @@ const TEXT_MAX: usize = 32;
 struct Plan {
     code: u16,
     /// Digits of the country code, 1 to 3.
-    code_digits: usize,
+    code_digits: u8,
     /// Bit n: a national number of n digits is possible.
     lengths: u32,
     /// Bit d: a national number that begins with d may lose a prefix.
@@ -37,34 +36,56 @@ pub(super) fn read(raw: &[u8]) -> Option<PhoneKey> {
     let (&b'+', text) = raw.split_first()? else {
         return None;
     };
+    if let Some(value) = value_of(text) {
+        return key_of(value, text);
+    }
     // ".0" at the end is what a spreadsheet leaves, not a digit of the number.
     if text.len() > TEXT_MAX || text.ends_with(b".0") {
         return None;
     }
-    let mut value: u64 = 0;
-    let mut digits = [0_u8; DIGITS_MAX];
+    // Where the signs stand is different in every country, so nothing here branches on it.
+    let mut digits = [0_u8; TEXT_MAX];
     let mut count = 0;
+    let mut kinds = 0;
     for &byte in text {
-        let digit = byte.wrapping_sub(b'0');
-        if digit <= 9 {
-            *digits.get_mut(count)? = digit;
-            count += 1;
-            value = value * 10 + u64::from(digit);
-        } else if !matches!(byte, b' ' | b'-' | b'.' | b'(' | b')') {
-            return None;
-        }
+        let kind = KINDS[usize::from(byte)];
+        digits[count] = byte;
+        count += usize::from(kind == DIGIT);
+        kinds |= kind;
     }
-    if count < DIGITS_MIN {
-        return None;
-    }
+    let digits = &digits[..count];
+    if kinds & OTHER != 0 { None } else { key_of(value_of(digits)?, digits) }
+}
 
-    let front = usize::from(digits[0]) * 100 + usize::from(digits[1]) * 10 + usize::from(digits[2]);
-    let plan = PLANS[front];
-    let national_count = count - plan.code_digits;
+const DIGIT: u8 = 1;
+const SIGN: u8 = 2;
+const OTHER: u8 = 4;
+
+/// What each byte is.
+const KINDS: [u8; 256] = {
+    let mut kinds = [OTHER; 256];
+    let mut byte: u8 = 0;
+    while byte < u8::MAX {
+        kinds[byte as usize] = match byte {
+            b'0'..=b'9' => DIGIT,
+            b' ' | b'-' | b'.' | b'(' | b')' => SIGN,
+            _ => OTHER,
+        };
+        byte += 1;
+    }
+    kinds
+};
+
+/// The key of 8 to 15 ASCII digits with this value.
+fn key_of(value: u64, digits: &[u8]) -> Option<PhoneKey> {
+    let digit = |at: usize| usize::from(digits[at] - b'0');
+    let plan = PLANS[digit(0) * 100 + digit(1) * 10 + digit(2)];
+    let code_digits = usize::from(plan.code_digits);
+    let national_count = digits.len() - code_digits;
     if plan.lengths & (1 << national_count) == 0 {
         return None;
     }
-    let first = digits[plan.code_digits];
+    let first = digits[code_digits] - b'0';
     let national = value - u64::from(plan.code) * POWERS[national_count];
     if plan.prefix_digits & (1 << first) != 0 || national == u64::from(first) * REPUNITS[national_count] {
         return None;
@@ -72,9 +93,42 @@ pub(super) fn read(raw: &[u8]) -> Option<PhoneKey> {
     PhoneKey::new(value).filter(|key| !withheld::is_sentinel(*key))
 }
 
+/// The value of 8 to 15 ASCII digits, eight at a time; nothing for any other text.
+fn value_of(text: &[u8]) -> Option<u64> {
+    if text.len() > DIGITS_MAX {
+        return None;
+    }
+    let front = eight_digits(*text.first_chunk()?)?;
+    let back = eight_digits(*text.last_chunk()?)?;
+    // The first bytes of `back` are digits of `front` already; the lowest byte is the first.
+    let more = text.len() - EIGHT;
+    let back = back & (u64::MAX << 8 << (8 * (EIGHT - 1 - more)));
+    Some(decimal(front) * POWERS[more] + decimal(back))
+}
+
+const EIGHT: usize = 8;
+
+/// Eight ASCII digits as the bytes 0 to 9, the first in the lowest.
+fn eight_digits(text: [u8; EIGHT]) -> Option<u64> {
+    const ZEROS: u64 = 0x3030_3030_3030_3030;
+    const HIGH: u64 = 0xf0f0_f0f0_f0f0_f0f0;
+    // Six above 9 is the next sixteen, so both keep a high half of 3 for 0 to 9 only.
+    const SIX: u64 = 0x0606_0606_0606_0606;
+    let bytes = u64::from_le_bytes(text);
+    let are_digits = bytes & HIGH == ZEROS && bytes.wrapping_add(SIX) & HIGH == ZEROS;
+    are_digits.then_some(bytes ^ ZEROS)
+}
+
+/// The number that eight bytes of one digit each are: neighbours become pairs, pairs fours, fours the whole.
+fn decimal(digits: u64) -> u64 {
+    let pairs = (digits.wrapping_mul(10) + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
+    let fours = (pairs.wrapping_mul(100) + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
+    (fours.wrapping_mul(10_000) + (fours >> 32)) & 0xffff_ffff
+}
+
 /// How many digits the country code has with which a number of these first three digits begins.
 pub(super) fn code_digits(front: usize) -> Option<usize> {
-    PLANS.get(front).map(|plan| plan.code_digits).filter(|&digits| digits > 0)
+    PLANS.get(front).map(|plan| usize::from(plan.code_digits)).filter(|&digits| digits > 0)
 }
 
 /// Powers of ten.
@@ -206,6 +260,27 @@ mod tests {
                     let mut text = format!("+{code}{:02}", front / 2);
                     digits.write(count - 2, &mut text);
                     agrees(&text, None);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn value_is_that_of_8_to_15_digits_and_of_nothing_else() {
+        let mut digits = Digits(SEED);
+        for count in 0..20 {
+            for _ in 0..2_000 {
+                let mut text = String::new();
+                digits.write(count, &mut text);
+                let expected = (8..=15).contains(&count).then(|| text.parse().unwrap());
+                assert_eq!(value_of(text.as_bytes()), expected, "{text}, seed {SEED:#x}");
+                if count > 0 {
+                    let mut bytes = text.into_bytes();
+                    let at = digits.below(count);
+                    let other = digits.below(256);
+                    bytes[at] = u8::try_from(other).unwrap();
+                    let is_value = (8..=15).contains(&count) && bytes[at].is_ascii_digit();
+                    assert_eq!(value_of(&bytes).is_some(), is_value, "{bytes:?}, seed {SEED:#x}");
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::{Reading, Region, read};
 
-const CORPUS: &str = include_str!("../../../tests/fixtures/phone-open.tsv");
+pub(super) const CORPUS: &str = include_str!("../../../tests/fixtures/phone-open.tsv");
 
 /// Classes of `b_` that must be nearly perfect; the others may miss one row in twenty.
 const NEARLY_PERFECT: &[&str] = &["b_sip", "b_withheld", "b_excel_float"];

@@ -4,11 +4,28 @@
 //! evidence; where the library sees nothing, only a reading that proves itself counts.
 
 use super::library::Candidate;
+use super::marks::Mark;
 use super::text::{self, Shape};
-use super::{Numbers, Region, extension, notes, reread, split};
+use super::{Region, extension, notes, reread, split};
+
+/// The numbers of a field, in the order written: at least one. One needs no heap.
+pub(super) struct Candidates {
+    pub(super) first: Candidate,
+    pub(super) others: Vec<Candidate>,
+}
+
+impl Candidates {
+    pub(super) fn one(first: Candidate) -> Self {
+        Self { first, others: Vec::new() }
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Candidate> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+}
 
 /// The numbers of a field that was unwrapped and is not withheld.
-pub(super) fn read(text: &str, region: Option<Region>) -> Option<Numbers> {
+pub(super) fn read(text: &str, region: Option<Region>) -> Option<Candidates> {
     let shape = Shape::of(text);
     if (shape.has_letters || shape.has_separators)
         && let Some(numbers) = split::read(text, region)
@@ -17,7 +34,7 @@ pub(super) fn read(text: &str, region: Option<Region>) -> Option<Numbers> {
     }
     read_shaped(text, &shape, region)
         .or_else(|| reread::after_late_plus(text::from_first_digit(text)?))
-        .map(|number| Numbers::one(number.into_number()))
+        .map(Candidates::one)
 }
 
 /// One number with whatever stands around it.
@@ -88,7 +105,7 @@ fn read_plain(text: &str, region: Option<Region>) -> Option<Candidate> {
 /// "3105551234.0": the zero is not dialled, unless only with it the number is valid (a stray full stop before it). A
 /// spreadsheet that writes fractions writes no plus sign, so behind one the zero counts first.
 fn read_fraction(text: &str, number: &str, region: Option<Region>) -> Option<Candidate> {
-    let stem = read_plain(number, region);
+    let stem = read_plain(number, region).map(|stem| stem.marked(Mark::Fraction));
     if !number.starts_with('+') && stem.as_ref().is_some_and(Candidate::is_valid) {
         return stem;
     }

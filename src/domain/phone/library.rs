@@ -4,10 +4,14 @@
 //! makes it slice backwards), it is rejected beforehand; any other is caught and reads as "no number".
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::LazyLock;
 
-use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberFormat, PhoneNumberType};
+use rlibphonenumber::{
+    NumberLengthType, PHONE_NUMBER_UTIL, ParseError, PhoneNumber, PhoneNumberFormat, PhoneNumberType, ValidationError,
+};
 
-use super::{PhoneKey, ReadNumber, Region, withheld};
+use super::marks::{Mark, Marks};
+use super::{PhoneKey, ReadNumber, Region, text, withheld};
 
 /// Digits of a national number that the library reads at most.
 const NATIONAL_DIGITS_MAX: u32 = 17;
@@ -20,28 +24,87 @@ const LEADING_ZEROS_MAX: u32 = 10;
 pub(super) struct Candidate {
     number: PhoneNumber,
     key: PhoneKey,
-    had_mexican_prefix: bool,
+    marks: Marks,
+}
+
+/// Why a text is no candidate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) why: Refusal,
+    /// The country code by whose plan it was refused, if the text got as far.
+    pub(super) country_code: Option<u16>,
+}
+
+/// What is wrong with a text that gives no key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Refusal {
+    /// Longer than [`super::RAW_LENGTH_MAX`] bytes.
+    TextTooLong,
+    /// Words or signs only.
+    NoDigits,
+    /// 12/03/2021, 192.168.1.10.
+    DateOrAddress,
+    /// All digits alike, or 1234567890.
+    Filler,
+    /// A keypad sentinel behind a prefix of calls abroad.
+    Sentinel,
+    /// Written without a country code, and the region is not known.
+    NoCountry,
+    /// No country has the code behind the plus sign.
+    UnknownCountryCode,
+    /// A number without its area code.
+    LocalOnly,
+    /// Fewer digits than any number of the plan.
+    TooShort,
+    /// More digits than any number of the plan.
+    TooLong,
+    /// A length between two that the plan has.
+    ImpossibleLength,
+    /// Digits, words and signs that are not written as a number.
+    NotANumber,
+    /// It can be read, but something about it says that it is no number, or two readings disagree.
+    Doubtful,
 }
 
 impl Candidate {
     /// Reads what the library takes for one number, after Mexico's old mobile prefixes. `None` if it is no number, has
     /// an impossible length, is only good for local calls, or is a filler or a sentinel.
     pub(super) fn read(text: &str, region: Option<Region>) -> Option<Self> {
-        let mut number = parse(text, region)?;
-        let had_mexican_prefix = !is_possible(&number);
-        if had_mexican_prefix {
-            number.national_number = without_mexican_prefix(&number)?;
+        Self::try_read(text, region).ok()
+    }
+
+    /// As [`Self::read`], with the reason.
+    pub(super) fn try_read(text: &str, region: Option<Region>) -> Result<Self, Refused> {
+        let mut number =
+            parse(text, region).map_err(|why| Refused { why, country_code: region.and_then(country_code) })?;
+        let country_code = u16::try_from(number.country_code).ok();
+        let refused = |why| Refused { why, country_code };
+        let mut marks = Marks::default();
+        if let Err(why) = check_length(&number) {
+            number.national_number = without_mexican_prefix(&number).ok_or(refused(why))?;
             number.italian_leading_zero = None;
             number.number_of_leading_zeros = None;
-            if !is_possible(&number) {
-                return None;
-            }
+            check_length(&number).map_err(refused)?;
+            marks.set(Mark::MexicanPrefix);
         }
-        let key = key_of(&number)?;
-        if withheld::is_sentinel(key) || is_filler(&number) {
-            return None;
+        let key = key_of(&number).ok_or(refused(Refusal::TooLong))?;
+        if withheld::is_sentinel(key) {
+            return Err(refused(Refusal::Sentinel));
         }
-        Some(Self { number, key, had_mexican_prefix })
+        if is_filler(&number) {
+            return Err(refused(Refusal::Filler));
+        }
+        Ok(Self { number, key, marks })
+    }
+
+    /// The same number, come by in this way.
+    pub(super) fn marked(mut self, mark: Mark) -> Self {
+        self.marks.set(mark);
+        self
+    }
+
+    pub(super) fn marks(&self) -> Marks {
+        self.marks
     }
 
     /// The number that is stored as this key, if it is possible.
@@ -61,11 +124,23 @@ impl Candidate {
 
     /// Whether one of Mexico's old prefixes was taken off.
     pub(super) fn had_mexican_prefix(&self) -> bool {
-        self.had_mexican_prefix
+        self.marks.has(Mark::MexicanPrefix)
     }
 
     pub(super) fn has_extension(&self) -> bool {
         self.number.extension.is_some()
+    }
+
+    pub(super) fn extension(&self) -> Option<&str> {
+        self.number.extension.as_deref()
+    }
+
+    /// Whether letters of the text became digits: it shows fewer digits than the number and its extension have.
+    pub(super) fn is_spelled_in(&self, text: &str) -> bool {
+        let national = usize::try_from(national_digits(&self.number)).unwrap_or(usize::MAX);
+        let extension = self.extension().map_or(0, str::len);
+        text.contains(|c: char| c.is_ascii_alphabetic())
+            && text::count_digits(text) < national.saturating_add(extension)
     }
 
     pub(super) fn set_extension(&mut self, digits: &str) {
@@ -75,6 +150,10 @@ impl Candidate {
     /// Whether the number belongs to a country, not to a service of the world such as +800 or satellites.
     pub(super) fn is_of_a_country(&self) -> bool {
         self.number.get_region_code() != Some(rlibphonenumber::Region::World)
+    }
+
+    pub(super) fn country_code(&self) -> i32 {
+        self.number.country_code
     }
 
     /// Whether the country code is that of the region.
@@ -127,7 +206,7 @@ pub(super) fn possible_lengths(country_code: u16) -> u32 {
             national_number: 10_u64.pow(digits - 1),
             ..PhoneNumber::default()
         };
-        lengths | u32::from(is_possible(&number)) << digits
+        lengths | u32::from(check_length(&number).is_ok()) << digits
     })
 }
 
@@ -147,17 +226,32 @@ pub(super) fn warm_up() {
     }
 }
 
-fn parse(text: &str, region: Option<Region>) -> Option<PhoneNumber> {
-    if let Some(context) = text.find(";phone-context=")
+fn parse(text: &str, region: Option<Region>) -> Result<PhoneNumber, Refusal> {
+    if text.contains(';')
+        && let Some(context) = text.find(";phone-context=")
         && text.find("tel:").is_some_and(|scheme| scheme > context)
     {
-        return None;
+        return Err(Refusal::NotANumber);
     }
-    guarded(|| PHONE_NUMBER_UTIL.parse(text, region.and_then(region_of)).ok())
+    let number = guarded(|| Some(PHONE_NUMBER_UTIL.parse(text, region.and_then(region_of))));
+    number.ok_or(Refusal::NotANumber)?.map_err(|error| match error {
+        ParseError::InvalidCountryCode if region.is_none() && !text::has_plus(text) => Refusal::NoCountry,
+        ParseError::InvalidCountryCode => Refusal::UnknownCountryCode,
+        ParseError::TooShortAfterIdd | ParseError::TooShortNsn => Refusal::TooShort,
+        ParseError::TooLongNsn => Refusal::TooLong,
+        ParseError::NotANumber(_) => Refusal::NotANumber,
+    })
 }
 
-fn is_possible(number: &PhoneNumber) -> bool {
-    number.is_possible_with_reason() == Ok(NumberLengthType::IsPossible)
+fn check_length(number: &PhoneNumber) -> Result<(), Refusal> {
+    match number.is_possible_with_reason() {
+        Ok(NumberLengthType::IsPossible) => Ok(()),
+        Ok(NumberLengthType::IsPossibleLocalOnly) => Err(Refusal::LocalOnly),
+        Err(ValidationError::InvalidCountryCode) => Err(Refusal::UnknownCountryCode),
+        Err(ValidationError::TooShort) => Err(Refusal::TooShort),
+        Err(ValidationError::TooLong) => Err(Refusal::TooLong),
+        Err(ValidationError::InvalidLength) => Err(Refusal::ImpossibleLength),
+    }
 }
 
 /// Runs a call into the library; a panic reads as nothing. Its statics hold compiled patterns only, which a panic
@@ -166,8 +260,18 @@ fn guarded<T>(call: impl FnOnce() -> Option<T>) -> Option<T> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or(None)
 }
 
+/// The library's own regions by two letters: it compares texts to find one, which takes longer than some numbers do.
+static REGIONS: LazyLock<Vec<Option<rlibphonenumber::Region>>> = LazyLock::new(|| {
+    let letters = || (b'A'..=b'Z').map(char::from);
+    letters()
+        .flat_map(|first| letters().map(move |second| [first, second].iter().collect::<String>()))
+        .map(|code| rlibphonenumber::Region::from_code(&code).ok())
+        .collect()
+});
+
 fn region_of(region: Region) -> Option<rlibphonenumber::Region> {
-    rlibphonenumber::Region::from_code(region.as_str()).ok()
+    let [first, second] = region.0.map(|letter| usize::from(letter.wrapping_sub(b'A')));
+    REGIONS.get(first * 26 + second).copied().flatten()
 }
 
 /// What [`without_mexican_prefix`] takes off, as digits without zeros.

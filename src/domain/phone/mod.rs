@@ -7,11 +7,13 @@
 
 mod calling_codes;
 mod canonical;
+mod explain;
 mod extension;
 mod field;
 mod library;
 mod local_numbers;
 mod main_lines;
+mod marks;
 mod notes;
 mod parts;
 mod reread;
@@ -26,11 +28,16 @@ mod corpus_tests;
 #[cfg(test)]
 mod tests;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::num::NonZeroU64;
 
 use serde::{Deserialize, Serialize};
 
+use field::Candidates;
+
+pub use explain::{Explanation, Plan, Step, explain};
+pub use library::Refusal;
 pub use local_numbers::{assumed_probes, assumed_region, is_suffix, local_digits, suffix_probes};
 pub use main_lines::{OrgPrefix, is_switchboard, org_prefixes};
 pub use variants::{Variant, VariantRule, variants};
@@ -48,19 +55,40 @@ pub const RAW_LENGTH_MAX: usize = 250;
 /// `region` is the country in which a number without a country code was written; without one, only numbers in
 /// international form have a meaning. Text beyond [`RAW_LENGTH_MAX`] bytes is `Unparseable`.
 pub fn read(raw: &str, region: Option<Region>) -> Reading {
-    if let Some(key) = canonical::read(raw.as_bytes()) {
-        return Reading::Numbers(Numbers::one(ReadNumber { key, extension: None }));
+    match canonical::read(raw.as_bytes()) {
+        Some(key) => Reading::of(key),
+        None => look_at(raw, region).into(),
     }
+}
+
+/// What [`read`] makes of a text that is not in plain international form, with what [`explain`] needs to say why.
+enum Look<'a> {
+    TooLong,
+    /// What was unwrapped stands for a hidden number.
+    Withheld(Cow<'a, str>),
+    /// What was unwrapped, and the numbers in it.
+    Field(Cow<'a, str>, Option<Candidates>),
+}
+
+fn look_at(raw: &str, region: Option<Region>) -> Look<'_> {
     if raw.len() > RAW_LENGTH_MAX {
-        return Reading::Unparseable;
+        return Look::TooLong;
     }
     let text = unwrap::unwrap(raw);
     if withheld::is_withheld(&text) {
-        return Reading::Withheld;
+        return Look::Withheld(text);
     }
-    match field::read(&text, region) {
-        Some(numbers) => Reading::Numbers(numbers),
-        None => Reading::Unparseable,
+    let numbers = field::read(&text, region);
+    Look::Field(text, numbers)
+}
+
+impl From<Look<'_>> for Reading {
+    fn from(look: Look<'_>) -> Self {
+        match look {
+            Look::Field(_, Some(candidates)) => Self::Numbers(candidates.into()),
+            Look::Withheld(_) => Self::Withheld,
+            Look::TooLong | Look::Field(_, None) => Self::Unparseable,
+        }
     }
 }
 
@@ -93,9 +121,16 @@ impl Reading {
         .flatten()
     }
 
+    fn of(key: PhoneKey) -> Self {
+        Self::Numbers(Numbers::one(ReadNumber { key, extension: None }))
+    }
+
     /// The first number, which is the only one in nearly every field.
     pub fn first(&self) -> Option<&ReadNumber> {
-        self.numbers().next()
+        match self {
+            Self::Numbers(numbers) => Some(&numbers.first),
+            Self::Withheld | Self::Unparseable => None,
+        }
     }
 }
 
@@ -125,6 +160,14 @@ impl Numbers {
         if self.iter().all(|known| known.key != number.key) {
             self.others.push(number);
         }
+    }
+}
+
+impl From<Candidates> for Numbers {
+    fn from(candidates: Candidates) -> Self {
+        let mut numbers = Self::one(candidates.first.into_number());
+        candidates.others.into_iter().for_each(|other| numbers.add(other.into_number()));
+        numbers
     }
 }
 

@@ -4,6 +4,7 @@
 //! where what stands before it is a number; a vanity number (800-FLOWERS) has none before its letters.
 
 use super::library::Candidate;
+use super::marks::Mark;
 use super::{Region, extension, field, text};
 
 /// Fewer digits than this before a remark are no number worth a try.
@@ -33,10 +34,10 @@ pub(super) fn cut(text: &str, region: Option<Region>, whole: Option<&Candidate>)
             continue;
         };
         if candidate.is_valid() {
-            return Some(candidate);
+            return Some(candidate.marked(Mark::Remark));
         }
         if whole.is_none() && possible.is_none() && text::count_digits(before) >= POSSIBLE_DIGITS_MIN {
-            possible = Some(candidate);
+            possible = Some(candidate.marked(Mark::Remark));
         }
     }
     possible
@@ -48,7 +49,7 @@ pub(super) fn cut_bracket(text: &str, region: Option<Region>, whole: Option<&Can
     if text::count_digits(before) < DIGITS_MIN || whole.is_some_and(Candidate::is_valid) {
         return None;
     }
-    Candidate::read(before, region).filter(Candidate::is_valid)
+    Some(Candidate::read(before, region).filter(Candidate::is_valid)?.marked(Mark::Remark))
 }
 
 /// Where the first word begins that does not announce an extension.

@@ -4,6 +4,7 @@
 //! Invariant: a second reading must be a valid number, and the first must not be.
 
 use super::library::Candidate;
+use super::marks::Mark;
 use super::{Region, text};
 
 /// Prefixes of international calls, longest first. Those of a region itself are the library's business.
@@ -33,7 +34,7 @@ pub(super) fn after_dialling_prefix(number: &str) -> Option<Candidate> {
         .iter()
         .filter_map(|prefix| text::strip_digits(number, prefix))
         .filter_map(|rest| Candidate::read(&international(rest)?, None).filter(Candidate::is_valid));
-    let reading = readings.next()?;
+    let reading = readings.next()?.marked(Mark::ForeignDiallingPrefix);
     readings.all(|other| other.key() == reading.key()).then_some(reading)
 }
 
@@ -42,7 +43,7 @@ pub(super) fn after_lost_plus(number: &str) -> Option<Candidate> {
     if text::count_digits(number) < LOST_PLUS_DIGITS_MIN || is_doubtful(number) {
         return None;
     }
-    let reading = Candidate::read(&international(number)?, None).filter(Candidate::is_valid)?;
+    let reading = Candidate::read(&international(number)?, None).filter(Candidate::is_valid)?.marked(Mark::LostPlus);
     // Where 800 begins a free number at home, nobody means the world's +800.
     if !reading.is_of_a_country() {
         return None;
@@ -58,13 +59,13 @@ pub(super) fn after_lost_plus(number: &str) -> Option<Candidate> {
 
 /// "Line 2: +44 20 7946 0018": the number after the last plus sign, behind digits too few to be another number.
 pub(super) fn after_late_plus(number: &str) -> Option<Candidate> {
-    let at = number.rfind(['+', '＋'])?;
+    let at = number.rfind(['+', '＋']).filter(|&at| at > 0)?;
     let before = &number[..at];
     // A plus sign that follows a letter is that of 3.10868E+09.
     if text::count_digits(before) >= LATE_PLUS_DIGITS_MAX || before.ends_with(char::is_alphabetic) {
         return None;
     }
-    Candidate::read(&number[at..], None).filter(Candidate::is_valid)
+    Some(Candidate::read(&number[at..], None).filter(Candidate::is_valid)?.marked(Mark::LatePlus))
 }
 
 /// Whether signs are there that dates, amounts, remarks and area codes have, and numbers in international form do not.
@@ -94,7 +95,7 @@ pub(super) fn without_odd_signs(number: &str, region: Option<Region>) -> Option<
     if !has_odd {
         return None;
     }
-    Candidate::read(&plain, region).filter(Candidate::is_valid)
+    Some(Candidate::read(&plain, region).filter(Candidate::is_valid)?.marked(Mark::OddSigns))
 }
 
 /// The number before the ".0" of a spreadsheet, if the text is one run of digits and that.

@@ -2,8 +2,10 @@
 //!
 //! Invariant: a field is split only if every part is a number by itself, and the whole is none or a worse one.
 
+use super::field::Candidates;
 use super::library::Candidate;
-use super::{Numbers, Region, extension, field, text};
+use super::marks::Mark;
+use super::{Region, extension, field, text};
 
 /// More numbers in one field are not read apart.
 const PARTS_MAX: usize = 8;
@@ -17,10 +19,10 @@ const WORDS: &[&str] =
     &[" or ", " and ", " oder ", " und ", " ou ", " et ", " o ", " y ", " e ", " of ", " en ", " или ", " и "];
 
 /// The numbers of the field, if it is a list of numbers.
-pub(super) fn read(text: &str, region: Option<Region>) -> Option<Numbers> {
+pub(super) fn read(text: &str, region: Option<Region>) -> Option<Candidates> {
     let parts = parts(text)?;
     if let Some(first) = read_first(text, &parts, region) {
-        return Some(Numbers::one(first.into_number()));
+        return Some(Candidates::one(first));
     }
     let mut candidates = Vec::with_capacity(parts.len());
     for part in &parts {
@@ -41,10 +43,8 @@ pub(super) fn read(text: &str, region: Option<Region>) -> Option<Numbers> {
     if !is_list {
         return None;
     }
-    let mut candidates = candidates.into_iter().map(Candidate::into_number);
-    let mut numbers = Numbers::one(candidates.next()?);
-    candidates.for_each(|number| numbers.add(number));
-    Some(numbers)
+    let mut candidates = candidates.into_iter();
+    Some(Candidates { first: candidates.next()?, others: candidates.collect() })
 }
 
 /// "020 7946 0018/19": the first number, where only the last digits of the others are written.
@@ -55,7 +55,7 @@ fn read_first(text: &str, parts: &[&str], region: Option<Region>) -> Option<Cand
     if !text.contains('/') || !are_endings || Candidate::read(text, region).is_some() {
         return None;
     }
-    Candidate::read(first, region).filter(Candidate::is_valid)
+    Some(Candidate::read(first, region).filter(Candidate::is_valid)?.marked(Mark::FirstOfList))
 }
 
 /// Whether all parts have as many digits.
@@ -65,7 +65,7 @@ fn are_alike(parts: &[&str]) -> bool {
 
 /// The parts between separators, trimmed; `None` if there is only one or more than eight, or an empty one: two commas
 /// are a pause before an extension.
-fn parts(text: &str) -> Option<Vec<&str>> {
+pub(super) fn parts(text: &str) -> Option<Vec<&str>> {
     if text.contains(";ext=") || text.contains(";phone-context=") || text.contains(";isub=") {
         return None;
     }
@@ -107,11 +107,11 @@ fn next_separator(text: &str) -> Option<Separator> {
     });
     // " +" behind a number begins another one.
     let plus = text.find(" +").filter(|&at| at > 0).map(|at| Separator { at, length: 1, is_word: true });
-    let word = WORDS
-        .iter()
-        .filter_map(|word| text.find(word).map(|at| Separator { at, length: word.len(), is_word: true }))
-        .chain(plus)
-        .min_by_key(|word| word.at);
+    let word = text
+        .match_indices(' ')
+        .find_map(|(at, _)| Some((at, WORDS.iter().find(|word| text[at..].starts_with(**word))?)))
+        .map(|(at, word)| Separator { at, length: word.len(), is_word: true });
+    let word = word.into_iter().chain(plus).min_by_key(|word| word.at);
     match (sign, word) {
         (Some(sign), Some(word)) if word.at < sign.at => Some(word),
         (sign, word) => sign.or(word),

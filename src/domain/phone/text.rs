@@ -43,6 +43,11 @@ pub(super) fn count_digits(text: &str) -> usize {
     text.chars().filter(|c| c.is_numeric()).count()
 }
 
+/// Whether a plus sign stands anywhere.
+pub(super) fn has_plus(text: &str) -> bool {
+    text.contains(['+', '＋'])
+}
+
 /// The text from its first digit or plus sign on, where a number begins.
 pub(super) fn from_first_digit(text: &str) -> Option<&str> {
     text.find(|c: char| c.is_ascii_digit() || matches!(c, '+' | '＋') || c.is_numeric()).map(|start| &text[start..])

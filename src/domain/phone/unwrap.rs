@@ -9,7 +9,7 @@ use super::text;
 
 /// The part of the text that may be a number. Of an address without one, what stands in its place ("anonymous").
 pub(super) fn unwrap(raw: &str) -> Cow<'_, str> {
-    let text = raw.trim_matches(|c: char| c.is_whitespace() || c.is_control());
+    let text = raw.trim_matches(is_blank);
     let address = in_angle_brackets(text).unwrap_or(text);
 
     if let Some(rest) = strip_scheme(address, "sip:").or_else(|| strip_scheme(address, "sips:")) {
@@ -30,6 +30,11 @@ pub(super) fn unwrap(raw: &str) -> Cow<'_, str> {
         }
     }
     Cow::Borrowed(address)
+}
+
+/// What may stand around a text and is no part of it.
+pub(super) fn is_blank(c: char) -> bool {
+    c.is_whitespace() || c.is_control()
 }
 
 /// What stands in `<…>`, if it is an address or a number and not a remark.

@@ -193,7 +193,7 @@ pub(super) fn is_withheld(text: &str) -> bool {
 
 /// Whether the key spells a word and is nobody's number.
 pub(super) fn is_sentinel(key: PhoneKey) -> bool {
-    u64::try_from(key.as_i64()).is_ok_and(|digits| SENTINELS.contains(&digits))
+    SENTINELS.iter().any(|&sentinel| key.is(sentinel))
 }
 
 /// Sentinels are too short or too long to be possible numbers, all but one, so their digits decide.

@@ -1,0 +1,372 @@
+//! Why a text has the key that it has, or none: for the person who typed it or asks for whom it was typed.
+//!
+//! Invariant: the text goes the very way of [`super::read`], and what is said is what happened there. Steps repeat no
+//! digits but a country code and an extension; they belong on a screen and never into a log.
+
+use std::fmt;
+
+use super::field::{self, Candidates};
+use super::library::{self, Candidate, Refusal, Refused};
+use super::marks::Mark;
+use super::{Look, Reading, Region, canonical, look_at, split, text, unwrap};
+
+/// A reading with its reasons.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Explanation {
+    /// What [`super::read`] says of the same text.
+    pub reading: Reading,
+    /// In the order in which they happened; never empty.
+    pub steps: Vec<Step>,
+}
+
+/// What was done with a text. Prints as words that need no manual.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Plus sign, country code, number.
+    International,
+    /// The user part of `sip:user@host`.
+    OutOfSipAddress,
+    /// What stood in `<…>`.
+    OutOfAngleBrackets,
+    /// A word such as "anonymous".
+    WithheldWord,
+    /// A word typed on a keypad, such as +266696687.
+    WithheldSentinel,
+    /// The field holds this many numbers; the steps behind it are those of each in turn.
+    SeveralNumbers(usize),
+    /// "020 7946 0018/19".
+    FirstOfList,
+    /// Written as people write at home in the region.
+    National(Region),
+    /// A call abroad, as dialled from the region.
+    Abroad(Region),
+    /// A call abroad, as dialled from elsewhere.
+    ForeignDiallingPrefix,
+    /// In international form, but for the plus sign.
+    LostPlus {
+        /// The country code, 1 to 999.
+        country_code: i32,
+    },
+    /// What stood before the last plus sign is no part of the number.
+    LatePlus,
+    /// Separators or invisible characters that no plan knows.
+    OddSigns,
+    /// The ".0" of a spreadsheet.
+    Fraction,
+    /// A remark or a bracket behind the number.
+    Remark,
+    /// 800-FLOWERS.
+    Letters,
+    /// 1, 044 or 045 before a Mexican mobile.
+    MexicanPrefix,
+    /// An extension, with its digits.
+    Extension(String),
+    /// The number is possible, but the plan gives it to nobody. It still is a key.
+    NotAssigned,
+    /// Why there is no key, and whose plan says so.
+    NoKey(Refusal, Option<Plan>),
+}
+
+/// A numbering plan.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plan {
+    /// That of the region in which the number was written.
+    Region(Region),
+    /// That of a country code, 1 to 999.
+    CountryCode(u16),
+}
+
+/// Reads a text as [`super::read`] does and says why it reads so. Costs more than `read`: it asks whether a number is
+/// assigned.
+pub fn explain(raw: &str, region: Option<Region>) -> Explanation {
+    let mut steps = Vec::with_capacity(4);
+    if let Some(key) = canonical::read(raw.as_bytes()) {
+        steps.push(Step::International);
+        if !Candidate::of(key).is_some_and(|candidate| candidate.is_valid()) {
+            steps.push(Step::NotAssigned);
+        }
+        return Explanation { reading: Reading::of(key), steps };
+    }
+    let look = look_at(raw, region);
+    match &look {
+        Look::TooLong => steps.push(Step::NoKey(Refusal::TextTooLong, None)),
+        Look::Withheld(text) => {
+            steps.extend(unwrapped(raw, text));
+            let is_sentinel = text.contains(|c: char| c.is_ascii_digit());
+            steps.push(if is_sentinel { Step::WithheldSentinel } else { Step::WithheldWord });
+        }
+        Look::Field(text, Some(candidates)) => {
+            steps.extend(unwrapped(raw, text));
+            add_numbers(&mut steps, text, candidates, region);
+        }
+        Look::Field(text, None) => {
+            steps.extend(unwrapped(raw, text));
+            let refused = refused(text, region);
+            steps.push(Step::NoKey(refused.why, plan(text, refused, region)));
+        }
+    }
+    Explanation { reading: look.into(), steps }
+}
+
+fn unwrapped(raw: &str, text: &str) -> Option<Step> {
+    if raw.trim_matches(unwrap::is_blank) == text {
+        None
+    } else if raw.contains(['@', ':']) {
+        Some(Step::OutOfSipAddress)
+    } else {
+        Some(Step::OutOfAngleBrackets)
+    }
+}
+
+fn add_numbers(steps: &mut Vec<Step>, text: &str, candidates: &Candidates, region: Option<Region>) {
+    let parts = if candidates.others.is_empty() { None } else { split::parts(text) };
+    if !candidates.others.is_empty() {
+        steps.push(Step::SeveralNumbers(1 + candidates.others.len()));
+    }
+    for (at, candidate) in candidates.iter().enumerate() {
+        let text = parts.as_ref().and_then(|parts| parts.get(at)).unwrap_or(&text);
+        steps.push(origin(text, candidate, region));
+        let marks = candidate.marks();
+        let marked = [
+            (Mark::FirstOfList, Step::FirstOfList),
+            (Mark::OddSigns, Step::OddSigns),
+            (Mark::Fraction, Step::Fraction),
+            (Mark::Remark, Step::Remark),
+            (Mark::MexicanPrefix, Step::MexicanPrefix),
+        ];
+        steps.extend(marked.into_iter().filter(|(mark, _)| marks.has(*mark)).map(|(_, step)| step));
+        if !marks.has(Mark::Remark) && candidate.is_spelled_in(text) {
+            steps.push(Step::Letters);
+        }
+        steps.extend(candidate.extension().map(|digits| Step::Extension(digits.to_owned())));
+        if !candidate.is_valid() {
+            steps.push(Step::NotAssigned);
+        }
+    }
+}
+
+/// By which rules the digits became a number of a country.
+fn origin(text: &str, candidate: &Candidate, region: Option<Region>) -> Step {
+    let marks = candidate.marks();
+    if marks.has(Mark::ForeignDiallingPrefix) {
+        return Step::ForeignDiallingPrefix;
+    }
+    if marks.has(Mark::LostPlus) {
+        return Step::LostPlus { country_code: candidate.country_code() };
+    }
+    if marks.has(Mark::LatePlus) {
+        return Step::LatePlus;
+    }
+    match region {
+        Some(region) if candidate.is_of(region) && !text::has_plus(text) => Step::National(region),
+        Some(region) if !text::has_plus(text) => Step::Abroad(region),
+        _ => Step::International,
+    }
+}
+
+fn refused(text: &str, region: Option<Region>) -> Refused {
+    let because = |why| Refused { why, country_code: None };
+    let Some(number) = text::from_first_digit(text).filter(|number| text::count_digits(number) > 0) else {
+        return because(Refusal::NoDigits);
+    };
+    if text::has_date_or_address(text) {
+        return because(Refusal::DateOrAddress);
+    }
+    if field::is_keyboard_filler(number) {
+        return because(Refusal::Filler);
+    }
+    Candidate::try_read(text, region).err().unwrap_or(because(Refusal::Doubtful))
+}
+
+fn plan(text: &str, refused: Refused, region: Option<Region>) -> Option<Plan> {
+    use Refusal::{ImpossibleLength, LocalOnly, TooLong, TooShort};
+    if !matches!(refused.why, LocalOnly | TooShort | TooLong | ImpossibleLength) {
+        return None;
+    }
+    let at_home =
+        region.filter(|&region| !text::has_plus(text) && library::country_code(region) == refused.country_code);
+    at_home.map(Plan::Region).or(refused.country_code.map(Plan::CountryCode))
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let text = match self {
+            Self::International => "written with plus sign and country code",
+            Self::OutOfSipAddress => "taken out of the SIP address",
+            Self::OutOfAngleBrackets => "taken out of the angle brackets",
+            Self::WithheldWord => "a withheld caller's word",
+            Self::WithheldSentinel => "a withheld caller's keypad digits",
+            Self::SeveralNumbers(count) => return write!(f, "{count} numbers in one field"),
+            Self::FirstOfList => "only the first number: of the others the last digits are written",
+            Self::National(region) => return write!(f, "read as a national number of {region}"),
+            Self::Abroad(region) => return write!(f, "read as a call abroad, dialled from {region}"),
+            Self::ForeignDiallingPrefix => "another country's prefix for calls abroad",
+            Self::LostPlus { country_code } => return write!(f, "country code {country_code} without its plus sign"),
+            Self::LatePlus => "only what follows the last plus sign",
+            Self::OddSigns => "unusual signs between the digits ignored",
+            Self::Fraction => "a spreadsheet's .0 dropped",
+            Self::Remark => "the remark behind the number left out",
+            Self::Letters => "letters read as on a keypad",
+            Self::MexicanPrefix => "Mexico's old mobile prefix removed",
+            Self::Extension(digits) => return write!(f, "extension {digits} kept aside"),
+            Self::NotAssigned => "possible but not assigned",
+            Self::NoKey(refusal, None) => return refusal.fmt(f),
+            Self::NoKey(refusal, Some(plan)) => return write_refusal(f, *refusal, *plan),
+        };
+        f.write_str(text)
+    }
+}
+
+fn write_refusal(f: &mut fmt::Formatter<'_>, refusal: Refusal, plan: Plan) -> fmt::Result {
+    match refusal {
+        Refusal::LocalOnly => write!(f, "too short for {plan}, local only: could be anybody's"),
+        Refusal::TooShort => write!(f, "too short for {plan}"),
+        Refusal::TooLong => write!(f, "too long for {plan}"),
+        Refusal::ImpossibleLength => write!(f, "no number of {plan} has as many digits"),
+        other => fmt::Display::fmt(&other, f),
+    }
+}
+
+/// In few words and without the plan, to count by.
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TextTooLong => "longer than 250 bytes",
+            Self::NoDigits => "no digits",
+            Self::DateOrAddress => "a date or an IP address",
+            Self::Filler => "a filler",
+            Self::Sentinel => "a withheld caller's keypad digits",
+            Self::NoCountry => "no country code and no region",
+            Self::UnknownCountryCode => "unknown country code",
+            Self::LocalOnly => "local only",
+            Self::TooShort => "too short",
+            Self::TooLong => "too long",
+            Self::ImpossibleLength => "a length that no number has",
+            Self::NotANumber => "not written as a number",
+            Self::Doubtful => "not surely a number",
+        })
+    }
+}
+
+impl fmt::Display for Plan {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Region(region) => region.fmt(f),
+            Self::CountryCode(code) => write!(f, "+{code}"),
+        }
+    }
+}
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Extension(_) => f.write_str("Extension(redacted)"),
+            step => write!(f, "{step}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{RAW_LENGTH_MAX, corpus_tests::CORPUS, read};
+    use super::*;
+
+    fn steps(code: &str, raw: &str) -> String {
+        let region = (!code.is_empty()).then(|| Region::parse(code).unwrap());
+        let steps: Vec<_> = explain(raw, region).steps.iter().map(ToString::to_string).collect();
+        steps.join("; ")
+    }
+
+    #[test]
+    fn every_row_of_the_corpus_is_explained_as_it_is_read() {
+        for line in CORPUS.lines() {
+            let mut fields = line.split('\t');
+            let (code, raw) = (fields.next().unwrap(), fields.next().unwrap());
+            let region = (code != "ZZ").then(|| Region::parse(code).unwrap());
+
+            let explanation = explain(raw, region);
+
+            assert_eq!(explanation.reading, read(raw, region), "{line}");
+            assert!(!explanation.steps.is_empty(), "{line}");
+            let refuses = explanation.steps.iter().any(|step| matches!(step, Step::NoKey(..)));
+            assert_eq!(refuses, explanation.reading == Reading::Unparseable, "{line}");
+        }
+    }
+
+    #[test]
+    fn key_is_explained_in_words() {
+        for (code, raw, expected) in [
+            ("US", "+13101234567", "written with plus sign and country code; possible but not assigned"),
+            ("US", "(310) 555-1234", "read as a national number of US"),
+            ("GB", "+44 20 7946 0018 ", "written with plus sign and country code"),
+            ("US", "310 555 1234 ext. 12", "read as a national number of US; extension 12 kept aside"),
+            (
+                "US",
+                "sip:+13105551234@host;user=phone",
+                "taken out of the SIP address; written with plus sign and country code",
+            ),
+            ("US", "<+13105551234>", "taken out of the angle brackets; written with plus sign and country code"),
+            ("US", "011 44 20 7946 0018", "read as a call abroad, dialled from US"),
+            ("US", "00 44 20 7946 0018", "another country's prefix for calls abroad"),
+            ("US", "44 20 7946 0018", "country code 44 without its plus sign"),
+            ("US", "3105551234.0", "read as a national number of US; a spreadsheet's .0 dropped"),
+            (
+                "US",
+                "310 555 1234 ask for Bob",
+                "read as a national number of US; the remark behind the number left out",
+            ),
+            ("US", "1-800-FLOWERS", "read as a national number of US; letters read as on a keypad"),
+            ("MX", "+52 1 55 1234 5678", "written with plus sign and country code; Mexico's old mobile prefix removed"),
+            (
+                "GB",
+                "020 7946 0018 / 020 7946 0019",
+                "2 numbers in one field; read as a national number of GB; read as a national number of GB",
+            ),
+            (
+                "GB",
+                "020 7946 0018 x12 or +1 310 555 1234",
+                "2 numbers in one field; read as a national number of GB; extension 12 kept aside; \
+                 written with plus sign and country code",
+            ),
+            (
+                "GB",
+                "020 7946 0018/19",
+                "read as a national number of GB; only the first number: of the others the last digits are written",
+            ),
+        ] {
+            assert_eq!(steps(code, raw), expected, "{code} {raw}");
+        }
+    }
+
+    #[test]
+    fn missing_key_is_explained_in_words() {
+        for (code, raw, expected) in [
+            ("US", "867-5309", "too short for US, local only: could be anybody's"),
+            ("GB", "+44 207", "too short for +44"),
+            ("US", "011 44 207", "too short for +44"),
+            ("US", "+1 867-5309", "too short for +1, local only: could be anybody's"),
+            ("US", "310 867 5309 1234", "too long for US"),
+            ("", "310 867 5309", "no country code and no region"),
+            ("US", "+999 123 456 789", "unknown country code"),
+            ("US", "ask for Bob", "no digits"),
+            ("US", "", "no digits"),
+            ("US", "999-999-9999", "a filler"),
+            ("US", "123-456-7890", "a filler"),
+            ("US", "12/03/2021", "a date or an IP address"),
+            ("US", "192.168.1.10", "a date or an IP address"),
+            ("GB", "0086282452253", "a withheld caller's keypad digits"),
+            ("GB", "sip:anonymous@anonymous.invalid", "taken out of the SIP address; a withheld caller's word"),
+            ("US", "+266696687", "a withheld caller's keypad digits"),
+        ] {
+            assert_eq!(steps(code, raw), expected, "{code} {raw}");
+        }
+        assert_eq!(steps("US", &"1".repeat(RAW_LENGTH_MAX + 1)), "longer than 250 bytes");
+    }
+
+    #[test]
+    fn debug_shows_no_extension() {
+        let debug = format!("{:?}", explain("310 555 1234 ext 4711", Some(Region::parse("US").unwrap())));
+
+        assert!(!debug.contains("4711"), "{debug}");
+    }
+}

@@ -1,0 +1,36 @@
+//! How a number was come by, beyond the library's own rules: carried with it for whoever asks why.
+
+/// One way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// One of Mexico's old mobile prefixes was taken off.
+    MexicanPrefix,
+    /// A prefix of calls abroad that is not the region's.
+    ForeignDiallingPrefix,
+    /// The text is in international form, but for its plus sign.
+    LostPlus,
+    /// It stands behind the last plus sign; what was before is no part of it.
+    LatePlus,
+    /// Invisible characters or separators that the library does not know.
+    OddSigns,
+    /// The ".0" of a spreadsheet.
+    Fraction,
+    /// A remark or bracket behind the number was cut off.
+    Remark,
+    /// The first of a list, of whose others only the last digits are written.
+    FirstOfList,
+}
+
+/// A set of [`Mark`].
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Marks(u8);
+
+impl Marks {
+    pub(super) fn set(&mut self, mark: Mark) {
+        self.0 |= 1 << mark as u8;
+    }
+
+    pub(super) fn has(self, mark: Mark) -> bool {
+        self.0 & 1 << mark as u8 != 0
+    }
+}
