@@ -1,13 +1,16 @@
 //! `contact-sync phone`: reads numbers as the service does, for checking a customer's export before it is synced.
 //!
-//! A filter of lines: `region<TAB>raw` in, `key<TAB>extension` out, always one line for one line. It streams, and holds
-//! one line at a time. A wrong line is reported by its number and never by its content.
+//! A filter of lines: `region<TAB>raw` in, `key<TAB>extension` out, always one line for one line; with `--explain` a third
+//! column says why, and a count of it all ends the run. It streams, and holds one line at a time. A wrong line is reported
+//! by its number and never by its content.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{BufRead, Write};
 
 use anyhow::Context as _;
 
-use crate::domain::phone::{self, RAW_LENGTH_MAX, Reading, Region};
+use crate::domain::phone::{self, Explanation, RAW_LENGTH_MAX, Reading, Refusal, Region, Step};
 
 /// Bytes of a line that are kept: a region, a tab, and one byte more than a number may have, so that a longer number is
 /// still seen as too long.
@@ -16,34 +19,56 @@ const LINE_LENGTH_MAX: usize = 16 + RAW_LENGTH_MAX;
 /// Reads lines `region<TAB>raw` from standard input and prints `key<TAB>extension` for each.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "A region is an ISO 3166-1 alpha-2 code; ZZ or nothing means that it is not known. \
-    The key is the number in E.164 form, keys of several numbers are joined by a comma, and - stands for none.")]
+    The key is the number in E.164 form, keys of several numbers are joined by a comma, and - stands for none.\n\n\
+    To check an export before it is synced: contact-sync phone --explain < numbers.tsv > read.tsv")]
 pub(super) struct PhoneArgs {
     /// Region of the lines that name none
     #[arg(long, value_name = "REGION")]
     pub default_region: Option<Region>,
+    /// Say in a third column why each line reads as it does, and at the end on standard error how many lines have a
+    /// key and why the others have none
+    #[arg(long)]
+    pub explain: bool,
 }
 
 /// Reads each line of `input` and writes its reading to `output`, until the input ends. Regions that nobody knows are
-/// named by line on standard error.
-pub(super) fn run(args: &PhoneArgs, mut input: impl BufRead, mut output: impl Write) -> anyhow::Result<()> {
-    let mut line = Vec::with_capacity(LINE_LENGTH_MAX);
-    let mut number: u64 = 0;
-    while read_line(&mut input, &mut line).context("reading standard input")? {
-        number += 1;
-        match read_fields(&line, args.default_region) {
-            Ok(reading) => write_reading(&mut output, &reading),
-            Err(message) => {
-                eprintln!("line {number}: {message}");
-                write_reading(&mut output, &Reading::Unparseable)
-            }
-        }
-        .context("writing standard output")?;
+/// named by line on standard error, and with `--explain` the summary follows there.
+pub(super) fn run(args: &PhoneArgs, input: impl BufRead, output: impl Write) -> anyhow::Result<()> {
+    let summary = filter(args, input, output)?;
+    if args.explain {
+        eprint!("{summary}");
     }
-    output.flush().context("writing standard output")
+    Ok(())
 }
 
-fn read_fields(line: &[u8], default_region: Option<Region>) -> Result<Reading, &'static str> {
-    let line = String::from_utf8_lossy(line);
+fn filter(args: &PhoneArgs, mut input: impl BufRead, mut output: impl Write) -> anyhow::Result<Summary> {
+    let mut line = Vec::with_capacity(LINE_LENGTH_MAX);
+    let mut summary = Summary::default();
+    while read_line(&mut input, &mut line).context("reading standard input")? {
+        summary.lines += 1;
+        match read_fields(&String::from_utf8_lossy(&line), args.default_region) {
+            Ok((raw, region)) if args.explain => {
+                let explanation = phone::explain(raw, region);
+                summary.add(&explanation);
+                write_reading(&mut output, &explanation.reading)
+                    .and_then(|()| write_steps(&mut output, &explanation.steps))
+            }
+            Ok((raw, region)) => write_reading(&mut output, &phone::read(raw, region)),
+            Err(message) => {
+                eprintln!("line {}: {message}", summary.lines);
+                summary.not_read += 1;
+                let written = write_reading(&mut output, &Reading::Unparseable);
+                if args.explain { written.and_then(|()| write!(output, "\t{message}")) } else { written }
+            }
+        }
+        .and_then(|()| output.write_all(b"\n"))
+        .context("writing standard output")?;
+    }
+    output.flush().context("writing standard output")?;
+    Ok(summary)
+}
+
+fn read_fields(line: &str, default_region: Option<Region>) -> Result<(&str, Option<Region>), &'static str> {
     let (region, raw) = line.split_once('\t').ok_or("no tab between region and number")?;
     let region = match region.trim() {
         "" | "ZZ" | "zz" => default_region,
@@ -51,12 +76,12 @@ fn read_fields(line: &[u8], default_region: Option<Region>) -> Result<Reading, &
             |_unknown| "region is unknown, an ISO 3166-1 alpha-2 code such as US, or ZZ for none, would be right",
         )?),
     };
-    Ok(phone::read(raw, region))
+    Ok((raw, region))
 }
 
 fn write_reading(output: &mut impl Write, reading: &Reading) -> std::io::Result<()> {
     let Some(first) = reading.first() else {
-        return output.write_all(b"-\t-\n");
+        return output.write_all(b"-\t-");
     };
     write!(output, "+{}", first.key.as_i64())?;
     for other in reading.numbers().skip(1) {
@@ -71,7 +96,63 @@ fn write_reading(output: &mut impl Write, reading: &Reading) -> std::io::Result<
         let extension = read.extension.as_deref().unwrap_or("-");
         write!(output, "{}{extension}", if at > 0 { "," } else { "" })?;
     }
-    output.write_all(b"\n")
+    Ok(())
+}
+
+fn write_steps(output: &mut impl Write, steps: &[Step]) -> std::io::Result<()> {
+    for (at, step) in steps.iter().enumerate() {
+        write!(output, "{}{step}", if at > 0 { "; " } else { "\t" })?;
+    }
+    Ok(())
+}
+
+/// Counts of lines.
+#[derive(Debug, Default)]
+struct Summary {
+    lines: u64,
+    with_key: u64,
+    several_numbers: u64,
+    with_extension: u64,
+    not_assigned: u64,
+    withheld: u64,
+    without_key: BTreeMap<Refusal, u64>,
+    /// Lines without a tab or with an unknown region.
+    not_read: u64,
+}
+
+impl Summary {
+    fn add(&mut self, explanation: &Explanation) {
+        let numbers = explanation.reading.numbers();
+        self.with_key += u64::from(explanation.reading.first().is_some());
+        self.several_numbers += u64::from(numbers.count() > 1);
+        self.with_extension += u64::from(explanation.reading.numbers().any(|number| number.extension.is_some()));
+        self.not_assigned += u64::from(explanation.steps.contains(&Step::NotAssigned));
+        self.withheld += u64::from(explanation.reading == Reading::Withheld);
+        for step in &explanation.steps {
+            if let Step::NoKey(refusal, _) = step {
+                *self.without_key.entry(*refusal).or_default() += 1;
+            }
+        }
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{:>9} lines", self.lines)?;
+        writeln!(f, "{:>9} with a key", self.with_key)?;
+        writeln!(f, "{:>9}   of these with several numbers", self.several_numbers)?;
+        writeln!(f, "{:>9}   of these with an extension", self.with_extension)?;
+        writeln!(f, "{:>9}   of these possible but not assigned", self.not_assigned)?;
+        writeln!(f, "{:>9} withheld", self.withheld)?;
+        writeln!(f, "{:>9} without a key", self.without_key.values().sum::<u64>() + self.not_read)?;
+        for (refusal, count) in &self.without_key {
+            writeln!(f, "{count:>9}   {refusal}")?;
+        }
+        if self.not_read > 0 {
+            writeln!(f, "{:>9}   no tab in the line, or a region that is unknown", self.not_read)?;
+        }
+        Ok(())
+    }
 }
 
 /// Reads the next line without its end into `line`, as far as it is kept; `false` at the end of the input.
@@ -105,10 +186,17 @@ fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<bo
 mod tests {
     use super::*;
 
-    fn filter(input: &[u8]) -> String {
+    fn read_lines(input: &[u8]) -> String {
         let mut output = Vec::new();
-        run(&PhoneArgs { default_region: None }, input, &mut output).unwrap();
+        run(&PhoneArgs { default_region: None, explain: false }, input, &mut output).unwrap();
         String::from_utf8(output).unwrap()
+    }
+
+    fn explain_lines(input: &str) -> (String, String) {
+        let mut output = Vec::new();
+        let args = PhoneArgs { default_region: None, explain: true };
+        let summary = filter(&args, input.as_bytes(), &mut output).unwrap();
+        (String::from_utf8(output).unwrap(), summary.to_string())
     }
 
     #[test]
@@ -117,7 +205,7 @@ mod tests {
             "US\t(310)-867-5309\nFR\t06 12 34 56 75 poste 703\nUS\t(201) 555-0124 & +1 201-723-6935\nGB\tAnonymous\n";
 
         assert_eq!(
-            filter(input.as_bytes()),
+            read_lines(input.as_bytes()),
             "+13108675309\t-\n+33612345675\t703\n+12015550124,+12017236935\t-\n-\t-\n"
         );
     }
@@ -125,7 +213,7 @@ mod tests {
     #[test]
     fn empty_region_and_zz_know_only_international_numbers() {
         assert_eq!(
-            filter(b"\t+13108675309\nZZ\t+13108675309\n\t310 867 5309\n"),
+            read_lines(b"\t+13108675309\nZZ\t+13108675309\n\t310 867 5309\n"),
             "+13108675309\t-\n+13108675309\t-\n-\t-\n"
         );
     }
@@ -133,7 +221,7 @@ mod tests {
     #[test]
     fn default_region_reads_lines_without_one() {
         let mut output = Vec::new();
-        let args = PhoneArgs { default_region: Some(Region::parse("US").unwrap()) };
+        let args = PhoneArgs { default_region: Some(Region::parse("US").unwrap()), explain: false };
         run(&args, &b"\t310 867 5309\nGB\t020 7946 0018\n"[..], &mut output).unwrap();
 
         assert_eq!(String::from_utf8(output).unwrap(), "+13108675309\t-\n+442079460018\t-\n");
@@ -151,8 +239,46 @@ mod tests {
             b"US\t310 867 5309",
         ];
 
-        let lines = filter(&input.concat());
+        let lines = read_lines(&input.concat());
 
         assert_eq!(lines, "-\t-\n-\t-\n+13108675309\t-\n+13108675309\t-\n-\t-\n+13108675309\t-\n");
+    }
+
+    #[test]
+    fn explained_lines_have_their_reasons_in_a_third_column() {
+        let input = "US\t310 555 1234 ext 12\nUS\t867-5309\nGB\tAnonymous\nQQ\t1\nGB\t\n";
+
+        assert_eq!(
+            explain_lines(input).0,
+            "+13105551234\t12\tread as a national number of US; extension 12 kept aside\n\
+             -\t-\ttoo short for US, local only: could be anybody's\n\
+             -\t-\ta withheld caller's word\n\
+             -\t-\tregion is unknown, an ISO 3166-1 alpha-2 code such as US, or ZZ for none, would be right\n\
+             -\t-\tno digits\n"
+        );
+    }
+
+    #[test]
+    fn summary_counts_each_line_by_what_became_of_it() {
+        let input = "US\t310 555 1234 ext 12\nUS\t867-5309\nUS\t555-0100\nGB\tAnonymous\nno tab\n\
+                     GB\t020 7946 0018 / 07700 900123\nGB\t+13108675309\n";
+
+        let (lines, summary) = explain_lines(input);
+
+        assert_eq!(lines.lines().count(), 7);
+        assert_eq!(
+            summary.lines().map(str::trim_start).collect::<Vec<_>>(),
+            [
+                "7 lines",
+                "3 with a key",
+                "1   of these with several numbers",
+                "1   of these with an extension",
+                "1   of these possible but not assigned",
+                "1 withheld",
+                "3 without a key",
+                "2   local only",
+                "1   no tab in the line, or a region that is unknown",
+            ]
+        );
     }
 }
