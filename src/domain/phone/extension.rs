@@ -9,6 +9,9 @@ const DIGITS_MAX: usize = 11;
 /// Where the label may also mean something else ("w" for work), at most this many.
 const SHORT_DIGITS_MAX: usize = 6;
 
+/// As many letters are dialled on a keypad; fewer the library drops.
+const VANITY_LETTERS_MIN: usize = 3;
+
 /// Words that announce an extension, in lower case.
 const LABELS: &[&str] = &[
     // English; p and w are the pause and wait of dialling software
@@ -119,6 +122,13 @@ pub(super) fn split(text: &str) -> Option<(&str, &str)> {
     let says_number = rest[labelled.len()..].contains(['#', '№', 'º', '°']);
     let is_label = if says_number { is_any_label(&label) } else { LABELS.contains(&label.as_str()) };
     is_label.then_some((trim_signs(before), digits))
+}
+
+/// Whether the library, which drops one or two letters, would add an extension's digits to those before: "1310867p5309".
+pub(super) fn would_be_glued(text: &str) -> bool {
+    let letters = text::from_first_digit(text).unwrap_or_default().chars().filter(|c| c.is_alphabetic()).count();
+    (1..VANITY_LETTERS_MIN).contains(&letters)
+        && split(text).is_some_and(|(number, _)| number.contains(|c: char| c.is_ascii_digit()))
 }
 
 /// Whether the text is an extension and no number: a label and a few digits.

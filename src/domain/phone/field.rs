@@ -51,7 +51,7 @@ fn read_shaped(text: &str, shape: &Shape, region: Option<Region>) -> Option<Cand
         return whole;
     }
     let spoken = read_foreign_extension(text, region);
-    if spoken.as_ref().is_some_and(Candidate::is_valid) {
+    if spoken.as_ref().is_some_and(Candidate::is_valid) || extension::would_be_glued(text) {
         return spoken;
     }
     let whole = read_plain(text, region).or(spoken);

@@ -26,6 +26,8 @@ mod withheld;
 #[cfg(test)]
 mod corpus_tests;
 #[cfg(test)]
+mod pair_tests;
+#[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;
@@ -44,7 +46,7 @@ pub use variants::{Variant, VariantRule, variants};
 
 /// The version of these rules and of the library's metadata, stored beside each key. It grows whenever some text
 /// may give another key than before; rows of an older version are then read again.
-pub const KEY_VERSION: i16 = 1;
+pub const KEY_VERSION: i16 = 2;
 
 /// The longest text that is read, in bytes. Longer text is [`Reading::Unparseable`]: no real number needs it, and the
 /// library's time grows with the length.
