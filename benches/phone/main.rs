@@ -61,12 +61,12 @@ fn nanoseconds(texts: &[Text], key: fn(&Text) -> Option<u64>) -> f64 {
 }
 
 fn ours(text: &Text) -> Option<u64> {
-    let reading = phone::read(&text.raw, Some(text.region));
+    let reading = phone::read(text.raw, Some(text.region));
     reading.first().and_then(|number| u64::try_from(number.key.as_i64()).ok())
 }
 
 fn plain(text: &Text) -> Option<u64> {
-    let number = PHONE_NUMBER_UTIL.parse(&text.raw, Some(text.library_region)).ok()?;
+    let number = PHONE_NUMBER_UTIL.parse(text.raw, Some(text.library_region)).ok()?;
     if number.is_possible_with_reason() != Ok(NumberLengthType::IsPossible) {
         return None;
     }
