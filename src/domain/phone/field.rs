@@ -118,6 +118,6 @@ pub(super) fn is_keyboard_filler(text: &str) -> bool {
 }
 
 /// Parameters of RFC 3966 that the library reads.
-fn has_own_parameters(text: &str) -> bool {
-    [";phone-context=", ";ext=", ";isub="].iter().any(|parameter| text.contains(parameter))
+pub(super) fn has_own_parameters(text: &str) -> bool {
+    text.contains(';') && [";phone-context=", ";ext=", ";isub="].iter().any(|parameter| text.contains(parameter))
 }

@@ -66,7 +66,7 @@ fn are_alike(parts: &[&str]) -> bool {
 /// The parts between separators, trimmed; `None` if there is only one or more than eight, or an empty one: two commas
 /// are a pause before an extension.
 pub(super) fn parts(text: &str) -> Option<Vec<&str>> {
-    if text.contains(";ext=") || text.contains(";phone-context=") || text.contains(";isub=") {
+    if field::has_own_parameters(text) {
         return None;
     }
     // Only ASCII letters: lower-casing others may change their length, and with it every position.
