@@ -17,7 +17,7 @@ const PAIRS_VARIABLE: &str = "PHONE_PAIRS";
 const SEED: u64 = 0x5eed_09a1_125e;
 /// Set it to repeat a run, or to try others: a decimal number.
 const SEED_VARIABLE: &str = "PHONE_PAIRS_SEED";
-/// Same lines of a thousand that may be missed. Measured: 2, all of them short numbers without their plus sign, which look
+/// Same lines of a thousand that may be missed. Measured: 2, nearly all short numbers without their plus sign, which look
 /// like local ones.
 const MISSED_MAX: usize = 4;
 
