@@ -136,7 +136,8 @@ const SAME: &[(&str, Make)] = &[
     }),
     ("without its plus", |_, random, line| {
         // Where it is a number at home, it means that one.
-        let region = Region::parse(*random.of(&["US", "GB", "FR"])).unwrap();
+        let code = random.of(&["US", "GB", "FR"]);
+        let region = Region::parse(code).unwrap();
         let text = line.e164()[1..].to_owned();
         (!plain(&text, region).is_some_and(|number| is_possible(&number)))
             .then_some(Stored { text, region: Some(region) })
