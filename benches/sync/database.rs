@@ -22,9 +22,8 @@ impl Server {
     /// Makes the template.
     pub(crate) async fn connect() -> anyhow::Result<Self> {
         #[expect(clippy::disallowed_methods, reason = "a bench has no Config")]
-        let url = std::env::var("BENCH_DATABASE_URL").context(
-            "run it by ./dev bench sync, or set BENCH_DATABASE_URL to a PostgreSQL server that may be filled",
-        )?;
+        let url = std::env::var("BENCH_DATABASE_URL")
+            .context("run it by ./dev bench, or set BENCH_DATABASE_URL to a PostgreSQL server that may be filled")?;
         let server = Self { url };
         server.run(&format!("drop database if exists {TEMPLATE}")).await?;
         server.run(&format!("create database {TEMPLATE}")).await?;
