@@ -117,7 +117,8 @@ async fn measure(measured: Measured) -> anyhow::Result<()> {
     let (asked, small) = contacts::fill(&database, measured.contacts, measured.compares).await?;
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     println!(
-        "match: {} contacts ({} of them in the account that is asked, and {SWITCHBOARD_CONTACTS} of a shared line), seed {SEED}, {cores} cores",
+        "match: {} contacts, {} of them in the account that is asked; beside them {SWITCHBOARD_CONTACTS} of a shared line; \
+        seed {SEED}, {cores} cores",
         measured.contacts, asked.contacts
     );
     println!("{}", postgres.facts().await?);
@@ -170,7 +171,7 @@ async fn closed_loop(subjects: &mut [Subject; 3], pgbench: Option<&Pgbench>, kno
     if pgbench.is_some() {
         print_figures("(d) pgbench, the statement", &database.median(), &format!("{connections} clients"));
     } else {
-        println!("(d) is left out: there is no pgbench in PG_BIN_DIR");
+        println!("(d) is left out: there is no pgbench, neither in PG_BIN_DIR nor on the path");
     }
     let ratio = |ours: &Rounds, theirs: &Rounds| ours.ratio(theirs, |round| round.rate);
     print_ratio("(c)/(b) rate", ratio(&service.rounds, &bare.rounds), Some(Goal::AtLeast(SERVICE_GOAL)));

@@ -37,14 +37,16 @@ pub(crate) struct Pgbench {
 }
 
 impl Pgbench {
-    /// `None`: there is no pgbench.
+    /// `None`: there is no pgbench, neither beside the server's programs nor on the path.
     pub(crate) fn find(database_url: &str, asked: Asked, scratch: &Scratch) -> anyhow::Result<Option<Self>> {
         #[expect(clippy::disallowed_methods, reason = "a bench has no Config")]
         let folder = std::env::var("PG_BIN_DIR").unwrap_or_default();
-        let program = Path::new(&folder).join("pgbench");
-        if !program.exists() {
-            return Ok(None);
-        }
+        let places = [Path::new(&folder).join("pgbench"), PathBuf::from("pgbench")];
+        let runs = |program: &PathBuf| {
+            let said = std::process::Command::new(program).arg("--version").stdout(Stdio::null()).status();
+            said.is_ok_and(|status| status.success())
+        };
+        let Some(program) = places.into_iter().find(runs) else { return Ok(None) };
         let logs = scratch.path().join("pgbench");
         fs::create_dir_all(&logs)?;
         Ok(Some(Self {
@@ -66,7 +68,7 @@ impl Pgbench {
             .arg(format!("--time={}", span.as_secs()))
             .arg(format!("--random-seed={seed}"))
             .arg(format!("--define=account={}", self.account_id))
-            .args(["--define=empty=", "--define=direction=INBOUND"])
+            .args(["--define=nobody=-", "--define=direction=INBOUND"])
             .arg(format!("--define=since={}", now - CLICK_TTL))
             .arg(format!("--define=now={now}"))
             .arg(format!("--file={}", self.script.display()))
@@ -114,7 +116,7 @@ impl Pgbench {
 /// the server.
 fn script(asked: Asked) -> anyhow::Result<String> {
     let (text, types) = statement()?;
-    let arguments = [":account", ":number", "nullif(:empty::text, '')", ":direction", ":since", ":now"];
+    let arguments = [":account", ":number", "nullif(:nobody::text, '-')", ":direction", ":since", ":now"];
     ensure!(
         types == ["Uuid", "Int8", "Text", "Text", "Timestamptz", "Timestamptz"],
         "the look-up's statement takes other arguments now: {types:?}; say here what they are"

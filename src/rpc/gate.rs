@@ -17,9 +17,9 @@ use http::{HeaderMap, Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::{
     sync::{Semaphore, TryAcquireError},
-    time::{Instant, Sleep, sleep_until},
+    time::{Instant, sleep_until},
 };
-use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+use tokio_util::sync::CancellationToken;
 use tonic::{
     Code, Status,
     body::Body,
@@ -29,6 +29,7 @@ use tonic::{
 use tower::{Service, ServiceExt};
 use tower_http::catch_panic::CatchPanic;
 use tracing::{Instrument, Span, field};
+use uuid::Uuid;
 
 use super::{
     auth::Verifier,
@@ -80,21 +81,21 @@ impl Service<Request<Body>> for Gate {
 impl Gate {
     async fn answer(self, request: Request<Body>, arrived: Instant) -> Response<Body> {
         let method = find_method(request.uri().path(), self.shared.reflection);
-        let request_id = self.shared.ids.new_v7(self.shared.clock.now()).to_string();
+        let request_id = self.shared.ids.new_v7(self.shared.clock.now());
         // An unknown path is the client's text and stays out of the log.
         let span = tracing::info_span!(
             "rpc",
             rpc.method = method.map_or("unknown", |method| method.path),
-            request.id = request_id,
+            request.id = %request_id,
             account.id = field::Empty,
         );
-        let mut response = match self.pass(method, request, arrived, &request_id).instrument(span.clone()).await {
+        let mut response = match self.pass(method, request, arrived, request_id).instrument(span.clone()).await {
             Ok(response) => response,
             Err(status) => status.into_http(),
         };
         // Whoever made an error status left it beside its headers.
         let made: Option<&Status> = response.extensions().get();
-        let whole = made.and_then(|made| status::complete(made, &request_id));
+        let whole = made.and_then(|made| status::complete(made, &request_id.to_string()));
         if let Some(whole) = whole {
             response = whole.into_http();
         }
@@ -107,7 +108,7 @@ impl Gate {
         method: Option<&'static Method>,
         mut request: Request<Body>,
         arrived: Instant,
-        request_id: &str,
+        request_id: Uuid,
     ) -> Result<Response<Body>, Status> {
         let Self { shared, routes } = self;
         let is_open = method.is_some_and(|method| method.access == Access::Open);
@@ -130,17 +131,24 @@ impl Gate {
         let response = tokio::select! {
             biased;
             Ok(response) = answered => response,
-            () = passed(deadline) => return Err(status::deadline_exceeded()),
-            () = shared.cut.cancelled() => return Err(shutting_down()),
+            status = early_end(deadline, shared.cut.clone()) => return Err(status),
         };
         Ok(response.map(|body| AnswerBody::of(Body::new(body), deadline, &shared.cut, request_id)))
     }
 }
 
-async fn passed(deadline: Option<Deadline>) {
-    match deadline {
-        Some(deadline) => sleep_until(deadline.instant()).await,
-        None => std::future::pending().await,
+/// Waits until a call has to end without its answer, and says why.
+async fn early_end(deadline: Option<Deadline>, cut: CancellationToken) -> Status {
+    let passed = async {
+        match deadline {
+            Some(deadline) => sleep_until(deadline.instant()).await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        biased;
+        () = passed => status::deadline_exceeded(),
+        () = cut.cancelled() => shutting_down(),
     }
 }
 
@@ -169,24 +177,20 @@ fn log_outcome(span: &Span, response: &Response<Body>, arrived: Instant) {
 /// trailers is made complete like one in the headers.
 struct AnswerBody {
     inner: Body,
-    deadline: Option<Pin<Box<Sleep>>>,
-    cut: Pin<Box<WaitForCancellationFutureOwned>>,
-    request_id: String,
+    deadline: Option<Deadline>,
+    cut: CancellationToken,
+    /// Made when the body is first waited for: a single message is there at once, and pays for no timer.
+    early_end: Option<Pin<Box<dyn Future<Output = Status> + Send>>>,
+    request_id: Uuid,
     is_done: bool,
 }
 
 impl AnswerBody {
-    fn of(inner: Body, deadline: Option<Deadline>, cut: &CancellationToken, request_id: &str) -> Body {
+    fn of(inner: Body, deadline: Option<Deadline>, cut: &CancellationToken, request_id: Uuid) -> Body {
         if inner.is_end_stream() {
             return inner;
         }
-        Body::new(Self {
-            inner,
-            deadline: deadline.map(|deadline| Box::pin(sleep_until(deadline.instant()))),
-            cut: Box::pin(cut.clone().cancelled_owned()),
-            request_id: request_id.to_owned(),
-            is_done: false,
-        })
+        Body::new(Self { inner, deadline, cut: cut.clone(), early_end: None, request_id, is_done: false })
     }
 
     fn end_with(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
@@ -197,7 +201,7 @@ impl AnswerBody {
 
     fn complete(&self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Status> {
         let made = frame.trailers_ref().and_then(Status::from_header_map);
-        match made.and_then(|made| status::complete_trailers(&made, &self.request_id)) {
+        match made.and_then(|made| status::complete_trailers(&made, &self.request_id.to_string())) {
             Some(whole) => trailers_of(&whole),
             None => Ok(frame),
         }
@@ -221,15 +225,12 @@ impl http_body::Body for AnswerBody {
         if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
             return Poll::Ready(frame.map(|frame| frame.and_then(|frame| this.complete(frame))));
         }
-        if let Some(sleep) = &mut this.deadline
-            && sleep.as_mut().poll(cx).is_ready()
-        {
-            return this.end_with(&status::deadline_exceeded());
+        let (deadline, cut) = (this.deadline, &this.cut);
+        let early_end = this.early_end.get_or_insert_with(|| Box::pin(early_end(deadline, cut.clone())));
+        match early_end.as_mut().poll(cx) {
+            Poll::Ready(status) => this.end_with(&status),
+            Poll::Pending => Poll::Pending,
         }
-        if this.cut.as_mut().poll(cx).is_ready() {
-            return this.end_with(&shutting_down());
-        }
-        Poll::Pending
     }
 
     fn is_end_stream(&self) -> bool {
