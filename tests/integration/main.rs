@@ -28,6 +28,7 @@ mod leases;
 mod main_job;
 mod match_caller;
 mod methods;
+mod one_stranger;
 mod oracle;
 mod plans;
 mod private_cluster;

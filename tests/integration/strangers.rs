@@ -17,7 +17,7 @@ use crate::{
     support::{TestApp, call},
 };
 
-const NEW: &str = "+13105550100";
+pub const NEW: &str = "+13105550100";
 
 /// How many live contacts have the number.
 async fn live_on_number(test: &TestApp, account: &str) -> i64 {
@@ -29,7 +29,11 @@ async fn live_on_number(test: &TestApp, account: &str) -> i64 {
 }
 
 /// Every id that was ever given out leads to the one contact that lives.
-async fn assert_all_lead_to_one(test: &TestApp, account: &str, ids: &[String]) -> String {
+pub async fn assert_all_lead_to_one<'i>(
+    test: &TestApp,
+    account: &str,
+    ids: impl IntoIterator<Item = &'i String>,
+) -> String {
     let living = id_of(test.look_up(account, NEW).await.selected.as_ref());
     for id in ids {
         assert_eq!(test.living(account, id).await, living, "an id that was given out leads elsewhere");

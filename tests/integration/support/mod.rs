@@ -3,7 +3,13 @@
 
 pub mod db;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use contact_sync::{
@@ -56,6 +62,8 @@ pub struct TestApp {
     pub address: std::net::SocketAddr,
     pub config: Config,
     signing_key: String,
+    /// The seed of the ids of the next replica: two with one seed would make the same ids.
+    next_seed: AtomicU64,
 }
 
 /// Puts a token on every request.
@@ -108,7 +116,8 @@ impl TestApp {
             salesforce: (Arc::clone(&self.salesforce), url(&providers.salesforce)),
             pipedrive: (Arc::clone(&self.pipedrive), url(&providers.pipedrive)),
         };
-        Self::start_beside(self.db.share(), Arc::clone(&self.clock), crms, 2, change).await
+        let seed = self.next_seed.fetch_add(1, Ordering::Relaxed);
+        Self::start_beside(self.db.share(), Arc::clone(&self.clock), crms, seed, change).await
     }
 
     async fn start_beside(
@@ -178,6 +187,7 @@ impl TestApp {
             address,
             config,
             signing_key,
+            next_seed: AtomicU64::new(seed + 1),
         }
     }
 
