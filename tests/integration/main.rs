@@ -20,6 +20,7 @@ mod credentials;
 mod demo;
 mod drain;
 mod expected_calls;
+mod false_matches;
 mod integrations;
 mod integrity;
 mod isolation;
