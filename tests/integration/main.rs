@@ -38,6 +38,7 @@ mod requester;
 mod scenes;
 mod schedule;
 mod select_match;
+mod shared_lines;
 mod simulated_history;
 mod statements;
 mod steps;

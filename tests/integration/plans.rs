@@ -13,18 +13,18 @@ use crate::{
     support::{Subject, TestApp, db::TestDb},
 };
 
-const ACCOUNT: &str = "7b0c5f9e-58b4-4a3f-9d1e-0a2b3c4d5e6f";
+pub const ACCOUNT: &str = "7b0c5f9e-58b4-4a3f-9d1e-0a2b3c4d5e6f";
 const NEIGHBOUR: &str = "8b0c5f9e-58b4-4a3f-9d1e-0a2b3c4d5e6f";
 const INTEGRATION: &str = "01a2027b-c0e0-7232-914e-d878c8e1d9fd";
 /// One contact has it.
-const QUIET: i64 = 13_105_555_001;
+pub const QUIET: i64 = 13_105_555_001;
 /// Ten thousand contacts share it.
-const HOT: i64 = 13_108_675_309;
+pub const HOT: i64 = 13_108_675_309;
 const CONTACTS: i64 = 20_000;
-const SHARING: i64 = 10_000;
+pub const SHARING: i64 = 10_000;
 
 /// Contacts of one account, each with a ref and a number; the first ones share one number.
-fn load(account: &str, contacts: i64, sharing: i64) -> String {
+pub fn load(account: &str, contacts: i64, sharing: i64) -> String {
     let id = |n: &str| format!("(lpad(to_hex({n}), 8, '0') || '-0000-7000-8000-' || right('{account}', 12))::uuid");
     let (contact, n) = (id("n"), "n");
     format!(
@@ -77,7 +77,7 @@ async fn database() -> TestDb {
 }
 
 /// A session with the settings of the service's own.
-async fn session(db: &TestDb) -> PgConnection {
+pub async fn session(db: &TestDb) -> PgConnection {
     let mut session = PgConnection::connect(db.url()).await.unwrap();
     session.execute("set plan_cache_mode = force_generic_plan").await.unwrap();
     session
@@ -95,14 +95,14 @@ fn statement(name: &str) -> String {
 }
 
 /// What running a statement took.
-struct Plan {
+pub struct Plan {
     /// Each node: type, relation or index.
-    nodes: Vec<(String, String)>,
+    pub nodes: Vec<(String, String)>,
     /// 8 KiB pages that were looked at.
-    buffers: i64,
+    pub buffers: i64,
 }
 
-async fn explain(session: &mut PgConnection, name: &str, types: &str, values: &str) -> Plan {
+pub async fn explain(session: &mut PgConnection, name: &str, types: &str, values: &str) -> Plan {
     let sql = statement(name);
     session.execute("deallocate all").await.unwrap();
     let prepare = format!("prepare p ({types}) as\n{sql}");
@@ -152,7 +152,7 @@ fn array_of(first: i64, count: i64) -> String {
     format!("'{{{}}}'", keys.join(","))
 }
 
-const LOOK_UP: &str = "uuid, bigint, text, text, timestamptz, timestamptz";
+pub const LOOK_UP: &str = "uuid, bigint, text, text, timestamptz, timestamptz";
 
 #[tokio::test]
 async fn a_look_up_reads_the_numbers_index_only_and_a_shared_line_no_more_than_its_limit() {
