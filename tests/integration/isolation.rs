@@ -1,17 +1,23 @@
 //! Nothing of one account is ever told to, or changed by, another: every method, with every kind of foreign id, with one number in
 //! both accounts. What belongs to another account answers exactly like what does not exist.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::TimeDelta;
 use contact_sync::rpc::{
     auth::Accounts,
     methods::Scope,
     pb::{self, MatchOutcome, Provider},
 };
+use futures_util::{StreamExt, stream};
 use prost::Message;
+use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
 use tonic::{Code, Status};
+use uuid::Builder;
 
 use crate::{
-    methods::{Things, requests},
-    scenes::{ORG, call_with_id, click_on, id_of, look_only, refusal},
+    methods::{Things, described, requests},
+    scenes::{ORG, call_with_id, click_on, dice, id_of, look_only, refusal, seeds},
     support::{TestApp, only},
 };
 
@@ -237,4 +243,133 @@ async fn a_page_token_of_one_account_opens_no_list_of_another() {
     assert_eq!(list(&own.account, &tokens[0]).await.unwrap_err().code(), Code::InvalidArgument);
     assert_eq!(integrations(&own.account, &tokens[1]).await.unwrap_err().code(), Code::InvalidArgument);
     assert_eq!(runs(own, &tokens[2]).await.unwrap_err().code(), Code::InvalidArgument);
+}
+
+/// Calls of the test with random ids; and how many of them are under way at once.
+const RANDOM_CALLS: usize = 10_000;
+const AT_ONCE: usize = 32;
+/// People of the neighbour.
+const PEOPLE: usize = 40;
+/// Rounds of all methods between two syncs of the account's own, which also remove what it has asked to be removed.
+const ROUNDS_BETWEEN_SYNCS: usize = 10;
+
+/// A neighbour with many rows, and ids to guess with.
+struct Street {
+    neighbours: Neighbours,
+    /// Every id of the victim, as text.
+    foreign_ids: BTreeSet<Vec<u8>>,
+    contacts: Vec<String>,
+    call_ids: Vec<String>,
+    numbers: Vec<String>,
+}
+
+impl Street {
+    async fn build() -> Self {
+        let mut neighbours = Neighbours::move_in().await;
+        let Neighbours { test, victim, .. } = &neighbours;
+        let (mut contacts, mut call_ids, mut numbers) =
+            (vec![victim.contact.clone()], vec![victim.call_id.clone()], vec![NUMBER.to_owned()]);
+        for n in 0..PEOPLE {
+            let (number, call_id) = (format!("+1310555{:04}", 100 + n), format!("victim-call-{n}"));
+            let click = pb::PreRegisterContactRequest {
+                display_name: format!("Person of victim {n}"),
+                email: format!("person{n}@victim.example"),
+                ..click_on(&victim.account, &victim.integration, "user", &format!("81047110{n:02}"), &number)
+            };
+            contacts.push(test.clicked(click).await.id);
+            test.ask(&victim.account, &number, &call_id).await;
+            let stranger = format!("+1310556{:04}", 100 + n);
+            contacts.push(id_of(test.ask(&victim.account, &stranger, "").await.selected.as_ref()));
+            call_ids.push(call_id);
+            numbers.extend([number, stranger]);
+        }
+        let sql = format!(
+            "select v.id::text from (
+                select account_id, contact_id from contacts union all select account_id, integration_id from integrations
+                union all select account_id, sync_run_id from sync_runs
+                union all select account_id, expected_call_id from expected_calls) v (account_id, id)
+            where v.account_id = '{0}' union all select '{0}'",
+            victim.account
+        );
+        let ids: Vec<String> = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_all(&test.db.pool).await.unwrap();
+        assert!(ids.len() > 3 * PEOPLE);
+        neighbours.secrets =
+            ["Person of victim", "victim.example", "victim-zendesk", "81047110"].map(Into::into).into();
+        let foreign_ids = ids.into_iter().map(String::into_bytes).collect();
+        Self { neighbours, foreign_ids, contacts, call_ids, numbers }
+    }
+
+    /// Things of the victim, of one's own, and of nobody, at random.
+    fn any_things(&self, dice: &mut StdRng) -> Things {
+        let Neighbours { victim, own, .. } = &self.neighbours;
+        let any = |foreign: &str, own: &str, dice: &mut StdRng| match dice.random_range(0..3) {
+            0 => foreign.to_owned(),
+            1 => own.to_owned(),
+            _ => Builder::from_random_bytes(dice.random()).into_uuid().to_string(),
+        };
+        let (contact, call_id) = (self.contacts.choose(dice).unwrap(), self.call_ids.choose(dice).unwrap());
+        Things {
+            account: if dice.random_bool(0.1) { victim.account.clone() } else { own.account.clone() },
+            integration: any(&victim.integration, &own.integration, dice),
+            run: any(&victim.run, &own.run, dice),
+            contact: any(contact, &own.contact, dice),
+            call_id: any(call_id, &own.call_id, dice),
+            number: self.numbers.choose(dice).unwrap().clone(),
+            // What is sent may be told back, so that of these the victim's would prove nothing.
+            subdomain: own.subdomain.clone(),
+            record_id: dice.random_range(5_000..6_000).to_string(),
+        }
+    }
+
+    /// Fails if this tells an id or a text of the victim's.
+    fn assert_tells_nothing(&self, path: &str, told: &[u8]) {
+        const ID_LENGTH: usize = 36;
+        for text in told.windows(ID_LENGTH).filter(|text| text[8] == b'-' && text[23] == b'-') {
+            assert!(!self.foreign_ids.contains(text), "{path} tells {}", String::from_utf8_lossy(text));
+        }
+        self.neighbours.assert_tells_nothing(path, told);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_calls_of_every_method_with_any_ids_tell_no_row_of_a_neighbour() {
+    let mut dice = dice(seeds(1)[0]);
+    let street = Street::build().await;
+    let Neighbours { test, own, .. } = &street.neighbours;
+    let token = test.token(&only(&own.account), &Scope::ALL);
+    let before = street.neighbours.rows().await;
+    let (mut called, mut answered): (BTreeSet<String>, BTreeMap<&str, usize>) = (BTreeSet::new(), BTreeMap::new());
+
+    let mut calls = 0;
+    while calls < RANDOM_CALLS {
+        let rounds: Vec<Things> = (0..ROUNDS_BETWEEN_SYNCS).map(|_| street.any_things(&mut dice)).collect();
+        // Removed once in a while only: a link that is gone answers little.
+        let last = ROUNDS_BETWEEN_SYNCS - 1;
+        let is_asked = |round: usize, path: &str| round == last || !path.ends_with("/DisableSync");
+        let requests = rounds
+            .iter()
+            .enumerate()
+            .flat_map(|(round, things)| requests(things).into_iter().filter(move |(path, _)| is_asked(round, path)));
+        let asked = stream::iter(requests).map(async |(path, request)| {
+            let told = test.invoke(&token, path, &request).await;
+            let is_answer = told.is_ok();
+            street.assert_tells_nothing(path, &told.unwrap_or_else(|status| told_by(&status)));
+            (path, is_answer)
+        });
+        for (path, is_answer) in asked.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await {
+            calls += 1;
+            called.insert(path.to_owned());
+            *answered.entry(path).or_default() += usize::from(is_answer);
+        }
+        // In all less than the half hour after which the neighbour's own next pass would be due.
+        test.pass(TimeDelta::seconds(20));
+        test.sync_due().await;
+    }
+
+    println!("{calls} calls, of which were answered: {answered:#?}");
+    assert_eq!(called, described(), "a method was added: give it a request");
+    // Refusals alone would prove nothing. The account is there already, its run has ended, and no deletions are held.
+    assert!(answered.values().filter(|count| **count > 0).count() + 3 >= called.len());
+    assert!(answered.values().sum::<usize>() > RANDOM_CALLS / 5);
+    assert_eq!(street.neighbours.rows().await, before);
 }
