@@ -16,9 +16,10 @@ use crate::{
     },
 };
 
-/// Steps of one chain, and rounds of looking for more of it. Salesforce merges two or three records at once; nobody merges the
-/// same person twenty times between two passes, and a longer chain is followed from its newer end.
-const STEPS_MAX: usize = 20;
+/// Steps of one chain, and rounds of looking for more of it; each round is a statement. Salesforce merges two or three records at
+/// once, and duplicates that are merged one into the next make chains of dozens between two passes; a longer one is followed from its
+/// newer end.
+const STEPS_MAX: usize = 200;
 
 /// Looks whether these records, just taken in, are part of merges, and makes the aliases that follow.
 pub(super) async fn follow(
