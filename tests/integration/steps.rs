@@ -49,6 +49,10 @@ impl Beside {
         Self(task)
     }
 
+    pub fn has_ended(&self) -> bool {
+        self.0.is_finished()
+    }
+
     /// Waits until it has ended; how many runs there were.
     pub async fn ended(self) -> usize {
         soon("the end of a sync", self.0).await.unwrap()

@@ -2,6 +2,7 @@
 //! behaviour for each provider. What only one of them can do has a file of its own.
 
 mod behaviours;
+mod complete_or_not;
 mod crm;
 mod histories;
 mod pipedrive;
@@ -73,6 +74,9 @@ suites! {
     times::row_that_becomes_visible_late_is_not_lost
     times::change_in_the_very_second_of_a_pass_is_not_lost
     times::older_copy_of_a_record_that_is_gone_does_not_bring_it_back
+    complete_or_not::caller_is_never_called_unknown_at_any_moment_of_a_first_copy
+    complete_or_not::caller_is_never_called_unknown_whatever_stops_the_copy
+    complete_or_not::caller_is_never_called_unknown_while_the_link_comes_back
     histories::random_histories_end_in_the_truth
     races::two_accounts_with_one_organisation_share_nothing
     races::record_clicked_during_a_sweep_stays
