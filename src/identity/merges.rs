@@ -97,8 +97,9 @@ fn plan(links: &HashMap<RecordKey, Link>) -> (Vec<Succession>, Vec<(RecordKey, C
     for link in links.values().filter(|link| !link.is_live) {
         let (Some(loser_id), Some((direct_id, survivor_id))) = (link.contact_id, lead(link, links)) else { continue };
         let is_conversion = link.successor.as_ref().is_some_and(|next| next.object_type != link.key.object_type);
-        if is_conversion && loser_id != survivor_id {
-            moves.push((link.key.clone(), survivor_id));
+        // To the Contact's own contact, also when that was merged since: it may be restored, and leave the others behind.
+        if is_conversion && loser_id != direct_id {
+            moves.push((link.key.clone(), direct_id));
         }
         if loser_id != survivor_id {
             // Two records of one contact in a chain: the alias must not lead to itself.
