@@ -291,10 +291,11 @@ async fn a_known_caller_with_a_fresh_call_id_costs_one_statement_and_nothing_mor
 
 /// Every statement that sqlx has run on this thread, by the place that its first line names.
 #[derive(Clone, Default)]
-struct Statements(Arc<Mutex<Vec<String>>>);
+pub struct Statements(Arc<Mutex<Vec<String>>>);
 
 impl Statements {
-    fn take(&self) -> Vec<String> {
+    /// Those since the last time.
+    pub fn take(&self) -> Vec<String> {
         std::mem::take(&mut *self.0.lock().unwrap())
     }
 }

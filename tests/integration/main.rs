@@ -44,6 +44,7 @@ mod statements;
 mod steps;
 mod storm;
 mod strangers;
+mod survivors;
 mod sync_runs;
 mod three_crms;
 mod zendesk_answers;
