@@ -13,12 +13,14 @@ use tonic::service::Routes;
 use crate::{
     click_to_call::ClickToCall,
     config::Config,
-    credentials::{Accesses, Safe},
+    credentials::{Accesses, Safe, SuppressionKeys},
     crm::{
         CrmSettings, Crms, ProviderSettings,
         http::{Endpoint, HttpError},
     },
     domain::{clock::Clock, credentials::OAuthClient, ids::IdSource, integration::Provider},
+    erasure::Erasure,
+    feed::Feed,
     integrations::Integrations,
     lifecycle::Lifecycle,
     listeners,
@@ -30,7 +32,7 @@ use crate::{
         health::{Health, NAMES},
         server::{self, Drained, Server, ServerError, ServerLimits},
     },
-    store::{CallDb, Db, PoolSettings, StoreError, accounts::Regions},
+    store::{CallDb, Db, PoolSettings, StoreError, accounts::RulesCache},
     sync::{Control, SyncSettings, Syncing},
     vault::KeyRing,
 };
@@ -74,7 +76,9 @@ pub struct App {
     click_to_call: ClickToCall,
     integrations: Integrations,
     control: Control,
-    regions: Regions,
+    rules: RulesCache,
+    feed: Feed,
+    erasure: Erasure,
     clock: Arc<dyn Clock>,
     ids: Arc<IdSource>,
     stop: CancellationToken,
@@ -101,10 +105,12 @@ impl App {
             ids: Arc::clone(&ids),
         };
         let wake = Arc::new(Notify::new());
-        let regions = Regions::new(call_db.clone());
+        let rules = RulesCache::new(call_db.clone());
+        let suppression_keys = SuppressionKeys::new(api_db.clone(), safe.clone());
         Ok(Self {
             syncing: Arc::new(Syncing {
                 accesses: accesses(&sync_db),
+                suppression_keys: suppression_keys.clone(),
                 db: sync_db,
                 crms: crms.clone(),
                 clock: Arc::clone(&clock),
@@ -116,13 +122,14 @@ impl App {
             matching: Matching {
                 call_db: call_db.clone(),
                 db: api_db.clone(),
-                regions: regions.clone(),
+                rules: rules.clone(),
                 clock: Arc::clone(&clock),
                 ids: Arc::clone(&ids),
             },
             click_to_call: ClickToCall {
                 db: api_db.clone(),
-                regions: regions.clone(),
+                rules: rules.clone(),
+                suppression_keys: suppression_keys.clone(),
                 clock: Arc::clone(&clock),
                 ids: Arc::clone(&ids),
             },
@@ -137,7 +144,14 @@ impl App {
                 wake: Arc::clone(&wake),
             },
             control: Control { db: api_db.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&ids), wake },
-            regions,
+            feed: Feed { db: api_db.clone(), rules: rules.clone(), clock: Arc::clone(&clock) },
+            erasure: Erasure {
+                db: api_db.clone(),
+                keys: suppression_keys,
+                rules: rules.clone(),
+                clock: Arc::clone(&clock),
+            },
+            rules,
             call_db,
             api_db,
             clock,
@@ -152,7 +166,12 @@ impl App {
         let account =
             AccountRpc { db: self.api_db.clone(), clock: Arc::clone(&self.clock), ids: Arc::clone(&self.ids) };
         let caller = CallerRpc { matching: self.matching.clone(), click_to_call: self.click_to_call.clone() };
-        let contact = ContactRpc { db: self.api_db.clone(), regions: self.regions.clone() };
+        let contact = ContactRpc {
+            db: self.api_db.clone(),
+            rules: self.rules.clone(),
+            feed: self.feed.clone(),
+            erasure: self.erasure.clone(),
+        };
         let sync = SyncRpc {
             integrations: self.integrations.clone(),
             control: self.control.clone(),
@@ -192,6 +211,8 @@ impl App {
                 syncing.work_until(soft).await;
                 Ok::<(), ServerError>(())
             });
+            let (syncing, soft) = (Arc::clone(&self.syncing), lifecycle.soft());
+            lifecycle.tasks().spawn(async move { syncing.reread_until(soft).await });
         }
         let forget = retention::forget_until(self.syncing.db.clone(), Arc::clone(&self.clock), lifecycle.soft());
         lifecycle.tasks().spawn(forget);

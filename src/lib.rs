@@ -7,6 +7,8 @@
 pub mod domain;
 
 pub mod click_to_call;
+pub mod erasure;
+pub mod feed;
 pub mod integrations;
 pub mod matching;
 pub mod retention;

@@ -1,4 +1,5 @@
-//! Forgets calls and runs after 90 days, clicks after a day, authorizations when they are over: what is not kept cannot leak.
+//! Forgets calls and runs after 90 days, changes after 30, clicks after a day, authorizations when they are over: what is not kept
+//! cannot leak.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +10,7 @@ use tracing::warn;
 
 use crate::{
     domain::{clock::Clock, ids::AccountId},
-    store::{Db, StoreError, accounts, retention},
+    store::{Db, StoreError, accounts, changes, erasure, retention},
     telemetry::chain,
 };
 
@@ -17,6 +18,10 @@ use crate::{
 pub const KEPT: TimeDelta = TimeDelta::days(90);
 /// Clicks count for five minutes; a day is for looking into what went wrong.
 const CLICKS_KEPT: TimeDelta = TimeDelta::days(1);
+/// How long the feed of changes is kept.
+pub const CHANGES_KEPT: TimeDelta = TimeDelta::days(30);
+/// A call that was being answered while its person was erased is stored within seconds.
+const LATE_CALLS: TimeDelta = TimeDelta::days(1);
 const LOOK_EVERY: Duration = Duration::from_hours(1);
 const ACCOUNTS_PAGE: i64 = 100;
 
@@ -62,6 +67,17 @@ async fn forget_in(db: &Db, account_id: AccountId, now: DateTime<Utc>) -> Result
     let mut removed = 0;
     loop {
         let batch = retention::remove_batch(db, account_id, now - KEPT, now - CLICKS_KEPT, now).await?;
+        removed += batch;
+        if batch == 0 {
+            break;
+        }
+    }
+    removed += erasure::remove_late_calls(db, account_id, now - LATE_CALLS).await?;
+    loop {
+        let kept_since = now - CHANGES_KEPT;
+        let batch: u64 = db
+            .transaction(move |tx| Box::pin(async move { changes::forget_batch(tx, account_id, kept_since).await }))
+            .await?;
         removed += batch;
         if batch == 0 {
             return Ok(removed);

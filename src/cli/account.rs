@@ -7,7 +7,10 @@ use serde_json::json;
 
 use super::client::{Client, ClientOptions, json, show};
 use crate::{
-    domain::{ids::AccountId, phone::Region},
+    domain::{
+        ids::{AccountId, IntegrationId},
+        phone::Region,
+    },
     rpc::pb,
 };
 
@@ -27,8 +30,56 @@ pub(super) struct AccountArgs {
 enum AccountCommand {
     /// Make an account and print its id
     Create(CreateArgs),
+    /// Change an account: what is not given stays
+    Update(UpdateArgs),
     /// List the accounts that the token may use
     List,
+}
+
+/// Who comes first of several contacts with one number.
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Policy {
+    /// The contact that was created here first
+    FirstCreated,
+    /// The contact that an agent last chose for the number
+    LastSelected,
+    /// The contact whose record the CRM last updated
+    LastUpdated,
+    /// Contacts of one integration; with --preferred-integration
+    PreferredIntegration,
+}
+
+impl From<Policy> for pb::MatchPolicy {
+    fn from(policy: Policy) -> Self {
+        match policy {
+            Policy::FirstCreated => Self::FirstCreated,
+            Policy::LastSelected => Self::LastSelected,
+            Policy::LastUpdated => Self::LastUpdated,
+            Policy::PreferredIntegration => Self::PreferredIntegration,
+        }
+    }
+}
+
+#[derive(Debug, Clone, clap::Args)]
+struct UpdateArgs {
+    /// The account
+    #[arg(value_name = "ACCOUNT_ID")]
+    id: AccountId,
+    /// New name
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// New country of numbers that are written without one; stored numbers are read again
+    #[arg(long, value_name = "COUNTRY")]
+    region: Option<Region>,
+    /// New further countries, all of them; stored numbers are read again
+    #[arg(long = "further-region", value_name = "COUNTRY")]
+    further_regions: Option<Vec<Region>>,
+    /// Who comes first of several contacts with one number
+    #[arg(long, value_name = "POLICY")]
+    policy: Option<Policy>,
+    /// The integration whose contacts come first
+    #[arg(long, value_name = "ID", requires = "policy")]
+    preferred_integration: Option<IntegrationId>,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -51,6 +102,7 @@ struct CreateArgs {
 pub(super) async fn run(args: AccountArgs, client: &Client) -> anyhow::Result<ExitCode> {
     match args.command {
         AccountCommand::Create(args) => create(args, client).await,
+        AccountCommand::Update(args) => update(args, client).await,
         AccountCommand::List => list(client).await,
     }
 }
@@ -60,10 +112,29 @@ async fn create(args: CreateArgs, client: &Client) -> anyhow::Result<ExitCode> {
         account_id: args.id.map(|id| id.to_string()).unwrap_or_default(),
         display_name: args.name,
         default_region: args.region.as_str().to_owned(),
-        further_regions: args.further_regions.iter().map(|region| region.as_str().to_owned()).collect(),
+        further_regions: texts(&args.further_regions),
+        match_policy: 0,
     };
     let account = client.accounts().create_account(request).await?.into_inner().account.unwrap_or_default();
     client.print(&json::account(&account), &account.id)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn texts(regions: &[Region]) -> Vec<String> {
+    regions.iter().map(|region| region.as_str().to_owned()).collect()
+}
+
+async fn update(args: UpdateArgs, client: &Client) -> anyhow::Result<ExitCode> {
+    let request = pb::UpdateAccountRequest {
+        account_id: args.id.to_string(),
+        display_name: args.name,
+        default_region: args.region.map(|region| region.as_str().to_owned()),
+        further_regions: args.further_regions.map(|regions| pb::RegionList { regions: texts(&regions) }),
+        match_policy: args.policy.map(|policy| pb::MatchPolicy::from(policy).into()),
+        preferred_integration_id: args.preferred_integration.map(|id| id.to_string()).unwrap_or_default(),
+    };
+    let account = client.accounts().update_account(request).await?.into_inner().account.unwrap_or_default();
+    client.print(&json::account(&account), Table(std::slice::from_ref(&account)))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -15,6 +15,7 @@ use crate::{
 ///
 /// Nobody matches: a contact is made for the number, unless --look-up is given.
 #[derive(Debug, Clone, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of its own")]
 pub(super) struct MatchArgs {
     /// The caller's number: E.164 is best; national, tel: and sip: forms are read too
     #[arg(value_name = "NUMBER", required_unless_present = "withheld")]
@@ -39,6 +40,9 @@ pub(super) struct MatchArgs {
     /// Only look, and make no contact
     #[arg(long)]
     look_up: bool,
+    /// If nobody matches, show who may be meant: a number without area code, or an organisation's main line
+    #[arg(long)]
+    possible: bool,
     #[command(flatten)]
     pub(super) client: ClientOptions,
 }
@@ -70,6 +74,8 @@ pub(super) async fn run(args: MatchArgs, client: &Client) -> anyhow::Result<Exit
         call_id: args.call_id.unwrap_or_default(),
         agent_id: args.agent.unwrap_or_default(),
         caller_id_withheld: args.withheld,
+        with_suffix: args.possible,
+        with_organization: args.possible,
         ..Default::default()
     };
     if args.outbound {
@@ -116,6 +122,13 @@ fn lines(answer: &pb::MatchCallerResponse) -> Lines {
     }
     if let Some(selection) = &answer.selection {
         lines.add("chosen", format!("{}  {}", selection.id, show::person(selection)));
+    }
+    for possible in &answer.possible {
+        let who = possible.contact.as_ref().map_or_else(
+            || format!("{} ({})", show::clean(&possible.organization), possible.main_line),
+            |contact| format!("{}  {}", contact.id, show::person(contact)),
+        );
+        lines.add("possibly", format!("{who} by {}", show::tier(possible.tier())));
     }
     show::sources(&mut lines, &answer.sources);
     if !answer.complete {

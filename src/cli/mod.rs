@@ -2,6 +2,7 @@
 //! The environment is read here and nowhere else.
 
 mod account;
+mod changes;
 mod client;
 mod contact;
 mod match_caller;
@@ -79,6 +80,9 @@ enum Question {
     Requester(requester::RequesterArgs),
     Register(requester::RegisterArgs),
     Contact(contact::ContactArgs),
+    Changes(changes::ChangesArgs),
+    Explain(changes::ExplainArgs),
+    Erase(changes::EraseArgs),
 }
 
 impl Question {
@@ -91,6 +95,9 @@ impl Question {
             Self::Requester(args) => &args.client,
             Self::Register(args) => &args.client,
             Self::Contact(args) => &args.client,
+            Self::Changes(args) => &args.client,
+            Self::Explain(args) => &args.client,
+            Self::Erase(args) => &args.client,
         }
     }
 
@@ -103,6 +110,9 @@ impl Question {
             Self::Requester(args) => requester::run(args, client).await,
             Self::Register(args) => requester::register(args, client).await,
             Self::Contact(args) => contact::run(args, client).await,
+            Self::Changes(args) => changes::run(args, client).await,
+            Self::Explain(args) => changes::explain(args, client).await,
+            Self::Erase(args) => changes::erase(args, client).await,
         }
     }
 }

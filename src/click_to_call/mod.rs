@@ -10,9 +10,10 @@ use thiserror::Error;
 pub use pre_register::{Click, Registered};
 
 use crate::{
+    credentials::{SuppressionKeyError, SuppressionKeys},
     domain::{clock::Clock, ids::IdSource, record::InvalidRecordKey},
-    identity::records::RegisterError,
-    store::{Db, StoreError, TxError, accounts::Regions},
+    identity::registration::RegisterError,
+    store::{Db, StoreError, TxError, accounts::RulesCache},
 };
 
 /// What click-to-call works with.
@@ -21,7 +22,9 @@ pub struct ClickToCall {
     /// For its transaction.
     pub db: Db,
     /// The accounts' regions, at most five seconds old.
-    pub regions: Regions,
+    pub rules: RulesCache,
+    /// The accounts' secrets, by which erased records are known.
+    pub suppression_keys: SuppressionKeys,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// New ids.
@@ -49,6 +52,9 @@ pub enum ClickError {
     /// Identity refused it.
     #[error(transparent)]
     Register(#[from] RegisterError),
+    /// Whether the record was erased cannot be told.
+    #[error(transparent)]
+    SuppressionKey(#[from] SuppressionKeyError),
     /// The database did not do it.
     #[error("the record could not be stored")]
     Store(#[from] StoreError),

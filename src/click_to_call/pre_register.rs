@@ -12,8 +12,12 @@ use crate::{
         ids::{AccountId, ContactId, ExpectedCallId, IntegrationId},
         phone::{self, PhoneKey, Region},
         record::{NormalNumber, NormalRecord, RecordKey},
+        suppression::SuppressionKey,
     },
-    identity::{adoption, records},
+    identity::{
+        adoption,
+        registration::{self, Registration},
+    },
     store::{self, Tx, calls, contacts, expected_calls},
 };
 
@@ -56,8 +60,8 @@ impl ClickToCall {
         integration_id: IntegrationId,
         click: Click,
     ) -> Result<Registered, ClickError> {
-        let account_region = self.regions.find(account_id).await?.ok_or(ClickError::AccountNotFound)?;
-        let region = click.region.unwrap_or(account_region);
+        let rules = self.rules.find(account_id).await?.ok_or(ClickError::AccountNotFound)?;
+        let region = click.region.unwrap_or(rules.default_region);
         let integration = store::integrations::find(&self.db, account_id, integration_id)
             .await?
             .ok_or(ClickError::IntegrationNotFound)?;
@@ -66,10 +70,11 @@ impl ClickToCall {
         }
         let key = RecordKey::parse(integration.freshness.provider, &click.object_type, &click.record_id)?;
         let (number, extension) = read_number(&click.phone_number, region)?;
+        let suppression = self.suppression_keys.find_or_make(account_id).await?;
         let now = self.clock.now();
         let expected_until = click.call_id.is_none().then_some(now + CLICK_TTL);
         let record = record_of(key, number, extension, region, &click);
-        let work = Arc::new(Work { record, number, click, now, this: self.clone() });
+        let work = Arc::new(Work { record, number, click, suppression, now, this: self.clone() });
         let db = self.db.clone();
         // Together, so that an adapter that hangs up leaves no half of it.
         let contact_id = self
@@ -100,6 +105,7 @@ struct Work {
     record: NormalRecord,
     number: PhoneKey,
     click: Click,
+    suppression: SuppressionKey,
     now: DateTime<Utc>,
     this: ClickToCall,
 }
@@ -125,9 +131,9 @@ impl Work {
         account_id: AccountId,
         integration_id: IntegrationId,
     ) -> Result<ContactId, ClickError> {
-        let Self { record, number, click, now, this } = self;
-        let contact_id =
-            records::register(tx, account_id, integration_id, record, click.contact_id, *now, &this.ids).await?;
+        let Self { record, number, click, suppression, now, this } = self;
+        let registration = Registration { record, bind_to: click.contact_id, suppression };
+        let contact_id = registration::register(tx, account_id, integration_id, &registration, *now, &this.ids).await?;
         if !store::integrations::is_enabled(tx, account_id, integration_id).await? {
             return Err(ClickError::IntegrationDisabled);
         }
@@ -163,6 +169,7 @@ fn record_of(key: RecordKey, number: PhoneKey, extension: String, region: Region
             region: Some(region),
             key: Some(number),
             extension,
+            local_digits: None,
         }],
         role: String::new(),
         url: String::new(),

@@ -2,6 +2,7 @@
 //! A sealed value opens only for the account, integration and field that it was sealed for. `refresh` keeps the access tokens.
 
 mod refresh;
+mod suppression;
 
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use refresh::{AccessError, Accesses};
+pub use suppression::{SuppressionKeyError, SuppressionKeys};
 
 use crate::{
     domain::{

@@ -2,7 +2,10 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{ids::AccountId, phone::Region};
+use super::{
+    ids::{AccountId, IntegrationId},
+    phone::Region,
+};
 
 /// Most characters of an account's name.
 pub const NAME_CHARS_MAX: usize = 200;
@@ -20,8 +23,76 @@ pub struct Account {
     pub default_region: Region,
     /// Other countries that the customer works in, at most 20.
     pub further_regions: Vec<Region>,
+    /// Who comes first of several contacts with one number.
+    pub match_policy: MatchPolicy,
     /// When it was created.
     pub created_at: DateTime<Utc>,
     /// When it last changed.
     pub updated_at: DateTime<Utc>,
+}
+
+/// Who comes first of several contacts with one number. Placeholders come last under every policy, and of equals the first created.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum MatchPolicy {
+    /// The first created in this service.
+    #[default]
+    FirstCreated,
+    /// The one that an agent last chose for this number.
+    LastSelected,
+    /// The one whose record the CRM last updated.
+    LastUpdated,
+    /// Those with a live record in this integration.
+    PreferredIntegration(IntegrationId),
+}
+
+impl MatchPolicy {
+    /// As stored, and as the rule of an answer in lower case.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::FirstCreated => "FIRST_CREATED",
+            Self::LastSelected => "LAST_SELECTED",
+            Self::LastUpdated => "LAST_UPDATED",
+            Self::PreferredIntegration(_) => "PREFERRED_INTEGRATION",
+        }
+    }
+
+    /// Puts the stored columns together; `None` if they contradict each other.
+    pub fn of(text: &str, preferred: Option<IntegrationId>) -> Option<Self> {
+        match (text, preferred) {
+            ("FIRST_CREATED", None) => Some(Self::FirstCreated),
+            ("LAST_SELECTED", None) => Some(Self::LastSelected),
+            ("LAST_UPDATED", None) => Some(Self::LastUpdated),
+            ("PREFERRED_INTEGRATION", Some(id)) => Some(Self::PreferredIntegration(id)),
+            _ => None,
+        }
+    }
+
+    /// The integration that comes first.
+    pub const fn preferred(self) -> Option<IntegrationId> {
+        match self {
+            Self::PreferredIntegration(id) => Some(id),
+            Self::FirstCreated | Self::LastSelected | Self::LastUpdated => None,
+        }
+    }
+
+    /// The rule by which a contact came first, as answers name it.
+    pub const fn rule(self) -> &'static str {
+        match self {
+            Self::FirstCreated => "first_created",
+            Self::LastSelected => "last_selected",
+            Self::LastUpdated => "last_updated",
+            Self::PreferredIntegration(_) => "preferred_integration",
+        }
+    }
+}
+
+/// What of an account decides how numbers are read and who comes first.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MatchRules {
+    /// The country of numbers written without one.
+    pub default_region: Region,
+    /// Other countries that the customer works in.
+    pub further_regions: Vec<Region>,
+    /// Who comes first.
+    pub policy: MatchPolicy,
 }

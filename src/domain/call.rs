@@ -97,6 +97,10 @@ impl MatchOutcome {
 pub enum MatchTier {
     /// The same E.164 number.
     Exact,
+    /// Another form of the same line, such as Argentina's with and without the mobile 9.
+    Variant,
+    /// Stored without a country, and read with another region of the account.
+    AssumedRegion,
     /// An agent clicked this record for this number.
     Clicked,
 }
@@ -106,22 +110,44 @@ impl MatchTier {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Exact => "EXACT",
+            Self::Variant => "VARIANT",
+            Self::AssumedRegion => "ASSUMED_REGION",
             Self::Clicked => "CLICKED",
         }
     }
 
     /// Reads the stored spelling.
     pub fn parse(text: &str) -> Option<Self> {
-        [Self::Exact, Self::Clicked].into_iter().find(|tier| tier.as_str() == text)
+        [Self::Exact, Self::Variant, Self::AssumedRegion, Self::Clicked].into_iter().find(|tier| tier.as_str() == text)
     }
+}
 
-    /// The rule by which the selected contact came first.
-    pub const fn rule(self) -> &'static str {
-        match self {
-            Self::Exact => "first_created",
-            Self::Clicked => "clicked",
-        }
-    }
+/// The rule of a match by a click.
+pub const RULE_CLICKED: &str = "clicked";
+/// The rule of a match of the tier [`MatchTier::AssumedRegion`].
+pub const RULE_ASSUMED_REGION: &str = "assumed_region";
+
+/// Weaker tiers that a request may ask for. What they find is a hint, and never the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Hints {
+    /// Numbers without a country or area code that the caller's number ends with.
+    pub suffix: bool,
+    /// Main lines of organisations that the caller's number begins with.
+    pub organization: bool,
+}
+
+/// Who may be meant.
+#[derive(Debug, Clone)]
+pub enum Possible {
+    /// The only contact with a number, without country or area code, that the caller's number ends with.
+    Suffix(Contact),
+    /// The organisation whose main line the caller's number begins with.
+    Organization {
+        /// As the CRM names it; of a contact without one, the contact's name.
+        name: String,
+        /// The main line.
+        key: PhoneKey,
+    },
 }
 
 /// A stored call.
@@ -141,6 +167,13 @@ pub struct Call {
     pub selection_id: Option<ContactId>,
 }
 
+impl Call {
+    /// Whose call it is: what the agent or a click chose, else the answer.
+    pub fn contact(&self) -> Option<ContactId> {
+        self.selection_id.or(self.contact_id)
+    }
+}
+
 /// The answer to "who is calling?".
 #[derive(Debug, Clone)]
 pub struct Match {
@@ -158,6 +191,10 @@ pub struct Match {
     pub selection: Option<Contact>,
     /// How they matched.
     pub tier: Option<MatchTier>,
+    /// The rule by which the selected contact was found, or came first; empty: nobody was.
+    pub rule: &'static str,
+    /// Who may be meant, of those who have no number that says so; only what was asked for.
+    pub possible: Vec<Possible>,
     /// Each integration of the account.
     pub sources: Vec<Freshness>,
     /// Every integration that is not off is active.

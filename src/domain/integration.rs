@@ -163,6 +163,8 @@ pub struct Freshness {
     pub known_through: Option<DateTime<Utc>>,
     /// From the end of a pass to the next, in seconds.
     pub period_seconds: i32,
+    /// More is to be copied than before, and has not been yet.
+    pub is_widened: bool,
 }
 
 impl Freshness {
@@ -183,6 +185,7 @@ impl Freshness {
             (None, Some(completed)) if now - completed > period * STALE_PERIODS => IntegrationState::Stale,
             // From the future: a clock was ahead, and nothing is known of how old the copy is.
             (None, Some(completed)) if completed - now > period => IntegrationState::Stale,
+            (None, Some(_)) if self.is_widened => IntegrationState::InitialSync,
             (None, Some(_)) => IntegrationState::Active,
             (None, None) if self.first_started_at.is_some() => IntegrationState::InitialSync,
             (None, None) => IntegrationState::Pending,
@@ -270,6 +273,7 @@ mod tests {
             last_completed_at: Some(at(10)),
             known_through: Some(at(9)),
             period_seconds: 1800,
+            is_widened: false,
         }
     }
 

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod call;
+pub mod change;
 pub mod clock;
 pub mod contact;
 pub mod credentials;
@@ -11,4 +12,6 @@ pub mod integration;
 pub mod options;
 pub mod phone;
 pub mod record;
+pub mod requester;
+pub mod suppression;
 pub mod sync_run;

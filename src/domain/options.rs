@@ -107,6 +107,14 @@ impl OptionsChange {
 }
 
 impl Options {
+    /// Whether more is to be copied than before: until it is, "nobody" does not mean nobody.
+    pub fn is_wider_than(&self, before: &Self, provider: Provider) -> bool {
+        let (copied, copied_before) = (self.copied(provider), before.copied(provider));
+        let has_other_users = provider == Provider::Zendesk
+            && (self.user_roles, before.user_roles) == (UserRoles::All, UserRoles::EndUsers);
+        has_other_users || copied.iter().any(|kind| !copied_before.contains(kind))
+    }
+
     /// Whether after this change everything must be looked at anew: other users are wished, or deletions are to be mirrored that the
     /// CRM lists nowhere. Salesforce lists them, and says itself when that list does not reach back far enough; a kind that is switched
     /// on needs no more than the next pass, which has no place of it to go on from.
@@ -144,6 +152,21 @@ mod tests {
         assert!(!Options::default().need_sweep_after(&before, Provider::Salesforce));
         assert!(!before.need_sweep_after(&Options::default(), Provider::Pipedrive));
         assert!(end_users.need_sweep_after(&Options::default(), Provider::Zendesk));
+    }
+
+    #[test]
+    fn more_kinds_and_more_users_are_wider_and_nothing_else_is() {
+        let no_leads =
+            Options { leads: ObjectOptions { is_copied: false, ..ObjectOptions::default() }, ..Options::default() };
+        let end_users = Options { user_roles: UserRoles::EndUsers, ..Options::default() };
+        let all = Options::default();
+
+        assert!(all.is_wider_than(&no_leads, Provider::Salesforce));
+        assert!(!no_leads.is_wider_than(&all, Provider::Salesforce));
+        assert!(
+            all.is_wider_than(&end_users, Provider::Zendesk) && !all.is_wider_than(&end_users, Provider::Salesforce)
+        );
+        assert!(!end_users.is_wider_than(&all, Provider::Zendesk) && !all.is_wider_than(&all, Provider::Zendesk));
     }
 
     #[test]

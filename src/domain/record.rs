@@ -221,6 +221,8 @@ pub struct NormalNumber {
     pub key: Option<PhoneKey>,
     /// Extension digits, possibly empty.
     pub extension: String,
+    /// Its digits, where another region or none may be meant.
+    pub local_digits: Option<i64>,
 }
 
 // Personal data stays out of logs, also by accident.

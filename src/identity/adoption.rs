@@ -15,7 +15,7 @@ use crate::{
     store::{
         CallDb, Db, StoreError, Tx,
         adoption::{self as store, Merge, Pair},
-        contacts::{self, Standing},
+        contact_writes::{self, Standing},
     },
 };
 
@@ -114,7 +114,7 @@ pub async fn unite(
     let mut everyone: Vec<ContactId> = placeholders.to_vec();
     everyone.push(contact_id);
     store::lock_refs(tx, account_id, &everyone).await?;
-    let standings = contacts::lock(tx, account_id, &everyone).await?;
+    let standings = contact_writes::lock(tx, account_id, &everyone).await?;
     if standings.iter().any(|standing| standing.contact_id == contact_id && standing.survivor_id.is_some()) {
         // It was merged while its lock was waited for; the next try finds where it went.
         return Err(StoreError::Conflict);

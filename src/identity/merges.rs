@@ -11,7 +11,7 @@ use crate::{
         record::RecordKey,
     },
     store::{
-        StoreError, Tx, contacts,
+        StoreError, Tx, contact_writes,
         merges::{self, Link, Succession},
     },
 };
@@ -39,7 +39,7 @@ pub(super) async fn follow(
         successions.iter().flat_map(|succession| [succession.loser_id, succession.survivor_id]).collect();
     everyone.sort_unstable();
     everyone.dedup();
-    let standings = contacts::lock(tx, account_id, &everyone).await?;
+    let standings = contact_writes::lock(tx, account_id, &everyone).await?;
     // A survivor that was merged or buried while its lock was waited for: the next try sees it.
     let is_live = |id: ContactId| standings.iter().any(|standing| standing.contact_id == id && standing.is_live);
     if successions.iter().any(|succession| !is_live(succession.survivor_id)) {

@@ -2,7 +2,11 @@
 //! It talks to `store` alone; it knows no CRM and no RPC.
 
 pub mod adoption;
+pub mod corrections;
+pub mod erasure;
 mod merges;
 pub mod placeholder;
 pub mod records;
+pub mod registration;
+pub mod renumber;
 pub mod requester;

@@ -1,6 +1,7 @@
-//! Takes records in: each becomes a contact, changes one, ends one, or brings one back. Older copies never overwrite newer ones.
+//! Takes in what a sync brought: each record becomes a contact, changes one, ends one, or brings one back. Older copies never overwrite
+//! newer ones, and an erased person's never come back.
 
-use std::{collections::HashMap, slice};
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 
@@ -10,14 +11,16 @@ use crate::{
         options::Options,
         phone::PhoneKey,
         record::{NormalRecord, RecordKey},
+        suppression::SuppressionKey,
         sync_run::SyncCounts,
     },
     store::{
         StoreError, Tx,
-        contacts::{self, Fields},
+        contact_writes::{self, Fields},
         external_refs::{self, Ref, RefRow},
         merges,
         phone_numbers::{self, NumberRow},
+        suppressions,
     },
 };
 
@@ -38,6 +41,8 @@ struct Plan {
     new_contacts: Vec<Fields>,
     changed_contacts: Vec<Fields>,
     ending_contacts: Vec<ContactId>,
+    /// A record of theirs ended, and they go on.
+    touched_contacts: Vec<ContactId>,
     revived_contacts: Vec<ContactId>,
     merged: Vec<RecordKey>,
     ended_refs: Vec<RecordKey>,
@@ -55,6 +60,8 @@ pub struct Batch<'a> {
     pub gone: &'a [RecordKey],
     /// Which deletions are mirrored.
     pub options: Options,
+    /// Tells which records were erased.
+    pub suppression: &'a SuppressionKey,
 }
 
 /// Takes a batch in.
@@ -72,8 +79,16 @@ pub async fn apply(
     let known = external_refs::lock(tx, account_id, integration_id, &keys).await?;
     let known: HashMap<&RecordKey, &Ref> = known.iter().map(|row| (&row.key, row)).collect();
     let mut plan = Plan { options: batch.options, ..Plan::default() };
+    let unknown = batch.records.iter().filter(|record| !known.contains_key(&record.key));
+    // Read after the locks: an erasure that they waited for is seen.
+    let erased = find_erased(tx, account_id, integration_id, unknown, batch.suppression).await?;
     for record in batch.records {
-        plan.add(record, known.get(&record.key).copied(), now, ids);
+        if erased.contains(&record.key) {
+            plan.applied.counts.read += 1;
+            plan.applied.counts.skipped += 1;
+        } else {
+            plan.add(record, known.get(&record.key).copied(), now, ids);
+        }
     }
     for key in batch.gone {
         plan.end(known.get(key).copied());
@@ -82,6 +97,28 @@ pub async fn apply(
     let applied = plan.write(tx, account_id, integration_id, now).await?;
     super::merges::follow(tx, account_id, integration_id, &keys, &merged, now).await?;
     Ok(applied)
+}
+
+/// Those of these records that were erased, or were merged into one that was.
+pub(super) async fn find_erased<'a>(
+    tx: &mut Tx,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    records: impl Iterator<Item = &'a NormalRecord>,
+    suppression: &SuppressionKey,
+) -> Result<HashSet<&'a RecordKey>, StoreError> {
+    if !suppressions::has_any(tx, account_id).await? {
+        return Ok(HashSet::new());
+    }
+    let marked: Vec<(&RecordKey, Vec<u8>)> = records
+        .flat_map(|record| {
+            let keys = std::iter::once(&record.key).chain(&record.successor);
+            keys.map(|key| (&record.key, suppression.mark(integration_id, key)))
+        })
+        .collect();
+    let marks: Vec<Vec<u8>> = marked.iter().map(|(_, mark)| mark.clone()).collect();
+    let found = suppressions::find(tx, account_id, &marks).await?;
+    Ok(marked.into_iter().filter(|(_, mark)| found.contains(mark)).map(|(key, _)| key).collect())
 }
 
 impl Plan {
@@ -118,7 +155,10 @@ impl Plan {
                 self.emptied.push((contact_id, record.key.clone()));
             }
             // It goes on naming its callers, and is no requester any more.
-            (Some(_), true) if known.is_live => self.applied.counts.updated += 1,
+            (Some((contact_id, _)), true) if known.is_live => {
+                self.applied.counts.updated += 1;
+                self.touched_contacts.push(contact_id);
+            }
             (Some((contact_id, created_at)), false) => {
                 self.applied.counts.updated += 1;
                 if !known.is_live {
@@ -148,9 +188,13 @@ impl Plan {
             (true, false) => self.applied.counts.updated += 1,
             (false, _) => self.applied.counts.skipped += 1,
         }
-        if let Some((contact_id, _)) = known.contact.filter(|_| is_mirrored) {
-            self.ending_contacts.push(contact_id);
-            self.emptied.push((contact_id, known.key.clone()));
+        match known.contact {
+            Some((contact_id, _)) if is_mirrored => {
+                self.ending_contacts.push(contact_id);
+                self.emptied.push((contact_id, known.key.clone()));
+            }
+            Some((contact_id, _)) if known.is_live => self.touched_contacts.push(contact_id),
+            _ => {}
         }
         self.ended_refs.push(known.key.clone());
     }
@@ -190,19 +234,20 @@ impl Plan {
         now: DateTime<Utc>,
     ) -> Result<Applied, StoreError> {
         if !self.new_contacts.is_empty() {
-            contacts::insert(tx, account_id, &self.new_contacts, now).await?;
+            contact_writes::insert(tx, account_id, &self.new_contacts, now).await?;
         }
         let touched: Vec<ContactId> = self
             .changed_contacts
             .iter()
             .map(|row| row.contact_id)
             .chain(self.ending_contacts.iter().copied())
+            .chain(self.touched_contacts.iter().copied())
             .collect();
         if !touched.is_empty() {
-            contacts::lock(tx, account_id, &touched).await?;
+            contact_writes::lock(tx, account_id, &touched).await?;
         }
         if !self.changed_contacts.is_empty() {
-            contacts::update(tx, account_id, &self.changed_contacts, now).await?;
+            contact_writes::update(tx, account_id, &self.changed_contacts, now).await?;
         }
         if !self.new_refs.is_empty() {
             external_refs::insert(tx, account_id, integration_id, &self.new_refs, now).await?;
@@ -218,132 +263,16 @@ impl Plan {
         }
         phone_numbers::replace(tx, account_id, integration_id, &self.emptied, &self.numbers).await?;
         if !self.ending_contacts.is_empty() {
-            contacts::bury_without_live_refs(tx, account_id, &self.ending_contacts, now).await?;
+            contact_writes::bury_without_live_refs(tx, account_id, &self.ending_contacts, now).await?;
+        }
+        if !self.touched_contacts.is_empty() {
+            contact_writes::touch(tx, account_id, &self.touched_contacts, now).await?;
         }
         Ok(self.applied)
     }
 }
 
-/// Why a record cannot be registered by a click or a report.
-#[derive(Debug, thiserror::Error)]
-pub enum RegisterError {
-    /// The CRM has deleted it, as far as the last sync saw.
-    #[error(
-        "the record is deleted in the CRM as of the last sync; it can be registered again when a sync has seen it restored"
-    )]
-    RecordGone,
-    /// The contact to bind it to has a record already, or is not live.
-    #[error("the contact already has a record; leave `contact_id` empty, or give the placeholder of the call")]
-    ContactHasRecord,
-    /// The contact to bind it to does not exist.
-    #[error("there is no such contact")]
-    ContactNotFound,
-    /// The database did not do it.
-    #[error("the record could not be stored")]
-    Store(#[from] StoreError),
-}
-
-impl crate::store::TxError for RegisterError {
-    fn is_conflict(&self) -> bool {
-        matches!(self, Self::Store(StoreError::Conflict))
-    }
-}
-
-/// Takes in one record that an agent clicked or an automation created. Never overwrites what a sync brought. With `bind_to`, the
-/// record and that placeholder become one contact. Returns the record's contact.
-pub async fn register(
-    tx: &mut Tx,
-    account_id: AccountId,
-    integration_id: IntegrationId,
-    record: &NormalRecord,
-    bind_to: Option<ContactId>,
-    now: DateTime<Utc>,
-    ids: &IdSource,
-) -> Result<ContactId, RegisterError> {
-    let known = external_refs::lock(tx, account_id, integration_id, slice::from_ref(&record.key)).await?;
-    let placeholder = match bind_to {
-        Some(contact_id) => Some(lock_placeholder(tx, account_id, contact_id).await?),
-        None => None,
-    };
-    let Some(known) = known.first() else {
-        return register_unknown(tx, account_id, integration_id, record, placeholder, now, ids).await;
-    };
-    let (true, Some((contact_id, created_at))) = (known.is_live, known.contact) else {
-        return Err(RegisterError::RecordGone);
-    };
-    if !known.is_synced {
-        contacts::lock(tx, account_id, &[contact_id]).await?;
-        contacts::add_clicked(tx, account_id, &fields(record, contact_id), now).await?;
-        for number in number_rows(record, contact_id, created_at) {
-            phone_numbers::add(tx, account_id, integration_id, &number).await?;
-        }
-    }
-    match placeholder {
-        Some(Placeholder::Stranger(placeholder_id)) => {
-            Ok(super::adoption::unite(tx, account_id, contact_id, &[placeholder_id], now).await?)
-        }
-        // The contact given is the record's own already, or was merged into it.
-        Some(Placeholder::Known(known_id)) if known_id != contact_id => Err(RegisterError::ContactHasRecord),
-        _ => Ok(contact_id),
-    }
-}
-
-async fn register_unknown(
-    tx: &mut Tx,
-    account_id: AccountId,
-    integration_id: IntegrationId,
-    record: &NormalRecord,
-    placeholder: Option<Placeholder>,
-    now: DateTime<Utc>,
-    ids: &IdSource,
-) -> Result<ContactId, RegisterError> {
-    if let Some(Placeholder::Known(_)) = placeholder {
-        // A page may have brought this very record, and adopted the placeholder, while its lock was waited for.
-        let is_there =
-            !external_refs::lock(tx, account_id, integration_id, slice::from_ref(&record.key)).await?.is_empty();
-        return Err(if is_there { StoreError::Conflict.into() } else { RegisterError::ContactHasRecord });
-    }
-    let contact_id = ContactId(ids.new_v7(now));
-    let mut fields = fields(record, contact_id);
-    if fields.display_name.is_empty() {
-        fields.display_name =
-            record.numbers.iter().find_map(|number| number.key).map(PhoneKey::e164).unwrap_or_default();
-    }
-    contacts::insert(tx, account_id, &[fields], now).await?;
-    external_refs::insert(tx, account_id, integration_id, &[ref_row(record, Some(contact_id))], now).await?;
-    let numbers: Vec<NumberRow> = number_rows(record, contact_id, now).collect();
-    phone_numbers::replace(tx, account_id, integration_id, &[], &numbers).await?;
-    match placeholder {
-        Some(Placeholder::Stranger(placeholder_id)) => {
-            Ok(super::adoption::unite(tx, account_id, contact_id, &[placeholder_id], now).await?)
-        }
-        _ => Ok(contact_id),
-    }
-}
-
-enum Placeholder {
-    /// Still without a record.
-    Stranger(ContactId),
-    /// Not a placeholder, or not any more: this contact, which has a record.
-    Known(ContactId),
-}
-
-async fn lock_placeholder(
-    tx: &mut Tx,
-    account_id: AccountId,
-    contact_id: ContactId,
-) -> Result<Placeholder, RegisterError> {
-    let find = contacts::lock(tx, account_id, &[contact_id]).await?;
-    let Some(standing) = find.first() else { return Err(RegisterError::ContactNotFound) };
-    match standing.survivor_id {
-        Some(survivor_id) => Ok(Placeholder::Known(survivor_id)),
-        None if !standing.is_live => Err(RegisterError::ContactNotFound),
-        None if standing.is_placeholder => Ok(Placeholder::Stranger(contact_id)),
-        None => Ok(Placeholder::Known(contact_id)),
-    }
-}
-
-fn fields(record: &NormalRecord, contact_id: ContactId) -> Fields {
+pub(super) fn fields(record: &NormalRecord, contact_id: ContactId) -> Fields {
     Fields {
         contact_id,
         display_name: record.display_name.clone(),
@@ -352,7 +281,7 @@ fn fields(record: &NormalRecord, contact_id: ContactId) -> Fields {
     }
 }
 
-fn ref_row(record: &NormalRecord, contact_id: Option<ContactId>) -> RefRow {
+pub(super) fn ref_row(record: &NormalRecord, contact_id: Option<ContactId>) -> RefRow {
     RefRow {
         key: record.key.clone(),
         contact_id,
@@ -366,7 +295,7 @@ fn ref_row(record: &NormalRecord, contact_id: Option<ContactId>) -> RefRow {
     }
 }
 
-fn number_rows(
+pub(super) fn number_rows(
     record: &NormalRecord,
     contact_id: ContactId,
     contact_created_at: DateTime<Utc>,
@@ -381,5 +310,6 @@ fn number_rows(
         key: number.key,
         extension: number.extension.clone(),
         label: number.label.clone(),
+        local_digits: number.local_digits,
     })
 }

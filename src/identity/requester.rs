@@ -7,18 +7,10 @@ use crate::{
         contact::{CANDIDATES_MAX, ContactRecord},
         integration::IntegrationState,
         record::ObjectType,
+        requester::{Evidence, Verdict},
     },
     store::requester::Holdings,
 };
-
-/// Why this record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Evidence {
-    /// It is the contact's own.
-    SelectedContact,
-    /// It is the only live one with the number.
-    OnlyRecordWithNumber,
-}
 
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +25,16 @@ pub enum Requester {
     NotKnownYet,
     /// None here, and sync is off.
     SyncOff,
+}
+
+impl From<&Requester> for Verdict {
+    fn from(requester: &Requester) -> Self {
+        match requester {
+            Requester::Resolved(record, evidence) => Self::Resolved(record.key.clone(), *evidence),
+            Requester::Ambiguous(_) => Self::Ambiguous,
+            Requester::NotFound | Requester::NotKnownYet | Requester::SyncOff => Self::Nobody,
+        }
+    }
 }
 
 /// (1) The contact's own live record, a Contact before a Lead; (2) else the only live record with the number; (3) else several or none.
@@ -90,8 +92,9 @@ mod tests {
             last_completed_at: is_copied.then_some(now),
             known_through: None,
             period_seconds: 1800,
+            is_widened: false,
         };
-        Holdings { own, by_number, freshness }
+        Holdings { own, by_number, holders: vec![], freshness }
     }
 
     fn now() -> DateTime<Utc> {

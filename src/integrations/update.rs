@@ -127,6 +127,7 @@ impl Integrations {
             period_seconds: update.period_seconds,
             options: has_other_options.then_some(options),
             starts_sweep,
+            widens: options.is_wider_than(&locked.options, provider),
             confirmed_deletions: None,
             credentials,
             access,

@@ -2,7 +2,8 @@
 
 use crate::{
     domain::{
-        call::{CLICK_TTL, Call, Direction, Match, MatchOutcome, MatchTier, OnNoMatch},
+        account::MatchRules,
+        call::{CLICK_TTL, Call, Direction, Hints, Match, MatchOutcome, MatchTier, OnNoMatch, RULE_CLICKED},
         contact::{CANDIDATES_MAX, Contact, TOTAL_MAX},
         ids::{AccountId, ContactId},
         integration::is_complete,
@@ -19,7 +20,7 @@ use crate::{
     },
 };
 
-use super::{MatchError, Matching};
+use super::{MatchError, Matching, tiers};
 
 /// How often a stranger is looked up again because somebody else was making the same contact.
 const LOOKS_MAX: usize = 4;
@@ -40,74 +41,98 @@ pub struct Question {
     pub caller_id_withheld: bool,
     /// What to do when nobody matches.
     pub on_no_match: OnNoMatch,
+    /// Weaker tiers that are asked when nobody matches.
+    pub hints: Hints,
+}
+
+/// A call's number, and the rules by which it is looked up.
+#[derive(Clone, Copy)]
+struct Sought<'a> {
+    account_id: AccountId,
+    question: &'a Question,
+    key: PhoneKey,
+    rules: &'a MatchRules,
+}
+
+/// What was found, and how.
+struct Found {
+    look_up: LookUp,
+    tier: MatchTier,
+    rule: &'static str,
 }
 
 impl Matching {
     /// Names the caller of one call.
     pub async fn match_caller(&self, account_id: AccountId, question: &Question) -> Result<Match, MatchError> {
-        let account_region = self.regions.find(account_id).await?.ok_or(MatchError::AccountNotFound)?;
+        let rules = self.rules.find(account_id).await?.ok_or(MatchError::AccountNotFound)?;
         if question.caller_id_withheld {
             return self.answer_without_key(account_id, question, MatchOutcome::Withheld).await;
         }
-        match phone::read(&question.phone_number, question.region.or(Some(account_region))) {
-            Reading::Numbers(numbers) => self.answer_for_key(account_id, question, numbers.first().key).await,
+        match phone::read(&question.phone_number, question.region.or(Some(rules.default_region))) {
+            Reading::Numbers(numbers) => {
+                let sought = Sought { account_id, question, key: numbers.first().key, rules: &rules };
+                let mut answer = self.answer_for_key(sought).await?;
+                if question.hints != Hints::default() && answer.candidates.iter().all(|contact| contact.is_placeholder)
+                {
+                    answer.possible = self.find_possible(account_id, sought.key, &rules, question.hints).await?;
+                }
+                Ok(answer)
+            }
             Reading::Withheld => self.answer_without_key(account_id, question, MatchOutcome::Withheld).await,
             Reading::Unparseable => self.answer_without_key(account_id, question, MatchOutcome::Unparseable).await,
         }
     }
 
-    async fn answer_for_key(
-        &self,
-        account_id: AccountId,
-        question: &Question,
-        key: PhoneKey,
-    ) -> Result<Match, MatchError> {
+    async fn answer_for_key(&self, sought: Sought<'_>) -> Result<Match, MatchError> {
         for _ in 0..LOOKS_MAX {
-            let found = self.look_up(account_id, question, key).await?;
-            if let Some(call) = found.call.clone().filter(|call| call.outcome.is_some()) {
-                if call.key != Some(key) {
+            let found = self.find(sought).await?;
+            if let Some(call) = found.look_up.call.clone().filter(|call| call.outcome.is_some()) {
+                if call.key != Some(sought.key) {
                     return Err(MatchError::CallIdReused);
                 }
-                if let Some(answer) = self.stored_answer(account_id, key, &call, &found).await? {
+                if let Some(answer) = self.stored_answer(sought, &call, &found).await? {
                     return Ok(answer);
                 }
             }
             // A call that was bound by its id leaves other agents' clicks alone.
-            let is_bound = found.call.as_ref().is_some_and(|call| call.selection_id.is_some());
-            if found.has_expected_call && !is_bound {
-                match self.answer_clicked(account_id, question, key, &found).await? {
+            let is_bound = found.look_up.call.as_ref().is_some_and(|call| call.selection_id.is_some());
+            if found.look_up.has_expected_call && !is_bound {
+                match self.answer_clicked(sought, &found).await? {
                     Clicked::Answer(answer) => return Ok(*answer),
                     Clicked::LookAgain => continue,
                     Clicked::Nothing => {}
                 }
             }
-            if let Some(answer) = self.fresh_answer(account_id, question, key, found).await? {
+            if let Some(answer) = self.fresh_answer(sought, found).await? {
                 return Ok(answer);
             }
         }
         Err(StoreError::Conflict.into())
     }
 
-    async fn look_up(&self, account_id: AccountId, question: &Question, key: PhoneKey) -> Result<LookUp, MatchError> {
+    async fn find(&self, sought: Sought<'_>) -> Result<Found, MatchError> {
+        let Sought { account_id, question, key, rules } = sought;
         let now = self.clock.now();
+        let is_widened = tiers::has_weaker(key, rules);
         let asking = Asking {
             call_id: question.call_id.as_deref(),
             direction: question.direction,
             clicks_since: now - CLICK_TTL,
+            policy: rules.policy,
+            is_widened,
             now,
         };
-        Ok(phone_numbers::look_up(&self.call_db, account_id, key, &asking).await?)
+        let mut look_up = phone_numbers::look_up(&self.call_db, account_id, key, &asking).await?;
+        let weaker = if is_widened { self.widen(account_id, key, rules, &mut look_up).await? } else { None };
+        let (tier, rule) = weaker.unwrap_or((MatchTier::Exact, rules.policy.rule()));
+        Ok(Found { look_up, tier, rule })
     }
 
     /// The answer of a call that has no stored one that stands. `None`: look again.
-    async fn fresh_answer(
-        &self,
-        account_id: AccountId,
-        question: &Question,
-        key: PhoneKey,
-        found: LookUp,
-    ) -> Result<Option<Match>, MatchError> {
+    async fn fresh_answer(&self, sought: Sought<'_>, found: Found) -> Result<Option<Match>, MatchError> {
+        let Sought { account_id, question, key, .. } = sought;
         let mut answer = self.answer_of(key, &found);
+        let found = found.look_up;
         let is_only_clicked = found.call.as_ref().is_some_and(|call| call.outcome.is_none());
         let selection_id = found.call.as_ref().and_then(|call| call.selection_id);
         let replaces = found.call.as_ref().and_then(|call| call.contact_id);
@@ -142,33 +167,29 @@ impl Matching {
 
     /// A repeat returns the stored outcome and the same contact, or its survivor, and the selection beside it. `None`: that answer
     /// was "nobody", or its contact is gone, and it is asked anew.
-    async fn stored_answer(
-        &self,
-        account_id: AccountId,
-        key: PhoneKey,
-        call: &Call,
-        found: &LookUp,
-    ) -> Result<Option<Match>, MatchError> {
+    async fn stored_answer(&self, sought: Sought<'_>, call: &Call, found: &Found) -> Result<Option<Match>, MatchError> {
+        let (account_id, at_hand) = (sought.account_id, &found.look_up.candidates);
         let Some(outcome) = call.outcome.filter(|outcome| !outcome.is_asked_anew()) else { return Ok(None) };
-        let Some(selected) = self.live_one(account_id, call.contact_id, &found.candidates).await? else {
+        let Some(selected) = self.live_one(account_id, call.contact_id, at_hand).await? else {
             return Ok(None);
         };
-        let mut answer = self.answer_of(key, found);
-        answer.selection = self.live_one(account_id, call.selection_id, &found.candidates).await?;
+        let mut answer = self.answer_of(sought.key, found);
+        answer.selection = self.live_one(account_id, call.selection_id, at_hand).await?;
         put_first(&mut answer, selected);
         answer.outcome = outcome;
         answer.tier = call.tier;
+        match call.tier {
+            Some(MatchTier::Clicked) => answer.rule = RULE_CLICKED,
+            Some(_) if answer.rule.is_empty() => answer.rule = sought.rules.policy.rule(),
+            Some(_) => {}
+            None => answer.rule = "",
+        }
         Ok(Some(answer))
     }
 
     /// The contact that an agent clicked to make this call.
-    async fn answer_clicked(
-        &self,
-        account_id: AccountId,
-        question: &Question,
-        key: PhoneKey,
-        found: &LookUp,
-    ) -> Result<Clicked, MatchError> {
+    async fn answer_clicked(&self, sought: Sought<'_>, found: &Found) -> Result<Clicked, MatchError> {
+        let Sought { account_id, question, key, .. } = sought;
         let now = self.clock.now();
         let (call_id, agent_id) = (question.call_id.as_deref(), question.agent_id.as_str());
         let dialling = Dialling { call_id, agent_id, clicks_since: now - CLICK_TTL, now };
@@ -178,7 +199,8 @@ impl Matching {
             // A repeat of the call was quicker, and has stored its answer.
             Expected::Consumed { is_stored: false, .. } if call_id.is_some() => return Ok(Clicked::LookAgain),
             Expected::Consumed { contact_id, .. } => {
-                let Some(contact) = self.live_one(account_id, Some(contact_id), &found.candidates).await? else {
+                let at_hand = &found.look_up.candidates;
+                let Some(contact) = self.live_one(account_id, Some(contact_id), at_hand).await? else {
                     return Ok(Clicked::LookAgain);
                 };
                 name_clicked(&mut answer, contact.clone());
@@ -193,6 +215,7 @@ impl Matching {
                 }
                 answer.outcome = MatchOutcome::Ambiguous;
                 answer.tier = Some(MatchTier::Clicked);
+                answer.rule = RULE_CLICKED;
                 if let Some(call_id) = call_id {
                     self.store(account_id, question, call_id, &answer, None).await?;
                 }
@@ -202,7 +225,8 @@ impl Matching {
     }
 
     /// What the look-up alone says.
-    fn answer_of(&self, key: PhoneKey, found: &LookUp) -> Match {
+    fn answer_of(&self, key: PhoneKey, found: &Found) -> Match {
+        let Found { look_up: found, tier, rule } = found;
         let complete = is_complete(&found.sources, self.clock.now());
         let outcome = match found.total {
             0 if complete => MatchOutcome::NotFound,
@@ -217,7 +241,9 @@ impl Matching {
             total: found.total.min(TOTAL_MAX),
             total_is_capped: found.total > TOTAL_MAX,
             selection: None,
-            tier: (found.total > 0).then_some(MatchTier::Exact),
+            tier: (found.total > 0).then_some(*tier),
+            rule: if found.total > 0 { rule } else { "" },
+            possible: Vec::new(),
             sources: found.sources.clone(),
             complete,
             key: Some(key),
@@ -259,6 +285,8 @@ impl Matching {
             total_is_capped: false,
             selection: None,
             tier: None,
+            rule: "",
+            possible: Vec::new(),
             sources,
             complete,
             key: None,
@@ -328,12 +356,15 @@ fn name_clicked(answer: &mut Match, contact: Contact) {
     put_first(answer, contact);
     answer.outcome = MatchOutcome::Matched;
     answer.tier = Some(MatchTier::Clicked);
+    answer.rule = RULE_CLICKED;
 }
 
 /// Names this contact, and puts it before the others.
 fn put_first(answer: &mut Match, contact: Contact) {
-    // One that has the number was counted, also when it stands behind the first twenty.
-    if contact.numbers.iter().all(|number| number.key != answer.key) {
+    // One that has the number was counted, also when it stands behind the first twenty; so was one of a weaker tier.
+    let is_counted = answer.candidates.iter().any(|candidate| candidate.id == contact.id)
+        || contact.numbers.iter().any(|number| number.key == answer.key);
+    if !is_counted {
         answer.total = (answer.total + 1).min(TOTAL_MAX);
     }
     answer.candidates.retain(|candidate| candidate.id != contact.id);

@@ -1,20 +1,23 @@
 //! What is asked of a call: who is calling, whom the agent chose, whom a ticket belongs to.
 //! Never talks to a CRM and never waits for a sync.
 
+mod explain;
 mod match_caller;
 mod resolve_requester;
 mod select;
+mod tiers;
 
 use std::sync::Arc;
 
 use thiserror::Error;
 
+pub use explain::{About, Explanation};
 pub use match_caller::Question;
 pub use resolve_requester::{Resolution, Subject};
 
 use crate::{
     domain::{clock::Clock, ids::IdSource},
-    store::{CallDb, Db, StoreError, accounts::Regions},
+    store::{CallDb, Db, StoreError, accounts::RulesCache},
 };
 
 /// What matching works with.
@@ -24,8 +27,8 @@ pub struct Matching {
     pub call_db: CallDb,
     /// For adoption, which needs a transaction.
     pub db: Db,
-    /// The accounts' regions, at most five seconds old.
-    pub regions: Regions,
+    /// How the accounts' numbers are read and who comes first, at most five seconds old.
+    pub rules: RulesCache,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// New ids.

@@ -7,9 +7,14 @@ use crate::{
         ids::{AccountId, ContactId, IntegrationId},
         integration::Freshness,
         phone::{self, PhoneKey},
+        requester::Verdict,
     },
     identity::requester::{Requester, decide},
-    store::{calls, requester as store},
+    store::{
+        calls,
+        decisions::{self, Decision},
+        requester as store,
+    },
 };
 
 use super::{MatchError, Matching};
@@ -59,7 +64,20 @@ impl Matching {
             .await?
             .ok_or(MatchError::IntegrationNotFound)?;
         let freshness = holdings.freshness.clone();
-        Ok(Resolution { requester: decide(holdings, asked_at), freshness, contact_id, asked_at })
+        let requester = decide(holdings, asked_at);
+        if let Subject::Call(call_id) = subject {
+            let decision = Decision {
+                call_id: call_id.clone(),
+                integration_id,
+                id: self.ids.new_v7(asked_at),
+                verdict: Verdict::from(&requester),
+                contact_id,
+                key: keys.first().copied(),
+            };
+            // The feed corrects it, should it turn out to be wrong.
+            decisions::keep(&self.call_db, account_id, &decision, asked_at).await?;
+        }
+        Ok(Resolution { requester, freshness, contact_id, asked_at })
     }
 
     /// The call's contact now (the selection before the answer) and the call's number. A contact that died is followed to its
@@ -70,7 +88,7 @@ impl Matching {
         call_id: &str,
     ) -> Result<(Option<ContactId>, Vec<PhoneKey>), MatchError> {
         let call = calls::find(&self.call_db, account_id, call_id).await?.ok_or(MatchError::CallNotFound)?;
-        let contact_id = match call.selection_id.or(call.contact_id) {
+        let contact_id = match call.contact() {
             Some(contact_id) => {
                 store::find_subject(&self.call_db, account_id, contact_id).await?.and_then(|subject| subject.living_id)
             }
@@ -80,7 +98,10 @@ impl Matching {
     }
 
     async fn read_number(&self, account_id: AccountId, raw: &str) -> Result<PhoneKey, MatchError> {
-        let region = self.regions.find(account_id).await?.ok_or(MatchError::AccountNotFound)?;
-        phone::read(raw, Some(region)).first().map(|number| number.key).ok_or(MatchError::NumberUnreadable)
+        let rules = self.rules.find(account_id).await?.ok_or(MatchError::AccountNotFound)?;
+        phone::read(raw, Some(rules.default_region))
+            .first()
+            .map(|number| number.key)
+            .ok_or(MatchError::NumberUnreadable)
     }
 }

@@ -12,12 +12,12 @@ use super::{
 };
 use crate::{
     domain::{
-        account::{Account, FURTHER_REGIONS_MAX, NAME_CHARS_MAX},
+        account::{Account, FURTHER_REGIONS_MAX, MatchPolicy, NAME_CHARS_MAX},
         clock::Clock,
-        ids::{AccountId, IdSource},
+        ids::{AccountId, IdSource, IntegrationId},
         phone::Region,
     },
-    store::{self, Db},
+    store::{self, Db, accounts::AccountChange},
 };
 
 /// Serves accounts; plain reads and writes of the store.
@@ -53,6 +53,7 @@ impl AccountService for AccountRpc {
             display_name: display_name(&request.display_name)?,
             default_region: parse::region("default_region", &request.default_region)?,
             further_regions: regions(&request.further_regions)?,
+            match_policy: policy(request.match_policy, None)?,
             created_at: now,
             updated_at: now,
         };
@@ -64,9 +65,11 @@ impl AccountService for AccountRpc {
         } else {
             store::accounts::find(&self.db, id).await?.ok_or_else(status::account_not_found)?
         };
-        let is_same = (&stored.display_name, stored.default_region, &stored.further_regions)
-            == (&account.display_name, account.default_region, &account.further_regions);
-        if !is_same {
+        let content = |account: &Account| {
+            let Account { display_name, default_region, further_regions, match_policy, .. } = account.clone();
+            (display_name, default_region, further_regions, match_policy)
+        };
+        if content(&stored) != content(&account) {
             return Err(status::already_exists(
                 "ACCOUNT_EXISTS",
                 "there is an account with this id and other content; use UpdateAccount",
@@ -98,15 +101,26 @@ impl AccountService for AccountRpc {
             request.default_region.as_deref().map(|text| parse::region("default_region", text)).transpose()?;
         let further_regions = request.further_regions.map(|list| regions(&list.regions)).transpose()?;
 
-        let account = store::accounts::update(
-            &self.db,
-            account_id,
-            name.as_deref(),
+        let preferred: Option<IntegrationId> =
+            parse::optional_id("preferred_integration_id", &request.preferred_integration_id)?;
+        let match_policy = match request.match_policy {
+            Some(given) => Some(policy(given, preferred)?),
+            None if preferred.is_some() => return Err(status::invalid("preferred_integration_id", ONLY_PREFERRED)),
+            None => None,
+        };
+        if let Some(id) = preferred
+            && store::integrations::find(&self.db, account_id, id).await?.is_none()
+        {
+            return Err(status::invalid("preferred_integration_id", "must be an integration of this account"));
+        }
+        let change = AccountChange {
+            display_name: name.as_deref(),
             default_region,
-            further_regions.as_deref(),
-            self.clock.now(),
-        )
-        .await?;
+            further_regions: further_regions.as_deref(),
+            match_policy,
+        };
+
+        let account = store::accounts::update(&self.db, account_id, &change, self.clock.now()).await?;
 
         let account = account.ok_or_else(status::account_not_found)?;
         Ok(Response::new(pb::UpdateAccountResponse { account: Some(convert::account(&account)) }))
@@ -141,6 +155,28 @@ fn display_name(text: &str) -> Result<String, Status> {
         return Err(status::invalid("display_name", "must have 1 to 200 characters"));
     }
     Ok(text)
+}
+
+const ONLY_PREFERRED: &str = "goes with MATCH_POLICY_PREFERRED_INTEGRATION and with no other policy";
+
+fn policy(given: i32, preferred: Option<IntegrationId>) -> Result<MatchPolicy, Status> {
+    let policy = match (pb::MatchPolicy::try_from(given), preferred) {
+        (Ok(pb::MatchPolicy::PreferredIntegration), Some(id)) => return Ok(MatchPolicy::PreferredIntegration(id)),
+        (Ok(pb::MatchPolicy::PreferredIntegration), None) => {
+            return Err(status::invalid(
+                "preferred_integration_id",
+                "is required with MATCH_POLICY_PREFERRED_INTEGRATION; UpdateAccount takes it, once there is an integration",
+            ));
+        }
+        (Ok(pb::MatchPolicy::Unspecified | pb::MatchPolicy::FirstCreated), _) => MatchPolicy::FirstCreated,
+        (Ok(pb::MatchPolicy::LastSelected), _) => MatchPolicy::LastSelected,
+        (Ok(pb::MatchPolicy::LastUpdated), _) => MatchPolicy::LastUpdated,
+        (Err(_), _) => return Err(status::invalid("match_policy", "must be one of the values of MatchPolicy")),
+    };
+    match preferred {
+        Some(_) => Err(status::invalid("preferred_integration_id", ONLY_PREFERRED)),
+        None => Ok(policy),
+    }
 }
 
 fn regions(texts: &[String]) -> Result<Vec<Region>, Status> {

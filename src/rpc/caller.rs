@@ -11,11 +11,12 @@ use super::{
 use crate::{
     click_to_call::{Click, ClickToCall},
     domain::{
-        call::{Direction, Match, MatchTier, OnNoMatch},
+        call::{Direction, Hints, Match, OnNoMatch},
         ids::{ContactId, IntegrationId},
+        requester::Evidence,
     },
-    identity::requester::{Evidence, Requester},
-    matching::{Matching, Question, Resolution, Subject},
+    identity::requester::Requester,
+    matching::{About, Matching, Question, Resolution, Subject},
 };
 
 /// Serves calls.
@@ -85,6 +86,27 @@ impl CallerService for CallerRpc {
 
         Ok(Response::new(requester_response(resolution)))
     }
+
+    async fn explain_match(
+        &self,
+        request: Request<pb::ExplainMatchRequest>,
+    ) -> Result<Response<pb::ExplainMatchResponse>, Status> {
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let request = request.into_inner();
+        let about = About {
+            phone_number: parse::phone_number(&request.phone_number)?,
+            region: parse::optional_region("default_region", &request.default_region)?,
+            contact_id: parse::optional_id("contact_id", &request.contact_id)?,
+        };
+
+        let explained = self.matching.explain(account_id, &about).await?;
+
+        Ok(Response::new(pb::ExplainMatchResponse {
+            answer: Some(self.match_response(explained.answer)),
+            steps: explained.steps,
+            about_contact: explained.about_contact,
+        }))
+    }
 }
 
 impl CallerRpc {
@@ -98,10 +120,11 @@ impl CallerRpc {
             total_is_capped: answer.total_is_capped,
             selection: answer.selection.map(convert::contact),
             tier: convert::tier(answer.tier).into(),
-            rule: answer.tier.map(MatchTier::rule).unwrap_or_default().to_owned(),
+            rule: answer.rule.to_owned(),
             sources: answer.sources.iter().map(|source| convert::source(source, now)).collect(),
             complete: answer.complete,
             e164: convert::e164(answer.key),
+            possible: answer.possible.into_iter().map(convert::possible).collect(),
         }
     }
 }
@@ -125,6 +148,7 @@ fn question(request: &pb::MatchCallerRequest) -> Result<Question, Status> {
         agent_id: parse::short_text("agent_id", &request.agent_id)?,
         caller_id_withheld: request.caller_id_withheld,
         on_no_match,
+        hints: Hints { suffix: request.with_suffix, organization: request.with_organization },
     })
 }
 

@@ -4,13 +4,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::pb;
 use crate::domain::{
-    account::Account,
-    call::{MatchOutcome, MatchTier},
+    account::{Account, MatchPolicy},
+    call::{MatchOutcome, MatchTier, Possible},
+    change::{Change, ChangeKind, Correction},
     contact::{Contact, ContactRecord},
     integration::{Freshness, Integration, IntegrationState, Provider},
     options::UserRoles,
     phone::PhoneKey,
     record::ObjectType,
+    requester::Verdict,
     sync_run::{SyncKind, SyncRun, SyncRunState},
 };
 
@@ -60,8 +62,19 @@ pub(super) fn account(account: &Account) -> pb::Account {
         display_name: account.display_name.clone(),
         default_region: account.default_region.as_str().to_owned(),
         further_regions: account.further_regions.iter().map(|region| region.as_str().to_owned()).collect(),
+        match_policy: match_policy(account.match_policy).into(),
+        preferred_integration_id: account.match_policy.preferred().map(|id| id.to_string()).unwrap_or_default(),
         create_time: Some(timestamp(account.created_at)),
         update_time: Some(timestamp(account.updated_at)),
+    }
+}
+
+fn match_policy(policy: MatchPolicy) -> pb::MatchPolicy {
+    match policy {
+        MatchPolicy::FirstCreated => pb::MatchPolicy::FirstCreated,
+        MatchPolicy::LastSelected => pb::MatchPolicy::LastSelected,
+        MatchPolicy::LastUpdated => pb::MatchPolicy::LastUpdated,
+        MatchPolicy::PreferredIntegration(_) => pb::MatchPolicy::PreferredIntegration,
     }
 }
 
@@ -221,6 +234,70 @@ pub(super) fn tier(tier: Option<MatchTier>) -> pb::MatchTier {
         None => pb::MatchTier::Unspecified,
         Some(MatchTier::Exact) => pb::MatchTier::Exact,
         Some(MatchTier::Clicked) => pb::MatchTier::Clicked,
+        Some(MatchTier::Variant) => pb::MatchTier::Variant,
+        Some(MatchTier::AssumedRegion) => pb::MatchTier::AssumedRegion,
+    }
+}
+
+pub(super) fn possible(possible: Possible) -> pb::PossibleMatch {
+    match possible {
+        Possible::Suffix(found) => pb::PossibleMatch {
+            tier: pb::MatchTier::Suffix.into(),
+            contact: Some(contact(found)),
+            ..pb::PossibleMatch::default()
+        },
+        Possible::Organization { name, key } => pb::PossibleMatch {
+            tier: pb::MatchTier::OrgPrefix.into(),
+            organization: name,
+            main_line: key.e164(),
+            ..pb::PossibleMatch::default()
+        },
+    }
+}
+
+pub(super) fn change(change: Change) -> pb::Change {
+    let kind = match change.kind {
+        ChangeKind::Created => pb::ChangeKind::Created,
+        ChangeKind::Changed => pb::ChangeKind::Changed,
+        ChangeKind::Deleted => pb::ChangeKind::Deleted,
+        ChangeKind::Merged => pb::ChangeKind::Merged,
+        ChangeKind::Adopted => pb::ChangeKind::Adopted,
+        ChangeKind::Erased => pb::ChangeKind::Erased,
+        ChangeKind::Corrected => pb::ChangeKind::Corrected,
+    };
+    pb::Change {
+        number: change.number,
+        kind: kind.into(),
+        contact_id: change.contact_id.map(|id| id.to_string()).unwrap_or_default(),
+        survivor_id: change.survivor_id.map(|id| id.to_string()).unwrap_or_default(),
+        contact: change.contact.map(contact),
+        correction: change.correction.map(correction),
+        create_time: Some(timestamp(change.created_at)),
+    }
+}
+
+fn correction(correction: Correction) -> pb::Correction {
+    let told = |verdict: &Verdict| if correction.is_erased { pb::Verdict::default() } else { self::verdict(verdict) };
+    pb::Correction {
+        integration_id: correction.integration_id.to_string(),
+        before: Some(told(&correction.before)),
+        after: Some(told(&correction.after)),
+        is_erased: correction.is_erased,
+        call_id: correction.call_id,
+    }
+}
+
+fn verdict(verdict: &Verdict) -> pb::Verdict {
+    let outcome = match verdict {
+        Verdict::Resolved(..) => pb::VerdictOutcome::Resolved,
+        Verdict::Ambiguous => pb::VerdictOutcome::Ambiguous,
+        Verdict::Nobody => pb::VerdictOutcome::None,
+    };
+    let record = verdict.record();
+    pb::Verdict {
+        outcome: outcome.into(),
+        object_type: record.map(|record| record.object_type.as_str().to_owned()).unwrap_or_default(),
+        record_id: record.map(|record| record.record_id.clone()).unwrap_or_default(),
     }
 }
 

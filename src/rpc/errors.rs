@@ -6,8 +6,16 @@ use tonic::Status;
 
 use super::status;
 use crate::{
-    click_to_call::ClickError, crm::CrmError, domain::record::InvalidRecordKey, identity::records::RegisterError,
-    integrations::IntegrationError, matching::MatchError, store::StoreError, sync::TriggerError,
+    click_to_call::ClickError,
+    crm::CrmError,
+    domain::record::InvalidRecordKey,
+    erasure::ErasureError,
+    feed::FeedError,
+    identity::{erasure::EraseError, registration::RegisterError},
+    integrations::IntegrationError,
+    matching::MatchError,
+    store::StoreError,
+    sync::TriggerError,
 };
 
 const RETRY_AFTER: Duration = Duration::from_millis(200);
@@ -67,7 +75,38 @@ impl From<ClickError> for Status {
             ClickError::Register(RegisterError::ContactNotFound) => {
                 status::not_found("CONTACT_NOT_FOUND", "there is no live contact with this id in this account")
             }
+            ClickError::Register(RegisterError::Erased) => status::failed_precondition("ERASED", &message, &[]),
+            ClickError::SuppressionKey(error) => status::internal(&error as &(dyn Error + 'static)),
             ClickError::Register(RegisterError::Store(error)) | ClickError::Store(error) => error.into(),
+        }
+    }
+}
+
+impl From<ErasureError> for Status {
+    fn from(error: ErasureError) -> Self {
+        match error {
+            ErasureError::AccountNotFound => status::account_not_found(),
+            ErasureError::Erase(EraseError::ContactNotFound) => {
+                status::not_found("CONTACT_NOT_FOUND", "there is no contact with this id in this account")
+            }
+            ErasureError::Erase(EraseError::Store(error)) | ErasureError::Store(error) => error.into(),
+            ErasureError::Key(error) => status::internal(&error as &(dyn Error + 'static)),
+        }
+    }
+}
+
+impl From<FeedError> for Status {
+    fn from(error: FeedError) -> Self {
+        let message = error.to_string();
+        match error {
+            FeedError::AccountNotFound => status::account_not_found(),
+            FeedError::Forgotten(through) => status::failed_precondition(
+                "CHANGES_FORGOTTEN",
+                &message,
+                &[("forgotten_through", &through.to_string())],
+            ),
+            FeedError::Beyond(_) => status::invalid("after", &message),
+            FeedError::Store(error) => error.into(),
         }
     }
 }

@@ -92,11 +92,12 @@ const fn open(path: &'static str, time_max: Option<Duration>) -> Method {
 }
 
 /// Everything that is always served.
-pub const METHODS: [Method; 25] = [
+pub const METHODS: [Method; 28] = [
     method("/contactsync.v1.CallerService/MatchCaller", Scope::Calls, RINGING),
     method("/contactsync.v1.CallerService/SelectMatch", Scope::Calls, RINGING),
     method("/contactsync.v1.CallerService/PreRegisterContact", Scope::Calls, RINGING),
     method("/contactsync.v1.CallerService/ResolveRequester", Scope::Calls, RINGING),
+    method("/contactsync.v1.CallerService/ExplainMatch", Scope::Calls, PLAIN),
     method("/contactsync.v1.SyncService/TestConnection", Scope::Sync, ASKS_CRM),
     method("/contactsync.v1.SyncService/EnableSync", Scope::Sync, ASKS_CRM),
     method("/contactsync.v1.SyncService/UpdateSync", Scope::Sync, ASKS_CRM),
@@ -112,6 +113,8 @@ pub const METHODS: [Method; 25] = [
     method("/contactsync.v1.SyncService/WatchSyncRun", Scope::Sync, WATCH),
     method("/contactsync.v1.ContactService/GetContact", Scope::ContactsRead, PLAIN),
     method("/contactsync.v1.ContactService/ListContacts", Scope::ContactsRead, PLAIN),
+    method("/contactsync.v1.ContactService/ListChanges", Scope::ContactsRead, PLAIN),
+    method("/contactsync.v1.ContactService/EraseContact", Scope::ContactsErase, PLAIN),
     method("/contactsync.v1.AccountService/CreateAccount", Scope::Admin, PLAIN),
     method("/contactsync.v1.AccountService/GetAccount", Scope::Admin, PLAIN),
     method("/contactsync.v1.AccountService/UpdateAccount", Scope::Admin, PLAIN),
@@ -168,6 +171,7 @@ mod tests {
     fn each_service_needs_its_scope() {
         for method in METHODS {
             let expected = match method.path.split('/').nth(1).unwrap() {
+                _ if method.path.ends_with("/EraseContact") => Access::Scope(Scope::ContactsErase),
                 "contactsync.v1.CallerService" => Access::Scope(Scope::Calls),
                 "contactsync.v1.SyncService" => Access::Scope(Scope::Sync),
                 "contactsync.v1.ContactService" => Access::Scope(Scope::ContactsRead),

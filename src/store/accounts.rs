@@ -1,19 +1,25 @@
 //! The table `accounts`.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use moka::sync::Cache;
 use uuid::Uuid;
 
-use super::{CallDb, Db, StoreError, known};
-use crate::domain::{account::Account, ids::AccountId, phone::Region};
+use super::{CallDb, Db, StoreError, Tx, known};
+use crate::domain::{
+    account::{Account, MatchPolicy, MatchRules},
+    ids::{AccountId, IntegrationId},
+    phone::{KEY_VERSION, Region},
+};
 
 struct Row {
     account_id: Uuid,
     display_name: String,
     default_region: String,
     further_regions: Vec<String>,
+    match_policy: String,
+    preferred_integration_id: Option<Uuid>,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
 }
@@ -22,20 +28,24 @@ impl TryFrom<Row> for Account {
     type Error = StoreError;
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
-        let region = |text: &str, column| known(Region::parse(text).ok(), "accounts", column);
         Ok(Self {
             id: AccountId(row.account_id),
             display_name: row.display_name,
-            default_region: region(&row.default_region, "default_region")?,
-            further_regions: row
-                .further_regions
-                .iter()
-                .map(|text| region(text, "further_regions"))
-                .collect::<Result<_, _>>()?,
+            default_region: region_of(&row.default_region)?,
+            further_regions: row.further_regions.iter().map(|text| region_of(text)).collect::<Result<_, _>>()?,
+            match_policy: policy_of(&row.match_policy, row.preferred_integration_id)?,
             created_at: row.created_at,
             updated_at: row.updated_at,
         })
     }
+}
+
+fn region_of(text: &str) -> Result<Region, StoreError> {
+    known(Region::parse(text).ok(), "accounts", "default_region, further_regions")
+}
+
+fn policy_of(text: &str, preferred: Option<Uuid>) -> Result<MatchPolicy, StoreError> {
+    known(MatchPolicy::of(text, preferred.map(IntegrationId)), "accounts", "match_policy")
 }
 
 fn texts(regions: &[Region]) -> Vec<String> {
@@ -46,13 +56,17 @@ fn texts(regions: &[Region]) -> Vec<String> {
 pub async fn insert(db: &Db, account: &Account) -> Result<bool, StoreError> {
     let done = sqlx::query!(
         "-- store::accounts::insert
-        insert into accounts (account_id, display_name, default_region, further_regions, created_at, updated_at)
-        values ($1, $2, $3, $4, $5, $5)
+        insert into accounts (account_id, display_name, default_region, further_regions, match_policy, preferred_integration_id,
+            key_version, created_at, updated_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $8)
         on conflict (account_id) do nothing",
         account.id.0,
         account.display_name,
         account.default_region.as_str(),
         &texts(&account.further_regions),
+        account.match_policy.as_str(),
+        account.match_policy.preferred().map(|id| id.0),
+        KEY_VERSION,
         account.created_at,
     )
     .execute(&db.pool)
@@ -65,7 +79,7 @@ pub async fn find(db: &Db, account_id: AccountId) -> Result<Option<Account>, Sto
     let row = sqlx::query_as!(
         Row,
         "-- store::accounts::find
-        select account_id, display_name, default_region, further_regions, created_at, updated_at
+        select account_id, display_name, default_region, further_regions, match_policy, preferred_integration_id, created_at, updated_at
         from accounts
         where account_id = $1",
         account_id.0,
@@ -75,16 +89,27 @@ pub async fn find(db: &Db, account_id: AccountId) -> Result<Option<Account>, Sto
     row.map(Account::try_from).transpose()
 }
 
-/// Changes what is given; `None` if there is no such account.
+/// What of an account is to change; what is `None` stays.
+#[derive(Default)]
+pub struct AccountChange<'a> {
+    /// New name.
+    pub display_name: Option<&'a str>,
+    /// New default region.
+    pub default_region: Option<Region>,
+    /// New further regions, all of them.
+    pub further_regions: Option<&'a [Region]>,
+    /// New policy.
+    pub match_policy: Option<MatchPolicy>,
+}
+
+/// Changes what is given; `None` if there is no such account. Other regions: the stored numbers are to be read again.
 pub async fn update(
     db: &Db,
     account_id: AccountId,
-    display_name: Option<&str>,
-    default_region: Option<Region>,
-    further_regions: Option<&[Region]>,
+    change: &AccountChange<'_>,
     now: DateTime<Utc>,
 ) -> Result<Option<Account>, StoreError> {
-    let further_regions = further_regions.map(texts);
+    let further_regions = change.further_regions.map(texts);
     let row = sqlx::query_as!(
         Row,
         "-- store::accounts::update
@@ -92,13 +117,25 @@ pub async fn update(
         set display_name = coalesce($2, display_name),
             default_region = coalesce($3, default_region),
             further_regions = coalesce($4, further_regions),
-            updated_at = $5
+            match_policy = coalesce($5, match_policy),
+            preferred_integration_id = case when $5::text is null then preferred_integration_id else $6 end,
+            reread_requested_at = case
+                when coalesce($3, default_region) <> default_region or coalesce($4, further_regions) <> further_regions then $7
+                else reread_requested_at
+            end,
+            reread_after = case
+                when coalesce($3, default_region) <> default_region or coalesce($4, further_regions) <> further_regions then null
+                else reread_after
+            end,
+            updated_at = $7
         where account_id = $1
-        returning account_id, display_name, default_region, further_regions, created_at, updated_at",
+        returning account_id, display_name, default_region, further_regions, match_policy, preferred_integration_id, created_at, updated_at",
         account_id.0,
-        display_name,
-        default_region.as_ref().map(Region::as_str),
+        change.display_name,
+        change.default_region.as_ref().map(Region::as_str),
         further_regions.as_deref(),
+        change.match_policy.map(MatchPolicy::as_str),
+        change.match_policy.and_then(MatchPolicy::preferred).map(|id| id.0),
         now,
     )
     .fetch_optional(&db.pool)
@@ -117,7 +154,7 @@ pub async fn list(
     let rows = sqlx::query_as!(
         Row,
         "-- store::accounts::list (across accounts)
-        select account_id, display_name, default_region, further_regions, created_at, updated_at
+        select account_id, display_name, default_region, further_regions, match_policy, preferred_integration_id, created_at, updated_at
         from accounts
         where ($1::uuid[] is null or account_id = any($1))
           and ($2::uuid is null or account_id > $2)
@@ -132,35 +169,57 @@ pub async fn list(
     rows.into_iter().map(Account::try_from).collect()
 }
 
-/// How old the call path's view of an account may be.
-const REGION_TTL: Duration = Duration::from_secs(5);
-/// Accounts that it keeps in view.
-const REGION_ACCOUNTS_MAX: u64 = 10_000;
-
-/// The default region of accounts for the call path, at most five seconds old.
-#[derive(Clone)]
-pub struct Regions {
-    db: CallDb,
-    cache: Cache<AccountId, Region>,
+/// Whether the account's numbers are read with these regions, until this transaction ends.
+pub async fn hold_rules(
+    tx: &mut Tx,
+    account_id: AccountId,
+    default_region: Region,
+    has_further_regions: bool,
+) -> Result<bool, StoreError> {
+    let held = sqlx::query_scalar!(
+        "-- store::accounts::hold_rules
+        select account_id
+        from accounts
+        where account_id = $1 and default_region = $2 and (cardinality(further_regions) > 0) = $3
+        for share",
+        account_id.0,
+        default_region.as_str(),
+        has_further_regions,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(held.is_some())
 }
 
-impl Regions {
+/// How old the call path's view of an account may be.
+const RULES_TTL: Duration = Duration::from_secs(5);
+/// Accounts that it keeps in view.
+const RULES_ACCOUNTS_MAX: u64 = 10_000;
+
+/// The rules of accounts for the call path, at most five seconds old.
+#[derive(Clone)]
+pub struct RulesCache {
+    db: CallDb,
+    cache: Cache<AccountId, Arc<MatchRules>>,
+}
+
+impl RulesCache {
     /// Empty at first.
     pub fn new(db: CallDb) -> Self {
-        Self { db, cache: Cache::builder().max_capacity(REGION_ACCOUNTS_MAX).time_to_live(REGION_TTL).build() }
+        Self { db, cache: Cache::builder().max_capacity(RULES_ACCOUNTS_MAX).time_to_live(RULES_TTL).build() }
     }
 
-    /// The region of numbers written without one; `None`: no such account.
-    pub async fn find(&self, account_id: AccountId) -> Result<Option<Region>, StoreError> {
-        if let Some(region) = self.cache.get(&account_id) {
-            return Ok(Some(region));
+    /// How numbers are read and who comes first; `None`: no such account.
+    pub async fn find(&self, account_id: AccountId) -> Result<Option<Arc<MatchRules>>, StoreError> {
+        if let Some(rules) = self.cache.get(&account_id) {
+            return Ok(Some(rules));
         }
         let found = self
             .db
             .read(|pool| async move {
-                sqlx::query_scalar!(
-                    "-- store::accounts::Regions::find
-                    select default_region
+                sqlx::query!(
+                    "-- store::accounts::RulesCache::find
+                    select default_region, further_regions, match_policy, preferred_integration_id
                     from accounts
                     where account_id = $1",
                     account_id.0,
@@ -169,9 +228,13 @@ impl Regions {
                 .await
             })
             .await?;
-        let Some(text) = found else { return Ok(None) };
-        let region = known(Region::parse(&text).ok(), "accounts", "default_region")?;
-        self.cache.insert(account_id, region);
-        Ok(Some(region))
+        let Some(row) = found else { return Ok(None) };
+        let rules = Arc::new(MatchRules {
+            default_region: region_of(&row.default_region)?,
+            further_regions: row.further_regions.iter().map(|text| region_of(text)).collect::<Result<_, _>>()?,
+            policy: policy_of(&row.match_policy, row.preferred_integration_id)?,
+        });
+        self.cache.insert(account_id, Arc::clone(&rules));
+        Ok(Some(rules))
     }
 }

@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{CallDb, Db, StoreError, Tx, known};
+use super::{CallDb, Db, StoreError, Tx, contact_writes, known};
 use crate::domain::{
     call::Direction,
     ids::{AccountId, ContactId, IntegrationId},
@@ -119,12 +119,12 @@ pub async fn find_left_behind(db: &Db, account_id: AccountId, after: i64) -> Res
 pub async fn lock_refs(tx: &mut Tx, account_id: AccountId, contact_ids: &[ContactId]) -> Result<(), StoreError> {
     let ids: Vec<Uuid> = contact_ids.iter().map(|id| id.0).collect();
     sqlx::query!(
-        "-- store::adoption::lock_refs
+        r#"-- store::adoption::lock_refs
         select record_id
         from external_refs
         where account_id = $1 and contact_id = any($2)
-        order by integration_id, object_type, record_id
-        for update",
+        order by integration_id, object_type collate "C", record_id collate "C"
+        for update"#,
         account_id.0,
         &ids,
     )
@@ -190,24 +190,29 @@ pub async fn merge(tx: &mut Tx, account_id: AccountId, merges: &[Merge], now: Da
     sqlx::query!(
         "-- store::adoption::merge (names survivors)
         update contacts s
-        set display_name = l.display_name, organization = l.organization, emails = l.emails, is_placeholder = false, updated_at = $4
+        set display_name = l.display_name, organization = l.organization, emails = l.emails, is_placeholder = false
         from unnest($2::uuid[], $3::uuid[]) as u (loser_id, survivor_id)
         join contacts l on l.account_id = $1 and l.contact_id = u.loser_id and not l.is_placeholder
         where s.account_id = $1 and s.contact_id = u.survivor_id and s.is_placeholder",
         account_id.0,
         &losers,
         &survivors,
-        now,
     )
     .execute(&mut **tx)
     .await?;
     sqlx::query!(
         "-- store::adoption::merge (makes aliases)
-        update contacts l
-        set display_name = '', organization = '', emails = '{}', is_placeholder = false, deleted_at = $4, updated_at = $4,
-            merged_into = u.survivor_id, survivor_id = u.survivor_id
-        from unnest($2::uuid[], $3::uuid[]) as u (loser_id, survivor_id)
-        where l.account_id = $1 and l.contact_id = u.loser_id",
+        with adopted as (
+            update contacts l
+            set display_name = '', organization = '', emails = '{}', is_placeholder = false, deleted_at = $4, updated_at = $4,
+                merged_into = u.survivor_id, survivor_id = u.survivor_id, version = l.version + 1
+            from unnest($2::uuid[], $3::uuid[]) as u (loser_id, survivor_id)
+            where l.account_id = $1 and l.contact_id = u.loser_id
+            returning l.contact_id, l.version, l.survivor_id
+        )
+        insert into changes (account_id, subject_id, version, kind, survivor_id, created_at)
+        select $1, contact_id, version, 'ADOPTED', survivor_id, $4
+        from adopted",
         account_id.0,
         &losers,
         &survivors,
@@ -228,7 +233,8 @@ pub async fn merge(tx: &mut Tx, account_id: AccountId, merges: &[Merge], now: Da
     )
     .execute(&mut **tx)
     .await?;
-    Ok(())
+    let survivors: Vec<ContactId> = merges.iter().map(|merge| merge.survivor_id).collect();
+    contact_writes::touch(tx, account_id, &survivors, now).await
 }
 
 /// A stranger to make a contact of.
@@ -280,6 +286,11 @@ pub async fn insert_placeholder(
             select $1, contact_id, $7, '', '{}', true, $6, $6
             from stranger
             returning contact_id
+        ),
+        change as (
+            insert into changes (account_id, subject_id, version, kind, created_at)
+            select $1, contact_id, 1, 'CREATED', $6
+            from person
         ),
         call as (
             insert into calls as c (account_id, call_id, e164, direction, outcome, contact_id, created_at, updated_at)

@@ -4,6 +4,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
+use sqlx::PgExecutor;
 use uuid::Uuid;
 
 use super::{CallDb, StoreError, Tx, known};
@@ -49,25 +50,31 @@ impl TryFrom<StoredCall> for Call {
 
 /// A stored call.
 pub async fn find(db: &CallDb, account_id: AccountId, call_id: &str) -> Result<Option<Call>, StoreError> {
-    let row = db
-        .read(|pool| {
-            let call_id = call_id.to_owned();
-            async move {
-                sqlx::query_as!(
-                    StoredCall,
-                    "-- store::calls::find
-                    select e164, raw, outcome, contact_id, tier, selection_id
-                    from calls
-                    where account_id = $1 and call_id = $2",
-                    account_id.0,
-                    call_id,
-                )
-                .fetch_optional(&pool)
-                .await
-            }
-        })
-        .await?;
+    let row = db.read(|pool| async move { select_call(&pool, account_id, call_id).await }).await?;
     row.map(Call::try_from).transpose()
+}
+
+/// The same within a transaction.
+pub async fn find_in(tx: &mut Tx, account_id: AccountId, call_id: &str) -> Result<Option<Call>, StoreError> {
+    select_call(&mut **tx, account_id, call_id).await?.map(Call::try_from).transpose()
+}
+
+async fn select_call(
+    executor: impl PgExecutor<'_>,
+    account_id: AccountId,
+    call_id: &str,
+) -> Result<Option<StoredCall>, sqlx::Error> {
+    sqlx::query_as!(
+        StoredCall,
+        "-- store::calls::select_call
+        select e164, raw, outcome, contact_id, tier, selection_id
+        from calls
+        where account_id = $1 and call_id = $2",
+        account_id.0,
+        call_id,
+    )
+    .fetch_optional(executor)
+    .await
 }
 
 /// An answer to store with its call.
@@ -134,7 +141,8 @@ pub async fn store_answer(
     row.map(Call::try_from).transpose()
 }
 
-/// The agent's choice, which the last write wins; false: there is no such call.
+/// The agent's choice, which the last write wins, for the call and for its number; what was told of the call is doubted. False:
+/// there is no such call.
 pub async fn select(
     db: &CallDb,
     account_id: AccountId,
@@ -143,20 +151,38 @@ pub async fn select(
     agent_id: &str,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
-    let done = sqlx::query!(
-        "-- store::calls::select
-        update calls
-        set selection_id = $3, selected_by = $4, updated_at = $5
-        where account_id = $1 and call_id = $2",
+    let is_known = sqlx::query_scalar!(
+        r#"-- store::calls::select
+        with selected as (
+            update calls
+            set selection_id = $3, selected_by = $4, updated_at = $5
+            where account_id = $1 and call_id = $2
+            returning e164
+        ),
+        chosen as (
+            insert into selections as s (account_id, e164, contact_id, selected_at)
+            select $1, e164, $3, $5
+            from selected
+            where e164 is not null
+            on conflict (account_id, e164) do update
+            set contact_id = excluded.contact_id, selected_at = excluded.selected_at
+            where s.selected_at <= excluded.selected_at
+        ),
+        doubted as (
+            update requester_decisions
+            set is_stale = true
+            where account_id = $1 and call_id = $2 and exists (select from selected)
+        )
+        select exists (select from selected) as "is_known!""#,
         account_id.0,
         call_id,
         contact_id.0,
         agent_id,
         now,
     )
-    .execute(&db.0)
+    .fetch_one(&db.0)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(is_known)
 }
 
 /// Binds a call to the contact of a clicked or reported record; an unknown call is created with it.
@@ -171,6 +197,11 @@ pub async fn bind(
 ) -> Result<(), StoreError> {
     sqlx::query!(
         "-- store::calls::bind
+        with doubted as (
+            update requester_decisions
+            set is_stale = true
+            where account_id = $1 and call_id = $2
+        )
         insert into calls (account_id, call_id, e164, direction, selection_id, selected_by, created_at, updated_at)
         values ($1, $2, $3, 'OUTBOUND', $4, $5, $6, $6)
         on conflict (account_id, call_id) do update

@@ -1,4 +1,4 @@
-//! The table `contacts` and the view `contact_details`: how a contact is read everywhere, and the writes that `identity` makes.
+//! The view `contact_details`: how a contact is read everywhere. `contact_writes` writes them.
 
 use std::fmt;
 
@@ -7,9 +7,10 @@ use serde::Deserialize;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{CallDb, Db, StoreError, Tx, known};
+use super::{CallDb, Db, StoreError, known};
 use crate::domain::{
-    contact::{Contact, ContactNumber, ContactRecord},
+    account::MatchPolicy,
+    contact::{Contact, ContactNumber, ContactRecord, TOTAL_MAX},
     ids::{AccountId, ContactId, IntegrationId},
     phone::PhoneKey,
     record::{ObjectType, RecordKey},
@@ -117,6 +118,36 @@ pub async fn find(db: &Db, account_id: AccountId, contact_id: ContactId) -> Resu
     .fetch_optional(&db.pool)
     .await?;
     details.map(|Json(details)| details.try_into()).transpose()
+}
+
+/// These contacts as far as they live, in this order.
+pub async fn find_all(db: &Db, account_id: AccountId, contact_ids: &[ContactId]) -> Result<Vec<Contact>, StoreError> {
+    let ids: Vec<Uuid> = contact_ids.iter().map(|id| id.0).collect();
+    let details = sqlx::query_scalar!(
+        r#"-- store::contacts::find_all
+        with found as materialized (
+            select k.place,
+                (
+                    select d.details
+                    from contact_details d
+                    where d.account_id = $1 and d.contact_id = k.contact_id
+                      and exists (
+                        select from contacts c
+                        where c.account_id = $1 and c.contact_id = k.contact_id and c.deleted_at is null
+                      )
+                ) as details
+            from unnest($2::uuid[]) with ordinality as k (contact_id, place)
+        )
+        select details as "details!: Json<Details>"
+        from found
+        where details is not null
+        order by place"#,
+        account_id.0,
+        &ids,
+    )
+    .fetch_all(&db.pool)
+    .await?;
+    contacts_of(details.into_iter().map(|Json(details)| details).collect())
 }
 
 /// These contacts, and in the place of merged ones their survivors, by id; dead ones without a survivor are left out.
@@ -238,186 +269,71 @@ pub async fn list_by_number(
     contacts_of(details.into_iter().map(|Json(details)| details).collect())
 }
 
-/// The displayed fields of a contact.
-pub struct Fields {
+/// The live contacts with this number that the account's policy puts in order: the first 200 created, best first.
+pub async fn rank_by_number(
+    db: &Db,
+    account_id: AccountId,
+    key: PhoneKey,
+    policy: MatchPolicy,
+) -> Result<Vec<Ranked>, StoreError> {
+    let rows = sqlx::query!(
+        r#"-- store::contacts::rank_by_number
+        with found as materialized (
+            select n.is_placeholder, n.contact_created_at, n.contact_id
+            from phone_numbers n
+            where n.account_id = $1 and n.e164 = $2
+            group by n.is_placeholder, n.contact_created_at, n.contact_id
+            order by n.is_placeholder, n.contact_created_at, n.contact_id
+            limit $5
+        ),
+        ranked as materialized (
+            select f.is_placeholder, f.contact_created_at, f.contact_id,
+            case $3::text
+                when 'LAST_SELECTED' then (
+                    select s.selected_at
+                    from selections s
+                    join contacts c on c.account_id = $1 and c.contact_id = s.contact_id
+                    where s.account_id = $1 and s.e164 = $2 and coalesce(c.survivor_id, c.contact_id) = f.contact_id
+                )
+                when 'LAST_UPDATED' then (
+                    select max(e.record_updated_at)
+                    from external_refs e
+                    where e.account_id = $1 and e.contact_id = f.contact_id and e.is_live
+                )
+                when 'PREFERRED_INTEGRATION' then (
+                    select max('infinity'::timestamptz)
+                    from external_refs e
+                    where e.account_id = $1 and e.contact_id = f.contact_id and e.integration_id = $4 and e.is_live
+                )
+            end as rank
+            from found f
+        )
+        select is_placeholder, contact_created_at, contact_id
+        from ranked
+        order by is_placeholder, rank desc nulls last, contact_created_at, contact_id"#,
+        account_id.0,
+        key.as_i64(),
+        policy.as_str(),
+        policy.preferred().map(|id| id.0) as Option<Uuid>,
+        i64::try_from(TOTAL_MAX).unwrap_or(i64::MAX),
+    )
+    .fetch_all(&db.pool)
+    .await?;
+    let ranked = rows.into_iter().map(|row| Ranked {
+        is_placeholder: row.is_placeholder,
+        created_at: row.contact_created_at,
+        contact_id: ContactId(row.contact_id),
+    });
+    Ok(ranked.collect())
+}
+
+/// A contact's rank among those with one number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ranked {
+    /// Strangers come last.
+    pub is_placeholder: bool,
+    /// First created first, where the policy says no more.
+    pub created_at: DateTime<Utc>,
     /// Which contact.
     pub contact_id: ContactId,
-    /// Its name.
-    pub display_name: String,
-    /// Its organisation.
-    pub organization: String,
-    /// Its e-mail addresses; none holds a line break.
-    pub emails: Vec<String>,
-}
-
-fn columns(fields: &[Fields]) -> (Vec<Uuid>, Vec<String>, Vec<String>, Vec<String>) {
-    let mut columns = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for row in fields {
-        columns.0.push(row.contact_id.0);
-        columns.1.push(row.display_name.clone());
-        columns.2.push(row.organization.clone());
-        // Arrays of arrays cannot be unnested row by row.
-        columns.3.push(row.emails.join("\n"));
-    }
-    columns
-}
-
-/// New contacts with a record.
-pub async fn insert(
-    tx: &mut Tx,
-    account_id: AccountId,
-    fields: &[Fields],
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    let (ids, names, organizations, emails) = columns(fields);
-    sqlx::query!(
-        "-- store::contacts::insert
-        insert into contacts (account_id, contact_id, display_name, organization, emails, is_placeholder, created_at, updated_at)
-        select $1, u.contact_id, u.display_name, u.organization, string_to_array(u.emails, E'\\n'), false, $6, $6
-        from unnest($2::uuid[], $3::text[], $4::text[], $5::text[]) as u (contact_id, display_name, organization, emails)",
-        account_id.0,
-        &ids,
-        &names,
-        &organizations,
-        &emails,
-        now,
-    )
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
-/// New fields for these contacts; a tombstone among them lives again, a placeholder has a record now.
-pub async fn update(
-    tx: &mut Tx,
-    account_id: AccountId,
-    fields: &[Fields],
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    let (ids, names, organizations, emails) = columns(fields);
-    sqlx::query!(
-        "-- store::contacts::update
-        update contacts c
-        set display_name = u.display_name,
-            organization = u.organization,
-            emails = string_to_array(u.emails, E'\\n'),
-            is_placeholder = false,
-            deleted_at = null,
-            merged_into = null,
-            survivor_id = null,
-            updated_at = $6
-        from unnest($2::uuid[], $3::text[], $4::text[], $5::text[]) as u (contact_id, display_name, organization, emails)
-        where c.account_id = $1 and c.contact_id = u.contact_id",
-        account_id.0,
-        &ids,
-        &names,
-        &organizations,
-        &emails,
-        now,
-    )
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
-/// What a further click says of a contact that no sync has seen: an empty name or no e-mail leaves what is there.
-pub async fn add_clicked(
-    tx: &mut Tx,
-    account_id: AccountId,
-    fields: &Fields,
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    sqlx::query!(
-        "-- store::contacts::add_clicked
-        update contacts
-        set display_name = coalesce(nullif($3, ''), display_name),
-            emails = case when cardinality($4::text[]) > 0 then $4 else emails end,
-            updated_at = $5
-        where account_id = $1 and contact_id = $2",
-        account_id.0,
-        fields.contact_id.0,
-        fields.display_name,
-        &fields.emails,
-        now,
-    )
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
-}
-
-/// What identity needs to know of a contact that it is about to change.
-#[derive(Debug, Clone, Copy)]
-pub struct Standing {
-    /// Which.
-    pub contact_id: ContactId,
-    /// Its rank.
-    pub created_at: DateTime<Utc>,
-    /// Made by a call, and without a record.
-    pub is_placeholder: bool,
-    /// Neither deleted nor merged.
-    pub is_live: bool,
-    /// Where it went.
-    pub survivor_id: Option<ContactId>,
-}
-
-/// Locks these contacts, in the order of their ids.
-pub async fn lock(tx: &mut Tx, account_id: AccountId, contact_ids: &[ContactId]) -> Result<Vec<Standing>, StoreError> {
-    let ids: Vec<Uuid> = contact_ids.iter().map(|id| id.0).collect();
-    let rows = sqlx::query!(
-        "-- store::contacts::lock
-        select contact_id, created_at, is_placeholder, deleted_at, survivor_id
-        from contacts
-        where account_id = $1 and contact_id = any($2)
-        order by contact_id
-        for update",
-        account_id.0,
-        &ids,
-    )
-    .fetch_all(&mut **tx)
-    .await?;
-    let standing = rows.into_iter().map(|row| Standing {
-        contact_id: ContactId(row.contact_id),
-        created_at: row.created_at,
-        is_placeholder: row.is_placeholder,
-        is_live: row.deleted_at.is_none(),
-        survivor_id: row.survivor_id.map(ContactId),
-    });
-    Ok(standing.collect())
-}
-
-/// Makes tombstones of those that have no live record left, forgets what was personal, and ends their numbers (a record whose
-/// deletion was not mirrored may have left some).
-pub async fn bury_without_live_refs(
-    tx: &mut Tx,
-    account_id: AccountId,
-    contact_ids: &[ContactId],
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    let ids: Vec<Uuid> = contact_ids.iter().map(|id| id.0).collect();
-    let buried = sqlx::query_scalar!(
-        "-- store::contacts::bury_without_live_refs
-        update contacts c
-        set display_name = '', organization = '', emails = '{}', is_placeholder = false, deleted_at = $3, updated_at = $3
-        where c.account_id = $1 and c.contact_id = any($2) and c.deleted_at is null
-          and not exists (
-            select from external_refs e
-            where e.account_id = $1 and e.contact_id = c.contact_id and e.is_live
-          )
-        returning contact_id",
-        account_id.0,
-        &ids,
-        now,
-    )
-    .fetch_all(&mut **tx)
-    .await?;
-    sqlx::query!(
-        "-- store::contacts::bury_without_live_refs (ends numbers)
-        delete from phone_numbers n
-        where n.account_id = $1 and n.contact_id = any($2)",
-        account_id.0,
-        &buried,
-    )
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
 }

@@ -24,10 +24,11 @@ pub async fn find_unknown(
         r#"-- store::departures::find_unknown
         select u.object_type as "object_type!", u.record_id as "record_id!"
         from unnest($3::text[], $4::text[]) as u (object_type, record_id)
-        where not exists (
-            select from external_refs e
+        where (
+            select e.record_id
+            from external_refs e
             where e.account_id = $1 and e.integration_id = $2 and e.object_type = u.object_type and e.record_id = u.record_id
-        )"#,
+        ) is null"#,
         account_id.0,
         integration_id.0,
         &types,
@@ -54,8 +55,12 @@ pub async fn find_departing(
         select e.object_type, e.record_id,
             coalesce((select c.emails from contacts c where c.account_id = $1 and c.contact_id = e.contact_id), '{}') as "emails!"
         from unnest($3::text[], $4::text[]) as u (object_type, record_id)
-        join external_refs e
-            on e.account_id = $1 and e.integration_id = $2 and e.object_type = u.object_type and e.record_id = u.record_id
+        cross join lateral (
+            select r.object_type, r.record_id, r.contact_id, r.is_live
+            from external_refs r
+            where r.account_id = $1 and r.integration_id = $2 and r.object_type = u.object_type and r.record_id = u.record_id
+            limit 1
+        ) e
         where e.is_live"#,
         account_id.0,
         integration_id.0,

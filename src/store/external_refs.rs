@@ -43,16 +43,23 @@ pub async fn lock(
     integration_id: IntegrationId,
     keys: &[RecordKey],
 ) -> Result<Vec<Ref>, StoreError> {
-    let (types, records) = key_columns(keys);
+    let mut keys = keys.to_vec();
+    keys.sort_unstable_by(|a, b| (a.object_type.as_str(), &a.record_id).cmp(&(b.object_type.as_str(), &b.record_id)));
+    let (types, records) = key_columns(&keys);
     let rows = sqlx::query!(
         "-- store::external_refs::lock
         select e.object_type, e.record_id, e.contact_id, e.is_live, e.is_synced, e.record_updated_at, e.fingerprint,
             e.successor_type, e.successor_id
         from unnest($3::text[], $4::text[]) as u (object_type, record_id)
-        join external_refs e
-            on e.account_id = $1 and e.integration_id = $2 and e.object_type = u.object_type and e.record_id = u.record_id
-        order by e.object_type, e.record_id
-        for update of e",
+        -- One look-up a record, in this order: a join, planned on an empty table, compared each record with each ref (30 s a page).
+        cross join lateral (
+            select r.object_type, r.record_id, r.contact_id, r.is_live, r.is_synced, r.record_updated_at, r.fingerprint,
+                r.successor_type, r.successor_id
+            from external_refs r
+            where r.account_id = $1 and r.integration_id = $2 and r.object_type = u.object_type and r.record_id = u.record_id
+            limit 1
+            for update
+        ) e",
         account_id.0,
         integration_id.0,
         &types,
@@ -151,8 +158,7 @@ pub async fn insert(
             fingerprint, successor_type, successor_id, created_at, updated_at)
         select $1, $2, u.*, $14, $14
         from unnest($3::text[], $4::text[], $5::uuid[], $6::boolean[], $7::boolean[], $8::timestamptz[], $9::text[], $10::text[], $11::bigint[],
-            $12::text[], $13::text[]) as u
-        on conflict (account_id, integration_id, object_type, record_id) do nothing",
+            $12::text[], $13::text[]) as u",
         account_id.0,
         integration_id.0,
         &columns.types,
@@ -169,8 +175,13 @@ pub async fn insert(
         now,
     )
     .execute(&mut **tx)
-    .await?;
-    if done.rows_affected() == rows.len() as u64 { Ok(()) } else { Err(StoreError::Conflict) }
+    .await;
+    match done.map_err(StoreError::from) {
+        Ok(_) => Ok(()),
+        // Not `on conflict do nothing`: that cost a third more, for what hardly ever happens.
+        Err(StoreError::Constraint(name)) if name == "external_refs_pkey" => Err(StoreError::Conflict),
+        Err(error) => Err(error),
+    }
 }
 
 /// Overwrites refs that this transaction has locked.

@@ -21,6 +21,7 @@ struct Row {
     is_sync_on: bool,
     is_purging: bool,
     period_seconds: i32,
+    is_widened: bool,
     hold: Option<String>,
     hold_reason: Option<String>,
     known_through: Option<DateTime<Utc>>,
@@ -54,6 +55,7 @@ impl TryFrom<Row> for Integration {
                 last_completed_at: row.last_completed_at,
                 known_through: row.known_through,
                 period_seconds: row.period_seconds,
+                is_widened: row.is_widened,
             },
             organization: row.organization,
             is_purging: row.is_purging,
@@ -134,6 +136,7 @@ pub async fn enable_again(
             due_at = case when $3 then $7::timestamptz end, hold = null, hold_reason = null, failures = 0, updated_at = $7,
             -- Other wishes than before: everything is looked at anew.
             sweep_due_at = case when options <> $8 and last_completed_at is not null then $7 else sweep_due_at end,
+            is_widened = is_widened or (options <> $8 and last_completed_at is not null),
             options = $8,
             access = $9, access_version = access_version + 1, refresh_claim = null, refresh_claimed_until = null
         where account_id = $1 and integration_id = $2",
@@ -182,7 +185,7 @@ async fn list_among(
     let rows = sqlx::query_as!(
         Row,
         r#"-- store::integrations::list
-        select i.integration_id, i.provider, i.organization, i.is_enabled, i.is_sync_on, i.is_purging, i.period_seconds, i.hold, i.hold_reason,
+        select i.integration_id, i.provider, i.organization, i.is_enabled, i.is_sync_on, i.is_purging, i.period_seconds, i.is_widened, i.hold, i.hold_reason,
             i.known_through, i.first_started_at, i.last_completed_at, i.due_at, i.created_at, i.credentials is not null as "has_credentials!",
             i.options as "options: Json<Options>", i.held_deletions, i.sweep_due_at,
             (
@@ -324,6 +327,8 @@ pub struct Change {
     pub options: Option<Options>,
     /// The next pass is a sweep.
     pub starts_sweep: bool,
+    /// More is to be copied than before.
+    pub widens: bool,
     /// Deletions that the next sweep may make.
     pub confirmed_deletions: Option<i64>,
     /// New sealed credentials.
@@ -361,6 +366,7 @@ pub async fn change(
             updated_at = $9,
             options = coalesce($10, options),
             sweep_due_at = case when $11 then $9 else sweep_due_at end,
+            is_widened = is_widened or $14,
             confirmed_deletions = coalesce($12, confirmed_deletions),
             access = case when $5::bytea is null then access else $13 end,
             access_version = access_version + case when $5::bytea is null then 0 else 1 end,
@@ -380,6 +386,7 @@ pub async fn change(
         change.starts_sweep,
         change.confirmed_deletions,
         change.access,
+        change.widens,
     )
     .execute(&mut **tx)
     .await?;

@@ -61,8 +61,13 @@ pub async fn find_predecessors(
         "-- store::merges::find_predecessors
         select e.object_type, e.record_id, e.contact_id, e.is_live, e.successor_type, e.successor_id
         from unnest($3::text[], $4::text[]) as u (object_type, record_id)
-        join external_refs e
-            on e.account_id = $1 and e.integration_id = $2 and e.successor_type = u.object_type and e.successor_id = u.record_id",
+        -- One look-up a record; see `external_refs::lock`. Nobody merges a thousand records into one.
+        cross join lateral (
+            select r.object_type, r.record_id, r.contact_id, r.is_live, r.successor_type, r.successor_id
+            from external_refs r
+            where r.account_id = $1 and r.integration_id = $2 and r.successor_type = u.object_type and r.successor_id = u.record_id
+            limit 1000
+        ) e",
         account_id.0,
         integration_id.0,
         &types,
@@ -86,8 +91,12 @@ pub async fn find(
         "-- store::merges::find
         select e.object_type, e.record_id, e.contact_id, e.is_live, e.successor_type, e.successor_id
         from unnest($3::text[], $4::text[]) as u (object_type, record_id)
-        join external_refs e
-            on e.account_id = $1 and e.integration_id = $2 and e.object_type = u.object_type and e.record_id = u.record_id",
+        cross join lateral (
+            select r.object_type, r.record_id, r.contact_id, r.is_live, r.successor_type, r.successor_id
+            from external_refs r
+            where r.account_id = $1 and r.integration_id = $2 and r.object_type = u.object_type and r.record_id = u.record_id
+            limit 1
+        ) e",
         account_id.0,
         integration_id.0,
         &types,
@@ -122,17 +131,23 @@ pub async fn succeed(
     let survivors: Vec<Uuid> = successions.iter().map(|succession| succession.survivor_id.0).collect();
     let aliased = sqlx::query!(
         r#"-- store::merges::succeed (makes aliases)
-        update contacts l
-        set display_name = '', organization = '', emails = '{}', is_placeholder = false, deleted_at = coalesce(l.deleted_at, $5),
-            merged_into = u.direct_id, survivor_id = u.survivor_id, updated_at = $5
-        from unnest($2::uuid[], $3::uuid[], $4::uuid[]) as u (loser_id, direct_id, survivor_id)
-        where l.account_id = $1 and l.contact_id = u.loser_id
-          and (l.merged_into is distinct from u.direct_id or l.survivor_id is distinct from u.survivor_id)
-          and not exists (
-            select from external_refs e
-            where e.account_id = $1 and e.contact_id = l.contact_id and e.is_live
-          )
-        returning l.contact_id, u.survivor_id as "survivor_id!""#,
+        with merged as (
+            update contacts l
+            set display_name = '', organization = '', emails = '{}', is_placeholder = false, deleted_at = coalesce(l.deleted_at, $5),
+                merged_into = u.direct_id, survivor_id = u.survivor_id, updated_at = $5, version = l.version + 1
+            from unnest($2::uuid[], $3::uuid[], $4::uuid[]) as u (loser_id, direct_id, survivor_id)
+            where l.account_id = $1 and l.contact_id = u.loser_id
+              and (l.merged_into is distinct from u.direct_id or l.survivor_id is distinct from u.survivor_id)
+              and not exists (
+                select from external_refs e
+                where e.account_id = $1 and e.contact_id = l.contact_id and e.is_live
+              )
+            returning l.contact_id, l.version, l.survivor_id
+        )
+        insert into changes (account_id, subject_id, version, kind, survivor_id, created_at)
+        select $1, contact_id, version, 'MERGED', survivor_id, $5
+        from merged
+        returning subject_id as contact_id, survivor_id as "survivor_id!""#,
         account_id.0,
         &losers,
         &directs,
@@ -178,10 +193,15 @@ pub async fn succeed(
         ),
         aged as (
             update contacts s
-            set created_at = o.created_at, updated_at = $4
+            set created_at = o.created_at, updated_at = $4, version = s.version + 1
             from oldest o
             where s.account_id = $1 and s.contact_id = o.survivor_id and s.created_at > o.created_at
-            returning s.contact_id, s.created_at
+            returning s.contact_id, s.created_at, s.version
+        ),
+        change as (
+            insert into changes (account_id, subject_id, version, kind, created_at)
+            select $1, contact_id, version, 'CHANGED', $4
+            from aged
         )
         update phone_numbers n
         set contact_created_at = a.created_at

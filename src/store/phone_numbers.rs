@@ -9,8 +9,10 @@ use super::{
     CallDb, StoreError, Tx,
     calls::StoredCall,
     contacts::{Details, contacts_of},
+    known,
 };
 use crate::domain::{
+    account::MatchPolicy,
     call::{Call, Direction},
     contact::Contact,
     ids::{AccountId, ContactId, IntegrationId},
@@ -35,6 +37,13 @@ pub struct LookUp {
     pub has_expected_call: bool,
 }
 
+impl LookUp {
+    /// Somebody with a record has the number.
+    pub fn has_record(&self) -> bool {
+        self.candidates.iter().any(|contact| !contact.is_placeholder)
+    }
+}
+
 /// The call whose answer is to be stored with the look-up.
 pub struct Asking<'a> {
     /// Empty: nothing is stored.
@@ -43,6 +52,10 @@ pub struct Asking<'a> {
     pub direction: Direction,
     /// A click after this moment still counts.
     pub clicks_since: DateTime<Utc>,
+    /// Who comes first of several.
+    pub policy: MatchPolicy,
+    /// Weaker tiers are asked if nobody with a record has the number: a stranger's answer is not stored yet.
+    pub is_widened: bool,
     /// Now.
     pub now: DateTime<Utc>,
 }
@@ -54,6 +67,7 @@ struct Found {
 
 /// Everyone with this number, the freshness of all integrations, and the call, in one snapshot; stores the answer of a known
 /// caller in the same statement. A fresh call of a known caller costs this one statement.
+#[expect(clippy::too_many_lines, reason = "one statement, and it reads from above to below")]
 pub async fn look_up(
     db: &CallDb,
     account_id: AccountId,
@@ -74,6 +88,30 @@ pub async fn look_up(
                         order by n.is_placeholder, n.contact_created_at, n.contact_id
                         limit 201
                     ),
+                    ranked as materialized (
+                        select f.is_placeholder, f.contact_created_at, f.contact_id,
+                            case $7::text
+                                when 'LAST_SELECTED' then (
+                                    select s.selected_at
+                                    from selections s
+                                    join contacts c on c.account_id = $1 and c.contact_id = s.contact_id
+                                    where s.account_id = $1 and s.e164 = $2 and coalesce(c.survivor_id, c.contact_id) = f.contact_id
+                                )
+                                when 'LAST_UPDATED' then (
+                                    select max(e.record_updated_at)
+                                    from external_refs e
+                                    where e.account_id = $1 and e.contact_id = f.contact_id and e.is_live
+                                )
+                                when 'PREFERRED_INTEGRATION' then (
+                                    select max('infinity'::timestamptz)
+                                    from external_refs e
+                                    where e.account_id = $1 and e.contact_id = f.contact_id and e.integration_id = $8 and e.is_live
+                                )
+                            end as rank
+                        from found f
+                        order by f.is_placeholder, f.contact_created_at, f.contact_id
+                        limit 200
+                    ),
                     known_call as materialized (
                         select c.e164, c.raw, c.outcome, c.contact_id, c.tier, c.selection_id
                         from calls c
@@ -89,11 +127,11 @@ pub async fn look_up(
                         insert into calls (account_id, call_id, e164, direction, outcome, contact_id, tier, created_at, updated_at)
                         select $1, $3, $2, $4, case when f.total = 1 then 'MATCHED' else 'AMBIGUOUS' end, f.first_id, 'EXACT', $6, $6
                         from (
-                            select count(*) as total,
-                                   (array_agg(contact_id order by is_placeholder, contact_created_at, contact_id))[1] as first_id
-                            from found
+                            select (select count(*) from found) as total, bool_and(is_placeholder) as is_stranger,
+                                (array_agg(contact_id order by is_placeholder, rank desc nulls last, contact_created_at, contact_id))[1] as first_id
+                            from ranked
                         ) f
-                        where $3::text is not null and f.total > 0
+                        where $3::text is not null and f.total > 0 and not ($9 and f.is_stranger)
                           and not exists (select from known_call)
                           and not (select is_expected from click)
                         on conflict (account_id, call_id) do nothing
@@ -105,8 +143,10 @@ pub async fn look_up(
                             -- A subquery, not a join: on an empty database a join was planned that reads the whole account.
                             select json_agg(
                                 (select d.details from contact_details d where d.account_id = $1 and d.contact_id = t.contact_id)
-                                order by t.is_placeholder, t.contact_created_at, t.contact_id)
-                            from (select * from found order by is_placeholder, contact_created_at, contact_id limit 20) t
+                                order by t.is_placeholder, t.rank desc nulls last, t.contact_created_at, t.contact_id)
+                            from (
+                                select * from ranked order by is_placeholder, rank desc nulls last, contact_created_at, contact_id limit 20
+                            ) t
                         ), '[]'::json)) as "found!: Json<Found>",
                         coalesce((
                             select json_agg(i.details order by i.integration_id)
@@ -122,6 +162,9 @@ pub async fn look_up(
                     asking.direction.as_str(),
                     asking.clicks_since,
                     asking.now,
+                    asking.policy.as_str(),
+                    asking.policy.preferred().map(|id| id.0) as Option<Uuid>,
+                    asking.is_widened,
                 )
                 .fetch_one(&pool)
                 .await
@@ -136,6 +179,71 @@ pub async fn look_up(
         is_stored: row.is_stored,
         has_expected_call: row.has_expected_call,
     })
+}
+
+/// A number found by a weaker tier, still to be proved.
+pub struct Hit {
+    /// Whose it is.
+    pub contact_id: ContactId,
+    /// The contact's rank.
+    pub contact_created_at: DateTime<Utc>,
+    /// As written.
+    pub raw: String,
+    /// Its key.
+    pub key: Option<PhoneKey>,
+}
+
+/// Numbers of contacts with a record that have one of these keys, or stand without a country as one of these digits. At most 201 each,
+/// first created first.
+pub async fn find_hits(
+    db: &CallDb,
+    account_id: AccountId,
+    keys: &[PhoneKey],
+    local_digits: &[i64],
+) -> Result<Vec<Hit>, StoreError> {
+    let keys: &Vec<i64> = &keys.iter().map(|key| key.as_i64()).collect();
+    let rows = db
+        .read(|pool| async move {
+            sqlx::query!(
+                r#"-- store::phone_numbers::find_hits
+                select h.contact_id as "contact_id!", h.contact_created_at as "contact_created_at!", h.raw as "raw!", h.e164
+                from unnest($2::bigint[]) as k (e164)
+                cross join lateral (
+                    select n.contact_id, n.contact_created_at, n.raw, n.e164
+                    from phone_numbers n
+                    where n.account_id = $1 and n.e164 = k.e164 and not n.is_placeholder
+                    order by n.contact_created_at, n.contact_id
+                    limit 201
+                ) h
+                union all
+                select h.contact_id, h.contact_created_at, h.raw, h.e164
+                from unnest($3::bigint[]) as k (digits)
+                cross join lateral (
+                    select n.contact_id, n.contact_created_at, n.raw, n.e164
+                    from phone_numbers n
+                    where n.account_id = $1 and n.local_digits = k.digits and not n.is_placeholder
+                    order by n.contact_created_at, n.contact_id
+                    limit 201
+                ) h"#,
+                account_id.0,
+                keys,
+                local_digits,
+            )
+            .fetch_all(&pool)
+            .await
+        })
+        .await?;
+    rows.into_iter()
+        .map(|row| {
+            let key = row.e164.map(|e164| known(PhoneKey::try_from_i64(e164).ok(), "phone_numbers", "e164"));
+            Ok(Hit {
+                contact_id: ContactId(row.contact_id),
+                contact_created_at: row.contact_created_at,
+                raw: row.raw,
+                key: key.transpose()?,
+            })
+        })
+        .collect()
 }
 
 /// The freshness of all integrations, for an answer that looks no number up.
@@ -177,6 +285,8 @@ pub struct NumberRow {
     pub extension: String,
     /// The CRM's name for it.
     pub label: String,
+    /// Its digits, where another region or none may be meant.
+    pub local_digits: Option<i64>,
 }
 
 /// Removes all numbers of these refs, then adds the new ones.
@@ -256,11 +366,12 @@ async fn insert(
     sqlx::query!(
         "-- store::phone_numbers::insert
         insert into phone_numbers (account_id, integration_id, contact_id, contact_created_at, object_type, record_id, position, raw, region,
-            e164, extension, label, key_version, is_placeholder)
+            e164, extension, label, local_digits, key_version, is_placeholder)
         select $1, $2, u.contact_id, u.contact_created_at, u.object_type, u.record_id, u.position, u.raw, u.region,
-            u.e164, u.extension, u.label, $13, false
+            u.e164, u.extension, u.label, u.local_digits, $14, false
         from unnest($3::uuid[], $4::timestamptz[], $5::text[], $6::text[], $7::smallint[], $8::text[], $9::text[], $10::bigint[], $11::text[],
-            $12::text[]) as u (contact_id, contact_created_at, object_type, record_id, position, raw, region, e164, extension, label)",
+            $12::text[], $13::bigint[])
+            as u (contact_id, contact_created_at, object_type, record_id, position, raw, region, e164, extension, label, local_digits)",
         account_id.0,
         integration_id.0,
         &numbers.iter().map(|row| row.contact_id.0).collect::<Vec<_>>(),
@@ -273,6 +384,7 @@ async fn insert(
         &numbers.iter().map(|row| row.key.map(PhoneKey::as_i64)).collect::<Vec<_>>() as &[Option<i64>],
         &column(|row| &row.extension),
         &column(|row| &row.label),
+        &numbers.iter().map(|row| row.local_digits).collect::<Vec<_>>() as &[Option<i64>],
         KEY_VERSION,
     )
     .execute(&mut **tx)

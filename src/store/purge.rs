@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{StoreError, Tx, contacts, lease::Lease};
+use super::{StoreError, Tx, contact_writes, lease::Lease};
 use crate::domain::ids::ContactId;
 
 /// Refs removed by one transaction.
@@ -57,8 +57,8 @@ pub async fn remove_batch(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Resu
     let mut contact_ids: Vec<ContactId> = owners.into_iter().flatten().map(ContactId).collect();
     contact_ids.sort_unstable();
     contact_ids.dedup();
-    contacts::lock(tx, lease.account_id, &contact_ids).await?;
-    contacts::bury_without_live_refs(tx, lease.account_id, &contact_ids, now).await?;
+    contact_writes::lock(tx, lease.account_id, &contact_ids).await?;
+    contact_writes::bury_without_live_refs(tx, lease.account_id, &contact_ids, now).await?;
     Ok(rows.len())
 }
 

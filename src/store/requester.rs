@@ -1,10 +1,10 @@
 //! Reads of the requester rule: whose call or contact it is, and which live records an integration has for them.
 
 use serde::Deserialize;
-use sqlx::types::Json;
+use sqlx::{PgExecutor, types::Json};
 use uuid::Uuid;
 
-use super::{CallDb, StoreError, known};
+use super::{CallDb, StoreError, Tx, known};
 use crate::domain::{
     contact::{CANDIDATES_MAX, ContactRecord},
     ids::{AccountId, ContactId, IntegrationId},
@@ -27,10 +27,43 @@ pub async fn find_subject(
     account_id: AccountId,
     contact_id: ContactId,
 ) -> Result<Option<Subject>, StoreError> {
-    let row = db
-        .read(|pool| async move {
-            sqlx::query!(
-                r#"-- store::requester::find_subject
+    db.read(|pool| async move { select_subject(&pool, account_id, contact_id).await })
+        .await?
+        .map(Subject::try_from)
+        .transpose()
+}
+
+/// The same within a transaction.
+pub async fn find_subject_in(
+    tx: &mut Tx,
+    account_id: AccountId,
+    contact_id: ContactId,
+) -> Result<Option<Subject>, StoreError> {
+    select_subject(&mut **tx, account_id, contact_id).await?.map(Subject::try_from).transpose()
+}
+
+struct SubjectRow {
+    living_id: Option<Uuid>,
+    keys: Vec<i64>,
+}
+
+impl TryFrom<SubjectRow> for Subject {
+    type Error = StoreError;
+
+    fn try_from(row: SubjectRow) -> Result<Self, StoreError> {
+        let keys = row.keys.into_iter().map(|e164| known(PhoneKey::try_from_i64(e164).ok(), "phone_numbers", "e164"));
+        Ok(Self { living_id: row.living_id.map(ContactId), keys: keys.collect::<Result<_, _>>()? })
+    }
+}
+
+async fn select_subject(
+    executor: impl PgExecutor<'_>,
+    account_id: AccountId,
+    contact_id: ContactId,
+) -> Result<Option<SubjectRow>, sqlx::Error> {
+    sqlx::query_as!(
+                SubjectRow,
+                r#"-- store::requester::select_subject
                 with asked as materialized (
                     select coalesce(c.survivor_id, c.contact_id) as living_id
                     from contacts c
@@ -48,19 +81,13 @@ pub async fn find_subject(
                 account_id.0,
                 contact_id.0,
             )
-            .fetch_optional(&pool)
+            .fetch_optional(executor)
             .await
-        })
-        .await?;
-    row.map(|row| {
-        let keys = row.keys.into_iter().map(|e164| known(PhoneKey::try_from_i64(e164).ok(), "phone_numbers", "e164"));
-        Ok(Subject { living_id: row.living_id.map(ContactId), keys: keys.collect::<Result<_, _>>()? })
-    })
-    .transpose()
 }
 
 #[derive(Debug, Deserialize)]
 struct RecordRow {
+    contact_id: Uuid,
     object_type: String,
     record_id: String,
     role: String,
@@ -73,6 +100,8 @@ pub struct Holdings {
     pub own: Vec<ContactRecord>,
     /// With one of the keys, at most one more than [`CANDIDATES_MAX`].
     pub by_number: Vec<ContactRecord>,
+    /// The contacts of those.
+    pub holders: Vec<ContactId>,
     /// The integration.
     pub freshness: Freshness,
 }
@@ -85,15 +114,67 @@ pub async fn find_holdings(
     contact_id: Option<ContactId>,
     keys: &[PhoneKey],
 ) -> Result<Option<Holdings>, StoreError> {
-    let e164: Vec<i64> = keys.iter().map(|key| key.as_i64()).collect();
-    let row = db
-        .read(|pool| {
-            let e164 = e164.clone();
-            async move {
-                sqlx::query!(
-                    r#"-- store::requester::find_holdings
+    let e164 = &e164_of(keys);
+    db.read(|pool| async move { select_holdings(&pool, account_id, integration_id, contact_id, e164).await })
+        .await?
+        .map(|row| row.into_holdings(integration_id))
+        .transpose()
+}
+
+/// The same within a transaction.
+pub async fn find_holdings_in(
+    tx: &mut Tx,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    contact_id: Option<ContactId>,
+    keys: &[PhoneKey],
+) -> Result<Option<Holdings>, StoreError> {
+    let row = select_holdings(&mut **tx, account_id, integration_id, contact_id, &e164_of(keys)).await?;
+    row.map(|row| row.into_holdings(integration_id)).transpose()
+}
+
+fn e164_of(keys: &[PhoneKey]) -> Vec<i64> {
+    keys.iter().map(|key| key.as_i64()).collect()
+}
+
+struct HoldingsRow {
+    own: Json<Vec<RecordRow>>,
+    by_number: Json<Vec<RecordRow>>,
+    freshness: Json<Freshness>,
+}
+
+impl HoldingsRow {
+    fn into_holdings(self, integration_id: IntegrationId) -> Result<Holdings, StoreError> {
+        let records = |rows: Vec<RecordRow>| {
+            let record = |row: RecordRow| -> Result<ContactRecord, StoreError> {
+                let object_type = known(ObjectType::parse(&row.object_type), "external_refs", "object_type")?;
+                let key = RecordKey { object_type, record_id: row.record_id };
+                Ok(ContactRecord { integration_id, key, url: row.url, role: row.role, is_live: true })
+            };
+            rows.into_iter().map(record).collect::<Result<Vec<_>, _>>()
+        };
+        let holders = self.by_number.0.iter().map(|row| ContactId(row.contact_id)).collect();
+        Ok(Holdings {
+            own: records(self.own.0)?,
+            by_number: records(self.by_number.0)?,
+            holders,
+            freshness: self.freshness.0,
+        })
+    }
+}
+
+async fn select_holdings(
+    executor: impl PgExecutor<'_>,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    contact_id: Option<ContactId>,
+    e164: &[i64],
+) -> Result<Option<HoldingsRow>, sqlx::Error> {
+    sqlx::query_as!(
+                    HoldingsRow,
+                    r#"-- store::requester::select_holdings
                     with own as materialized (
-                        select e.object_type, e.record_id, e.role, e.url
+                        select e.contact_id, e.object_type, e.record_id, e.role, e.url
                         from external_refs e
                         where e.account_id = $1 and e.contact_id = $3 and e.integration_id = $2 and e.is_live
                         limit $5
@@ -101,7 +182,7 @@ pub async fn find_holdings(
                     by_number as materialized (
                         -- Number by number, each bounded: as a plain join it read 10,000 records of a shared line, and on an empty
                         -- database a join was planned that reads the whole account. A record has a key once.
-                        select distinct e.object_type, e.record_id, e.role, e.url
+                        select distinct e.contact_id, e.object_type, e.record_id, e.role, e.url
                         from unnest($4::bigint[]) as k (e164)
                         cross join lateral (
                             select p.object_type, p.record_id
@@ -115,7 +196,7 @@ pub async fn find_holdings(
                             limit $5
                         ) n
                         cross join lateral (
-                            select r.object_type, r.record_id, r.role, r.url
+                            select r.contact_id, r.object_type, r.record_id, r.role, r.url
                             from external_refs r
                             where r.account_id = $1 and r.integration_id = $2 and r.object_type = n.object_type and r.record_id = n.record_id
                             limit 1
@@ -131,24 +212,9 @@ pub async fn find_holdings(
                     account_id.0,
                     integration_id.0,
                     contact_id.map(|id| id.0) as Option<Uuid>,
-                    &e164,
+                    e164,
                     i64::try_from(CANDIDATES_MAX + 1).unwrap_or(i64::MAX),
                 )
-                .fetch_optional(&pool)
+                .fetch_optional(executor)
                 .await
-            }
-        })
-        .await?;
-    row.map(|row| {
-        let records = |rows: Vec<RecordRow>| {
-            let record = |row: RecordRow| -> Result<ContactRecord, StoreError> {
-                let object_type = known(ObjectType::parse(&row.object_type), "external_refs", "object_type")?;
-                let key = RecordKey { object_type, record_id: row.record_id };
-                Ok(ContactRecord { integration_id, key, url: row.url, role: row.role, is_live: true })
-            };
-            rows.into_iter().map(record).collect::<Result<Vec<_>, _>>()
-        };
-        Ok(Holdings { own: records(row.own.0)?, by_number: records(row.by_number.0)?, freshness: row.freshness.0 })
-    })
-    .transpose()
 }

@@ -8,7 +8,7 @@ use crate::domain::ids::AccountId;
 /// Rows that one statement removes.
 pub const BATCH_MAX: i64 = 1_000;
 
-/// Removes a batch of calls and runs from before `kept_since`, of clicks from before `clicks_since`, and authorizations that
+/// Removes a batch of calls (with what was told of them), choices and runs from before `kept_since`, of clicks from before `clicks_since`, and authorizations that
 /// are over. Returns how many rows.
 /// Calls must be old by the database's clock too: one that is ahead here must not forget them all.
 pub async fn remove_batch(
@@ -18,16 +18,36 @@ pub async fn remove_batch(
     clicks_since: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Result<u64, StoreError> {
-    let calls = sqlx::query!(
-        "-- store::retention::remove_batch (calls)
-        delete from calls
-        where account_id = $1 and call_id in (
-            select call_id
-            from calls
-            where account_id = $1 and created_at < $2 and created_at < clock_timestamp() - interval '90 days'
-            order by created_at
-            limit $3
-        )",
+    let calls = sqlx::query_scalar!(
+        r#"-- store::retention::remove_batch (calls)
+        with gone as (
+            delete from calls
+            where account_id = $1 and call_id in (
+                select call_id
+                from calls
+                where account_id = $1 and created_at < $2 and created_at < clock_timestamp() - interval '90 days'
+                order by created_at
+                limit $3
+            )
+            returning call_id
+        ),
+        decisions as (
+            delete from requester_decisions
+            where account_id = $1 and call_id in (select call_id from gone)
+        )
+        select count(*) as "count!" from gone"#,
+        account_id.0,
+        kept_since,
+        BATCH_MAX,
+    )
+    .fetch_one(&db.pool)
+    .await?;
+    let selections = sqlx::query!(
+        "-- store::retention::remove_batch (selections)
+        delete from selections
+        where account_id = $1 and e164 in (
+            select e164 from selections where account_id = $1 and selected_at < $2 order by selected_at limit $3
+        ) and selected_at < $2",
         account_id.0,
         kept_since,
         BATCH_MAX,
@@ -68,6 +88,7 @@ pub async fn remove_batch(
     )
     .execute(&db.pool)
     .await?;
-    let done = [calls, clicks, runs, authorizations];
-    Ok(done.iter().map(sqlx::postgres::PgQueryResult::rows_affected).sum())
+    let done = [selections, clicks, runs, authorizations];
+    let removed: u64 = done.iter().map(sqlx::postgres::PgQueryResult::rows_affected).sum();
+    Ok(removed + u64::try_from(calls).unwrap_or(0))
 }

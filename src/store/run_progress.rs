@@ -210,6 +210,8 @@ pub async fn complete(
                 else $4::timestamptz + make_interval(secs => period_seconds) end,
             lease_until = null, updated_at = $4,
             sweep_due_at = coalesce($5, sweep_due_at),
+            -- A sweep that is due brings what was not copied before.
+            is_widened = is_widened and not $6 and coalesce(sweep_due_at <= $4, false),
             held_deletions = case when $6 then $7 else held_deletions end,
             confirmed_deletions = case when $6 then null else confirmed_deletions end
         where account_id = $1 and integration_id = $2 and lease_number = $3",

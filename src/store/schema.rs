@@ -51,7 +51,7 @@ pub async fn migrate(url: &str) -> Result<(), SchemaError> {
 /// Refreshes the statistics of the tables that a sync fills; a few hundred milliseconds. Prepared plans are made anew after it.
 /// A role that may not analyze a table skips it, with a warning in the server's log.
 pub async fn analyze_contacts(db: &Db) -> Result<(), StoreError> {
-    sqlx::query("analyze contacts, external_refs, phone_numbers").execute(&db.pool).await?;
+    sqlx::query("analyze contacts, external_refs, phone_numbers, changes").execute(&db.pool).await?;
     Ok(())
 }
 

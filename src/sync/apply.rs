@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Syncing, run::Job};
+use super::{Syncing, normalize::NumberRules, run::Job};
 use crate::{
+    credentials::SuppressionKeyError,
     domain::{
         record::{NormalRecord, RecordKey},
         sync_run::{SyncCounts, SyncKind},
@@ -16,7 +17,7 @@ use crate::{
         records::{self, Batch},
     },
     store::{
-        StoreError, Tx, TxError, lease,
+        StoreError, Tx, TxError, accounts, lease,
         run_progress::{self, Swept},
         sweeps,
     },
@@ -35,6 +36,8 @@ pub(super) struct NormalPage {
     pub repeats: usize,
     /// Rows that could not be understood.
     pub rejected: usize,
+    /// How its numbers were read; `None`: it has none.
+    pub rules: Option<NumberRules>,
     /// Where the next page goes on.
     pub next: Option<String>,
     /// The end of the pass.
@@ -53,9 +56,24 @@ pub(super) enum ApplyError {
     /// Somebody else has the run, or it was cancelled.
     #[error("the lease is lost")]
     LeaseLost,
+    /// The account's regions have changed since the run began.
+    #[error("the account's regions have changed")]
+    RulesChanged,
+    /// Whether a record was erased cannot be told.
+    #[error(transparent)]
+    SuppressionKey(SuppressionKeyError),
     /// The database did not do it.
     #[error("a page could not be stored")]
     Store(#[from] StoreError),
+}
+
+impl From<SuppressionKeyError> for ApplyError {
+    fn from(error: SuppressionKeyError) -> Self {
+        match error {
+            SuppressionKeyError::Store(error) => Self::Store(error),
+            other => Self::SuppressionKey(other),
+        }
+    }
 }
 
 impl TxError for ApplyError {
@@ -70,18 +88,25 @@ impl Syncing {
     pub(super) async fn apply(&self, job: &Job, page: NormalPage) -> Result<(), ApplyError> {
         let now = self.clock.now();
         let (lease, options) = (job.claimed.lease, job.claimed.options);
+        let suppression = self.suppression_keys.find_or_make(lease.account_id).await?;
         let page = Arc::new(page);
         let progress = Progress { job: job.mark(), sweep_due_at: self.next_sweep(job, now), now };
         let ids = Arc::clone(&self.ids);
         let gained = self
             .db
             .transaction(move |tx| {
-                let (page, ids) = (Arc::clone(&page), Arc::clone(&ids));
+                let (page, ids, suppression) = (Arc::clone(&page), Arc::clone(&ids), suppression.clone());
                 Box::pin(async move {
                     if !lease::hold(tx, lease).await? {
                         return Err(ApplyError::LeaseLost);
                     }
-                    let batch = Batch { records: &page.records, gone: &page.gone, options };
+                    // After a change of regions everything is read again: what was read by the old ones must not come behind it.
+                    if let Some(rules) = page.rules
+                        && !accounts::hold_rules(tx, lease.account_id, rules.region, rules.has_further_regions).await?
+                    {
+                        return Err(ApplyError::RulesChanged);
+                    }
+                    let batch = Batch { records: &page.records, gone: &page.gone, options, suppression: &suppression };
                     let applied = records::apply(tx, lease.account_id, lease.integration_id, &batch, now, &ids).await?;
                     adoption::adopt(tx, lease.account_id, &applied.gained, now).await?;
                     progress.write(tx, &page, applied.counts).await?;

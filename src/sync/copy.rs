@@ -11,7 +11,7 @@ use tracing::warn;
 
 use super::{
     apply::NormalPage,
-    normalize::normalize_page,
+    normalize::{NumberRules, normalize_page},
     run::{Job, RunError},
     schedule,
     session::Session,
@@ -19,7 +19,6 @@ use super::{
 use crate::{
     crm::{CrmError, Departed, LOOK_UP_MAX, Page, Sighting},
     domain::{
-        phone::Region,
         record::{Record, RecordKey},
         sync_run::SyncKind,
     },
@@ -27,8 +26,8 @@ use crate::{
     telemetry::chain,
 };
 
-/// A full pass refreshes the tables' statistics after so many pages.
-const ANALYZE_AFTER_PAGES: [u32; 3] = [1, 10, 100];
+/// A first copy refreshes the tables' statistics with its first records, and again when it has so many times more.
+const ANALYZE_AGAIN_AFTER: usize = 10;
 /// Places of one run that are remembered, to see a circle: 100,000 pages are 100 million users.
 const PLACES_MAX: usize = 100_000;
 /// Departed records of one page whose heirs are looked for, each by a search or two: whoever deletes more at once does not merge.
@@ -81,6 +80,10 @@ impl Reading {
 pub(super) struct Spent {
     /// Pages that were applied.
     pub pages: u32,
+    /// Records in them.
+    pub records: usize,
+    /// Of these when the statistics were last refreshed.
+    analyzed: usize,
     /// Until they were here, waits and repeated tries included.
     pub fetch: Duration,
     /// Reading their texts and numbers.
@@ -91,7 +94,7 @@ pub(super) struct Spent {
 
 impl Session<'_> {
     /// Until the last page.
-    pub(super) async fn copy_pages(&mut self, region: Region) -> Result<Spent, RunError> {
+    pub(super) async fn copy_pages(&mut self, rules: NumberRules) -> Result<Spent, RunError> {
         let mut reading = Reading::of(self.job);
         let mut spent = Spent::default();
         loop {
@@ -112,13 +115,14 @@ impl Session<'_> {
             spent.fetch += asked_at.elapsed();
             let (next, is_last, wait) = (page.next.clone(), page.is_last, page.wait);
             let fetched_at = Instant::now();
-            let page = self.normal_page(page, reading.position.take(), region);
+            let page = self.normal_page(page, reading.position.take(), rules);
             spent.normalize += fetched_at.elapsed();
             let normalized_at = Instant::now();
+            spent.records += page.records.len();
             self.syncing.apply(self.job, page).await?;
             spent.apply += normalized_at.elapsed();
             spent.pages += 1;
-            self.analyze_after(spent.pages).await;
+            self.analyze(&mut spent).await;
             if is_last {
                 return Ok(spent);
             }
@@ -174,9 +178,9 @@ impl Session<'_> {
         Ok(())
     }
 
-    pub(super) fn normal_page(&self, page: Page, position: Option<String>, region: Region) -> NormalPage {
+    pub(super) fn normal_page(&self, page: Page, position: Option<String>, rules: NumberRules) -> NormalPage {
         let now = self.now();
-        let (records, repeats) = normalize_page(page.records, region);
+        let (records, repeats) = normalize_page(page.records, rules);
         let mut gone = page.gone;
         gone.sort_unstable();
         gone.dedup();
@@ -188,6 +192,7 @@ impl Session<'_> {
             hidden: Vec::new(),
             repeats,
             rejected: page.rejected,
+            rules: Some(rules),
             next: page.next.or(position),
             is_last: page.is_last,
             // A CRM whose clock is ahead must not promise what has not happened yet.
@@ -197,12 +202,14 @@ impl Session<'_> {
         }
     }
 
-    /// Autovacuum would come a minute later: too late for the plans of a first copy.
-    async fn analyze_after(&self, pages: u32) {
-        if self.job.begun.kind == SyncKind::Initial
-            && ANALYZE_AFTER_PAGES.contains(&pages)
-            && let Err(error) = store::schema::analyze_contacts(&self.syncing.db).await
-        {
+    /// Autovacuum would come a minute later: too late for the plans of a first copy. Not by pages: the first ones may be empty, while
+    /// the CRM prepares the others, and statistics of an empty table are worse than none.
+    async fn analyze(&self, spent: &mut Spent) {
+        if self.job.begun.kind != SyncKind::Initial || spent.records <= spent.analyzed * ANALYZE_AGAIN_AFTER {
+            return;
+        }
+        spent.analyzed = spent.records;
+        if let Err(error) = store::schema::analyze_contacts(&self.syncing.db).await {
             warn!(error = %chain(&error), "the tables' statistics were not refreshed; autovacuum will");
         }
     }

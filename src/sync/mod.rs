@@ -5,6 +5,7 @@ mod apply;
 mod copy;
 mod normalize;
 mod purge;
+mod reread;
 mod run;
 mod schedule;
 mod session;
@@ -20,7 +21,7 @@ use tokio_util::task::TaskTracker;
 pub use trigger::{Control, TriggerError, Triggered};
 
 use crate::{
-    credentials::Accesses,
+    credentials::{Accesses, SuppressionKeys},
     crm::Crms,
     domain::{clock::Clock, ids::IdSource, integration::Provider},
     store::Db,
@@ -54,6 +55,8 @@ pub struct Syncing {
     pub db: Db,
     /// Opens credentials, and gets access by them.
     pub accesses: Accesses,
+    /// The accounts' secrets, by which erased records are known.
+    pub suppression_keys: SuppressionKeys,
     /// The CRMs.
     pub crms: Crms,
     /// What time it is.

@@ -6,8 +6,9 @@ use std::collections::{HashMap, hash_map::Entry};
 use sha2::{Digest, Sha256};
 
 use crate::domain::{
-    phone::{self, KEY_VERSION, Region},
-    record::{EMAILS_MAX, NUMBERS_MAX, NormalNumber, NormalRecord, Record},
+    account::Account,
+    phone::{self, KEY_VERSION, PhoneKey, Region},
+    record::{EMAILS_MAX, NUMBERS_MAX, NormalNumber, NormalRecord, RawNumber, Record},
 };
 
 const NAME_CHARS_MAX: usize = 200;
@@ -15,9 +16,24 @@ const EMAIL_CHARS_MAX: usize = 254;
 const LABEL_CHARS_MAX: usize = 40;
 const URL_CHARS_MAX: usize = 500;
 
+/// How an account's numbers are read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct NumberRules {
+    /// The country of numbers written without one.
+    pub region: Region,
+    /// The customer works in other countries too: a number written without a country may be one of theirs.
+    pub has_further_regions: bool,
+}
+
+impl From<&Account> for NumberRules {
+    fn from(account: &Account) -> Self {
+        Self { region: account.default_region, has_further_regions: !account.further_regions.is_empty() }
+    }
+}
+
 /// A page's records, each once: of two copies of one record the newer stays, of equal ones the later. Returns also how many were
 /// left out.
-pub(super) fn normalize_page(records: Vec<Record>, region: Region) -> (Vec<NormalRecord>, usize) {
+pub(super) fn normalize_page(records: Vec<Record>, rules: NumberRules) -> (Vec<NormalRecord>, usize) {
     let read = records.len();
     let mut newest: HashMap<_, Record> = HashMap::with_capacity(read);
     for record in records {
@@ -32,16 +48,16 @@ pub(super) fn normalize_page(records: Vec<Record>, region: Region) -> (Vec<Norma
             }
         }
     }
-    let mut records: Vec<NormalRecord> = newest.into_values().map(|record| normalize(record, region)).collect();
+    let mut records: Vec<NormalRecord> = newest.into_values().map(|record| normalize(record, rules)).collect();
     // New contacts get their ids, and so their rank, in this order.
     records.sort_by(|a, b| a.key.rank().cmp(&b.key.rank()).then(a.key.cmp(&b.key)));
     let repeats = read - records.len();
     (records, repeats)
 }
 
-fn normalize(record: Record, region: Region) -> NormalRecord {
+fn normalize(record: Record, rules: NumberRules) -> NormalRecord {
     let is_gone = record.is_gone;
-    let numbers = if is_gone { Vec::new() } else { numbers(&record, region) };
+    let numbers = if is_gone { Vec::new() } else { numbers(&record.numbers, rules) };
     let emails: Vec<String> = record
         .emails
         .iter()
@@ -76,23 +92,25 @@ fn normalize(record: Record, region: Region) -> NormalRecord {
 }
 
 /// Each number once, in the CRM's order; a field may hold several. Texts without a number are kept too: an agent sees them.
-fn numbers(record: &Record, region: Region) -> Vec<NormalNumber> {
+pub(super) fn numbers(raw: &[RawNumber], rules: NumberRules) -> Vec<NormalNumber> {
     let mut numbers: Vec<NormalNumber> = Vec::new();
-    for number in &record.numbers {
+    for number in raw {
         let text = clean(&number.raw, usize::MAX);
         if text.is_empty() {
             continue;
         }
         let raw = text[..text.floor_char_boundary(phone::RAW_LENGTH_MAX)].to_owned();
         let label = clean(&number.label, LABEL_CHARS_MAX);
-        let row = |key, extension| NormalNumber {
+        let row = |key: Option<PhoneKey>, extension| NormalNumber {
             raw: raw.clone(),
             label: label.clone(),
-            region: Some(region),
+            region: Some(rules.region),
             key,
             extension,
+            // Only where something else than its key may be meant: most accounts work in one country, and pay nothing.
+            local_digits: if key.is_none() || rules.has_further_regions { phone::local_digits(&raw) } else { None },
         };
-        let reading = phone::read(&text, Some(region));
+        let reading = phone::read(&text, Some(rules.region));
         if reading.first().is_none() {
             numbers.push(row(None, String::new()));
         }
@@ -134,7 +152,8 @@ fn fingerprint(record: &NormalRecord) -> i64 {
         add(&number.label);
         add(&number.extension);
         add(number.region.as_ref().map_or("", Region::as_str));
-        add(&number.key.map_or(0, phone::PhoneKey::as_i64).to_string());
+        add(&number.key.map_or(0, PhoneKey::as_i64).to_string());
+        add(&number.local_digits.unwrap_or(0).to_string());
     }
     add(&KEY_VERSION.to_string());
     let digest = hash.finalize();
@@ -149,6 +168,10 @@ mod tests {
 
     use super::*;
     use crate::domain::record::{ObjectType, RawNumber, RecordKey};
+
+    fn rules() -> NumberRules {
+        NumberRules { region: region(), has_further_regions: false }
+    }
 
     fn region() -> Region {
         Region::parse("US").unwrap()
@@ -178,7 +201,7 @@ mod tests {
         let mut new = record("1", "new", &[]);
         new.updated_at += TimeDelta::seconds(1);
 
-        let (records, repeats) = normalize_page(vec![new, old], region());
+        let (records, repeats) = normalize_page(vec![new, old], rules());
 
         assert_eq!(repeats, 1);
         assert_eq!(records[0].display_name, "new");
@@ -186,7 +209,7 @@ mod tests {
 
     #[test]
     fn later_of_two_equal_copies_stays() {
-        let (records, _) = normalize_page(vec![record("1", "first", &[]), record("1", "second", &[])], region());
+        let (records, _) = normalize_page(vec![record("1", "first", &[]), record("1", "second", &[])], rules());
 
         assert_eq!(records[0].display_name, "second");
     }
@@ -194,7 +217,7 @@ mod tests {
     #[test]
     fn one_number_written_twice_is_one_and_a_text_without_number_is_kept() {
         let (records, _) =
-            normalize_page(vec![record("1", "a", &["(310)-867-5309", "+13108675309", "", "ask Bob"])], region());
+            normalize_page(vec![record("1", "a", &["(310)-867-5309", "+13108675309", "", "ask Bob"])], rules());
 
         let keys: Vec<bool> = records[0].numbers.iter().map(|number| number.key.is_some()).collect();
         assert_eq!(keys, [true, false]);
@@ -202,7 +225,7 @@ mod tests {
 
     #[test]
     fn text_that_postgres_refuses_is_cleaned() {
-        let (records, _) = normalize_page(vec![record("1", "a\0b\nc", &["\0+13108675309"])], region());
+        let (records, _) = normalize_page(vec![record("1", "a\0b\nc", &["\0+13108675309"])], rules());
 
         assert_eq!(records[0].display_name, "a b c");
         assert!(records[0].numbers[0].key.is_some());
@@ -210,7 +233,7 @@ mod tests {
 
     #[test]
     fn a_nameless_record_is_shown_by_what_it_has() {
-        let (records, _) = normalize_page(vec![record("1", " ", &["+13108675309"]), record("2", "", &[])], region());
+        let (records, _) = normalize_page(vec![record("1", " ", &["+13108675309"]), record("2", "", &[])], rules());
 
         assert_eq!(records[0].display_name, "+13108675309");
         assert_eq!(records[1].display_name, "user 2");
@@ -218,7 +241,7 @@ mod tests {
 
     #[test]
     fn fingerprint_changes_with_every_field_and_with_nothing_else() {
-        let of = |record: Record| normalize(record, region()).fingerprint;
+        let of = |record: Record| normalize(record, rules()).fingerprint;
         let base = of(record("1", "a", &["+13108675309"]));
         let mut later = record("1", "a", &["+13108675309"]);
         later.updated_at += TimeDelta::seconds(9);

@@ -11,11 +11,12 @@ use super::{
     Syncing,
     apply::ApplyError,
     copy::Spent,
+    normalize::NumberRules,
     schedule::{self, STALLED_ATTEMPTS_MAX},
     session::{Session, millis},
 };
 use crate::{
-    credentials::AccessError,
+    credentials::{AccessError, SuppressionKeyError},
     crm::CrmError,
     domain::{ids::SyncRunId, integration::Hold, sync_run::SyncKind},
     identity::adoption,
@@ -49,6 +50,9 @@ pub(super) enum RunError {
     /// The account's row is gone, or the provider cannot be synced: a bug.
     #[error("the run has no account or no client")]
     Impossible,
+    /// Whether a record was erased cannot be told.
+    #[error(transparent)]
+    SuppressionKey(SuppressionKeyError),
     /// The database.
     #[error("the database did not do its part")]
     Store(#[from] StoreError),
@@ -69,6 +73,9 @@ impl From<ApplyError> for RunError {
     fn from(error: ApplyError) -> Self {
         match error {
             ApplyError::LeaseLost => Self::LeaseLost,
+            ApplyError::SuppressionKey(error) => Self::SuppressionKey(error),
+            // It goes on where it was, with the new rules.
+            ApplyError::RulesChanged => Self::Store(StoreError::Conflict),
             ApplyError::Store(error) => Self::Store(error),
         }
     }
@@ -230,16 +237,16 @@ impl Syncing {
         }
         let mut session = Session::open(self, job).await?;
         let account = store::accounts::find(&self.db, lease.account_id).await?.ok_or(RunError::Impossible)?;
+        let rules = NumberRules::from(&account);
         // A crash between a page's commit and its second look leaves both: the last page's too, whose run nobody resumes.
         adoption::look_everywhere(&self.db, lease.account_id, self.clock.now()).await?;
         if job.begun.kind.is_full() && job.begun.attempt == 1 {
             let estimated_total = session.ask(&(), |client, ()| client.count()).await?;
             session.report(&Report { phase: "copying", error: "", estimated_total }).await?;
         }
-        let spent =
-            if job.begun.is_listed { Spent::default() } else { session.copy_pages(account.default_region).await? };
+        let spent = if job.begun.is_listed { Spent::default() } else { session.copy_pages(rules).await? };
         if let Some(number) = job.sweep_number {
-            session.sweep(number, account.default_region).await?;
+            session.sweep(number, rules).await?;
         }
         Ok(spent)
     }
@@ -287,6 +294,9 @@ fn words(error: &RunError) -> String {
         }
         RunError::RefreshInterrupted => {
             format!("REFRESH_INTERRUPTED: {error} (a process ended, or the connection broke); authorize again")
+        }
+        RunError::SuppressionKey(_) => {
+            "SECRET_SEALED_BY_ANOTHER_KEY: the account's stored secret does not open with this key ring; restore the key".to_owned()
         }
         RunError::Stalled => format!("NO_PROGRESS: {error}; see the log for what ended its workers, then TriggerSync"),
         other => other.to_string(),

@@ -3,13 +3,10 @@
 
 use tracing::warn;
 
-use super::{apply::NormalPage, run::RunError, session::Session};
+use super::{apply::NormalPage, normalize::NumberRules, run::RunError, session::Session};
 use crate::{
     crm::{LOOK_UP_MAX, Page, Sighting},
-    domain::{
-        phone::Region,
-        record::{ObjectType, RecordKey},
-    },
+    domain::record::{ObjectType, RecordKey},
     store::{
         run_progress::{Report, Swept},
         sweeps,
@@ -29,7 +26,7 @@ fn is_braked(deletions: i64, held: i64, confirmed: i64) -> bool {
 
 impl Session<'_> {
     /// Asks for what did not come, and ends the run.
-    pub(super) async fn sweep(&mut self, sweep_number: i64, region: Region) -> Result<(), RunError> {
+    pub(super) async fn sweep(&mut self, sweep_number: i64, rules: NumberRules) -> Result<(), RunError> {
         let claimed = &self.job.claimed;
         let copied = claimed.options.copied(claimed.organization.provider);
         let (mirrored, kept): (Vec<ObjectType>, Vec<ObjectType>) =
@@ -49,7 +46,7 @@ impl Session<'_> {
             ));
         }
         let types = if is_held { kept } else { [mirrored.as_slice(), kept.as_slice()].concat() };
-        let hidden = self.confirm(sweep_number, &types, region).await?;
+        let hidden = self.confirm(sweep_number, &types, rules).await?;
         if hidden > 0 {
             notices.push(format!(
                 "RECORDS_HIDDEN: {hidden} records are kept though the CRM does not show them: its answer does not tell whether they are deleted or only hidden from the integration's user; use a user who sees everything"
@@ -65,7 +62,12 @@ impl Session<'_> {
 
     /// Batch by batch, each a transaction; whatever was asked for counts as met, so that this comes to an end, and goes on after a
     /// crash where it was.
-    async fn confirm(&mut self, sweep_number: i64, types: &[ObjectType], region: Region) -> Result<usize, RunError> {
+    async fn confirm(
+        &mut self,
+        sweep_number: i64,
+        types: &[ObjectType],
+        rules: NumberRules,
+    ) -> Result<usize, RunError> {
         let lease = self.job.claimed.lease;
         let limit = i64::try_from(LOOK_UP_MAX).unwrap_or(i64::MAX);
         let (mut hidden, mut after) = (0, None);
@@ -83,7 +85,7 @@ impl Session<'_> {
                     Sighting::Gone(_) | Sighting::Hidden(_) => {}
                 }
             }
-            let mut page = self.normal_page(page, None, region);
+            let mut page = self.normal_page(page, None, rules);
             page.hidden = unanswered(&missing, &page);
             hidden += page.hidden.len();
             self.syncing.apply(self.job, page).await?;

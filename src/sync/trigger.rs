@@ -152,6 +152,7 @@ impl Control {
                     let change = Change {
                         is_sync_on: true,
                         starts_sweep: true,
+                        widens: false,
                         confirmed_deletions: Some(deletions),
                         due_at: locked.hold.is_none().then_some(now),
                         // A sweep under way does not know of it, and would end with none: it is taken up again where it is.

@@ -27,6 +27,8 @@ pub(in crate::cli) fn account(account: &pb::Account) -> Value {
         "display_name": account.display_name,
         "default_region": account.default_region,
         "further_regions": account.further_regions,
+        "match_policy": show::match_policy(account.match_policy()),
+        "preferred_integration_id": account.preferred_integration_id,
         "create_time": time(account.create_time.as_ref()),
         "update_time": time(account.update_time.as_ref()),
     })
@@ -94,6 +96,64 @@ pub(in crate::cli) fn match_caller(answer: &pb::MatchCallerResponse) -> Value {
         "sources": list(&answer.sources, source),
         "complete": answer.complete,
         "e164": answer.e164,
+        "possible": list(&answer.possible, possible),
+    })
+}
+
+fn possible(possible: &pb::PossibleMatch) -> Value {
+    json!({
+        "tier": show::tier(possible.tier()),
+        "contact": optional(possible.contact.as_ref(), contact),
+        "organization": possible.organization,
+        "main_line": possible.main_line,
+    })
+}
+
+/// `ExplainMatch`.
+pub(in crate::cli) fn explain_match(answer: &pb::ExplainMatchResponse) -> Value {
+    json!({
+        "answer": optional(answer.answer.as_ref(), match_caller),
+        "steps": answer.steps,
+        "about_contact": answer.about_contact,
+    })
+}
+
+/// An entry of the feed.
+pub(in crate::cli) fn change(change: &pb::Change) -> Value {
+    json!({
+        "number": change.number,
+        "kind": show::change_kind(change.kind()),
+        "contact_id": change.contact_id,
+        "survivor_id": change.survivor_id,
+        "contact": optional(change.contact.as_ref(), contact),
+        "correction": optional(change.correction.as_ref(), correction),
+        "create_time": time(change.create_time.as_ref()),
+    })
+}
+
+fn correction(correction: &pb::Correction) -> Value {
+    let verdict = |verdict: &pb::Verdict| {
+        json!({
+            "outcome": show::verdict_outcome(verdict.outcome()),
+            "object_type": verdict.object_type,
+            "record_id": verdict.record_id,
+        })
+    };
+    json!({
+        "call_id": correction.call_id,
+        "integration_id": correction.integration_id,
+        "before": optional(correction.before.as_ref(), verdict),
+        "after": optional(correction.after.as_ref(), verdict),
+        "is_erased": correction.is_erased,
+    })
+}
+
+/// `EraseContact`.
+pub(in crate::cli) fn erase_contact(answer: &pb::EraseContactResponse) -> Value {
+    json!({
+        "contact_id": answer.contact_id,
+        "records": answer.records,
+        "already_erased": answer.already_erased,
     })
 }
 
@@ -224,6 +284,11 @@ mod tests {
         assert_eq!(keys(&contact(&pb::Contact::default())), fields("Contact"));
         assert_eq!(keys(&source(&pb::Source::default())), fields("Source"));
         assert_eq!(keys(&match_caller(&pb::MatchCallerResponse::default())), fields("MatchCallerResponse"));
+        assert_eq!(keys(&possible(&pb::PossibleMatch::default())), fields("PossibleMatch"));
+        assert_eq!(keys(&explain_match(&pb::ExplainMatchResponse::default())), fields("ExplainMatchResponse"));
+        assert_eq!(keys(&change(&pb::Change::default())), fields("Change"));
+        assert_eq!(keys(&correction(&pb::Correction::default())), fields("Correction"));
+        assert_eq!(keys(&erase_contact(&pb::EraseContactResponse::default())), fields("EraseContactResponse"));
         assert_eq!(
             keys(&pre_register(&pb::PreRegisterContactResponse::default())),
             fields("PreRegisterContactResponse")

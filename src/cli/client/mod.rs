@@ -284,7 +284,7 @@ pub(super) fn own_token(here: &Here) -> anyhow::Result<String> {
     let args = TokenArgs {
         accounts: Vec::new(),
         all_accounts: true,
-        scopes: vec![Scope::Calls, Scope::Sync, Scope::ContactsRead, Scope::Admin],
+        scopes: Scope::ALL.to_vec(),
         subject: "command-line".to_owned(),
         valid_for: OWN_TOKEN_VALID_FOR,
     };

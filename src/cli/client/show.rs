@@ -108,7 +108,7 @@ pub(in crate::cli) fn outcome(outcome: pb::MatchOutcome) -> &'static str {
     short(outcome.as_str_name(), "MATCH_OUTCOME_")
 }
 
-/// `EXACT` or `CLICKED`.
+/// `EXACT`, `VARIANT` and so on.
 pub(in crate::cli) fn tier(tier: pb::MatchTier) -> &'static str {
     short(tier.as_str_name(), "MATCH_TIER_")
 }
@@ -136,6 +136,21 @@ pub(in crate::cli) fn run_state(state: pb::SyncRunState) -> &'static str {
 /// `INITIAL` or `INCREMENTAL`.
 pub(in crate::cli) fn run_kind(kind: pb::SyncKind) -> &'static str {
     short(kind.as_str_name(), "SYNC_KIND_")
+}
+
+/// `CREATED`, `MERGED` and so on.
+pub(in crate::cli) fn change_kind(kind: pb::ChangeKind) -> &'static str {
+    short(kind.as_str_name(), "CHANGE_KIND_")
+}
+
+/// `RESOLVED` and so on.
+pub(in crate::cli) fn verdict_outcome(outcome: pb::VerdictOutcome) -> &'static str {
+    short(outcome.as_str_name(), "VERDICT_OUTCOME_")
+}
+
+/// `FIRST_CREATED` and so on.
+pub(in crate::cli) fn match_policy(policy: pb::MatchPolicy) -> &'static str {
+    short(policy.as_str_name(), "MATCH_POLICY_")
 }
 
 fn short(name: &'static str, prefix: &str) -> &'static str {

@@ -98,6 +98,20 @@ impl ContactService for Dummy {
     ) -> Result<Response<pb::ListContactsResponse>, Status> {
         Err(Status::unimplemented(""))
     }
+
+    async fn list_changes(
+        &self,
+        _: Request<pb::ListChangesRequest>,
+    ) -> Result<Response<pb::ListChangesResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
+
+    async fn erase_contact(
+        &self,
+        _: Request<pb::EraseContactRequest>,
+    ) -> Result<Response<pb::EraseContactResponse>, Status> {
+        Err(Status::unimplemented(""))
+    }
 }
 
 macro_rules! unimplemented_methods {
@@ -124,6 +138,7 @@ unimplemented_methods!(CallerService {
     select_match(SelectMatchRequest) -> SelectMatchResponse;
     pre_register_contact(PreRegisterContactRequest) -> PreRegisterContactResponse;
     resolve_requester(ResolveRequesterRequest) -> ResolveRequesterResponse;
+    explain_match(ExplainMatchRequest) -> ExplainMatchResponse;
 });
 
 unimplemented_methods!(SyncService {

@@ -1,0 +1,209 @@
+//! `contact-sync changes`, `explain` and `erase`: what has become of contacts, why a number is answered as it is, and forgetting a person.
+
+use std::{fmt, process::ExitCode};
+
+use super::client::{
+    AccountOption, Client, ClientOptions,
+    failure::Stopped,
+    json,
+    show::{self, Lines},
+};
+use crate::{
+    domain::{ids::ContactId, phone::Region},
+    rpc::pb,
+};
+
+/// Show what has become of contacts and of earlier answers, in order
+///
+/// Goes on until there is no more. Pass the last number shown as --after to go on from there.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct ChangesArgs {
+    #[command(flatten)]
+    account: AccountOption,
+    /// Only what comes behind this number
+    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    after: i64,
+    /// At most so many
+    #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
+    limit: usize,
+    #[command(flatten)]
+    pub(super) client: ClientOptions,
+}
+
+/// Say why a number is answered as it is, in words
+///
+/// Asks as a call does, and stores and creates nothing.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct ExplainArgs {
+    /// The number, as a carrier gives it
+    #[arg(value_name = "NUMBER")]
+    number: String,
+    #[command(flatten)]
+    account: AccountOption,
+    /// Why this contact is named, or is not
+    #[arg(long, value_name = "CONTACT_ID")]
+    contact: Option<ContactId>,
+    /// Country of a number without one [default: the account's]
+    #[arg(long, value_name = "COUNTRY")]
+    region: Option<Region>,
+    #[command(flatten)]
+    pub(super) client: ClientOptions,
+}
+
+/// Erase a person for ever: contact, records, numbers, calls
+///
+/// No sync, click or report brings the person's records back. It cannot be undone.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct EraseArgs {
+    /// The contact
+    #[arg(value_name = "CONTACT_ID")]
+    contact: ContactId,
+    #[command(flatten)]
+    account: AccountOption,
+    /// Do it: without this nothing is erased
+    #[arg(long)]
+    yes: bool,
+    #[command(flatten)]
+    pub(super) client: ClientOptions,
+}
+
+/// Asks page by page, and prints each.
+pub(super) async fn run(args: ChangesArgs, client: &Client) -> anyhow::Result<ExitCode> {
+    let (mut after, mut left) = (args.after, args.limit);
+    let mut changes = Vec::new();
+    while left > 0 {
+        let request = pb::ListChangesRequest {
+            account_id: args.account.id.to_string(),
+            after,
+            page_size: i32::try_from(left).unwrap_or(i32::MAX),
+            only_position: false,
+        };
+        let page = client.contacts().list_changes(request).await?.into_inner();
+        after = page.next_after;
+        left = left.saturating_sub(page.changes.len());
+        changes.extend(page.changes);
+        if !page.has_more {
+            break;
+        }
+    }
+    let json = serde_json::json!({
+        "changes": changes.iter().map(json::change).collect::<Vec<_>>(),
+        "next_after": after,
+    });
+    client.print(&json, Table(&changes))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks why, and prints the words.
+pub(super) async fn explain(args: ExplainArgs, client: &Client) -> anyhow::Result<ExitCode> {
+    let request = pb::ExplainMatchRequest {
+        account_id: args.account.id.to_string(),
+        phone_number: args.number,
+        default_region: args.region.map(|region| region.as_str().to_owned()).unwrap_or_default(),
+        contact_id: args.contact.map(|id| id.to_string()).unwrap_or_default(),
+    };
+    let answer = client.callers().explain_match(request).await?.into_inner();
+    let mut lines = Lines::default();
+    let match_answer = answer.answer.clone().unwrap_or_default();
+    lines.add("a call gets", show::outcome(match_answer.outcome()));
+    if let Some(selected) = &match_answer.selected {
+        lines.add("named", format!("{}  {}", selected.id, show::person(selected)));
+    }
+    for step in &answer.steps {
+        lines.add("why", show::clean(step));
+    }
+    for words in &answer.about_contact {
+        lines.add("that contact", show::clean(words));
+    }
+    client.print(&json::explain_match(&answer), lines)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Erases, and prints what is left.
+pub(super) async fn erase(args: EraseArgs, client: &Client) -> anyhow::Result<ExitCode> {
+    if !args.yes {
+        return Err(Stopped {
+            what: "nothing was erased: erasing cannot be undone".to_owned(),
+            next: "look at the contact with `contact-sync contact`, then repeat with --yes".to_owned(),
+        }
+        .into());
+    }
+    let request =
+        pb::EraseContactRequest { account_id: args.account.id.to_string(), contact_id: args.contact.to_string() };
+    let erased = client.contacts().erase_contact(request).await?.into_inner();
+    let mut lines = Lines::default();
+    lines.add("erased", &erased.contact_id);
+    lines.add("records", format!("{} will not come back", erased.records));
+    if erased.already_erased {
+        lines.add("note", "the person had been erased before");
+    }
+    client.print(&json::erase_contact(&erased), lines)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// One change a line.
+struct Table<'a>(&'a [pb::Change]);
+
+impl fmt::Display for Table<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.is_empty() {
+            return f.write_str("Nothing has changed behind this number.");
+        }
+        for change in self.0 {
+            let what = match &change.correction {
+                Some(correction) => correction_words(correction),
+                None => contact_words(change),
+            };
+            let kind = show::change_kind(change.kind());
+            writeln!(f, "{:>6}  {}  {kind:<9} {what}", change.number, show::time(change.create_time.as_ref()))?;
+        }
+        Ok(())
+    }
+}
+
+fn contact_words(change: &pb::Change) -> String {
+    match &change.contact {
+        Some(contact) => format!("{}  {}", change.contact_id, show::person(contact)),
+        None if !change.survivor_id.is_empty() => format!("{} -> {}", change.contact_id, change.survivor_id),
+        None => change.contact_id.clone(),
+    }
+}
+
+fn correction_words(correction: &pb::Correction) -> String {
+    if correction.is_erased {
+        return "a person was erased".to_owned();
+    }
+    let verdict = |verdict: &Option<pb::Verdict>| {
+        let verdict = verdict.clone().unwrap_or_default();
+        match verdict.outcome() {
+            pb::VerdictOutcome::Resolved => format!("{} {}", verdict.object_type, verdict.record_id),
+            pb::VerdictOutcome::Ambiguous => "several".to_owned(),
+            pb::VerdictOutcome::None | pb::VerdictOutcome::Unspecified => "nobody".to_owned(),
+        }
+    };
+    let (before, after) = (verdict(&correction.before), verdict(&correction.after));
+    show::clean(&format!("call {}: not {before}, but {after}", correction.call_id))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_listed_one_a_line() {
+        let mut created = pb::Change { number: 7, contact_id: "0199-a".into(), ..Default::default() };
+        created.contact = Some(pb::Contact { display_name: "Ann".into(), ..Default::default() });
+        created.set_kind(pb::ChangeKind::Created);
+        let mut corrected = pb::Change { number: 8, ..Default::default() };
+        corrected.set_kind(pb::ChangeKind::Corrected);
+        let mut after = pb::Verdict { object_type: "user".into(), record_id: "11".into(), outcome: 0 };
+        after.set_outcome(pb::VerdictOutcome::Resolved);
+        corrected.correction = Some(pb::Correction { call_id: "c1".into(), after: Some(after), ..Default::default() });
+
+        let text = Table(&[created, corrected]).to_string();
+
+        assert!(text.lines().next().unwrap().contains("CREATED   0199-a  Ann"), "{text}");
+        assert!(text.lines().nth(1).unwrap().ends_with("CORRECTED call c1: not nobody, but user 11"), "{text}");
+        assert!(Table(&[]).to_string().starts_with("Nothing has changed"));
+    }
+}

@@ -1,0 +1,70 @@
+//! Erases a person: refs, numbers, calls, decisions and what the feed says of the records, in one transaction. The marks that stay
+//! keep the records from coming back, see `records`.
+
+use chrono::{DateTime, Utc};
+use thiserror::Error;
+
+use crate::{
+    domain::{
+        ids::{AccountId, ContactId},
+        suppression::SuppressionKey,
+    },
+    store::{StoreError, Tx, TxError, adoption, contact_writes, erasure as store, suppressions},
+};
+
+/// What was erased.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Erased {
+    /// The contact, or its survivor if another's id was given.
+    pub contact_id: ContactId,
+    /// Records that will not come back.
+    pub records: usize,
+    /// False: the person had been erased before.
+    pub is_new: bool,
+}
+
+/// Why a person was not erased.
+#[derive(Debug, Error)]
+pub enum EraseError {
+    /// There never was one.
+    #[error("there is no contact with this id in this account")]
+    ContactNotFound,
+    /// The database did not do it.
+    #[error("the person could not be erased; nothing was, try again")]
+    Store(#[from] StoreError),
+}
+
+impl TxError for EraseError {
+    fn is_conflict(&self) -> bool {
+        matches!(self, Self::Store(StoreError::Conflict))
+    }
+}
+
+/// Erases the person of this contact, with all aliases. Locks in the order of every writer: integrations, refs, contacts. A page that
+/// is being written is waited for; the next one finds the marks.
+pub async fn erase(
+    tx: &mut Tx,
+    account_id: AccountId,
+    contact_id: ContactId,
+    suppression: &SuppressionKey,
+    now: DateTime<Utc>,
+) -> Result<Erased, EraseError> {
+    let person = store::find_person(tx, account_id, contact_id).await?;
+    let Some(&head_id) = person.first() else { return Err(EraseError::ContactNotFound) };
+    store::lock_integrations(tx, account_id, &person).await?;
+    adoption::lock_refs(tx, account_id, &person).await?;
+    contact_writes::lock(tx, account_id, &person).await?;
+    if store::find_person(tx, account_id, contact_id).await? != person {
+        // It was merged, or somebody into it, while its locks were waited for.
+        return Err(StoreError::Conflict.into());
+    }
+    let records = store::remove_refs(tx, account_id, &person).await?;
+    let marks: Vec<Vec<u8>> =
+        records.iter().map(|(integration_id, key)| suppression.mark(*integration_id, key)).collect();
+    suppressions::insert(tx, account_id, &marks, now).await?;
+    let numbers = store::remove_numbers(tx, account_id, &person).await?;
+    store::remove_calls(tx, account_id, &person, &numbers).await?;
+    store::remove_decisions(tx, account_id, &person, &numbers, &records).await?;
+    let is_new = store::entomb(tx, account_id, head_id, now).await?;
+    Ok(Erased { contact_id: head_id, records: records.len(), is_new })
+}

@@ -1,0 +1,213 @@
+//! Why this contact, why not that one: asks as a call does, without storing anything, and says in words what came out.
+//! The words are for a support agent; they hold what the agent asked about and go into no log.
+
+use super::{MatchError, Matching, Question};
+use crate::{
+    domain::{
+        call::{Direction, Hints, Match, MatchOutcome, MatchTier, OnNoMatch, Possible},
+        contact::{Contact, ContactNumber},
+        ids::{AccountId, ContactId},
+        phone::{self, PhoneKey, Region},
+    },
+    store::contacts,
+};
+
+/// What was asked about.
+pub struct About {
+    /// The number, as a carrier would give it.
+    pub phone_number: String,
+    /// The region of a number without one; `None`: the account's.
+    pub region: Option<Region>,
+    /// A contact of which is asked why it is not named (or is).
+    pub contact_id: Option<ContactId>,
+}
+
+/// A match with its reasons.
+pub struct Explanation {
+    /// What a call from the number would be answered now.
+    pub answer: Match,
+    /// How that comes about, in order.
+    pub steps: Vec<String>,
+    /// About the contact that was asked about.
+    pub about_contact: Vec<String>,
+}
+
+impl Matching {
+    /// Answers as a call from this number would be answered that only looks, with every tier and hint, and says why.
+    pub async fn explain(&self, account_id: AccountId, about: &About) -> Result<Explanation, MatchError> {
+        let rules = self.rules.find(account_id).await?.ok_or(MatchError::AccountNotFound)?;
+        let question = Question {
+            phone_number: about.phone_number.clone(),
+            region: about.region,
+            call_id: None,
+            direction: Direction::Inbound,
+            agent_id: String::new(),
+            caller_id_withheld: false,
+            on_no_match: OnNoMatch::LookupOnly,
+            hints: Hints { suffix: true, organization: true },
+        };
+        let answer = self.match_caller(account_id, &question).await?;
+        let region = about.region.unwrap_or(rules.default_region);
+        let mut steps = vec![reading_words(&answer, &about.phone_number, region)];
+        steps.extend(match_words(&answer));
+        steps.extend(answer.possible.iter().map(possible_words));
+        let now = self.clock.now();
+        steps.extend(answer.sources.iter().filter(|source| !source.state(now).note().is_empty()).map(|source| {
+            format!("{} {}: {}", source.provider.as_str(), source.integration_id, source.state(now).note())
+        }));
+        let about_contact = match about.contact_id {
+            Some(id) => self.contact_words(account_id, id, &answer, rules.default_region).await?,
+            None => Vec::new(),
+        };
+        Ok(Explanation { answer, steps, about_contact })
+    }
+
+    async fn contact_words(
+        &self,
+        account_id: AccountId,
+        contact_id: ContactId,
+        answer: &Match,
+        region: Region,
+    ) -> Result<Vec<String>, MatchError> {
+        let contact = contacts::find(&self.db, account_id, contact_id).await?.ok_or(MatchError::ContactNotFound)?;
+        if let Some(survivor_id) = contact.survivor_id {
+            return Ok(vec![format!(
+                "This contact was merged: contact {survivor_id} goes on in its place. Ask about that one."
+            )]);
+        }
+        if contact.deleted_at.is_some() {
+            return Ok(vec!["This contact is deleted: it is in no answer.".to_owned()]);
+        }
+        let mut words = Vec::new();
+        match answer.candidates.iter().position(|candidate| candidate.id == contact.id) {
+            Some(0) => words.push("This contact is the one that is named.".to_owned()),
+            Some(at) => words.push(format!("This contact matches, and {at} come before it.")),
+            None if answer.total > answer.candidates.len() => {
+                words.push("This contact is not among the first twenty.".to_owned());
+            }
+            None => words.push("This contact does not match.".to_owned()),
+        }
+        if contact.numbers.is_empty() {
+            words.push("It has no number.".to_owned());
+        }
+        words.extend(contact.numbers.iter().map(|number| number_words(number, answer.key, region)));
+        Ok(words)
+    }
+}
+
+/// How the text became a number, or why it did not.
+fn reading_words(answer: &Match, raw: &str, region: Region) -> String {
+    let how = how_read(raw, region);
+    match (answer.outcome, answer.key) {
+        (MatchOutcome::Withheld, _) => {
+            format!("The caller hides the number ({how}): nobody is looked up, and nobody is created.")
+        }
+        (_, Some(key)) => format!("The number is read as {}: {how}.", key.e164()),
+        (_, None) => format!(
+            "This is not a number that could be called from elsewhere ({how}): nobody is looked up, and nobody is created."
+        ),
+    }
+}
+
+fn how_read(raw: &str, region: Region) -> String {
+    let steps = phone::explain(raw, Some(region)).steps;
+    steps.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+}
+
+fn match_words(answer: &Match) -> Vec<String> {
+    let Some(key) = answer.key else { return Vec::new() };
+    let strangers = answer.candidates.iter().filter(|contact| contact.is_placeholder).count();
+    let mut words = vec![match answer.tier {
+        Some(MatchTier::Exact) if answer.candidates.len() == strangers => {
+            "Nobody in a CRM has exactly this number; it has called before, and a placeholder stands for it.".to_owned()
+        }
+        Some(MatchTier::Exact) => format!("{} with exactly this number.", count(answer)),
+        Some(MatchTier::Variant) => format!(
+            "Nobody in a CRM has exactly {}; {} with another form of the same line ({}).",
+            key.e164(),
+            count(answer),
+            answer.rule
+        ),
+        Some(MatchTier::AssumedRegion) => format!(
+            "Nobody in a CRM has exactly {}; {} with a number written without a country that is this one in another region of the account.",
+            key.e164(),
+            count(answer)
+        ),
+        Some(MatchTier::Clicked) => "An agent has clicked this number of this contact.".to_owned(),
+        None if answer.complete => {
+            "Nobody has this number, and every integration is up to date: a call would get a new placeholder."
+                .to_owned()
+        }
+        None => {
+            "Nobody here has this number, but not every integration is up to date: it may be known to a CRM.".to_owned()
+        }
+    }];
+    if answer.candidates.len() > 1 {
+        words.extend(answer.candidates.iter().enumerate().map(|(at, contact)| place_words(at, contact, answer)));
+    }
+    if answer.total_is_capped {
+        words.push("More than 200 have it: this is a shared line, such as a switchboard.".to_owned());
+    }
+    words
+}
+
+fn count(answer: &Match) -> String {
+    match (answer.total, answer.total_is_capped) {
+        (1, _) => "One contact is here".to_owned(),
+        (total, false) => format!("{total} contacts are here"),
+        (total, true) => format!("More than {total} contacts are here"),
+    }
+}
+
+fn place_words(at: usize, contact: &Contact, answer: &Match) -> String {
+    let why = match (at, contact.is_placeholder) {
+        (_, true) => "a stranger's placeholder, which comes behind everyone with a record".to_owned(),
+        (0, false) => format!("named, by the rule {}", answer.rule),
+        (_, false) => "also has it, and comes later by that rule".to_owned(),
+    };
+    format!(
+        "{}. contact {} ({}), created {}: {why}.",
+        at + 1,
+        contact.id,
+        contact.display_name,
+        contact.created_at.format("%F %T")
+    )
+}
+
+fn possible_words(possible: &Possible) -> String {
+    match possible {
+        Possible::Suffix(contact) => format!(
+            "Possibly contact {} ({}): it has a number without area code that this one ends with. Never taken for an answer.",
+            contact.id, contact.display_name
+        ),
+        Possible::Organization { name, key } => {
+            format!("Possibly a line of {name}: its main line is {}. Never taken for an answer.", key.e164())
+        }
+    }
+}
+
+/// Why a stored number is not the caller's, or is.
+fn number_words(number: &ContactNumber, asked: Option<PhoneKey>, region: Region) -> String {
+    let shown = &number.raw;
+    let Some(key) = number.key else {
+        let why = how_read(shown, region);
+        return format!("“{shown}” is not a number that could be called from elsewhere, so it matches nobody: {why}.");
+    };
+    match asked {
+        Some(asked) if asked == key => format!("“{shown}” is {}: the very number.", key.e164()),
+        Some(asked) if phone::variants(asked).any(|variant| variant.key == key) => {
+            format!("“{shown}” is {}: another form of the same line.", key.e164())
+        }
+        Some(asked) => {
+            let (one, two) = (asked.e164(), key.e164());
+            let same = one.bytes().rev().zip(two.bytes().rev()).take_while(|(a, b)| a == b).count();
+            let near = if same >= 7 {
+                format!(", though the last {same} digits are alike: other digits are another line")
+            } else {
+                String::new()
+            };
+            format!("“{shown}” is {two}: another number{near}.")
+        }
+        None => format!("“{shown}” is {}.", key.e164()),
+    }
+}

@@ -1,0 +1,260 @@
+//! The tables `changes` and `feeds`: what has become of contacts, in the order in which readers see it.
+//! A change is written without a number by the statement that makes it (in `contacts`, `adoption`, `merges`, `decisions`). Numbers
+//! are given here, to committed rows only, under the lock of the account's row in `feeds`: so one publisher works at a time.
+
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::{
+    Db, StoreError, Tx,
+    contacts::Details,
+    decisions::{StoredCorrection, correction_of},
+    known,
+};
+use crate::domain::{
+    change::{Change, ChangeKind},
+    ids::{AccountId, ContactId},
+};
+
+/// Changes that one transaction numbers or forgets.
+pub const BATCH_MAX: i64 = 1_000;
+
+/// How far a feed reaches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// The number of the newest published change; 0: none was ever published.
+    pub last_number: i64,
+    /// Changes up to this number are not kept any more; 0: all are.
+    pub forgotten_through: i64,
+}
+
+/// How far the feed reaches; `None`: nobody has ever read it.
+pub async fn find_extent(db: &Db, account_id: AccountId) -> Result<Option<Extent>, StoreError> {
+    let extent = sqlx::query_as!(
+        Extent,
+        "-- store::changes::find_extent
+        select last_number, forgotten_through
+        from feeds
+        where account_id = $1",
+        account_id.0,
+    )
+    .fetch_optional(&db.pool)
+    .await?;
+    Ok(extent)
+}
+
+/// The published changes behind `after`, in order, with their contacts as they are now.
+pub async fn list(db: &Db, account_id: AccountId, after: i64, limit: i64) -> Result<Vec<Change>, StoreError> {
+    let rows = sqlx::query!(
+        r#"-- store::changes::list
+        with page as materialized (
+            select number, kind, subject_id, survivor_id, correction, created_at
+            from changes
+            where account_id = $1 and number > $2
+            order by number
+            limit $3
+        )
+        select p.number as "number!", p.kind as "kind!", p.subject_id as "subject_id!", p.survivor_id,
+            p.correction as "correction: Json<StoredCorrection>", p.created_at as "created_at!",
+            (
+                select d.details
+                from contact_details d
+                where d.account_id = $1 and d.contact_id = p.subject_id and p.kind in ('CREATED', 'CHANGED')
+                  and exists (
+                    select from contacts c where c.account_id = $1 and c.contact_id = p.subject_id and c.deleted_at is null
+                  )
+            ) as "details: Json<Details>"
+        from page p
+        order by p.number"#,
+        account_id.0,
+        after,
+        limit,
+    )
+    .fetch_all(&db.pool)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let kind = known(ChangeKind::parse(&row.kind), "changes", "kind")?;
+            Ok(Change {
+                number: row.number,
+                kind,
+                contact_id: (kind != ChangeKind::Corrected).then_some(ContactId(row.subject_id)),
+                survivor_id: row.survivor_id.map(ContactId),
+                contact: row.details.map(|Json(details)| details.try_into()).transpose()?,
+                correction: row.correction.map(|Json(stored)| correction_of(stored)).transpose()?,
+                created_at: row.created_at,
+            })
+        })
+        .collect()
+}
+
+/// Locks the feed for publishing, until the transaction ends; makes it if this is the first time.
+pub async fn lock_feed(tx: &mut Tx, account_id: AccountId) -> Result<Extent, StoreError> {
+    sqlx::query!(
+        "-- store::changes::lock_feed (makes it)
+        insert into feeds (account_id, last_number, forgotten_through)
+        values ($1, 0, 0)
+        on conflict (account_id) do nothing",
+        account_id.0,
+    )
+    .execute(&mut **tx)
+    .await?;
+    let extent = sqlx::query_as!(
+        Extent,
+        "-- store::changes::lock_feed
+        select last_number, forgotten_through
+        from feeds
+        where account_id = $1
+        for update",
+        account_id.0,
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(extent)
+}
+
+/// A committed change that has no number yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unpublished {
+    /// The contact, or the decision.
+    pub subject_id: Uuid,
+    /// The version that it made.
+    pub version: i64,
+    /// By the clock of the process that made it, which may be wrong.
+    pub created_at: DateTime<Utc>,
+}
+
+/// About [`BATCH_MAX`] of the oldest changes without a number, with all earlier ones of the same subjects.
+pub async fn find_unpublished(tx: &mut Tx, account_id: AccountId) -> Result<Vec<Unpublished>, StoreError> {
+    let rows = sqlx::query_as!(
+        Unpublished,
+        r#"-- store::changes::find_unpublished
+        with oldest as materialized (
+            select subject_id, version
+            from changes
+            where account_id = $1 and number is null
+            order by created_at
+            limit $2
+        ),
+        reach as materialized (
+            select subject_id, max(version) as version
+            from oldest
+            group by subject_id
+        )
+        -- A clock that was behind must not leave a subject's earlier change to a later batch.
+        select c.subject_id as "subject_id!", c.version as "version!", c.created_at as "created_at!"
+        from reach r
+        cross join lateral (
+            select e.subject_id, e.version, e.created_at
+            from changes e
+            where e.account_id = $1 and e.subject_id = r.subject_id and e.version <= r.version and e.number is null
+        ) c"#,
+        account_id.0,
+        BATCH_MAX,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    Ok(rows)
+}
+
+/// Numbers these changes, in this order, behind the last number. The feed must be locked.
+pub async fn number(
+    tx: &mut Tx,
+    account_id: AccountId,
+    ordered: &[Unpublished],
+    last_number: i64,
+) -> Result<(), StoreError> {
+    let subjects: Vec<Uuid> = ordered.iter().map(|row| row.subject_id).collect();
+    let versions: Vec<i64> = ordered.iter().map(|row| row.version).collect();
+    let numbers: Vec<i64> = (last_number + 1..).take(ordered.len()).collect();
+    let done = sqlx::query!(
+        "-- store::changes::number
+        update changes c
+        set number = u.number
+        from unnest($2::uuid[], $3::bigint[], $4::bigint[]) as u (subject_id, version, number)
+        where c.account_id = $1 and c.subject_id = u.subject_id and c.version = u.version and c.number is null",
+        account_id.0,
+        &subjects,
+        &versions,
+        &numbers,
+    )
+    .execute(&mut **tx)
+    .await?;
+    if done.rows_affected() != ordered.len() as u64 {
+        return Err(StoreError::Conflict);
+    }
+    sqlx::query!(
+        "-- store::changes::number (moves the counter)
+        update feeds
+        set last_number = $2
+        where account_id = $1",
+        account_id.0,
+        numbers.last().copied().unwrap_or(last_number),
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Forgets a batch of changes from before `kept_since`. Returns how many. What nobody has asked for by then is forgotten without
+/// having been published, and counted, so that a reader notices.
+pub async fn forget_batch(tx: &mut Tx, account_id: AccountId, kept_since: DateTime<Utc>) -> Result<u64, StoreError> {
+    let extent = lock_feed(tx, account_id).await?;
+    let published = sqlx::query_scalar!(
+        r#"-- store::changes::forget_batch
+        with oldest as materialized (
+            select number, created_at
+            from changes
+            where account_id = $1 and number is not null
+            order by number
+            limit $3
+        ),
+        gone as (
+            delete from changes c
+            where c.account_id = $1 and c.number is not null
+              and c.number <= (select max(number) from oldest)
+              and c.number < coalesce((select min(number) from oldest where created_at >= $2), 9223372036854775807)
+            returning c.number
+        )
+        select number as "number!"
+        from gone"#,
+        account_id.0,
+        kept_since,
+        BATCH_MAX,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    let unpublished = sqlx::query!(
+        "-- store::changes::forget_batch (unpublished)
+        delete from changes
+        where account_id = $1 and (subject_id, version) in (
+            select subject_id, version
+            from changes
+            where account_id = $1 and number is null and created_at < $2
+            order by created_at
+            limit $3
+        )",
+        account_id.0,
+        kept_since,
+        BATCH_MAX,
+    )
+    .execute(&mut **tx)
+    .await?
+    .rows_affected();
+    let last_number = extent.last_number + i64::try_from(unpublished).unwrap_or(i64::MAX);
+    let newest = published.iter().copied().max().unwrap_or(0);
+    let newest = if unpublished > 0 { last_number } else { newest };
+    sqlx::query!(
+        "-- store::changes::forget_batch (moves the beginning)
+        update feeds
+        set last_number = $2, forgotten_through = greatest(forgotten_through, $3)
+        where account_id = $1",
+        account_id.0,
+        last_number,
+        newest,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(published.len() as u64 + unpublished)
+}

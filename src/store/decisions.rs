@@ -1,0 +1,274 @@
+//! The tables `requester_decisions` and `requester_grounds`: to whom automations were told to attribute calls, and on which contacts
+//! that rests. A decision may be stale at any time; `identity::corrections` looks again and writes the correction.
+
+use std::fmt;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::{CallDb, StoreError, Tx, external_refs::key_of, known};
+use crate::domain::{
+    change::Correction,
+    ids::{AccountId, ContactId, IntegrationId},
+    phone::PhoneKey,
+    record::RecordKey,
+    requester::{Evidence, Verdict},
+};
+
+/// A decision about a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The call.
+    pub call_id: String,
+    /// For which integration.
+    pub integration_id: IntegrationId,
+    /// Names it in the feed.
+    pub id: Uuid,
+    /// What was said.
+    pub verdict: Verdict,
+    /// The call's contact.
+    pub contact_id: Option<ContactId>,
+    /// The call's number.
+    pub key: Option<PhoneKey>,
+}
+
+/// Keeps a decision that was just told. It counts as stale: a change that was committed while it was made may have been missed.
+/// One that is told again is only looked at again: what was said first is what must be corrected.
+pub async fn keep(
+    db: &CallDb,
+    account_id: AccountId,
+    decision: &Decision,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let record = decision.verdict.record();
+    sqlx::query!(
+        "-- store::decisions::keep
+        insert into requester_decisions as d (account_id, call_id, integration_id, decision_id, version, outcome, object_type, record_id,
+            evidence, contact_id, e164, is_stale, decided_at)
+        values ($1, $2, $3, $4, 0, $5, $6, $7, $8, $9, $10, true, $11)
+        on conflict (account_id, call_id, integration_id) do update
+        set is_stale = true
+        where not d.is_stale",
+        account_id.0,
+        decision.call_id,
+        decision.integration_id.0,
+        decision.id,
+        decision.verdict.outcome(),
+        record.map(|record| record.object_type.as_str()),
+        record.map(|record| record.record_id.as_str()),
+        decision.verdict.evidence().map(Evidence::as_str),
+        decision.contact_id.map(|id| id.0),
+        decision.key.map(PhoneKey::as_i64),
+        now,
+    )
+    .execute(&db.0)
+    .await?;
+    Ok(())
+}
+
+/// Marks the decisions that rest on one of these contacts, or are about one of their numbers.
+pub async fn mark_stale(tx: &mut Tx, account_id: AccountId, contact_ids: &[Uuid]) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::decisions::mark_stale
+        with affected as materialized (
+            select g.call_id, g.integration_id
+            from requester_grounds g
+            where g.account_id = $1 and g.contact_id = any($2)
+            union
+            select d.call_id, d.integration_id
+            from unnest(array(
+                select distinct n.e164
+                from phone_numbers n
+                where n.account_id = $1 and n.contact_id = any($2) and n.e164 is not null
+            )) as k (e164)
+            cross join lateral (
+                select r.call_id, r.integration_id
+                from requester_decisions r
+                where r.account_id = $1 and r.e164 = k.e164
+            ) d
+        )
+        update requester_decisions d
+        set is_stale = true
+        from affected a
+        where d.account_id = $1 and d.call_id = a.call_id and d.integration_id = a.integration_id and not d.is_stale",
+        account_id.0,
+        contact_ids,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Locks some stale decisions, oldest first.
+pub async fn lock_stale(tx: &mut Tx, account_id: AccountId, limit: i64) -> Result<Vec<Decision>, StoreError> {
+    let rows = sqlx::query!(
+        "-- store::decisions::lock_stale
+        select call_id, integration_id, decision_id, outcome, object_type, record_id, evidence, contact_id, e164
+        from requester_decisions
+        where account_id = $1 and is_stale
+        order by decided_at
+        limit $2
+        for update",
+        account_id.0,
+        limit,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            let record =
+                row.object_type.zip(row.record_id).map(|(object_type, id)| key_of(&object_type, id)).transpose()?;
+            let evidence = row.evidence.as_deref().and_then(Evidence::parse);
+            Ok(Decision {
+                call_id: row.call_id,
+                integration_id: IntegrationId(row.integration_id),
+                id: row.decision_id,
+                verdict: known(Verdict::of(&row.outcome, record, evidence), "requester_decisions", "outcome")?,
+                contact_id: row.contact_id.map(ContactId),
+                key: row
+                    .e164
+                    .map(|e164| known(PhoneKey::try_from_i64(e164).ok(), "requester_decisions", "e164"))
+                    .transpose()?,
+            })
+        })
+        .collect()
+}
+
+/// Writes what a second look at a locked decision has found: the contacts that it rests on and, if the verdict is another one,
+/// that verdict and its correction.
+pub async fn settle(
+    tx: &mut Tx,
+    account_id: AccountId,
+    decision: &Decision,
+    now_told: &Verdict,
+    grounds: &[ContactId],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let grounds: Vec<Uuid> = grounds.iter().map(|id| id.0).collect();
+    sqlx::query!(
+        "-- store::decisions::settle (grounds that are none any more)
+        delete from requester_grounds
+        where account_id = $1 and call_id = $2 and integration_id = $3 and contact_id <> all($4)",
+        account_id.0,
+        decision.call_id,
+        decision.integration_id.0,
+        &grounds,
+    )
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query!(
+        "-- store::decisions::settle (grounds)
+        insert into requester_grounds (account_id, call_id, integration_id, contact_id)
+        select $1, $2, $3, u.contact_id
+        from unnest($4::uuid[]) as u (contact_id)
+        on conflict do nothing",
+        account_id.0,
+        decision.call_id,
+        decision.integration_id.0,
+        &grounds,
+    )
+    .execute(&mut **tx)
+    .await?;
+    let is_other = !decision.verdict.is_same(now_told);
+    let record = now_told.record();
+    let version = sqlx::query_scalar!(
+        "-- store::decisions::settle
+        update requester_decisions
+        set is_stale = false, version = version + $4::boolean::int, outcome = $5, object_type = $6, record_id = $7, evidence = $8
+        where account_id = $1 and call_id = $2 and integration_id = $3
+        returning version",
+        account_id.0,
+        decision.call_id,
+        decision.integration_id.0,
+        is_other,
+        now_told.outcome(),
+        record.map(|record| record.object_type.as_str()),
+        record.map(|record| record.record_id.as_str()),
+        now_told.evidence().map(Evidence::as_str),
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    if is_other {
+        let correction = StoredCorrection {
+            call_id: decision.call_id.clone(),
+            integration_id: decision.integration_id.0,
+            before: StoredVerdict::from(&decision.verdict),
+            after: StoredVerdict::from(now_told),
+            is_erased: false,
+        };
+        sqlx::query!(
+            "-- store::decisions::settle (correction)
+            insert into changes (account_id, subject_id, version, kind, correction, created_at)
+            values ($1, $2, $3, 'CORRECTED', $4, $5)",
+            account_id.0,
+            decision.id,
+            version,
+            Json(correction) as Json<StoredCorrection>,
+            now,
+        )
+        .execute(&mut **tx)
+        .await?;
+    }
+    Ok(())
+}
+
+/// A correction as it stands in `changes.correction`.
+#[derive(Serialize, Deserialize)]
+pub(super) struct StoredCorrection {
+    call_id: String,
+    integration_id: Uuid,
+    before: StoredVerdict,
+    after: StoredVerdict,
+    #[serde(default)]
+    is_erased: bool,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredVerdict {
+    outcome: String,
+    object_type: Option<String>,
+    record_id: Option<String>,
+    evidence: Option<String>,
+}
+
+// sqlx wants it of every column; record ids stay out of it.
+impl fmt::Debug for StoredCorrection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StoredCorrection").field("integration_id", &self.integration_id).finish_non_exhaustive()
+    }
+}
+
+impl From<&Verdict> for StoredVerdict {
+    fn from(verdict: &Verdict) -> Self {
+        let record = verdict.record();
+        Self {
+            outcome: verdict.outcome().to_owned(),
+            object_type: record.map(|record| record.object_type.as_str().to_owned()),
+            record_id: record.map(|record| record.record_id.clone()),
+            evidence: verdict.evidence().map(|evidence| evidence.as_str().to_owned()),
+        }
+    }
+}
+
+impl TryFrom<StoredVerdict> for Verdict {
+    type Error = StoreError;
+
+    fn try_from(stored: StoredVerdict) -> Result<Self, StoreError> {
+        let record: Option<RecordKey> =
+            stored.object_type.zip(stored.record_id).map(|(object_type, id)| key_of(&object_type, id)).transpose()?;
+        let evidence = stored.evidence.as_deref().and_then(Evidence::parse);
+        known(Self::of(&stored.outcome, record, evidence), "changes", "correction")
+    }
+}
+
+pub(super) fn correction_of(stored: StoredCorrection) -> Result<Correction, StoreError> {
+    Ok(Correction {
+        call_id: stored.call_id,
+        integration_id: IntegrationId(stored.integration_id),
+        before: stored.before.try_into()?,
+        after: stored.after.try_into()?,
+        is_erased: stored.is_erased,
+    })
+}

@@ -1,0 +1,155 @@
+//! Reads stored numbers again after a change of rules (a newer library) or of an account's regions: batch by batch, resumable, beside
+//! calls and syncs. Any number of processes may try; the account's row lock lets one work at a time.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::{
+    Syncing,
+    normalize::{NumberRules, numbers},
+};
+use crate::{
+    domain::{
+        ids::{AccountId, ContactId, IntegrationId},
+        phone::{KEY_VERSION, PhoneKey, Region},
+        record::{NormalNumber, RawNumber, RecordKey},
+    },
+    identity::{adoption, renumber},
+    store::{
+        StoreError,
+        phone_numbers::NumberRow,
+        reread::{self, StoredNumber},
+    },
+    telemetry::chain,
+};
+
+/// From look to look for accounts whose numbers are to be read again.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// What one batch has done.
+struct Batch {
+    gained: Vec<PhoneKey>,
+    changed: usize,
+    is_last: bool,
+}
+
+impl Syncing {
+    /// Looks for accounts to read again, until `stop` is cancelled.
+    pub async fn reread_until(&self, stop: CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                result = self.reread_due() => {
+                    if let Err(error) = result {
+                        warn!(error = %chain(&error), "stored numbers could not be read again, will go on where it was");
+                    }
+                }
+            }
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    /// Reads again whatever is due now. Returns of how many contacts a number has changed.
+    pub async fn reread_due(&self) -> Result<usize, StoreError> {
+        let mut changed = 0;
+        for account_id in reread::find_due(&self.db).await? {
+            let mut of_account = 0;
+            loop {
+                let batch = self.reread_batch(account_id).await?;
+                of_account += batch.changed;
+                if batch.is_last {
+                    break;
+                }
+            }
+            info!(account.id = %account_id, contacts = of_account, "stored numbers were read again");
+            changed += of_account;
+        }
+        Ok(changed)
+    }
+
+    /// Reads the next contacts of an account again.
+    async fn reread_batch(&self, account_id: AccountId) -> Result<Batch, StoreError> {
+        let now = self.clock.now();
+        let batch = self
+            .db
+            .transaction(move |tx| {
+                Box::pin(async move {
+                    let done = Batch { gained: Vec::new(), changed: 0, is_last: true };
+                    let Some(place) = reread::lock(tx, account_id).await? else { return Ok::<_, StoreError>(done) };
+                    let found = reread::find_contacts(tx, account_id, place.after).await?;
+                    let last = found.last().copied();
+                    let rules =
+                        NumberRules { region: place.default_region, has_further_regions: place.has_further_regions };
+                    renumber::hold(tx, account_id, &found).await?;
+                    let stored = reread::list_numbers(tx, account_id, &found).await?;
+                    let fresh = changed_refs(stored, rules);
+                    let gained = fresh.values().flatten().filter_map(|row| row.key).collect();
+                    let changed = renumber::renumber(tx, account_id, fresh, now).await?;
+                    reread::advance(tx, account_id, last).await?;
+                    Ok(Batch { gained, changed, is_last: last.is_none() })
+                })
+            })
+            .await?;
+        adoption::look_again(&self.db, account_id, batch.gained.clone(), now).await?;
+        Ok(batch)
+    }
+}
+
+/// A ref, and whose it is.
+type Owner = (IntegrationId, ContactId, RecordKey);
+
+/// The numbers of those refs that read otherwise now.
+fn changed_refs(stored: Vec<StoredNumber>, rules: NumberRules) -> BTreeMap<Owner, Vec<NumberRow>> {
+    let mut refs: BTreeMap<Owner, Vec<StoredNumber>> = BTreeMap::new();
+    for number in stored {
+        let owner = (number.integration_id, number.contact_id, number.record.clone());
+        refs.entry(owner).or_default().push(number);
+    }
+    refs.into_iter()
+        .filter_map(|(owner, old)| {
+            let fresh = numbers(&raw_numbers(&old), rules);
+            let is_same = old.len() == fresh.len() && old.iter().zip(&fresh).all(|(old, new)| is_same(old, new));
+            let created_at = old.first()?.contact_created_at;
+            let rows = (0..).zip(fresh).map(|(position, number)| NumberRow {
+                contact_id: owner.1,
+                contact_created_at: created_at,
+                record: owner.2.clone(),
+                position,
+                raw: number.raw,
+                region: number.region,
+                key: number.key,
+                extension: number.extension,
+                label: number.label,
+                local_digits: number.local_digits,
+            });
+            let rows: Vec<NumberRow> = rows.collect();
+            (!is_same).then_some((owner, rows))
+        })
+        .collect()
+}
+
+/// The texts as the CRM had them: a text with several numbers stands once for each.
+fn raw_numbers(stored: &[StoredNumber]) -> Vec<RawNumber> {
+    let mut texts: Vec<RawNumber> = Vec::new();
+    for number in stored {
+        if texts.iter().all(|known| known.raw != number.raw || known.label != number.label) {
+            texts.push(RawNumber { raw: number.raw.clone(), label: number.label.clone() });
+        }
+    }
+    texts
+}
+
+fn is_same(old: &StoredNumber, new: &NormalNumber) -> bool {
+    old.raw == new.raw
+        && old.key == new.key
+        && old.extension == new.extension
+        && old.local_digits == new.local_digits
+        && old.region == new.region.as_ref().map_or("", Region::as_str)
+        && old.key_version == KEY_VERSION
+}
