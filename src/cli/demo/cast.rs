@@ -49,6 +49,9 @@ pub(super) const LENA: Person = person("Lena Vogt", "907.555.0109", "+1 907 555 
 /// Comes to Zendesk while sync is off.
 pub(super) const NOAH: Person = person("Noah Lind", "971 555 0187", "+1 971 555 0187");
 
+/// Calls, and is asked about, before Zendesk knows him.
+pub(super) const OMAR: Person = person("Omar Haddad", "(541) 555-0147", "+1 541 555 0147");
+
 /// The Zendesk subdomain.
 pub(super) const ZENDESK: &str = "demo";
 

@@ -12,6 +12,7 @@ mod stage;
 mod story;
 mod sync_off;
 mod teller;
+mod trust;
 mod zendesk;
 
 use std::{process::ExitCode, sync::Arc};

@@ -67,6 +67,9 @@ pub(super) async fn tell(stage: &Stage, teller: &mut Teller) -> anyhow::Result<T
     let person = story.connect_pipedrive().await?;
     story.deleted_in_pipedrive(&person).await?;
     story.sync_off().await?;
+    story.explained().await?;
+    story.corrected().await?;
+    story.erased().await?;
     Ok(Told { zendesk_id: story.integration_id(Provider::Zendesk), account_id: story.account_id })
 }
 
