@@ -26,6 +26,7 @@ fn new_account(account_id: &str) -> CreateAccountRequest {
         display_name: "Acme".into(),
         default_region: "US".into(),
         further_regions: vec!["DE".into(), "GB".into()],
+        match_policy: 0,
     }
 }
 

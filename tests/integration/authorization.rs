@@ -23,6 +23,7 @@ const NOWHERE: &str = "01234567-89ab-7def-8123-456789abcdef";
 /// The scope that a method needs, by its service; said here again, on purpose.
 fn scope_of(path: &str) -> Scope {
     match path.split('/').nth(1).unwrap() {
+        _ if path.ends_with("/EraseContact") => Scope::ContactsErase,
         "contactsync.v1.CallerService" => Scope::Calls,
         "contactsync.v1.SyncService" => Scope::Sync,
         "contactsync.v1.ContactService" => Scope::ContactsRead,
@@ -211,7 +212,7 @@ async fn what_is_not_served_is_refused_whatever_the_token() {
     let token = test.token(&Accounts::All, &Scope::ALL);
 
     for path in [
-        "/contactsync.v1.ContactService/EraseContact",
+        "/contactsync.v1.ContactService/ErasePerson",
         "/contactsync.v1.CallerService/matchcaller",
         "/contactsync.v1.CallerService/MatchCaller/",
         "/contactsync.v2.CallerService/MatchCaller",

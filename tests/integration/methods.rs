@@ -69,7 +69,14 @@ fn calling_requests(things: &Things) -> Vec<Call> {
         integration_id: integration.clone(),
         subject: Some(subject),
     };
+    let explain = pb::ExplainMatchRequest {
+        account_id: account.clone(),
+        phone_number: number.clone(),
+        contact_id: contact.clone(),
+        ..Default::default()
+    };
     vec![
+        ("/contactsync.v1.CallerService/ExplainMatch", explain.encode_to_vec()),
         ("/contactsync.v1.CallerService/MatchCaller", look.encode_to_vec()),
         ("/contactsync.v1.CallerService/SelectMatch", select.encode_to_vec()),
         ("/contactsync.v1.CallerService/PreRegisterContact", bound_to_call.encode_to_vec()),
@@ -147,7 +154,9 @@ fn running_requests(things: &Things) -> Vec<Call> {
 
 fn reading_requests(things: &Things) -> Vec<Call> {
     let Things { account, contact, number, .. } = things.clone();
-    let get_contact = pb::GetContactRequest { account_id: account.clone(), contact_id: contact };
+    let get_contact = pb::GetContactRequest { account_id: account.clone(), contact_id: contact.clone() };
+    let erase = pb::EraseContactRequest { account_id: account.clone(), contact_id: contact };
+    let changes = pb::ListChangesRequest { account_id: account.clone(), ..Default::default() };
     let list = pb::ListContactsRequest { account_id: account.clone(), ..Default::default() };
     let list_number = pb::ListContactsRequest { phone_number: number, ..list.clone() };
     let create = pb::CreateAccountRequest {
@@ -155,6 +164,7 @@ fn reading_requests(things: &Things) -> Vec<Call> {
         display_name: "Other".into(),
         default_region: "DE".into(),
         further_regions: Vec::new(),
+        match_policy: 0,
     };
     let get = pb::GetAccountRequest { account_id: account.clone() };
     let update =
@@ -163,6 +173,8 @@ fn reading_requests(things: &Things) -> Vec<Call> {
         ("/contactsync.v1.ContactService/GetContact", get_contact.encode_to_vec()),
         ("/contactsync.v1.ContactService/ListContacts", list.encode_to_vec()),
         ("/contactsync.v1.ContactService/ListContacts", list_number.encode_to_vec()),
+        ("/contactsync.v1.ContactService/ListChanges", changes.encode_to_vec()),
+        ("/contactsync.v1.ContactService/EraseContact", erase.encode_to_vec()),
         ("/contactsync.v1.AccountService/CreateAccount", create.encode_to_vec()),
         ("/contactsync.v1.AccountService/GetAccount", get.encode_to_vec()),
         ("/contactsync.v1.AccountService/UpdateAccount", update.encode_to_vec()),

@@ -152,7 +152,7 @@ fn array_of(first: i64, count: i64) -> String {
     format!("'{{{}}}'", keys.join(","))
 }
 
-pub const LOOK_UP: &str = "uuid, bigint, text, text, timestamptz, timestamptz";
+pub const LOOK_UP: &str = "uuid, bigint, text, text, timestamptz, timestamptz, text, uuid, boolean";
 
 #[tokio::test]
 async fn a_look_up_reads_the_numbers_index_only_and_a_shared_line_no_more_than_its_limit() {
@@ -168,12 +168,35 @@ async fn a_look_up_reads_the_numbers_index_only_and_a_shared_line_no_more_than_i
         ("the neighbour's shared line", NEIGHBOUR, HOT, "'call-3'", 800),
     ] {
         for direction in ["INBOUND", "OUTBOUND"] {
-            let values =
-                format!("'{account}', {number}, {call_id}, '{direction}', now() - interval '5 minutes', now()");
+            let values = format!(
+                "'{account}', {number}, {call_id}, '{direction}', now() - interval '5 minutes', now(), 'FIRST_CREATED', null, false"
+            );
             let plan = explain(&mut session, "store::phone_numbers::look_up", LOOK_UP, &values).await;
             plan.assert_is_bounded(what, buffers_max);
             assert!(plan.uses("phone_numbers_lookup_idx"), "{what}: {:?}", plan.nodes);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_policy_ranks_two_hundred_of_a_shared_line_by_index_and_no_more() {
+    let db = database().await;
+    let mut session = session(&db).await;
+
+    for (policy, preferred) in [
+        ("LAST_SELECTED", "null".to_owned()),
+        ("LAST_UPDATED", "null".to_owned()),
+        ("PREFERRED_INTEGRATION", format!("'{INTEGRATION}'")),
+    ] {
+        let values = format!(
+            "'{ACCOUNT}', {HOT}, 'call-3', 'INBOUND', now() - interval '5 minutes', now(), '{policy}', {preferred}, true"
+        );
+        let plan = explain(&mut session, "store::phone_numbers::look_up", LOOK_UP, &values).await;
+        plan.assert_is_bounded(policy, 2_500);
+        let values = format!("'{ACCOUNT}', {HOT}, '{policy}', {preferred}, 200");
+        let types = "uuid, bigint, text, uuid, bigint";
+        let plan = explain(&mut session, "store::contacts::rank_by_number", types, &values).await;
+        plan.assert_is_bounded(policy, 2_500);
     }
 }
 
@@ -191,15 +214,16 @@ async fn the_requester_rule_reads_indexes_only_and_no_more_of_a_shared_line_than
         ("a contact with many numbers", contact.as_str(), array_of(10_001, 64), 1_000),
     ] {
         let values = format!("'{ACCOUNT}', '{INTEGRATION}', {contact}, {keys}, 21");
-        let plan = explain(&mut session, "store::requester::find_holdings", types, &values).await;
+        let plan = explain(&mut session, "store::requester::select_holdings", types, &values).await;
         plan.assert_is_bounded(what, buffers_max);
     }
     // Ten thousand records share the number: 21 of them are enough to say so.
     let values = format!("'{ACCOUNT}', '{INTEGRATION}', null, '{{{HOT}}}', 21");
-    let plan = explain(&mut session, "store::requester::find_holdings", types, &values).await;
+    let plan = explain(&mut session, "store::requester::select_holdings", types, &values).await;
     plan.assert_is_bounded("a line shared by ten thousand", 2_000);
     let plan =
-        explain(&mut session, "store::requester::find_subject", "uuid, uuid", &format!("'{ACCOUNT}', {contact}")).await;
+        explain(&mut session, "store::requester::select_subject", "uuid, uuid", &format!("'{ACCOUNT}', {contact}"))
+            .await;
     plan.assert_is_bounded("the contact and its numbers", 60);
 }
 
@@ -213,9 +237,11 @@ async fn what_else_the_call_path_runs_reads_indexes_only() {
         (
             "store::phone_numbers::look_up",
             LOOK_UP,
-            format!("'{ACCOUNT}', {QUIET}, 'call-7', 'OUTBOUND', now() - interval '5 minutes', now()"),
+            format!(
+                "'{ACCOUNT}', {QUIET}, 'call-7', 'OUTBOUND', now() - interval '5 minutes', now(), 'FIRST_CREATED', null, true"
+            ),
         ),
-        ("store::calls::find", "uuid, text", format!("'{ACCOUNT}', 'call-7'")),
+        ("store::calls::select_call", "uuid, text", format!("'{ACCOUNT}', 'call-7'")),
         (
             "store::calls::select",
             "uuid, text, uuid, text, timestamptz",
@@ -230,6 +256,19 @@ async fn what_else_the_call_path_runs_reads_indexes_only() {
             format!("'{ACCOUNT}', {HOT}, false, now() + interval '50 seconds', {contact}, 51"),
         ),
         ("store::adoption::has_pair", "uuid, bigint", format!("'{ACCOUNT}', {HOT}")),
+        (
+            "store::phone_numbers::find_hits",
+            "uuid, bigint[], bigint[]",
+            format!("'{ACCOUNT}', '{{{HOT},{QUIET},1}}', '{{3108675309,8675309}}'"),
+        ),
+        (
+            "store::decisions::keep",
+            "uuid, text, uuid, uuid, text, text, text, text, uuid, bigint, timestamptz",
+            format!(
+                "'{ACCOUNT}', 'call-7', '{INTEGRATION}', {contact}, 'NONE', null, null, null, {contact}, {QUIET}, now()"
+            ),
+        ),
+        ("store::changes::list", "uuid, bigint, bigint", format!("'{ACCOUNT}', 5, 51")),
         (
             "store::expected_calls::consume",
             "uuid, bigint, text, timestamptz, text, timestamptz",

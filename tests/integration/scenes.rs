@@ -176,3 +176,29 @@ pub async fn dawdle(dice: &mut StdRng, most: u32) {
         tokio::task::yield_now().await;
     }
 }
+
+/// Dice of its own for one of several who race.
+pub fn dice_of(dice: &mut StdRng) -> StdRng {
+    StdRng::seed_from_u64(dice.random())
+}
+
+impl TestApp {
+    /// Every live contact.
+    pub async fn list_all(&self, account_id: &str) -> Vec<pb::Contact> {
+        let (mut contacts, mut page_token) = (Vec::new(), String::new());
+        loop {
+            let request = pb::ListContactsRequest {
+                account_id: account_id.into(),
+                page_size: 200,
+                page_token,
+                ..Default::default()
+            };
+            let page = self.contacts().list_contacts(request).await.unwrap().into_inner();
+            contacts.extend(page.contacts);
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                return contacts;
+            }
+        }
+    }
+}

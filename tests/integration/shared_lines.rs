@@ -125,7 +125,9 @@ async fn cost_of_a_quiet_number(sharing: i64) -> (Vec<(String, String)>, i64) {
     db.execute(&load(ACCOUNT, 20_000, sharing)).await;
     db.execute("analyze").await;
     let mut session = session(&db).await;
-    let values = format!("'{ACCOUNT}', {QUIET}, 'call-1', 'INBOUND', now() - interval '5 minutes', now()");
+    let values = format!(
+        "'{ACCOUNT}', {QUIET}, 'call-1', 'INBOUND', now() - interval '5 minutes', now(), 'FIRST_CREATED', null, false"
+    );
     let plan = explain(&mut session, "store::phone_numbers::look_up", LOOK_UP, &values).await;
     (plan.nodes, plan.buffers)
 }

@@ -8,15 +8,17 @@ use serde_json::Value;
 use crate::support::db::TestDb;
 
 /// Statements that look across accounts, and why.
-const ACROSS_ACCOUNTS: [&str; 2] = [
+const ACROSS_ACCOUNTS: [&str; 3] = [
     // What is due is due for whom it may; the claim that follows is of one account.
     "store::lease::find_due (across accounts)",
     // An operator's list; the token's accounts are its filter.
     "store::accounts::list (across accounts)",
+    // Whose numbers are to be read again; the lock that follows is of one account.
+    "store::reread::find_due (across accounts)",
 ];
 
 /// Indexes for scans across accounts: what is due, and what is old enough to be forgotten. None may be unique.
-const SCANS: [&str; 3] = ["integrations_due_idx", "calls_created_idx", "expected_calls_created_idx"];
+const SCANS: [&str; 2] = ["integrations_due_idx", "calls_created_idx"];
 
 fn statements() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".sqlx");
@@ -40,7 +42,7 @@ fn words(sql: &str) -> Vec<String> {
         .collect()
 }
 
-const TABLES: [&str; 11] = [
+const TABLES: [&str; 18] = [
     "accounts",
     "integrations",
     "sync_runs",
@@ -50,6 +52,13 @@ const TABLES: [&str; 11] = [
     "calls",
     "expected_calls",
     "authorizations",
+    "selections",
+    "changes",
+    "feeds",
+    "requester_decisions",
+    "requester_grounds",
+    "suppression_keys",
+    "suppressions",
     "contact_details",
     "integration_freshness",
 ];

@@ -15,6 +15,7 @@ use contact_sync::{
         options::Options,
         phone::{self, PhoneKey, Region},
         record::{NormalNumber, NormalRecord, ObjectType, RecordKey},
+        suppression::{KEY_LENGTH, SuppressionKey},
     },
     identity::{
         adoption,
@@ -60,6 +61,7 @@ fn record(key: RecordKey, number: &str) -> NormalRecord {
         region: None,
         key: Some(key_of(number)),
         extension: String::new(),
+        local_digits: None,
     };
     NormalRecord {
         display_name: format!("Person {}", key.record_id),
@@ -255,7 +257,9 @@ impl History {
             .transaction(move |tx| {
                 let (page, ids) = (Arc::clone(&page), Arc::clone(&ids));
                 Box::pin(async move {
-                    let batch = Batch { records: &page, gone: &[], options: Options::default() };
+                    let suppression = SuppressionKey::new([7; KEY_LENGTH]);
+                    let batch =
+                        Batch { records: &page, gone: &[], options: Options::default(), suppression: &suppression };
                     let applied = records::apply(tx, account_id, integration_id, &batch, now, &ids).await?;
                     adoption::adopt(tx, account_id, &applied.gained, now).await?;
                     Ok(())

@@ -1,0 +1,455 @@
+//! The feed of changes: gapless, in order, nothing twice, from any position; and corrections of what automations were told, each once.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use chrono::TimeDelta;
+use contact_sync::{
+    domain::{clock::Clock, ids::AccountId},
+    feed::{Feed, Published},
+    retention,
+    rpc::pb::{self, ChangeKind, Provider, VerdictOutcome},
+    simulator,
+    store::accounts::RulesCache,
+};
+use futures_util::future::join_all;
+use rand::RngExt;
+use serde_json::json;
+use tonic::Code;
+
+use crate::{
+    scenes::{CONTACT_15, ORG, click_on, dice, id_of, refusal, seeds},
+    support::{TestApp, bearer, salesforce_connection},
+};
+
+const BRYCE: &str = "+13108675309";
+
+impl TestApp {
+    /// A page of changes.
+    pub async fn changes_page(&self, account_id: &str, after: i64, page_size: i32) -> pb::ListChangesResponse {
+        let request = pb::ListChangesRequest { account_id: account_id.into(), after, page_size, only_position: false };
+        self.contacts().list_changes(request).await.unwrap().into_inner()
+    }
+
+    /// All changes behind this number.
+    pub async fn changes(&self, account_id: &str, mut after: i64) -> Vec<pb::Change> {
+        let mut changes = Vec::new();
+        loop {
+            let page = self.changes_page(account_id, after, 100).await;
+            after = page.next_after;
+            changes.extend(page.changes);
+            if !page.has_more {
+                return changes;
+            }
+        }
+    }
+
+    /// The corrections behind this number.
+    pub async fn corrections(&self, account_id: &str, after: i64) -> Vec<pb::Correction> {
+        self.changes(account_id, after).await.into_iter().filter_map(|change| change.correction).collect()
+    }
+
+    /// The number of the newest change.
+    pub async fn feed_end(&self, account_id: &str) -> i64 {
+        self.changes(account_id, 0).await.last().map_or(0, |change| change.number)
+    }
+
+    /// Links the simulated Salesforce; nothing is copied yet. Its id.
+    pub async fn enable_salesforce(&self, account_id: &str) -> String {
+        let request = pb::EnableSyncRequest {
+            account_id: account_id.into(),
+            provider: Provider::Salesforce.into(),
+            connection: Some(salesforce_connection()),
+            credentials: Some(bearer(simulator::salesforce::DEFAULT_ACCESS_TOKEN)),
+            ..Default::default()
+        };
+        self.syncs().enable_sync(request).await.unwrap().into_inner().integration.unwrap().id
+    }
+
+    fn feed(&self) -> Feed {
+        let rules = RulesCache::new(self.app.call_db.clone());
+        Feed { db: self.app.api_db.clone(), rules, clock: Arc::clone(&self.clock) as Arc<dyn Clock> }
+    }
+}
+
+fn kinds(changes: &[pb::Change]) -> Vec<ChangeKind> {
+    changes.iter().map(pb::Change::kind).collect()
+}
+
+/// Numbers 1, 2, 3 and so on.
+fn assert_gapless(changes: &[pb::Change]) {
+    let numbers: Vec<i64> = changes.iter().map(|change| change.number).collect();
+    let expected: Vec<i64> = (1..).take(numbers.len()).collect();
+    assert_eq!(numbers, expected);
+}
+
+/// The contacts as a reader of the feed alone has them.
+fn mirrored(changes: &[pb::Change]) -> BTreeSet<String> {
+    let mut living = BTreeSet::new();
+    for change in changes {
+        match change.kind() {
+            ChangeKind::Created | ChangeKind::Changed => living.insert(change.contact_id.clone()),
+            ChangeKind::Corrected => false,
+            _ => living.remove(&change.contact_id),
+        };
+    }
+    living
+}
+
+#[tokio::test]
+async fn a_contacts_life_is_told_in_order() {
+    let test = TestApp::start().await;
+    let user = test.user("Bryce Love", BRYCE).parse().unwrap();
+    let (account, integration) = test.synced().await;
+    let contact = id_of(test.look_up(&account, BRYCE).await.selected.as_ref());
+    test.minutes(1);
+    test.zendesk.update_user(user, &json!({"name": "Bryce L."})).unwrap();
+    test.trigger(&account, &integration).await;
+    test.minutes(1);
+    test.zendesk.delete_user(user).unwrap();
+    test.trigger(&account, &integration).await;
+
+    let changes = test.changes(&account, 0).await;
+
+    assert_gapless(&changes);
+    assert_eq!(kinds(&changes), [ChangeKind::Created, ChangeKind::Changed, ChangeKind::Deleted]);
+    assert!(changes.iter().all(|change| change.contact_id == contact && change.create_time.is_some()));
+    // As it is now: gone.
+    assert!(changes.iter().all(|change| change.contact.is_none()));
+}
+
+#[tokio::test]
+async fn a_new_caller_and_the_adoption_by_its_record_are_told() {
+    let test = TestApp::start().await;
+    let (account, integration) = test.synced().await;
+    let stranger = id_of(test.ask(&account, BRYCE, "call-1").await.selected.as_ref());
+    test.minutes(1);
+    test.user("Bryce Love", BRYCE);
+    test.trigger(&account, &integration).await;
+
+    let changes = test.changes(&account, 0).await;
+
+    let of = |id: &str| changes.iter().filter(|change| change.contact_id == id).cloned().collect::<Vec<_>>();
+    assert_eq!(kinds(&of(&stranger)), [ChangeKind::Created, ChangeKind::Changed]);
+    assert_eq!(of(&stranger)[1].contact.as_ref().unwrap().display_name, "Bryce Love");
+    let adopted = changes.iter().find(|change| change.kind() == ChangeKind::Adopted).unwrap();
+    assert_eq!(adopted.survivor_id, stranger);
+    assert_eq!(mirrored(&changes), BTreeSet::from([stranger]));
+}
+
+#[tokio::test]
+async fn a_merge_that_the_crm_names_is_told_with_the_contact_that_goes_on() {
+    let test = TestApp::start().await;
+    let account = test.account().await;
+    let make = |name: &str, phone: &str| {
+        let fields = json!({"LastName": name, "Phone": phone});
+        test.salesforce.create("Contact", &fields).unwrap()
+    };
+    let (winner, loser) = (make("Winner", BRYCE), make("Loser", "+13105550100"));
+    let integration = test.enable_salesforce(&account).await;
+    test.sync_due().await;
+    let dead = id_of(test.look_up(&account, "+13105550100").await.selected.as_ref());
+    let living = id_of(test.look_up(&account, BRYCE).await.selected.as_ref());
+    test.minutes(1);
+    test.salesforce.merge("Contact", &winner, &[loser.as_str()]).unwrap();
+    test.trigger(&account, &integration).await;
+
+    let changes = test.changes(&account, 0).await;
+
+    let merged = changes.iter().find(|change| change.kind() == ChangeKind::Merged).unwrap();
+    assert_eq!((&merged.contact_id, &merged.survivor_id), (&dead, &living));
+    assert_eq!(mirrored(&changes), BTreeSet::from([living]));
+}
+
+#[tokio::test]
+async fn a_reader_may_go_on_from_any_position_and_begin_at_the_end() {
+    let test = TestApp::start().await;
+    for n in 0..25 {
+        test.user(&format!("Person {n}"), &format!("+1310555{n:04}"));
+    }
+    let (account, _) = test.synced().await;
+    let all = test.changes(&account, 0).await;
+    assert_gapless(&all);
+
+    for after in [0, 1, 7, 24, 25] {
+        for size in [1, 3, 1_000] {
+            let (mut read, mut at) = (Vec::new(), after);
+            loop {
+                let page = test.changes_page(&account, at, size).await;
+                at = page.next_after;
+                read.extend(page.changes);
+                if !page.has_more {
+                    break;
+                }
+            }
+            let expected: Vec<&pb::Change> = all.iter().filter(|change| change.number > after).collect();
+            assert_eq!(read.iter().collect::<Vec<_>>(), expected, "after {after} by {size}");
+        }
+    }
+    let request = pb::ListChangesRequest { account_id: account.clone(), only_position: true, ..Default::default() };
+    let end = test.contacts().list_changes(request).await.unwrap().into_inner();
+    assert_eq!((end.next_after, end.changes.len()), (25, 0));
+}
+
+#[tokio::test]
+async fn four_publishers_and_readers_at_once_see_every_change_once_and_in_order() {
+    for seed in seeds(2) {
+        let mut dice = dice(seed);
+        let test = TestApp::start().await;
+        let account = test.account().await;
+        let integration = test.enable_off(&account, Provider::Zendesk, "acme").await;
+        let replica = test.replica(|_| {}).await;
+        let id: AccountId = account.parse().unwrap();
+        let numbers: Vec<String> = (0..60).map(|_| format!("+1310555{:04}", dice.random_range(0..40))).collect();
+        let writes = numbers.iter().enumerate().map(|(n, number)| {
+            let (test, replica, account, integration) = (&test, &replica, &account, &integration);
+            async move {
+                let app = if n % 2 == 0 { test } else { replica };
+                if n % 3 == 0 {
+                    let record = format!("{}", 1_000 + n % 20);
+                    let _ = app
+                        .callers()
+                        .pre_register_contact(click_on(account, integration, "user", &record, number))
+                        .await;
+                } else {
+                    app.match_caller(crate::support::call(account, number)).await;
+                }
+            }
+        });
+        let feeds = [test.feed(), replica.feed(), test.feed(), replica.feed()];
+        let publishers = feeds.iter().map(|feed| async move {
+            for _ in 0..30 {
+                // Three transactions at most wait for a fourth; a wait that is too long is tried again.
+                let _ = feed.publish(id).await;
+                tokio::task::yield_now().await;
+            }
+        });
+        let readers = (0..4).map(|reader| {
+            let (app, account) = (if reader % 2 == 0 { &test } else { &replica }, &account);
+            async move {
+                let (mut read, mut after) = (Vec::new(), 0);
+                for _ in 0..30 {
+                    let page = app.changes_page(account, after, 7).await;
+                    after = page.next_after;
+                    read.extend(page.changes);
+                }
+                read
+            }
+        });
+        let (_, _, read) = tokio::join!(join_all(writes), join_all(publishers), join_all(readers));
+
+        let all = test.changes(&account, 0).await;
+        assert_gapless(&all);
+        for read in read {
+            assert_gapless(&read);
+            for (early, late) in read.iter().zip(&all) {
+                assert_eq!((early.number, early.kind, &early.contact_id), (late.number, late.kind, &late.contact_id));
+            }
+        }
+        let written = test.rows(&account, "changes").await;
+        assert_eq!(usize::try_from(written).unwrap(), all.len(), "seed {seed}");
+        // What the feed says is what there is.
+        let listed: BTreeSet<String> =
+            test.list_contacts(&account, "").await.into_iter().map(|contact| contact.id).collect();
+        assert_eq!(mirrored(&all), listed, "seed {seed}");
+        assert_eq!(test.feed().publish(id).await.unwrap(), Published { numbered: 0, looked_at: 0 });
+    }
+}
+
+#[tokio::test]
+async fn versions_of_a_contact_are_numbered_in_their_order() {
+    let test = TestApp::start().await;
+    let user = test.user("Bryce Love", BRYCE).parse().unwrap();
+    let (account, integration) = test.synced().await;
+    for n in 0..5 {
+        test.minutes(1);
+        test.zendesk.update_user(user, &json!({"name": format!("Bryce {n}")})).unwrap();
+        test.trigger(&account, &integration).await;
+    }
+    // The clocks of several processes differ: the times stand in the wrong order.
+    test.db.execute("update changes set created_at = created_at - version * interval '1 hour'").await;
+
+    test.changes(&account, 0).await;
+
+    let wrong = test
+        .db
+        .number("select count(*) from changes a join changes b using (account_id, subject_id) where a.version < b.version and a.number > b.number")
+        .await;
+    assert_eq!(wrong, 0);
+}
+
+#[tokio::test]
+async fn changes_are_kept_thirty_days_and_a_reader_who_was_away_is_told() {
+    let test = TestApp::start().await;
+    let user = test.user("Bryce Love", BRYCE).parse().unwrap();
+    let (account, integration) = test.synced().await;
+    assert_eq!(test.feed_end(&account).await, 1);
+    test.pass(TimeDelta::days(31));
+    test.zendesk.update_user(user, &json!({"name": "Bryce L."})).unwrap();
+    test.trigger(&account, &integration).await;
+    retention::forget(&test.app.api_db, test.clock.as_ref()).await.unwrap();
+
+    let request = pb::ListChangesRequest { account_id: account.clone(), ..Default::default() };
+    let away = test.contacts().list_changes(request).await.unwrap_err();
+    let here = test.changes(&account, 1).await;
+
+    assert_eq!(refusal(&away), (Code::FailedPrecondition, "CHANGES_FORGOTTEN".to_owned()));
+    assert_eq!(kinds(&here), [ChangeKind::Changed]);
+    assert_eq!(here[0].number, 2);
+}
+
+#[tokio::test]
+async fn changes_that_nobody_read_are_forgotten_and_counted() {
+    let test = TestApp::start().await;
+    test.user("Bryce Love", BRYCE);
+    let (account, _) = test.synced().await;
+    test.pass(TimeDelta::days(31));
+    retention::forget(&test.app.api_db, test.clock.as_ref()).await.unwrap();
+    assert_eq!(test.rows(&account, "changes").await, 0);
+
+    let request = pb::ListChangesRequest { account_id: account.clone(), ..Default::default() };
+    let first = test.contacts().list_changes(request).await.unwrap_err();
+
+    assert_eq!(refusal(&first), (Code::FailedPrecondition, "CHANGES_FORGOTTEN".to_owned()));
+    assert!(test.changes(&account, 1).await.is_empty());
+}
+
+/// The record that a verdict names.
+fn told(verdict: Option<&pb::Verdict>) -> (VerdictOutcome, String) {
+    let verdict = verdict.unwrap();
+    (verdict.outcome(), verdict.record_id.clone())
+}
+
+#[tokio::test]
+async fn a_sync_that_brings_the_callers_record_corrects_what_was_told_once() {
+    let test = TestApp::start().await;
+    let (account, integration) = test.synced().await;
+    test.ask(&account, BRYCE, "call-1").await;
+    let before = test.resolve_call(&account, &integration, "call-1").await;
+    assert_eq!(before.outcome(), pb::RequesterOutcome::NotFound);
+    assert!(test.corrections(&account, 0).await.is_empty());
+    test.minutes(1);
+    let user = test.user("Bryce Love", BRYCE);
+    test.trigger(&account, &integration).await;
+
+    let corrections = test.corrections(&account, 0).await;
+
+    assert_eq!(corrections.len(), 1);
+    assert_eq!((corrections[0].call_id.as_str(), &corrections[0].integration_id), ("call-1", &integration));
+    assert_eq!(told(corrections[0].before.as_ref()), (VerdictOutcome::None, String::new()));
+    assert_eq!(told(corrections[0].after.as_ref()), (VerdictOutcome::Resolved, user));
+    // Read again, asked again, and after another pass: still once.
+    test.resolve_call(&account, &integration, "call-1").await;
+    test.trigger(&account, &integration).await;
+    assert_eq!(test.corrections(&account, 0).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_selection_corrects_what_was_told_once_and_back_again_once_more() {
+    let test = TestApp::start().await;
+    let first = test.user("Bryce Love", BRYCE);
+    let second = test.user("His Wife", BRYCE);
+    let (account, integration) = test.synced().await;
+    let answer = test.ask(&account, BRYCE, "call-1").await;
+    let record = test.resolve_call(&account, &integration, "call-1").await.record.unwrap().record_id;
+    assert_eq!(record, first);
+    let [chosen, default] = [&answer.candidates[1].id, &answer.candidates[0].id];
+
+    test.select(&account, "call-1", chosen).await;
+    let once = test.corrections(&account, 0).await;
+    test.select(&account, "call-1", chosen).await;
+    assert_eq!(test.corrections(&account, 0).await, once);
+    test.select(&account, "call-1", default).await;
+    let twice = test.corrections(&account, 0).await;
+
+    assert_eq!(once.len(), 1);
+    assert_eq!(told(once[0].before.as_ref()), (VerdictOutcome::Resolved, first.clone()));
+    assert_eq!(told(once[0].after.as_ref()), (VerdictOutcome::Resolved, second.clone()));
+    assert_eq!(twice.len(), 2);
+    assert_eq!(told(twice[1].before.as_ref()), (VerdictOutcome::Resolved, second));
+    assert_eq!(told(twice[1].after.as_ref()), (VerdictOutcome::Resolved, first));
+}
+
+#[tokio::test]
+async fn a_merge_corrects_what_was_told_of_the_loser() {
+    let test = TestApp::start().await;
+    let account = test.account().await;
+    let make = |name: &str, phone: &str| {
+        test.salesforce.create("Contact", &json!({"LastName": name, "Phone": phone})).unwrap()
+    };
+    let (winner, loser) = (make("Winner", "+13105550100"), make("Loser", BRYCE));
+    let integration = test.enable_salesforce(&account).await;
+    test.sync_due().await;
+    test.ask(&account, BRYCE, "call-1").await;
+    let before = test.resolve_call(&account, &integration, "call-1").await;
+    assert_eq!(before.record.unwrap().record_id, loser);
+    test.minutes(1);
+    test.salesforce.merge("Contact", &winner, &[loser.as_str()]).unwrap();
+    test.trigger(&account, &integration).await;
+
+    let corrections = test.corrections(&account, 0).await;
+
+    assert_eq!(corrections.len(), 1);
+    assert_eq!(told(corrections[0].before.as_ref()), (VerdictOutcome::Resolved, loser));
+    assert_eq!(told(corrections[0].after.as_ref()), (VerdictOutcome::Resolved, winner));
+}
+
+#[tokio::test]
+async fn a_number_that_another_contact_loses_corrects_an_ambiguous_verdict() {
+    let test = TestApp::start().await;
+    let user = test.user("Bryce Love", BRYCE);
+    let other = test.user("His Wife", BRYCE).parse().unwrap();
+    let (account, zendesk) = test.synced().await;
+    let salesforce = test.enable_off(&account, Provider::Salesforce, ORG).await;
+    let clicked = test.clicked(click_on(&account, &salesforce, "Contact", CONTACT_15, BRYCE)).await;
+    test.ask(&account, BRYCE, "call-1").await;
+    // The Salesforce contact has no record in Zendesk: by its number there are two.
+    test.select(&account, "call-1", &clicked.id).await;
+    let before = test.resolve_call(&account, &zendesk, "call-1").await;
+    assert_eq!(before.outcome(), pb::RequesterOutcome::Ambiguous);
+    assert!(test.corrections(&account, 0).await.is_empty());
+    test.minutes(1);
+    test.zendesk.delete_user(other).unwrap();
+    test.trigger(&account, &zendesk).await;
+
+    let corrections = test.corrections(&account, 0).await;
+
+    assert_eq!(corrections.len(), 1);
+    assert_eq!(told(corrections[0].before.as_ref()), (VerdictOutcome::Ambiguous, String::new()));
+    assert_eq!(told(corrections[0].after.as_ref()), (VerdictOutcome::Resolved, user));
+}
+
+#[tokio::test]
+async fn a_correction_is_written_once_though_its_publisher_was_cut_off_again_and_again() {
+    let test = TestApp::start().await;
+    let (account, integration) = test.synced().await;
+    let id: AccountId = account.parse().unwrap();
+    for n in 0..10 {
+        test.ask(&account, &format!("+1310555010{n}"), &format!("call-{n}")).await;
+        test.resolve_call(&account, &integration, &format!("call-{n}")).await;
+    }
+    test.minutes(1);
+    for n in 0..10 {
+        test.user(&format!("Person {n}"), &format!("+1310555010{n}"));
+    }
+    test.trigger(&account, &integration).await;
+    // Sessions of the service are ended in the middle of whatever they do.
+    let feed = test.feed();
+    for _ in 0..20 {
+        let kill = test.db.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name = 'contact-sync api'",
+        );
+        let (_, ()) = tokio::join!(feed.publish(id), kill);
+    }
+
+    // A connection that was ended shows when it is used next.
+    for _ in 0..50 {
+        if feed.publish(id).await.is_ok() {
+            break;
+        }
+    }
+    let corrections = test.corrections(&account, 0).await;
+
+    let calls: BTreeSet<&str> = corrections.iter().map(|correction| correction.call_id.as_str()).collect();
+    assert_eq!((corrections.len(), calls.len()), (10, 10));
+    assert_gapless(&test.changes(&account, 0).await);
+}
