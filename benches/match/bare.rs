@@ -10,6 +10,7 @@ use anyhow::Context as _;
 use contact_sync::{
     config::Config,
     domain::{
+        account::MatchPolicy,
         call::{CLICK_TTL, Direction},
         clock::{Clock as _, SystemClock},
         phone::PhoneKey,
@@ -30,7 +31,7 @@ use prost::Message as _;
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status};
 
-use crate::service::{LOCK_TIMEOUT, STATEMENT_TIMEOUT};
+use crate::service::{ACQUIRE_TIMEOUT, LOCK_TIMEOUT, STATEMENT_TIMEOUT};
 
 /// Answers every question with the same reply; first looks the number up, if it has a database.
 struct Bare {
@@ -59,7 +60,7 @@ fn pool_settings() -> PoolSettings {
     let pool = Config::with_defaults(PathBuf::new()).pools.call;
     PoolSettings {
         connections_max: pool.connections,
-        acquire_timeout: pool.acquire_timeout(),
+        acquire_timeout: ACQUIRE_TIMEOUT,
         statement_timeout: STATEMENT_TIMEOUT,
         lock_timeout: LOCK_TIMEOUT,
     }
@@ -70,7 +71,14 @@ impl Bare {
         let account_id = request.account_id.parse()?;
         let key = PhoneKey::try_from_i64(request.phone_number.trim_start_matches('+').parse()?)?;
         let now = SystemClock.now();
-        let asking = Asking { call_id: None, direction: Direction::Inbound, clicks_since: now - CLICK_TTL, now };
+        let asking = Asking {
+            call_id: None,
+            direction: Direction::Inbound,
+            clicks_since: now - CLICK_TTL,
+            policy: MatchPolicy::FirstCreated,
+            is_widened: false,
+            now,
+        };
         let found = phone_numbers::look_up(database, account_id, key, &asking).await?;
         anyhow::ensure!(found.candidates.len() == 1, "{} contacts have the number", found.total);
         Ok(())
@@ -108,6 +116,12 @@ impl CallerService for Bare {
         &self,
         _: Request<pb::ResolveRequesterRequest>,
     ) -> Result<Response<pb::ResolveRequesterResponse>, Status> {
+        Err(Status::unimplemented("not measured"))
+    }
+    async fn explain_match(
+        &self,
+        _: Request<pb::ExplainMatchRequest>,
+    ) -> Result<Response<pb::ExplainMatchResponse>, Status> {
         Err(Status::unimplemented("not measured"))
     }
 }

@@ -69,6 +69,7 @@ impl Pgbench {
             .arg(format!("--random-seed={seed}"))
             .arg(format!("--define=account={}", self.account_id))
             .args(["--define=nobody=-", "--define=direction=INBOUND"])
+            .args(["--define=policy=FIRST_CREATED", "--define=widened=false"])
             .arg(format!("--define=since={}", now - CLICK_TTL))
             .arg(format!("--define=now={now}"))
             .arg(format!("--file={}", self.script.display()))
@@ -116,9 +117,19 @@ impl Pgbench {
 /// the server.
 fn script(asked: Asked) -> anyhow::Result<String> {
     let (text, types) = statement()?;
-    let arguments = [":account", ":number", "nullif(:nobody::text, '-')", ":direction", ":since", ":now"];
+    let arguments = [
+        ":account",
+        ":number",
+        "nullif(:nobody::text, '-')",
+        ":direction",
+        ":since",
+        ":now",
+        ":policy",
+        "nullif(:nobody::text, '-')",
+        ":widened",
+    ];
     ensure!(
-        types == ["Uuid", "Int8", "Text", "Text", "Timestamptz", "Timestamptz"],
+        types == ["Uuid", "Int8", "Text", "Text", "Timestamptz", "Timestamptz", "Text", "Uuid", "Bool"],
         "the look-up's statement takes other arguments now: {types:?}; say here what they are"
     );
     let mut text = text;

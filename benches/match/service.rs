@@ -31,6 +31,9 @@ pub(crate) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(1);
 /// As `app.rs` sets it for the call path.
 pub(crate) const LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 
+/// A call waits in the queue for as long as it must: what it would wait is to be seen, and not that it was refused.
+pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_mins(1);
+
 /// A server; ends with this.
 pub(crate) struct Server {
     pub address: String,
@@ -78,6 +81,7 @@ impl Server {
             .env("CONTACT_SYNC_AUTH__JWKS_FILE", scratch.write("jwks.json", &keys.jwks_json)?)
             .env("CONTACT_SYNC_VAULT__KEY_RING_FILE", scratch.write("key-ring.json", KEY_RING)?)
             .env("CONTACT_SYNC_WORKER__CONCURRENCY", "0")
+            .env("CONTACT_SYNC_POOLS__CALL__ACQUIRE_TIMEOUT_MS", ACQUIRE_TIMEOUT.as_millis().to_string())
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .kill_on_drop(true)

@@ -10,7 +10,7 @@ use crate::database::Database;
 /// What the measured rows refer to.
 const REFERRED: [&str; 2] = ["accounts", "integrations"];
 /// In the order of their foreign keys.
-const MEASURED: [&str; 3] = ["contacts", "external_refs", "phone_numbers"];
+const MEASURED: [&str; 4] = ["contacts", "external_refs", "phone_numbers", "changes"];
 /// Bytes of one message to the server.
 const CHUNK_BYTES: usize = 64 * 1024;
 
