@@ -38,3 +38,7 @@ pub(super) const PREFIX_DIGITS: &[(&str, &[u16])] = &[
     ("8", &[7, 993]),
     ("89", &[378]),
 ];
+
+/// Country codes of which a prefix that begins with 1 can only go on with these digits: 180020 in Britain (a text relay), 1831 and 1832 in
+/// Australia. Without this every British fixed line that is written 01.. at home would be left to the library.
+pub(super) const BEHIND_A_ONE: &[(u16, &str)] = &[(44, "8"), (61, "8")];

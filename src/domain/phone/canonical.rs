@@ -5,7 +5,7 @@
 
 use std::sync::LazyLock;
 
-use super::calling_codes::PREFIX_DIGITS;
+use super::calling_codes::{BEHIND_A_ONE, PREFIX_DIGITS};
 use super::{PhoneKey, library, withheld};
 
 const DIGITS_MAX: usize = 15;
@@ -20,8 +20,10 @@ struct Plan {
     code_digits: u8,
     /// Bit n: a national number of n digits is possible.
     lengths: u32,
-    /// Bit d: a national number that begins with d may lose a prefix.
+    /// Bit d: a national number that begins with d may lose a prefix ..
     prefix_digits: u16,
+    /// .. and, if d is 1, only if bit e is set for its second digit e.
+    behind_a_one: u16,
 }
 
 static PLANS: LazyLock<Box<[Plan; 1000]>> = LazyLock::new(build_plans);
@@ -86,8 +88,11 @@ fn key_of(value: u64, digits: &[u8]) -> Option<PhoneKey> {
         return None;
     }
     let first = digits[code_digits] - b'0';
+    let second = digits[code_digits + 1] - b'0';
     let national = value - u64::from(plan.code) * POWERS[national_count];
-    if plan.prefix_digits & (1 << first) != 0 || national == u64::from(first) * REPUNITS[national_count] {
+    let may_be_prefixed =
+        plan.prefix_digits & (1 << first) != 0 && (first != 1 || plan.behind_a_one & (1 << second) != 0);
+    if may_be_prefixed || national == u64::from(first) * REPUNITS[national_count] {
         return None;
     }
     PhoneKey::new(value).filter(|key| !withheld::is_sentinel(*key))
@@ -156,8 +161,9 @@ const REPUNITS: [u64; 16] = {
 fn build_plans() -> Box<[Plan; 1000]> {
     let mut plans = Box::new([Plan::default(); 1000]);
     for &(digits, codes) in PREFIX_DIGITS {
-        let prefix_digits = digits.bytes().fold(0, |set, digit| set | 1 << (digit - b'0'));
+        let prefix_digits = set_of(digits);
         for &code in codes {
+            let behind = BEHIND_A_ONE.iter().find(|(of, _)| *of == code).map_or("0123456789", |(_, digits)| digits);
             let lengths = library::possible_lengths(code);
             // Every three digits that begin with this code.
             let (code_digits, width) = match code {
@@ -166,10 +172,16 @@ fn build_plans() -> Box<[Plan; 1000]> {
                 _ => (3, 1),
             };
             let start = usize::from(code) * width;
-            plans[start..start + width].fill(Plan { code, code_digits, lengths, prefix_digits });
+            let plan = Plan { code, code_digits, lengths, prefix_digits, behind_a_one: set_of(behind) };
+            plans[start..start + width].fill(plan);
         }
     }
     plans
+}
+
+/// Bit d for each digit d.
+fn set_of(digits: &str) -> u16 {
+    digits.bytes().fold(0, |set, digit| set | 1 << (digit - b'0'))
 }
 
 #[cfg(test)]
@@ -302,5 +314,7 @@ mod tests {
         }
         assert!(read(b"+13108675309").is_some());
         assert!(read(b"+44 (20) 7946-0018").is_some());
+        assert!(read(b"+441212345678").is_some());
+        assert_eq!(read(b"+441800201234"), None, "180020 may be a prefix");
     }
 }
