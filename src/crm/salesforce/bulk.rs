@@ -24,7 +24,7 @@ use crate::{
 /// Rows in one part of the results; about 3 MiB.
 const ROWS_PER_PART: usize = 10_000;
 /// A job is looked at after so long, then after twice as long, and so on: a small one is done in seconds, and a look costs a request.
-const POLL_FIRST: Duration = Duration::from_secs(1);
+const POLL_FIRST: Duration = Duration::from_millis(500);
 const POLL_LONGEST: Duration = Duration::from_mins(1);
 /// Of a minute each: six hours. Salesforce's queue is longer on some days, but a copy by REST has come far by then.
 const POLLS_MAX: u16 = 360;
@@ -111,7 +111,7 @@ impl Salesforce {
 
 /// An empty page, and when to look at the job again.
 fn waiting(bulk: Bulk) -> Step {
-    let wait = POLL_LONGEST.min(POLL_FIRST * 2_u32.pow(u32::from(bulk.polls).min(6)));
+    let wait = POLL_LONGEST.min(POLL_FIRST * 2_u32.pow(u32::from(bulk.polls).min(7)));
     Step { page: Page { wait: Some(wait), ..Page::default() }, then: Then::Stay(Stage::Bulk(bulk)) }
 }
 
@@ -174,9 +174,9 @@ mod tests {
     fn waits_grow_to_a_minute() {
         let wait = |polls| {
             let bulk = Bulk { fields: Vec::new(), job: "7".to_owned(), locator: None, polls, failures: 0, until: 0 };
-            waiting(bulk).page.wait.unwrap().as_secs()
+            waiting(bulk).page.wait.unwrap().as_millis()
         };
 
-        assert_eq!([wait(0), wait(1), wait(5), wait(6), wait(300)], [1, 2, 32, 60, 60]);
+        assert_eq!([wait(0), wait(1), wait(6), wait(7), wait(300)], [500, 1_000, 32_000, 60_000, 60_000]);
     }
 }
