@@ -42,3 +42,44 @@ pub(super) const PREFIX_DIGITS: &[(&str, &[u16])] = &[
 /// Country codes of which a prefix that begins with 1 can only go on with these digits: 180020 in Britain (a text relay), 1831 and 1832 in
 /// Australia. Without this every British fixed line that is written 01.. at home would be left to the library.
 pub(super) const BEHIND_A_ONE: &[(u16, &str)] = &[(44, "8"), (61, "8")];
+
+/// What may begin a call abroad in some region, so that a number that begins so is left to the library.
+pub(super) const LEFT_EVERYWHERE: &[&str] = &["00", "010", "011"];
+
+/// How numbers are written at home: (what is dialled before them, fronts that are left to the library, regions).
+///
+/// A region is here if its `national_prefix_for_parsing` is nothing but that prefix, or if what else it takes and what
+/// its `international_prefix` takes begins with one of the fronts. Others are always left to the library.
+pub(super) const HOMES: &[(&str, &[&str], &str)] = &[
+    (
+        "0",
+        &[],
+        "AE AF AL AM AT AZ BA BD BE BG CD CH DE DZ EC EG ER ET FR GE GF GH GP HR ID IE IN IQ IR JO JP KE KG KH KI LA LB LK \
+         LR LY MA MC MD ME MK MM MN MQ MW MY NA NG NL NP PH PK PM PS PY RE RO RS RW SA SD SE SK SL SO SS SY TH TR TZ UA UG \
+         VE VN XK YE ZA ZM ZW",
+    ),
+    ("0", &["01"], "BO IL NZ TW UY"),
+    ("0", &["08"], "KR"),
+    ("0", &["10"], "SI"),
+    ("0", &["11", "12", "179"], "CN"),
+    ("0", &["119"], "CU"),
+    ("0", &["14", "1831", "1832"], "AU"),
+    ("0", &["180020"], "GB"),
+    ("0", &["19"], "PE"),
+    ("0", &["90"], "BR"),
+    ("0", &["99"], "FI KP"),
+    ("06", &[], "HU"),
+    (
+        "",
+        &[],
+        "AD AO AW BF BH BI BJ BN BT BW BZ CF CG CI CK CM CW CY CZ DJ DK EE ES FK FM GI GL GM GN GQ GR GT GW GY HK HN HT IO \
+         IT KM KW LS LV ML MO MR MT MZ NC NE NI NO NR NU OM PA PF PL PT QA SH SN SR ST SV SZ TG TK TL TN TO TV UZ VU WF",
+    ),
+    ("", &["0"], "CO FJ MU MV MX SG"),
+    ("", &["0", "1"], "CL"),
+    ("", &["10", "11"], "IS"),
+    ("", &["15"], "LU"),
+    ("", &["19"], "CR"),
+    ("1", &["10", "11"], "CA DO JM PR US"),
+    ("8", &["810"], "KZ RU"),
+];

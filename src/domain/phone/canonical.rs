@@ -41,8 +41,7 @@ pub(super) fn read(raw: &[u8]) -> Option<PhoneKey> {
     if let Some(value) = value_of(text) {
         return key_of(value, text);
     }
-    // ".0" at the end is what a spreadsheet leaves, not a digit of the number.
-    if text.len() > TEXT_MAX || text.ends_with(b".0") {
+    if text.len() > TEXT_MAX || has_doubtful_end(text) {
         return None;
     }
     // Where the signs stand is different in every country, so nothing here branches on it.
@@ -57,6 +56,13 @@ pub(super) fn read(raw: &[u8]) -> Option<PhoneKey> {
     }
     let digits = &digits[..count];
     if kinds & OTHER != 0 { None } else { key_of(value_of(digits)?, digits) }
+}
+
+/// Whether the text ends in what may be no part of the number: the ".0" or ".00" of a spreadsheet, a remark in brackets.
+pub(super) fn has_doubtful_end(text: &[u8]) -> bool {
+    let text = text.trim_ascii_end();
+    let zeros = text.iter().rev().take_while(|&&byte| byte == b'0').count();
+    text.ends_with(b")") || zeros > 0 && text[..text.len() - zeros].ends_with(b".")
 }
 
 const DIGIT: u8 = 1;
@@ -137,7 +143,7 @@ pub(super) fn code_digits(front: usize) -> Option<usize> {
 }
 
 /// Powers of ten.
-const POWERS: [u64; 16] = {
+pub(super) const POWERS: [u64; 16] = {
     let mut powers = [1; 16];
     let mut n = 1;
     while n < powers.len() {
@@ -148,7 +154,7 @@ const POWERS: [u64; 16] = {
 };
 
 /// 0, 1, 11, 111 ...: a multiple of it by one digit is a filler such as 9999999999, or short enough for the library.
-const REPUNITS: [u64; 16] = {
+pub(super) const REPUNITS: [u64; 16] = {
     let mut repunits = [0; 16];
     let mut n = 1;
     while n < repunits.len() {
@@ -188,25 +194,10 @@ fn set_of(digits: &str) -> u16 {
 mod tests {
     use super::super::Region;
     use super::super::library::Candidate;
+    use super::super::pair_tests::Random;
     use super::*;
 
     const SEED: u64 = 0x5eed_0fda_7a00;
-
-    /// xorshift64*, enough to spread numbers.
-    struct Digits(u64);
-
-    impl Digits {
-        fn below(&mut self, limit: usize) -> usize {
-            self.0 ^= self.0 >> 12;
-            self.0 ^= self.0 << 25;
-            self.0 ^= self.0 >> 27;
-            usize::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % limit
-        }
-
-        fn write(&mut self, count: usize, text: &mut String) {
-            (0..count).for_each(|_| text.push_str(["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"][self.below(10)]));
-        }
-    }
 
     fn codes() -> Vec<u16> {
         PREFIX_DIGITS.iter().flat_map(|(_, codes)| codes.iter().copied()).collect()
@@ -237,7 +228,7 @@ mod tests {
 
     #[test]
     fn fast_path_agrees_with_the_library() {
-        let mut digits = Digits(SEED);
+        let mut random = Random(SEED);
         let codes = codes();
         let regions: Vec<_> = ["US", "GB", "DE", "IT", "AR", "BR", "MX", "RU", "SM"]
             .iter()
@@ -248,15 +239,15 @@ mod tests {
             let mut text = String::from("+");
             // Mostly known country codes and likely lengths; also codes that do not exist and lengths beside.
             if round % 8 != 0 {
-                text.push_str(&codes[digits.below(codes.len())].to_string());
+                text.push_str(&codes[random.below(codes.len())].to_string());
             }
-            let count = 6 + digits.below(11);
-            digits.write(count, &mut text);
+            let count = 6 + random.below(11);
+            text.push_str(&random.digits(count));
             if round % 4 == 1 {
-                let sign = [' ', '-', '.', '(', ')'][digits.below(5)];
-                text.insert(2 + digits.below(text.len() - 2), sign);
+                let sign = [' ', '-', '.', '(', ')'][random.below(5)];
+                text.insert(2 + random.below(text.len() - 2), sign);
             }
-            let region = regions.get(digits.below(12)).copied();
+            let region = regions.get(random.below(12)).copied();
             taken += u32::from(agrees(&text, region));
         }
         assert!(taken > 60_000, "only {taken} were taken");
@@ -264,13 +255,13 @@ mod tests {
 
     #[test]
     fn fast_path_agrees_for_every_front_of_every_plan() {
-        let mut digits = Digits(SEED);
+        let mut random = Random(SEED);
         for code in codes() {
             let lengths = library::possible_lengths(code);
             for count in (5..=14).filter(|count| lengths & (1 << count) != 0) {
                 for front in 0..200 {
                     let mut text = format!("+{code}{:02}", front / 2);
-                    digits.write(count - 2, &mut text);
+                    text.push_str(&random.digits(count - 2));
                     agrees(&text, None);
                 }
             }
@@ -279,17 +270,17 @@ mod tests {
 
     #[test]
     fn value_is_that_of_8_to_15_digits_and_of_nothing_else() {
-        let mut digits = Digits(SEED);
+        let mut random = Random(SEED);
         for count in 0..20 {
             for _ in 0..2_000 {
                 let mut text = String::new();
-                digits.write(count, &mut text);
+                text.push_str(&random.digits(count));
                 let expected = (8..=15).contains(&count).then(|| text.parse().unwrap());
                 assert_eq!(value_of(text.as_bytes()), expected, "{text}, seed {SEED:#x}");
                 if count > 0 {
                     let mut bytes = text.into_bytes();
-                    let at = digits.below(count);
-                    let other = digits.below(256);
+                    let at = random.below(count);
+                    let other = random.below(256);
                     bytes[at] = u8::try_from(other).unwrap();
                     let is_value = (8..=15).contains(&count) && bytes[at].is_ascii_digit();
                     assert_eq!(value_of(&bytes).is_some(), is_value, "{bytes:?}, seed {SEED:#x}");
@@ -304,6 +295,8 @@ mod tests {
             "+44020794600",
             "+5215512345678",
             "+4930123456.0",
+            "+4930123456.00 ",
+            "+919721221305 (7)",
             "+86282452253",
             "+19999999999",
             "+0123456789",

@@ -112,9 +112,12 @@ fn read_fraction(text: &str, number: &str, region: Option<Region>) -> Option<Can
     Candidate::read(text, region).filter(Candidate::is_valid).or(stem)
 }
 
+/// Typed to get past a form.
+pub(super) const KEYBOARD_FILLER: &[u8; 10] = b"1234567890";
+
 /// 1234567890 typed to get past a form. With a prefix or country code it may be a real number (Vienna, Bedford).
 pub(super) fn is_keyboard_filler(text: &str) -> bool {
-    text.bytes().filter(u8::is_ascii_digit).eq(*b"1234567890")
+    text.bytes().filter(u8::is_ascii_digit).eq(*KEYBOARD_FILLER)
 }
 
 /// Parameters of RFC 3966 that the library reads.

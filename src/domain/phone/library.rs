@@ -270,8 +270,7 @@ static REGIONS: LazyLock<Vec<Option<rlibphonenumber::Region>>> = LazyLock::new(|
 });
 
 fn region_of(region: Region) -> Option<rlibphonenumber::Region> {
-    let [first, second] = region.0.map(|letter| usize::from(letter.wrapping_sub(b'A')));
-    REGIONS.get(first * 26 + second).copied().flatten()
+    REGIONS[region.index()]
 }
 
 /// What [`without_mexican_prefix`] takes off, as digits without zeros.

@@ -14,6 +14,7 @@ mod library;
 mod local_numbers;
 mod main_lines;
 mod marks;
+mod national;
 mod notes;
 mod parts;
 mod reread;
@@ -46,7 +47,7 @@ pub use variants::{Variant, VariantRule, variants};
 
 /// The version of these rules and of the library's metadata, stored beside each key. It grows whenever some text
 /// may give another key than before; rows of an older version are then read again.
-pub const KEY_VERSION: i16 = 2;
+pub const KEY_VERSION: i16 = 3;
 
 /// The longest text that is read, in bytes. Longer text is [`Reading::Unparseable`]: no real number needs it, and the
 /// library's time grows with the length.
@@ -57,7 +58,7 @@ pub const RAW_LENGTH_MAX: usize = 250;
 /// `region` is the country in which a number without a country code was written; without one, only numbers in
 /// international form have a meaning. Text beyond [`RAW_LENGTH_MAX`] bytes is `Unparseable`.
 pub fn read(raw: &str, region: Option<Region>) -> Reading {
-    match canonical::read(raw.as_bytes()) {
+    match canonical::read(raw.as_bytes()).or_else(|| national::read(raw, region)) {
         Some(key) => Reading::of(key),
         None => look_at(raw, region).into(),
     }
@@ -98,6 +99,7 @@ impl From<Look<'_>> for Reading {
 /// country waits about a millisecond longer.
 pub fn warm_up() {
     canonical::warm_up();
+    national::warm_up();
     library::warm_up();
 }
 
@@ -253,6 +255,15 @@ pub struct InvalidPhoneKey;
 pub struct Region([u8; 2]);
 
 impl Region {
+    /// Every [`Self::index`] is smaller.
+    const INDEX_END: usize = 26 * 26;
+
+    /// A place in a table of all pairs of letters.
+    fn index(self) -> usize {
+        let [first, second] = self.0.map(|letter| usize::from(letter - b'A'));
+        first * 26 + second
+    }
+
     /// Two ASCII letters in either case.
     pub fn parse(code: &str) -> Result<Self, UnknownRegion> {
         let &[first, second] = code.as_bytes() else {

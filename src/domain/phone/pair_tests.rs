@@ -21,19 +21,23 @@ const SEED_VARIABLE: &str = "PHONE_PAIRS_SEED";
 /// like local ones.
 const MISSED_MAX: usize = 4;
 
-/// xorshift64*.
-struct Random(u64);
+/// xorshift64*, enough to spread numbers.
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, limit: usize) -> usize {
+    pub(super) fn below(&mut self, limit: usize) -> usize {
         self.0 ^= self.0 >> 12;
         self.0 ^= self.0 << 25;
         self.0 ^= self.0 >> 27;
         usize::try_from(self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33).unwrap() % limit
     }
 
-    fn of<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
+    pub(super) fn of<'a, T>(&mut self, choices: &'a [T]) -> &'a T {
         &choices[self.below(choices.len())]
+    }
+
+    pub(super) fn digits(&mut self, count: usize) -> String {
+        (0..count).map(|_| self.digit()).collect()
     }
 
     fn digit(&mut self) -> char {
@@ -350,7 +354,7 @@ fn measure(figures: &mut Figures, class: &str, line: &Line, stored: &Stored, is_
     }
 }
 
-fn switch(variable: &str, default: u64) -> u64 {
+pub(super) fn switch(variable: &str, default: u64) -> u64 {
     #[expect(clippy::disallowed_methods, reason = "a test's own switch, not a setting of the service")]
     std::env::var(variable).ok().map_or(default, |value| value.parse().unwrap())
 }
