@@ -1,5 +1,7 @@
 //! Erasing a person: nothing is left, nothing comes back, and others on the number stay.
 
+use std::sync::{Arc, Mutex};
+
 use contact_sync::rpc::{
     auth::Accounts,
     methods::Scope,
@@ -7,6 +9,7 @@ use contact_sync::rpc::{
 };
 use serde_json::json;
 use tonic::Code;
+use tracing::subscriber::DefaultGuard;
 
 use crate::{
     scenes::{CONTACT_15, ORG, click_on, dawdle, dice, id_of, refusal, seeds},
@@ -42,8 +45,23 @@ impl TestApp {
     }
 }
 
+/// What is logged from here on by this thread, on which all of a test's tasks run: all that the service could say, and the libraries'
+/// more talkative half.
+fn listen() -> (Arc<Mutex<Vec<u8>>>, DefaultGuard) {
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter("debug,contact_sync=trace")
+        .with_ansi(false)
+        .with_writer(Arc::clone(&log))
+        .finish();
+    let guard = tracing::subscriber::set_default(subscriber);
+    tracing::callsite::rebuild_interest_cache();
+    (log, guard)
+}
+
 #[tokio::test]
 async fn nothing_is_left_of_an_erased_person_and_a_full_pass_brings_nothing_back() {
+    let (log, _logging) = listen();
     let test = TestApp::start().await;
     let user = test
         .zendesk
@@ -87,6 +105,11 @@ async fn nothing_is_left_of_an_erased_person_and_a_full_pass_brings_nothing_back
     }
     for text in ["quux", "zebulon", "3108675309", record.as_str()] {
         assert_eq!(test.tables_with(text).await, Vec::<String>::new(), "{text} after the passes");
+    }
+    let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+    assert!(log.contains("sync run is complete") && log.contains(&integration), "the log was not heard");
+    for text in ["quux", "zebulon", "8675309", "555-0100", "3105550100"] {
+        assert!(!log.to_lowercase().contains(text), "{text} is in the log");
     }
     // Others stay.
     let shared = test.look_up(&account, SHARED).await;
