@@ -10,7 +10,7 @@ use crate::{
         call::CLICK_TTL,
         contact::Contact,
         ids::{AccountId, ContactId, ExpectedCallId, IntegrationId},
-        phone::{self, PhoneKey, Region},
+        phone::{self, PhoneKey, Reading, Region},
         record::{NormalNumber, NormalRecord, RecordKey},
         suppression::SuppressionKey,
     },
@@ -18,7 +18,7 @@ use crate::{
         adoption,
         registration::{self, Registration},
     },
-    store::{self, Tx, calls, contacts, expected_calls},
+    store::{self, Tx, calls, contacts, expected_calls, external_refs},
 };
 
 /// A click, or a report.
@@ -40,7 +40,7 @@ pub struct Click {
     pub call_id: Option<String>,
     /// The placeholder that the record is.
     pub contact_id: Option<ContactId>,
-    /// The region of a number without one; `None`: the account's.
+    /// The region of a number without one; `None`: that of the record's address or the account's.
     pub region: Option<Region>,
 }
 
@@ -61,7 +61,6 @@ impl ClickToCall {
         click: Click,
     ) -> Result<Registered, ClickError> {
         let rules = self.rules.find(account_id).await?.ok_or(ClickError::AccountNotFound)?;
-        let region = click.region.unwrap_or(rules.default_region);
         let integration = store::integrations::find(&self.db, account_id, integration_id)
             .await?
             .ok_or(ClickError::IntegrationNotFound)?;
@@ -69,7 +68,13 @@ impl ClickToCall {
             return Err(ClickError::IntegrationDisabled);
         }
         let key = RecordKey::parse(integration.freshness.provider, &click.object_type, &click.record_id)?;
-        let (number, extension) = read_number(&click.phone_number, region)?;
+        let (reading, region) = if let Some(region) = click.region {
+            (phone::read(&click.phone_number, Some(region)), region)
+        } else {
+            let country = external_refs::find_region(&self.db, account_id, integration_id, &key).await?;
+            phone::read_near(&click.phone_number, country, rules.default_region)
+        };
+        let (number, extension) = first_of(&reading)?;
         let suppression = self.suppression_keys.find_or_make(account_id).await?;
         let now = self.clock.now();
         let expected_until = click.call_id.is_none().then_some(now + CLICK_TTL);
@@ -148,8 +153,7 @@ impl Work {
     }
 }
 
-fn read_number(raw: &str, region: Region) -> Result<(PhoneKey, String), ClickError> {
-    let reading = phone::read(raw, Some(region));
+fn first_of(reading: &Reading) -> Result<(PhoneKey, String), ClickError> {
     let number = reading.first().ok_or(ClickError::NumberUnreadable)?;
     Ok((number.key, number.extension.clone().unwrap_or_default()))
 }
@@ -173,6 +177,8 @@ fn record_of(key: RecordKey, number: PhoneKey, extension: String, region: Region
         }],
         role: String::new(),
         url: String::new(),
+        // For reading the number again; the record's address, should a sync bring it, counts more.
+        region: click.region,
         fingerprint: None,
     }
 }

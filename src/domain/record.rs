@@ -165,6 +165,8 @@ pub struct Record {
     pub role: String,
     /// Where an agent opens it, possibly empty.
     pub url: String,
+    /// The country of its address, where its numbers were written most likely.
+    pub region: Option<Region>,
 }
 
 /// A phone number as a CRM has it.
@@ -199,6 +201,8 @@ pub struct NormalRecord {
     pub role: String,
     /// Where an agent opens it, possibly empty.
     pub url: String,
+    /// The country of its address; its numbers were read by it.
+    pub region: Option<Region>,
     /// Of all of the above; equal: nothing to write. `None`: a click or a report.
     pub fingerprint: Option<i64>,
 }

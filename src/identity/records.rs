@@ -290,6 +290,7 @@ pub(super) fn ref_row(record: &NormalRecord, contact_id: Option<ContactId>) -> R
         record_updated_at: record.updated_at,
         role: record.role.clone(),
         url: record.url.clone(),
+        region: record.region,
         fingerprint: record.fingerprint,
         successor: record.successor.clone(),
     }

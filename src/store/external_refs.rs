@@ -5,9 +5,10 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{StoreError, Tx, known};
+use super::{Db, StoreError, Tx, known};
 use crate::domain::{
     ids::{AccountId, ContactId, IntegrationId},
+    phone::Region,
     record::{ObjectType, RecordKey},
 };
 
@@ -121,6 +122,28 @@ async fn ranks(
     Ok(rows.into_iter().map(|row| (row.contact_id, (row.created_at, row.is_live))).collect())
 }
 
+/// The country of a record's address, where it is known.
+pub async fn find_region(
+    db: &Db,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    key: &RecordKey,
+) -> Result<Option<Region>, StoreError> {
+    let region = sqlx::query_scalar!(
+        "-- store::external_refs::find_region
+        select region
+        from external_refs
+        where account_id = $1 and integration_id = $2 and object_type = $3 and record_id = $4 and region <> ''",
+        account_id.0,
+        integration_id.0,
+        key.object_type.as_str(),
+        key.record_id,
+    )
+    .fetch_optional(&db.pool)
+    .await?;
+    region.map(|region| known(Region::parse(&region).ok(), "external_refs", "region")).transpose()
+}
+
 /// A ref as it shall be.
 pub struct RefRow {
     /// Which record.
@@ -137,6 +160,8 @@ pub struct RefRow {
     pub role: String,
     /// Where an agent opens it.
     pub url: String,
+    /// The country of its address.
+    pub region: Option<Region>,
     /// Of everything that a sync copies.
     pub fingerprint: Option<i64>,
     /// What it was merged or converted into.
@@ -155,10 +180,10 @@ pub async fn insert(
     let done = sqlx::query!(
         "-- store::external_refs::insert
         insert into external_refs (account_id, integration_id, object_type, record_id, contact_id, is_live, is_synced, record_updated_at, role, url,
-            fingerprint, successor_type, successor_id, created_at, updated_at)
-        select $1, $2, u.*, $14, $14
-        from unnest($3::text[], $4::text[], $5::uuid[], $6::boolean[], $7::boolean[], $8::timestamptz[], $9::text[], $10::text[], $11::bigint[],
-            $12::text[], $13::text[]) as u",
+            region, fingerprint, successor_type, successor_id, created_at, updated_at)
+        select $1, $2, u.*, $15, $15
+        from unnest($3::text[], $4::text[], $5::uuid[], $6::boolean[], $7::boolean[], $8::timestamptz[], $9::text[], $10::text[], $11::text[],
+            $12::bigint[], $13::text[], $14::text[]) as u",
         account_id.0,
         integration_id.0,
         &columns.types,
@@ -169,6 +194,7 @@ pub async fn insert(
         &columns.updated as &[Option<DateTime<Utc>>],
         &columns.roles,
         &columns.urls,
+        &columns.regions,
         &columns.fingerprints as &[Option<i64>],
         &columns.successor_types as &[Option<String>],
         &columns.successor_ids as &[Option<String>],
@@ -197,11 +223,12 @@ pub async fn update(
         "-- store::external_refs::update
         update external_refs e
         set contact_id = u.contact_id, is_live = u.is_live, is_synced = u.is_synced, record_updated_at = u.record_updated_at,
-            role = u.role, url = u.url, fingerprint = u.fingerprint, successor_type = u.successor_type, successor_id = u.successor_id,
-            updated_at = $14
-        from unnest($3::text[], $4::text[], $5::uuid[], $6::boolean[], $7::boolean[], $8::timestamptz[], $9::text[], $10::text[], $11::bigint[],
-            $12::text[], $13::text[])
-            as u (object_type, record_id, contact_id, is_live, is_synced, record_updated_at, role, url, fingerprint, successor_type, successor_id)
+            role = u.role, url = u.url, region = u.region, fingerprint = u.fingerprint, successor_type = u.successor_type,
+            successor_id = u.successor_id, updated_at = $15
+        from unnest($3::text[], $4::text[], $5::uuid[], $6::boolean[], $7::boolean[], $8::timestamptz[], $9::text[], $10::text[], $11::text[],
+            $12::bigint[], $13::text[], $14::text[])
+            as u (object_type, record_id, contact_id, is_live, is_synced, record_updated_at, role, url, region, fingerprint, successor_type,
+                successor_id)
         where e.account_id = $1 and e.integration_id = $2 and e.object_type = u.object_type and e.record_id = u.record_id",
         account_id.0,
         integration_id.0,
@@ -213,6 +240,7 @@ pub async fn update(
         &columns.updated as &[Option<DateTime<Utc>>],
         &columns.roles,
         &columns.urls,
+        &columns.regions,
         &columns.fingerprints as &[Option<i64>],
         &columns.successor_types as &[Option<String>],
         &columns.successor_ids as &[Option<String>],
@@ -259,6 +287,7 @@ struct Columns {
     updated: Vec<Option<DateTime<Utc>>>,
     roles: Vec<String>,
     urls: Vec<String>,
+    regions: Vec<String>,
     fingerprints: Vec<Option<i64>>,
     successor_types: Vec<Option<String>>,
     successor_ids: Vec<Option<String>>,
@@ -276,6 +305,7 @@ impl Columns {
             columns.updated.push(row.record_updated_at);
             columns.roles.push(row.role.clone());
             columns.urls.push(row.url.clone());
+            columns.regions.push(row.region.as_ref().map_or("", Region::as_str).to_owned());
             columns.fingerprints.push(row.fingerprint);
             let successor = row.successor.as_ref();
             columns.successor_types.push(successor.map(|key| key.object_type.as_str().to_owned()));

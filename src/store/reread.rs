@@ -84,6 +84,8 @@ pub struct StoredNumber {
     pub label: String,
     /// The region that it was read with; empty: none.
     pub region: String,
+    /// The country of the record's address.
+    pub record_region: Option<Region>,
     /// Its key.
     pub key: Option<PhoneKey>,
     /// Extension digits.
@@ -126,11 +128,16 @@ pub async fn list_numbers(
     let ids: Vec<Uuid> = contact_ids.iter().map(|id| id.0).collect();
     let rows = sqlx::query!(
         "-- store::reread::list_numbers
-        select contact_id, contact_created_at, integration_id, object_type, record_id, raw, label, region, e164, extension, local_digits,
-            key_version
-        from phone_numbers
-        where account_id = $1 and contact_id = any($2) and not is_placeholder
-        order by contact_id, integration_id, object_type, record_id, position",
+        select n.contact_id, n.contact_created_at, n.integration_id, n.object_type, n.record_id, n.raw, n.label, n.region, n.e164, n.extension,
+            n.local_digits, n.key_version,
+            -- One look-up a number: a join is planned for a whole table.
+            (select r.region
+             from external_refs r
+             where r.account_id = $1 and r.integration_id = n.integration_id and r.object_type = n.object_type
+               and r.record_id = n.record_id) as record_region
+        from phone_numbers n
+        where n.account_id = $1 and n.contact_id = any($2) and not n.is_placeholder
+        order by n.contact_id, n.integration_id, n.object_type, n.record_id, n.position",
         account_id.0,
         &ids,
     )
@@ -147,6 +154,12 @@ pub async fn list_numbers(
                 raw: row.raw,
                 label: row.label,
                 region: row.region,
+                record_region: row
+                    .record_region
+                    .as_deref()
+                    .filter(|region| !region.is_empty())
+                    .map(region_of)
+                    .transpose()?,
                 key: key.transpose()?,
                 extension: row.extension,
                 local_digits: row.local_digits,
@@ -154,6 +167,10 @@ pub async fn list_numbers(
             })
         })
         .collect()
+}
+
+fn region_of(text: &str) -> Result<Region, StoreError> {
+    known(Region::parse(text).ok(), "external_refs", "region")
 }
 
 /// Notes how far it has come; `None`: everything is read by today's rules.

@@ -57,7 +57,7 @@ pub(super) fn normalize_page(records: Vec<Record>, rules: NumberRules) -> (Vec<N
 
 fn normalize(record: Record, rules: NumberRules) -> NormalRecord {
     let is_gone = record.is_gone;
-    let numbers = if is_gone { Vec::new() } else { numbers(&record.numbers, rules) };
+    let numbers = if is_gone { Vec::new() } else { numbers(&record.numbers, record.region, rules) };
     let emails: Vec<String> = record
         .emails
         .iter()
@@ -85,14 +85,16 @@ fn normalize(record: Record, rules: NumberRules) -> NormalRecord {
         numbers,
         role: clean(&record.role, LABEL_CHARS_MAX),
         url: clean(&record.url, URL_CHARS_MAX),
+        region: record.region,
         fingerprint: None,
     };
     normal.fingerprint = Some(fingerprint(&normal));
     normal
 }
 
-/// Each number once, in the CRM's order; a field may hold several. Texts without a number are kept too: an agent sees them.
-pub(super) fn numbers(raw: &[RawNumber], rules: NumberRules) -> Vec<NormalNumber> {
+/// Each number once, in the CRM's order; a field may hold several. Texts without a number are kept too: an agent sees them. `country` is
+/// that of the record's address.
+pub(super) fn numbers(raw: &[RawNumber], country: Option<Region>, rules: NumberRules) -> Vec<NormalNumber> {
     let mut numbers: Vec<NormalNumber> = Vec::new();
     for number in raw {
         let text = clean(&number.raw, usize::MAX);
@@ -101,16 +103,17 @@ pub(super) fn numbers(raw: &[RawNumber], rules: NumberRules) -> Vec<NormalNumber
         }
         let raw = text[..text.floor_char_boundary(phone::RAW_LENGTH_MAX)].to_owned();
         let label = clean(&number.label, LABEL_CHARS_MAX);
+        let (reading, region) = phone::read_near(&text, country, rules.region);
+        // Only where something else than its key may be meant: most accounts work in one country, and pay nothing.
+        let is_assumed = rules.has_further_regions && country.is_none();
         let row = |key: Option<PhoneKey>, extension| NormalNumber {
             raw: raw.clone(),
             label: label.clone(),
-            region: Some(rules.region),
+            region: Some(region),
             key,
             extension,
-            // Only where something else than its key may be meant: most accounts work in one country, and pay nothing.
-            local_digits: if key.is_none() || rules.has_further_regions { phone::local_digits(&raw) } else { None },
+            local_digits: if key.is_none() || is_assumed { phone::local_digits(&raw) } else { None },
         };
-        let reading = phone::read(&text, Some(rules.region));
         if reading.first().is_none() {
             numbers.push(row(None, String::new()));
         }
@@ -144,6 +147,7 @@ fn fingerprint(record: &NormalRecord) -> i64 {
     add(&record.organization);
     add(&record.role);
     add(&record.url);
+    add(record.region.as_ref().map_or("", Region::as_str));
     for email in &record.emails {
         add(email);
     }
@@ -183,6 +187,7 @@ mod tests {
             updated_at: DateTime::from_timestamp(0, 0).unwrap(),
             is_gone: false,
             successor: None,
+            region: None,
             display_name: name.to_owned(),
             organization: String::new(),
             emails: vec![],

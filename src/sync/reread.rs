@@ -26,8 +26,8 @@ use crate::{
     telemetry::chain,
 };
 
-/// From look to look for accounts whose numbers are to be read again.
-const LOOK_EVERY: Duration = Duration::from_secs(30);
+/// From look to look for accounts whose numbers are to be read again. Until they are, strangers of those accounts are not surely strangers.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What one batch has done.
 struct Batch {
@@ -113,7 +113,7 @@ fn changed_refs(stored: Vec<StoredNumber>, rules: NumberRules) -> BTreeMap<Owner
     }
     refs.into_iter()
         .filter_map(|(owner, old)| {
-            let fresh = numbers(&raw_numbers(&old), rules);
+            let fresh = numbers(&raw_numbers(&old), old.first()?.record_region, rules);
             let is_same = old.len() == fresh.len() && old.iter().zip(&fresh).all(|(old, new)| is_same(old, new));
             let created_at = old.first()?.contact_created_at;
             let rows = (0..).zip(fresh).map(|(position, number)| NumberRow {

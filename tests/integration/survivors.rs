@@ -74,6 +74,7 @@ fn record(key: RecordKey, number: &str) -> NormalRecord {
         numbers: vec![number],
         role: String::new(),
         url: String::new(),
+        region: None,
         fingerprint: None,
     }
 }

@@ -6,7 +6,10 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 use serde_json::{Value, value::RawValue};
 
 use super::model::{Entry, Person};
-use crate::domain::record::{ObjectType, RawNumber, Record, RecordKey};
+use crate::domain::{
+    phone::Region,
+    record::{ObjectType, RawNumber, Record, RecordKey},
+};
 
 /// What can be understood of the rows.
 pub(super) fn persons(rows: &[Box<RawValue>]) -> Vec<Person> {
@@ -52,12 +55,18 @@ pub(super) fn record(person: Person, base_url: &str, organizations: &HashMap<u64
         numbers,
         role: String::new(),
         url: format!("{base_url}/person/{}", person.id),
+        region: country(person.postal_address.as_ref()),
     })
 }
 
 /// The key of a person.
 pub(super) fn key(id: u64) -> RecordKey {
     RecordKey { object_type: ObjectType::Person, record_id: id.to_string() }
+}
+
+/// The country of an address that Pipedrive has taken apart; only with contact sync do persons have one.
+fn country(address: Option<&Value>) -> Option<Region> {
+    Region::of_country(address?.get("country")?.as_str()?)
 }
 
 fn display_name(person: &Person) -> String {
@@ -111,6 +120,19 @@ mod tests {
         assert_eq!(record.display_name, "Ann Doe");
         assert_eq!(record.url, "https://acme.pipedrive.com/person/1");
         assert!(!record.is_gone);
+    }
+
+    #[test]
+    fn the_country_is_that_of_the_postal_address() {
+        let region = |address: &str| {
+            let records =
+                records_of(&format!(r#"[{{"id":1,"add_time":"2026-01-01T00:00:00Z","postal_address":{address}}}]"#));
+            records[0].region.map(|region| region.to_string())
+        };
+        assert_eq!(region(r#"{"value":"Tartu mnt 80, Tallinn, Estonia","country":"Estonia"}"#).as_deref(), Some("EE"));
+        for none in ["null", r#""Tallinn""#, "{}", r#"{"country":null}"#, r#"{"country":"Wonderland"}"#] {
+            assert_eq!(region(none), None, "{none}");
+        }
     }
 
     #[test]

@@ -56,6 +56,8 @@ pub(super) struct Person {
     #[serde(default)]
     pub phones: Option<Vec<Value>>,
     #[serde(default)]
+    pub postal_address: Option<Value>,
+    #[serde(default)]
     pub is_deleted: bool,
 }
 

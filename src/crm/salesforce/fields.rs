@@ -43,6 +43,9 @@ const CONTACT: &[Wish] = &[
     Wish { shown_as: "AccountId", ..wish(ACCOUNT_NAME) },
     // Only where there are person accounts.
     Wish { is_missed: false, ..wish("IsPersonAccount") },
+    // Only where countries are chosen from a list.
+    Wish { is_missed: false, ..wish("MailingCountryCode") },
+    Wish { is_missed: false, ..wish("MailingCountry") },
 ];
 
 const LEAD: &[Wish] = &[
@@ -57,6 +60,8 @@ const LEAD: &[Wish] = &[
     wish("Phone"),
     wish("MobilePhone"),
     wish("Fax"),
+    Wish { is_missed: false, ..wish("CountryCode") },
+    Wish { is_missed: false, ..wish("Country") },
 ];
 
 /// What can be asked for besides [`ESSENTIAL`], and what to tell about the rest.

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, value::RawValue};
 use super::{fields, position::Keyset};
 use crate::domain::{
     integration::Provider,
+    phone::Region,
     record::{ObjectType, RawNumber, Record, RecordKey},
 };
 
@@ -64,6 +65,7 @@ fn read(object: ObjectType, row: &Row, fields: &[String], base_url: &str) -> Res
         emails: text(row, "Email")?.map(str::to_owned).into_iter().collect(),
         numbers,
         role: String::new(),
+        region: country(object, row)?,
         // Lightning and Classic both lead on from here.
         url: format!("{base_url}/{}", key.record_id),
         key,
@@ -96,6 +98,15 @@ fn organization(object: ObjectType, row: &Row) -> Result<String, Malformed> {
         text(row, fields::ACCOUNT_NAME)?
     };
     Ok(name.unwrap_or_default().to_owned())
+}
+
+/// The country of the address: by its code where the organisation has codes, else by its name.
+fn country(object: ObjectType, row: &Row) -> Result<Option<Region>, Malformed> {
+    let [code, name] = match object {
+        ObjectType::Lead => ["CountryCode", "Country"],
+        _ => ["MailingCountryCode", "MailingCountry"],
+    };
+    Ok(text(row, code)?.or(text(row, name)?).and_then(Region::of_country))
 }
 
 fn value<'a>(row: &'a Row, name: &str) -> Result<&'a Value, Malformed> {
@@ -186,6 +197,18 @@ mod tests {
         assert_eq!(contact(&json!({"FirstName": "Ann", "LastName": "Doe"})).unwrap().display_name, "Ann Doe");
         assert_eq!(contact(&json!({"FirstName": null, "LastName": "Doe"})).unwrap().display_name, "Doe");
         assert_eq!(contact(&json!({})).unwrap().display_name, "");
+    }
+
+    #[test]
+    fn the_country_of_the_address_is_its_code_or_its_name() {
+        let region = |more: serde_json::Value| contact(&more).unwrap().region.map(|region| region.to_string());
+        assert_eq!(region(json!({"MailingCountryCode": "DE", "MailingCountry": "Allemagne"})).as_deref(), Some("DE"));
+        assert_eq!(region(json!({"MailingCountry": "United Kingdom"})).as_deref(), Some("GB"));
+        assert_eq!(region(json!({"MailingCountry": "Wonderland"})), None);
+        assert_eq!(region(json!({"MailingCountryCode": null, "MailingCountry": null})), None);
+
+        let lead = json!({"Id": "00QD000000QV9n2", "IsDeleted": "false", "SystemModstamp": "2026-01-02T10:05:00.120Z", "Country": "France"});
+        assert_eq!(record_of(ObjectType::Lead, &lead).unwrap().region.unwrap().as_str(), "FR");
     }
 
     #[test]

@@ -69,6 +69,7 @@ fn record(user: User, identities: &[Identity], base_url: &str) -> Option<Record>
         is_gone: !user.active,
         // Polling never names the winner of a merge.
         successor: None,
+        region: None,
         display_name: user.name.unwrap_or_default(),
         // Users carry the id of their organisation only.
         organization: String::new(),

@@ -82,7 +82,7 @@ pub fn explain(raw: &str, region: Option<Region>) -> Explanation {
     let mut steps = Vec::with_capacity(4);
     if let Some(key) = canonical::read(raw.as_bytes()) {
         steps.push(Step::International);
-        if !Candidate::of(key).is_some_and(|candidate| candidate.is_valid()) {
+        if !library::is_assigned(key) {
             steps.push(Step::NotAssigned);
         }
         return Explanation { reading: Reading::of(key), steps };

@@ -198,6 +198,11 @@ pub(super) fn is_fixed_line(key: PhoneKey) -> bool {
         .is_some_and(|kind| matches!(kind, FixedLine | FixedLineOrMobile | UAN))
 }
 
+/// Whether a country's numbering plan assigns the number, as the metadata knows it.
+pub fn is_assigned(key: PhoneKey) -> bool {
+    Candidate::of(key).is_some_and(|candidate| candidate.is_valid())
+}
+
 /// The possible lengths of a national number after a country code: bit n for n digits.
 pub(super) fn possible_lengths(country_code: u16) -> u32 {
     (1..=NATIONAL_DIGITS_MAX).fold(0, |lengths, digits| {

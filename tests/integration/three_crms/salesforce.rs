@@ -13,6 +13,7 @@ use super::{
     passing_faults,
 };
 use crate::{
+    scenes::outbound,
     steps::ask_update,
     support::{Subject, TestApp, Worlds, call, reason},
 };
@@ -425,4 +426,41 @@ async fn a_person_account_is_its_contact() {
     let request = click(&account, &integration, "Account", &account_record);
     let refused = test.callers().pre_register_contact(request).await.unwrap_err();
     assert!(refused.message().contains("003"), "{}", refused.message());
+}
+
+#[tokio::test]
+async fn numbers_are_read_in_the_country_of_the_records_address_also_after_a_move_and_for_a_click() {
+    const BERLIN: &str = "+4930123456";
+    let test = TestApp::start().await;
+    let create = |object, fields| test.salesforce.create(object, &fields).unwrap();
+    let ada = create("Contact", json!({"LastName": "Ada", "Phone": "030 123456", "MailingCountry": "Germany"}));
+    create("Lead", json!({"LastName": "Bryce", "Company": "Acme", "Phone": "020 7946 0018", "Country": "UK"}));
+    create("Contact", json!({"LastName": "Home", "Phone": "(310) 867-5309", "MailingCountry": "France"}));
+    let (account, integration) = copied::<SalesforceCrm>(&test).await;
+    let name_of = async |number: &str| look_up(&test, &account, number).await.map(|contact| contact.display_name);
+    let names = async || [name_of(BERLIN).await, name_of("+442079460018").await, name_of(BRYCE).await];
+    let expected = ["Ada", "Bryce", "Home"].map(|name| Some(name.to_owned()));
+
+    assert_eq!(names().await, expected);
+    assert_eq!(name_of("+10301234560").await, None, "no number of the account's region is made of it");
+
+    let clicked = pb::PreRegisterContactRequest {
+        phone_number: "030 654321".into(),
+        ..click(&account, &integration, "Contact", &ada)
+    };
+    test.callers().pre_register_contact(clicked).await.unwrap();
+    let dialled = test.match_caller(outbound(&account, "+4930654321", "call-1", "")).await;
+    assert_eq!(dialled.tier(), pb::MatchTier::Clicked, "a click is read there, too");
+    assert_eq!(dialled.selected.unwrap().display_name, "Ada");
+
+    // The account moves: only what was read at home is read again, and no longer as an American number.
+    let request = pb::UpdateAccountRequest {
+        account_id: account.clone(),
+        default_region: Some("AT".into()),
+        ..Default::default()
+    };
+    test.accounts().update_account(request).await.unwrap();
+    test.app.syncing.reread_due().await.unwrap();
+    assert_eq!([name_of(BERLIN).await, name_of("+442079460018").await], expected[..2]);
+    assert_eq!(name_of(BRYCE).await, None);
 }
