@@ -59,6 +59,8 @@ struct Found {
     look_up: LookUp,
     tier: MatchTier,
     rule: &'static str,
+    /// "Nobody" means nobody.
+    is_complete: bool,
 }
 
 impl Matching {
@@ -66,7 +68,7 @@ impl Matching {
     pub async fn match_caller(&self, account_id: AccountId, question: &Question) -> Result<Match, MatchError> {
         let rules = self.rules.find(account_id).await?.ok_or(MatchError::AccountNotFound)?;
         if question.caller_id_withheld {
-            return self.answer_without_key(account_id, question, MatchOutcome::Withheld).await;
+            return self.answer_without_key(account_id, question, &rules, MatchOutcome::Withheld).await;
         }
         match phone::read(&question.phone_number, question.region.or(Some(rules.default_region))) {
             Reading::Numbers(numbers) => {
@@ -78,8 +80,10 @@ impl Matching {
                 }
                 Ok(answer)
             }
-            Reading::Withheld => self.answer_without_key(account_id, question, MatchOutcome::Withheld).await,
-            Reading::Unparseable => self.answer_without_key(account_id, question, MatchOutcome::Unparseable).await,
+            Reading::Withheld => self.answer_without_key(account_id, question, &rules, MatchOutcome::Withheld).await,
+            Reading::Unparseable => {
+                self.answer_without_key(account_id, question, &rules, MatchOutcome::Unparseable).await
+            }
         }
     }
 
@@ -125,13 +129,14 @@ impl Matching {
         let mut look_up = phone_numbers::look_up(&self.call_db, account_id, key, &asking).await?;
         let weaker = if is_widened { self.widen(account_id, key, rules, &mut look_up).await? } else { None };
         let (tier, rule) = weaker.unwrap_or((MatchTier::Exact, rules.policy.rule()));
-        Ok(Found { look_up, tier, rule })
+        let is_complete = !rules.is_rereading && is_complete(&look_up.sources, now);
+        Ok(Found { look_up, tier, rule, is_complete })
     }
 
     /// The answer of a call that has no stored one that stands. `None`: look again.
     async fn fresh_answer(&self, sought: Sought<'_>, found: Found) -> Result<Option<Match>, MatchError> {
         let Sought { account_id, question, key, .. } = sought;
-        let mut answer = self.answer_of(key, &found);
+        let mut answer = Self::answer_of(key, &found);
         let found = found.look_up;
         let is_only_clicked = found.call.as_ref().is_some_and(|call| call.outcome.is_none());
         let selection_id = found.call.as_ref().and_then(|call| call.selection_id);
@@ -173,7 +178,7 @@ impl Matching {
         let Some(selected) = self.live_one(account_id, call.contact_id, at_hand).await? else {
             return Ok(None);
         };
-        let mut answer = self.answer_of(sought.key, found);
+        let mut answer = Self::answer_of(sought.key, found);
         answer.selection = self.live_one(account_id, call.selection_id, at_hand).await?;
         put_first(&mut answer, selected);
         answer.outcome = outcome;
@@ -193,7 +198,7 @@ impl Matching {
         let now = self.clock.now();
         let (call_id, agent_id) = (question.call_id.as_deref(), question.agent_id.as_str());
         let dialling = Dialling { call_id, agent_id, clicks_since: now - CLICK_TTL, now };
-        let mut answer = self.answer_of(key, found);
+        let mut answer = Self::answer_of(key, found);
         match expected_calls::consume(&self.call_db, account_id, key, &dialling).await? {
             Expected::Nothing => return Ok(Clicked::Nothing),
             // A repeat of the call was quicker, and has stored its answer.
@@ -225,11 +230,10 @@ impl Matching {
     }
 
     /// What the look-up alone says.
-    fn answer_of(&self, key: PhoneKey, found: &Found) -> Match {
-        let Found { look_up: found, tier, rule } = found;
-        let complete = is_complete(&found.sources, self.clock.now());
+    fn answer_of(key: PhoneKey, found: &Found) -> Match {
+        let Found { look_up: found, tier, rule, is_complete: complete } = found;
         let outcome = match found.total {
-            0 if complete => MatchOutcome::NotFound,
+            0 if *complete => MatchOutcome::NotFound,
             0 => MatchOutcome::NotKnownYet,
             1 => MatchOutcome::Matched,
             _ => MatchOutcome::Ambiguous,
@@ -245,7 +249,7 @@ impl Matching {
             rule: if found.total > 0 { rule } else { "" },
             possible: Vec::new(),
             sources: found.sources.clone(),
-            complete,
+            complete: *complete,
             key: Some(key),
         }
     }
@@ -273,10 +277,11 @@ impl Matching {
         &self,
         account_id: AccountId,
         question: &Question,
+        rules: &MatchRules,
         outcome: MatchOutcome,
     ) -> Result<Match, MatchError> {
         let sources = phone_numbers::list_sources(&self.call_db, account_id).await?;
-        let complete = is_complete(&sources, self.clock.now());
+        let complete = !rules.is_rereading && is_complete(&sources, self.clock.now());
         let mut answer = Match {
             outcome,
             selected: None,

@@ -64,7 +64,10 @@ impl Matching {
             .await?
             .ok_or(MatchError::IntegrationNotFound)?;
         let freshness = holdings.freshness.clone();
-        let requester = decide(holdings, asked_at);
+        let mut requester = decide(holdings, asked_at);
+        if requester == Requester::NotFound && self.is_rereading(account_id).await? {
+            requester = Requester::NotKnownYet;
+        }
         if let Subject::Call(call_id) = subject {
             let decision = Decision {
                 call_id: call_id.clone(),
@@ -95,6 +98,10 @@ impl Matching {
             None => None,
         };
         Ok((contact_id, call.key.into_iter().collect()))
+    }
+
+    async fn is_rereading(&self, account_id: AccountId) -> Result<bool, MatchError> {
+        Ok(self.rules.find(account_id).await?.is_some_and(|rules| rules.is_rereading))
     }
 
     async fn read_number(&self, account_id: AccountId, raw: &str) -> Result<PhoneKey, MatchError> {

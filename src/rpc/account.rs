@@ -120,7 +120,12 @@ impl AccountService for AccountRpc {
             match_policy,
         };
 
-        let account = store::accounts::update(&self.db, account_id, &change, self.clock.now()).await?;
+        let now = self.clock.now();
+        let account = store::accounts::update(&self.db, account_id, &change, now).await?;
+        if change.default_region.is_some() || change.further_regions.is_some() {
+            // Of two spellings of one number a record keeps the first only, and both may be numbers of their own now.
+            store::integrations::request_sweeps(&self.db, account_id, now).await?;
+        }
 
         let account = account.ok_or_else(status::account_not_found)?;
         Ok(Response::new(pb::UpdateAccountResponse { account: Some(convert::account(&account)) }))

@@ -169,7 +169,8 @@ pub async fn list(
     rows.into_iter().map(Account::try_from).collect()
 }
 
-/// Whether the account's numbers are read with these regions, until this transaction ends.
+/// Whether the account's numbers are read with these regions, until this transaction ends, and were not read again by newer rules
+/// than ours (another process is of a newer release).
 pub async fn hold_rules(
     tx: &mut Tx,
     account_id: AccountId,
@@ -180,11 +181,12 @@ pub async fn hold_rules(
         "-- store::accounts::hold_rules
         select account_id
         from accounts
-        where account_id = $1 and default_region = $2 and (cardinality(further_regions) > 0) = $3
+        where account_id = $1 and default_region = $2 and (cardinality(further_regions) > 0) = $3 and key_version <= $4
         for share",
         account_id.0,
         default_region.as_str(),
         has_further_regions,
+        KEY_VERSION,
     )
     .fetch_optional(&mut **tx)
     .await?;
@@ -219,10 +221,12 @@ impl RulesCache {
             .read(|pool| async move {
                 sqlx::query!(
                     "-- store::accounts::RulesCache::find
-                    select default_region, further_regions, match_policy, preferred_integration_id
+                    select default_region, further_regions, match_policy, preferred_integration_id,
+                        reread_requested_at is not null or key_version < $2 as \"is_rereading!\"
                     from accounts
                     where account_id = $1",
                     account_id.0,
+                    KEY_VERSION,
                 )
                 .fetch_optional(&pool)
                 .await
@@ -233,6 +237,7 @@ impl RulesCache {
             default_region: region_of(&row.default_region)?,
             further_regions: row.further_regions.iter().map(|text| region_of(text)).collect::<Result<_, _>>()?,
             policy: policy_of(&row.match_policy, row.preferred_integration_id)?,
+            is_rereading: row.is_rereading,
         });
         self.cache.insert(account_id, Arc::clone(&rules));
         Ok(Some(rules))

@@ -6,8 +6,9 @@ use contact_sync::{
 };
 
 use crate::{
+    scenes::{CONTACT_15, ORG, click_on},
     steps::{Beside, EXPORT, arrived},
-    support::TestApp,
+    support::{Subject, TestApp},
 };
 
 impl TestApp {
@@ -43,6 +44,79 @@ async fn after_a_change_of_region_stored_numbers_are_read_for_the_new_one() {
     // The feed tells of it, and a pass has nothing to add.
     assert_eq!(test.changes(&account, 2).await.len(), 2);
     assert_eq!(test.trigger(&account, &integration).await.counts.unwrap().created, 0);
+}
+
+#[tokio::test]
+async fn until_stored_numbers_are_read_again_nobody_is_not_surely_nobody() {
+    let test = TestApp::start().await;
+    test.user("Ada", "020 7946 0018");
+    let (account, integration) = test.synced().await;
+    test.move_to(&account, "GB").await;
+    // A fresh replica has no cached rules.
+    let replica = test.replica(|_| {}).await;
+
+    for number in ["+442079460018", "+442079460099"] {
+        let early = replica.look_up(&account, number).await;
+        assert_eq!((early.outcome(), early.complete), (MatchOutcome::NotKnownYet, false), "{number}");
+        let requester = replica.resolve(&account, &integration, Subject::PhoneNumber(number.into())).await;
+        assert_eq!(requester.outcome(), pb::RequesterOutcome::NotKnownYet, "{number}");
+    }
+    test.reread().await;
+
+    let replica = test.replica(|_| {}).await;
+    assert_eq!(replica.look_up(&account, "+442079460018").await.outcome(), MatchOutcome::Matched);
+    assert_eq!(replica.look_up(&account, "+442079460099").await.outcome(), MatchOutcome::NotFound);
+}
+
+#[tokio::test]
+async fn both_spellings_of_a_number_are_kept_when_they_are_two_numbers_after_a_move() {
+    let test = TestApp::start().await;
+    let user = test.user("Ada", "(310) 867-5309").parse().unwrap();
+    test.zendesk.add_identity(user, &serde_json::json!({"type": "phone_number", "value": "+13108675309"})).unwrap();
+    let (account, _) = test.synced().await;
+
+    test.move_to(&account, "GB").await;
+    test.reread().await;
+    // The next pass is a sweep.
+    test.minutes(40);
+    assert_eq!(test.sync_due().await, 1);
+
+    assert_eq!(test.look_up(&account, "+13108675309").await.selected.unwrap().display_name, "Ada");
+}
+
+#[tokio::test]
+async fn a_clicked_number_keeps_the_region_that_the_click_named() {
+    let test = TestApp::start().await;
+    let account = test.account().await;
+    let salesforce = test.enable_off(&account, pb::Provider::Salesforce, ORG).await;
+    let click = pb::PreRegisterContactRequest {
+        default_region: "GB".into(),
+        ..click_on(&account, &salesforce, "Contact", CONTACT_15, "020 7946 0018")
+    };
+    let clicked = test.clicked(click).await;
+
+    test.move_to(&account, "FR").await;
+    test.reread().await;
+
+    assert_eq!(test.look_up(&account, "+442079460018").await.selected.unwrap().id, clicked.id);
+}
+
+#[tokio::test]
+async fn rows_by_newer_rules_are_not_overwritten_by_an_older_release() {
+    let test = TestApp::start().await;
+    let (account, integration) = test.synced().await;
+    test.user("Ada", "+442079460018");
+    // As if a newer process had read everything again.
+    test.db.execute("update accounts set key_version = key_version + 1").await;
+    let request = pb::TriggerSyncRequest {
+        account_id: account.clone(),
+        integration_id: integration.clone(),
+        ..Default::default()
+    };
+    test.syncs().trigger_sync(request).await.unwrap();
+    test.sync_due().await;
+
+    assert_eq!(test.rows(&account, "phone_numbers").await, 0);
 }
 
 #[tokio::test]
