@@ -4,6 +4,7 @@
 use super::{MatchError, Matching, Question};
 use crate::{
     domain::{
+        account::MatchRules,
         call::{Direction, Hints, Match, MatchOutcome, MatchTier, OnNoMatch, Possible},
         contact::{Contact, ContactNumber},
         ids::{AccountId, ContactId},
@@ -55,8 +56,11 @@ impl Matching {
         steps.extend(answer.sources.iter().filter(|source| !source.state(now).note().is_empty()).map(|source| {
             format!("{} {}: {}", source.provider.as_str(), source.integration_id, source.state(now).note())
         }));
+        if rules.is_rereading {
+            steps.push("Stored numbers are being read again, after a change of the account's regions or of the rules: until then, nobody is not surely nobody.".to_owned());
+        }
         let about_contact = match about.contact_id {
-            Some(id) => self.contact_words(account_id, id, &answer, rules.default_region).await?,
+            Some(id) => self.contact_words(account_id, id, &answer, &rules).await?,
             None => Vec::new(),
         };
         Ok(Explanation { answer, steps, about_contact })
@@ -67,7 +71,7 @@ impl Matching {
         account_id: AccountId,
         contact_id: ContactId,
         answer: &Match,
-        region: Region,
+        rules: &MatchRules,
     ) -> Result<Vec<String>, MatchError> {
         let contact = contacts::find(&self.db, account_id, contact_id).await?.ok_or(MatchError::ContactNotFound)?;
         if let Some(survivor_id) = contact.survivor_id {
@@ -90,7 +94,7 @@ impl Matching {
         if contact.numbers.is_empty() {
             words.push("It has no number.".to_owned());
         }
-        words.extend(contact.numbers.iter().map(|number| number_words(number, answer.key, region)));
+        words.extend(contact.numbers.iter().map(|number| number_words(number, answer.key, rules)));
         Ok(words)
     }
 }
@@ -187,10 +191,19 @@ fn possible_words(possible: &Possible) -> String {
 }
 
 /// Why a stored number is not the caller's, or is.
-fn number_words(number: &ContactNumber, asked: Option<PhoneKey>, region: Region) -> String {
+fn number_words(number: &ContactNumber, asked: Option<PhoneKey>, rules: &MatchRules) -> String {
     let shown = &number.raw;
+    let assumed = |asked| phone::assumed_region(shown, number.key, asked, &rules.further_regions);
+    if let Some((asked, region)) = asked.and_then(|asked| Some((asked, assumed(asked)?)))
+        && number.key != Some(asked)
+    {
+        return format!(
+            "“{shown}” is written without a country, and is {} in {region}, where the account works too.",
+            asked.e164()
+        );
+    }
     let Some(key) = number.key else {
-        let why = how_read(shown, region);
+        let why = how_read(shown, rules.default_region);
         return format!("“{shown}” is not a number that could be called from elsewhere, so it matches nobody: {why}.");
     };
     match asked {

@@ -53,7 +53,7 @@ impl Matching {
         });
         let (tier, ranked) = if by_variant.is_empty() {
             let by_region = ranked(&hits, |hit| {
-                phone::assumed_region(&hit.raw, key, &rules.further_regions).map(|_| RULE_ASSUMED_REGION)
+                phone::assumed_region(&hit.raw, hit.key, key, &rules.further_regions).map(|_| RULE_ASSUMED_REGION)
             });
             (MatchTier::AssumedRegion, by_region)
         } else {
@@ -64,7 +64,8 @@ impl Matching {
         if candidates.is_empty() {
             return Ok(None);
         }
-        found.total += ranked.len();
+        // Of more than are named, those that ended a moment ago are not counted out.
+        found.total += if ranked.len() > CANDIDATES_MAX { ranked.len() } else { candidates.len() };
         candidates.append(&mut found.candidates);
         candidates.truncate(CANDIDATES_MAX);
         found.candidates = candidates;

@@ -62,6 +62,21 @@ async fn a_contact_that_does_not_match_is_told_number_by_number() {
 }
 
 #[tokio::test]
+async fn a_number_of_a_further_region_is_told_as_such() {
+    let test = TestApp::start().await;
+    test.user("Ada", "020 7946 0018");
+    let (account, _) = test.synced_in("US", &["GB"]).await;
+    let ada = id_of(test.look_up(&account, "+442079460018").await.selected.as_ref());
+
+    let explained = test.explain(&account, "+442079460018", &ada).await;
+
+    assert!(text(&explained).contains("in another region of the account"), "{}", text(&explained));
+    let words = explained.about_contact.join("\n");
+    assert!(words.contains("the one that is named") && words.contains("is +442079460018 in GB"), "{words}");
+    assert!(!words.contains("matches nobody"), "{words}");
+}
+
+#[tokio::test]
 async fn withheld_unreadable_and_unknown_callers_are_told_apart() {
     let test = TestApp::start().await;
     let account = test.account().await;

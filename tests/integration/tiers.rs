@@ -9,7 +9,7 @@ use crate::{
 
 impl TestApp {
     /// An account of this region and these further ones, whose Zendesk is copied.
-    async fn synced_in(&self, region: &str, further: &[&str]) -> (String, String) {
+    pub async fn synced_in(&self, region: &str, further: &[&str]) -> (String, String) {
         let request = pb::CreateAccountRequest {
             display_name: "Test".into(),
             default_region: region.into(),
@@ -98,6 +98,18 @@ async fn a_number_without_a_country_is_found_in_a_further_region() {
     // The same digits may be German too: so says the account.
     assert_eq!(german.tier(), MatchTier::AssumedRegion);
     assert_eq!(italian.outcome(), MatchOutcome::NotFound);
+}
+
+#[tokio::test]
+async fn a_number_that_somebody_has_at_home_names_nobody_in_a_further_region() {
+    let test = TestApp::start().await;
+    test.user("Bryce", "(310) 867-5309");
+    let (account, _) = test.synced_in("US", &["DE"]).await;
+
+    let german = test.look_up(&account, "+493108675309").await;
+
+    assert_eq!((german.outcome(), german.selected), (MatchOutcome::NotFound, None));
+    assert_eq!(test.look_up(&account, "+13108675309").await.selected.unwrap().display_name, "Bryce");
 }
 
 #[tokio::test]

@@ -50,8 +50,12 @@ pub fn assumed_probes(key: PhoneKey, regions: &[Region]) -> Vec<i64> {
     probes
 }
 
-/// The first of `regions` in which `raw`, written without a country, reads as `key` and nothing else.
-pub fn assumed_region(raw: &str, key: PhoneKey, regions: &[Region]) -> Option<Region> {
+/// The first of `regions` in which `raw`, written without a country, reads as `key` and nothing else. None if the text is a number
+/// already, `stored`, that its own plan assigns: then it means that one, and the likeness is chance.
+pub fn assumed_region(raw: &str, stored: Option<PhoneKey>, key: PhoneKey, regions: &[Region]) -> Option<Region> {
+    if stored.is_some_and(library::is_assigned) {
+        return None;
+    }
     let code = Parts::of(key)?.code();
     written_digits(raw)?;
     regions.iter().copied().find(|&region| {
@@ -222,7 +226,7 @@ mod tests {
 
             assert!(probes.contains(&local_digits(raw).unwrap()), "{code} {raw}");
             assert!(probes.len() <= 4, "{code} {raw}");
-            assert_eq!(assumed_region(raw, key(digits), &accounts), Some(region(code)), "{code} {raw}");
+            assert_eq!(assumed_region(raw, None, key(digits), &accounts), Some(region(code)), "{code} {raw}");
         }
     }
 
@@ -231,14 +235,28 @@ mod tests {
         let british = key(442_079_460_018);
 
         assert!(assumed_probes(british, &regions(&["US", "DE"])).is_empty());
-        assert_eq!(assumed_region("020 7946 0018", british, &regions(&["US", "DE"])), None);
+        assert_eq!(assumed_region("020 7946 0018", None, british, &regions(&["US", "DE"])), None);
         // The same digits, another number at home.
-        assert_eq!(assumed_region("020 7946 0019", british, &regions(&["GB"])), None);
+        assert_eq!(assumed_region("020 7946 0019", None, british, &regions(&["GB"])), None);
         // In Italy the zero counts: Rome with it, nobody without.
-        assert_eq!(assumed_region("6 1234 5678", key(390_612_345_678), &regions(&["IT"])), None);
+        assert_eq!(assumed_region("6 1234 5678", None, key(390_612_345_678), &regions(&["IT"])), None);
         // A text that names its country is not assumed to be of one.
-        assert_eq!(assumed_region("+44 20 7946 0018", british, &regions(&["GB"])), None);
-        assert_eq!(assumed_region("44 20 7946 0018", british, &regions(&["US"])), None);
+        assert_eq!(assumed_region("+44 20 7946 0018", None, british, &regions(&["GB"])), None);
+        assert_eq!(assumed_region("44 20 7946 0018", None, british, &regions(&["US"])), None);
+    }
+
+    #[test]
+    fn number_that_its_own_plan_assigns_is_not_assumed_to_be_of_another() {
+        let german = key(493_108_675_309);
+        let stored = |raw: &str| read(raw, Some(region("US"))).first().map(|number| number.key);
+
+        let los_angeles = "(310) 867-5309";
+        assert!(stored(los_angeles).is_some());
+        assert_eq!(assumed_region(los_angeles, stored(los_angeles), german, &regions(&["DE"])), None);
+        // Possible in America, and nobody's there.
+        let berlin = "0301234567";
+        assert!(stored(berlin).is_some());
+        assert_eq!(assumed_region(berlin, stored(berlin), key(49_301_234_567), &regions(&["DE"])), Some(region("DE")));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use rlibphonenumber::PhoneNumberFormat::{E164, International, National, RFC3966};
 use rlibphonenumber::{NumberLengthType, PHONE_NUMBER_UTIL, PhoneNumber, PhoneNumberType};
 
-use super::{PhoneKey, Region, assumed_probes, assumed_region, local_digits, read, variants};
+use super::{PhoneKey, Region, assumed_probes, assumed_region, is_assigned, local_digits, read, variants};
 
 const PAIRS: u64 = 100_000;
 /// Set it to try more: a decimal number.
@@ -323,7 +323,7 @@ fn measure(figures: &mut Figures, class: &str, line: &Line, stored: &Stored, is_
     let by_variant = variants(caller).find(|variant| keys.contains(&variant.key));
     let is_probed =
         local_digits(&stored.text).is_some_and(|digits| assumed_probes(caller, &[line.home]).contains(&digits));
-    let assumed = is_probed && assumed_region(&stored.text, caller, &[line.home]).is_some();
+    let assumed = is_probed && assumed_region(&stored.text, keys.first().copied(), caller, &[line.home]).is_some();
     let mut wrong = |what: &str| {
         let keys: Vec<_> = keys.iter().map(|key| key.e164()).collect();
         let Stored { text, region } = stored;
@@ -347,6 +347,9 @@ fn measure(figures: &mut Figures, class: &str, line: &Line, stored: &Stored, is_
     } else if assumed {
         if !shows_national(&stored.text, line) {
             wrong("assumed region of another line");
+        }
+        if !is_same && keys.iter().any(|&key| is_assigned(key)) {
+            wrong("assumed, though it is somebody's number at home");
         }
         figures.assumed += 1;
     } else {
