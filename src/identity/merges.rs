@@ -94,33 +94,43 @@ async fn find_chains(
 /// Who becomes whose alias, and which refs move. A chain that does not end in a live record leads nowhere yet.
 fn plan(links: &HashMap<RecordKey, Link>) -> (Vec<Succession>, Vec<(RecordKey, ContactId)>) {
     let (mut successions, mut moves) = (Vec::new(), Vec::new());
-    for link in links.values().filter(|link| !link.is_live) {
-        let (Some(loser_id), Some((direct_id, survivor_id))) = (link.contact_id, lead(link, links)) else { continue };
+    let mut merged: Vec<&Link> = links.values().filter(|link| !link.is_live).collect();
+    // One contact with several merged records gets one successor: that of its smallest record.
+    merged.sort_unstable_by_key(|link| (link.contact_id, link.key.rank(), link.key.object_type));
+    for link in merged {
+        let (Some(loser_id), Some(chain)) = (link.contact_id, chain(link, links)) else { continue };
         let is_conversion = link.successor.as_ref().is_some_and(|next| next.object_type != link.key.object_type);
         // To the Contact's own contact, also when that was merged since: it may be restored, and leave the others behind.
-        if is_conversion && loser_id != direct_id {
-            moves.push((link.key.clone(), direct_id));
+        if is_conversion && loser_id != chain.next {
+            moves.push((link.key.clone(), chain.next));
         }
-        if loser_id != survivor_id {
-            // Two records of one contact in a chain: the alias must not lead to itself.
-            let direct_id = if direct_id == loser_id { survivor_id } else { direct_id };
-            successions.push(Succession { loser_id, direct_id, survivor_id });
+        if let Some(direct_id) = chain.direct.filter(|_| loser_id != chain.end) {
+            successions.push(Succession { loser_id, direct_id, survivor_id: chain.end });
         }
     }
-    // One contact with several merged records gets one successor: that of its smallest record.
-    successions.sort_unstable_by_key(|succession| (succession.loser_id, succession.survivor_id));
     successions.dedup_by_key(|succession| succession.loser_id);
     (successions, moves)
 }
 
-/// The next contact of the chain that begins behind this record, and the live one at its end.
-fn lead(link: &Link, links: &HashMap<RecordKey, Link>) -> Option<(ContactId, ContactId)> {
-    let (mut direct, mut at) = (None, link);
+/// Where a chain leads.
+struct Chain {
+    /// The next contact.
+    next: ContactId,
+    /// The next that is not the record's own: two records of one contact may be in a chain, and an alias must not lead to itself.
+    direct: Option<ContactId>,
+    /// The live one at the end.
+    end: ContactId,
+}
+
+/// Follows the chain that begins behind this record.
+fn chain(link: &Link, links: &HashMap<RecordKey, Link>) -> Option<Chain> {
+    let (mut next, mut direct, mut at) = (None, None, link);
     for _ in 0..=STEPS_MAX {
         at = links.get(at.successor.as_ref()?)?;
-        direct = direct.or(at.contact_id);
+        next = next.or(at.contact_id);
+        direct = direct.or(at.contact_id.filter(|id| Some(*id) != link.contact_id));
         if at.is_live {
-            return direct.zip(at.contact_id);
+            return Some(Chain { next: next?, direct, end: at.contact_id? });
         }
     }
     None
@@ -195,6 +205,37 @@ mod tests {
         let (successions, _) = plan(&links(&[("a", Some(1), false, Some("b")), ("b", Some(2), false, Some("a"))]));
 
         assert!(successions.is_empty());
+    }
+
+    #[test]
+    fn a_contact_with_several_records_of_one_chain_is_merged_into_the_next_that_is_not_itself() {
+        // A Lead that was converted into Contact 2, whose contact it has since: both lead through 1 to 3.
+        let lead = Link {
+            key: key(ObjectType::Lead, "1"),
+            contact_id: Some(id(2)),
+            is_live: false,
+            successor: Some(key(ObjectType::Contact, "2")),
+        };
+        // The order in which a map shows its entries is another one each time.
+        for _ in 0..20 {
+            let mut rows = links(&[
+                ("2", Some(2), false, Some("1")),
+                ("1", Some(1), false, Some("3")),
+                ("3", Some(3), true, None),
+            ]);
+            rows.insert(lead.key.clone(), lead.clone());
+
+            let (successions, moves) = plan(&rows);
+
+            assert_eq!(
+                successions,
+                [
+                    Succession { loser_id: id(1), direct_id: id(3), survivor_id: id(3) },
+                    Succession { loser_id: id(2), direct_id: id(1), survivor_id: id(3) },
+                ]
+            );
+            assert!(moves.is_empty());
+        }
     }
 
     #[test]
