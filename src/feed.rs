@@ -21,10 +21,11 @@ use crate::{
     },
 };
 
-/// Decisions looked at again in one transaction, about a millisecond each.
-const DECISIONS_MAX: i64 = 100;
-/// Transactions that one reader spends on publishing; the next call goes on.
-const ROUNDS_MAX: usize = 20;
+/// Decisions looked at again in one transaction, a millisecond or two each. They are locked until it ends, and an agent who selects, or an
+/// automation that asks again, waits for that: a tenth of a second at most, see `postgres`.
+const DECISIONS_MAX: i64 = 20;
+/// Rounds that one reader spends on publishing; the next call goes on.
+const ROUNDS_MAX: usize = 100;
 
 /// What the feed works with.
 #[derive(Clone)]
@@ -66,7 +67,7 @@ pub enum FeedError {
     Store(#[from] StoreError),
 }
 
-/// What one transaction of a publisher has done.
+/// What one round of a publisher has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Published {
     /// Changes that have a number now.
@@ -117,10 +118,10 @@ impl Feed {
         Ok(())
     }
 
-    /// Numbers some of what is committed, marks the decisions that it makes doubtful, and looks at some of those again.
+    /// Numbers some of what is committed, marks the decisions that it makes doubtful, and then looks at some of those again.
     pub async fn publish(&self, account_id: AccountId) -> Result<Published, StoreError> {
-        let now = self.clock.now();
-        self.db
+        let numbered = self
+            .db
             .transaction(move |tx| {
                 Box::pin(async move {
                     let extent = changes::lock_feed(tx, account_id).await?;
@@ -130,11 +131,21 @@ impl Feed {
                         let subjects: Vec<Uuid> = ordered.iter().map(|change| change.subject_id).collect();
                         decisions::mark_stale(tx, account_id, &subjects).await?;
                     }
-                    let looked_at = corrections::look_again(tx, account_id, DECISIONS_MAX, now).await?;
-                    Ok(Published { numbered: ordered.len(), looked_at })
+                    Ok::<usize, StoreError>(ordered.len())
                 })
             })
-            .await
+            .await?;
+        let now = self.clock.now();
+        let looked_at = self
+            .db
+            .transaction(move |tx| {
+                Box::pin(async move {
+                    changes::lock_feed(tx, account_id).await?;
+                    corrections::look_again(tx, account_id, DECISIONS_MAX, now).await
+                })
+            })
+            .await?;
+        Ok(Published { numbered, looked_at })
     }
 }
 

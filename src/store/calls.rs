@@ -118,6 +118,12 @@ pub async fn store_answer(
                or (c.e164 is not distinct from excluded.e164 and c.raw is not distinct from excluded.raw
                    and (c.outcome in ('NOT_FOUND', 'NOT_KNOWN_YET') or c.contact_id = $10))
             returning c.e164, c.raw, c.outcome, c.contact_id, c.tier, c.selection_id
+        ),
+        -- What was told of the call, if it was there before, rests on another answer.
+        doubted as (
+            update requester_decisions
+            set is_stale = true
+            where account_id = $1 and call_id = $2 and exists (select from stored)
         )
         select e164, raw, outcome, contact_id, tier, selection_id
         from stored

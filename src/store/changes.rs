@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{
     Db, StoreError, Tx,
     contacts::Details,
-    decisions::{StoredCorrection, correction_of},
+    decisions::{self, StoredCorrection, correction_of},
     known,
 };
 use crate::domain::{
@@ -225,7 +225,7 @@ pub async fn forget_batch(tx: &mut Tx, account_id: AccountId, kept_since: DateTi
     )
     .fetch_all(&mut **tx)
     .await?;
-    let unpublished = sqlx::query!(
+    let unpublished = sqlx::query_scalar!(
         "-- store::changes::forget_batch (unpublished)
         delete from changes
         where account_id = $1 and (subject_id, version) in (
@@ -234,14 +234,17 @@ pub async fn forget_batch(tx: &mut Tx, account_id: AccountId, kept_since: DateTi
             where account_id = $1 and number is null and created_at < $2
             order by created_at
             limit $3
-        )",
+        )
+        returning subject_id",
         account_id.0,
         kept_since,
         BATCH_MAX,
     )
-    .execute(&mut **tx)
-    .await?
-    .rows_affected();
+    .fetch_all(&mut **tx)
+    .await?;
+    // Nobody heard of the change, but what was told of calls is kept longer, and may be wrong by it.
+    decisions::mark_stale(tx, account_id, &unpublished).await?;
+    let unpublished = unpublished.len() as u64;
     let last_number = extent.last_number + i64::try_from(unpublished).unwrap_or(i64::MAX);
     let newest = published.iter().copied().max().unwrap_or(0);
     let newest = if unpublished > 0 { last_number } else { newest };

@@ -34,8 +34,8 @@ pub struct Decision {
     pub key: Option<PhoneKey>,
 }
 
-/// Keeps a decision that was just told. It counts as stale: a change that was committed while it was made may have been missed.
-/// One that is told again is only looked at again: what was said first is what must be corrected.
+/// Keeps a decision that was just told, while its call is there. It counts as stale: a change that was committed while it was made may
+/// have been missed. One that is told again, and is another one now, corrects the first at once: that is what stands from here on.
 pub async fn keep(
     db: &CallDb,
     account_id: AccountId,
@@ -45,12 +45,44 @@ pub async fn keep(
     let record = decision.verdict.record();
     sqlx::query!(
         "-- store::decisions::keep
-        insert into requester_decisions as d (account_id, call_id, integration_id, decision_id, version, outcome, object_type, record_id,
-            evidence, contact_id, e164, is_stale, decided_at)
-        values ($1, $2, $3, $4, 0, $5, $6, $7, $8, $9, $10, true, $11)
-        on conflict (account_id, call_id, integration_id) do update
-        set is_stale = true
-        where not d.is_stale",
+        with call as materialized (
+            -- Held, so that an erasure that removes the call finds the decision behind it.
+            select c.call_id
+            from calls c
+            where c.account_id = $1 and c.call_id = $2
+            for key share
+        ),
+        prior as materialized (
+            select p.outcome, p.object_type, p.record_id, p.evidence,
+                (p.outcome, p.object_type, p.record_id) is distinct from ($5::text, $6::text, $7::text) as is_other
+            from requester_decisions p
+            where p.account_id = $1 and p.call_id = $2 and p.integration_id = $3
+            for update
+        ),
+        kept as (
+            insert into requester_decisions as d (account_id, call_id, integration_id, decision_id, version, outcome, object_type, record_id,
+                evidence, contact_id, e164, is_stale, decided_at)
+            select $1, c.call_id, $3, $4, coalesce(p.is_other, false)::int, $5, $6, $7, $8, $9, $10, true, $11
+            from call c
+            -- The version of a new row is 0, and of one that is there the step to the next.
+            left join prior p on true
+            on conflict (account_id, call_id, integration_id) do update
+            set is_stale = true, version = d.version + excluded.version,
+                outcome = case when excluded.version > 0 then excluded.outcome else d.outcome end,
+                object_type = case when excluded.version > 0 then excluded.object_type else d.object_type end,
+                record_id = case when excluded.version > 0 then excluded.record_id else d.record_id end,
+                evidence = case when excluded.version > 0 then excluded.evidence else d.evidence end
+            where not d.is_stale or excluded.version > 0
+            returning d.decision_id, d.version
+        )
+        insert into changes (account_id, subject_id, version, kind, correction, created_at)
+        select $1, k.decision_id, k.version, 'CORRECTED',
+            json_build_object('call_id', $2::text, 'integration_id', $3::uuid, 'is_erased', false,
+                'before', json_build_object('outcome', p.outcome, 'object_type', p.object_type, 'record_id', p.record_id, 'evidence', p.evidence),
+                'after', json_build_object('outcome', $5::text, 'object_type', $6::text, 'record_id', $7::text, 'evidence', $8::text)),
+            $11
+        from kept k
+        join prior p on p.is_other",
         account_id.0,
         decision.call_id,
         decision.integration_id.0,

@@ -119,6 +119,11 @@ pub async fn consume(
                 selection_id = excluded.selection_id, selected_by = excluded.selected_by, updated_at = excluded.updated_at
             where c.selection_id is null and (c.outcome is null or c.outcome in ('NOT_FOUND', 'NOT_KNOWN_YET'))
             returning c.call_id
+        ),
+        doubted as (
+            update requester_decisions
+            set is_stale = true
+            where account_id = $1 and call_id = $3 and exists (select from stored)
         )
         select
             (select living_id from taken) as "taken?",

@@ -247,7 +247,8 @@ pub async fn move_refs(
     Ok(())
 }
 
-/// Gives contacts that live again the aliases back that were merged into them, directly or through others.
+/// Gives contacts that live again the aliases back that were merged into them, directly or through others. The feed says where each
+/// leads now: it may never have been told of the steps between.
 pub async fn give_back(
     tx: &mut Tx,
     account_id: AccountId,
@@ -265,11 +266,17 @@ pub async fn give_back(
             select c.contact_id, a.survivor_id
             from alias a
             join contacts c on c.account_id = $1 and c.merged_into = a.contact_id
+        ),
+        returned as (
+            update contacts c
+            set survivor_id = a.survivor_id, updated_at = $3, version = c.version + 1
+            from alias a
+            where c.account_id = $1 and c.contact_id = a.contact_id and c.survivor_id <> a.survivor_id
+            returning c.contact_id, c.version, c.survivor_id
         )
-        update contacts c
-        set survivor_id = a.survivor_id, updated_at = $3
-        from alias a
-        where c.account_id = $1 and c.contact_id = a.contact_id and c.survivor_id <> a.survivor_id",
+        insert into changes (account_id, subject_id, version, kind, survivor_id, created_at)
+        select $1, contact_id, version, 'MERGED', survivor_id, $3
+        from returned",
         account_id.0,
         &ids,
         now,

@@ -1,4 +1,4 @@
-//! The feed of changes: gapless, in order, nothing twice, from any position; and corrections of what automations were told, each once.
+//! The feed of changes: gapless, in order, nothing twice, from any position.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -7,7 +7,7 @@ use contact_sync::{
     domain::{clock::Clock, ids::AccountId},
     feed::{Feed, Published},
     retention,
-    rpc::pb::{self, ChangeKind, Provider, VerdictOutcome},
+    rpc::pb::{self, ChangeKind, Provider},
     simulator,
     store::accounts::RulesCache,
 };
@@ -17,7 +17,7 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::{
-    scenes::{CONTACT_15, ORG, click_on, dice, id_of, refusal, seeds},
+    scenes::{click_on, dice, id_of, refusal, seeds},
     support::{TestApp, bearer, salesforce_connection},
 };
 
@@ -65,7 +65,7 @@ impl TestApp {
         self.syncs().enable_sync(request).await.unwrap().into_inner().integration.unwrap().id
     }
 
-    fn feed(&self) -> Feed {
+    pub fn feed(&self) -> Feed {
         let rules = RulesCache::new(self.app.call_db.clone());
         Feed { db: self.app.api_db.clone(), rules, clock: Arc::clone(&self.clock) as Arc<dyn Clock> }
     }
@@ -76,7 +76,7 @@ fn kinds(changes: &[pb::Change]) -> Vec<ChangeKind> {
 }
 
 /// Numbers 1, 2, 3 and so on.
-fn assert_gapless(changes: &[pb::Change]) {
+pub fn assert_gapless(changes: &[pb::Change]) {
     let numbers: Vec<i64> = changes.iter().map(|change| change.number).collect();
     let expected: Vec<i64> = (1..).take(numbers.len()).collect();
     assert_eq!(numbers, expected);
@@ -311,145 +311,4 @@ async fn changes_that_nobody_read_are_forgotten_and_counted() {
 
     assert_eq!(refusal(&first), (Code::FailedPrecondition, "CHANGES_FORGOTTEN".to_owned()));
     assert!(test.changes(&account, 1).await.is_empty());
-}
-
-/// The record that a verdict names.
-fn told(verdict: Option<&pb::Verdict>) -> (VerdictOutcome, String) {
-    let verdict = verdict.unwrap();
-    (verdict.outcome(), verdict.record_id.clone())
-}
-
-#[tokio::test]
-async fn a_sync_that_brings_the_callers_record_corrects_what_was_told_once() {
-    let test = TestApp::start().await;
-    let (account, integration) = test.synced().await;
-    test.ask(&account, BRYCE, "call-1").await;
-    let before = test.resolve_call(&account, &integration, "call-1").await;
-    assert_eq!(before.outcome(), pb::RequesterOutcome::NotFound);
-    assert!(test.corrections(&account, 0).await.is_empty());
-    test.minutes(1);
-    let user = test.user("Bryce Love", BRYCE);
-    test.trigger(&account, &integration).await;
-
-    let corrections = test.corrections(&account, 0).await;
-
-    assert_eq!(corrections.len(), 1);
-    assert_eq!((corrections[0].call_id.as_str(), &corrections[0].integration_id), ("call-1", &integration));
-    assert_eq!(told(corrections[0].before.as_ref()), (VerdictOutcome::None, String::new()));
-    assert_eq!(told(corrections[0].after.as_ref()), (VerdictOutcome::Resolved, user));
-    // Read again, asked again, and after another pass: still once.
-    test.resolve_call(&account, &integration, "call-1").await;
-    test.trigger(&account, &integration).await;
-    assert_eq!(test.corrections(&account, 0).await.len(), 1);
-}
-
-#[tokio::test]
-async fn a_selection_corrects_what_was_told_once_and_back_again_once_more() {
-    let test = TestApp::start().await;
-    let first = test.user("Bryce Love", BRYCE);
-    let second = test.user("His Wife", BRYCE);
-    let (account, integration) = test.synced().await;
-    let answer = test.ask(&account, BRYCE, "call-1").await;
-    let record = test.resolve_call(&account, &integration, "call-1").await.record.unwrap().record_id;
-    assert_eq!(record, first);
-    let [chosen, default] = [&answer.candidates[1].id, &answer.candidates[0].id];
-
-    test.select(&account, "call-1", chosen).await;
-    let once = test.corrections(&account, 0).await;
-    test.select(&account, "call-1", chosen).await;
-    assert_eq!(test.corrections(&account, 0).await, once);
-    test.select(&account, "call-1", default).await;
-    let twice = test.corrections(&account, 0).await;
-
-    assert_eq!(once.len(), 1);
-    assert_eq!(told(once[0].before.as_ref()), (VerdictOutcome::Resolved, first.clone()));
-    assert_eq!(told(once[0].after.as_ref()), (VerdictOutcome::Resolved, second.clone()));
-    assert_eq!(twice.len(), 2);
-    assert_eq!(told(twice[1].before.as_ref()), (VerdictOutcome::Resolved, second));
-    assert_eq!(told(twice[1].after.as_ref()), (VerdictOutcome::Resolved, first));
-}
-
-#[tokio::test]
-async fn a_merge_corrects_what_was_told_of_the_loser() {
-    let test = TestApp::start().await;
-    let account = test.account().await;
-    let make = |name: &str, phone: &str| {
-        test.salesforce.create("Contact", &json!({"LastName": name, "Phone": phone})).unwrap()
-    };
-    let (winner, loser) = (make("Winner", "+13105550100"), make("Loser", BRYCE));
-    let integration = test.enable_salesforce(&account).await;
-    test.sync_due().await;
-    test.ask(&account, BRYCE, "call-1").await;
-    let before = test.resolve_call(&account, &integration, "call-1").await;
-    assert_eq!(before.record.unwrap().record_id, loser);
-    test.minutes(1);
-    test.salesforce.merge("Contact", &winner, &[loser.as_str()]).unwrap();
-    test.trigger(&account, &integration).await;
-
-    let corrections = test.corrections(&account, 0).await;
-
-    assert_eq!(corrections.len(), 1);
-    assert_eq!(told(corrections[0].before.as_ref()), (VerdictOutcome::Resolved, loser));
-    assert_eq!(told(corrections[0].after.as_ref()), (VerdictOutcome::Resolved, winner));
-}
-
-#[tokio::test]
-async fn a_number_that_another_contact_loses_corrects_an_ambiguous_verdict() {
-    let test = TestApp::start().await;
-    let user = test.user("Bryce Love", BRYCE);
-    let other = test.user("His Wife", BRYCE).parse().unwrap();
-    let (account, zendesk) = test.synced().await;
-    let salesforce = test.enable_off(&account, Provider::Salesforce, ORG).await;
-    let clicked = test.clicked(click_on(&account, &salesforce, "Contact", CONTACT_15, BRYCE)).await;
-    test.ask(&account, BRYCE, "call-1").await;
-    // The Salesforce contact has no record in Zendesk: by its number there are two.
-    test.select(&account, "call-1", &clicked.id).await;
-    let before = test.resolve_call(&account, &zendesk, "call-1").await;
-    assert_eq!(before.outcome(), pb::RequesterOutcome::Ambiguous);
-    assert!(test.corrections(&account, 0).await.is_empty());
-    test.minutes(1);
-    test.zendesk.delete_user(other).unwrap();
-    test.trigger(&account, &zendesk).await;
-
-    let corrections = test.corrections(&account, 0).await;
-
-    assert_eq!(corrections.len(), 1);
-    assert_eq!(told(corrections[0].before.as_ref()), (VerdictOutcome::Ambiguous, String::new()));
-    assert_eq!(told(corrections[0].after.as_ref()), (VerdictOutcome::Resolved, user));
-}
-
-#[tokio::test]
-async fn a_correction_is_written_once_though_its_publisher_was_cut_off_again_and_again() {
-    let test = TestApp::start().await;
-    let (account, integration) = test.synced().await;
-    let id: AccountId = account.parse().unwrap();
-    for n in 0..10 {
-        test.ask(&account, &format!("+1310555010{n}"), &format!("call-{n}")).await;
-        test.resolve_call(&account, &integration, &format!("call-{n}")).await;
-    }
-    test.minutes(1);
-    for n in 0..10 {
-        test.user(&format!("Person {n}"), &format!("+1310555010{n}"));
-    }
-    test.trigger(&account, &integration).await;
-    // Sessions of the service are ended in the middle of whatever they do.
-    let feed = test.feed();
-    for _ in 0..20 {
-        let kill = test.db.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where datname = current_database() and application_name = 'contact-sync api'",
-        );
-        let (_, ()) = tokio::join!(feed.publish(id), kill);
-    }
-
-    // A connection that was ended shows when it is used next.
-    for _ in 0..50 {
-        if feed.publish(id).await.is_ok() {
-            break;
-        }
-    }
-    let corrections = test.corrections(&account, 0).await;
-
-    let calls: BTreeSet<&str> = corrections.iter().map(|correction| correction.call_id.as_str()).collect();
-    assert_eq!((corrections.len(), calls.len()), (10, 10));
-    assert_gapless(&test.changes(&account, 0).await);
 }

@@ -79,6 +79,21 @@ const RULES: &[(&str, &str)] = &[
                 and (e.is_live or e.successor_id is null)))",
     ),
     (
+        "the newest change of a contact is its version",
+        "select count(*) from contacts c where c.version <> (
+            select max(x.version) from changes x where x.account_id = c.account_id and x.subject_id = c.contact_id)",
+    ),
+    (
+        "an alias leads where the feed says",
+        "select count(*) from contacts a
+        cross join lateral (
+            select x.kind, x.survivor_id from changes x where x.account_id = a.account_id and x.subject_id = a.contact_id
+            order by x.version desc limit 1
+        ) x
+        left join contacts s on s.account_id = a.account_id and s.contact_id = x.survivor_id
+        where a.survivor_id is not null and x.kind in ('MERGED', 'ADOPTED') and coalesce(s.survivor_id, s.contact_id) is distinct from a.survivor_id",
+    ),
+    (
         "a call names contacts that there are",
         "select count(*) from calls k cross join lateral (values (k.contact_id), (k.selection_id)) v (id)
         where v.id is not null and not exists (select from contacts c where c.account_id = k.account_id and c.contact_id = v.id)",
@@ -174,6 +189,16 @@ async fn the_rules_notice_what_breaks_them() {
             "alias leads",
         ),
         ("update contacts set deleted_at = now() where is_placeholder", "nothing personal"),
+        ("update contacts set version = version + 1 where is_placeholder", "newest change"),
+        (
+            "update contacts c set deleted_at = now(), survivor_id = o.contact_id, merged_into = o.contact_id
+             from (select contact_id from contacts where not is_placeholder order by contact_id limit 1) o where c.is_placeholder;
+             insert into changes (account_id, subject_id, version, kind, survivor_id, created_at)
+             select account_id, contact_id, version + 1, 'MERGED',
+                 (select contact_id from contacts where not is_placeholder order by contact_id desc limit 1), now()
+             from contacts where is_placeholder",
+            "alias leads where the feed says",
+        ),
         ("update calls set contact_id = account_id", "contacts that there are"),
         ("update sync_runs set read_count = read_count + 1", "add up"),
         ("update sync_runs set finished_at = null", "ended when its state says so"),

@@ -22,8 +22,22 @@ use crate::{
 };
 
 const NUMBER: &str = "+13108675309";
-const TABLES: [&str; 7] =
-    ["accounts", "integrations", "sync_runs", "contacts", "external_refs", "phone_numbers", "calls"];
+const TABLES: [&str; 14] = [
+    "accounts",
+    "integrations",
+    "sync_runs",
+    "contacts",
+    "external_refs",
+    "phone_numbers",
+    "calls",
+    "expected_calls",
+    "changes",
+    "feeds",
+    "selections",
+    "requester_decisions",
+    "requester_grounds",
+    "suppression_keys",
+];
 
 /// Two accounts with one number, and things of each.
 struct Neighbours {
@@ -47,6 +61,11 @@ async fn move_in(test: &TestApp, name: &str, record_id: &str) -> Things {
     let contact = test.clicked(click).await.id;
     let call_id = format!("{name}-call");
     assert_eq!(id_of(test.ask(&account, NUMBER, &call_id).await.selected.as_ref()), contact);
+    // Something in every table: a choice, what was told, the feed, and a click that waits.
+    test.select(&account, &call_id, &contact).await;
+    test.resolve_call(&account, &integration, &call_id).await;
+    test.changes(&account, 0).await;
+    test.clicked(click_on(&account, &integration, "user", record_id, NUMBER)).await;
     let run = test.last_run(&account, &integration).await.id;
     Things {
         account,

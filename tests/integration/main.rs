@@ -15,6 +15,7 @@ mod cancellation;
 mod click_to_call;
 mod command_line;
 mod contacts;
+mod corrections;
 mod crash;
 mod credentials;
 mod demo;
