@@ -63,8 +63,16 @@ impl Erasure {
                 Box::pin(async move { erasure::erase(tx, account_id, contact_id, &key, now).await })
             })
             .await?;
-        // A call that found the person a moment before stores its answer a moment after. `retention` looks once more.
+        // A call that found the person a moment before stores its answer a moment after, and so does what is told of it. `retention`
+        // looks once more.
         store::erasure::remove_late_calls(&self.db, account_id, now - LATE_CALLS).await?;
+        let records = erased.records.clone();
+        self.db
+            .transaction(move |tx| {
+                let records = records.clone();
+                Box::pin(async move { store::erasure::remove_decisions(tx, account_id, &[], &[], &records).await })
+            })
+            .await?;
         Ok(erased)
     }
 }

@@ -6,19 +6,20 @@ use thiserror::Error;
 
 use crate::{
     domain::{
-        ids::{AccountId, ContactId},
+        ids::{AccountId, ContactId, IntegrationId},
+        record::RecordKey,
         suppression::SuppressionKey,
     },
     store::{StoreError, Tx, TxError, adoption, contact_writes, erasure as store, suppressions},
 };
 
 /// What was erased.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Erased {
     /// The contact, or its survivor if another's id was given.
     pub contact_id: ContactId,
     /// Records that will not come back.
-    pub records: usize,
+    pub records: Vec<(IntegrationId, RecordKey)>,
     /// False: the person had been erased before.
     pub is_new: bool,
 }
@@ -66,5 +67,5 @@ pub async fn erase(
     store::remove_calls(tx, account_id, &person, &numbers).await?;
     store::remove_decisions(tx, account_id, &person, &numbers, &records).await?;
     let is_new = store::entomb(tx, account_id, head_id, now).await?;
-    Ok(Erased { contact_id: head_id, records: records.len(), is_new })
+    Ok(Erased { contact_id: head_id, records, is_new })
 }

@@ -118,7 +118,7 @@ impl ContactService for ContactRpc {
 
         Ok(Response::new(pb::EraseContactResponse {
             contact_id: erased.contact_id.to_string(),
-            records: i32::try_from(erased.records).unwrap_or(i32::MAX),
+            records: i32::try_from(erased.records.len()).unwrap_or(i32::MAX),
             already_erased: !erased.is_new,
         }))
     }

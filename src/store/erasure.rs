@@ -74,11 +74,28 @@ pub async fn remove_refs(
     )
     .fetch_all(&mut **tx)
     .await?;
-    let mut removed: Vec<(Uuid, String, String)> =
+    let mut removed: Vec<Row> =
         rows.into_iter().map(|row| (row.integration_id, row.object_type, row.record_id)).collect();
-    let (integrations, types, records) = columns(&removed);
+    let mut newest = removed.clone();
+    // Step by step against the direction of the merges. Each step removes what it finds, so there is an end.
+    while !newest.is_empty() {
+        newest = remove_losers(tx, account_id, &newest).await?;
+        removed.extend(newest.iter().cloned());
+    }
+    removed
+        .into_iter()
+        .map(|(integration_id, object_type, id)| Ok((IntegrationId(integration_id), key_of(&object_type, id)?)))
+        .collect()
+}
+
+/// A record: integration, object type and id.
+type Row = (Uuid, String, String);
+
+/// Removes the refs without a contact (first seen as deleted) of records that were merged into these.
+async fn remove_losers(tx: &mut Tx, account_id: AccountId, winners: &[Row]) -> Result<Vec<Row>, StoreError> {
+    let (integrations, types, records) = columns(winners);
     let losers = sqlx::query!(
-        "-- store::erasure::remove_refs (merged into them)
+        "-- store::erasure::remove_losers
         delete from external_refs e
         using unnest($2::uuid[], $3::text[], $4::text[]) as u (integration_id, object_type, record_id)
         where e.account_id = $1 and e.integration_id = u.integration_id and e.successor_type = u.object_type
@@ -91,14 +108,10 @@ pub async fn remove_refs(
     )
     .fetch_all(&mut **tx)
     .await?;
-    removed.extend(losers.into_iter().map(|row| (row.integration_id, row.object_type, row.record_id)));
-    removed
-        .into_iter()
-        .map(|(integration_id, object_type, id)| Ok((IntegrationId(integration_id), key_of(&object_type, id)?)))
-        .collect()
+    Ok(losers.into_iter().map(|row| (row.integration_id, row.object_type, row.record_id)).collect())
 }
 
-fn columns(rows: &[(Uuid, String, String)]) -> (Vec<Uuid>, Vec<String>, Vec<String>) {
+fn columns(rows: &[Row]) -> (Vec<Uuid>, Vec<String>, Vec<String>) {
     let integrations = rows.iter().map(|row| row.0).collect();
     let types = rows.iter().map(|row| row.1.clone()).collect();
     (integrations, types, rows.iter().map(|row| row.2.clone()).collect())
@@ -182,7 +195,7 @@ pub async fn remove_decisions(
     numbers: &[i64],
     records: &[(IntegrationId, RecordKey)],
 ) -> Result<(), StoreError> {
-    let rows: Vec<(Uuid, String, String)> = records
+    let rows: Vec<Row> = records
         .iter()
         .map(|(integration_id, key)| (integration_id.0, key.object_type.as_str().to_owned(), key.record_id.clone()))
         .collect();
@@ -255,13 +268,22 @@ pub async fn entomb(
     Ok(done.rows_affected() == 1)
 }
 
-/// Removes calls that were being answered while their person was erased. Of persons erased since `since`.
+/// Removes the calls, choices and decisions that were being written while their person was erased. Of persons erased since `since`.
 pub async fn remove_late_calls(db: &Db, account_id: AccountId, since: DateTime<Utc>) -> Result<u64, StoreError> {
     let erased = sqlx::query_scalar!(
         "-- store::erasure::remove_late_calls (of whom)
-        select contact_id
-        from contacts
-        where account_id = $1 and erased_at >= $2",
+        with head as materialized (
+            select contact_id
+            from contacts
+            where account_id = $1 and erased_at >= $2
+        )
+        select contact_id as \"contact_id!\" from head
+        union all
+        select a.contact_id
+        from head h
+        cross join lateral (
+            select c.contact_id from contacts c where c.account_id = $1 and c.survivor_id = h.contact_id
+        ) a",
         account_id.0,
         since,
     )
@@ -271,7 +293,7 @@ pub async fn remove_late_calls(db: &Db, account_id: AccountId, since: DateTime<U
     if erased.is_empty() {
         return Ok(0);
     }
-    let done = sqlx::query!(
+    let calls = sqlx::query!(
         "-- store::erasure::remove_late_calls
         delete from calls
         where account_id = $1 and (contact_id = any($2) or selection_id = any($2))",
@@ -280,7 +302,25 @@ pub async fn remove_late_calls(db: &Db, account_id: AccountId, since: DateTime<U
     )
     .execute(&db.pool)
     .await?;
-    Ok(done.rows_affected())
+    let choices = sqlx::query!(
+        "-- store::erasure::remove_late_calls (selections)
+        delete from selections
+        where account_id = $1 and contact_id = any($2)",
+        account_id.0,
+        &erased,
+    )
+    .execute(&db.pool)
+    .await?;
+    let decisions = sqlx::query!(
+        "-- store::erasure::remove_late_calls (decisions)
+        delete from requester_decisions
+        where account_id = $1 and contact_id = any($2)",
+        account_id.0,
+        &erased,
+    )
+    .execute(&db.pool)
+    .await?;
+    Ok(calls.rows_affected() + choices.rows_affected() + decisions.rows_affected())
 }
 
 fn uuids(ids: &[ContactId]) -> Vec<Uuid> {

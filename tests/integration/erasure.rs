@@ -1,6 +1,9 @@
 //! Erasing a person: nothing is left, nothing comes back, and others on the number stay.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    io,
+    sync::{Arc, Mutex},
+};
 
 use contact_sync::rpc::{
     auth::Accounts,
@@ -36,8 +39,11 @@ impl TestApp {
         assert!(tables.len() > 15);
         let mut found = Vec::new();
         for table in tables {
-            let sql = format!("select count(*) from {table} t where t::text ilike '%{text}%'");
-            if self.db.number(&sql).await > 0 {
+            // The text as a parameter: what is asked here is in the log that is searched, too.
+            let sql =
+                sqlx::AssertSqlSafe(format!("select count(*) from {table} t where t::text ilike '%' || $1 || '%'"));
+            let count: i64 = sqlx::query_scalar(sql).bind(text).fetch_one(&self.db.pool).await.unwrap();
+            if count > 0 {
                 found.push(table);
             }
         }
@@ -45,14 +51,30 @@ impl TestApp {
     }
 }
 
+/// Collects what is logged.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// What is logged from here on by this thread, on which all of a test's tasks run: all that the service could say, and the libraries'
 /// more talkative half.
-fn listen() -> (Arc<Mutex<Vec<u8>>>, DefaultGuard) {
-    let log = Arc::new(Mutex::new(Vec::new()));
+fn listen() -> (Log, DefaultGuard) {
+    let log = Log::default();
+    let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter("debug,contact_sync=trace")
         .with_ansi(false)
-        .with_writer(Arc::clone(&log))
+        .with_writer(move || writer.clone())
         .finish();
     let guard = tracing::subscriber::set_default(subscriber);
     tracing::callsite::rebuild_interest_cache();
@@ -106,7 +128,7 @@ async fn nothing_is_left_of_an_erased_person_and_a_full_pass_brings_nothing_back
     for text in ["quux", "zebulon", "3108675309", record.as_str()] {
         assert_eq!(test.tables_with(text).await, Vec::<String>::new(), "{text} after the passes");
     }
-    let log = String::from_utf8(log.lock().unwrap().clone()).unwrap();
+    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert!(log.contains("sync run is complete") && log.contains(&integration), "the log was not heard");
     for text in ["quux", "zebulon", "8675309", "555-0100", "3105550100"] {
         assert!(!log.to_lowercase().contains(text), "{text} is in the log");
@@ -115,6 +137,39 @@ async fn nothing_is_left_of_an_erased_person_and_a_full_pass_brings_nothing_back
     let shared = test.look_up(&account, SHARED).await;
     assert_eq!(id_of(shared.selected.as_ref()), wife.id);
     assert_eq!(shared.selected.unwrap().records[0].record_id, other);
+}
+
+#[tokio::test]
+async fn records_that_were_merged_into_theirs_before_the_first_copy_are_erased_with_them() {
+    let test = TestApp::start().await;
+    let account = test.account().await;
+    let make = |name: &str| test.salesforce.create("Contact", &json!({"LastName": name, "Phone": BRYCE})).unwrap();
+    let [a, b, c] = ["A", "B", "C"].map(make);
+    test.minutes(1);
+    test.salesforce.merge("Contact", &b, &[a.as_str()]).unwrap();
+    test.salesforce.merge("Contact", &c, &[b.as_str()]).unwrap();
+    test.minutes(1);
+    let integration = test.enable_salesforce(&account).await;
+    test.sync_due().await;
+    for record in [&a, &b, &c] {
+        assert!(test.tables_with(record).await.contains(&"external_refs".to_owned()));
+    }
+    let person = id_of(test.look_up(&account, BRYCE).await.selected.as_ref());
+
+    let erased = test.erase(&account, &person).await;
+
+    assert_eq!(erased.records, 3);
+    let request = pb::TriggerSyncRequest {
+        account_id: account.clone(),
+        integration_id: integration,
+        kind: pb::SyncKind::Initial.into(),
+        ..Default::default()
+    };
+    test.syncs().trigger_sync(request).await.unwrap();
+    assert_eq!(test.sync_due().await, 1);
+    for record in [&a, &b, &c] {
+        assert_eq!(test.tables_with(record).await, Vec::<String>::new());
+    }
 }
 
 #[tokio::test]
