@@ -1,6 +1,8 @@
 //! `ContactService`: plain reads of the store, the feed of changes, and erasure.
 
-use chrono::DateTime;
+use std::cmp::Reverse;
+
+use chrono::{DateTime, Utc};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -19,7 +21,7 @@ use crate::{
     },
     erasure::Erasure,
     feed::Feed,
-    store::{self, Db, accounts::RulesCache},
+    store::{self, Db, accounts::RulesCache, contacts::Ranked},
 };
 
 /// Changes in a page for which no size is given.
@@ -64,17 +66,17 @@ impl ContactService for ContactRpc {
         let number = parse::phone_number(&request.phone_number)?;
         let rules = self.rules.find(account_id).await?.ok_or_else(status::account_not_found)?;
         let key = if number.is_empty() { None } else { Some(read_number(&rules, &number)?) };
-        let filter = [account_id.to_string(), convert::e164(key)];
-        let filter = [filter[0].as_str(), filter[1].as_str()];
+        // Under another policy the places mean something else.
+        let preferred = rules.policy.preferred().map(|id| id.to_string()).unwrap_or_default();
+        let filter = [account_id.to_string(), convert::e164(key), rules.policy.as_str().to_owned(), preferred];
+        let filter = filter.each_ref().map(String::as_str);
         let after = page_token::decode("ListContacts", &filter, &request.page_token)?;
+        let after = after.map(|place| Place::parse(&place).ok_or_else(page_token::refused)).transpose()?;
 
-        let mut contacts = self.page(account_id, key, rules.policy, after, size).await?;
+        let Listed { contacts, next } = self.page(account_id, key, rules.policy, after, size).await?;
 
-        let next = convert::cut_page(&mut contacts, size).map(|last| {
-            let place =
-                [last.id.to_string(), last.is_placeholder.to_string(), last.created_at.timestamp_micros().to_string()];
-            page_token::encode("ListContacts", &filter, &place.each_ref().map(String::as_str))
-        });
+        let next = next
+            .map(|place| page_token::encode("ListContacts", &filter, &place.parts().each_ref().map(String::as_str)));
         let contacts = contacts.into_iter().map(convert::contact).collect();
         Ok(Response::new(pb::ListContactsResponse { contacts, next_page_token: next.unwrap_or_default() }))
     }
@@ -131,8 +133,60 @@ fn read_number(rules: &MatchRules, raw: &str) -> Result<PhoneKey, Status> {
     })
 }
 
-/// Where a page goes on: a contact's rank.
-type Place = (bool, DateTime<chrono::Utc>, ContactId);
+/// Where a page goes on: behind this rank.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    /// Among those behind whom the policy ranks.
+    is_behind: bool,
+    rank: Ranked,
+}
+
+impl Place {
+    fn of(contact: &Contact, is_behind: bool) -> Self {
+        let Contact { id: contact_id, is_placeholder, created_at, .. } = *contact;
+        Self { is_behind, rank: Ranked { is_placeholder, rank: Reverse(None), created_at, contact_id } }
+    }
+
+    /// The rank by age alone.
+    fn by_age(self) -> ByAge {
+        (self.rank.is_placeholder, self.rank.created_at, self.rank.contact_id)
+    }
+
+    fn parts(self) -> [String; 5] {
+        let Ranked { is_placeholder, rank: Reverse(rank), created_at, contact_id } = self.rank;
+        [
+            contact_id.to_string(),
+            is_placeholder.to_string(),
+            created_at.timestamp_micros().to_string(),
+            rank.map(|rank| rank.to_string()).unwrap_or_default(),
+            self.is_behind.to_string(),
+        ]
+    }
+
+    /// What a client sent: also a time that Postgres cannot hold.
+    fn parse(parts: &[String]) -> Option<Self> {
+        const MICROS_MAX: i64 = 253_402_300_799_999_999; // the end of the year 9999
+        let [id, is_placeholder, micros, rank, is_behind] = parts else { return None };
+        let micros = micros.parse().ok().filter(|micros| (0..=MICROS_MAX).contains(micros))?;
+        Some(Self {
+            is_behind: is_behind.parse().ok()?,
+            rank: Ranked {
+                is_placeholder: is_placeholder.parse().ok()?,
+                rank: Reverse(if rank.is_empty() { None } else { Some(rank.parse().ok()?) }),
+                created_at: DateTime::from_timestamp_micros(micros)?,
+                contact_id: id.parse().ok()?,
+            },
+        })
+    }
+}
+
+type ByAge = (bool, DateTime<Utc>, ContactId);
+
+/// A page, and where the next begins, if there is one.
+struct Listed {
+    contacts: Vec<Contact>,
+    next: Option<Place>,
+}
 
 impl ContactRpc {
     async fn page(
@@ -140,54 +194,53 @@ impl ContactRpc {
         account_id: AccountId,
         key: Option<PhoneKey>,
         policy: MatchPolicy,
-        after: Option<Vec<String>>,
+        after: Option<Place>,
         size: usize,
-    ) -> Result<Vec<Contact>, Status> {
-        let after = after.map(|place| parse_place(&place).ok_or_else(page_token::refused)).transpose()?;
+    ) -> Result<Listed, Status> {
         let limit = convert::limit(size);
-        let page = match key {
-            None => store::contacts::list(&self.db, account_id, after.map(|(_, _, id)| id), limit).await,
-            Some(key) if policy == MatchPolicy::FirstCreated => {
-                store::contacts::list_by_number(&self.db, account_id, key, after, limit).await
+        let mut contacts = match key {
+            None => {
+                store::contacts::list(&self.db, account_id, after.map(|place| place.rank.contact_id), limit).await?
             }
-            Some(key) => return self.ranked_page(account_id, key, policy, after, size + 1).await,
+            Some(key) if policy == MatchPolicy::FirstCreated => {
+                store::contacts::list_by_number(&self.db, account_id, key, after.map(Place::by_age), limit).await?
+            }
+            Some(key) => return self.ranked_page(account_id, key, policy, after, size).await,
         };
-        Ok(page?)
+        let next = convert::cut_page(&mut contacts, size).map(|last| Place::of(last, false));
+        Ok(Listed { contacts, next })
     }
 
-    /// In the order of another policy than the first created: it ranks the first 200, as a match does; the others follow.
+    /// In the order of another policy than the first created: it ranks the first 200, as a match does; the others follow by age. Whoever
+    /// ends between two pages is left out, whoever moves may be met twice or not at all; everyone else is met once.
     async fn ranked_page(
         &self,
         account_id: AccountId,
         key: PhoneKey,
         policy: MatchPolicy,
         after: Option<Place>,
-        limit: usize,
-    ) -> Result<Vec<Contact>, Status> {
+        size: usize,
+    ) -> Result<Listed, Status> {
         let ranked = store::contacts::rank_by_number(&self.db, account_id, key, policy).await?;
-        let last = ranked.iter().map(|row| (row.is_placeholder, row.created_at, row.contact_id)).max();
-        let start = match after {
-            None => Some(0),
-            Some((.., id)) => ranked.iter().position(|row| row.contact_id == id).map(|at| at + 1),
-        };
-        let ids: Vec<ContactId> = match start {
-            Some(start) => ranked[start..].iter().map(|row| row.contact_id).take(limit).collect(),
-            None => Vec::new(),
-        };
-        let mut page = store::contacts::find_all(&self.db, account_id, &ids).await?;
-        if ids.len() < limit && ranked.len() >= TOTAL_MAX {
-            let behind = if start.is_some() { last } else { after.max(last) };
-            let rest = convert::limit(limit - ids.len() - 1);
-            page.extend(store::contacts::list_by_number(&self.db, account_id, key, behind, rest).await?);
+        let places = ranked.iter().map(|rank| Place { is_behind: false, rank: *rank });
+        let mut page: Vec<Place> =
+            places.filter(|&place| after.is_none_or(|after| place > after)).take(size + 1).collect();
+        let has_more = page.len() > size;
+        page.truncate(size);
+        let ids: Vec<ContactId> = page.iter().map(|place| place.rank.contact_id).collect();
+        let mut contacts = store::contacts::find_all(&self.db, account_id, &ids).await?;
+        if has_more || ranked.len() < TOTAL_MAX {
+            return Ok(Listed { contacts, next: page.last().copied().filter(|_| has_more) });
         }
-        Ok(page)
+        let oldest = ranked.iter().map(|rank| Place { is_behind: true, rank: *rank }.by_age()).max();
+        let behind = oldest.max(after.filter(|after| after.is_behind).map(Place::by_age));
+        let wanted = size - page.len();
+        let limit = convert::limit(wanted);
+        let mut rest = store::contacts::list_by_number(&self.db, account_id, key, behind, limit).await?;
+        let has_more = rest.len() > wanted;
+        rest.truncate(wanted);
+        let next = rest.last().map(|last| Place::of(last, true)).or(page.last().copied()).filter(|_| has_more);
+        contacts.extend(rest);
+        Ok(Listed { contacts, next })
     }
-}
-
-/// What a client sent: also a time that Postgres cannot hold.
-fn parse_place(place: &[String]) -> Option<Place> {
-    const MICROS_MAX: i64 = 253_402_300_799_999_999; // the end of the year 9999
-    let [id, is_placeholder, micros] = place else { return None };
-    let micros = micros.parse().ok().filter(|micros| (0..=MICROS_MAX).contains(micros))?;
-    Some((is_placeholder.parse().ok()?, DateTime::from_timestamp_micros(micros)?, id.parse().ok()?))
 }

@@ -1,6 +1,6 @@
 //! The view `contact_details`: how a contact is read everywhere. `contact_writes` writes them.
 
-use std::fmt;
+use std::{cmp::Reverse, fmt};
 
 use chrono::{DateTime, Utc};
 use serde::Deserialize;
@@ -308,9 +308,10 @@ pub async fn rank_by_number(
             end as rank
             from found f
         )
-        select is_placeholder, contact_created_at, contact_id
+        select is_placeholder, contact_created_at, contact_id,
+            case rank when 'infinity' then 9223372036854775807 else (extract(epoch from rank) * 1000000)::bigint end as rank
         from ranked
-        order by is_placeholder, rank desc nulls last, contact_created_at, contact_id"#,
+        order by is_placeholder, ranked.rank desc nulls last, contact_created_at, contact_id"#,
         account_id.0,
         key.as_i64(),
         policy.as_str(),
@@ -321,17 +322,20 @@ pub async fn rank_by_number(
     .await?;
     let ranked = rows.into_iter().map(|row| Ranked {
         is_placeholder: row.is_placeholder,
+        rank: Reverse(row.rank),
         created_at: row.contact_created_at,
         contact_id: ContactId(row.contact_id),
     });
     Ok(ranked.collect())
 }
 
-/// A contact's rank among those with one number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A contact's rank among those with one number, least first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ranked {
     /// Strangers come last.
     pub is_placeholder: bool,
+    /// What the policy says, the greatest first: a time in microseconds, or the greatest number there is; `None` comes last.
+    pub rank: Reverse<Option<i64>>,
     /// First created first, where the policy says no more.
     pub created_at: DateTime<Utc>,
     /// Which contact.

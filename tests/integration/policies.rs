@@ -123,6 +123,37 @@ async fn contacts_of_the_preferred_integration_come_first() {
 }
 
 #[tokio::test]
+async fn a_page_goes_on_though_the_last_of_the_one_before_is_gone_and_no_page_of_another_policy_does() {
+    let test = TestApp::start().await;
+    let (account, zendesk, _, contacts) = shared_line(&test).await;
+    test.set_policy(&account, MatchPolicy::LastUpdated, "").await;
+    let page = async |page_token: String| {
+        let request = pb::ListContactsRequest {
+            account_id: account.clone(),
+            phone_number: LINE.into(),
+            page_size: 2,
+            page_token,
+        };
+        // A fresh replica has no cached rules.
+        test.replica(|_| {}).await.contacts().list_contacts(request).await
+    };
+    let first = page(String::new()).await.unwrap().into_inner();
+    assert_eq!(ids_of(&first.contacts), contacts[..2]);
+    let record = first.contacts[1].records[0].record_id.parse().unwrap();
+    test.minutes(1);
+    test.zendesk.delete_user(record).unwrap();
+    test.trigger(&account, &zendesk).await;
+
+    let second = page(first.next_page_token.clone()).await.unwrap().into_inner();
+
+    assert_eq!(ids_of(&second.contacts), contacts[2..]);
+    assert_eq!(second.next_page_token, "");
+    test.set_policy(&account, MatchPolicy::LastSelected, "").await;
+    let refused = page(first.next_page_token).await.unwrap_err();
+    assert!(refused.message().contains("page_token"), "{}", refused.message());
+}
+
+#[tokio::test]
 async fn a_click_and_a_selection_win_for_their_call_under_every_policy() {
     let test = TestApp::start().await;
     let (account, _, salesforce, contacts) = shared_line(&test).await;
