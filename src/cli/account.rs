@@ -166,7 +166,8 @@ impl fmt::Display for Table<'_> {
         for account in self.0 {
             let regions: Vec<&str> =
                 std::iter::once(&account.default_region).chain(&account.further_regions).map(String::as_str).collect();
-            writeln!(f, "{}  {:<8} {}", account.id, regions.join(","), show::clean(&account.display_name))?;
+            let (regions, policy) = (regions.join(","), show::match_policy(account.match_policy()));
+            writeln!(f, "{}  {regions:<8} {policy:<21} {}", account.id, show::clean(&account.display_name))?;
         }
         Ok(())
     }
@@ -183,10 +184,14 @@ mod tests {
             display_name: "Acme\nInc".into(),
             default_region: "US".into(),
             further_regions: vec!["GB".into()],
+            match_policy: pb::MatchPolicy::LastSelected.into(),
             ..Default::default()
         };
 
-        assert_eq!(Table(&[account]).to_string(), "7b0c5f9e-58b4-4a3f-9d1e-0a2b3c4d5e6f  US,GB    Acme Inc\n");
+        assert_eq!(
+            Table(&[account]).to_string(),
+            "7b0c5f9e-58b4-4a3f-9d1e-0a2b3c4d5e6f  US,GB    LAST_SELECTED         Acme Inc\n"
+        );
         assert!(Table(&[]).to_string().contains("account create"));
     }
 }
