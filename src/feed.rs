@@ -21,11 +21,13 @@ use crate::{
     },
 };
 
-/// Decisions looked at again in one transaction, a millisecond or two each. They are locked until it ends, and an agent who selects, or an
-/// automation that asks again, waits for that: a tenth of a second at most, see `postgres`.
-const DECISIONS_MAX: i64 = 20;
+/// Decisions looked at again in one transaction, about seven statements each. They are locked until it ends, and a call, a choice or an
+/// automation that asks again waits for that, a tenth of a second at most (`app::pool_settings`).
+const DECISIONS_MAX: i64 = 5;
+/// Such transactions in one round.
+const LOOKS_MAX: usize = 20;
 /// Rounds that one reader spends on publishing; the next call goes on.
-const ROUNDS_MAX: usize = 100;
+const ROUNDS_MAX: usize = 20;
 
 /// What the feed works with.
 #[derive(Clone)]
@@ -120,7 +122,7 @@ impl Feed {
 
     /// Numbers some of what is committed, marks the decisions that it makes doubtful, and then looks at some of those again.
     pub async fn publish(&self, account_id: AccountId) -> Result<Published, StoreError> {
-        let numbered = self
+        let (numbered, has_stale) = self
             .db
             .transaction(move |tx| {
                 Box::pin(async move {
@@ -131,21 +133,34 @@ impl Feed {
                         let subjects: Vec<Uuid> = ordered.iter().map(|change| change.subject_id).collect();
                         decisions::mark_stale(tx, account_id, &subjects).await?;
                     }
-                    Ok::<usize, StoreError>(ordered.len())
+                    Ok::<_, StoreError>((ordered.len(), decisions::has_stale(tx, account_id).await?))
                 })
             })
             .await?;
-        let now = self.clock.now();
-        let looked_at = self
-            .db
-            .transaction(move |tx| {
-                Box::pin(async move {
-                    changes::lock_feed(tx, account_id).await?;
-                    corrections::look_again(tx, account_id, DECISIONS_MAX, now).await
-                })
-            })
-            .await?;
+        let looked_at = if has_stale { self.look_again(account_id).await? } else { 0 };
         Ok(Published { numbered, looked_at })
+    }
+
+    /// Looks again at some of what is doubtful, a few decisions a transaction. Returns at how many.
+    async fn look_again(&self, account_id: AccountId) -> Result<usize, StoreError> {
+        let mut all = 0;
+        for _ in 0..LOOKS_MAX {
+            let now = self.clock.now();
+            let looked_at = self
+                .db
+                .transaction(move |tx| {
+                    Box::pin(async move {
+                        changes::lock_feed(tx, account_id).await?;
+                        corrections::look_again(tx, account_id, DECISIONS_MAX, now).await
+                    })
+                })
+                .await?;
+            if looked_at == 0 {
+                break;
+            }
+            all += looked_at;
+        }
+        Ok(all)
     }
 }
 

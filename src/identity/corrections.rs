@@ -46,7 +46,8 @@ async fn decide_again(
         Some(id) => requester::find_subject_in(tx, account_id, id).await?.and_then(|subject| subject.living_id),
         None => None,
     };
-    let keys: Vec<_> = decision.key.into_iter().collect();
+    // The number of the call as it is now: one that was only clicked may have been another's.
+    let keys: Vec<_> = call.as_ref().map_or(decision.key, |call| call.key).into_iter().collect();
     let holdings = requester::find_holdings_in(tx, account_id, decision.integration_id, living_id, &keys).await?;
     let mut grounds: Vec<ContactId> = asked_id.into_iter().chain(living_id).collect();
     let Some(holdings) = holdings else { return Ok((decision.verdict.clone(), grounds)) };

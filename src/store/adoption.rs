@@ -303,6 +303,12 @@ pub async fn insert_placeholder(
             where c.outcome is null
                or (c.e164 = excluded.e164 and (c.outcome in ('NOT_FOUND', 'NOT_KNOWN_YET') or c.contact_id = $10))
             returning c.call_id
+        ),
+        -- What was told of the call, if it was there before, rests on another answer.
+        doubted as (
+            update requester_decisions
+            set is_stale = true
+            where account_id = $1 and call_id = $8 and exists (select from call)
         )
         select exists (select from person) as "is_new!", exists (select from call) as "is_call_stored!""#,
         account_id.0,

@@ -34,6 +34,9 @@ pub struct Decision {
     pub key: Option<PhoneKey>,
 }
 
+/// Looks for a decision that somebody else kept at the same moment; the next look finds it.
+const KEEPS_MAX: usize = 3;
+
 /// Keeps a decision that was just told, while its call is there. It counts as stale: a change that was committed while it was made may
 /// have been missed. One that is told again, and is another one now, corrects the first at once: that is what stands from here on.
 pub async fn keep(
@@ -42,9 +45,24 @@ pub async fn keep(
     decision: &Decision,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
+    for _ in 0..KEEPS_MAX {
+        if try_keep(db, account_id, decision, now).await? {
+            return Ok(());
+        }
+    }
+    Err(StoreError::Conflict)
+}
+
+/// False: somebody else has just told something of this call.
+async fn try_keep(
+    db: &CallDb,
+    account_id: AccountId,
+    decision: &Decision,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
     let record = decision.verdict.record();
-    sqlx::query!(
-        "-- store::decisions::keep
+    let is_kept = sqlx::query_scalar!(
+        r#"-- store::decisions::try_keep
         with call as materialized (
             -- Held, so that an erasure that removes the call finds the decision behind it.
             select c.call_id
@@ -54,35 +72,39 @@ pub async fn keep(
         ),
         prior as materialized (
             select p.outcome, p.object_type, p.record_id, p.evidence,
-                (p.outcome, p.object_type, p.record_id) is distinct from ($5::text, $6::text, $7::text) as is_other
+                ((p.outcome, p.object_type, p.record_id) is distinct from ($5::text, $6::text, $7::text))::int as step
             from requester_decisions p
             where p.account_id = $1 and p.call_id = $2 and p.integration_id = $3
             for update
         ),
-        kept as (
-            insert into requester_decisions as d (account_id, call_id, integration_id, decision_id, version, outcome, object_type, record_id,
+        first as (
+            insert into requester_decisions (account_id, call_id, integration_id, decision_id, version, outcome, object_type, record_id,
                 evidence, contact_id, e164, is_stale, decided_at)
-            select $1, c.call_id, $3, $4, coalesce(p.is_other, false)::int, $5, $6, $7, $8, $9, $10, true, $11
+            select $1, c.call_id, $3, $4, 0, $5, $6, $7, $8, $9, $10, true, $11
             from call c
-            -- The version of a new row is 0, and of one that is there the step to the next.
-            left join prior p on true
-            on conflict (account_id, call_id, integration_id) do update
-            set is_stale = true, version = d.version + excluded.version,
-                outcome = case when excluded.version > 0 then excluded.outcome else d.outcome end,
-                object_type = case when excluded.version > 0 then excluded.object_type else d.object_type end,
-                record_id = case when excluded.version > 0 then excluded.record_id else d.record_id end,
-                evidence = case when excluded.version > 0 then excluded.evidence else d.evidence end
-            where not d.is_stale or excluded.version > 0
+            where not exists (select from prior)
+            on conflict (account_id, call_id, integration_id) do nothing
+            returning call_id
+        ),
+        again as (
+            update requester_decisions d
+            set is_stale = true, version = d.version + p.step, outcome = $5, object_type = $6, record_id = $7, evidence = $8,
+                contact_id = $9, e164 = $10
+            from prior p
+            where d.account_id = $1 and d.call_id = $2 and d.integration_id = $3
             returning d.decision_id, d.version
+        ),
+        correction as (
+            insert into changes (account_id, subject_id, version, kind, correction, created_at)
+            select $1, a.decision_id, a.version, 'CORRECTED',
+                json_build_object('call_id', $2::text, 'integration_id', $3::uuid, 'is_erased', false,
+                    'before', json_build_object('outcome', p.outcome, 'object_type', p.object_type, 'record_id', p.record_id, 'evidence', p.evidence),
+                    'after', json_build_object('outcome', $5::text, 'object_type', $6::text, 'record_id', $7::text, 'evidence', $8::text)),
+                $11
+            from again a
+            join prior p on p.step > 0
         )
-        insert into changes (account_id, subject_id, version, kind, correction, created_at)
-        select $1, k.decision_id, k.version, 'CORRECTED',
-            json_build_object('call_id', $2::text, 'integration_id', $3::uuid, 'is_erased', false,
-                'before', json_build_object('outcome', p.outcome, 'object_type', p.object_type, 'record_id', p.record_id, 'evidence', p.evidence),
-                'after', json_build_object('outcome', $5::text, 'object_type', $6::text, 'record_id', $7::text, 'evidence', $8::text)),
-            $11
-        from kept k
-        join prior p on p.is_other",
+        select not exists (select from call) or exists (select from first) or exists (select from again) as "is_kept!""#,
         account_id.0,
         decision.call_id,
         decision.integration_id.0,
@@ -95,9 +117,9 @@ pub async fn keep(
         decision.key.map(PhoneKey::as_i64),
         now,
     )
-    .execute(&db.0)
+    .fetch_one(&db.0)
     .await?;
-    Ok(())
+    Ok(is_kept)
 }
 
 /// Marks the decisions that rest on one of these contacts, or are about one of their numbers.
@@ -133,15 +155,33 @@ pub async fn mark_stale(tx: &mut Tx, account_id: AccountId, contact_ids: &[Uuid]
     Ok(())
 }
 
-/// Locks some stale decisions, oldest first.
+/// Whether there is a decision to look at again.
+pub async fn has_stale(tx: &mut Tx, account_id: AccountId) -> Result<bool, StoreError> {
+    let has_stale = sqlx::query_scalar!(
+        r#"-- store::decisions::has_stale
+        select exists (select from requester_decisions where account_id = $1 and is_stale) as "has_stale!""#,
+        account_id.0,
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(has_stale)
+}
+
+/// Locks some stale decisions, the oldest.
 pub async fn lock_stale(tx: &mut Tx, account_id: AccountId, limit: i64) -> Result<Vec<Decision>, StoreError> {
     let rows = sqlx::query!(
         "-- store::decisions::lock_stale
-        select call_id, integration_id, decision_id, outcome, object_type, record_id, evidence, contact_id, e164
-        from requester_decisions
-        where account_id = $1 and is_stale
-        order by decided_at
-        limit $2
+        select d.call_id, d.integration_id, d.decision_id, d.outcome, d.object_type, d.record_id, d.evidence, d.contact_id, d.e164
+        from requester_decisions d
+        where d.account_id = $1 and (d.call_id, d.integration_id) in (
+            select s.call_id, s.integration_id
+            from requester_decisions s
+            where s.account_id = $1 and s.is_stale
+            order by s.decided_at
+            limit $2
+        )
+        -- In the order in which all decisions of a call are locked.
+        order by d.call_id, d.integration_id
         for update",
         account_id.0,
         limit,

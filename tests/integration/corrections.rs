@@ -284,3 +284,54 @@ async fn four_publishers_and_automations_that_ask_again_write_each_correction_on
     assert_eq!(corrected, expected);
     assert_gapless(&test.changes(&account, 0).await);
 }
+
+#[tokio::test]
+async fn the_number_of_a_call_that_was_only_clicked_is_that_of_its_match() {
+    const OTHER: &str = "+13105550142";
+    let test = TestApp::start().await;
+    let by_click = test.user("By the Click", BRYCE);
+    let by_match = test.user("By the Match", OTHER);
+    let (account, zendesk) = test.synced().await;
+    let salesforce = test.enable_off(&account, Provider::Salesforce, ORG).await;
+    let click = pb::PreRegisterContactRequest {
+        call_id: "call-1".into(),
+        ..click_on(&account, &salesforce, "Contact", CONTACT_15, BRYCE)
+    };
+    test.click(click).await;
+    let first = test.resolve_call(&account, &zendesk, "call-1").await;
+    assert_eq!(first.record.unwrap().record_id, by_click);
+    test.changes(&account, 0).await;
+    // The call that was made went elsewhere.
+    test.ask(&account, OTHER, "call-1").await;
+
+    let corrections = test.corrections(&account, 0).await;
+
+    let again = test.resolve_call(&account, &zendesk, "call-1").await;
+    assert_eq!(again.record.unwrap().record_id, by_match);
+    assert_eq!(corrections.len(), 1);
+    assert_eq!(told(corrections[0].after.as_ref()), (VerdictOutcome::Resolved, by_match));
+    assert_eq!(test.corrections(&account, 0).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_placeholder_that_takes_a_known_calls_place_doubts_what_was_told_of_it() {
+    let test = TestApp::start().await;
+    let (account, _) = test.synced().await;
+    let salesforce = test.enable_off(&account, Provider::Salesforce, ORG).await;
+    test.match_caller(look_only(crate::scenes::call_with_id(&account, BRYCE, "call-1"))).await;
+    test.resolve_call(&account, &salesforce, "call-1").await;
+    test.changes(&account, 0).await;
+    let stranger = id_of(test.ask(&account, BRYCE, "call-1").await.selected.as_ref());
+    test.changes(&account, 0).await;
+    // The placeholder turns out to be a record with another number.
+    let report = pb::PreRegisterContactRequest {
+        contact_id: stranger,
+        ..click_on(&account, &salesforce, "Contact", CONTACT_15, "+13105550142")
+    };
+    let record = test.clicked(report).await.records[0].record_id.clone();
+
+    let corrections = test.corrections(&account, 0).await;
+
+    assert_eq!(corrections.len(), 1);
+    assert_eq!(told(corrections[0].after.as_ref()), (VerdictOutcome::Resolved, record));
+}

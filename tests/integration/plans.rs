@@ -262,7 +262,7 @@ async fn what_else_the_call_path_runs_reads_indexes_only() {
             format!("'{ACCOUNT}', '{{{HOT},{QUIET},1}}', '{{3108675309,8675309}}'"),
         ),
         (
-            "store::decisions::keep",
+            "store::decisions::try_keep",
             "uuid, text, uuid, uuid, text, text, text, text, uuid, bigint, timestamptz",
             format!(
                 "'{ACCOUNT}', 'call-7', '{INTEGRATION}', {contact}, 'NONE', null, null, null, {contact}, {QUIET}, now()"
