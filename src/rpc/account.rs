@@ -113,19 +113,9 @@ impl AccountService for AccountRpc {
         {
             return Err(status::invalid("preferred_integration_id", "must be an integration of this account"));
         }
-        let change = AccountChange {
-            display_name: name.as_deref(),
-            default_region,
-            further_regions: further_regions.as_deref(),
-            match_policy,
-        };
+        let change = AccountChange { display_name: name, default_region, further_regions, match_policy };
 
-        let now = self.clock.now();
-        let account = store::accounts::update(&self.db, account_id, &change, now).await?;
-        if change.default_region.is_some() || change.further_regions.is_some() {
-            // Of two spellings of one number a record keeps the first only, and both may be numbers of their own now.
-            store::integrations::request_sweeps(&self.db, account_id, now).await?;
-        }
+        let account = store::accounts::update(&self.db, account_id, change, self.clock.now()).await?;
 
         let account = account.ok_or_else(status::account_not_found)?;
         Ok(Response::new(pb::UpdateAccountResponse { account: Some(convert::account(&account)) }))

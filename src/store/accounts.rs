@@ -90,29 +90,82 @@ pub async fn find(db: &Db, account_id: AccountId) -> Result<Option<Account>, Sto
 }
 
 /// What of an account is to change; what is `None` stays.
-#[derive(Default)]
-pub struct AccountChange<'a> {
+#[derive(Clone, Default)]
+pub struct AccountChange {
     /// New name.
-    pub display_name: Option<&'a str>,
+    pub display_name: Option<String>,
     /// New default region.
     pub default_region: Option<Region>,
     /// New further regions, all of them.
-    pub further_regions: Option<&'a [Region]>,
+    pub further_regions: Option<Vec<Region>>,
     /// New policy.
     pub match_policy: Option<MatchPolicy>,
 }
 
-/// Changes what is given; `None` if there is no such account. Other regions: the stored numbers are to be read again.
+/// Changes what is given; `None` if there is no such account. Other regions: the stored numbers are to be read again, and the next pass of
+/// each integration is to be a sweep: of two spellings of one number a record keeps the first only, and both may be numbers now.
 pub async fn update(
     db: &Db,
     account_id: AccountId,
-    change: &AccountChange<'_>,
+    change: AccountChange,
     now: DateTime<Utc>,
 ) -> Result<Option<Account>, StoreError> {
-    let further_regions = change.further_regions.map(texts);
+    db.transaction(move |tx| {
+        let change = change.clone();
+        Box::pin(async move {
+            // Before the account, as a page locks them.
+            request_sweeps(tx, account_id, &change, now).await?;
+            update_account(tx, account_id, &change, now).await
+        })
+    })
+    .await
+}
+
+async fn request_sweeps(
+    tx: &mut Tx,
+    account_id: AccountId,
+    change: &AccountChange,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let further_regions = change.further_regions.as_deref().map(texts);
+    sqlx::query!(
+        "-- store::accounts::request_sweeps
+        with moved as materialized (
+            select i.integration_id
+            from integrations i
+            where i.account_id = $1 and i.first_started_at is not null and exists (
+                select
+                from accounts a
+                where a.account_id = $1
+                  and (a.default_region <> coalesce($2, a.default_region) or a.further_regions <> coalesce($3, a.further_regions))
+            )
+            order by i.integration_id
+            for no key update
+        )
+        update integrations i
+        set sweep_due_at = $4
+        from moved m
+        where i.account_id = $1 and i.integration_id = m.integration_id",
+        account_id.0,
+        change.default_region.as_ref().map(Region::as_str),
+        further_regions.as_deref(),
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+async fn update_account(
+    tx: &mut Tx,
+    account_id: AccountId,
+    change: &AccountChange,
+    now: DateTime<Utc>,
+) -> Result<Option<Account>, StoreError> {
+    let further_regions = change.further_regions.as_deref().map(texts);
     let row = sqlx::query_as!(
         Row,
-        "-- store::accounts::update
+        "-- store::accounts::update_account
         update accounts
         set display_name = coalesce($2, display_name),
             default_region = coalesce($3, default_region),
@@ -138,7 +191,7 @@ pub async fn update(
         change.match_policy.and_then(MatchPolicy::preferred).map(|id| id.0),
         now,
     )
-    .fetch_optional(&db.pool)
+    .fetch_optional(&mut **tx)
     .await?;
     row.map(Account::try_from).transpose()
 }
@@ -169,8 +222,7 @@ pub async fn list(
     rows.into_iter().map(Account::try_from).collect()
 }
 
-/// Whether the account's numbers are read with these regions, until this transaction ends, and were not read again by newer rules
-/// than ours (another process is of a newer release).
+/// Whether the account's numbers are read with these regions, until this transaction ends.
 pub async fn hold_rules(
     tx: &mut Tx,
     account_id: AccountId,
@@ -181,12 +233,11 @@ pub async fn hold_rules(
         "-- store::accounts::hold_rules
         select account_id
         from accounts
-        where account_id = $1 and default_region = $2 and (cardinality(further_regions) > 0) = $3 and key_version <= $4
+        where account_id = $1 and default_region = $2 and (cardinality(further_regions) > 0) = $3
         for share",
         account_id.0,
         default_region.as_str(),
         has_further_regions,
-        KEY_VERSION,
     )
     .fetch_optional(&mut **tx)
     .await?;

@@ -121,21 +121,6 @@ pub async fn insert(
     if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Conflict) }
 }
 
-/// Makes the next pass of each copied integration of an account a sweep, which reads everything anew.
-pub async fn request_sweeps(db: &Db, account_id: AccountId, now: DateTime<Utc>) -> Result<(), StoreError> {
-    sqlx::query!(
-        "-- store::integrations::request_sweeps
-        update integrations
-        set sweep_due_at = $2
-        where account_id = $1 and last_completed_at is not null",
-        account_id.0,
-        now,
-    )
-    .execute(&db.pool)
-    .await?;
-    Ok(())
-}
-
 /// Takes a disabled integration up again, with its contacts and its checkpoint.
 pub async fn enable_again(
     tx: &mut Tx,

@@ -203,13 +203,20 @@ pub async fn complete(
 ) -> Result<(), StoreError> {
     sqlx::query!(
         "-- store::run_progress::complete
+        with sweep as materialized (
+            -- One that was asked for while this run was under way may have missed what it was asked for.
+            select case when i.sweep_due_at > r.started_at and i.sweep_due_at <= $4 then i.sweep_due_at else coalesce($5, i.sweep_due_at) end as due_at
+            from integrations i
+            join sync_runs r on r.account_id = $1 and r.sync_run_id = $8
+            where i.account_id = $1 and i.integration_id = $2
+        )
         update integrations
         set last_completed_at = $4, failures = 0, hold = null, hold_reason = null,
             -- A sweep that became due meanwhile does not wait for a period.
-            due_at = case when coalesce($5, sweep_due_at) <= $4 then $4::timestamptz
+            due_at = case when (select s.due_at from sweep s) <= $4 then $4::timestamptz
                 else $4::timestamptz + make_interval(secs => period_seconds) end,
             lease_until = null, updated_at = $4,
-            sweep_due_at = coalesce($5, sweep_due_at),
+            sweep_due_at = (select s.due_at from sweep s),
             -- A sweep that is due brings what was not copied before.
             is_widened = is_widened and not $6 and coalesce(sweep_due_at <= $4, false),
             held_deletions = case when $6 then $7 else held_deletions end,
@@ -222,6 +229,7 @@ pub async fn complete(
         sweep_due_at,
         swept.is_some(),
         swept.and_then(|swept| swept.held_deletions),
+        run_id.0,
     )
     .execute(&mut **tx)
     .await?;

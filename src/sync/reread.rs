@@ -1,11 +1,14 @@
 //! Reads stored numbers again after a change of rules (a newer library) or of an account's regions: batch by batch, resumable, beside
 //! calls and syncs. Any number of processes may try; the account's row lock lets one work at a time.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{
     Syncing,
@@ -43,8 +46,9 @@ impl Syncing {
             tokio::select! {
                 () = stop.cancelled() => return,
                 result = self.reread_due() => {
+                    // What fails in one account is logged there.
                     if let Err(error) = result {
-                        warn!(error = %chain(&error), "stored numbers could not be read again, will go on where it was");
+                        debug!(error = %chain(&error), "not all stored numbers were read again");
                     }
                 }
             }
@@ -55,22 +59,30 @@ impl Syncing {
         }
     }
 
-    /// Reads again whatever is due now. Returns of how many contacts a number has changed.
+    /// Reads again whatever is due now, of each account a batch in turn: neither a large account nor one that fails keeps the others
+    /// waiting. Returns of how many contacts a number has changed, or the last failure.
     pub async fn reread_due(&self) -> Result<usize, StoreError> {
-        let mut changed = 0;
-        for account_id in reread::find_due(&self.db).await? {
-            let mut of_account = 0;
-            loop {
-                let batch = self.reread_batch(account_id).await?;
-                of_account += batch.changed;
-                if batch.is_last {
-                    break;
+        let (mut changed, mut failure) = (0, None);
+        let mut due: VecDeque<(AccountId, usize)> =
+            reread::find_due(&self.db).await?.into_iter().map(|account_id| (account_id, 0)).collect();
+        while let Some((account_id, before)) = due.pop_front() {
+            match self.reread_batch(account_id).await {
+                Ok(batch) => {
+                    changed += batch.changed;
+                    let of_account = before + batch.changed;
+                    if batch.is_last {
+                        info!(account.id = %account_id, contacts = of_account, "stored numbers were read again");
+                    } else {
+                        due.push_back((account_id, of_account));
+                    }
+                }
+                Err(error) => {
+                    warn!(account.id = %account_id, error = %chain(&error), "stored numbers could not be read again, will go on where it was");
+                    failure = Some(error);
                 }
             }
-            info!(account.id = %account_id, contacts = of_account, "stored numbers were read again");
-            changed += of_account;
         }
-        Ok(changed)
+        failure.map_or(Ok(changed), Err)
     }
 
     /// Reads the next contacts of an account again.
