@@ -18,7 +18,7 @@ use crate::{
         adoption,
         registration::{self, Registration},
     },
-    store::{self, Tx, calls, contacts, expected_calls, external_refs},
+    store::{self, Tx, calls, contacts, expected_calls},
 };
 
 /// A click, or a report.
@@ -68,12 +68,11 @@ impl ClickToCall {
             return Err(ClickError::IntegrationDisabled);
         }
         let key = RecordKey::parse(integration.freshness.provider, &click.object_type, &click.record_id)?;
-        let (reading, region) = if let Some(region) = click.region {
-            (phone::read(&click.phone_number, Some(region)), region)
-        } else {
-            let country = external_refs::find_region(&self.db, account_id, integration_id, &key).await?;
-            phone::read_near(&click.phone_number, country, rules.default_region)
+        let country = match click.region {
+            Some(region) => Some(region),
+            None => contacts::find_country(&self.db, account_id, integration_id, &key).await?,
         };
+        let (reading, region) = phone::read_near(&click.phone_number, country, rules.default_region);
         let (number, extension) = first_of(&reading)?;
         let suppression = self.suppression_keys.find_or_make(account_id).await?;
         let now = self.clock.now();

@@ -85,6 +85,9 @@ pub async fn register(
     if !known.is_synced {
         contact_writes::lock(tx, account_id, &[contact_id]).await?;
         contact_writes::add_clicked(tx, account_id, &fields(record, contact_id), now).await?;
+        if let Some(region) = record.region {
+            external_refs::set_region(tx, account_id, integration_id, &record.key, region).await?;
+        }
         for number in number_rows(record, contact_id, created_at) {
             phone_numbers::add(tx, account_id, integration_id, &number).await?;
         }

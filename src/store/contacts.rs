@@ -12,7 +12,7 @@ use crate::domain::{
     account::MatchPolicy,
     contact::{Contact, ContactNumber, ContactRecord, TOTAL_MAX},
     ids::{AccountId, ContactId, IntegrationId},
-    phone::PhoneKey,
+    phone::{PhoneKey, Region},
     record::{ObjectType, RecordKey},
 };
 
@@ -340,4 +340,26 @@ pub struct Ranked {
     pub created_at: DateTime<Utc>,
     /// Which contact.
     pub contact_id: ContactId,
+}
+
+/// The country of a record's address, where it is known.
+pub async fn find_country(
+    db: &Db,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    key: &RecordKey,
+) -> Result<Option<Region>, StoreError> {
+    let region = sqlx::query_scalar!(
+        "-- store::contacts::find_country
+        select region
+        from external_refs
+        where account_id = $1 and integration_id = $2 and object_type = $3 and record_id = $4 and region <> ''",
+        account_id.0,
+        integration_id.0,
+        key.object_type.as_str(),
+        key.record_id,
+    )
+    .fetch_optional(&db.pool)
+    .await?;
+    region.map(|region| known(Region::parse(&region).ok(), "external_refs", "region")).transpose()
 }

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Db, StoreError, Tx, known};
+use super::{StoreError, Tx, known};
 use crate::domain::{
     ids::{AccountId, ContactId, IntegrationId},
     phone::Region,
@@ -122,28 +122,6 @@ async fn ranks(
     Ok(rows.into_iter().map(|row| (row.contact_id, (row.created_at, row.is_live))).collect())
 }
 
-/// The country of a record's address, where it is known.
-pub async fn find_region(
-    db: &Db,
-    account_id: AccountId,
-    integration_id: IntegrationId,
-    key: &RecordKey,
-) -> Result<Option<Region>, StoreError> {
-    let region = sqlx::query_scalar!(
-        "-- store::external_refs::find_region
-        select region
-        from external_refs
-        where account_id = $1 and integration_id = $2 and object_type = $3 and record_id = $4 and region <> ''",
-        account_id.0,
-        integration_id.0,
-        key.object_type.as_str(),
-        key.record_id,
-    )
-    .fetch_optional(&db.pool)
-    .await?;
-    region.map(|region| known(Region::parse(&region).ok(), "external_refs", "region")).transpose()
-}
-
 /// A ref as it shall be.
 pub struct RefRow {
     /// Which record.
@@ -245,6 +223,30 @@ pub async fn update(
         &columns.successor_types as &[Option<String>],
         &columns.successor_ids as &[Option<String>],
         now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Notes the region that a click has named for the record's numbers.
+pub async fn set_region(
+    tx: &mut Tx,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    key: &RecordKey,
+    region: Region,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::external_refs::set_region
+        update external_refs
+        set region = $5
+        where account_id = $1 and integration_id = $2 and object_type = $3 and record_id = $4",
+        account_id.0,
+        integration_id.0,
+        key.object_type.as_str(),
+        key.record_id,
+        region.as_str(),
     )
     .execute(&mut **tx)
     .await?;

@@ -105,14 +105,13 @@ pub(super) fn numbers(raw: &[RawNumber], country: Option<Region>, rules: NumberR
         let label = clean(&number.label, LABEL_CHARS_MAX);
         let (reading, region) = phone::read_near(&text, country, rules.region);
         // Only where something else than its key may be meant: most accounts work in one country, and pay nothing.
-        let is_assumed = rules.has_further_regions && country.is_none();
         let row = |key: Option<PhoneKey>, extension| NormalNumber {
             raw: raw.clone(),
             label: label.clone(),
             region: Some(region),
             key,
             extension,
-            local_digits: if key.is_none() || is_assumed { phone::local_digits(&raw) } else { None },
+            local_digits: if key.is_none() || rules.has_further_regions { phone::local_digits(&raw) } else { None },
         };
         if reading.first().is_none() {
             numbers.push(row(None, String::new()));

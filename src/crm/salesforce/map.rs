@@ -106,7 +106,7 @@ fn country(object: ObjectType, row: &Row) -> Result<Option<Region>, Malformed> {
         ObjectType::Lead => ["CountryCode", "Country"],
         _ => ["MailingCountryCode", "MailingCountry"],
     };
-    Ok(text(row, code)?.or(text(row, name)?).and_then(Region::of_country))
+    Ok(text(row, code)?.and_then(Region::of_country).or(text(row, name)?.and_then(Region::of_country)))
 }
 
 fn value<'a>(row: &'a Row, name: &str) -> Result<&'a Value, Malformed> {

@@ -2,7 +2,7 @@
 
 use std::str::FromStr as _;
 
-use super::{Reading, Region, is_assigned, read};
+use super::{Reading, Region, is_assigned, national, read};
 
 /// Letters of a country's name that are looked at; the longest official name has 52.
 const LETTERS_MAX: usize = 60;
@@ -36,14 +36,15 @@ impl Region {
 
 /// Reads a number of a record whose address is in `country`, in an account at `home`, and says by which of both it was read.
 ///
-/// The record's country comes first. An address abroad does not move a line, though: where only the reading at home is
-/// assigned by its plan, or is a number at all, that one stands.
+/// The record's country comes first, if its plan assigns the number and the text shows what is dialled before it there
+/// (0 in most of Europe). An address abroad does not move a line, and may be none ("DE" is also Delaware): else the reading
+/// at home stands, if its plan assigns it or only it is a number.
 pub fn read_near(raw: &str, country: Option<Region>, home: Region) -> (Reading, Region) {
     let Some(country) = country.filter(|&country| country != home) else {
         return (read(raw, Some(home)), home);
     };
     let abroad = read(raw, Some(country));
-    if are_assigned(&abroad) {
+    if are_assigned(&abroad) && national::shows_trunk(raw, country) {
         return (abroad, country);
     }
     let at_home = read(raw, Some(home));
@@ -108,7 +109,7 @@ mod tests {
             ("044 668 18 00", "CH", "DE", "+41446681800", "CH"),
             ("020 7946 0018", "GB", "US", "+442079460018", "GB"),
             ("(310) 867-5309", "US", "US", "+13108675309", "US"),
-            ("+44 20 7946 0018", "DE", "US", "+442079460018", "DE"),
+            ("912 345 678", "ES", "US", "+34912345678", "ES"),
         ] {
             assert_eq!(near(raw, country, home), (key.to_owned(), by.to_owned()), "{raw}");
         }
@@ -117,6 +118,9 @@ mod tests {
     #[test]
     fn a_line_at_home_is_kept_by_whoever_moves_abroad() {
         assert_eq!(near("(310) 867-5309", "FR", "US"), ("+13108675309".to_owned(), "US".to_owned()));
+        // Both plans assign it, and in Germany it would be written with a 0. Delaware's code is Germany's, too.
+        assert_eq!(near("(310) 867-5309", "DE", "US"), ("+13108675309".to_owned(), "US".to_owned()));
+        assert_eq!(near("+49 30 123456", "DE", "US").0, "+4930123456");
         assert_eq!(near("07700 900123", "ES", "GB"), ("+447700900123".to_owned(), "GB".to_owned()));
         assert_eq!(near("12", "DE", "US"), ("-".to_owned(), "DE".to_owned()));
     }

@@ -57,6 +57,13 @@ pub(super) fn read(raw: &str, region: Option<Region>) -> Option<PhoneKey> {
     BY_REGION[region?.index()].as_ref()?.read(number)
 }
 
+/// Whether the text begins with what is dialled before a national number in the region, as far as people write it there. True where
+/// nothing is, or nobody does (the 1 of North America).
+pub(super) fn shows_trunk(raw: &str, region: Region) -> bool {
+    let trunk = BY_REGION[region.index()].as_ref().map_or("", |home| home.trunk);
+    trunk == "1" || library::digits(raw).starts_with(trunk)
+}
+
 /// The text from its first digit or plus sign on, if only words stand before it, and no address's scheme.
 fn behind_words(text: &str) -> Option<&str> {
     let start = text.bytes().position(|byte| byte.is_ascii_digit() || byte == b'+')?;
