@@ -66,14 +66,15 @@ impl ContactService for ContactRpc {
         let number = parse::phone_number(&request.phone_number)?;
         let rules = self.rules.find(account_id).await?.ok_or_else(status::account_not_found)?;
         let key = if number.is_empty() { None } else { Some(read_number(&rules, &number)?) };
-        // Under another policy the places mean something else.
-        let preferred = rules.policy.preferred().map(|id| id.to_string()).unwrap_or_default();
-        let filter = [account_id.to_string(), convert::e164(key), rules.policy.as_str().to_owned(), preferred];
+        // Under another policy the places of a number's contacts mean something else.
+        let policy = key.map(|_| rules.policy).unwrap_or_default();
+        let preferred = policy.preferred().map(|id| id.to_string()).unwrap_or_default();
+        let filter = [account_id.to_string(), convert::e164(key), policy.as_str().to_owned(), preferred];
         let filter = filter.each_ref().map(String::as_str);
         let after = page_token::decode("ListContacts", &filter, &request.page_token)?;
         let after = after.map(|place| Place::parse(&place).ok_or_else(page_token::refused)).transpose()?;
 
-        let Listed { contacts, next } = self.page(account_id, key, rules.policy, after, size).await?;
+        let Listed { contacts, next } = self.page(account_id, key, policy, after, size).await?;
 
         let next = next
             .map(|place| page_token::encode("ListContacts", &filter, &place.parts().each_ref().map(String::as_str)));
@@ -212,7 +213,8 @@ impl ContactRpc {
     }
 
     /// In the order of another policy than the first created: it ranks the first 200, as a match does; the others follow by age. Whoever
-    /// ends between two pages is left out, whoever moves may be met twice or not at all; everyone else is met once.
+    /// ends between two pages is left out, whoever moves, also among the first 200, may be met twice or not at all; everyone else is
+    /// met once.
     async fn ranked_page(
         &self,
         account_id: AccountId,
@@ -221,6 +223,9 @@ impl ContactRpc {
         after: Option<Place>,
         size: usize,
     ) -> Result<Listed, Status> {
+        if let Some(after) = after.filter(|after| after.is_behind) {
+            return self.page_behind(account_id, key, after.by_age(), size).await;
+        }
         let ranked = store::contacts::rank_by_number(&self.db, account_id, key, policy).await?;
         let places = ranked.iter().map(|rank| Place { is_behind: false, rank: *rank });
         let mut page: Vec<Place> =
@@ -232,15 +237,31 @@ impl ContactRpc {
         if has_more || ranked.len() < TOTAL_MAX {
             return Ok(Listed { contacts, next: page.last().copied().filter(|_| has_more) });
         }
-        let oldest = ranked.iter().map(|rank| Place { is_behind: true, rank: *rank }.by_age()).max();
-        let behind = oldest.max(after.filter(|after| after.is_behind).map(Place::by_age));
-        let wanted = size - page.len();
-        let limit = convert::limit(wanted);
-        let mut rest = store::contacts::list_by_number(&self.db, account_id, key, behind, limit).await?;
-        let has_more = rest.len() > wanted;
-        rest.truncate(wanted);
-        let next = rest.last().map(|last| Place::of(last, true)).or(page.last().copied()).filter(|_| has_more);
-        contacts.extend(rest);
-        Ok(Listed { contacts, next })
+        let Some(oldest) = ranked.iter().map(|rank| (rank.is_placeholder, rank.created_at, rank.contact_id)).max()
+        else {
+            return Ok(Listed { contacts, next: None });
+        };
+        let rest = self.page_behind(account_id, key, oldest, size - page.len()).await?;
+        contacts.extend(rest.contacts);
+        Ok(Listed { contacts, next: rest.next })
+    }
+
+    /// Those behind whom the policy ranks, by age.
+    async fn page_behind(
+        &self,
+        account_id: AccountId,
+        key: PhoneKey,
+        behind: ByAge,
+        size: usize,
+    ) -> Result<Listed, Status> {
+        let limit = convert::limit(size);
+        let mut contacts = store::contacts::list_by_number(&self.db, account_id, key, Some(behind), limit).await?;
+        let has_more = contacts.len() > size;
+        contacts.truncate(size);
+        let (is_placeholder, created_at, contact_id) = behind;
+        let none =
+            Place { is_behind: true, rank: Ranked { is_placeholder, rank: Reverse(None), created_at, contact_id } };
+        let next = contacts.last().map_or(none, |last| Place::of(last, true));
+        Ok(Listed { contacts, next: has_more.then_some(next) })
     }
 }

@@ -18,7 +18,7 @@ pub(super) const PAGE_SIZE_DEFAULT: usize = 50;
 pub(super) const PAGE_SIZE_MAX: usize = 200;
 
 /// Changes with the token's content: a token of another version is refused, and the client starts its listing again.
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -110,8 +110,8 @@ mod tests {
     #[test]
     fn a_token_of_another_method_account_filter_or_version_is_refused() {
         let token = encode("ListContacts", &[ACCOUNT, "+1"], &["a"]);
-        let other_version =
-            BASE64_URL_SAFE_NO_PAD.encode(json!({"v": 2, "m": "M", "f": fingerprint(&[]), "k": []}).to_string());
+        let other_version = BASE64_URL_SAFE_NO_PAD
+            .encode(json!({"v": VERSION + 1, "m": "M", "f": fingerprint(&[]), "k": []}).to_string());
 
         assert_refused(decode("ListSyncRuns", &[ACCOUNT, "+1"], &token));
         assert_refused(decode("ListContacts", &["another", "+1"], &token));
