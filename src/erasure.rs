@@ -3,17 +3,20 @@
 
 use std::sync::Arc;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use thiserror::Error;
+use tracing::warn;
 
 use crate::{
     credentials::{SuppressionKeyError, SuppressionKeys},
     domain::{
         clock::Clock,
-        ids::{AccountId, ContactId},
+        ids::{AccountId, ContactId, IntegrationId},
+        record::RecordKey,
     },
     identity::erasure::{self, EraseError, Erased},
-    store::{self, Db, accounts::RulesCache},
+    store::{self, Db, StoreError, accounts::RulesCache, changes},
+    telemetry::chain,
 };
 
 /// Calls of persons erased so long ago are looked for again after an erasure: a statement of the call path lasts a second at most.
@@ -46,7 +49,7 @@ pub enum ErasureError {
     Erase(#[from] EraseError),
     /// The database did not answer.
     #[error("the account could not be read")]
-    Store(#[from] store::StoreError),
+    Store(#[from] StoreError),
 }
 
 impl Erasure {
@@ -63,16 +66,31 @@ impl Erasure {
                 Box::pin(async move { erasure::erase(tx, account_id, contact_id, &key, now).await })
             })
             .await?;
-        // A call that found the person a moment before stores its answer a moment after, and so does what is told of it. `retention`
-        // looks once more.
+        if let Err(error) = self.remove_late(account_id, &erased.records, now).await {
+            // The person is erased. `retention` looks for late calls once more.
+            warn!(account.id = %account_id, error = %chain(&error), "what was being written of an erased person could not be looked for");
+        }
+        Ok(erased)
+    }
+
+    /// A call that found the person a moment before stores its answer a moment after, and so does what is told of it.
+    async fn remove_late(
+        &self,
+        account_id: AccountId,
+        records: &[(IntegrationId, RecordKey)],
+        now: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
         store::erasure::remove_late_calls(&self.db, account_id, now - LATE_CALLS).await?;
-        let records = erased.records.clone();
+        let records = records.to_vec();
         self.db
             .transaction(move |tx| {
                 let records = records.clone();
-                Box::pin(async move { store::erasure::remove_decisions(tx, account_id, &[], &[], &records).await })
+                Box::pin(async move {
+                    // Whoever is looking again at a decision writes it before.
+                    changes::lock_feed(tx, account_id).await?;
+                    store::erasure::remove_decisions(tx, account_id, &[], &[], &records).await
+                })
             })
-            .await?;
-        Ok(erased)
+            .await
     }
 }

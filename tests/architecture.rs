@@ -24,7 +24,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Features; not each other.
     ("matching", &["domain", "store", "identity", "telemetry"]),
     ("click_to_call", &["domain", "store", "identity", "credentials", "telemetry"]),
-    ("erasure", &["domain", "store", "identity", "credentials"]),
+    ("erasure", &["domain", "store", "identity", "credentials", "telemetry"]),
     ("feed", &["domain", "store", "identity"]),
     ("integrations", &["domain", "store", "crm", "vault", "identity", "credentials", "telemetry"]),
     ("sync", &["domain", "store", "crm", "vault", "identity", "credentials", "telemetry"]),

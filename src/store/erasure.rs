@@ -200,18 +200,31 @@ pub async fn remove_decisions(
         .map(|(integration_id, key)| (integration_id.0, key.object_type.as_str().to_owned(), key.record_id.clone()))
         .collect();
     let (integrations, types, ids) = columns(&rows);
+    // Apart, so that each finds its index.
     sqlx::query!(
         "-- store::erasure::remove_decisions
-        delete from requester_decisions d
-        where d.account_id = $1 and (
-            d.contact_id = any($2) or d.e164 = any($3)
-            or (d.integration_id, d.object_type, d.record_id) in (
-                select * from unnest($4::uuid[], $5::text[], $6::text[])
-            )
-        )",
+        delete from requester_decisions
+        where account_id = $1 and contact_id = any($2)",
         account_id.0,
         &uuids(person),
+    )
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query!(
+        "-- store::erasure::remove_decisions (by number)
+        delete from requester_decisions
+        where account_id = $1 and e164 = any($2)",
+        account_id.0,
         numbers,
+    )
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query!(
+        "-- store::erasure::remove_decisions (by record)
+        delete from requester_decisions d
+        using unnest($2::uuid[], $3::text[], $4::text[]) as u (integration_id, object_type, record_id)
+        where d.account_id = $1 and d.integration_id = u.integration_id and d.object_type = u.object_type and d.record_id = u.record_id",
+        account_id.0,
         &integrations,
         &types,
         &ids,
