@@ -1,6 +1,6 @@
 //! Why this contact, why not that one: the words replay the answer of a call, and store nothing.
 
-use contact_sync::rpc::pb::{self, MatchOutcome};
+use contact_sync::rpc::pb::{self, MatchOutcome, MatchPolicy};
 
 use crate::{scenes::id_of, support::TestApp};
 
@@ -37,6 +37,34 @@ async fn the_answer_is_that_of_a_call_and_the_reasons_name_who_comes_first() {
     assert!(words.contains("2 contacts are here with exactly this number"), "{words}");
     assert!(words.contains("named, by the rule first_created"), "{words}");
     assert_eq!((test.rows(&account, "calls").await, test.rows(&account, "contacts").await), (0, 2));
+}
+
+#[tokio::test]
+async fn the_answer_is_that_of_a_call_in_every_tier_and_under_every_policy() {
+    let test = TestApp::start().await;
+    for (name, number) in [("Ana", "+5491123456789"), ("Ada", "020 7946 0018"), ("Bryce", BRYCE), ("His Wife", BRYCE)] {
+        test.user(name, number);
+    }
+    let (account, integration) = test.synced_in("US", &["GB"]).await;
+    for (policy, preferred) in [
+        (MatchPolicy::FirstCreated, ""),
+        (MatchPolicy::LastSelected, ""),
+        (MatchPolicy::LastUpdated, ""),
+        (MatchPolicy::PreferredIntegration, integration.as_str()),
+    ] {
+        test.set_policy(&account, policy, preferred).await;
+        // A fresh replica has no cached rules.
+        let replica = test.replica(|_| {}).await;
+        for number in ["+541123456789", "+442079460018", BRYCE, "+13105550199", "anonymous", "112"] {
+            let answer = replica.look_up(&account, number).await;
+            assert_eq!(replica.explain(&account, number, "").await.answer, Some(answer), "{policy:?} {number}");
+        }
+        let rule = replica.look_up(&account, BRYCE).await.rule;
+        let words = text(&replica.explain(&account, BRYCE, "").await);
+        assert!(words.contains(&format!("named, by the rule {rule}")), "{words}");
+        let words = text(&replica.explain(&account, "+541123456789", "").await);
+        assert!(words.contains("another form of the same line"), "{words}");
+    }
 }
 
 #[tokio::test]
