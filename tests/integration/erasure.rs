@@ -15,8 +15,8 @@ use tonic::Code;
 use tracing::subscriber::DefaultGuard;
 
 use crate::{
-    scenes::{CONTACT_15, ORG, click_on, dawdle, dice, id_of, refusal, seeds},
-    support::{TestApp, call},
+    scenes::{CONTACT_15, ORG, call_with_id, click_on, dawdle, dice, id_of, refusal, seeds},
+    support::{Subject, TestApp, call},
 };
 
 const BRYCE: &str = "+13108675309";
@@ -255,9 +255,24 @@ async fn erasing_needs_its_own_scope() {
     assert_eq!(client.erase_contact(request).await.unwrap_err().code(), Code::PermissionDenied);
 }
 
-/// F20: an erasure racing a sync, a call and a click.
+/// A call, an automation that asks to whom it belongs, and a reader of the feed; each may be refused. Whether a record was told.
+async fn call_and_ask(test: &TestApp, account: &str, integration: &str, number: &str) -> bool {
+    let call_id = format!("call-{number}");
+    let _ = test.callers().match_caller(call_with_id(account, number, &call_id)).await;
+    let request = pb::ResolveRequesterRequest {
+        account_id: account.into(),
+        integration_id: integration.into(),
+        subject: Some(Subject::CallId(call_id)),
+    };
+    let told = test.callers().resolve_requester(request).await;
+    let request = pb::ListChangesRequest { account_id: account.into(), ..Default::default() };
+    let _ = test.contacts().list_changes(request).await;
+    told.is_ok_and(|told| told.into_inner().outcome() == pb::RequesterOutcome::Resolved)
+}
+
+/// F20: an erasure racing a sync, a call, a click, an automation and a reader of the feed.
 #[tokio::test]
-async fn five_hundred_erasures_racing_syncs_calls_and_clicks_bring_nobody_back() {
+async fn five_hundred_erasures_racing_syncs_calls_clicks_and_automations_bring_nobody_back() {
     const RACES: usize = 500;
     const ROUNDS: usize = 10;
     for seed in seeds(1) {
@@ -274,6 +289,7 @@ async fn five_hundred_erasures_racing_syncs_calls_and_clicks_bring_nobody_back()
         test.sync_due().await;
         let people = test.list_all(&account).await;
         assert_eq!(people.len(), RACES + 1);
+        let mut told = 0;
         for round in 0..ROUNDS {
             test.minutes(1);
             let mine = RACES / ROUNDS * round..RACES / ROUNDS * (round + 1);
@@ -294,13 +310,18 @@ async fn five_hundred_erasures_racing_syncs_calls_and_clicks_bring_nobody_back()
                     dawdle(dice, 200).await;
                     let mut callers = test.callers();
                     let click = callers.pre_register_contact(click_on(account, integration, "user", user, number));
-                    let erase = test.erase(account, person);
-                    let (_, erased) = tokio::join!(click, erase);
+                    let mut later = crate::scenes::dice_of(dice);
+                    let asked = async {
+                        dawdle(&mut later, 2_000).await;
+                        call_and_ask(test, account, integration, number).await
+                    };
+                    let (_, erased, is_told) = tokio::join!(click, test.erase(account, person), asked);
                     assert_eq!(erased.records, 1);
                     // Never after the answer.
                     let after = test.look_up(account, number).await;
                     assert!(after.candidates.iter().all(|contact| contact.is_placeholder), "{after:?}");
                     test.match_caller(call(account, number)).await;
+                    is_told
                 }
             });
             let request = pb::TriggerSyncRequest {
@@ -309,13 +330,26 @@ async fn five_hundred_erasures_racing_syncs_calls_and_clicks_bring_nobody_back()
                 ..Default::default()
             };
             test.syncs().trigger_sync(request).await.unwrap();
-            tokio::join!(test.sync_due(), futures_util::future::join_all(racing));
+            let (_, answers) = tokio::join!(test.sync_due(), futures_util::future::join_all(racing));
+            told += answers.into_iter().filter(|is_told| *is_told).count();
         }
         for _ in 0..3 {
             test.minutes(40);
             test.trigger(&account, &integration).await;
         }
         assert_eq!(test.tables_with("quux").await, Vec::<String>::new(), "seed {seed}");
+        println!("{told} of {RACES} were told to an automation meanwhile");
+        assert!(told > RACES / 20);
+        test.changes(&account, 0).await;
+        for table in ["external_refs", "requester_decisions", "phone_numbers"] {
+            let sql = format!("select count(*) from {table} where integration_id::text = $1 and record_id = any($2)");
+            let sql = sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).bind(&integration).bind(&users);
+            assert_eq!(sql.fetch_one(&test.db.pool).await.map(|count: i64| count).unwrap(), 0, "{table}, seed {seed}");
+        }
+        let corrected = "select count(*) from changes
+            where correction -> 'before' ->> 'record_id' = any($1) or correction -> 'after' ->> 'record_id' = any($1)";
+        let corrected: i64 = sqlx::query_scalar(corrected).bind(&users).fetch_one(&test.db.pool).await.unwrap();
+        assert_eq!(corrected, 0, "seed {seed}");
         let left = test.list_all(&account).await;
         assert!(left.iter().all(|contact| contact.is_placeholder || contact.records[0].integration_id == salesforce));
     }
