@@ -1,6 +1,9 @@
 //! Fills a database with accounts and contacts, straight into the tables, the same each time; and says who can call.
 
-use contact_sync::{domain::ids::AccountId, rpc::pb};
+use contact_sync::{
+    domain::{ids::AccountId, phone::KEY_VERSION},
+    rpc::pb,
+};
 use rand::{RngExt as _, rngs::StdRng};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use uuid::Uuid;
@@ -111,10 +114,12 @@ pub(crate) async fn fill(database: &Database, contacts: u64, compares: bool) -> 
 async fn fill_account(connection: &mut PgConnection, ordinal: u64, contacts: u64) -> anyhow::Result<Asked> {
     let account_id = id(ordinal, 0);
     sqlx::query(
-        "insert into accounts (account_id, display_name, default_region, further_regions, created_at, updated_at)
-        values ($1, 'Bench', 'US', '{}', now(), now())",
+        "insert into accounts (account_id, display_name, default_region, further_regions, key_version, created_at, updated_at)
+        values ($1, 'Bench', 'US', '{}', $2, now(), now())",
     )
     .bind(account_id)
+    // Else the service would read all numbers again meanwhile.
+    .bind(KEY_VERSION)
     .execute(&mut *connection)
     .await?;
     sqlx::query(

@@ -92,8 +92,6 @@ pub struct StoredNumber {
     pub extension: String,
     /// Its digits, where another region or none may be meant.
     pub local_digits: Option<i64>,
-    /// By which rules.
-    pub key_version: i16,
 }
 
 /// The next contacts with numbers of records, in the order of their ids. A stranger's number is a key already.
@@ -129,7 +127,7 @@ pub async fn list_numbers(
     let rows = sqlx::query!(
         "-- store::reread::list_numbers
         select n.contact_id, n.contact_created_at, n.integration_id, n.object_type, n.record_id, n.raw, n.label, n.region, n.e164, n.extension,
-            n.local_digits, n.key_version,
+            n.local_digits,
             -- One look-up a number: a join is planned for a whole table.
             (select r.region
              from external_refs r
@@ -163,7 +161,6 @@ pub async fn list_numbers(
                 key: key.transpose()?,
                 extension: row.extension,
                 local_digits: row.local_digits,
-                key_version: row.key_version,
             })
         })
         .collect()

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::domain::{
     account::Account,
-    phone::{self, KEY_VERSION, PhoneKey, Region},
+    phone::{self, PhoneKey, Region},
     record::{EMAILS_MAX, NUMBERS_MAX, NormalNumber, NormalRecord, RawNumber, Record},
 };
 
@@ -158,7 +158,6 @@ fn fingerprint(record: &NormalRecord) -> i64 {
         add(&number.key.map_or(0, PhoneKey::as_i64).to_string());
         add(&number.local_digits.unwrap_or(0).to_string());
     }
-    add(&KEY_VERSION.to_string());
     let digest = hash.finalize();
     let mut first = [0; 8];
     first.copy_from_slice(&digest[..8]);

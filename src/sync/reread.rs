@@ -17,7 +17,7 @@ use super::{
 use crate::{
     domain::{
         ids::{AccountId, ContactId, IntegrationId},
-        phone::{KEY_VERSION, PhoneKey, Region},
+        phone::{PhoneKey, Region},
         record::{NormalNumber, RawNumber, RecordKey},
     },
     identity::{adoption, renumber},
@@ -163,5 +163,4 @@ fn is_same(old: &StoredNumber, new: &NormalNumber) -> bool {
         && old.extension == new.extension
         && old.local_digits == new.local_digits
         && old.region == new.region.as_ref().map_or("", Region::as_str)
-        && old.key_version == KEY_VERSION
 }

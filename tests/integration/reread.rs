@@ -158,6 +158,21 @@ async fn numbers_of_older_rules_are_read_again_batch_by_batch_and_a_crash_goes_o
 }
 
 #[tokio::test]
+async fn numbers_that_newer_rules_read_as_before_are_left_as_they_are() {
+    let test = TestApp::start().await;
+    test.user("Ada", "(310) 555-0100");
+    let (account, _) = test.synced().await;
+    let read = test.feed_end(&account).await;
+    test.db.execute("update phone_numbers set key_version = 0; update accounts set key_version = 0").await;
+
+    assert_eq!(test.reread().await, 0);
+
+    assert!(test.changes(&account, read).await.is_empty(), "nobody has changed");
+    let replica = test.replica(|_| {}).await;
+    assert_eq!(replica.look_up(&account, "+13105559999").await.outcome(), MatchOutcome::NotFound, "all were read");
+}
+
+#[tokio::test]
 async fn a_pass_that_began_before_the_change_writes_nothing_by_the_old_regions() {
     let test = TestApp::start().await;
     let (account, integration) = test.synced().await;

@@ -47,8 +47,8 @@ pub use local_numbers::{assumed_probes, assumed_region, is_suffix, local_digits,
 pub use main_lines::{OrgPrefix, is_switchboard, org_prefixes};
 pub use variants::{Variant, VariantRule, variants};
 
-/// The version of these rules and of the library's metadata, stored beside each key. It grows whenever some text
-/// may give another key than before; rows of an older version are then read again.
+/// The version of these rules and of the library's metadata. It grows whenever some text may give another key than before;
+/// accounts whose numbers were read by an older one are then read again. A row's own is the one by which it was written.
 pub const KEY_VERSION: i16 = 3;
 
 /// The longest text that is read, in bytes. Longer text is [`Reading::Unparseable`]: no real number needs it, and the
