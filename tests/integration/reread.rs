@@ -89,6 +89,63 @@ async fn both_spellings_of_a_number_are_kept_when_they_are_two_numbers_after_a_m
 }
 
 #[tokio::test]
+async fn a_sweep_that_is_asked_for_during_another_comes_behind_it() {
+    let test = TestApp::start().await;
+    test.user("Ada", "020 7946 0018");
+    let (account, integration) = test.synced().await;
+    let gate = test.zendesk.faults().gate(EXPORT, 0, GateAt::Response).unwrap();
+    let request = pb::TriggerSyncRequest {
+        account_id: account.clone(),
+        integration_id: integration.clone(),
+        kind: pb::SyncKind::Sweep.into(),
+        ..Default::default()
+    };
+    test.syncs().trigger_sync(request).await.unwrap();
+    let pass = Beside::start(&test.app);
+    arrived(&gate, 1).await;
+    test.minutes(1);
+    test.move_to(&account, "GB").await;
+    drop(gate);
+    pass.ended().await;
+    test.sync_due().await;
+    let first = test.last_run(&account, &integration).await;
+
+    // Without a period between them.
+    test.sync_due().await;
+
+    let second = test.last_run(&account, &integration).await;
+    assert_eq!((first.kind(), second.kind()), (pb::SyncKind::Sweep, pb::SyncKind::Sweep));
+    assert_ne!(first.id, second.id);
+    assert_eq!(test.sync_due().await, 0, "and no third");
+}
+
+#[tokio::test]
+async fn an_account_whose_numbers_cannot_be_read_again_does_not_keep_others_waiting() {
+    let test = TestApp::start().await;
+    test.user("Ada", "020 7946 0018");
+    let mut accounts = Vec::new();
+    for name in ["one", "two"] {
+        let account = test.account().await;
+        test.enable(&account, name).await;
+        assert_eq!(test.sync_due().await, 1);
+        test.move_to(&account, "GB").await;
+        accounts.push(account);
+    }
+    accounts.sort();
+    // The first in line fails.
+    let failing = &accounts[0];
+    test.db
+        .execute(&format!("create function refuse() returns trigger language plpgsql as $$ begin if new.account_id = '{failing}' then raise exception 'cut'; end if; return new; end $$; create trigger refuse before insert on phone_numbers for each row execute function refuse()"))
+        .await;
+
+    assert!(test.app.syncing.reread_due().await.is_err());
+
+    let replica = test.replica(|_| {}).await;
+    assert_eq!(replica.look_up(&accounts[0], "+442079460018").await.outcome(), MatchOutcome::NotKnownYet);
+    assert_eq!(replica.look_up(&accounts[1], "+442079460018").await.outcome(), MatchOutcome::Matched);
+}
+
+#[tokio::test]
 async fn a_clicked_number_keeps_the_region_that_the_click_named() {
     let test = TestApp::start().await;
     let account = test.account().await;
