@@ -25,19 +25,19 @@ pub async fn look_again(
     limit: i64,
     now: DateTime<Utc>,
 ) -> Result<usize, StoreError> {
-    let stale = decisions::lock_stale(tx, account_id, limit).await?;
-    for decision in &stale {
+    let mut stale = decisions::lock_stale(tx, account_id, limit).await?;
+    for decision in &mut stale {
         let (verdict, grounds) = decide_again(tx, account_id, decision, now).await?;
         decisions::settle(tx, account_id, decision, &verdict, &grounds, now).await?;
     }
     Ok(stale.len())
 }
 
-/// What would be said now, and the contacts on which that rests.
+/// What would be said now, and the contacts on which that rests; the decision takes the call's number as it is now.
 async fn decide_again(
     tx: &mut Tx,
     account_id: AccountId,
-    decision: &Decision,
+    decision: &mut Decision,
     now: DateTime<Utc>,
 ) -> Result<(Verdict, Vec<ContactId>), StoreError> {
     let call = calls::find_in(tx, account_id, &decision.call_id).await?;
@@ -47,7 +47,8 @@ async fn decide_again(
         None => None,
     };
     // The number of the call as it is now: one that was only clicked may have been another's.
-    let keys: Vec<_> = call.as_ref().map_or(decision.key, |call| call.key).into_iter().collect();
+    decision.key = call.as_ref().map_or(decision.key, |call| call.key);
+    let keys: Vec<_> = decision.key.into_iter().collect();
     let holdings = requester::find_holdings_in(tx, account_id, decision.integration_id, living_id, &keys).await?;
     let mut grounds: Vec<ContactId> = asked_id.into_iter().chain(living_id).collect();
     let Some(holdings) = holdings else { return Ok((decision.verdict.clone(), grounds)) };

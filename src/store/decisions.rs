@@ -248,7 +248,7 @@ pub async fn settle(
     let version = sqlx::query_scalar!(
         "-- store::decisions::settle
         update requester_decisions
-        set is_stale = false, version = version + $4::boolean::int, outcome = $5, object_type = $6, record_id = $7, evidence = $8
+        set is_stale = false, version = version + $4::boolean::int, outcome = $5, object_type = $6, record_id = $7, evidence = $8, e164 = $9
         where account_id = $1 and call_id = $2 and integration_id = $3
         returning version",
         account_id.0,
@@ -259,6 +259,7 @@ pub async fn settle(
         record.map(|record| record.object_type.as_str()),
         record.map(|record| record.record_id.as_str()),
         now_told.evidence().map(Evidence::as_str),
+        decision.key.map(PhoneKey::as_i64),
     )
     .fetch_one(&mut **tx)
     .await?;

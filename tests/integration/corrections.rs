@@ -314,6 +314,31 @@ async fn the_number_of_a_call_that_was_only_clicked_is_that_of_its_match() {
 }
 
 #[tokio::test]
+async fn a_record_that_comes_with_the_number_of_the_match_corrects_a_call_that_was_only_clicked() {
+    const OTHER: &str = "+13105550142";
+    let test = TestApp::start().await;
+    test.user("By the Click", BRYCE);
+    let (account, zendesk) = test.synced().await;
+    let salesforce = test.enable_off(&account, Provider::Salesforce, ORG).await;
+    let click = pb::PreRegisterContactRequest {
+        call_id: "call-1".into(),
+        ..click_on(&account, &salesforce, "Contact", CONTACT_15, BRYCE)
+    };
+    test.click(click).await;
+    test.resolve_call(&account, &zendesk, "call-1").await;
+    test.match_caller(look_only(crate::scenes::call_with_id(&account, OTHER, "call-1"))).await;
+    assert_eq!(test.corrections(&account, 0).await.len(), 1, "nobody has the number of the match");
+    test.minutes(1);
+    let late = test.user("Late", OTHER);
+    test.trigger(&account, &zendesk).await;
+
+    let corrections = test.corrections(&account, 0).await;
+
+    assert_eq!(corrections.len(), 2);
+    assert_eq!(told(corrections[1].after.as_ref()), (VerdictOutcome::Resolved, late));
+}
+
+#[tokio::test]
 async fn a_placeholder_that_takes_a_known_calls_place_doubts_what_was_told_of_it() {
     let test = TestApp::start().await;
     let (account, _) = test.synced().await;
