@@ -1,4 +1,4 @@
-//! The schema's version: migrating forward, and refusing a schema that is newer than this program.
+//! The schema's version: migrating forward, and refusing a schema that is newer than this program, or older than the baseline.
 
 use std::str::FromStr;
 
@@ -27,6 +27,23 @@ pub enum SchemaError {
         /// The newest that this program knows.
         known: i64,
     },
+    /// A program from before the first baseline made it.
+    #[error(
+        "the database was made by a version before the first baseline (its schema names {found}) and cannot be migrated; nothing in it \
+        was changed. Make a new, empty database and name it in DATABASE_URL (or MIGRATE_DATABASE_URL; in local mode move the folder \
+        `pg` of the data directory away), start, create the accounts by the same ids and enable the integrations again: their CRMs \
+        are copied anew; see Migrations in docs/operating.md for what is lost"
+    )]
+    BeforeBaseline {
+        /// The migration that this program does not have.
+        found: i64,
+    },
+    /// Another text of a migration was applied: by a program that was not released, or by hand.
+    #[error(
+        "the database was migrated by another text of migration {0} than this program's; nothing in it was changed. Run the program \
+        that migrated it, or make a new, empty database"
+    )]
+    Edited(i64),
     /// Migrations are missing, and were not asked for.
     #[error(
         "the database's schema lacks {0} migrations; start without --no-migrate, or run `contact-sync migrate` as the owner of the tables"
@@ -43,7 +60,7 @@ pub enum SchemaError {
 /// Brings the schema to this program's version. Two at once wait for each other.
 pub async fn migrate(url: &str) -> Result<(), SchemaError> {
     let mut connection = connect(url).await?;
-    refuse_newer(&mut connection).await?;
+    applied_versions(&mut connection).await?;
     MIGRATOR.run_direct(None, &mut connection, false).await.map_err(SchemaError::Migrate)?;
     Ok(())
 }
@@ -58,7 +75,7 @@ pub async fn analyze_contacts(db: &Db) -> Result<(), StoreError> {
 /// Fails unless the schema is exactly this program's.
 pub async fn verify(url: &str) -> Result<(), SchemaError> {
     let mut connection = connect(url).await?;
-    let applied = refuse_newer(&mut connection).await?;
+    let applied = applied_versions(&mut connection).await?;
     let pending = MIGRATOR.iter().filter(|migration| !applied.contains(&migration.version)).count();
     if pending > 0 { Err(SchemaError::Pending(pending)) } else { Ok(()) }
 }
@@ -82,7 +99,8 @@ async fn connect(url: &str) -> Result<PgConnection, SchemaError> {
     PgConnection::connect_with(&options).await.map_err(SchemaError::Connect)
 }
 
-async fn refuse_newer(connection: &mut PgConnection) -> Result<Vec<i64>, SchemaError> {
+/// What was applied to the database; refuses what this program does not know, before anything is written.
+async fn applied_versions(connection: &mut PgConnection) -> Result<Vec<i64>, SchemaError> {
     let has_table: bool = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null")
         .fetch_one(&mut *connection)
         .await
@@ -90,13 +108,21 @@ async fn refuse_newer(connection: &mut PgConnection) -> Result<Vec<i64>, SchemaE
     if !has_table {
         return Ok(Vec::new());
     }
-    let applied: Vec<i64> = sqlx::query_scalar("select version from _sqlx_migrations where success order by version")
-        .fetch_all(connection)
-        .await
-        .map_err(SchemaError::Read)?;
+    let applied: Vec<(i64, Vec<u8>)> =
+        sqlx::query_as("select version, checksum from _sqlx_migrations where success order by version")
+            .fetch_all(connection)
+            .await
+            .map_err(SchemaError::Read)?;
     let known = newest_version();
-    match applied.last() {
-        Some(found) if *found > known => Err(SchemaError::Newer { found: *found, known }),
-        _ => Ok(applied),
+    if let Some((found, _)) = applied.last().filter(|(found, _)| *found > known) {
+        return Err(SchemaError::Newer { found: *found, known });
     }
+    for (version, checksum) in &applied {
+        match MIGRATOR.iter().find(|migration| migration.version == *version) {
+            None => return Err(SchemaError::BeforeBaseline { found: *version }),
+            Some(migration) if *migration.checksum != **checksum => return Err(SchemaError::Edited(*version)),
+            Some(_) => {}
+        }
+    }
+    Ok(applied.into_iter().map(|(version, _)| version).collect())
 }

@@ -43,6 +43,7 @@ mod requester;
 mod reread;
 mod scenes;
 mod schedule;
+mod schema;
 mod select_match;
 mod shared_lines;
 mod simulated_history;

@@ -1,0 +1,71 @@
+//! Which databases are taken: an empty one, and one that this program's migrations made. Others are refused, and left as they are.
+
+use contact_sync::store::schema::{self, SchemaError};
+
+use crate::support::db::TestDb;
+
+/// As a program from before the baseline left it: these migrations applied, and tables.
+async fn made_by(versions: &[i64]) -> TestDb {
+    let db = TestDb::create().await;
+    db.execute("delete from _sqlx_migrations").await;
+    for version in versions {
+        db.execute(&format!(
+            "insert into _sqlx_migrations (version, description, success, checksum, execution_time)
+            values ({version}, 'create accounts', true, '\\x00', 1)"
+        ))
+        .await;
+    }
+    db
+}
+
+async fn is_untouched(db: &TestDb, migrations: usize) {
+    let tables = "select count(*) from pg_tables where schemaname = 'public'";
+    assert!(db.number(tables).await > 15, "nothing was dropped");
+    let rows = db.number("select count(*) from _sqlx_migrations").await;
+    assert_eq!(usize::try_from(rows).unwrap(), migrations);
+}
+
+#[tokio::test]
+async fn a_database_from_before_the_baseline_is_refused_with_what_to_do() {
+    let seven = [
+        20_261_122_000_000,
+        20_261_122_000_100,
+        20_261_122_000_200,
+        20_261_122_000_300,
+        20_261_122_000_400,
+        20_261_126_000_000,
+        20_261_126_000_100,
+    ];
+    for versions in [&seven[..], &seven[..1], &seven[..5], &[seven[6], schema::newest_version()]] {
+        let db = made_by(versions).await;
+        for refused in [schema::migrate(db.url()).await, schema::verify(db.url()).await] {
+            let error = refused.unwrap_err();
+            assert!(matches!(error, SchemaError::BeforeBaseline { .. }), "{error}");
+            let said = error.to_string();
+            for words in ["before the first baseline", "new, empty database", "enable the integrations again"] {
+                assert!(said.contains(words), "{said}");
+            }
+            is_untouched(&db, versions.len()).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_database_of_a_newer_program_or_of_another_text_is_refused_too() {
+    let newer = made_by(&[schema::newest_version(), schema::newest_version() + 1]).await;
+    let edited = made_by(&[schema::newest_version()]).await;
+    for refused in [schema::migrate(newer.url()).await, schema::verify(newer.url()).await] {
+        assert!(matches!(refused, Err(SchemaError::Newer { .. })), "{refused:?}");
+    }
+    for refused in [schema::migrate(edited.url()).await, schema::verify(edited.url()).await] {
+        assert!(matches!(refused, Err(SchemaError::Edited(_))), "{refused:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_migrated_database_is_taken_and_migrating_it_again_changes_nothing() {
+    let db = TestDb::create().await;
+    schema::verify(db.url()).await.unwrap();
+    schema::migrate(db.url()).await.unwrap();
+    is_untouched(&db, 1).await;
+}
