@@ -28,7 +28,8 @@ pub fn load(account: &str, contacts: i64, sharing: i64) -> String {
     let id = |n: &str| format!("(lpad(to_hex({n}), 8, '0') || '-0000-7000-8000-' || right('{account}', 12))::uuid");
     let (contact, n) = (id("n"), "n");
     format!(
-        "insert into accounts values ('{account}', 'Test', 'US', '{{}}', now(), now());
+        "insert into accounts (account_id, display_name, default_region, further_regions, created_at, updated_at)
+        values ('{account}', 'Test', 'US', '{{}}', now(), now());
         insert into integrations (account_id, integration_id, provider, organization, is_enabled, is_sync_on, period_seconds,
             last_completed_at, known_through, created_at, updated_at)
         values ('{account}', '{INTEGRATION}', 'ZENDESK', 'acme', true, true, 1800, now(), now(), now(), now());
@@ -54,7 +55,8 @@ pub fn load(account: &str, contacts: i64, sharing: i64) -> String {
 /// Many customers with one CRM each.
 fn load_customers(count: i64) -> String {
     format!(
-        "insert into accounts select ('a' || lpad(to_hex(n), 7, '0') || '-0000-4000-8000-000000000000')::uuid, 'Test', 'US', '{{}}', now(), now()
+        "insert into accounts (account_id, display_name, default_region, further_regions, created_at, updated_at)
+        select ('a' || lpad(to_hex(n), 7, '0') || '-0000-4000-8000-000000000000')::uuid, 'Test', 'US', '{{}}', now(), now()
         from generate_series(1, {count}) n;
         insert into integrations (account_id, integration_id, provider, organization, is_enabled, is_sync_on, period_seconds, created_at, updated_at)
         select ('a' || lpad(to_hex(n), 7, '0') || '-0000-4000-8000-000000000000')::uuid, '{INTEGRATION}', 'ZENDESK', 'acme', true, true, 1800, now(), now()
