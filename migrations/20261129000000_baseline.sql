@@ -75,11 +75,15 @@ create table integrations (
     refresh_claim uuid,
     -- Until when that may last (the database's clock).
     refresh_claimed_until timestamptz,
+    -- Whether the refresh token may be sent: FREE; SPENT (refused twice, or its last answer was lost); ONCE (somebody asks for a try).
+    refresh_use text not null default 'FREE',
 
     -- Why no pass is started although sync is on.
     hold text,
     -- What the CRM or the service said, in words.
     hold_reason text,
+    -- When the CRM first refused what it has refused since; null: it does not. AUTH_FAILED only follows minutes later.
+    refused_at timestamptz,
     -- Where the next pass starts; moves with the last page of a pass only.
     checkpoint text,
     -- Every change that the CRM made until then is here (the CRM's clock).
@@ -114,6 +118,7 @@ create table integrations (
     constraint integrations_account_fkey foreign key (account_id) references accounts (account_id),
     constraint integrations_provider_check check (provider in ('ZENDESK', 'SALESFORCE', 'PIPEDRIVE')),
     constraint integrations_hold_check check (hold in ('PAUSED', 'QUOTA_PAUSED', 'AUTH_FAILED')),
+    constraint integrations_refresh_use_check check (refresh_use in ('FREE', 'SPENT', 'ONCE')),
     constraint integrations_period_check check (period_seconds between 1 and 86400),
     constraint integrations_organization_check check (char_length(organization) between 1 and 100)
 );

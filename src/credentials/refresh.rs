@@ -22,7 +22,7 @@ use crate::{
     },
     store::{
         Db, StoreError,
-        access::{self, StoredAccess},
+        access::{self, RefreshUse, StoredAccess},
     },
     telemetry::chain,
 };
@@ -55,6 +55,9 @@ pub enum AccessError {
         "an earlier answer of the CRM, with the refresh token to use from now on, was lost before it was stored (a process ended, or the connection broke); authorize again"
     )]
     Interrupted,
+    /// The refresh token was refused twice, or its last answer was lost: it is not sent again by itself.
+    #[error("the stored refresh token is spent and not sent again; authorize again (TriggerSync tries it once more)")]
+    Spent,
     /// The database.
     #[error("the database did not do its part")]
     Store(#[from] StoreError),
@@ -83,6 +86,8 @@ struct Refresh {
     claim: Uuid,
     /// Sealed.
     credentials: Vec<u8>,
+    /// The version of the access token that it is to follow.
+    seen: i64,
     /// An earlier answer of the CRM may have been lost.
     is_after_loss: bool,
 }
@@ -108,6 +113,9 @@ impl Accesses {
             }
             if let Some(access) = self.usable(account_id, integration_id, &stored, used) {
                 return Ok(access);
+            }
+            if is_not_to_be_sent(&credentials, &stored) {
+                return Err(AccessError::Spent);
             }
             if Instant::now() > deadline {
                 return Err(CrmError::Unavailable("another process is getting an access token, and takes long").into());
@@ -146,7 +154,8 @@ impl Accesses {
         let is_after_loss = seen.claim.is_some();
         let claimed = access::claim(&self.db, account_id, integration_id, claim, CLAIM.as_secs_f64(), seen).await?;
         let Some(credentials) = claimed else { return Ok(None) };
-        let refresh = Refresh { account_id, integration_id, organization, claim, credentials, is_after_loss };
+        let seen = seen.version;
+        let refresh = Refresh { account_id, integration_id, organization, claim, credentials, seen, is_after_loss };
         // In a task of its own: a run that is stopped in between must not lose a rotated token.
         self.db.task(async move { this.finish(refresh).await }).await
     }
@@ -158,7 +167,16 @@ impl Accesses {
         let asked = self.crms.obtain(&refresh.organization, &credentials, self.clock.now());
         let answer = timeout(OBTAIN_MAX, asked).await;
         match answer.unwrap_or(Err(CrmError::Unavailable("it did not answer in time"))) {
-            Ok(granted) => self.keep(&refresh, granted).await,
+            Ok(granted) => {
+                // A vendor that gives tokens of somebody else: nothing of it is kept.
+                if granted.organization.as_ref().is_some_and(|name| *name != refresh.organization.name) {
+                    access::release(&self.db, account_id, integration_id, claim, refresh.is_after_loss).await?;
+                    return Err(CrmError::OtherOrganization.into());
+                }
+                self.keep(&refresh, granted).await
+            }
+            // Another process, whose claim had run out, may have used the token meanwhile, and stored what came.
+            Err(CrmError::GrantRefused) if self.is_outdated(&refresh).await? => Ok(None),
             Err(error) => {
                 let is_lost = refresh.is_after_loss || may_have_given(&error);
                 access::release(&self.db, account_id, integration_id, claim, is_lost).await?;
@@ -171,9 +189,14 @@ impl Accesses {
         }
     }
 
+    async fn is_outdated(&self, refresh: &Refresh) -> Result<bool, StoreError> {
+        let stored = access::find(&self.db, refresh.account_id, refresh.integration_id).await?;
+        Ok(stored.is_some_and(|stored| stored.version > refresh.seen))
+    }
+
     /// Stores what the CRM gave. While the database does not answer, it is tried again: a rotated refresh token exists only here.
     async fn keep(&self, refresh: &Refresh, granted: Granted) -> Result<Option<Access>, AccessError> {
-        let Refresh { account_id, integration_id, claim, .. } = *refresh;
+        let Refresh { account_id, integration_id, seen, .. } = *refresh;
         let seal_failed = |error| AccessError::Credentials(Some(error));
         let seal = |credentials: &Credentials| self.safe.seal(account_id, integration_id, credentials);
         let credentials = granted.credentials.as_ref().map(seal).transpose().map_err(seal_failed)?;
@@ -182,7 +205,7 @@ impl Accesses {
         loop {
             tries += 1;
             let stored =
-                access::store(&self.db, account_id, integration_id, claim, credentials.as_deref(), &sealed).await;
+                access::store(&self.db, account_id, integration_id, seen, credentials.as_deref(), &sealed).await;
             match stored {
                 Ok(Some(version)) => {
                     info!(integration.id = %integration_id, "there is a new access token");
@@ -197,6 +220,16 @@ impl Accesses {
             }
         }
     }
+}
+
+/// A refresh token that is spent, or (while the integration is held) one whose last use is unknown, is sent only if somebody asks for it.
+fn is_not_to_be_sent(credentials: &Credentials, stored: &StoredAccess) -> bool {
+    let is_refused = match stored.refresh_use {
+        RefreshUse::Spent => true,
+        RefreshUse::Free => stored.is_auth_failed && stored.claim.is_some(),
+        RefreshUse::Once => false,
+    };
+    matches!(credentials, Credentials::RefreshToken { .. }) && !stored.is_claim_live && is_refused
 }
 
 /// Whether tokens may have been given although none arrived.

@@ -12,11 +12,19 @@ pub enum CrmError {
         "the CRM refuses the credentials: the token (or the e-mail) is wrong, expired or switched off; bring others"
     )]
     CredentialsRefused,
-    /// OAuth `invalid_grant` and its like: final, only a person can mend it.
+    /// OAuth `invalid_grant` of a refresh token. Asked again minutes later with the same answer, the token is spent.
     #[error(
         "the CRM has ended this authorization: it was revoked, has expired, or its refresh token was used elsewhere; authorize again"
     )]
     GrantRefused,
+    /// The login itself is refused, by what the CRM knows of its user; no refresh token is used up by it.
+    #[error(
+        "the CRM refuses the login: its user is inactive, may not use this app, or may not log in from this service's address or at this hour; its administrator must mend that, or bring other credentials"
+    )]
+    LoginRefused,
+    /// The app was removed from the CRM, and the CRM says so.
+    #[error("the app was uninstalled in the CRM; its administrator must install it and authorize again")]
+    Uninstalled,
     /// OAuth `invalid_client` and its like, of a client that came with the credentials.
     #[error(
         "the CRM refuses the OAuth client of these credentials: its id or secret is wrong, or it may not ask for tokens in this way; bring others"
@@ -43,6 +51,17 @@ pub enum CrmError {
         "the CRM knows no organisation of this name; compare it with the address that agents use, and see that its account is open"
     )]
     OrganizationNotFound,
+    /// 404 in the vendor's own documented words for a record. Of which record, and whether that means anything, knows who has asked.
+    #[error(
+        "the CRM knows no such record or endpoint; compare the organisation's name with the address that agents use"
+    )]
+    RecordNotFound,
+    /// The host does not answer for the organisation: it sends elsewhere, shows a page, or says that it is the wrong one. A new token names
+    /// the right host, where the vendor's tokens do.
+    #[error(
+        "the CRM's host does not answer for this organisation any more: it sends elsewhere or shows a page; if the organisation has moved or has another name, bring its credentials again with the new address"
+    )]
+    HostMoved,
     /// The place to go on from is not accepted any more.
     #[error("the CRM refuses the place where the last pass stopped; the pass starts again")]
     PositionRefused,
@@ -52,17 +71,20 @@ pub enum CrmError {
         /// How long the CRM asks to wait.
         retry_after: Option<Duration>,
     },
-    /// 5xx, a time-out, or no connection.
+    /// 5xx, a time-out, a broken connection, or a page of what stands before the CRM.
     #[error("the CRM cannot be reached or is failing: {0}")]
     Unavailable(&'static str),
+    /// Nothing was sent: the name is unknown, the port closed, or the certificate wrong.
+    #[error("the CRM cannot be reached: no connection")]
+    NoConnection,
     /// Not the JSON that the vendor documents.
     #[error("the CRM's answer cannot be read: {0}")]
     Unreadable(&'static str),
     /// A page that is not the last does not lead on.
     #[error("the CRM's pages do not get on: the same place came twice; if it stays so, tell the CRM's support")]
     Stuck,
-    /// Any other refusal.
-    #[error("the CRM refused the request with HTTP status {0}")]
+    /// Any other refusal: not understood, and so never taken for more than it is.
+    #[error("the CRM refused the request with HTTP status {0}, for a reason that this service does not know")]
     Refused(u16),
     /// The host leads to an address that tenants must not reach.
     #[error("the CRM's host leads to a private address")]
@@ -111,17 +133,23 @@ impl CrmError {
             Self::RateLimited { retry_after: Some(wait) } | Self::QuotaSpent { resume_after: wait, .. } => {
                 Retry::After(*wait)
             }
-            Self::RateLimited { retry_after: None } | Self::Unavailable(_) | Self::Unreadable(_) | Self::Stuck => {
-                Retry::Backoff
-            }
+            Self::RateLimited { retry_after: None }
+            | Self::Unavailable(_)
+            | Self::NoConnection
+            | Self::HostMoved
+            | Self::Unreadable(_)
+            | Self::Stuck => Retry::Backoff,
             Self::CredentialsRefused
             | Self::GrantRefused
+            | Self::LoginRefused
+            | Self::Uninstalled
             | Self::ClientRefused
             | Self::OwnClientRefused(_)
             | Self::OwnClientMissing(_)
             | Self::KeyUnusable
             | Self::PermissionMissing(_)
             | Self::OrganizationNotFound
+            | Self::RecordNotFound
             | Self::PositionRefused
             | Self::Refused(_)
             | Self::HostRefused
@@ -136,18 +164,20 @@ impl CrmError {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::CredentialsRefused => "CREDENTIALS_REFUSED",
-            Self::GrantRefused => "GRANT_REFUSED",
+            Self::GrantRefused | Self::LoginRefused => "GRANT_REFUSED",
+            Self::Uninstalled => "APP_UNINSTALLED",
             Self::ClientRefused | Self::OwnClientRefused(_) => "OAUTH_CLIENT_REFUSED",
             Self::OwnClientMissing(_) => "OAUTH_NOT_CONFIGURED",
             Self::KeyUnusable => "PRIVATE_KEY_UNUSABLE",
             Self::PermissionMissing(_) => "PERMISSION_MISSING",
-            Self::OrganizationNotFound => "ORGANIZATION_NOT_FOUND",
+            Self::OrganizationNotFound | Self::RecordNotFound => "ORGANIZATION_NOT_FOUND",
             Self::RateLimited { .. } => "RATE_LIMITED",
             Self::QuotaSpent { reason, .. } => reason,
             Self::OtherOrganization => "OTHER_ORGANIZATION",
             Self::AccountClosed(_) => "CRM_ACCOUNT_CLOSED",
             Self::HostMissing => "CRM_HOST_MISSING",
-            Self::Unavailable(_) | Self::HostRefused | Self::HostUnknown(_) => "CRM_UNREACHABLE",
+            Self::HostMoved => "CRM_HOST_MOVED",
+            Self::Unavailable(_) | Self::NoConnection | Self::HostRefused | Self::HostUnknown(_) => "CRM_UNREACHABLE",
             Self::PositionRefused | Self::Unreadable(_) | Self::Stuck | Self::Refused(_) => "CRM_ANSWER_UNREADABLE",
         }
     }

@@ -7,11 +7,11 @@ use std::{
     time::Duration,
 };
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDateTime, Utc};
 use reqwest::{
     Client, Response, StatusCode,
     dns::{Addrs, Name, Resolve, Resolving},
-    header::{DATE, HeaderMap, RETRY_AFTER},
+    header::{CONTENT_TYPE, DATE, HeaderMap, RETRY_AFTER},
     redirect::Policy,
 };
 use thiserror::Error;
@@ -129,7 +129,7 @@ pub fn meaning_of(error: &reqwest::Error) -> CrmError {
     } else if error.is_timeout() {
         CrmError::Unavailable("it did not answer in time")
     } else if error.is_connect() {
-        CrmError::Unavailable("no connection")
+        CrmError::NoConnection
     } else {
         CrmError::Unavailable("the connection broke")
     }
@@ -168,11 +168,11 @@ fn causes<'a>(
 
 /// What a status means that every vendor uses alike; `None`: a success, or the vendor's own matter.
 pub fn meaning_of_status(status: StatusCode, headers: &HeaderMap) -> Option<CrmError> {
-    let retry_after = seconds(headers, RETRY_AFTER.as_str());
+    let retry_after = wait(headers, RETRY_AFTER.as_str());
     match status.as_u16() {
         429 => Some(CrmError::RateLimited { retry_after }),
         401 => Some(CrmError::CredentialsRefused),
-        300..=399 => Some(CrmError::Unreadable("it sends elsewhere; redirects are not followed")),
+        300..=399 => Some(CrmError::HostMoved),
         503 if retry_after.is_some() => Some(CrmError::RateLimited { retry_after }),
         408 | 409 | 425 => Some(CrmError::Unavailable("it asks to try again")),
         500.. => Some(CrmError::Unavailable("server error")),
@@ -180,11 +180,53 @@ pub fn meaning_of_status(status: StatusCode, headers: &HeaderMap) -> Option<CrmE
     }
 }
 
-/// A wait that this header gives in seconds, at most an hour. `Retry-After` (RFC 9110 §10.2.3) has a form with a date too, which
-/// these vendors do not use.
-pub fn seconds(headers: &HeaderMap, name: &str) -> Option<Duration> {
-    let seconds: u64 = headers.get(name)?.to_str().ok()?.trim().parse().ok()?;
-    Some(Duration::from_secs(seconds).min(RETRY_AFTER_MAX))
+/// Whether an answer is a page for people, whatever its status: of a proxy, a firewall, a place for maintenance. No API of these vendors
+/// speaks HTML, so it says nothing of credentials, permissions or records.
+pub fn is_page(headers: &HeaderMap, body: &[u8]) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.to_ascii_lowercase().contains("html") || body.trim_ascii_start().starts_with(b"<")
+}
+
+/// What is said of such a page.
+pub const PAGE: CrmError =
+    CrmError::Unavailable("a page for people came instead of an answer, as of a proxy or a firewall");
+
+/// The wait that a header asks for, at most an hour. Read as generously as servers write it (RFC 9110 §10.2.3): seconds, also with a
+/// fraction; a date, against the answer's own clock; a list, of which the longest counts. What cannot be read asks for nothing.
+pub fn wait(headers: &HeaderMap, name: &str) -> Option<Duration> {
+    let waits = headers.get_all(name).iter().filter_map(|value| {
+        let text = value.to_str().ok()?.trim();
+        // A date has a comma of its own.
+        http_date(text).map(|date| until(date, headers)).or_else(|| text.split(',').filter_map(seconds).max())
+    });
+    waits.max().map(|wait| wait.min(RETRY_AFTER_MAX))
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, "0"));
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit());
+    if !is_number(whole) || !is_number(fraction) {
+        return None;
+    }
+    // More digits than fit are more than an hour.
+    let seconds = whole.parse().unwrap_or(u64::MAX);
+    let begun = u64::from(fraction.bytes().any(|b| b != b'0'));
+    Some(Duration::from_secs(seconds.saturating_add(begun)))
+}
+
+/// The three forms of RFC 9110 §5.6.7.
+fn http_date(text: &str) -> Option<DateTime<Utc>> {
+    let rfc_850 = |text: &str| NaiveDateTime::parse_from_str(text, "%A, %d-%b-%y %H:%M:%S GMT").ok();
+    let asctime = |text: &str| NaiveDateTime::parse_from_str(text, "%a %b %e %H:%M:%S %Y").ok();
+    let fixdate = || DateTime::parse_from_rfc2822(text).ok().map(|date| date.to_utc());
+    fixdate().or_else(|| rfc_850(text).or_else(|| asctime(text)).map(|date| date.and_utc()))
+}
+
+fn until(date: DateTime<Utc>, headers: &HeaderMap) -> Duration {
+    #[expect(clippy::disallowed_methods, reason = "an answer without a clock of its own; what comes of it is bounded")]
+    let now = server_time(headers).unwrap_or_else(Utc::now);
+    (date - now).to_std().unwrap_or_default()
 }
 
 /// The server's clock (RFC 9110 §6.6.1).
@@ -243,12 +285,59 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_lying_retry_after_stops_a_sync_for_an_hour_at_most() {
-        let mut headers = HeaderMap::new();
-        headers.insert(RETRY_AFTER, "99999999".parse().unwrap());
+    const SUNDAY: (&str, &str) = ("date", "Sun, 22 Nov 2026 09:00:00 GMT");
 
-        assert_eq!(seconds(&headers, RETRY_AFTER.as_str()), Some(Duration::from_hours(1)));
+    fn waits(pairs: &[(&str, &str)]) -> Option<Duration> {
+        let headers: HeaderMap = pairs
+            .iter()
+            .map(|(name, value)| (name.parse::<reqwest::header::HeaderName>().unwrap(), value.parse().unwrap()))
+            .collect();
+        wait(&headers, RETRY_AFTER.as_str())
+    }
+
+    #[test]
+    fn a_wait_is_read_in_every_form_that_servers_write() {
+        for (text, asked) in [
+            ("17", Some(17)),
+            (" 12 ", Some(12)),
+            ("0", Some(0)),
+            ("1.5", Some(2)),
+            ("2.000", Some(2)),
+            ("50, 53", Some(53)),
+            ("53,50", Some(53)),
+            ("soon, 7", Some(7)),
+            ("Sun, 22 Nov 2026 09:02:00 GMT", Some(120)),
+            ("Sunday, 22-Nov-26 09:02:00 GMT", Some(120)),
+            ("Sun Nov 22 09:02:00 2026", Some(120)),
+            ("Sun, 22 Nov 2026 08:00:00 GMT", Some(0)),
+            ("Sun, 22 Nov 2036 09:00:00 GMT", Some(3_600)),
+            ("99999999", Some(3_600)),
+            ("99999999999999999999999", Some(3_600)),
+            ("-5", None),
+            ("+5", None),
+            ("", None),
+            ("1e3", None),
+            ("soon", None),
+            ("Sun, 99 Nov 2026 09:02:00 GMT", None),
+        ] {
+            assert_eq!(waits(&[SUNDAY, ("retry-after", text)]), asked.map(Duration::from_secs), "{text:?}");
+        }
+        assert_eq!(waits(&[("retry-after", "5"), ("retry-after", "7")]), Some(Duration::from_secs(7)));
+        assert_eq!(waits(&[SUNDAY]), None);
+    }
+
+    #[test]
+    fn a_date_without_the_servers_clock_is_held_against_ours() {
+        assert_eq!(waits(&[("retry-after", "Sun, 22 Nov 2015 09:02:00 GMT")]), Some(Duration::ZERO));
+        assert_eq!(waits(&[("retry-after", "Sun, 22 Nov 2099 09:02:00 GMT")]), Some(Duration::from_hours(1)));
+    }
+
+    #[test]
+    fn a_page_is_known_by_its_type_or_its_first_character() {
+        let html: HeaderMap = [(CONTENT_TYPE, "Text/HTML; charset=UTF-8".parse().unwrap())].into_iter().collect();
+
+        assert!(is_page(&html, b"denied") && is_page(&HeaderMap::new(), b" \n<!DOCTYPE html>"));
+        assert!(!is_page(&HeaderMap::new(), br#"{"error":"<b>"}"#) && !is_page(&HeaderMap::new(), b""));
     }
 
     #[test]

@@ -174,7 +174,7 @@ impl Crms {
         let settings = &self.settings;
         Ok(match target.organization.provider {
             Provider::Zendesk => {
-                Box::new(Zendesk::new(self.zendesk_http.clone(), &settings.zendesk.endpoint, target, quota))
+                Box::new(Zendesk::new(self.zendesk_http.clone(), &settings.zendesk.endpoint, &target, quota)?)
             }
             Provider::Salesforce => Box::new(Salesforce::new(
                 self.salesforce_http.clone(),

@@ -30,6 +30,29 @@ pub fn salesforce_login(text: &str) -> Result<String, InvalidHost> {
     within(&SALESFORCE_LOGIN, text).ok_or(InvalidHost)
 }
 
+/// Whether a host of Salesforce's is of an organisation for tests, to which `test.salesforce.com` lets in: `test` itself, sandboxes and
+/// scratch organisations by their My Domain, also in its older forms with `--`, and the instances of sandboxes (`cs12`, `usa3s`).
+/// Developer editions, demo, patch and training organisations log in at `login.salesforce.com` (Salesforce, "My Domain URL Formats").
+pub fn is_salesforce_test(host: &str) -> bool {
+    let host = host.to_ascii_lowercase();
+    let Some(below) = host.strip_suffix(".salesforce.com") else { return false };
+    let labels: Vec<&str> = below.split('.').filter(|label| *label != "my").collect();
+    match labels.as_slice() {
+        ["test"] | [_, .., "sandbox" | "scratch"] => true,
+        [alone] => is_sandbox_instance(alone) || alone.contains("--"),
+        [name, rest @ ..] => name.contains("--") || rest.iter().any(|label| is_sandbox_instance(label)),
+        [] => false,
+    }
+}
+
+/// `cs` and a number, or three letters, a number and an `s`.
+fn is_sandbox_instance(label: &str) -> bool {
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let of_a_place = label.strip_suffix('s').and_then(|label| label.split_at_checked(3));
+    label.strip_prefix("cs").is_some_and(is_number)
+        || of_a_place.is_some_and(|(place, number)| place.bytes().all(|b| b.is_ascii_alphabetic()) && is_number(number))
+}
+
 /// The hosts at which a vendor's API may be, in words, for an error.
 pub const fn api_hosts(provider: Provider) -> &'static str {
     match provider {
@@ -83,6 +106,39 @@ mod tests {
             ("acme.my.sfcrmproducts.cn", "acme.my.sfcrmproducts.cn"),
         ] {
             assert_eq!(salesforce_login(given).as_deref(), Ok(host));
+        }
+    }
+
+    #[test]
+    fn organisations_for_tests_are_told_from_those_of_customers() {
+        for host in [
+            "test.salesforce.com",
+            "acme--dev.sandbox.my.salesforce.com",
+            "Acme--Dev.Sandbox.my.salesforce.com",
+            "acme--uat.my.salesforce.com",
+            "acme--uat.cs12.my.salesforce.com",
+            "velocity-data-1234-dev-ed.scratch.my.salesforce.com",
+            "cs12.salesforce.com",
+            "cs101.my.salesforce.com",
+            "usa3s.salesforce.com",
+        ] {
+            assert!(is_salesforce_test(host), "{host}");
+        }
+        for host in [
+            "login.salesforce.com",
+            "acme.my.salesforce.com",
+            "scratch.my.salesforce.com",
+            "sandbox.my.salesforce.com",
+            "acme-dev-ed.develop.my.salesforce.com",
+            "acme.demo.my.salesforce.com",
+            "acme.patch.my.salesforce.com",
+            "acme.trailblaze.my.salesforce.com",
+            "na139.salesforce.com",
+            "css.my.salesforce.com",
+            "acme--dev.sandbox.my.salesforce.mil",
+            "acme--dev.sandbox.my.salesforce.com.evil.example",
+        ] {
+            assert!(!is_salesforce_test(host), "{host}");
         }
     }
 

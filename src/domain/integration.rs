@@ -139,6 +139,11 @@ impl Hold {
             Self::AuthFailed => "AUTH_FAILED",
         }
     }
+
+    /// Reads the stored spelling.
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Paused, Self::QuotaPaused, Self::AuthFailed].into_iter().find(|hold| hold.as_str() == text)
+    }
 }
 
 /// What an answer needs to know of an integration: read in the same statement as the match, so that "complete" is never
@@ -215,7 +220,7 @@ impl IntegrationState {
             }
             Self::QuotaPaused => "sync waits for the CRM's request quota: recent changes in the CRM are missing",
             Self::AuthFailed => {
-                "the CRM refuses the stored credentials: recent changes are missing until UpdateSync brings new ones"
+                "the CRM refuses the stored credentials: recent changes are missing until its administrator mends that, or UpdateSync brings new ones"
             }
             Self::Off => {
                 "sync is off: this CRM's contacts are not copied or refreshed, so its callers are named, and tickets attributed, only for records that were copied before, clicked or reported"

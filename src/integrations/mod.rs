@@ -96,6 +96,7 @@ impl From<AccessError> for IntegrationError {
             AccessError::Credentials(None) => Self::CredentialsMissing,
             AccessError::Credentials(Some(error)) => Self::Credentials(error),
             AccessError::Interrupted => Self::RefreshInterrupted,
+            AccessError::Spent => Self::Crm(CrmError::GrantRefused),
             AccessError::Store(error) => Self::Store(error),
         }
     }

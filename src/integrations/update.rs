@@ -132,6 +132,7 @@ impl Integrations {
             credentials,
             access,
             ends_hold: starts_now,
+            tries_refresh_token: false,
             due_at: if starts_now { Some(now) } else { locked.due_at.min(by_period).or(locked.due_at) },
             // A pass under way would go on with the old credentials or wishes; it is taken up again with the new ones.
             stops_run: locked.is_sync_on && (!is_sync_on || update.credentials.is_some() || has_other_options),

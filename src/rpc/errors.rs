@@ -7,7 +7,7 @@ use tonic::Status;
 use super::status;
 use crate::{
     click_to_call::ClickError,
-    crm::CrmError,
+    crm::{CrmError, Retry},
     domain::record::InvalidRecordKey,
     erasure::ErasureError,
     feed::FeedError,
@@ -141,12 +141,10 @@ impl From<IntegrationError> for Status {
 impl From<CrmError> for Status {
     fn from(error: CrmError) -> Self {
         let (reason, message) = (error.reason(), error.to_string());
-        match error {
-            CrmError::RateLimited { retry_after } => status::unavailable(reason, &message, retry_after),
-            CrmError::Unavailable(_) | CrmError::Unreadable(_) | CrmError::Stuck => {
-                status::unavailable(reason, &message, None)
-            }
-            _ => status::failed_precondition(reason, &message, &[]),
+        match error.retry() {
+            Retry::After(wait) => status::unavailable(reason, &message, Some(wait)),
+            Retry::Backoff => status::unavailable(reason, &message, None),
+            Retry::Never => status::failed_precondition(reason, &message, &[]),
         }
     }
 }
@@ -161,7 +159,6 @@ impl From<TriggerError> for Status {
                 "there is no sync run with this id in this account; runs are kept 90 days",
             ),
             TriggerError::SyncOff => status::failed_precondition("SYNC_OFF", &message, &[]),
-            TriggerError::AuthFailed => status::failed_precondition("AUTH_FAILED", &message, &[]),
             TriggerError::RequestIdReused => status::failed_precondition("REQUEST_ID_REUSED", &message, &[]),
             TriggerError::RunFinished => status::failed_precondition("RUN_FINISHED", &message, &[]),
             TriggerError::NoDeletionsHeld => status::failed_precondition("NO_DELETIONS_HELD", &message, &[]),

@@ -7,7 +7,7 @@ use axum::{
 };
 use serde::Serialize;
 
-use super::call::percent_encoded;
+use super::{call::percent_encoded, faults::Fault};
 
 /// `Content-Type` of every JSON body of the vendors.
 pub(super) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
@@ -33,6 +33,17 @@ impl Reply {
             headers: vec![(header::CONTENT_TYPE, HeaderValue::from_static(content_type))],
             body: Bytes::from_static(body.as_bytes()),
         }
+    }
+
+    /// The answer that a fault gives in the vendor's place, if it gives one.
+    pub(super) fn scripted(fault: &Fault) -> Option<Self> {
+        let Fault::Answer { status, headers, body } = fault else { return None };
+        let status = StatusCode::from_u16(*status).ok()?;
+        let mut reply = Self { status, headers: Vec::new(), body: Bytes::from(body.clone()) };
+        for (name, value) in headers {
+            reply.set_header(HeaderName::from_bytes(name.as_bytes()).ok()?, value);
+        }
+        Some(reply)
     }
 
     /// No body: 204.

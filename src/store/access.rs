@@ -19,6 +19,21 @@ pub struct StoredAccess {
     pub claim: Option<Uuid>,
     /// The claim has not run out.
     pub is_claim_live: bool,
+    /// Whether the refresh token may be sent.
+    pub refresh_use: RefreshUse,
+    /// The integration is held because its credentials are refused.
+    pub is_auth_failed: bool,
+}
+
+/// Whether a refresh token may be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefreshUse {
+    /// Whenever an access token is needed.
+    Free,
+    /// Not by itself: it was refused twice, or its last answer was lost.
+    Spent,
+    /// Once, because somebody has asked for it.
+    Once,
 }
 
 /// What an integration has; `None`: there is no such integration.
@@ -29,7 +44,8 @@ pub async fn find(
 ) -> Result<Option<StoredAccess>, StoreError> {
     let row = sqlx::query!(
         r#"-- store::access::find
-        select credentials, access, access_version, refresh_claim,
+        select credentials, access, access_version, refresh_claim, refresh_use = 'SPENT' as "is_spent!",
+            hold is not distinct from 'AUTH_FAILED' as "is_auth_failed!", refresh_use = 'ONCE' as "is_asked_for!",
             coalesce(refresh_claimed_until > clock_timestamp(), false) as "is_claim_live!"
         from integrations
         where account_id = $1 and integration_id = $2"#,
@@ -44,11 +60,17 @@ pub async fn find(
         version: row.access_version,
         claim: row.refresh_claim,
         is_claim_live: row.is_claim_live,
+        refresh_use: match (row.is_spent, row.is_asked_for) {
+            (true, _) => RefreshUse::Spent,
+            (false, true) => RefreshUse::Once,
+            (false, false) => RefreshUse::Free,
+        },
+        is_auth_failed: row.is_auth_failed,
     }))
 }
 
 /// Claims the right to get the next access token for `seconds`, if nothing has changed since `seen`. Returns the sealed credentials;
-/// `None`: somebody was quicker.
+/// `None`: somebody was quicker. A try that somebody has asked for is used up by it.
 pub async fn claim(
     db: &Db,
     account_id: AccountId,
@@ -60,7 +82,7 @@ pub async fn claim(
     let credentials = sqlx::query_scalar!(
         r#"-- store::access::claim
         update integrations
-        set refresh_claim = $3, refresh_claimed_until = clock_timestamp() + make_interval(secs => $4)
+        set refresh_use = case when refresh_use = 'ONCE' then 'SPENT' else refresh_use end, refresh_claim = $3, refresh_claimed_until = clock_timestamp() + make_interval(secs => $4)
         where account_id = $1 and integration_id = $2 and access_version = $5 and credentials is not null
           and refresh_claim is not distinct from $6 and (refresh_claim is null or refresh_claimed_until <= clock_timestamp())
         returning credentials as "credentials!""#,
@@ -76,13 +98,14 @@ pub async fn claim(
     Ok(credentials)
 }
 
-/// Stores what the CRM gave, and ends the claim. Returns the access token's number; `None`: the claim is somebody else's by now, or the
-/// credentials were changed, and nothing is stored.
+/// Stores what the CRM gave, and ends the claim. Returns the access token's number; `None`: there is a newer one than `seen` by now, or
+/// the credentials were changed, and nothing is stored. Whose the claim is does not matter: a process that was stopped for longer than
+/// its claim holds the only refresh token that is good.
 pub async fn store(
     db: &Db,
     account_id: AccountId,
     integration_id: IntegrationId,
-    claim: Uuid,
+    seen: i64,
     credentials: Option<&[u8]>,
     access: &[u8],
 ) -> Result<Option<i64>, StoreError> {
@@ -90,12 +113,12 @@ pub async fn store(
         "-- store::access::store
         update integrations
         set credentials = coalesce($4, credentials), access = $5, access_version = access_version + 1,
-            refresh_claim = null, refresh_claimed_until = null
-        where account_id = $1 and integration_id = $2 and refresh_claim = $3
+            refresh_claim = null, refresh_claimed_until = null, refresh_use = 'FREE'
+        where account_id = $1 and integration_id = $2 and access_version = $3
         returning access_version",
         account_id.0,
         integration_id.0,
-        claim,
+        seen,
         credentials,
         access,
     )

@@ -40,10 +40,7 @@ impl TryFrom<Row> for Integration {
     type Error = StoreError;
 
     fn try_from(row: Row) -> Result<Self, StoreError> {
-        let hold = |text: String| {
-            let holds = [Hold::Paused, Hold::QuotaPaused, Hold::AuthFailed];
-            known(holds.into_iter().find(|hold| hold.as_str() == text), "integrations", "hold")
-        };
+        let hold = |text: String| known(Hold::parse(&text), "integrations", "hold");
         Ok(Self {
             freshness: Freshness {
                 integration_id: IntegrationId(row.integration_id),
@@ -133,12 +130,12 @@ pub async fn enable_again(
         "-- store::integrations::enable_again
         update integrations
         set is_enabled = true, is_sync_on = $3, period_seconds = $4, credentials = coalesce($5, credentials), request_id = $6,
-            due_at = case when $3 then $7::timestamptz end, hold = null, hold_reason = null, failures = 0, updated_at = $7,
+            due_at = case when $3 then $7::timestamptz end, hold = null, hold_reason = null, refused_at = null, failures = 0, updated_at = $7,
             -- Other wishes than before: everything is looked at anew.
             sweep_due_at = case when options <> $8 and last_completed_at is not null then $7 else sweep_due_at end,
             is_widened = is_widened or (options <> $8 and last_completed_at is not null),
             options = $8,
-            access = $9, access_version = access_version + 1, refresh_claim = null, refresh_claimed_until = null
+            access = $9, access_version = access_version + 1, refresh_claim = null, refresh_claimed_until = null, refresh_use = 'FREE'
         where account_id = $1 and integration_id = $2",
         account_id.0,
         integration_id.0,
@@ -276,8 +273,6 @@ pub async fn lock(
     .fetch_optional(&mut **tx)
     .await?;
     row.map(|row| {
-        let hold = row.hold.as_deref();
-        let holds = [Hold::Paused, Hold::QuotaPaused, Hold::AuthFailed];
         Ok(Locked {
             id: IntegrationId(row.integration_id),
             organization: Organization {
@@ -287,7 +282,7 @@ pub async fn lock(
             is_enabled: row.is_enabled,
             is_sync_on: row.is_sync_on,
             is_purging: row.is_purging,
-            hold: holds.into_iter().find(|known| Some(known.as_str()) == hold),
+            hold: row.hold.map(|text| known(Hold::parse(&text), "integrations", "hold")).transpose()?,
             credentials: row.credentials,
             is_first_copy: row.is_first_copy,
             request_id: row.request_id,
@@ -337,6 +332,8 @@ pub struct Change {
     pub access: Option<Vec<u8>>,
     /// Ends a hold: whatever stopped the passes is mended, or is to be tried again.
     pub ends_hold: bool,
+    /// A refresh token that is spent may be sent once more.
+    pub tries_refresh_token: bool,
     /// When the next pass is due; `None`: as it is. Sync off is never due.
     pub due_at: Option<DateTime<Utc>>,
     /// Stops a running pass: its next write is refused.
@@ -371,7 +368,9 @@ pub async fn change(
             access = case when $5::bytea is null then access else $13 end,
             access_version = access_version + case when $5::bytea is null then 0 else 1 end,
             refresh_claim = case when $5::bytea is null then refresh_claim end,
-            refresh_claimed_until = case when $5::bytea is null then refresh_claimed_until end
+            refresh_claimed_until = case when $5::bytea is null then refresh_claimed_until end,
+            refused_at = case when $5::bytea is null then refused_at end,
+            refresh_use = case when $5::bytea is not null then 'FREE' when $15 and refresh_use = 'SPENT' then 'ONCE' else refresh_use end
         where account_id = $1 and integration_id = $2",
         account_id.0,
         integration_id.0,
@@ -387,6 +386,7 @@ pub async fn change(
         change.confirmed_deletions,
         change.access,
         change.widens,
+        change.tries_refresh_token,
     )
     .execute(&mut **tx)
     .await?;
@@ -404,8 +404,8 @@ pub async fn disable(
     sqlx::query!(
         "-- store::integrations::disable
         update integrations
-        set is_enabled = false, is_sync_on = false, credentials = null, hold = null, hold_reason = null, failures = 0,
-            access = null, access_version = access_version + 1, refresh_claim = null, refresh_claimed_until = null,
+        set is_enabled = false, is_sync_on = false, credentials = null, hold = null, hold_reason = null, refused_at = null, failures = 0,
+            access = null, access_version = access_version + 1, refresh_claim = null, refresh_claimed_until = null, refresh_use = 'FREE',
             is_purging = is_purging or $3,
             due_at = case when is_purging or $3 then $4::timestamptz end,
             lease_number = lease_number + 1, lease_until = null, updated_at = $4

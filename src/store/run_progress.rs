@@ -5,7 +5,7 @@ use uuid::Uuid;
 
 use super::{
     Db, StoreError, Tx, known,
-    lease::{Claimed, Lease, hold},
+    lease::{Claimed, Lease},
 };
 use crate::domain::{
     ids::{AccountId, SyncRunId},
@@ -114,7 +114,7 @@ pub async fn report(
     Ok(done.rows_affected() == 1)
 }
 
-/// Moves the run on by a page, in the page's transaction, after [`hold`]; without a resume point that stays. At most 50 notices.
+/// Moves the run on by a page, in the page's transaction, after [`lease::hold`](super::lease::hold); without a resume point that stays. At most 50 notices.
 pub async fn advance(
     tx: &mut Tx,
     lease: Lease,
@@ -211,7 +211,7 @@ pub async fn complete(
             where i.account_id = $1 and i.integration_id = $2
         )
         update integrations
-        set last_completed_at = $4, failures = 0, hold = null, hold_reason = null,
+        set last_completed_at = $4, failures = 0, hold = null, hold_reason = null, refused_at = null,
             -- A sweep that became due meanwhile does not wait for a period.
             due_at = case when (select s.due_at from sweep s) <= $4 then $4::timestamptz
                 else $4::timestamptz + make_interval(secs => period_seconds) end,
@@ -236,46 +236,89 @@ pub async fn complete(
     end_run(tx, lease.account_id, run_id, "SUCCEEDED", "complete", "", now).await
 }
 
-/// How a failed run leaves its integration.
-pub struct Failure<'a> {
-    /// Why, and what to do.
-    pub error: &'a str,
-    /// No further pass until someone acts.
+/// How an integration stands when a run of it fails.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Standing {
+    /// Passes that failed in a row before this one.
+    pub failures: i32,
+    /// From the end of a pass to the next.
+    pub period_seconds: i32,
+    /// Why it was held before this pass.
     pub hold: Option<Hold>,
-    /// When to try again; `None` with a hold.
-    pub due_at: Option<DateTime<Utc>>,
+    /// When the CRM first refused what it has refused since.
+    pub refused_at: Option<DateTime<Utc>>,
+    /// A page of this run has been stored since a worker took it up.
+    pub has_progressed: bool,
 }
 
-/// Ends a run that failed; a wait for the CRM's quota does not count as a failed pass. False: the lease was lost, and
-/// somebody else has the run.
+/// Reads it, after [`lease::hold`](super::lease::hold).
+pub async fn standing(tx: &mut Tx, lease: Lease, run_id: SyncRunId) -> Result<Standing, StoreError> {
+    let row = sqlx::query!(
+        r#"-- store::run_progress::standing
+        select i.failures, i.period_seconds, i.hold, i.refused_at, r.stalled_attempts = 0 as "has_progressed!"
+        from integrations i
+        join sync_runs r on r.account_id = $1 and r.sync_run_id = $3
+        where i.account_id = $1 and i.integration_id = $2"#,
+        lease.account_id.0,
+        lease.integration_id.0,
+        run_id.0,
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(Standing {
+        failures: row.failures,
+        period_seconds: row.period_seconds,
+        hold: row.hold.map(|text| known(Hold::parse(&text), "integrations", "hold")).transpose()?,
+        refused_at: row.refused_at,
+        has_progressed: row.has_progressed,
+    })
+}
+
+/// How a failed run leaves its integration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AfterFailure {
+    /// Why no pass is started by the clock alone, or only to look whether the reason is over.
+    pub hold: Option<Hold>,
+    /// The hold is not of this failure: its reason stays.
+    pub keeps_reason: bool,
+    /// When to try again; `None`: not before somebody acts.
+    pub due_at: Option<DateTime<Utc>>,
+    /// When the CRM first refused what it refuses.
+    pub refused_at: Option<DateTime<Utc>>,
+    /// The refresh token is not to be sent again by itself.
+    pub spends_refresh_token: bool,
+}
+
+/// Ends a run that failed, after [`lease::hold`](super::lease::hold); a wait for the CRM's quota does not count as a failed pass. `error`: why, and what to do.
 pub async fn fail(
     tx: &mut Tx,
     lease: Lease,
     run_id: SyncRunId,
-    failure: &Failure<'_>,
+    error: &str,
+    after: &AfterFailure,
     now: DateTime<Utc>,
-) -> Result<bool, StoreError> {
-    if !hold(tx, lease).await? {
-        return Ok(false);
-    }
+) -> Result<(), StoreError> {
     sqlx::query!(
         "-- store::run_progress::fail
         update integrations
-        set failures = failures + case when $4 = 'QUOTA_PAUSED' then 0 else 1 end, hold = $4, hold_reason = case when $4::text is null then null else $5 end, due_at = $6,
-            lease_until = null, updated_at = $7
+        set failures = failures + case when $4 = 'QUOTA_PAUSED' then 0 else 1 end, hold = $4,
+            hold_reason = case when $4::text is null then null when $8 then hold_reason else $5 end, due_at = $6, refused_at = $9,
+            refresh_use = case when $10 then 'SPENT' else refresh_use end, lease_until = null, updated_at = $7
         where account_id = $1 and integration_id = $2 and lease_number = $3",
         lease.account_id.0,
         lease.integration_id.0,
         lease.number,
-        failure.hold.map(Hold::as_str),
-        failure.error,
-        failure.due_at,
+        after.hold.map(Hold::as_str),
+        error,
+        after.due_at,
         now,
+        after.keeps_reason,
+        after.refused_at,
+        after.spends_refresh_token,
     )
     .execute(&mut **tx)
     .await?;
-    end_run(tx, lease.account_id, run_id, "FAILED", "failed", failure.error, now).await?;
-    Ok(true)
+    end_run(tx, lease.account_id, run_id, "FAILED", "failed", error, now).await
 }
 
 /// Takes back the count of an attempt that ended by trouble with the database. Does nothing if the lease is lost.

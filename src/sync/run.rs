@@ -12,7 +12,7 @@ use super::{
     apply::ApplyError,
     copy::Spent,
     normalize::NumberRules,
-    schedule::{self, STALLED_ATTEMPTS_MAX},
+    schedule::{self, STALLED_ATTEMPTS_MAX, Verdict},
     session::{Session, millis},
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
     store::{
         self, StoreError,
         lease::{self, Claimed, Due, Lease},
-        run_progress::{self, Begun, Failure, Report},
+        run_progress::{self, Begun, Report},
         sweeps, sync_runs,
     },
     telemetry::chain,
@@ -44,6 +44,9 @@ pub(super) enum RunError {
     /// A rotated refresh token is lost.
     #[error("an earlier answer of the CRM, with the refresh token to use from now on, was lost before it was stored")]
     RefreshInterrupted,
+    /// The refresh token is not sent again by itself.
+    #[error("the stored refresh token was refused, and is not sent again by itself")]
+    RefreshSpent,
     /// It has crashed its workers again and again.
     #[error("the run was taken up {STALLED_ATTEMPTS_MAX} times and never got on")]
     Stalled,
@@ -64,6 +67,7 @@ impl From<AccessError> for RunError {
             AccessError::Crm(error) => Self::Crm(error),
             AccessError::Credentials(error) => Self::Credentials(error),
             AccessError::Interrupted => Self::RefreshInterrupted,
+            AccessError::Spent => Self::RefreshSpent,
             AccessError::Store(error) => Self::Store(error),
         }
     }
@@ -253,33 +257,45 @@ impl Syncing {
 
     async fn fail(&self, job: &Job, error: &RunError) -> Result<(), StoreError> {
         let (lease, run_id, now) = (job.claimed.lease, job.begun.id, self.clock.now());
-        let after = match error {
-            RunError::Crm(error) => {
-                schedule::after_failure(error, job.claimed.failures, job.claimed.period_seconds, now)
-            }
-            RunError::Credentials(_) | RunError::RefreshInterrupted => {
-                schedule::AfterFailure { hold: Some(Hold::AuthFailed), due_at: None }
-            }
-            _ => schedule::AfterFailure { hold: Some(Hold::Paused), due_at: None },
-        };
-        let words = words(error);
+        let (verdict, words) = (verdict(error), words(error));
+        let after = self
+            .db
+            .transaction(move |tx| {
+                let words = words.clone();
+                Box::pin(async move {
+                    if !lease::hold(tx, lease).await? {
+                        return Ok::<_, StoreError>(None);
+                    }
+                    let standing = run_progress::standing(tx, lease, run_id).await?;
+                    let after = schedule::after_failure(verdict, &standing, now);
+                    run_progress::fail(tx, lease, run_id, &words, &after, now).await?;
+                    Ok(Some(after))
+                })
+            })
+            .await?;
         warn!(
             integration.id = %lease.integration_id,
             sync_run.id = %run_id,
             error = %chain(error),
-            hold = after.hold.map(Hold::as_str),
+            hold = after.and_then(|after| after.hold).map(Hold::as_str),
             "sync run failed"
         );
-        self.db
-            .transaction(move |tx| {
-                let words = words.clone();
-                Box::pin(async move {
-                    let failure = Failure { error: &words, hold: after.hold, due_at: after.due_at };
-                    run_progress::fail(tx, lease, run_id, &failure, now).await
-                })
-            })
-            .await?;
         Ok(())
+    }
+}
+
+/// What a failure says of its integration.
+const fn verdict(error: &RunError) -> Verdict {
+    match error {
+        RunError::Crm(error) => Verdict::of(error),
+        // Looked at again without a request to anybody: a key that is restored mends it.
+        RunError::Credentials(_) => Verdict::Final { spends_refresh_token: false },
+        RunError::RefreshInterrupted | RunError::RefreshSpent => Verdict::Final { spends_refresh_token: true },
+        RunError::Stalled
+        | RunError::Impossible
+        | RunError::SuppressionKey(_)
+        | RunError::LeaseLost
+        | RunError::Store(_) => Verdict::Stops,
     }
 }
 
@@ -295,6 +311,7 @@ fn words(error: &RunError) -> String {
         RunError::RefreshInterrupted => {
             format!("REFRESH_INTERRUPTED: {error} (a process ended, or the connection broke); authorize again")
         }
+        RunError::RefreshSpent => format!("GRANT_REFUSED: {error}; authorize again, or TriggerSync to try it once more"),
         RunError::SuppressionKey(_) => {
             "SECRET_SEALED_BY_ANOTHER_KEY: the account's stored secret does not open with this key ring; restore the key".to_owned()
         }

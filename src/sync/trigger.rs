@@ -33,9 +33,6 @@ pub enum TriggerError {
     /// Nothing is copied.
     #[error("sync of this integration is off; switch it on with UpdateSync, or enable the integration with EnableSync")]
     SyncOff,
-    /// Trying again would only be refused again.
-    #[error("the CRM refuses the stored credentials; bring new ones with UpdateSync, which also starts a run")]
-    AuthFailed,
     /// The request id was used for another integration.
     #[error("this request id was used for another integration; use a new one")]
     RequestIdReused,
@@ -81,7 +78,8 @@ pub struct Control {
 }
 
 impl Control {
-    /// Makes a pass due now, unless one is under way.
+    /// Makes a pass due now, unless one is under way. Also of an integration whose credentials are refused: it is tried, with whatever
+    /// it has, once.
     pub async fn trigger(
         &self,
         account_id: AccountId,
@@ -106,13 +104,18 @@ impl Control {
                     if !locked.is_enabled || !locked.is_sync_on {
                         return Err(TriggerError::SyncOff);
                     }
-                    if locked.hold == Some(Hold::AuthFailed) {
-                        return Err(TriggerError::AuthFailed);
-                    }
                     let usual = locked.next_kind();
                     // Before the first complete copy there is no checkpoint to go on from.
                     let kind = kind.filter(|_| !locked.is_first_copy).unwrap_or(usual);
-                    let change = Change { is_sync_on: true, ends_hold: true, due_at: Some(now), ..Change::default() };
+                    // Refused credentials are refused until a pass has shown otherwise.
+                    let ends_hold = locked.hold != Some(Hold::AuthFailed);
+                    let change = Change {
+                        is_sync_on: true,
+                        ends_hold,
+                        tries_refresh_token: true,
+                        due_at: Some(now),
+                        ..Change::default()
+                    };
                     integrations::change(tx, account_id, integration_id, &change, now).await?;
                     if !sync_runs::enqueue(tx, account_id, integration_id, new_id, kind, request_id, now).await? {
                         return Err(StoreError::Conflict.into());

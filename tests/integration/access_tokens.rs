@@ -215,18 +215,19 @@ async fn a_crash_before_the_crm_saw_the_request_costs_a_minute_and_nothing_else(
 }
 
 #[tokio::test]
-async fn an_authorization_that_is_taken_back_stops_the_passes_and_is_asked_for_once() {
+async fn an_authorization_that_is_taken_back_stops_the_passes_and_is_asked_for_twice() {
     let test = TestApp::start().await;
     let (account, integration) = authorized(&test).await;
     test.zendesk.revoke_all_tokens();
     test.pass(PERIOD);
     test.sync_due().await;
+    test.second_look().await;
 
     let shown = test.integration(&account, &integration).await;
     assert_eq!(shown.state(), pb::IntegrationState::AuthFailed);
     assert!(shown.state_detail.contains("GRANT_REFUSED"), "{}", shown.state_detail);
     let asked = refreshes(&test);
-    test.pass(PERIOD);
+    test.pass(TimeDelta::hours(20));
     assert_eq!((test.sync_due().await, refreshes(&test)), (0, asked));
 }
 
@@ -238,9 +239,8 @@ async fn trouble_at_the_token_endpoint_is_tried_again() {
     test.zendesk.faults().add(Rule::once(TOKENS, Fault::Unavailable { retry_after_seconds: None })).unwrap();
 
     test.sync_due().await;
-    test.pass(PERIOD);
-    test.sync_due().await;
 
+    assert_eq!(last_error(&test, &account, &integration).await, "");
     assert_eq!(test.integration(&account, &integration).await.state(), pb::IntegrationState::Active);
 }
 

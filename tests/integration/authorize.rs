@@ -171,6 +171,7 @@ async fn an_authorization_that_was_taken_back_is_given_again_and_contacts_are_ke
     test.zendesk.revoke_all_tokens();
     test.pass(PERIOD);
     test.sync_due().await;
+    test.second_look().await;
     assert_eq!(test.integration(&account, &integration).await.state(), IntegrationState::AuthFailed);
 
     for request in [again(&account, &integration), zendesk(&account)] {

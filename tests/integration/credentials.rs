@@ -34,9 +34,11 @@ async fn renewed_credentials_go_on_where_the_refused_ones_stopped_and_contacts_a
     let (account, integration) = test.synced().await;
     let before = test.look_up(&account, "+13108675301").await.selected.unwrap();
     test.pass(PERIOD);
-    fail(&test, 0, Some(1), Fault::Unauthorized);
+    fail(&test, 0, None, Fault::Unauthorized);
     assert_eq!(test.sync_due().await, 1);
+    test.second_look().await;
     assert_eq!(test.integration(&account, &integration).await.state(), pb::IntegrationState::AuthFailed);
+    test.zendesk.faults().clear();
     test.zendesk.update_user(user, &json!({"name": "Ann D."})).unwrap();
     test.pass(TimeDelta::seconds(1));
 
@@ -152,7 +154,7 @@ async fn credentials_of_another_row_or_another_key_do_not_open_and_the_state_say
     assert!(shown.state_detail.contains("CREDENTIALS_SEALED_BY_ANOTHER_KEY"), "{}", shown.state_detail);
     assert_eq!(pages(&test).len(), 1, "only the other integration asked the CRM");
 
-    // A replica with another key ring.
+    // A replica with another key ring; the first integration is looked at every hour.
     test.pass(PERIOD);
     let world = World {
         clock: Arc::clone(&test.clock) as Arc<dyn Clock>,

@@ -68,7 +68,7 @@ async fn a_connection_that_does_not_work_says_why() {
         (Fault::Reset { after_bytes: None }, "CRM_UNREACHABLE"),
         (Fault::Html, "CRM_ANSWER_UNREADABLE"),
         (Fault::Truncate, "CRM_ANSWER_UNREADABLE"),
-        (Fault::Redirect { location: "http://127.0.0.1:9/".into(), status: 302 }, "CRM_ANSWER_UNREADABLE"),
+        (Fault::Redirect { location: "http://127.0.0.1:9/".into(), status: 302 }, "CRM_HOST_MOVED"),
     ] {
         test.zendesk.faults().add(Rule::always("/users/me", fault.clone())).unwrap();
         let tried = try_connection(&test, api_token("secret")).await;

@@ -69,7 +69,6 @@ fn next_step(code: Code, reason: &str) -> Option<&'static str> {
         (_, "SYNC_RUN_NOT_FOUND") => "`contact-sync sync status --integration ID` shows the newest runs",
         (_, "SYNC_OFF") => "`contact-sync sync on` switches it on",
         (_, "INTEGRATION_DISABLED") => "`contact-sync sync enable` takes it up again, with its contacts",
-        (_, "AUTH_FAILED") => "`contact-sync sync credentials` brings new ones",
         (_, "CREDENTIALS_REFUSED") => {
             "check the token (and the e-mail of an API token) in the CRM; `contact-sync sync test` tries them"
         }

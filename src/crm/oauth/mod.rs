@@ -66,11 +66,12 @@ impl Crms {
             }
             Credentials::ClientCredentials { client, host } => {
                 let desk = self.desk(provider, &organization.name, host.as_deref());
-                desk.ask(client, Grant::ClientCredentials).await?
+                desk.ask(client, Grant::ClientCredentials).await.map_err(of_no_refresh_token)?
             }
             Credentials::JwtBearer { client_id, username, private_key, host } => {
                 let assertion = assertion(client_id, username, private_key, host.as_deref(), now)?;
-                self.desk(provider, &organization.name, host.as_deref()).assert(&assertion).await?
+                let desk = self.desk(provider, &organization.name, host.as_deref());
+                desk.assert(&assertion).await.map_err(of_no_refresh_token)?
             }
             Credentials::ZendeskApiToken { .. } | Credentials::PipedriveApiToken(_) | Credentials::Bearer { .. } => {
                 let access = credentials.as_access().ok_or(CrmError::CredentialsRefused)?;
@@ -147,6 +148,11 @@ fn of_own_client(error: CrmError, is_own: bool, provider: Provider) -> CrmError 
     }
 }
 
+/// Where there is no refresh token none is spent: the login was refused, and may be tried again.
+fn of_no_refresh_token(error: CrmError) -> CrmError {
+    if matches!(error, CrmError::GrantRefused) { CrmError::LoginRefused } else { error }
+}
+
 /// Its name among the settings.
 const fn section(provider: Provider) -> &'static str {
     match provider {
@@ -175,11 +181,12 @@ fn assertion(
     Ok(signed.map_err(|_| CrmError::KeyUnusable)?.into())
 }
 
-/// Whom an assertion is for. Salesforce does not take My Domain there, but the login host behind it: one for sandboxes, one for the rest.
+/// Whom an assertion is for. Salesforce does not take My Domain there, but the login host behind it: one for sandboxes and scratch
+/// organisations, one for the rest.
 /// Its government and Chinese clouds document none, so it is the host that is asked.
 fn audience(host: Option<&str>) -> String {
     let host = host.unwrap_or(SALESFORCE_LOGIN);
-    let login = if host == SALESFORCE_TEST || host.ends_with(".sandbox.my.salesforce.com") {
+    let login = if host::is_salesforce_test(host) {
         SALESFORCE_TEST
     } else if host.ends_with(".salesforce.com") {
         SALESFORCE_LOGIN

@@ -214,6 +214,8 @@ fn an_assertion_is_for_the_login_host_behind_my_domain() {
         (Some("acme.my.salesforce.com"), "https://login.salesforce.com"),
         (Some("acme--dev.sandbox.my.salesforce.com"), "https://test.salesforce.com"),
         (Some("test.salesforce.com"), "https://test.salesforce.com"),
+        (Some("acme-1234.scratch.my.salesforce.com"), "https://test.salesforce.com"),
+        (Some("acme-dev-ed.develop.my.salesforce.com"), "https://login.salesforce.com"),
         (Some("acme.my.sfcrmproducts.cn"), "https://acme.my.sfcrmproducts.cn"),
     ] {
         assert_eq!(audience(host), audience_is);
@@ -245,8 +247,39 @@ async fn a_refusal_is_final_only_if_it_says_so() {
         assert_ne!(error.retry(), crate::crm::Retry::Never, "{status} {body}: {error}");
     }
     assert!(matches!(refused(Zendesk, 404, "<html>").await, CrmError::OrganizationNotFound));
-    assert!(matches!(refused(Zendesk, 403, "<html>").await, CrmError::Refused(403)));
-    assert!(matches!(refused(Pipedrive, 302, "").await, CrmError::Unreadable(_)));
+    assert!(matches!(refused(Zendesk, 403, "<html>").await, CrmError::Unavailable(_)));
+    assert!(matches!(refused(Zendesk, 403, "no").await, CrmError::Refused(403)));
+    assert!(matches!(refused(Pipedrive, 302, "").await, CrmError::HostMoved));
+}
+
+#[tokio::test]
+async fn each_row_of_the_table_of_token_refusals_has_its_meaning() {
+    use Provider::{Pipedrive, Salesforce, Zendesk};
+    for (provider, status, error, words, expected) in [
+        (Salesforce, 400, "invalid_grant", "expired access/refresh token", "GrantRefused"),
+        (Salesforce, 400, "invalid_grant", "ip restricted or invalid login hours", "LoginRefused"),
+        (Salesforce, 400, "invalid_grant", "user hasn't approved this consumer", "LoginRefused"),
+        (Salesforce, 400, "inactive_user", "user is inactive", "LoginRefused"),
+        (Salesforce, 400, "invalid_app_access", "user is not admin approved", "LoginRefused"),
+        (Salesforce, 400, "inactive_org", "organization is inactive", "AccountClosed"),
+        (Salesforce, 400, "invalid_client_id", "client identifier invalid", "ClientRefused"),
+        (Salesforce, 400, "unknown_error", "retry your request", "Unavailable"),
+        (Salesforce, 400, "invalid_grant", "login rate exceeded", "RateLimited"),
+        (Salesforce, 400, "something_new", "words", "Refused"),
+        (Zendesk, 401, "invalid_grant", "the refresh token is not valid", "GrantRefused"),
+        (Zendesk, 401, "invalid_client", "unknown client", "ClientRefused"),
+        (Zendesk, 401, "something_new", "words", "Refused"),
+        (Zendesk, 503, "temporarily_unavailable", "", "Unavailable"),
+        (Pipedrive, 400, "invalid_grant", "Invalid grant: refresh_token is invalid", "GrantRefused"),
+        (Pipedrive, 400, "invalid_grant", "The app was uninstalled", "Uninstalled"),
+        (Pipedrive, 403, "access_denied", "", "LoginRefused"),
+    ] {
+        let error = json!({"error": error, "error_description": words}).to_string();
+
+        let meaning = format!("{:?}", refused(provider, status, &error).await);
+
+        assert!(meaning.starts_with(expected), "{provider} {status} {error}: {meaning}");
+    }
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use oauth2::{
 };
 use reqwest::{
     StatusCode,
-    header::{ACCEPT, CONTENT_TYPE, HeaderValue},
+    header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER},
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -237,7 +237,7 @@ impl Desk<'_> {
         }
         let body = http::read_body(response).await?;
         if !status.is_success() {
-            return Err(meaning_of_refusal(status, &body));
+            return Err(meaning_of_refusal(status, &headers, &body));
         }
         let mut answer = HttpResponse::new(body);
         answer.headers_mut().insert(CONTENT_TYPE, JSON);
@@ -254,30 +254,50 @@ impl<'c> AsyncHttpClient<'c> for Desk<'_> {
     }
 }
 
-/// What a 4xx of a token request means, by its code (RFC 6749 §5.2 and the vendors' further ones).
-fn meaning_of_refusal(status: StatusCode, body: &[u8]) -> CrmError {
+/// What a 4xx of a token request means: by its code (RFC 6749 §5.2 and the vendors' further ones), and where the code has several
+/// meanings by its words. What is in no row is doubtful: told by its status, and taken for no more.
+fn meaning_of_refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> CrmError {
     #[derive(Deserialize)]
     struct Refusal {
         error: String,
+        #[serde(alias = "message")]
         error_description: Option<String>,
     }
     let Ok(refusal) = serde_json::from_slice::<Refusal>(body) else {
         return match status {
-            StatusCode::UNAUTHORIZED => CrmError::ClientRefused,
             StatusCode::NOT_FOUND => CrmError::OrganizationNotFound,
-            other => CrmError::Refused(other.as_u16()),
+            _ if http::is_page(headers, body) => http::PAGE,
+            StatusCode::UNAUTHORIZED => CrmError::ClientRefused,
+            _ => http::meaning_of_status(status, headers).unwrap_or(CrmError::Refused(status.as_u16())),
         };
     };
+    let words = refusal.error_description.unwrap_or_default().to_ascii_lowercase();
+    let is_about = |some: &[&str]| some.iter().any(|part| words.contains(part));
     match refusal.error.as_str() {
+        _ if is_about(&["uninstalled", "has been removed by"]) => CrmError::Uninstalled,
         // Salesforce says so of too many logins, which passes.
+        "invalid_grant" if is_about(&["login rate exceeded"]) => CrmError::RateLimited { retry_after: None },
+        "invalid_grant" if is_about(&["retry your request", "temporarily"]) => {
+            CrmError::Unavailable("it asks to try again")
+        }
+        // Words of Salesforce's that say nothing of the refresh token, but of its user, its hours and its addresses.
         "invalid_grant"
-            if refusal.error_description.is_some_and(|words| words.eq_ignore_ascii_case("login rate exceeded")) =>
+            if is_about(&[
+                "ip restricted",
+                "login hours",
+                "inactive user",
+                "user is inactive",
+                "hasn't approved",
+                "not approved",
+                "locked",
+                "maintenance",
+            ]) =>
         {
-            CrmError::RateLimited { retry_after: None }
+            CrmError::LoginRefused
         }
-        "invalid_grant" | "inactive_user" | "inactive_org" | "invalid_app_access" | "access_denied" => {
-            CrmError::GrantRefused
-        }
+        "invalid_grant" => CrmError::GrantRefused,
+        "inactive_user" | "invalid_app_access" | "access_denied" => CrmError::LoginRefused,
+        "inactive_org" => CrmError::AccountClosed("the organisation is inactive; its administrator must open it"),
         "invalid_client"
         | "invalid_client_id"
         | "invalid_client_credentials"
@@ -285,10 +305,12 @@ fn meaning_of_refusal(status: StatusCode, body: &[u8]) -> CrmError {
         | "unsupported_grant_type"
         | "invalid_scope"
         | "redirect_uri_mismatch" => CrmError::ClientRefused,
-        "rate_limit_exceeded" => CrmError::RateLimited { retry_after: None },
+        "rate_limit_exceeded" => CrmError::RateLimited { retry_after: http::wait(headers, RETRY_AFTER.as_str()) },
         "unknown_error" | "server_error" | "temporarily_unavailable" => CrmError::Unavailable("it asks to try again"),
         _ if status == StatusCode::NOT_FOUND => CrmError::OrganizationNotFound,
-        _ => CrmError::Refused(status.as_u16()),
+        _ => http::meaning_of_status(status, headers)
+            .filter(|error| !matches!(error, CrmError::CredentialsRefused))
+            .unwrap_or(CrmError::Refused(status.as_u16())),
     }
 }
 

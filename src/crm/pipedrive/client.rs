@@ -78,7 +78,7 @@ impl Pipedrive {
         Ok(Probe { estimated_contacts: None })
     }
 
-    async fn me(&self) -> Result<Me, CrmError> {
+    pub(super) async fn me(&self) -> Result<Me, CrmError> {
         let (me, _) = self.get::<One<Me>>("/api/v1/users/me", &[]).await?;
         if !me.data.company_domain.eq_ignore_ascii_case(&self.company) {
             return Err(CrmError::OtherOrganization);

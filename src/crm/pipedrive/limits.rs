@@ -50,9 +50,9 @@ pub(super) fn meaning_of_429(headers: &HeaderMap) -> CrmError {
         let resume_after = until_midnight(headers);
         return CrmError::QuotaSpent { reason: DAILY_REASON, words: DAILY_WORDS, resume_after };
     }
+    let asked = http::wait(headers, RETRY_AFTER.as_str()).or_else(|| http::wait(headers, BURST_RESET));
     // 0: within this very second.
-    let seconds = |name: &str| http::seconds(headers, name).map(|wait| wait.max(Duration::from_secs(1)));
-    CrmError::RateLimited { retry_after: seconds(RETRY_AFTER.as_str()).or_else(|| seconds(BURST_RESET)) }
+    CrmError::RateLimited { retry_after: asked.map(|wait| wait.max(Duration::from_secs(1))) }
 }
 
 /// The budget is renewed at midnight of the server's clock, which is taken to be UTC.

@@ -49,6 +49,10 @@ impl Pipedrive {
                 }
             }
         }
+        // A host that has begun to answer like that to everything is no Pipedrive any more: it must still know the token's user.
+        if sightings.iter().any(|sighting| matches!(sighting, Sighting::Gone(_))) {
+            self.me().await?;
+        }
         // A pass says that organizations are hidden; here it would be said for each few persons.
         for record in self.records(&rows, &mut Vec::new()).await? {
             if let Some(place) = shown.iter().position(|key| *key == record.key) {

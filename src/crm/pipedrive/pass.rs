@@ -113,7 +113,12 @@ impl Pipedrive {
         let page = match self.get::<RecentsPage>("/api/v1/recents", &query).await {
             Ok((page, _)) => page,
             // Only a hint; version 1 is on its way out, and its scope is one that a token can lack.
-            Err(CrmError::PermissionMissing(_) | CrmError::OrganizationNotFound | CrmError::Refused(_)) => {
+            Err(
+                CrmError::PermissionMissing(_)
+                | CrmError::OrganizationNotFound
+                | CrmError::HostMoved
+                | CrmError::Refused(_),
+            ) => {
                 let notices = vec![RECENTS_HIDDEN.to_owned()];
                 return Ok(Page { notices, ..leading_to(to_confirm(until, suspects)) });
             }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use reqwest::{
     StatusCode,
-    header::{CONTENT_TYPE, HeaderMap, RETRY_AFTER},
+    header::{HeaderMap, RETRY_AFTER},
 };
+use serde_json::Value;
 
 use super::limits;
 use crate::crm::{CrmError, http};
@@ -21,37 +22,58 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    /// What a refusal means; `None`: a success.
+    /// What a refusal means; `None`: a success. A table; what is in no row is doubtful: told by its status, and taken for no more.
     pub(super) fn refusal(&self) -> Option<CrmError> {
-        match self.status.as_u16() {
-            429 => Some(limits::meaning_of_429(&self.headers)),
-            402 => Some(CrmError::AccountClosed(
-                "the company's Pipedrive account is not open (its trial is over, or it is unpaid); its owner must open it",
-            )),
-            // After too many 429s Cloudflare refuses in Pipedrive's place: a page, not JSON.
-            403 if self.is_page() => {
-                let asked = http::seconds(&self.headers, RETRY_AFTER.as_str()).unwrap_or_default();
-                Some(CrmError::RateLimited { retry_after: Some(asked.max(BLOCK_WAIT_MIN)) })
-            }
-            403 if String::from_utf8_lossy(&self.body).to_ascii_lowercase().contains("scope") => {
-                Some(CrmError::PermissionMissing("the token needs the scope `contacts:read`"))
-            }
-            403 => Some(CrmError::PermissionMissing("the user of the token must be an administrator")),
-            404 => Some(CrmError::OrganizationNotFound),
-            status => http::meaning_of_status(self.status, &self.headers)
-                .or_else(|| (!self.status.is_success()).then_some(CrmError::Refused(status))),
+        if self.status.is_success() {
+            return None;
         }
+        let is_page = http::is_page(&self.headers, &self.body);
+        let words = if is_page { String::new() } else { self.words() };
+        Some(match self.status.as_u16() {
+            429 => limits::meaning_of_429(&self.headers),
+            402 if !is_page => CrmError::AccountClosed(
+                "the company's Pipedrive account is not open (its trial is over, or it is unpaid); its owner must open it",
+            ),
+            401 | 403 if words.contains("uninstalled") => CrmError::Uninstalled,
+            // After too many 429s Cloudflare refuses in Pipedrive's place: a page, not JSON.
+            403 if is_page => {
+                let asked = http::wait(&self.headers, RETRY_AFTER.as_str()).unwrap_or_default();
+                CrmError::RateLimited { retry_after: Some(asked.max(BLOCK_WAIT_MIN)) }
+            }
+            403 if words.contains("scope") => CrmError::PermissionMissing("the token needs the scope `contacts:read`"),
+            403 if self.is_pipedrives() => {
+                CrmError::PermissionMissing("the user of the token must be an administrator")
+            }
+            404 if is_page => CrmError::HostMoved,
+            404 => CrmError::OrganizationNotFound,
+            _ if is_page && self.status.is_client_error() && self.status != StatusCode::UNAUTHORIZED => http::PAGE,
+            status => http::meaning_of_status(self.status, &self.headers).unwrap_or(CrmError::Refused(status)),
+        })
     }
 
-    /// Pipedrive itself says that there is no such object. A page that says 404 may come from anybody on the way.
+    /// Pipedrive itself says that there is no such object. A page that says 404 may come from anybody on the way, and a path that is
+    /// not served says nothing of whom it would have shown.
     pub(super) fn says_absent(&self) -> bool {
+        let words = self.words();
+        let is_of_a_path = ["route", "endpoint", "url", "path", "method", "company", "page"];
         self.status == StatusCode::NOT_FOUND
-            && serde_json::from_slice::<serde_json::Value>(&self.body).is_ok_and(|body| body["success"] == false)
+            && self.is_pipedrives()
+            && words.contains("not found")
+            && !is_of_a_path.iter().any(|word| words.contains(word))
     }
 
-    fn is_page(&self) -> bool {
-        let kind = self.headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-        kind.contains("html") || self.body.trim_ascii_start().starts_with(b"<")
+    /// Its envelope of a refusal.
+    fn is_pipedrives(&self) -> bool {
+        self.json().is_some_and(|body| body["success"] == false)
+    }
+
+    /// What it says, in lower case.
+    fn words(&self) -> String {
+        self.json().and_then(|body| Some(body["error"].as_str()?.to_ascii_lowercase())).unwrap_or_default()
+    }
+
+    fn json(&self) -> Option<Value> {
+        serde_json::from_slice(&self.body).ok()
     }
 }
 
@@ -77,6 +99,7 @@ mod tests {
     fn each_refusal_has_its_meaning_and_no_body_in_its_words() {
         let json = format!(r#"{{"success":false,"error":"{SECRET}"}}"#);
         let scope = format!(r#"{{"success":false,"error":"Scope and URL mismatch {SECRET}"}}"#);
+        let uninstalled = format!(r#"{{"success":false,"error":"The app was uninstalled {SECRET}"}}"#);
         for (status, body, reason, retry) in [
             (400, &json, "CRM_ANSWER_UNREADABLE", Retry::Never),
             (401, &json, "CREDENTIALS_REFUSED", Retry::Never),
@@ -87,7 +110,17 @@ mod tests {
             (404, &json, "ORGANIZATION_NOT_FOUND", Retry::Never),
             (410, &json, "CRM_ANSWER_UNREADABLE", Retry::Never),
             (429, &json, "RATE_LIMITED", Retry::Backoff),
-            (302, &json, "CRM_ANSWER_UNREADABLE", Retry::Backoff),
+            (302, &json, "CRM_HOST_MOVED", Retry::Backoff),
+            (301, &String::new(), "CRM_HOST_MOVED", Retry::Backoff),
+            (404, &format!("<html>{SECRET}</html>"), "CRM_HOST_MOVED", Retry::Backoff),
+            (400, &format!("<html>{SECRET}</html>"), "CRM_UNREACHABLE", Retry::Backoff),
+            (402, &format!("<html>{SECRET}</html>"), "CRM_UNREACHABLE", Retry::Backoff),
+            (401, &format!("<html>{SECRET}</html>"), "CREDENTIALS_REFUSED", Retry::Never),
+            (401, &uninstalled, "APP_UNINSTALLED", Retry::Never),
+            (403, &uninstalled, "APP_UNINSTALLED", Retry::Never),
+            (403, &String::new(), "CRM_ANSWER_UNREADABLE", Retry::Never),
+            (403, &"{}".to_owned(), "CRM_ANSWER_UNREADABLE", Retry::Never),
+            (418, &json, "CRM_ANSWER_UNREADABLE", Retry::Never),
             (500, &json, "CRM_UNREACHABLE", Retry::Backoff),
             (503, &json, "CRM_UNREACHABLE", Retry::Backoff),
         ] {
@@ -111,7 +144,16 @@ mod tests {
     #[test]
     fn only_pipedrive_itself_says_that_somebody_is_absent() {
         assert!(reply(404, &[], r#"{"success":false,"error":"Person not found."}"#).says_absent());
-        for body in ["", "<html>404</html>", "{}", r#"{"success":true}"#] {
+        for body in [
+            "",
+            "<html>404</html>",
+            "{}",
+            r#"{"success":true,"error":"Person not found."}"#,
+            r#"{"success":false}"#,
+            r#"{"success":false,"error":"Route not found"}"#,
+            r#"{"success":false,"error":"Company not found"}"#,
+            r#"{"success":false,"error":"Unknown endpoint: not found"}"#,
+        ] {
             assert!(!reply(404, &[], body).says_absent(), "{body}");
         }
         assert!(!reply(410, &[], r#"{"success":false}"#).says_absent());

@@ -68,10 +68,7 @@ impl Salesforce {
     }
 
     async fn check(&self) -> Result<Probe, CrmError> {
-        let id = self.rest.identity().await?.organization_id;
-        if id.get(..ID_CHARS) != self.organization.get(..ID_CHARS) {
-            return Err(CrmError::OtherOrganization);
-        }
+        self.user_id().await?;
         // An organisation may have no Leads; a run says which kind it does not see.
         let mut sees_any = false;
         for object in self.options.copied(Provider::Salesforce) {
@@ -85,6 +82,13 @@ impl Salesforce {
             return Err(HIDDEN);
         }
         Ok(Probe { estimated_contacts: self.count_all().await? })
+    }
+
+    /// The user of the token, if it is of this organisation.
+    pub(super) async fn user_id(&self) -> Result<String, CrmError> {
+        let identity = self.rest.identity().await?;
+        let is_ours = identity.organization_id.get(..ID_CHARS) == self.organization.get(..ID_CHARS);
+        if is_ours { Ok(identity.user_id) } else { Err(CrmError::OtherOrganization) }
     }
 
     /// Of all objects that are copied and seen; `None`: there are so many that Salesforce does not come to an end.

@@ -82,7 +82,7 @@ impl Salesforce {
 
     /// "View All Data", or "View All Records" of the object, by any of the user's permission sets; the profile is one of them.
     async fn ask_sees_all(&self, object: ObjectType) -> Result<bool, Failure> {
-        let user = soql::literal(&self.rest.identity().await?.user_id);
+        let user = soql::literal(&self.user_id().await?);
         let assigned = format!("FROM PermissionSetAssignment WHERE AssigneeId = {user}");
         let all_data = format!("SELECT Id {assigned} AND PermissionSet.PermissionsViewAllData = true LIMIT 1");
         if !self.rest.query(&all_data, Scope::Live).await?.0.records.is_empty() {

@@ -17,6 +17,8 @@ pub(super) const QUOTA_REASON: &str = "DAILY_LIMIT";
 pub(super) const QUOTA_WORDS: &str = "the Salesforce organisation's API requests of 24 hours, or the share of them that this service may use, are spent; sync goes on when some come back; more requests can be bought from Salesforce";
 /// 25 requests of 20 seconds and more may run at once; one of them is over after that long at the latest, mostly much sooner.
 const CONCURRENCY_RETRY_AFTER: Duration = Duration::from_secs(5);
+/// What says that an organisation has moved is no longer, in bytes.
+const MOVED_BYTES_MAX: usize = 1_024;
 
 /// Why a request brought nothing.
 #[derive(Debug)]
@@ -89,13 +91,22 @@ pub(super) const HIDDEN: CrmError = CrmError::PermissionMissing(
     "the integration's user must be allowed to read every kind of object that is copied (Contacts, Leads), or copying that kind must be switched off",
 );
 
-/// What an answer means that is no success.
+/// What an answer means that is no success. A table by status and code; what is in no row is doubtful: told by its status, and taken for
+/// no more. Source: Salesforce, "REST API Developer Guide", "Status Codes and Error Responses"; "The UserInfo Endpoint".
 pub(super) fn meaning(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
     let entries: Vec<RefusalEntry> = serde_json::from_slice(body).unwrap_or_default();
     let entry = entries.first();
     let code = entry.map_or("", |entry| entry.code.as_str());
+    let is_page = http::is_page(headers, body);
     let word = |word| Failure::Said(word, http::server_time(headers));
     let known = match (status.as_u16(), code) {
+        _ if says_moved(body) => CrmError::HostMoved,
+        // The one refusal that is a mere word: of the endpoint that says who a token is of, for a token that is not good.
+        (403, "") if matches!(body.trim_ascii(), b"Bad_OAuth_Token" | b"Missing_OAuth_Token") => {
+            CrmError::CredentialsRefused
+        }
+        // Salesforce answers so at the old host of an organisation that has moved; and so does a proxy.
+        (403 | 404, "") if is_page => CrmError::HostMoved,
         (_, "QUERY_TIMEOUT") => return word(Word::QueryTimeout),
         (400, "INVALID_FIELD") => return word(Word::InvalidField),
         (400 | 404, "INVALID_TYPE") => return word(Word::InvalidType),
@@ -114,15 +125,34 @@ pub(super) fn meaning(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> F
         (_, "API_DISABLED_FOR_ORG" | "API_CURRENTLY_DISABLED") => CrmError::AccountClosed(
             "its edition or its profiles have no API; ask Salesforce, or the organisation's administrator",
         ),
+        (_, "ORG_LOCKED" | "INACTIVE_ORG" | "TRIAL_EXPIRED") => {
+            CrmError::AccountClosed("the organisation is locked, or its trial is over; its administrator must open it")
+        }
         (403, "INVALID_SESSION_ID") => CrmError::PermissionMissing("the token needs the scope `api`"),
-        (403, _) => CrmError::PermissionMissing(
-            "the integration's user needs the permission \"API Enabled\" and access to Contacts and Leads",
-        ),
-        // Not RFC 9110's meanings: Salesforce sends them when it is busy.
-        (406 | 420, _) => CrmError::Unavailable("it asks to try again"),
+        (403, "INSUFFICIENT_ACCESS" | "INSUFFICIENT_ACCESS_OR_READONLY" | "INSUFFICIENT_ACCESS_APP" | "FORBIDDEN") => {
+            CrmError::PermissionMissing(
+                "the integration's user needs the permission \"API Enabled\" and access to Contacts and Leads",
+            )
+        }
+        // Its own metering of requests, or a row that somebody writes, is in the way; and statuses with other meanings than RFC 9110's,
+        // which Salesforce sends when it is busy.
+        (_, "TXN_SECURITY_METERING_ERROR" | "SERVER_UNAVAILABLE" | "UNABLE_TO_LOCK_ROW") | (406 | 420, _) => {
+            CrmError::Unavailable("it asks to try again")
+        }
+        (400 | 402 | 405..=428 | 430..=499, _) if is_page => http::PAGE,
         (other, _) => http::meaning_of_status(status, headers).unwrap_or(CrmError::Refused(other)),
     };
     Failure::Known(known)
+}
+
+/// Whether an answer, with whatever status, says that this is not the organisation's host: `URL_NOT_RESET`, "Destination URL not reset".
+/// A page of records may hold any words, and is longer than this.
+pub(super) fn says_moved(body: &[u8]) -> bool {
+    body.len() <= MOVED_BYTES_MAX
+        && [&b"URL_NOT_RESET"[..], b"Destination URL not reset"]
+            .iter()
+            .any(|words| body.windows(words.len()).any(|found| found == *words))
+        && !body.trim_ascii_start().starts_with(b"{\"totalSize\"")
 }
 
 #[cfg(test)]
@@ -160,12 +190,30 @@ mod tests {
         assert!(matches!(refused(500, "UNKNOWN_EXCEPTION", ""), CrmError::Unavailable(_)));
         assert!(matches!(refused(404, "NOT_FOUND", ""), CrmError::OrganizationNotFound));
         assert!(matches!(error(503, "<html>maintenance</html>"), CrmError::Unavailable(_)));
-        assert!(matches!(error(403, "<html>no</html>"), CrmError::PermissionMissing(_)));
+        assert!(matches!(refused(403, "TXN_SECURITY_METERING_ERROR", ""), CrmError::Unavailable(_)));
+        assert!(matches!(refused(403, "SOMETHING_NEW", ""), CrmError::Refused(403)));
+        assert!(matches!(error(403, ""), CrmError::Refused(403)));
+        assert!(matches!(error(403, "Bad_OAuth_Token"), CrmError::CredentialsRefused));
+        assert!(matches!(error(403, "<html>no</html>"), CrmError::HostMoved));
+        assert!(matches!(error(404, "<html>no</html>"), CrmError::HostMoved));
+        assert!(matches!(error(400, "<html>no</html>"), CrmError::Unavailable(_)));
+        for status in [400, 401, 404, 500] {
+            let moved = "Destination URL not reset. The URL returned from login must be set";
+            assert!(matches!(refused(status, "URL_NOT_RESET", moved), CrmError::HostMoved), "{status}");
+            assert!(matches!(refused(status, "UNKNOWN_EXCEPTION", moved), CrmError::HostMoved), "{status}");
+        }
         assert!(matches!(error(429, ""), CrmError::RateLimited { retry_after: None }));
-        assert!(matches!(error(302, ""), CrmError::Unreadable(_)));
+        assert!(matches!(error(301, ""), CrmError::HostMoved));
         for busy in [406, 408, 409, 420, 425, 502] {
             assert!(matches!(error(busy, "[]"), CrmError::Unavailable(_)), "{busy}");
         }
+    }
+
+    #[test]
+    fn a_record_with_those_words_in_it_is_no_move() {
+        let page = br#"{"totalSize":1,"done":true,"records":[{"LastName":"Destination URL not reset"}]}"#;
+
+        assert!(!says_moved(page) && !says_moved(b"") && says_moved(b"<p>Destination URL not reset</p>"));
     }
 
     #[test]

@@ -69,13 +69,7 @@ impl Rest {
 
     /// The organisation and the user of the token.
     pub(super) async fn identity(&self) -> Result<Identity, CrmError> {
-        let reply = self.send(self.http.get(format!("{}{USER_INFO}", self.base_url))).await;
-        let reply = reply.map_err(|failure| match CrmError::from(failure) {
-            // Not 401 like everywhere else.
-            CrmError::PermissionMissing(_) => CrmError::CredentialsRefused,
-            other => other,
-        })?;
-        reply.json()
+        self.send(self.http.get(format!("{}{USER_INFO}", self.base_url))).await?.json()
     }
 
     fn url(&self, path: &str) -> String {
@@ -89,7 +83,8 @@ impl Rest {
         let (status, headers) = (response.status(), response.headers().clone());
         self.learn(&headers);
         let body = http::read_body(response).await?;
-        if !status.is_success() {
+        let is_of_records = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/csv"));
+        if !status.is_success() || (!is_of_records && refusal::says_moved(&body)) {
             return Err(refusal::meaning(status, &headers, &body));
         }
         Ok(Reply { headers, body })

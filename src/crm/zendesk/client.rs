@@ -1,4 +1,4 @@
-//! The calls that a sync makes, and what Zendesk's refusals mean.
+//! The calls that a sync makes.
 //!
 //! The cursor-based incremental export is the one to use: the time-based one loops for ever when one second holds more than a page.
 //! Its rules: `start_time` on the very first call only, then `cursor`; the end is `end_of_stream`, never an empty page; the last
@@ -7,23 +7,25 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
-use reqwest::{Client, RequestBuilder, Response, StatusCode, header::HeaderMap};
-use secrecy::ExposeSecret;
+use reqwest::{
+    Client,
+    header::{AUTHORIZATION, HeaderMap, HeaderValue},
+};
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
 use super::{
     map,
     model::{Count, Identities, Me, Users, UsersPage},
+    refusal, signature,
 };
 use crate::{
     crm::{
-        Answer, CrmClient, CrmError, Departed, Page, Probe, Sighting, Target,
+        Answer, CrmClient, CrmError, Departed, Page, Probe, Retry, Sighting, Target,
         http::{self, Endpoint},
         quota::Quota,
     },
     domain::{
-        credentials::{Access, AccessToken},
         options::UserRoles,
         record::{Record, RecordKey},
     },
@@ -48,24 +50,37 @@ const HEIR_SEARCHES_MAX: usize = 2;
 pub(in crate::crm) struct Zendesk {
     http: Client,
     base_url: String,
-    access: Access,
+    /// The value of `Authorization`.
+    signature: HeaderValue,
     user_roles: UserRoles,
     quota: Arc<Quota>,
 }
 
 impl Zendesk {
     /// The Zendesk of the target's subdomain, which has been checked to be one label.
-    pub(in crate::crm) fn new(http: Client, endpoint: &Endpoint, target: Target<'_>, quota: Arc<Quota>) -> Self {
+    pub(in crate::crm) fn new(
+        http: Client,
+        endpoint: &Endpoint,
+        target: &Target<'_>,
+        quota: Arc<Quota>,
+    ) -> Result<Self, CrmError> {
+        let signature = signature::of(&target.access.token)?;
         let subdomain = &target.organization.name;
         let base_url = match endpoint {
             Endpoint::Vendor => format!("https://{subdomain}.zendesk.com"),
             Endpoint::Operator(url) => url.replace("{subdomain}", subdomain).trim_end_matches('/').to_owned(),
         };
-        Self { http, base_url, access: target.access, user_roles: target.options.user_roles, quota }
+        Ok(Self { http, base_url, signature, user_roles: target.options.user_roles, quota })
     }
 
     /// Whether it may read every user: the export is for administrators only.
     async fn check(&self) -> Result<Probe, CrmError> {
+        self.see_administrator().await?;
+        Ok(Probe { estimated_contacts: self.count_users().await? })
+    }
+
+    /// Somebody answers here who knows the user of the token, and lets it see everybody.
+    async fn see_administrator(&self) -> Result<(), CrmError> {
         let (me, _) = self.get::<Me>("/api/v2/users/me", &[]).await?;
         if me.user.id.is_none_or(|id| id.is_null()) {
             return Err(CrmError::CredentialsRefused);
@@ -73,15 +88,14 @@ impl Zendesk {
         if me.user.role.as_deref() != Some("admin") {
             return Err(CrmError::PermissionMissing("the user of the token must be an administrator"));
         }
-        Ok(Probe { estimated_contacts: self.count_users().await? })
+        Ok(())
     }
 
     async fn count_users(&self) -> Result<Option<i64>, CrmError> {
         match self.get::<Count>("/api/v2/users/count", &[]).await {
             Ok((count, _)) => Ok(Some(count.count.value.max(0))),
-            Err(error @ (CrmError::CredentialsRefused | CrmError::RateLimited { .. } | CrmError::Unavailable(_))) => {
-                Err(error)
-            }
+            // Asked again, or of use to whoever tries the credentials.
+            Err(error) if error.retry() != Retry::Never || matches!(error, CrmError::CredentialsRefused) => Err(error),
             Err(_) => Ok(None),
         }
     }
@@ -143,12 +157,13 @@ impl Zendesk {
         match self.get::<Identities>(&path, &[("type[]", "phone_number"), ("page[size]", "100")]).await {
             Ok((page, _)) => Ok(page.identities),
             // Deleted since it was shown; that comes with the export.
-            Err(CrmError::OrganizationNotFound) => Ok(Vec::new()),
+            Err(CrmError::RecordNotFound) => Ok(Vec::new()),
             Err(error) => Err(error),
         }
     }
 
-    /// What several of one request left out may be deleted for good: asked for alone, Zendesk says so.
+    /// What several of one request left out may be deleted for good: asked for alone, Zendesk says so. A host that has begun to answer
+    /// like that to everything is no Zendesk any more: afterwards it must still know the administrator.
     async fn sightings(&self, keys: &[RecordKey]) -> Result<Vec<Sighting>, CrmError> {
         let ids: Vec<&str> = keys.iter().map(|key| key.record_id.as_str()).collect();
         let mut sightings = Vec::with_capacity(keys.len());
@@ -158,14 +173,21 @@ impl Zendesk {
                 sightings.push(seen(record));
             }
         }
+        let mut is_absent = false;
         for key in keys.iter().filter(|key| !shown.contains(key)) {
             let path = format!("/api/v2/users/{}", key.record_id);
             sightings.push(match self.get::<serde_json::Value>(&path, &[]).await {
-                Err(CrmError::OrganizationNotFound) => Sighting::Gone(key.clone()),
+                Err(CrmError::RecordNotFound) => {
+                    is_absent = true;
+                    Sighting::Gone(key.clone())
+                }
                 Err(error) => return Err(error),
                 Ok((body, _)) if body["user"]["active"] == false => Sighting::Gone(key.clone()),
                 Ok(_) => Sighting::Hidden(key.clone()),
             });
+        }
+        if is_absent {
+            self.see_administrator().await?;
         }
         Ok(sightings)
     }
@@ -197,30 +219,18 @@ impl Zendesk {
 
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<(T, HeaderMap), CrmError> {
         let request = self.http.get(format!("{}{path}", self.base_url)).query(query);
-        let response = self.authorized(request).send().await.map_err(|error| http::meaning_of(&error))?;
-        let headers = response.headers().clone();
-        if let Some(error) = http::meaning_of_status(response.status(), &headers) {
-            return Err(error);
-        }
-        let status = response.status();
+        let response = request.header(AUTHORIZATION, &self.signature).send().await;
+        let response = response.map_err(|error| http::meaning_of(&error))?;
+        let (status, headers) = (response.status(), response.headers().clone());
         if !status.is_success() {
-            return Err(refusal(status, response).await);
+            // The status says enough, if the rest does not come.
+            let body = http::read_body(response).await.unwrap_or_default();
+            return Err(refusal::meaning(status, &headers, &body));
         }
         let body = http::read_body(response).await?;
         let value = serde_json::from_slice(&body)
             .map_err(|_| CrmError::Unreadable("it is not the JSON that Zendesk documents"))?;
         Ok((value, headers))
-    }
-
-    fn authorized(&self, request: RequestBuilder) -> RequestBuilder {
-        match &self.access.token {
-            AccessToken::ZendeskApiToken { email, token } => {
-                request.basic_auth(format!("{}/token", email.expose_secret()), Some(token.expose_secret()))
-            }
-            AccessToken::Bearer(token) | AccessToken::PipedriveApiToken(token) => {
-                request.bearer_auth(token.expose_secret())
-            }
-        }
     }
 }
 
@@ -255,19 +265,4 @@ fn export_limit(headers: &HeaderMap) -> Option<u32> {
     let text = headers.get(EXPORT_LIMIT)?.to_str().ok()?;
     let total = text.split(';').find_map(|part| part.trim().strip_prefix("total="))?;
     total.parse().ok().filter(|total| *total > 0)
-}
-
-/// 403 is a role or a scope, and Zendesk says which in words; 404 an unknown subdomain.
-async fn refusal(status: StatusCode, response: Response) -> CrmError {
-    match status {
-        StatusCode::FORBIDDEN => match http::read_body(response).await {
-            Ok(body) if String::from_utf8_lossy(&body).contains("scope") => {
-                CrmError::PermissionMissing("the token needs the scope `read`")
-            }
-            Ok(_) => CrmError::PermissionMissing("the user of the token must be an administrator"),
-            Err(error) => error,
-        },
-        StatusCode::NOT_FOUND => CrmError::OrganizationNotFound,
-        other => CrmError::Refused(other.as_u16()),
-    }
 }

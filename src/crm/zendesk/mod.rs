@@ -3,5 +3,7 @@
 mod client;
 mod map;
 mod model;
+mod refusal;
+mod signature;
 
 pub(super) use client::Zendesk;

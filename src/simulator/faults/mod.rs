@@ -8,6 +8,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use axum::http::{HeaderName, HeaderValue};
 use rand::{Rng as _, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
@@ -56,6 +57,15 @@ pub enum Fault {
     DailyLimit,
     /// No token, with this `error`: `invalid_grant`, `inactive_user`, `unknown_error`, ...
     TokenError { error: String },
+
+    /// This very answer instead of the vendor's, from whoever stands in its place: another host, a proxy, a vendor of tomorrow.
+    Answer {
+        status: u16,
+        #[serde(default)]
+        headers: BTreeMap<String, String>,
+        #[serde(default)]
+        body: String,
+    },
 
     // Pages of an export that are not as they should be.
     /// A page without rows that is not the end. `advance`: the cursor moves on (and no row is lost), else it stays
@@ -191,6 +201,24 @@ pub struct Rule {
     pub probability: f64,
     /// What happens.
     pub fault: Fault,
+}
+
+impl Fault {
+    /// An answer with one header and a body.
+    pub fn answer(status: u16, header: (&str, &str), body: &str) -> Self {
+        let headers = BTreeMap::from([(header.0.to_owned(), header.1.to_owned())]);
+        Self::Answer { status, headers, body: body.to_owned() }
+    }
+
+    /// A page for people, as of a proxy.
+    pub fn page(status: u16) -> Self {
+        Self::answer(status, ("content-type", "text/html; charset=utf-8"), "<html><body>No.</body></html>")
+    }
+
+    /// An answer in JSON.
+    pub fn json(status: u16, body: &Value) -> Self {
+        Self::answer(status, ("content-type", "application/json"), &body.to_string())
+    }
 }
 
 impl Rule {
@@ -409,6 +437,13 @@ fn check(rule: &Rule) -> Result<(), RuleError> {
         }
         Fault::GzipBomb { mib } => require(*mib <= SIZE_MIB_MAX / 4, "fault.mib", "at most 256"),
         Fault::Oversized { mib } => require(*mib <= SIZE_MIB_MAX, "fault.mib", "at most 1024"),
+        Fault::Answer { status, headers, .. } => {
+            require((200..600).contains(status), "fault.status", "from 200 to 599")?;
+            let are_headers = headers.iter().all(|(name, value)| {
+                HeaderName::from_bytes(name.as_bytes()).is_ok() && HeaderValue::from_str(value).is_ok()
+            });
+            require(are_headers, "fault.headers", "names and values that HTTP allows")
+        }
         Fault::Redirect { status, .. } => require((300..400).contains(status), "fault.status", "from 300 to 399"),
         Fault::DateSkew { seconds } => {
             require(seconds.unsigned_abs() <= 315_360_000, "fault.seconds", "within ten years")

@@ -62,5 +62,8 @@ fn values_out_of_range_are_refused_by_field() {
 
     assert_eq!(error.to_string(), "probability must be from 0 to 1");
     assert!(faults.add(Rule::once("", Fault::Drip { chunk_bytes: 0, every_ms: 1 })).is_err());
+    assert!(faults.add(Rule::once("", Fault::answer(99, ("retry-after", "1"), ""))).is_err());
+    assert!(faults.add(Rule::once("", Fault::answer(403, ("a name", "1"), ""))).is_err());
+    assert!(faults.add(Rule::once("", Fault::page(403))).is_ok());
     assert!(faults.add(Rule::once("", Fault::GzipBomb { mib: 10_000 })).is_err());
 }

@@ -73,7 +73,9 @@ impl Pipedrive {
     fn reply(&self, call: &ApiCall, plan: &Plan) -> Reply {
         let faults: Vec<&Fault> = plan.faults().collect();
         let now = self.now();
-        let refusal = faults.iter().find_map(|fault| injected(fault, seconds_to_midnight(now)));
+        let until_midnight = seconds_to_midnight(now);
+        let refusal =
+            faults.iter().find_map(|fault| Reply::scripted(fault).or_else(|| injected(fault, until_midnight)));
         if call.segments().first() == Some(&"oauth") {
             return refusal.unwrap_or_else(|| self.answer_oauth(call, &faults));
         }

@@ -75,7 +75,7 @@ impl Salesforce {
 
     fn reply(&self, call: &ApiCall, plan: &Plan) -> Reply {
         let faults: Vec<&Fault> = plan.faults().collect();
-        if let Some(page) = faults.iter().find_map(|fault| maintenance(fault)) {
+        if let Some(page) = faults.iter().find_map(|fault| Reply::scripted(fault).or_else(|| maintenance(fault))) {
             return page;
         }
         let segments = call.segments();

@@ -85,7 +85,7 @@ impl Zendesk {
     fn reply(&self, call: &ApiCall, plan: &Plan) -> Reply {
         let faults: Vec<&Fault> = plan.faults().collect();
         let is_bearer = authorization(call).is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let refusal = faults.iter().find_map(|fault| injected(fault, is_bearer));
+        let refusal = faults.iter().find_map(|fault| Reply::scripted(fault).or_else(|| injected(fault, is_bearer)));
         if call.segments().first() == Some(&"oauth") {
             return refusal.unwrap_or_else(|| self.answer_oauth(call));
         }

@@ -346,6 +346,12 @@ impl TestApp {
     pub fn pass(&self, time: TimeDelta) {
         self.clock.advance(time);
     }
+
+    /// The second look at what was refused once, minutes later.
+    pub async fn second_look(&self) {
+        self.pass(TimeDelta::minutes(3));
+        assert_eq!(self.sync_due().await, 1, "the second look is not due");
+    }
 }
 
 pub use pb::resolve_requester_request::Subject;

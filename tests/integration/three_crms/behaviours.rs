@@ -266,6 +266,9 @@ pub async fn revoked_grant_is_told_and_new_credentials_go_on_with_the_same_conta
 
     C::revoke(&test);
     next_pass(&test).await;
+    let shown = test.integration(&account, &integration).await;
+    assert_eq!(shown.state(), pb::IntegrationState::Active, "one look is no look: {}", shown.state_detail);
+    test.second_look().await;
 
     let shown = test.integration(&account, &integration).await;
     assert_eq!(shown.state(), pb::IntegrationState::AuthFailed, "{}", shown.state_detail);

@@ -124,6 +124,9 @@ impl Watch {
     async fn fail<C: Crm>(&mut self, skip: u32, fault: Fault, state: IntegrationState) {
         let rule = C::faults(&self.test).add(Rule { skip, ..Rule::always(C::PAGES, fault) }).unwrap();
         assert_eq!(self.test.sync_due().await, 1);
+        if state == IntegrationState::AuthFailed {
+            self.test.second_look().await;
+        }
         assert!(C::faults(&self.test).fired(rule) > 0);
         C::faults(&self.test).remove(rule);
         self.look(state).await;

@@ -7,6 +7,7 @@ mod crm;
 mod histories;
 mod pipedrive;
 mod races;
+mod refused;
 mod salesforce;
 mod salesforce_bulk;
 mod salesforce_tokens;
@@ -74,6 +75,16 @@ suites! {
     times::row_that_becomes_visible_late_is_not_lost
     times::change_in_the_very_second_of_a_pass_is_not_lost
     times::older_copy_of_a_record_that_is_gone_does_not_bring_it_back
+    refused::blip_at_renewal_is_asked_again
+    refused::good_token_that_is_refused_once_is_shown_again
+    refused::refresh_token_that_is_refused_once_is_sent_again
+    refused::spent_refresh_token_is_sent_by_a_trigger_alone_once_each
+    refused::page_of_a_proxy_says_nothing_of_credentials
+    refused::refusal_that_is_not_understood_holds_nothing_at_once
+    refused::wait_of_nothing_is_no_hot_loop
+    refused::wait_in_any_form_is_obeyed
+    refused::uninstalled_app_is_believed_at_once
+    refused::host_that_begins_to_answer_404_deletes_nobody
     complete_or_not::caller_is_never_called_unknown_at_any_moment_of_a_first_copy
     complete_or_not::caller_is_never_called_unknown_whatever_stops_the_copy
     complete_or_not::caller_is_never_called_unknown_while_the_link_comes_back

@@ -327,7 +327,7 @@ passing_faults! { SalesforceCrm:
 async fn refusals_that_last_are_told_in_words() {
     for (fault, expected, state) in [
         (Fault::ApiDisabled, "CRM_ACCOUNT_CLOSED", pb::IntegrationState::Active),
-        (Fault::Unauthorized, "CREDENTIALS_REFUSED", pb::IntegrationState::AuthFailed),
+        (Fault::Unauthorized, "CREDENTIALS_REFUSED", pb::IntegrationState::Active),
         (Fault::DailyLimit, "DAILY_LIMIT", pb::IntegrationState::QuotaPaused),
     ] {
         let test = TestApp::start().await;
