@@ -134,8 +134,8 @@ async fn wait_after(syncing: &Syncing, job: &Job, error: CrmError, tries: &mut T
         _ if is_enough => return Err(error.into()),
         // A long wait frees its place for others: the run ends, and the next one goes on after it.
         Retry::After(wait) if wait > schedule::WAIT_MAX => return Err(error.into()),
-        // "0" is no leave to ask as fast as the network allows.
-        Retry::After(wait) => wait.max(backoff),
+        // "0" is no leave to ask as fast as the network allows: about once a second, and less often each time.
+        Retry::After(wait) => wait.max(settings.backoff_base * tries.rate_limits.max(1)),
         Retry::Backoff => backoff,
     };
     warn!(integration.id = %job.claimed.lease.integration_id, sync_run.id = %job.begun.id, error = %error, wait_ms = millis(wait), "a request failed, will try again");

@@ -124,7 +124,7 @@ const RULES: &[(&str, &str)] = &[
     ),
     (
         "an integration is due if and only if there is something to do",
-        "select count(*) from integrations where (due_at is not null) <> ((is_enabled and is_sync_on and (hold is null or hold = 'QUOTA_PAUSED')) or is_purging)",
+        "select count(*) from integrations where (due_at is not null) <> ((is_enabled and is_sync_on and (hold is null or hold = 'QUOTA_PAUSED')) or is_purging) and not coalesce(is_sync_on and hold in ('AUTH_FAILED', 'PAUSED'), false)",
     ),
     (
         "a disabled integration keeps no credentials and no run",

@@ -121,6 +121,22 @@ async fn what_is_refused_twice_minutes_apart_holds_the_integration_and_is_looked
 }
 
 #[tokio::test]
+async fn credentials_revoked_between_two_pages_keep_the_first_page() {
+    let test = TestApp::start().await;
+    test.zendesk.generate_people(1_500, 2).unwrap();
+    let account = test.account().await;
+    let integration = test.enable(&account, "acme").await;
+    fail(&test, 1, None, Fault::Unauthorized);
+
+    test.sync_due().await;
+    test.second_look().await;
+
+    assert_eq!(test.integration(&account, &integration).await.state(), pb::IntegrationState::AuthFailed);
+    assert_eq!(live_contacts(&test, &account).await, 1_000);
+    assert_eq!(column(&test, &integration, "checkpoint").await, "");
+}
+
+#[tokio::test]
 async fn an_unknown_organisation_pauses_on_the_third_pass_and_a_trigger_tries_again() {
     let copied = Copied::make().await;
     fail(&copied.test, 0, None, Fault::NotFound);
