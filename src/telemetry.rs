@@ -2,15 +2,23 @@
 //! Set up once, by the join. Nothing may log numbers, names, e-mails, tokens or bodies; a panic's text is shown only if it is
 //! a literal, because a formatted one may carry data.
 
+mod repeats;
+
 use std::{
     error::Error,
     fmt,
     io::{self, IsTerminal},
     panic,
+    sync::LazyLock,
 };
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, registry, util::SubscriberInitExt};
+
+pub use repeats::Repeats;
+
+/// What the log of this process repeats.
+static REPEATS: LazyLock<Repeats> = LazyLock::new(Repeats::default);
 
 /// Most causes that are printed of one error; a longer chain is a cycle.
 const CAUSES_MAX: usize = 16;
@@ -41,8 +49,10 @@ pub fn start_log(format: LogFormat, filter: &str) -> Result<(), TelemetryError> 
     let filter = EnvFilter::try_new(filter).map_err(TelemetryError::Filter)?;
     let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     let started = match format {
-        LogFormat::Text => registry().with(filter).with(log).try_init(),
-        LogFormat::Json => registry().with(filter).with(log.json().flatten_event(true)).try_init(),
+        LogFormat::Text => registry().with(filter).with(REPEATS.clone()).with(log).try_init(),
+        LogFormat::Json => {
+            registry().with(filter).with(REPEATS.clone()).with(log.json().flatten_event(true)).try_init()
+        }
     };
     started.map_err(TelemetryError::AlreadySet)?;
     panic::set_hook(Box::new(|panicked| {
@@ -54,6 +64,11 @@ pub fn start_log(format: LogFormat, filter: &str) -> Result<(), TelemetryError> 
         );
     }));
     Ok(())
+}
+
+/// What counts the repeated warnings of the log that [`start_log`] has started; a process that runs for long lets it.
+pub fn repeats() -> Repeats {
+    REPEATS.clone()
 }
 
 /// The text of a panic if it is a literal of the source; a formatted one may hold what must not be logged.
