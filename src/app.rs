@@ -1,15 +1,14 @@
 //! The only place where the parts are joined: pools, features, services, workers. Who calls decides the clock, the ids and the keys.
 
+mod limits;
+
 use std::{sync::Arc, time::Duration};
 
-use tokio::{
-    net::TcpListener,
-    sync::{Notify, Semaphore},
-    time::sleep,
-};
+use tokio::{net::TcpListener, sync::Notify, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 
+use self::limits::{raise_descriptor_limit, server_limits};
 use crate::{
     click_to_call::ClickToCall,
     config::Config,
@@ -27,13 +26,14 @@ use crate::{
     matching::Matching,
     retention,
     rpc::{
-        AccountRpc, CallerRpc, ContactRpc, SyncRpc, WATCHERS_MAX,
+        AccountRpc, CallerRpc, ContactRpc, SyncRpc, Watchers,
         auth::Verifier,
         health::{Health, NAMES},
         server::{self, Drained, Server, ServerError, ServerLimits},
     },
     store::{CallDb, Db, PoolSettings, StoreError, accounts::RulesCache},
     sync::{Control, SyncSettings, Syncing},
+    telemetry,
     vault::KeyRing,
 };
 
@@ -177,7 +177,7 @@ impl App {
             control: self.control.clone(),
             db: self.api_db.clone(),
             clock: Arc::clone(&self.clock),
-            watchers: Arc::new(Semaphore::new(WATCHERS_MAX)),
+            watchers: Watchers::default(),
             stop: self.stop.clone(),
             period_default_seconds: self.period_default_seconds,
         };
@@ -186,7 +186,7 @@ impl App {
 
     /// Starts everything that runs for as long as the process: server, workers, retention, health.
     pub async fn start(&self, config: &Config, listener: TcpListener, verifier: Arc<Verifier>, lifecycle: &Lifecycle) {
-        let limits = ServerLimits::from(&config.server);
+        let limits = server_limits(config, raise_descriptor_limit());
         let health = Health::new().await;
         let server = Server {
             limits,
@@ -214,6 +214,8 @@ impl App {
             let (syncing, soft) = (Arc::clone(&self.syncing), lifecycle.soft());
             lifecycle.tasks().spawn(async move { syncing.reread_until(soft).await });
         }
+        let soft = lifecycle.soft();
+        lifecycle.tasks().spawn(async move { telemetry::repeats().count_until(soft).await });
         let forget = retention::forget_until(self.syncing.db.clone(), Arc::clone(&self.clock), lifecycle.soft());
         lifecycle.tasks().spawn(forget);
         lifecycle.tasks().spawn(watch_database(self.api_db.clone(), health, lifecycle.soft()));

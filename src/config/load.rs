@@ -36,7 +36,7 @@ const SECRETS: [&str; 5] = [
 ];
 
 /// What each number must be; both ends are allowed.
-pub(super) const RANGES: [(&str, u64, u64); 35] = [
+pub(super) const RANGES: [(&str, u64, u64); 38] = [
     ("sync.period_seconds", 60, 86_400),
     ("worker.lease_seconds", 1, 600),
     ("worker.heartbeat_seconds", 1, 200),
@@ -61,6 +61,9 @@ pub(super) const RANGES: [(&str, u64, u64); 35] = [
     ("pools.sync.connections", 1, 256),
     ("pools.sync.acquire_timeout_ms", 10, 60_000),
     ("server.calls_max", 1, 100_000),
+    ("server.connections_max", 16, 100_000),
+    ("server.idle_max_seconds", 10, 86_400),
+    ("server.frames_per_second", 100, 1_000_000),
     ("server.streams_per_connection_max", 1, 10_000),
     ("server.request_bytes_max", 1_024, 1_048_576),
     ("server.response_bytes_max", 65_536, 16_777_216),

@@ -182,8 +182,17 @@ pub struct Http {
 /// The gRPC server's limits.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Server {
-    /// Calls that are worked on at once: 1 to 100,000.
+    /// Calls that are worked on at once, and as many more whose message is still arriving: 1 to 100,000. Those that need the call
+    /// path's connections to the database are 24 for each of them at most. One account, or one token of listed accounts, has at most
+    /// twice what is still free.
     pub calls_max: usize,
+    /// Connections at once, if the system allows so many descriptors: 16 to 100,000. Further ones wait to be accepted.
+    pub connections_max: usize,
+    /// A connection without calls is closed after this: 10 to 86,400 seconds; one that has never shown a token, after a minute at most.
+    pub idle_max_seconds: u64,
+    /// HTTP/2 frames that a connection may send each second besides those of its calls, and ten times as many at once: 100 to 1,000,000.
+    /// One that sends more is closed.
+    pub frames_per_second: u32,
     /// Open streams of one connection: 1 to 10,000.
     pub streams_per_connection_max: u32,
     /// Largest request message: 1,024 to 1,048,576 bytes.
@@ -202,6 +211,7 @@ pub struct Server {
 
 impl From<&Server> for ServerLimits {
     fn from(server: &Server) -> Self {
+        let limits = Self::default();
         Self {
             calls_max: server.calls_max,
             streams_per_connection_max: server.streams_per_connection_max,
@@ -211,6 +221,11 @@ impl From<&Server> for ServerLimits {
             keepalive_interval: Duration::from_secs(server.keepalive_seconds),
             keepalive_timeout: Duration::from_secs(server.keepalive_timeout_seconds),
             connection_age_max: Duration::from_secs(server.connection_age_max_seconds),
+            connections_max: server.connections_max,
+            idle_max: Duration::from_secs(server.idle_max_seconds),
+            stranger_idle_max: limits.stranger_idle_max.min(Duration::from_secs(server.idle_max_seconds)),
+            frames_per_second: server.frames_per_second,
+            ..limits
         }
     }
 }
@@ -276,6 +291,9 @@ impl Config {
             http: Http { listen: None, public_url: None },
             server: Server {
                 calls_max: limits.calls_max,
+                connections_max: limits.connections_max,
+                idle_max_seconds: limits.idle_max.as_secs(),
+                frames_per_second: limits.frames_per_second,
                 streams_per_connection_max: limits.streams_per_connection_max,
                 request_bytes_max: limits.request_bytes_max,
                 response_bytes_max: limits.response_bytes_max,

@@ -23,7 +23,7 @@ use tracing::{debug, warn};
 use crate::integrations::Integrations;
 
 /// Connections at once; further ones wait to be accepted.
-const CONNECTIONS_MAX: usize = 64;
+pub(crate) const CONNECTIONS_MAX: usize = 64;
 /// A connection sends its request's head within this.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// A connection is over after this: a code's exchange and the look at the CRM fit.
@@ -52,6 +52,9 @@ pub async fn serve(
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let accepted = async {
+            if room.available_permits() == 0 {
+                warn!(connections_max = CONNECTIONS_MAX, "all HTTP connections are taken, further ones wait");
+            }
             // Closed never.
             let permit = Arc::clone(&room).acquire_owned().await.ok()?;
             Some((listener.accept().await, permit))

@@ -16,6 +16,7 @@ use tonic::{Request, Status};
 use super::{
     jwks::{Jwks, JwksError, Key},
     methods::{Access, Method, Scope},
+    room::Place,
     status,
 };
 use crate::domain::{clock::Clock, ids::AccountId};
@@ -41,7 +42,7 @@ pub enum Accounts {
 /// Somebody whose token was verified. In the extensions of every request that needs a scope.
 #[derive(PartialEq, Eq)]
 pub struct Caller {
-    subject: String,
+    subject: Arc<str>,
     accounts: Accounts,
     scopes: HashSet<Scope>,
 }
@@ -74,6 +75,20 @@ impl Caller {
         tracing::Span::current().record("account.id", tracing::field::display(account_id));
         Ok(account_id)
     }
+
+    /// Whose share of the room its calls are. A token of all accounts (the router's) has no share of its own: it speaks for many
+    /// customers, and each of those has one.
+    pub(super) fn share(&self) -> Option<&Arc<str>> {
+        match self.accounts {
+            Accounts::All => None,
+            Accounts::Listed(_) => Some(&self.subject),
+        }
+    }
+
+    /// The same for messages that are still being read: nobody knows yet which accounts they are for.
+    pub(super) fn reading_share(&self) -> &Arc<str> {
+        &self.subject
+    }
 }
 
 /// A subject may be a person's e-mail address.
@@ -83,10 +98,34 @@ impl fmt::Debug for Caller {
     }
 }
 
+/// The caller of one request, with its place in the server's room.
+pub struct RequestCaller<'r> {
+    caller: &'r Caller,
+    place: Option<&'r Place>,
+}
+
+impl<'r> RequestCaller<'r> {
+    /// As [`Caller::authorize`]; and counts the request to this account's share of the room, which may be spent: `OVERLOADED`.
+    pub fn authorize(&self, account_id: &str) -> Result<AccountId, Status> {
+        let account_id = self.caller.authorize(account_id)?;
+        if let Some(place) = self.place {
+            place.take_account(account_id).map_err(status::overloaded)?;
+        }
+        Ok(account_id)
+    }
+
+    /// As [`Caller::accounts`].
+    pub fn accounts(&self) -> &'r Accounts {
+        self.caller.accounts()
+    }
+}
+
 /// The caller of this request. INTERNAL if the request came past no gate: a method without a scope has no caller.
-pub fn caller<T>(request: &Request<T>) -> Result<&Caller, Status> {
+pub fn caller<T>(request: &Request<T>) -> Result<RequestCaller<'_>, Status> {
     let caller: Option<&Arc<Caller>> = request.extensions().get();
-    caller.map(AsRef::as_ref).ok_or_else(|| status::internal(&NoCaller))
+    let place: Option<&Arc<Place>> = request.extensions().get();
+    let caller = caller.ok_or_else(|| status::internal(&NoCaller))?;
+    Ok(RequestCaller { caller, place: place.map(AsRef::as_ref) })
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -207,7 +246,7 @@ impl Verifier {
             return Err(Refused::Expired);
         }
         let caller = Arc::new(Caller {
-            subject: claims.sub,
+            subject: claims.sub.into(),
             accounts: claims.accounts.into_accounts().ok_or(Refused::Invalid)?,
             // Scopes of other services may stand beside ours.
             scopes: claims.scope.split_ascii_whitespace().filter_map(|scope| scope.parse().ok()).collect(),

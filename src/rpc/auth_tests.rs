@@ -337,7 +337,7 @@ fn a_caller_shows_no_subject() {
 
 #[test]
 fn a_handler_that_no_gate_has_passed_gets_no_caller() {
-    let refused = caller(&Request::new(())).unwrap_err();
+    let refused = caller(&Request::new(())).err().unwrap();
 
     assert_eq!(refused.code(), Code::Internal);
 }

@@ -1,8 +1,9 @@
 //! What every request passes before a handler sees it, and every answer before it leaves; one straight road, so that the order
 //! is what is read here:
-//! span and request id → room in the server → token and scope → deadline → handler (a panic is caught) → reason on every error.
-//! Refusing is cheapest first; a stranger costs no signature check while the server is full, and learns nothing about methods.
-//! Health answers even when the server is full: an overloaded server is not a dead one.
+//! span and request id → token and scope → deadline → is there room? → the message is read → room is taken → handler (a panic is
+//! caught) → reason on every error.
+//! Room is for work: nobody holds any with a message that does not come. A stranger learns nothing about methods or load, and what his
+//! tries cost is bounded by his connection's budget of frames. Health needs no room: an overloaded server is not a dead one.
 
 use std::{
     any::Any,
@@ -15,10 +16,7 @@ use std::{
 
 use http::{HeaderMap, Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
-use tokio::{
-    sync::{Semaphore, TryAcquireError},
-    time::{Instant, sleep_until},
-};
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     Code, Status,
@@ -32,26 +30,57 @@ use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
 use super::{
-    auth::Verifier,
+    auth::{Caller, Verifier},
+    body::read_body,
+    connection::{Calls, OpenCall},
     deadline::{Deadline, deadline_of},
-    methods::{Access, Method, find_method},
+    methods::{Method, Queue, find_method},
+    room::{NoRoom, Room},
+    server::ServerLimits,
     status,
 };
 use crate::domain::{clock::Clock, ids::IdSource};
-
-/// When a call that found the server full may come again.
-const OVERLOADED_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// What the gate needs for every request.
 pub(crate) struct Shared {
     pub(crate) verifier: Arc<Verifier>,
     pub(crate) ids: Arc<IdSource>,
     pub(crate) clock: Arc<dyn Clock>,
-    /// One permit for each call that a handler works on; open streams hold none.
-    pub(crate) room: Arc<Semaphore>,
+    pub(crate) rooms: Rooms,
     pub(crate) reflection: bool,
+    /// Largest request message, in bytes.
+    pub(crate) request_bytes_max: usize,
+    /// How long a request's message may take to arrive.
+    pub(crate) message_timeout: Duration,
     /// Ends every call and stream at once: the drain has taken too long.
     pub(crate) cut: CancellationToken,
+}
+
+/// Where calls are admitted to. A handler's call has a place as long as it is worked on; open streams hold none.
+pub(crate) struct Rooms {
+    /// Those that wait for the call path's connections to the database.
+    calls: Arc<Room>,
+    /// All others.
+    others: Arc<Room>,
+    /// Those whose message is still on its way.
+    reading: Arc<Room>,
+}
+
+impl Rooms {
+    pub(crate) fn new(limits: &ServerLimits) -> Self {
+        Self {
+            calls: Room::new(limits.queued_calls_max.min(limits.calls_max)),
+            others: Room::new(limits.calls_max),
+            reading: Room::new(limits.calls_max),
+        }
+    }
+
+    fn of(&self, method: Option<&Method>) -> &Arc<Room> {
+        match method.map(|method| method.queue) {
+            Some(Queue::CallPath) => &self.calls,
+            _ => &self.others,
+        }
+    }
 }
 
 /// The service that the server runs for each connection.
@@ -110,30 +139,78 @@ impl Gate {
         arrived: Instant,
         request_id: Uuid,
     ) -> Result<Response<Body>, Status> {
-        let Self { shared, routes } = self;
-        let is_open = method.is_some_and(|method| method.access == Access::Open);
-        let _permit = match shared.room.try_acquire() {
-            Ok(permit) => Some(permit),
-            Err(TryAcquireError::NoPermits) if is_open => None,
-            Err(TryAcquireError::NoPermits) => return Err(overloaded()),
-            Err(TryAcquireError::Closed) => return Err(shutting_down()),
-        };
-        if let Some(caller) = shared.verifier.admit(method, request.headers())? {
-            request.extensions_mut().insert(caller);
-        }
+        let caller = self.shared.verifier.admit(method, request.headers())?;
         let time_max = method.and_then(|method| method.time_max);
         let deadline = deadline_of(request.headers(), time_max, arrived)?;
         if let Some(deadline) = deadline {
             request.extensions_mut().insert(deadline);
         }
+        // Every connection brings its own; a request without one came by no connection.
+        let calls = request.extensions_mut().remove::<Calls>().unwrap_or_else(|| Calls::new(arrived));
+        let open_call = match &caller {
+            Some(_) => calls.begin(deadline),
+            None => calls.begin_without_token(deadline).ok_or_else(|| status::overloaded(NoRoom::Connection))?,
+        };
 
-        let answered = CatchPanic::custom(routes, on_panic).oneshot(request);
+        let cut = self.shared.cut.clone();
+        let answered = async {
+            match caller {
+                Some(caller) => self.work(method, request, caller, &calls).await,
+                None => self.work_for_anybody(request).await,
+            }
+        };
         let response = tokio::select! {
             biased;
-            Ok(response) = answered => response,
-            status = early_end(deadline, shared.cut.clone()) => return Err(status),
+            answered = answered => answered?,
+            status = early_end(deadline, cut.clone()) => return Err(status),
         };
-        Ok(response.map(|body| AnswerBody::of(Body::new(body), deadline, &shared.cut, request_id)))
+        Ok(response.map(|body| AnswerBody::of(body, deadline, &cut, request_id, open_call)))
+    }
+
+    /// Reads the message, takes a place and lets the handler answer.
+    async fn work(
+        &self,
+        method: Option<&'static Method>,
+        mut request: Request<Body>,
+        caller: Arc<Caller>,
+        calls: &Calls,
+    ) -> Result<Response<Body>, Status> {
+        let rooms = &self.shared.rooms;
+        let room = rooms.of(method);
+        if room.is_full() {
+            calls.let_in();
+            return Err(status::overloaded(NoRoom::Full));
+        }
+        let reading = rooms.reading.enter(Some(caller.reading_share())).map_err(status::overloaded)?;
+        let request_read = self.read(request).await;
+        drop(reading);
+        request = request_read?;
+        calls.let_in();
+        let place = Arc::new(room.enter(caller.share()).map_err(status::overloaded)?);
+        request.extensions_mut().insert(Arc::clone(&place));
+        request.extensions_mut().insert(caller);
+        let response = self.handle(request).await;
+        drop(place);
+        Ok(response)
+    }
+
+    /// Health, and reflection if it is switched on: a client streams its questions to that, one after the other.
+    async fn work_for_anybody(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
+        let is_streaming = request.uri().path().ends_with("/ServerReflectionInfo");
+        let request = if is_streaming { request } else { self.read(request).await? };
+        Ok(self.handle(request).await)
+    }
+
+    async fn read(&self, request: Request<Body>) -> Result<Request<Body>, Status> {
+        let (parts, body) = request.into_parts();
+        let until = Instant::now() + self.shared.message_timeout;
+        let body = read_body(body, self.shared.request_bytes_max, until).await?;
+        Ok(Request::from_parts(parts, body))
+    }
+
+    async fn handle(&self, request: Request<Body>) -> Response<Body> {
+        let Ok(response) = CatchPanic::custom(self.routes.clone(), on_panic).oneshot(request).await;
+        response.map(Body::new)
     }
 }
 
@@ -150,10 +227,6 @@ async fn early_end(deadline: Option<Deadline>, cut: CancellationToken) -> Status
         () = passed => status::deadline_exceeded(),
         () = cut.cancelled() => shutting_down(),
     }
-}
-
-fn overloaded() -> Status {
-    status::resource_exhausted("OVERLOADED", "too many calls at once", Some(OVERLOADED_RETRY_AFTER))
 }
 
 /// What a call is told when the server ends before its answer.
@@ -183,14 +256,23 @@ struct AnswerBody {
     early_end: Option<Pin<Box<dyn Future<Output = Status> + Send>>>,
     request_id: Uuid,
     is_done: bool,
+    /// Until the client has taken it.
+    _open_call: OpenCall,
 }
 
 impl AnswerBody {
-    fn of(inner: Body, deadline: Option<Deadline>, cut: &CancellationToken, request_id: Uuid) -> Body {
+    fn of(
+        inner: Body,
+        deadline: Option<Deadline>,
+        cut: &CancellationToken,
+        request_id: Uuid,
+        open_call: OpenCall,
+    ) -> Body {
         if inner.is_end_stream() {
             return inner;
         }
-        Body::new(Self { inner, deadline, cut: cut.clone(), early_end: None, request_id, is_done: false })
+        let (cut, early_end, is_done) = (cut.clone(), None, false);
+        Body::new(Self { inner, deadline, cut, early_end, request_id, is_done, _open_call: open_call })
     }
 
     fn end_with(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {

@@ -63,6 +63,15 @@ pub enum Access {
     Scope(Scope),
 }
 
+/// What a call waits for, when there are too many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Queue {
+    /// The call path's connections to the database: a short queue, for a phone rings.
+    CallPath,
+    /// Anything else.
+    Other,
+}
+
 /// One method as the server treats it.
 #[derive(Debug, Clone, Copy)]
 pub struct Method {
@@ -72,6 +81,8 @@ pub struct Method {
     pub access: Access,
     /// How long the server works on one call, streams included; `None`: until the client leaves or the server drains.
     pub time_max: Option<Duration>,
+    /// Which room it needs.
+    pub queue: Queue,
 }
 
 /// A phone rings meanwhile: the router has long given up after this.
@@ -81,23 +92,27 @@ const PLAIN: Duration = Duration::from_secs(10);
 /// Asks a CRM before it answers: connect, one retry and the answer fit.
 const ASKS_CRM: Duration = Duration::from_secs(30);
 /// A follower of a run calls again after this; nobody watches for ever unseen.
-const WATCH: Duration = Duration::from_hours(1);
+pub(super) const WATCH: Duration = Duration::from_hours(1);
 
 const fn method(path: &'static str, scope: Scope, time_max: Duration) -> Method {
-    Method { path, access: Access::Scope(scope), time_max: Some(time_max) }
+    Method { path, access: Access::Scope(scope), time_max: Some(time_max), queue: Queue::Other }
+}
+
+const fn ringing(path: &'static str) -> Method {
+    Method { queue: Queue::CallPath, ..method(path, Scope::Calls, RINGING) }
 }
 
 const fn open(path: &'static str, time_max: Option<Duration>) -> Method {
-    Method { path, access: Access::Open, time_max }
+    Method { path, access: Access::Open, time_max, queue: Queue::Other }
 }
 
 /// Everything that is always served.
 pub const METHODS: [Method; 28] = [
-    method("/contactsync.v1.CallerService/MatchCaller", Scope::Calls, RINGING),
-    method("/contactsync.v1.CallerService/SelectMatch", Scope::Calls, RINGING),
+    ringing("/contactsync.v1.CallerService/MatchCaller"),
+    ringing("/contactsync.v1.CallerService/SelectMatch"),
     method("/contactsync.v1.CallerService/PreRegisterContact", Scope::Calls, RINGING),
-    method("/contactsync.v1.CallerService/ResolveRequester", Scope::Calls, RINGING),
-    method("/contactsync.v1.CallerService/ExplainMatch", Scope::Calls, PLAIN),
+    ringing("/contactsync.v1.CallerService/ResolveRequester"),
+    Method { queue: Queue::CallPath, ..method("/contactsync.v1.CallerService/ExplainMatch", Scope::Calls, PLAIN) },
     method("/contactsync.v1.SyncService/TestConnection", Scope::Sync, ASKS_CRM),
     method("/contactsync.v1.SyncService/EnableSync", Scope::Sync, ASKS_CRM),
     method("/contactsync.v1.SyncService/UpdateSync", Scope::Sync, ASKS_CRM),

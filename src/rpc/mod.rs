@@ -12,18 +12,24 @@ pub mod server;
 
 mod account;
 mod authorization;
+mod body;
 mod caller;
+mod connection;
 mod contact;
 mod convert;
 mod errors;
+mod frames;
 mod gate;
 mod page_token;
 mod parse;
 mod parse_credentials;
+mod room;
 mod status;
 mod sync;
+mod watchers;
 
 pub use account::AccountRpc;
 pub use caller::CallerRpc;
 pub use contact::ContactRpc;
-pub use sync::{SyncRpc, WATCHERS_MAX};
+pub use sync::SyncRpc;
+pub use watchers::Watchers;

@@ -9,7 +9,6 @@ use rand::RngExt;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpListener,
-    sync::Semaphore,
     time::{sleep, timeout},
 };
 use tokio_stream::Stream;
@@ -21,8 +20,10 @@ use tonic::{
 
 use super::{
     auth::Verifier,
-    gate::{Gate, Shared},
+    connection::guarded,
+    gate::{Gate, Rooms, Shared},
     health::Health,
+    methods::WATCH,
     pb::{
         FILE_DESCRIPTOR_SET,
         account_service_server::{AccountService, AccountServiceServer},
@@ -43,8 +44,13 @@ const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 /// What one server and one connection may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerLimits {
-    /// Calls that handlers work on at once, over all connections; further ones are refused with `OVERLOADED`.
+    /// Calls that handlers work on at once, over all connections; further ones are refused with `OVERLOADED`. As many more may be
+    /// sending their message.
     pub calls_max: usize,
+    /// Of them, those that need the call path's connections to the database; a queue longer than that would be waited out by nobody.
+    pub queued_calls_max: usize,
+    /// Connections at once; further ones wait to be accepted.
+    pub connections_max: usize,
     /// Open streams of one connection; the client waits with further ones.
     pub streams_per_connection_max: u32,
     /// Largest request message, in bytes.
@@ -59,12 +65,31 @@ pub struct ServerLimits {
     pub keepalive_timeout: Duration,
     /// A connection is told to go after this (up to a tenth sooner, by chance), so that clients spread over new servers.
     pub connection_age_max: Duration,
+    /// From its acceptance, a connection's HTTP/2 preface and settings must be here within this.
+    pub handshake_timeout: Duration,
+    /// From its headers, a request's message must be here within this.
+    pub message_timeout: Duration,
+    /// A connection without calls is closed after this.
+    pub idle_max: Duration,
+    /// The same for a connection that has never shown a token.
+    pub stranger_idle_max: Duration,
+    /// Frames that a connection may send each second besides those of its calls; ten times as many at once.
+    pub frames_per_second: u32,
+}
+
+impl ServerLimits {
+    /// When a connection that was told to go is closed, whatever it does: no call lasts longer.
+    pub(super) fn connection_life_max(&self) -> Duration {
+        self.connection_age_max + WATCH + self.keepalive_timeout
+    }
 }
 
 impl Default for ServerLimits {
     fn default() -> Self {
         Self {
             calls_max: 1024,
+            queued_calls_max: 192,
+            connections_max: 4096,
             streams_per_connection_max: 256,
             request_bytes_max: 64 * 1024,
             response_bytes_max: 4 * 1024 * 1024,
@@ -72,6 +97,11 @@ impl Default for ServerLimits {
             keepalive_interval: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(20),
             connection_age_max: Duration::from_mins(10),
+            handshake_timeout: Duration::from_secs(10),
+            message_timeout: Duration::from_secs(5),
+            idle_max: Duration::from_mins(5),
+            stranger_idle_max: Duration::from_mins(1),
+            frames_per_second: 1000,
         }
     }
 }
@@ -170,12 +200,14 @@ impl Server {
         let gate = Gate {
             routes: self.all_routes(routes)?.prepare(),
             shared: Arc::new(Shared {
-                room: Arc::new(Semaphore::new(self.limits.calls_max)),
+                rooms: Rooms::new(&self.limits),
                 cut: cut.clone(),
                 verifier: Arc::clone(&self.verifier),
                 ids: Arc::clone(&self.ids),
                 clock: Arc::clone(&self.clock),
                 reflection: self.reflection,
+                request_bytes_max: self.limits.request_bytes_max,
+                message_timeout: self.limits.message_timeout,
             }),
         };
         let stop_accepting = async {
@@ -185,6 +217,7 @@ impl Server {
             let _ = timeout(self.drain.wait, hard.cancelled()).await;
             self.health.end().await;
         };
+        let incoming = guarded(incoming, self.limits);
         let mut serving = std::pin::pin!(self.transport().serve_with_incoming_shutdown(gate, incoming, stop_accepting));
         let overdue = async {
             tokio::select! {

@@ -8,11 +8,14 @@ use std::{collections::HashMap, error::Error, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use super::room::NoRoom;
 use crate::telemetry::chain;
 
 /// The `domain` of every `ErrorInfo`.
 pub(super) const DOMAIN: &str = "contactsync";
 
+/// When a call that found no room may come again.
+const OVERLOADED_RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Longest message and longest field description, in bytes; cut at a character's end.
 const MESSAGE_BYTES_MAX: usize = 512;
 /// Longest field path, in bytes.
@@ -62,9 +65,26 @@ pub(super) fn resource_exhausted(reason: &'static str, message: &str, retry_afte
     status(Code::ResourceExhausted, message, with_retry(info(reason, &[]), retry_after))
 }
 
+/// `RESOURCE_EXHAUSTED` `OVERLOADED`: there is no room for this call now.
+pub(super) fn overloaded(why: NoRoom) -> Status {
+    tracing::warn!(reason = %why, "a call was refused, for want of room");
+    resource_exhausted("OVERLOADED", &why.to_string(), Some(OVERLOADED_RETRY_AFTER))
+}
+
 /// `DEADLINE_EXCEEDED`: the call's time was up before its answer; a write may or may not have happened.
 pub(super) fn deadline_exceeded() -> Status {
     status(Code::DeadlineExceeded, "the call's deadline has passed", info("DEADLINE_EXCEEDED", &[]))
+}
+
+/// `DEADLINE_EXCEEDED`: the request's message did not arrive, so nothing was done.
+pub(super) fn request_incomplete() -> Status {
+    let message = "the request's message did not arrive in time; nothing was done";
+    status(Code::DeadlineExceeded, message, info("REQUEST_INCOMPLETE", &[]))
+}
+
+/// `RESOURCE_EXHAUSTED`: the request's message is above the limit.
+pub(super) fn message_too_large() -> Status {
+    resource_exhausted("MESSAGE_TOO_LARGE", "the message is larger than this server reads", None)
 }
 
 /// UNAUTHENTICATED: no token, or none that is accepted. Says no more than the reason does.
@@ -103,9 +123,7 @@ pub(crate) fn complete(made: &Status, request_id: &str) -> Option<Status> {
         }
         code if is_ours || code == Code::Ok => return None,
         Code::Internal => status(Code::InvalidArgument, "the message cannot be read", info("MESSAGE_UNREADABLE", &[])),
-        Code::OutOfRange => {
-            resource_exhausted("MESSAGE_TOO_LARGE", "the message is larger than this server reads", None)
-        }
+        Code::OutOfRange => message_too_large(),
         Code::Unimplemented => status(Code::Unimplemented, "not offered by this server", info("UNIMPLEMENTED", &[])),
         Code::NotFound => not_found("SERVICE_NOT_FOUND", made.message()),
         code => status(code, made.message(), info("UNKNOWN", &[])),

@@ -2,19 +2,19 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
-    time::sleep,
-};
+use tokio::time::sleep;
 use tokio_stream::Stream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{
     auth::caller,
-    authorization, convert, page_token, parse, parse_credentials,
+    authorization, convert,
+    deadline::deadline,
+    page_token, parse, parse_credentials,
     pb::{self, sync_service_server::SyncService},
     status,
+    watchers::{WatchPlace, Watchers},
 };
 use crate::{
     domain::{
@@ -28,8 +28,6 @@ use crate::{
     sync::Control,
 };
 
-/// Streams of `WatchSyncRun` at once in this process.
-pub const WATCHERS_MAX: usize = 256;
 /// From look to look while nothing is known to have changed.
 const WATCH_POLL: Duration = Duration::from_millis(200);
 
@@ -43,8 +41,8 @@ pub struct SyncRpc {
     pub db: Db,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
-    /// One permit a watcher; [`WATCHERS_MAX`] of them.
-    pub watchers: Arc<Semaphore>,
+    /// Who watches now.
+    pub watchers: Watchers,
     /// Ends the watchers when the server drains.
     pub stop: CancellationToken,
     /// From the end of a pass to the next, unless the request says otherwise.
@@ -294,13 +292,7 @@ impl SyncService for SyncRpc {
     ) -> Result<Response<Self::WatchSyncRunStream>, Status> {
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
         let run_id: SyncRunId = parse::id("sync_run_id", &request.get_ref().sync_run_id)?;
-        let permit = Arc::clone(&self.watchers).try_acquire_owned().map_err(|_| {
-            status::resource_exhausted(
-                "TOO_MANY_WATCHERS",
-                "too many calls watch sync runs; try again later, or poll GetSyncRun",
-                Some(Duration::from_secs(5)),
-            )
-        })?;
+        let place = self.watchers.enter(account_id, deadline(&request))?;
         find_run(&self.db, account_id, run_id).await?;
 
         let watch = Watch {
@@ -310,7 +302,7 @@ impl SyncService for SyncRpc {
             run_id,
             last: None,
             stop: self.stop.clone(),
-            _permit: permit,
+            _place: place,
         };
 
         Ok(Response::new(Box::pin(futures_util::stream::unfold(Some(watch), next_change))))
@@ -325,7 +317,7 @@ struct Watch {
     run_id: SyncRunId,
     last: Option<SyncRun>,
     stop: CancellationToken,
-    _permit: OwnedSemaphorePermit,
+    _place: WatchPlace,
 }
 
 /// Waits for a change and sends it; ends after the run's end, after an error, and when the server drains.

@@ -35,6 +35,7 @@ mod match_caller;
 mod methods;
 mod one_stranger;
 mod oracle;
+mod overload;
 mod plans;
 mod policies;
 mod private_cluster;

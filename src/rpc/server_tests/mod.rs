@@ -37,8 +37,10 @@ use super::{
 };
 use crate::domain::clock::ManualClock;
 
+mod attacks;
 mod calls;
 mod lifetime;
+mod raw;
 
 const LONG: Duration = Duration::from_hours(1);
 const ACCOUNT: &str = "7b0c5f9e-58b4-4a3f-9d1e-0a2b3c4d5e6f";
@@ -247,11 +249,15 @@ impl Running {
 
 /// A token of these scopes for the test's account.
 fn token(keys: &KeyPair, scopes: &[Scope]) -> String {
+    token_of(keys, scopes, "test-subject", &Accounts::Listed(HashSet::from([ACCOUNT.parse().unwrap()])))
+}
+
+fn token_of(keys: &KeyPair, scopes: &[Scope], subject: &str, accounts: &Accounts) -> String {
     let claims = LocalClaims {
         issuer: "issuer",
         audience: "audience",
-        subject: "test-subject",
-        accounts: &Accounts::Listed(HashSet::from([ACCOUNT.parse().unwrap()])),
+        subject,
+        accounts,
         scopes,
         now: DateTime::from_timestamp(NOW, 0).unwrap(),
         valid_for: TimeDelta::hours(1),

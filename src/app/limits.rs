@@ -1,0 +1,90 @@
+//! What the server may take, as far as it follows from other settings and from the system: the queue for the database, and descriptors.
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::{config::Config, listeners, rpc::server::ServerLimits};
+
+/// Calls for each connection of the call path's pool, at work or waiting. The last of the queue waits less than the pool allows (200 ms)
+/// while a statement takes less than 8 ms, which it does until the database is far above its capacity.
+const CALLS_PER_CONNECTION: usize = 24;
+/// Connections that are accepted however few descriptors there are.
+const CONNECTIONS_MIN: usize = 16;
+/// Descriptors of one run and of calls that ask a CRM: its kept connections and name look-ups.
+const DESCRIPTORS_PER_RUN: u64 = 8;
+/// Listeners, the log, the runtime, files that are read, the private PostgreSQL's pipes.
+const DESCRIPTORS_OF_PROCESS: u64 = 64;
+/// More descriptors than this are not asked for: the largest `server.connections_max` and what is kept back.
+const DESCRIPTORS_MAX: u64 = 102_400;
+
+/// Raises the soft limit of open files as far as the system lets this process, and says what it is then.
+pub(super) fn raise_descriptor_limit() -> u64 {
+    let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return DESCRIPTORS_MAX };
+    let wanted = hard.min(DESCRIPTORS_MAX);
+    if soft >= wanted {
+        return soft;
+    }
+    match setrlimit(Resource::RLIMIT_NOFILE, wanted, hard) {
+        Ok(()) => wanted,
+        Err(_) => soft,
+    }
+}
+
+/// The settings, and what follows from others: the queue for the call path's connections, and descriptors that are kept back.
+pub(super) fn server_limits(config: &Config, descriptors: u64) -> ServerLimits {
+    let limits = ServerLimits::from(&config.server);
+    let call_connections = usize::try_from(config.pools.call.connections).unwrap_or(usize::MAX);
+    let left = descriptors.saturating_sub(descriptors_kept(config));
+    let connections_max = limits.connections_max.min(usize::try_from(left).unwrap_or(usize::MAX)).max(CONNECTIONS_MIN);
+    if connections_max < limits.connections_max {
+        tracing::warn!(
+            connections_max,
+            descriptors,
+            "fewer connections than server.connections_max are accepted: raise the limit of open files (LimitNOFILE, ulimit -n)"
+        );
+    }
+    ServerLimits { connections_max, queued_calls_max: call_connections.saturating_mul(CALLS_PER_CONNECTION), ..limits }
+}
+
+/// Descriptors that connections of clients never take: for the database, the CRMs, HTTP, and the process itself.
+fn descriptors_kept(config: &Config) -> u64 {
+    let pools = &config.pools;
+    let database: u64 = [&pools.call, &pools.api, &pools.sync].map(|pool| u64::from(pool.connections)).iter().sum();
+    // While one connection closes, the next is opened.
+    let (database, crms) = (2 * database, u64::from(config.worker.concurrency) * DESCRIPTORS_PER_RUN);
+    database + crms + listeners::CONNECTIONS_MAX as u64 + DESCRIPTORS_OF_PROCESS
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config() -> Config {
+        Config::with_defaults("data".into())
+    }
+
+    #[test]
+    fn descriptors_are_kept_back_for_the_database_and_the_crms() {
+        // 36 for the pools, 32 for four runs, 64 for HTTP, 64 for the process.
+        assert_eq!(server_limits(&config(), 1024).connections_max, 1024 - 196);
+        assert_eq!(server_limits(&config(), 65_536).connections_max, 4096);
+        assert_eq!(server_limits(&config(), 64).connections_max, CONNECTIONS_MIN);
+    }
+
+    #[test]
+    fn the_queue_of_the_call_path_grows_with_its_connections() {
+        let mut config = config();
+        assert_eq!(server_limits(&config, 65_536).queued_calls_max, 192);
+
+        config.pools.call.connections = 1;
+        assert_eq!(server_limits(&config, 65_536).queued_calls_max, 24);
+    }
+
+    #[test]
+    fn the_soft_limit_is_raised() {
+        let limit = raise_descriptor_limit();
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+
+        assert_eq!(limit, soft);
+        assert!(soft >= hard.min(DESCRIPTORS_MAX));
+    }
+}
