@@ -22,7 +22,11 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A page of 1,000 users can take a CRM many seconds to make, and longer to send: the whole may take so many times what a silence may.
 const TOTAL_PER_SILENCE: u32 = 3;
 /// After decompression; a full page is about 2 MiB.
-const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Of a refusal this much is read; vendors' have a few hundred bytes.
+pub const REFUSAL_BYTES_MAX: usize = 64 * 1024;
+/// Of an answer with tokens, or about few records.
+pub const SMALL_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// What [`CrmError::Unreadable`] says of a body above the limit; a smaller page may be asked for then.
 pub const TOO_LARGE: &str = "it is larger than 32 MiB";
 /// No CRM asks for more; a lying header must not stop a sync for days.
@@ -135,16 +139,39 @@ pub fn meaning_of(error: &reqwest::Error) -> CrmError {
     }
 }
 
-/// Reads a body to its end, or to the limit.
-pub async fn read_body(mut response: Response) -> Result<Vec<u8>, CrmError> {
+/// Reads a page to its end, or to [`BODY_BYTES_MAX`].
+pub async fn read_body(response: Response) -> Result<Vec<u8>, CrmError> {
+    read_body_up_to(response, BODY_BYTES_MAX).await
+}
+
+/// Reads a body to its end; an error if it has more than so many bytes.
+pub async fn read_body_up_to(mut response: Response, bytes_max: usize) -> Result<Vec<u8>, CrmError> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| body_error(&error))? {
-        if body.len() + chunk.len() > BODY_BYTES_MAX {
-            return Err(CrmError::Unreadable(TOO_LARGE));
+        if body.len() + chunk.len() > bytes_max {
+            let is_page = bytes_max == BODY_BYTES_MAX;
+            return Err(CrmError::Unreadable(if is_page {
+                TOO_LARGE
+            } else {
+                "it is much larger than such answers are"
+            }));
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body)
+}
+
+/// The first [`REFUSAL_BYTES_MAX`] of a refusal. Its status says enough, if it breaks.
+pub async fn read_refusal(mut response: Response) -> Vec<u8> {
+    let mut body = Vec::new();
+    while let Ok(Some(chunk)) = response.chunk().await {
+        let room = REFUSAL_BYTES_MAX.saturating_sub(body.len());
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        if body.len() >= REFUSAL_BYTES_MAX {
+            break;
+        }
+    }
+    body
 }
 
 /// The client calls every failure of a body "decode"; what lies below tells a broken connection from broken compression.

@@ -3,10 +3,12 @@
 
 mod error;
 pub mod http;
+mod json;
 pub mod oauth;
 mod pipedrive;
 mod quota;
 mod salesforce;
+mod times;
 mod zendesk;
 
 use std::{
@@ -27,6 +29,7 @@ use crate::domain::{
     integration::{Organization, Provider},
     options::Options,
     record::{Record, RecordKey},
+    rejected::Rejects,
 };
 
 /// One page of records.
@@ -36,8 +39,8 @@ pub struct Page {
     pub records: Vec<Record>,
     /// Records that the CRM confirms to be gone without saying since when: whatever copy is held, it is over.
     pub gone: Vec<RecordKey>,
-    /// Rows that could not be understood.
-    pub rejected: usize,
+    /// Records, and values of records, that could not be read.
+    pub rejects: Rejects,
     /// Where the next page, or the next pass, goes on; `None`: where this one began.
     pub next: Option<String>,
     /// The end of what the CRM has now.

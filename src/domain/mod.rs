@@ -12,6 +12,7 @@ pub mod integration;
 pub mod options;
 pub mod phone;
 pub mod record;
+pub mod rejected;
 pub mod requester;
 pub mod suppression;
 pub mod sync_run;

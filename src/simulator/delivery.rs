@@ -147,6 +147,11 @@ fn distort(reply: &mut Reply, fault: &Fault) {
                 reply.body = Bytes::from(body.to_string());
             }
         }
+        Fault::Bytes { replace } => {
+            for (text, other) in replace {
+                reply.body = Bytes::from(replaced(&reply.body, text.as_bytes(), other));
+            }
+        }
         Fault::GzipBomb { mib } => {
             reply.status = StatusCode::OK;
             reply.body = gzip_bomb(*mib);
@@ -159,6 +164,18 @@ fn distort(reply: &mut Reply, fault: &Fault) {
         }
         _ => {}
     }
+}
+
+fn replaced(body: &[u8], text: &[u8], other: &[u8]) -> Vec<u8> {
+    let mut made = Vec::with_capacity(body.len());
+    let mut rest = body;
+    while let Some(at) = rest.windows(text.len()).position(|window| window == text) {
+        made.extend_from_slice(&rest[..at]);
+        made.extend_from_slice(other);
+        rest = &rest[at + text.len()..];
+    }
+    made.extend_from_slice(rest);
+    made
 }
 
 fn skewed(now: DateTime<Utc>, seconds: i64) -> DateTime<Utc> {

@@ -10,6 +10,7 @@ use crate::{
     credentials::SuppressionKeyError,
     domain::{
         record::{NormalRecord, RecordKey},
+        rejected::Rejects,
         sync_run::{SyncCounts, SyncKind},
     },
     identity::{
@@ -34,8 +35,8 @@ pub(super) struct NormalPage {
     pub hidden: Vec<RecordKey>,
     /// Older or equal copies that the page held besides.
     pub repeats: usize,
-    /// Rows that could not be understood.
-    pub rejected: usize,
+    /// What could not be read.
+    pub rejects: Rejects,
     /// How its numbers were read; `None`: it has none.
     pub rules: Option<NumberRules>,
     /// Where the next page goes on.
@@ -168,7 +169,7 @@ impl Progress {
             let met: Vec<RecordKey> = records.chain(&page.gone).chain(&page.hidden).cloned().collect();
             sweeps::meet(tx, job.lease, sweep_number, &met).await?;
         }
-        let (repeats, rejected, hidden) = (count(page.repeats), count(page.rejected), count(page.hidden.len()));
+        let (repeats, rejected, hidden) = (count(page.repeats), count(page.rejects.records), count(page.hidden.len()));
         let counts = SyncCounts {
             read: counts.read + repeats + rejected + hidden,
             skipped: counts.skipped + repeats + hidden,

@@ -15,6 +15,7 @@ use super::{
     run::{Job, RunError},
     schedule,
     session::Session,
+    unread::Unread,
 };
 use crate::{
     crm::{CrmError, Departed, LOOK_UP_MAX, Page, Sighting},
@@ -82,6 +83,8 @@ pub(super) struct Spent {
     pub pages: u32,
     /// Records in them.
     pub records: usize,
+    /// What could not be read.
+    unread: Unread,
     /// Of these when the statistics were last refreshed.
     analyzed: usize,
     /// Until they were here, waits and repeated tries included.
@@ -112,10 +115,14 @@ impl Session<'_> {
             // What was deleted since the lost checkpoint shows in no list any more.
             page.needs_sweep |= reading.is_from_nothing && page.is_last && self.job.begun.kind == SyncKind::Incremental;
             self.complete(&mut page).await?;
+            spent.unread.add(&page.rejects);
+            if page.is_last {
+                page.notices.extend(spent.unread.notices());
+            }
             spent.fetch += asked_at.elapsed();
             let (next, is_last, wait) = (page.next.clone(), page.is_last, page.wait);
             let fetched_at = Instant::now();
-            let page = self.normal_page(page, reading.position.take(), rules);
+            let page = self.normal_page(page, reading.position.take(), rules).await?;
             spent.normalize += fetched_at.elapsed();
             let normalized_at = Instant::now();
             spent.records += page.records.len();
@@ -178,20 +185,28 @@ impl Session<'_> {
         Ok(())
     }
 
-    pub(super) fn normal_page(&self, page: Page, position: Option<String>, rules: NumberRules) -> NormalPage {
+    /// Reads the numbers of a page, off the threads that answer calls.
+    pub(super) async fn normal_page(
+        &self,
+        page: Page,
+        position: Option<String>,
+        rules: NumberRules,
+    ) -> Result<NormalPage, RunError> {
         let now = self.now();
-        let (records, repeats) = normalize_page(page.records, rules);
+        let records = page.records;
+        let read = tokio::task::spawn_blocking(move || normalize_page(records, rules)).await;
+        let (records, repeats) = read.map_err(|_| CrmError::Unreadable("reading its records failed; see the log"))?;
         let mut gone = page.gone;
         gone.sort_unstable();
         gone.dedup();
         let shown: HashSet<&RecordKey> = records.iter().map(|record| &record.key).collect();
         gone.retain(|key| !shown.contains(key));
-        NormalPage {
+        Ok(NormalPage {
             records,
             gone,
             hidden: Vec::new(),
             repeats,
-            rejected: page.rejected,
+            rejects: page.rejects,
             rules: Some(rules),
             next: page.next.or(position),
             is_last: page.is_last,
@@ -199,7 +214,7 @@ impl Session<'_> {
             known_through: page.known_through.map(|time: DateTime<Utc>| time.min(now)),
             notices: page.notices,
             needs_sweep: page.needs_sweep,
-        }
+        })
     }
 
     /// Autovacuum would come a minute later: too late for the plans of a first copy. Not by pages: the first ones may be empty, while

@@ -11,6 +11,7 @@ mod schedule;
 mod session;
 mod sweep;
 mod trigger;
+mod unread;
 mod worker;
 
 use std::{sync::Arc, time::Duration};

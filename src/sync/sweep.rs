@@ -85,7 +85,7 @@ impl Session<'_> {
                     Sighting::Gone(_) | Sighting::Hidden(_) => {}
                 }
             }
-            let mut page = self.normal_page(page, None, rules);
+            let mut page = self.normal_page(page, None, rules).await?;
             page.hidden = unanswered(&missing, &page);
             hidden += page.hidden.len();
             self.syncing.apply(self.job, page).await?;

@@ -114,7 +114,7 @@ impl Crms {
         if !status.is_success() {
             return Err(CrmError::Refused(status.as_u16()));
         }
-        let body = http::read_body(response).await?;
+        let body = http::read_body_up_to(response, http::SMALL_BODY_BYTES_MAX).await?;
         let me: Me = serde_json::from_slice(&body).map_err(|_| CrmError::Unreadable("it does not name the company"))?;
         let company = Organization::parse(Provider::Pipedrive, &me.data.company_domain);
         Ok(company.map_err(|_| CrmError::Unreadable("the company's name is no label of a host"))?.name)

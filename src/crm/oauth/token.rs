@@ -235,7 +235,7 @@ impl Desk<'_> {
         if status.is_server_error() || status.is_redirection() || status == StatusCode::TOO_MANY_REQUESTS {
             return Err(http::meaning_of_status(status, &headers).unwrap_or(CrmError::Refused(status.as_u16())));
         }
-        let body = http::read_body(response).await?;
+        let body = http::read_body_up_to(response, http::SMALL_BODY_BYTES_MAX).await?;
         if !status.is_success() {
             return Err(meaning_of_refusal(status, &headers, &body));
         }

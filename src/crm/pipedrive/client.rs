@@ -14,7 +14,8 @@ use tokio::sync::OnceCell;
 
 use super::{
     limits,
-    model::{Me, One, Rows},
+    map::NO_PAGE,
+    model::{Anything, Me, One},
     organizations::NAMES_MAX,
     refusal::Reply,
 };
@@ -22,6 +23,7 @@ use crate::{
     crm::{
         Answer, CrmClient, CrmError, Page, Probe, Sighting, Target,
         http::{self, Endpoint},
+        json::{self, Text},
         quota::Quota,
     },
     domain::{
@@ -74,7 +76,7 @@ impl Pipedrive {
     /// costs.
     async fn check(&self) -> Result<Probe, CrmError> {
         self.me().await?;
-        self.get::<Rows>("/api/v2/persons", &[("limit", "1")]).await?;
+        self.get::<Anything>("/api/v2/persons", &[("limit", "1")]).await?;
         Ok(Probe { estimated_contacts: None })
     }
 
@@ -101,8 +103,18 @@ impl Pipedrive {
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<(T, HeaderMap), CrmError> {
+        let (body, headers) = self.get_text(path, query).await?;
+        Ok((json::parse(&body.text).ok_or(NO_PAGE)?, headers))
+    }
+
+    /// The body of a success.
+    pub(super) async fn get_text(&self, path: &str, query: &[(&str, &str)]) -> Result<(Text, HeaderMap), CrmError> {
         let reply = self.send(path, query).await?;
-        Ok((read(&reply)?, reply.headers))
+        if let Some(error) = reply.refusal() {
+            return Err(error);
+        }
+        let body = json::off_thread(move || Text::json(reply.body)).await?;
+        Ok((body, reply.headers))
     }
 
     /// Asks, and says nothing yet of what the answer means.
@@ -119,11 +131,8 @@ impl Pipedrive {
         if let Some(daily) = limits::daily(&headers) {
             self.quota.learn_daily(&daily);
         }
-        let body = match http::read_body(response).await {
-            // The status says enough.
-            Err(_) if !status.is_success() => Vec::new(),
-            body => body?,
-        };
+        let body =
+            if status.is_success() { http::read_body(response).await? } else { http::read_refusal(response).await };
         Ok(Reply { status, headers, body })
     }
 }
@@ -145,14 +154,6 @@ impl CrmClient for Pipedrive {
     fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, Vec<Sighting>> {
         Box::pin(self.sightings(keys))
     }
-}
-
-/// Reads a success.
-pub(super) fn read<T: DeserializeOwned>(reply: &Reply) -> Result<T, CrmError> {
-    if let Some(error) = reply.refusal() {
-        return Err(error);
-    }
-    serde_json::from_slice(&reply.body).map_err(|_| CrmError::Unreadable("it is not the JSON that Pipedrive documents"))
 }
 
 /// Where the API is. The vendor names it with an OAuth token; it must then be the vendor's, or lie on the operator's host.

@@ -65,8 +65,11 @@ fn to_midnight(now: DateTime<Utc>) -> Option<Duration> {
     (midnight - now).max(TimeDelta::seconds(1)).to_std().ok()
 }
 
+/// A number of requests or tokens, rounded down. Who has overdrawn is told a number below zero: none are left.
 fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
-    headers.get(name)?.to_str().ok()?.trim().parse().ok()
+    let number: f64 = headers.get(name)?.to_str().ok()?.trim().parse().ok()?;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is not negative")]
+    number.is_finite().then(|| number.max(0.0) as u64)
 }
 
 #[cfg(test)]
@@ -83,7 +86,7 @@ mod tests {
 
     #[test]
     fn spent_day_waits_for_midnight_of_the_servers_clock() {
-        for remaining in ["0", "19"] {
+        for remaining in ["0", "19", "-1", "-5000", "0.5", "19.0"] {
             let error = meaning_of_429(&headers(&[EVENING, (DAILY_REMAINING, remaining), (BURST_RESET, "2")]));
 
             let CrmError::QuotaSpent { reason, resume_after, .. } = error else { panic!("{error}") };
@@ -113,6 +116,8 @@ mod tests {
         let known = daily(&headers(&[EVENING, (DAILY_LIMIT, "30000"), (DAILY_REMAINING, "29990")])).unwrap();
 
         assert_eq!((known.used, known.limit, known.resume_after), (10, 30_000, Duration::from_hours(1)));
+        let overdrawn = daily(&headers(&[EVENING, (DAILY_LIMIT, "30000"), (DAILY_REMAINING, "-20")])).unwrap();
+        assert_eq!((overdrawn.used, overdrawn.limit), (30_000, 30_000));
         assert!(daily(&headers(&[(DAILY_REMAINING, "29990")])).is_none());
         assert!(daily(&headers(&[(DAILY_LIMIT, "30000"), (DAILY_REMAINING, "many")])).is_none());
     }

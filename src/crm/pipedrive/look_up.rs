@@ -2,20 +2,21 @@
 
 use std::collections::HashSet;
 
-use serde_json::value::RawValue;
-
 use super::{
-    client::{Pipedrive, read},
-    model::{One, Rows},
+    client::Pipedrive,
+    map::{self, Person},
 };
 use crate::{
-    crm::{CrmError, Sighting},
+    crm::{
+        CrmError, Sighting,
+        json::{self, Text},
+    },
     domain::record::{Record, RecordKey},
 };
 
 /// What became of asking for one person.
 enum Found {
-    Row(Box<RawValue>),
+    Row(Option<Person>),
     Nobody,
     Hidden,
 }
@@ -44,7 +45,7 @@ impl Pipedrive {
                 Found::Nobody => sightings.push(Sighting::Gone(key.clone())),
                 Found::Hidden => sightings.push(Sighting::Hidden(key.clone())),
                 Found::Row(row) => {
-                    rows.push(row);
+                    rows.extend(row);
                     shown.push(key.clone());
                 }
             }
@@ -54,7 +55,7 @@ impl Pipedrive {
             self.me().await?;
         }
         // A pass says that organizations are hidden; here it would be said for each few persons.
-        for record in self.records(&rows, &mut Vec::new()).await? {
+        for record in self.records(rows, &mut Vec::new()).await? {
             if let Some(place) = shown.iter().position(|key| *key == record.key) {
                 shown.swap_remove(place);
                 sightings.push(seen(record));
@@ -74,8 +75,9 @@ impl Pipedrive {
         }
         let query = [("ids", ids.join(",")), ("limit", ids.len().to_string())];
         let query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let (page, _) = self.get::<Rows>("/api/v2/persons", &query).await?;
-        self.records(&page.data, &mut Vec::new()).await
+        let (body, _) = self.get_text("/api/v2/persons", &query).await?;
+        let (persons, _) = json::off_thread(move || map::listed(&body)).await?;
+        self.records(persons, &mut Vec::new()).await
     }
 
     async fn find(&self, id: &str) -> Result<Found, CrmError> {
@@ -83,11 +85,11 @@ impl Pipedrive {
         if reply.says_absent() {
             return Ok(if self.sees_everything().await? { Found::Nobody } else { Found::Hidden });
         }
-        match read::<One<Box<RawValue>>>(&reply) {
-            Ok(person) => Ok(Found::Row(person.data)),
+        match reply.refusal() {
+            None => json::off_thread(move || map::one(&Text::json(reply.body)?)).await.map(Found::Row),
             // 400: not even an id.
-            Err(CrmError::PermissionMissing(_) | CrmError::Refused(400)) => Ok(Found::Hidden),
-            Err(error) => Err(error),
+            Some(CrmError::PermissionMissing(_) | CrmError::Refused(400)) => Ok(Found::Hidden),
+            Some(error) => Err(error),
         }
     }
 }

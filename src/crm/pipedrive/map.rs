@@ -2,61 +2,152 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, NaiveDateTime, Utc};
-use serde_json::{Value, value::RawValue};
+use chrono::{DateTime, Utc};
+use serde_json::value::RawValue;
 
-use super::model::{Entry, Person};
-use crate::domain::{
-    phone::Region,
-    record::{ObjectType, RawNumber, Record, RecordKey},
+use super::model::{PAGE, PERSON, organization_id};
+use crate::{
+    crm::{
+        CrmError,
+        json::{self, Cell, Fields, Text, Values},
+        times,
+    },
+    domain::{
+        phone::Region,
+        record::{ObjectType, RawNumber, Record, RecordKey},
+        rejected::{Losses, RejectReason, Rejects},
+    },
 };
 
-/// What can be understood of the rows.
-pub(super) fn persons(rows: &[Box<RawValue>]) -> Vec<Person> {
-    rows.iter().filter_map(|row| serde_json::from_str(row.get()).ok()).collect()
+/// A page with more rows than this is not Pipedrive's.
+const ROWS_MAX: usize = 1_000;
+
+pub(super) const NO_PAGE: CrmError = CrmError::Unreadable("it is not the JSON that Pipedrive documents");
+
+/// A person whose organization has no name yet.
+pub(super) struct Person {
+    id: u64,
+    updated_at: DateTime<Utc>,
+    pub is_deleted: bool,
+    pub organization_id: Option<u64>,
+    display_name: String,
+    numbers: Vec<RawNumber>,
+    emails: Vec<String>,
+    region: Option<Region>,
+}
+
+/// An answer with persons.
+pub(super) struct PersonsPage {
+    pub persons: Vec<Person>,
+    pub rejects: Rejects,
+    /// `None`: the end.
+    pub next_cursor: Option<String>,
+}
+
+/// Reads a page of a list. Without a word on how it goes on nobody knows whether there is more: `next_cursor` must be there, if null.
+pub(super) fn page(body: &Text) -> Result<PersonsPage, CrmError> {
+    let (page, persons, rejects) = rows(body)?;
+    let Cell::Object(paging) = page.cell("additional_data") else { return Err(NO_PAGE) };
+    let paging = Fields::of(paging, &["next_cursor"]).ok_or(NO_PAGE)?;
+    let next_cursor = match Cell::of(paging.raw("next_cursor").ok_or(NO_PAGE)?) {
+        Cell::Null => None,
+        Cell::Text(cursor) => Some(cursor.into_owned()),
+        _ => return Err(NO_PAGE),
+    };
+    Ok(PersonsPage { persons, rejects, next_cursor })
+}
+
+/// Reads the persons that were asked for by their ids.
+pub(super) fn listed(body: &Text) -> Result<(Vec<Person>, Rejects), CrmError> {
+    rows(body).map(|(_, persons, rejects)| (persons, rejects))
+}
+
+fn rows(body: &Text) -> Result<(Fields<'_, 'static>, Vec<Person>, Rejects), CrmError> {
+    let page = body.value().and_then(|page| Fields::of(page, &PAGE)).ok_or(NO_PAGE)?;
+    let (mut persons, mut rejects) = (Vec::new(), Rejects { characters: body.replaced, ..Rejects::default() });
+    let list = page.list("data").ok_or(NO_PAGE)?;
+    if !json::each(list, ROWS_MAX, |row| persons.extend(person(row, &mut rejects))) {
+        return Err(CrmError::Unreadable("a page has more than 1,000 persons"));
+    }
+    Ok((page, persons, rejects))
+}
+
+/// The person of an answer about one; `None`: it cannot be understood.
+pub(super) fn one(body: &Text) -> Result<Option<Person>, CrmError> {
+    let page = body.value().and_then(|page| Fields::of(page, &PAGE)).ok_or(NO_PAGE)?;
+    Ok(person(page.raw("data").ok_or(NO_PAGE)?, &mut Rejects::default()))
+}
+
+fn person(row: &RawValue, rejects: &mut Rejects) -> Option<Person> {
+    let raw = row.get();
+    let mut reject = |id: Option<u64>, reason, field| {
+        rejects.reject(ObjectType::Person, id.map(|id| id.to_string()), reason, field, raw);
+    };
+    let Some(person) = Fields::of(row, &PERSON) else {
+        reject(None, RejectReason::NotAnObject, "");
+        return None;
+    };
+    let Some(id) = person.cell("id").id() else {
+        reject(None, RejectReason::IdUnreadable, "id");
+        return None;
+    };
+    // A person that was never changed may have the time of its creation only.
+    let changed = [person.cell("update_time"), person.cell("add_time")];
+    let Some(updated_at) = changed.into_iter().find(|cell| !matches!(cell, Cell::Null)).and_then(times::read) else {
+        reject(Some(id), RejectReason::TimeUnreadable, "update_time");
+        return None;
+    };
+    let mut losses = Losses::default();
+    let (mut numbers, mut emails) = (Values::numbers(), Values::emails());
+    for field in ["phones", "phone"] {
+        numbers.take(person.cell(field), field, "", &mut losses);
+    }
+    for field in ["emails", "email"] {
+        emails.take(person.cell(field), field, "", &mut losses);
+    }
+    // What does not say that it is deleted is there.
+    let is_deleted = person.cell("is_deleted").flag_or_loss("is_deleted", &mut losses).unwrap_or(false);
+    let display_name = display_name(&person, &mut losses);
+    if !is_deleted {
+        rejects.lose(ObjectType::Person, Some(id.to_string()), &losses, raw);
+    }
+    Some(Person {
+        id,
+        updated_at,
+        is_deleted,
+        organization_id: organization_id(person.cell("org_id")),
+        display_name,
+        numbers: numbers.found,
+        emails: emails.into_texts(),
+        region: country(&person.cell("postal_address")),
+    })
 }
 
 /// The organizations that these persons belong to, each once. Those of the deleted do not matter.
 pub(super) fn organization_ids(persons: &[Person]) -> Vec<u64> {
     let mut ids: Vec<u64> =
-        persons.iter().filter(|person| !person.is_deleted).filter_map(|person| person.org_id).collect();
+        persons.iter().filter(|person| !person.is_deleted).filter_map(|person| person.organization_id).collect();
     ids.sort_unstable();
     ids.dedup();
     ids
 }
 
-/// A person as a record; `None`: it has no time.
-pub(super) fn record(person: Person, base_url: &str, organizations: &HashMap<u64, String>) -> Option<Record> {
-    // A person that was never changed may have the time of its creation only.
-    let updated_at = time(person.update_time.as_deref().or(person.add_time.as_deref())?)?;
-    let organization = person.org_id.and_then(|id| organizations.get(&id)).cloned().unwrap_or_default();
-    let display_name = display_name(&person);
-    let mut numbers: Vec<RawNumber> = Vec::new();
-    for Entry { value: raw, label } in entries(person.phones) {
-        if numbers.iter().all(|known| known.raw != raw) {
-            numbers.push(RawNumber { raw, label: label.unwrap_or_default() });
-        }
-    }
-    let mut emails: Vec<String> = Vec::new();
-    for Entry { value: email, .. } in entries(person.emails) {
-        if !emails.contains(&email) {
-            emails.push(email);
-        }
-    }
-    Some(Record {
+/// A person as a record.
+pub(super) fn record(person: Person, base_url: &str, organizations: &HashMap<u64, String>) -> Record {
+    Record {
         key: key(person.id),
-        updated_at,
+        updated_at: person.updated_at,
         is_gone: person.is_deleted,
         // Polling never names the winner of a merge.
         successor: None,
-        display_name,
-        organization,
-        emails,
-        numbers,
+        display_name: person.display_name,
+        organization: person.organization_id.and_then(|id| organizations.get(&id)).cloned().unwrap_or_default(),
+        emails: person.emails,
+        numbers: person.numbers,
         role: String::new(),
         url: format!("{base_url}/person/{}", person.id),
-        region: country(person.postal_address.as_ref()),
-    })
+        region: person.region,
+    }
 }
 
 /// The key of a person.
@@ -65,41 +156,41 @@ pub(super) fn key(id: u64) -> RecordKey {
 }
 
 /// The country of an address that Pipedrive has taken apart; only with contact sync do persons have one.
-fn country(address: Option<&Value>) -> Option<Region> {
-    Region::of_country(address?.get("country")?.as_str()?)
+fn country(address: &Cell<'_>) -> Option<Region> {
+    let Cell::Object(address) = address else { return None };
+    Region::of_country(&Fields::of(address, &["country"])?.cell("country").text().ok()??)
 }
 
-fn display_name(person: &Person) -> String {
-    let whole = person.name.as_deref().unwrap_or_default().trim();
+fn display_name(person: &Fields<'_, '_>, losses: &mut Losses) -> String {
+    let mut part = |field: &str| {
+        let text = person.cell(field).text_or_loss(field, losses).unwrap_or_default();
+        text.trim().to_owned()
+    };
+    let whole = part("name");
     if !whole.is_empty() {
-        return whole.to_owned();
+        return whole;
     }
-    let part = |name: &Option<String>| name.as_deref().unwrap_or_default().trim().to_owned();
-    format!("{} {}", part(&person.first_name), part(&person.last_name)).trim().to_owned()
-}
-
-fn entries(values: Option<Vec<Value>>) -> impl Iterator<Item = Entry> {
-    let read = values.unwrap_or_default().into_iter().filter_map(|value| serde_json::from_value::<Entry>(value).ok());
-    read.filter(|entry| !entry.value.trim().is_empty())
-}
-
-/// `2026-01-02T10:00:00Z`, and as version 1 writes it, in UTC: `2026-01-02 10:00:00`.
-fn time(text: &str) -> Option<DateTime<Utc>> {
-    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
-        return Some(time.to_utc());
-    }
-    Some(NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S").ok()?.and_utc())
+    format!("{} {}", part("first_name"), part("last_name")).trim().to_owned()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn records_of(rows: &str) -> Vec<Record> {
-        let rows: Vec<Box<RawValue>> = serde_json::from_str(rows).unwrap();
+    fn listed_of(rows: &[u8]) -> (Vec<Record>, Rejects) {
+        let body = [b"{\"success\":true,\"data\":", rows, b"}"].concat();
+        let (persons, rejects) = listed(&Text::json(body).unwrap()).unwrap();
         let organizations = HashMap::from([(9, "Acme".to_owned())]);
-        let persons = persons(&rows).into_iter();
-        persons.filter_map(|person| record(person, "https://acme.pipedrive.com", &organizations)).collect()
+        let records = persons.into_iter().map(|person| record(person, "https://acme.pipedrive.com", &organizations));
+        (records.collect(), rejects)
+    }
+
+    fn records_of(rows: &str) -> Vec<Record> {
+        listed_of(rows.as_bytes()).0
+    }
+
+    fn numbers(record: &Record) -> Vec<&str> {
+        record.numbers.iter().map(|number| number.raw.as_str()).collect()
     }
 
     #[test]
@@ -107,7 +198,7 @@ mod tests {
         let records = records_of(
             r#"[{"id":1,"name":"Ann Doe","first_name":"Ann","last_name":"Doe","org_id":9,"update_time":"2026-01-01T00:05:00Z",
                 "phones":[{"value":"","primary":true,"label":"work"},{"value":"+1 (555) 123-4567","label":"work"},
-                    {"value":"555 765 4321","label":null},{"value":"+1 (555) 123-4567","label":"home"},{"value":null},7,{"label":"work"}],
+                    {"value":"555 765 4321","label":null},{"value":"+1 (555) 123-4567","label":"home"},{"value":null},true,{"label":"work"}],
                 "emails":[{"value":"ann@example.com"},{"value":" "},{"value":"ann@example.com"}]}]"#,
         );
 
@@ -162,14 +253,80 @@ mod tests {
     }
 
     #[test]
-    fn row_that_cannot_be_read_is_left_out_alone() {
-        let records = records_of(
-            r#"[{"id":"x","update_time":"2026-01-01T00:05:00Z"},{"id":0,"update_time":"2026-01-01T00:05:00Z"},
-                {"id":1,"update_time":"yesterday"},{"id":2},7,null,{"id":3,"phones":"555","update_time":"2026-01-01T00:05:00Z"},
+    fn row_that_cannot_be_read_is_rejected_alone() {
+        let (records, rejects) = listed_of(
+            br#"[{"id":"x","update_time":"2026-01-01T00:05:00Z"},{"id":0,"update_time":"2026-01-01T00:05:00Z"},
+                {"id":1,"update_time":"yesterday"},{"id":2},7,null,
                 {"id":"4","org_id":{"value":9},"phones":null,"emails":null,"update_time":"2026-01-01T00:05:00Z","surprise":[1]}]"#,
         );
 
         assert_eq!(records.iter().map(|record| record.key.record_id.as_str()).collect::<Vec<_>>(), ["4"]);
+        assert_eq!(records[0].organization, "Acme");
+        let reasons: Vec<_> = rejects.kept.iter().map(|kept| (kept.record_id.as_deref(), kept.reason)).collect();
+        let (id, time, kind) = (RejectReason::IdUnreadable, RejectReason::TimeUnreadable, RejectReason::NotAnObject);
+        assert_eq!(reasons, [(None, id), (None, id), (Some("1"), time), (Some("2"), time), (None, kind), (None, kind)]);
+        assert_eq!(rejects.records, 6);
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_read_costs_itself_and_is_counted() {
+        let (records, rejects) = listed_of(
+            br#"[{"id":1,"name":7,"is_deleted":null,"phones":["+1 555",5551234567,4.155551212E9,null,{"value":5557654321,"label":"work"},
+                    {"value":true},[1]],"update_time":"2026-01-01T00:05:00Z"},
+                {"id":2,"phones":"+1 556","is_deleted":"no","update_time":"2026-01-01T00:05:00Z"},
+                {"id":3,"phone":[{"value":"+1 557"}],"id":3,"update_time":"2026-01-01 00:05:00"},
+                {"id":4,"phones":{"value":"+1 558"},"emails":{"a":1},"is_deleted":0,"update_time":"2026-01-01T00:05:00Z"}]"#,
+        );
+
+        assert!(records.iter().all(|record| !record.is_gone));
+        assert_eq!(numbers(&records[0]), ["+1 555", "5551234567", "4155551212", "5557654321"]);
+        assert_eq!(records[0].numbers[3].label, "work");
+        let others: Vec<_> = records[1..].iter().map(numbers).collect();
+        assert_eq!(others, [["+1 556"], ["+1 557"], ["+1 558"]]);
+        assert_eq!((rejects.records, rejects.values, rejects.hidden_numbers), (0, 4, 1));
+        assert_eq!(rejects.kept[0].fields, "phones");
+        assert_eq!((rejects.kept[1].fields.as_str(), rejects.kept[1].hides_number), ("is_deleted", false));
+    }
+
+    #[test]
+    fn a_page_that_does_not_say_how_it_goes_on_is_no_page() {
+        let page_of = |json: &str| page(&Text::json(json.as_bytes().to_vec()).unwrap());
+
+        assert_eq!(page_of(r#"{"data":[],"additional_data":{"next_cursor":null}}"#).unwrap().next_cursor, None);
+        for json in [
+            "",
+            "null",
+            "[]",
+            "{}",
+            r#"{"data":null,"additional_data":{"next_cursor":null}}"#,
+            r#"{"data":{},"additional_data":{"next_cursor":null}}"#,
+            r#"{"additional_data":{"next_cursor":null}}"#,
+            r#"{"data":[]}"#,
+            r#"{"data":[],"additional_data":null}"#,
+            r#"{"data":[],"additional_data":{}}"#,
+            r#"{"data":[],"additional_data":[]}"#,
+            r#"{"data":[],"additional_data":{"next_cursor":{}}}"#,
+        ] {
+            assert!(matches!(page_of(json), Err(CrmError::Unreadable(_))), "{json}");
+        }
+    }
+
+    #[test]
+    fn a_person_with_very_many_numbers_keeps_the_first_and_the_rest_is_told() {
+        let phones: Vec<String> = (0..300_000).map(|n| format!(r#""+1310{n:07}""#)).collect();
+        let row = format!(r#"[{{"id":1,"add_time":"2026-01-01T00:00:00Z","phones":[{}]}}]"#, phones.join(","));
+
+        let (records, rejects) = listed_of(row.as_bytes());
+
+        assert_eq!(records[0].numbers.len(), crate::domain::record::NUMBERS_MAX);
+        assert_eq!((rejects.kept.len(), rejects.kept[0].reason), (1, RejectReason::TooManyNumbers));
+    }
+
+    #[test]
+    fn millions_of_rows_are_refused_before_any_is_kept() {
+        let body = format!(r#"{{"data":[{}0]}}"#, "0,".repeat(1_000_000)).into_bytes();
+
+        assert!(matches!(listed(&Text::json(body).unwrap()), Err(CrmError::Unreadable(_))));
     }
 
     #[test]

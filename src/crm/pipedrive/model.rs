@@ -1,81 +1,42 @@
 //! Pipedrive's JSON, as far as it is read. Unknown fields are ignored; ids come as numbers or as text.
 //! Source: Pipedrive API reference, versions 1 and 2: "Persons", "Organizations", "Recents", "Users".
 
-use serde::{Deserialize, Deserializer, de::Error};
+use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::{Value, value::RawValue};
 
-/// A page of `GET /api/v2/persons`. Rows are parsed one by one, so that a bad one is rejected alone.
-#[derive(Deserialize)]
-pub(super) struct PersonsPage {
-    pub data: Vec<Box<RawValue>>,
-    /// Without it nobody knows whether there is more.
-    pub additional_data: Paging,
-}
+use crate::crm::json::{Cell, Fields};
 
-/// How the pages lead on.
-#[derive(Deserialize)]
-pub(super) struct Paging {
-    /// `None`: the end.
-    #[serde(default)]
-    pub next_cursor: Option<String>,
-}
+/// What is read of an answer with rows.
+pub(super) const PAGE: [&str; 2] = ["data", "additional_data"];
 
-/// Rows that were asked for by their ids.
-#[derive(Deserialize)]
-pub(super) struct Rows {
-    pub data: Vec<Box<RawValue>>,
-}
+/// What is read of a person, in version 2 and, where that has another name, in version 1.
+pub(super) const PERSON: [&str; 13] = [
+    "id",
+    "name",
+    "first_name",
+    "last_name",
+    "org_id",
+    "add_time",
+    "update_time",
+    "emails",
+    "email",
+    "phones",
+    "phone",
+    "postal_address",
+    "is_deleted",
+];
 
-/// One object.
+/// One object; what it is does not matter.
 #[derive(Deserialize)]
 pub(super) struct One<T> {
     pub data: T,
 }
 
-/// A person of version 2.
+/// An answer with whatever in it.
 #[derive(Deserialize)]
-pub(super) struct Person {
-    #[serde(deserialize_with = "id")]
-    pub id: u64,
-    #[serde(default)]
-    pub name: Option<String>,
-    #[serde(default)]
-    pub first_name: Option<String>,
-    #[serde(default)]
-    pub last_name: Option<String>,
-    #[serde(default, deserialize_with = "lenient_id")]
-    pub org_id: Option<u64>,
-    #[serde(default)]
-    pub add_time: Option<String>,
-    #[serde(default)]
-    pub update_time: Option<String>,
-    /// One that cannot be read costs itself, not its person.
-    #[serde(default)]
-    pub emails: Option<Vec<Value>>,
-    /// As the e-mails.
-    #[serde(default)]
-    pub phones: Option<Vec<Value>>,
-    #[serde(default)]
-    pub postal_address: Option<Value>,
-    #[serde(default)]
-    pub is_deleted: bool,
-}
-
-/// A number or an e-mail address.
-#[derive(Deserialize)]
-pub(super) struct Entry {
-    pub value: String,
-    #[serde(default)]
-    pub label: Option<String>,
-}
-
-/// An organization of version 2.
-#[derive(Deserialize)]
-pub(super) struct Organization {
-    #[serde(deserialize_with = "id")]
-    pub id: u64,
-    #[serde(default)]
-    pub name: Option<String>,
+pub(super) struct Anything {
+    #[serde(rename = "data")]
+    _data: IgnoredAny,
 }
 
 /// `GET /api/v1/users/me`.
@@ -87,64 +48,27 @@ pub(super) struct Me {
     pub is_admin: bool,
 }
 
-/// A page of `GET /api/v1/recents`.
-#[derive(Deserialize)]
-pub(super) struct RecentsPage {
-    /// Version 1 says null where there is nothing.
-    pub data: Option<Vec<Recent>>,
-    #[serde(default)]
-    pub additional_data: Option<RecentsPaging>,
+/// A change of a person in `GET /api/v1/recents` that hints that it was deleted: it has no data any more, or says that it is inactive.
+pub(super) fn suspect(change: &RawValue) -> Option<u64> {
+    let change = Fields::of(change, &["item", "id", "data"])?;
+    let is_person = change.cell("item").text().ok()?.as_deref() == Some("person");
+    let is_gone = match change.cell("data") {
+        Cell::Null => true,
+        Cell::Object(person) => {
+            let active = Fields::of(person, &["active_flag"])?.raw("active_flag")?;
+            Cell::of(active).flag() == Ok(Some(false))
+        }
+        _ => false,
+    };
+    change.cell("id").id().filter(|_| is_person && is_gone)
 }
 
-/// A change.
-#[derive(Deserialize)]
-pub(super) struct Recent {
-    #[serde(default)]
-    pub item: String,
-    #[serde(default, deserialize_with = "lenient_id")]
-    pub id: Option<u64>,
-    /// The object in version 1; null where there is none any more.
-    #[serde(default)]
-    pub data: Value,
-}
-
-/// How the changes lead on.
-#[derive(Deserialize)]
-pub(super) struct RecentsPaging {
-    #[serde(default)]
-    pub pagination: Option<Offset>,
-}
-
-/// Version 1 counts.
-#[derive(Deserialize)]
-pub(super) struct Offset {
-    #[serde(default)]
-    pub more_items_in_collection: bool,
-    #[serde(default)]
-    pub next_start: Option<u64>,
-}
-
-impl Recent {
-    /// The person that this change hints to be deleted.
-    pub(super) fn suspect(&self) -> Option<u64> {
-        let is_gone = self.data.is_null() || self.data.get("active_flag").is_some_and(|flag| !is_set(flag));
-        self.id.filter(|id| *id > 0 && is_gone && self.item == "person")
+/// The organization of a person: its id, or in version 1 an object that holds it. A link that cannot be read is none.
+pub(super) fn organization_id(cell: Cell<'_>) -> Option<u64> {
+    match cell {
+        Cell::Object(link) => Fields::of(link, &["value"])?.cell("value").id(),
+        other => other.id(),
     }
-}
-
-fn id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
-    let value = Value::deserialize(deserializer)?;
-    id_of(&value).ok_or_else(|| D::Error::custom("id is not a number above 0"))
-}
-
-/// A link that cannot be read is none.
-fn lenient_id<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    Value::deserialize(deserializer).map(|value| id_of(&value))
-}
-
-fn id_of(value: &Value) -> Option<u64> {
-    let id = value.as_u64().or_else(|| value.as_str()?.parse().ok());
-    id.filter(|id| *id > 0)
 }
 
 /// Version 1 writes flags as booleans, as 0 and 1, and as text.
@@ -162,22 +86,18 @@ mod tests {
 
     #[test]
     fn only_persons_without_data_or_inactive_are_suspects() {
-        let page: RecentsPage = serde_json::from_str(
-            r#"{"success":true,"data":[{"item":"person","id":1,"data":{"id":1,"active_flag":true}},
+        let changes: Vec<Box<RawValue>> = serde_json::from_str(
+            r#"[{"item":"person","id":1,"data":{"id":1,"active_flag":true}},
                 {"item":"person","id":2,"data":null},{"item":"person","id":3,"data":{"active_flag":false}},
                 {"item":"person","id":4,"data":{"active_flag":0}},{"item":"person","id":5,"data":{"name":"no flag"}},
-                {"item":"deal","id":6,"data":null},{"item":"person","id":"7"},{"item":"person","data":null}]}"#,
+                {"item":"deal","id":6,"data":null},{"item":"person","id":"7"},{"item":"person","data":null},7,null,
+                {"item":"person","id":8,"data":{"active_flag":null}},{"item":"person","id":9,"data":[1]}]"#,
         )
         .unwrap();
 
-        let suspects: Vec<u64> = page.data.unwrap().iter().filter_map(Recent::suspect).collect();
+        let suspects: Vec<u64> = changes.iter().filter_map(|change| suspect(change)).collect();
 
         assert_eq!(suspects, [2, 3, 4, 7]);
-    }
-
-    #[test]
-    fn version_1_says_null_where_there_is_nothing() {
-        assert!(serde_json::from_str::<RecentsPage>(r#"{"success":true,"data":null}"#).unwrap().data.is_none());
     }
 
     #[test]

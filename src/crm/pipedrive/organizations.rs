@@ -3,14 +3,18 @@
 
 use std::{collections::HashMap, sync::atomic::Ordering};
 
-use serde_json::value::RawValue;
-
 use super::{
     client::Pipedrive,
-    map,
-    model::{Organization, Rows},
+    map::{self, NO_PAGE, Person},
+    model::PAGE,
 };
-use crate::{crm::CrmError, domain::record::Record};
+use crate::{
+    crm::{
+        CrmError,
+        json::{self, Fields, Text},
+    },
+    domain::record::Record,
+};
 
 /// Names that are remembered for a run.
 pub(super) const NAMES_MAX: u64 = 50_000;
@@ -20,15 +24,14 @@ const IDS_MAX: usize = 100;
 const HIDDEN: &str = "ORGANIZATIONS_HIDDEN: the token may not read organizations: persons are copied without the name of theirs; give it the scope contacts:read, or bring an administrator's token";
 
 impl Pipedrive {
-    /// The rows as records, as many as can be understood.
+    /// The persons as records, with the names of their organizations.
     pub(super) async fn records(
         &self,
-        rows: &[Box<RawValue>],
+        persons: Vec<Person>,
         notices: &mut Vec<String>,
     ) -> Result<Vec<Record>, CrmError> {
-        let persons = map::persons(rows);
         let names = self.names_of(&map::organization_ids(&persons), notices).await?;
-        Ok(persons.into_iter().filter_map(|person| map::record(person, &self.base_url, &names)).collect())
+        Ok(persons.into_iter().map(|person| map::record(person, &self.base_url, &names)).collect())
     }
 
     async fn names_of(&self, ids: &[u64], notices: &mut Vec<String>) -> Result<HashMap<u64, String>, CrmError> {
@@ -63,8 +66,19 @@ impl Pipedrive {
         let ids: Vec<String> = ids.iter().map(u64::to_string).collect();
         let query = [("ids", ids.join(",")), ("limit", IDS_MAX.to_string())];
         let query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let (page, _) = self.get::<Rows>("/api/v2/organizations", &query).await?;
-        let read = page.data.iter().filter_map(|row| serde_json::from_str::<Organization>(row.get()).ok());
-        Ok(read.map(|organization| (organization.id, organization.name.unwrap_or_default())).collect())
+        let (body, _) = self.get_text("/api/v2/organizations", &query).await?;
+        json::off_thread(move || names(&body)).await
     }
+}
+
+/// Ids and names. An organization that cannot be read costs its name.
+fn names(body: &Text) -> Result<HashMap<u64, String>, CrmError> {
+    let page = body.value().and_then(|page| Fields::of(page, &PAGE)).ok_or(NO_PAGE)?;
+    let mut names = HashMap::new();
+    let is_whole = json::each(page.list("data").ok_or(NO_PAGE)?, IDS_MAX, |row| {
+        let read = Fields::of(row, &["id", "name"]);
+        let pair = read.and_then(|row| Some((row.cell("id").id()?, row.cell("name").text().ok().flatten())));
+        names.extend(pair.map(|(id, name)| (id, name.unwrap_or_default())));
+    });
+    if is_whole { Ok(names) } else { Err(CrmError::Unreadable("it has more organizations than were asked for")) }
 }

@@ -11,18 +11,21 @@ use reqwest::header::HeaderMap;
 use super::{
     client::Pipedrive,
     map,
-    model::{PersonsPage, Recent, RecentsPage},
+    model::{self, PAGE},
     position::Position,
 };
 use crate::{
-    crm::{CrmError, Page, Sighting, http},
+    crm::{
+        CrmError, Page, Sighting, http,
+        json::{self, Cell, Fields, Text},
+    },
     domain::record::RecordKey,
 };
 
 /// Persons, or changes, in a page: Pipedrive's maximum.
 const PER_PAGE: &str = "500";
-/// A page with more rows than this is not Pipedrive's.
-const ROWS_MAX: usize = 1_000;
+/// A page with more changes than this is not Pipedrive's.
+const CHANGES_PER_PAGE_MAX: usize = 1_000;
 /// Pipedrive's have about 80 bytes.
 const CURSOR_BYTES_MAX: usize = 4_096;
 /// What two passes have in common: times are whole seconds, and a change may show a moment later than it says.
@@ -78,25 +81,22 @@ impl Pipedrive {
         let updated_since = since.map(|since| since.format("%Y-%m-%dT%H:%M:%SZ").to_string());
         query.extend(updated_since.as_deref().map(|since| ("updated_since", since)));
         query.extend(cursor.map(|cursor| ("cursor", cursor)));
-        let answer = self.get::<PersonsPage>("/api/v2/persons", &query).await;
-        let (page, headers) = answer.map_err(|error| match error {
+        let answer = self.get_text("/api/v2/persons", &query).await;
+        let (body, headers) = answer.map_err(|error| match error {
             CrmError::Refused(400) if cursor.is_some() => CrmError::PositionRefused,
             other => other,
         })?;
-        if page.data.len() > ROWS_MAX {
-            return Err(CrmError::Unreadable("a page has more than 1,000 persons"));
-        }
+        let page = json::off_thread(move || map::page(&body)).await?;
         let until = until.map_or_else(|| window_end(&headers, since), Ok)?;
-        let next = match (next_cursor(page.additional_data.next_cursor, cursor)?, since) {
+        let next = match (next_cursor(page.next_cursor, cursor)?, since) {
             (Some(cursor), since) => Position::Persons { since, until, cursor },
             (None, Some(since)) => Position::Recents { since, until, start: 0, suspects: Vec::new() },
             // Whoever was deleted before a full read is not in it.
             (None, None) => Position::Checkpoint { through: until },
         };
         let mut notices = Vec::new();
-        let records = self.records(&page.data, &mut notices).await?;
-        let rejected = page.data.len() - records.len();
-        Ok(Page { records, rejected, notices, ..leading_to(next) })
+        let records = self.records(page.persons, &mut notices).await?;
+        Ok(Page { records, rejects: page.rejects, notices, ..leading_to(next) })
     }
 
     async fn recents(
@@ -110,8 +110,8 @@ impl Pipedrive {
         let from = start.to_string();
         let query =
             [("since_timestamp", since_timestamp.as_str()), ("items", "person"), ("start", &from), ("limit", PER_PAGE)];
-        let page = match self.get::<RecentsPage>("/api/v1/recents", &query).await {
-            Ok((page, _)) => page,
+        let body = match self.get_text("/api/v1/recents", &query).await {
+            Ok((body, _)) => body,
             // Only a hint; version 1 is on its way out, and its scope is one that a token can lack.
             Err(
                 CrmError::PermissionMissing(_)
@@ -124,15 +124,13 @@ impl Pipedrive {
             }
             Err(error) => return Err(error),
         };
-        let changes = page.data.unwrap_or_default();
-        for id in changes.iter().filter_map(Recent::suspect) {
+        let changes = json::off_thread(move || changes(&body)).await?;
+        for id in changes.suspects {
             if !suspects.contains(&id) {
                 suspects.push(id);
             }
         }
-        let offset = page.additional_data.and_then(|paging| paging.pagination);
-        let more = offset.filter(|offset| offset.more_items_in_collection);
-        let next_start = more.map(|offset| offset.next_start.unwrap_or(start + changes.len() as u64));
+        let next_start = changes.has_more.then(|| changes.next_start.unwrap_or(start + changes.count));
         let next_start = next_start.filter(|next| *next > start);
         let is_left = suspects.len() > SUSPECTS_MAX || next_start.is_some_and(|next| next >= RECENTS_MAX);
         suspects.truncate(SUSPECTS_MAX);
@@ -157,6 +155,38 @@ impl Pipedrive {
         }
         Ok(page)
     }
+}
+
+/// A page of recent changes.
+struct Changes {
+    count: u64,
+    suspects: Vec<u64>,
+    has_more: bool,
+    next_start: Option<u64>,
+}
+
+/// Reads a page of recent changes. Version 1 says null where there is nothing.
+fn changes(body: &Text) -> Result<Changes, CrmError> {
+    let page = body.value().and_then(|page| Fields::of(page, &PAGE)).ok_or(map::NO_PAGE)?;
+    let mut changes = Changes { count: 0, suspects: Vec::new(), has_more: false, next_start: None };
+    if let Some(list) = page.list("data") {
+        let is_whole = json::each(list, CHANGES_PER_PAGE_MAX, |change| {
+            changes.count += 1;
+            changes.suspects.extend(model::suspect(change));
+        });
+        if !is_whole {
+            return Err(CrmError::Unreadable("a page has more than 1,000 changes"));
+        }
+    }
+    if let Cell::Object(paging) = page.cell("additional_data")
+        && let Some(paging) = Fields::of(paging, &["pagination"])
+        && let Cell::Object(offset) = paging.cell("pagination")
+        && let Some(offset) = Fields::of(offset, &["more_items_in_collection", "next_start"])
+    {
+        changes.has_more = offset.cell("more_items_in_collection").flag() == Ok(Some(true));
+        changes.next_start = offset.cell("next_start").id();
+    }
+    Ok(changes)
 }
 
 /// The server's clock at the first answer of a pass. If it stands before the pass's beginning, an earlier pass was told a time that

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use reqwest::header::HeaderMap;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     client::Salesforce,
-    map,
+    map::{Answer, Mapping, Row},
     model::Job,
     pass::{Step, Then, begin_again},
     position::{self, Bulk, Rows, Stage},
@@ -17,8 +17,11 @@ use super::{
     soql,
 };
 use crate::{
-    crm::{CrmError, Page, http},
-    domain::record::ObjectType,
+    crm::{
+        CrmError, Page, http,
+        json::{self, Text},
+    },
+    domain::{record::ObjectType, rejected::RejectReason},
 };
 
 /// Rows in one part of the results; about 3 MiB.
@@ -54,8 +57,8 @@ impl Salesforce {
             }
             reply => reply?,
         };
-        let job: Job = reply.json()?;
         let at = http::server_time(&reply.headers).ok_or(CrmError::Unreadable("it has no Date header"))?;
+        let job: Job = reply.json().await?;
         if !position::is_id(&job.id) {
             return Err(CrmError::Unreadable("the id of its job is no id"));
         }
@@ -68,7 +71,7 @@ impl Salesforce {
         if bulk.locator.is_none() {
             let job: Job = match self.rest.get(&path, &[]).await {
                 Err(failure) if failure.is_final() => return Ok(Step::stay(begin_again(&bulk))),
-                reply => reply?.json()?,
+                reply => reply?.json().await?,
             };
             match job.state.as_str() {
                 "JobComplete" => {}
@@ -80,7 +83,7 @@ impl Salesforce {
         match self.ask_part(&path, bulk.locator.as_deref()).await {
             Err(Failure::Known(CrmError::Unreadable(http::TOO_LARGE))) => Ok(Step::stay(begin_again(&bulk))),
             Err(failure) if failure.is_final() => Ok(Step::stay(begin_again(&bulk))),
-            part => self.part(object, bulk, &part?),
+            part => self.part(object, bulk, part?).await,
         }
     }
 
@@ -91,15 +94,14 @@ impl Salesforce {
         self.rest.get(&format!("{path}/results"), &query).await
     }
 
-    fn part(&self, object: ObjectType, bulk: Bulk, part: &Reply) -> Result<Step, CrmError> {
-        let rows = rows(&part.body)?;
+    async fn part(&self, object: ObjectType, bulk: Bulk, part: Reply) -> Result<Step, CrmError> {
+        let mapping = self.mapping(object, &bulk.fields);
+        let rows = json::off_thread(move || rows(part.body, &mapping)).await?;
         // Half a file reads like a whole one.
-        if number_of_records(&part.headers) != Some(rows.len()) {
+        if number_of_records(&part.headers) != Some(rows.count) {
             return Err(CrmError::Unreadable("its part of the results has not as many rows as it says"));
         }
-        let read = rows.iter().filter_map(|row| map::record(object, row, &bulk.fields, &self.rest.base_url));
-        let records: Vec<_> = read.collect();
-        let page = Page { rejected: rows.len() - records.len(), records, ..Page::default() };
+        let page = Page { records: rows.records, rejects: rows.rejects, ..Page::default() };
         let then = match locator(&part.headers)? {
             Some(next) if bulk.locator.as_ref() == Some(&next) => return Err(CrmError::Stuck),
             Some(next) => Then::Stay(Stage::Bulk(Bulk { locator: Some(next), ..bulk })),
@@ -115,17 +117,37 @@ fn waiting(bulk: Bulk) -> Step {
     Step { page: Page { wait: Some(wait), ..Page::default() }, then: Then::Stay(Stage::Bulk(bulk)) }
 }
 
-/// The lines of a file by the columns' names.
-fn rows(body: &[u8]) -> Result<Vec<map::Row>, CrmError> {
+/// The lines of a file as records. A line that is not like the first one is rejected alone; one that the file breaks off in means
+/// that the file is not whole.
+fn rows(body: Vec<u8>, mapping: &Mapping) -> Result<Answer, CrmError> {
     const NO_CSV: CrmError = CrmError::Unreadable("it is not the CSV that Salesforce documents");
-    let mut reader = csv::Reader::from_reader(body);
+    let body = Text::plain(body)?;
+    let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(body.text.as_bytes());
     let columns = reader.headers().map_err(|_| NO_CSV)?.clone();
-    let mut rows = Vec::new();
-    for line in reader.records() {
-        let line = line.map_err(|_| NO_CSV)?;
-        rows.push(columns.iter().zip(&line).map(|(name, text)| (name.to_owned(), Value::from(text))).collect());
+    let mut answer = Answer::default();
+    let mut values = csv::StringRecord::new();
+    while reader.read_record(&mut values).map_err(|_| NO_CSV)? {
+        if answer.count >= ROWS_PER_PART {
+            return Err(CrmError::Unreadable("its part of the results has more rows than were asked for"));
+        }
+        let start = values.position().map_or(0, csv::Position::byte);
+        let raw = slice(&body.text, start, reader.position().byte());
+        if values.len() == columns.len() {
+            answer.add(&Row::Line { columns: &columns, values: &values }, mapping, raw);
+        } else if reader.position().byte() >= body.text.len() as u64 && !body.text.ends_with('\n') {
+            return Err(NO_CSV);
+        } else {
+            answer.count += 1;
+            answer.rejects.reject(mapping.object, None, RejectReason::ColumnsUnreadable, "", raw);
+        }
     }
-    Ok(rows)
+    answer.rejects.characters += body.replaced;
+    Ok(answer)
+}
+
+fn slice(text: &str, start: u64, end: u64) -> &str {
+    let place = |byte: u64| usize::try_from(byte).unwrap_or(usize::MAX);
+    text.get(place(start)..place(end)).unwrap_or_default().trim_end_matches(['\r', '\n'])
 }
 
 fn number_of_records(headers: &HeaderMap) -> Option<usize> {
@@ -146,19 +168,55 @@ fn locator(headers: &HeaderMap) -> Result<Option<String>, CrmError> {
 mod tests {
     use super::*;
 
-    #[test]
-    fn csv_has_rows_by_the_names_of_its_columns() {
-        let rows = rows(b"\"Id\",\"Account.Name\"\n\"1\",\"A, \"\"B\"\"\nC\"\n\"2\",\"\"\n").unwrap();
+    fn mapping() -> Mapping {
+        let fields = ["Name", "Phone", "Account.Name"].map(str::to_owned).to_vec();
+        Mapping { object: ObjectType::Contact, fields, base_url: String::new() }
+    }
 
-        assert_eq!(rows.len(), 2);
-        assert_eq!(rows[0]["Account.Name"], "A, \"B\"\nC");
-        assert_eq!(rows[1]["Account.Name"], "");
+    const COLUMNS: &[u8] = b"\"Id\",\"IsDeleted\",\"SystemModstamp\",\"Name\",\"Phone\",\"Account.Name\"\n";
+
+    fn read(lines: &[u8]) -> Result<Answer, CrmError> {
+        rows([COLUMNS, lines].concat(), &mapping())
+    }
+
+    const FIRST: &[u8] =
+        b"\"003D000000QV9n2IAD\",\"false\",\"2026-01-02T10:05:00.120Z\",\"Ann\",\"1\",\"A, \"\"B\"\"\nC\"\n";
+
+    #[test]
+    fn a_line_of_csv_is_read_by_the_names_of_its_columns() {
+        let answer = read(FIRST).unwrap();
+
+        let [record] = &answer.records[..] else { panic!("{}", answer.count) };
+        assert_eq!((record.display_name.as_str(), record.organization.as_str()), ("Ann", "A, \"B\"\nC"));
+        assert_eq!(record.numbers[0].raw, "1");
+        assert!(!record.is_gone && answer.rejects.is_empty());
     }
 
     #[test]
-    fn half_a_line_is_no_csv() {
-        assert!(rows(b"\"Id\",\"Name\"\n\"1\",\"A\"\n\"2\"\n").is_err());
-        assert!(rows(b"").unwrap().is_empty());
+    fn a_line_that_cannot_be_read_is_rejected_alone() {
+        let second = b"\"003D000000QV9n3\",\"\",\"2026-01-02T10:05:00Z\",\"Jos\xe9\",\"2\",\"\"\n";
+        let short = b"\"003D000000QV9n4\",\"false\"\n\n";
+        let wrong = b"\"7\",\"false\",\"2026-01-02T10:05:00Z\",\"\",\"\",\"\"\n";
+
+        let answer = read(&[&short[..], wrong, FIRST, second].concat()).unwrap();
+
+        assert_eq!((answer.count, answer.records.len()), (4, 2));
+        assert_eq!(answer.records[1].display_name, "Jos\u{fffd}");
+        assert_eq!((answer.rejects.records, answer.rejects.characters), (2, 1));
+        let kept = &answer.rejects.kept;
+        assert_eq!((kept[0].reason, kept[1].reason), (RejectReason::ColumnsUnreadable, RejectReason::IdUnreadable));
+        assert_eq!(kept[0].raw, "\"003D000000QV9n4\",\"false\"");
+    }
+
+    #[test]
+    fn a_file_that_breaks_off_is_no_csv() {
+        assert!(read(&FIRST[..30]).is_err());
+        assert!(read(b"").unwrap().records.is_empty());
+    }
+
+    #[test]
+    fn more_lines_than_were_asked_for_are_not_taken() {
+        assert!(matches!(read(&b"1\n".repeat(ROWS_PER_PART + 1)), Err(CrmError::Unreadable(_))));
     }
 
     #[test]

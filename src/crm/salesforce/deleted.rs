@@ -6,14 +6,18 @@ use chrono::DateTime;
 
 use super::{
     client::Salesforce,
-    map,
-    model::DeletedPage,
+    map::{self, NO_JSON},
+    model::DELETED,
     pass::{Step, Then},
     position::{Deleted, Keyset, Mark},
     refusal::{Failure, Word},
 };
 use crate::{
-    crm::{CrmError, Page, http},
+    crm::{
+        CrmError, Page, http,
+        json::{self, Fields, Text},
+        times,
+    },
     domain::record::{ObjectType, RecordKey},
 };
 
@@ -46,14 +50,14 @@ impl Salesforce {
             }
             Err(failure) => return Err(failure.into()),
         };
-        let covered = map::time(&log.latest_date_covered)
-            .ok_or(CrmError::Unreadable("its log of deletions does not say how far it reaches"))?;
-        let covered = covered.timestamp_millis().clamp(start, deleted.upto);
-        let (mut entries, rejected) = entries(object, &log, deleted.after.as_ref());
+        let covered = log.covered.clamp(start, deleted.upto);
+        let rejected = log.rejected;
+        let mut entries = behind(log.entries, deleted.after.as_ref());
         let is_whole = entries.len() <= ENTRIES_PER_PAGE;
         entries.truncate(ENTRIES_PER_PAGE);
         let mut page = self.look_again(object, &mark.fields, &entries).await?;
-        page.rejected += rejected;
+        // Whose deletion could not be read is found by asking for everybody.
+        page.needs_sweep |= rejected > 0;
         let then = if is_whole {
             let more = deleted.upto < deleted.end && covered > start && is_askable(covered, deleted.end);
             let more = more.then_some(Deleted { end: deleted.end, upto: deleted.end, after: None });
@@ -64,10 +68,10 @@ impl Salesforce {
         Ok(Step { page, then })
     }
 
-    async fn ask_deleted(&self, object: ObjectType, start: i64, end: i64) -> Result<DeletedPage, Failure> {
+    async fn ask_deleted(&self, object: ObjectType, start: i64, end: i64) -> Result<Log, Failure> {
         let path = format!("/sobjects/{}/deleted/", object.as_str());
         let reply = self.rest.get(&path, &[("start", &minute(start)), ("end", &minute(end))]).await?;
-        Ok(reply.json()?)
+        Ok(json::off_thread(move || Log::read(object, &Text::json(reply.body)?)).await?)
     }
 
     /// What is known now of records that were deleted at some time.
@@ -76,34 +80,54 @@ impl Salesforce {
         for some in entries.chunks(IDS_PER_QUERY) {
             let keys: Vec<RecordKey> = some.iter().filter_map(|entry| map::key(object, &entry.id)).collect();
             let answer = self.rows_of(object, fields, &keys).await?;
-            // A row that cannot be read must not make its record gone.
-            let shown: Vec<String> =
-                answer.records.iter().filter_map(|raw| Some(map::keyset(&map::row(raw)?)?.id)).collect();
-            if shown.len() < answer.records.len() {
-                return Err(CrmError::Unreadable("a row has no id"));
+            // A row that cannot be read must not make its record gone. One that does not say whose it is may be anybody's.
+            if answer.nameless() == 0 {
+                page.gone.extend(keys.into_iter().filter(|key| !answer.shown.contains(key)));
+            } else {
+                page.needs_sweep = true;
             }
-            let shown: Vec<_> = shown.iter().filter_map(|id| map::key(object, id)).collect();
-            page.gone.extend(keys.into_iter().filter(|key| !shown.contains(key)));
-            let (records, rejected, _) = self.records(object, &answer, fields);
-            page.records.extend(records);
-            page.rejected += rejected;
+            page.records.extend(answer.records);
+            page.rejects.absorb(answer.rejects);
         }
         Ok(page)
     }
 }
 
-/// The entries behind this one in order of time and id, and how many could not be understood.
-fn entries(object: ObjectType, log: &DeletedPage, after: Option<&Keyset>) -> (Vec<Keyset>, usize) {
-    let read = log.deleted_records.iter().filter_map(|entry| {
-        let id = map::key(object, &entry.id)?.record_id;
-        Some(Keyset { at: map::time(&entry.deleted_date)?.timestamp_millis(), id })
-    });
-    let mut entries: Vec<Keyset> = read.collect();
-    let rejected = if after.is_none() { log.deleted_records.len() - entries.len() } else { 0 };
+/// A page of the log.
+struct Log {
+    entries: Vec<Keyset>,
+    /// Entries that could not be read.
+    rejected: usize,
+    /// How far it reaches, milliseconds.
+    covered: i64,
+}
+
+impl Log {
+    fn read(object: ObjectType, body: &Text) -> Result<Self, CrmError> {
+        let page = body.value().and_then(|page| Fields::of(page, &DELETED)).ok_or(NO_JSON)?;
+        let covered = times::read(page.cell("latestDateCovered"))
+            .ok_or(CrmError::Unreadable("its log of deletions does not say how far it reaches"))?;
+        let mut log = Self { entries: Vec::new(), rejected: 0, covered: covered.timestamp_millis() };
+        json::each(page.list("deletedRecords").ok_or(NO_JSON)?, usize::MAX, |row| {
+            let entry = Fields::of(row, &["id", "deletedDate"]).and_then(|entry| {
+                let id = map::key(object, &entry.cell("id").text().ok()??)?.record_id;
+                Some(Keyset { at: times::read(entry.cell("deletedDate"))?.timestamp_millis(), id })
+            });
+            match entry {
+                Some(entry) => log.entries.push(entry),
+                None => log.rejected += 1,
+            }
+        });
+        Ok(log)
+    }
+}
+
+/// The entries behind this one in order of time and id.
+fn behind(mut entries: Vec<Keyset>, after: Option<&Keyset>) -> Vec<Keyset> {
     entries.retain(|entry| after.is_none_or(|after| entry > after));
     entries.sort_unstable();
     entries.dedup_by(|a, b| a.id == b.id);
-    (entries, rejected)
+    entries
 }
 
 /// The log does not tell; a sweep must find out.
@@ -122,22 +146,23 @@ mod tests {
 
     #[test]
     fn the_log_goes_on_behind_the_last_entry_that_is_done() {
-        let log: DeletedPage = serde_json::from_value(serde_json::json!({
+        let json = serde_json::json!({
             "deletedRecords": [
                 {"id": "003D000000QV9n3", "deletedDate": "2026-01-02T10:00:01.000+0000"},
                 {"id": "003D000000QV9n2IAD", "deletedDate": "2026-01-02T10:00:01.000+0000"},
                 {"id": "003D000000QV9n1", "deletedDate": "2026-01-02T10:00:00.000+0000"},
                 {"id": "007", "deletedDate": "2026-01-02T10:00:00.000+0000"},
                 {"id": "003D000000QV9n4", "deletedDate": "later"},
+                null, 7,
             ],
             "latestDateCovered": "2026-01-02T10:30:00.000+0000",
-        }))
-        .unwrap();
+        });
+        let log = Log::read(ObjectType::Contact, &Text::json(json.to_string().into_bytes()).unwrap()).unwrap();
 
-        let (all, rejected) = entries(ObjectType::Contact, &log, None);
-        let (rest, _) = entries(ObjectType::Contact, &log, Some(&all[0]));
+        let all = behind(log.entries.clone(), None);
+        let rest = behind(log.entries, Some(&all[0]));
 
-        assert_eq!(rejected, 2);
+        assert_eq!(log.rejected, 4);
         assert_eq!(
             all.iter().map(|entry| &entry.id[..15]).collect::<Vec<_>>(),
             ["003D000000QV9n1", "003D000000QV9n2", "003D000000QV9n3"]

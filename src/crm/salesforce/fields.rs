@@ -1,8 +1,17 @@
 //! Which fields are asked for: those that name a person and that the integration's user sees. One field more than that, and
 //! Salesforce refuses the whole query.
 
-use super::model::Describe;
-use crate::domain::record::ObjectType;
+use super::{map::NO_JSON, model::DESCRIBE};
+use crate::{
+    crm::{
+        CrmError,
+        json::{self, Fields, Text},
+    },
+    domain::record::ObjectType,
+};
+
+/// Fields of one object that are looked at; Salesforce allows 800 custom ones.
+const FIELDS_MAX: usize = 5_000;
 
 /// Fields that every user sees, asked for always.
 pub(super) const ESSENTIAL: [&str; 3] = ["Id", "IsDeleted", "SystemModstamp"];
@@ -70,6 +79,37 @@ pub(super) struct Visible {
     pub(super) notices: Vec<String>,
 }
 
+/// What an object looks like to the integration's user.
+pub(super) struct Describe {
+    pub(super) queryable: bool,
+    fields: Vec<DescribeField>,
+}
+
+struct DescribeField {
+    name: String,
+    kind: String,
+}
+
+impl Describe {
+    /// Reads a description. A field that cannot be read is not seen.
+    pub(super) fn read(body: &Text) -> Result<Self, CrmError> {
+        let describe = body.value().and_then(|page| Fields::of(page, &DESCRIBE)).ok_or(NO_JSON)?;
+        let mut fields = Vec::new();
+        let is_whole = json::each(describe.list("fields").ok_or(NO_JSON)?, FIELDS_MAX, |field| {
+            let Some(field) = Fields::of(field, &["name", "type"]) else { return };
+            let text = |name| field.cell(name).text().ok().flatten().unwrap_or_default();
+            let (name, kind) = (text("name"), text("type"));
+            if name.len() <= NAME_BYTES_MAX && !name.is_empty() {
+                fields.push(DescribeField { name, kind });
+            }
+        });
+        if !is_whole {
+            return Err(NO_JSON);
+        }
+        Ok(Self { queryable: describe.cell("queryable").flag().ok().flatten().unwrap_or(true), fields })
+    }
+}
+
 /// Chooses from an object's description.
 pub(super) fn visible(object: ObjectType, describe: &Describe) -> Visible {
     let wishes = if object == ObjectType::Lead { LEAD } else { CONTACT };
@@ -122,7 +162,8 @@ mod tests {
     fn describe(fields: &[(&str, &str)]) -> Describe {
         let fields: Vec<_> =
             fields.iter().map(|(name, kind)| serde_json::json!({"name": name, "type": kind})).collect();
-        serde_json::from_value(serde_json::json!({"queryable": true, "fields": fields})).unwrap()
+        let json = serde_json::json!({"queryable": null, "fields": fields, "surprise": 1}).to_string();
+        Describe::read(&Text::json(json.into_bytes()).unwrap()).unwrap()
     }
 
     #[test]

@@ -4,13 +4,13 @@
 use super::{
     client::Salesforce,
     fields::Visible,
+    map::Answer,
     refusal::{Failure, Word},
-    rest::Scope,
     soql,
 };
 use crate::{
     crm::{CrmError, Sighting},
-    domain::record::{ObjectType, Record, RecordKey},
+    domain::record::{ObjectType, RecordKey},
 };
 
 impl Salesforce {
@@ -26,14 +26,17 @@ impl Salesforce {
     }
 
     async fn sightings_of(&self, object: ObjectType, keys: &[RecordKey]) -> Result<Vec<Sighting>, CrmError> {
-        let Some(records) = self.show(object, keys).await? else {
+        let Some(answer) = self.show(object, keys).await? else {
             return Ok(keys.iter().map(|key| Sighting::Hidden(key.clone())).collect());
         };
         let mut sightings = Vec::with_capacity(keys.len());
         for key in keys {
-            let shown = records.iter().find(|record| record.key == *key);
-            sightings.push(match shown {
+            let read = answer.records.iter().find(|record| record.key == *key);
+            // There, but not to be understood; or it may be, since there is a row that does not say whose it is.
+            let is_unread = answer.shown.contains(key) || answer.nameless() > 0;
+            sightings.push(match read {
                 Some(record) => Sighting::Found(Box::new(record.clone())),
+                None if is_unread => Sighting::Hidden(key.clone()),
                 None if self.sees_all(object).await? => Sighting::Gone(key.clone()),
                 None => Sighting::Hidden(key.clone()),
             });
@@ -41,18 +44,14 @@ impl Salesforce {
         Ok(sightings)
     }
 
-    /// The records that a query shows; `None`: the object is not shown at all.
-    async fn show(&self, object: ObjectType, keys: &[RecordKey]) -> Result<Option<Vec<Record>>, CrmError> {
+    /// The rows that a query shows; `None`: the object is not shown at all.
+    async fn show(&self, object: ObjectType, keys: &[RecordKey]) -> Result<Option<Answer>, CrmError> {
         let Some(fields) = self.known_fields(object).await? else { return Ok(None) };
         let answer = match self.rows_of(object, &fields, keys).await {
             Err(Failure::Said(Word::InvalidType, _)) => return Ok(None),
             answered => answered?,
         };
-        let (records, rejected, _) = self.records(object, &answer, &fields);
-        if rejected > 0 {
-            return Err(CrmError::Unreadable("an answer by ids has a row that cannot be read"));
-        }
-        Ok(Some(records))
+        Ok(Some(answer))
     }
 
     /// The fields to ask for; read once in a client's life.
@@ -85,19 +84,18 @@ impl Salesforce {
         let user = soql::literal(&self.user_id().await?);
         let assigned = format!("FROM PermissionSetAssignment WHERE AssigneeId = {user}");
         let all_data = format!("SELECT Id {assigned} AND PermissionSet.PermissionsViewAllData = true LIMIT 1");
-        if !self.rest.query(&all_data, Scope::Live).await?.0.records.is_empty() {
+        if self.rest.count(&all_data).await? > 0 {
             return Ok(true);
         }
         let all_records = format!(
             "SELECT Id FROM ObjectPermissions WHERE SobjectType = '{}' AND PermissionsViewAllRecords = true AND ParentId IN (SELECT PermissionSetId {assigned}) LIMIT 1",
             object.as_str()
         );
-        Ok(!self.rest.query(&all_records, Scope::Live).await?.0.records.is_empty())
+        Ok(self.rest.count(&all_records).await? > 0)
     }
 
     /// The rows of an object that are not deleted.
     pub(super) async fn count_of(&self, object: ObjectType) -> Result<i64, Failure> {
-        let (answer, _) = self.rest.query(&soql::count(object), Scope::Live).await?;
-        Ok(answer.total_size.max(0))
+        Ok(self.rest.count(&soql::count(object)).await?.max(0))
     }
 }

@@ -1,36 +1,202 @@
 //! Rows into records. A row is JSON from REST, with a parent's field inside an object, or a line of CSV from the bulk interface, with
 //! a parent's field under its whole name; both are read alike.
 
-use chrono::{DateTime, Utc};
-use serde_json::{Map, Value, value::RawValue};
+use std::borrow::Cow;
 
-use super::{fields, position::Keyset};
-use crate::domain::{
-    integration::Provider,
-    phone::Region,
-    record::{ObjectType, RawNumber, Record, RecordKey},
+use super::{
+    fields::{self, ESSENTIAL},
+    model::QUERY,
+    position::Keyset,
+};
+use crate::{
+    crm::{
+        CrmError,
+        json::{self, Cell, Fields, Text, Values},
+        times,
+    },
+    domain::{
+        integration::Provider,
+        phone::Region,
+        record::{ObjectType, Record, RecordKey},
+        rejected::{Losses, RejectReason, Rejects},
+    },
 };
 
-/// A row by its columns' names.
-pub(super) type Row = Map<String, Value>;
+pub(super) const NO_JSON: CrmError = CrmError::Unreadable("it is not the JSON that Salesforce documents");
 
-/// The field holds what no field of its kind can.
-struct Malformed;
-
-/// A row of a query; `None`: no object.
-pub(super) fn row(raw: &RawValue) -> Option<Row> {
-    serde_json::from_str(raw.get()).ok()
+/// What rows become records by.
+#[derive(Clone)]
+pub(super) struct Mapping {
+    pub(super) object: ObjectType,
+    /// That were asked for, besides the essential ones.
+    pub(super) fields: Vec<String>,
+    pub(super) base_url: String,
 }
 
-/// The row as a record; `None`: it cannot be understood.
-pub(super) fn record(object: ObjectType, row: &Row, fields: &[String], base_url: &str) -> Option<Record> {
-    read(object, row, fields, base_url).ok()
+/// The rows of an answer.
+#[derive(Default)]
+pub(super) struct Answer {
+    /// Whether it says that there are no more.
+    pub(super) done: bool,
+    /// How many the query has.
+    pub(super) total_size: i64,
+    /// How many rows there are, whether they can be read or not.
+    pub(super) count: usize,
+    pub(super) records: Vec<Record>,
+    pub(super) rejects: Rejects,
+    /// The last row that tells its place.
+    pub(super) last: Option<Keyset>,
+    /// Every row that says which record it is.
+    pub(super) shown: Vec<RecordKey>,
+}
+
+impl Answer {
+    /// Rows that do not say which record they are.
+    pub(super) fn nameless(&self) -> usize {
+        self.count - self.shown.len()
+    }
+
+    /// Adds another answer's rows.
+    pub(super) fn absorb(&mut self, other: Self) {
+        self.done = other.done;
+        self.count += other.count;
+        self.records.extend(other.records);
+        self.rejects.absorb(other.rejects);
+        self.shown.extend(other.shown);
+        self.last = other.last.or(self.last.take());
+    }
+
+    pub(super) fn add(&mut self, row: &Row<'_, '_>, mapping: &Mapping, raw: &str) {
+        self.count += 1;
+        let id = row.id(mapping.object);
+        self.shown.extend(id.clone());
+        self.last = keyset(row).or(self.last.take());
+        let mut losses = Losses::default();
+        match mapping.record(row, id.clone(), &mut losses) {
+            Ok(record) => {
+                if !record.is_gone {
+                    self.rejects.lose(mapping.object, Some(record.key.record_id.clone()), &losses, raw);
+                }
+                self.records.push(record);
+            }
+            Err((reason, field)) => {
+                self.rejects.reject(mapping.object, id.map(|key| key.record_id), reason, field, raw);
+            }
+        }
+    }
+}
+
+/// A row by its columns' names.
+pub(super) enum Row<'a, 'n> {
+    Json(Fields<'a, 'n>),
+    Line { columns: &'n csv::StringRecord, values: &'a csv::StringRecord },
+}
+
+impl<'a> Row<'a, '_> {
+    /// A parent's field stands inside an object, or under its whole name.
+    fn cell(&self, name: &str) -> Cell<'a> {
+        match self {
+            Self::Line { columns, values } => {
+                let value = columns.iter().position(|column| column == name).and_then(|place| values.get(place));
+                value.filter(|value| !value.is_empty()).map_or(Cell::Null, |value| Cell::Text(Cow::Borrowed(value)))
+            }
+            Self::Json(row) => match (row.raw(name), name.split_once('.')) {
+                (None, Some((parent, field))) => match row.cell(parent) {
+                    Cell::Object(parent) => {
+                        Fields::of(parent, &[field]).map_or(Cell::Null, |parent| parent.cell(field))
+                    }
+                    other => other,
+                },
+                (value, _) => value.map_or(Cell::Null, Cell::of),
+            },
+        }
+    }
+
+    fn id(&self, object: ObjectType) -> Option<RecordKey> {
+        key(object, &self.cell("Id").text().ok()??)
+    }
+}
+
+impl Mapping {
+    /// The rows of an answer to a query.
+    pub(super) fn answer(&self, body: &Text, rows_max: usize) -> Result<Answer, CrmError> {
+        let page = body.value().and_then(|page| Fields::of(page, &QUERY)).ok_or(NO_JSON)?;
+        let mut answer = head(&page)?;
+        let mut wanted: Vec<&str> = ESSENTIAL.to_vec();
+        for field in &self.fields {
+            wanted.push(field);
+            wanted.extend(field.split_once('.').map(|(parent, _)| parent));
+        }
+        let list = page.list("records").ok_or(NO_JSON)?;
+        let is_whole = json::each(list, rows_max, |raw| {
+            if let Some(row) = Fields::of(raw, &wanted) {
+                answer.add(&Row::Json(row), self, raw.get());
+            } else {
+                answer.count += 1;
+                answer.rejects.reject(self.object, None, RejectReason::NotAnObject, "", raw.get());
+            }
+        });
+        if !is_whole {
+            return Err(CrmError::Unreadable("a page has more rows than can be asked for"));
+        }
+        answer.rejects.characters += body.replaced;
+        if answer.done && usize::try_from(answer.total_size).is_ok_and(|total| answer.count < total) {
+            return Err(CrmError::Unreadable("it has fewer rows than it says"));
+        }
+        Ok(answer)
+    }
+
+    fn record(
+        &self,
+        row: &Row<'_, '_>,
+        key: Option<RecordKey>,
+        losses: &mut Losses,
+    ) -> Result<Record, (RejectReason, &'static str)> {
+        let object = self.object;
+        let key = key.ok_or((RejectReason::IdUnreadable, "Id"))?;
+        let updated_at =
+            times::read(row.cell("SystemModstamp")).ok_or((RejectReason::TimeUnreadable, "SystemModstamp"))?;
+        let mut flag = |field: &str| row.cell(field).flag_or_loss(field, losses).unwrap_or(false);
+        // What does not say that it is deleted is there.
+        let is_converted = object == ObjectType::Lead && flag("IsConverted");
+        let is_gone = flag("IsDeleted") || is_converted;
+        let mut numbers = Values::numbers();
+        for field in self.fields.iter().filter(|field| fields::is_phone(field)) {
+            numbers.take(row.cell(field), field, field, losses);
+        }
+        let mut emails = Values::emails();
+        emails.take(row.cell("Email"), "Email", "", losses);
+        Ok(Record {
+            updated_at,
+            is_gone,
+            successor: if is_gone { successor(object, row, is_converted) } else { None },
+            display_name: display_name(row, losses),
+            organization: organization(object, row, losses),
+            emails: emails.into_texts(),
+            numbers: numbers.found,
+            role: String::new(),
+            region: country(object, row),
+            // Lightning and Classic both lead on from here.
+            url: format!("{}/{}", self.base_url, key.record_id),
+            key,
+        })
+    }
+}
+
+/// What a query says of itself.
+pub(super) fn head(page: &Fields<'_, '_>) -> Result<Answer, CrmError> {
+    let done = page.cell("done").flag().ok().flatten().ok_or(NO_JSON)?;
+    let total_size = match page.cell("totalSize") {
+        Cell::Number(number) => number.parse().unwrap_or(0),
+        _ => 0,
+    };
+    Ok(Answer { done, total_size, ..Answer::default() })
 }
 
 /// Where a row stands in the order of the queries.
-pub(super) fn keyset(row: &Row) -> Option<Keyset> {
-    let at = time(text(row, "SystemModstamp").ok()??)?.timestamp_millis();
-    let id = text(row, "Id").ok()??.to_owned();
+fn keyset(row: &Row<'_, '_>) -> Option<Keyset> {
+    let at = times::read(row.cell("SystemModstamp"))?.timestamp_millis();
+    let id = row.cell("Id").text().ok()??;
     Some(Keyset { at, id })
 }
 
@@ -39,121 +205,85 @@ pub(super) fn key(object: ObjectType, id: &str) -> Option<RecordKey> {
     RecordKey::parse(Provider::Salesforce, object.as_str(), id).ok()
 }
 
-/// `2026-01-02T10:00:00.000+0000` from REST, `2026-01-02T10:00:00.000Z` from the bulk interface.
-pub(super) fn time(text: &str) -> Option<DateTime<Utc>> {
-    let parsed =
-        DateTime::parse_from_rfc3339(text).or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%z"));
-    Some(parsed.ok()?.to_utc())
-}
-
-fn read(object: ObjectType, row: &Row, fields: &[String], base_url: &str) -> Result<Record, Malformed> {
-    let key = text(row, "Id")?.and_then(|id| key(object, id)).ok_or(Malformed)?;
-    let updated_at = text(row, "SystemModstamp")?.and_then(time).ok_or(Malformed)?;
-    let is_converted = object == ObjectType::Lead && flag(row, "IsConverted")?;
-    let is_gone = flag(row, "IsDeleted")? || is_converted;
-    let mut numbers = Vec::new();
-    for field in fields.iter().filter(|field| fields::is_phone(field)) {
-        let raw = text(row, field)?.map(str::to_owned);
-        numbers.extend(raw.map(|raw| RawNumber { raw, label: field.clone() }));
-    }
-    Ok(Record {
-        updated_at,
-        is_gone,
-        successor: if is_gone { successor(object, row, is_converted)? } else { None },
-        display_name: display_name(row)?,
-        organization: organization(object, row)?,
-        emails: text(row, "Email")?.map(str::to_owned).into_iter().collect(),
-        numbers,
-        role: String::new(),
-        region: country(object, row)?,
-        // Lightning and Classic both lead on from here.
-        url: format!("{base_url}/{}", key.record_id),
-        key,
-    })
-}
-
 /// Who took this record in: the Contact that a Lead was converted into, or the one that it was merged into.
-fn successor(object: ObjectType, row: &Row, is_converted: bool) -> Result<Option<RecordKey>, Malformed> {
-    let contact = if is_converted { text(row, "ConvertedContactId")? } else { None };
-    let master = text(row, "MasterRecordId")?;
-    let contact = contact.and_then(|id| key(ObjectType::Contact, id));
-    Ok(contact.or_else(|| master.and_then(|id| key(object, id))))
+fn successor(object: ObjectType, row: &Row<'_, '_>, is_converted: bool) -> Option<RecordKey> {
+    let text = |field: &str| row.cell(field).text().ok().flatten();
+    let contact = if is_converted { text("ConvertedContactId") } else { None };
+    let contact = contact.and_then(|id| key(ObjectType::Contact, &id));
+    contact.or_else(|| key(object, &text("MasterRecordId")?))
 }
 
-fn display_name(row: &Row) -> Result<String, Malformed> {
-    if let Some(name) = text(row, "Name")? {
-        return Ok(name.to_owned());
+fn display_name(row: &Row<'_, '_>, losses: &mut Losses) -> String {
+    let mut text = |field: &str| row.cell(field).text_or_loss(field, losses);
+    if let Some(name) = text("Name") {
+        return name;
     }
-    let parts = [text(row, "FirstName")?, text(row, "LastName")?];
-    Ok(parts.into_iter().flatten().collect::<Vec<_>>().join(" "))
+    let parts = [text("FirstName"), text("LastName")];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
 
 /// The Account of a person account is the person again, and no organisation.
-fn organization(object: ObjectType, row: &Row) -> Result<String, Malformed> {
-    let name = if object == ObjectType::Lead {
-        text(row, "Company")?
-    } else if flag(row, "IsPersonAccount")? {
-        None
-    } else {
-        text(row, fields::ACCOUNT_NAME)?
+fn organization(object: ObjectType, row: &Row<'_, '_>, losses: &mut Losses) -> String {
+    let is_person = row.cell("IsPersonAccount").flag_or_loss("IsPersonAccount", losses).unwrap_or(false);
+    let field = match object {
+        ObjectType::Lead => "Company",
+        _ if is_person => return String::new(),
+        _ => fields::ACCOUNT_NAME,
     };
-    Ok(name.unwrap_or_default().to_owned())
+    row.cell(field).text_or_loss(field, losses).unwrap_or_default()
 }
 
 /// The country of the address: by its code where the organisation has codes, else by its name.
-fn country(object: ObjectType, row: &Row) -> Result<Option<Region>, Malformed> {
-    let [code, name] = match object {
+fn country(object: ObjectType, row: &Row<'_, '_>) -> Option<Region> {
+    let fields = match object {
         ObjectType::Lead => ["CountryCode", "Country"],
         _ => ["MailingCountryCode", "MailingCountry"],
     };
-    Ok(text(row, code)?.and_then(Region::of_country).or(text(row, name)?.and_then(Region::of_country)))
-}
-
-fn value<'a>(row: &'a Row, name: &str) -> Result<&'a Value, Malformed> {
-    if let Some(value) = row.get(name) {
-        return Ok(value);
-    }
-    let Some((parent, field)) = name.split_once('.') else { return Ok(&Value::Null) };
-    match row.get(parent) {
-        None | Some(Value::Null) => Ok(&Value::Null),
-        Some(Value::Object(parent)) => Ok(parent.get(field).unwrap_or(&Value::Null)),
-        Some(_) => Err(Malformed),
-    }
-}
-
-/// A text that is not empty; the bulk interface writes null as nothing.
-fn text<'a>(row: &'a Row, name: &str) -> Result<Option<&'a str>, Malformed> {
-    match value(row, name)? {
-        Value::Null => Ok(None),
-        Value::String(text) => Ok(Some(text.as_str()).filter(|text| !text.is_empty())),
-        _ => Err(Malformed),
-    }
-}
-
-fn flag(row: &Row, name: &str) -> Result<bool, Malformed> {
-    match value(row, name)? {
-        Value::Null => Ok(false),
-        Value::Bool(flag) => Ok(*flag),
-        Value::String(text) if text.is_empty() || text == "false" => Ok(false),
-        Value::String(text) if text == "true" => Ok(true),
-        _ => Err(Malformed),
-    }
+    fields.into_iter().find_map(|field| Region::of_country(&row.cell(field).text().ok()??))
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     const ID: &str = "003D000000QV9n2IAD";
 
-    fn fields() -> Vec<String> {
-        ["Name", "Email", "Phone", "MobilePhone", "Fax", "Account.Name", "Site__c"].map(str::to_owned).to_vec()
+    fn mapping(object: ObjectType) -> Mapping {
+        let fields = [
+            "Name",
+            "FirstName",
+            "LastName",
+            "Email",
+            "Phone",
+            "MobilePhone",
+            "Fax",
+            "Account.Name",
+            "Site__c",
+            "IsPersonAccount",
+            "MasterRecordId",
+            "IsConverted",
+            "ConvertedContactId",
+            "Company",
+            "MailingCountryCode",
+            "MailingCountry",
+            "Country",
+        ];
+        Mapping {
+            object,
+            fields: fields.map(str::to_owned).to_vec(),
+            base_url: "https://acme.my.salesforce.com".to_owned(),
+        }
+    }
+
+    fn answer_of(object: ObjectType, rows: &str) -> Answer {
+        let json = format!(r#"{{"totalSize":1,"done":true,"records":{rows}}}"#);
+        mapping(object).answer(&Text::json(json.into_bytes()).unwrap(), 10).unwrap()
     }
 
     fn record_of(object: ObjectType, row: &Value) -> Option<Record> {
-        record(object, row.as_object().unwrap(), &fields(), "https://acme.my.salesforce.com")
+        answer_of(object, &json!([row]).to_string()).records.pop()
     }
 
     fn contact(more: &Value) -> Option<Record> {
@@ -178,18 +308,6 @@ mod tests {
         assert_eq!(record.url, "https://acme.my.salesforce.com/003D000000QV9n2IAD");
         assert_eq!(record.updated_at.to_rfc3339(), "2026-01-02T10:05:00.120+00:00");
         assert!(!record.is_gone && record.successor.is_none());
-    }
-
-    #[test]
-    fn a_line_of_csv_is_read_like_json() {
-        let row = json!({"Id": ID, "IsDeleted": "false", "SystemModstamp": "2026-01-02T10:05:00.120Z", "Name": "Ann Doe", "Email": "",
-            "Phone": "1", "MobilePhone": "", "Account.Name": "Acme", "IsPersonAccount": "false"});
-
-        let from_csv = record_of(ObjectType::Contact, &row).unwrap();
-
-        let from_json =
-            contact(&json!({"Name": "Ann Doe", "Email": null, "Phone": "1", "Account": {"Name": "Acme"}})).unwrap();
-        assert!(from_csv == from_json);
     }
 
     #[test]
@@ -247,19 +365,69 @@ mod tests {
     }
 
     #[test]
-    fn a_row_that_cannot_be_read_is_none() {
-        for more in [
-            json!({"Id": null}),
-            json!({"Id": "00QD000000QV9n2"}),
-            json!({"Id": 7}),
-            json!({"SystemModstamp": "yesterday"}),
-            json!({"SystemModstamp": null}),
-            json!({"Phone": {"a": 1}}),
-            json!({"Phone": 5}),
-            json!({"Account": "Acme"}),
-            json!({"IsDeleted": "perhaps"}),
+    fn a_row_that_cannot_be_read_is_rejected_alone() {
+        for (more, reason) in [
+            (json!({"Id": null}), RejectReason::IdUnreadable),
+            (json!({"Id": "00QD000000QV9n2"}), RejectReason::IdUnreadable),
+            (json!({"Id": 7}), RejectReason::IdUnreadable),
+            (json!({"SystemModstamp": "yesterday"}), RejectReason::TimeUnreadable),
+            (json!({"SystemModstamp": null}), RejectReason::TimeUnreadable),
         ] {
-            assert!(contact(&more).is_none(), "{more}");
+            let mut row = json!({"Id": ID, "SystemModstamp": "2026-01-02T10:05:00.120+0000"});
+            row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let answer = answer_of(ObjectType::Contact, &json!([row, 7, null]).to_string());
+
+            assert!(answer.records.is_empty(), "{more}");
+            assert_eq!((answer.count, answer.rejects.records), (3, 3), "{more}");
+            assert_eq!(answer.rejects.kept[0].reason, reason, "{more}");
+            assert_eq!(answer.rejects.kept[1].reason, RejectReason::NotAnObject, "{more}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_read_costs_itself_and_is_counted() {
+        for (more, numbers, lost) in [
+            (json!({"Phone": 4_155_551_212_u64}), &["4155551212"][..], ""),
+            (json!({"Phone": 4_155_551_212.0, "Fax": ["1", "2"]}), &["4155551212", "1", "2"], ""),
+            (json!({"Phone": {"a": 1}, "Fax": true}), &[], "Phone, Fax"),
+            (json!({"IsDeleted": null, "IsPersonAccount": null, "Phone": "1"}), &["1"], ""),
+            (json!({"IsDeleted": "perhaps", "Phone": "1"}), &["1"], "IsDeleted"),
+            (json!({"IsDeleted": "False", "Account": "Acme", "Phone": "1"}), &["1"], ""),
+            (json!({"Name": false, "Account": [1], "Phone": "1"}), &["1"], "Name, Account.Name"),
+            (json!({"SystemModstamp": "2026-01-02 10:05:00", "Phone": "1"}), &["1"], ""),
+        ] {
+            let mut row = json!({"Id": ID, "SystemModstamp": "2026-01-02T10:05:00.120+0000"});
+            row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let answer = answer_of(ObjectType::Contact, &json!([row]).to_string());
+
+            let [record] = &answer.records[..] else { panic!("{more}") };
+            assert!(!record.is_gone, "{more}");
+            assert_eq!(record.numbers.iter().map(|number| number.raw.as_str()).collect::<Vec<_>>(), numbers, "{more}");
+            let fields = answer.rejects.kept.first().map_or("", |kept| kept.fields.as_str());
+            assert_eq!(fields, lost, "{more}");
+        }
+    }
+
+    #[test]
+    fn of_a_field_that_comes_twice_the_last_value_counts() {
+        let rows = format!(r#"[{{"Id":"{ID}","Phone":"1","SystemModstamp":"2026-01-02T10:05:00Z","Phone":"2"}}]"#);
+
+        assert_eq!(answer_of(ObjectType::Contact, &rows).records[0].numbers[0].raw, "2");
+    }
+
+    #[test]
+    fn an_answer_without_its_rows_is_no_answer() {
+        for json in [
+            r#"{"totalSize":1,"done":true}"#,
+            r#"{"totalSize":1,"done":true,"records":null}"#,
+            r#"{"totalSize":1,"done":true,"records":{}}"#,
+            r#"{"totalSize":1,"done":true,"records":[]}"#,
+            r#"{"totalSize":1,"records":[]}"#,
+            r#"{"totalSize":1,"done":null,"records":[]}"#,
+            "[]",
+        ] {
+            let read = mapping(ObjectType::Contact).answer(&Text::json(json.as_bytes().to_vec()).unwrap(), 10);
+            assert!(matches!(read, Err(CrmError::Unreadable(_))), "{json}");
         }
     }
 }

@@ -2,50 +2,13 @@
 //! Source: Salesforce, "REST API Developer Guide" and "Bulk API 2.0 and Bulk API Developer Guide".
 
 use serde::Deserialize;
-use serde_json::value::RawValue;
 
-/// A page of a query. Rows are parsed one by one, so that a bad one is rejected alone.
-#[derive(Deserialize)]
-pub(super) struct QueryPage {
-    #[serde(rename = "totalSize", default)]
-    pub total_size: i64,
-    pub done: bool,
-    #[serde(default)]
-    pub records: Vec<Box<RawValue>>,
-}
-
-/// What an object looks like to the integration's user.
-#[derive(Deserialize)]
-pub(super) struct Describe {
-    #[serde(default = "yes")]
-    pub queryable: bool,
-    pub fields: Vec<DescribeField>,
-}
-
-/// A field that the user sees.
-#[derive(Deserialize)]
-pub(super) struct DescribeField {
-    pub name: String,
-    #[serde(rename = "type", default)]
-    pub kind: String,
-}
-
-/// What was deleted in an interval.
-#[derive(Deserialize)]
-pub(super) struct DeletedPage {
-    #[serde(rename = "deletedRecords", default)]
-    pub deleted_records: Vec<DeletedRecord>,
-    #[serde(rename = "latestDateCovered")]
-    pub latest_date_covered: String,
-}
-
-/// One entry of the log of deletions.
-#[derive(Deserialize)]
-pub(super) struct DeletedRecord {
-    pub id: String,
-    #[serde(rename = "deletedDate")]
-    pub deleted_date: String,
-}
+/// What is read of a page of a query.
+pub(super) const QUERY: [&str; 3] = ["totalSize", "done", "records"];
+/// What is read of an object's description: what it looks like to the integration's user.
+pub(super) const DESCRIBE: [&str; 2] = ["queryable", "fields"];
+/// What is read of a page of the log of deletions.
+pub(super) const DELETED: [&str; 2] = ["deletedRecords", "latestDateCovered"];
 
 /// A job of the bulk interface.
 #[derive(Deserialize)]
@@ -68,8 +31,4 @@ pub(super) struct RefusalEntry {
     pub code: String,
     #[serde(default)]
     pub message: String,
-}
-
-const fn yes() -> bool {
-    true
 }

@@ -8,8 +8,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     client::Salesforce,
-    fields::{self, Visible},
-    model::Describe,
+    fields::{self, Describe, Visible},
     position::{Bulk, Deleted, Mark, Pass, Position, Rows, Stage},
     refusal::{Failure, HIDDEN, Word},
 };
@@ -155,7 +154,8 @@ impl Salesforce {
     /// What is to be asked for of an object; `None`: its rows cannot be read.
     pub(super) async fn describe(&self, object: ObjectType) -> Result<Option<Visible>, Failure> {
         let path = format!("/sobjects/{}/describe", object.as_str());
-        let describe: Describe = self.rest.get(&path, &[]).await?.json()?;
+        let body = self.rest.get(&path, &[]).await?.text().await?;
+        let describe = Describe::read(&body)?;
         Ok(describe.queryable.then(|| fields::visible(object, &describe)))
     }
 

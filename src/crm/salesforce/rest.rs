@@ -11,11 +11,13 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
 use super::{
-    model::{Identity, QueryPage},
+    map::{self, Answer, Mapping, NO_JSON},
+    model::{Identity, QUERY},
     refusal::{self, Failure},
 };
 use crate::crm::{
     CrmError, http,
+    json::{self, Fields, Text},
     quota::{Daily, Quota},
 };
 
@@ -43,7 +45,7 @@ pub(super) struct Reply {
 
 /// Whether a query shows deleted rows.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scope {
+enum Scope {
     Live,
     All,
 }
@@ -59,17 +61,35 @@ impl Rest {
         self.send(request.body(body.to_string())).await
     }
 
-    /// The first page of a query, and the server's clock. Further pages are asked for by the last row, never by Salesforce's
-    /// cursors: those do not outlive two days.
-    pub(super) async fn query(&self, soql: &str, scope: Scope) -> Result<(QueryPage, Option<DateTime<Utc>>), Failure> {
+    /// The first page of a query as records, at most so many rows of it, and the server's clock. Further pages are asked for by the
+    /// last row, never by Salesforce's cursors: those do not outlive two days.
+    pub(super) async fn query(
+        &self,
+        soql: &str,
+        mapping: &Mapping,
+        rows_max: usize,
+    ) -> Result<(Answer, Option<DateTime<Utc>>), Failure> {
+        let reply = self.ask_query(soql, Scope::All).await?;
+        let (at, mapping) = (http::server_time(&reply.headers), mapping.clone());
+        let answer = json::off_thread(move || mapping.answer(&Text::json(reply.body)?, rows_max)).await?;
+        Ok((answer, at))
+    }
+
+    /// How many live rows a query has.
+    pub(super) async fn count(&self, soql: &str) -> Result<i64, Failure> {
+        let body = self.ask_query(soql, Scope::Live).await?.text().await?;
+        let page = body.value().and_then(|page| Fields::of(page, &QUERY)).ok_or(NO_JSON)?;
+        Ok(map::head(&page)?.total_size)
+    }
+
+    async fn ask_query(&self, soql: &str, scope: Scope) -> Result<Reply, Failure> {
         let path = if scope == Scope::All { "/queryAll" } else { "/query" };
-        let reply = self.get(path, &[("q", soql)]).await?;
-        Ok((reply.json()?, http::server_time(&reply.headers)))
+        self.get(path, &[("q", soql)]).await
     }
 
     /// The organisation and the user of the token.
     pub(super) async fn identity(&self) -> Result<Identity, CrmError> {
-        self.send(self.http.get(format!("{}{USER_INFO}", self.base_url))).await?.json()
+        self.send(self.http.get(format!("{}{USER_INFO}", self.base_url))).await?.json().await
     }
 
     fn url(&self, path: &str) -> String {
@@ -82,9 +102,12 @@ impl Rest {
         let response = request.send().await.map_err(|error| http::meaning_of(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         self.learn(&headers);
+        if !status.is_success() {
+            return Err(refusal::meaning(status, &headers, &http::read_refusal(response).await));
+        }
         let body = http::read_body(response).await?;
         let is_of_records = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/csv"));
-        if !status.is_success() || (!is_of_records && refusal::says_moved(&body)) {
+        if !is_of_records && refusal::says_moved(&body) {
             return Err(refusal::meaning(status, &headers, &body));
         }
         Ok(Reply { headers, body })
@@ -105,9 +128,12 @@ impl Rest {
 }
 
 impl Reply {
-    pub(super) fn json<T: DeserializeOwned>(&self) -> Result<T, CrmError> {
-        serde_json::from_slice(&self.body)
-            .map_err(|_| CrmError::Unreadable("it is not the JSON that Salesforce documents"))
+    pub(super) async fn text(self) -> Result<Text, CrmError> {
+        json::off_thread(move || Text::json(self.body)).await
+    }
+
+    pub(super) async fn json<T: DeserializeOwned>(self) -> Result<T, CrmError> {
+        json::parse(&self.text().await?.text).ok_or(NO_JSON)
     }
 }
 

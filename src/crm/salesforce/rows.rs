@@ -6,17 +6,15 @@ use chrono::{DateTime, Utc};
 use super::{
     client::Salesforce,
     fields::{self, ACCOUNT_NAME},
-    map,
-    model::QueryPage,
+    map::{Answer, Mapping},
     pass::{Step, Then},
     position::{Keyset, Rows, Stage},
     refusal::{Failure, Word},
-    rest::Scope,
     soql::{self, ROWS_PER_PAGE, Window},
 };
 use crate::{
     crm::{CrmError, Page},
-    domain::record::{ObjectType, Record, RecordKey},
+    domain::record::{ObjectType, RecordKey},
 };
 
 /// An answer with more rows than this is not Salesforce's.
@@ -29,7 +27,7 @@ const FOUNDED: i64 = 920_246_400_000;
 const SECOND: i64 = 1_000;
 
 /// An answer with its rows, the server's clock, and what was found out on the way.
-type Answered = ((QueryPage, Option<DateTime<Utc>>), Vec<String>);
+type Answered = ((Answer, Option<DateTime<Utc>>), Vec<String>);
 
 impl Salesforce {
     pub(super) async fn read_rows(&self, object: ObjectType, mut rows: Rows) -> Result<Step, CrmError> {
@@ -38,15 +36,11 @@ impl Salesforce {
             Err(Failure::Said(Word::QueryTimeout, at)) => return Ok(Step::stay(Stage::Rows(rows.halved(at)?))),
             answered => answered?,
         };
-        if answer.records.len() > ROWS_MAX {
-            return Err(CrmError::Unreadable("a page has more than 4,000 rows"));
-        }
         let until = rows.until.or(at.map(|at| at.timestamp_millis()));
         let until = until.ok_or(CrmError::Unreadable("it has no Date header"))?;
         rows.until = Some(until);
-        let (records, rejected, last) = self.records(object, &answer, &rows.fields);
-        let then = if !answer.done || answer.records.len() >= ROWS_PER_PAGE {
-            let last = last.filter(|last| leads_on(rows.after.as_ref(), last)).ok_or(CrmError::Stuck)?;
+        let then = if !answer.done || answer.count >= ROWS_PER_PAGE {
+            let last = answer.last.filter(|last| leads_on(rows.after.as_ref(), last)).ok_or(CrmError::Stuck)?;
             rows.after = Some(last);
             rows.halvings = 0;
             Then::Stay(Stage::Rows(rows))
@@ -55,21 +49,11 @@ impl Salesforce {
         } else {
             Then::Rows { fields: rows.fields, through: until }
         };
-        Ok(Step { page: Page { records, rejected, notices, ..Page::default() }, then })
+        Ok(Step { page: Page { records: answer.records, rejects: answer.rejects, notices, ..Page::default() }, then })
     }
 
-    /// The rows of an answer as records, how many could not be understood, and the last one that tells its place.
-    pub(super) fn records(
-        &self,
-        object: ObjectType,
-        answer: &QueryPage,
-        fields: &[String],
-    ) -> (Vec<Record>, usize, Option<Keyset>) {
-        let rows: Vec<map::Row> = answer.records.iter().filter_map(|raw| map::row(raw)).collect();
-        let read = rows.iter().filter_map(|row| map::record(object, row, fields, &self.rest.base_url));
-        let records: Vec<Record> = read.collect();
-        let rejected = answer.records.len() - records.len();
-        (records, rejected, rows.iter().rev().find_map(map::keyset))
+    pub(super) fn mapping(&self, object: ObjectType, fields: &[String]) -> Mapping {
+        Mapping { object, fields: fields.to_vec(), base_url: self.rest.base_url.clone() }
     }
 
     /// The rows of these records (at most 400), in the recycle bin too. Salesforce may give fewer than fit, and says so: the rest is
@@ -79,18 +63,17 @@ impl Salesforce {
         object: ObjectType,
         fields: &[String],
         keys: &[RecordKey],
-    ) -> Result<QueryPage, Failure> {
+    ) -> Result<Answer, Failure> {
+        let mapping = self.mapping(object, fields);
         let mut left: Vec<&RecordKey> = keys.iter().collect();
-        let mut whole = QueryPage { total_size: 0, done: true, records: Vec::new() };
+        let mut whole = Answer::default();
         loop {
             let soql = soql::by_ids(object, fields, left.iter().map(|key| key.record_id.as_str()));
-            let (answer, _) = self.rest.query(&soql, Scope::All).await?;
-            let shown: Vec<RecordKey> =
-                answer.records.iter().filter_map(|raw| map::key(object, &map::keyset(&map::row(raw)?)?.id)).collect();
+            let (answer, _) = self.rest.query(&soql, &mapping, ROWS_MAX).await?;
             let asked = left.len();
-            left.retain(|key| !shown.contains(key));
-            whole.records.extend(answer.records);
-            if answer.done || left.is_empty() {
+            left.retain(|key| !answer.shown.contains(key));
+            whole.absorb(answer);
+            if whole.done || left.is_empty() {
                 return Ok(whole);
             }
             if left.len() == asked {
@@ -122,9 +105,10 @@ impl Salesforce {
         Ok((self.query_rows(object, rows).await?, notices))
     }
 
-    async fn query_rows(&self, object: ObjectType, rows: &Rows) -> Result<(QueryPage, Option<DateTime<Utc>>), Failure> {
+    async fn query_rows(&self, object: ObjectType, rows: &Rows) -> Result<(Answer, Option<DateTime<Utc>>), Failure> {
         let window = Window { since: rows.since, after: rows.after.as_ref(), before: rows.end() };
-        self.rest.query(&soql::page(object, &rows.fields, &window), Scope::All).await
+        let soql = soql::page(object, &rows.fields, &window);
+        self.rest.query(&soql, &self.mapping(object, &rows.fields), ROWS_MAX).await
     }
 }
 

@@ -4,7 +4,14 @@
 //! Its rules: `start_time` on the very first call only, then `cursor`; the end is `end_of_stream`, never an empty page; the last
 //! minute is not promised; resuming is inclusive, so the last record can come again.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{
+    collections::HashSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use chrono::TimeDelta;
 use reqwest::{
@@ -12,29 +19,27 @@ use reqwest::{
     header::{AUTHORIZATION, HeaderMap, HeaderValue},
 };
 use serde::de::DeserializeOwned;
-use serde_json::value::RawValue;
 
 use super::{
-    map,
-    model::{Count, Identities, Me, Users, UsersPage},
+    map::{Mapping, UsersPage},
+    model::{Count, Me},
     refusal, signature,
 };
 use crate::{
     crm::{
         Answer, CrmClient, CrmError, Departed, Page, Probe, Retry, Sighting, Target,
         http::{self, Endpoint},
+        json::{self, Text},
         quota::Quota,
     },
     domain::{
-        options::UserRoles,
-        record::{Record, RecordKey},
+        record::{ObjectType, Record, RecordKey},
+        rejected::{Losses, RejectReason, Rejects},
     },
 };
 
 /// Users in a page: Zendesk's default and maximum.
 const PER_PAGE: &str = "1000";
-/// A page with more rows than this is not Zendesk's.
-const ROWS_MAX: usize = 2_000;
 /// Zendesk's have about 30 bytes.
 const CURSOR_BYTES_MAX: usize = 4_096;
 /// "Data of the most recent minute is not provided."
@@ -49,11 +54,12 @@ const HEIR_SEARCHES_MAX: usize = 2;
 /// One organisation's Zendesk.
 pub(in crate::crm) struct Zendesk {
     http: Client,
-    base_url: String,
     /// The value of `Authorization`.
     signature: HeaderValue,
-    user_roles: UserRoles,
+    mapping: Mapping,
     quota: Arc<Quota>,
+    /// A page has come without the identities that it was asked for.
+    lacks_identities: AtomicBool,
 }
 
 impl Zendesk {
@@ -70,7 +76,8 @@ impl Zendesk {
             Endpoint::Vendor => format!("https://{subdomain}.zendesk.com"),
             Endpoint::Operator(url) => url.replace("{subdomain}", subdomain).trim_end_matches('/').to_owned(),
         };
-        Ok(Self { http, base_url, signature, user_roles: target.options.user_roles, quota })
+        let mapping = Mapping { base_url, roles: target.options.user_roles };
+        Ok(Self { http, signature, mapping, quota, lacks_identities: AtomicBool::new(false) })
     }
 
     /// Whether it may read every user: the export is for administrators only.
@@ -104,8 +111,8 @@ impl Zendesk {
         self.quota.take(1).await?;
         let place = position.map_or(("start_time", "0"), |cursor| ("cursor", cursor));
         let query = [place, ("per_page", PER_PAGE), ("include", "identities")];
-        let answer = self.get::<UsersPage>("/api/v2/incremental/users/cursor", &query).await;
-        let (page, headers) = answer.map_err(|error| match error {
+        let answer = self.ask("/api/v2/incremental/users/cursor", &query, http::BODY_BYTES_MAX).await;
+        let (body, headers) = answer.map_err(|error| match error {
             // With a cursor the request has nothing else that could be wrong.
             CrmError::Refused(400 | 422) if position.is_some() => CrmError::PositionRefused,
             other => other,
@@ -113,9 +120,8 @@ impl Zendesk {
         if let Some(total) = export_limit(&headers) {
             self.quota.learn_pace(total, EXPORT_WINDOW);
         }
-        if page.users.len() > ROWS_MAX {
-            return Err(CrmError::Unreadable("a page has more than 2,000 users"));
-        }
+        let page = self.read_page(body).await?;
+        let is_last = page.end_of_stream.ok_or(CrmError::Unreadable("it does not say whether it is the end"))?;
         let next = page.after_cursor.clone().filter(|cursor| !cursor.is_empty());
         if next
             .as_deref()
@@ -124,18 +130,47 @@ impl Zendesk {
             return Err(CrmError::Unreadable("its cursor is no cursor"));
         }
         let leads_on = next.as_deref().is_some_and(|next| Some(next) != position);
-        if !page.end_of_stream && !leads_on {
+        if !is_last && !leads_on {
             return Err(CrmError::Stuck);
         }
-        let (records, rejected) = self.records(&page.users, page.identities.as_deref());
+        let rejects = self.check_identities(&page.records, page.rejects, page.has_identities)?;
         Ok(Page {
-            records,
-            rejected,
+            records: page.records,
+            rejects,
             next,
-            is_last: page.end_of_stream,
+            is_last,
             known_through: http::server_time(&headers).map(|time| time - FRESHNESS_LAG),
             ..Page::default()
         })
+    }
+
+    /// Reads it off the threads that answer calls.
+    async fn read_page(&self, body: Vec<u8>) -> Result<UsersPage, CrmError> {
+        let mapping = self.mapping.clone();
+        json::off_thread(move || mapping.page(&Text::json(body)?, &[])).await
+    }
+
+    /// A page without the identities that it was asked for is asked for once more. If they stay away, its users are copied with the
+    /// numbers that they have themselves, and it is told of each that others may be missing.
+    fn check_identities(
+        &self,
+        records: &[Record],
+        mut rejects: Rejects,
+        has_identities: bool,
+    ) -> Result<Rejects, CrmError> {
+        let live = || records.iter().filter(|record| !record.is_gone);
+        if has_identities || live().next().is_none() {
+            return Ok(rejects);
+        }
+        if !self.lacks_identities.swap(true, Ordering::Relaxed) {
+            return Err(CrmError::Unreadable("it lacks the identities that were asked for"));
+        }
+        let mut losses = Losses::default();
+        losses.add(RejectReason::NumbersMissing, "identities", true);
+        for record in live() {
+            rejects.lose(ObjectType::User, Some(record.key.record_id.clone()), &losses, "");
+        }
+        Ok(rejects)
     }
 
     /// Users by their ids with their identities, as many as Zendesk shows.
@@ -143,21 +178,25 @@ impl Zendesk {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let (page, _) = self.get::<Users>("/api/v2/users/show_many", &[("ids", &ids.join(","))]).await?;
+        let (body, _) =
+            self.ask("/api/v2/users/show_many", &[("ids", &ids.join(","))], http::SMALL_BODY_BYTES_MAX).await?;
+        let body = Text::json(body)?;
         // Not sideloaded here: Zendesk documents that of the export only.
         let mut identities = Vec::new();
-        for record in self.records(&page.users, None).0.iter().filter(|record| !record.is_gone) {
+        for record in self.mapping.page(&body, &[])?.records.iter().filter(|record| !record.is_gone) {
             identities.extend(self.phone_identities(&record.key.record_id).await?);
         }
-        Ok(self.records(&page.users, Some(&identities)).0)
+        let mapping = self.mapping.clone();
+        json::off_thread(move || Ok(mapping.page(&body, &identities)?.records)).await
     }
 
-    async fn phone_identities(&self, user_id: &str) -> Result<Vec<Box<RawValue>>, CrmError> {
+    async fn phone_identities(&self, user_id: &str) -> Result<Option<Text>, CrmError> {
         let path = format!("/api/v2/users/{user_id}/identities");
-        match self.get::<Identities>(&path, &[("type[]", "phone_number"), ("page[size]", "100")]).await {
-            Ok((page, _)) => Ok(page.identities),
+        let query = [("type[]", "phone_number"), ("page[size]", "100")];
+        match self.ask(&path, &query, http::SMALL_BODY_BYTES_MAX).await {
+            Ok((body, _)) => Ok(Some(Text::json(body)?)),
             // Deleted since it was shown; that comes with the export.
-            Err(CrmError::RecordNotFound) => Ok(Vec::new()),
+            Err(CrmError::RecordNotFound) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -198,8 +237,9 @@ impl Zendesk {
         for gone in departed {
             for email in gone.emails.iter().take(HEIR_SEARCHES_MAX) {
                 let term = format!("email:\"{}\"", email.replace(['"', '\\'], ""));
-                let (found, _) = self.get::<Users>("/api/v2/users/search", &[("query", &term)]).await?;
-                let records = self.records(&found.users, None).0.into_iter();
+                let (found, _) =
+                    self.ask("/api/v2/users/search", &[("query", &term)], http::SMALL_BODY_BYTES_MAX).await?;
+                let records = self.read_page(found).await?.records.into_iter();
                 ids.extend(records.filter(|record| record.key != gone.key).map(|record| record.key.record_id));
             }
         }
@@ -213,24 +253,28 @@ impl Zendesk {
         Ok(records)
     }
 
-    fn records(&self, users: &[Box<RawValue>], identities: Option<&[Box<RawValue>]>) -> (Vec<Record>, usize) {
-        map::records(users, identities.unwrap_or_default(), &self.base_url, self.user_roles)
+    async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<(T, HeaderMap), CrmError> {
+        let (body, headers) = self.ask(path, query, http::SMALL_BODY_BYTES_MAX).await?;
+        let body = Text::json(body)?;
+        let value = json::parse(&body.text).ok_or(CrmError::Unreadable("it is not the JSON that Zendesk documents"))?;
+        Ok((value, headers))
     }
 
-    async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<(T, HeaderMap), CrmError> {
-        let request = self.http.get(format!("{}{path}", self.base_url)).query(query);
+    /// Asks, and takes a body of at most so many bytes.
+    async fn ask(
+        &self,
+        path: &str,
+        query: &[(&str, &str)],
+        bytes_max: usize,
+    ) -> Result<(Vec<u8>, HeaderMap), CrmError> {
+        let request = self.http.get(format!("{}{path}", self.mapping.base_url)).query(query);
         let response = request.header(AUTHORIZATION, &self.signature).send().await;
         let response = response.map_err(|error| http::meaning_of(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         if !status.is_success() {
-            // The status says enough, if the rest does not come.
-            let body = http::read_body(response).await.unwrap_or_default();
-            return Err(refusal::meaning(status, &headers, &body));
+            return Err(refusal::meaning(status, &headers, &http::read_refusal(response).await));
         }
-        let body = http::read_body(response).await?;
-        let value = serde_json::from_slice(&body)
-            .map_err(|_| CrmError::Unreadable("it is not the JSON that Zendesk documents"))?;
-        Ok((value, headers))
+        Ok((http::read_body_up_to(response, bytes_max).await?, headers))
     }
 }
 

@@ -3,98 +3,204 @@
 
 use std::collections::HashMap;
 
-use chrono::{DateTime, Utc};
 use serde_json::value::RawValue;
 
-use super::model::{Identity, User};
-use crate::domain::{
-    options::UserRoles,
-    record::{ObjectType, RawNumber, Record, RecordKey},
+use super::model::{IDENTITY, PAGE, USER};
+use crate::{
+    crm::{
+        CrmError,
+        json::{self, Cell, Fields, Text, Values},
+        times,
+    },
+    domain::{
+        options::UserRoles,
+        record::{ObjectType, Record, RecordKey},
+        rejected::{Losses, RejectReason, Rejects},
+    },
 };
 
-/// The rows of a page as records, and how many could not be understood. Users who are not wished are gone.
-pub(super) fn records(
-    users: &[Box<RawValue>],
-    identity_rows: &[Box<RawValue>],
-    base_url: &str,
-    roles: UserRoles,
-) -> (Vec<Record>, usize) {
-    let mut identities: HashMap<u64, Vec<Identity>> = HashMap::new();
-    // An identity that cannot be read costs itself, not its user.
-    for identity in identity_rows.iter().filter_map(|row| parse::<Identity>(row)) {
-        identities.entry(identity.user_id).or_default().push(identity);
-    }
-    let mut records = Vec::with_capacity(users.len());
-    for row in users {
-        let record = parse::<User>(row).and_then(|user| {
-            let own = identities.get(&user.id).map_or(&[][..], Vec::as_slice);
-            record(user, own, base_url)
+/// A page with more rows than this is not Zendesk's.
+const ROWS_MAX: usize = 2_000;
+
+const NO_PAGE: CrmError = CrmError::Unreadable("it is not the JSON that Zendesk documents");
+
+/// What users become records by.
+#[derive(Clone)]
+pub(super) struct Mapping {
+    /// Where agents open them.
+    pub base_url: String,
+    /// Users who are not wished are gone.
+    pub roles: UserRoles,
+}
+
+/// An answer with users.
+pub(super) struct UsersPage {
+    pub records: Vec<Record>,
+    pub rejects: Rejects,
+    pub after_cursor: Option<String>,
+    /// `None`: it does not say.
+    pub end_of_stream: Option<bool>,
+    /// The identities of its users are in it.
+    pub has_identities: bool,
+}
+
+/// The addresses of one user.
+struct Own {
+    numbers: Values,
+    emails: Values,
+    losses: Losses,
+}
+
+/// A user without its identities.
+struct User<'a> {
+    id: u64,
+    record: Record,
+    numbers: Values,
+    emails: Values,
+    losses: Losses,
+    raw: &'a str,
+}
+
+impl Mapping {
+    /// Reads an answer. The identities are in it, or come in answers of their own.
+    pub(super) fn page(&self, body: &Text, identities: &[Text]) -> Result<UsersPage, CrmError> {
+        let page = body.value().and_then(|page| Fields::of(page, &PAGE)).ok_or(NO_PAGE)?;
+        let (mut users, mut rejects) = (Vec::new(), Rejects::default());
+        let list = page.list("users").ok_or(NO_PAGE)?;
+        let is_whole = json::each(list, ROWS_MAX, |row| {
+            users.extend(self.user(row, &mut rejects));
         });
-        records.extend(record);
-    }
-    let rejected = users.len() - records.len();
-    if roles == UserRoles::EndUsers {
-        for record in &mut records {
-            record.is_gone |= record.role != "end-user";
+        if !is_whole {
+            return Err(CrmError::Unreadable("a page has more than 2,000 users"));
         }
+        let mut own: HashMap<u64, Own> = users.iter().map(|user| (user.id, Own::none())).collect();
+        for list in page.list("identities").into_iter().chain(identities.iter().filter_map(identities_of)) {
+            json::each(list, usize::MAX, |row| identity(row, &mut own, &mut rejects));
+        }
+        let records = users.into_iter().map(|user| user.finish(&own, &mut rejects)).collect();
+        rejects.characters += body.replaced + identities.iter().map(|text| text.replaced).sum::<usize>();
+        Ok(UsersPage {
+            records,
+            rejects,
+            after_cursor: page.cell("after_cursor").text().map_err(|_| NO_PAGE)?,
+            end_of_stream: page.cell("end_of_stream").flag().map_err(|_| NO_PAGE)?,
+            has_identities: page.list("identities").is_some(),
+        })
     }
-    (records, rejected)
+
+    fn user<'a>(&self, row: &'a RawValue, rejects: &mut Rejects) -> Option<User<'a>> {
+        let raw = row.get();
+        let mut reject = |id: Option<u64>, reason, field| {
+            rejects.reject(ObjectType::User, id.map(|id| id.to_string()), reason, field, raw);
+        };
+        let Some(user) = Fields::of(row, &USER) else {
+            reject(None, RejectReason::NotAnObject, "");
+            return None;
+        };
+        let Some(id) = user.cell("id").id() else {
+            reject(None, RejectReason::IdUnreadable, "id");
+            return None;
+        };
+        // One that was never changed may have the time of its creation only.
+        let changed = [user.cell("updated_at"), user.cell("created_at")];
+        let Some(updated_at) = changed.into_iter().find(|cell| !matches!(cell, Cell::Null)).and_then(times::read)
+        else {
+            reject(Some(id), RejectReason::TimeUnreadable, "updated_at");
+            return None;
+        };
+        let mut losses = Losses::default();
+        let (mut numbers, mut emails) = (Values::numbers(), Values::emails());
+        numbers.take(user.cell("phone"), "phone", "phone", &mut losses);
+        emails.take(user.cell("email"), "email", "", &mut losses);
+        let role = user.cell("role").text_or_loss("role", &mut losses).unwrap_or_default();
+        // What does not say whether it is active is there.
+        let is_active = user.cell("active").flag_or_loss("active", &mut losses).unwrap_or(true);
+        let is_wished = self.roles == UserRoles::All || role.is_empty() || role == "end-user";
+        let record = Record {
+            key: RecordKey { object_type: ObjectType::User, record_id: id.to_string() },
+            updated_at,
+            is_gone: !is_active || !is_wished,
+            // Polling never names the winner of a merge.
+            successor: None,
+            region: None,
+            display_name: user.cell("name").text_or_loss("name", &mut losses).unwrap_or_default(),
+            // Users carry the id of their organisation only.
+            organization: String::new(),
+            emails: Vec::new(),
+            numbers: Vec::new(),
+            role,
+            url: format!("{}/agent/users/{id}", self.base_url),
+        };
+        Some(User { id, record, numbers, emails, losses, raw })
+    }
 }
 
-fn parse<'a, T: serde::Deserialize<'a>>(row: &'a RawValue) -> Option<T> {
-    serde_json::from_str(row.get()).ok()
+impl User<'_> {
+    fn finish(mut self, own: &HashMap<u64, Own>, rejects: &mut Rejects) -> Record {
+        if let Some(own) = own.get(&self.id) {
+            self.losses.absorb(&own.losses);
+            for number in &own.numbers.found {
+                self.numbers.add(number.raw.clone(), &number.label, "identities", &mut self.losses);
+            }
+            for email in &own.emails.found {
+                self.emails.add(email.raw.clone(), "", "identities", &mut self.losses);
+            }
+        }
+        // Of one who is gone nothing is kept anyway.
+        if !self.record.is_gone {
+            rejects.lose(ObjectType::User, Some(self.id.to_string()), &self.losses, self.raw);
+        }
+        Record { numbers: self.numbers.found, emails: self.emails.into_texts(), ..self.record }
+    }
 }
 
-fn record(user: User, identities: &[Identity], base_url: &str) -> Option<Record> {
-    let updated_at = time(&user.updated_at)?;
-    let values = |kind: &'static str| {
-        identities.iter().filter(move |identity| identity.kind == kind).map(|identity| identity.value.clone())
+impl Own {
+    fn none() -> Self {
+        Self { numbers: Values::numbers(), emails: Values::emails(), losses: Losses::default() }
+    }
+}
+
+fn identities_of(body: &Text) -> Option<&RawValue> {
+    Fields::of(body.value()?, &PAGE)?.list("identities")
+}
+
+/// An identity that cannot be read costs itself, not its user.
+fn identity(row: &RawValue, own: &mut HashMap<u64, Own>, rejects: &mut Rejects) {
+    let mut losses = Losses::default();
+    let read = Fields::of(row, &IDENTITY);
+    let Some((user_id, identity)) = read.and_then(|identity| Some((identity.cell("user_id").id()?, identity))) else {
+        losses.number("identities");
+        return rejects.lose(ObjectType::User, None, &losses, row.get());
     };
-    let mut numbers: Vec<RawNumber> = Vec::new();
-    let phone = user.phone.into_iter().map(|raw| (raw, "phone"));
-    for (raw, label) in phone.chain(values("phone_number").map(|raw| (raw, "direct line"))) {
-        if numbers.iter().all(|known| known.raw != raw) {
-            numbers.push(RawNumber { raw, label: label.to_owned() });
+    let Some(own) = own.get_mut(&user_id) else { return };
+    let kind = identity.cell("type").text();
+    match kind.as_ref().map(|kind| kind.as_deref()) {
+        Ok(Some("phone_number")) => {
+            own.numbers.take(identity.cell("value"), "identities", "direct line", &mut own.losses);
         }
+        Ok(Some("email")) => own.emails.take(identity.cell("value"), "identities", "", &mut own.losses),
+        // Accounts of social media and the like.
+        Ok(Some(_)) => {}
+        Ok(None) | Err(_) => own.losses.number("identities"),
     }
-    let mut emails: Vec<String> = Vec::new();
-    for email in user.email.into_iter().chain(values("email")) {
-        if !emails.contains(&email) {
-            emails.push(email);
-        }
-    }
-    Some(Record {
-        key: RecordKey { object_type: ObjectType::User, record_id: user.id.to_string() },
-        updated_at,
-        is_gone: !user.active,
-        // Polling never names the winner of a merge.
-        successor: None,
-        region: None,
-        display_name: user.name.unwrap_or_default(),
-        // Users carry the id of their organisation only.
-        organization: String::new(),
-        emails,
-        numbers,
-        role: user.role.unwrap_or_default(),
-        url: format!("{base_url}/agent/users/{}", user.id),
-    })
-}
-
-/// `2026-01-02T10:00:00Z`; offsets with and without a colon are taken too.
-fn time(text: &str) -> Option<DateTime<Utc>> {
-    let parsed =
-        DateTime::parse_from_rfc3339(text).or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%z"));
-    Some(parsed.ok()?.to_utc())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crm::zendesk::model::UsersPage;
+
+    fn page_of(json: &[u8], roles: UserRoles) -> UsersPage {
+        let mapping = Mapping { base_url: "https://acme.zendesk.com".to_owned(), roles };
+        mapping.page(&Text::json(json.to_vec()).unwrap(), &[]).unwrap()
+    }
 
     fn records_of(json: &str, roles: UserRoles) -> (Vec<Record>, usize) {
-        let page: UsersPage = serde_json::from_str(json).unwrap();
-        records(&page.users, page.identities.as_deref().unwrap_or_default(), "https://acme.zendesk.com", roles)
+        let page = page_of(json.as_bytes(), roles);
+        (page.records, page.rejects.records)
+    }
+
+    fn numbers(record: &Record) -> Vec<&str> {
+        record.numbers.iter().map(|number| number.raw.as_str()).collect()
     }
 
     #[test]
@@ -151,5 +257,79 @@ mod tests {
 
         assert_eq!(gone(UserRoles::EndUsers), [true, false]);
         assert_eq!(gone(UserRoles::All), [false, false]);
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_read_costs_itself_and_is_counted() {
+        let page = page_of(
+            br#"{"users":[{"id":1,"name":["A"],"phone":13108675309,"email":7,"active":null,"role":null,"updated_at":"2026-01-02T10:00:00Z"},
+                {"id":2,"phone":true,"active":"perhaps","updated_at":"2026-01-02 10:00:00"},
+                {"id":3,"phone":["+1",{"value":"+2"}],"phone":"+3","updated_at":1767348000},
+                {"id":"4","phone":{"value":4155551212.0},"active":1,"updated_at":null,"created_at":"2026-01-02T10:00:00+0000"}],
+                "identities":[{"user_id":"1","type":"phone_number","value":4155551212},{"user_id":2,"type":"phone_number","value":{}},7,
+                    {"user_id":3,"type":null,"value":"+4"},{"user_id":3,"type":"twitter","value":null}],"end_of_stream":true}"#,
+            UserRoles::EndUsers,
+        );
+
+        assert_eq!(page.records.len(), 4);
+        assert!(page.records.iter().all(|record| !record.is_gone));
+        assert_eq!(numbers(&page.records[0]), ["13108675309", "4155551212"]);
+        assert_eq!(page.records[0].emails, ["7"]);
+        assert_eq!(numbers(&page.records[2]), ["+3"]);
+        assert_eq!(numbers(&page.records[3]), ["4155551212"]);
+        let lost: Vec<_> = page
+            .rejects
+            .kept
+            .iter()
+            .map(|kept| (kept.record_id.as_deref(), kept.fields.as_str(), kept.hides_number))
+            .collect();
+        assert_eq!(
+            lost,
+            [
+                (None, "identities", true),
+                (Some("1"), "name", false),
+                (Some("2"), "phone, active, identities", true),
+                (Some("3"), "identities", true),
+            ]
+        );
+        assert_eq!((page.rejects.records, page.rejects.values, page.rejects.hidden_numbers), (0, 6, 3));
+    }
+
+    #[test]
+    fn a_bad_byte_and_half_a_surrogate_cost_a_character() {
+        let page = page_of(
+            b"\xef\xbb\xbf{\"users\":[{\"id\":1,\"name\":\"Jos\xe9 \\ud83d \\ud83d\\ude00 \\\\ud83d\x01\",\"phone\":\"+1310867\xff5309\",\"updated_at\":\"2026-01-02T10:00:00Z\"}],\"identities\":[],\"end_of_stream\":true}",
+            UserRoles::All,
+        );
+
+        assert_eq!(page.records[0].display_name, "Jos\u{fffd} \u{fffd} \u{1f600} \\ud83d ");
+        assert!(page.records[0].numbers.is_empty(), "which digit it was cannot be known");
+        assert_eq!((page.rejects.characters, page.rejects.values), (4, 1));
+    }
+
+    #[test]
+    fn a_user_with_very_many_numbers_keeps_the_first_and_the_rest_is_told() {
+        let identity = |n: usize| format!(r#"{{"user_id":1,"type":"phone_number","value":"+1310{n:07}"}}"#);
+        let identities: Vec<String> = (0..100_000).map(identity).collect();
+        let json = format!(
+            r#"{{"users":[{{"id":1,"updated_at":"2026-01-02T10:00:00Z"}}],"identities":[{}],"end_of_stream":true}}"#,
+            identities.join(",")
+        );
+
+        let page = page_of(json.as_bytes(), UserRoles::All);
+
+        assert_eq!(page.records[0].numbers.len(), crate::domain::record::NUMBERS_MAX);
+        assert_eq!(page.rejects.kept[0].reason, RejectReason::TooManyNumbers);
+        assert_eq!(page.rejects.kept.len(), 1);
+    }
+
+    #[test]
+    fn millions_of_rows_are_refused_before_any_is_kept() {
+        let mapping = Mapping { base_url: String::new(), roles: UserRoles::All };
+        let json = format!(r#"{{"users":[{}0],"end_of_stream":true}}"#, "0,".repeat(1_000_000));
+
+        let refused = mapping.page(&Text::json(json.into_bytes()).unwrap(), &[]);
+
+        assert!(matches!(refused, Err(CrmError::Unreadable(_))));
     }
 }

@@ -92,6 +92,13 @@ pub enum Fault {
         remove: Vec<String>,
     },
 
+    /// Other bytes in the place of each of these texts in a body, whatever the vendor's format: half a surrogate, a byte that is no
+    /// UTF-8, a value of another kind.
+    Bytes {
+        /// Text and what comes instead.
+        replace: Vec<(String, Vec<u8>)>,
+    },
+
     // Salesforce.
     /// The edition has no API: 403.
     ApiDisabled,
@@ -434,6 +441,9 @@ fn check(rule: &Rule) -> Result<(), RuleError> {
         Fault::Drip { chunk_bytes, every_ms } => {
             require(*chunk_bytes > 0, "fault.chunk_bytes", "at least 1")?;
             require(*every_ms <= DELAY_MS_MAX, "fault.every_ms", "at most 600000")
+        }
+        Fault::Bytes { replace } => {
+            require(replace.iter().all(|(text, _)| !text.is_empty()), "fault.replace", "of texts that are not empty")
         }
         Fault::GzipBomb { mib } => require(*mib <= SIZE_MIB_MAX / 4, "fault.mib", "at most 256"),
         Fault::Oversized { mib } => require(*mib <= SIZE_MIB_MAX, "fault.mib", "at most 1024"),

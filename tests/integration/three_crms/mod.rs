@@ -12,6 +12,7 @@ mod salesforce;
 mod salesforce_bulk;
 mod salesforce_tokens;
 mod times;
+mod unread;
 mod zendesk;
 
 /// A test of each behaviour, for one provider.
@@ -61,6 +62,8 @@ suites! {
     behaviours::increment_brings_what_changed_and_nothing_else
     behaviours::increment_with_nothing_new_is_cheap
     times::change_during_a_pass_is_not_lost
+    unread::bad_byte_and_half_a_surrogate_cost_a_character
+    unread::number_of_another_kind_is_read_or_told
     times::ties_at_a_page_boundary_lose_nobody
     behaviours::row_that_comes_twice_is_one_contact
     behaviours::deletion_is_mirrored_and_a_restore_brings_the_same_contact_back

@@ -68,3 +68,23 @@ async fn a_bulk_job_that_is_aborted_is_made_anew() {
 async fn a_bulk_job_that_is_not_known_any_more_is_made_anew() {
     a_bulk_job_is_made_anew_after(Fault::NotFound).await;
 }
+
+/// One byte ends no copy of a large organisation, and no line is lost for it.
+#[tokio::test]
+async fn a_bad_byte_in_the_results_of_a_bulk_job_costs_a_character() {
+    let test = TestApp::start_with(|config| config.providers.salesforce_bulk_above = 0).await;
+    SalesforceCrm::create(&test, "Jose Broken", "+13108675301");
+    SalesforceCrm::create(&test, "Ann Sound", BRYCE);
+    let bad = Fault::Bytes { replace: vec![("Jose".to_owned(), b"Jos\xe9".to_vec())] };
+    SalesforceCrm::faults(&test).add(Rule::once("/results", bad)).unwrap();
+
+    let (account, integration) = copied::<SalesforceCrm>(&test).await;
+
+    let run = test.last_run(&account, &integration).await;
+    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", run.error);
+    assert_eq!((run.counts.unwrap().created, run.counts.unwrap().rejected), (2, 0));
+    assert!(run.notices.iter().any(|notice| notice.starts_with("CHARACTERS_REPLACED: ")), "{:?}", run.notices);
+    let named = test.look_up(&account, "+13108675301").await.selected.unwrap();
+    assert!(named.display_name.starts_with("Jos\u{fffd}"), "{}", named.display_name);
+    assert_eq!(test.look_up(&account, BRYCE).await.outcome(), pb::MatchOutcome::Matched);
+}

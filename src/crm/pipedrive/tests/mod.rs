@@ -186,7 +186,7 @@ async fn pass(client: &Pipedrive, checkpoint: Option<&str>) -> Pass {
         pass.pages += 1;
         pass.records.extend(page.records);
         pass.gone.extend(page.gone.into_iter().map(|key| key.record_id));
-        pass.rejected += page.rejected;
+        pass.rejected += page.rejects.records;
         pass.notices.extend(page.notices);
         position = page.next;
         if page.is_last {

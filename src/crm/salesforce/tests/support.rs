@@ -141,7 +141,7 @@ pub(super) async fn pass(client: &Salesforce, checkpoint: Option<&str>) -> Resul
 impl Pass {
     /// True at the end.
     fn add(&mut self, page: Page) -> bool {
-        assert_eq!(page.rejected, 0);
+        assert!(page.rejects.is_empty());
         self.records.extend(page.records);
         self.gone.extend(page.gone);
         self.notices.extend(page.notices);

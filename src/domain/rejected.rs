@@ -1,0 +1,246 @@
+//! What a page of a CRM could not give: a record that cannot be read, or values that a copied record lacks.
+
+use std::fmt;
+
+use super::record::ObjectType;
+
+/// Bytes that are kept of one raw record.
+pub const RAW_BYTES_MAX: usize = 16 * 1024;
+/// Rejected records that are kept of one page, and of one integration; more are counted.
+pub const KEPT_MAX: usize = 1_000;
+/// Names of fields that one rejected record tells.
+const FIELDS_MAX: usize = 8;
+/// Longest text of those names, in bytes.
+const FIELDS_BYTES_MAX: usize = 200;
+
+/// Why a record, or a value of it, was not copied.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RejectReason {
+    /// The row is null, a number, a list: anything but an object.
+    NotAnObject,
+    /// It does not say which record it is.
+    IdUnreadable,
+    /// It does not say when it was changed: whether it is newer than what is here cannot be known.
+    TimeUnreadable,
+    /// A line of CSV that has not as many columns as the first one.
+    ColumnsUnreadable,
+    /// A value of a kind that the field cannot have, or a number with a character in it that cannot be read.
+    ValueUnreadable,
+    /// More numbers than are kept of one record.
+    TooManyNumbers,
+    /// The CRM left out what it was asked to send beside the records.
+    NumbersMissing,
+}
+
+impl RejectReason {
+    const ALL: [Self; 7] = [
+        Self::NotAnObject,
+        Self::IdUnreadable,
+        Self::TimeUnreadable,
+        Self::ColumnsUnreadable,
+        Self::ValueUnreadable,
+        Self::TooManyNumbers,
+        Self::NumbersMissing,
+    ];
+
+    /// As stored and as answers say it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotAnObject => "NOT_AN_OBJECT",
+            Self::IdUnreadable => "ID_UNREADABLE",
+            Self::TimeUnreadable => "TIME_UNREADABLE",
+            Self::ColumnsUnreadable => "COLUMNS_UNREADABLE",
+            Self::ValueUnreadable => "VALUE_UNREADABLE",
+            Self::TooManyNumbers => "TOO_MANY_NUMBERS",
+            Self::NumbersMissing => "NUMBERS_MISSING",
+        }
+    }
+
+    /// Reads the stored spelling.
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
+    }
+}
+
+/// A record that could not be read, or not wholly.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RejectedRecord {
+    /// Its kind.
+    pub object_type: ObjectType,
+    /// Its id; `None`: it has none that can be read.
+    pub record_id: Option<String>,
+    /// Why.
+    pub reason: RejectReason,
+    /// The fields that this is about; possibly empty.
+    pub fields: String,
+    /// The record itself was copied, without these values.
+    pub is_copied: bool,
+    /// A phone number may be among what was not copied.
+    pub hides_number: bool,
+    /// As the CRM sent it, at most [`RAW_BYTES_MAX`].
+    pub raw: String,
+}
+
+// Personal data stays out of logs, also by accident.
+impl fmt::Debug for RejectedRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RejectedRecord")
+            .field("object_type", &self.object_type)
+            .field("record_id", &self.record_id)
+            .field("reason", &self.reason)
+            .field("fields", &self.fields)
+            .field("is_copied", &self.is_copied)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Values of one record that could not be read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Losses {
+    reason: Option<RejectReason>,
+    fields: Vec<String>,
+    /// How many values.
+    pub values: usize,
+    /// A phone number may be among them.
+    pub hides_number: bool,
+}
+
+impl Losses {
+    /// One value of this field.
+    pub fn add(&mut self, reason: RejectReason, field: &str, hides_number: bool) {
+        self.values += 1;
+        self.hides_number |= hides_number;
+        self.reason.get_or_insert(reason);
+        if self.fields.len() < FIELDS_MAX && !self.fields.iter().any(|known| known == field) {
+            self.fields.push(field.to_owned());
+        }
+    }
+
+    /// Those of another part of the same record.
+    pub fn absorb(&mut self, other: &Self) {
+        self.values += other.values;
+        self.hides_number |= other.hides_number;
+        self.reason = self.reason.or(other.reason);
+        for field in &other.fields {
+            if self.fields.len() < FIELDS_MAX && !self.fields.contains(field) {
+                self.fields.push(field.clone());
+            }
+        }
+    }
+
+    /// A value that is no number.
+    pub fn value(&mut self, field: &str) {
+        self.add(RejectReason::ValueUnreadable, field, false);
+    }
+
+    /// A value that may be a number.
+    pub fn number(&mut self, field: &str) {
+        self.add(RejectReason::ValueUnreadable, field, true);
+    }
+}
+
+/// What a page could not give.
+#[derive(Debug, Default)]
+pub struct Rejects {
+    /// Records that were not copied.
+    pub records: usize,
+    /// Values that copied records lack.
+    pub values: usize,
+    /// Of both, those that may hide a number.
+    pub hidden_numbers: usize,
+    /// Characters that were replaced, since their bytes are none.
+    pub characters: usize,
+    /// The first [`KEPT_MAX`] of both.
+    pub kept: Vec<RejectedRecord>,
+}
+
+impl Rejects {
+    /// A record that is not copied.
+    pub fn reject(
+        &mut self,
+        object_type: ObjectType,
+        record_id: Option<String>,
+        reason: RejectReason,
+        field: &str,
+        raw: &str,
+    ) {
+        self.records += 1;
+        self.hidden_numbers += 1;
+        self.keep(object_type, record_id, reason, field, true, false, raw);
+    }
+
+    /// A record that is copied without some of its values.
+    pub fn lose(&mut self, object_type: ObjectType, record_id: Option<String>, losses: &Losses, raw: &str) {
+        let Some(reason) = losses.reason else { return };
+        self.values += losses.values;
+        self.hidden_numbers += usize::from(losses.hides_number);
+        let fields = losses.fields.join(", ");
+        self.keep(object_type, record_id, reason, &fields, losses.hides_number, true, raw);
+    }
+
+    /// Nothing is missing.
+    pub fn is_empty(&self) -> bool {
+        self.records == 0 && self.values == 0 && self.characters == 0
+    }
+
+    /// Adds another page's.
+    pub fn absorb(&mut self, other: Self) {
+        self.records += other.records;
+        self.values += other.values;
+        self.hidden_numbers += other.hidden_numbers;
+        self.characters += other.characters;
+        let room = KEPT_MAX.saturating_sub(self.kept.len());
+        self.kept.extend(other.kept.into_iter().take(room));
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the one place that builds them")]
+    fn keep(
+        &mut self,
+        object_type: ObjectType,
+        record_id: Option<String>,
+        reason: RejectReason,
+        fields: &str,
+        hides_number: bool,
+        is_copied: bool,
+        raw: &str,
+    ) {
+        if self.kept.len() >= KEPT_MAX {
+            return;
+        }
+        let fields = fields[..fields.floor_char_boundary(FIELDS_BYTES_MAX)].to_owned();
+        let raw = raw[..raw.floor_char_boundary(RAW_BYTES_MAX)].to_owned();
+        self.kept.push(RejectedRecord { object_type, record_id, reason, fields, is_copied, hides_number, raw });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_of_a_page_is_bounded_and_all_is_counted() {
+        let mut rejects = Rejects::default();
+        let raw = "é".repeat(RAW_BYTES_MAX);
+        for _ in 0..KEPT_MAX + 5 {
+            rejects.reject(ObjectType::User, None, RejectReason::IdUnreadable, "id", &raw);
+        }
+
+        assert_eq!((rejects.records, rejects.kept.len()), (KEPT_MAX + 5, KEPT_MAX));
+        assert!(rejects.kept.iter().all(|kept| kept.raw.len() <= RAW_BYTES_MAX));
+    }
+
+    #[test]
+    fn a_rejected_record_is_never_printed_with_its_content() {
+        let mut rejects = Rejects::default();
+        rejects.reject(ObjectType::User, None, RejectReason::IdUnreadable, "id", "{\"phone\":\"+13108675309\"}");
+
+        assert!(!format!("{rejects:?}").contains("310867"));
+    }
+
+    #[test]
+    fn a_reason_reads_back_as_it_is_written() {
+        for reason in RejectReason::ALL {
+            assert_eq!(RejectReason::parse(reason.as_str()), Some(reason));
+        }
+    }
+}
