@@ -309,6 +309,7 @@ fn pool_settings(config: &Config) -> (PoolSettings, PoolSettings, PoolSettings) 
         acquire_timeout: pool.acquire_timeout(),
         statement_timeout,
         lock_timeout,
+        plan_mode: config.database.plan_cache_mode,
     };
     (
         of(&pools.call, Duration::from_secs(1), Duration::from_millis(100)),

@@ -23,7 +23,7 @@ use contact_sync::{
         server,
     },
     store::{
-        CallDb, PoolSettings,
+        CallDb, PlanMode, PoolSettings,
         phone_numbers::{self, Asking},
     },
 };
@@ -63,6 +63,7 @@ fn pool_settings() -> PoolSettings {
         acquire_timeout: ACQUIRE_TIMEOUT,
         statement_timeout: STATEMENT_TIMEOUT,
         lock_timeout: LOCK_TIMEOUT,
+        plan_mode: PlanMode::Generic,
     }
 }
 

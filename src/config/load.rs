@@ -306,6 +306,7 @@ fn unfit(figment: &Figment, error: &figment::Error) -> ConfigError {
         "listen" => "an address and a port, such as 127.0.0.1:50051".to_owned(),
         "http.listen" => "an address and a port, such as 127.0.0.1:8080".to_owned(),
         "log.format" => "text or json".to_owned(),
+        "database.plan_cache_mode" => "generic or custom".to_owned(),
         "reflection" => "true or false".to_owned(),
         _ => range_of(&name).map_or("a text".to_owned(), |(min, max)| format!("a whole number from {min} to {max}")),
     };

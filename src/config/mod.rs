@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
     rpc::server::{Drain, ServerLimits},
+    store::PlanMode,
     telemetry::LogFormat,
 };
 
@@ -30,6 +31,8 @@ pub struct Config {
     pub database_url: Option<DatabaseUrl>,
     /// The same database for the role that owns the tables; empty: `database_url`. Also read from `MIGRATE_DATABASE_URL`.
     pub migrate_database_url: Option<DatabaseUrl>,
+    /// How the database is used.
+    pub database: Database,
     /// Where initdb and postgres are; empty: they are looked for. Also read from `PG_BIN_DIR`.
     pub pg_bin_dir: Option<PathBuf>,
     /// Who may call.
@@ -94,6 +97,13 @@ pub struct Worker {
     pub attempts_max: u32,
     /// The wait after a first failure, doubled after each further one up to a minute: 1 to 60,000 milliseconds.
     pub backoff_base_ms: u64,
+}
+
+/// How the database is used.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Database {
+    /// `generic`: a statement is planned once; right for PostgreSQL. `custom`: each time; a distributed database needs it.
+    pub plan_cache_mode: PlanMode,
 }
 
 /// Connections to Postgres, kept apart so that a slow sync takes none from a call.
@@ -264,6 +274,7 @@ impl Config {
             data_dir,
             database_url: None,
             migrate_database_url: None,
+            database: Database { plan_cache_mode: PlanMode::Generic },
             pg_bin_dir: None,
             auth: Auth { jwks_file: None, issuer: "contact-sync".to_owned(), audience: "contact-sync".to_owned() },
             vault: Vault { key_ring_file: None },

@@ -118,7 +118,7 @@ fn every_error_names_the_setting_the_problem_the_remedy_and_the_source() {
         ),
         (
             flag("workers=4"),
-            "there is no setting \"workers\" (from the flag --set workers); there are auth, data_dir, database_url, drain, http, listen, log, migrate_database_url, pg_bin_dir, pools, providers, reflection, server, sync, vault, worker".to_owned(),
+            "there is no setting \"workers\" (from the flag --set workers); there are auth, data_dir, database, database_url, drain, http, listen, log, migrate_database_url, pg_bin_dir, pools, providers, reflection, server, sync, vault, worker".to_owned(),
         ),
         (flag("worker=4"), "there is no setting \"worker\"".to_owned()),
         (flag("worker.lease_seconds"), "--set \"worker.lease_seconds\" is no setting; write it as".to_owned()),
@@ -133,6 +133,15 @@ fn every_error_names_the_setting_the_problem_the_remedy_and_the_source() {
         ),
         (flag("auth.issuer="), "auth.issuer (from the flag --set auth.issuer) is 0 bytes long; it must be 1 to 256".to_owned()),
         (flag("log.format=xml"), "log.format (from the flag --set log.format) cannot be read".to_owned()),
+        (
+            flag("database.plan_cache_mode=force_custom_plan"),
+            "database.plan_cache_mode (from the flag --set database.plan_cache_mode) cannot be read".to_owned(),
+        ),
+        (flag("database.plan_cache_mode=Custom"), "it must be generic or custom".to_owned()),
+        (
+            env("CONTACT_SYNC_DATABASE__PLAN_CACHE_MODE", "auto"),
+            "database.plan_cache_mode (from the variable CONTACT_SYNC_DATABASE__PLAN_CACHE_MODE) cannot be read".to_owned(),
+        ),
         (flag("listen=localhost"), "it must be an address and a port, such as 127.0.0.1:50051".to_owned()),
         (flag("reflection=yes"), "it must be true or false".to_owned()),
         (flag("data_dir="), "data_dir (from the flag --set data_dir) is empty; it must be a directory".to_owned()),
