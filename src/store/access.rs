@@ -46,7 +46,7 @@ pub async fn find(
         r#"-- store::access::find
         select credentials, access, access_version, refresh_claim, refresh_use = 'SPENT' as "is_spent!",
             hold is not distinct from 'AUTH_FAILED' as "is_auth_failed!", refresh_use = 'ONCE' as "is_asked_for!",
-            coalesce(refresh_claimed_until > clock_timestamp(), false) as "is_claim_live!"
+            coalesce(refresh_claimed_until > statement_timestamp(), false) as "is_claim_live!"
         from integrations
         where account_id = $1 and integration_id = $2"#,
         account_id.0,
@@ -82,9 +82,10 @@ pub async fn claim(
     let credentials = sqlx::query_scalar!(
         r#"-- store::access::claim
         update integrations
-        set refresh_use = case when refresh_use = 'ONCE' then 'SPENT' else refresh_use end, refresh_claim = $3, refresh_claimed_until = clock_timestamp() + make_interval(secs => $4)
+        set refresh_use = case when refresh_use = 'ONCE' then 'SPENT' else refresh_use end, refresh_claim = $3,
+            refresh_claimed_until = statement_timestamp() + make_interval(secs => $4)
         where account_id = $1 and integration_id = $2 and access_version = $5 and credentials is not null
-          and refresh_claim is not distinct from $6 and (refresh_claim is null or refresh_claimed_until <= clock_timestamp())
+          and refresh_claim is not distinct from $6 and (refresh_claim is null or refresh_claimed_until <= statement_timestamp())
         returning credentials as "credentials!""#,
         account_id.0,
         integration_id.0,
@@ -139,7 +140,8 @@ pub async fn release(
     sqlx::query!(
         "-- store::access::release
         update integrations
-        set refresh_claim = case when $4 then refresh_claim end, refresh_claimed_until = case when $4 then clock_timestamp() end
+        set refresh_claim = case when $4 then refresh_claim end,
+            refresh_claimed_until = statement_timestamp() + case when $4 then interval '0' end
         where account_id = $1 and integration_id = $2 and refresh_claim = $3",
         account_id.0,
         integration_id.0,

@@ -4,9 +4,14 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{CallDb, Db, StoreError, Tx, contact_writes, known};
+use super::{
+    CallDb, Db, StoreError, Tx,
+    changes::{self, Changed},
+    contact_writes, known,
+};
 use crate::domain::{
     call::Direction,
+    change::ChangeKind,
     ids::{AccountId, ContactId, IntegrationId},
     phone::{KEY_VERSION, PhoneKey},
     record::{ObjectType, RecordKey},
@@ -200,26 +205,23 @@ pub async fn merge(tx: &mut Tx, account_id: AccountId, merges: &[Merge], now: Da
     )
     .execute(&mut **tx)
     .await?;
-    sqlx::query!(
+    let adopted = sqlx::query_as!(
+        Changed,
         "-- store::adoption::merge (makes aliases)
-        with adopted as (
-            update contacts l
-            set display_name = '', organization = '', emails = '{}', is_placeholder = false, deleted_at = $4, updated_at = $4,
-                merged_into = u.survivor_id, survivor_id = u.survivor_id, version = l.version + 1
-            from unnest($2::uuid[], $3::uuid[]) as u (loser_id, survivor_id)
-            where l.account_id = $1 and l.contact_id = u.loser_id
-            returning l.contact_id, l.version, l.survivor_id
-        )
-        insert into changes (account_id, subject_id, version, kind, survivor_id, created_at)
-        select $1, contact_id, version, 'ADOPTED', survivor_id, $4
-        from adopted",
+        update contacts l
+        set display_name = '', organization = '', emails = '{}', is_placeholder = false, deleted_at = $4, updated_at = $4,
+            merged_into = u.survivor_id, survivor_id = u.survivor_id, version = l.version + 1
+        from unnest($2::uuid[], $3::uuid[]) as u (loser_id, survivor_id)
+        where l.account_id = $1 and l.contact_id = u.loser_id
+        returning l.contact_id, l.version, l.survivor_id",
         account_id.0,
         &losers,
         &survivors,
         now,
     )
-    .execute(&mut **tx)
+    .fetch_all(&mut **tx)
     .await?;
+    changes::record(tx, account_id, ChangeKind::Adopted, &adopted, now).await?;
     sqlx::query!(
         "-- store::adoption::merge (earlier aliases follow)
         update contacts a

@@ -203,11 +203,6 @@ pub async fn bind(
 ) -> Result<(), StoreError> {
     sqlx::query!(
         "-- store::calls::bind
-        with doubted as (
-            update requester_decisions
-            set is_stale = true
-            where account_id = $1 and call_id = $2
-        )
         insert into calls (account_id, call_id, e164, direction, selection_id, selected_by, created_at, updated_at)
         values ($1, $2, $3, 'OUTBOUND', $4, $5, $6, $6)
         on conflict (account_id, call_id) do update
@@ -218,6 +213,16 @@ pub async fn bind(
         contact_id.0,
         agent_id,
         now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query!(
+        "-- store::calls::bind (doubts what was told of it)
+        update requester_decisions
+        set is_stale = true
+        where account_id = $1 and call_id = $2",
+        account_id.0,
+        call_id,
     )
     .execute(&mut **tx)
     .await?;

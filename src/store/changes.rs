@@ -1,6 +1,5 @@
 //! The tables `changes` and `feeds`: what has become of contacts, in the order in which readers see it.
-//! A change is written without a number by the statement that makes it (in `contacts`, `adoption`, `merges`, `decisions`). Numbers
-//! are given here, to committed rows only, under the lock of the account's row in `feeds`: so one publisher works at a time.
+//! A change is written without a number, in the transaction that makes it. Numbers are given here, to committed rows only, under the lock of the account's row in `feeds`: so one publisher works at a time.
 
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
@@ -19,6 +18,48 @@ use crate::domain::{
 
 /// Changes that one transaction numbers or forgets.
 pub const BATCH_MAX: i64 = 1_000;
+
+/// A contact that was just changed, as the statement that did it returns it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Changed {
+    pub(super) contact_id: Uuid,
+    /// The version that this change made.
+    pub(super) version: i64,
+    /// Of an alias: the contact that goes on.
+    pub(super) survivor_id: Option<Uuid>,
+}
+
+/// Writes these changes, in the transaction that made them.
+pub(super) async fn record(
+    tx: &mut Tx,
+    account_id: AccountId,
+    kind: ChangeKind,
+    changed: &[Changed],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    if changed.is_empty() {
+        return Ok(());
+    }
+    let names_survivor = matches!(kind, ChangeKind::Merged | ChangeKind::Adopted);
+    let contact_ids: Vec<Uuid> = changed.iter().map(|row| row.contact_id).collect();
+    let versions: Vec<i64> = changed.iter().map(|row| row.version).collect();
+    let survivors: Vec<Option<Uuid>> = changed.iter().map(|row| row.survivor_id.filter(|_| names_survivor)).collect();
+    sqlx::query!(
+        "-- store::changes::record
+        insert into changes (account_id, subject_id, version, kind, survivor_id, created_at)
+        select $1, u.contact_id, u.version, $5, u.survivor_id, $6
+        from unnest($2::uuid[], $3::bigint[], $4::uuid[]) as u (contact_id, version, survivor_id)",
+        account_id.0,
+        &contact_ids,
+        &versions,
+        &survivors as &[Option<Uuid>],
+        kind.as_str(),
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
 
 /// How far a feed reaches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

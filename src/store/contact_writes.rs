@@ -1,10 +1,16 @@
-//! The table `contacts`, as `identity` writes it. Each change raises the contact's version, and is in the feed by the same statement.
+//! The table `contacts`, as `identity` writes it. Each change raises the contact's version, and is in the feed by the same transaction.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{StoreError, Tx};
-use crate::domain::ids::{AccountId, ContactId};
+use super::{
+    StoreError, Tx,
+    changes::{self, Changed},
+};
+use crate::domain::{
+    change::ChangeKind,
+    ids::{AccountId, ContactId},
+};
 
 /// The displayed fields of a contact.
 pub struct Fields {
@@ -38,17 +44,13 @@ pub async fn insert(
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let (ids, names, organizations, emails) = columns(fields);
-    sqlx::query!(
+    let inserted = sqlx::query_as!(
+        Changed,
         "-- store::contact_writes::insert
-        with inserted as (
-            insert into contacts (account_id, contact_id, display_name, organization, emails, is_placeholder, created_at, updated_at)
-            select $1, u.contact_id, u.display_name, u.organization, string_to_array(u.emails, E'\\n'), false, $6, $6
-            from unnest($2::uuid[], $3::text[], $4::text[], $5::text[]) as u (contact_id, display_name, organization, emails)
-            returning contact_id, version
-        )
-        insert into changes (account_id, subject_id, version, kind, created_at)
-        select $1, contact_id, version, 'CREATED', $6
-        from inserted",
+        insert into contacts (account_id, contact_id, display_name, organization, emails, is_placeholder, created_at, updated_at)
+        select $1, u.contact_id, u.display_name, u.organization, string_to_array(u.emails, E'\\n'), false, $6, $6
+        from unnest($2::uuid[], $3::text[], $4::text[], $5::text[]) as u (contact_id, display_name, organization, emails)
+        returning contact_id, version, survivor_id",
         account_id.0,
         &ids,
         &names,
@@ -56,9 +58,9 @@ pub async fn insert(
         &emails,
         now,
     )
-    .execute(&mut **tx)
+    .fetch_all(&mut **tx)
     .await?;
-    Ok(())
+    changes::record(tx, account_id, ChangeKind::Created, &inserted, now).await
 }
 
 /// New fields for these contacts; a tombstone among them lives again, a placeholder has a record now.
@@ -69,26 +71,22 @@ pub async fn update(
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let (ids, names, organizations, emails) = columns(fields);
-    sqlx::query!(
+    let changed = sqlx::query_as!(
+        Changed,
         "-- store::contact_writes::update
-        with changed as (
-            update contacts c
-            set display_name = u.display_name,
-                organization = u.organization,
-                emails = string_to_array(u.emails, E'\\n'),
-                is_placeholder = false,
-                deleted_at = null,
-                merged_into = null,
-                survivor_id = null,
-                updated_at = $6,
-                version = c.version + 1
-            from unnest($2::uuid[], $3::text[], $4::text[], $5::text[]) as u (contact_id, display_name, organization, emails)
-            where c.account_id = $1 and c.contact_id = u.contact_id
-            returning c.contact_id, c.version
-        )
-        insert into changes (account_id, subject_id, version, kind, created_at)
-        select $1, contact_id, version, 'CHANGED', $6
-        from changed",
+        update contacts c
+        set display_name = u.display_name,
+            organization = u.organization,
+            emails = string_to_array(u.emails, E'\\n'),
+            is_placeholder = false,
+            deleted_at = null,
+            merged_into = null,
+            survivor_id = null,
+            updated_at = $6,
+            version = c.version + 1
+        from unnest($2::uuid[], $3::text[], $4::text[], $5::text[]) as u (contact_id, display_name, organization, emails)
+        where c.account_id = $1 and c.contact_id = u.contact_id
+        returning c.contact_id, c.version, c.survivor_id",
         account_id.0,
         &ids,
         &names,
@@ -96,9 +94,9 @@ pub async fn update(
         &emails,
         now,
     )
-    .execute(&mut **tx)
+    .fetch_all(&mut **tx)
     .await?;
-    Ok(())
+    changes::record(tx, account_id, ChangeKind::Changed, &changed, now).await
 }
 
 /// What a further click says of a contact that no sync has seen: an empty name or no e-mail leaves what is there.
@@ -108,29 +106,25 @@ pub async fn add_clicked(
     fields: &Fields,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    sqlx::query!(
+    let changed = sqlx::query_as!(
+        Changed,
         "-- store::contact_writes::add_clicked
-        with changed as (
-            update contacts
-            set display_name = coalesce(nullif($3, ''), display_name),
-                emails = case when cardinality($4::text[]) > 0 then $4 else emails end,
-                updated_at = $5,
-                version = version + 1
-            where account_id = $1 and contact_id = $2
-            returning contact_id, version
-        )
-        insert into changes (account_id, subject_id, version, kind, created_at)
-        select $1, contact_id, version, 'CHANGED', $5
-        from changed",
+        update contacts
+        set display_name = coalesce(nullif($3, ''), display_name),
+            emails = case when cardinality($4::text[]) > 0 then $4 else emails end,
+            updated_at = $5,
+            version = version + 1
+        where account_id = $1 and contact_id = $2
+        returning contact_id, version, survivor_id",
         account_id.0,
         fields.contact_id.0,
         fields.display_name,
         &fields.emails,
         now,
     )
-    .execute(&mut **tx)
+    .fetch_all(&mut **tx)
     .await?;
-    Ok(())
+    changes::record(tx, account_id, ChangeKind::Changed, &changed, now).await
 }
 
 /// What identity needs to know of a contact that it is about to change.
@@ -181,24 +175,20 @@ pub async fn touch(
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let ids: Vec<Uuid> = contact_ids.iter().map(|id| id.0).collect();
-    sqlx::query!(
+    let changed = sqlx::query_as!(
+        Changed,
         "-- store::contact_writes::touch
-        with changed as (
-            update contacts
-            set updated_at = $3, version = version + 1
-            where account_id = $1 and contact_id = any($2) and deleted_at is null
-            returning contact_id, version
-        )
-        insert into changes (account_id, subject_id, version, kind, created_at)
-        select $1, contact_id, version, 'CHANGED', $3
-        from changed",
+        update contacts
+        set updated_at = $3, version = version + 1
+        where account_id = $1 and contact_id = any($2) and deleted_at is null
+        returning contact_id, version, survivor_id",
         account_id.0,
         &ids,
         now,
     )
-    .execute(&mut **tx)
+    .fetch_all(&mut **tx)
     .await?;
-    Ok(())
+    changes::record(tx, account_id, ChangeKind::Changed, &changed, now).await
 }
 
 /// Makes tombstones of those that have no live record left, forgets what was personal, and ends their numbers (a record whose
@@ -210,29 +200,26 @@ pub async fn bury_without_live_refs(
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let ids: Vec<Uuid> = contact_ids.iter().map(|id| id.0).collect();
-    let buried = sqlx::query_scalar!(
+    let buried = sqlx::query_as!(
+        Changed,
         "-- store::contact_writes::bury_without_live_refs
-        with buried as (
-            update contacts c
-            set display_name = '', organization = '', emails = '{}', is_placeholder = false, deleted_at = $3, updated_at = $3,
-                version = c.version + 1
-            where c.account_id = $1 and c.contact_id = any($2) and c.deleted_at is null
-              and not exists (
-                select from external_refs e
-                where e.account_id = $1 and e.contact_id = c.contact_id and e.is_live
-              )
-            returning c.contact_id, c.version
-        )
-        insert into changes (account_id, subject_id, version, kind, created_at)
-        select $1, contact_id, version, 'DELETED', $3
-        from buried
-        returning subject_id",
+        update contacts c
+        set display_name = '', organization = '', emails = '{}', is_placeholder = false, deleted_at = $3, updated_at = $3,
+            version = c.version + 1
+        where c.account_id = $1 and c.contact_id = any($2) and c.deleted_at is null
+          and not exists (
+            select from external_refs e
+            where e.account_id = $1 and e.contact_id = c.contact_id and e.is_live
+          )
+        returning c.contact_id, c.version, c.survivor_id",
         account_id.0,
         &ids,
         now,
     )
     .fetch_all(&mut **tx)
     .await?;
+    changes::record(tx, account_id, ChangeKind::Deleted, &buried, now).await?;
+    let buried: Vec<Uuid> = buried.into_iter().map(|row| row.contact_id).collect();
     let others: Vec<ContactId> = contact_ids.iter().filter(|id| !buried.contains(&id.0)).copied().collect();
     if !others.is_empty() {
         touch(tx, account_id, &others, now).await?;

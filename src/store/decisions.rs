@@ -61,6 +61,14 @@ async fn try_keep(
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
     let record = decision.verdict.record();
+    let correction = StoredCorrection {
+        call_id: decision.call_id.clone(),
+        integration_id: decision.integration_id.0,
+        // In its place comes what was told before.
+        before: StoredVerdict::from(&decision.verdict),
+        after: StoredVerdict::from(&decision.verdict),
+        is_erased: false,
+    };
     let is_kept = sqlx::query_scalar!(
         r#"-- store::decisions::try_keep
         with call as materialized (
@@ -97,9 +105,8 @@ async fn try_keep(
         correction as (
             insert into changes (account_id, subject_id, version, kind, correction, created_at)
             select $1, a.decision_id, a.version, 'CORRECTED',
-                json_build_object('call_id', $2::text, 'integration_id', $3::uuid, 'is_erased', false,
-                    'before', json_build_object('outcome', p.outcome, 'object_type', p.object_type, 'record_id', p.record_id, 'evidence', p.evidence),
-                    'after', json_build_object('outcome', $5::text, 'object_type', $6::text, 'record_id', $7::text, 'evidence', $8::text)),
+                jsonb_set($12::jsonb, '{before}', jsonb_object(array['outcome', p.outcome, 'object_type', p.object_type,
+                    'record_id', p.record_id, 'evidence', p.evidence])),
                 $11
             from again a
             join prior p on p.step > 0
@@ -116,6 +123,7 @@ async fn try_keep(
         decision.contact_id.map(|id| id.0),
         decision.key.map(PhoneKey::as_i64),
         now,
+        Json(correction) as Json<StoredCorrection>,
     )
     .fetch_one(&db.0)
     .await?;

@@ -4,8 +4,13 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Db, StoreError, Tx, external_refs::key_of};
+use super::{
+    Db, StoreError, Tx,
+    changes::{self, Changed},
+    external_refs::key_of,
+};
 use crate::domain::{
+    change::ChangeKind,
     ids::{AccountId, ContactId, IntegrationId},
     record::RecordKey,
 };
@@ -234,10 +239,7 @@ pub async fn remove_decisions(
     sqlx::query!(
         r#"-- store::erasure::remove_decisions (corrections)
         update changes c
-        set correction = json_build_object(
-            'call_id', c.correction ->> 'call_id', 'integration_id', c.correction ->> 'integration_id', 'is_erased', true,
-            'before', json_build_object('outcome', 'NONE'), 'after', json_build_object('outcome', 'NONE')
-        )
+        set correction = c.correction || '{"is_erased": true, "before": {"outcome": "NONE"}, "after": {"outcome": "NONE"}}'::jsonb
         where c.account_id = $1 and c.kind = 'CORRECTED' and exists (
             select
             from unnest($2::uuid[], $3::text[]) as u (integration_id, record_id)
@@ -260,25 +262,22 @@ pub async fn entomb(
     contact_id: ContactId,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
-    let done = sqlx::query!(
+    let erased = sqlx::query_as!(
+        Changed,
         "-- store::erasure::entomb
-        with erased as (
-            update contacts
-            set display_name = '', organization = '', emails = '{}', is_placeholder = false, deleted_at = coalesce(deleted_at, $3),
-                erased_at = $3, updated_at = $3, version = version + 1
-            where account_id = $1 and contact_id = $2 and erased_at is null
-            returning contact_id, version
-        )
-        insert into changes (account_id, subject_id, version, kind, created_at)
-        select $1, contact_id, version, 'ERASED', $3
-        from erased",
+        update contacts
+        set display_name = '', organization = '', emails = '{}', is_placeholder = false, deleted_at = coalesce(deleted_at, $3),
+            erased_at = $3, updated_at = $3, version = version + 1
+        where account_id = $1 and contact_id = $2 and erased_at is null
+        returning contact_id, version, survivor_id",
         account_id.0,
         contact_id.0,
         now,
     )
-    .execute(&mut **tx)
+    .fetch_all(&mut **tx)
     .await?;
-    Ok(done.rows_affected() == 1)
+    changes::record(tx, account_id, ChangeKind::Erased, &erased, now).await?;
+    Ok(!erased.is_empty())
 }
 
 /// Removes the calls, choices and decisions that were being written while their person was erased. Of persons erased since `since`.

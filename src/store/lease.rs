@@ -1,7 +1,9 @@
 //! A worker's right to write for one integration: claim, heartbeat, release. The lease number alone fences every write of a run;
 //! leases, and nothing else, use the database's clock.
 
-use chrono::{DateTime, Utc};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::types::Json;
 
 use super::{Db, StoreError, Tx, known};
@@ -10,6 +12,9 @@ use crate::domain::{
     integration::{Organization, Provider},
     options::Options,
 };
+
+/// An integration that is due later than this from now (the longest period is a day) was put there by a clock that was ahead.
+const AHEAD_MAX: TimeDelta = TimeDelta::hours(25);
 
 /// An integration that is due; reading it claims nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,11 +71,12 @@ pub async fn find_due(db: &Db, now: DateTime<Utc>, limit: i64) -> Result<Vec<Due
         "-- store::lease::find_due (across accounts)
         select account_id, integration_id
         from integrations
-        where (due_at <= $1 or due_at > $1 + interval '25 hours')
-          and (lease_until is null or lease_until < clock_timestamp())
+        where (due_at <= $1 or due_at > $2)
+          and (lease_until is null or lease_until < statement_timestamp())
         order by due_at
-        limit $2",
+        limit $3",
         now,
+        now + AHEAD_MAX,
         limit,
     )
     .fetch_all(&db.pool)
@@ -92,11 +98,11 @@ pub async fn claim(
         r#"-- store::lease::claim
         update integrations
         set lease_number = lease_number + 1,
-            lease_until = clock_timestamp() + make_interval(secs => $3),
+            lease_until = statement_timestamp() + make_interval(secs => $3),
             first_started_at = case when is_purging then first_started_at else coalesce(first_started_at, $4) end,
             updated_at = $4
         where account_id = $1 and integration_id = $2
-          and (due_at <= $4 or due_at > $4 + interval '25 hours') and (lease_until is null or lease_until < clock_timestamp())
+          and (due_at <= $4 or due_at > $5) and (lease_until is null or lease_until < statement_timestamp())
         returning lease_number, provider, organization, is_purging, checkpoint, credentials, last_completed_at is null as "is_first_copy!",
             period_seconds, failures, options as "options: Json<Options>", sweep_due_at,
             sweep_number, confirmed_deletions"#,
@@ -104,6 +110,7 @@ pub async fn claim(
         due.integration_id.0,
         lease_seconds,
         now,
+        now + AHEAD_MAX,
     )
     .fetch_optional(&mut **tx)
     .await?;
@@ -131,16 +138,22 @@ pub async fn claim(
 
 /// Extends the lease; false: it is lost, stop at once. One that its own run has just ended (this may have waited for that) stays
 /// ended.
-pub async fn extend(db: &Db, lease: Lease, lease_seconds: f64) -> Result<bool, StoreError> {
+pub async fn extend(db: &Db, lease: Lease, lease_time: Duration) -> Result<bool, StoreError> {
+    let now = sqlx::query_scalar!(
+        r#"-- store::lease::extend (the database's time)
+        select statement_timestamp() as "now!""#
+    )
+    .fetch_one(&db.pool)
+    .await?;
     let done = sqlx::query!(
         "-- store::lease::extend
         update integrations
-        set lease_until = case when lease_until is not null then clock_timestamp() + make_interval(secs => $4) end
+        set lease_until = case when lease_until is not null then $4::timestamptz end
         where account_id = $1 and integration_id = $2 and lease_number = $3",
         lease.account_id.0,
         lease.integration_id.0,
         lease.number,
-        lease_seconds,
+        now + lease_time,
     )
     .execute(&db.pool)
     .await?;

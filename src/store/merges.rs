@@ -6,9 +6,11 @@ use uuid::Uuid;
 
 use super::{
     StoreError, Tx,
+    changes::{self, Changed},
     external_refs::{key_columns, key_of, successor_of},
 };
 use crate::domain::{
+    change::ChangeKind,
     ids::{AccountId, ContactId, IntegrationId},
     record::RecordKey,
 };
@@ -129,25 +131,20 @@ pub async fn succeed(
     let losers: Vec<Uuid> = successions.iter().map(|succession| succession.loser_id.0).collect();
     let directs: Vec<Uuid> = successions.iter().map(|succession| succession.direct_id.0).collect();
     let survivors: Vec<Uuid> = successions.iter().map(|succession| succession.survivor_id.0).collect();
-    let aliased = sqlx::query!(
-        r#"-- store::merges::succeed (makes aliases)
-        with merged as (
-            update contacts l
-            set display_name = '', organization = '', emails = '{}', is_placeholder = false, deleted_at = coalesce(l.deleted_at, $5),
-                merged_into = u.direct_id, survivor_id = u.survivor_id, updated_at = $5, version = l.version + 1
-            from unnest($2::uuid[], $3::uuid[], $4::uuid[]) as u (loser_id, direct_id, survivor_id)
-            where l.account_id = $1 and l.contact_id = u.loser_id
-              and (l.merged_into is distinct from u.direct_id or l.survivor_id is distinct from u.survivor_id)
-              and not exists (
-                select from external_refs e
-                where e.account_id = $1 and e.contact_id = l.contact_id and e.is_live
-              )
-            returning l.contact_id, l.version, l.survivor_id
-        )
-        insert into changes (account_id, subject_id, version, kind, survivor_id, created_at)
-        select $1, contact_id, version, 'MERGED', survivor_id, $5
-        from merged
-        returning subject_id as contact_id, survivor_id as "survivor_id!""#,
+    let merged = sqlx::query_as!(
+        Changed,
+        "-- store::merges::succeed (makes aliases)
+        update contacts l
+        set display_name = '', organization = '', emails = '{}', is_placeholder = false, deleted_at = coalesce(l.deleted_at, $5),
+            merged_into = u.direct_id, survivor_id = u.survivor_id, updated_at = $5, version = l.version + 1
+        from unnest($2::uuid[], $3::uuid[], $4::uuid[]) as u (loser_id, direct_id, survivor_id)
+        where l.account_id = $1 and l.contact_id = u.loser_id
+          and (l.merged_into is distinct from u.direct_id or l.survivor_id is distinct from u.survivor_id)
+          and not exists (
+            select from external_refs e
+            where e.account_id = $1 and e.contact_id = l.contact_id and e.is_live
+          )
+        returning l.contact_id, l.version, l.survivor_id",
         account_id.0,
         &losers,
         &directs,
@@ -156,8 +153,9 @@ pub async fn succeed(
     )
     .fetch_all(&mut **tx)
     .await?;
+    changes::record(tx, account_id, ChangeKind::Merged, &merged, now).await?;
     let (losers, survivors): (Vec<Uuid>, Vec<Uuid>) =
-        aliased.into_iter().map(|row| (row.contact_id, row.survivor_id)).unzip();
+        merged.into_iter().filter_map(|row| Some((row.contact_id, row.survivor_id?))).unzip();
     if losers.is_empty() {
         return Ok(());
     }
@@ -183,34 +181,56 @@ pub async fn succeed(
     )
     .execute(&mut **tx)
     .await?;
-    sqlx::query!(
-        "-- store::merges::succeed (the survivor is as old as the oldest)
+    age(tx, account_id, &losers, &survivors, now).await
+}
+
+/// Makes each survivor as old as the oldest of its losers, and its numbers with it.
+async fn age(
+    tx: &mut Tx,
+    account_id: AccountId,
+    losers: &[Uuid],
+    survivors: &[Uuid],
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    let aged = sqlx::query!(
+        "-- store::merges::age
         with oldest as (
             select u.survivor_id, min(l.created_at) as created_at
             from unnest($2::uuid[], $3::uuid[]) as u (loser_id, survivor_id)
             join contacts l on l.account_id = $1 and l.contact_id = u.loser_id
             group by u.survivor_id
-        ),
-        aged as (
-            update contacts s
-            set created_at = o.created_at, updated_at = $4, version = s.version + 1
-            from oldest o
-            where s.account_id = $1 and s.contact_id = o.survivor_id and s.created_at > o.created_at
-            returning s.contact_id, s.created_at, s.version
-        ),
-        change as (
-            insert into changes (account_id, subject_id, version, kind, created_at)
-            select $1, contact_id, version, 'CHANGED', $4
-            from aged
         )
-        update phone_numbers n
-        set contact_created_at = a.created_at
-        from aged a
-        where n.account_id = $1 and n.contact_id = a.contact_id",
+        update contacts s
+        set created_at = o.created_at, updated_at = $4, version = s.version + 1
+        from oldest o
+        where s.account_id = $1 and s.contact_id = o.survivor_id and s.created_at > o.created_at
+        returning s.contact_id, s.created_at, s.version, s.survivor_id",
         account_id.0,
-        &losers,
-        &survivors,
+        losers,
+        survivors,
         now,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    if aged.is_empty() {
+        return Ok(());
+    }
+    let (contact_ids, ranks): (Vec<Uuid>, Vec<DateTime<Utc>>) =
+        aged.iter().map(|row| (row.contact_id, row.created_at)).unzip();
+    let changed: Vec<Changed> = aged
+        .into_iter()
+        .map(|row| Changed { contact_id: row.contact_id, version: row.version, survivor_id: row.survivor_id })
+        .collect();
+    changes::record(tx, account_id, ChangeKind::Changed, &changed, now).await?;
+    sqlx::query!(
+        "-- store::merges::age (numbers)
+        update phone_numbers n
+        set contact_created_at = u.created_at
+        from unnest($2::uuid[], $3::timestamptz[]) as u (contact_id, created_at)
+        where n.account_id = $1 and n.contact_id = u.contact_id",
+        account_id.0,
+        &contact_ids,
+        &ranks,
     )
     .execute(&mut **tx)
     .await?;
@@ -256,32 +276,31 @@ pub async fn give_back(
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let ids: Vec<Uuid> = revived.iter().map(|id| id.0).collect();
-    sqlx::query!(
+    let returned = sqlx::query_as!(
+        Changed,
         "-- store::merges::give_back
-        with recursive alias as (
-            select c.contact_id, c.merged_into as survivor_id
-            from contacts c
-            where c.account_id = $1 and c.merged_into = any($2)
-            union
-            select c.contact_id, a.survivor_id
-            from alias a
-            join contacts c on c.account_id = $1 and c.merged_into = a.contact_id
-        ),
-        returned as (
-            update contacts c
-            set survivor_id = a.survivor_id, updated_at = $3, version = c.version + 1
-            from alias a
-            where c.account_id = $1 and c.contact_id = a.contact_id and c.survivor_id <> a.survivor_id
-            returning c.contact_id, c.version, c.survivor_id
-        )
-        insert into changes (account_id, subject_id, version, kind, survivor_id, created_at)
-        select $1, contact_id, version, 'MERGED', survivor_id, $3
-        from returned",
+        update contacts c
+        set survivor_id = a.survivor_id, updated_at = $3, version = c.version + 1
+        from (
+            with recursive alias as (
+                select c.contact_id, c.merged_into as survivor_id
+                from contacts c
+                where c.account_id = $1 and c.merged_into = any($2)
+                union
+                select c.contact_id, a.survivor_id
+                from alias a
+                join contacts c on c.account_id = $1 and c.merged_into = a.contact_id
+            )
+            select contact_id, survivor_id
+            from alias
+        ) a
+        where c.account_id = $1 and c.contact_id = a.contact_id and c.survivor_id <> a.survivor_id
+        returning c.contact_id, c.version, c.survivor_id",
         account_id.0,
         &ids,
         now,
     )
-    .execute(&mut **tx)
+    .fetch_all(&mut **tx)
     .await?;
-    Ok(())
+    changes::record(tx, account_id, ChangeKind::Merged, &returned, now).await
 }

@@ -266,6 +266,7 @@ pub async fn list_sources(db: &CallDb, account_id: AccountId) -> Result<Vec<Fres
 }
 
 /// Numbers of one ref, as they are stored.
+#[derive(Clone)]
 pub struct NumberRow {
     /// Its contact.
     pub contact_id: ContactId,
@@ -322,38 +323,33 @@ pub async fn replace(
     insert(tx, account_id, integration_id, numbers).await
 }
 
-/// Adds a number behind those of its ref, unless the ref has its key already, or has as many as a record may have.
+/// Adds a number behind those of its ref, unless the ref has its key already, or has as many as a record may have. Its contact must be
+/// locked.
 pub async fn add(
     tx: &mut Tx,
     account_id: AccountId,
     integration_id: IntegrationId,
     number: &NumberRow,
 ) -> Result<(), StoreError> {
-    sqlx::query!(
-        "-- store::phone_numbers::add
-        insert into phone_numbers (account_id, integration_id, contact_id, contact_created_at, object_type, record_id, position, raw, region,
-            e164, extension, label, key_version, is_placeholder)
-        select $1, $2, $3, $4, $5, $6, coalesce(max(n.position) + 1, 0), $7, $8, $9, $10, $11, $12, false
+    let there = sqlx::query!(
+        r#"-- store::phone_numbers::add
+        select coalesce(max(n.position) + 1, 0)::smallint as "position!", count(*) as "count!",
+            count(*) filter (where n.e164 = $6) > 0 as "has_key!"
         from phone_numbers n
-        where n.account_id = $1 and n.integration_id = $2 and n.contact_id = $3 and n.object_type = $5 and n.record_id = $6
-        having count(*) filter (where n.e164 = $9) = 0 and count(*) < $13",
+        where n.account_id = $1 and n.integration_id = $2 and n.contact_id = $3 and n.object_type = $4 and n.record_id = $5"#,
         account_id.0,
         integration_id.0,
         number.contact_id.0,
-        number.contact_created_at,
         number.record.object_type.as_str(),
         number.record.record_id,
-        number.raw,
-        number.region.as_ref().map_or("", Region::as_str),
         number.key.map(PhoneKey::as_i64),
-        number.extension,
-        number.label,
-        KEY_VERSION,
-        i64::try_from(NUMBERS_MAX).unwrap_or(i64::MAX),
     )
-    .execute(&mut **tx)
+    .fetch_one(&mut **tx)
     .await?;
-    Ok(())
+    if there.has_key || usize::try_from(there.count).is_ok_and(|count| count >= NUMBERS_MAX) {
+        return Ok(());
+    }
+    insert(tx, account_id, integration_id, &[NumberRow { position: there.position, ..number.clone() }]).await
 }
 
 async fn insert(

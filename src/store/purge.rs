@@ -3,8 +3,12 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{StoreError, Tx, contact_writes, lease::Lease};
-use crate::domain::ids::ContactId;
+use super::{
+    StoreError, Tx, contact_writes,
+    external_refs::{self, key_of},
+    lease::Lease,
+};
+use crate::domain::{ids::ContactId, record::RecordKey};
 
 /// Refs removed by one transaction.
 pub const BATCH_MAX: i64 = 1_000;
@@ -12,22 +16,25 @@ pub const BATCH_MAX: i64 = 1_000;
 /// Removes a batch of refs with their numbers, and buries contacts left without a record. Returns how many refs it removed.
 pub async fn remove_batch(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Result<usize, StoreError> {
     let rows = sqlx::query!(
-        "-- store::purge::remove_batch (locks refs)
-        select object_type, record_id, contact_id
+        "-- store::purge::remove_batch (finds refs)
+        select object_type, record_id
         from external_refs
         where account_id = $1 and integration_id = $2
         order by object_type, record_id
-        limit $3
-        for update",
+        limit $3",
         lease.account_id.0,
         lease.integration_id.0,
         BATCH_MAX,
     )
     .fetch_all(&mut **tx)
     .await?;
-    let types: Vec<String> = rows.iter().map(|row| row.object_type.clone()).collect();
-    let records: Vec<String> = rows.iter().map(|row| row.record_id.clone()).collect();
-    let owners: Vec<Option<Uuid>> = rows.iter().map(|row| row.contact_id).collect();
+    let keys: Vec<RecordKey> =
+        rows.into_iter().map(|row| key_of(&row.object_type, row.record_id)).collect::<Result<_, _>>()?;
+    // In the order in which everybody locks refs, which is not the database's.
+    let refs = external_refs::lock(tx, lease.account_id, lease.integration_id, &keys).await?;
+    let types: Vec<String> = refs.iter().map(|row| row.key.object_type.as_str().to_owned()).collect();
+    let records: Vec<String> = refs.iter().map(|row| row.key.record_id.clone()).collect();
+    let owners: Vec<Option<Uuid>> = refs.iter().map(|row| row.contact.map(|(id, _)| id.0)).collect();
     sqlx::query!(
         "-- store::purge::remove_batch (numbers)
         delete from phone_numbers n
@@ -59,7 +66,7 @@ pub async fn remove_batch(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Resu
     contact_ids.dedup();
     contact_writes::lock(tx, lease.account_id, &contact_ids).await?;
     contact_writes::bury_without_live_refs(tx, lease.account_id, &contact_ids, now).await?;
-    Ok(rows.len())
+    Ok(refs.len())
 }
 
 /// Marks the removal as done: nothing of this integration is here, and enabling it again starts from nothing.

@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Db, StoreError};
+use super::{Db, StoreError, Tx};
 use crate::domain::ids::AccountId;
 
 /// Rows that one statement removes.
@@ -18,30 +18,7 @@ pub async fn remove_batch(
     clicks_since: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Result<u64, StoreError> {
-    let calls = sqlx::query_scalar!(
-        r#"-- store::retention::remove_batch (calls)
-        with gone as (
-            delete from calls
-            where account_id = $1 and call_id in (
-                select call_id
-                from calls
-                where account_id = $1 and created_at < $2 and created_at < clock_timestamp() - interval '90 days'
-                order by created_at
-                limit $3
-            )
-            returning call_id
-        ),
-        decisions as (
-            delete from requester_decisions
-            where account_id = $1 and call_id in (select call_id from gone)
-        )
-        select count(*) as "count!" from gone"#,
-        account_id.0,
-        kept_since,
-        BATCH_MAX,
-    )
-    .fetch_one(&db.pool)
-    .await?;
+    let calls = db.transaction(move |tx| Box::pin(remove_calls(tx, account_id, kept_since))).await?;
     let selections = sqlx::query!(
         "-- store::retention::remove_batch (selections)
         delete from selections
@@ -90,5 +67,37 @@ pub async fn remove_batch(
     .await?;
     let done = [selections, clicks, runs, authorizations];
     let removed: u64 = done.iter().map(sqlx::postgres::PgQueryResult::rows_affected).sum();
-    Ok(removed + u64::try_from(calls).unwrap_or(0))
+    Ok(removed + calls)
+}
+
+async fn remove_calls(tx: &mut Tx, account_id: AccountId, kept_since: DateTime<Utc>) -> Result<u64, StoreError> {
+    let gone = sqlx::query_scalar!(
+        "-- store::retention::remove_calls
+        delete from calls
+        where account_id = $1 and call_id in (
+            select call_id
+            from calls
+            where account_id = $1 and created_at < $2 and created_at < statement_timestamp() - interval '90 days'
+            order by created_at
+            limit $3
+        )
+        returning call_id",
+        account_id.0,
+        kept_since,
+        BATCH_MAX,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    if !gone.is_empty() {
+        sqlx::query!(
+            "-- store::retention::remove_calls (decisions)
+            delete from requester_decisions
+            where account_id = $1 and call_id = any($2)",
+            account_id.0,
+            &gone,
+        )
+        .execute(&mut **tx)
+        .await?;
+    }
+    Ok(u64::try_from(gone.len()).unwrap_or(u64::MAX))
 }

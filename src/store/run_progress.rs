@@ -1,6 +1,6 @@
 //! What a run writes of itself: begun, pages' progress, its end. Under its lease, whose number fences all of it.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::{
@@ -41,10 +41,8 @@ pub async fn begin_run(
     sqlx::query!(
         "-- store::run_progress::begin_run (makes one)
         insert into sync_runs (account_id, sync_run_id, integration_id, kind, state, phase, created_at, updated_at)
-        select $1, $3, $2, $4, 'QUEUED', 'queued', $5, $5
-        where not exists (
-            select from sync_runs r where r.account_id = $1 and r.integration_id = $2 and r.state in ('QUEUED', 'RUNNING')
-        )",
+        values ($1, $3, $2, $4, 'QUEUED', 'queued', $5, $5)
+        on conflict (account_id, integration_id) where state in ('QUEUED', 'RUNNING') do nothing",
         account_id.0,
         integration_id.0,
         new_id.0,
@@ -192,7 +190,8 @@ pub struct Swept {
     pub held_deletions: Option<i64>,
 }
 
-/// Ends a run well: the next pass is due a period from now. `sweep_due_at`: when the next sweep is, `None`: as before.
+/// Ends a run well, in a transaction that holds the lease: the next pass is due a period from now. `sweep_due_at`: when the next sweep
+/// is, `None`: as before.
 pub async fn complete(
     tx: &mut Tx,
     lease: Lease,
@@ -201,22 +200,32 @@ pub async fn complete(
     sweep_due_at: Option<DateTime<Utc>>,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
+    let before = sqlx::query!(
+        "-- store::run_progress::complete (reads)
+        select i.period_seconds, i.sweep_due_at, r.started_at
+        from integrations i
+        join sync_runs r on r.account_id = $1 and r.sync_run_id = $4
+        where i.account_id = $1 and i.integration_id = $2 and i.lease_number = $3",
+        lease.account_id.0,
+        lease.integration_id.0,
+        lease.number,
+        run_id.0,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    let Some(before) = before else { return Ok(()) };
+    // One that was asked for while this run was under way may have missed what it was asked for.
+    let asked_meanwhile =
+        before.sweep_due_at.filter(|due| *due <= now && before.started_at.is_some_and(|at| *due > at));
+    let sweep_due_at = asked_meanwhile.or(sweep_due_at).or(before.sweep_due_at);
+    // A sweep that became due meanwhile does not wait for a period.
+    let is_sweep_due = sweep_due_at.is_some_and(|due| due <= now);
+    let due_at = if is_sweep_due { now } else { now + TimeDelta::seconds(i64::from(before.period_seconds)) };
     sqlx::query!(
         "-- store::run_progress::complete
-        with sweep as materialized (
-            -- One that was asked for while this run was under way may have missed what it was asked for.
-            select case when i.sweep_due_at > r.started_at and i.sweep_due_at <= $4 then i.sweep_due_at else coalesce($5, i.sweep_due_at) end as due_at
-            from integrations i
-            join sync_runs r on r.account_id = $1 and r.sync_run_id = $8
-            where i.account_id = $1 and i.integration_id = $2
-        )
         update integrations
-        set last_completed_at = $4, failures = 0, hold = null, hold_reason = null, refused_at = null,
-            -- A sweep that became due meanwhile does not wait for a period.
-            due_at = case when (select s.due_at from sweep s) <= $4 then $4::timestamptz
-                else $4::timestamptz + make_interval(secs => period_seconds) end,
-            lease_until = null, updated_at = $4,
-            sweep_due_at = (select s.due_at from sweep s),
+        set last_completed_at = $4, failures = 0, hold = null, hold_reason = null, refused_at = null, due_at = $8, lease_until = null,
+            updated_at = $4, sweep_due_at = $5,
             -- A sweep that is due brings what was not copied before.
             is_widened = is_widened and not $6 and coalesce(sweep_due_at <= $4, false),
             held_deletions = case when $6 then $7 else held_deletions end,
@@ -229,7 +238,7 @@ pub async fn complete(
         sweep_due_at,
         swept.is_some(),
         swept.and_then(|swept| swept.held_deletions),
-        run_id.0,
+        due_at,
     )
     .execute(&mut **tx)
     .await?;

@@ -189,7 +189,7 @@ impl Syncing {
         loop {
             sleep(self.settings.heartbeat).await;
             let asked_at = Instant::now();
-            match lease::extend(&self.db, lease, self.settings.lease.as_secs_f64()).await {
+            match lease::extend(&self.db, lease, self.settings.lease).await {
                 Ok(true) => held_until = asked_at + self.settings.lease,
                 Err(_) if Instant::now() + margin < held_until => {}
                 Ok(false) | Err(_) => return,
