@@ -33,6 +33,7 @@ mod leases;
 mod main_job;
 mod match_caller;
 mod methods;
+mod migrations;
 mod one_stranger;
 mod oracle;
 mod overload;
