@@ -92,7 +92,7 @@ pub(super) const HIDDEN: CrmError = CrmError::PermissionMissing(
 );
 
 /// What an answer means that is no success. A table by status and code; what is in no row is doubtful: told by its status, and taken for
-/// no more. Source: Salesforce, "REST API Developer Guide", "Status Codes and Error Responses"; "The UserInfo Endpoint".
+/// no more. Source: Salesforce, "REST API Developer Guide", "Status Codes and Error Responses"; "The `UserInfo` Endpoint".
 pub(super) fn meaning(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
     let entries: Vec<RefusalEntry> = serde_json::from_slice(body).unwrap_or_default();
     let entry = entries.first();
