@@ -4,9 +4,14 @@ mod limits;
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::{net::TcpListener, sync::Notify, time::sleep};
+use tokio::{
+    net::TcpListener,
+    sync::Notify,
+    time::{Instant, sleep},
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
+use uuid::Uuid;
 
 use self::limits::{raise_descriptor_limit, server_limits};
 use crate::{
@@ -17,7 +22,12 @@ use crate::{
         CrmSettings, Crms, ProviderSettings,
         http::{Endpoint, HttpError},
     },
-    domain::{clock::Clock, credentials::OAuthClient, ids::IdSource, integration::Provider},
+    domain::{
+        clock::Clock,
+        credentials::OAuthClient,
+        ids::{AccountId, IdSource},
+        integration::Provider,
+    },
     erasure::Erasure,
     feed::Feed,
     integrations::Integrations,
@@ -28,16 +38,21 @@ use crate::{
     rpc::{
         AccountRpc, CallerRpc, ContactRpc, SyncRpc, Watchers,
         auth::Verifier,
-        health::{Health, NAMES},
+        health::{CALLS, CallHealth, CallTally, Health, OTHERS},
         server::{self, Drained, Server, ServerError, ServerLimits},
     },
-    store::{CallDb, Db, PoolSettings, StoreError, accounts::RulesCache},
+    store::{CallDb, Db, PoolSettings, StoreError, accounts::RulesCache, phone_numbers},
     sync::{Control, SyncSettings, Syncing},
     telemetry,
     vault::KeyRing,
 };
 
-const HEALTH_LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Between two looks whether the database answers.
+const DATABASE_LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Between two looks whether calls are answered.
+const CALLS_LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long the start waits for the call path's connections before it serves without some of them.
+const WARM_UP_MAX: Duration = Duration::from_secs(5);
 
 /// What is passed in, so that tests can choose it.
 pub struct World {
@@ -83,6 +98,7 @@ pub struct App {
     ids: Arc<IdSource>,
     stop: CancellationToken,
     period_default_seconds: i32,
+    tally: CallTally,
 }
 
 impl App {
@@ -144,7 +160,7 @@ impl App {
                 wake: Arc::clone(&wake),
             },
             control: Control { db: api_db.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&ids), wake },
-            feed: Feed { db: api_db.clone(), rules: rules.clone(), clock: Arc::clone(&clock) },
+            feed: Feed::new(api_db.clone(), rules.clone(), Arc::clone(&clock), Arc::clone(&ids)),
             erasure: Erasure {
                 db: api_db.clone(),
                 keys: suppression_keys,
@@ -158,6 +174,7 @@ impl App {
             ids,
             stop,
             period_default_seconds: i32::try_from(config.sync.period_seconds).unwrap_or(i32::MAX),
+            tally: CallTally::default(),
         })
     }
 
@@ -165,7 +182,11 @@ impl App {
     pub fn routes(&self, limits: &ServerLimits) -> Routes {
         let account =
             AccountRpc { db: self.api_db.clone(), clock: Arc::clone(&self.clock), ids: Arc::clone(&self.ids) };
-        let caller = CallerRpc { matching: self.matching.clone(), click_to_call: self.click_to_call.clone() };
+        let caller = CallerRpc {
+            matching: self.matching.clone(),
+            click_to_call: self.click_to_call.clone(),
+            tally: self.tally.clone(),
+        };
         let contact = ContactRpc {
             db: self.api_db.clone(),
             rules: self.rules.clone(),
@@ -184,10 +205,16 @@ impl App {
         server::routes(limits, account, caller, contact, sync)
     }
 
-    /// Starts everything that runs for as long as the process: server, workers, retention, health.
+    /// Starts everything that runs for as long as the process: server, workers, retention, health. Serves when the call path has its
+    /// connections, or after five seconds without.
     pub async fn start(&self, config: &Config, listener: TcpListener, verifier: Arc<Verifier>, lifecycle: &Lifecycle) {
         let limits = server_limits(config, raise_descriptor_limit());
-        let health = Health::new().await;
+        let is_warm = self.call_db.warm_up(WARM_UP_MAX).await;
+        if !is_warm {
+            tracing::warn!("the calls' connections to the database are not all there yet; serving begins without them");
+        }
+        let calls = CallHealth::new(is_warm || self.call_db.answers().await);
+        let health = Health::new(calls.is_serving()).await;
         let server = Server {
             limits,
             drain: (&config.drain).into(),
@@ -218,6 +245,8 @@ impl App {
         lifecycle.tasks().spawn(async move { telemetry::repeats().count_until(soft).await });
         let forget = retention::forget_until(self.syncing.db.clone(), Arc::clone(&self.clock), lifecycle.soft());
         lifecycle.tasks().spawn(forget);
+        let watching = watch_calls(self.call_db.clone(), self.tally.clone(), calls, health.clone(), lifecycle.soft());
+        lifecycle.tasks().spawn(watching);
         lifecycle.tasks().spawn(watch_database(self.api_db.clone(), health, lifecycle.soft()));
     }
 
@@ -228,35 +257,64 @@ impl App {
         lifecycle.spawn_critical("HTTP listener", serving);
     }
 
-    /// Ends all connections to the database.
+    /// Ends all connections to the database; takes about a second at most.
     pub async fn close(&self) {
-        self.call_db.close().await;
-        self.api_db.close().await;
-        self.syncing.db.close().await;
+        tokio::join!(self.call_db.close(), self.api_db.close(), self.syncing.db.close());
     }
 }
 
-/// Says `NOT_SERVING` while the database does not answer: nothing here can work without it.
-async fn watch_database(db: Db, health: Health, stop: CancellationToken) {
-    let mut was_up = true;
+/// Says of the calls whether they are answered: by how they end, or while there are none, by asking their own pool. What has failed once
+/// is asked by a statement of theirs, since a database may answer and lack the tables.
+async fn watch_calls(
+    call_db: CallDb,
+    tally: CallTally,
+    mut calls: CallHealth,
+    health: Health,
+    stop: CancellationToken,
+) {
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = sleep(HEALTH_LOOK_EVERY) => {}
+            () = sleep(CALLS_LOOK_EVERY) => {}
         }
-        let is_up = db.ping().await.is_ok();
-        if is_up != was_up {
-            if is_up {
-                tracing::info!("the database answers again");
+        let is_answered = match tally.take() {
+            Some(is_answered) => is_answered,
+            None if calls.is_serving() => call_db.answers().await,
+            None => phone_numbers::find_hits(&call_db, AccountId(Uuid::nil()), &[], &[]).await.is_ok(),
+        };
+        if calls.look(is_answered, Instant::now()) {
+            if is_answered {
+                tracing::info!("calls are answered again");
             } else {
-                tracing::error!(
-                    "the database does not answer: calls fail until it does; is it up, and can it be reached?"
-                );
+                tracing::error!("no call was answered for two seconds: is the database up, and can it be reached?");
             }
-            for name in NAMES {
-                health.report(name, is_up).await;
+            health.report_all(&CALLS, is_answered).await;
+        }
+    }
+}
+
+/// Says of the other services whether the database answers: nothing of theirs works without it.
+async fn watch_database(db: Db, health: Health, stop: CancellationToken) {
+    let mut was_up = None;
+    loop {
+        let is_up = tokio::select! {
+            () = stop.cancelled() => return,
+            answer = db.ping() => answer.is_ok(),
+        };
+        if was_up != Some(is_up) {
+            match (is_up, was_up) {
+                (true, None) => {}
+                (true, Some(_)) => tracing::info!("the database answers again"),
+                (false, _) => tracing::error!(
+                    "the database does not answer: what is not a call fails until it does; is it up, and can it be reached?"
+                ),
             }
-            was_up = is_up;
+            health.report_all(&OTHERS, is_up).await;
+            was_up = Some(is_up);
+        }
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = sleep(DATABASE_LOOK_EVERY) => {}
         }
     }
 }
@@ -306,13 +364,23 @@ fn pool_settings(config: &Config) -> (PoolSettings, PoolSettings, PoolSettings) 
     let pools = &config.pools;
     let of = |pool: &crate::config::Pool, statement_timeout, lock_timeout| PoolSettings {
         connections_max: pool.connections,
+        connections_min: 0,
         acquire_timeout: pool.acquire_timeout(),
+        connect_timeout: Duration::from_secs(5),
         statement_timeout,
         lock_timeout,
         plan_mode: config.database.plan_cache_mode,
+        asks_before_use: true,
     };
     (
-        of(&pools.call, Duration::from_secs(1), Duration::from_millis(100)),
+        PoolSettings {
+            // The first phones that ring must not wait for connections.
+            connections_min: pools.call.connections,
+            // Calls are answered again within 2 s after the database is back.
+            connect_timeout: Duration::from_secs(1),
+            asks_before_use: false,
+            ..of(&pools.call, Duration::from_secs(1), Duration::from_millis(100))
+        },
         of(&pools.api, Duration::from_secs(5), Duration::from_secs(2)),
         of(&pools.sync, Duration::from_secs(30), Duration::from_secs(10)),
     )

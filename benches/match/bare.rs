@@ -60,10 +60,13 @@ fn pool_settings() -> PoolSettings {
     let pool = Config::with_defaults(PathBuf::new()).pools.call;
     PoolSettings {
         connections_max: pool.connections,
+        connections_min: pool.connections,
         acquire_timeout: ACQUIRE_TIMEOUT,
+        connect_timeout: std::time::Duration::from_secs(1),
         statement_timeout: STATEMENT_TIMEOUT,
         lock_timeout: LOCK_TIMEOUT,
         plan_mode: PlanMode::Generic,
+        asks_before_use: false,
     }
 }
 

@@ -4,7 +4,9 @@ use tonic::{Request, Response, Status};
 
 use super::{
     auth::caller,
-    convert, parse,
+    convert,
+    health::CallTally,
+    parse,
     pb::{self, caller_service_server::CallerService},
     status,
 };
@@ -16,7 +18,8 @@ use crate::{
         requester::Evidence,
     },
     identity::requester::Requester,
-    matching::{About, Matching, Question, Resolution, Subject},
+    matching::{About, MatchError, Matching, Question, Resolution, Subject},
+    store::StoreError,
 };
 
 /// Serves calls.
@@ -25,6 +28,8 @@ pub struct CallerRpc {
     pub matching: Matching,
     /// Clicks and reports.
     pub click_to_call: ClickToCall,
+    /// How calls end, for what health says of them.
+    pub tally: CallTally,
 }
 
 #[tonic::async_trait]
@@ -36,8 +41,15 @@ impl CallerService for CallerRpc {
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
         let question = question(request.get_ref())?;
 
-        let answer = self.matching.match_caller(account_id, &question).await?;
+        let answer = self.matching.match_caller(account_id, &question).await;
 
+        match &answer {
+            // Known callers may be answered all the same.
+            Err(MatchError::Store(StoreError::ReadOnly(_) | StoreError::Conflict)) => {}
+            Err(MatchError::Store(_)) => self.tally.note(false),
+            Ok(_) | Err(_) => self.tally.note(true),
+        }
+        let answer = answer?;
         Ok(Response::new(self.match_response(answer)))
     }
 

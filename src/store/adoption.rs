@@ -324,7 +324,7 @@ pub async fn insert_placeholder(
         stranger.direction.as_str(),
         stranger.replaces.map(|id| id.0),
     )
-    .fetch_one(&db.0)
+    .fetch_one(&db.pool)
     .await?;
     Ok(Inserted { is_new: row.is_new, is_call_stored: row.is_call_stored })
 }

@@ -142,7 +142,7 @@ pub async fn store_answer(
         now,
         replaces.map(|id| id.0),
     )
-    .fetch_optional(&db.0)
+    .fetch_optional(&db.pool)
     .await?;
     row.map(Call::try_from).transpose()
 }
@@ -186,7 +186,7 @@ pub async fn select(
         agent_id,
         now,
     )
-    .fetch_one(&db.0)
+    .fetch_one(&db.pool)
     .await?;
     Ok(is_known)
 }

@@ -125,7 +125,7 @@ async fn try_keep(
         now,
         Json(correction) as Json<StoredCorrection>,
     )
-    .fetch_one(&db.0)
+    .fetch_one(&db.pool)
     .await?;
     Ok(is_kept)
 }

@@ -137,7 +137,7 @@ pub async fn consume(
         dialling.agent_id,
         dialling.now,
     )
-    .fetch_one(&db.0)
+    .fetch_one(&db.pool)
     .await?;
     Ok(match row.taken {
         Some(contact_id) => Expected::Consumed { contact_id: ContactId(contact_id), is_stored: row.is_stored },

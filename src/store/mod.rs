@@ -18,34 +18,60 @@ pub mod integrations;
 pub mod lease;
 pub mod merges;
 pub mod phone_numbers;
+pub(crate) mod pool;
 pub mod purge;
 pub mod requester;
 pub mod reread;
 pub mod retention;
 pub mod run_progress;
 pub mod schema;
+mod session;
 pub mod suppressions;
 pub mod sweeps;
 pub mod sync_runs;
+mod trouble;
 
-use std::{future::Future, pin::Pin, str::FromStr, time::Duration};
+use std::{
+    future::Future,
+    io,
+    ops::{Deref, DerefMut},
+    pin::Pin,
+    str::FromStr,
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
-use sqlx::{
-    PgPool, Postgres, Transaction,
-    postgres::{PgConnectOptions, PgPoolOptions},
-};
+use sqlx::postgres::PgConnectOptions;
 use thiserror::Error;
 use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
+
+use pool::Pool;
+pub use session::Session;
 
 /// How often a transaction is tried when others were in its way.
 const TRANSACTION_ATTEMPTS_MAX: u32 = 6;
 /// The pause before the second try; before the third it is twice as long, and so on.
 const CONFLICT_PAUSE: Duration = Duration::from_millis(5);
 
-/// An open transaction.
-pub type Tx = Transaction<'static, Postgres>;
+/// An open transaction. Dropped before its end, it closes its connection, which rolls it back.
+#[derive(Debug)]
+pub struct Tx(Session);
+
+impl Deref for Tx {
+    type Target = Session;
+
+    fn deref(&self) -> &Session {
+        &self.0
+    }
+}
+
+impl DerefMut for Tx {
+    fn deref_mut(&mut self) -> &mut Session {
+        &mut self.0
+    }
+}
+
 /// What a transaction's work returns.
 pub type TxFuture<'t, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 't>>;
 
@@ -58,6 +84,9 @@ pub enum StoreError {
     /// A statement or a lock took longer than allowed. Try again.
     #[error("the database took longer than allowed")]
     Timeout(#[source] sqlx::Error),
+    /// The database can be read and not written: a standby, or one whose writing is switched off. Try again.
+    #[error("the database can only be read at the moment")]
+    ReadOnly(#[source] sqlx::Error),
     /// Others were in the way, also after several tries. Try again.
     #[error("concurrent changes were in the way")]
     Conflict,
@@ -80,7 +109,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same work may succeed a moment later.
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::Timeout(_) | Self::Conflict)
+        matches!(self, Self::Unavailable(_) | Self::ReadOnly(_) | Self::Timeout(_) | Self::Conflict)
     }
 }
 
@@ -90,7 +119,9 @@ impl From<sqlx::Error> for StoreError {
             return match error {
                 sqlx::Error::PoolTimedOut
                 | sqlx::Error::PoolClosed
+                | sqlx::Error::Configuration(_)
                 | sqlx::Error::Io(_)
+                | sqlx::Error::Tls(_)
                 | sqlx::Error::Protocol(_)
                 | sqlx::Error::WorkerCrashed => Self::Unavailable(error),
                 other => Self::Database(other),
@@ -102,9 +133,8 @@ impl From<sqlx::Error> for StoreError {
             "40001" | "40P01" => Self::Conflict,
             // Statement or lock timeout.
             "57014" | "55P03" => Self::Timeout(error),
-            // Read-only after a failover, too many connections, shutting down or starting up, session idle in transaction.
-            "25006" | "53300" | "57P01" | "57P02" | "57P03" | "25P03" => Self::Unavailable(error),
-            code if code.starts_with("08") => Self::Unavailable(error),
+            "25006" => Self::ReadOnly(error),
+            code if trouble::is_passing(code) => Self::Unavailable(error),
             _ => match database.constraint() {
                 Some(name) => Self::Constraint(name.to_owned()),
                 None => Self::Database(error),
@@ -152,78 +182,95 @@ impl PlanMode {
 pub struct PoolSettings {
     /// Most connections.
     pub connections_max: u32,
+    /// As many are made at once and kept.
+    pub connections_min: u32,
     /// How long to wait for a free one.
     pub acquire_timeout: Duration,
-    /// How long one statement may take.
+    /// How long a new one may take; never in the time of whoever waits for one.
+    pub connect_timeout: Duration,
+    /// How long one statement may take. Its connection is closed a little later if the server has not said so itself.
     pub statement_timeout: Duration,
     /// How long to wait for a lock.
     pub lock_timeout: Duration,
     /// How statements are planned.
     pub plan_mode: PlanMode,
+    /// Ask each connection whether it is there before it is used: one round trip, for work that cannot simply be done again.
+    pub asks_before_use: bool,
 }
 
-/// The call path's pool. It never begins a transaction, so it needs neither ping nor guard before use
-/// (measured: 17 % more calls a second than with one).
+/// The call path's pool. It never begins a transaction, and what meets a dead connection is done again on another.
 #[derive(Clone)]
-pub struct CallDb(pub(crate) PgPool);
+pub struct CallDb {
+    pool: Pool,
+}
 
 /// A pool for everything that may need a transaction.
 #[derive(Clone)]
 pub struct Db {
-    pub(crate) pool: PgPool,
+    pub(crate) pool: Pool,
     tasks: TaskTracker,
 }
 
 impl CallDb {
-    /// Connects in the background, and as needed.
+    /// Connects in the background.
     pub fn connect_lazy(url: &str, settings: PoolSettings) -> Result<Self, StoreError> {
-        Ok(Self(
-            // The first phone that rings must not pay for a connection.
-            pool_options(settings)
-                .min_connections(settings.connections_max.min(2))
-                .test_before_acquire(false)
-                .connect_lazy_with(connect_options(url, "calls", settings)?),
-        ))
+        let options = connect_options(url, "calls", settings)?;
+        Ok(Self { pool: Pool::connect_lazy("calls", options, settings) })
+    }
+
+    /// Waits until all connections are there; false if they are not after `limit`.
+    pub async fn warm_up(&self, limit: Duration) -> bool {
+        self.pool.warm_up(limit).await
     }
 
     /// Runs a read (or a write that may be repeated) and, if it met a dead connection, runs it again on another: after a restart of
-    /// the server every connection is dead, and each leaves the pool as soon as it is tried.
+    /// the server every connection is dead, and each leaves the pool as soon as it is tried. One that has gone silent has cost its
+    /// time and has taken its contemporaries with it, so that there is one more try; so it is with one that cannot write.
     pub(crate) async fn read<T, F, Fut>(&self, statement: F) -> Result<T, StoreError>
     where
-        F: Fn(PgPool) -> Fut,
+        F: Fn(Pool) -> Fut,
         Fut: Future<Output = Result<T, sqlx::Error>>,
     {
-        for _ in 0..self.0.options().get_max_connections() {
-            match statement(self.0.clone()).await.map_err(StoreError::from) {
-                Err(StoreError::Unavailable(error))
-                    if !matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => {}
+        let mut attempts_left = self.pool.connections_max() + 1;
+        loop {
+            attempts_left -= 1;
+            match statement(self.pool.clone()).await.map_err(StoreError::from) {
+                Err(StoreError::Unavailable(sqlx::Error::Io(error)))
+                    if error.kind() == io::ErrorKind::TimedOut && attempts_left > 0 =>
+                {
+                    attempts_left = 1;
+                }
+                Err(StoreError::ReadOnly(_)) if attempts_left > 0 => attempts_left = attempts_left.min(1),
+                Err(StoreError::Unavailable(error)) if attempts_left > 0 && was_connected(&error) => {}
                 result => return result,
             }
         }
-        statement(self.0.clone()).await.map_err(StoreError::from)
     }
 
-    /// Ends all connections; for shutting down.
+    /// Whether a connection of this pool answers.
+    pub async fn answers(&self) -> bool {
+        match self.pool.acquire().await {
+            Ok(mut session) => session.answers(session::answer_limit(self.pool.statement_timeout())).await,
+            Err(_) => false,
+        }
+    }
+
+    /// Ends all connections; for shutting down. Takes about a second at most.
     pub async fn close(&self) {
-        self.0.close().await;
+        self.pool.close().await;
     }
 }
 
+/// Whether this ended a connection that there was, so that another may do better at once.
+fn was_connected(error: &sqlx::Error) -> bool {
+    !matches!(error, sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Configuration(_))
+}
+
 impl Db {
-    /// Connects lazily. Transactions run in tasks of this tracker, which the shutdown awaits.
-    ///
-    /// sqlx 0.9.0 can return a connection with an open transaction to the pool when a `begin` is cancelled, and then loses what is
-    /// written through it. Hence the guard before each use: one round trip that ends whatever is open (with a `BEGIN` before it,
-    /// since a bare `ROLLBACK` writes a warning into the server's log each time).
+    /// Connects as needed. Transactions run in tasks of this tracker, which the shutdown awaits.
     pub fn connect_lazy(url: &str, name: &str, settings: PoolSettings, tasks: TaskTracker) -> Result<Self, StoreError> {
-        let options = pool_options(settings).test_before_acquire(false).before_acquire(|connection, _| {
-            Box::pin(async move {
-                use sqlx::Executor;
-                connection.execute("begin; rollback").await?;
-                Ok(true)
-            })
-        });
-        Ok(Self { pool: options.connect_lazy_with(connect_options(url, name, settings)?), tasks })
+        let options = connect_options(url, name, settings)?;
+        Ok(Self { pool: Pool::connect_lazy(name, options, settings), tasks })
     }
 
     /// Runs this in a task of its own and awaits it: dropping this future leaves the task to finish by itself.
@@ -270,20 +317,24 @@ impl Db {
     }
 }
 
-async fn run_transaction<T, E, W>(pool: &PgPool, work: &W) -> Result<T, E>
+async fn run_transaction<T, E, W>(pool: &Pool, work: &W) -> Result<T, E>
 where
     E: TxError,
     W: for<'t> Fn(&'t mut Tx) -> TxFuture<'t, T, E>,
 {
-    let mut tx = pool.begin().await.map_err(StoreError::from)?;
-    // On an error, dropping the transaction rolls it back before the connection is used again.
-    let value = work(&mut tx).await?;
-    tx.commit().await.map_err(StoreError::from)?;
-    Ok(value)
-}
-
-fn pool_options(settings: PoolSettings) -> PgPoolOptions {
-    PgPoolOptions::new().max_connections(settings.connections_max).acquire_timeout(settings.acquire_timeout)
+    let mut tx = Tx(pool.acquire().await.map_err(StoreError::from)?);
+    tx.begin().await.map_err(StoreError::from)?;
+    match work(&mut tx).await {
+        Ok(value) => {
+            tx.end("commit").await.map_err(StoreError::from)?;
+            Ok(value)
+        }
+        Err(error) => {
+            // If it fails, the connection is closed, which does the same.
+            let _ = tx.end("rollback").await;
+            Err(error)
+        }
+    }
 }
 
 fn connect_options(url: &str, name: &str, settings: PoolSettings) -> Result<PgConnectOptions, StoreError> {
@@ -299,6 +350,10 @@ fn connect_options(url: &str, name: &str, settings: PoolSettings) -> Result<PgCo
             ("statement_timeout", millis(settings.statement_timeout)),
             ("lock_timeout", millis(settings.lock_timeout)),
             ("idle_in_transaction_session_timeout", "10000".to_owned()),
+            // A session whose client has vanished gives its locks back within a minute; the system's default is two hours.
+            ("tcp_keepalives_idle", "30".to_owned()),
+            ("tcp_keepalives_interval", "10".to_owned()),
+            ("tcp_keepalives_count", "3".to_owned()),
             ("timezone", "UTC".to_owned()),
         ]))
 }
@@ -325,10 +380,13 @@ mod tests {
             let second = Duration::from_secs(1);
             let settings = PoolSettings {
                 connections_max: 1,
+                connections_min: 0,
                 acquire_timeout: second,
+                connect_timeout: second,
                 statement_timeout: second,
                 lock_timeout: second,
                 plan_mode,
+                asks_before_use: false,
             };
             let options = connect_options("postgres://localhost/db", "calls", settings).unwrap();
             assert!(options.get_options().unwrap().contains(expected), "{plan_mode:?}");

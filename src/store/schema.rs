@@ -1,11 +1,15 @@
 //! The schema's version: migrating forward, and refusing a schema that is newer than this program, or older than the baseline.
 
-use std::str::FromStr;
+use std::{io, str::FromStr, time::Duration};
 
 use sqlx::{Connection, PgConnection, migrate::Migrator, postgres::PgConnectOptions};
 use thiserror::Error;
+use tokio::time::timeout;
 
 use super::{Db, StoreError};
+
+/// How long a start waits for the database server.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
 
 static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
 
@@ -96,7 +100,8 @@ async fn connect(url: &str) -> Result<PgConnection, SchemaError> {
     let options = PgConnectOptions::from_str(url).map_err(SchemaError::Connect)?;
     // "already exists, skipping" is no news at each start.
     let options = options.application_name("contact-sync migrate").options([("client_min_messages", "warning")]);
-    PgConnection::connect_with(&options).await.map_err(SchemaError::Connect)
+    let connecting = timeout(CONNECT_MAX, PgConnection::connect_with(&options)).await;
+    connecting.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into())).map_err(SchemaError::Connect)
 }
 
 /// What was applied to the database; refuses what this program does not know, before anything is written.

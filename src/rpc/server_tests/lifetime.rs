@@ -26,7 +26,7 @@ async fn health_watchers_are_told_before_calls_are_refused() {
 
 #[tokio::test]
 async fn nothing_is_serving_again_once_the_drain_has_begun() {
-    let health = Health::new().await;
+    let health = Health::new(true).await;
     let mut watch =
         HealthClient::new(health.service(1024)).watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     assert_eq!(watch.message().await.unwrap().unwrap().status(), Wire::Serving);

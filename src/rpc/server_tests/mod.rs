@@ -199,7 +199,7 @@ async fn server(limits: ServerLimits, drain: Drain, keys: &KeyPair) -> Server {
         ids: Arc::new(IdSource::seeded(1)),
         clock,
         reflection: false,
-        health: Health::new().await,
+        health: Health::new(true).await,
     }
 }
 

@@ -13,6 +13,8 @@ const TEMPLATE_LOCK: i64 = 0x0063_6f6e_7461_6374;
 /// One test's database.
 pub struct TestDb {
     url: String,
+    /// Another database of the same server.
+    server: String,
     /// For looking behind the service, with at most a few connections.
     pub pool: PgPool,
     dropped: Option<Arc<DropLater>>,
@@ -41,13 +43,65 @@ impl TestDb {
         admin.close().await.unwrap();
         let url = with_database(&server, &name);
         let pool = PgPool::connect_lazy(&url).unwrap();
-        let dropped = (!is_throwaway).then(|| Arc::new(DropLater { server, name }));
-        Self { url, pool, dropped }
+        let dropped = (!is_throwaway).then(|| Arc::new(DropLater { server: server.clone(), name }));
+        Self { url, server, pool, dropped }
     }
 
     /// The same database for another replica.
     pub fn share(&self) -> Self {
-        Self { url: self.url.clone(), pool: self.pool.clone(), dropped: self.dropped.clone() }
+        Self {
+            url: self.url.clone(),
+            server: self.server.clone(),
+            pool: self.pool.clone(),
+            dropped: self.dropped.clone(),
+        }
+    }
+
+    /// The same database, by another way; the test itself keeps its own.
+    pub fn through(&self, url: &str) -> Self {
+        Self { url: url.to_owned(), ..self.share() }
+    }
+
+    /// The database as it is now, kept as a copy beside it; its name. Sessions are ended for it.
+    pub async fn back_up(&self) -> String {
+        let (mut admin, name) = self.alone().await;
+        let copy = format!("{name}_copy");
+        execute(&mut admin, format!("create database {copy} template {name}")).await;
+        execute(&mut admin, format!("alter database {name} allow_connections true")).await;
+        copy
+    }
+
+    /// Puts a copy in the place of the database.
+    pub async fn restore(&self, copy: &str) {
+        let (mut admin, name) = self.alone().await;
+        execute(&mut admin, format!("drop database {name} with (force)")).await;
+        execute(&mut admin, format!("create database {name} template {copy}")).await;
+        execute(&mut admin, format!("drop database {copy}")).await;
+    }
+
+    /// Drops the database.
+    pub async fn vanish(&self) {
+        let (mut admin, name) = self.alone().await;
+        execute(&mut admin, format!("drop database {name} with (force)")).await;
+    }
+
+    /// A database without tables under the same name again.
+    pub async fn reappear(&self) {
+        let name = self.name();
+        execute(&mut connect(&self.server).await, format!("create database {name}")).await;
+    }
+
+    fn name(&self) -> String {
+        PgConnectOptions::from_str(&self.url).unwrap().get_database().unwrap().to_owned()
+    }
+
+    /// A session elsewhere on the server, while nobody is in this database, or may come.
+    async fn alone(&self) -> (PgConnection, String) {
+        let (mut admin, name) = (connect(&self.server).await, self.name());
+        execute(&mut admin, format!("alter database {name} allow_connections false")).await;
+        let end = format!("select pg_terminate_backend(pid, 10000) from pg_stat_activity where datname = '{name}'");
+        execute(&mut admin, end).await;
+        (admin, name)
     }
 
     pub fn url(&self) -> &str {
@@ -72,7 +126,7 @@ impl Drop for DropLater {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(async {
                 let mut admin = connect(&server).await;
-                execute(&mut admin, format!("drop database {name} with (force)")).await;
+                execute(&mut admin, format!("drop database if exists {name} with (force)")).await;
             });
         });
         thread.join().unwrap();

@@ -2,6 +2,7 @@
 //! moves only when told, and seeded ids.
 
 pub mod db;
+pub mod proxy;
 
 use std::{
     sync::{

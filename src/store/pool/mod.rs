@@ -1,0 +1,339 @@
+//! A pool of connections that a database in trouble cannot hold up. It owns when connections are made, how long anybody waits for one,
+//! and which are no longer trusted. [`super::session`] owns what is said on them.
+//!
+//! - Connections are made in the background, never in a waiting caller's time: a database that takes longer to greet than a call may
+//!   wait still gets all its connections, and a caller takes whichever becomes free first.
+//! - A connection that passes its limit is closed. What froze it (a fail-over, a NAT that has forgotten) froze its contemporaries too,
+//!   so that every idle one of its generation is closed with it; those made afterwards are trusted.
+//! - Idle connections are asked now and then, so that the first call after a quiet night meets none that has gone silent.
+//! - While connections lead to a server that cannot write (a standby), the pool looks every second whether new ones lead to another.
+
+mod growth;
+mod upkeep;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use sqlx::{Connection, PgConnection, postgres::PgConnectOptions};
+use tokio::{
+    sync::{Notify, oneshot},
+    time::timeout,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    PoolSettings,
+    session::Session,
+    trouble::{self, Trouble},
+};
+
+/// How long an idle connection may take to answer.
+const IDLE_ANSWER_MAX: Duration = Duration::from_secs(2);
+/// How long connections may take to end when the pool closes.
+const CLOSE_MAX: Duration = Duration::from_secs(1);
+/// The same news is told once a minute at most, with its count.
+const TELL_EVERY: Duration = Duration::from_mins(1);
+
+/// Connections to one database; clones share them. When the last clone is dropped, its tasks end.
+#[derive(Clone)]
+pub(crate) struct Pool {
+    shared: Arc<Shared>,
+    _alive: Arc<Alive>,
+}
+
+/// Ends the pool when its last handle is gone: idle connections hold their pool, and would keep each other open.
+struct Alive(Arc<Shared>);
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        self.0.closed.cancel();
+        let idle = std::mem::take(&mut self.0.lock().idle);
+        drop(idle);
+    }
+}
+
+pub(super) struct Shared {
+    name: String,
+    options: PgConnectOptions,
+    pub(super) settings: PoolSettings,
+    state: Mutex<State>,
+    /// A connection was made or has ended.
+    changed: Notify,
+    tasks: TaskTracker,
+    closed: CancellationToken,
+}
+
+#[derive(Default)]
+struct State {
+    idle: Vec<Idle>,
+    /// Open connections and those being made.
+    size: u32,
+    connecting: u32,
+    /// Connections of earlier ones are not used again.
+    generation: u64,
+    waiters: VecDeque<oneshot::Sender<Session>>,
+    /// Why the last attempt to connect failed, if it did.
+    failure: Option<Arc<sqlx::Error>>,
+    /// The newest connections lead to a server that cannot write.
+    is_read_only: bool,
+    /// What was told when, and how often it was met since.
+    told: HashMap<&'static str, (Instant, u64)>,
+}
+
+impl State {
+    /// Whether more wait than this many connections will serve.
+    fn is_awaited(&self, connecting: u32) -> bool {
+        self.waiters.iter().filter(|waiter| !waiter.is_closed()).count() > connecting as usize
+    }
+}
+
+struct Idle {
+    link: Link,
+    since: Instant,
+}
+
+/// A connection and what the pool knows of it.
+pub(super) struct Link {
+    pub(super) raw: PgConnection,
+    generation: u64,
+    made_at: Instant,
+    is_read_only: bool,
+    _slot: Slot,
+}
+
+/// A place in the pool, given back when it is dropped.
+struct Slot {
+    shared: Arc<Shared>,
+    is_connecting: bool,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        {
+            let mut state = self.shared.lock();
+            state.size -= 1;
+            state.connecting -= u32::from(self.is_connecting);
+        }
+        self.shared.changed.notify_waiters();
+        if !self.is_connecting {
+            self.shared.grow();
+        }
+    }
+}
+
+impl Pool {
+    /// Connects in the background, as many as the settings want at least; inside a runtime.
+    pub(super) fn connect_lazy(name: &str, options: PgConnectOptions, settings: PoolSettings) -> Self {
+        let shared = Arc::new(Shared {
+            name: name.to_owned(),
+            options,
+            settings,
+            state: Mutex::default(),
+            changed: Notify::new(),
+            tasks: TaskTracker::new(),
+            closed: CancellationToken::new(),
+        });
+        shared.tasks.spawn(upkeep::keep(Arc::downgrade(&shared), shared.closed.clone()));
+        shared.grow();
+        let alive = Arc::new(Alive(Arc::clone(&shared)));
+        Self { shared, _alive: alive }
+    }
+
+    /// The next free connection. [`sqlx::Error::PoolTimedOut`] after `acquire_timeout`, or [`sqlx::Error::Configuration`] with why
+    /// none could be made.
+    pub(super) async fn acquire(&self) -> Result<Session, sqlx::Error> {
+        let mut session = self.shared.acquire().await?;
+        while self.shared.settings.asks_before_use && !session.answers(IDLE_ANSWER_MAX).await {
+            // Closes it before the next is asked for.
+            drop(session);
+            session = self.shared.acquire().await?;
+        }
+        Ok(session)
+    }
+
+    /// Waits until the least number of connections is there; false if it is not after `limit`.
+    pub(super) async fn warm_up(&self, limit: Duration) -> bool {
+        let is_warm = async {
+            loop {
+                let changed = self.shared.changed.notified();
+                if self.shared.open() >= self.shared.settings.connections_min {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        timeout(limit, is_warm).await.is_ok()
+    }
+
+    pub(super) fn connections_max(&self) -> u32 {
+        self.shared.settings.connections_max
+    }
+
+    pub(super) fn statement_timeout(&self) -> Duration {
+        self.shared.settings.statement_timeout
+    }
+
+    /// Ends all connections, politely for a moment: those in use end when their work does. Whoever waits is told.
+    pub(super) async fn close(&self) {
+        self.shared.closed.cancel();
+        let (idle, waiters) = {
+            let mut state = self.shared.lock();
+            (std::mem::take(&mut state.idle), std::mem::take(&mut state.waiters))
+        };
+        drop(waiters);
+        let farewells = idle.into_iter().map(|idle| async move {
+            let Link { raw, _slot, .. } = idle.link;
+            let _ = raw.close().await;
+        });
+        let ended = async {
+            join_all(farewells).await;
+            loop {
+                let changed = self.shared.changed.notified();
+                if self.shared.lock().size == 0 {
+                    return;
+                }
+                changed.await;
+            }
+        };
+        if timeout(CLOSE_MAX, ended).await.is_err() {
+            tracing::warn!(pool = self.shared.name, "connections to the database did not end in time and are dropped");
+        }
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("name", &self.shared.name).finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Never held across an await, and nothing that owns a connection is dropped under it: its slot would lock again.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self) -> u32 {
+        let state = self.lock();
+        state.size - state.connecting
+    }
+
+    async fn acquire(self: &Arc<Self>) -> Result<Session, sqlx::Error> {
+        if self.closed.is_cancelled() {
+            return Err(sqlx::Error::PoolClosed);
+        }
+        let mut waiting = {
+            let mut state = self.lock();
+            if let Some(Idle { link, .. }) = state.idle.pop() {
+                drop(state);
+                return Ok(Session::new(link, Arc::clone(self)));
+            }
+            let (send, receive) = oneshot::channel();
+            state.waiters.push_back(send);
+            receive
+        };
+        self.grow();
+        if let Ok(session) = timeout(self.settings.acquire_timeout, &mut waiting).await {
+            return session.map_err(|_| sqlx::Error::PoolClosed);
+        }
+        waiting.close();
+        waiting.try_recv().map_err(|_| self.why_none())
+    }
+
+    /// Why somebody who waited got no connection.
+    fn why_none(&self) -> sqlx::Error {
+        match self.lock().failure.clone() {
+            Some(failure) => sqlx::Error::Configuration(failure.into()),
+            None => sqlx::Error::PoolTimedOut,
+        }
+    }
+
+    /// Gives a connection that is in order to whoever waits, or keeps it.
+    pub(super) fn release(self: &Arc<Self>, mut link: Link) {
+        loop {
+            let mut state = self.lock();
+            if self.closed.is_cancelled() || link.generation != state.generation {
+                drop(state);
+                drop(link);
+                return;
+            }
+            let Some(waiter) = state.waiters.pop_front() else {
+                state.idle.push(Idle { link, since: Instant::now() });
+                return;
+            };
+            drop(state);
+            match waiter.send(Session::new(link, Arc::clone(self))) {
+                Ok(()) => return,
+                // Has given up meanwhile.
+                Err(session) => match session.into_link() {
+                    Some(back) => link = back,
+                    None => return,
+                },
+            }
+        }
+    }
+
+    /// This connection has passed its limit in silence: those that are as old are not used again.
+    pub(super) fn suspect(self: &Arc<Self>, link: &Link) {
+        let dropped = {
+            let mut state = self.lock();
+            if state.generation != link.generation {
+                return;
+            }
+            state.generation += 1;
+            std::mem::take(&mut state.idle)
+        };
+        drop(dropped);
+        self.tell(&Trouble::SILENT, None);
+        self.grow();
+    }
+
+    /// This connection's server has refused to write: new ones may lead to one that does.
+    pub(super) fn met_read_only(self: &Arc<Self>, link: Link) {
+        self.tell(&Trouble::READ_ONLY, None);
+        if link.is_read_only {
+            // Known when it was made: `look_for_primary` is looking, and meanwhile it answers what only reads.
+            self.release(link);
+            return;
+        }
+        let dropped = {
+            let mut state = self.lock();
+            state.is_read_only = true;
+            if state.generation != link.generation {
+                return;
+            }
+            state.generation += 1;
+            std::mem::take(&mut state.idle)
+        };
+        drop(dropped);
+        self.grow();
+    }
+
+    /// Tells what has happened and what to do: once, and then once a minute at most, with the count.
+    pub(super) fn tell(&self, trouble: &Trouble, error: Option<&sqlx::Error>) {
+        let times = {
+            let mut state = self.lock();
+            match state.told.get_mut(trouble.what) {
+                Some((at, times)) if at.elapsed() < TELL_EVERY => {
+                    *times += 1;
+                    return;
+                }
+                Some((at, times)) => {
+                    *at = Instant::now();
+                    std::mem::take(times) + 1
+                }
+                None => {
+                    state.told.insert(trouble.what, (Instant::now(), 0));
+                    1
+                }
+            }
+        };
+        let error = error.map(trouble::words);
+        tracing::error!(pool = self.name, times, error, "{}: {}", trouble.what, trouble.next);
+    }
+}
