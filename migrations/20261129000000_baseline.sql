@@ -588,6 +588,12 @@ create table feeds (
     last_number bigint not null,
     -- Changes up to this number are not kept any more.
     forgotten_through bigint not null,
+    -- Which database, on which server and of which timeline, gave the numbers; null: not known, or `contact-sync feed new-epoch`.
+    origin text,
+    -- Renewed with each other origin; readers name it. Null: nothing was ever published.
+    epoch text,
+    -- Numbers of this epoch are above this one; 0: the first epoch.
+    epoch_base bigint not null default 0,
     constraint feeds_pkey primary key (account_id),
     constraint feeds_account_fkey foreign key (account_id) references accounts (account_id)
 );

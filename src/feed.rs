@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicUsize},
 };
 
 use chrono::{DateTime, Utc};
@@ -11,7 +11,11 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::{
-    domain::{change::Change, clock::Clock, ids::AccountId},
+    domain::{
+        change::Change,
+        clock::Clock,
+        ids::{AccountId, IdSource},
+    },
     identity::corrections,
     store::{
         Db, StoreError,
@@ -29,15 +33,30 @@ const LOOKS_MAX: usize = 20;
 /// Rounds that one reader spends on publishing; the next call goes on.
 const ROUNDS_MAX: usize = 20;
 
+/// Numbers of a new epoch are at least so far above the last: more than a lost tail, or a restored hour, can have held.
+const EPOCH_GAP: i64 = 1 << 32;
+/// They begin at its second, counted in millionths: so two databases restored from one backup do not give the same ones. A reader in
+/// JavaScript can still hold them (2^53 is reached in the year 2255).
+const NUMBERS_PER_SECOND: i64 = 1_000_000;
+
 /// What the feed works with.
 #[derive(Clone)]
 pub struct Feed {
-    /// For its transactions.
-    pub db: Db,
-    /// Which accounts there are.
-    pub rules: RulesCache,
-    /// What time it is.
-    pub clock: Arc<dyn Clock>,
+    db: Db,
+    rules: RulesCache,
+    clock: Arc<dyn Clock>,
+    ids: Arc<IdSource>,
+    /// How the server is asked which database it is.
+    origin_form: Arc<AtomicUsize>,
+}
+
+/// Where a reader stands.
+#[derive(Debug, Clone, Copy)]
+pub struct Position<'p> {
+    /// In which epoch; empty: not said.
+    pub epoch: &'p str,
+    /// Behind this number; 0: at the beginning.
+    pub after: i64,
 }
 
 /// A page of the feed.
@@ -48,6 +67,8 @@ pub struct FeedPage {
     pub next_after: i64,
     /// There is more already.
     pub has_more: bool,
+    /// In which the numbers are.
+    pub epoch: String,
 }
 
 /// Why the feed cannot be read from there.
@@ -64,6 +85,17 @@ pub enum FeedError {
     /// Nobody was ever given this position.
     #[error("is beyond the newest change, number {0}; was it given by another account or database?")]
     Beyond(i64),
+    /// The position was given by a database that this one is not.
+    #[error(
+        "the database was restored or has failed over since this position was given, and what it had told may be lost; list the \
+         contacts anew, and go on behind position {position} in the epoch {epoch}"
+    )]
+    Reset {
+        /// Today's.
+        epoch: String,
+        /// Behind what was published until now.
+        position: i64,
+    },
     /// The database did not answer.
     #[error("the changes could not be read")]
     Store(#[from] StoreError),
@@ -79,9 +111,22 @@ pub struct Published {
 }
 
 impl Feed {
-    /// Changes behind the number `after` (0: from the beginning), at most `limit`.
-    pub async fn list(&self, account_id: AccountId, after: i64, limit: usize) -> Result<FeedPage, FeedError> {
+    /// Joins it.
+    pub fn new(db: Db, rules: RulesCache, clock: Arc<dyn Clock>, ids: Arc<IdSource>) -> Self {
+        Self { db, rules, clock, ids, origin_form: Arc::default() }
+    }
+
+    /// Changes behind this position, at most `limit`.
+    pub async fn list(
+        &self,
+        account_id: AccountId,
+        position: Position<'_>,
+        limit: usize,
+    ) -> Result<FeedPage, FeedError> {
         self.rules.find(account_id).await?.ok_or(FeedError::AccountNotFound)?;
+        let begun = self.current_epoch(account_id).await?;
+        check_epoch(&begun, position)?;
+        let after = position.after;
         let wanted = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
         let mut found = changes::list(&self.db, account_id, after, wanted).await?;
         for _ in 0..ROUNDS_MAX {
@@ -94,30 +139,53 @@ impl Feed {
             }
             found = changes::list(&self.db, account_id, after, wanted).await?;
         }
-        self.check(account_id, after).await?;
+        // Once more: between two statements a fail-over may have put another database in the place of the first.
+        let extent = self.current_epoch(account_id).await?;
+        if extent.epoch != begun.epoch {
+            return Err(StoreError::Conflict.into());
+        }
+        check_extent(&extent, after)?;
         let has_more = found.len() > limit;
         found.truncate(limit);
         let next_after = found.last().map_or(after, |change| change.number);
-        Ok(FeedPage { changes: found, next_after, has_more })
+        Ok(FeedPage { changes: found, next_after, has_more, epoch: extent.epoch.unwrap_or_default() })
     }
 
-    /// The position behind everything that has happened until now, for a reader that begins by listing the contacts.
-    pub async fn end(&self, account_id: AccountId) -> Result<i64, FeedError> {
+    /// The position behind everything that has happened until now and its epoch, for a reader that begins by listing the contacts.
+    pub async fn end(&self, account_id: AccountId) -> Result<(i64, String), FeedError> {
         self.rules.find(account_id).await?.ok_or(FeedError::AccountNotFound)?;
-        let extent = changes::find_extent(&self.db, account_id).await?;
-        Ok(extent.map_or(0, |extent| extent.last_number))
+        let extent = self.current_epoch(account_id).await?;
+        Ok((extent.last_number, extent.epoch.unwrap_or_default()))
     }
 
-    async fn check(&self, account_id: AccountId, after: i64) -> Result<(), FeedError> {
-        let none = Extent { last_number: 0, forgotten_through: 0 };
-        let extent = changes::find_extent(&self.db, account_id).await?.unwrap_or(none);
-        if after < extent.forgotten_through {
-            return Err(FeedError::Forgotten(extent.forgotten_through));
+    /// How far the feed reaches, in an epoch of this very database: begins one if the numbers were given by another.
+    async fn current_epoch(&self, account_id: AccountId) -> Result<Extent, StoreError> {
+        let origin = changes::find_origin(&self.db, &self.origin_form).await?;
+        if let Some(extent) = changes::find_extent(&self.db, account_id).await?
+            && extent.origin.as_ref() == Some(&origin)
+        {
+            return Ok(extent);
         }
-        if after > extent.last_number {
-            return Err(FeedError::Beyond(extent.last_number));
-        }
-        Ok(())
+        let epoch = Uuid::from_u128(self.ids.with_rng(rand::RngExt::random)).simple().to_string();
+        let now = self.clock.now();
+        self.db
+            .transaction(move |tx| {
+                let (origin, epoch) = (origin.clone(), epoch.clone());
+                Box::pin(async move {
+                    let extent = changes::lock_feed(tx, account_id).await?;
+                    // Another reader was quicker.
+                    if extent.origin.as_ref() == Some(&origin) {
+                        return Ok(extent);
+                    }
+                    let base = epoch_base(&extent, now);
+                    changes::begin_epoch(tx, account_id, &origin, &epoch, base).await?;
+                    if base > 0 {
+                        tracing::warn!(account.id = %account_id, "the feed begins a new epoch: its readers are told to list the contacts anew");
+                    }
+                    changes::lock_feed(tx, account_id).await
+                })
+            })
+            .await
     }
 
     /// Numbers some of what is committed, marks the decisions that it makes doubtful, and then looks at some of those again.
@@ -164,6 +232,36 @@ impl Feed {
     }
 }
 
+/// Where the numbers of a new epoch begin; the first begins at 0.
+fn epoch_base(extent: &Extent, now: DateTime<Utc>) -> i64 {
+    if extent.epoch.is_none() {
+        return 0;
+    }
+    let by_time = now.timestamp().saturating_mul(NUMBERS_PER_SECOND);
+    extent.last_number.saturating_add(EPOCH_GAP).max(by_time)
+}
+
+/// Whether the position is one of this epoch. A number of an earlier one is recognised also if its reader names none.
+fn check_epoch(extent: &Extent, position: Position<'_>) -> Result<(), FeedError> {
+    let Position { epoch, after } = position;
+    let is_other = !epoch.is_empty() && extent.epoch.as_deref() != Some(epoch);
+    if is_other || (after > 0 && after < extent.epoch_base) {
+        let epoch = extent.epoch.clone().unwrap_or_default();
+        return Err(FeedError::Reset { epoch, position: extent.last_number });
+    }
+    Ok(())
+}
+
+fn check_extent(extent: &Extent, after: i64) -> Result<(), FeedError> {
+    if after < extent.forgotten_through {
+        return Err(FeedError::Forgotten(extent.forgotten_through));
+    }
+    if after > extent.last_number {
+        return Err(FeedError::Beyond(extent.last_number));
+    }
+    Ok(())
+}
+
 /// By time, and the versions of one subject in their order whatever the clocks said.
 fn in_order(mut changes: Vec<Unpublished>) -> Vec<Unpublished> {
     changes.sort_unstable_by_key(|change| (change.subject_id, change.version));
@@ -187,6 +285,36 @@ mod tests {
             version,
             created_at: DateTime::from_timestamp(second, 0).unwrap(),
         }
+    }
+
+    fn extent(epoch: Option<&str>, last_number: i64, epoch_base: i64) -> Extent {
+        let epoch = epoch.map(str::to_owned);
+        Extent { last_number, forgotten_through: epoch_base, origin: None, epoch, epoch_base }
+    }
+
+    #[test]
+    fn the_first_epoch_begins_at_zero_and_the_next_far_above_and_by_the_time() {
+        let at = |second| DateTime::from_timestamp(second, 0).unwrap();
+
+        assert_eq!(epoch_base(&extent(None, 7, 0), at(1_800_000_000)), 0);
+        assert_eq!(epoch_base(&extent(Some("a"), 7, 0), at(1_800_000_000)), 1_800_000_000_000_000);
+        // A clock that is behind does not lead back to numbers that were given.
+        assert_eq!(epoch_base(&extent(Some("a"), 7, 0), at(0)), 7 + EPOCH_GAP);
+        assert_eq!(epoch_base(&extent(Some("a"), i64::MAX, 0), at(i64::from(i32::MAX))), i64::MAX);
+    }
+
+    #[test]
+    fn a_position_of_another_epoch_is_recognised_by_name_or_by_number() {
+        let now = extent(Some("b"), 1_000_007, 1_000_000);
+        let is_reset =
+            |epoch, after| matches!(check_epoch(&now, Position { epoch, after }), Err(FeedError::Reset { .. }));
+
+        assert!(is_reset("a", 1_000_003));
+        assert!(is_reset("a", 0));
+        assert!(is_reset("", 605));
+        assert!(!is_reset("b", 1_000_003));
+        assert!(!is_reset("", 1_000_000));
+        assert!(!is_reset("", 0));
     }
 
     #[test]

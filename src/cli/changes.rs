@@ -15,7 +15,8 @@ use crate::{
 
 /// Show what has become of contacts and of earlier answers, in order
 ///
-/// Goes on until there is no more. Pass the last number shown as --after to go on from there.
+/// Goes on until there is no more. Pass the last number shown as --after, and --epoch with it, to go on from there. If that is refused
+/// with `FEED_RESET`, the database was restored from a backup: list the contacts anew, and go on behind the position that it names.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ChangesArgs {
     #[command(flatten)]
@@ -23,6 +24,9 @@ pub(super) struct ChangesArgs {
     /// Only what comes behind this number
     #[arg(long, value_name = "NUMBER", default_value_t = 0)]
     after: i64,
+    /// The epoch that the number is of: stops if the database has been restored since
+    #[arg(long, value_name = "EPOCH", default_value = "")]
+    epoch: String,
     /// At most so many
     #[arg(long, value_name = "COUNT", default_value_t = 1_000)]
     limit: usize,
@@ -69,7 +73,7 @@ pub(super) struct EraseArgs {
 
 /// Asks page by page, and prints each.
 pub(super) async fn run(args: ChangesArgs, client: &Client) -> anyhow::Result<ExitCode> {
-    let (mut after, mut left) = (args.after, args.limit);
+    let (mut after, mut left, mut epoch) = (args.after, args.limit, args.epoch);
     let mut changes = Vec::new();
     while left > 0 {
         let request = pb::ListChangesRequest {
@@ -77,9 +81,10 @@ pub(super) async fn run(args: ChangesArgs, client: &Client) -> anyhow::Result<Ex
             after,
             page_size: i32::try_from(left).unwrap_or(i32::MAX),
             only_position: false,
+            epoch: std::mem::take(&mut epoch),
         };
         let page = client.contacts().list_changes(request).await?.into_inner();
-        after = page.next_after;
+        (after, epoch) = (page.next_after, page.epoch);
         left = left.saturating_sub(page.changes.len());
         changes.extend(page.changes);
         if !page.has_more {
@@ -89,6 +94,7 @@ pub(super) async fn run(args: ChangesArgs, client: &Client) -> anyhow::Result<Ex
     let json = serde_json::json!({
         "changes": changes.iter().map(json::change).collect::<Vec<_>>(),
         "next_after": after,
+        "epoch": epoch,
     });
     client.print(&json, Table(&changes))?;
     Ok(ExitCode::SUCCESS)

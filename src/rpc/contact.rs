@@ -20,12 +20,14 @@ use crate::{
         phone::{self, PhoneKey},
     },
     erasure::Erasure,
-    feed::Feed,
+    feed::{Feed, Position},
     store::{self, Db, accounts::RulesCache, contacts::Ranked},
 };
 
 /// Changes in a page for which no size is given.
 const CHANGES_DEFAULT: usize = 200;
+/// Longest name of an epoch that is read.
+const EPOCH_BYTES_MAX: usize = 64;
 
 /// Serves contacts.
 pub struct ContactRpc {
@@ -96,17 +98,23 @@ impl ContactService for ContactRpc {
             Ok(size) => size.min(CHANGES_MAX),
             Err(_) => return Err(status::invalid("page_size", "must not be negative")),
         };
+        if request.epoch.len() > EPOCH_BYTES_MAX {
+            return Err(status::invalid("epoch", "must be the `epoch` of an earlier answer, or empty"));
+        }
         if request.only_position {
-            let next_after = self.feed.end(account_id).await?;
-            return Ok(Response::new(pb::ListChangesResponse { next_after, ..pb::ListChangesResponse::default() }));
+            let (next_after, epoch) = self.feed.end(account_id).await?;
+            let answer = pb::ListChangesResponse { next_after, epoch, ..pb::ListChangesResponse::default() };
+            return Ok(Response::new(answer));
         }
 
-        let page = self.feed.list(account_id, request.after, size).await?;
+        let position = Position { epoch: &request.epoch, after: request.after };
+        let page = self.feed.list(account_id, position, size).await?;
 
         Ok(Response::new(pb::ListChangesResponse {
             changes: page.changes.into_iter().map(convert::change).collect(),
             next_after: page.next_after,
             has_more: page.has_more,
+            epoch: page.epoch,
         }))
     }
 

@@ -105,6 +105,11 @@ impl From<FeedError> for Status {
                 &message,
                 &[("forgotten_through", &through.to_string())],
             ),
+            FeedError::Reset { epoch, position } => status::failed_precondition(
+                "FEED_RESET",
+                &message,
+                &[("epoch", &epoch), ("position", &position.to_string())],
+            ),
             FeedError::Beyond(_) => status::invalid("after", &message),
             FeedError::Store(error) => error.into(),
         }

@@ -1,8 +1,16 @@
 //! The tables `changes` and `feeds`: what has become of contacts, in the order in which readers see it.
 //! A change is written without a number, in the transaction that makes it. Numbers are given here, to committed rows only, under the lock of the account's row in `feeds`: so one publisher works at a time.
 
+use std::{
+    io,
+    str::FromStr,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
 use chrono::{DateTime, Utc};
-use sqlx::types::Json;
+use sqlx::{ConnectOptions, postgres::PgConnectOptions, types::Json};
+use tokio::time::timeout;
 use uuid::Uuid;
 
 use super::{
@@ -16,6 +24,8 @@ use crate::domain::{
     ids::{AccountId, ContactId},
 };
 
+/// How long a command waits for the database server.
+const CONNECT_MAX: Duration = Duration::from_secs(10);
 /// Changes that one transaction numbers or forgets.
 pub const BATCH_MAX: i64 = 1_000;
 
@@ -62,12 +72,47 @@ pub(super) async fn record(
 }
 
 /// How far a feed reaches.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Extent {
     /// The number of the newest published change; 0: none was ever published.
     pub last_number: i64,
     /// Changes up to this number are not kept any more; 0: all are.
     pub forgotten_through: i64,
+    /// Which database gave the numbers; `None`: not known.
+    pub origin: Option<String>,
+    /// In which the numbers are; `None`: none was ever given.
+    pub epoch: Option<String>,
+    /// All numbers of the epoch are above this one.
+    pub epoch_base: i64,
+}
+
+/// What a database is known by, from the most telling form to the one that every server answers: the server's system identifier (another
+/// server, or a restored dump), its timeline (a restored base backup, a promoted standby) and the database's own id.
+const ORIGIN_FORMS: [&str; 3] = [
+    "select concat_ws('/', (select system_identifier from pg_control_system()),
+        substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8),
+        (select oid from pg_database where datname = current_database()))",
+    "select concat_ws('/', substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8),
+        (select oid from pg_database where datname = current_database()))",
+    "select (select oid from pg_database where datname = current_database())::text",
+];
+
+/// What the database is known by now. Tells apart a database from its backup where the server shows it: not if its files were put back
+/// as they were, for which there is `contact-sync feed new-epoch`. `form` is where to begin, and is moved past what the server refuses.
+pub async fn find_origin(db: &Db, form: &AtomicUsize) -> Result<String, StoreError> {
+    loop {
+        let at = form.load(Ordering::Relaxed).min(ORIGIN_FORMS.len() - 1);
+        match sqlx::query_scalar(ORIGIN_FORMS[at]).fetch_one(&db.pool).await {
+            Ok(origin) => return Ok(origin),
+            Err(sqlx::Error::Database(refusal))
+                if at + 1 < ORIGIN_FORMS.len()
+                    && matches!(refusal.code().as_deref(), Some("42501" | "42883" | "0A000")) =>
+            {
+                form.store(at + 1, Ordering::Relaxed);
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
 }
 
 /// How far the feed reaches; `None`: nobody has ever read it.
@@ -75,7 +120,7 @@ pub async fn find_extent(db: &Db, account_id: AccountId) -> Result<Option<Extent
     let extent = sqlx::query_as!(
         Extent,
         "-- store::changes::find_extent
-        select last_number, forgotten_through
+        select last_number, forgotten_through, origin, epoch, epoch_base
         from feeds
         where account_id = $1",
         account_id.0,
@@ -144,7 +189,7 @@ pub async fn lock_feed(tx: &mut Tx, account_id: AccountId) -> Result<Extent, Sto
     let extent = sqlx::query_as!(
         Extent,
         "-- store::changes::lock_feed
-        select last_number, forgotten_through
+        select last_number, forgotten_through, origin, epoch, epoch_base
         from feeds
         where account_id = $1
         for update",
@@ -153,6 +198,47 @@ pub async fn lock_feed(tx: &mut Tx, account_id: AccountId) -> Result<Extent, Sto
     .fetch_one(&mut **tx)
     .await?;
     Ok(extent)
+}
+
+/// Begins an epoch: the numbers of this database, all above `base`. What was told before is not told again. The feed must be locked.
+pub async fn begin_epoch(
+    tx: &mut Tx,
+    account_id: AccountId,
+    origin: &str,
+    epoch: &str,
+    base: i64,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::changes::begin_epoch
+        update feeds
+        set origin = $2, epoch = $3, epoch_base = $4, last_number = greatest(last_number, $4),
+            forgotten_through = greatest(forgotten_through, $4)
+        where account_id = $1",
+        account_id.0,
+        origin,
+        epoch,
+        base,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Of all accounts, since a restored database is restored for all: no feed's numbers are trusted any more, so that the next reader of
+/// each begins an epoch. Returns how many feeds there are.
+pub async fn distrust_all(url: &str) -> Result<u64, StoreError> {
+    let options = PgConnectOptions::from_str(url)?.application_name("contact-sync feed");
+    let mut connection = timeout(CONNECT_MAX, options.connect()).await.map_err(|_| {
+        sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, "no answer from the database server"))
+    })??;
+    let done = sqlx::query!(
+        "-- store::changes::distrust_all (across accounts)
+        update feeds
+        set origin = null",
+    )
+    .execute(&mut connection)
+    .await?;
+    Ok(done.rows_affected())
 }
 
 /// A committed change that has no number yet.

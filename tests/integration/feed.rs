@@ -4,12 +4,15 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use chrono::TimeDelta;
 use contact_sync::{
-    domain::{clock::Clock, ids::AccountId},
+    domain::{
+        clock::Clock,
+        ids::{AccountId, IdSource},
+    },
     feed::{Feed, Published},
     retention,
     rpc::pb::{self, ChangeKind, Provider},
     simulator,
-    store::accounts::RulesCache,
+    store::{accounts::RulesCache, changes},
 };
 use futures_util::future::join_all;
 use rand::RngExt;
@@ -17,7 +20,8 @@ use serde_json::json;
 use tonic::Code;
 
 use crate::{
-    scenes::{click_on, dice, id_of, refusal, seeds},
+    scenes::{call_with_id, click_on, dice, id_of, refusal, seeds},
+    steps::eventually,
     support::{TestApp, bearer, salesforce_connection},
 };
 
@@ -26,7 +30,7 @@ const BRYCE: &str = "+13108675309";
 impl TestApp {
     /// A page of changes.
     pub async fn changes_page(&self, account_id: &str, after: i64, page_size: i32) -> pb::ListChangesResponse {
-        let request = pb::ListChangesRequest { account_id: account_id.into(), after, page_size, only_position: false };
+        let request = pb::ListChangesRequest { account_id: account_id.into(), after, page_size, ..Default::default() };
         self.contacts().list_changes(request).await.unwrap().into_inner()
     }
 
@@ -67,7 +71,8 @@ impl TestApp {
 
     pub fn feed(&self) -> Feed {
         let rules = RulesCache::new(self.app.call_db.clone());
-        Feed { db: self.app.api_db.clone(), rules, clock: Arc::clone(&self.clock) as Arc<dyn Clock> }
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        Feed::new(self.app.api_db.clone(), rules, clock, Arc::new(IdSource::seeded(99)))
     }
 }
 
@@ -311,4 +316,154 @@ async fn changes_that_nobody_read_are_forgotten_and_counted() {
 
     assert_eq!(refusal(&first), (Code::FailedPrecondition, "CHANGES_FORGOTTEN".to_owned()));
     assert!(test.changes(&account, 1).await.is_empty());
+}
+
+/// A reader as one should be: it keeps the position and its epoch.
+struct Reader {
+    after: i64,
+    epoch: String,
+    seen: BTreeSet<i64>,
+}
+
+impl Reader {
+    fn new() -> Self {
+        Self { after: 0, epoch: String::new(), seen: BTreeSet::new() }
+    }
+
+    fn request(&self, account_id: &str) -> pb::ListChangesRequest {
+        pb::ListChangesRequest {
+            account_id: account_id.into(),
+            after: self.after,
+            epoch: self.epoch.clone(),
+            ..Default::default()
+        }
+    }
+
+    /// Reads to the end; no number comes twice.
+    async fn read(&mut self, test: &TestApp, account_id: &str) -> Result<usize, tonic::Status> {
+        let mut count = 0;
+        loop {
+            let page = test.contacts().list_changes(self.request(account_id)).await?.into_inner();
+            (self.after, self.epoch) = (page.next_after, page.epoch);
+            count += page.changes.len();
+            for change in page.changes {
+                assert!(self.seen.insert(change.number), "number {} came twice", change.number);
+            }
+            if !page.has_more {
+                return Ok(count);
+            }
+        }
+    }
+
+    /// What FEED_RESET says is to be done.
+    async fn begin_anew(&mut self, test: &TestApp, account_id: &str) {
+        let request =
+            pb::ListChangesRequest { account_id: account_id.into(), only_position: true, ..Default::default() };
+        let position = test.contacts().list_changes(request).await.unwrap().into_inner();
+        (self.after, self.epoch) = (position.next_after, position.epoch);
+    }
+}
+
+/// Strangers who call, as often as the database needs to come back: one change each.
+async fn strangers(test: &TestApp, account: &str, range: std::ops::Range<usize>) {
+    for n in range {
+        eventually("a stranger's call", async || {
+            let request = call_with_id(account, &format!("+1310556{n:04}"), &format!("stranger-{n}"));
+            test.callers().match_caller(request).await.is_ok()
+        })
+        .await;
+    }
+}
+
+#[tokio::test]
+async fn a_reader_of_a_restored_database_is_told_to_begin_anew_and_hears_of_everything_that_follows() {
+    let test = TestApp::start().await;
+    let account = test.account().await;
+    strangers(&test, &account, 0..2).await;
+    let (mut reader, mut plain) = (Reader::new(), Reader::new());
+    assert_eq!(reader.read(&test, &account).await.unwrap(), 2);
+    let copy = test.db.back_up().await;
+    strangers(&test, &account, 2..5).await;
+    assert_eq!(reader.read(&test, &account).await.unwrap(), 3);
+    // One that keeps the number alone.
+    plain.after = reader.after;
+
+    test.db.restore(&copy).await;
+    strangers(&test, &account, 5..11).await;
+
+    for reader in [&mut reader, &mut plain] {
+        let reset = reader.read(&test, &account).await.unwrap_err();
+        assert_eq!(refusal(&reset), (Code::FailedPrecondition, "FEED_RESET".to_owned()));
+        assert!(reset.message().contains("list the contacts anew"), "{reset:?}");
+        reader.begin_anew(&test, &account).await;
+        let seen = reader.after;
+        reader.read(&test, &account).await.unwrap();
+        assert!(reader.after >= seen);
+    }
+    strangers(&test, &account, 11..13).await;
+    assert_eq!(reader.read(&test, &account).await.unwrap(), 2);
+    assert_eq!(plain.read(&test, &account).await.unwrap(), 2);
+}
+
+#[tokio::test]
+async fn after_a_restore_that_nothing_shows_an_operator_begins_a_new_epoch_of_all_feeds() {
+    let test = TestApp::start().await;
+    let accounts = [test.account().await, test.account().await];
+    let mut readers = [Reader::new(), Reader::new()];
+    for (reader, account) in readers.iter_mut().zip(&accounts) {
+        strangers(&test, account, 0..3).await;
+        assert_eq!(reader.read(&test, account).await.unwrap(), 3);
+    }
+
+    assert_eq!(changes::distrust_all(test.db.url()).await.unwrap(), 2);
+
+    for (reader, account) in readers.iter_mut().zip(&accounts) {
+        let reset = reader.read(&test, account).await.unwrap_err();
+        assert_eq!(refusal(&reset), (Code::FailedPrecondition, "FEED_RESET".to_owned()));
+        reader.begin_anew(&test, account).await;
+        strangers(&test, account, 3..5).await;
+        assert_eq!(reader.read(&test, account).await.unwrap(), 2);
+        // Once: the epoch stays.
+        strangers(&test, account, 5..6).await;
+        assert_eq!(reader.read(&test, account).await.unwrap(), 1);
+        let old = Reader { after: 3, ..Reader::new() }.request(account);
+        let reset = test.contacts().list_changes(old).await.unwrap_err();
+        assert_eq!(refusal(&reset), (Code::FailedPrecondition, "FEED_RESET".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_reader_from_the_beginning_of_a_later_epoch_is_told_where_it_begins() {
+    let test = TestApp::start().await;
+    let account = test.account().await;
+    strangers(&test, &account, 0..3).await;
+    Reader::new().read(&test, &account).await.unwrap();
+    changes::distrust_all(test.db.url()).await.unwrap();
+
+    let refused = Reader::new().read(&test, &account).await.unwrap_err();
+
+    assert_eq!(refusal(&refused), (Code::FailedPrecondition, "CHANGES_FORGOTTEN".to_owned()));
+    let mut reader = Reader::new();
+    reader.begin_anew(&test, &account).await;
+    strangers(&test, &account, 3..4).await;
+    assert_eq!(reader.read(&test, &account).await.unwrap(), 1);
+}
+
+#[tokio::test]
+async fn an_epoch_of_another_account_or_of_nobody_is_refused() {
+    let test = TestApp::start().await;
+    let (account, other) = (test.account().await, test.account().await);
+    let (mut reader, mut elsewhere) = (Reader::new(), Reader::new());
+    for (reader, account) in [(&mut reader, &account), (&mut elsewhere, &other)] {
+        strangers(&test, account, 0..1).await;
+        reader.read(&test, account).await.unwrap();
+    }
+
+    for epoch in [elsewhere.epoch.as_str(), "no-epoch", "0"] {
+        let request = pb::ListChangesRequest { epoch: epoch.into(), ..reader.request(&account) };
+        let refused = test.contacts().list_changes(request).await.unwrap_err();
+        assert_eq!(refusal(&refused), (Code::FailedPrecondition, "FEED_RESET".to_owned()));
+    }
+    let request = pb::ListChangesRequest { epoch: "x".repeat(65), ..reader.request(&account) };
+    assert_eq!(test.contacts().list_changes(request).await.unwrap_err().code(), Code::InvalidArgument);
 }

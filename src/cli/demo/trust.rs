@@ -84,7 +84,7 @@ impl Story<'_> {
                 account_id: self.account_id.clone(),
                 after,
                 page_size: 1_000,
-                only_position: false,
+                ..Default::default()
             };
             let page = self.stage.client.contacts().list_changes(request).await?.into_inner();
             after = page.next_after;
