@@ -5,6 +5,7 @@ mod account;
 mod changes;
 mod client;
 mod contact;
+mod feed;
 mod match_caller;
 mod migrate;
 mod phone;
@@ -22,6 +23,7 @@ use std::{
     io::{stdin, stdout},
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use clap::{Parser, Subcommand};
@@ -36,6 +38,9 @@ use crate::{
 
 #[cfg(feature = "simulator")]
 use crate::lifecycle::{Lifecycle, Signals};
+
+/// How long threads that block may take at the end of the process.
+const THREADS_GRACE: Duration = Duration::from_millis(500);
 
 const FIRST_STEPS: &str = "\
 First steps:
@@ -66,6 +71,7 @@ enum Command {
     Phone(phone::PhoneArgs),
     /// Bring the schema to this program's version, and end
     Migrate,
+    Feed(feed::FeedArgs),
     #[cfg(feature = "simulator")]
     Simulate(simulate::SimulateArgs),
 }
@@ -135,7 +141,11 @@ fn obey(cli: Cli) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     let config = load_config(&cli.flags)?;
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(cli.command, config, clock))
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let done = runtime.block_on(run(cli.command, config, clock));
+    // A thread that still waits, for a name server or a disk, must not hold the process.
+    runtime.shutdown_timeout(THREADS_GRACE);
+    done
 }
 
 async fn run(command: Command, config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
@@ -148,6 +158,7 @@ async fn run(command: Command, config: Config, clock: Arc<dyn Clock>) -> anyhow:
             migrate::run(&config).await?;
             Ok(ExitCode::SUCCESS)
         }
+        Command::Feed(args) => feed::run(&args, &config).await,
         Command::Token(args) => {
             println!("{}", token::run(&args, &config, clock)?);
             Ok(ExitCode::SUCCESS)

@@ -12,7 +12,7 @@ use std::{
 
 use anyhow::{Context, bail};
 use secrecy::ExposeSecret;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, time::Instant};
 use tracing::info;
 
 use super::client::failure::Stopped;
@@ -20,12 +20,19 @@ use crate::{
     app::{App, World},
     config::Config,
     domain::{clock::Clock, ids::IdSource, phone},
-    lifecycle::{Lifecycle, Signals},
+    lifecycle::{Ended, Lifecycle, Signals},
     postgres::{Cluster, ClusterConfig, default_private_copy},
     rpc::{auth::Verifier, local_token::ensure_local_keys},
     store::schema,
     vault::KeyRing,
 };
+
+/// How long tasks have beyond the drain before they are dropped.
+const TASKS_GRACE: Duration = Duration::from_secs(5);
+/// How long everything may take beyond the drain, from the first signal: what an orchestrator is told to wait.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+/// What the last step may take however late it is.
+const STOP_MIN: Duration = Duration::from_secs(2);
 
 /// Serve gRPC and sync what is due, until SIGTERM or Ctrl-C.
 ///
@@ -46,11 +53,29 @@ pub(super) async fn run(args: &ServeArgs, config: &Config, clock: Arc<dyn Clock>
         // Nothing has been promised to anybody yet.
         name = signals.next() => bail!("stopped by {name} while starting"),
     };
-    let grace = Duration::from_secs(config.drain.wait_seconds + config.drain.timeout_seconds + 5);
+    let drain = Duration::from_secs(config.drain.wait_seconds + config.drain.timeout_seconds);
     let lifecycle = service.lifecycle.clone();
-    let ended = lifecycle.run(async || signals.next().await, grace).await;
-    service.stop().await?;
-    Ok(ended.into())
+    let mut first_signal = None;
+    let next_signal = async || {
+        let name = signals.next().await;
+        first_signal.get_or_insert_with(Instant::now);
+        name
+    };
+    let ended = lifecycle.run(next_signal, drain + TASKS_GRACE).await;
+    let limit = (drain + STOP_GRACE).saturating_sub(first_signal.map_or(Duration::ZERO, |at| at.elapsed()));
+    tokio::select! {
+        stopped = service.stop(limit.max(STOP_MIN)) => match stopped {
+            Ok(()) => Ok(ended.into()),
+            Err(error) => {
+                tracing::error!(error = format!("{error:#}"), "something did not stop in time and is left to itself");
+                Ok(if ended == Ended::Clean { Ended::Forced } else { ended }.into())
+            }
+        },
+        name = signals.next() => {
+            tracing::warn!(signal = name, "stopping at once");
+            Ok(if ended == Ended::Clean { Ended::Forced } else { ended }.into())
+        }
+    }
 }
 
 /// A service that runs in this process, with its database.
@@ -61,7 +86,7 @@ pub(super) struct Service {
     pub(super) lifecycle: Lifecycle,
     /// Where it serves.
     pub(super) address: std::net::SocketAddr,
-    cluster: Option<Cluster>,
+    cluster: Option<Arc<Cluster>>,
 }
 
 impl Service {
@@ -88,11 +113,44 @@ impl Service {
         let keys = Keys::load(config, &ids, &clock)?;
         let address = listener.local_addr().context("the bound address cannot be read")?;
         let (cluster, database_url) = database(config).await?;
-        let owner_url = config.migrate_database_url.as_ref().map_or(database_url.as_str(), |url| url.expose());
+        if let Some(cluster) = &cluster {
+            // Until everything else has started.
+            cluster.stop_on_drop(true);
+        }
+        let started = Self::join(listener, config, clock, migrates, &database_url, (keys, ids), warming).await;
+        let (app, lifecycle) = match (started, &cluster) {
+            (Ok(joined), _) => joined,
+            (Err(error), None) => return Err(error),
+            (Err(error), Some(cluster)) => {
+                // The reason why the service did not start is the one to tell.
+                let _ = cluster.stop().await;
+                return Err(error);
+            }
+        };
+        let cluster = cluster.map(Arc::new);
+        if let Some(cluster) = &cluster {
+            cluster.stop_on_drop(false);
+            let (watched, soft) = (Arc::clone(cluster), lifecycle.soft());
+            lifecycle.spawn_critical("private PostgreSQL", async move { watched.watch(soft).await });
+        }
+        info!(listen = %address, "serving gRPC");
+        Ok(Self { app, lifecycle, address, cluster })
+    }
+
+    async fn join(
+        listener: TcpListener,
+        config: &Config,
+        clock: Arc<dyn Clock>,
+        migrates: bool,
+        database_url: &str,
+        (keys, ids): (Keys, Arc<IdSource>),
+        warming: tokio::task::JoinHandle<()>,
+    ) -> anyhow::Result<(App, Lifecycle)> {
+        let owner_url = config.migrate_database_url.as_ref().map_or(database_url, |url| url.expose());
         if migrates {
             schema::migrate(owner_url).await?;
         } else {
-            schema::verify(&database_url).await?;
+            schema::verify(database_url).await?;
         }
         let lifecycle = Lifecycle::new();
         let world = World {
@@ -102,7 +160,7 @@ impl Service {
             tasks: lifecycle.tasks().clone(),
             stop: lifecycle.soft(),
         };
-        let app = App::new(config, &database_url, world)?;
+        let app = App::new(config, database_url, world)?;
         warming.await.context("the phone metadata cannot be read")?;
         let http = match config.http.listen {
             Some(address) => Some(listen_http(address).await?),
@@ -113,16 +171,15 @@ impl Service {
             info!(listen = %listener.local_addr()?, "serving HTTP");
             app.start_http(listener, &lifecycle);
         }
-        let service = Self { app, lifecycle, address, cluster };
-        info!(listen = %service.address, "serving gRPC");
-        Ok(service)
+        Ok((app, lifecycle))
     }
 
-    /// After its tasks have ended: closes the connections, and stops the database if it was started here.
-    pub(super) async fn stop(self) -> anyhow::Result<()> {
+    /// After its tasks have ended: closes the connections, and stops the database if it was started here and nobody else uses it.
+    /// `limit` is for that stop; connections take about a second at most.
+    pub(super) async fn stop(self, limit: Duration) -> anyhow::Result<()> {
         self.app.close().await;
         if let Some(cluster) = self.cluster {
-            cluster.stop().await.context("the private PostgreSQL did not stop")?;
+            cluster.stop_within(limit).await.context("the private PostgreSQL did not stop")?;
         }
         info!("stopped");
         Ok(())
@@ -137,7 +194,8 @@ async fn listen_http(address: std::net::SocketAddr) -> anyhow::Result<TcpListene
     })?)
 }
 
-async fn database(config: &Config) -> anyhow::Result<(Option<Cluster>, String)> {
+/// The database that the settings name, or the private cluster, started if it does not run.
+pub(super) async fn database(config: &Config) -> anyhow::Result<(Option<Cluster>, String)> {
     if let Some(url) = &config.database_url {
         return Ok((None, url.expose().to_owned()));
     }

@@ -132,8 +132,7 @@ pub enum ClusterError {
 
     /// The server is there but did not accept a connection in time.
     #[error(
-        "PostgreSQL was not ready after {waited:?}: {detail}; it may still be recovering and is left running, so start \
-         again in a while (its log: {})",
+        "PostgreSQL was not ready after {waited:?} and was stopped again: {detail} (its log: {})",
         .log.display()
     )]
     StartTimeout {

@@ -8,11 +8,14 @@ mod discover;
 mod error;
 mod layout;
 mod process;
+mod watch;
 
 use std::ffi::OsString;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
@@ -35,6 +38,14 @@ const POLL: Duration = Duration::from_millis(50);
 /// Between two attempts to start a server whose predecessor is not quite gone: after a SIGKILL its children take a moment
 /// to leave, and hold its shared memory until then.
 const RESTART_PAUSE: Duration = Duration::from_millis(500);
+/// Starts in vain, with no process of a predecessor left.
+const FAILURES_MAX: u32 = 3;
+/// Limit for a server that says that it is recovering: stopped in the middle, it would begin again at the next start.
+const RECOVERY_TIMEOUT: Duration = Duration::from_mins(30);
+/// Between two lines of the log about a server that recovers.
+const RECOVERY_TOLD_EVERY: Duration = Duration::from_secs(30);
+/// How long a server that was started in vain may take to end when it is asked, and again when it is told.
+const ABANDON_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// What a private cluster needs to know. Environment values are read by the configuration and passed in.
 #[derive(Debug, Clone)]
@@ -47,10 +58,12 @@ pub struct ClusterConfig {
     pub path_var: Option<OsString>,
     /// The `bin` folder of a copy of PostgreSQL's programs, tried last; see [`default_private_copy`].
     pub private_copy: Option<PathBuf>,
-    /// Limit for everything until the first connection, crash recovery included.
+    /// Limit for everything until the first connection; crash recovery may take longer.
     pub start_timeout: Duration,
     /// Limit for the shutdown.
     pub stop_timeout: Duration,
+    /// The pause after the first start in vain of a server that has ended; doubles each time.
+    pub restart_pause: Duration,
     /// PostgreSQL's `max_connections`; three of them are kept for superusers.
     pub max_connections: u16,
 }
@@ -65,19 +78,23 @@ impl ClusterConfig {
             private_copy: None,
             start_timeout: Duration::from_mins(2),
             stop_timeout: Duration::from_secs(30),
+            restart_pause: Duration::from_secs(1),
             max_connections: 100,
         }
     }
 }
 
-/// A running private cluster. Dropping it leaves the server running, as a crash would; [`Cluster::stop`] ends it.
+/// A running private cluster. Dropping it leaves the server running, as a crash would, unless [`Cluster::stop_on_drop`] was said;
+/// [`Cluster::stop`] ends it.
 #[derive(Debug)]
 pub struct Cluster {
+    config: ClusterConfig,
     layout: Layout,
+    bin_dir: PathBuf,
     major: u32,
-    stop_timeout: Duration,
     /// `None` if the server was running already.
-    child: Option<Child>,
+    child: Mutex<Option<Child>>,
+    stops_on_drop: AtomicBool,
     /// Tells other services on this data directory that somebody needs the server.
     use_lock: File,
 }
@@ -100,10 +117,24 @@ impl Cluster {
         process::check_data(&layout, major)?;
 
         let use_lock = layout.lock_use()?;
-        let (child, connection) = bring_up(&config, &layout, &bin_dir, major, deadline).await?;
-        make_database(&layout, connection).await?;
+        let mut server = Started { child: None };
+        let ready = async {
+            let connection = bring_up(&config, &layout, &bin_dir, major, deadline, &mut server).await?;
+            make_database(&layout, connection).await
+        };
+        if let Err(error) = ready.await {
+            server.abandon().await;
+            return Err(error);
+        }
+        let child = server.child.take();
         info!(postgres.major = major, data.dir = %layout.data(major).display(), postgres.started = child.is_some(), "private PostgreSQL is ready");
-        Ok(Self { layout, major, stop_timeout: config.stop_timeout, child, use_lock })
+        let (child, stops_on_drop) = (Mutex::new(child), AtomicBool::new(false));
+        Ok(Self { config, layout, bin_dir, major, child, stops_on_drop, use_lock })
+    }
+
+    /// While the start of the service is not over: dropped, this asks the server to stop if it was started here.
+    pub fn stop_on_drop(&self, stops: bool) {
+        self.stops_on_drop.store(stops, Ordering::Relaxed);
     }
 
     /// The URL for sqlx, psql and every other client on this machine that may enter the socket's folder.
@@ -129,22 +160,29 @@ impl Cluster {
 
     /// False if the server was running already when this process came.
     pub fn was_started_here(&self) -> bool {
-        self.child.is_some()
+        self.child.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Shuts the server down (fast shutdown: sessions end, everything is written out) and waits for it; close the pools
     /// first. Nothing happens while another service uses the cluster: the last one out stops it, whoever started it.
     /// After the limit it returns [`ClusterError::StillStopping`], and the server goes on by itself.
-    pub async fn stop(self) -> Result<(), ClusterError> {
-        let Self { layout, major, stop_timeout, child, use_lock } = self;
+    pub async fn stop(&self) -> Result<(), ClusterError> {
+        self.stop_within(self.config.stop_timeout).await
+    }
+
+    /// As [`Cluster::stop`], with another limit.
+    pub async fn stop_within(&self, stop_timeout: Duration) -> Result<(), ClusterError> {
+        self.stop_on_drop(false);
+        let Self { layout, major, .. } = self;
         let _stopping = layout::lock_start(&layout.pg_dir, stop_timeout).await?;
-        use_lock.unlock().map_err(error::io("unlock", &layout.pg_dir))?;
+        self.use_lock.unlock().map_err(error::io("unlock", &layout.pg_dir))?;
         if !layout.is_unused()? {
             info!("private PostgreSQL stays: another service uses it");
             return Ok(());
         }
 
-        let data = layout.data(major);
+        let data = layout.data(*major);
+        let child = self.child.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(pid) = process::running_server(&data) else {
             return Ok(());
         };
@@ -159,6 +197,45 @@ impl Cluster {
             Ok(())
         };
         timeout(stop_timeout, stopped).await.unwrap_or(Err(ClusterError::StillStopping { waited: stop_timeout }))
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        let is_ours = self.was_started_here() && self.stops_on_drop.load(Ordering::Relaxed);
+        if is_ours && self.use_lock.unlock().is_ok() && self.layout.is_unused().unwrap_or(false) {
+            let data = self.data_dir();
+            if let Some(pid) = process::running_server(&data) {
+                let _ = process::ask_to_stop(&data, pid);
+            }
+        }
+    }
+}
+
+/// A server that is being started. Dropped with one, it asks it to stop: a failed or interrupted start leaves none behind.
+struct Started {
+    child: Option<Child>,
+}
+
+impl Started {
+    /// Ends it and waits for that: asks first, and then insists.
+    async fn abandon(mut self) {
+        let Some(mut child) = self.child.take() else { return };
+        for is_urgent in [false, true] {
+            process::end(&child, is_urgent);
+            if timeout(ABANDON_TIMEOUT, child.wait()).await.is_ok() {
+                return;
+            }
+        }
+        warn!("a PostgreSQL that was started in vain does not end; look at its processes");
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if let Some(child) = &self.child {
+            process::end(child, false);
+        }
     }
 }
 
@@ -203,7 +280,9 @@ enum Answer {
     Ready(PgConnection),
     /// Nobody listens.
     Silent(String),
-    /// Somebody listens and is not ready: starting, recovering, stopping, or full.
+    /// It says that it is starting, recovering or stopping.
+    Recovering(String),
+    /// Somebody listens and is not ready: full, or without a word.
     NotYet(String),
 }
 
@@ -214,39 +293,55 @@ async fn bring_up(
     bin_dir: &Path,
     major: u32,
     deadline: Instant,
-) -> Result<(Option<Child>, PgConnection), ClusterError> {
+    server: &mut Started,
+) -> Result<PgConnection, ClusterError> {
     let data = layout.data(major);
-    let mut child: Option<Child> = None;
+    let child = &mut server.child;
+    let mut failures = 0;
+    let recovered_by = deadline + RECOVERY_TIMEOUT;
+    let mut tell_at = Instant::now() + RECOVERY_TOLD_EVERY;
     loop {
-        let (detail, is_silent) = match connect(layout).await? {
-            Answer::Ready(connection) => return Ok((child, connection)),
-            Answer::Silent(detail) => (detail, true),
-            Answer::NotYet(detail) => (detail, false),
+        let (detail, is_silent, deadline) = match connect(layout).await? {
+            Answer::Ready(connection) => return Ok(connection),
+            Answer::Silent(detail) => (detail, true, deadline),
+            Answer::NotYet(detail) => (detail, false, deadline),
+            Answer::Recovering(detail) => {
+                if Instant::now() >= tell_at {
+                    tell_at = Instant::now() + RECOVERY_TOLD_EVERY;
+                    info!(
+                        answer = detail,
+                        "private PostgreSQL is not ready yet; after a crash or a full disk it recovers first"
+                    );
+                }
+                (detail, false, recovered_by)
+            }
         };
         if Instant::now() >= deadline {
             let detail = format!("{detail} / {}", process::startup_words(layout));
             return Err(ClusterError::StartTimeout { waited: config.start_timeout, detail, log: data.join("log") });
         }
 
-        if let Some(running) = &mut child {
+        if let Some(running) = child.as_mut() {
             let ended = running.try_wait().map_err(error::io("wait for the server of", &data))?;
             if ended.is_some() {
-                child = None;
-                // A predecessor that is not quite gone shows itself by its pid file; anything else will not heal by waiting.
-                if process::read_pid(&data).is_none() {
+                *child = None;
+                // A predecessor that is not quite gone shows itself by its pid file and its processes; anything else will not heal
+                // by waiting, but the last of them may have gone in this very moment.
+                failures += u32::from(!process::is_in_use(&data));
+                if process::read_pid(&data).is_none() || failures >= FAILURES_MAX {
                     return Err(ClusterError::StartFailed {
                         detail: process::startup_words(layout),
                         log: data.join("log"),
                     });
                 }
-                if process::remove_misleading_pid_file(&data)? {
-                    warn!("removed the pid file of a dead PostgreSQL whose process id now belongs to another program");
-                }
                 sleep(RESTART_PAUSE).await;
                 continue;
             }
         } else if is_silent && process::running_server(&data).is_none() {
-            child = Some(process::spawn_server(layout, bin_dir, major, config.max_connections)?);
+            if process::remove_misleading_locks(&data, &layout.socket_dir)? {
+                warn!("removed a lock of a dead PostgreSQL whose process id now belongs to another program");
+            }
+            *child = Some(process::spawn_server(layout, bin_dir, major, config.max_connections)?);
         }
         sleep(POLL).await;
     }
@@ -265,8 +360,12 @@ async fn connect(layout: &Layout) -> Result<Answer, ClusterError> {
     match attempt {
         Ok(connection) => Ok(Answer::Ready(connection)),
         Err(sqlx::Error::Io(error)) => Ok(Answer::Silent(error.to_string())),
-        // 57P03: starting up, shutting down or recovering; 53300: too many clients.
-        Err(sqlx::Error::Database(error)) if matches!(error.code().as_deref(), Some("57P03" | "53300")) => {
+        // Starting up, shutting down or recovering.
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("57P03") => {
+            Ok(Answer::Recovering(error.message().to_owned()))
+        }
+        // Too many clients.
+        Err(sqlx::Error::Database(error)) if error.code().as_deref() == Some("53300") => {
             Ok(Answer::NotYet(error.message().to_owned()))
         }
         Err(source) => Err(ClusterError::Refused { pg_dir: layout.pg_dir.clone(), source }),

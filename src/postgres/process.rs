@@ -187,7 +187,12 @@ pub(super) fn pid_file(data: &Path) -> PathBuf {
 
 /// The process id in the pid file, if there is one.
 pub(super) fn read_pid(data: &Path) -> Option<Pid> {
-    let text = std::fs::read_to_string(pid_file(data)).ok()?;
+    read_pid_in(&pid_file(data))
+}
+
+/// The process id in the first line of a lock file.
+fn read_pid_in(lock: &Path) -> Option<Pid> {
+    let text = std::fs::read_to_string(lock).ok()?;
     let pid: i32 = text.lines().next()?.trim().parse().ok()?;
     (pid > 0).then(|| Pid::from_raw(pid))
 }
@@ -200,16 +205,23 @@ pub(super) fn running_server(data: &Path) -> Option<Pid> {
     in_use.contains(&pid.as_raw()).then_some(pid)
 }
 
-/// Removes the pid file of a dead server whose process id has gone to another living process: PostgreSQL would take that
-/// one for its predecessor and refuse for ever. Only when no process at all works in the data directory.
-pub(super) fn remove_misleading_pid_file(data: &Path) -> Result<bool, ClusterError> {
-    let is_alive = read_pid(data).is_some_and(|pid| kill(pid, None).is_ok());
-    if !is_alive || processes_in(data).is_none_or(|in_use| !in_use.is_empty()) {
-        return Ok(false);
+/// Removes the pid file and the socket's lock of a dead server if their process id has gone to another living process: PostgreSQL would
+/// take that one for its predecessor and refuse for ever. Only when no process at all works in the data directory.
+pub(super) fn remove_misleading_locks(data: &Path, socket_dir: &Path) -> Result<bool, ClusterError> {
+    let mut has_removed = false;
+    for lock in [pid_file(data), socket_dir.join(format!(".s.PGSQL.{PORT}.lock"))] {
+        let is_alive = read_pid_in(&lock).is_some_and(|pid| kill(pid, None).is_ok());
+        if is_alive && !is_in_use(data) {
+            std::fs::remove_file(&lock).map_err(io("remove", lock))?;
+            has_removed = true;
+        }
     }
-    let path = pid_file(data);
-    std::fs::remove_file(&path).map_err(io("remove", path))?;
-    Ok(true)
+    Ok(has_removed)
+}
+
+/// Whether processes of a server work in the data directory, or the system does not tell.
+pub(super) fn is_in_use(data: &Path) -> bool {
+    processes_in(data).is_none_or(|in_use| !in_use.is_empty())
 }
 
 /// Process ids whose working directory is `data`; `None` where the system does not tell (no `/proc`).
@@ -229,5 +241,13 @@ pub(super) fn ask_to_stop(data: &Path, pid: Pid) -> Result<(), ClusterError> {
     match kill(pid, Signal::SIGINT) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
         Err(errno) => Err(io("stop the server of", data)(errno.into())),
+    }
+}
+
+/// Asks a server that this process has started to end: fast, or at once and with a recovery at the next start.
+pub(super) fn end(child: &Child, is_urgent: bool) {
+    let pid = child.id().and_then(|id| i32::try_from(id).ok());
+    if let Some(pid) = pid {
+        let _ = kill(Pid::from_raw(pid), if is_urgent { Signal::SIGQUIT } else { Signal::SIGINT });
     }
 }

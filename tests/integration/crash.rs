@@ -45,10 +45,10 @@ const KEY_RING: &str = r#"{"primary":"k1","keys":[{"id":"k1","key":"MDEyMzQ1Njc4
 const OF_WORKERS: &str = "datname = current_database() and application_name = 'contact-sync sync'";
 
 /// The files that a process needs, removed at the end.
-struct Files(PathBuf);
+pub struct Files(pub PathBuf);
 
 impl Files {
-    fn make(test: &TestApp) -> Self {
+    pub fn make(test: &TestApp) -> Self {
         let dir = std::env::temp_dir().join(format!("cs-crash-{}-{}", std::process::id(), test.address.port()));
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join("jwks.json"), &local_token::generate(&[7; 32]).jwks_json).unwrap();
@@ -64,14 +64,19 @@ impl Drop for Files {
 }
 
 /// A process of the service, killed when it is dropped.
-struct Process {
-    child: Child,
+pub struct Process {
+    pub child: Child,
     /// The connections of its workers.
     connections: String,
 }
 
 impl Process {
     async fn start(test: &TestApp, files: &Files) -> Self {
+        Self::start_on(test, files, test.db.url()).await
+    }
+
+    /// With this way to the test's database.
+    pub async fn start_on(test: &TestApp, files: &Files, database_url: &str) -> Self {
         let others =
             format!("select coalesce(string_agg(pid::text, ','), '0') from pg_stat_activity where {OF_WORKERS}");
         let others: String = sqlx::query_scalar(sqlx::AssertSqlSafe(others)).fetch_one(&test.db.pool).await.unwrap();
@@ -86,7 +91,7 @@ impl Process {
             .args(["--set", "worker.lease_seconds=3", "--set", "worker.heartbeat_seconds=1"])
             .args(["--set", "worker.poll_ms=50", "--set", "worker.backoff_base_ms=10", "--set", "drain.wait_seconds=0"])
             .env_clear()
-            .env("DATABASE_URL", test.db.url())
+            .env("DATABASE_URL", database_url)
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

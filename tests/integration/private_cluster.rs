@@ -11,6 +11,9 @@ use contact_sync::postgres::{Cluster, ClusterConfig, ClusterError, default_priva
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, User, geteuid};
 use sqlx::{Connection, PgConnection};
+use tokio_util::sync::CancellationToken;
+
+use crate::steps::{eventually, soon};
 
 /// A data directory that is removed with whatever server still runs in it.
 struct DataDir(PathBuf);
@@ -29,6 +32,7 @@ impl DataDir {
             bin_dir: std::env::var_os("PG_BIN_DIR").map(PathBuf::from),
             private_copy: default_private_copy(geteuid().is_root(), home.as_deref(), None),
             max_connections: 20,
+            restart_pause: Duration::from_millis(1),
             ..ClusterConfig::new(&self.0)
         }
     }
@@ -229,6 +233,123 @@ async fn a_pid_file_that_names_a_strangers_process_does_not_keep_the_server_down
     stranger.kill().unwrap();
     stranger.wait().unwrap();
     again.unwrap().stop().await.unwrap();
+}
+
+/// A process that lives and has nothing to do with the cluster, as its data's owner.
+struct Stranger(std::process::Child);
+
+impl Stranger {
+    fn start(data: &Path) -> Self {
+        let mut stranger = Command::new("sleep");
+        stranger.arg("60");
+        if geteuid().is_root() {
+            use std::os::unix::fs::MetadataExt;
+            let owner = std::fs::metadata(data).unwrap();
+            stranger.uid(owner.uid()).gid(owner.gid());
+        }
+        Self(stranger.spawn().unwrap())
+    }
+}
+
+impl Drop for Stranger {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn a_sockets_lock_that_names_a_strangers_process_does_not_keep_the_server_down() {
+    let dir = DataDir::new();
+    let cluster = dir.start().await;
+    let (data, lock) = (cluster.data_dir(), cluster.socket_dir().join(".s.PGSQL.5432.lock"));
+    let left_behind = std::fs::read_to_string(&lock).unwrap();
+    cluster.stop().await.unwrap();
+    let mut stranger = Stranger::start(&data);
+    let (_, rest) = left_behind.split_once('\n').unwrap();
+    std::fs::write(&lock, format!("{}\n{rest}", stranger.0.id())).unwrap();
+
+    let again = dir.start().await;
+
+    assert!(stranger.0.try_wait().unwrap().is_none(), "the stranger is left alone");
+    again.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_is_killed_while_the_service_runs_is_started_again() {
+    let dir = DataDir::new();
+    let cluster = dir.start().await;
+    remember(&cluster, "kept").await;
+    let first = server_pid(&cluster.data_dir()).unwrap();
+    let stop = CancellationToken::new();
+
+    let watching = cluster.watch(stop.clone());
+    let killing = async {
+        kill(first, Signal::SIGKILL).unwrap();
+        eventually("another server", async || {
+            server_pid(&cluster.data_dir()).is_some_and(|pid| pid != first)
+                && PgConnection::connect(&cluster.url()).await.is_ok()
+        })
+        .await;
+        assert_eq!(text(&cluster, "select words from note").await, "kept");
+        stop.cancel();
+    };
+    let (watched, ()) = tokio::join!(watching, killing);
+
+    watched.unwrap();
+    cluster.stop().await.unwrap();
+    assert_eq!(server_pid(&cluster.data_dir()), None);
+}
+
+#[tokio::test]
+async fn a_server_that_cannot_be_started_again_ends_the_watch_and_leaves_nothing_behind() {
+    let dir = DataDir::new();
+    let cluster = dir.start().await;
+    let data = cluster.data_dir();
+    std::fs::write(data.join("postgresql.conf"), "shared_buffers = lots\n").unwrap();
+    kill(server_pid(&data).unwrap(), Signal::SIGKILL).unwrap();
+
+    let given_up = soon("the end of the watch", cluster.watch(CancellationToken::new())).await.unwrap_err();
+
+    assert!(given_up.to_string().contains("shared_buffers"), "{given_up}");
+    let left = server_pid(&data).filter(|pid| kill(*pid, None).is_ok());
+    assert_eq!(left, None);
+}
+
+#[tokio::test]
+async fn a_start_that_takes_too_long_leaves_no_server_behind() {
+    let dir = DataDir::new();
+    let cluster = dir.start().await;
+    let data = cluster.data_dir();
+    cluster.stop().await.unwrap();
+
+    for millis in [0, 20, 60, 120, 250] {
+        let config = ClusterConfig { start_timeout: Duration::from_millis(millis), ..dir.config() };
+        match Cluster::start(config).await {
+            Ok(cluster) => cluster.stop().await.unwrap(),
+            Err(ClusterError::StartTimeout { .. } | ClusterError::Locked { .. }) => {}
+            Err(error) => panic!("{error}"),
+        }
+        assert_eq!(server_pid(&data), None, "after {millis} ms");
+    }
+}
+
+#[tokio::test]
+async fn a_start_that_is_given_up_in_the_middle_asks_the_server_to_stop() {
+    let dir = DataDir::new();
+    let cluster = dir.start().await;
+    let data = cluster.data_dir();
+    cluster.stop().await.unwrap();
+    {
+        let mut starting = std::pin::pin!(dir.try_start());
+        tokio::select! {
+            biased;
+            _ = &mut starting => panic!("it is given up before"),
+            () = eventually("its pid file", async || server_pid(&data).is_some()) => {}
+        }
+    }
+
+    eventually("no server", async || server_pid(&data).is_none()).await;
 }
 
 #[tokio::test]

@@ -31,6 +31,8 @@ use crate::{
 const PORTS_TRIED: u16 = 20;
 /// What open calls may still take at the end.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long its database may take to stop.
+const STOP_MAX: Duration = Duration::from_secs(30);
 
 /// Everything that was started.
 pub(super) struct Stage {
@@ -117,7 +119,7 @@ impl Stage {
         let lifecycle = service.lifecycle.clone();
         lifecycle.soft().cancel();
         lifecycle.run(async || signals.next().await, GRACE).await;
-        service.stop().await?;
+        service.stop(STOP_MAX).await?;
         crms.close().await;
         Ok(())
     }
