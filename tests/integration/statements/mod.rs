@@ -33,6 +33,9 @@ const ACROSS_ACCOUNTS: [&str; 4] = [
     "store::changes::distrust_all (across accounts)",
 ];
 
+/// The only one of them that writes: by the operator's hand, after a restore.
+const WRITES_ACROSS_ACCOUNTS: &str = "store::changes::distrust_all (across accounts)";
+
 /// Indexes for scans across accounts: what is due, and what is old enough to be forgotten. None may be unique.
 const SCANS: [&str; 2] = ["integrations_due_idx", "calls_created_idx"];
 
@@ -112,7 +115,7 @@ async fn every_statement_is_one_accounts_and_fit_for_a_distributed_database() {
     let mut broken = Vec::new();
     for (name, sql) in statements() {
         if ACROSS_ACCOUNTS.contains(&name.as_str()) {
-            assert!(!lint::writes(&sql), "{name} writes across accounts");
+            assert_eq!(lint::writes(&sql), name == WRITES_ACROSS_ACCOUNTS, "{name} writes across accounts");
         }
         for Fault { rule, what } in faults(&sql, &known) {
             if is_allowed(&name, rule) {
