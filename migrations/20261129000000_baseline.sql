@@ -50,6 +50,8 @@ create table integrations (
     provider text not null,
     -- The organisation in it, as the CRM names it; 1 to 100 characters.
     organization text not null,
+    -- The CRM's own number of it, where its name may change (Pipedrive); null: not learned yet.
+    company_id text,
     -- False after DisableSync; enabling the same organisation again takes this row up again.
     is_enabled boolean not null,
     -- False: no pass is due by itself.

@@ -116,7 +116,8 @@ impl Safe {
         let stored: StoredAccess =
             serde_json::from_str(plaintext.expose_secret()).map_err(|_| CredentialsError::Form)?;
         let token = AccessToken::Bearer(stored.token.into());
-        Ok(Access { token, api_url: stored.api_url, expires_at: stored.expires_at, version })
+        let StoredAccess { api_url, expires_at, .. } = stored;
+        Ok(Access { token, api_url, expires_at, version, company_id: None, is_elsewhere: false })
     }
 
     /// The same credentials sealed by the primary key; `None`: they are, or do not open. So that an old key can leave the ring.

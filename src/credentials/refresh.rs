@@ -88,6 +88,10 @@ struct Refresh {
     credentials: Vec<u8>,
     /// The version of the access token that it is to follow.
     seen: i64,
+    /// Where the API was by then.
+    api_url: Option<String>,
+    /// The CRM's own number of the organisation, once it is known.
+    company_id: Option<String>,
     /// An earlier answer of the CRM may have been lost.
     is_after_loss: bool,
 }
@@ -109,10 +113,11 @@ impl Accesses {
             let credentials = self.safe.open(account_id, integration_id, sealed);
             let credentials = credentials.map_err(|error| AccessError::Credentials(Some(error)))?;
             if let Some(access) = credentials.as_access() {
+                let access = Access { company_id: stored.company_id, ..access };
                 return if used.is_none() { Ok(access) } else { Err(CrmError::CredentialsRefused.into()) };
             }
             if let Some(access) = self.usable(account_id, integration_id, &stored, used) {
-                return Ok(access);
+                return Ok(Access { company_id: stored.company_id, ..access });
             }
             if is_not_to_be_sent(&credentials, &stored) {
                 return Err(AccessError::Spent);
@@ -154,8 +159,20 @@ impl Accesses {
         let is_after_loss = seen.claim.is_some();
         let claimed = access::claim(&self.db, account_id, integration_id, claim, CLAIM.as_secs_f64(), seen).await?;
         let Some(credentials) = claimed else { return Ok(None) };
-        let seen = seen.version;
-        let refresh = Refresh { account_id, integration_id, organization, claim, credentials, seen, is_after_loss };
+        let open = |sealed: &Vec<u8>| self.safe.open_access(account_id, integration_id, sealed, seen.version).ok();
+        let api_url = seen.access.as_ref().and_then(open).and_then(|access| access.api_url);
+        let (seen, company_id) = (seen.version, seen.company_id.clone());
+        let refresh = Refresh {
+            account_id,
+            integration_id,
+            organization,
+            claim,
+            credentials,
+            seen,
+            api_url,
+            company_id,
+            is_after_loss,
+        };
         // In a task of its own: a run that is stopped in between must not lose a rotated token.
         self.db.task(async move { this.finish(refresh).await }).await
     }
@@ -167,13 +184,17 @@ impl Accesses {
         let asked = self.crms.obtain(&refresh.organization, &credentials, self.clock.now());
         let answer = timeout(OBTAIN_MAX, asked).await;
         match answer.unwrap_or(Err(CrmError::Unavailable("it did not answer in time"))) {
-            Ok(granted) => {
-                // A vendor that gives tokens of somebody else: nothing of it is kept.
-                if granted.organization.as_ref().is_some_and(|name| *name != refresh.organization.name) {
-                    access::release(&self.db, account_id, integration_id, claim, refresh.is_after_loss).await?;
-                    return Err(CrmError::OtherOrganization.into());
+            Ok(mut granted) => {
+                granted.access.company_id.clone_from(&refresh.company_id);
+                granted.access.is_elsewhere = refresh.api_url.is_some() && refresh.api_url != granted.access.api_url;
+                match self.prove(&refresh, &granted).await {
+                    Ok(()) => self.keep(&refresh, granted.credentials, Some(granted.access)).await,
+                    // Used by nobody. A refresh token that came with it is the only one that is good.
+                    Err(error) => {
+                        self.keep(&refresh, granted.credentials, None).await?;
+                        Err(error.into())
+                    }
                 }
-                self.keep(&refresh, granted).await
             }
             // Another process, whose claim had run out, may have used the token meanwhile, and stored what came.
             Err(CrmError::GrantRefused) if self.is_outdated(&refresh).await? => Ok(None),
@@ -189,27 +210,48 @@ impl Accesses {
         }
     }
 
+    /// That the access is of the organisation that is linked, wherever it lies now. Another name of it is for whoever uses it to learn.
+    async fn prove(&self, refresh: &Refresh, granted: &Granted) -> Result<(), CrmError> {
+        if let Some(name) = &granted.organization {
+            return if *name == refresh.organization.name { Ok(()) } else { Err(CrmError::OtherOrganization) };
+        }
+        if !granted.access.is_elsewhere {
+            return Ok(());
+        }
+        match self.crms.identify(&refresh.organization, granted.access.clone()).await {
+            Err(CrmError::Renamed(_)) => Ok(()),
+            identified => identified,
+        }
+    }
+
     async fn is_outdated(&self, refresh: &Refresh) -> Result<bool, StoreError> {
         let stored = access::find(&self.db, refresh.account_id, refresh.integration_id).await?;
         Ok(stored.is_some_and(|stored| stored.version > refresh.seen))
     }
 
     /// Stores what the CRM gave. While the database does not answer, it is tried again: a rotated refresh token exists only here.
-    async fn keep(&self, refresh: &Refresh, granted: Granted) -> Result<Option<Access>, AccessError> {
+    async fn keep(
+        &self,
+        refresh: &Refresh,
+        credentials: Option<Credentials>,
+        access: Option<Access>,
+    ) -> Result<Option<Access>, AccessError> {
         let Refresh { account_id, integration_id, seen, .. } = *refresh;
         let seal_failed = |error| AccessError::Credentials(Some(error));
         let seal = |credentials: &Credentials| self.safe.seal(account_id, integration_id, credentials);
-        let credentials = granted.credentials.as_ref().map(seal).transpose().map_err(seal_failed)?;
-        let sealed = self.safe.seal_access(account_id, integration_id, &granted.access).map_err(seal_failed)?;
+        let credentials = credentials.as_ref().map(seal).transpose().map_err(seal_failed)?;
+        let seal_access = |access: &Access| self.safe.seal_access(account_id, integration_id, access);
+        let sealed = access.as_ref().map(seal_access).transpose().map_err(seal_failed)?;
         let mut tries = 0;
         loop {
             tries += 1;
             let stored =
-                access::store(&self.db, account_id, integration_id, seen, credentials.as_deref(), &sealed).await;
+                access::store(&self.db, account_id, integration_id, seen, credentials.as_deref(), sealed.as_deref())
+                    .await;
             match stored {
                 Ok(Some(version)) => {
                     info!(integration.id = %integration_id, "there is a new access token");
-                    return Ok(Some(Access { version, ..granted.access }));
+                    return Ok(access.map(|access| Access { version, ..access }));
                 }
                 Ok(None) => return Ok(None),
                 Err(error) if error.is_transient() && tries < STORE_TRIES_MAX => {

@@ -110,6 +110,9 @@ pub enum CrmError {
     /// The credentials open another organisation than the one that is linked.
     #[error("the credentials belong to another organisation of this CRM; bring those of the one that is linked")]
     OtherOrganization,
+    /// The organisation has another name now, and is the same by the CRM's own number of it.
+    #[error("the organisation has another name in the CRM now: {0}")]
+    Renamed(String),
     /// The CRM's account is closed or unpaid, or its edition has no API.
     #[error("the CRM's account does not allow it: {0}")]
     AccountClosed(&'static str),
@@ -156,6 +159,7 @@ impl CrmError {
             | Self::HostUnknown(_)
             | Self::HostMissing
             | Self::OtherOrganization
+            | Self::Renamed(_)
             | Self::AccountClosed(_) => Retry::Never,
         }
     }
@@ -173,7 +177,7 @@ impl CrmError {
             Self::OrganizationNotFound | Self::RecordNotFound => "ORGANIZATION_NOT_FOUND",
             Self::RateLimited { .. } => "RATE_LIMITED",
             Self::QuotaSpent { reason, .. } => reason,
-            Self::OtherOrganization => "OTHER_ORGANIZATION",
+            Self::OtherOrganization | Self::Renamed(_) => "OTHER_ORGANIZATION",
             Self::AccountClosed(_) => "CRM_ACCOUNT_CLOSED",
             Self::HostMissing => "CRM_HOST_MISSING",
             Self::HostMoved => "CRM_HOST_MOVED",

@@ -56,10 +56,12 @@ pub struct Page {
 }
 
 /// What a look at a connection says.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Probe {
     /// About how many contacts there are.
     pub estimated_contacts: Option<i64>,
+    /// The CRM's own number of the organisation, where its name may change.
+    pub company_id: Option<String>,
 }
 
 /// What the CRM says of one record that was asked for by its id.
@@ -92,6 +94,12 @@ pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, CrmError>> + Send
 pub trait CrmClient: Send + Sync {
     /// Whether the access opens it, belongs to this organisation, and may read every contact.
     fn probe(&self) -> Answer<'_, Probe>;
+
+    /// Whether the access is of this organisation. [`CrmError::Renamed`]: it is, under another name. One that has no number beside its name is
+    /// known by its host alone.
+    fn identify(&self) -> Answer<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
 
     /// About how many contacts there are; `None` if the CRM does not say.
     fn count(&self) -> Answer<'_, Option<i64>>;
@@ -190,6 +198,27 @@ impl Crms {
                 Box::new(Pipedrive::new(self.pipedrive_http.clone(), &settings.pipedrive.endpoint, &target, quota)?)
             }
         })
+    }
+
+    /// Whether it is of this organisation, as [`CrmClient::identify`] says.
+    pub async fn identify(&self, organization: &Organization, access: Access) -> Result<(), CrmError> {
+        let target = Target { integration_id: None, organization, options: Options::default(), access };
+        self.client(target)?.identify().await
+    }
+
+    /// The new name of an organisation whose host does not answer any more, asked where the vendor knows every organisation by the token:
+    /// Pipedrive's, by its own number of the company. `None`: it has no other name there, or nobody can be asked.
+    pub async fn find_renamed(&self, organization: &Organization, access: &Access) -> Result<Option<String>, CrmError> {
+        if organization.provider != Provider::Pipedrive || access.company_id.is_none() {
+            return Ok(None);
+        }
+        let endpoint = &self.settings.pipedrive.endpoint;
+        let anywhere = Pipedrive::anywhere(self.pipedrive_http.clone(), endpoint, organization, access)?;
+        match anywhere.identify().await {
+            Ok(()) => Ok(None),
+            Err(CrmError::Renamed(name)) => Ok(Some(name)),
+            Err(error) => Err(error),
+        }
     }
 
     fn settings_of(&self, provider: Provider) -> &ProviderSettings {

@@ -77,7 +77,7 @@ impl Credentials {
             Self::RefreshToken { .. } | Self::ClientCredentials { .. } | Self::JwtBearer { .. } => return None,
         };
         let api_url = host.as_ref().map(|host| format!("https://{host}"));
-        Some(Access { token, api_url, expires_at: None, version: 0 })
+        Some(Access { token, api_url, expires_at: None, version: 0, company_id: None, is_elsewhere: false })
     }
 
     /// Whether a new access token can be got without a person.
@@ -98,6 +98,10 @@ pub struct Access {
     pub expires_at: Option<DateTime<Utc>>,
     /// Of several of one integration the newer has the larger one; 0: not stored.
     pub version: i64,
+    /// The CRM's own number of the organisation, as an earlier answer gave it: by it the organisation is known under a new name.
+    pub company_id: Option<String>,
+    /// The vendor names another host for the API than with the access before.
+    pub is_elsewhere: bool,
 }
 
 /// How a request is signed.

@@ -12,7 +12,7 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::{IntegrationError, Integrations, NewLink, Update, enable::Gate};
+use super::{IntegrationError, Integrations, NewLink, Update, enable::Gate, update::Proven};
 use crate::{
     credentials::CredentialsError,
     crm::{CrmError, oauth::Authorizing},
@@ -21,7 +21,7 @@ use crate::{
         integration::{Integration, Organization, Provider},
         options::Options,
     },
-    store::{self, StoreError, authorizations},
+    store::{self, StoreError, access, authorizations},
     vault::Scope,
 };
 
@@ -203,17 +203,26 @@ impl Integrations {
             verifier: &plan.verifier.into(),
         };
         let (organization, granted) = self.crms.exchange(way, &code, self.clock.now()).await?;
-        if !taken.organization.is_empty() && organization.name != taken.organization {
+        let is_renamed = organization.name != taken.organization;
+        if !taken.organization.is_empty()
+            && is_renamed
+            && !self.is_same_company(account_id, &taken, granted.access.company_id.as_deref()).await?
+        {
             return Err(AuthorizeError::OtherOrganization);
         }
         let options = match taken.integration_id {
             Some(id) => self.get(account_id, id).await?.options,
             None => plan.options,
         };
-        self.probe(&organization, options, granted.access.clone()).await?;
+        let probe = self.probe(&organization, options, granted.access.clone()).await?;
         if let Some(id) = taken.integration_id {
             let update = Update { credentials: granted.credentials, ..Update::default() };
-            self.store_update(account_id, id, update, Some(granted.access)).await?;
+            let proven = Proven {
+                access: Some(granted.access),
+                organization: is_renamed.then_some(organization.name),
+                company_id: probe.company_id,
+            };
+            self.store_update(account_id, id, update, proven).await?;
             return Ok(id);
         }
         let link = NewLink {
@@ -224,16 +233,33 @@ impl Integrations {
             options: plan.options,
             request_id: None,
         };
-        let gate = Gate { credentials: granted.credentials.clone(), access: Some(granted.access.clone()) };
+        let gate = Gate {
+            credentials: granted.credentials.clone(),
+            access: Some(granted.access.clone()),
+            company_id: probe.company_id,
+        };
         match self.store(account_id, link.into(), gate.into()).await {
             // Linked already: it has new credentials now, and keeps its own options.
             Err(IntegrationError::Exists(id)) => {
                 let update = Update { credentials: granted.credentials, ..Update::default() };
-                self.store_update(account_id, id, update, Some(granted.access)).await?;
+                let proven = Proven { access: Some(granted.access), ..Proven::default() };
+                self.store_update(account_id, id, update, proven).await?;
                 Ok(id)
             }
             stored => Ok(stored?),
         }
+    }
+
+    /// By the CRM's own number, whatever the organisation is called now.
+    async fn is_same_company(
+        &self,
+        account_id: AccountId,
+        taken: &authorizations::Authorization,
+        company_id: Option<&str>,
+    ) -> Result<bool, StoreError> {
+        let (Some(id), Some(company_id)) = (taken.integration_id, company_id) else { return Ok(false) };
+        let stored = access::find(&self.db, account_id, id).await?;
+        Ok(stored.and_then(|stored| stored.company_id).as_deref() == Some(company_id))
     }
 
     fn new_secret(&self) -> SecretString {

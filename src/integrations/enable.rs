@@ -63,10 +63,10 @@ impl Integrations {
     ) -> Result<IntegrationId, IntegrationError> {
         let tried = match &link.credentials {
             Some(credentials) if link.is_sync_on => {
-                let tried = self.try_out(&link.organization, link.options, credentials.clone()).await?;
-                Gate { credentials: Some(tried.credentials), access: tried.access }
+                let tried = self.try_out(&link.organization, None, link.options, credentials.clone()).await?;
+                Gate { credentials: Some(tried.credentials), access: tried.access, company_id: tried.probe.company_id }
             }
-            credentials => Gate { credentials: credentials.clone(), access: None },
+            credentials => Gate { credentials: credentials.clone(), access: None, company_id: None },
         };
         self.store(account_id, link, Arc::new(tried)).await
     }
@@ -77,7 +77,7 @@ impl Integrations {
         self.db
             .transaction(move |tx| {
                 let link = Arc::clone(&link);
-                Box::pin(async move { stand(tx, account_id, &link, now).await })
+                Box::pin(async move { stand(tx, account_id, &link, None, now).await })
             })
             .await
     }
@@ -105,7 +105,7 @@ impl Integrations {
         gate: &Gate,
     ) -> Result<IntegrationId, IntegrationError> {
         let now = self.clock.now();
-        let known = match stand(tx, account_id, link, now).await? {
+        let known = match stand(tx, account_id, link, gate.company_id.as_deref(), now).await? {
             Some(Standing::Repeated(id)) => return Ok(id),
             Some(Standing::Disabled(known)) => Some(known),
             None => None,
@@ -122,6 +122,7 @@ impl Integrations {
             options: link.options,
             credentials,
             access,
+            company_id: gate.company_id.clone(),
             request_id: link.request_id,
         };
         match &known {
@@ -148,6 +149,7 @@ impl Integrations {
 pub(super) struct Gate {
     pub(super) credentials: Option<Credentials>,
     pub(super) access: Option<Access>,
+    pub(super) company_id: Option<String>,
 }
 
 /// What is there already.
@@ -162,15 +164,20 @@ async fn stand(
     tx: &mut Tx,
     account_id: AccountId,
     link: &NewLink,
+    company_id: Option<&str>,
     now: DateTime<Utc>,
 ) -> Result<Option<Standing>, IntegrationError> {
-    let Some(known) = integrations::lock(tx, account_id, None, Some(&link.organization), link.request_id, now).await?
-    else {
-        return Ok(None);
-    };
-    if known.organization != link.organization {
+    let mut known = integrations::lock(tx, account_id, None, Some(&link.organization), link.request_id, now).await?;
+    if known.as_ref().is_some_and(|known| known.organization != link.organization) {
         return Err(IntegrationError::RequestIdReused);
     }
+    // Linked before under another name: the same by the CRM's own number.
+    if let (None, Some(company_id)) = (&known, company_id)
+        && let Some(id) = integrations::find_by_company(tx, account_id, link.organization.provider, company_id).await?
+    {
+        known = integrations::lock(tx, account_id, Some(id), None, None, now).await?;
+    }
+    let Some(known) = known else { return Ok(None) };
     if known.is_enabled && link.request_id.is_some() && known.request_id == link.request_id {
         return Ok(Some(Standing::Repeated(known.id)));
     }

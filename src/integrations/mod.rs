@@ -126,24 +126,46 @@ pub struct Integrations {
 impl Integrations {
     /// Tries a connection; stores nothing.
     pub async fn test(&self, organization: &Organization, credentials: Credentials) -> Result<Probe, IntegrationError> {
-        Ok(self.try_out(organization, Options::default(), credentials).await?.probe)
+        Ok(self.try_out(organization, None, Options::default(), credentials).await?.probe)
     }
 
-    /// Gets access by credentials and looks whether it opens this organisation. What comes back is what must be stored: a refresh token
-    /// may have been used up by this.
+    /// Gets access by credentials and looks whether it opens this organisation, which is known by the CRM's own number, too, if that was
+    /// learned before: then also under another name. What comes back is what must be stored: a refresh token may have been used up by this.
     async fn try_out(
         &self,
         organization: &Organization,
+        company_id: Option<String>,
         options: Options,
         credentials: Credentials,
     ) -> Result<Tried, IntegrationError> {
-        let granted = self.crms.obtain(organization, &credentials, self.clock.now()).await?;
+        let mut granted = self.crms.obtain(organization, &credentials, self.clock.now()).await?;
         if granted.organization.as_ref().is_some_and(|name| *name != organization.name) {
             return Err(CrmError::OtherOrganization.into());
         }
-        let probe = self.probe(organization, options, granted.access.clone()).await?;
+        granted.access.company_id = company_id;
+        let (organization, probe) = self.probe_wherever(organization.clone(), options, &granted.access).await?;
         let access = credentials.are_renewable().then_some(granted.access);
-        Ok(Tried { probe, credentials: granted.credentials.unwrap_or(credentials), access })
+        Ok(Tried { organization, probe, credentials: granted.credentials.unwrap_or(credentials), access })
+    }
+
+    /// As [`Integrations::probe`], and under the name that the organisation has now.
+    async fn probe_wherever(
+        &self,
+        mut organization: Organization,
+        options: Options,
+        access: &Access,
+    ) -> Result<(Organization, Probe), CrmError> {
+        let renamed = match self.probe(&organization, options, access.clone()).await {
+            Ok(probe) => return Ok((organization, probe)),
+            Err(CrmError::Renamed(name)) => name,
+            Err(error @ (CrmError::HostMoved | CrmError::NoConnection | CrmError::OrganizationNotFound)) => {
+                self.crms.find_renamed(&organization, access).await.ok().flatten().ok_or(error)?
+            }
+            Err(error) => return Err(error),
+        };
+        organization.name = renamed;
+        let probe = self.probe(&organization, options, access.clone()).await?;
+        Ok((organization, probe))
     }
 
     /// Whether it opens this organisation, and shows what is wished of it.
@@ -161,6 +183,8 @@ impl Integrations {
 
 /// Credentials that open an organisation.
 struct Tried {
+    /// As it is called now.
+    organization: Organization,
     probe: Probe,
     /// As they are now.
     credentials: Credentials,

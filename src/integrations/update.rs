@@ -15,7 +15,7 @@ use crate::{
         sync_run::SyncKind,
     },
     store::{
-        Tx,
+        Tx, access,
         integrations::{self, Change},
         sync_runs,
     },
@@ -32,6 +32,17 @@ pub struct Update {
     pub options: OptionsChange,
     /// Tried first, if sync is or will be on.
     pub credentials: Option<Credentials>,
+}
+
+/// What trying credentials has brought and shown.
+#[derive(Default)]
+pub(super) struct Proven {
+    /// Access that was got by them.
+    pub(super) access: Option<Access>,
+    /// The name that the organisation has now, if that is another.
+    pub(super) organization: Option<String>,
+    /// The CRM's own number of it.
+    pub(super) company_id: Option<String>,
 }
 
 impl Integrations {
@@ -60,12 +71,19 @@ impl Integrations {
         let this = self.clone();
         // In a task of its own: a caller who hangs up between the CRM and the database must not lose a rotated refresh token.
         let tried_and_stored = async move {
-            let (mut update, mut access) = (update, None);
+            let (mut update, mut proven) = (update, Proven::default());
             if let Some(credentials) = update.credentials.take_if(|_| will_be_on) {
-                let tried = this.try_out(&organization, options, credentials).await?;
-                (update.credentials, access) = (Some(tried.credentials), tried.access);
+                let stored = access::find(&this.db, account_id, integration_id).await?;
+                let company_id = stored.and_then(|stored| stored.company_id);
+                let tried = this.try_out(&organization, company_id, options, credentials).await?;
+                update.credentials = Some(tried.credentials);
+                proven = Proven {
+                    access: tried.access,
+                    organization: (tried.organization != organization).then_some(tried.organization.name),
+                    company_id: tried.probe.company_id,
+                };
             }
-            this.store_update(account_id, integration_id, update, access).await
+            this.store_update(account_id, integration_id, update, proven).await
         };
         self.db.task(tried_and_stored).await?;
         self.wake.notify_one();
@@ -77,15 +95,13 @@ impl Integrations {
         account_id: AccountId,
         integration_id: IntegrationId,
         update: Update,
-        access: Option<Access>,
+        proven: Proven,
     ) -> Result<(), IntegrationError> {
-        let (this, update, access) = (self.clone(), Arc::new(update), Arc::new(access));
+        let (this, update, proven) = (self.clone(), Arc::new(update), Arc::new(proven));
         self.db
             .transaction(move |tx| {
-                let (this, update, access) = (this.clone(), Arc::clone(&update), Arc::clone(&access));
-                Box::pin(async move {
-                    this.update_in(tx, account_id, integration_id, &update, access.as_ref().as_ref()).await
-                })
+                let (this, update, proven) = (this.clone(), Arc::clone(&update), Arc::clone(&proven));
+                Box::pin(async move { this.update_in(tx, account_id, integration_id, &update, &proven).await })
             })
             .await
     }
@@ -96,7 +112,7 @@ impl Integrations {
         account_id: AccountId,
         integration_id: IntegrationId,
         update: &Update,
-        access: Option<&Access>,
+        proven: &Proven,
     ) -> Result<(), IntegrationError> {
         let now = self.clock.now();
         let locked = integrations::lock(tx, account_id, Some(integration_id), None, None, now)
@@ -110,7 +126,8 @@ impl Integrations {
             .as_ref()
             .map(|credentials| self.safe.seal(account_id, integration_id, credentials))
             .transpose()?;
-        let access = access.map(|access| self.safe.seal_access(account_id, integration_id, access)).transpose()?;
+        let seal_access = |access: &Access| self.safe.seal_access(account_id, integration_id, access);
+        let access = proven.access.as_ref().map(seal_access).transpose()?;
         let is_sync_on = update.is_sync_on.unwrap_or(locked.is_sync_on);
         let provider = locked.organization.provider;
         let options = update.options.apply(provider, locked.options)?;
@@ -129,6 +146,8 @@ impl Integrations {
             starts_sweep,
             widens: options.is_wider_than(&locked.options, provider),
             confirmed_deletions: None,
+            organization: proven.organization.clone(),
+            company_id: proven.company_id.clone(),
             credentials,
             access,
             ends_hold: starts_now,

@@ -13,6 +13,8 @@ pub struct StoredAccess {
     pub credentials: Option<Vec<u8>>,
     /// The access token, sealed by the vault.
     pub access: Option<Vec<u8>>,
+    /// The CRM's own number of the organisation, once it is known.
+    pub company_id: Option<String>,
     /// Grows with each access token, and with each change of the credentials.
     pub version: i64,
     /// Who is, or was, getting a new one.
@@ -44,7 +46,7 @@ pub async fn find(
 ) -> Result<Option<StoredAccess>, StoreError> {
     let row = sqlx::query!(
         r#"-- store::access::find
-        select credentials, access, access_version, refresh_claim, refresh_use = 'SPENT' as "is_spent!",
+        select credentials, access, access_version, company_id, refresh_claim, refresh_use = 'SPENT' as "is_spent!",
             hold is not distinct from 'AUTH_FAILED' as "is_auth_failed!", refresh_use = 'ONCE' as "is_asked_for!",
             coalesce(refresh_claimed_until > statement_timestamp(), false) as "is_claim_live!"
         from integrations
@@ -57,6 +59,7 @@ pub async fn find(
     Ok(row.map(|row| StoredAccess {
         credentials: row.credentials,
         access: row.access,
+        company_id: row.company_id,
         version: row.access_version,
         claim: row.refresh_claim,
         is_claim_live: row.is_claim_live,
@@ -99,7 +102,7 @@ pub async fn claim(
     Ok(credentials)
 }
 
-/// Stores what the CRM gave, and ends the claim. Returns the access token's number; `None`: there is a newer one than `seen` by now, or
+/// Stores what the CRM gave, and ends the claim; without an access token the next one who needs it gets another. Returns the access token's number; `None`: there is a newer one than `seen` by now, or
 /// the credentials were changed, and nothing is stored. Whose the claim is does not matter: a process that was stopped for longer than
 /// its claim holds the only refresh token that is good.
 pub async fn store(
@@ -108,7 +111,7 @@ pub async fn store(
     integration_id: IntegrationId,
     seen: i64,
     credentials: Option<&[u8]>,
-    access: &[u8],
+    access: Option<&[u8]>,
 ) -> Result<Option<i64>, StoreError> {
     let version = sqlx::query_scalar!(
         "-- store::access::store

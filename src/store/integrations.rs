@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{Db, StoreError, Tx, known};
+use super::{Db, StoreError, Tx, known, lease::Lease};
 use crate::domain::{
     ids::{AccountId, IntegrationId, SyncRunId},
     integration::{Freshness, Hold, Integration, Organization, Provider},
@@ -84,6 +84,8 @@ pub struct NewIntegration {
     pub credentials: Option<Vec<u8>>,
     /// The access token that they have brought already, sealed by the vault.
     pub access: Option<Vec<u8>>,
+    /// The CRM's own number of the organisation, if it gave one.
+    pub company_id: Option<String>,
     /// The client's id of its request.
     pub request_id: Option<Uuid>,
 }
@@ -98,8 +100,8 @@ pub async fn insert(
     let done = sqlx::query!(
         "-- store::integrations::insert
         insert into integrations (account_id, integration_id, provider, organization, is_enabled, is_sync_on, period_seconds, credentials, request_id,
-            due_at, created_at, updated_at, options, access, access_version)
-        values ($1, $2, $3, $4, true, $5, $6, $7, $8, case when $5 then $9::timestamptz end, $9, $9, $10, $11, 1)
+            due_at, created_at, updated_at, options, access, access_version, company_id)
+        values ($1, $2, $3, $4, true, $5, $6, $7, $8, case when $5 then $9::timestamptz end, $9, $9, $10, $11, 1, $12)
         on conflict do nothing",
         account_id.0,
         new.id.0,
@@ -112,6 +114,7 @@ pub async fn insert(
         now,
         Json(new.options) as Json<Options>,
         new.access,
+        new.company_id,
     )
     .execute(&mut **tx)
     .await?;
@@ -134,7 +137,7 @@ pub async fn enable_again(
             -- Other wishes than before: everything is looked at anew.
             sweep_due_at = case when options <> $8 and last_completed_at is not null then $7 else sweep_due_at end,
             is_widened = is_widened or (options <> $8 and last_completed_at is not null),
-            options = $8,
+            options = $8, organization = $10, company_id = coalesce($11, company_id),
             access = $9, access_version = access_version + 1, refresh_claim = null, refresh_claimed_until = null, refresh_use = 'FREE'
         where account_id = $1 and integration_id = $2",
         account_id.0,
@@ -146,10 +149,58 @@ pub async fn enable_again(
         now,
         Json(new.options) as Json<Options>,
         new.access,
+        new.organization.name,
+        new.company_id,
     )
     .execute(&mut **tx)
     .await?;
     Ok(())
+}
+
+/// Gives an integration the name that its organisation has now, under a run's lease. False: the lease is lost, or another integration of the
+/// account has that name.
+pub async fn rename(db: &Db, lease: Lease, name: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    let done = sqlx::query!(
+        "-- store::integrations::rename
+        update integrations i
+        set organization = $4, updated_at = $5
+        where i.account_id = $1 and i.integration_id = $2 and i.lease_number = $3
+          and not exists (
+              select from integrations o
+              where o.account_id = $1 and o.provider = i.provider and o.organization = $4 and o.integration_id <> $2
+          )",
+        lease.account_id.0,
+        lease.integration_id.0,
+        lease.number,
+        name,
+        now,
+    )
+    .execute(&db.pool)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}
+
+/// The integration of an organisation, by the CRM's own number of it.
+pub async fn find_by_company(
+    tx: &mut Tx,
+    account_id: AccountId,
+    provider: Provider,
+    company_id: &str,
+) -> Result<Option<IntegrationId>, StoreError> {
+    let found = sqlx::query_scalar!(
+        "-- store::integrations::find_by_company
+        select integration_id
+        from integrations
+        where account_id = $1 and provider = $2 and company_id = $3
+        order by integration_id
+        limit 1",
+        account_id.0,
+        provider.as_str(),
+        company_id,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(found.map(IntegrationId))
 }
 
 /// One integration.
@@ -326,6 +377,10 @@ pub struct Change {
     pub widens: bool,
     /// Deletions that the next sweep may make.
     pub confirmed_deletions: Option<i64>,
+    /// The name that the organisation has now.
+    pub organization: Option<String>,
+    /// The CRM's own number of the organisation.
+    pub company_id: Option<String>,
     /// New sealed credentials.
     pub credentials: Option<Vec<u8>>,
     /// The sealed access token that the new credentials have brought already; the old one goes with the old credentials.
@@ -370,6 +425,7 @@ pub async fn change(
             refresh_claim = case when $5::bytea is null then refresh_claim end,
             refresh_claimed_until = case when $5::bytea is null then refresh_claimed_until end,
             refused_at = case when $5::bytea is null then refused_at end,
+            organization = coalesce($16, organization), company_id = coalesce($17, company_id),
             refresh_use = case when $5::bytea is not null then 'FREE' when $15 and refresh_use = 'SPENT' then 'ONCE' else refresh_use end
         where account_id = $1 and integration_id = $2",
         account_id.0,
@@ -387,6 +443,8 @@ pub async fn change(
         change.access,
         change.widens,
         change.tries_refresh_token,
+        change.organization,
+        change.company_id,
     )
     .execute(&mut **tx)
     .await?;

@@ -112,6 +112,32 @@ pub async fn report(
     Ok(done.rows_affected() == 1)
 }
 
+/// Adds a notice to a run under its lease. At most 50 notices.
+pub async fn notice(
+    db: &Db,
+    lease: Lease,
+    run_id: SyncRunId,
+    notice: &str,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::run_progress::notice
+        update sync_runs r
+        set notices = (r.notices || $5::text)[1:50], updated_at = $6
+        where r.account_id = $1 and r.sync_run_id = $4 and not $5::text = any(r.notices)
+          and exists (select from integrations i where i.account_id = $1 and i.integration_id = $2 and i.lease_number = $3)",
+        lease.account_id.0,
+        lease.integration_id.0,
+        lease.number,
+        run_id.0,
+        notice,
+        now,
+    )
+    .execute(&db.pool)
+    .await?;
+    Ok(())
+}
+
 /// Moves the run on by a page, in the page's transaction, after [`lease::hold`](super::lease::hold); without a resume point that stays. At most 50 notices.
 pub async fn advance(
     tx: &mut Tx,

@@ -84,6 +84,7 @@ impl Verdict {
             | CrmError::RecordNotFound
             | CrmError::HostMoved
             | CrmError::OtherOrganization
+            | CrmError::Renamed(_)
             | CrmError::AccountClosed(_)
             | CrmError::Refused(_)
             | CrmError::HostRefused

@@ -13,9 +13,12 @@ use super::{
 };
 use crate::{
     crm::{Answer, CrmClient, CrmError, Retry, Target},
-    domain::integration::{Organization, Provider},
+    domain::{
+        credentials::Access,
+        integration::{Organization, Provider},
+    },
     store::{
-        lease,
+        integrations, lease,
         run_progress::{self, Report},
     },
 };
@@ -26,8 +29,10 @@ pub(super) struct Session<'r> {
     pub syncing: &'r Syncing,
     /// Which run.
     pub job: &'r Job,
+    /// As it is called now.
+    organization: Organization,
     client: Box<dyn CrmClient>,
-    access_version: i64,
+    access: Access,
 }
 
 /// How often one request has failed.
@@ -37,15 +42,20 @@ struct Tries {
     rate_limits: u32,
     /// A new token was got, or a static one was shown again.
     is_renewed: bool,
-    /// A new token was asked where the organisation is now.
+    /// Its new name was learned.
+    is_renamed: bool,
+    /// It was asked where the organisation is now.
     is_followed: bool,
 }
 
 impl<'r> Session<'r> {
     /// Opens the credentials, or what was got by them.
     pub(super) async fn open(syncing: &'r Syncing, job: &'r Job) -> Result<Self, RunError> {
-        let (client, access_version) = connect_again(syncing, job, None, &mut Tries::default()).await?;
-        Ok(Self { syncing, job, client, access_version })
+        let (organization, mut tries) = (job.claimed.organization.clone(), Tries::default());
+        let (client, access) = connect_again(syncing, job, &organization, None, &mut tries).await?;
+        let mut session = Self { syncing, job, organization, client, access };
+        session.identify_elsewhere(&mut tries).await?;
+        Ok(session)
     }
 
     /// Asks until there is an answer or no sense in asking. [`CrmError::PositionRefused`] is the asker's matter.
@@ -61,19 +71,20 @@ impl<'r> Session<'r> {
                 // An access token that has ended; once, so that a CRM which refuses every token is not asked for ever.
                 Err(CrmError::CredentialsRefused) if !tries.is_renewed => {
                     tries.is_renewed = true;
-                    if self.access_version > 0 {
+                    if self.access.version > 0 {
                         self.renew(&mut tries).await?;
                     } else {
                         // One that was brought as it is: vendors refuse a good one now and then.
                         self.wait_after(CrmError::Unavailable("it refused the token once"), &mut tries).await?;
                     }
                 }
-                // The organisation may have moved; whoever gives tokens knows where to.
-                Err(error) if self.may_have_moved(&error, &tries) => {
+                Err(CrmError::Renamed(name)) if !tries.is_renamed => {
+                    tries.is_renamed = true;
+                    self.rename(name, &mut tries).await?;
+                }
+                Err(error) if is_away(&error) && !tries.is_followed => {
                     tries.is_followed = true;
-                    tries.failures += 1;
-                    warn!(integration.id = %self.job.claimed.lease.integration_id, error = %error, "a host does not answer for its organisation, will ask for a token, which names the host");
-                    self.renew(&mut tries).await?;
+                    self.follow(error, &mut tries).await?;
                 }
                 Err(error) => self.wait_after(error, &mut tries).await?,
             }
@@ -82,18 +93,58 @@ impl<'r> Session<'r> {
 
     /// A new access token, and a client that uses it, where the vendor says that the organisation is now.
     async fn renew(&mut self, tries: &mut Tries) -> Result<(), RunError> {
-        let used = Some(self.access_version);
-        let (client, access_version) = connect_again(self.syncing, self.job, used, tries).await?;
-        self.client = client;
-        self.access_version = access_version;
+        let used = Some(self.access.version);
+        self.connect(used, tries).await?;
+        self.identify_elsewhere(tries).await
+    }
+
+    async fn connect(&mut self, used: Option<i64>, tries: &mut Tries) -> Result<(), RunError> {
+        let connected = connect_again(self.syncing, self.job, &self.organization, used, tries).await?;
+        (self.client, self.access) = connected;
         Ok(())
     }
 
-    /// Whether a new token may name another host. Zendesk gives its tokens at the very host that does not answer.
-    fn may_have_moved(&self, error: &CrmError, tries: &Tries) -> bool {
-        let names_host = self.job.claimed.organization.provider != Provider::Zendesk;
-        let is_away = matches!(error, CrmError::HostMoved | CrmError::NoConnection | CrmError::OrganizationNotFound);
-        is_away && names_host && self.access_version > 0 && !tries.is_followed
+    /// After a host that does not answer for the organisation: asks whoever knows where it is now. A new token names the host, but for
+    /// Zendesk, which gives tokens at that very host; a token that was brought may be known elsewhere.
+    async fn follow(&mut self, error: CrmError, tries: &mut Tries) -> Result<(), RunError> {
+        if self.access.version > 0 && self.organization.provider != Provider::Zendesk {
+            tries.failures += 1;
+            warn!(integration.id = %self.job.claimed.lease.integration_id, error = %error, "a host does not answer for its organisation, will ask for a token, which names the host");
+            return self.renew(tries).await;
+        }
+        match self.syncing.crms.find_renamed(&self.organization, &self.access).await {
+            Ok(Some(name)) => self.rename(name, tries).await,
+            Ok(None) | Err(_) => self.wait_after(error, tries).await,
+        }
+    }
+
+    /// Where the API lies elsewhere than before, the organisation may have another name, too; that it is the same was proven before the
+    /// access was stored.
+    async fn identify_elsewhere(&mut self, tries: &mut Tries) -> Result<(), RunError> {
+        while self.access.is_elsewhere {
+            match self.client.identify().await {
+                Ok(()) => self.access.is_elsewhere = false,
+                Err(CrmError::Renamed(name)) => self.rename(name, tries).await?,
+                Err(error) => self.wait_after(error, tries).await?,
+            }
+        }
+        Ok(())
+    }
+
+    /// The organisation has another name now: stored, told, and used from now on.
+    async fn rename(&mut self, name: String, tries: &mut Tries) -> Result<(), RunError> {
+        let (lease, now) = (self.job.claimed.lease, self.now());
+        if !integrations::rename(&self.syncing.db, lease, &name, now).await? {
+            return Err(CrmError::OtherOrganization.into());
+        }
+        let notice = format!(
+            "ORGANIZATION_RENAMED: the CRM calls {} {name} now; it is the same by the CRM's own number, and was followed",
+            self.organization.name
+        );
+        run_progress::notice(&self.syncing.db, lease, self.job.begun.id, &notice, now).await?;
+        info!(integration.id = %lease.integration_id, "the organisation has another name in its CRM now, and is followed");
+        self.organization.name = name;
+        self.connect(None, tries).await
     }
 
     /// The time.
@@ -149,11 +200,12 @@ async fn wait_after(syncing: &Syncing, job: &Job, error: CrmError, tries: &mut T
 async fn connect_again(
     syncing: &Syncing,
     job: &Job,
+    organization: &Organization,
     refused_version: Option<i64>,
     tries: &mut Tries,
-) -> Result<(Box<dyn CrmClient>, i64), RunError> {
+) -> Result<(Box<dyn CrmClient>, Access), RunError> {
     loop {
-        match connect(syncing, job, refused_version).await {
+        match connect(syncing, job, organization, refused_version).await {
             Err(RunError::Crm(error)) => wait_after(syncing, job, error, tries).await?,
             connected => return connected,
         }
@@ -163,9 +215,10 @@ async fn connect_again(
 async fn connect(
     syncing: &Syncing,
     job: &Job,
+    organization: &Organization,
     refused_version: Option<i64>,
-) -> Result<(Box<dyn CrmClient>, i64), RunError> {
-    let (lease, organization): (_, &Organization) = (job.claimed.lease, &job.claimed.organization);
+) -> Result<(Box<dyn CrmClient>, Access), RunError> {
+    let lease = job.claimed.lease;
     if let Some(sealed) = job.claimed.credentials.as_deref()
         && let Some(resealed) = syncing.accesses.safe.reseal(lease.account_id, lease.integration_id, sealed)
     {
@@ -174,10 +227,18 @@ async fn connect(
     }
     let access =
         syncing.accesses.current(lease.account_id, lease.integration_id, organization, refused_version).await?;
-    let version = access.version;
-    let target =
-        Target { integration_id: Some(lease.integration_id), organization, options: job.claimed.options, access };
-    Ok((syncing.crms.client(target)?, version))
+    let target = Target {
+        integration_id: Some(lease.integration_id),
+        organization,
+        options: job.claimed.options,
+        access: access.clone(),
+    };
+    Ok((syncing.crms.client(target)?, access))
+}
+
+/// Whether the host may not be the organisation's any more.
+const fn is_away(error: &CrmError) -> bool {
+    matches!(error, CrmError::HostMoved | CrmError::NoConnection | CrmError::OrganizationNotFound)
 }
 
 /// As logs write it.

@@ -45,7 +45,7 @@ enum SyncCommand {
     Enable(Box<EnableArgs>),
     /// Show the account's integrations, or one with its newest runs
     Status(StatusArgs),
-    /// Start a pass now
+    /// Start a pass now, also while the CRM refuses the credentials
     Trigger(TriggerArgs),
     /// Follow a run until it has ended
     Watch(RunArgs),

@@ -44,6 +44,8 @@ struct Me {
 #[derive(Deserialize)]
 struct MeData {
     company_domain: String,
+    #[serde(default)]
+    company_id: Option<u64>,
 }
 
 impl Crms {
@@ -87,11 +89,15 @@ impl Crms {
         let token = answer.refresh_token.take().ok_or(CrmError::PermissionMissing(
             "the CRM gave no refresh token: the OAuth client must be allowed to refresh (Salesforce: the scope refresh_token)",
         ))?;
-        let access = self.access(provider, organization, &answer, now)?;
+        let mut access = self.access(provider, organization, &answer, now)?;
         let found = match provider {
             Provider::Zendesk => organization.to_owned(),
             Provider::Salesforce => answer.organization().ok_or(CrmError::Unreadable("it names no organisation"))?,
-            Provider::Pipedrive => self.pipedrive_company(&access).await?,
+            Provider::Pipedrive => {
+                let (name, company_id) = self.pipedrive_company(&access).await?;
+                access.company_id = company_id;
+                name
+            }
         };
         let credentials =
             Credentials::RefreshToken { client: None, token: token.into(), host: host.map(str::to_owned) };
@@ -99,8 +105,8 @@ impl Crms {
         Ok((found.clone(), Granted { access, credentials: Some(credentials), organization: Some(found.name) }))
     }
 
-    /// The company that a token belongs to, by its domain's label.
-    async fn pipedrive_company(&self, access: &Access) -> Result<String, CrmError> {
+    /// The company that a token belongs to, by its domain's label, and its number.
+    async fn pipedrive_company(&self, access: &Access) -> Result<(String, Option<String>), CrmError> {
         let (AccessToken::Bearer(token), Some(api_url)) = (&access.token, &access.api_url) else {
             return Err(CrmError::Unreadable("it names no `api_domain`"));
         };
@@ -117,7 +123,8 @@ impl Crms {
         let body = http::read_body_up_to(response, http::SMALL_BODY_BYTES_MAX).await?;
         let me: Me = serde_json::from_slice(&body).map_err(|_| CrmError::Unreadable("it does not name the company"))?;
         let company = Organization::parse(Provider::Pipedrive, &me.data.company_domain);
-        Ok(company.map_err(|_| CrmError::Unreadable("the company's name is no label of a host"))?.name)
+        let name = company.map_err(|_| CrmError::Unreadable("the company's name is no label of a host"))?.name;
+        Ok((name, me.data.company_id.map(|id| id.to_string())))
     }
 }
 

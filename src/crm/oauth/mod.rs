@@ -60,8 +60,16 @@ impl Crms {
         let provider = organization.provider;
         let answer = match credentials {
             Credentials::RefreshToken { client, token, host } => {
-                let desk = self.desk(provider, &organization.name, host.as_deref());
-                let answer = desk.ask(self.client_or_own(provider, client.as_ref())?, Grant::Refresh(token)).await;
+                let asker = self.client_or_own(provider, client.as_ref())?;
+                let ask = async |host: Option<&str>| {
+                    self.desk(provider, &organization.name, host).ask(asker, Grant::Refresh(token)).await
+                };
+                let mut answer = ask(host.as_deref()).await;
+                if let Err(error) = &answer
+                    && let Some(login) = login_behind(host.as_deref(), error)
+                {
+                    answer = ask(Some(login)).await;
+                }
                 answer.map_err(|error| of_own_client(error, client.is_none(), provider))?
             }
             Credentials::ClientCredentials { client, host } => {
@@ -70,8 +78,15 @@ impl Crms {
             }
             Credentials::JwtBearer { client_id, username, private_key, host } => {
                 let assertion = assertion(client_id, username, private_key, host.as_deref(), now)?;
-                let desk = self.desk(provider, &organization.name, host.as_deref());
-                desk.assert(&assertion).await.map_err(of_no_refresh_token)?
+                let assert =
+                    async |host: Option<&str>| self.desk(provider, &organization.name, host).assert(&assertion).await;
+                let mut answer = assert(host.as_deref()).await;
+                if let Err(error) = &answer
+                    && let Some(login) = login_behind(host.as_deref(), error)
+                {
+                    answer = assert(Some(login)).await;
+                }
+                answer.map_err(of_no_refresh_token)?
             }
             Credentials::ZendeskApiToken { .. } | Credentials::PipedriveApiToken(_) | Credentials::Bearer { .. } => {
                 let access = credentials.as_access().ok_or(CrmError::CredentialsRefused)?;
@@ -98,7 +113,8 @@ impl Crms {
             return Err(CrmError::Unreadable("it names no `instance_url`"));
         }
         let token = AccessToken::Bearer(answer.access_token.clone().into());
-        Ok(Access { token, api_url, expires_at: life.map(|life| now + life), version: 0 })
+        let expires_at = life.map(|life| now + life);
+        Ok(Access { token, api_url, expires_at, version: 0, company_id: None, is_elsewhere: false })
     }
 
     /// Where tokens are given: at the vendor's own place, or where the operator says.
@@ -146,6 +162,13 @@ fn of_own_client(error: CrmError, is_own: bool, provider: Provider) -> CrmError 
         CrmError::ClientRefused if is_own => CrmError::OwnClientRefused(section(provider)),
         other => other,
     }
+}
+
+/// Where Salesforce gives tokens too, if an organisation's My Domain does not answer for it any more: the login host behind it.
+fn login_behind(my_domain: Option<&str>, error: &CrmError) -> Option<&'static str> {
+    let is_away = matches!(error, CrmError::HostMoved | CrmError::NoConnection | CrmError::OrganizationNotFound);
+    let host = my_domain.filter(|host| is_away && host.ends_with(".my.salesforce.com"))?;
+    Some(if host::is_salesforce_test(host) { SALESFORCE_TEST } else { SALESFORCE_LOGIN })
 }
 
 /// Where there is no refresh token none is spent: the login was refused, and may be tried again.

@@ -222,6 +222,21 @@ fn an_assertion_is_for_the_login_host_behind_my_domain() {
     }
 }
 
+#[test]
+fn behind_a_my_domain_that_is_away_stands_a_login_host() {
+    for (host, error, login) in [
+        (Some("acme.my.salesforce.com"), CrmError::HostMoved, Some("login.salesforce.com")),
+        (Some("acme.my.salesforce.com"), CrmError::NoConnection, Some("login.salesforce.com")),
+        (Some("acme--dev.sandbox.my.salesforce.com"), CrmError::OrganizationNotFound, Some("test.salesforce.com")),
+        (Some("acme.my.salesforce.com"), CrmError::GrantRefused, None),
+        (Some("login.salesforce.com"), CrmError::HostMoved, None),
+        (Some("acme.my.salesforce.mil"), CrmError::HostMoved, None),
+        (None, CrmError::NoConnection, None),
+    ] {
+        assert_eq!(login_behind(host, &error), login, "{host:?} {error}");
+    }
+}
+
 #[tokio::test]
 async fn a_refusal_is_final_only_if_it_says_so() {
     use Provider::{Pipedrive, Salesforce, Zendesk};

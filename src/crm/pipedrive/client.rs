@@ -27,13 +27,13 @@ use crate::{
         quota::Quota,
     },
     domain::{
-        credentials::AccessToken,
+        credentials::{Access, AccessToken},
+        host,
+        integration::{Organization, Provider},
+        options::Options,
         record::{ObjectType, RecordKey},
     },
 };
-
-/// Where companies' hosts lie.
-const VENDOR_DOMAIN: &str = ".pipedrive.com";
 
 /// One company's Pipedrive.
 pub(in crate::crm) struct Pipedrive {
@@ -43,6 +43,10 @@ pub(in crate::crm) struct Pipedrive {
     signature: (HeaderName, HeaderValue),
     /// The company's label.
     company: String,
+    /// The company's number, once it is known.
+    company_id: Option<String>,
+    /// Where the token's user is asked for.
+    me_path: &'static str,
     pub(super) is_copied: bool,
     quota: Arc<Quota>,
     sees_everything: OnceCell<bool>,
@@ -64,6 +68,8 @@ impl Pipedrive {
             base_url: base_url(endpoint, &company, target.access.api_url.as_deref())?,
             signature: signature(&target.access.token)?,
             company,
+            company_id: target.access.company_id.clone(),
+            me_path: "/api/v1/users/me",
             is_copied: target.options.of(ObjectType::Person).is_copied,
             quota,
             sees_everything: OnceCell::new(),
@@ -72,20 +78,49 @@ impl Pipedrive {
         })
     }
 
+    /// Where every company is known by the token alone; for asking what its host is called now. Source: Pipedrive's API reference, version 1.
+    pub(in crate::crm) fn anywhere(
+        http: Client,
+        endpoint: &Endpoint,
+        organization: &Organization,
+        access: &Access,
+    ) -> Result<Self, CrmError> {
+        let access = Access { api_url: None, ..access.clone() };
+        let target = Target { integration_id: None, organization, options: Options::default(), access };
+        let here = Self::new(http, endpoint, &target, Arc::new(Quota::new(1.0)))?;
+        Ok(match endpoint {
+            Endpoint::Vendor => {
+                Self { base_url: "https://api.pipedrive.com".to_owned(), me_path: "/v1/users/me", ..here }
+            }
+            Endpoint::Operator(url) => {
+                Self { base_url: url.replace("{subdomain}", "api").trim_end_matches('/').to_owned(), ..here }
+            }
+        })
+    }
+
     /// Whether the token opens this company and shows persons. A user who is no administrator is taken: a full read tells what that
     /// costs.
     async fn check(&self) -> Result<Probe, CrmError> {
-        self.me().await?;
+        let me = self.me().await?;
         self.get::<Anything>("/api/v2/persons", &[("limit", "1")]).await?;
-        Ok(Probe { estimated_contacts: None })
+        Ok(Probe { estimated_contacts: None, company_id: me.company_id() })
     }
 
+    /// The token's user. The company must be the one that is linked: by its number, once that is known, whatever its name is now.
     pub(super) async fn me(&self) -> Result<Me, CrmError> {
-        let (me, _) = self.get::<One<Me>>("/api/v1/users/me", &[]).await?;
-        if !me.data.company_domain.eq_ignore_ascii_case(&self.company) {
-            return Err(CrmError::OtherOrganization);
+        let (me, _) = self.get::<One<Me>>(self.me_path, &[]).await?;
+        let me = me.data;
+        let has_its_name = me.company_domain.eq_ignore_ascii_case(&self.company);
+        // A number that one side alone knows proves nothing.
+        let has_its_number = self.company_id.as_ref().zip(me.company_id()).map(|(known, id)| *known == id);
+        match (has_its_number, has_its_name) {
+            (None | Some(true), true) => Ok(me),
+            (Some(true), false) => {
+                let renamed = Organization::parse(Provider::Pipedrive, &me.company_domain);
+                Err(renamed.map_or(CrmError::OtherOrganization, |renamed| CrmError::Renamed(renamed.name)))
+            }
+            (None, false) | (Some(false), _) => Err(CrmError::OtherOrganization),
         }
-        Ok(me.data)
     }
 
     /// The user of the token is an administrator. To anybody else a person who is hidden looks like one who is deleted.
@@ -138,6 +173,10 @@ impl Pipedrive {
 }
 
 impl CrmClient for Pipedrive {
+    fn identify(&self) -> Answer<'_, ()> {
+        Box::pin(async { self.me().await.map(drop) })
+    }
+
     fn probe(&self) -> Answer<'_, Probe> {
         Box::pin(self.check())
     }
@@ -158,21 +197,15 @@ impl CrmClient for Pipedrive {
 
 /// Where the API is. The vendor names it with an OAuth token; it must then be the vendor's, or lie on the operator's host.
 fn base_url(endpoint: &Endpoint, company: &str, api_url: Option<&str>) -> Result<String, CrmError> {
-    let named = api_url.map(|url| Url::parse(url).map_err(|_| CrmError::HostUnknown(VENDOR_DOMAIN))).transpose()?;
-    match (endpoint, named) {
-        (Endpoint::Vendor, None) => Ok(format!("https://{company}{VENDOR_DOMAIN}")),
-        (Endpoint::Vendor, Some(url)) => {
-            let is_vendors = url.host_str().is_some_and(|host| host.ends_with(VENDOR_DOMAIN));
-            if url.scheme() != "https" || !is_vendors || url.port().is_some() {
-                return Err(CrmError::HostUnknown(VENDOR_DOMAIN));
-            }
-            Ok(url.origin().ascii_serialization())
-        }
+    match (endpoint, api_url) {
+        (Endpoint::Vendor, None) => Ok(format!("https://{company}.pipedrive.com")),
+        (Endpoint::Vendor, Some(url)) => host::api_origin(Provider::Pipedrive, url)
+            .ok_or(CrmError::HostUnknown(host::api_hosts(Provider::Pipedrive))),
         (Endpoint::Operator(base), named) => {
             let base = base.replace("{subdomain}", company).trim_end_matches('/').to_owned();
             let host = Url::parse(&base).ok().and_then(|url| url.host_str().map(str::to_owned));
             // A simulator or proxy may serve companies on ports of their own.
-            let here = named.filter(|url| url.host_str() == host.as_deref());
+            let here = named.and_then(|url| Url::parse(url).ok()).filter(|url| url.host_str() == host.as_deref());
             Ok(here.map_or(base, |url| url.origin().ascii_serialization()))
         }
     }

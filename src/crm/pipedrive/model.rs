@@ -39,13 +39,30 @@ pub(super) struct Anything {
     _data: IgnoredAny,
 }
 
+/// Longest number of a company.
+const COMPANY_ID_BYTES_MAX: usize = 20;
+
 /// `GET /api/v1/users/me`.
 #[derive(Deserialize)]
 pub(super) struct Me {
-    /// The label of the company's address.
+    /// The label of the company's address, which its owner may change.
     pub company_domain: String,
+    /// The company's number, which stays.
+    #[serde(default)]
+    pub company_id: Value,
     #[serde(default, deserialize_with = "flag")]
     pub is_admin: bool,
+}
+
+impl Me {
+    /// The company's number, however it is written.
+    pub(super) fn company_id(&self) -> Option<String> {
+        let text = self
+            .company_id
+            .as_str()
+            .map_or_else(|| self.company_id.as_u64().map(|id| id.to_string()), |text| Some(text.to_owned()));
+        text.filter(|text| (1..=COMPANY_ID_BYTES_MAX).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit()))
+    }
 }
 
 /// A change of a person in `GET /api/v1/recents` that hints that it was deleted: it has no data any more, or says that it is inactive.

@@ -81,7 +81,7 @@ impl Salesforce {
         if !sees_any {
             return Err(HIDDEN);
         }
-        Ok(Probe { estimated_contacts: self.count_all().await? })
+        Ok(Probe { estimated_contacts: self.count_all().await?, company_id: None })
     }
 
     /// The user of the token, if it is of this organisation.
@@ -106,6 +106,10 @@ impl Salesforce {
 }
 
 impl CrmClient for Salesforce {
+    fn identify(&self) -> Answer<'_, ()> {
+        Box::pin(async { self.user_id().await.map(drop) })
+    }
+
     fn probe(&self) -> Answer<'_, Probe> {
         Box::pin(self.check())
     }

@@ -40,6 +40,8 @@ mod tests {
             api_url: api_url.map(str::to_owned),
             expires_at: None,
             version: 0,
+            company_id: None,
+            is_elsewhere: false,
         };
         base_url(endpoint, &access)
     }

@@ -83,7 +83,7 @@ impl Zendesk {
     /// Whether it may read every user: the export is for administrators only.
     async fn check(&self) -> Result<Probe, CrmError> {
         self.see_administrator().await?;
-        Ok(Probe { estimated_contacts: self.count_users().await? })
+        Ok(Probe { estimated_contacts: self.count_users().await?, company_id: None })
     }
 
     /// Somebody answers here who knows the user of the token, and lets it see everybody.

@@ -6,6 +6,7 @@ mod complete_or_not;
 mod crm;
 mod histories;
 mod pipedrive;
+mod pipedrive_renamed;
 mod races;
 mod refused;
 mod salesforce;

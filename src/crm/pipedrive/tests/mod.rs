@@ -104,7 +104,8 @@ impl Company {
         let http = http::build(&self.endpoint, Duration::from_secs(10)).unwrap();
         let organization = Organization { provider: Provider::Pipedrive, name: label.to_owned() };
         let token = AccessToken::PipedriveApiToken(simulated::DEFAULT_API_TOKEN.into());
-        let access = Access { token, api_url: None, expires_at: None, version: 0 };
+        let access =
+            Access { token, api_url: None, expires_at: None, version: 0, company_id: None, is_elsewhere: false };
         let mut target =
             Target { integration_id: None, organization: &organization, options: Options::default(), access };
         configure(&mut target);

@@ -101,7 +101,8 @@ impl Org {
         let endpoint = Endpoint::Operator(self.base_url.clone());
         let organization = Organization::parse(Provider::Salesforce, organization).unwrap();
         let token = AccessToken::Bearer(simulated::DEFAULT_ACCESS_TOKEN.into());
-        let access = Access { token, api_url: None, expires_at: None, version: 0 };
+        let access =
+            Access { token, api_url: None, expires_at: None, version: 0, company_id: None, is_elsewhere: false };
         let target = Target { integration_id: None, organization: &organization, options, access };
         let http = http::build(&endpoint, Duration::from_secs(10)).unwrap();
         Salesforce::new(http, &endpoint, target, Arc::new(Quota::new(share)), bulk_above).unwrap()
