@@ -94,7 +94,7 @@ impl Org {
     }
 
     pub(super) fn client_with(&self, options: Options, bulk_above: i64) -> Salesforce {
-        self.client_of("00D000000000001", options, bulk_above, 1.0)
+        self.client_of(&simulated::organization_id(), options, bulk_above, 1.0)
     }
 
     pub(super) fn client_of(&self, organization: &str, options: Options, bulk_above: i64, share: f64) -> Salesforce {
