@@ -193,6 +193,8 @@ create table sync_runs (
     rejected_count bigint not null default 0,
     -- About how many records the run will read; 0: not known.
     estimated_total bigint not null default 0,
+    -- The most records that the CRM's limit lets it read in a minute; 0: not known.
+    records_per_minute bigint not null default 0,
     -- What the run could not see or do, in words.
     notices text[] not null default '{}',
     -- Why it failed, or the last failure that is retried; may be empty.

@@ -42,7 +42,7 @@ use crate::{
         server::{self, Drained, Server, ServerError, ServerLimits},
     },
     store::{CallDb, Db, PoolSettings, StoreError, accounts::RulesCache, phone_numbers},
-    sync::{Control, SyncSettings, Syncing},
+    sync::{Control, Crowd, SyncSettings, Syncing},
     telemetry,
     vault::KeyRing,
 };
@@ -134,6 +134,7 @@ impl App {
                 settings: sync_settings(config),
                 tasks,
                 wake: Arc::clone(&wake),
+                crowd: Crowd::default(),
             }),
             matching: Matching {
                 call_db: call_db.clone(),
@@ -232,6 +233,8 @@ impl App {
             }
             Ok::<(), ServerError>(())
         });
+        let (syncing, soft) = (Arc::clone(&self.syncing), lifecycle.soft());
+        lifecycle.tasks().spawn(async move { syncing.follow_database_clock_until(soft).await });
         if config.worker.concurrency > 0 {
             let (syncing, soft) = (Arc::clone(&self.syncing), lifecycle.soft());
             lifecycle.spawn_critical("sync worker", async move {
@@ -323,7 +326,8 @@ fn crm_settings(config: &Config) -> CrmSettings {
     let provider = |provider: &crate::config::Provider| ProviderSettings {
         endpoint: provider.base_url.clone().map_or(Endpoint::Vendor, Endpoint::Operator),
         silence_max: Duration::from_secs(provider.timeout_seconds),
-        quota_share: f64::from(provider.quota_share_percent) / 100.0,
+        quota_share_percent: provider.quota_share_percent,
+        first_copy_share_percent: provider.first_copy_share_percent,
         oauth_client: provider
             .client_id
             .clone()
@@ -347,6 +351,7 @@ fn sync_settings(config: &Config) -> SyncSettings {
         lease: Duration::from_secs(config.worker.lease_seconds),
         heartbeat: Duration::from_secs(config.worker.heartbeat_seconds),
         poll: Duration::from_millis(config.worker.poll_ms),
+        turn: Duration::from_secs(config.worker.turn_seconds),
         runs_max: usize::try_from(config.worker.concurrency).unwrap_or(usize::MAX),
         attempts_max: config.worker.attempts_max,
         backoff_base: Duration::from_millis(config.worker.backoff_base_ms),

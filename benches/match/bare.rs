@@ -74,7 +74,7 @@ impl Bare {
     async fn look_up(&self, database: &CallDb, request: &pb::MatchCallerRequest) -> anyhow::Result<()> {
         let account_id = request.account_id.parse()?;
         let key = PhoneKey::try_from_i64(request.phone_number.trim_start_matches('+').parse()?)?;
-        let now = SystemClock.now();
+        let now = SystemClock::default().now();
         let asking = Asking {
             call_id: None,
             direction: Direction::Inbound,

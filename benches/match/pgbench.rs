@@ -60,7 +60,7 @@ impl Pgbench {
 
     /// So many clients, each with its next statement as soon as it has its answer.
     pub(crate) async fn saturate(&self, clients: u32, seed: u64, span: Duration) -> anyhow::Result<Figures> {
-        let (now, millis) = (SystemClock.now(), |duration: Duration| duration.as_millis());
+        let (now, millis) = (SystemClock::default().now(), |duration: Duration| duration.as_millis());
         let output = Command::new(&self.program)
             .args(["--no-vacuum", "--protocol=prepared", "--jobs=2", "--log"])
             .arg(format!("--log-prefix={}", self.logs.join("round").display()))

@@ -99,7 +99,7 @@ impl Service {
             subject: "bench",
             accounts: &Accounts::All,
             scopes: &Scope::ALL,
-            now: SystemClock.now(),
+            now: SystemClock::default().now(),
             valid_for: TimeDelta::days(1),
         };
         let token = local_token::issue(&keys.signing_key_pem, &claims)?;

@@ -135,7 +135,7 @@ pub fn main() -> anyhow::Result<ExitCode> {
 fn obey(cli: Cli) -> anyhow::Result<ExitCode> {
     // One crypto provider for everything that speaks TLS; a second install could only be this one again.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     if let Command::Phone(args) = &cli.command {
         phone::run(args, stdin().lock(), stdout().lock())?;
         return Ok(ExitCode::SUCCESS);

@@ -98,6 +98,10 @@ pub(super) struct SimulateArgs {
     /// 10 searches within two seconds.
     #[arg(long)]
     pub pipedrive_limits: bool,
+
+    /// Tell nothing of limits in headers: whoever asks has 429 and `Retry-After` alone to go by.
+    #[arg(long)]
+    pub no_limit_headers: bool,
 }
 
 /// A CRM that is filled and not yet served.
@@ -159,8 +163,13 @@ fn fill_zendesk(args: &SimulateArgs, clock: Clock) -> anyhow::Result<Arc<Zendesk
     } else {
         RateLimits::default()
     };
-    let config =
-        ZendeskConfig { seed: args.seed, freshness_lag_seconds: args.zendesk_lag, limits, ..ZendeskConfig::new(clock) };
+    let config = ZendeskConfig {
+        seed: args.seed,
+        freshness_lag_seconds: args.zendesk_lag,
+        limits,
+        tells_limits: !args.no_limit_headers,
+        ..ZendeskConfig::new(clock)
+    };
     let zendesk = Zendesk::new(config);
     for path in &args.zendesk_users {
         zendesk.load_users(open(path)?).with_context(|| format!("users file {}", path.display()))?;
@@ -170,7 +179,9 @@ fn fill_zendesk(args: &SimulateArgs, clock: Clock) -> anyhow::Result<Arc<Zendesk
 }
 
 fn fill_salesforce(args: &SimulateArgs, clock: Clock) -> anyhow::Result<Arc<Salesforce>> {
-    let salesforce = Salesforce::new(SalesforceConfig { seed: args.seed, ..SalesforceConfig::new(clock) });
+    let tells_limits = !args.no_limit_headers;
+    let salesforce =
+        Salesforce::new(SalesforceConfig { seed: args.seed, tells_limits, ..SalesforceConfig::new(clock) });
     for (object, paths) in [(CONTACT, &args.salesforce_contacts), (LEAD, &args.salesforce_leads)] {
         for path in paths {
             let loaded = salesforce.load_records(object, open(path)?);
@@ -194,7 +205,9 @@ fn fill_pipedrive(args: &SimulateArgs, clock: Clock) -> anyhow::Result<Arc<Piped
     } else {
         pipedrive::RateLimits::default()
     };
-    let pipedrive = Pipedrive::new(PipedriveConfig { seed: args.seed, limits, ..PipedriveConfig::new(clock) });
+    let tells_limits = !args.no_limit_headers;
+    let pipedrive =
+        Pipedrive::new(PipedriveConfig { seed: args.seed, limits, tells_limits, ..PipedriveConfig::new(clock) });
     for path in &args.pipedrive_persons {
         pipedrive.load_persons(open(path)?).with_context(|| format!("persons file {}", path.display()))?;
     }
@@ -229,6 +242,8 @@ mod tests {
         let args =
             parse("simulate --zendesk-addr 127.0.0.1:0 --contacts 5 --zendesk-users a --zendesk-users b").unwrap();
         assert_eq!((args.contacts, args.seed, args.zendesk_users.len()), (5, 1, 2));
+        assert!(!args.no_limit_headers);
+        assert!(parse("simulate --zendesk-addr 127.0.0.1:0 --no-limit-headers").unwrap().no_limit_headers);
         assert!(parse("simulate").is_err());
         assert!(parse("simulate --contacts 5").is_err());
         assert!(parse("simulate --pipedrive-addr 127.0.0.1:0 --zendesk-users a").is_err());

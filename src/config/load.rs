@@ -36,23 +36,27 @@ const SECRETS: [&str; 5] = [
 ];
 
 /// What each number must be; both ends are allowed.
-pub(super) const RANGES: [(&str, u64, u64); 38] = [
+pub(super) const RANGES: [(&str, u64, u64); 42] = [
     ("sync.period_seconds", 60, 86_400),
     ("worker.lease_seconds", 1, 600),
     ("worker.heartbeat_seconds", 1, 200),
     ("worker.concurrency", 0, 64),
     ("worker.poll_ms", 50, 60_000),
+    ("worker.turn_seconds", 0, 3_600),
     ("worker.attempts_max", 1, 100),
     ("worker.backoff_base_ms", 1, 60_000),
     ("providers.zendesk.timeout_seconds", 1, 300),
     ("providers.zendesk.quota_share_percent", 1, 100),
+    ("providers.zendesk.first_copy_share_percent", 1, 100),
     ("providers.zendesk.sweep_hours", 1, 8_760),
     ("providers.salesforce.timeout_seconds", 1, 300),
     ("providers.salesforce.quota_share_percent", 1, 100),
+    ("providers.salesforce.first_copy_share_percent", 1, 100),
     ("providers.salesforce.sweep_hours", 1, 8_760),
     ("providers.salesforce_bulk_above", 0, 1_000_000_000),
     ("providers.pipedrive.timeout_seconds", 1, 300),
     ("providers.pipedrive.quota_share_percent", 1, 100),
+    ("providers.pipedrive.first_copy_share_percent", 1, 100),
     ("providers.pipedrive.sweep_hours", 1, 8_760),
     ("pools.call.connections", 1, 256),
     ("pools.call.acquire_timeout_ms", 10, 60_000),

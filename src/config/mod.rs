@@ -93,6 +93,9 @@ pub struct Worker {
     pub concurrency: u32,
     /// How often due integrations are looked for: 50 to 60,000 milliseconds.
     pub poll_ms: u64,
+    /// A run that has had its worker's place for so long gives it back between two pages, if another integration is due and finds none:
+    /// 0 to 3,600 seconds.
+    pub turn_seconds: u64,
     /// Tries of one request to a CRM before its run fails: 1 to 100.
     pub attempts_max: u32,
     /// The wait after a first failure, doubled after each further one up to a minute: 1 to 60,000 milliseconds.
@@ -161,19 +164,22 @@ pub struct Provider {
     pub timeout_seconds: u64,
     /// The share of the customer's request quota that this service may use: 1 to 100 percent.
     pub quota_share_percent: u32,
+    /// The same share while everything is copied for the first time: 1 to 100 percent.
+    pub first_copy_share_percent: u32,
     /// How often everything is read again, and what did not come is asked for (it shows deletions and changes that the CRM lists
     /// nowhere): every 1 to 8,760 hours.
     pub sweep_hours: u32,
 }
 
 impl Provider {
-    const fn with(quota_share_percent: u32, sweep_hours: u32) -> Self {
+    const fn with(quota_share_percent: u32, first_copy_share_percent: u32, sweep_hours: u32) -> Self {
         Self {
             base_url: None,
             client_id: None,
             client_secret: None,
             timeout_seconds: 30,
             quota_share_percent,
+            first_copy_share_percent,
             sweep_hours,
         }
     }
@@ -284,6 +290,7 @@ impl Config {
                 heartbeat_seconds: 10,
                 concurrency: 4,
                 poll_ms: 1000,
+                turn_seconds: 10,
                 attempts_max: 6,
                 backoff_base_ms: 1_000,
             },
@@ -293,11 +300,11 @@ impl Config {
                 sync: Pool { connections: 6, acquire_timeout_ms: 10_000 },
             },
             providers: Providers {
-                zendesk: Provider::with(80, 168),
-                salesforce: Provider::with(50, 168),
+                zendesk: Provider::with(80, 95, 168),
+                salesforce: Provider::with(50, 50, 168),
                 salesforce_bulk_above: 50_000,
                 // Polling Pipedrive shows no deletion.
-                pipedrive: Provider::with(50, 12),
+                pipedrive: Provider::with(50, 50, 12),
             },
             http: Http { listen: None, public_url: None },
             server: Server {

@@ -101,11 +101,11 @@ fn a_number_is_a_text_where_a_text_is_meant() {
 fn every_error_names_the_setting_the_problem_the_remedy_and_the_source() {
     let file = File::new("errors", "[worker]\nlease_seconds = \"long\"\n");
     let path = file.0.display();
-    let env = |name: &'static str, value: &'static str| load(&Flags::default(), &[(name, value)]);
-    let flag = |pair: &str| load(&set(&[pair]), &[]);
+    let env = |name: &'static str, value: &'static str| load(&Flags::default(), &[(name, value)]).map(|_| ());
+    let flag = |pair: &str| load(&set(&[pair]), &[]).map(|_| ());
     for (result, expected) in [
         (
-            load(&file.flags(), &[]),
+            load(&file.flags(), &[]).map(|_| ()),
             format!("worker.lease_seconds (in {path}) cannot be read (invalid type: found string \"long\", expected u64); it must be a whole number from 1 to 600"),
         ),
         (

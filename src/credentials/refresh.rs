@@ -276,5 +276,8 @@ fn is_not_to_be_sent(credentials: &Credentials, stored: &StoredAccess) -> bool {
 
 /// Whether tokens may have been given although none arrived.
 const fn may_have_given(error: &CrmError) -> bool {
-    matches!(error, CrmError::Unavailable(_) | CrmError::Unreadable(_) | CrmError::HostUnknown(_))
+    matches!(
+        error,
+        CrmError::Unavailable(_) | CrmError::TooMuch(_) | CrmError::Unreadable(_) | CrmError::HostUnknown(_)
+    )
 }

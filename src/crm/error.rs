@@ -77,6 +77,15 @@ pub enum CrmError {
     /// Nothing was sent: the name is unknown, the port closed, or the certificate wrong.
     #[error("the CRM cannot be reached: no connection")]
     NoConnection,
+    /// 504, no answer in time, or an answer above the limit: a smaller page may come.
+    #[error("the CRM does not manage so much at once: {0}")]
+    TooMuch(&'static str),
+    /// Our own share of the CRM's short limit is used up; nothing has failed.
+    #[error("the share of the CRM's rate limit that this service may use is spent for the moment")]
+    Paced {
+        /// Until there is more.
+        wait: Duration,
+    },
     /// Not the JSON that the vendor documents.
     #[error("the CRM's answer cannot be read: {0}")]
     Unreadable(&'static str),
@@ -136,8 +145,10 @@ impl CrmError {
             Self::RateLimited { retry_after: Some(wait) } | Self::QuotaSpent { resume_after: wait, .. } => {
                 Retry::After(*wait)
             }
+            Self::Paced { wait } => Retry::After(*wait),
             Self::RateLimited { retry_after: None }
             | Self::Unavailable(_)
+            | Self::TooMuch(_)
             | Self::NoConnection
             | Self::HostMoved
             | Self::Unreadable(_)
@@ -164,6 +175,22 @@ impl CrmError {
         }
     }
 
+    /// Whether this may be about the one thing that was asked for, so that the rest can go on without it: not where the credentials, the
+    /// host or a quota are why, which holds for everything.
+    pub const fn is_local(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable(_)
+                | Self::TooMuch(_)
+                | Self::Unreadable(_)
+                | Self::Stuck
+                | Self::Refused(_)
+                | Self::PermissionMissing(_)
+                | Self::OrganizationNotFound
+                | Self::RecordNotFound
+        )
+    }
+
     /// In `UPPER_SNAKE`, for `TestConnection` and error details.
     pub const fn reason(&self) -> &'static str {
         match self {
@@ -175,13 +202,15 @@ impl CrmError {
             Self::KeyUnusable => "PRIVATE_KEY_UNUSABLE",
             Self::PermissionMissing(_) => "PERMISSION_MISSING",
             Self::OrganizationNotFound | Self::RecordNotFound => "ORGANIZATION_NOT_FOUND",
-            Self::RateLimited { .. } => "RATE_LIMITED",
+            Self::RateLimited { .. } | Self::Paced { .. } => "RATE_LIMITED",
             Self::QuotaSpent { reason, .. } => reason,
             Self::OtherOrganization | Self::Renamed(_) => "OTHER_ORGANIZATION",
             Self::AccountClosed(_) => "CRM_ACCOUNT_CLOSED",
             Self::HostMissing => "CRM_HOST_MISSING",
             Self::HostMoved => "CRM_HOST_MOVED",
-            Self::Unavailable(_) | Self::NoConnection | Self::HostRefused | Self::HostUnknown(_) => "CRM_UNREACHABLE",
+            Self::Unavailable(_) | Self::TooMuch(_) | Self::NoConnection | Self::HostRefused | Self::HostUnknown(_) => {
+                "CRM_UNREACHABLE"
+            }
             Self::PositionRefused | Self::Unreadable(_) | Self::Stuck | Self::Refused(_) => "CRM_ANSWER_UNREADABLE",
         }
     }

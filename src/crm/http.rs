@@ -27,8 +27,8 @@ pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
 pub const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// Of an answer with tokens, or about few records.
 pub const SMALL_BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
-/// What [`CrmError::Unreadable`] says of a body above the limit; a smaller page may be asked for then.
-pub const TOO_LARGE: &str = "it is larger than 32 MiB";
+/// What [`CrmError::TooMuch`] says of a body above the limit.
+const TOO_LARGE: &str = "it is larger than 32 MiB";
 /// No CRM asks for more; a lying header must not stop a sync for days.
 const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 
@@ -130,10 +130,10 @@ pub fn meaning_of(error: &reqwest::Error) -> CrmError {
     tracing::warn!(error = below.join(": "), "a CRM could not be reached, or its connection broke");
     if causes(error).any(<dyn std::error::Error>::is::<NoPublicAddress>) {
         CrmError::HostRefused
-    } else if error.is_timeout() {
-        CrmError::Unavailable("it did not answer in time")
     } else if error.is_connect() {
         CrmError::NoConnection
+    } else if error.is_timeout() {
+        CrmError::TooMuch("it did not answer in time")
     } else {
         CrmError::Unavailable("the connection broke")
     }
@@ -149,12 +149,11 @@ pub async fn read_body_up_to(mut response: Response, bytes_max: usize) -> Result
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| body_error(&error))? {
         if body.len() + chunk.len() > bytes_max {
-            let is_page = bytes_max == BODY_BYTES_MAX;
-            return Err(CrmError::Unreadable(if is_page {
-                TOO_LARGE
+            return Err(if bytes_max == BODY_BYTES_MAX {
+                CrmError::TooMuch(TOO_LARGE)
             } else {
-                "it is much larger than such answers are"
-            }));
+                CrmError::Unreadable("it is much larger than such answers are")
+            });
         }
         body.extend_from_slice(&chunk);
     }
@@ -202,6 +201,7 @@ pub fn meaning_of_status(status: StatusCode, headers: &HeaderMap) -> Option<CrmE
         300..=399 => Some(CrmError::HostMoved),
         503 if retry_after.is_some() => Some(CrmError::RateLimited { retry_after }),
         408 | 409 | 425 => Some(CrmError::Unavailable("it asks to try again")),
+        504 => Some(CrmError::TooMuch("a gateway on its side did not wait any longer")),
         500.. => Some(CrmError::Unavailable("server error")),
         _ => None,
     }

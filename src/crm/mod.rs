@@ -5,6 +5,7 @@ mod error;
 pub mod http;
 mod json;
 pub mod oauth;
+mod page_size;
 mod pipedrive;
 mod quota;
 mod salesforce;
@@ -21,19 +22,26 @@ use std::{
 use chrono::{DateTime, Utc};
 
 pub use error::{CrmError, Retry};
+pub use page_size::PageSize;
 
-use self::{http::Endpoint, pipedrive::Pipedrive, quota::Quota, salesforce::Salesforce, zendesk::Zendesk};
+use self::{
+    http::Endpoint,
+    pipedrive::Pipedrive,
+    quota::{Learned, Quota},
+    salesforce::Salesforce,
+    zendesk::Zendesk,
+};
 use crate::domain::{
     credentials::{Access, OAuthClient},
-    ids::IntegrationId,
     integration::{Organization, Provider},
     options::Options,
-    record::{Record, RecordKey},
+    record::{ObjectType, Record, RecordKey},
     rejected::Rejects,
 };
 
 /// One page of records.
 #[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent things that a page says of its pass")]
 pub struct Page {
     /// In the CRM's order; one record may come twice.
     pub records: Vec<Record>,
@@ -53,6 +61,22 @@ pub struct Page {
     pub notices: Vec<String>,
     /// The CRM cannot tell any more what was deleted since the last pass: everything must be read again.
     pub needs_sweep: bool,
+    /// Something optional was left: everything is to be read again some day soon.
+    pub is_partial: bool,
+    /// Something that was never copied was left: the copy is not whole, whatever else is known.
+    pub is_incomplete: bool,
+    /// The most records that the CRM's limit lets a pass read in a minute; `None`: not known.
+    pub records_per_minute: Option<i64>,
+}
+
+/// How much of a page is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effort {
+    /// All of it: whatever fails fails the page.
+    Whole,
+    /// What is optional and fails ([`CrmError::is_local`]) is left, with a notice, and tried with a later pass: a look-up, a log of
+    /// deletions, the names of organizations, one of several kinds of objects.
+    Essential,
 }
 
 /// What a look at a connection says.
@@ -106,7 +130,21 @@ pub trait CrmClient: Send + Sync {
 
     /// The page at this position, which an earlier page of this or another pass has named; `None`: the first page of everything.
     /// [`CrmError::PositionRefused`]: it leads nowhere any more.
-    fn fetch_page<'a>(&'a self, position: Option<&'a str>) -> Answer<'a, Page>;
+    fn fetch_page<'a>(&'a self, position: Option<&'a str>, effort: Effort) -> Answer<'a, Page>;
+
+    /// How many records of a page are asked for.
+    fn page_size(&self) -> &PageSize;
+
+    /// Whether [`Effort`] makes a difference.
+    fn has_optional_parts(&self) -> bool {
+        false
+    }
+
+    /// Kinds of objects that the pass which ended at this position has left to the next one: what did not come of them says nothing.
+    fn left_at(&self, position: &str) -> Vec<ObjectType> {
+        let _ = position;
+        Vec::new()
+    }
 
     /// Asks for records by their ids, at most [`LOOK_UP_MAX`]; one sighting each.
     fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, Vec<Sighting>>;
@@ -120,8 +158,10 @@ pub trait CrmClient: Send + Sync {
 
 /// Whose CRM a client is for, and what it is to bring.
 pub struct Target<'a> {
-    /// `None`: nothing is linked yet, the connection is only tried.
-    pub integration_id: Option<IntegrationId>,
+    /// The connection is only tried: nothing is learned of its limits.
+    pub is_trial: bool,
+    /// Everything is copied for the first time, which may take another share of the quota.
+    pub is_first_copy: bool,
     /// The CRM's organisation.
     pub organization: &'a Organization,
     /// What is copied.
@@ -137,8 +177,10 @@ pub struct ProviderSettings {
     pub endpoint: Endpoint,
     /// How long it may be silent within a request.
     pub silence_max: Duration,
-    /// The share of the customer's request quota that this service may use, above 0 and at most 1.
-    pub quota_share: f64,
+    /// The share of the customer's request quota that this service may use, 1 to 100 percent.
+    pub quota_share_percent: u32,
+    /// The same for a first copy.
+    pub first_copy_share_percent: u32,
     /// The deployment's own OAuth client.
     pub oauth_client: Option<OAuthClient>,
 }
@@ -156,6 +198,9 @@ pub struct CrmSettings {
     pub pipedrive: ProviderSettings,
 }
 
+/// By organisation; as many as are synced.
+type LearnedOf = HashMap<(Provider, String), Arc<Learned>>;
+
 /// The clients of all CRMs.
 #[derive(Clone)]
 pub struct Crms {
@@ -163,7 +208,7 @@ pub struct Crms {
     zendesk_http: reqwest::Client,
     salesforce_http: reqwest::Client,
     pipedrive_http: reqwest::Client,
-    quotas: Arc<Mutex<HashMap<IntegrationId, Arc<Quota>>>>,
+    learned: Arc<Mutex<LearnedOf>>,
 }
 
 impl Crms {
@@ -175,13 +220,13 @@ impl Crms {
             salesforce_http: build(&settings.salesforce)?,
             pipedrive_http: build(&settings.pipedrive)?,
             settings: Arc::new(settings),
-            quotas: Arc::default(),
+            learned: Arc::default(),
         })
     }
 
     /// A client for one organisation.
     pub fn client(&self, target: Target<'_>) -> Result<Box<dyn CrmClient>, CrmError> {
-        let quota = self.quota(target.organization.provider, target.integration_id);
+        let quota = self.quota(&target);
         let settings = &self.settings;
         Ok(match target.organization.provider {
             Provider::Zendesk => {
@@ -202,7 +247,7 @@ impl Crms {
 
     /// Whether it is of this organisation, as [`CrmClient::identify`] says.
     pub async fn identify(&self, organization: &Organization, access: Access) -> Result<(), CrmError> {
-        let target = Target { integration_id: None, organization, options: Options::default(), access };
+        let target = Target { is_trial: true, is_first_copy: false, organization, options: Options::default(), access };
         self.client(target)?.identify().await
     }
 
@@ -237,11 +282,16 @@ impl Crms {
         }
     }
 
-    /// The budget of an integration lives as long as the process: what one run has learned holds for the next.
-    fn quota(&self, provider: Provider, integration_id: Option<IntegrationId>) -> Arc<Quota> {
-        let share = self.settings_of(provider).quota_share;
-        let Some(id) = integration_id else { return Arc::new(Quota::new(share)) };
-        let mut quotas = self.quotas.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(quotas.entry(id).or_insert_with(|| Arc::new(Quota::new(share))))
+    /// What is known of an organisation's limits lives as long as the process, and holds for all integrations with it: what one run
+    /// has learned holds for the others, and for the next.
+    fn quota(&self, target: &Target<'_>) -> Quota {
+        let Organization { provider, name } = target.organization;
+        let settings = self.settings_of(*provider);
+        let share = if target.is_first_copy { settings.first_copy_share_percent } else { settings.quota_share_percent };
+        if target.is_trial {
+            return Quota::new(Arc::default(), share);
+        }
+        let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        Quota::new(Arc::clone(learned.entry((*provider, name.clone())).or_default()), share)
     }
 }

@@ -2,41 +2,58 @@
 //! nothing is not slowed down. What is left is for the customer's other programs and people.
 
 use std::{
-    num::NonZeroU32,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use governor::{DefaultDirectRateLimiter, Quota as Rate, RateLimiter};
+use tokio::time::sleep;
 
-use super::CrmError;
+use super::{CrmError, page_size::PageSize};
 
-/// The budget of one integration, shared by its runs.
+/// A wait up to this is slept where the request is; a longer one is told, since whoever asks may use the time for something else.
+const WAIT_INSIDE_MAX: Duration = Duration::from_secs(2);
+
+/// What one client may take of an organisation's budget.
+#[derive(Clone)]
 pub(super) struct Quota {
-    share: f64,
+    learned: Arc<Learned>,
+    /// 1 to 100, of what there is.
+    share_percent: u32,
+}
+
+/// What is known of an organisation's limits; all its clients of this process share it.
+#[derive(Default)]
+pub(super) struct Learned {
     state: Mutex<State>,
+    page_size: PageSize,
 }
 
 #[derive(Default)]
 struct State {
-    pace: Option<Pace>,
-    spent: Option<Spent>,
+    window: Option<Window>,
+    day: Option<(Daily, Instant)>,
 }
 
-/// A limit of requests (or of what they cost) in a short window.
-struct Pace {
-    limit: u32,
-    window: Duration,
-    limiter: Arc<DefaultDirectRateLimiter>,
-    /// What one wait may ask for at most.
-    burst: NonZeroU32,
+/// A limit of requests in a short time, as the vendor counts: so many until the window ends, and then as many again.
+struct Window {
+    total: u32,
+    /// Left of them for everybody: as the vendor has said last, less what was asked since.
+    remaining: u32,
+    ends: Instant,
+    length: Duration,
 }
 
-/// A long quota is used up; nothing is asked before.
-struct Spent {
-    reason: &'static str,
-    words: &'static str,
-    until: Instant,
+/// What an answer tells of a short limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Told {
+    /// Requests in a window.
+    pub total: u32,
+    /// Left in this one, if told.
+    pub remaining: Option<u32>,
+    /// Until it ends, if told.
+    pub resets: Option<Duration>,
+    /// A whole window.
+    pub length: Duration,
 }
 
 /// A quota of a day, as a response tells it.
@@ -54,71 +71,123 @@ pub(super) struct Daily {
 }
 
 impl Quota {
-    /// `share` above 0, at most 1.
-    pub(super) fn new(share: f64) -> Self {
-        Self { share, state: Mutex::default() }
+    /// A share, in percent from 1 to 100, of what is there.
+    pub(super) const fn new(learned: Arc<Learned>, share_percent: u32) -> Self {
+        Self { learned, share_percent }
     }
 
-    /// Waits for this much of the short limit; an error if a long quota is spent.
-    pub(super) async fn take(&self, cost: u32) -> Result<(), CrmError> {
-        let (limiter, cost) = {
-            let mut state = self.state();
-            if let Some(spent) = &state.spent {
-                let now = Instant::now();
-                if now < spent.until {
-                    let resume_after = spent.until - now;
-                    return Err(CrmError::QuotaSpent { reason: spent.reason, words: spent.words, resume_after });
-                }
-                // The next response tells whether there is more.
-                state.spent = None;
+    /// How much of a page is asked for at present.
+    pub(super) fn page_size(&self) -> &PageSize {
+        &self.learned.page_size
+    }
+
+    /// Waits for a place in the short limit if that takes a moment; [`CrmError::Paced`] if it takes longer, [`CrmError::QuotaSpent`] if
+    /// the long one is spent.
+    pub(super) async fn take(&self) -> Result<(), CrmError> {
+        loop {
+            let wait = self.learned.state().take(self.share_percent, Instant::now())?;
+            match wait {
+                None => return Ok(()),
+                Some(wait) if wait <= WAIT_INSIDE_MAX => sleep(wait).await,
+                Some(wait) => return Err(CrmError::Paced { wait }),
             }
-            let Some(pace) = &state.pace else { return Ok(()) };
-            let cost = NonZeroU32::new(cost).unwrap_or(NonZeroU32::MIN).min(pace.burst);
-            (Arc::clone(&pace.limiter), cost)
-        };
-        // The cost fits the burst, so that this cannot be refused.
-        let _ = limiter.until_n_ready(cost).await;
-        Ok(())
+        }
     }
 
-    /// The vendor grants so much in each window.
-    pub(super) fn learn_pace(&self, limit: u32, window: Duration) {
-        let mut state = self.state();
-        if state.pace.as_ref().is_some_and(|pace| pace.limit == limit && pace.window == window) {
-            return;
+    /// The vendor tells of its short limit.
+    pub(super) fn learn_window(&self, told: &Told) {
+        self.learned.state().learn_window(told, Instant::now());
+    }
+
+    /// The vendor has refused a request for its short limit, and says when it ends.
+    pub(super) fn exhausted(&self, wait: Duration) {
+        if let Some(window) = &mut self.learned.state().window {
+            window.remaining = 0;
+            window.ends = Instant::now() + wait;
         }
-        state.pace = Pace::new(limit, window, self.share);
     }
 
     /// The vendor tells how much of a day's quota is spent.
-    pub(super) fn learn_daily(&self, daily: &Daily) {
-        #[expect(clippy::cast_precision_loss, reason = "quotas are far below 2^52")]
-        let is_spent = daily.limit > 0 && daily.used as f64 >= daily.limit as f64 * self.share;
-        if is_spent {
-            let until = Instant::now() + daily.resume_after;
-            self.state().spent = Some(Spent { reason: daily.reason, words: daily.words, until });
-        }
+    pub(super) fn learn_daily(&self, daily: Daily) {
+        let until = Instant::now() + daily.resume_after;
+        self.learned.state().day = Some((daily, until));
     }
 
+    /// The most requests in so long, as far as it is known.
+    pub(super) fn most_in(&self, time: Duration) -> Option<u32> {
+        let state = self.learned.state();
+        let window = state.window.as_ref()?;
+        let windows = u32::try_from(time.as_millis() / window.length.as_millis().max(1)).ok()?;
+        Some(allowed(window.total, self.share_percent).saturating_mul(windows))
+    }
+}
+
+impl Learned {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Pace {
-    fn new(limit: u32, window: Duration, share: f64) -> Option<Self> {
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share of a u32")]
-        let allowed = ((f64::from(limit) * share) as u32).max(2);
-        // Burst and refill together must not pass what is allowed in any window.
-        let burst = NonZeroU32::new((allowed / 4).max(1))?;
-        let rate = Rate::with_period(window / (allowed - burst.get()).max(1))?.allow_burst(burst);
-        Some(Self { limit, window, limiter: Arc::new(RateLimiter::direct(rate)), burst })
+impl State {
+    /// Takes one request, or says how long there is none.
+    fn take(&mut self, share_percent: u32, now: Instant) -> Result<Option<Duration>, CrmError> {
+        if let Some((day, until)) = &self.day
+            && day.limit > 0
+            && u128::from(day.used) * 100 >= u128::from(day.limit) * u128::from(share_percent)
+        {
+            if now < *until {
+                let resume_after = *until - now;
+                return Err(CrmError::QuotaSpent { reason: day.reason, words: day.words, resume_after });
+            }
+            // The next response tells whether there is more.
+            self.day = None;
+        }
+        Ok(self.window.as_mut().and_then(|window| window.take(share_percent, now)))
     }
+
+    fn learn_window(&mut self, told: &Told, now: Instant) {
+        if told.total == 0 {
+            return;
+        }
+        // A lying header must not stop a sync.
+        let ends = told.resets.map(|resets| now + resets.min(told.length));
+        let known = self.window.take().filter(|window| window.length == told.length && now < window.ends);
+        let asked = known.as_ref().map_or(1, |window| window.total.saturating_sub(window.remaining));
+        self.window = Some(Window {
+            total: told.total,
+            remaining: told.remaining.unwrap_or(told.total.saturating_sub(asked)).min(told.total),
+            ends: ends.or(known.map(|window| window.ends)).unwrap_or(now + told.length),
+            length: told.length,
+        });
+    }
+}
+
+impl Window {
+    fn take(&mut self, share_percent: u32, now: Instant) -> Option<Duration> {
+        if now >= self.ends {
+            self.remaining = self.total;
+            self.ends = now + self.length;
+        }
+        let reserved = self.total - allowed(self.total, share_percent);
+        if self.remaining <= reserved {
+            return Some(self.ends - now);
+        }
+        self.remaining -= 1;
+        None
+    }
+}
+
+/// The share of a limit, at least one request.
+fn allowed(total: u32, share_percent: u32) -> u32 {
+    let share = u64::from(total) * u64::from(share_percent.min(100)) / 100;
+    u32::try_from(share).unwrap_or(total).max(1).min(total)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const MINUTE: Duration = Duration::from_mins(1);
 
     fn daily(used: u64) -> Daily {
         Daily {
@@ -130,41 +199,166 @@ mod tests {
         }
     }
 
+    fn quota(share_percent: u32) -> Quota {
+        Quota::new(Arc::default(), share_percent)
+    }
+
+    /// A vendor that counts in windows of a minute, and the requests of everybody.
+    struct Vendor {
+        total: u32,
+        used: u32,
+        window: u64,
+        refused: u32,
+        began: Instant,
+        tells: fn(Told) -> Told,
+    }
+
+    impl Vendor {
+        fn new(total: u32, began: Instant) -> Self {
+            Self { total, used: 0, window: 0, refused: 0, began, tells: |told| told }
+        }
+
+        /// Answers at this moment, and tells of the limit, in whole seconds.
+        fn ask(&mut self, now: Instant) -> Told {
+            let elapsed = now - self.began;
+            if self.window != elapsed.as_secs() / 60 {
+                (self.window, self.used) = (elapsed.as_secs() / 60, 0);
+            }
+            if self.used >= self.total {
+                self.refused += 1;
+            } else {
+                self.used += 1;
+            }
+            let resets = Duration::from_secs(60 - elapsed.as_secs() % 60);
+            (self.tells)(Told {
+                total: self.total,
+                remaining: Some(self.total - self.used),
+                resets: Some(resets),
+                length: MINUTE,
+            })
+        }
+    }
+
+    /// Asks as often as it may for an hour, each request taking 300 ms; the requests that were answered.
+    fn hour(vendor: &mut Vendor, share_percent: u32, mut others: impl FnMut(u64, &mut Vendor, Instant)) -> u32 {
+        let (mut state, mut now, mut asked) = (State::default(), vendor.began, 0);
+        let end = now + Duration::from_hours(1);
+        let mut minute = u64::MAX;
+        while now < end {
+            let at = (now - vendor.began).as_secs() / 60;
+            if minute != at {
+                minute = at;
+                others(minute, vendor, now);
+            }
+            if let Some(wait) = state.take(share_percent, now).unwrap() {
+                now += wait;
+                continue;
+            }
+            now += Duration::from_millis(300);
+            let told = vendor.ask(now);
+            state.learn_window(&told, now);
+            asked += 1;
+        }
+        asked
+    }
+
+    #[test]
+    fn an_hour_of_asking_reaches_the_share_and_is_never_refused() {
+        for (total, share) in [(20, 95), (20, 80), (60, 95), (20, 100), (1, 50), (7, 33)] {
+            let mut vendor = Vendor::new(total, Instant::now());
+
+            let asked = hour(&mut vendor, share, |_, _, _| {});
+
+            let most = allowed(total, share) * 60;
+            assert!(f64::from(asked) >= f64::from(most) * 0.95, "{total} {share}: {asked} of {most}");
+            assert!(asked <= most + allowed(total, share), "{total} {share}: {asked} of {most}");
+            assert_eq!(vendor.refused, 0, "{total} {share}");
+        }
+    }
+
+    #[test]
+    fn a_vendor_that_tells_its_limit_only_is_counted_for() {
+        let mut vendor = Vendor::new(20, Instant::now());
+        vendor.tells = |told| Told { remaining: None, resets: None, ..told };
+
+        let asked = hour(&mut vendor, 80, |_, _, _| {});
+
+        assert!((900..=960 + 16).contains(&asked), "{asked}");
+        assert_eq!(vendor.refused, 0);
+    }
+
+    #[test]
+    fn what_another_program_takes_of_a_window_is_not_taken_again() {
+        let mut vendor = Vendor::new(20, Instant::now());
+
+        let asked = hour(&mut vendor, 80, |_, vendor, now| {
+            for _ in 0..10 {
+                vendor.ask(now);
+            }
+        });
+
+        assert_eq!(vendor.refused, 0);
+        assert!((330..=380).contains(&asked), "{asked}");
+    }
+
+    #[test]
+    fn an_add_on_bought_during_a_copy_is_used_at_once() {
+        let now = Instant::now();
+        let mut state = State::default();
+        let told = Told { total: 20, remaining: Some(4), resets: Some(Duration::from_secs(50)), length: MINUTE };
+        state.learn_window(&told, now);
+        assert!(state.take(80, now).unwrap().is_some());
+
+        state.learn_window(&Told { total: 60, remaining: Some(44), ..told }, now);
+
+        assert_eq!(state.take(80, now).unwrap(), None);
+    }
+
+    #[test]
+    fn a_window_that_lies_about_its_end_ends_nevertheless() {
+        let now = Instant::now();
+        let mut state = State::default();
+        let resets = Some(Duration::from_hours(1_000));
+        state.learn_window(&Told { total: 20, remaining: Some(0), resets, length: MINUTE }, now);
+
+        assert_eq!(state.take(100, now).unwrap(), Some(MINUTE));
+        assert_eq!(state.take(100, now + MINUTE).unwrap(), None);
+    }
+
     #[tokio::test]
     async fn a_crm_that_says_nothing_is_not_slowed_down() {
-        let quota = Quota::new(0.8);
+        let quota = quota(80);
 
         for _ in 0..10_000 {
-            quota.take(1).await.unwrap();
+            quota.take().await.unwrap();
         }
+        assert_eq!(quota.most_in(MINUTE), None);
+    }
+
+    #[tokio::test]
+    async fn a_long_wait_is_told_and_shared_by_all_clients_of_an_organisation() {
+        let learned = Arc::new(Learned::default());
+        let (first, second) = (Quota::new(Arc::clone(&learned), 95), Quota::new(learned, 80));
+        let told = Told { total: 20, remaining: Some(4), resets: Some(Duration::from_secs(50)), length: MINUTE };
+
+        first.learn_window(&told);
+
+        first.take().await.unwrap();
+        let Err(CrmError::Paced { wait }) = second.take().await else { panic!("not paced") };
+        assert!(wait > Duration::from_secs(48) && wait <= Duration::from_secs(50), "{wait:?}");
+        assert_eq!((first.most_in(MINUTE), second.most_in(MINUTE)), (Some(19), Some(16)));
     }
 
     #[tokio::test]
     async fn beyond_the_share_of_a_day_nothing_is_asked() {
-        let quota = Quota::new(0.8);
-        quota.learn_daily(&daily(79));
-        quota.take(1).await.unwrap();
+        let quota = quota(80);
+        quota.learn_daily(daily(79));
+        quota.take().await.unwrap();
 
-        quota.learn_daily(&daily(80));
+        quota.learn_daily(daily(80));
 
-        let Err(CrmError::QuotaSpent { reason, resume_after, .. }) = quota.take(1).await else { panic!("not spent") };
+        let Err(CrmError::QuotaSpent { reason, resume_after, .. }) = quota.take().await else { panic!("not spent") };
         assert_eq!(reason, "DAILY");
         assert!(resume_after > Duration::from_mins(59) && resume_after <= Duration::from_hours(1));
-    }
-
-    #[test]
-    fn burst_and_refill_stay_within_the_share_of_a_window() {
-        for (limit, share) in [(20, 0.8), (60, 0.5), (4, 1.0), (480, 0.8), (1, 0.1)] {
-            let window = Duration::from_mins(1);
-            let pace = Pace::new(limit, window, share).unwrap();
-            let mut granted = 0;
-            // What it would grant at once is the burst; the rest of the window comes at the refill rate.
-            while pace.limiter.check().is_ok() {
-                granted += 1;
-            }
-            assert_eq!(granted, pace.burst.get(), "{limit} {share}");
-            let allowed = (f64::from(limit) * share).max(2.0);
-            assert!(f64::from(granted) <= allowed, "{limit} {share}");
-        }
     }
 }

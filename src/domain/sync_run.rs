@@ -4,6 +4,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::ids::{IntegrationId, SyncRunId};
 
+const MINUTE_MS: i128 = 60_000;
+
 /// What a run does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncKind {
@@ -120,6 +122,8 @@ pub struct SyncRun {
     pub counts: SyncCounts,
     /// About how many records it will read; 0: not known.
     pub estimated_total: i64,
+    /// The most records that the CRM's limit lets it read in a minute; 0: not known.
+    pub records_per_minute: i64,
     /// When it was asked for.
     pub created_at: DateTime<Utc>,
     /// When a worker first began.
@@ -135,14 +139,57 @@ pub struct SyncRun {
 }
 
 impl SyncRun {
-    /// About how long it will still take, at the rate so far.
+    /// About how long it will still take: at the rate so far, and no faster than the CRM's limit lets it.
     pub fn estimated_time_left(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
         let elapsed_ms = (now - self.started_at?).num_milliseconds();
         let left = self.estimated_total - self.counts.read;
         if self.state != SyncRunState::Running || self.counts.read == 0 || left <= 0 || elapsed_ms <= 0 {
             return None;
         }
-        let left_ms = i128::from(elapsed_ms) * i128::from(left) / i128::from(self.counts.read);
-        TimeDelta::try_milliseconds(i64::try_from(left_ms).ok()?)
+        let at_this_rate_ms = i128::from(elapsed_ms) * i128::from(left) / i128::from(self.counts.read);
+        let at_most_ms = match self.records_per_minute {
+            0 => 0,
+            limit => i128::from(left) * MINUTE_MS / i128::from(limit),
+        };
+        TimeDelta::try_milliseconds(i64::try_from(at_this_rate_ms.max(at_most_ms)).ok()?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(seconds, 0).unwrap()
+    }
+
+    fn copying(read: i64, records_per_minute: i64) -> SyncRun {
+        SyncRun {
+            id: SyncRunId(Uuid::nil()),
+            integration_id: IntegrationId(Uuid::nil()),
+            kind: SyncKind::Initial,
+            state: SyncRunState::Running,
+            phase: String::new(),
+            counts: SyncCounts { read, ..SyncCounts::default() },
+            estimated_total: 100_000,
+            records_per_minute,
+            created_at: at(0),
+            started_at: Some(at(0)),
+            finished_at: None,
+            error: String::new(),
+            notices: Vec::new(),
+            attempt: 1,
+        }
+    }
+
+    #[test]
+    fn a_quick_start_does_not_promise_more_than_the_limit_gives() {
+        let left = |read, limit, seconds| copying(read, limit).estimated_time_left(at(seconds)).unwrap().num_seconds();
+
+        assert_eq!(left(19_000, 19_000, 2), 81 * 60 / 19);
+        assert_eq!(left(19_000, 0, 2), 8);
+        assert_eq!(left(10_000, 19_000, 60), 540, "slower than the limit");
     }
 }

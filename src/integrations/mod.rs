@@ -170,7 +170,7 @@ impl Integrations {
 
     /// Whether it opens this organisation, and shows what is wished of it.
     async fn probe(&self, organization: &Organization, options: Options, access: Access) -> Result<Probe, CrmError> {
-        let target = Target { integration_id: None, organization, options, access };
+        let target = Target { is_trial: true, is_first_copy: false, organization, options, access };
         self.crms.client(target)?.probe().await
     }
 

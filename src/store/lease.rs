@@ -87,6 +87,17 @@ pub async fn find_due(db: &Db, now: DateTime<Utc>, limit: i64) -> Result<Vec<Due
         .collect())
 }
 
+/// What time it is for the database, which all processes on it share. Reads no account's rows.
+pub async fn database_time(db: &Db) -> Result<DateTime<Utc>, StoreError> {
+    let time = sqlx::query_scalar!(
+        r#"-- store::lease::database_time (of no account)
+        select statement_timestamp() as "time!""#,
+    )
+    .fetch_one(&db.pool)
+    .await?;
+    Ok(time)
+}
+
 /// Claims a due integration for `lease_seconds`; `None`: somebody else has it.
 pub async fn claim(
     tx: &mut Tx,
@@ -213,32 +224,46 @@ pub async fn reseal(db: &Db, lease: Lease, old: &[u8], new: &[u8]) -> Result<(),
     Ok(())
 }
 
-/// Gives the lease back so that another worker takes the run up at once; for a soft stop, which does not count as an attempt.
+/// What a run that gives its lease back leaves behind.
+#[derive(Debug, Clone, Copy)]
+pub struct Handover<'a> {
+    /// When it is to be taken up again; `None`: as it was, at once.
+    pub due_at: Option<DateTime<Utc>>,
+    /// What it does until then.
+    pub phase: &'a str,
+    /// The failure that it waits after; empty: none.
+    pub error: &'a str,
+}
+
+/// Gives the lease back so that another worker takes the run up where it is, now or later; does not count as an attempt.
 /// Does nothing if the lease is lost.
-pub async fn release(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Result<(), StoreError> {
+pub async fn release(tx: &mut Tx, lease: Lease, handover: Handover<'_>, now: DateTime<Utc>) -> Result<(), StoreError> {
     if !hold(tx, lease).await? {
         return Ok(());
     }
     sqlx::query!(
         "-- store::lease::release
         update integrations
-        set lease_until = null, lease_number = lease_number + 1, updated_at = $4
+        set lease_until = null, lease_number = lease_number + 1, due_at = coalesce($5, due_at), updated_at = $4
         where account_id = $1 and integration_id = $2 and lease_number = $3",
         lease.account_id.0,
         lease.integration_id.0,
         lease.number,
         now,
+        handover.due_at,
     )
     .execute(&mut **tx)
     .await?;
     sqlx::query!(
         "-- store::lease::release (counts no attempt)
         update sync_runs
-        set stalled_attempts = greatest(stalled_attempts - 1, 0), phase = 'waiting for a worker', updated_at = $3
+        set stalled_attempts = greatest(stalled_attempts - 1, 0), phase = $4, error = $5, updated_at = $3
         where account_id = $1 and integration_id = $2 and state = 'RUNNING'",
         lease.account_id.0,
         lease.integration_id.0,
         now,
+        handover.phase,
+        handover.error,
     )
     .execute(&mut **tx)
     .await?;

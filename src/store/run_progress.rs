@@ -138,27 +138,40 @@ pub async fn notice(
     Ok(())
 }
 
-/// Moves the run on by a page, in the page's transaction, after [`lease::hold`](super::lease::hold); without a resume point that stays. At most 50 notices.
+/// What a page moves of its run.
+#[derive(Default)]
+pub struct Advance<'a> {
+    /// Where it goes on; `None`: where it did.
+    pub resume_point: Option<&'a str>,
+    /// Of the page.
+    pub counts: SyncCounts,
+    /// Of the page; a run keeps at most 50.
+    pub notices: &'a [String],
+    /// The most records that the CRM's limit lets it read in a minute; `None`: as before.
+    pub records_per_minute: Option<i64>,
+}
+
+/// Moves the run on by a page, in the page's transaction, after [`lease::hold`](super::lease::hold).
 pub async fn advance(
     tx: &mut Tx,
     lease: Lease,
     run_id: SyncRunId,
-    resume_point: Option<&str>,
-    counts: SyncCounts,
-    notices: &[String],
+    advance: &Advance<'_>,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
+    let Advance { resume_point, counts, notices, records_per_minute } = advance;
     sqlx::query!(
         "-- store::run_progress::advance
         update sync_runs
         set resume_point = coalesce($3, resume_point), stalled_attempts = 0, phase = 'copying', error = '',
             read_count = read_count + $4, created_count = created_count + $5, updated_count = updated_count + $6,
             deleted_count = deleted_count + $7, skipped_count = skipped_count + $8, rejected_count = rejected_count + $9,
-            notices = (select coalesce((array_agg(distinct n))[1:50], '{}') from unnest(notices || $11::text[]) as n), updated_at = $10
+            notices = (select coalesce((array_agg(distinct n))[1:50], '{}') from unnest(notices || $11::text[]) as n),
+            records_per_minute = coalesce($12, records_per_minute), updated_at = $10
         where account_id = $1 and sync_run_id = $2",
         lease.account_id.0,
         run_id.0,
-        resume_point,
+        *resume_point,
         counts.read,
         counts.created,
         counts.updated,
@@ -166,7 +179,8 @@ pub async fn advance(
         counts.skipped,
         counts.rejected,
         now,
-        notices,
+        *notices,
+        *records_per_minute,
     )
     .execute(&mut **tx)
     .await?;
@@ -216,16 +230,26 @@ pub struct Swept {
     pub held_deletions: Option<i64>,
 }
 
-/// Ends a run well, in a transaction that holds the lease: the next pass is due a period from now. `sweep_due_at`: when the next sweep
-/// is, `None`: as before.
+/// How a run that came to its end leaves its integration.
+#[derive(Debug, Clone, Copy)]
+pub struct Completion {
+    /// Of a sweep.
+    pub swept: Option<Swept>,
+    /// When the next sweep is; `None`: as before.
+    pub sweep_due_at: Option<DateTime<Utc>>,
+    /// Something that was never copied was left: the copy is not whole.
+    pub is_incomplete: bool,
+}
+
+/// Ends a run well, in a transaction that holds the lease: the next pass is due a period from now.
 pub async fn complete(
     tx: &mut Tx,
     lease: Lease,
     run_id: SyncRunId,
-    swept: Option<Swept>,
-    sweep_due_at: Option<DateTime<Utc>>,
+    completion: Completion,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
+    let Completion { swept, sweep_due_at, is_incomplete } = completion;
     let before = sqlx::query!(
         "-- store::run_progress::complete (reads)
         select i.period_seconds, i.sweep_due_at, r.started_at
@@ -253,7 +277,7 @@ pub async fn complete(
         set last_completed_at = $4, failures = 0, hold = null, hold_reason = null, refused_at = null, due_at = $8, lease_until = null,
             updated_at = $4, sweep_due_at = $5,
             -- A sweep that is due brings what was not copied before.
-            is_widened = is_widened and not $6 and coalesce(sweep_due_at <= $4, false),
+            is_widened = $9 or (is_widened and not $6 and coalesce(sweep_due_at <= $4, false)),
             held_deletions = case when $6 then $7 else held_deletions end,
             confirmed_deletions = case when $6 then null else confirmed_deletions end
         where account_id = $1 and integration_id = $2 and lease_number = $3",
@@ -265,6 +289,7 @@ pub async fn complete(
         swept.is_some(),
         swept.and_then(|swept| swept.held_deletions),
         due_at,
+        is_incomplete,
     )
     .execute(&mut **tx)
     .await?;

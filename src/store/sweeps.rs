@@ -144,6 +144,28 @@ pub async fn make_due(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Result<(
     Ok(())
 }
 
+/// A sweep comes at that time, if none is due before.
+pub async fn bring_forward(
+    tx: &mut Tx,
+    lease: Lease,
+    due_at: DateTime<Utc>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::sweeps::bring_forward
+        update integrations
+        set sweep_due_at = least(sweep_due_at, $3), updated_at = $4
+        where account_id = $1 and integration_id = $2",
+        lease.account_id.0,
+        lease.integration_id.0,
+        due_at,
+        now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
 /// Begins a sweep from its beginning and returns its number; a run that goes on with one keeps the number.
 pub async fn begin(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Result<i64, StoreError> {
     let number = sqlx::query_scalar!(

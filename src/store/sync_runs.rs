@@ -22,6 +22,7 @@ struct Row {
     skipped_count: i64,
     rejected_count: i64,
     estimated_total: i64,
+    records_per_minute: i64,
     created_at: DateTime<Utc>,
     started_at: Option<DateTime<Utc>>,
     finished_at: Option<DateTime<Utc>>,
@@ -49,6 +50,7 @@ impl TryFrom<Row> for SyncRun {
                 rejected: row.rejected_count,
             },
             estimated_total: row.estimated_total,
+            records_per_minute: row.records_per_minute,
             created_at: row.created_at,
             started_at: row.started_at,
             finished_at: row.finished_at,
@@ -92,7 +94,7 @@ pub async fn find(db: &Db, account_id: AccountId, run_id: SyncRunId) -> Result<O
         Row,
         "-- store::sync_runs::find
         select sync_run_id, integration_id, kind, state, phase, read_count, created_count, updated_count, deleted_count, skipped_count,
-            rejected_count, estimated_total, created_at, started_at, finished_at, error, notices, attempt
+            rejected_count, estimated_total, records_per_minute, created_at, started_at, finished_at, error, notices, attempt
         from sync_runs
         where account_id = $1 and sync_run_id = $2",
         account_id.0,
@@ -138,7 +140,7 @@ pub async fn list(
         Row,
         "-- store::sync_runs::list
         select sync_run_id, integration_id, kind, state, phase, read_count, created_count, updated_count, deleted_count, skipped_count,
-            rejected_count, estimated_total, created_at, started_at, finished_at, error, notices, attempt
+            rejected_count, estimated_total, records_per_minute, created_at, started_at, finished_at, error, notices, attempt
         from sync_runs
         where account_id = $1 and integration_id = $2 and ($3::uuid is null or sync_run_id < $3)
         order by sync_run_id desc

@@ -19,13 +19,18 @@ use crate::{
     },
     store::{
         StoreError, Tx, TxError, accounts, lease,
-        run_progress::{self, Swept},
+        run_progress::{self, Advance, Completion, Swept},
         sweeps,
     },
 };
 
+/// What an optional look-up has left is found by reading everything again, at the latest after so long. Not sooner: a look-up that is
+/// refused for good must not cost a full read with every pass.
+const PARTIAL_SWEEP_AFTER: TimeDelta = TimeDelta::days(1);
+
 /// A page that is ready to be written.
 #[derive(Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent things that a page says of its pass")]
 pub(super) struct NormalPage {
     /// Each record once.
     pub records: Vec<NormalRecord>,
@@ -49,6 +54,12 @@ pub(super) struct NormalPage {
     pub notices: Vec<String>,
     /// The next pass must be a sweep.
     pub needs_sweep: bool,
+    /// Something optional was left: a sweep must come some day soon.
+    pub is_partial: bool,
+    /// Something that was never copied was left.
+    pub is_incomplete: bool,
+    /// The most records that the CRM's limit lets the run read in a minute.
+    pub records_per_minute: Option<i64>,
 }
 
 /// Why a page was not written.
@@ -120,7 +131,13 @@ impl Syncing {
     }
 
     /// Ends a sweep that has asked for everything.
-    pub(super) async fn end_sweep(&self, job: &Job, swept: Swept, notices: Vec<String>) -> Result<(), ApplyError> {
+    pub(super) async fn end_sweep(
+        &self,
+        job: &Job,
+        swept: Swept,
+        is_incomplete: bool,
+        notices: Vec<String>,
+    ) -> Result<(), ApplyError> {
         let now = self.clock.now();
         let (lease, run_id, sweep_due_at) = (job.claimed.lease, job.begun.id, self.next_sweep(job, now));
         let notices = Arc::new(notices);
@@ -131,8 +148,10 @@ impl Syncing {
                     if !lease::hold(tx, lease).await? {
                         return Err(ApplyError::LeaseLost);
                     }
-                    run_progress::advance(tx, lease, run_id, None, SyncCounts::default(), &notices, now).await?;
-                    run_progress::complete(tx, lease, run_id, Some(swept), sweep_due_at, now).await?;
+                    let advance = Advance { notices: &notices, ..Advance::default() };
+                    run_progress::advance(tx, lease, run_id, &advance, now).await?;
+                    let completion = Completion { swept: Some(swept), sweep_due_at, is_incomplete };
+                    run_progress::complete(tx, lease, run_id, completion, now).await?;
                     Ok(())
                 })
             })
@@ -176,15 +195,25 @@ impl Progress {
             rejected,
             ..counts
         };
-        run_progress::advance(tx, job.lease, job.run_id, page.next.as_deref(), counts, &page.notices, now).await?;
+        let advance = Advance {
+            resume_point: page.next.as_deref(),
+            counts,
+            notices: &page.notices,
+            records_per_minute: page.records_per_minute,
+        };
+        run_progress::advance(tx, job.lease, job.run_id, &advance, now).await?;
         if page.needs_sweep {
             sweeps::make_due(tx, job.lease, now).await?;
+        } else if page.is_partial {
+            sweeps::bring_forward(tx, job.lease, now + PARTIAL_SWEEP_AFTER, now).await?;
         }
         if page.is_last {
             let next = page.next.as_deref();
             run_progress::move_checkpoint(tx, job.lease, job.run_id, next, page.known_through, now).await?;
             if job.kind != SyncKind::Sweep {
-                run_progress::complete(tx, job.lease, job.run_id, None, self.sweep_due_at, now).await?;
+                let (sweep_due_at, is_incomplete) = (self.sweep_due_at, page.is_incomplete);
+                let completion = Completion { swept: None, sweep_due_at, is_incomplete };
+                run_progress::complete(tx, job.lease, job.run_id, completion, now).await?;
             }
         }
         Ok(())

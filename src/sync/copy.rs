@@ -6,7 +6,6 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use tokio::time::sleep;
 use tracing::warn;
 
 use super::{
@@ -18,12 +17,12 @@ use super::{
     unread::Unread,
 };
 use crate::{
-    crm::{CrmError, Departed, LOOK_UP_MAX, Page, Sighting},
+    crm::{Answer, CrmClient, CrmError, Departed, LOOK_UP_MAX, Page, Sighting},
     domain::{
         record::{Record, RecordKey},
         sync_run::SyncKind,
     },
-    store::{self, departures, run_progress::Report},
+    store::{self, departures},
     telemetry::chain,
 };
 
@@ -33,6 +32,12 @@ const ANALYZE_AGAIN_AFTER: usize = 10;
 const PLACES_MAX: usize = 100_000;
 /// Departed records of one page whose heirs are looked for, each by a search or two: whoever deletes more at once does not merge.
 const HEIRLESS_MAX: usize = 50;
+/// E-mail addresses of one departed record that are searched for.
+const HEIR_SEARCHES_MAX: usize = 2;
+/// Look-ups of a page that bring no answer, one after the other, before the others are left unasked.
+const UNANSWERED_MAX: usize = 3;
+
+const LOOK_UPS_LEFT: &str = "LOOK_UPS_LEFT: the CRM did not answer when it was asked who lives on in the place of records that are gone (merged ones, perhaps): what those have taken over is copied with their next change, or with the next full read";
 /// How often a run may start its window again because the CRM refused its place.
 const RESTARTS_MAX: usize = 2;
 
@@ -93,6 +98,33 @@ pub(super) struct Spent {
     pub normalize: Duration,
     /// Their transactions, and the second look after each.
     pub apply: Duration,
+    /// The place where the last page ended.
+    pub end: Option<String>,
+}
+
+/// The optional look-ups of one page. Where several in a row bring nothing, the CRM has other trouble, and the rest is left unasked.
+#[derive(Default)]
+struct Asking {
+    unanswered: usize,
+    /// Something was left.
+    is_partial: bool,
+}
+
+impl Asking {
+    async fn ask<A: ?Sized + Sync, T>(
+        &mut self,
+        session: &mut Session<'_>,
+        argument: &A,
+        request: impl for<'c> Fn(&'c dyn CrmClient, &'c A) -> Answer<'c, T> + Sync,
+    ) -> Result<Option<T>, RunError> {
+        if self.unanswered >= UNANSWERED_MAX {
+            return Ok(None);
+        }
+        let answer = session.ask_optional(argument, request).await?;
+        self.unanswered = if answer.is_some() { 0 } else { self.unanswered + 1 };
+        self.is_partial |= answer.is_none();
+        Ok(answer)
+    }
 }
 
 impl Session<'_> {
@@ -102,8 +134,7 @@ impl Session<'_> {
         let mut spent = Spent::default();
         loop {
             let asked_at = Instant::now();
-            let fetched = self.ask(&reading.position, |client, place| client.fetch_page(place.as_deref())).await;
-            let mut page = match fetched {
+            let mut page = match self.fetch_page(reading.position.as_ref()).await {
                 Ok(page) => page,
                 Err(RunError::Crm(CrmError::PositionRefused)) => {
                     reading.restart()?;
@@ -131,21 +162,16 @@ impl Session<'_> {
             spent.pages += 1;
             self.analyze(&mut spent).await;
             if is_last {
+                spent.end = next;
                 return Ok(spent);
             }
             reading.position = next;
             if let Some(wait) = wait {
-                self.wait_for_page(wait).await?;
+                let phase = "waiting for the CRM to prepare the next page";
+                self.pause(wait.min(schedule::WAIT_MAX), phase, "").await?;
             }
+            self.take_turns()?;
         }
-    }
-
-    /// The CRM prepares the next page.
-    async fn wait_for_page(&self, wait: Duration) -> Result<(), RunError> {
-        let phase = "waiting for the CRM to prepare the next page";
-        self.report(&Report { phase, error: "", estimated_total: None }).await?;
-        sleep(wait.min(schedule::WAIT_MAX)).await;
-        Ok(())
     }
 
     /// Adds what must be known together with a page: the records that its merged or converted ones live on in, and whoever may have
@@ -170,17 +196,27 @@ impl Session<'_> {
         let db = &self.syncing.db;
         let wanted = departures::find_unknown(db, lease.account_id, lease.integration_id, &wanted).await?;
         let departing = departures::find_departing(db, lease.account_id, lease.integration_id, &heirless).await?;
-        let departed: Vec<Departed> =
-            departing.into_iter().take(HEIRLESS_MAX).map(|(key, emails)| Departed { key, emails }).collect();
+        let emails = departing.into_iter().take(HEIRLESS_MAX).flat_map(|(key, emails)| {
+            let one = move |email| Departed { key: key.clone(), emails: vec![email] };
+            emails.into_iter().take(HEIR_SEARCHES_MAX).map(one)
+        });
+        let mut asking = Asking::default();
         for keys in wanted.chunks(LOOK_UP_MAX) {
-            for sighting in self.ask(keys, |client, keys| client.look_up(keys)).await? {
+            let Some(sightings) = asking.ask(self, keys, |client, keys| client.look_up(keys)).await? else { continue };
+            for sighting in sightings {
                 if let Sighting::Found(record) = sighting {
                     page.records.push(*record);
                 }
             }
         }
-        for departed in departed.chunks(LOOK_UP_MAX) {
-            page.records.extend(self.ask(departed, |client, departed| client.find_heirs(departed)).await?);
+        // One address after the other: one that the CRM does not search for costs no other.
+        for departed in emails.collect::<Vec<_>>() {
+            let heirs = asking.ask(self, std::slice::from_ref(&departed), |client, one| client.find_heirs(one)).await?;
+            page.records.extend(heirs.into_iter().flatten());
+        }
+        if asking.is_partial {
+            page.is_partial = true;
+            page.notices.push(LOOK_UPS_LEFT.to_owned());
         }
         Ok(())
     }
@@ -214,6 +250,9 @@ impl Session<'_> {
             known_through: page.known_through.map(|time: DateTime<Utc>| time.min(now)),
             notices: page.notices,
             needs_sweep: page.needs_sweep,
+            is_partial: page.is_partial,
+            is_incomplete: page.is_incomplete,
+            records_per_minute: page.records_per_minute,
         })
     }
 

@@ -3,6 +3,7 @@
 
 mod apply;
 mod copy;
+mod crowd;
 mod normalize;
 mod purge;
 mod reread;
@@ -19,6 +20,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
+pub use crowd::Crowd;
 pub use trigger::{Control, TriggerError, Triggered};
 
 use crate::{
@@ -37,6 +39,8 @@ pub struct SyncSettings {
     pub heartbeat: Duration,
     /// From look to look for what is due.
     pub poll: Duration,
+    /// A run that has had its place for so long gives it back between two pages, if somebody else needs it.
+    pub turn: Duration,
     /// Runs at once in this process.
     pub runs_max: usize,
     /// Tries of one request before the run fails.
@@ -70,4 +74,6 @@ pub struct Syncing {
     pub tasks: TaskTracker,
     /// Something may be due now; polling is the truth.
     pub wake: Arc<Notify>,
+    /// Whether somebody waits for a place.
+    pub crowd: Crowd,
 }

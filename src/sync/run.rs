@@ -1,8 +1,9 @@
 //! One run, read like a sentence: claim, open the credentials, copy page by page, sweep, end. `session` decides whether a request is
 //! tried again, this file how a run ends.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use chrono::TimeDelta;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -22,7 +23,7 @@ use crate::{
     identity::adoption,
     store::{
         self, StoreError,
-        lease::{self, Claimed, Due, Lease},
+        lease::{self, Claimed, Due, Handover, Lease},
         run_progress::{self, Begun, Report},
         sweeps, sync_runs,
     },
@@ -35,6 +36,16 @@ pub(super) enum RunError {
     /// Another worker, or a cancellation, has taken over: write nothing more.
     #[error("the lease is lost")]
     LeaseLost,
+    /// It waits, and somebody else needs its worker's place: it goes on after this.
+    #[error("the run waits")]
+    Parked {
+        /// Until it goes on.
+        wait: Duration,
+        /// What it waits for.
+        phase: &'static str,
+        /// The failure that it waits after; empty: none.
+        error: String,
+    },
     /// The CRM.
     #[error("the CRM did not do its part")]
     Crm(#[from] CrmError),
@@ -113,6 +124,16 @@ impl Job {
     }
 }
 
+/// What became of a due integration.
+pub(super) enum Turn {
+    /// Somebody else has it.
+    Elsewhere,
+    /// Its run has ended, or was taken away or given back.
+    Over,
+    /// Its run goes on after this.
+    Parked(Duration),
+}
+
 /// What a claim leads to.
 enum Work {
     Copy(Box<Job>),
@@ -120,10 +141,9 @@ enum Work {
 }
 
 impl Syncing {
-    /// Claims a due integration and works on it until it is done, fails, is taken away, or `stop` is cancelled.
-    /// False: somebody else has it.
-    pub(super) async fn run(&self, due: Due, stop: &CancellationToken) -> Result<bool, StoreError> {
-        let Some(work) = self.claim(due).await? else { return Ok(false) };
+    /// Claims a due integration and works on it until it is done, fails, waits, is taken away, or `stop` is cancelled.
+    pub(super) async fn run(&self, due: Due, stop: &CancellationToken) -> Result<Turn, StoreError> {
+        let Some(work) = self.claim(due).await? else { return Ok(Turn::Elsewhere) };
         let lease = match &work {
             Work::Copy(job) => job.claimed.lease,
             Work::Purge(lease) => *lease,
@@ -132,20 +152,35 @@ impl Syncing {
             biased;
             () = stop.cancelled() => {
                 // A transaction under way finishes by itself, then this goes through, and another worker goes on.
-                self.release(lease).await?;
+                self.release(lease, None, "waiting for a worker", "").await?;
+                Ok(Turn::Over)
             }
             // Before the lease: a run that has just ended has given it up itself.
-            result = self.work(work) => result?,
+            result = self.work(work) => result,
             () = self.keep_lease(lease) => {
                 warn!(integration.id = %lease.integration_id, "the lease is lost, the run goes on elsewhere or was stopped");
+                Ok(Turn::Over)
             }
         }
-        Ok(true)
     }
 
-    async fn release(&self, lease: Lease) -> Result<(), StoreError> {
+    /// Gives the lease back; the run goes on after this, or at once.
+    async fn release(
+        &self,
+        lease: Lease,
+        wait: Option<Duration>,
+        phase: &'static str,
+        error: &str,
+    ) -> Result<(), StoreError> {
         let now = self.clock.now();
-        self.db.transaction(move |tx| Box::pin(async move { lease::release(tx, lease, now).await })).await
+        let due_at = wait.map(|wait| now + TimeDelta::from_std(wait).unwrap_or_default());
+        let error = error.to_owned();
+        self.db
+            .transaction(move |tx| {
+                let error = error.clone();
+                Box::pin(async move { lease::release(tx, lease, Handover { due_at, phase, error: &error }, now).await })
+            })
+            .await
     }
 
     async fn claim(&self, due: Due) -> Result<Option<Work>, StoreError> {
@@ -197,10 +232,10 @@ impl Syncing {
         }
     }
 
-    async fn work(&self, work: Work) -> Result<(), StoreError> {
+    async fn work(&self, work: Work) -> Result<Turn, StoreError> {
         let job = match work {
             Work::Copy(job) => *job,
-            Work::Purge(lease) => return self.purge(lease).await,
+            Work::Purge(lease) => return self.purge(lease).await.map(|()| Turn::Over),
         };
         let (lease, run_id) = (job.claimed.lease, job.begun.id);
         info!(integration.id = %lease.integration_id, sync_run.id = %run_id, attempt = job.begun.attempt, "sync run begins");
@@ -215,14 +250,21 @@ impl Syncing {
                     apply_ms = millis(spent.apply),
                     "sync run is complete"
                 );
-                Ok(())
+                Ok(Turn::Over)
             }
             Err(RunError::LeaseLost) => {
                 info!(integration.id = %lease.integration_id, sync_run.id = %run_id, "the run was stopped or taken over");
-                Ok(())
+                Ok(Turn::Over)
+            }
+            Err(RunError::Parked { wait, phase, error }) => {
+                self.release(lease, Some(wait), phase, &error).await?;
+                Ok(Turn::Parked(wait))
             }
             // Others were in the way: the next look takes it up where it was.
-            Err(RunError::Store(StoreError::Conflict)) => self.release(lease).await,
+            Err(RunError::Store(StoreError::Conflict)) => {
+                self.release(lease, None, "waiting for a worker", "").await?;
+                Ok(Turn::Over)
+            }
             // The lease runs out, and the run is taken up where it was. Trouble with the database is not the run's fault.
             Err(RunError::Store(error)) => {
                 if error.is_transient() {
@@ -230,7 +272,7 @@ impl Syncing {
                 }
                 Err(error)
             }
-            Err(error) => self.fail(&job, &error).await,
+            Err(error) => self.fail(&job, &error).await.map(|()| Turn::Over),
         }
     }
 
@@ -245,12 +287,14 @@ impl Syncing {
         // A crash between a page's commit and its second look leaves both: the last page's too, whose run nobody resumes.
         adoption::look_everywhere(&self.db, lease.account_id, self.clock.now()).await?;
         if job.begun.kind.is_full() && job.begun.attempt == 1 {
-            let estimated_total = session.ask(&(), |client, ()| client.count()).await?;
+            let estimated_total = session.ask_optional(&(), |client, ()| client.count()).await?.flatten();
             session.report(&Report { phase: "copying", error: "", estimated_total }).await?;
         }
         let spent = if job.begun.is_listed { Spent::default() } else { session.copy_pages(rules).await? };
         if let Some(number) = job.sweep_number {
-            session.sweep(number, rules).await?;
+            let end = spent.end.as_ref().or(job.begun.resume_point.as_ref());
+            let left = end.map_or_else(Vec::new, |end| session.client().left_at(end));
+            session.sweep(number, &left, rules).await?;
         }
         Ok(spent)
     }
@@ -295,6 +339,7 @@ const fn verdict(error: &RunError) -> Verdict {
         | RunError::Impossible
         | RunError::SuppressionKey(_)
         | RunError::LeaseLost
+        | RunError::Parked { .. }
         | RunError::Store(_) => Verdict::Stops,
     }
 }

@@ -63,7 +63,9 @@ impl Verdict {
                 Self::Waits(*wait)
             }
             CrmError::RateLimited { retry_after: None }
+            | CrmError::Paced { .. }
             | CrmError::Unavailable(_)
+            | CrmError::TooMuch(_)
             | CrmError::NoConnection
             | CrmError::Unreadable(_)
             | CrmError::Stuck

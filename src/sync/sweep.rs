@@ -18,6 +18,9 @@ const BRAKE_ABOVE: i64 = 100;
 /// .. and more than this share of those held, in percent, stops.
 const BRAKE_ABOVE_PERCENT: i64 = 30;
 
+/// Records asked for one by one that bring no answer, before the CRM as a whole is taken to be in trouble.
+const UNANSWERED_MAX: usize = 3;
+
 /// Whether so many deletions wait for somebody's word; `confirmed` have it already.
 fn is_braked(deletions: i64, held: i64, confirmed: i64) -> bool {
     let unasked = deletions - confirmed;
@@ -25,12 +28,19 @@ fn is_braked(deletions: i64, held: i64, confirmed: i64) -> bool {
 }
 
 impl Session<'_> {
-    /// Asks for what did not come, and ends the run.
-    pub(super) async fn sweep(&mut self, sweep_number: i64, rules: NumberRules) -> Result<(), RunError> {
+    /// Asks for what did not come, and ends the run. Of kinds of objects that were `left` nothing is known.
+    pub(super) async fn sweep(
+        &mut self,
+        sweep_number: i64,
+        left: &[ObjectType],
+        rules: NumberRules,
+    ) -> Result<(), RunError> {
         let claimed = &self.job.claimed;
         let copied = claimed.options.copied(claimed.organization.provider);
-        let (mirrored, kept): (Vec<ObjectType>, Vec<ObjectType>) =
-            copied.into_iter().partition(|kind| claimed.options.of(*kind).mirrors_deletions);
+        let (mirrored, kept): (Vec<ObjectType>, Vec<ObjectType>) = copied
+            .into_iter()
+            .filter(|kind| !left.contains(kind))
+            .partition(|kind| claimed.options.of(*kind).mirrors_deletions);
         self.report(&Report { phase: "asking for what did not come", error: "", estimated_total: None }).await?;
 
         let (db, lease) = (&self.syncing.db, claimed.lease);
@@ -56,7 +66,7 @@ impl Session<'_> {
             self.end_lingering(&mirrored).await?;
         }
         let swept = Swept { held_deletions: is_held.then_some(deletions) };
-        self.syncing.end_sweep(self.job, swept, notices).await?;
+        self.syncing.end_sweep(self.job, swept, !left.is_empty(), notices).await?;
         Ok(())
     }
 
@@ -76,7 +86,7 @@ impl Session<'_> {
                 sweeps::find_missing(&self.syncing.db, lease, sweep_number, types, after.as_ref(), limit).await?;
             let Some(last) = missing.last() else { return Ok(hidden) };
             after = Some(last.clone());
-            let sightings = self.ask(missing.as_slice(), |client, keys| client.look_up(keys)).await?;
+            let sightings = self.look_up(&missing).await?;
             let mut page = Page::default();
             for sighting in sightings {
                 match sighting {
@@ -89,7 +99,31 @@ impl Session<'_> {
             page.hidden = unanswered(&missing, &page);
             hidden += page.hidden.len();
             self.syncing.apply(self.job, page).await?;
+            self.take_turns()?;
         }
+    }
+
+    /// Asks for records, and where that fails for each alone: one that the CRM cannot answer for is one that it does not show, and costs
+    /// no other. Where it answers for none, the run fails.
+    async fn look_up(&mut self, keys: &[RecordKey]) -> Result<Vec<Sighting>, RunError> {
+        let error = match self.ask(keys, |client, keys| client.look_up(keys)).await {
+            Err(RunError::Crm(error)) if error.is_local() && keys.len() > 1 => error,
+            answer => return answer,
+        };
+        let (mut sightings, mut is_answered, mut unanswered) = (Vec::with_capacity(keys.len()), false, 0);
+        for key in keys {
+            match self.ask_optional(std::slice::from_ref(key), |client, one| client.look_up(one)).await? {
+                Some(some) => {
+                    is_answered = true;
+                    sightings.extend(some);
+                }
+                None => unanswered += 1,
+            }
+            if !is_answered && unanswered >= UNANSWERED_MAX {
+                break;
+            }
+        }
+        if is_answered { Ok(sightings) } else { Err(error.into()) }
     }
 
     /// Contacts whose records are known to be gone, from before deletions were mirrored.

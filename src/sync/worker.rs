@@ -1,24 +1,126 @@
 //! Looks for what is due and runs it, a bounded number at once. Any number of processes may do so: a claim decides.
 
-use std::sync::Arc;
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use tokio::{sync::Semaphore, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::Syncing;
+use super::{Syncing, run::Turn, schedule};
 use crate::{
-    store::{StoreError, lease},
+    domain::ids::IntegrationId,
+    store::{
+        StoreError,
+        lease::{self, Due},
+    },
     telemetry::chain,
 };
 
+/// An integration that cannot even be claimed rests so long, and twice as long each time, up to a minute ..
+const REST_FIRST: Duration = Duration::from_secs(1);
+/// .. and at most so many are remembered; the others are tried with each look.
+const RESTING_MAX: usize = 10_000;
+
+/// What this process is doing with which integration.
+#[derive(Default)]
+struct Desk(Mutex<Entries>);
+
+#[derive(Default)]
+struct Entries {
+    busy: HashSet<IntegrationId>,
+    resting: HashMap<IntegrationId, Rest>,
+}
+
+/// Of an integration whose run ended without a word in the database.
+#[derive(Clone, Copy)]
+struct Rest {
+    failures: u32,
+    until: Instant,
+}
+
+impl Desk {
+    /// How many of those that are due are not to be taken now.
+    fn len(&self) -> usize {
+        let entries = self.entries();
+        entries.busy.len() + entries.resting.len()
+    }
+
+    fn is_free(&self, id: IntegrationId, now: Instant) -> bool {
+        let entries = self.entries();
+        !entries.busy.contains(&id) && entries.resting.get(&id).is_none_or(|rest| rest.until <= now)
+    }
+
+    fn take(&self, id: IntegrationId) {
+        self.entries().busy.insert(id);
+    }
+
+    /// Its run has ended, well or not.
+    fn give_back(&self, id: IntegrationId, is_failed: bool, now: Instant) {
+        let mut entries = self.entries();
+        entries.busy.remove(&id);
+        if !is_failed {
+            entries.resting.remove(&id);
+            return;
+        }
+        let failures = entries.resting.get(&id).map_or(1, |rest| rest.failures.saturating_add(1));
+        if failures > 1 || entries.resting.len() < RESTING_MAX {
+            let until = now + schedule::backoff(REST_FIRST, failures, u8::MAX);
+            entries.resting.insert(id, Rest { failures, until });
+        }
+    }
+
+    fn entries(&self) -> MutexGuard<'_, Entries> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// From look to look at the database's clock.
+const CLOCK_EVERY: Duration = Duration::from_secs(10);
+
 impl Syncing {
+    /// Keeps this process's clock with the database's, until `stop` is cancelled.
+    pub async fn follow_database_clock_until(self: Arc<Self>, stop: CancellationToken) {
+        loop {
+            self.follow_database_clock().await;
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = sleep(CLOCK_EVERY) => {}
+            }
+        }
+    }
+
+    async fn follow_database_clock(&self) {
+        let asked_at = Instant::now();
+        // One that does not answer is told of elsewhere; one that takes its time says nothing of now.
+        let Ok(time) = lease::database_time(&self.db).await else { return };
+        if asked_at.elapsed() < Duration::from_secs(1)
+            && let Some(difference) = self.clock.follow(time)
+        {
+            warn!(
+                difference_ms = difference.num_milliseconds(),
+                "this machine's clock differs from the database's, whose time is taken from now on; see to its time service"
+            );
+        }
+    }
+
     /// Until `stop` is cancelled; the runs themselves are tasks of the tracker and stop by the same token.
     pub async fn work_until(self: Arc<Self>, stop: CancellationToken) {
         let places = Arc::new(Semaphore::new(self.settings.runs_max));
+        let desk = Arc::new(Desk::default());
+        // Before anything is found to be due.
+        self.follow_database_clock().await;
         loop {
-            if let Err(error) = self.start_due(&places, &stop).await {
+            if let Err(error) = self.start_due(&places, &desk, &stop).await {
                 warn!(error = %chain(&error), "cannot look for due integrations, will look again");
+                // Whoever ends a run wakes this; a database in trouble is not asked more often for it.
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = sleep(self.settings.poll) => {}
+                }
             }
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -28,33 +130,94 @@ impl Syncing {
         }
     }
 
-    async fn start_due(self: &Arc<Self>, places: &Arc<Semaphore>, stop: &CancellationToken) -> Result<(), StoreError> {
-        let free = places.available_permits();
-        if free == 0 || stop.is_cancelled() {
+    /// Starts what is due and finds a place, longest due first, and tells the others whether somebody finds none.
+    async fn start_due(
+        self: &Arc<Self>,
+        places: &Arc<Semaphore>,
+        desk: &Arc<Desk>,
+        stop: &CancellationToken,
+    ) -> Result<(), StoreError> {
+        if stop.is_cancelled() {
             return Ok(());
         }
-        let found = lease::find_due(&self.db, self.clock.now(), i64::try_from(free).unwrap_or(i64::MAX)).await?;
-        for due in found {
-            let Ok(place) = Arc::clone(places).try_acquire_owned() else { return Ok(()) };
-            let (this, stop) = (Arc::clone(self), stop.clone());
+        let limit = places.available_permits() + desk.len() + 1;
+        let found = lease::find_due(&self.db, self.clock.now(), i64::try_from(limit).unwrap_or(i64::MAX)).await?;
+        let now = Instant::now();
+        let mut is_waiting = false;
+        for due in found.into_iter().filter(|due| desk.is_free(due.integration_id, now)) {
+            let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+                is_waiting = true;
+                break;
+            };
+            desk.take(due.integration_id);
+            let (this, desk, stop) = (Arc::clone(self), Arc::clone(desk), stop.clone());
             self.tasks.spawn(async move {
-                if let Err(error) = this.run(due, &stop).await {
-                    warn!(integration.id = %due.integration_id, error = %chain(&error), "a run was left, it is taken up when its lease is over");
-                }
+                let wait = this.take_turn(due, &desk, &stop).await;
                 drop(place);
                 // Its place is free: something else may be waiting for it.
                 this.wake.notify_one();
+                if let Some(wait) = wait {
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = sleep(wait) => this.wake.notify_one(),
+                    }
+                }
             });
         }
+        self.crowd.tell(is_waiting);
         Ok(())
+    }
+
+    /// Works on a due integration, and says when to look again sooner than by polling.
+    async fn take_turn(&self, due: Due, desk: &Desk, stop: &CancellationToken) -> Option<Duration> {
+        let turn = self.run(due, stop).await;
+        // One that somebody else has is looked at with the next poll.
+        let is_failed = turn.is_err();
+        if let Err(error) = &turn {
+            warn!(integration.id = %due.integration_id, error = %chain(error), "a run was left, it is taken up when its lease is over");
+        }
+        desk.give_back(due.integration_id, is_failed, Instant::now());
+        match turn {
+            Ok(Turn::Parked(wait)) => Some(wait),
+            _ => None,
+        }
     }
 
     /// Runs everything that is due now, one after the other, and returns how many runs that were; for tests and tools.
     pub async fn run_due(&self) -> Result<usize, StoreError> {
         let mut runs = 0;
         for due in lease::find_due(&self.db, self.clock.now(), 1_000).await? {
-            runs += usize::from(self.run(due, &CancellationToken::new()).await?);
+            runs += usize::from(!matches!(self.run(due, &CancellationToken::new()).await?, Turn::Elsewhere));
         }
         Ok(runs)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn a_run_that_fails_before_it_begins_rests_longer_each_time_and_never_for_more_than_a_minute() {
+        let (desk, id) = (Desk::default(), IntegrationId(Uuid::nil()));
+        let (mut now, end) = (Instant::now(), Instant::now() + Duration::from_mins(4));
+        let mut tries = 0;
+
+        while now < end {
+            if desk.is_free(id, now) {
+                desk.take(id);
+                assert!(!desk.is_free(id, now), "it is being worked on");
+                desk.give_back(id, true, now);
+                tries += 1;
+            }
+            now += Duration::from_millis(50);
+        }
+
+        assert!((7..=10).contains(&tries), "{tries}");
+        desk.give_back(id, false, now);
+        assert!(desk.is_free(id, now));
+        assert_eq!(desk.len(), 0);
     }
 }

@@ -179,5 +179,5 @@ pub fn time(timestamp: Option<prost_types::Timestamp>) -> DateTime<Utc> {
 
 /// What this machine's clock says: for processes that have no other.
 pub fn system_now() -> DateTime<Utc> {
-    SystemClock.now()
+    SystemClock::default().now()
 }

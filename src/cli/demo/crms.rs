@@ -68,6 +68,7 @@ impl Crms {
             provider.client_secret = Some(Secret(secret.into()));
             // Nobody else asks here.
             provider.quota_share_percent = 100;
+            provider.first_copy_share_percent = 100;
         };
         let (id, secret) = (zendesk::DEFAULT_CLIENT_ID, zendesk::DEFAULT_CLIENT_SECRET);
         is_at(&mut providers.zendesk, &self.zendesk_url, id, secret);

@@ -68,7 +68,8 @@ fn crms(url: &str, own: Option<OAuthClient>) -> Crms {
     let provider = ProviderSettings {
         endpoint: Endpoint::Operator(url.to_owned()),
         silence_max: std::time::Duration::from_secs(5),
-        quota_share: 1.0,
+        quota_share_percent: 100,
+        first_copy_share_percent: 100,
         oauth_client: own,
     };
     Crms::new(CrmSettings {

@@ -1,7 +1,7 @@
 //! One company's Pipedrive: where it is, how requests are signed, and how answers are read. What to ask is said by `pass` and
 //! `look_up`.
 
-use std::{sync::Arc, sync::atomic::AtomicBool};
+use std::sync::atomic::AtomicBool;
 
 use moka::sync::Cache;
 use reqwest::{
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     crm::{
-        Answer, CrmClient, CrmError, Page, Probe, Sighting, Target,
+        Answer, CrmClient, CrmError, Effort, Page, PageSize, Probe, Sighting, Target,
         http::{self, Endpoint},
         json::{self, Text},
         quota::Quota,
@@ -48,7 +48,7 @@ pub(in crate::crm) struct Pipedrive {
     /// Where the token's user is asked for.
     me_path: &'static str,
     pub(super) is_copied: bool,
-    quota: Arc<Quota>,
+    pub(super) quota: Quota,
     sees_everything: OnceCell<bool>,
     pub(super) organization_names: Cache<u64, String>,
     pub(super) organizations_are_hidden: AtomicBool,
@@ -60,7 +60,7 @@ impl Pipedrive {
         http: Client,
         endpoint: &Endpoint,
         target: &Target<'_>,
-        quota: Arc<Quota>,
+        quota: Quota,
     ) -> Result<Self, CrmError> {
         let company = target.organization.name.clone();
         Ok(Self {
@@ -86,8 +86,8 @@ impl Pipedrive {
         access: &Access,
     ) -> Result<Self, CrmError> {
         let access = Access { api_url: None, ..access.clone() };
-        let target = Target { integration_id: None, organization, options: Options::default(), access };
-        let here = Self::new(http, endpoint, &target, Arc::new(Quota::new(1.0)))?;
+        let target = Target { is_trial: true, is_first_copy: false, organization, options: Options::default(), access };
+        let here = Self::new(http, endpoint, &target, Quota::new(std::sync::Arc::default(), 100))?;
         Ok(match endpoint {
             Endpoint::Vendor => {
                 Self { base_url: "https://api.pipedrive.com".to_owned(), me_path: "/v1/users/me", ..here }
@@ -155,16 +155,16 @@ impl Pipedrive {
     /// Asks, and says nothing yet of what the answer means.
     pub(super) async fn send(&self, path: &str, query: &[(&str, &str)]) -> Result<Reply, CrmError> {
         // The short limit counts requests; what they cost of the day's budget is learned from the answers.
-        self.quota.take(1).await?;
+        self.quota.take().await?;
         let (name, value) = &self.signature;
         let request = self.http.get(format!("{}{path}", self.base_url)).query(query).header(name, value);
         let response = request.send().await.map_err(|error| http::meaning_of(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
-        if let Some(limit) = limits::burst(&headers) {
-            self.quota.learn_pace(limit, limits::BURST_WINDOW);
+        if let Some(told) = limits::burst(&headers) {
+            self.quota.learn_window(&told);
         }
         if let Some(daily) = limits::daily(&headers) {
-            self.quota.learn_daily(&daily);
+            self.quota.learn_daily(daily);
         }
         let body =
             if status.is_success() { http::read_body(response).await? } else { http::read_refusal(response).await };
@@ -186,8 +186,16 @@ impl CrmClient for Pipedrive {
         Box::pin(async { Ok(None) })
     }
 
-    fn fetch_page<'a>(&'a self, position: Option<&'a str>) -> Answer<'a, Page> {
-        Box::pin(self.next_page(position))
+    fn fetch_page<'a>(&'a self, position: Option<&'a str>, effort: Effort) -> Answer<'a, Page> {
+        Box::pin(self.next_page(position, effort))
+    }
+
+    fn has_optional_parts(&self) -> bool {
+        true
+    }
+
+    fn page_size(&self) -> &PageSize {
+        self.quota.page_size()
     }
 
     fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, Vec<Sighting>> {

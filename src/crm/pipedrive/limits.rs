@@ -6,12 +6,17 @@ use std::time::Duration;
 use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-use crate::crm::{CrmError, http, quota::Daily};
+use crate::crm::{
+    CrmError, http,
+    quota::{Daily, Told},
+};
 
 /// Of the limit of requests.
-pub(super) const BURST_WINDOW: Duration = Duration::from_secs(2);
+const BURST_WINDOW: Duration = Duration::from_secs(2);
 /// Requests in that window.
 const BURST_LIMIT: &str = "x-ratelimit-limit";
+/// Those that are left.
+const BURST_REMAINING: &str = "x-ratelimit-remaining";
 /// Seconds until that window ends.
 const BURST_RESET: &str = "x-ratelimit-reset";
 /// The company's tokens of a day, spent by all its programs and people.
@@ -27,9 +32,15 @@ const DAILY_WAIT: Duration = Duration::from_hours(1);
 const DAILY_REASON: &str = "DAILY_LIMIT";
 const DAILY_WORDS: &str = "the share of the company's daily Pipedrive API tokens that this service may use is spent; sync goes on after midnight UTC; a longer sync period or more tokens would help";
 
-/// Requests that the token may make in [`BURST_WINDOW`].
-pub(super) fn burst(headers: &HeaderMap) -> Option<u32> {
-    u32::try_from(number(headers, BURST_LIMIT)?).ok().filter(|limit| *limit > 0)
+/// What is told of the requests that the token may make in [`BURST_WINDOW`].
+pub(super) fn burst(headers: &HeaderMap) -> Option<Told> {
+    let count = |name| number(headers, name).and_then(|number| u32::try_from(number).ok());
+    Some(Told {
+        total: count(BURST_LIMIT).filter(|limit| *limit > 0)?,
+        remaining: count(BURST_REMAINING),
+        resets: http::wait(headers, BURST_RESET),
+        length: BURST_WINDOW,
+    })
 }
 
 /// What is spent of the day's budget.

@@ -5,10 +5,11 @@ use std::collections::HashSet;
 use super::{
     client::Pipedrive,
     map::{self, Person},
+    organizations::LeftOut,
 };
 use crate::{
     crm::{
-        CrmError, Sighting,
+        CrmError, Effort, Sighting,
         json::{self, Text},
     },
     domain::record::{Record, RecordKey},
@@ -55,7 +56,7 @@ impl Pipedrive {
             self.me().await?;
         }
         // A pass says that organizations are hidden; here it would be said for each few persons.
-        for record in self.records(rows, &mut Vec::new()).await? {
+        for record in self.records(rows, Effort::Whole, &mut LeftOut::default()).await? {
             if let Some(place) = shown.iter().position(|key| *key == record.key) {
                 shown.swap_remove(place);
                 sightings.push(seen(record));
@@ -77,7 +78,7 @@ impl Pipedrive {
         let query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let (body, _) = self.get_text("/api/v2/persons", &query).await?;
         let (persons, _) = json::off_thread(move || map::listed(&body)).await?;
-        self.records(persons, &mut Vec::new()).await
+        self.records(persons, Effort::Whole, &mut LeftOut::default()).await
     }
 
     async fn find(&self, id: &str) -> Result<Found, CrmError> {
@@ -87,8 +88,10 @@ impl Pipedrive {
         }
         match reply.refusal() {
             None => json::off_thread(move || map::one(&Text::json(reply.body)?)).await.map(Found::Row),
-            // 400: not even an id.
-            Some(CrmError::PermissionMissing(_) | CrmError::Refused(400)) => Ok(Found::Hidden),
+            // 400: not even an id. Whatever else is refused of one person is no word of a deletion.
+            Some(CrmError::PermissionMissing(_) | CrmError::OrganizationNotFound | CrmError::Refused(_)) => {
+                Ok(Found::Hidden)
+            }
             Some(error) => Err(error),
         }
     }

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     crm::{
-        CrmError,
+        CrmError, Effort,
         json::{self, Fields, Text},
     },
     domain::record::Record,
@@ -23,18 +23,35 @@ const IDS_MAX: usize = 100;
 
 const HIDDEN: &str = "ORGANIZATIONS_HIDDEN: the token may not read organizations: persons are copied without the name of theirs; give it the scope contacts:read, or bring an administrator's token";
 
+const LEFT: &str = "ORGANIZATIONS_LEFT: Pipedrive did not give the names of some organizations: their persons are copied without them; the next full read brings them";
+
+/// What went wrong on the way to records, and cost none of them.
+#[derive(Default)]
+pub(super) struct LeftOut {
+    /// For whoever looks after the integration.
+    pub notices: Vec<String>,
+    /// Names are to be had later.
+    pub is_partial: bool,
+}
+
 impl Pipedrive {
     /// The persons as records, with the names of their organizations.
     pub(super) async fn records(
         &self,
         persons: Vec<Person>,
-        notices: &mut Vec<String>,
+        effort: Effort,
+        left_out: &mut LeftOut,
     ) -> Result<Vec<Record>, CrmError> {
-        let names = self.names_of(&map::organization_ids(&persons), notices).await?;
+        let names = self.names_of(&map::organization_ids(&persons), effort, left_out).await?;
         Ok(persons.into_iter().map(|person| map::record(person, &self.base_url, &names)).collect())
     }
 
-    async fn names_of(&self, ids: &[u64], notices: &mut Vec<String>) -> Result<HashMap<u64, String>, CrmError> {
+    async fn names_of(
+        &self,
+        ids: &[u64],
+        effort: Effort,
+        left_out: &mut LeftOut,
+    ) -> Result<HashMap<u64, String>, CrmError> {
         let mut names: HashMap<u64, String> =
             ids.iter().filter_map(|id| Some((*id, self.organization_names.get(id)?))).collect();
         let unknown: Vec<u64> = ids.iter().copied().filter(|id| !names.contains_key(id)).collect();
@@ -51,10 +68,15 @@ impl Pipedrive {
                         names.insert(*id, name);
                     }
                 }
-                // Anything else passes, and would blank the names until then: the page is read again.
                 Err(CrmError::PermissionMissing(_)) => {
                     self.organizations_are_hidden.store(true, Ordering::Relaxed);
-                    notices.push(HIDDEN.to_owned());
+                    left_out.notices.push(HIDDEN.to_owned());
+                }
+                // Most things pass, and would blank the names until then: only at last are they left.
+                Err(error) if effort == Effort::Essential && error.is_local() => {
+                    left_out.is_partial = true;
+                    left_out.notices.push(LEFT.to_owned());
+                    break;
                 }
                 Err(error) => return Err(error),
             }

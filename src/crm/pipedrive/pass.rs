@@ -12,18 +12,19 @@ use super::{
     client::Pipedrive,
     map,
     model::{self, PAGE},
+    organizations::LeftOut,
     position::Position,
 };
 use crate::{
     crm::{
-        CrmError, Page, Sighting, http,
+        CrmError, Effort, Page, Sighting, http,
         json::{self, Cell, Fields, Text},
     },
     domain::record::RecordKey,
 };
 
 /// Persons, or changes, in a page: Pipedrive's maximum.
-const PER_PAGE: &str = "500";
+const PER_PAGE: usize = 500;
 /// A page with more changes than this is not Pipedrive's.
 const CHANGES_PER_PAGE_MAX: usize = 1_000;
 /// Pipedrive's have about 80 bytes.
@@ -42,30 +43,40 @@ const SUSPECTS_PER_PAGE: usize = 25;
 const NOT_ADMIN: &str = "NOT_ADMIN: the user of the token is no administrator: persons hidden from this user cannot be told from deleted ones; they are not copied, and deleted ones are kept; bring an administrator's token";
 const RECENTS_HIDDEN: &str = "RECENTS_HIDDEN: Pipedrive does not show this token what was changed recently: deleted persons are found by the next sweep only; give it the scope recents:read";
 const DELETIONS_LEFT: &str = "DELETIONS_LEFT: more changes or deletions since the last pass than one pass looks through; deleted persons that are left are found by the next sweep";
+const PERSONS_LEFT: &str =
+    "DELETIONS_LEFT: Pipedrive did not answer for some persons who may be deleted; the next sweep asks again";
+const RECENTS_LEFT: &str =
+    "DELETIONS_LEFT: Pipedrive did not tell what was changed recently; deleted persons are found by the next sweep";
 
 impl Pipedrive {
     /// The page at this position.
-    pub(super) async fn next_page(&self, position: Option<&str>) -> Result<Page, CrmError> {
+    pub(super) async fn next_page(&self, position: Option<&str>, effort: Effort) -> Result<Page, CrmError> {
         if !self.is_copied {
             return Ok(Page { is_last: true, ..Page::default() });
         }
         match position.map(Position::read).transpose()? {
-            None => self.first_of_all().await,
+            None => self.first_of_all(effort).await,
             Some(Position::Checkpoint { through }) => {
                 let since = through.checked_sub_signed(OVERLAP).ok_or(CrmError::PositionRefused)?;
-                self.persons(Some(since), None, None).await
+                self.persons(Some(since), None, None, effort).await
             }
-            Some(Position::Persons { since, until, cursor }) => self.persons(since, Some(until), Some(&cursor)).await,
+            Some(Position::Persons { since, until, cursor }) => {
+                self.persons(since, Some(until), Some(&cursor), effort).await
+            }
             Some(Position::Recents { since, until, start, suspects }) => {
-                self.recents(since, until, start, suspects).await
+                self.recents(since, until, start, suspects, effort).await
             }
-            Some(Position::Confirm { until, suspects }) => self.confirm(until, suspects).await,
+            Some(Position::Confirm { until, suspects }) => self.confirm(until, suspects, effort).await,
         }
     }
 
-    async fn first_of_all(&self) -> Result<Page, CrmError> {
-        let is_admin = self.sees_everything().await?;
-        let mut page = self.persons(None, None, None).await?;
+    async fn first_of_all(&self, effort: Effort) -> Result<Page, CrmError> {
+        let is_admin = match self.sees_everything().await {
+            // It only tells what to say; where it matters it is asked again.
+            Err(error) if effort == Effort::Essential && error.is_local() => true,
+            answer => answer?,
+        };
+        let mut page = self.persons(None, None, None, effort).await?;
         page.notices.extend((!is_admin).then(|| NOT_ADMIN.to_owned()));
         Ok(page)
     }
@@ -75,9 +86,11 @@ impl Pipedrive {
         since: Option<DateTime<Utc>>,
         until: Option<DateTime<Utc>>,
         cursor: Option<&str>,
+        effort: Effort,
     ) -> Result<Page, CrmError> {
-        // With a cursor the other parameters must be the same as before.
-        let mut query = vec![("limit", PER_PAGE), ("sort_by", "id"), ("sort_direction", "asc")];
+        let limit = self.quota.page_size().of(PER_PAGE).to_string();
+        // With a cursor the other parameters must be the same as before, but for the limit: the cursor names the last person.
+        let mut query = vec![("limit", limit.as_str()), ("sort_by", "id"), ("sort_direction", "asc")];
         let updated_since = since.map(|since| since.format("%Y-%m-%dT%H:%M:%SZ").to_string());
         query.extend(updated_since.as_deref().map(|since| ("updated_since", since)));
         query.extend(cursor.map(|cursor| ("cursor", cursor)));
@@ -94,9 +107,10 @@ impl Pipedrive {
             // Whoever was deleted before a full read is not in it.
             (None, None) => Position::Checkpoint { through: until },
         };
-        let mut notices = Vec::new();
-        let records = self.records(page.persons, &mut notices).await?;
-        Ok(Page { records, rejects: page.rejects, notices, ..leading_to(next) })
+        let mut left_out = LeftOut::default();
+        let records = self.records(page.persons, effort, &mut left_out).await?;
+        let LeftOut { notices, is_partial } = left_out;
+        Ok(Page { records, rejects: page.rejects, notices, is_partial, ..leading_to(next) })
     }
 
     async fn recents(
@@ -105,11 +119,12 @@ impl Pipedrive {
         until: DateTime<Utc>,
         start: u64,
         mut suspects: Vec<u64>,
+        effort: Effort,
     ) -> Result<Page, CrmError> {
         let since_timestamp = since.format("%Y-%m-%d %H:%M:%S").to_string();
-        let from = start.to_string();
+        let (from, limit) = (start.to_string(), self.quota.page_size().of(PER_PAGE).to_string());
         let query =
-            [("since_timestamp", since_timestamp.as_str()), ("items", "person"), ("start", &from), ("limit", PER_PAGE)];
+            [("since_timestamp", since_timestamp.as_str()), ("items", "person"), ("start", &from), ("limit", &limit)];
         let body = match self.get_text("/api/v1/recents", &query).await {
             Ok((body, _)) => body,
             // Only a hint; version 1 is on its way out, and its scope is one that a token can lack.
@@ -120,6 +135,10 @@ impl Pipedrive {
                 | CrmError::Refused(_),
             ) => {
                 let notices = vec![RECENTS_HIDDEN.to_owned()];
+                return Ok(Page { notices, ..leading_to(to_confirm(until, suspects)) });
+            }
+            Err(error) if effort == Effort::Essential && error.is_local() => {
+                let notices = vec![RECENTS_LEFT.to_owned()];
                 return Ok(Page { notices, ..leading_to(to_confirm(until, suspects)) });
             }
             Err(error) => return Err(error),
@@ -142,15 +161,26 @@ impl Pipedrive {
         Ok(Page { notices, ..leading_to(next) })
     }
 
-    async fn confirm(&self, until: DateTime<Utc>, mut suspects: Vec<u64>) -> Result<Page, CrmError> {
+    async fn confirm(&self, until: DateTime<Utc>, mut suspects: Vec<u64>, effort: Effort) -> Result<Page, CrmError> {
         let later = suspects.split_off(suspects.len().min(SUSPECTS_PER_PAGE));
         let keys: Vec<RecordKey> = suspects.into_iter().map(map::key).collect();
         let mut page = leading_to(to_confirm(until, later));
-        for sighting in self.sightings_alone(&keys).await? {
-            match sighting {
-                Sighting::Gone(key) => page.gone.push(key),
-                Sighting::Found(record) => page.records.push(*record),
-                Sighting::Hidden(_) => {}
+        // At last each for itself, so that one who brings no answer costs nobody else.
+        let batch = if effort == Effort::Essential { 1 } else { SUSPECTS_PER_PAGE };
+        for some in keys.chunks(batch) {
+            let sightings = match self.sightings_alone(some).await {
+                Err(error) if effort == Effort::Essential && error.is_local() => {
+                    page.notices = vec![PERSONS_LEFT.to_owned()];
+                    continue;
+                }
+                answer => answer?,
+            };
+            for sighting in sightings {
+                match sighting {
+                    Sighting::Gone(key) => page.gone.push(key),
+                    Sighting::Found(record) => page.records.push(*record),
+                    Sighting::Hidden(_) => {}
+                }
             }
         }
         Ok(page)

@@ -51,14 +51,14 @@ impl Reply {
         })
     }
 
-    /// Pipedrive itself says that there is no such object. A page that says 404 may come from anybody on the way, and a path that is
-    /// not served says nothing of whom it would have shown.
+    /// Pipedrive itself says that there is no such object, or (410) no more. A page that says 404 may come from anybody on the way, and a
+    /// path that is not served says nothing of whom it would have shown.
     pub(super) fn says_absent(&self) -> bool {
         let words = self.words();
         let is_of_a_path = ["route", "endpoint", "url", "path", "method", "company", "page"];
-        self.status == StatusCode::NOT_FOUND
+        let says_not_found = self.status == StatusCode::NOT_FOUND && words.contains("not found");
+        (says_not_found || self.status == StatusCode::GONE)
             && self.is_pipedrives()
-            && words.contains("not found")
             && !is_of_a_path.iter().any(|word| words.contains(word))
     }
 
@@ -156,6 +156,8 @@ mod tests {
         ] {
             assert!(!reply(404, &[], body).says_absent(), "{body}");
         }
-        assert!(!reply(410, &[], r#"{"success":false}"#).says_absent());
+        assert!(reply(410, &[], r#"{"success":false,"error":"Person is deleted."}"#).says_absent());
+        assert!(!reply(410, &[], "<html>gone</html>").says_absent());
+        assert!(!reply(403, &[], r#"{"success":false}"#).says_absent());
     }
 }

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     crm::{
-        CrmError, Page, http,
+        CrmError, Effort, Page, http,
         json::{self, Text},
     },
     domain::{record::ObjectType, rejected::RejectReason},
@@ -43,6 +43,7 @@ impl Salesforce {
         object: ObjectType,
         fields: Vec<String>,
         failures: u8,
+        effort: Effort,
     ) -> Result<Step, CrmError> {
         let body = json!({
             "operation": "queryAll",
@@ -52,7 +53,7 @@ impl Salesforce {
             "lineEnding": "LF",
         });
         let reply = match self.rest.post("/jobs/query", &body).await {
-            Err(failure) if failure.is_final() => {
+            Err(failure) if failure.is_final() || effort == Effort::Essential => {
                 return self.read_rows(object, Rows { fields, ..Rows::default() }).await;
             }
             reply => reply?,
@@ -81,14 +82,13 @@ impl Salesforce {
             }
         }
         match self.ask_part(&path, bulk.locator.as_deref()).await {
-            Err(Failure::Known(CrmError::Unreadable(http::TOO_LARGE))) => Ok(Step::stay(begin_again(&bulk))),
             Err(failure) if failure.is_final() => Ok(Step::stay(begin_again(&bulk))),
             part => self.part(object, bulk, part?).await,
         }
     }
 
     async fn ask_part(&self, path: &str, locator: Option<&str>) -> Result<Reply, Failure> {
-        let size = ROWS_PER_PART.to_string();
+        let size = self.rest.quota.page_size().of(ROWS_PER_PART).to_string();
         let mut query = vec![("maxRecords", size.as_str())];
         query.extend(locator.map(|locator| ("locator", locator)));
         self.rest.get(&format!("{path}/results"), &query).await

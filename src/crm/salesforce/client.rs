@@ -1,7 +1,5 @@
 //! What a sync may ask of Salesforce.
 
-use std::sync::Arc;
-
 use reqwest::Client;
 use secrecy::SecretString;
 use tokio::sync::OnceCell;
@@ -12,7 +10,7 @@ use super::{
     rest::Rest,
 };
 use crate::{
-    crm::{Answer, CrmClient, CrmError, Page, Probe, Sighting, Target, http::Endpoint, quota::Quota},
+    crm::{Answer, CrmClient, CrmError, Effort, Page, PageSize, Probe, Sighting, Target, http::Endpoint, quota::Quota},
     domain::{
         credentials::{Access, AccessToken},
         integration::Provider,
@@ -48,7 +46,7 @@ impl Salesforce {
         http: Client,
         endpoint: &Endpoint,
         target: Target<'_>,
-        quota: Arc<Quota>,
+        quota: Quota,
         bulk_above: i64,
     ) -> Result<Self, CrmError> {
         let base_url = host::base_url(endpoint, &target.access)?;
@@ -118,8 +116,20 @@ impl CrmClient for Salesforce {
         Box::pin(self.count_all())
     }
 
-    fn fetch_page<'a>(&'a self, position: Option<&'a str>) -> Answer<'a, Page> {
-        Box::pin(self.page_at(position))
+    fn fetch_page<'a>(&'a self, position: Option<&'a str>, effort: Effort) -> Answer<'a, Page> {
+        Box::pin(self.page_at(position, effort))
+    }
+
+    fn has_optional_parts(&self) -> bool {
+        true
+    }
+
+    fn page_size(&self) -> &PageSize {
+        self.rest.quota.page_size()
+    }
+
+    fn left_at(&self, position: &str) -> Vec<ObjectType> {
+        Self::left_at(position)
     }
 
     fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, Vec<Sighting>> {

@@ -13,7 +13,7 @@ use super::{
     refusal::{Failure, HIDDEN, Word},
 };
 use crate::{
-    crm::{CrmError, Page},
+    crm::{CrmError, Effort, Page},
     domain::{integration::Provider, record::ObjectType},
 };
 
@@ -39,8 +39,12 @@ pub(super) enum Then {
     Rows { fields: Vec<String>, through: i64 },
     /// The log of deletions is read until this time, milliseconds; `None`: to its end.
     Deletions { through: i64, more: Option<Deleted> },
+    /// The log of deletions stays where it was; a later pass reads it.
+    DeletionsLeft,
     /// The integration's user does not see the object.
     Hidden,
+    /// The CRM has trouble with the object; a later pass goes on here.
+    Left(Stage),
 }
 
 impl Step {
@@ -59,14 +63,18 @@ impl Step {
 
 impl Salesforce {
     /// The page at this position.
-    pub(super) async fn page_at(&self, position: Option<&str>) -> Result<Page, CrmError> {
+    pub(super) async fn page_at(&self, position: Option<&str>, effort: Effort) -> Result<Page, CrmError> {
         let mut position = position.map_or_else(|| Ok(Position::default()), Position::decode)?;
         let known = position.pass.as_ref().and_then(|pass| pass.known);
-        let Some(pass) = self.current(position.pass.take()) else {
+        let Some(Pass { object, known, stage }) = self.current(&mut position) else {
             return ended(Page::default(), &position, known);
         };
-        let Pass { object, known, stage } = pass;
-        let step = self.step(object, stage, position.mark(object)).await?;
+        let step = match self.step(object, stage.clone(), position.mark(object), effort).await {
+            Err(error) if effort == Effort::Essential && error.is_local() => {
+                self.leave(object, stage, &position, error).await?
+            }
+            step => step?,
+        };
         let mut page = step.page;
         let known = match step.then {
             Then::Stay(stage) => {
@@ -89,11 +97,18 @@ impl Salesforce {
                 }
                 position.mark(object).map_or(known, |mark| Some(earlier(known, mark.rows_through)))
             }
+            Then::DeletionsLeft => position
+                .mark(object)
+                .map_or(known, |mark| Some(earlier(known, mark.rows_through.min(mark.deleted_through)))),
             Then::Hidden => known,
+            Then::Left(stage) => {
+                position.leave(object, stage);
+                position.mark(object).map_or(known, |mark| Some(earlier(known, mark.rows_through)))
+            }
         };
         match self.next_after(object) {
             Some(next) => {
-                position.pass = Some(Pass::begin(next, known));
+                position.pass = Some(position.begin(next, known));
                 under_way(page, &position)
             }
             // Nothing was seen of anything.
@@ -105,13 +120,19 @@ impl Salesforce {
         }
     }
 
+    /// Kinds of objects that the pass which ended here has left.
+    pub(super) fn left_at(position: &str) -> Vec<ObjectType> {
+        Position::decode(position).map_or_else(|_| Vec::new(), |at| at.left.iter().map(|pass| pass.object).collect())
+    }
+
     /// Where the pass stands, by what is copied now: wishes may have changed since.
-    fn current(&self, pass: Option<Pass>) -> Option<Pass> {
+    fn current(&self, position: &mut Position) -> Option<Pass> {
         let copied = self.options.copied(Provider::Salesforce);
-        match pass {
-            None => copied.first().map(|object| Pass::begin(*object, None)),
+        position.left.retain(|pass| copied.contains(&pass.object));
+        match position.pass.take() {
+            None => copied.first().map(|object| position.begin(*object, None)),
             Some(pass) if copied.contains(&pass.object) => Some(pass),
-            Some(pass) => self.next_after(pass.object).map(|next| Pass::begin(next, pass.known)),
+            Some(pass) => self.next_after(pass.object).map(|next| position.begin(next, pass.known)),
         }
     }
 
@@ -119,14 +140,57 @@ impl Salesforce {
         self.options.copied(Provider::Salesforce).into_iter().find(|other| *other > object)
     }
 
-    async fn step(&self, object: ObjectType, stage: Stage, mark: Option<&Mark>) -> Result<Step, CrmError> {
+    /// An object that brings nothing but errors: the others go on without it, unless there is no other, or it is Salesforce as a whole
+    /// that does not answer.
+    async fn leave(
+        &self,
+        object: ObjectType,
+        stage: Stage,
+        position: &Position,
+        error: CrmError,
+    ) -> Result<Step, CrmError> {
+        let name = object.as_str();
+        let (then, notice) = match stage {
+            // Salesforce works on a job by itself; there are other ways to the rows.
+            Stage::Bulk(bulk) => return Ok(Step::stay(begin_again(&bulk))),
+            Stage::Deleted(_) => (
+                Then::DeletionsLeft,
+                format!(
+                    "DELETIONS_LEFT: the log of deleted {name}s was not read: {error}; the next pass reads it from where it was"
+                ),
+            ),
+            stage => {
+                let copied = self.options.copied(Provider::Salesforce).into_iter();
+                let is_left = |other: &ObjectType| position.left.iter().any(|pass| pass.object == *other);
+                if copied.filter(|other| *other != object).all(|other| is_left(&other)) {
+                    return Err(error);
+                }
+                (
+                    Then::Left(stage),
+                    format!(
+                        "OBJECT_LEFT: {name}s were not read: {error}; what is known of them stays, and the next pass tries again"
+                    ),
+                )
+            }
+        };
+        self.rest.identity().await?;
+        Ok(Step { page: Page { notices: vec![notice], ..Page::default() }, then })
+    }
+
+    async fn step(
+        &self,
+        object: ObjectType,
+        stage: Stage,
+        mark: Option<&Mark>,
+        effort: Effort,
+    ) -> Result<Step, CrmError> {
         match (stage, mark) {
             (Stage::Begin { .. }, Some(mark)) => {
                 let since = (mark.rows_through - OVERLAP.num_milliseconds()).max(0);
                 let rows = Rows { fields: mark.fields.clone(), since: Some(since), ..Rows::default() };
                 self.read_rows(object, rows).await
             }
-            (Stage::Begin { bulk_failures }, None) => self.begin_full(object, bulk_failures).await,
+            (Stage::Begin { bulk_failures }, None) => self.begin_full(object, bulk_failures, effort).await,
             (Stage::Rows(rows), _) => self.read_rows(object, rows).await,
             (Stage::Bulk(bulk), _) => self.read_bulk(object, bulk).await,
             (Stage::Deleted(deleted), Some(mark)) => self.read_deleted(mark, deleted).await,
@@ -135,15 +199,15 @@ impl Salesforce {
     }
 
     /// Everything of an object, the first time: by the bulk interface if it is large.
-    async fn begin_full(&self, object: ObjectType, bulk_failures: u8) -> Result<Step, CrmError> {
+    async fn begin_full(&self, object: ObjectType, bulk_failures: u8, effort: Effort) -> Result<Step, CrmError> {
         let visible = match self.describe(object).await {
             Err(Failure::Said(Word::InvalidType | Word::NotFound, _)) => return Ok(Step::hidden(object)),
             described => described?,
         };
         let Some(Visible { fields, notices }) = visible else { return Ok(Step::hidden(object)) };
-        let is_bulk = bulk_failures < BULK_FAILURES_MAX && self.is_large(object).await?;
+        let is_bulk = bulk_failures < BULK_FAILURES_MAX && self.is_large(object, effort).await?;
         let mut step = if is_bulk {
-            self.begin_bulk(object, fields, bulk_failures).await?
+            self.begin_bulk(object, fields, bulk_failures, effort).await?
         } else {
             self.read_rows(object, Rows { fields, ..Rows::default() }).await?
         };
@@ -159,11 +223,15 @@ impl Salesforce {
         Ok(describe.queryable.then(|| fields::visible(object, &describe)))
     }
 
-    async fn is_large(&self, object: ObjectType) -> Result<bool, CrmError> {
+    async fn is_large(&self, object: ObjectType, effort: Effort) -> Result<bool, CrmError> {
         match self.count_of(object).await {
             Ok(count) => Ok(count > self.bulk_above),
             Err(Failure::Said(Word::QueryTimeout, _)) => Ok(true),
-            Err(failure) => Err(failure.into()),
+            Err(failure) => match CrmError::from(failure) {
+                // By REST every object can be read.
+                error if effort == Effort::Essential && error.is_local() => Ok(false),
+                error => Err(error),
+            },
         }
     }
 
@@ -192,10 +260,12 @@ fn under_way(page: Page, position: &Position) -> Result<Page, CrmError> {
 
 fn ended(page: Page, position: &Position, known: Option<i64>) -> Result<Page, CrmError> {
     let known: Option<DateTime<Utc>> = known.and_then(DateTime::from_timestamp_millis);
+    let is_incomplete = position.is_incomplete();
     Ok(Page {
         next: Some(position.encode()?),
         is_last: true,
-        known_through: known.map(|known| known - FRESHNESS_LAG),
+        known_through: known.map(|known| known - FRESHNESS_LAG).filter(|_| !is_incomplete),
+        is_incomplete,
         ..page
     })
 }

@@ -31,6 +31,9 @@ pub(super) struct Position {
     pub(super) marks: Vec<Mark>,
     /// `None`: between passes.
     pub(super) pass: Option<Pass>,
+    /// Objects that the pass (or the last one) has left because the CRM had trouble with them, and where each goes on.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) left: Vec<Pass>,
 }
 
 /// How far an object is known.
@@ -125,7 +128,7 @@ pub(super) struct Deleted {
 
 impl Default for Position {
     fn default() -> Self {
-        Self { version: VERSION, marks: Vec::new(), pass: None }
+        Self { version: VERSION, marks: Vec::new(), pass: None, left: Vec::new() }
     }
 }
 
@@ -161,11 +164,31 @@ impl Position {
         }
     }
 
+    /// An object's turn in a pass; where the last one has left it, it goes on.
+    pub(super) fn begin(&mut self, object: ObjectType, known: Option<i64>) -> Pass {
+        match self.left.iter().position(|pass| pass.object == object) {
+            Some(place) => Pass { known, ..self.left.swap_remove(place) },
+            None => Pass::begin(object, known),
+        }
+    }
+
+    /// Leaves an object to a later pass.
+    pub(super) fn leave(&mut self, object: ObjectType, stage: Stage) {
+        self.left.retain(|pass| pass.object != object);
+        self.left.push(Pass { object, known: None, stage });
+    }
+
+    /// Something that was never read to its end is left.
+    pub(super) fn is_incomplete(&self) -> bool {
+        self.left.iter().any(|pass| self.mark(pass.object).is_none())
+    }
+
     fn is_sound(&self) -> bool {
         self.version == VERSION
             && self.marks.len() <= 2
             && self.marks.iter().all(Mark::is_sound)
-            && self.pass.as_ref().is_none_or(|pass| pass.is_sound(self.mark(pass.object).is_some()))
+            && self.left.len() <= 2
+            && self.pass.iter().chain(&self.left).all(|pass| pass.is_sound(self.mark(pass.object).is_some()))
     }
 }
 
@@ -176,7 +199,7 @@ impl Mark {
 }
 
 impl Pass {
-    pub(super) const fn begin(object: ObjectType, known: Option<i64>) -> Self {
+    const fn begin(object: ObjectType, known: Option<i64>) -> Self {
         Self { object, known, stage: Stage::Begin { bulk_failures: 0 } }
     }
 

@@ -1,7 +1,5 @@
 //! One request and its answer: the token, the quota, the refusals.
 
-use std::sync::Arc;
-
 use chrono::{DateTime, Utc};
 use reqwest::{
     Client, RequestBuilder,
@@ -34,7 +32,7 @@ pub(super) struct Rest {
     /// Without a slash at its end.
     pub(super) base_url: String,
     pub(super) token: SecretString,
-    pub(super) quota: Arc<Quota>,
+    pub(super) quota: Quota,
 }
 
 /// An answer that is a success.
@@ -97,7 +95,7 @@ impl Rest {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Reply, Failure> {
-        self.quota.take(1).await?;
+        self.quota.take().await?;
         let request = request.bearer_auth(self.token.expose_secret());
         let response = request.send().await.map_err(|error| http::meaning_of(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
@@ -117,7 +115,7 @@ impl Rest {
         let Some((used, limit)) = headers.get(LIMIT_INFO).and_then(|value| api_usage(value.to_str().ok()?)) else {
             return;
         };
-        self.quota.learn_daily(&Daily {
+        self.quota.learn_daily(Daily {
             used,
             limit,
             resume_after: refusal::QUOTA_RESUME_AFTER,

@@ -36,10 +36,11 @@ impl Salesforce {
             Err(Failure::Said(Word::QueryTimeout, at)) => return Ok(Step::stay(Stage::Rows(rows.halved(at)?))),
             answered => answered?,
         };
+        let asked = self.rest.quota.page_size().of(ROWS_PER_PAGE);
         let until = rows.until.or(at.map(|at| at.timestamp_millis()));
         let until = until.ok_or(CrmError::Unreadable("it has no Date header"))?;
         rows.until = Some(until);
-        let then = if !answer.done || answer.count >= ROWS_PER_PAGE {
+        let then = if !answer.done || answer.count >= asked {
             let last = answer.last.filter(|last| leads_on(rows.after.as_ref(), last)).ok_or(CrmError::Stuck)?;
             rows.after = Some(last);
             rows.halvings = 0;
@@ -107,7 +108,8 @@ impl Salesforce {
 
     async fn query_rows(&self, object: ObjectType, rows: &Rows) -> Result<(Answer, Option<DateTime<Utc>>), Failure> {
         let window = Window { since: rows.since, after: rows.after.as_ref(), before: rows.end() };
-        let soql = soql::page(object, &rows.fields, &window);
+        let limit = self.rest.quota.page_size().of(ROWS_PER_PAGE);
+        let soql = soql::page(object, &rows.fields, &window, limit);
         self.rest.query(&soql, &self.mapping(object, &rows.fields), ROWS_MAX).await
     }
 }

@@ -19,8 +19,8 @@ pub(super) struct Window<'a> {
     pub(super) before: Option<i64>,
 }
 
-/// A page of rows.
-pub(super) fn page(object: ObjectType, fields: &[String], window: &Window<'_>) -> String {
+/// A page of so many rows.
+pub(super) fn page(object: ObjectType, fields: &[String], window: &Window<'_>, rows: usize) -> String {
     let from = match (window.after, window.since) {
         (Some(Keyset { at, id }), _) => {
             let (at, id) = (time(*at), literal(id));
@@ -32,7 +32,7 @@ pub(super) fn page(object: ObjectType, fields: &[String], window: &Window<'_>) -
     let to = window.before.map(|before| format!("SystemModstamp < {}", time(before)));
     let conditions: Vec<String> = from.into_iter().chain(to).collect();
     let condition = if conditions.is_empty() { String::new() } else { format!(" WHERE {}", conditions.join(" AND ")) };
-    format!("{}{condition} ORDER BY SystemModstamp, Id LIMIT {ROWS_PER_PAGE}", all(object, fields))
+    format!("{}{condition} ORDER BY SystemModstamp, Id LIMIT {rows}", all(object, fields))
 }
 
 /// All rows, in no order: ordering would keep the bulk interface from splitting the work.
@@ -88,16 +88,16 @@ mod tests {
         let after = Window { after: Some(&last), before: Some(1_767_348_001_000), ..since };
 
         assert_eq!(
-            page(ObjectType::Contact, &fields(), &none),
+            page(ObjectType::Contact, &fields(), &none, ROWS_PER_PAGE),
             "SELECT Id, IsDeleted, SystemModstamp, Name, Account.Name FROM Contact ORDER BY SystemModstamp, Id LIMIT 2000"
         );
         assert_eq!(
-            page(ObjectType::Lead, &[], &since),
-            "SELECT Id, IsDeleted, SystemModstamp FROM Lead WHERE SystemModstamp >= 2026-01-02T10:00:00.120Z ORDER BY SystemModstamp, Id LIMIT 2000"
+            page(ObjectType::Lead, &[], &since, 500),
+            "SELECT Id, IsDeleted, SystemModstamp FROM Lead WHERE SystemModstamp >= 2026-01-02T10:00:00.120Z ORDER BY SystemModstamp, Id LIMIT 500"
         );
         assert_eq!(
-            page(ObjectType::Contact, &[], &after),
-            "SELECT Id, IsDeleted, SystemModstamp FROM Contact WHERE (SystemModstamp > 2026-01-02T10:00:00.120Z OR (SystemModstamp = 2026-01-02T10:00:00.120Z AND Id > '003D000000QV9n2IAD')) AND SystemModstamp < 2026-01-02T10:00:01.000Z ORDER BY SystemModstamp, Id LIMIT 2000"
+            page(ObjectType::Contact, &[], &after, 1),
+            "SELECT Id, IsDeleted, SystemModstamp FROM Contact WHERE (SystemModstamp > 2026-01-02T10:00:00.120Z OR (SystemModstamp = 2026-01-02T10:00:00.120Z AND Id > '003D000000QV9n2IAD')) AND SystemModstamp < 2026-01-02T10:00:01.000Z ORDER BY SystemModstamp, Id LIMIT 1"
         );
     }
 

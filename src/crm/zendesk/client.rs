@@ -6,10 +6,7 @@
 
 use std::{
     collections::HashSet,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::atomic::{AtomicBool, Ordering},
     time::Duration,
 };
 
@@ -27,10 +24,10 @@ use super::{
 };
 use crate::{
     crm::{
-        Answer, CrmClient, CrmError, Departed, Page, Probe, Retry, Sighting, Target,
+        Answer, CrmClient, CrmError, Departed, Effort, Page, PageSize, Probe, Retry, Sighting, Target,
         http::{self, Endpoint},
-        json::{self, Text},
-        quota::Quota,
+        json::{self, Cell, Fields, Text},
+        quota::{Quota, Told},
     },
     domain::{
         record::{ObjectType, Record, RecordKey},
@@ -39,7 +36,7 @@ use crate::{
 };
 
 /// Users in a page: Zendesk's default and maximum.
-const PER_PAGE: &str = "1000";
+const PER_PAGE: usize = 1_000;
 /// Zendesk's have about 30 bytes.
 const CURSOR_BYTES_MAX: usize = 4_096;
 /// "Data of the most recent minute is not provided."
@@ -48,8 +45,10 @@ const FRESHNESS_LAG: TimeDelta = TimeDelta::seconds(60);
 const EXPORT_WINDOW: Duration = Duration::from_mins(1);
 /// What the export says of that limit: `total=20; remaining=19; resets=42`.
 const EXPORT_LIMIT: &str = "zendesk-ratelimit-incremental-exports-cursor";
-/// E-mail addresses of one departed user that are searched for.
-const HEIR_SEARCHES_MAX: usize = 2;
+/// Identities of one user in a page: Zendesk's maximum ..
+const IDENTITIES_PER_PAGE: &str = "100";
+/// .. and pages of them: whoever has more addresses than that is no person.
+const IDENTITY_PAGES_MAX: usize = 20;
 
 /// One organisation's Zendesk.
 pub(in crate::crm) struct Zendesk {
@@ -57,7 +56,7 @@ pub(in crate::crm) struct Zendesk {
     /// The value of `Authorization`.
     signature: HeaderValue,
     mapping: Mapping,
-    quota: Arc<Quota>,
+    quota: Quota,
     /// A page has come without the identities that it was asked for.
     lacks_identities: AtomicBool,
 }
@@ -68,7 +67,7 @@ impl Zendesk {
         http: Client,
         endpoint: &Endpoint,
         target: &Target<'_>,
-        quota: Arc<Quota>,
+        quota: Quota,
     ) -> Result<Self, CrmError> {
         let signature = signature::of(&target.access.token)?;
         let subdomain = &target.organization.name;
@@ -108,17 +107,23 @@ impl Zendesk {
     }
 
     async fn export(&self, position: Option<&str>) -> Result<Page, CrmError> {
-        self.quota.take(1).await?;
+        self.quota.take().await?;
+        let per_page = self.quota.page_size().of(PER_PAGE);
         let place = position.map_or(("start_time", "0"), |cursor| ("cursor", cursor));
-        let query = [place, ("per_page", PER_PAGE), ("include", "identities")];
+        let size = per_page.to_string();
+        let query = [place, ("per_page", size.as_str()), ("include", "identities")];
         let answer = self.ask("/api/v2/incremental/users/cursor", &query, http::BODY_BYTES_MAX).await;
         let (body, headers) = answer.map_err(|error| match error {
             // With a cursor the request has nothing else that could be wrong.
             CrmError::Refused(400 | 422) if position.is_some() => CrmError::PositionRefused,
+            CrmError::RateLimited { retry_after: Some(wait) } => {
+                self.quota.exhausted(wait);
+                CrmError::RateLimited { retry_after: Some(wait) }
+            }
             other => other,
         })?;
-        if let Some(total) = export_limit(&headers) {
-            self.quota.learn_pace(total, EXPORT_WINDOW);
+        if let Some(told) = export_limit(&headers) {
+            self.quota.learn_window(&told);
         }
         let page = self.read_page(body).await?;
         let is_last = page.end_of_stream.ok_or(CrmError::Unreadable("it does not say whether it is the end"))?;
@@ -140,6 +145,10 @@ impl Zendesk {
             next,
             is_last,
             known_through: http::server_time(&headers).map(|time| time - FRESHNESS_LAG),
+            records_per_minute: self
+                .quota
+                .most_in(EXPORT_WINDOW)
+                .map(|pages| i64::from(pages).saturating_mul(i64::try_from(per_page).unwrap_or(0))),
             ..Page::default()
         })
     }
@@ -173,7 +182,7 @@ impl Zendesk {
         Ok(rejects)
     }
 
-    /// Users by their ids with their identities, as many as Zendesk shows.
+    /// Users by their ids with all their identities, as many as Zendesk shows.
     async fn show_many(&self, ids: &[&str]) -> Result<Vec<Record>, CrmError> {
         if ids.is_empty() {
             return Ok(Vec::new());
@@ -184,21 +193,33 @@ impl Zendesk {
         // Not sideloaded here: Zendesk documents that of the export only.
         let mut identities = Vec::new();
         for record in self.mapping.page(&body, &[])?.records.iter().filter(|record| !record.is_gone) {
-            identities.extend(self.phone_identities(&record.key.record_id).await?);
+            identities.extend(self.identities(&record.key.record_id).await?);
         }
         let mapping = self.mapping.clone();
         json::off_thread(move || Ok(mapping.page(&body, &identities)?.records)).await
     }
 
-    async fn phone_identities(&self, user_id: &str) -> Result<Option<Text>, CrmError> {
+    /// All of them, of every type, as the export has them; page by page.
+    async fn identities(&self, user_id: &str) -> Result<Vec<Text>, CrmError> {
         let path = format!("/api/v2/users/{user_id}/identities");
-        let query = [("type[]", "phone_number"), ("page[size]", "100")];
-        match self.ask(&path, &query, http::SMALL_BODY_BYTES_MAX).await {
-            Ok((body, _)) => Ok(Some(Text::json(body)?)),
-            // Deleted since it was shown; that comes with the export.
-            Err(CrmError::RecordNotFound) => Ok(None),
-            Err(error) => Err(error),
+        let (mut pages, mut after) = (Vec::new(), None::<String>);
+        for _ in 0..IDENTITY_PAGES_MAX {
+            let mut query = vec![("page[size]", IDENTITIES_PER_PAGE)];
+            query.extend(after.as_deref().map(|after| ("page[after]", after)));
+            let page = match self.ask(&path, &query, http::SMALL_BODY_BYTES_MAX).await {
+                Ok((body, _)) => Text::json(body)?,
+                // Deleted since it was shown; that comes with the export.
+                Err(CrmError::RecordNotFound) => return Ok(Vec::new()),
+                Err(error) => return Err(error),
+            };
+            let next = page_after(&page);
+            pages.push(page);
+            if next.is_none() || next == after {
+                break;
+            }
+            after = next;
         }
+        Ok(pages)
     }
 
     /// What several of one request left out may be deleted for good: asked for alone, Zendesk says so. A host that has begun to answer
@@ -235,7 +256,7 @@ impl Zendesk {
     async fn heirs(&self, departed: &[Departed]) -> Result<Vec<Record>, CrmError> {
         let mut ids: Vec<String> = Vec::new();
         for gone in departed {
-            for email in gone.emails.iter().take(HEIR_SEARCHES_MAX) {
+            for email in &gone.emails {
                 let term = format!("email:\"{}\"", email.replace(['"', '\\'], ""));
                 let (found, _) =
                     self.ask("/api/v2/users/search", &[("query", &term)], http::SMALL_BODY_BYTES_MAX).await?;
@@ -287,8 +308,13 @@ impl CrmClient for Zendesk {
         Box::pin(self.count_users())
     }
 
-    fn fetch_page<'a>(&'a self, position: Option<&'a str>) -> Answer<'a, Page> {
+    /// A page of the export has no optional parts.
+    fn fetch_page<'a>(&'a self, position: Option<&'a str>, _: Effort) -> Answer<'a, Page> {
         Box::pin(self.export(position))
+    }
+
+    fn page_size(&self) -> &PageSize {
+        self.quota.page_size()
     }
 
     fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, Vec<Sighting>> {
@@ -304,9 +330,52 @@ fn seen(record: Record) -> Sighting {
     if record.is_gone { Sighting::Gone(record.key) } else { Sighting::Found(Box::new(record)) }
 }
 
-/// `total` of the header that the export sends.
-fn export_limit(headers: &HeaderMap) -> Option<u32> {
+/// Where a list by cursor goes on; `None`: it does not.
+fn page_after(body: &Text) -> Option<String> {
+    let page = Fields::of(body.value()?, &["meta"])?;
+    let Cell::Object(meta) = page.cell("meta") else { return None };
+    let meta = Fields::of(meta, &["has_more", "after_cursor"])?;
+    let has_more = meta.cell("has_more").flag() == Ok(Some(true));
+    meta.cell("after_cursor").text().ok().flatten().filter(|_| has_more)
+}
+
+/// What the header of the export says; nothing without `total`.
+fn export_limit(headers: &HeaderMap) -> Option<Told> {
     let text = headers.get(EXPORT_LIMIT)?.to_str().ok()?;
-    let total = text.split(';').find_map(|part| part.trim().strip_prefix("total="))?;
-    total.parse().ok().filter(|total| *total > 0)
+    let number = |name: &str| {
+        let value = text.split(';').find_map(|part| part.trim().strip_prefix(name)?.trim().strip_prefix('='));
+        value.and_then(|value| value.trim().parse::<i64>().ok())
+    };
+    let count = |number: i64| u32::try_from(number.max(0)).ok();
+    Some(Told {
+        total: number("total").and_then(count).filter(|total| *total > 0)?,
+        remaining: number("remaining").and_then(count),
+        resets: number("resets").and_then(count).map(|seconds| Duration::from_secs(seconds.into())),
+        length: EXPORT_WINDOW,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_header_of_the_export_is_read_as_far_as_it_goes() {
+        let told = |text: &'static str| {
+            export_limit(&HeaderMap::from_iter([(EXPORT_LIMIT.parse().unwrap(), text.parse().unwrap())]))
+        };
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+
+        for (text, total, remaining, resets) in [
+            ("total=20; remaining=19; resets=42", 20, Some(19), seconds(42)),
+            ("remaining=0;total=60", 60, Some(0), None),
+            ("total = 20; remaining = -3; resets = -1", 20, Some(0), seconds(0)),
+            ("total=20; remaining=many; resets=soon", 20, None, None),
+        ] {
+            assert_eq!(told(text), Some(Told { total, remaining, resets, length: EXPORT_WINDOW }), "{text}");
+        }
+        for text in ["", "total=0; remaining=0", "remaining=19; resets=42", "total=-1"] {
+            assert_eq!(told(text), None, "{text}");
+        }
+    }
 }

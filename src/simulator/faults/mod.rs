@@ -203,6 +203,9 @@ pub struct Rule {
     /// Matching requests that pass before the first fault.
     #[serde(default)]
     pub skip: u32,
+    /// Only requests that ask for more rows than so many; any if absent.
+    #[serde(default)]
+    pub rows_above: Option<usize>,
     /// Chance of each request that may fail, 0 to 1. One if absent.
     #[serde(default = "certain")]
     pub probability: f64,
@@ -231,7 +234,7 @@ impl Fault {
 impl Rule {
     /// The next matching request fails.
     pub fn once(path: &str, fault: Fault) -> Self {
-        Self { path: path.to_owned(), method: None, times: Some(1), skip: 0, probability: 1.0, fault }
+        Self { path: path.to_owned(), method: None, times: Some(1), skip: 0, rows_above: None, probability: 1.0, fault }
     }
 
     /// Every matching request fails.
@@ -383,7 +386,8 @@ impl Faults {
         for entry in rules.entries.values_mut() {
             let rule = &entry.rule;
             let is_match = target.contains(&rule.path)
-                && rule.method.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(method));
+                && rule.method.as_deref().is_none_or(|wanted| wanted.eq_ignore_ascii_case(method))
+                && rule.rows_above.is_none_or(|rows| rows_asked(target) > rows);
             if !is_match {
                 continue;
             }
@@ -424,6 +428,15 @@ impl Plan {
     pub(super) fn faults(&self) -> impl Iterator<Item = &Fault> {
         self.actions.iter().filter_map(|action| if let Action::Fault(fault) = action { Some(fault) } else { None })
     }
+}
+
+/// How many rows a request asks for, in any vendor's way of asking; 0: it does not say.
+fn rows_asked(target: &str) -> usize {
+    let number_after = |mark: &str| {
+        let (_, rest) = target.split_once(mark)?;
+        rest[..rest.bytes().take_while(u8::is_ascii_digit).count()].parse().ok()
+    };
+    ["per_page=", "maxRecords=", "limit=", "LIMIT+", "LIMIT%20"].into_iter().find_map(number_after).unwrap_or(0)
 }
 
 /// A number from 0 to below 1.

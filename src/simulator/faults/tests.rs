@@ -45,6 +45,24 @@ fn chance_comes_from_the_seed() {
 }
 
 #[test]
+fn only_requests_for_many_rows_fail_where_that_is_wished() {
+    let faults = Faults::new(1);
+    faults.add(Rule { rows_above: Some(500), ..Rule::always("", Fault::Hang) }).unwrap();
+
+    for (target, fails) in [
+        ("/api/v2/incremental/users/cursor?start_time=0&per_page=1000", true),
+        ("/api/v2/incremental/users/cursor?start_time=0&per_page=500", false),
+        ("/services/data/v67.0/queryAll?q=SELECT+Id+FROM+Lead+LIMIT+2000", true),
+        ("/services/data/v67.0/queryAll?q=SELECT+Id+FROM+Lead+LIMIT+1", false),
+        ("/services/data/v67.0/jobs/query/7/results?maxRecords=10000", true),
+        ("/api/v2/persons?limit=501&sort_by=id", true),
+        ("/api/v2/users/7", false),
+    ] {
+        assert_eq!(fires(&faults, "GET", target), fails, "{target}");
+    }
+}
+
+#[test]
 fn rules_read_from_json_with_defaults_and_reject_unknown_fields() {
     let read = |text| serde_json::from_str::<Rule>(text);
 

@@ -88,7 +88,9 @@ impl Pipedrive {
                 Err(refusal) => refusal.reply(),
             },
         };
-        self.budget.add_headers(&mut reply, self.config.limits, credential.ok(), now);
+        if self.config.tells_limits {
+            self.budget.add_headers(&mut reply, self.config.limits, credential.ok(), now);
+        }
         reply
     }
 

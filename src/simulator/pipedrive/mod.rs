@@ -94,6 +94,8 @@ pub struct PipedriveConfig {
     pub api_domain: Option<String>,
     /// Rate limits; none by default.
     pub limits: RateLimits,
+    /// Answers tell of the limits in headers. On by default, as at Pipedrive.
+    pub tells_limits: bool,
     /// `is_admin` of the token's user. True by default.
     pub company_user_is_admin: bool,
     /// Quirk: a delete or a merge changes the `update_time` of the person that goes. Off by default.
@@ -126,6 +128,7 @@ impl PipedriveConfig {
             rotates_refresh_tokens: false,
             api_domain: None,
             limits: RateLimits::default(),
+            tells_limits: true,
             company_user_is_admin: true,
             deletes_touch_update_time: false,
             restores_touch_update_time: true,

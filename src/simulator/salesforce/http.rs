@@ -101,6 +101,9 @@ impl Salesforce {
     }
 
     fn add_usage(&self, reply: &mut Reply) {
+        if !self.config.tells_limits {
+            return;
+        }
         let used = self.usage().used(self.now_millis());
         let header = HeaderName::from_static("sforce-limit-info");
         reply.set_header(header, &format!("api-usage={used}/{}", self.config.daily_limit));

@@ -123,6 +123,8 @@ pub struct SalesforceConfig {
     pub custom_phones: Vec<(String, String)>,
     /// Calls in 24 hours.
     pub daily_limit: u32,
+    /// Answers tell of that limit in a header. On by default, as at Salesforce.
+    pub tells_limits: bool,
     /// Rows of a page at most, whatever the client asks for; up to 2,000.
     pub page_rows_max: usize,
     /// Rows of one answer of a query job at most.
@@ -155,6 +157,7 @@ impl SalesforceConfig {
             hidden_fields: Vec::new(),
             custom_phones: Vec::new(),
             daily_limit: 100_000,
+            tells_limits: true,
             page_rows_max: query::PAGE_ROWS_MAX,
             bulk_rows_max: bulk::RESULT_ROWS,
             bulk_polls: 2,

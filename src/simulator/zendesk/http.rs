@@ -139,6 +139,9 @@ impl Zendesk {
     }
 
     fn add_limit_headers(&self, reply: &mut Reply, is_export: bool) {
+        if !self.config.tells_limits {
+            return;
+        }
         let now = self.now().timestamp();
         let windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
         let resets = seconds_to_next_minute(now);

@@ -83,6 +83,8 @@ pub struct ZendeskConfig {
     pub freshness_lag_seconds: u32,
     /// Rate limits; none by default.
     pub limits: RateLimits,
+    /// Answers tell of the limits in headers. On by default, as at Zendesk.
+    pub tells_limits: bool,
     /// Behaviour that Zendesk does not document.
     pub quirks: Quirks,
 }
@@ -102,6 +104,7 @@ impl ZendeskConfig {
             access_token_seconds: ACCESS_TOKEN_SECONDS,
             freshness_lag_seconds: 0,
             limits: RateLimits::default(),
+            tells_limits: true,
             quirks: Quirks::default(),
         }
     }

@@ -103,9 +103,14 @@ impl TestApp {
 
     /// As [`TestApp::start`], with CRMs that are like this.
     pub async fn start_in(worlds: Worlds) -> Self {
+        Self::start_in_with(worlds, |_| {}).await
+    }
+
+    /// As [`TestApp::start_in`], with other settings.
+    pub async fn start_in_with(worlds: Worlds, change: impl FnOnce(&mut Config)) -> Self {
         let clock = Arc::new(ManualClock::new(start_time()));
         let crms = Crms::start(&clock, worlds).await;
-        Self::start_beside(TestDb::create().await, clock, crms, 1, |_| {}).await
+        Self::start_beside(TestDb::create().await, clock, crms, 1, change).await
     }
 
     /// Another replica on the same database, clock and CRM.
@@ -136,7 +141,7 @@ impl TestApp {
         for provider in
             [&mut config.providers.zendesk, &mut config.providers.salesforce, &mut config.providers.pipedrive]
         {
-            provider.quota_share_percent = 100;
+            (provider.quota_share_percent, provider.first_copy_share_percent) = (100, 100);
         }
         config.pools.call.acquire_timeout_ms = 5_000;
         config.pools.api.acquire_timeout_ms = 10_000;

@@ -5,6 +5,8 @@ mod behaviours;
 mod complete_or_not;
 mod crm;
 mod histories;
+mod optional;
+mod page_sizes;
 mod pipedrive;
 mod pipedrive_renamed;
 mod races;
@@ -13,6 +15,7 @@ mod salesforce;
 mod salesforce_bulk;
 mod salesforce_tokens;
 mod times;
+mod turns;
 mod unread;
 mod zendesk;
 
@@ -93,6 +96,9 @@ suites! {
     complete_or_not::caller_is_never_called_unknown_whatever_stops_the_copy
     complete_or_not::caller_is_never_called_unknown_while_the_link_comes_back
     histories::random_histories_end_in_the_truth
+    page_sizes::pages_that_a_gateway_does_not_wait_for_are_halved_until_they_come
+    page_sizes::answers_that_are_too_large_are_halved_until_they_are_not
+    page_sizes::a_page_that_never_comes_is_told_and_tried_later
     races::two_accounts_with_one_organisation_share_nothing
     races::record_clicked_during_a_sweep_stays
     races::record_that_goes_while_a_sweep_asks_for_it_is_gone

@@ -21,7 +21,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::Pipedrive;
 use crate::{
     crm::{
-        CrmClient, CrmError, Page, Target,
+        CrmClient, CrmError, Effort, Page, Target,
         http::{self, Endpoint},
         quota::Quota,
     },
@@ -88,15 +88,15 @@ impl Company {
     }
 
     fn client(&self) -> Pipedrive {
-        self.client_with(|_| {}, 1.0)
+        self.client_with(|_| {}, 100)
     }
 
-    fn client_with(&self, configure: impl FnOnce(&mut Target<'_>), share: f64) -> Pipedrive {
+    fn client_with(&self, configure: impl FnOnce(&mut Target<'_>), share: u32) -> Pipedrive {
         self.client_for(simulated::COMPANY_DOMAIN, configure, share)
     }
 
     /// A client of the company of that label, which may be another one than is served.
-    fn client_for(&self, label: &str, configure: impl FnOnce(&mut Target<'_>), share: f64) -> Pipedrive {
+    fn client_for(&self, label: &str, configure: impl FnOnce(&mut Target<'_>), share: u32) -> Pipedrive {
         CRYPTO.call_once(|| {
             // Somebody else may have installed it already: any provider will do for plain HTTP.
             let _ = rustls::crypto::ring::default_provider().install_default();
@@ -106,10 +106,15 @@ impl Company {
         let token = AccessToken::PipedriveApiToken(simulated::DEFAULT_API_TOKEN.into());
         let access =
             Access { token, api_url: None, expires_at: None, version: 0, company_id: None, is_elsewhere: false };
-        let mut target =
-            Target { integration_id: None, organization: &organization, options: Options::default(), access };
+        let mut target = Target {
+            is_trial: true,
+            is_first_copy: false,
+            organization: &organization,
+            options: Options::default(),
+            access,
+        };
         configure(&mut target);
-        Pipedrive::new(http, &self.endpoint, &target, Arc::new(Quota::new(share))).unwrap()
+        Pipedrive::new(http, &self.endpoint, &target, Quota::new(Arc::default(), share)).unwrap()
     }
 
     /// Persons `P1`, `P2`, … with a number each.
@@ -159,7 +164,7 @@ impl Company {
     }
 
     async fn refused(&self) -> CrmError {
-        self.client().fetch_page(None).await.unwrap_err()
+        self.client().fetch_page(None, Effort::Whole).await.unwrap_err()
     }
 }
 
@@ -183,7 +188,7 @@ async fn pass(client: &Pipedrive, checkpoint: Option<&str>) -> Pass {
     let mut pass = Pass::default();
     let mut position = checkpoint.map(str::to_owned);
     for _ in 0..1_000 {
-        let page: Page = client.fetch_page(position.as_deref()).await.unwrap();
+        let page: Page = client.fetch_page(position.as_deref(), Effort::Whole).await.unwrap();
         pass.pages += 1;
         pass.records.extend(page.records);
         pass.gone.extend(page.gone.into_iter().map(|key| key.record_id));

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{Company, PERIOD, PERSONS};
 use crate::{
-    crm::{CrmClient, CrmError},
+    crm::{CrmClient, CrmError, Effort},
     simulator::faults::Fault,
 };
 
@@ -13,13 +13,13 @@ async fn refused_cursor_starts_the_window_again() {
     let company = Company::start().await;
     company.create_many(600);
     let client = company.client();
-    let page = client.fetch_page(None).await.unwrap();
+    let page = client.fetch_page(None, Effort::Whole).await.unwrap();
     company.fail("cursor=", Fault::CursorRefused);
 
-    let refused = client.fetch_page(page.next.as_deref()).await;
+    let refused = client.fetch_page(page.next.as_deref(), Effort::Whole).await;
 
     assert!(matches!(refused, Err(CrmError::PositionRefused)));
-    assert_eq!(client.fetch_page(page.next.as_deref()).await.unwrap().records.len(), 100);
+    assert_eq!(client.fetch_page(page.next.as_deref(), Effort::Whole).await.unwrap().records.len(), 100);
 }
 
 #[tokio::test]
@@ -35,7 +35,10 @@ async fn position_of_nobody_is_refused() {
     let company = Company::start().await;
 
     for text in ["", "eyJmaWVsZCI6ImlkIn0", r#"{"v":2,"at":"checkpoint","through":1790000000}"#] {
-        assert!(matches!(company.client().fetch_page(Some(text)).await, Err(CrmError::PositionRefused)), "{text}");
+        assert!(
+            matches!(company.client().fetch_page(Some(text), Effort::Whole).await, Err(CrmError::PositionRefused)),
+            "{text}"
+        );
     }
     assert_eq!(company.pipedrive.requests().total, 0);
 }
@@ -45,10 +48,10 @@ async fn cursor_that_does_not_lead_on_ends_the_pass() {
     let company = Company::start().await;
     company.create_many(1_200);
     let client = company.client();
-    let page = client.fetch_page(None).await.unwrap();
+    let page = client.fetch_page(None, Effort::Whole).await.unwrap();
     company.fail("cursor=", Fault::StuckCursor);
 
-    assert!(matches!(client.fetch_page(page.next.as_deref()).await, Err(CrmError::Stuck)));
+    assert!(matches!(client.fetch_page(page.next.as_deref(), Effort::Whole).await, Err(CrmError::Stuck)));
 }
 
 #[tokio::test]
@@ -103,7 +106,7 @@ async fn clock_that_was_ahead_makes_everything_be_read_again() {
     let first = company.pass(None).await;
     company.advance(PERIOD);
 
-    let refused = company.client().fetch_page(Some(&first.checkpoint)).await;
+    let refused = company.client().fetch_page(Some(&first.checkpoint), Effort::Whole).await;
 
     assert!(matches!(refused, Err(CrmError::PositionRefused)));
 }

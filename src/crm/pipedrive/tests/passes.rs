@@ -256,9 +256,9 @@ async fn persons_that_are_not_to_be_copied_are_not_asked_for() {
     let company = Company::start().await;
     company.create_many(1);
     let wishes = ObjectOptions { is_copied: false, mirrors_deletions: true };
-    let client = company.client_with(|target| target.options.persons = wishes, 1.0);
+    let client = company.client_with(|target| target.options.persons = wishes, 100);
 
-    let page = crate::crm::CrmClient::fetch_page(&client, None).await.unwrap();
+    let page = crate::crm::CrmClient::fetch_page(&client, None, crate::crm::Effort::Whole).await.unwrap();
 
     assert!(page.is_last && page.records.is_empty() && page.next.is_none());
     assert_eq!(company.pipedrive.requests().total, 0);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Company, PERSONS};
 use crate::{
-    crm::{CrmClient, CrmError, Retry},
+    crm::{CrmClient, CrmError, Effort, Retry},
     domain::credentials::AccessToken,
     simulator::faults::Fault,
 };
@@ -47,8 +47,8 @@ async fn spent_day_waits_for_midnight() {
 #[tokio::test]
 async fn beyond_the_share_of_the_day_nothing_is_asked() {
     let company = Company::start_with(|config| config.limits.daily_tokens = Some(100)).await;
-    let client = company.client_with(|_| {}, 0.3);
-    let spend = async || client.fetch_page(None).await;
+    let client = company.client_with(|_| {}, 30);
+    let spend = async || client.fetch_page(None, Effort::Whole).await;
     // Two for the user, and ten for each list.
     for _ in 0..3 {
         spend().await.unwrap();
@@ -73,10 +73,10 @@ async fn connection_to_the_company_itself_is_good() {
 async fn token_of_another_company_is_refused() {
     let company = Company::start().await;
     company.create_many(1);
-    let client = company.client_for("initech", |_| {}, 1.0);
+    let client = company.client_for("initech", |_| {}, 100);
 
     assert!(matches!(client.probe().await, Err(CrmError::OtherOrganization)));
-    assert!(matches!(client.fetch_page(None).await, Err(CrmError::OtherOrganization)));
+    assert!(matches!(client.fetch_page(None, Effort::Whole).await, Err(CrmError::OtherOrganization)));
     assert_eq!(company.queries(PERSONS).len(), 0);
 }
 
@@ -84,7 +84,7 @@ async fn token_of_another_company_is_refused() {
 async fn wrong_token_is_refused() {
     let company = Company::start().await;
     let client =
-        company.client_with(|target| target.access.token = AccessToken::PipedriveApiToken("wrong".into()), 1.0);
+        company.client_with(|target| target.access.token = AccessToken::PipedriveApiToken("wrong".into()), 100);
 
     assert!(matches!(client.probe().await, Err(CrmError::CredentialsRefused)));
 }

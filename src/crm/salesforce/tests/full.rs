@@ -5,7 +5,11 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::support::{Org, pass};
-use crate::{crm::CrmClient, domain::options::Options, simulator::faults::Fault};
+use crate::{
+    crm::{CrmClient, Effort},
+    domain::options::Options,
+    simulator::faults::Fault,
+};
 
 #[tokio::test]
 async fn a_first_copy_brings_every_contact_and_lead_and_says_how_far_it_knows() {
@@ -76,7 +80,7 @@ async fn a_job_whose_results_have_expired_is_made_anew() {
     let mut position = None;
     let mut records = 0;
     while records == 0 {
-        let page = client.fetch_page(position.as_deref()).await.unwrap();
+        let page = client.fetch_page(position.as_deref(), Effort::Whole).await.unwrap();
         records += page.records.len();
         position = page.next;
     }
@@ -126,7 +130,7 @@ async fn a_part_of_the_results_that_is_cut_is_refused() {
     let client = org.client_with(Options::default(), 0);
     let mut position = None;
     let error = loop {
-        match client.fetch_page(position.as_deref()).await {
+        match client.fetch_page(position.as_deref(), Effort::Whole).await {
             Ok(page) => position = page.next,
             Err(error) => break error,
         }

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::support::{Org, pass};
 use crate::{
-    crm::{CrmClient, CrmError},
+    crm::{CrmClient, CrmError, Effort},
     domain::options::{ObjectOptions, Options},
     simulator::faults::Fault,
 };
@@ -45,7 +45,7 @@ async fn an_expired_session_is_told() {
     let org = Org::start().await;
     org.simulated.expire_sessions();
 
-    let page = org.client().fetch_page(None).await.err().unwrap();
+    let page = org.client().fetch_page(None, Effort::Whole).await.err().unwrap();
     let probe = org.client().probe().await.err().unwrap();
 
     assert!(matches!(page, CrmError::CredentialsRefused), "{page}");
@@ -57,9 +57,9 @@ async fn a_failed_page_is_read_again_from_the_same_place() {
     let org = Org::start_with(|config| config.page_rows_max = 200).await;
     org.simulated.generate_people(500, 0, 1).unwrap();
     let client = org.client();
-    let first = client.fetch_page(None).await.unwrap();
+    let first = client.fetch_page(None, Effort::Whole).await.unwrap();
     org.fault("/queryAll", Some(1), Fault::ServerError);
-    assert!(client.fetch_page(first.next.as_deref()).await.is_err());
+    assert!(client.fetch_page(first.next.as_deref(), Effort::Whole).await.is_err());
 
     let rest = pass(&client, first.next.as_deref()).await.unwrap();
 
@@ -69,14 +69,14 @@ async fn a_failed_page_is_read_again_from_the_same_place() {
 #[tokio::test]
 async fn the_share_of_the_day_is_not_passed() {
     let org = Org::start_with(|config| config.daily_limit = 20).await;
-    let client = org.client_of("00D000000000001", Options::default(), i64::MAX, 0.5);
+    let client = org.client_of("00D000000000001", Options::default(), i64::MAX, 50);
 
-    let mut last = client.fetch_page(None).await.map(|_| ());
+    let mut last = client.fetch_page(None, Effort::Whole).await.map(|_| ());
     for _ in 0..20 {
         if last.is_err() {
             break;
         }
-        last = client.fetch_page(None).await.map(|_| ());
+        last = client.fetch_page(None, Effort::Whole).await.map(|_| ());
     }
 
     assert!(matches!(last, Err(CrmError::QuotaSpent { reason: "DAILY_LIMIT", .. })));
@@ -90,8 +90,8 @@ async fn a_probe_tells_the_organisation_apart_and_counts() {
     org.lead();
     let id = org.client().rest.identity().await.unwrap().organization_id;
 
-    let probe = org.client_of(&id, Options::default(), i64::MAX, 1.0).probe().await.unwrap();
-    let other = org.client_of("00D000000000xyz", Options::default(), i64::MAX, 1.0).probe().await.err().unwrap();
+    let probe = org.client_of(&id, Options::default(), i64::MAX, 100).probe().await.unwrap();
+    let other = org.client_of("00D000000000xyz", Options::default(), i64::MAX, 100).probe().await.err().unwrap();
 
     assert_eq!(probe.estimated_contacts, Some(2));
     assert!(matches!(other, CrmError::OtherOrganization), "{other}");
@@ -105,8 +105,8 @@ async fn a_probe_wants_to_see_one_kind_at_least() {
     let off = ObjectOptions { is_copied: false, ..ObjectOptions::default() };
     let only_leads = Options { contacts: off, ..Options::default() };
 
-    let probe = org.client_of(&id, Options::default(), i64::MAX, 1.0).probe().await.unwrap();
-    let error = org.client_of(&id, only_leads, i64::MAX, 1.0).probe().await.err().unwrap();
+    let probe = org.client_of(&id, Options::default(), i64::MAX, 100).probe().await.unwrap();
+    let error = org.client_of(&id, only_leads, i64::MAX, 100).probe().await.err().unwrap();
 
     assert_eq!(probe.estimated_contacts, Some(1));
     assert!(matches!(error, CrmError::PermissionMissing(_)), "{error}");
@@ -116,7 +116,7 @@ async fn a_probe_wants_to_see_one_kind_at_least() {
 async fn a_place_that_is_none_is_refused() {
     let org = Org::start().await;
 
-    let error = org.client().fetch_page(Some("MTU3NjYxMzUzOS4wfHw0Njd8")).await.err().unwrap();
+    let error = org.client().fetch_page(Some("MTU3NjYxMzUzOS4wfHw0Njd8"), Effort::Whole).await.err().unwrap();
 
     assert!(matches!(error, CrmError::PositionRefused), "{error}");
 }

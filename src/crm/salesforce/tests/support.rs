@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     crm::{
-        CrmClient, CrmError, Page, Target,
+        CrmClient, CrmError, Effort, Page, Target,
         http::{self, Endpoint},
         quota::Quota,
         salesforce::Salesforce,
@@ -94,18 +94,18 @@ impl Org {
     }
 
     pub(super) fn client_with(&self, options: Options, bulk_above: i64) -> Salesforce {
-        self.client_of(&simulated::organization_id(), options, bulk_above, 1.0)
+        self.client_of(&simulated::organization_id(), options, bulk_above, 100)
     }
 
-    pub(super) fn client_of(&self, organization: &str, options: Options, bulk_above: i64, share: f64) -> Salesforce {
+    pub(super) fn client_of(&self, organization: &str, options: Options, bulk_above: i64, share: u32) -> Salesforce {
         let endpoint = Endpoint::Operator(self.base_url.clone());
         let organization = Organization::parse(Provider::Salesforce, organization).unwrap();
         let token = AccessToken::Bearer(simulated::DEFAULT_ACCESS_TOKEN.into());
         let access =
             Access { token, api_url: None, expires_at: None, version: 0, company_id: None, is_elsewhere: false };
-        let target = Target { integration_id: None, organization: &organization, options, access };
+        let target = Target { is_trial: true, is_first_copy: false, organization: &organization, options, access };
         let http = http::build(&endpoint, Duration::from_secs(10)).unwrap();
-        Salesforce::new(http, &endpoint, target, Arc::new(Quota::new(share)), bulk_above).unwrap()
+        Salesforce::new(http, &endpoint, target, Quota::new(Arc::default(), share), bulk_above).unwrap()
     }
 
     pub(super) fn contact(&self, more: &Value) -> String {
@@ -129,7 +129,7 @@ pub(super) async fn pass(client: &Salesforce, checkpoint: Option<&str>) -> Resul
     let mut position = checkpoint.map(str::to_owned);
     let mut places = HashSet::new();
     for _ in 0..PAGES_MAX {
-        let page = client.fetch_page(position.as_deref()).await?;
+        let page = client.fetch_page(position.as_deref(), Effort::Whole).await?;
         position.clone_from(&page.next);
         if pass.add(page) {
             return Ok(pass);
