@@ -219,18 +219,6 @@ create unique index sync_runs_active_key on sync_runs (account_id, integration_i
 create unique index sync_runs_request_key on sync_runs (account_id, request_id) where request_id is not null;
 create index sync_runs_integration_idx on sync_runs (account_id, integration_id, sync_run_id);
 
--- What an answer says of an integration: read in the same statement as the contacts that it speaks of.
-create view integration_freshness as
-select
-    i.account_id,
-    i.integration_id,
-    json_build_object(
-        'integration_id', i.integration_id, 'provider', i.provider, 'is_enabled', i.is_enabled, 'is_sync_on', i.is_sync_on,
-        'hold', i.hold, 'first_started_at', i.first_started_at, 'last_completed_at', i.last_completed_at,
-        'known_through', i.known_through, 'period_seconds', i.period_seconds, 'is_widened', i.is_widened
-    ) as details
-from integrations i;
-
 -- ------------------------------------------------------------------------------------------------------------------ contacts
 
 -- A person. Dead rows stay as tombstones without personal data, so that an id once given out still leads somewhere.
@@ -369,45 +357,6 @@ create index phone_numbers_lookup_idx on phone_numbers (account_id, e164, is_pla
 -- Exactly one stranger to a number, however many calls race.
 create unique index phone_numbers_placeholder_key on phone_numbers (account_id, e164) where is_placeholder;
 create index phone_numbers_local_idx on phone_numbers (account_id, local_digits) where local_digits is not null;
-
--- A contact as every answer shows it. At most 64 numbers and 32 records.
-create view contact_details as
-select
-    c.account_id,
-    c.contact_id,
-    json_build_object(
-        'contact_id', c.contact_id,
-        'display_name', c.display_name,
-        'organization', c.organization,
-        'emails', c.emails,
-        'is_placeholder', c.is_placeholder,
-        'created_at', c.created_at,
-        'deleted_at', c.deleted_at,
-        'survivor_id', c.survivor_id,
-        'numbers', coalesce((
-            select json_agg(json_build_object('raw', n.raw, 'e164', n.e164, 'label', n.label, 'extension', n.extension))
-            from (
-                select p.raw, p.e164, p.label, p.extension
-                from phone_numbers p
-                where p.account_id = c.account_id and p.contact_id = c.contact_id
-                order by p.integration_id, p.object_type, p.record_id, p.position
-                limit 64
-            ) n
-        ), '[]'::json),
-        'records', coalesce((
-            select json_agg(json_build_object(
-                'integration_id', r.integration_id, 'object_type', r.object_type, 'record_id', r.record_id,
-                'url', r.url, 'is_live', r.is_live, 'role', r.role))
-            from (
-                select e.integration_id, e.object_type, e.record_id, e.url, e.is_live, e.role
-                from external_refs e
-                where e.account_id = c.account_id and e.contact_id = c.contact_id
-                order by e.is_live desc, e.integration_id, e.object_type, e.record_id
-                limit 32
-            ) r
-        ), '[]'::json)
-    ) as details
-from contacts c;
 
 -- --------------------------------------------------------------------------------------------------------------------- calls
 

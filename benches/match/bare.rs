@@ -24,7 +24,7 @@ use contact_sync::{
     },
     store::{
         CallDb, PlanMode, PoolSettings,
-        phone_numbers::{self, Asking},
+        caller_lookup::{self, LookupRequest},
     },
 };
 use prost::Message as _;
@@ -75,15 +75,13 @@ impl Bare {
         let account_id = request.account_id.parse()?;
         let key = PhoneKey::try_from_i64(request.phone_number.trim_start_matches('+').parse()?)?;
         let now = SystemClock::default().now();
-        let asking = Asking {
+        let request = LookupRequest {
             call_id: None,
             direction: Direction::Inbound,
             clicks_since: now - CLICK_TTL,
             policy: MatchPolicy::FirstCreated,
-            is_widened: false,
-            now,
         };
-        let found = phone_numbers::look_up(database, account_id, key, &asking).await?;
+        let found = caller_lookup::look_up(database, account_id, key, &request).await?;
         anyhow::ensure!(found.candidates.len() == 1, "{} contacts have the number", found.total);
         Ok(())
     }

@@ -9,10 +9,6 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use contact_sync::domain::{
-    call::CLICK_TTL,
-    clock::{Clock as _, SystemClock},
-};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -23,7 +19,7 @@ use crate::{
 };
 
 /// How the statement's text begins.
-const NAME: &str = "-- store::phone_numbers::look_up\n";
+const NAME: &str = "-- store::caller_lookup::read_lean\n";
 /// The last word of a figure's line.
 const RATE: &str = "tps = ";
 
@@ -60,7 +56,7 @@ impl Pgbench {
 
     /// So many clients, each with its next statement as soon as it has its answer.
     pub(crate) async fn saturate(&self, clients: u32, seed: u64, span: Duration) -> anyhow::Result<Figures> {
-        let (now, millis) = (SystemClock::default().now(), |duration: Duration| duration.as_millis());
+        let millis = |duration: Duration| duration.as_millis();
         let output = Command::new(&self.program)
             .args(["--no-vacuum", "--protocol=prepared", "--jobs=2", "--log"])
             .arg(format!("--log-prefix={}", self.logs.join("round").display()))
@@ -68,17 +64,14 @@ impl Pgbench {
             .arg(format!("--time={}", span.as_secs()))
             .arg(format!("--random-seed={seed}"))
             .arg(format!("--define=account={}", self.account_id))
-            .args(["--define=nobody=-", "--define=direction=INBOUND"])
-            .args(["--define=policy=FIRST_CREATED", "--define=widened=false"])
-            .arg(format!("--define=since={}", now - CLICK_TTL))
-            .arg(format!("--define=now={now}"))
+            .arg("--define=nobody=-")
             .arg(format!("--file={}", self.script.display()))
             .arg(&self.database_url)
             // What the call path's connections have.
             .env(
                 "PGOPTIONS",
                 format!(
-                    "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c statement_timeout={} -c lock_timeout={} \
+                    "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c jit=off -c statement_timeout={} -c lock_timeout={} \
                     -c idle_in_transaction_session_timeout=10000 -c timezone=UTC",
                     millis(STATEMENT_TIMEOUT),
                     millis(LOCK_TIMEOUT)
@@ -117,19 +110,9 @@ impl Pgbench {
 /// the server.
 fn script(asked: Asked) -> anyhow::Result<String> {
     let (text, types) = statement()?;
-    let arguments = [
-        ":account",
-        ":number",
-        "nullif(:nobody::text, '-')",
-        ":direction",
-        ":since",
-        ":now",
-        ":policy",
-        "nullif(:nobody::text, '-')",
-        ":widened",
-    ];
+    let arguments = [":account", ":number", "nullif(:nobody::text, '-')"];
     ensure!(
-        types == ["Uuid", "Int8", "Text", "Text", "Timestamptz", "Timestamptz", "Text", "Uuid", "Bool"],
+        types == ["Uuid", "Int8", "Text"],
         "the look-up's statement takes other arguments now: {types:?}; say here what they are"
     );
     let mut text = text;

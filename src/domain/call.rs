@@ -1,5 +1,7 @@
 //! What the router told us of one call, and the answer it got.
 
+use std::fmt;
+
 use chrono::TimeDelta;
 
 use super::{contact::Contact, ids::ContactId, integration::Freshness, phone::PhoneKey};
@@ -165,6 +167,13 @@ pub struct Call {
     pub tier: Option<MatchTier>,
     /// The agent's or a click's choice.
     pub selection_id: Option<ContactId>,
+}
+
+// Personal data stays out of logs, also by accident.
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call").field("outcome", &self.outcome).field("tier", &self.tier).finish_non_exhaustive()
+    }
 }
 
 impl Call {

@@ -15,6 +15,11 @@ pub const CANDIDATES_MAX: usize = 20;
 /// Matches are counted up to here; more is a shared line that says so.
 pub const TOTAL_MAX: usize = 200;
 
+/// Most numbers that are shown of a contact; one beyond them still matches.
+pub const NUMBERS_SHOWN_MAX: usize = 64;
+/// Most records that are shown of a contact, live ones first; one beyond them still is a requester.
+pub const RECORDS_SHOWN_MAX: usize = 32;
+
 /// A contact with its numbers and records.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Contact {

@@ -119,8 +119,7 @@ pub enum IntegrationState {
 }
 
 /// Why no pass is started although sync is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
     /// Repeated failures without progress.
     Paused,
@@ -148,7 +147,7 @@ impl Hold {
 
 /// What an answer needs to know of an integration: read in the same statement as the match, so that "complete" is never
 /// older or newer than the contacts it speaks of.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Freshness {
     /// Which.
     pub integration_id: IntegrationId,

@@ -1,4 +1,5 @@
-//! Who is calling? A known caller costs one statement; a repeat, a click or a stranger costs more.
+//! Who is calling? Reading and storing are apart: a known caller costs one read, and with a call id of its own one more statement, which
+//! stores the answer. A repeat, a click, a stranger or a lost race for the call id may cost one more.
 
 use crate::{
     domain::{
@@ -13,10 +14,11 @@ use crate::{
     store::{
         StoreError,
         adoption::Stranger,
+        caller_lookup::{self, CallerLookup, LookupRequest},
         calls::{self, Answer},
         contacts,
         expected_calls::{self, Dialling, Expected},
-        phone_numbers::{self, Asking, LookUp},
+        sources,
     },
 };
 
@@ -47,7 +49,7 @@ pub struct Question {
 
 /// A call's number, and the rules by which it is looked up.
 #[derive(Clone, Copy)]
-struct Sought<'a> {
+struct NumberQuery<'a> {
     account_id: AccountId,
     question: &'a Question,
     key: PhoneKey,
@@ -55,8 +57,9 @@ struct Sought<'a> {
 }
 
 /// What was found, and how.
-struct Found {
-    look_up: LookUp,
+#[derive(Clone)]
+struct TieredLookup {
+    lookup: CallerLookup,
     tier: MatchTier,
     rule: &'static str,
     /// "Nobody" means nobody.
@@ -72,11 +75,11 @@ impl Matching {
         }
         match phone::read(&question.phone_number, question.region.or(Some(rules.default_region))) {
             Reading::Numbers(numbers) => {
-                let sought = Sought { account_id, question, key: numbers.first().key, rules: &rules };
-                let mut answer = self.answer_for_key(sought).await?;
+                let query = NumberQuery { account_id, question, key: numbers.first().key, rules: &rules };
+                let mut answer = self.answer_for_key(query).await?;
                 if question.hints != Hints::default() && answer.candidates.iter().all(|contact| contact.is_placeholder)
                 {
-                    answer.possible = self.find_possible(account_id, sought.key, &rules, question.hints).await?;
+                    answer.possible = self.find_possible(account_id, query.key, &rules, question.hints).await?;
                 }
                 Ok(answer)
             }
@@ -87,67 +90,66 @@ impl Matching {
         }
     }
 
-    async fn answer_for_key(&self, sought: Sought<'_>) -> Result<Match, MatchError> {
+    async fn answer_for_key(&self, query: NumberQuery<'_>) -> Result<Match, MatchError> {
         for _ in 0..LOOKS_MAX {
-            let found = self.find(sought).await?;
-            if let Some(call) = found.look_up.call.clone().filter(|call| call.outcome.is_some()) {
-                if call.key != Some(sought.key) {
+            let found = self.find(query).await?;
+            let call = found.lookup.call.as_ref();
+            if let Some(call) = call.filter(|call| call.outcome.is_some()) {
+                if call.key != Some(query.key) {
                     return Err(MatchError::CallIdReused);
                 }
-                if let Some(answer) = self.stored_answer(sought, &call, &found).await? {
+                if let Some(answer) = self.stored_answer(query, call, &found).await? {
                     return Ok(answer);
                 }
             }
             // A call that was bound by its id leaves other agents' clicks alone.
-            let is_bound = found.look_up.call.as_ref().is_some_and(|call| call.selection_id.is_some());
-            if found.look_up.has_expected_call && !is_bound {
-                match self.answer_clicked(sought, &found).await? {
-                    Clicked::Answer(answer) => return Ok(*answer),
-                    Clicked::LookAgain => continue,
-                    Clicked::Nothing => {}
+            let is_bound = call.is_some_and(|call| call.selection_id.is_some());
+            if found.lookup.has_expected_call && !is_bound {
+                match self.answer_clicked(query, &found).await? {
+                    ClickOutcome::Answer(answer) => return Ok(*answer),
+                    ClickOutcome::LookAgain => continue,
+                    ClickOutcome::Nothing => {}
                 }
             }
-            if let Some(answer) = self.fresh_answer(sought, found).await? {
+            if let Some(answer) = self.fresh_answer(query, found).await? {
                 return Ok(answer);
             }
         }
         Err(StoreError::Conflict.into())
     }
 
-    async fn find(&self, sought: Sought<'_>) -> Result<Found, MatchError> {
-        let Sought { account_id, question, key, rules } = sought;
+    async fn find(&self, query: NumberQuery<'_>) -> Result<TieredLookup, MatchError> {
+        let NumberQuery { account_id, question, key, rules } = query;
         let now = self.clock.now();
-        let is_widened = tiers::has_weaker(key, rules);
-        let asking = Asking {
+        let request = LookupRequest {
             call_id: question.call_id.as_deref(),
             direction: question.direction,
             clicks_since: now - CLICK_TTL,
             policy: rules.policy,
-            is_widened,
-            now,
         };
-        let mut look_up = phone_numbers::look_up(&self.call_db, account_id, key, &asking).await?;
-        let weaker = if is_widened { self.widen(account_id, key, rules, &mut look_up).await? } else { None };
+        let mut lookup = caller_lookup::look_up(&self.call_db, account_id, key, &request).await?;
+        let weaker =
+            if tiers::has_weaker(key, rules) { self.widen(account_id, key, rules, &mut lookup).await? } else { None };
         let (tier, rule) = weaker.unwrap_or((MatchTier::Exact, rules.policy.rule()));
-        let is_complete = !rules.is_rereading && is_complete(&look_up.sources, now);
-        Ok(Found { look_up, tier, rule, is_complete })
+        let is_complete = !rules.is_rereading && is_complete(&lookup.sources, now);
+        Ok(TieredLookup { lookup, tier, rule, is_complete })
     }
 
     /// The answer of a call that has no stored one that stands. `None`: look again.
-    async fn fresh_answer(&self, sought: Sought<'_>, found: Found) -> Result<Option<Match>, MatchError> {
-        let Sought { account_id, question, key, .. } = sought;
-        let mut answer = Self::answer_of(key, &found);
-        let found = found.look_up;
-        let is_only_clicked = found.call.as_ref().is_some_and(|call| call.outcome.is_none());
-        let selection_id = found.call.as_ref().and_then(|call| call.selection_id);
-        let replaces = found.call.as_ref().and_then(|call| call.contact_id);
-        if let Some(contact) = self.live_one(account_id, selection_id, &found.candidates).await? {
+    async fn fresh_answer(&self, query: NumberQuery<'_>, mut found: TieredLookup) -> Result<Option<Match>, MatchError> {
+        let NumberQuery { account_id, question, key, .. } = query;
+        let call = found.lookup.call.take();
+        let mut answer = answer_of(key, found);
+        let selection_id = call.as_ref().and_then(|call| call.selection_id);
+        if let Some(contact) = self.live_one(account_id, selection_id, &answer.candidates).await? {
+            let is_only_clicked = call.as_ref().is_some_and(|call| call.outcome.is_none());
             if is_only_clicked && question.direction == Direction::Outbound {
                 name_clicked(&mut answer, contact.clone());
             }
             answer.selection = Some(contact);
         }
         if answer.selected.is_none() && question.on_no_match == OnNoMatch::Create {
+            let replaces = call.as_ref().and_then(|call| call.contact_id);
             let created = self.create_stranger(account_id, question, key, replaces).await?;
             return Ok(created.map(|stranger| {
                 answer.outcome = MatchOutcome::Created;
@@ -157,35 +159,58 @@ impl Matching {
                 answer
             }));
         }
-        let Some(call_id) = question.call_id.as_deref().filter(|_| !found.is_stored) else {
-            return Ok(Some(answer));
+        let is_kept = self.keep(query, &mut answer, call.as_ref()).await?;
+        Ok(is_kept.then_some(answer))
+    }
+
+    /// Stores the answer of a call that has an id. False: another router asked with the same id at the same moment, and both must hear
+    /// the same; look again.
+    async fn keep(&self, query: NumberQuery<'_>, answer: &mut Match, known: Option<&Call>) -> Result<bool, MatchError> {
+        let NumberQuery { account_id, question, .. } = query;
+        let Some(call_id) = question.call_id.as_deref() else { return Ok(true) };
+        let row = answer_row(question, call_id, answer);
+        let now = self.clock.now();
+        let Some(known) = known else {
+            return Ok(calls::insert_answer(&self.call_db, account_id, &row, now).await?);
         };
-        let stored = self.store(account_id, question, call_id, &answer, replaces).await?;
-        // Another router asked with the same call id at the same moment: both must hear the same.
-        let is_ours = stored.is_some_and(|stored| {
-            stored.key == Some(key)
-                && stored.outcome == Some(answer.outcome)
-                && stored.contact_id == answer.selected.as_ref().map(|contact| contact.id)
-        });
-        Ok(is_ours.then_some(answer))
+        let stored = calls::store_answer(&self.call_db, account_id, &row, known.contact_id, now).await?;
+        let Some(stored) = stored.filter(|stored| {
+            stored.key == row.key
+                && stored.outcome == Some(row.outcome)
+                && stored.contact_id == row.contact_id
+                && stored.tier == row.tier
+        }) else {
+            return Ok(false);
+        };
+        if stored.selection_id != known.selection_id {
+            // The agent chose between the read and this.
+            answer.selection = self.live_one(account_id, stored.selection_id, &answer.candidates).await?;
+        }
+        Ok(true)
     }
 
     /// A repeat returns the stored outcome and the same contact, or its survivor, and the selection beside it. `None`: that answer
     /// was "nobody", or its contact is gone, and it is asked anew.
-    async fn stored_answer(&self, sought: Sought<'_>, call: &Call, found: &Found) -> Result<Option<Match>, MatchError> {
-        let (account_id, at_hand) = (sought.account_id, &found.look_up.candidates);
+    async fn stored_answer(
+        &self,
+        query: NumberQuery<'_>,
+        call: &Call,
+        found: &TieredLookup,
+    ) -> Result<Option<Match>, MatchError> {
+        let (account_id, at_hand) = (query.account_id, &found.lookup.candidates);
         let Some(outcome) = call.outcome.filter(|outcome| !outcome.is_asked_anew()) else { return Ok(None) };
         let Some(selected) = self.live_one(account_id, call.contact_id, at_hand).await? else {
             return Ok(None);
         };
-        let mut answer = Self::answer_of(sought.key, found);
-        answer.selection = self.live_one(account_id, call.selection_id, at_hand).await?;
+        let selection = self.live_one(account_id, call.selection_id, at_hand).await?;
+        let mut answer = answer_of(query.key, found.clone());
+        answer.selection = selection;
         put_first(&mut answer, selected);
         answer.outcome = outcome;
         answer.tier = call.tier;
         match call.tier {
             Some(MatchTier::Clicked) => answer.rule = RULE_CLICKED,
-            Some(_) if answer.rule.is_empty() => answer.rule = sought.rules.policy.rule(),
+            Some(_) if answer.rule.is_empty() => answer.rule = query.rules.policy.rule(),
             Some(_) => {}
             None => answer.rule = "",
         }
@@ -193,27 +218,29 @@ impl Matching {
     }
 
     /// The contact that an agent clicked to make this call.
-    async fn answer_clicked(&self, sought: Sought<'_>, found: &Found) -> Result<Clicked, MatchError> {
-        let Sought { account_id, question, key, .. } = sought;
+    async fn answer_clicked(&self, query: NumberQuery<'_>, found: &TieredLookup) -> Result<ClickOutcome, MatchError> {
+        let NumberQuery { account_id, question, key, .. } = query;
         let now = self.clock.now();
         let (call_id, agent_id) = (question.call_id.as_deref(), question.agent_id.as_str());
         let dialling = Dialling { call_id, agent_id, clicks_since: now - CLICK_TTL, now };
-        let mut answer = Self::answer_of(key, found);
         match expected_calls::consume(&self.call_db, account_id, key, &dialling).await? {
-            Expected::Nothing => return Ok(Clicked::Nothing),
+            Expected::Nothing => Ok(ClickOutcome::Nothing),
             // A repeat of the call was quicker, and has stored its answer.
-            Expected::Consumed { is_stored: false, .. } if call_id.is_some() => return Ok(Clicked::LookAgain),
+            Expected::Consumed { is_stored: false, .. } if call_id.is_some() => Ok(ClickOutcome::LookAgain),
             Expected::Consumed { contact_id, .. } => {
-                let at_hand = &found.look_up.candidates;
+                let at_hand = &found.lookup.candidates;
                 let Some(contact) = self.live_one(account_id, Some(contact_id), at_hand).await? else {
-                    return Ok(Clicked::LookAgain);
+                    return Ok(ClickOutcome::LookAgain);
                 };
+                let mut answer = answer_of(key, found.clone());
                 name_clicked(&mut answer, contact.clone());
                 answer.selection = call_id.is_some().then_some(contact);
+                Ok(ClickOutcome::Answer(Box::new(answer)))
             }
             Expected::SeveralAgents(contact_ids) => {
                 let mut clicked = contacts::find_live(&self.call_db, account_id, &contact_ids).await?;
                 clicked.sort_by_key(|(_, contact)| (contact.is_placeholder, contact.created_at, contact.id));
+                let mut answer = answer_of(key, found.clone());
                 // Before everyone else with the number: one of them was meant.
                 for (_, contact) in clicked.into_iter().rev() {
                     put_first(&mut answer, contact);
@@ -221,36 +248,9 @@ impl Matching {
                 answer.outcome = MatchOutcome::Ambiguous;
                 answer.tier = Some(MatchTier::Clicked);
                 answer.rule = RULE_CLICKED;
-                if let Some(call_id) = call_id {
-                    self.store(account_id, question, call_id, &answer, None).await?;
-                }
+                let is_kept = self.keep(query, &mut answer, found.lookup.call.as_ref()).await?;
+                Ok(if is_kept { ClickOutcome::Answer(Box::new(answer)) } else { ClickOutcome::LookAgain })
             }
-        }
-        Ok(Clicked::Answer(Box::new(answer)))
-    }
-
-    /// What the look-up alone says.
-    fn answer_of(key: PhoneKey, found: &Found) -> Match {
-        let Found { look_up: found, tier, rule, is_complete: complete } = found;
-        let outcome = match found.total {
-            0 if *complete => MatchOutcome::NotFound,
-            0 => MatchOutcome::NotKnownYet,
-            1 => MatchOutcome::Matched,
-            _ => MatchOutcome::Ambiguous,
-        };
-        Match {
-            outcome,
-            selected: found.candidates.first().cloned(),
-            candidates: found.candidates.clone(),
-            total: found.total.min(TOTAL_MAX),
-            total_is_capped: found.total > TOTAL_MAX,
-            selection: None,
-            tier: (found.total > 0).then_some(*tier),
-            rule: if found.total > 0 { rule } else { "" },
-            possible: Vec::new(),
-            sources: found.sources.clone(),
-            complete: *complete,
-            key: Some(key),
         }
     }
 
@@ -280,7 +280,7 @@ impl Matching {
         rules: &MatchRules,
         outcome: MatchOutcome,
     ) -> Result<Match, MatchError> {
-        let sources = phone_numbers::list_sources(&self.call_db, account_id).await?;
+        let sources = sources::list(&self.call_db, account_id).await?;
         let complete = !rules.is_rereading && is_complete(&sources, self.clock.now());
         let mut answer = Match {
             outcome,
@@ -297,7 +297,8 @@ impl Matching {
             key: None,
         };
         if let Some(call_id) = &question.call_id {
-            let stored = match self.store(account_id, question, call_id, &answer, None).await? {
+            let row = answer_row(question, call_id, &answer);
+            let stored = match calls::store_answer(&self.call_db, account_id, &row, None, self.clock.now()).await? {
                 Some(stored) => stored,
                 // Stored by somebody else in the same moment: it is there now.
                 None => calls::find(&self.call_db, account_id, call_id).await?.ok_or(StoreError::Conflict)?,
@@ -309,26 +310,6 @@ impl Matching {
             answer.selection = self.live_one(account_id, stored.selection_id, &[]).await?;
         }
         Ok(answer)
-    }
-
-    async fn store(
-        &self,
-        account_id: AccountId,
-        question: &Question,
-        call_id: &str,
-        answer: &Match,
-        replaces: Option<ContactId>,
-    ) -> Result<Option<Call>, MatchError> {
-        let row = Answer {
-            call_id,
-            key: answer.key,
-            raw: answer.key.is_none().then(|| truncated(&question.phone_number)),
-            direction: question.direction,
-            outcome: answer.outcome,
-            contact_id: answer.selected.as_ref().map(|contact| contact.id),
-            tier: answer.tier,
-        };
-        Ok(calls::store_answer(&self.call_db, account_id, &row, replaces, self.clock.now()).await?)
     }
 
     /// The contact, or its survivor, read only if it is not among those at hand.
@@ -348,13 +329,52 @@ impl Matching {
 }
 
 /// What became of the clicks that wait for a call.
-enum Clicked {
+enum ClickOutcome {
     /// The call is the clicked contact's (or one of several).
     Answer(Box<Match>),
     /// Things have moved on meanwhile.
     LookAgain,
     /// None was for this call.
     Nothing,
+}
+
+/// What the look-up alone says.
+fn answer_of(key: PhoneKey, found: TieredLookup) -> Match {
+    let TieredLookup { lookup, tier, rule, is_complete: complete } = found;
+    let total = lookup.total;
+    let outcome = match total {
+        0 if complete => MatchOutcome::NotFound,
+        0 => MatchOutcome::NotKnownYet,
+        1 => MatchOutcome::Matched,
+        _ => MatchOutcome::Ambiguous,
+    };
+    Match {
+        outcome,
+        selected: lookup.candidates.first().cloned(),
+        candidates: lookup.candidates,
+        total: total.min(TOTAL_MAX),
+        total_is_capped: total > TOTAL_MAX,
+        selection: None,
+        tier: (total > 0).then_some(tier),
+        rule: if total > 0 { rule } else { "" },
+        possible: Vec::new(),
+        sources: lookup.sources,
+        complete,
+        key: Some(key),
+    }
+}
+
+/// The answer as it is stored with its call.
+fn answer_row<'a>(question: &'a Question, call_id: &'a str, answer: &Match) -> Answer<'a> {
+    Answer {
+        call_id,
+        key: answer.key,
+        raw: answer.key.is_none().then(|| truncated(&question.phone_number)),
+        direction: question.direction,
+        outcome: answer.outcome,
+        contact_id: answer.selected.as_ref().map(|contact| contact.id),
+        tier: answer.tier,
+    }
 }
 
 fn name_clicked(answer: &mut Match, contact: Contact) {

@@ -15,8 +15,9 @@ use crate::{
         phone::{self, PhoneKey},
     },
     store::{
+        caller_lookup::CallerLookup,
         contacts,
-        phone_numbers::{self, Hit, LookUp},
+        phone_numbers::{self, Hit},
     },
 };
 
@@ -36,7 +37,7 @@ impl Matching {
         account_id: AccountId,
         key: PhoneKey,
         rules: &MatchRules,
-        found: &mut LookUp,
+        found: &mut CallerLookup,
     ) -> Result<Option<(MatchTier, &'static str)>, MatchError> {
         if found.has_record() {
             return Ok(None);

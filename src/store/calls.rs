@@ -1,21 +1,21 @@
 //! The table `calls`. Every statement here may run on the call path: single, and without a transaction.
 
-use std::fmt;
-
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
-use sqlx::PgExecutor;
+use sqlx::{
+    Decode, PgExecutor, Postgres,
+    error::BoxDynError,
+    postgres::{PgValueRef, types::PgRecordDecoder},
+};
 use uuid::Uuid;
 
-use super::{CallDb, StoreError, Tx, known};
+use super::{CallDb, StoreError, Tx, contacts::is_record, known};
 use crate::domain::{
     call::{Call, Direction, MatchOutcome, MatchTier},
     ids::{AccountId, ContactId},
     phone::PhoneKey,
 };
 
-#[derive(Deserialize)]
-pub(super) struct StoredCall {
+struct StoredCall {
     e164: Option<i64>,
     raw: Option<String>,
     outcome: Option<String>,
@@ -24,10 +24,21 @@ pub(super) struct StoredCall {
     selection_id: Option<Uuid>,
 }
 
-// sqlx wants it of every column; personal data stays out of it.
-impl fmt::Debug for StoredCall {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoredCall").field("outcome", &self.outcome).finish_non_exhaustive()
+is_record!(Call);
+
+// Within another statement: `row(e164, raw, outcome, contact_id, tier, selection_id)`.
+impl<'r> Decode<'r, Postgres> for Call {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+        let mut fields = PgRecordDecoder::new(value)?;
+        let row = StoredCall {
+            e164: fields.try_decode()?,
+            raw: fields.try_decode()?,
+            outcome: fields.try_decode()?,
+            contact_id: fields.try_decode()?,
+            tier: fields.try_decode()?,
+            selection_id: fields.try_decode()?,
+        };
+        Ok(row.try_into()?)
     }
 }
 
@@ -93,6 +104,33 @@ pub struct Answer<'a> {
     pub contact_id: Option<ContactId>,
     /// How it matched.
     pub tier: Option<MatchTier>,
+}
+
+/// Stores the answer of a call that is not known. False: by now it is known, by another router or from a click; look again.
+pub async fn insert_answer(
+    db: &CallDb,
+    account_id: AccountId,
+    answer: &Answer<'_>,
+    now: DateTime<Utc>,
+) -> Result<bool, StoreError> {
+    let done = sqlx::query!(
+        "-- store::calls::insert_answer
+        insert into calls (account_id, call_id, e164, raw, direction, outcome, contact_id, tier, created_at, updated_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
+        on conflict (account_id, call_id) do nothing",
+        account_id.0,
+        answer.call_id,
+        answer.key.map(PhoneKey::as_i64),
+        answer.raw,
+        answer.direction.as_str(),
+        answer.outcome.as_str(),
+        answer.contact_id.map(|id| id.0),
+        answer.tier.map(MatchTier::as_str),
+        now,
+    )
+    .execute(&db.pool)
+    .await?;
+    Ok(done.rows_affected() == 1)
 }
 
 /// Stores an answer, unless the call has one that stands: returns the call as it is now, which may be another number's. A call

@@ -15,12 +15,13 @@ use uuid::Uuid;
 
 use super::{
     Db, StoreError, Tx,
-    contacts::Details,
+    contacts::query_contacts,
     decisions::{self, StoredCorrection, correction_of},
     known,
 };
 use crate::domain::{
     change::{Change, ChangeKind},
+    contact::Contact,
     ids::{AccountId, ContactId},
 };
 
@@ -132,7 +133,7 @@ pub async fn find_extent(db: &Db, account_id: AccountId) -> Result<Option<Extent
 
 /// The published changes behind `after`, in order, with their contacts as they are now.
 pub async fn list(db: &Db, account_id: AccountId, after: i64, limit: i64) -> Result<Vec<Change>, StoreError> {
-    let rows = sqlx::query!(
+    let rows = query_contacts!(
         r#"-- store::changes::list
         with page as materialized (
             select number, kind, subject_id, survivor_id, correction, created_at
@@ -144,13 +145,12 @@ pub async fn list(db: &Db, account_id: AccountId, after: i64, limit: i64) -> Res
         select p.number as "number!", p.kind as "kind!", p.subject_id as "subject_id!", p.survivor_id,
             p.correction as "correction: Json<StoredCorrection>", p.created_at as "created_at!",
             (
-                select d.details
-                from contact_details d
-                where d.account_id = $1 and d.contact_id = p.subject_id and p.kind in ('CREATED', 'CHANGED')
-                  and exists (
-                    select from contacts c where c.account_id = $1 and c.contact_id = p.subject_id and c.deleted_at is null
-                  )
-            ) as "details: Json<Details>"
+                select "#,
+        r#"
+                from contacts c
+                where c.account_id = $1 and c.contact_id = p.subject_id and c.deleted_at is null
+                  and p.kind in ('CREATED', 'CHANGED')
+            ) as "contact: Contact"
         from page p
         order by p.number"#,
         account_id.0,
@@ -167,7 +167,7 @@ pub async fn list(db: &Db, account_id: AccountId, after: i64, limit: i64) -> Res
                 kind,
                 contact_id: (kind != ChangeKind::Corrected).then_some(ContactId(row.subject_id)),
                 survivor_id: row.survivor_id.map(ContactId),
-                contact: row.details.map(|Json(details)| details.try_into()).transpose()?,
+                contact: row.contact,
                 correction: row.correction.map(|Json(stored)| correction_of(stored)).transpose()?,
                 created_at: row.created_at,
             })

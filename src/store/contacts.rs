@@ -1,10 +1,13 @@
-//! The view `contact_details`: how a contact is read everywhere. `contact_writes` writes them.
+//! How a contact is read everywhere: its row, with its numbers and records. `contact_writes` writes them.
 
-use std::{cmp::Reverse, fmt};
+use std::cmp::Reverse;
 
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
-use sqlx::types::Json;
+use sqlx::{
+    Decode, Postgres,
+    error::BoxDynError,
+    postgres::{PgValueRef, types::PgRecordDecoder},
+};
 use uuid::Uuid;
 
 use super::{CallDb, Db, StoreError, known};
@@ -16,138 +19,135 @@ use crate::domain::{
     record::{ObjectType, RecordKey},
 };
 
-/// A row of `contact_details.details`.
-#[derive(Deserialize)]
-pub(super) struct Details {
-    contact_id: Uuid,
-    display_name: String,
-    organization: String,
-    emails: Vec<String>,
-    is_placeholder: bool,
-    created_at: DateTime<Utc>,
-    deleted_at: Option<DateTime<Utc>>,
-    survivor_id: Option<Uuid>,
-    numbers: Vec<NumberDetails>,
-    records: Vec<RecordDetails>,
+/// [`sqlx::query!`] with a text in three pieces, the middle one of which is everything that is read of the contact `c`: a record that
+/// is decoded as [`Contact`], field by field. It reads at most [`NUMBERS_SHOWN_MAX`](crate::domain::contact::NUMBERS_SHOWN_MAX) numbers and
+/// [`RECORDS_SHOWN_MAX`](crate::domain::contact::RECORDS_SHOWN_MAX) records, live ones first.
+macro_rules! query_contacts {
+    ($before:tt, $after:tt, $($arguments:tt)*) => {
+        sqlx::query!(
+            $before + "row(
+                c.contact_id, c.display_name, c.organization, c.emails,
+                array(
+                    select row(p.raw, p.e164, p.label, p.extension)
+                    from phone_numbers p
+                    where p.account_id = $1 and p.contact_id = c.contact_id
+                    order by p.integration_id, p.object_type, p.record_id, p.position
+                    limit 64
+                ),
+                array(
+                    select row(e.integration_id, e.object_type, e.record_id, e.url, e.role, e.is_live)
+                    from external_refs e
+                    where e.account_id = $1 and e.contact_id = c.contact_id
+                    order by e.is_live desc, e.integration_id, e.object_type, e.record_id
+                    limit 32
+                ),
+                c.created_at, c.deleted_at, c.survivor_id, c.is_placeholder
+            )" + $after,
+            $($arguments)*
+        )
+    };
 }
+pub(super) use query_contacts;
 
-#[derive(Deserialize)]
-struct NumberDetails {
-    raw: String,
-    e164: Option<i64>,
-    label: String,
-    extension: String,
-}
-
-#[derive(Deserialize)]
-struct RecordDetails {
-    integration_id: Uuid,
-    object_type: String,
-    record_id: String,
-    url: String,
-    is_live: bool,
-    role: String,
-}
-
-// sqlx wants it of every column; personal data stays out of it.
-impl fmt::Debug for Details {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Details").field("contact_id", &self.contact_id).finish_non_exhaustive()
-    }
-}
-
-impl TryFrom<Details> for Contact {
-    type Error = StoreError;
-
-    fn try_from(row: Details) -> Result<Self, StoreError> {
+impl<'r> Decode<'r, Postgres> for Contact {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+        let mut fields = PgRecordDecoder::new(value)?;
         Ok(Self {
-            id: ContactId(row.contact_id),
-            display_name: row.display_name,
-            organization: row.organization,
-            emails: row.emails,
-            numbers: row.numbers.into_iter().map(ContactNumber::try_from).collect::<Result<_, _>>()?,
-            records: row.records.into_iter().map(ContactRecord::try_from).collect::<Result<_, _>>()?,
-            created_at: row.created_at,
-            deleted_at: row.deleted_at,
-            survivor_id: row.survivor_id.map(ContactId),
-            is_placeholder: row.is_placeholder,
+            id: ContactId(fields.try_decode()?),
+            display_name: fields.try_decode()?,
+            organization: fields.try_decode()?,
+            emails: fields.try_decode()?,
+            numbers: fields.try_decode()?,
+            records: fields.try_decode()?,
+            created_at: fields.try_decode()?,
+            deleted_at: fields.try_decode()?,
+            survivor_id: fields.try_decode::<Option<Uuid>>()?.map(ContactId),
+            is_placeholder: fields.try_decode()?,
         })
     }
 }
 
-impl TryFrom<NumberDetails> for ContactNumber {
-    type Error = StoreError;
-
-    fn try_from(row: NumberDetails) -> Result<Self, StoreError> {
-        let key = row.e164.map(|e164| known(PhoneKey::try_from_i64(e164).ok(), "phone_numbers", "e164")).transpose()?;
-        Ok(Self { raw: row.raw, key, label: row.label, extension: row.extension })
+impl<'r> Decode<'r, Postgres> for ContactNumber {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+        let mut fields = PgRecordDecoder::new(value)?;
+        let raw = fields.try_decode()?;
+        let key = fields.try_decode::<Option<i64>>()?;
+        let key = key.map(|e164| known(PhoneKey::try_from_i64(e164).ok(), "phone_numbers", "e164")).transpose()?;
+        Ok(Self { raw, key, label: fields.try_decode()?, extension: fields.try_decode()? })
     }
 }
 
-impl TryFrom<RecordDetails> for ContactRecord {
-    type Error = StoreError;
-
-    fn try_from(row: RecordDetails) -> Result<Self, StoreError> {
+impl<'r> Decode<'r, Postgres> for ContactRecord {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+        let mut fields = PgRecordDecoder::new(value)?;
+        let integration_id = IntegrationId(fields.try_decode()?);
+        let object_type = fields.try_decode::<String>()?;
+        let object_type = known(ObjectType::parse(&object_type), "external_refs", "object_type")?;
         Ok(Self {
-            integration_id: IntegrationId(row.integration_id),
-            key: RecordKey {
-                object_type: known(ObjectType::parse(&row.object_type), "external_refs", "object_type")?,
-                record_id: row.record_id,
-            },
-            url: row.url,
-            role: row.role,
-            is_live: row.is_live,
+            integration_id,
+            key: RecordKey { object_type, record_id: fields.try_decode()? },
+            url: fields.try_decode()?,
+            role: fields.try_decode()?,
+            is_live: fields.try_decode()?,
         })
     }
 }
 
-pub(super) fn contacts_of(details: Vec<Details>) -> Result<Vec<Contact>, StoreError> {
-    details.into_iter().map(Contact::try_from).collect()
+/// Says that a type is read from a record without a name, also from an array of such.
+macro_rules! is_record {
+    ($($type:ty),+) => { $(
+        impl sqlx::Type<sqlx::Postgres> for $type {
+            fn type_info() -> sqlx::postgres::PgTypeInfo {
+                <(bool,) as sqlx::Type<sqlx::Postgres>>::type_info()
+            }
+        }
+
+        impl sqlx::postgres::PgHasArrayType for $type {
+            fn array_type_info() -> sqlx::postgres::PgTypeInfo {
+                <(bool,) as sqlx::postgres::PgHasArrayType>::array_type_info()
+            }
+        }
+    )+ };
 }
+pub(super) use is_record;
+
+is_record!(Contact, ContactNumber, ContactRecord);
 
 /// One contact, dead or alive.
 pub async fn find(db: &Db, account_id: AccountId, contact_id: ContactId) -> Result<Option<Contact>, StoreError> {
-    let details = sqlx::query_scalar!(
-        r#"-- store::contacts::find
-        select details as "details!: Json<Details>"
-        from contact_details
-        where account_id = $1 and contact_id = $2"#,
+    let row = query_contacts!(
+        "-- store::contacts::find
+        select ",
+        r#" as "contact!: Contact"
+        from contacts c
+        where c.account_id = $1 and c.contact_id = $2"#,
         account_id.0,
         contact_id.0,
     )
     .fetch_optional(&db.pool)
     .await?;
-    details.map(|Json(details)| details.try_into()).transpose()
+    Ok(row.map(|row| row.contact))
 }
 
 /// These contacts as far as they live, in this order.
 pub async fn find_all(db: &Db, account_id: AccountId, contact_ids: &[ContactId]) -> Result<Vec<Contact>, StoreError> {
     let ids: Vec<Uuid> = contact_ids.iter().map(|id| id.0).collect();
-    let details = sqlx::query_scalar!(
-        r#"-- store::contacts::find_all
-        with found as materialized (
-            select k.place,
-                (
-                    select d.details
-                    from contact_details d
-                    where d.account_id = $1 and d.contact_id = k.contact_id
-                      and exists (
-                        select from contacts c
-                        where c.account_id = $1 and c.contact_id = k.contact_id and c.deleted_at is null
-                      )
-                ) as details
-            from unnest($2::uuid[]) with ordinality as k (contact_id, place)
-        )
-        select details as "details!: Json<Details>"
-        from found
-        where details is not null
-        order by place"#,
+    let rows = query_contacts!(
+        "-- store::contacts::find_all
+        select ",
+        r#" as "contact!: Contact"
+        from unnest($2::uuid[]) with ordinality as k (contact_id, place)
+        -- One look-up a contact: as a plain join it was planned, on an empty database, so that it reads the whole account.
+        cross join lateral (
+            select * from contacts l where l.account_id = $1 and l.contact_id = k.contact_id and l.deleted_at is null limit 1
+        ) c
+        order by k.place"#,
         account_id.0,
         &ids,
     )
     .fetch_all(&db.pool)
     .await?;
-    contacts_of(details.into_iter().map(|Json(details)| details).collect())
+    Ok(rows.into_iter().map(|row| row.contact).collect())
 }
 
 /// These contacts, and in the place of merged ones their survivors, by id; dead ones without a survivor are left out.
@@ -156,47 +156,31 @@ pub async fn find_live(
     account_id: AccountId,
     contact_ids: &[ContactId],
 ) -> Result<Vec<(ContactId, Contact)>, StoreError> {
-    let ids: Vec<Uuid> = contact_ids.iter().map(|id| id.0).collect();
+    let ids: &Vec<Uuid> = &contact_ids.iter().map(|id| id.0).collect();
     let rows = db
-        .read(|pool| {
-            let ids = ids.clone();
-            async move {
-                sqlx::query!(
-                    r#"-- store::contacts::find_live
-                    with asked as materialized (
-                        select k.contact_id as asked_id,
-                            (
-                                select coalesce(c.survivor_id, c.contact_id)
-                                from contacts c
-                                where c.account_id = $1 and c.contact_id = k.contact_id
-                            ) as living_id
-                        from unnest($2::uuid[]) as k (contact_id)
-                    ),
-                    found as materialized (
-                        select a.asked_id,
-                            (
-                                select d.details
-                                from contact_details d
-                                where d.account_id = $1 and d.contact_id = a.living_id
-                                  and exists (
-                                    select from contacts c
-                                    where c.account_id = $1 and c.contact_id = a.living_id and c.deleted_at is null
-                                  )
-                            ) as details
-                        from asked a
-                    )
-                    select asked_id as "asked_id!", details as "details!: Json<Details>"
-                    from found
-                    where details is not null"#,
-                    account_id.0,
-                    &ids,
-                )
-                .fetch_all(&pool)
-                .await
-            }
+        .read(|pool| async move {
+            query_contacts!(
+                r#"-- store::contacts::find_live
+                select k.contact_id as "asked_id!", "#,
+                r#" as "contact!: Contact"
+                from unnest($2::uuid[]) as k (contact_id)
+                cross join lateral (
+                    select coalesce(a.survivor_id, a.contact_id) as contact_id
+                    from contacts a
+                    where a.account_id = $1 and a.contact_id = k.contact_id
+                    limit 1
+                ) living
+                cross join lateral (
+                    select * from contacts l where l.account_id = $1 and l.contact_id = living.contact_id and l.deleted_at is null limit 1
+                ) c"#,
+                account_id.0,
+                ids,
+            )
+            .fetch_all(&pool)
+            .await
         })
         .await?;
-    rows.into_iter().map(|row| Ok((ContactId(row.asked_id), row.details.0.try_into()?))).collect()
+    Ok(rows.into_iter().map(|row| (ContactId(row.asked_id), row.contact)).collect())
 }
 
 /// A page of live contacts by id.
@@ -206,29 +190,27 @@ pub async fn list(
     after: Option<ContactId>,
     limit: i64,
 ) -> Result<Vec<Contact>, StoreError> {
-    let details = sqlx::query_scalar!(
-        r#"-- store::contacts::list
+    let rows = query_contacts!(
+        "-- store::contacts::list
         with page as materialized (
-            select contact_id
+            select *
             from contacts
             where account_id = $1 and deleted_at is null
               and contact_id > coalesce($2, '00000000-0000-0000-0000-000000000000'::uuid)
             order by contact_id
             limit $3
         )
-        -- A join read the whole table.
-        select (
-            select d.details from contact_details d where d.account_id = $1 and d.contact_id = p.contact_id
-        ) as "details!: Json<Details>"
-        from page p
-        order by p.contact_id"#,
+        select ",
+        r#" as "contact!: Contact"
+        from page c
+        order by c.contact_id"#,
         account_id.0,
         after.map(|id| id.0),
         limit,
     )
     .fetch_all(&db.pool)
     .await?;
-    contacts_of(details.into_iter().map(|Json(details)| details).collect())
+    Ok(rows.into_iter().map(|row| row.contact).collect())
 }
 
 /// A page of the live contacts with this number, in the order of a match.
@@ -241,8 +223,8 @@ pub async fn list_by_number(
 ) -> Result<Vec<Contact>, StoreError> {
     let (placeholder, created_at, contact_id) =
         after.map_or((None, None, None), |(p, c, id)| (Some(p), Some(c), Some(id.0)));
-    let details = sqlx::query_scalar!(
-        r#"-- store::contacts::list_by_number
+    let rows = query_contacts!(
+        "-- store::contacts::list_by_number
         with page as materialized (
             select n.is_placeholder, n.contact_created_at, n.contact_id
             from phone_numbers n
@@ -253,8 +235,11 @@ pub async fn list_by_number(
             limit $6
         )
         select (
-            select d.details from contact_details d where d.account_id = $1 and d.contact_id = p.contact_id
-        ) as "details!: Json<Details>"
+            select ",
+        r#"
+            from contacts c
+            where c.account_id = $1 and c.contact_id = p.contact_id
+        ) as "contact!: Contact"
         from page p
         order by p.is_placeholder, p.contact_created_at, p.contact_id"#,
         account_id.0,
@@ -266,7 +251,7 @@ pub async fn list_by_number(
     )
     .fetch_all(&db.pool)
     .await?;
-    contacts_of(details.into_iter().map(|Json(details)| details).collect())
+    Ok(rows.into_iter().map(|row| row.contact).collect())
 }
 
 /// The live contacts with this number that the account's policy puts in order: the first 200 created, best first.
@@ -292,8 +277,9 @@ pub async fn rank_by_number(
                 when 'LAST_SELECTED' then (
                     select s.selected_at
                     from selections s
-                    join contacts c on c.account_id = $1 and c.contact_id = s.contact_id
-                    where s.account_id = $1 and s.e164 = $2 and coalesce(c.survivor_id, c.contact_id) = f.contact_id
+                    where s.account_id = $1 and s.e164 = $2 and f.contact_id = (
+                        select coalesce(c.survivor_id, c.contact_id) from contacts c where c.account_id = $1 and c.contact_id = s.contact_id
+                    )
                 )
                 when 'LAST_UPDATED' then (
                     select max(e.record_updated_at)

@@ -1,185 +1,14 @@
-//! The table `phone_numbers`: the look-up of a call, and the writes that `identity` makes.
+//! The table `phone_numbers`: what weaker tiers look for, and the writes that `identity` makes. `caller_lookup` reads who has a number.
 
 use chrono::{DateTime, Utc};
-use serde::Deserialize;
-use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{
-    CallDb, StoreError, Tx,
-    calls::StoredCall,
-    contacts::{Details, contacts_of},
-    known,
-};
+use super::{CallDb, StoreError, Tx, known};
 use crate::domain::{
-    account::MatchPolicy,
-    call::{Call, Direction},
-    contact::Contact,
     ids::{AccountId, ContactId, IntegrationId},
-    integration::Freshness,
     phone::{KEY_VERSION, PhoneKey, Region},
     record::{NUMBERS_MAX, RecordKey},
 };
-
-/// What one statement tells of a number.
-pub struct LookUp {
-    /// Best first, at most [`crate::domain::contact::CANDIDATES_MAX`].
-    pub candidates: Vec<Contact>,
-    /// Counted up to one more than [`crate::domain::contact::TOTAL_MAX`].
-    pub total: usize,
-    /// The integrations at the same moment.
-    pub sources: Vec<Freshness>,
-    /// The call, as it was before this statement.
-    pub call: Option<Call>,
-    /// The call was stored by this statement: `MATCHED` or `AMBIGUOUS`, with the first candidate.
-    pub is_stored: bool,
-    /// A click on the number waits for a call; nothing was stored.
-    pub has_expected_call: bool,
-}
-
-impl LookUp {
-    /// Somebody with a record has the number.
-    pub fn has_record(&self) -> bool {
-        self.candidates.iter().any(|contact| !contact.is_placeholder)
-    }
-}
-
-/// The call whose answer is to be stored with the look-up.
-pub struct Asking<'a> {
-    /// Empty: nothing is stored.
-    pub call_id: Option<&'a str>,
-    /// Which way.
-    pub direction: Direction,
-    /// A click after this moment still counts.
-    pub clicks_since: DateTime<Utc>,
-    /// Who comes first of several.
-    pub policy: MatchPolicy,
-    /// Weaker tiers are asked if nobody with a record has the number: a stranger's answer is not stored yet.
-    pub is_widened: bool,
-    /// Now.
-    pub now: DateTime<Utc>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Found {
-    candidates: Vec<Details>,
-}
-
-/// Everyone with this number, the freshness of all integrations, and the call, in one snapshot; stores the answer of a known
-/// caller in the same statement. A fresh call of a known caller costs this one statement.
-#[expect(clippy::too_many_lines, reason = "one statement, and it reads from above to below")]
-pub async fn look_up(
-    db: &CallDb,
-    account_id: AccountId,
-    key: PhoneKey,
-    asking: &Asking<'_>,
-) -> Result<LookUp, StoreError> {
-    let row = db
-        .read(|pool| {
-            let call_id = asking.call_id.map(str::to_owned);
-            async move {
-                sqlx::query!(
-                    r#"-- store::phone_numbers::look_up
-                    with found as materialized (
-                        select n.is_placeholder, n.contact_created_at, n.contact_id
-                        from phone_numbers n
-                        where n.account_id = $1 and n.e164 = $2
-                        group by n.is_placeholder, n.contact_created_at, n.contact_id
-                        order by n.is_placeholder, n.contact_created_at, n.contact_id
-                        limit 201
-                    ),
-                    ranked as materialized (
-                        select f.is_placeholder, f.contact_created_at, f.contact_id,
-                            case $7::text
-                                when 'LAST_SELECTED' then (
-                                    select s.selected_at
-                                    from selections s
-                                    join contacts c on c.account_id = $1 and c.contact_id = s.contact_id
-                                    where s.account_id = $1 and s.e164 = $2 and coalesce(c.survivor_id, c.contact_id) = f.contact_id
-                                )
-                                when 'LAST_UPDATED' then (
-                                    select max(e.record_updated_at)
-                                    from external_refs e
-                                    where e.account_id = $1 and e.contact_id = f.contact_id and e.is_live
-                                )
-                                when 'PREFERRED_INTEGRATION' then (
-                                    select max('infinity'::timestamptz)
-                                    from external_refs e
-                                    where e.account_id = $1 and e.contact_id = f.contact_id and e.integration_id = $8 and e.is_live
-                                )
-                            end as rank
-                        from found f
-                        order by f.is_placeholder, f.contact_created_at, f.contact_id
-                        limit 200
-                    ),
-                    known_call as materialized (
-                        select c.e164, c.raw, c.outcome, c.contact_id, c.tier, c.selection_id
-                        from calls c
-                        where c.account_id = $1 and c.call_id = $3
-                    ),
-                    click as materialized (
-                        select $4 = 'OUTBOUND' and exists (
-                            select from expected_calls x
-                            where x.account_id = $1 and x.e164 = $2 and x.consumed_at is null and x.created_at > $5
-                        ) as is_expected
-                    ),
-                    stored as (
-                        insert into calls (account_id, call_id, e164, direction, outcome, contact_id, tier, created_at, updated_at)
-                        select $1, $3, $2, $4, case when f.total = 1 then 'MATCHED' else 'AMBIGUOUS' end, f.first_id, 'EXACT', $6, $6
-                        from (
-                            select (select count(*) from found) as total, bool_and(is_placeholder) as is_stranger,
-                                (array_agg(contact_id order by is_placeholder, rank desc nulls last, contact_created_at, contact_id))[1] as first_id
-                            from ranked
-                        ) f
-                        where $3::text is not null and f.total > 0 and not ($9 and f.is_stranger)
-                          and not exists (select from known_call)
-                          and not (select is_expected from click)
-                        on conflict (account_id, call_id) do nothing
-                        returning call_id
-                    )
-                    select
-                        (select count(*) from found) as "total!",
-                        json_build_object('candidates', coalesce((
-                            -- A subquery, not a join: on an empty database a join was planned that reads the whole account.
-                            select json_agg(
-                                (select d.details from contact_details d where d.account_id = $1 and d.contact_id = t.contact_id)
-                                order by t.is_placeholder, t.rank desc nulls last, t.contact_created_at, t.contact_id)
-                            from (
-                                select * from ranked order by is_placeholder, rank desc nulls last, contact_created_at, contact_id limit 20
-                            ) t
-                        ), '[]'::json)) as "found!: Json<Found>",
-                        coalesce((
-                            select json_agg(i.details order by i.integration_id)
-                            from integration_freshness i
-                            where i.account_id = $1
-                        ), '[]'::json) as "sources!: Json<Vec<Freshness>>",
-                        (select row_to_json(k) from known_call k) as "call?: Json<StoredCall>",
-                        exists (select from stored) as "is_stored!",
-                        (select is_expected from click) as "has_expected_call!""#,
-                    account_id.0,
-                    key.as_i64(),
-                    call_id,
-                    asking.direction.as_str(),
-                    asking.clicks_since,
-                    asking.now,
-                    asking.policy.as_str(),
-                    asking.policy.preferred().map(|id| id.0) as Option<Uuid>,
-                    asking.is_widened,
-                )
-                .fetch_one(&pool)
-                .await
-            }
-        })
-        .await?;
-    Ok(LookUp {
-        candidates: contacts_of(row.found.0.candidates)?,
-        total: usize::try_from(row.total).unwrap_or(0),
-        sources: row.sources.0,
-        call: row.call.map(|Json(call)| call.try_into()).transpose()?,
-        is_stored: row.is_stored,
-        has_expected_call: row.has_expected_call,
-    })
-}
 
 /// A number found by a weaker tier, still to be proved.
 pub struct Hit {
@@ -244,25 +73,6 @@ pub async fn find_hits(
             })
         })
         .collect()
-}
-
-/// The freshness of all integrations, for an answer that looks no number up.
-pub async fn list_sources(db: &CallDb, account_id: AccountId) -> Result<Vec<Freshness>, StoreError> {
-    let sources = db
-        .read(|pool| async move {
-            sqlx::query_scalar!(
-                r#"-- store::phone_numbers::list_sources
-                select i.details as "source!: Json<Freshness>"
-                from integration_freshness i
-                where i.account_id = $1
-                order by i.integration_id"#,
-                account_id.0,
-            )
-            .fetch_all(&pool)
-            .await
-        })
-        .await?;
-    Ok(sources.into_iter().map(|Json(source)| source).collect())
 }
 
 /// Numbers of one ref, as they are stored.

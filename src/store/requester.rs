@@ -140,7 +140,7 @@ fn e164_of(keys: &[PhoneKey]) -> Vec<i64> {
 struct HoldingsRow {
     own: Json<Vec<RecordRow>>,
     by_number: Json<Vec<RecordRow>>,
-    freshness: Json<Freshness>,
+    freshness: Freshness,
 }
 
 impl HoldingsRow {
@@ -158,7 +158,7 @@ impl HoldingsRow {
             own: records(self.own.0)?,
             by_number: records(self.by_number.0)?,
             holders,
-            freshness: self.freshness.0,
+            freshness: self.freshness,
         })
     }
 }
@@ -206,8 +206,11 @@ async fn select_holdings(
                     select
                         coalesce((select json_agg(o) from own o), '[]'::json) as "own!: Json<Vec<RecordRow>>",
                         coalesce((select json_agg(b) from by_number b), '[]'::json) as "by_number!: Json<Vec<RecordRow>>",
-                        i.details as "freshness!: Json<Freshness>"
-                    from integration_freshness i
+                        row(
+                            i.integration_id, i.provider, i.is_enabled, i.is_sync_on, i.hold, i.first_started_at,
+                            i.last_completed_at, i.known_through, i.period_seconds, i.is_widened
+                        ) as "freshness!: Freshness"
+                    from integrations i
                     where i.account_id = $1 and i.integration_id = $2"#,
                     account_id.0,
                     integration_id.0,

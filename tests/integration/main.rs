@@ -11,6 +11,7 @@ mod authorization;
 mod authorize;
 mod bad_input;
 mod call_ids;
+mod caller_lookups;
 mod cancellation;
 mod click_to_call;
 mod command_line;

@@ -155,10 +155,7 @@ fn alter_faults(table: &str, subcommand: &[Node]) -> Vec<String> {
 #[test]
 fn migrations_run_on_a_distributed_database() {
     for (name, text) in migrations() {
-        let mut faults = faults(&text);
-        // To be removed with the two views of the baseline.
-        faults.retain(|fault| !fault.starts_with("create view"));
-        assert_eq!(faults, Vec::<String>::new(), "{name}");
+        assert_eq!(faults(&text), Vec::<String>::new(), "{name}");
     }
 }
 

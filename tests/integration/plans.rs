@@ -105,12 +105,19 @@ pub struct Plan {
 }
 
 pub async fn explain(session: &mut PgConnection, name: &str, types: &str, values: &str) -> Plan {
-    let sql = statement(name);
     session.execute("deallocate all").await.unwrap();
-    let prepare = format!("prepare p ({types}) as\n{sql}");
+    prepare(session, "p", name, types).await;
+    explain_prepared(session, "p", values).await
+}
+
+async fn prepare(session: &mut PgConnection, prepared: &str, name: &str, types: &str) {
+    let prepare = format!("prepare {prepared} ({types}) as\n{}", statement(name));
     sqlx::raw_sql(sqlx::AssertSqlSafe(prepare)).execute(&mut *session).await.unwrap();
+}
+
+async fn explain_prepared(session: &mut PgConnection, prepared: &str, values: &str) -> Plan {
     let mut tx = session.begin().await.unwrap();
-    let explain = format!("explain (analyze, buffers, verbose, format json) execute p ({values})");
+    let explain = format!("explain (analyze, buffers, verbose, format json) execute {prepared} ({values})");
     let row = sqlx::raw_sql(sqlx::AssertSqlSafe(explain)).fetch_one(&mut *tx).await.unwrap();
     tx.rollback().await.unwrap();
     let json: Value = row.get(0);
@@ -154,7 +161,10 @@ fn array_of(first: i64, count: i64) -> String {
     format!("'{{{}}}'", keys.join(","))
 }
 
-pub const LOOK_UP: &str = "uuid, bigint, text, text, timestamptz, timestamptz, text, uuid, boolean";
+/// The look-up of nearly every call, and its arguments.
+pub const LEAN: (&str, &str) = ("store::caller_lookup::read_lean", "uuid, bigint, text");
+/// The look-up of the others.
+const FULL: (&str, &str) = ("store::caller_lookup::read_full", "uuid, bigint, text, text, uuid, boolean, timestamptz");
 
 #[tokio::test]
 async fn a_look_up_reads_the_numbers_index_only_and_a_shared_line_no_more_than_its_limit() {
@@ -169,11 +179,14 @@ async fn a_look_up_reads_the_numbers_index_only_and_a_shared_line_no_more_than_i
         ("a line shared by ten thousand", ACCOUNT, HOT, "'call-3'", 800),
         ("the neighbour's shared line", NEIGHBOUR, HOT, "'call-3'", 800),
     ] {
-        for direction in ["INBOUND", "OUTBOUND"] {
-            let values = format!(
-                "'{account}', {number}, {call_id}, '{direction}', now() - interval '5 minutes', now(), 'FIRST_CREATED', null, false"
-            );
-            let plan = explain(&mut session, "store::phone_numbers::look_up", LOOK_UP, &values).await;
+        let lean = format!("'{account}', {number}, {call_id}");
+        let full = |is_outbound| {
+            format!(
+                "'{account}', {number}, {call_id}, 'FIRST_CREATED', null, {is_outbound}, now() - interval '5 minutes'"
+            )
+        };
+        for ((name, types), values) in [(LEAN, lean), (FULL, full(false)), (FULL, full(true))] {
+            let plan = explain(&mut session, name, types, &values).await;
             plan.assert_is_bounded(what, buffers_max);
             assert!(plan.uses("phone_numbers_lookup_idx"), "{what}: {:?}", plan.nodes);
         }
@@ -190,10 +203,8 @@ async fn a_policy_ranks_two_hundred_of_a_shared_line_by_index_and_no_more() {
         ("LAST_UPDATED", "null".to_owned()),
         ("PREFERRED_INTEGRATION", format!("'{INTEGRATION}'")),
     ] {
-        let values = format!(
-            "'{ACCOUNT}', {HOT}, 'call-3', 'INBOUND', now() - interval '5 minutes', now(), '{policy}', {preferred}, true"
-        );
-        let plan = explain(&mut session, "store::phone_numbers::look_up", LOOK_UP, &values).await;
+        let values = format!("'{ACCOUNT}', {HOT}, 'call-3', '{policy}', {preferred}, false, now()");
+        let plan = explain(&mut session, FULL.0, FULL.1, &values).await;
         plan.assert_is_bounded(policy, 2_500);
         let values = format!("'{ACCOUNT}', {HOT}, '{policy}', {preferred}, 200");
         let types = "uuid, bigint, text, uuid, bigint";
@@ -236,12 +247,12 @@ async fn what_else_the_call_path_runs_reads_indexes_only() {
     let contact = format!("'{:08x}-0000-7000-8000-{}'", 5, &ACCOUNT[24..]);
 
     for (name, types, values) in [
+        ("store::sources::list", "uuid", format!("'{ACCOUNT}'")),
+        ("store::contacts::find_all", "uuid, uuid[]", format!("'{ACCOUNT}', array[{contact}::uuid]")),
         (
-            "store::phone_numbers::look_up",
-            LOOK_UP,
-            format!(
-                "'{ACCOUNT}', {QUIET}, 'call-7', 'OUTBOUND', now() - interval '5 minutes', now(), 'FIRST_CREATED', null, true"
-            ),
+            "store::calls::insert_answer",
+            "uuid, text, bigint, text, text, text, uuid, text, timestamptz",
+            format!("'{ACCOUNT}', 'call-new', {QUIET}, null, 'INBOUND', 'MATCHED', {contact}, 'EXACT', now()"),
         ),
         ("store::calls::select_call", "uuid, text", format!("'{ACCOUNT}', 'call-7'")),
         (
@@ -280,6 +291,41 @@ async fn what_else_the_call_path_runs_reads_indexes_only() {
         let plan = explain(&mut session, name, types, &values).await;
         // A page of 51 contacts, each with its numbers and records.
         plan.assert_is_bounded(name, 1_500);
+    }
+}
+
+#[tokio::test]
+async fn a_look_up_planned_on_empty_tables_reads_indexes_only_when_they_have_filled() {
+    let db = TestDb::create().await;
+    for table in ["integrations", "contacts", "external_refs", "phone_numbers", "calls", "expected_calls"] {
+        db.execute(&format!("alter table {table} set (autovacuum_enabled = false)")).await;
+    }
+    let mut session = session(&db).await;
+    session.execute("set enable_seqscan = off").await.unwrap();
+    let lean = |number| format!("'{ACCOUNT}', {number}, 'call-7'");
+    let full = |number, policy| format!("{}, '{policy}', null, true, now() - interval '5 minutes'", lean(number));
+    prepare(&mut session, "lean", LEAN.0, LEAN.1).await;
+    prepare(&mut session, "whole", FULL.0, FULL.1).await;
+    explain_prepared(&mut session, "lean", &lean(QUIET)).await;
+    explain_prepared(&mut session, "whole", &full(QUIET, "LAST_SELECTED")).await;
+
+    db.execute(&load_customers(2_000)).await;
+    db.execute(&load(NEIGHBOUR, CONTACTS, SHARING)).await;
+    db.execute(&load(ACCOUNT, CONTACTS, SHARING)).await;
+    db.execute(&format!(
+        "insert into selections (account_id, e164, contact_id, selected_at)
+        select '{ACCOUNT}', e164, contact_id, now() from phone_numbers where account_id = '{ACCOUNT}' and record_id in ('5', '15001')"
+    ))
+    .await;
+
+    for (what, number, lean_max, full_max) in
+        [("a known caller", QUIET, 60, 60), ("nobody", 19_995_550_100, 40, 40), ("a shared line", HOT, 500, 2_500)]
+    {
+        explain_prepared(&mut session, "lean", &lean(number)).await.assert_is_bounded(what, lean_max);
+        for policy in ["LAST_SELECTED", "LAST_UPDATED"] {
+            let plan = explain_prepared(&mut session, "whole", &full(number, policy)).await;
+            plan.assert_is_bounded(&format!("{what}, {policy}"), full_max);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use prost::Message;
 use tonic::{Code, Status};
 
 use crate::{
-    plans::{ACCOUNT, HOT, LOOK_UP, QUIET, SHARING, explain, load, session},
+    plans::{ACCOUNT, HOT, LEAN, QUIET, SHARING, explain, load, session},
     scenes::{call_with_id, ids_of, refusal},
     steps::time,
     support::{Subject, TestApp, db::TestDb},
@@ -125,10 +125,8 @@ async fn cost_of_a_quiet_number(sharing: i64) -> (Vec<(String, String)>, i64) {
     db.execute(&load(ACCOUNT, 20_000, sharing)).await;
     db.execute("analyze").await;
     let mut session = session(&db).await;
-    let values = format!(
-        "'{ACCOUNT}', {QUIET}, 'call-1', 'INBOUND', now() - interval '5 minutes', now(), 'FIRST_CREATED', null, false"
-    );
-    let plan = explain(&mut session, "store::phone_numbers::look_up", LOOK_UP, &values).await;
+    let values = format!("'{ACCOUNT}', {QUIET}, 'call-1'");
+    let plan = explain(&mut session, LEAN.0, LEAN.1, &values).await;
     (plan.nodes, plan.buffers)
 }
 

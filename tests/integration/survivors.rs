@@ -26,14 +26,12 @@ use contact_sync::{
 };
 use futures_util::future::join_all;
 use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
-use tracing_subscriber::{layer::SubscriberExt, registry};
 use uuid::Uuid;
 
 use crate::{
-    call_ids::Statements,
     integrity::assert_holds,
     scenes::{ORG, dice, id_of, seeds},
-    support::{Subject, TestApp},
+    support::{Subject, TestApp, statements::Statements},
 };
 
 const STEPS: u32 = 30;
@@ -554,10 +552,8 @@ async fn a_chains_length_costs_no_statement_more() {
         assert_eq!(first, history.owners().await[&last.record_id].to_string());
         let oldest = history.contacts().await.into_iter().min_by_key(|row| row.contact_id).unwrap();
         assert!(!oldest.is_live);
-        let statements = Statements::default();
-        // Without those by which a pool makes a connection.
-        let ours = || statements.take().into_iter().filter(|name| name.starts_with("store::")).collect::<Vec<_>>();
-        let _guard = tracing::subscriber::set_default(registry().with(statements.clone()));
+        let statements = Statements::record();
+        let ours = || statements.take();
 
         let by_call = test.resolve_call(account, integration, "call-0").await;
         let of_call = ours();

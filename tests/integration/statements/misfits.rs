@@ -108,8 +108,8 @@ const WITHOUT_ACCOUNT: &[&str] = &[
 
 /// Views, catalogues, tables under other names, and what is not read here.
 const NO_TABLE: &[&str] = &[
-    "select details from contact_details where account_id = $1",
-    "select 1 from contacts c join integration_freshness f on f.account_id = $1 where c.account_id = $1",
+    "select details from a_view where account_id = $1",
+    "select 1 from contacts c join another_view f on f.account_id = $1 where c.account_id = $1",
     "select 1 from pg_catalog.pg_class",
     "select 1 from information_schema.tables",
     "select 1 from public.contacts where account_id = $1",

@@ -3,6 +3,7 @@
 
 pub mod db;
 pub mod proxy;
+pub mod statements;
 
 use std::{
     sync::{

@@ -1,0 +1,58 @@
+//! What answers say of an account's integrations: how fresh each is.
+
+use sqlx::{
+    Decode, Postgres,
+    error::BoxDynError,
+    postgres::{PgValueRef, types::PgRecordDecoder},
+};
+
+use super::{CallDb, StoreError, contacts::is_record, known};
+use crate::domain::{
+    ids::{AccountId, IntegrationId},
+    integration::{Freshness, Hold, Provider},
+};
+
+is_record!(Freshness);
+
+// `row(integration_id, provider, is_enabled, is_sync_on, hold, first_started_at, last_completed_at, known_through, period_seconds,
+// is_widened)` of `integrations`, within a statement that also reads what the freshness speaks of.
+impl<'r> Decode<'r, Postgres> for Freshness {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+        let mut fields = PgRecordDecoder::new(value)?;
+        let hold = |text: String| known(Hold::parse(&text), "integrations", "hold");
+        Ok(Self {
+            integration_id: IntegrationId(fields.try_decode()?),
+            provider: known(Provider::parse(&fields.try_decode::<String>()?), "integrations", "provider")?,
+            is_enabled: fields.try_decode()?,
+            is_sync_on: fields.try_decode()?,
+            hold: fields.try_decode::<Option<String>>()?.map(hold).transpose()?,
+            first_started_at: fields.try_decode()?,
+            last_completed_at: fields.try_decode()?,
+            known_through: fields.try_decode()?,
+            period_seconds: fields.try_decode()?,
+            is_widened: fields.try_decode()?,
+        })
+    }
+}
+
+/// All integrations, for an answer that looks no number up.
+pub async fn list(db: &CallDb, account_id: AccountId) -> Result<Vec<Freshness>, StoreError> {
+    let sources = db
+        .read(|pool| async move {
+            sqlx::query_scalar!(
+                r#"-- store::sources::list
+                select row(
+                    i.integration_id, i.provider, i.is_enabled, i.is_sync_on, i.hold, i.first_started_at, i.last_completed_at,
+                    i.known_through, i.period_seconds, i.is_widened
+                ) as "source!: Freshness"
+                from integrations i
+                where i.account_id = $1
+                order by i.integration_id"#,
+                account_id.0,
+            )
+            .fetch_all(&pool)
+            .await
+        })
+        .await?;
+    Ok(sources)
+}

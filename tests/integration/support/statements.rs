@@ -1,0 +1,77 @@
+//! Which statements the service runs.
+
+use std::{cell::RefCell, fmt, sync::Once};
+
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tracing::{Event, Level, Subscriber, callsite, field::Visit, subscriber};
+use tracing_subscriber::{Layer, filter::Targets, layer::Context, layer::SubscriberExt, registry};
+
+const TARGET: &str = "sqlx::query";
+
+thread_local! {
+    static RUN: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
+}
+
+/// The statements of this test's service, by the place that their first lines name. A test and its service share a thread of their
+/// own, and the layer that listens is the whole process's: whether a statement is told of is decided once for all threads, so a
+/// subscriber of one thread alone misses some when other tests run beside it.
+pub struct Statements(());
+
+impl Statements {
+    /// Those from now on.
+    pub fn record() -> Self {
+        static LISTENS: Once = Once::new();
+        assert_eq!(
+            Handle::current().runtime_flavor(),
+            RuntimeFlavor::CurrentThread,
+            "the service has this thread alone"
+        );
+        LISTENS.call_once(|| {
+            let only = Targets::new().with_target(TARGET, Level::DEBUG);
+            subscriber::set_global_default(registry().with(Recorder.with_filter(only))).unwrap();
+            // Whoever came by while it was being set must ask again.
+            callsite::rebuild_interest_cache();
+        });
+        RUN.set(Some(Vec::new()));
+        Self(())
+    }
+
+    /// Those since the last time, without those by which a pool makes a connection, and without the account's rules, which are read
+    /// again after five seconds.
+    pub fn take(&self) -> Vec<String> {
+        let run = RUN.replace(Some(Vec::new())).unwrap_or_default();
+        run.into_iter().filter(|name| name.starts_with("store::") && !name.contains("::RulesCache::")).collect()
+    }
+}
+
+impl Drop for Statements {
+    fn drop(&mut self) {
+        RUN.set(None);
+    }
+}
+
+struct Recorder;
+
+impl<S: Subscriber> Layer<S> for Recorder {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        event.record(&mut Summary);
+    }
+}
+
+struct Summary;
+
+impl Visit for Summary {
+    fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
+        if field.name() == "summary" {
+            // "-- store::caller_lookup::read_lean select …"
+            let name = value.split_whitespace().nth(1).unwrap_or(value).to_owned();
+            RUN.with_borrow_mut(|run| {
+                if let Some(run) = run {
+                    run.push(name);
+                }
+            });
+        }
+    }
+
+    fn record_debug(&mut self, _: &tracing::field::Field, _: &dyn fmt::Debug) {}
+}
