@@ -355,7 +355,7 @@ impl Reader {
         }
     }
 
-    /// What FEED_RESET says is to be done.
+    /// What `FEED_RESET` says is to be done.
     async fn begin_anew(&mut self, test: &TestApp, account_id: &str) {
         let request =
             pb::ListChangesRequest { account_id: account_id.into(), only_position: true, ..Default::default() };

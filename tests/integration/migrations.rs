@@ -277,9 +277,8 @@ async fn docs_scaling_distributes_each_table_with_parents_before_children() {
     let listed = distributed(&text);
     let names: Vec<&str> = listed.iter().map(|(name, _)| name.as_str()).collect();
     assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), names.len(), "each table once");
-    let named: BTreeSet<&str> = names.iter().copied().collect();
     assert_eq!(
-        named,
+        names.iter().copied().collect::<BTreeSet<_>>(),
         tables.iter().map(String::as_str).collect(),
         "docs/scaling.md and the schema have the same tables"
     );

@@ -38,6 +38,7 @@ impl Statements {
 
     /// Those since the last time, without those by which a pool makes a connection, and without the account's rules, which are read
     /// again after five seconds.
+    #[expect(clippy::unused_self, reason = "they are recorded for as long as there is one")]
     pub fn take(&self) -> Vec<String> {
         let run = RUN.replace(Some(Vec::new())).unwrap_or_default();
         run.into_iter().filter(|name| name.starts_with("store::") && !name.contains("::RulesCache::")).collect()
