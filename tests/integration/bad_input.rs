@@ -297,6 +297,7 @@ fn reading_cases(things: &Things) -> Vec<Case> {
         "account_id": account_id = [""],
         "after": after = [-1, i64::MAX],
         "page_size": page_size = [-1],
+        "epoch": epoch = ["x".repeat(65)],
     });
     let erase = pb::EraseContactRequest { account_id: account_id.clone(), contact_id: things.contact.clone() };
     wrong!(cases, "ContactService", "EraseContact", erase, { "account_id": account_id = [""], "contact_id": contact_id = ["", "x"] });
