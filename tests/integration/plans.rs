@@ -276,9 +276,9 @@ async fn what_else_the_call_path_runs_reads_indexes_only() {
         ),
         (
             "store::decisions::try_keep",
-            "uuid, text, uuid, uuid, text, text, text, text, uuid, bigint, timestamptz",
+            "uuid, text, uuid, uuid, text, text, text, text, uuid, bigint, timestamptz, jsonb",
             format!(
-                "'{ACCOUNT}', 'call-7', '{INTEGRATION}', {contact}, 'NONE', null, null, null, {contact}, {QUIET}, now()"
+                "'{ACCOUNT}', 'call-7', '{INTEGRATION}', {contact}, 'NONE', null, null, null, {contact}, {QUIET}, now(), '{{}}'"
             ),
         ),
         ("store::changes::list", "uuid, bigint, bigint", format!("'{ACCOUNT}', 5, 51")),

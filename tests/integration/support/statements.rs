@@ -8,6 +8,19 @@ use tracing_subscriber::{Layer, filter::Targets, layer::Context, layer::Subscrib
 
 const TARGET: &str = "sqlx::query";
 
+/// What calls run. Beside them the service reads accounts' rules again, forgets what is old, and looks for work.
+const OF_CALLS: [&str; 9] = [
+    "store::adoption::",
+    "store::caller_lookup::",
+    "store::calls::",
+    "store::contacts::",
+    "store::decisions::try_keep",
+    "store::expected_calls::",
+    "store::phone_numbers::",
+    "store::requester::",
+    "store::sources::",
+];
+
 thread_local! {
     static RUN: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
@@ -41,7 +54,7 @@ impl Statements {
     #[expect(clippy::unused_self, reason = "they are recorded for as long as there is one")]
     pub fn take(&self) -> Vec<String> {
         let run = RUN.replace(Some(Vec::new())).unwrap_or_default();
-        run.into_iter().filter(|name| name.starts_with("store::") && !name.contains("::RulesCache::")).collect()
+        run.into_iter().filter(|name| OF_CALLS.iter().any(|of_calls| name.starts_with(of_calls))).collect()
     }
 }
 
