@@ -99,9 +99,9 @@ impl Quota {
         self.learned.state().learn_window(told, Instant::now());
     }
 
-    /// The vendor has refused a request for its short limit, and says when it ends.
+    /// The vendor has refused a request, and says for how long. A longer time than the window has is another matter.
     pub(super) fn exhausted(&self, wait: Duration) {
-        if let Some(window) = &mut self.learned.state().window {
+        if let Some(window) = self.learned.state().window.as_mut().filter(|window| wait <= window.length) {
             window.remaining = 0;
             window.ends = Instant::now() + wait;
         }

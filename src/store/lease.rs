@@ -87,17 +87,6 @@ pub async fn find_due(db: &Db, now: DateTime<Utc>, limit: i64) -> Result<Vec<Due
         .collect())
 }
 
-/// What time it is for the database, which all processes on it share. Reads no account's rows.
-pub async fn database_time(db: &Db) -> Result<DateTime<Utc>, StoreError> {
-    let time = sqlx::query_scalar!(
-        r#"-- store::lease::database_time (of no account)
-        select statement_timestamp() as "time!""#,
-    )
-    .fetch_one(&db.pool)
-    .await?;
-    Ok(time)
-}
-
 /// Claims a due integration for `lease_seconds`; `None`: somebody else has it.
 pub async fn claim(
     tx: &mut Tx,

@@ -42,6 +42,7 @@ use std::{
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::PgConnectOptions;
 use thiserror::Error;
@@ -311,6 +312,11 @@ impl Db {
     pub async fn ping(&self) -> Result<(), StoreError> {
         sqlx::query("select 1").execute(&self.pool).await?;
         Ok(())
+    }
+
+    /// What time it is for the database, which all processes on it share.
+    pub async fn time(&self) -> Result<DateTime<Utc>, StoreError> {
+        Ok(sqlx::query_scalar("select statement_timestamp()").fetch_one(&self.pool).await?)
     }
 
     /// Ends all connections; for shutting down.

@@ -96,7 +96,7 @@ impl Syncing {
     async fn follow_database_clock(&self) {
         let asked_at = Instant::now();
         // One that does not answer is told of elsewhere; one that takes its time says nothing of now.
-        let Ok(time) = lease::database_time(&self.db).await else { return };
+        let Ok(time) = self.db.time().await else { return };
         if asked_at.elapsed() < Duration::from_secs(1)
             && let Some(difference) = self.clock.follow(time)
         {

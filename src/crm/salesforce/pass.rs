@@ -66,7 +66,7 @@ impl Salesforce {
     pub(super) async fn page_at(&self, position: Option<&str>, effort: Effort) -> Result<Page, CrmError> {
         let mut position = position.map_or_else(|| Ok(Position::default()), Position::decode)?;
         let known = position.pass.as_ref().and_then(|pass| pass.known);
-        let Some(Pass { object, known, stage }) = self.current(&mut position) else {
+        let Some(Pass { object, known, is_again, stage }) = self.current(&mut position) else {
             return ended(Page::default(), &position, known);
         };
         let step = match self.step(object, stage.clone(), position.mark(object), effort).await {
@@ -78,13 +78,13 @@ impl Salesforce {
         let mut page = step.page;
         let known = match step.then {
             Then::Stay(stage) => {
-                position.pass = Some(Pass { object, known, stage });
+                position.pass = Some(Pass { object, known, is_again, stage });
                 return under_way(page, &position);
             }
             Then::Rows { fields, through } => {
                 let mark = position.rows_are_known(object, through, fields);
                 if let Some(deleted) = self.deletions_to_read(&mark) {
-                    position.pass = Some(Pass { object, known, stage: Stage::Deleted(deleted) });
+                    position.pass = Some(Pass { object, known, is_again, stage: Stage::Deleted(deleted) });
                     return under_way(page, &position);
                 }
                 Some(earlier(known, through))
@@ -92,7 +92,7 @@ impl Salesforce {
             Then::Deletions { through, more } => {
                 position.deletions_are_known(object, through);
                 if let Some(deleted) = more {
-                    position.pass = Some(Pass { object, known, stage: Stage::Deleted(deleted) });
+                    position.pass = Some(Pass { object, known, is_again, stage: Stage::Deleted(deleted) });
                     return under_way(page, &position);
                 }
                 position.mark(object).map_or(known, |mark| Some(earlier(known, mark.rows_through)))
@@ -106,9 +106,9 @@ impl Salesforce {
                 position.mark(object).map_or(known, |mark| Some(earlier(known, mark.rows_through)))
             }
         };
-        match self.next_after(object) {
-            Some(next) => {
-                position.pass = Some(position.begin(next, known));
+        match self.next_after(object, is_again, &position) {
+            Some((next, is_again)) => {
+                position.pass = Some(position.begin(next, known, is_again));
                 under_way(page, &position)
             }
             // Nothing was seen of anything.
@@ -130,14 +130,24 @@ impl Salesforce {
         let copied = self.options.copied(Provider::Salesforce);
         position.left.retain(|pass| copied.contains(&pass.object));
         match position.pass.take() {
-            None => copied.first().map(|object| position.begin(*object, None)),
+            None => copied.first().map(|object| position.begin(*object, None, false)),
             Some(pass) if copied.contains(&pass.object) => Some(pass),
-            Some(pass) => self.next_after(pass.object).map(|next| position.begin(next, pass.known)),
+            Some(pass) => self
+                .next_after(pass.object, pass.is_again, position)
+                .map(|(next, is_again)| position.begin(next, pass.known, is_again)),
         }
     }
 
-    fn next_after(&self, object: ObjectType) -> Option<ObjectType> {
-        self.options.copied(Provider::Salesforce).into_iter().find(|other| *other > object)
+    /// Whose turn is next. When all have had theirs, those that were left have another one: a pass that goes on after a failure has
+    /// left them long ago.
+    fn next_after(&self, object: ObjectType, is_again: bool, position: &Position) -> Option<(ObjectType, bool)> {
+        let copied = self.options.copied(Provider::Salesforce);
+        let is_left = |other: &ObjectType| position.left.iter().any(|pass| pass.object == *other);
+        if is_again {
+            return copied.into_iter().find(|other| *other > object && is_left(other)).map(|next| (next, true));
+        }
+        let next = copied.iter().find(|other| **other > object).map(|next| (*next, false));
+        next.or_else(|| copied.iter().find(|other| is_left(other)).map(|next| (*next, true)))
     }
 
     /// An object that brings nothing but errors: the others go on without it, unless there is no other, or it is Salesforce as a whole

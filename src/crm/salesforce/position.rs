@@ -59,6 +59,9 @@ pub(super) struct Pass {
     pub(super) object: ObjectType,
     /// The earliest end of a window that this pass has finished.
     pub(super) known: Option<i64>,
+    /// All objects have had their turn; those that were left have another one.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) is_again: bool,
     pub(super) stage: Stage,
 }
 
@@ -164,18 +167,19 @@ impl Position {
         }
     }
 
-    /// An object's turn in a pass; where the last one has left it, it goes on.
-    pub(super) fn begin(&mut self, object: ObjectType, known: Option<i64>) -> Pass {
+    /// An object's turn in a pass; where it was left, it goes on.
+    pub(super) fn begin(&mut self, object: ObjectType, known: Option<i64>, is_again: bool) -> Pass {
         match self.left.iter().position(|pass| pass.object == object) {
-            Some(place) => Pass { known, ..self.left.swap_remove(place) },
-            None => Pass::begin(object, known),
+            Some(place) => Pass { known, is_again, ..self.left.swap_remove(place) },
+            None => Pass { is_again, ..Pass::begin(object, known) },
         }
     }
 
-    /// Leaves an object to a later pass.
+    /// Leaves an object to a later turn. What is known of it is caught up with from there, by the time of then.
     pub(super) fn leave(&mut self, object: ObjectType, stage: Stage) {
+        let stage = if self.mark(object).is_some() { Stage::Begin { bulk_failures: 0 } } else { stage };
         self.left.retain(|pass| pass.object != object);
-        self.left.push(Pass { object, known: None, stage });
+        self.left.push(Pass { object, known: None, is_again: false, stage });
     }
 
     /// Something that was never read to its end is left.
@@ -200,7 +204,7 @@ impl Mark {
 
 impl Pass {
     const fn begin(object: ObjectType, known: Option<i64>) -> Self {
-        Self { object, known, stage: Stage::Begin { bulk_failures: 0 } }
+        Self { object, known, is_again: false, stage: Stage::Begin { bulk_failures: 0 } }
     }
 
     fn is_sound(&self, is_known: bool) -> bool {
@@ -278,7 +282,7 @@ mod tests {
     fn position(stage: Stage) -> Position {
         Position {
             marks: vec![mark(ObjectType::Contact), mark(ObjectType::Lead)],
-            pass: Some(Pass { object: ObjectType::Lead, known: Some(5), stage }),
+            pass: Some(Pass { object: ObjectType::Lead, known: Some(5), is_again: false, stage }),
             ..Position::default()
         }
     }
@@ -369,6 +373,7 @@ mod tests {
             pass: Some(Pass {
                 object: ObjectType::Lead,
                 known: None,
+                is_again: true,
                 stage: Stage::Bulk(Bulk {
                     fields: fields.clone(),
                     job: "7".repeat(ID_BYTES_MAX),

@@ -185,7 +185,9 @@ async fn a_record_that_is_looked_up_equals_the_one_of_a_page() {
     let many = test.zendesk.create_user(&json!({"name": "Many", "email": "many@example.com", "phone": BRYCE})).unwrap();
     for n in 0..130 {
         test.zendesk.add_identity(many, &json!({"type": "email", "value": format!("many{n}@example.com")})).unwrap();
-        test.zendesk.add_identity(many, &json!({"type": "phone_number", "value": format!("+1310555{n:04}")})).unwrap();
+        test.zendesk
+            .add_identity(many, &json!({"type": "phone_number", "value": format!("+4930901820{n:03}")}))
+            .unwrap();
     }
     let acme = test.pipedrive.create_organization("Acme");
     test.pipedrive
@@ -304,7 +306,7 @@ async fn where_salesforce_as_a_whole_fails_no_object_is_left_and_the_run_fails()
     contact(&test, "Contact", BRYCE);
     let account = test.account().await;
     let integration = link::<SalesforceCrm>(&test, &account, SalesforceCrm::token()).await;
-    test.salesforce.faults().add(Rule::always("/services/", Fault::ServerError)).unwrap();
+    test.salesforce.faults().add(Rule::always("/services/", Fault::Html)).unwrap();
 
     test.sync_due().await;
 

@@ -18,7 +18,7 @@ pub struct PipedriveCrm;
 impl Crm for PipedriveCrm {
     const PROVIDER: pb::Provider = pb::Provider::Pipedrive;
     const OBJECT_TYPE: &'static str = "person";
-    const PAGES: &'static str = "/api/v2/persons?limit=500";
+    const PAGES: &'static str = "sort_by=id";
     const PAGE_SIZE: usize = 500;
     const LISTS_DELETIONS: bool = false;
     const NAMES_WINNERS: bool = false;
