@@ -71,12 +71,11 @@ const SEVERAL_WRITES: [&str; 5] = [
 
 /// Statements that ask the database for the time: of leases and claims, which processes with different clocks share, and before
 /// calls are forgotten, so that a clock of ours that is ahead forgets nothing.
-const BY_THE_DATABASES_CLOCK: [&str; 8] = [
+const BY_THE_DATABASES_CLOCK: [&str; 7] = [
     "store::access::claim",
     "store::access::find",
     "store::access::release",
     "store::lease::claim",
-    "store::lease::database_time (of no account)",
     "store::lease::extend (the database's time)",
     "store::lease::find_due (across accounts)",
     "store::retention::remove_calls",
