@@ -84,7 +84,8 @@ pub(super) struct Service {
     pub(super) app: App,
     /// Its tasks, and how it ends.
     pub(super) lifecycle: Lifecycle,
-    /// Where it serves.
+    /// Where it serves; the demo says so.
+    #[cfg_attr(not(feature = "simulator"), expect(dead_code, reason = "without the simulator there is no demo"))]
     pub(super) address: std::net::SocketAddr,
     cluster: Option<Arc<Cluster>>,
 }

@@ -171,9 +171,11 @@ impl Matching {
         let row = answer_row(question, call_id, answer);
         let now = self.clock.now();
         let Some(known) = known else {
-            return Ok(calls::insert_answer(&self.call_db, account_id, &row, now).await?);
+            let stored = calls::insert_answer(&self.call_db, account_id, &row, now).await;
+            return Ok(unless_read_only(stored)?.unwrap_or(true));
         };
-        let stored = calls::store_answer(&self.call_db, account_id, &row, known.contact_id, now).await?;
+        let stored = calls::store_answer(&self.call_db, account_id, &row, known.contact_id, now).await;
+        let Some(stored) = unless_read_only(stored)? else { return Ok(true) };
         let Some(stored) = stored.filter(|stored| {
             stored.key == row.key
                 && stored.outcome == Some(row.outcome)
@@ -298,7 +300,9 @@ impl Matching {
         };
         if let Some(call_id) = &question.call_id {
             let row = answer_row(question, call_id, &answer);
-            let stored = match calls::store_answer(&self.call_db, account_id, &row, None, self.clock.now()).await? {
+            let stored = calls::store_answer(&self.call_db, account_id, &row, None, self.clock.now()).await;
+            let Some(stored) = unless_read_only(stored)? else { return Ok(answer) };
+            let stored = match stored {
                 Some(stored) => stored,
                 // Stored by somebody else in the same moment: it is there now.
                 None => calls::find(&self.call_db, account_id, call_id).await?.ok_or(StoreError::Conflict)?,
@@ -396,6 +400,15 @@ fn put_first(answer: &mut Match, contact: Contact) {
     answer.candidates.insert(0, contact.clone());
     answer.candidates.truncate(CANDIDATES_MAX);
     answer.selected = Some(contact);
+}
+
+/// `None`: the database cannot write at the moment. The phone rings now, so the answer is given although it is not kept; a repeat of its
+/// call is looked up again, and kept as soon as that is possible (decision 45).
+fn unless_read_only<T>(stored: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+    match stored {
+        Err(StoreError::ReadOnly(_)) => Ok(None),
+        stored => stored.map(Some),
+    }
 }
 
 /// What is kept of a raw number: at most [`phone::RAW_LENGTH_MAX`] bytes, whole characters.

@@ -179,7 +179,7 @@ async fn all_connections_are_there_before_the_first_call_and_come_back_however_l
 }
 
 #[tokio::test]
-async fn a_database_that_cannot_write_is_left_as_soon_as_the_address_leads_to_one_that_can() {
+async fn on_a_database_that_cannot_write_known_callers_are_named_and_nothing_stays_so() {
     let scene = Scene::start().await;
     let test = &scene.test;
     let name = "(select current_database())";
@@ -189,7 +189,9 @@ async fn a_database_that_cannot_write_is_left_as_soon_as_the_address_leads_to_on
     scene.proxy.cut();
 
     let refused = test.match_refused(call_with_id(&scene.account, STRANGER, "call-1")).await;
+    let known = test.ask(&scene.account, BRYCE, "call-2").await;
 
+    assert_eq!(id_of(known.selected.as_ref()), scene.contact);
     assert_eq!(refusal(&refused), (Code::Unavailable, "DATABASE_UNAVAILABLE".to_owned()));
     // The address leads to the primary again: new connections do, those to the standby live on.
     let mut session = test.db.pool.acquire().await.unwrap();
