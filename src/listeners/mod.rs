@@ -4,7 +4,15 @@
 mod callback;
 mod page;
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    collections::VecDeque,
+    convert::Infallible,
+    sync::{
+        Arc, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{Router, routing::get};
 use hyper::server::conn::http1;
@@ -14,15 +22,16 @@ use hyper_util::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tower::ServiceExt;
 use tracing::{debug, warn};
 
 use crate::integrations::Integrations;
 
-/// Connections at once; further ones wait to be accepted.
+/// Connections at once. Above it the oldest whose request has not come makes room; if there is none, further ones wait.
 pub(crate) const CONNECTIONS_MAX: usize = 64;
 /// A connection sends its request's head within this.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,44 +58,85 @@ pub async fn serve(
     tasks: TaskTracker,
     stop: CancellationToken,
 ) -> Result<(), Infallible> {
+    tokio::select! {
+        () = stop.cancelled() => Ok(()),
+        never = accept(listener, router, tasks, &stop) => never,
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    router: Router,
+    tasks: TaskTracker,
+    stop: &CancellationToken,
+) -> Result<(), Infallible> {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut guests: VecDeque<Weak<Guest>> = VecDeque::new();
     loop {
-        let accepted = async {
-            if room.available_permits() == 0 {
-                warn!(connections_max = CONNECTIONS_MAX, "all HTTP connections are taken, further ones wait");
-            }
-            // Closed never.
-            let permit = Arc::clone(&room).acquire_owned().await.ok()?;
-            Some((listener.accept().await, permit))
-        };
-        let accepted = tokio::select! {
-            () = stop.cancelled() => return Ok(()),
-            accepted = accepted => accepted,
-        };
-        match accepted {
-            Some((Ok((stream, _)), permit)) => {
-                tasks.spawn(answer(stream, router.clone(), permit, stop.clone()));
-            }
-            Some((Err(error), _)) => {
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
                 warn!(error = %error, "a connection could not be accepted");
                 sleep(ACCEPT_PAUSE).await;
+                continue;
             }
-            None => return Ok(()),
+        };
+        if room.available_permits() == 0 {
+            warn!(
+                connections_max = CONNECTIONS_MAX,
+                "all HTTP connections are taken: one without a request makes room, or further ones wait"
+            );
+            make_room(&mut guests);
+        }
+        // Closed never.
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return Ok(()) };
+        let guest = Arc::new(Guest::default());
+        guests.retain(|guest| guest.strong_count() > 0);
+        guests.push_back(Arc::downgrade(&guest));
+        tasks.spawn(answer(stream, router.clone(), permit, guest, stop.clone()));
+    }
+}
+
+/// A connection, as far as others that need its place may know it.
+#[derive(Default)]
+struct Guest {
+    has_asked: AtomicBool,
+    makes_room: Notify,
+}
+
+/// Tells the oldest to go whose request has not come: a probe of health must not wait behind those who send nothing.
+fn make_room(guests: &mut VecDeque<Weak<Guest>>) {
+    while let Some(oldest) = guests.pop_front() {
+        if let Some(guest) = oldest.upgrade().filter(|guest| !guest.has_asked.load(Ordering::Relaxed)) {
+            guest.makes_room.notify_one();
+            return;
         }
     }
 }
 
-async fn answer(stream: TcpStream, router: Router, permit: OwnedSemaphorePermit, stop: CancellationToken) {
+async fn answer(
+    stream: TcpStream,
+    router: Router,
+    permit: OwnedSemaphorePermit,
+    guest: Arc<Guest>,
+    stop: CancellationToken,
+) {
+    let asking = Arc::clone(&guest);
+    let service = router.map_request(move |request: http::Request<hyper::body::Incoming>| {
+        asking.has_asked.store(true, Ordering::Relaxed);
+        request
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_buf_size(HEAD_BYTES_MAX)
         .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));
     let mut connection = std::pin::pin!(connection);
     let served = timeout(CONNECTION_TIMEOUT, async {
         tokio::select! {
             served = connection.as_mut() => return served,
+            () = guest.makes_room.notified() => return Ok(()),
             () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
         }
         connection.await

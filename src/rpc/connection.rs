@@ -4,14 +4,19 @@
 
 use std::{
     any::Any,
+    collections::VecDeque,
     io,
     net::SocketAddr,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
     time::Duration,
 };
 
+use futures_util::task::AtomicWaker;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -38,7 +43,8 @@ const OPEN_CALLS_MAX: usize = 32;
 const NO_ERROR: u32 = 0;
 const ENHANCE_YOUR_CALM: u32 = 0xb;
 
-/// Connections, none above `limits.connections_max`: further ones wait in the listener's queue until one ends.
+/// Connections, none above `limits.connections_max`. Above it the oldest that has never shown an accepted token makes room; if there is
+/// none, further ones wait until one ends.
 pub(super) fn guarded<I, IO, E>(
     incoming: I,
     limits: ServerLimits,
@@ -49,18 +55,24 @@ where
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let places = Arc::new(Semaphore::new(limits.connections_max));
-    futures_util::stream::unfold((Box::pin(incoming), places), move |(mut incoming, places)| async move {
+    let accepting = (Box::pin(incoming), places, Strangers::default());
+    futures_util::stream::unfold(accepting, move |(mut incoming, places, mut strangers)| async move {
         loop {
-            if places.available_permits() == 0 {
-                tracing::warn!(
-                    connections_max = limits.connections_max,
-                    "all connections are taken, further ones wait; see server.connections_max"
-                );
-            }
-            // Closed never.
-            let place = Arc::clone(&places).acquire_owned().await.ok()?;
             match incoming.next().await? {
-                Ok(io) => return Some((Ok(Connection::new(io, place, limits)), (incoming, places))),
+                Ok(io) => {
+                    if places.available_permits() == 0 {
+                        tracing::warn!(
+                            connections_max = limits.connections_max,
+                            "all connections are taken: one without a token makes room, or further ones wait; see server.connections_max"
+                        );
+                        strangers.make_room();
+                    }
+                    // Closed never.
+                    let place = Arc::clone(&places).acquire_owned().await.ok()?;
+                    let connection = Connection::new(io, place, limits);
+                    strangers.add(&connection.calls, limits.connections_max);
+                    return Some((Ok(connection), (incoming, places, strangers)));
+                }
                 Err(error) => {
                     let error: Box<dyn std::error::Error + Send + Sync> = error.into();
                     tracing::warn!(error = %error, "a connection could not be accepted; are descriptors used up?");
@@ -71,9 +83,47 @@ where
     })
 }
 
+/// Connections that had shown no token when they were last looked at, the oldest first.
+#[derive(Default)]
+struct Strangers(VecDeque<Weak<CallState>>);
+
+impl Strangers {
+    fn add(&mut self, calls: &Calls, connections_max: usize) {
+        if self.0.len() >= 2 * connections_max {
+            self.0.retain(|of| of.upgrade().is_some_and(|state| !state.activity().is_known));
+        }
+        self.0.push_back(Arc::downgrade(&calls.0));
+    }
+
+    /// Tells the oldest to go.
+    fn make_room(&mut self) {
+        while let Some(oldest) = self.0.pop_front() {
+            if let Some(state) = oldest.upgrade().filter(|state| !state.activity().is_known) {
+                state.makes_room.store(true, Ordering::Release);
+                state.waker.wake();
+                return;
+            }
+        }
+    }
+}
+
 /// What the calls of a connection tell it, and it them. In the extensions of each of its requests.
 #[derive(Clone)]
-pub(crate) struct Calls(Arc<Mutex<Activity>>);
+pub(crate) struct Calls(Arc<CallState>);
+
+struct CallState {
+    activity: Mutex<Activity>,
+    /// Another connection needs the place of this one.
+    makes_room: AtomicBool,
+    /// Of the connection's task.
+    waker: AtomicWaker,
+}
+
+impl CallState {
+    fn activity(&self) -> MutexGuard<'_, Activity> {
+        self.activity.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 struct Activity {
     /// Calls whose answer is not wholly taken.
@@ -92,18 +142,19 @@ struct Activity {
 
 impl Calls {
     pub(super) fn new(now: Instant) -> Self {
-        Self(Arc::new(Mutex::new(Activity {
+        let activity = Mutex::new(Activity {
             open: 0,
             open_without_token: 0,
             last: now,
             until: Some(now),
             is_known: false,
             let_in: 0,
-        })))
+        });
+        Self(Arc::new(CallState { activity, makes_room: AtomicBool::new(false), waker: AtomicWaker::new() }))
     }
 
     fn activity(&self) -> MutexGuard<'_, Activity> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.activity()
     }
 
     /// A call with a token has begun. It counts as open until the guard is dropped.
@@ -174,6 +225,8 @@ enum End {
     Old,
     #[error("more frames than its calls need")]
     Flood,
+    #[error("no token was shown, and another connection needs its place")]
+    MakesRoom,
 }
 
 /// A connection that watches itself.
@@ -234,6 +287,10 @@ impl<IO> Connection<IO> {
 impl<IO: AsyncRead + AsyncWrite + Connected + Unpin> Connection<IO> {
     /// Fails once the connection is over; else wakes the task when that may be.
     fn check(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        self.calls.0.waker.register(cx.waker());
+        if self.ended.is_none() && self.calls.0.makes_room.load(Ordering::Acquire) {
+            self.end(End::MakesRoom, cx);
+        }
         while self.ended.is_none() && self.look_again.as_mut().poll(cx).is_ready() {
             match self.look(Instant::now()) {
                 Ok(next) => self.look_again.as_mut().reset(next),
@@ -257,14 +314,17 @@ impl<IO: AsyncRead + AsyncWrite + Connected + Unpin> Connection<IO> {
         self.ended = Some(end);
         let peer_address = self.peer_address();
         match end {
-            End::Idle | End::Old => tracing::debug!(reason = %end, "a connection is closed"),
+            End::Idle | End::Old | End::MakesRoom => tracing::debug!(reason = %end, "a connection is closed"),
             End::NotBegun | End::Untaken | End::Flood => {
                 tracing::warn!(reason = %end, peer.address = ?peer_address, "a connection is closed");
             }
         }
         if self.is_flushed {
             // Best effort: a client learns that calls after its last stream were not worked on.
-            let code = if end == End::Idle || end == End::Old { NO_ERROR } else { ENHANCE_YOUR_CALM };
+            let code = match end {
+                End::Idle | End::Old | End::MakesRoom => NO_ERROR,
+                End::NotBegun | End::Untaken | End::Flood => ENHANCE_YOUR_CALM,
+            };
             let _ = Pin::new(&mut self.io).poll_write(cx, &goaway(self.meter.last_stream(), code));
         }
     }

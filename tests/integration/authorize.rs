@@ -358,3 +358,20 @@ async fn the_listener_answers_only_what_it_knows_and_bounds_what_it_reads() {
     let _ = stream.read_to_end(&mut answer).await;
     assert!(!String::from_utf8_lossy(&answer).starts_with("HTTP/1.1 200"));
 }
+
+#[tokio::test]
+async fn connections_without_a_request_keep_nobody_from_asking() {
+    let test = start().await;
+    let url = test.config.http.public_url.clone().unwrap();
+    let address = url.strip_prefix("http://").unwrap();
+    let mut silent = Vec::new();
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /healthz HTTP/1.1\r\n").await.unwrap();
+        silent.push(stream);
+    }
+
+    let asking = browser().get(format!("{url}/healthz")).timeout(std::time::Duration::from_secs(9)).send();
+
+    assert_eq!(asking.await.unwrap().status(), StatusCode::OK);
+}

@@ -8,6 +8,7 @@ use crate::rpc::auth::Accounts;
 const ENHANCE_YOUR_CALM: u32 = 0xb;
 const NO_ERROR: u32 = 0;
 const OTHER_ACCOUNT: &str = "11111111-2222-4333-8444-555555555555";
+const HEALTH_WATCH: &str = "/grpc.health.v1.Health/Watch";
 const GET_CONTACT: &str = "/contactsync.v1.ContactService/GetContact";
 
 fn seconds(count: u64) -> Duration {
@@ -296,18 +297,49 @@ async fn one_account_leaves_room_for_others_even_behind_a_token_that_it_shares()
 }
 
 #[tokio::test(start_paused = true)]
-async fn connections_above_the_limit_wait_and_are_served_when_one_ends() {
-    let server = start_piped(ServerLimits { connections_max: 2, ..small() }).await;
+async fn above_the_limit_the_oldest_connection_without_a_token_makes_room() {
+    let server = start_piped(ServerLimits { connections_max: 3, ..small() }).await;
+    let mut client = server.client().await;
+    client.get_contact(server.get_contact("answer", "quiet", ACCOUNT)).await.unwrap();
     let silent = server.pipe();
-    let other = server.begin().await;
+    // Health may be watched without a token, and for ever.
+    let mut watching = server.begin().await;
+    watching.open(1, "none", HEALTH_WATCH).await;
+    watching.send(&frame(DATA, END_STREAM, 1, &[0; 5])).await.unwrap();
 
-    // Served when the silent one is closed, ten seconds later.
+    let began = Instant::now();
+    for _ in 0..10 {
+        assert_served(&server, "quiet", ACCOUNT).await;
+    }
+    assert!(began.elapsed() < seconds(1), "{:?}", began.elapsed());
+    silent.closed().await;
+    let mut strangers = Vec::new();
+    for _ in 0..10 {
+        strangers.push(server.begin().await);
+    }
+
+    watching.closed().await;
+    strangers.remove(0).closed().await;
+    assert!(began.elapsed() < seconds(1), "{:?}", began.elapsed());
+    // One that has shown a token stays.
+    client.get_contact(server.get_contact("answer", "quiet", ACCOUNT)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_above_the_limit_wait_for_those_that_have_shown_a_token() {
+    let server = start_piped(ServerLimits { connections_max: 2, ..small() }).await;
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut client = server.client().await;
+        client.get_contact(server.get_contact("answer", "quiet", ACCOUNT)).await.unwrap();
+        clients.push(client);
+    }
+
     let began = Instant::now();
     assert_served(&server, "quiet", ACCOUNT).await;
-    assert!(began.elapsed() >= seconds(10) && began.elapsed() < seconds(11), "{:?}", began.elapsed());
 
-    drop((silent, other));
-    assert_served(&server, "quiet", ACCOUNT).await;
+    // Until one of them has been idle for too long.
+    assert!(began.elapsed() >= seconds(299), "{:?}", began.elapsed());
 }
 
 #[tokio::test(start_paused = true)]
