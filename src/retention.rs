@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
@@ -23,24 +23,38 @@ pub const CHANGES_KEPT: TimeDelta = TimeDelta::days(30);
 /// A call that was being answered while its person was erased is stored within seconds.
 const LATE_CALLS: TimeDelta = TimeDelta::days(1);
 const LOOK_EVERY: Duration = Duration::from_hours(1);
+/// A clock that was set by more than this since the last look is not believed before the next one.
+const CLOCK_SLACK: TimeDelta = TimeDelta::minutes(10);
 const ACCOUNTS_PAGE: i64 = 100;
 
-/// Forgets what is over, every hour, until `stop` is cancelled.
+/// Forgets what is over, every hour, until `stop` is cancelled. A clock that was set meanwhile has an hour to be set right: one that is a
+/// year ahead would forget everything.
 pub async fn forget_until(db: Db, clock: Arc<dyn Clock>, stop: CancellationToken) {
+    let mut last_look: Option<(DateTime<Utc>, Instant)> = None;
     loop {
-        tokio::select! {
-            () = stop.cancelled() => return,
-            result = forget(&db, clock.as_ref()) => {
-                if let Err(error) = result {
-                    warn!(error = %chain(&error), "cannot forget what is over, will try again in an hour");
+        let look = (clock.now(), Instant::now());
+        if last_look.replace(look).is_none_or(|last| is_steady(look.0 - last.0, look.1 - last.1)) {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                result = forget(&db, clock.as_ref()) => {
+                    if let Err(error) = result {
+                        warn!(error = %chain(&error), "cannot forget what is over, will try again in an hour");
+                    }
                 }
             }
+        } else {
+            warn!("the clock was set: nothing is forgotten by it for an hour; is the time right?");
         }
         tokio::select! {
             () = stop.cancelled() => return,
             () = sleep(LOOK_EVERY) => {}
         }
     }
+}
+
+/// Whether a clock has gone about as far as this process has run.
+fn is_steady(by_clock: TimeDelta, ran: Duration) -> bool {
+    TimeDelta::from_std(ran).is_ok_and(|ran| (by_clock - ran).abs() <= CLOCK_SLACK)
 }
 
 /// Forgets what is over now, in all accounts. Returns how many rows.
@@ -82,5 +96,22 @@ async fn forget_in(db: &Db, account_id: AccountId, now: DateTime<Utc>) -> Result
         if batch == 0 {
             return Ok(removed);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_was_set_is_not_believed_at_once() {
+        let hour = Duration::from_hours(1);
+
+        assert!(is_steady(TimeDelta::minutes(60), hour));
+        assert!(is_steady(TimeDelta::minutes(51), hour), "put right by a time service");
+        for set in [TimeDelta::days(365), TimeDelta::days(-365), TimeDelta::minutes(71)] {
+            assert!(!is_steady(set, hour), "{set}");
+        }
+        assert!(is_steady(TimeDelta::zero(), Duration::ZERO));
     }
 }

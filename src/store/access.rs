@@ -38,7 +38,8 @@ pub enum RefreshUse {
     Once,
 }
 
-/// What an integration has; `None`: there is no such integration.
+/// What an integration has; `None`: there is no such integration. A claim of more than an hour (the longest is a minute) was made by a clock
+/// that was ahead.
 pub async fn find(
     db: &Db,
     account_id: AccountId,
@@ -48,7 +49,8 @@ pub async fn find(
         r#"-- store::access::find
         select credentials, access, access_version, company_id, refresh_claim, refresh_use = 'SPENT' as "is_spent!",
             hold is not distinct from 'AUTH_FAILED' as "is_auth_failed!", refresh_use = 'ONCE' as "is_asked_for!",
-            coalesce(refresh_claimed_until > statement_timestamp(), false) as "is_claim_live!"
+            coalesce(refresh_claimed_until > statement_timestamp()
+                and refresh_claimed_until < statement_timestamp() + interval '1 hour', false) as "is_claim_live!"
         from integrations
         where account_id = $1 and integration_id = $2"#,
         account_id.0,
@@ -88,7 +90,9 @@ pub async fn claim(
         set refresh_use = case when refresh_use = 'ONCE' then 'SPENT' else refresh_use end, refresh_claim = $3,
             refresh_claimed_until = statement_timestamp() + make_interval(secs => $4)
         where account_id = $1 and integration_id = $2 and access_version = $5 and credentials is not null
-          and refresh_claim is not distinct from $6 and (refresh_claim is null or refresh_claimed_until <= statement_timestamp())
+          and refresh_claim is not distinct from $6
+          and (refresh_claim is null or refresh_claimed_until <= statement_timestamp()
+              or refresh_claimed_until >= statement_timestamp() + interval '1 hour')
         returning credentials as "credentials!""#,
         account_id.0,
         integration_id.0,

@@ -65,14 +65,15 @@ pub struct Claimed {
 }
 
 /// Integrations that are due and not leased, longest due first. One that is due more than a day from now (the longest period) was
-/// put there by a clock that was ahead, and is due too. One of the named statements across accounts.
+/// put there by a clock that was ahead, and is due too; so it is with a lease of more than an hour (the longest is ten minutes). One of the
+/// named statements across accounts.
 pub async fn find_due(db: &Db, now: DateTime<Utc>, limit: i64) -> Result<Vec<Due>, StoreError> {
     let rows = sqlx::query!(
         "-- store::lease::find_due (across accounts)
         select account_id, integration_id
         from integrations
         where (due_at <= $1 or due_at > $2)
-          and (lease_until is null or lease_until < statement_timestamp())
+          and (lease_until is null or lease_until < statement_timestamp() or lease_until > statement_timestamp() + interval '1 hour')
         order by due_at
         limit $3",
         now,
@@ -102,7 +103,8 @@ pub async fn claim(
             first_started_at = case when is_purging then first_started_at else coalesce(first_started_at, $4) end,
             updated_at = $4
         where account_id = $1 and integration_id = $2
-          and (due_at <= $4 or due_at > $5) and (lease_until is null or lease_until < statement_timestamp())
+          and (due_at <= $4 or due_at > $5)
+          and (lease_until is null or lease_until < statement_timestamp() or lease_until > statement_timestamp() + interval '1 hour')
         returning lease_number, provider, organization, is_purging, checkpoint, credentials, last_completed_at is null as "is_first_copy!",
             period_seconds, failures, options as "options: Json<Options>", sweep_due_at,
             sweep_number, confirmed_deletions"#,

@@ -162,13 +162,15 @@ impl Syncing {
     fn next_sweep(&self, job: &Job, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
         let provider = job.claimed.organization.provider;
         let every = self.settings.sweep_every.iter().find(|(of, _)| *of == provider).map(|(_, every)| *every);
+        let next = now + TimeDelta::from_std(every?).ok()?;
         let is_moved = match job.begun.kind {
             SyncKind::Sweep => true,
             // It does not do what a sweep was asked for: one that is due comes after it.
             SyncKind::Initial => job.claimed.sweep_due_at.is_none_or(|due_at| due_at > now),
-            SyncKind::Incremental => job.claimed.sweep_due_at.is_none(),
+            // One later than that was put there by a clock that was ahead, or another setting.
+            SyncKind::Incremental => job.claimed.sweep_due_at.is_none_or(|due_at| due_at > next),
         };
-        every.filter(|_| is_moved).and_then(|every| Some(now + TimeDelta::from_std(every).ok()?))
+        is_moved.then_some(next)
     }
 }
 

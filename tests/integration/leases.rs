@@ -53,6 +53,26 @@ async fn a_replica_takes_over_where_the_first_was_and_its_late_page_is_refused()
 }
 
 #[tokio::test]
+async fn a_lease_of_a_clock_that_was_a_year_ahead_holds_nobody_up() {
+    let test = TestApp::start().await;
+    let replica = test.replica(|_| {}).await;
+    let (integration, gate, dying) = standing_at(&test, 2).await;
+    dying.dies().await;
+    test.db.execute("update integrations set lease_until = lease_until + interval '1 year'").await;
+
+    gate.open();
+    assert_eq!(replica.sync_due().await, 1);
+
+    assert_is_a_true_copy(&test, &integration).await;
+    test.db.execute("update integrations set sweep_due_at = sweep_due_at + interval '1 year'").await;
+    test.pass(PERIOD);
+    assert_eq!(test.sync_due().await, 1);
+    let next_sweep = "select count(*) from integrations where sweep_due_at < '2027-01-01'";
+    assert_eq!(test.db.number(next_sweep).await, 1, "nor does a sweep that was due then");
+    assert_holds(&test).await;
+}
+
+#[tokio::test]
 async fn a_late_worker_that_wakes_after_everything_is_done_changes_nothing() {
     let test = TestApp::start().await;
     let replica = test.replica(|_| {}).await;
