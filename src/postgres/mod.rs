@@ -44,6 +44,8 @@ const FAILURES_MAX: u32 = 3;
 const RECOVERY_TIMEOUT: Duration = Duration::from_mins(30);
 /// Between two lines of the log about a server that recovers.
 const RECOVERY_TOLD_EVERY: Duration = Duration::from_secs(30);
+/// How long the logger of a server that has ended may take to follow.
+const LOGGER_TIMEOUT: Duration = Duration::from_secs(1);
 /// How long a server that was started in vain may take to end when it is asked, and again when it is told.
 const ABANDON_TIMEOUT: Duration = Duration::from_secs(3);
 
@@ -317,7 +319,7 @@ async fn bring_up(
             }
         };
         if Instant::now() >= deadline {
-            let detail = format!("{detail} / {}", process::startup_words(layout));
+            let detail = format!("{detail} / {}", process::startup_words(layout, major));
             return Err(ClusterError::StartTimeout { waited: config.start_timeout, detail, log: data.join("log") });
         }
 
@@ -329,8 +331,15 @@ async fn bring_up(
                 // by waiting, but the last of them may have gone in this very moment.
                 failures += u32::from(!process::is_in_use(&data));
                 if process::read_pid(&data).is_none() || failures >= FAILURES_MAX {
+                    // Its logger writes down why, and ends after it.
+                    let logged = async {
+                        while process::is_in_use(&data) {
+                            sleep(POLL).await;
+                        }
+                    };
+                    let _ = timeout(LOGGER_TIMEOUT, logged).await;
                     return Err(ClusterError::StartFailed {
-                        detail: process::startup_words(layout),
+                        detail: process::startup_words(layout, major),
                         log: data.join("log"),
                     });
                 }

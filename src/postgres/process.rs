@@ -23,6 +23,8 @@ pub(super) const ROLE: &str = "contact_sync";
 const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much of a program's last words goes into an error.
 const DETAIL_BYTES_MAX: u64 = 1500;
+/// How much of the server's own log is searched for the reason of its end.
+const LOG_END_BYTES: u64 = 64 * 1024;
 
 /// `<bin_dir>/<name>` as the server's user, in the pg folder, with nothing of our environment.
 fn program(layout: &Layout, bin_dir: &Path, name: &str) -> Command {
@@ -159,17 +161,34 @@ fn settings(socket_dir: &Path, max_connections: u16) -> Vec<(&'static str, Strin
     ]
 }
 
-/// The end of the start-up log, for an error.
-pub(super) fn startup_words(layout: &Layout) -> String {
-    let read = || -> std::io::Result<Vec<u8>> {
-        let mut file = File::open(&layout.startup_log)?;
-        let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(DETAIL_BYTES_MAX)))?;
-        let mut bytes = Vec::new();
-        file.take(DETAIL_BYTES_MAX).read_to_end(&mut bytes)?;
-        Ok(bytes)
-    };
-    read().map_or_else(|error| format!("(no start-up log: {error})"), |bytes| last_words(&bytes))
+/// The end of the start-up log, for an error, and what a server that had begun its own log has ended with there.
+pub(super) fn startup_words(layout: &Layout, major: u32) -> String {
+    let mut words = read_end(&layout.startup_log, DETAIL_BYTES_MAX)
+        .map_or_else(|error| format!("(no start-up log: {error})"), |bytes| last_words(&bytes));
+    if let Some(fatal) = last_fatal(&layout.data(major).join("log")) {
+        words.push_str(" / ");
+        words.push_str(&fatal);
+    }
+    words
+}
+
+/// The last line of the newest log by which the server ended itself. Those are about files and settings, never about a row.
+fn last_fatal(folder: &Path) -> Option<String> {
+    let files = std::fs::read_dir(folder).ok()?.filter_map(Result::ok);
+    let newest = files.max_by_key(|file| file.metadata().and_then(|data| data.modified()).ok())?;
+    let end = read_end(&newest.path(), LOG_END_BYTES).ok()?;
+    let text = String::from_utf8_lossy(&end);
+    let fatal = text.lines().rfind(|line| line.contains("PANIC: ") || line.contains("FATAL: "))?;
+    Some(last_words(fatal.as_bytes()))
+}
+
+fn read_end(path: &Path, bytes_max: u64) -> std::io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(bytes_max)))?;
+    let mut bytes = Vec::new();
+    file.take(bytes_max).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// One line, at most [`DETAIL_BYTES_MAX`] bytes, the end kept.

@@ -16,10 +16,10 @@ use tokio_util::sync::CancellationToken;
 use crate::steps::{eventually, soon};
 
 /// A data directory that is removed with whatever server still runs in it.
-struct DataDir(PathBuf);
+pub struct DataDir(PathBuf);
 
 impl DataDir {
-    fn new() -> Self {
+    pub fn new() -> Self {
         static NEXT: AtomicU32 = AtomicU32::new(0);
         let name = format!("cs-cluster-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         Self(std::env::temp_dir().join(name))
@@ -41,7 +41,11 @@ impl DataDir {
         Cluster::start(self.config()).await
     }
 
-    async fn start(&self) -> Cluster {
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    pub async fn start(&self) -> Cluster {
         self.try_start().await.expect("the cluster starts")
     }
 }
@@ -466,6 +470,22 @@ async fn a_server_that_cannot_start_says_why_at_once() {
 
     assert!(matches!(error, ClusterError::StartFailed { .. }), "{error}");
     assert!(error.to_string().contains("shared_buffers"), "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_ends_after_it_has_begun_its_log_is_quoted_from_there() {
+    let dir = DataDir::new();
+    let cluster = dir.start().await;
+    let data = cluster.data_dir();
+    cluster.stop().await.unwrap();
+    // As a full disk does, it ends during the recovery.
+    std::fs::remove_dir_all(data.join("pg_wal")).unwrap();
+    std::fs::create_dir(data.join("pg_wal")).unwrap();
+
+    let error = dir.try_start().await.unwrap_err();
+
+    assert!(matches!(error, ClusterError::StartFailed { .. }), "{error}");
+    assert!(["PANIC: ", "FATAL: "].iter().any(|word| error.to_string().contains(word)), "{error}");
 }
 
 #[tokio::test]
