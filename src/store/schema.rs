@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use super::{Db, StoreError};
 
-/// How long a start waits for the database server.
+/// How long a start waits for the database server, and for the schema's version.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
 
 static MIGRATOR: Migrator = sqlx::migrate!("./migrations");
@@ -61,10 +61,13 @@ pub enum SchemaError {
     Read(#[source] sqlx::Error),
 }
 
-/// Brings the schema to this program's version. Two at once wait for each other.
+/// Brings the schema to this program's version. Two at once wait for each other. One that is there already needs no write, so that a start
+/// does not fail while the database can only be read.
 pub async fn migrate(url: &str) -> Result<(), SchemaError> {
     let mut connection = connect(url).await?;
-    applied_versions(&mut connection).await?;
+    if pending(&mut connection).await? == 0 {
+        return Ok(());
+    }
     MIGRATOR.run_direct(None, &mut connection, false).await.map_err(SchemaError::Migrate)?;
     Ok(())
 }
@@ -72,16 +75,23 @@ pub async fn migrate(url: &str) -> Result<(), SchemaError> {
 /// Refreshes the statistics of the tables that a sync fills; a few hundred milliseconds. Prepared plans are made anew after it.
 /// A role that may not analyze a table skips it, with a warning in the server's log.
 pub async fn analyze_contacts(db: &Db) -> Result<(), StoreError> {
-    sqlx::query("analyze contacts, external_refs, phone_numbers, changes").execute(&db.pool).await?;
+    sqlx::query("-- store::schema::analyze_contacts\nanalyze contacts, external_refs, phone_numbers, changes")
+        .execute(&db.pool)
+        .await?;
     Ok(())
 }
 
 /// Fails unless the schema is exactly this program's.
 pub async fn verify(url: &str) -> Result<(), SchemaError> {
-    let mut connection = connect(url).await?;
-    let applied = applied_versions(&mut connection).await?;
-    let pending = MIGRATOR.iter().filter(|migration| !applied.contains(&migration.version)).count();
+    let pending = pending(&mut connect(url).await?).await?;
     if pending > 0 { Err(SchemaError::Pending(pending)) } else { Ok(()) }
+}
+
+/// How many migrations are missing.
+async fn pending(connection: &mut PgConnection) -> Result<usize, SchemaError> {
+    let silent = || SchemaError::Read(io::Error::from(io::ErrorKind::TimedOut).into());
+    let applied = timeout(CONNECT_MAX, applied_versions(connection)).await.map_err(|_| silent())??;
+    Ok(MIGRATOR.iter().filter(|migration| !applied.contains(&migration.version)).count())
 }
 
 /// The newest migration that this program knows.

@@ -69,3 +69,12 @@ async fn a_migrated_database_is_taken_and_migrating_it_again_changes_nothing() {
     schema::migrate(db.url()).await.unwrap();
     is_untouched(&db, 1).await;
 }
+
+#[tokio::test]
+async fn a_start_on_a_migrated_database_that_can_only_be_read_needs_no_write() {
+    let db = TestDb::create().await;
+    let read_only = "do $$ begin execute format('alter database %I set default_transaction_read_only = on', current_database()); end $$";
+    db.execute(read_only).await;
+
+    schema::migrate(db.url()).await.unwrap();
+}
