@@ -162,7 +162,7 @@ impl Feed {
     async fn current_epoch(&self, account_id: AccountId) -> Result<Extent, StoreError> {
         let origin = changes::find_origin(&self.db, &self.origin_form).await?;
         if let Some(extent) = changes::find_extent(&self.db, account_id).await?
-            && extent.origin.as_ref() == Some(&origin)
+            && extent.origin.as_deref().is_some_and(|stored| tells(stored, &origin))
         {
             return Ok(extent);
         }
@@ -173,9 +173,16 @@ impl Feed {
                 let (origin, epoch) = (origin.clone(), epoch.clone());
                 Box::pin(async move {
                     let extent = changes::lock_feed(tx, account_id).await?;
-                    // Another reader was quicker.
-                    if extent.origin.as_ref() == Some(&origin) {
-                        return Ok(extent);
+                    match extent.origin.as_deref() {
+                        // Another reader was quicker.
+                        Some(stored) if tells(stored, &origin) => return Ok(extent),
+                        Some(stored) if tells(&origin, stored) => {
+                            // The server tells more than before: the epoch is the same.
+                            let epoch = extent.epoch.as_deref().unwrap_or(&epoch);
+                            changes::begin_epoch(tx, account_id, &origin, epoch, extent.epoch_base).await?;
+                            return changes::lock_feed(tx, account_id).await;
+                        }
+                        _ => {}
                     }
                     let base = epoch_base(&extent, now);
                     changes::begin_epoch(tx, account_id, &origin, &epoch, base).await?;
@@ -232,6 +239,12 @@ impl Feed {
     }
 }
 
+/// Whether what is stored of a database tells that it is this one. A server that grants less tells the end only (the timeline and the
+/// database's id, or the id alone), and must not begin an epoch by it: replicas with other rights would reset each other's readers.
+fn tells(stored: &str, origin: &str) -> bool {
+    stored.strip_suffix(origin).is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
+}
+
 /// Where the numbers of a new epoch begin; the first begins at 0.
 fn epoch_base(extent: &Extent, now: DateTime<Utc>) -> i64 {
     if extent.epoch.is_none() {
@@ -285,6 +298,17 @@ mod tests {
             version,
             created_at: DateTime::from_timestamp(second, 0).unwrap(),
         }
+    }
+
+    #[test]
+    fn a_database_is_the_same_if_nothing_that_both_tell_of_it_differs() {
+        for same in ["7/00000001/5", "00000001/5", "5"] {
+            assert!(tells("7/00000001/5", same), "{same}");
+        }
+        for other in ["8/00000001/5", "7/00000002/5", "00000002/5", "6", "15", "7/00000001/15"] {
+            assert!(!tells("7/00000001/5", other), "{other}");
+        }
+        assert!(!tells("00000001/5", "7/00000001/5"), "the server tells more than is known");
     }
 
     fn extent(epoch: Option<&str>, last_number: i64, epoch_base: i64) -> Extent {

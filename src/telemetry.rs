@@ -86,11 +86,17 @@ pub struct Chain<'a>(&'a (dyn Error + 'static));
 
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.0)?;
+        let mut said = self.0.to_string();
+        f.write_str(&said)?;
         let mut cause = self.0.source();
         for _ in 0..CAUSES_MAX {
             let Some(error) = cause else { return Ok(()) };
-            write!(f, ": {error}")?;
+            let text = error.to_string();
+            // Some libraries say the cause themselves and name it all the same.
+            if !said.ends_with(&format!(": {text}")) {
+                write!(f, ": {text}")?;
+            }
+            said = text;
             cause = error.source();
         }
         if cause.is_some() { f.write_str(": ..") } else { Ok(()) }
@@ -115,6 +121,23 @@ mod tests {
 
         assert_eq!(chain(&error).to_string(), "page fetch failed: page fetch failed: connection refused");
         assert_eq!(chain(&Layered::Refused).to_string(), "connection refused");
+    }
+
+    #[test]
+    fn a_cause_that_its_error_has_said_is_not_said_twice() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("no such table")]
+        struct Refusal;
+        #[derive(Debug, thiserror::Error)]
+        #[error("returned from database: {0}")]
+        struct Told(#[source] Refusal);
+        #[derive(Debug, thiserror::Error)]
+        #[error("not done")]
+        struct NotDone(#[source] Told);
+
+        let told = chain(&NotDone(Told(Refusal))).to_string();
+
+        assert_eq!(told, "not done: returned from database: no such table");
     }
 
     #[test]

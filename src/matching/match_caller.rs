@@ -20,6 +20,7 @@ use crate::{
         expected_calls::{self, Dialling, Expected},
         sources,
     },
+    telemetry::chain,
 };
 
 use super::{MatchError, Matching, tiers};
@@ -172,10 +173,10 @@ impl Matching {
         let now = self.clock.now();
         let Some(known) = known else {
             let stored = calls::insert_answer(&self.call_db, account_id, &row, now).await;
-            return Ok(unless_read_only(stored)?.unwrap_or(true));
+            return Ok(unless_in_trouble(stored)?.unwrap_or(true));
         };
         let stored = calls::store_answer(&self.call_db, account_id, &row, known.contact_id, now).await;
-        let Some(stored) = unless_read_only(stored)? else { return Ok(true) };
+        let Some(stored) = unless_in_trouble(stored)? else { return Ok(true) };
         let Some(stored) = stored.filter(|stored| {
             stored.key == row.key
                 && stored.outcome == Some(row.outcome)
@@ -301,7 +302,7 @@ impl Matching {
         if let Some(call_id) = &question.call_id {
             let row = answer_row(question, call_id, &answer);
             let stored = calls::store_answer(&self.call_db, account_id, &row, None, self.clock.now()).await;
-            let Some(stored) = unless_read_only(stored)? else { return Ok(answer) };
+            let Some(stored) = unless_in_trouble(stored)? else { return Ok(answer) };
             let stored = match stored {
                 Some(stored) => stored,
                 // Stored by somebody else in the same moment: it is there now.
@@ -402,11 +403,14 @@ fn put_first(answer: &mut Match, contact: Contact) {
     answer.selected = Some(contact);
 }
 
-/// `None`: the database cannot write at the moment. The phone rings now, so the answer is given although it is not kept; a repeat of its
-/// call is looked up again, and kept as soon as that is possible (decision 45).
-fn unless_read_only<T>(stored: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
+/// `None`: the database does not store it at the moment. The phone rings now, so the answer is given although it is not kept; a repeat of
+/// its call is looked up again, and kept as soon as that is possible (decision 45).
+fn unless_in_trouble<T>(stored: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     match stored {
-        Err(StoreError::ReadOnly(_)) => Ok(None),
+        Err(error) if error.is_transient() && !matches!(error, StoreError::Conflict) => {
+            tracing::warn!(error = %chain(&error), "an answer is given, and could not be stored with its call");
+            Ok(None)
+        }
         stored => stored.map(Some),
     }
 }

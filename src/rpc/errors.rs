@@ -4,7 +4,7 @@ use std::{error::Error, time::Duration};
 
 use tonic::Status;
 
-use super::status;
+use super::{room::NoRoom, status};
 use crate::{
     click_to_call::ClickError,
     crm::{CrmError, Retry},
@@ -23,6 +23,10 @@ const AUTHORIZATIONS_RETRY_AFTER: Duration = Duration::from_mins(1);
 
 impl From<StoreError> for Status {
     fn from(error: StoreError) -> Self {
+        // Others are answered: to try again at once would add to what is too much.
+        if matches!(error, StoreError::Busy) {
+            return status::overloaded(NoRoom::Database);
+        }
         if error.is_transient() {
             tracing::warn!(error = %crate::telemetry::chain(&error), "the database did not do it");
             return status::unavailable(

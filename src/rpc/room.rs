@@ -36,6 +36,9 @@ pub(crate) enum NoRoom {
     /// This account has its share.
     #[error("too many calls at once for this account: others need room, too")]
     Account,
+    /// The database has more to do than it can.
+    #[error("too many calls at once for the database")]
+    Database,
     /// This connection has as many calls without a token as it may.
     #[error("too many calls without a token on this connection")]
     Connection,

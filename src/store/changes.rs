@@ -90,12 +90,15 @@ pub struct Extent {
 /// What a database is known by, from the most telling form to the one that every server answers: the server's system identifier (another
 /// server, or a restored dump), its timeline (a restored base backup, a promoted standby) and the database's own id.
 const ORIGIN_FORMS: [&str; 3] = [
-    "select concat_ws('/', (select system_identifier from pg_control_system()),
+    "-- store::changes::find_origin (may be refused)
+    select concat_ws('/', (select system_identifier from pg_control_system()),
         substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8),
         (select oid from pg_database where datname = current_database()))",
-    "select concat_ws('/', substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8),
+    "-- store::changes::find_origin, without the server (may be refused)
+    select concat_ws('/', substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8),
         (select oid from pg_database where datname = current_database()))",
-    "select (select oid from pg_database where datname = current_database())::text",
+    "-- store::changes::find_origin, without the timeline
+    select (select oid from pg_database where datname = current_database())::text",
 ];
 
 /// What the database is known by now. Tells apart a database from its backup where the server shows it: not if its files were put back

@@ -183,7 +183,7 @@ pub async fn insert(
     match done.map_err(StoreError::from) {
         Ok(_) => Ok(()),
         // Not `on conflict do nothing`: that cost a third more, for what hardly ever happens.
-        Err(StoreError::Constraint(name)) if name == "external_refs_pkey" => Err(StoreError::Conflict),
+        Err(StoreError::Constraint(name, _)) if name == "external_refs_pkey" => Err(StoreError::Conflict),
         Err(error) => Err(error),
     }
 }

@@ -81,13 +81,16 @@ pub type TxFuture<'t, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send +
 /// Why the database did not do it. Texts hold no values of rows.
 #[derive(Debug, Error)]
 pub enum StoreError {
-    /// Cannot be reached, is shutting down, or all connections are taken. Try again.
-    #[error("the database cannot be reached or has no free connection")]
+    /// Cannot be reached, is shutting down, or does not answer. Try again.
+    #[error("the database cannot be reached, or does not answer")]
     Unavailable(#[source] sqlx::Error),
+    /// It answers others, and whoever waited for a connection had no turn in time. Try again later.
+    #[error("the database has more to do than it can")]
+    Busy,
     /// A statement or a lock took longer than allowed. Try again.
     #[error("the database took longer than allowed")]
     Timeout(#[source] sqlx::Error),
-    /// The database can be read and not written: a standby, or one whose writing is switched off. Try again.
+    /// The database can be read and not written: a standby, one whose writing is switched off, or a full disk. Try again.
     #[error("the database can only be read at the moment")]
     ReadOnly(#[source] sqlx::Error),
     /// Others were in the way, also after several tries. Try again.
@@ -95,7 +98,7 @@ pub enum StoreError {
     Conflict,
     /// A named constraint refused a row.
     #[error("the constraint {0} refused a row")]
-    Constraint(String),
+    Constraint(String, #[source] sqlx::Error),
     /// A value that the schema should have prevented.
     #[error("inconsistent row: {table}.{column}")]
     InconsistentRow {
@@ -112,7 +115,7 @@ pub enum StoreError {
 impl StoreError {
     /// Whether the same work may succeed a moment later.
     pub const fn is_transient(&self) -> bool {
-        matches!(self, Self::Unavailable(_) | Self::ReadOnly(_) | Self::Timeout(_) | Self::Conflict)
+        matches!(self, Self::Unavailable(_) | Self::Busy | Self::ReadOnly(_) | Self::Timeout(_) | Self::Conflict)
     }
 }
 
@@ -120,8 +123,8 @@ impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         let Some(database) = error.as_database_error() else {
             return match error {
-                sqlx::Error::PoolTimedOut
-                | sqlx::Error::PoolClosed
+                sqlx::Error::PoolTimedOut => Self::Busy,
+                sqlx::Error::PoolClosed
                 | sqlx::Error::Configuration(_)
                 | sqlx::Error::Io(_)
                 | sqlx::Error::Tls(_)
@@ -136,10 +139,10 @@ impl From<sqlx::Error> for StoreError {
             "40001" | "40P01" => Self::Conflict,
             // Statement or lock timeout.
             "57014" | "55P03" => Self::Timeout(error),
-            "25006" => Self::ReadOnly(error),
-            code if trouble::is_passing(code) => Self::Unavailable(error),
-            _ => match database.constraint() {
-                Some(name) => Self::Constraint(name.to_owned()),
+            _ if trouble::is_unwritable(&error) => Self::ReadOnly(error),
+            _ if trouble::is_passing(&error) => Self::Unavailable(error),
+            _ => match database.constraint().map(str::to_owned) {
+                Some(name) => Self::Constraint(name, error),
                 None => Self::Database(error),
             },
         }
@@ -310,13 +313,16 @@ impl Db {
 
     /// Whether the database answers; for readiness.
     pub async fn ping(&self) -> Result<(), StoreError> {
-        sqlx::query("select 1").execute(&self.pool).await?;
-        Ok(())
+        match sqlx::query("-- store::Db::ping\nselect 1").execute(&self.pool).await.map_err(StoreError::from) {
+            // It answers others.
+            Ok(_) | Err(StoreError::Busy) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// What time it is for the database, which all processes on it share.
     pub async fn time(&self) -> Result<DateTime<Utc>, StoreError> {
-        Ok(sqlx::query_scalar("select statement_timestamp()").fetch_one(&self.pool).await?)
+        Ok(sqlx::query_scalar("-- store::Db::time\nselect statement_timestamp()").fetch_one(&self.pool).await?)
     }
 
     /// Ends all connections; for shutting down.

@@ -17,14 +17,15 @@ use futures_util::{
     stream::{self, BoxStream},
 };
 use sqlx::{
-    Connection, Describe, Either, Error, Execute, Executor, PgConnection, Postgres, SqlStr,
-    postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo},
+    Connection, Describe, Either, Error, Execute, Executor, PgConnection, Postgres, SqlSafeStr, SqlStr,
+    error::BoxDynError,
+    postgres::{PgArguments, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::{
     pool::{Link, Pool, Shared},
-    trouble::{Trouble, ends_connection, is_read_only},
+    trouble::{Trouble, ends_connection, is_read_only, name_of, named},
 };
 
 type Step = Result<Either<PgQueryResult, PgRow>, Error>;
@@ -63,13 +64,12 @@ impl Session {
 
     /// Whether it answers within this time; if not, it is not to be used.
     pub(super) async fn answers(&mut self, within: Duration) -> bool {
-        let Ok((raw, mut heard)) = self.ask() else { return false };
+        let Ok((raw, mut heard)) = self.ask("-- ping".into_sql_str()) else { return false };
         let Ok(answer) = timeout(within, raw.ping()).await else {
             heard.pass_limit();
             return false;
         };
-        heard.end(answer.as_ref().err());
-        answer.is_ok()
+        heard.end(answer).is_ok()
     }
 
     /// Begins a transaction. Until [`Session::end`] has succeeded, dropping this closes the connection.
@@ -91,11 +91,11 @@ impl Session {
     }
 
     /// The connection, for one statement.
-    fn ask(&mut self) -> Result<(&mut PgConnection, Heard<'_>), Error> {
+    fn ask(&mut self, sql: SqlStr) -> Result<(&mut PgConnection, Heard<'_>), Error> {
         let limit = self.limit();
         let link = self.link.as_mut().ok_or(Error::WorkerCrashed)?;
         self.condition = Condition::Unanswered;
-        Ok((&mut link.raw, Heard { condition: &mut self.condition, shared: &self.shared, limit }))
+        Ok((&mut link.raw, Heard { condition: &mut self.condition, shared: &self.shared, limit, sql }))
     }
 }
 
@@ -136,24 +136,63 @@ struct Heard<'s> {
     condition: &'s mut Condition,
     shared: &'s Arc<Shared>,
     limit: Duration,
+    /// Whose first line is its name.
+    sql: SqlStr,
 }
 
 impl Heard<'_> {
-    fn end(&mut self, error: Option<&Error>) {
-        *self.condition = match error {
-            Some(error) if is_read_only(error) => Condition::ReadOnly,
-            Some(error) if ends_connection(error) => Condition::Broken,
-            None | Some(_) => Condition::InOrder,
+    /// The answer; an error says which statement it is about.
+    fn end<T>(&mut self, answer: Result<T, Error>) -> Result<T, Error> {
+        *self.condition = match &answer {
+            Err(error) if is_read_only(error) => Condition::ReadOnly,
+            Err(error) if ends_connection(error) => Condition::Broken,
+            _ => Condition::InOrder,
         };
-        if let Some((trouble, error)) = error.and_then(|error| Some((Trouble::of_statement(error)?, error))) {
-            self.shared.tell(&trouble, Some(error));
-        }
+        answer.map_err(|error| {
+            let error = named(error, self.sql.as_str());
+            if let Some(trouble) = Trouble::of_statement(&error, self.sql.as_str()) {
+                self.shared.tell(&trouble, Some(&error));
+            }
+            error
+        })
     }
 
     fn pass_limit(&mut self) -> Error {
         *self.condition = Condition::Silent;
-        let words = format!("the database did not answer within {:?}", self.limit);
+        let words = format!("{}: the database did not answer within {:?}", name_of(self.sql.as_str()), self.limit);
         Error::Io(io::Error::new(io::ErrorKind::TimedOut, words))
+    }
+}
+
+/// A statement, taken apart: what is sent is told by its name.
+struct Statement {
+    sql: SqlStr,
+    arguments: Option<Result<Option<PgArguments>, BoxDynError>>,
+    is_persistent: bool,
+}
+
+impl Statement {
+    fn of<'q>(mut query: impl Execute<'q, Postgres>) -> Self {
+        let (arguments, is_persistent) = (Some(query.take_arguments()), query.persistent());
+        Self { sql: query.sql(), arguments, is_persistent }
+    }
+}
+
+impl Execute<'_, Postgres> for Statement {
+    fn sql(self) -> SqlStr {
+        self.sql
+    }
+
+    fn statement(&self) -> Option<&PgStatement> {
+        None
+    }
+
+    fn take_arguments(&mut self) -> Result<Option<PgArguments>, BoxDynError> {
+        self.arguments.take().unwrap_or(Ok(None))
+    }
+
+    fn persistent(&self) -> bool {
+        self.is_persistent
     }
 }
 
@@ -176,12 +215,11 @@ impl Stream for Answer<'_> {
             Poll::Ready(Some(Ok(step))) => Poll::Ready(Some(Ok(step))),
             Poll::Ready(Some(Err(error))) => {
                 self.has_ended = true;
-                self.heard.end(Some(&error));
-                Poll::Ready(Some(Err(error)))
+                Poll::Ready(Some(self.heard.end(Err(error))))
             }
             Poll::Ready(None) => {
                 self.has_ended = true;
-                self.heard.end(None);
+                *self.heard.condition = Condition::InOrder;
                 Poll::Ready(None)
             }
             Poll::Pending => {
@@ -204,10 +242,11 @@ impl<'c> Executor<'c> for &'c mut Session {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        match self.ask() {
+        let statement = Statement::of(query);
+        match self.ask(statement.sql.clone()) {
             Ok((raw, heard)) => {
                 let limit = Box::pin(sleep(heard.limit));
-                Answer { steps: raw.fetch_many(query), heard, limit, has_ended: false }.boxed()
+                Answer { steps: raw.fetch_many(statement), heard, limit, has_ended: false }.boxed()
             }
             Err(error) => stream::once(async { Err(error) }).boxed(),
         }
@@ -218,14 +257,12 @@ impl<'c> Executor<'c> for &'c mut Session {
         'c: 'e,
         E: 'q + Execute<'q, Postgres>,
     {
-        let asked = self.ask();
+        let statement = Statement::of(query);
+        let asked = self.ask(statement.sql.clone());
         async move {
             let (raw, mut heard) = asked?;
-            match timeout(heard.limit, raw.fetch_optional(query)).await {
-                Ok(answer) => {
-                    heard.end(answer.as_ref().err());
-                    answer
-                }
+            match timeout(heard.limit, raw.fetch_optional(statement)).await {
+                Ok(answer) => heard.end(answer),
                 Err(_) => Err(heard.pass_limit()),
             }
         }
@@ -236,14 +273,11 @@ impl<'c> Executor<'c> for &'c mut Session {
     where
         'c: 'e,
     {
-        let asked = self.ask();
+        let asked = self.ask(sql.clone());
         async move {
             let (raw, mut heard) = asked?;
             match timeout(heard.limit, raw.prepare_with(sql, parameters)).await {
-                Ok(answer) => {
-                    heard.end(answer.as_ref().err());
-                    answer
-                }
+                Ok(answer) => heard.end(answer),
                 Err(_) => Err(heard.pass_limit()),
             }
         }
@@ -255,7 +289,7 @@ impl<'c> Executor<'c> for &'c mut Session {
     where
         'c: 'e,
     {
-        let asked = self.ask();
+        let asked = self.ask(sql.clone());
         async move { asked?.0.describe(sql).await }.boxed()
     }
 }

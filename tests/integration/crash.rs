@@ -71,7 +71,7 @@ pub struct Process {
 }
 
 impl Process {
-    async fn start(test: &TestApp, files: &Files) -> Self {
+    pub async fn start(test: &TestApp, files: &Files) -> Self {
         Self::start_on(test, files, test.db.url()).await
     }
 
@@ -115,7 +115,7 @@ impl Drop for Process {
 }
 
 /// A test whose clock is this machine's, since the process has no other; with an integration that is due.
-async fn stage(people: usize) -> (TestApp, String, String) {
+pub async fn stage(people: usize) -> (TestApp, String, String) {
     let test = TestApp::start().await;
     test.pass(system_now() - test.clock.now());
     test.zendesk.generate_people(people, 1).unwrap();

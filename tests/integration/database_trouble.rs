@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use contact_sync::rpc::pb;
+use contact_sync::{config::Config, rpc::pb};
 use futures_util::future::join_all;
 use prost::Message;
 use tokio::time::timeout;
@@ -17,27 +17,37 @@ use crate::{
     support::{TestApp, call, db::TestDb, proxy::Proxy},
 };
 
-const BRYCE: &str = "+13108675309";
+pub const BRYCE: &str = "+13108675309";
 const STRANGER: &str = "+13105550177";
 const CALLS: &str = "contactsync.v1.CallerService";
 const CONTACTS: &str = "contactsync.v1.ContactService";
 
 /// A service that reaches its database through a proxy, and a caller that it knows.
-struct Scene {
-    test: TestApp,
-    proxy: Proxy,
-    account: String,
+pub struct Scene {
+    pub test: TestApp,
+    pub proxy: Proxy,
+    pub account: String,
     /// The one with Bryce's number.
-    contact: String,
+    pub contact: String,
 }
 
 impl Scene {
-    async fn start() -> Self {
-        let direct = TestDb::create().await;
+    pub async fn start() -> Self {
+        Self::start_as(None).await
+    }
+
+    /// As this role of the database.
+    pub async fn start_as(role: Option<&str>) -> Self {
+        Self::start_on(TestDb::create().await, role, |_| {}).await
+    }
+
+    pub async fn start_on(direct: TestDb, role: Option<&str>, change: impl FnOnce(&mut Config)) -> Self {
         let proxy = Proxy::start(direct.url()).await;
-        let test = TestApp::start_on(direct.through(proxy.url()), |config| {
+        let url = role.map_or_else(|| proxy.url().to_owned(), |role| proxy.url_as(role));
+        let test = TestApp::start_on(direct.through(&url), |config| {
             config.pools.call.acquire_timeout_ms = 1_000;
             config.pools.api.acquire_timeout_ms = 2_000;
+            change(config);
         })
         .await;
         test.user("Bryce Love", BRYCE);
@@ -47,7 +57,7 @@ impl Scene {
     }
 
     /// A call of the known caller that only looks.
-    async fn look(&self) -> Result<(), Status> {
+    pub async fn look(&self) -> Result<(), Status> {
         let mut request = call(&self.account, BRYCE);
         request.set_on_no_match(pb::OnNoMatch::LookupOnly);
         let answer = self.test.callers().match_caller(request).await?.into_inner();
@@ -55,12 +65,12 @@ impl Scene {
         Ok(())
     }
 
-    async fn answered_again(&self) {
+    pub async fn answered_again(&self) {
         eventually("an answered call", async || self.look().await.is_ok()).await;
     }
 
     /// Open connections of the call path.
-    async fn connections(&self) -> i64 {
+    pub async fn connections(&self) -> i64 {
         let count = "select count(*) from pg_stat_activity
             where datname = current_database() and application_name = 'contact-sync calls'";
         self.test.db.number(count).await
@@ -90,16 +100,21 @@ const NOT_SERVING: i32 = 2;
 #[tokio::test]
 async fn connections_that_have_gone_silent_are_closed_and_calls_are_answered_by_new_ones() {
     let scene = Scene::start().await;
-    let before = scene.proxy.count();
+    for freeze in [Proxy::freeze, Proxy::freeze_questions, Proxy::freeze_answers] {
+        let before = scene.proxy.count();
 
-    scene.proxy.freeze();
-    scene.answered_again().await;
+        freeze(&scene.proxy);
+        scene.answered_again().await;
 
-    // Nobody meets a second one of those that were as old.
-    for _ in 0..20 {
+        // Nobody meets a second one of those that were as old.
+        for _ in 0..20 {
+            scene.look().await.unwrap();
+        }
+        assert!(scene.proxy.count() > before);
+        // Nor what comes late.
+        scene.proxy.thaw();
         scene.look().await.unwrap();
     }
-    assert!(scene.proxy.count() > before);
     let request = pb::GetAccountRequest { account_id: scene.account.clone() };
     scene.test.accounts().get_account(request).await.unwrap();
 }
@@ -140,8 +155,8 @@ async fn what_is_written_on_a_silent_connection_is_whole_or_absent_and_can_be_do
 async fn connections_that_were_cut_cost_no_call() {
     let scene = Scene::start().await;
 
-    for _ in 0..3 {
-        scene.proxy.cut();
+    for cut in [Proxy::cut, Proxy::reset, Proxy::cut] {
+        cut(&scene.proxy);
         for answer in join_all((0..12).map(|_| scene.look())).await {
             answer.unwrap();
         }

@@ -319,14 +319,14 @@ async fn changes_that_nobody_read_are_forgotten_and_counted() {
 }
 
 /// A reader as one should be: it keeps the position and its epoch.
-struct Reader {
+pub struct Reader {
     after: i64,
     epoch: String,
     seen: BTreeSet<i64>,
 }
 
 impl Reader {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { after: 0, epoch: String::new(), seen: BTreeSet::new() }
     }
 
@@ -340,7 +340,7 @@ impl Reader {
     }
 
     /// Reads to the end; no number comes twice.
-    async fn read(&mut self, test: &TestApp, account_id: &str) -> Result<usize, tonic::Status> {
+    pub async fn read(&mut self, test: &TestApp, account_id: &str) -> Result<usize, tonic::Status> {
         let mut count = 0;
         loop {
             let page = test.contacts().list_changes(self.request(account_id)).await?.into_inner();
@@ -356,7 +356,7 @@ impl Reader {
     }
 
     /// What `FEED_RESET` says is to be done.
-    async fn begin_anew(&mut self, test: &TestApp, account_id: &str) {
+    pub async fn begin_anew(&mut self, test: &TestApp, account_id: &str) {
         let request =
             pb::ListChangesRequest { account_id: account_id.into(), only_position: true, ..Default::default() };
         let position = test.contacts().list_changes(request).await.unwrap().into_inner();
@@ -365,7 +365,7 @@ impl Reader {
 }
 
 /// Strangers who call, as often as the database needs to come back: one change each.
-async fn strangers(test: &TestApp, account: &str, range: std::ops::Range<usize>) {
+pub async fn strangers(test: &TestApp, account: &str, range: std::ops::Range<usize>) {
     for n in range {
         eventually("a stranger's call", async || {
             let request = call_with_id(account, &format!("+1310556{n:04}"), &format!("stranger-{n}"));

@@ -19,6 +19,7 @@ mod contacts;
 mod corrections;
 mod crash;
 mod credentials;
+mod database_faults;
 mod database_trouble;
 mod demo;
 mod drain;

@@ -8,9 +8,11 @@ use nix::{
     unistd::Pid,
 };
 
+use contact_sync::simulator::faults::Fault;
+
 use crate::{
-    crash::{Files, Process},
-    steps::{eventually, soon},
+    crash::{Files, Process, stage},
+    steps::{column, eventually, fail, soon},
     support::{TestApp, proxy::Proxy},
 };
 
@@ -19,7 +21,7 @@ struct Served {
     files: Files,
     process: Process,
     proxy: Proxy,
-    _test: TestApp,
+    test: TestApp,
 }
 
 impl Served {
@@ -28,7 +30,7 @@ impl Served {
         let proxy = Proxy::start(test.db.url()).await;
         let files = Files::make(&test);
         let process = Process::start_on(&test, &files, proxy.url()).await;
-        let served = Self { files, process, proxy, _test: test };
+        let served = Self { files, process, proxy, test };
         eventually("a process that serves", async || served.log().contains("serving gRPC")).await;
         served
     }
@@ -88,7 +90,7 @@ async fn a_process_whose_database_never_answers_stops_also_while_it_starts() {
     proxy.silence(true);
     let files = Files::make(&test);
     let process = Process::start_on(&test, &files, proxy.url()).await;
-    let mut served = Served { files, process, proxy, _test: test };
+    let mut served = Served { files, process, proxy, test };
     eventually("its first connection", async || served.proxy.count() > 0).await;
 
     served.signal();
@@ -115,4 +117,21 @@ async fn a_second_signal_ends_it_at_once() {
     let status = served.end().await;
 
     assert!(matches!(status.code(), Some(0 | 3)), "{status}: {}", served.log());
+}
+
+#[tokio::test]
+async fn a_process_whose_run_waits_for_its_crm_gives_it_back_and_ends() {
+    let (test, _, integration) = stage(10).await;
+    fail(&test, 0, None, Fault::RateLimited { retry_after_seconds: Some(50) });
+    let proxy = Proxy::start(test.db.url()).await;
+    let files = Files::make(&test);
+    let process = Process::start(&test, &files).await;
+    let mut served = Served { files, process, proxy, test };
+    eventually("a run that waits", async || served.log().contains("will try again")).await;
+
+    served.signal();
+    let status = served.end().await;
+
+    assert!(status.success(), "{status}: {}", served.log());
+    assert_eq!(column(&served.test, &integration, "lease_until").await, "");
 }

@@ -53,7 +53,7 @@ impl Shared {
     }
 
     fn wants_more(&self, state: &mut State) -> bool {
-        state.waiters.retain(|waiter| !waiter.is_closed());
+        state.forget_leavers();
         let at_once = if state.failure.is_some() { 1 } else { self.settings.connections_max };
         state.connecting < at_once
             && state.size < self.settings.connections_max

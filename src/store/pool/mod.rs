@@ -77,6 +77,10 @@ struct State {
     /// Connections of earlier ones are not used again.
     generation: u64,
     waiters: VecDeque<oneshot::Sender<Session>>,
+    /// How often a connection was given to somebody, or became free.
+    turns: u64,
+    /// More do not wait: so many had their turn in the time of one who waited in vain. `None`: nobody did since a connection was free.
+    waiters_max: Option<usize>,
     /// Why the last attempt to connect failed, if it did.
     failure: Option<Arc<sqlx::Error>>,
     /// The newest connections lead to a server that cannot write.
@@ -86,6 +90,10 @@ struct State {
 }
 
 impl State {
+    fn forget_leavers(&mut self) {
+        self.waiters.retain(|waiter| !waiter.is_closed());
+    }
+
     /// Whether more wait than this many connections will serve.
     fn is_awaited(&self, connecting: u32) -> bool {
         self.waiters.iter().filter(|waiter| !waiter.is_closed()).count() > connecting as usize
@@ -144,8 +152,8 @@ impl Pool {
         Self { shared, _alive: alive }
     }
 
-    /// The next free connection. [`sqlx::Error::PoolTimedOut`] after `acquire_timeout`, or [`sqlx::Error::Configuration`] with why
-    /// none could be made.
+    /// The next free connection. [`sqlx::Error::PoolTimedOut`] if others get theirs, and more wait than can be served within
+    /// `acquire_timeout`; [`sqlx::Error::Configuration`] if nobody does: why none could be made, or that none answers.
     pub(super) async fn acquire(&self) -> Result<Session, sqlx::Error> {
         let mut session = self.shared.acquire().await?;
         while self.shared.settings.asks_before_use && !session.answers(IDLE_ANSWER_MAX).await {
@@ -227,29 +235,43 @@ impl Shared {
         if self.closed.is_cancelled() {
             return Err(sqlx::Error::PoolClosed);
         }
-        let mut waiting = {
+        let (mut waiting, turns_before) = {
             let mut state = self.lock();
             if let Some(Idle { link, .. }) = state.idle.pop() {
+                state.waiters_max = None;
                 drop(state);
                 return Ok(Session::new(link, Arc::clone(self)));
             }
+            if let Some(most) = state.waiters_max {
+                state.forget_leavers();
+                if state.waiters.len() >= most {
+                    return Err(sqlx::Error::PoolTimedOut);
+                }
+            }
             let (send, receive) = oneshot::channel();
             state.waiters.push_back(send);
-            receive
+            (receive, state.turns)
         };
         self.grow();
         if let Ok(session) = timeout(self.settings.acquire_timeout, &mut waiting).await {
             return session.map_err(|_| sqlx::Error::PoolClosed);
         }
         waiting.close();
-        waiting.try_recv().map_err(|_| self.why_none())
+        waiting.try_recv().map_err(|_| self.why_none(turns_before))
     }
 
     /// Why somebody who waited got no connection.
-    fn why_none(&self) -> sqlx::Error {
-        match self.lock().failure.clone() {
+    fn why_none(&self, turns_before: u64) -> sqlx::Error {
+        let mut state = self.lock();
+        let turns = state.turns - turns_before;
+        let is_alive = turns > 0 && state.size > state.connecting;
+        state.waiters_max = usize::try_from(turns).ok().filter(|_| is_alive);
+        if is_alive {
+            return sqlx::Error::PoolTimedOut;
+        }
+        match state.failure.clone() {
             Some(failure) => sqlx::Error::Configuration(failure.into()),
-            None => sqlx::Error::PoolTimedOut,
+            None => sqlx::Error::Configuration("no connection was made or became free in time".into()),
         }
     }
 
@@ -263,9 +285,12 @@ impl Shared {
                 return;
             }
             let Some(waiter) = state.waiters.pop_front() else {
+                state.turns += 1;
+                state.waiters_max = None;
                 state.idle.push(Idle { link, since: Instant::now() });
                 return;
             };
+            state.turns += u64::from(!waiter.is_closed());
             drop(state);
             match waiter.send(Session::new(link, Arc::clone(self))) {
                 Ok(()) => return,

@@ -24,7 +24,9 @@ impl Shared {
     async fn look_after(self: &Arc<Self>) {
         let (old, unasked) = {
             let mut state = self.lock();
-            let old = state.idle.iter().position(|idle| idle.link.made_at.elapsed() > AGE_MAX);
+            // Not while none can be made (a changed password, a server without one to spare): those that there are still serve.
+            let is_replaceable = state.failure.is_none() && state.connecting == 0;
+            let old = state.idle.iter().position(|idle| is_replaceable && idle.link.made_at.elapsed() > AGE_MAX);
             let old = old.map(|at| state.idle.remove(at));
             let unasked: Vec<Idle> =
                 state.idle.extract_if(.., |idle| idle.since.elapsed() > IDLE_UNASKED_MAX).collect();

@@ -47,6 +47,12 @@ impl TestDb {
         Self { url, server, pool, dropped }
     }
 
+    /// A database that somebody else has made, and keeps.
+    pub fn at(url: &str) -> Self {
+        let pool = PgPool::connect_lazy(url).unwrap();
+        Self { url: url.to_owned(), server: url.to_owned(), pool, dropped: None }
+    }
+
     /// The same database for another replica.
     pub fn share(&self) -> Self {
         Self {

@@ -1,11 +1,15 @@
-//! The way to the database as a network in trouble makes it: what is established goes silent or is cut, what is new comes late, never,
-//! or is turned away. The server itself is never touched.
+//! The way to the database as a network in trouble makes it: what is established goes silent, in both directions or one, and comes back
+//! late, or is cut; what is new comes late, never, or is turned away. The server itself is never touched.
 
-use std::{str::FromStr, sync::Arc, time::Duration};
+use std::{
+    str::FromStr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use sqlx::postgres::PgConnectOptions;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, copy_bidirectional},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream, UnixStream},
     sync::watch,
     time::sleep,
@@ -14,15 +18,34 @@ use tokio::{
 trait Way: AsyncRead + AsyncWrite + Unpin + Send {}
 impl<T: AsyncRead + AsyncWrite + Unpin + Send> Way for T {}
 
+/// Which way bytes go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Direction {
+    /// From the service to the database.
+    Questions,
+    /// And back.
+    Answers,
+}
+
 /// What becomes of connections, each by its number.
 #[derive(Debug, Clone, Copy, Default)]
 struct Weather {
-    /// Those before say nothing any more, and stay open.
-    frozen_before: u64,
+    /// What those before are asked does not arrive.
+    questions_frozen_before: u64,
+    /// What those before answer does not arrive.
+    answers_frozen_before: u64,
     /// Those before are closed.
     cut_before: u64,
+    /// And not in order, but by a reset.
+    resets: bool,
     /// New ones come so much later.
     delay: Duration,
+    /// Each question comes so much later.
+    lag: Duration,
+    /// A connection that says this goes silent before it has.
+    held_at: Option<&'static [u8]>,
+    /// The one that has.
+    held: Option<u64>,
     /// New ones are accepted, and nothing ever comes.
     is_silent: bool,
     /// New ones are closed at once.
@@ -31,9 +54,20 @@ struct Weather {
     count: u64,
 }
 
+impl Weather {
+    fn lets(&self, number: u64, direction: Direction) -> bool {
+        let frozen_before = match direction {
+            Direction::Questions => self.questions_frozen_before,
+            Direction::Answers => self.answers_frozen_before,
+        };
+        number >= frozen_before && !(self.held == Some(number) && direction == Direction::Questions)
+    }
+}
+
 /// A TCP proxy in front of a database, until it is dropped.
 pub struct Proxy {
     url: String,
+    upstream: Arc<Mutex<PgConnectOptions>>,
     weather: Arc<watch::Sender<Weather>>,
 }
 
@@ -47,6 +81,8 @@ impl Proxy {
         let url = format!("postgres://{user}@127.0.0.1:{port}/{database}?sslmode=disable");
         let weather = Arc::new(watch::Sender::new(Weather::default()));
         let shared = Arc::clone(&weather);
+        let upstream = Arc::new(Mutex::new(upstream));
+        let leads_to = Arc::clone(&upstream);
         spawn(async move {
             let mut ended = shared.subscribe();
             loop {
@@ -58,14 +94,15 @@ impl Proxy {
                             number = weather.count;
                             weather.count += 1;
                         });
-                        spawn(lead(client, number, upstream.clone(), shared.subscribe()));
+                        let upstream = leads_to.lock().unwrap().clone();
+                        spawn(lead(client, number, upstream, Arc::clone(&shared)));
                     }
                     // Cut for ever: the test has ended.
                     _ = ended.wait_for(|weather| weather.cut_before == u64::MAX) => return,
                 }
             }
         });
-        Self { url, weather }
+        Self { url, upstream, weather }
     }
 
     /// The way through it.
@@ -73,19 +110,67 @@ impl Proxy {
         &self.url
     }
 
+    /// New connections lead to this server from now on.
+    pub fn lead_to(&self, url: &str) {
+        *self.upstream.lock().unwrap() = PgConnectOptions::from_str(url).unwrap();
+    }
+
     /// How many connections there were.
     pub fn count(&self) -> u64 {
         self.weather.borrow().count
     }
 
+    /// The way through it as another role, which needs no password.
+    pub fn url_as(&self, role: &str) -> String {
+        let (_, rest) = self.url.split_once('@').unwrap();
+        format!("postgres://{role}@{rest}")
+    }
+
     /// What is established goes silent; what is new is in order.
     pub fn freeze(&self) {
-        self.weather.send_modify(|weather| weather.frozen_before = weather.count);
+        self.freeze_questions();
+        self.freeze_answers();
+    }
+
+    /// The database hears nothing more on what is established.
+    pub fn freeze_questions(&self) {
+        self.weather.send_modify(|weather| weather.questions_frozen_before = weather.count);
+    }
+
+    /// What the database says on what is established does not arrive.
+    pub fn freeze_answers(&self) {
+        self.weather.send_modify(|weather| weather.answers_frozen_before = weather.count);
+    }
+
+    /// What was frozen or held arrives now, in order.
+    pub fn thaw(&self) {
+        self.weather.send_modify(|weather| {
+            (weather.questions_frozen_before, weather.answers_frozen_before, weather.held) = (0, 0, None);
+        });
+    }
+
+    /// The next connection that says this goes silent before it has.
+    pub fn hold_at(&self, words: &'static [u8]) {
+        self.weather.send_modify(|weather| weather.held_at = Some(words));
     }
 
     /// What is established is closed.
     pub fn cut(&self) {
-        self.weather.send_modify(|weather| weather.cut_before = weather.count);
+        self.cut_by(false);
+    }
+
+    /// What is established is reset, as by a firewall that has forgotten it.
+    pub fn reset(&self) {
+        self.cut_by(true);
+    }
+
+    fn cut_by(&self, resets: bool) {
+        self.weather.send_modify(|weather| (weather.cut_before, weather.resets) = (weather.count, resets));
+    }
+
+    /// Each question comes so much later.
+    pub fn lag(&self, lag: Duration) {
+        self.weather.send_modify(|weather| weather.lag = lag);
     }
 
     /// New connections come so much later.
@@ -110,26 +195,62 @@ impl Drop for Proxy {
     }
 }
 
-async fn lead(mut client: TcpStream, number: u64, upstream: PgConnectOptions, mut weather: watch::Receiver<Weather>) {
+async fn lead(client: TcpStream, number: u64, upstream: PgConnectOptions, weather: Arc<watch::Sender<Weather>>) {
     let now = *weather.borrow();
     if now.refuses {
         return;
     }
-    if now.is_silent {
+    let is_cut = async || {
+        let mut weather = weather.subscribe();
         let _ = weather.wait_for(|weather| number < weather.cut_before).await;
-        return;
+    };
+    if now.is_silent {
+        return is_cut().await;
     }
     // The network's time, not the test's.
     sleep(now.delay).await;
-    let Some(mut server) = reach(&upstream).await else { return };
-    let is_cut = tokio::select! {
-        _ = copy_bidirectional(&mut client, &mut server) => true,
-        weather = weather.wait_for(|weather| number < weather.frozen_before.max(weather.cut_before)) => {
-            weather.map_or(true, |weather| number < weather.cut_before)
+    let Some(server) = reach(&upstream).await else { return };
+    let mut client = client;
+    {
+        let (from_client, to_client) = client.split();
+        let (from_server, to_server) = tokio::io::split(server);
+        tokio::select! {
+            _ = pump(from_client, to_server, number, Direction::Questions, &weather) => {}
+            _ = pump(from_server, to_client, number, Direction::Answers, &weather) => {}
+            () = is_cut() => {}
         }
-    };
-    if !is_cut {
-        let _ = weather.wait_for(|weather| number < weather.cut_before).await;
+    }
+    if weather.borrow().resets {
+        client.set_zero_linger().unwrap();
+    }
+}
+
+/// Carries bytes one way until somebody ends the connection.
+async fn pump(
+    mut from: impl AsyncRead + Unpin,
+    mut to: impl AsyncWrite + Unpin,
+    number: u64,
+    direction: Direction,
+    weather: &watch::Sender<Weather>,
+) -> std::io::Result<()> {
+    let mut bytes = vec![0; 64 * 1024];
+    loop {
+        let length = from.read(&mut bytes).await?;
+        let read = &bytes[..length];
+        if direction == Direction::Questions {
+            let now = *weather.borrow();
+            if !now.lag.is_zero() {
+                sleep(now.lag).await;
+            }
+            if now.held_at.is_some_and(|words| read.windows(words.len()).any(|part| part == words)) {
+                weather.send_modify(|weather| (weather.held_at, weather.held) = (None, Some(number)));
+            }
+        }
+        let _ = weather.subscribe().wait_for(|weather| weather.lets(number, direction)).await;
+        to.write_all(read).await?;
+        if length == 0 {
+            return to.shutdown().await;
+        }
     }
 }
 
