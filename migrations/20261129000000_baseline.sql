@@ -60,6 +60,10 @@ create table integrations (
     is_purging boolean not null default false,
     -- More is to be copied than before, and has not been yet.
     is_widened boolean not null default false,
+    -- Records or numbers of it could not be read, and no full pass has read everything since.
+    has_unread boolean not null default false,
+    -- The same, of the full pass under way, or of the last one and what came after it.
+    pass_has_unread boolean not null default false,
     -- Seconds from one pass to the next, at most a day.
     period_seconds integer not null,
     -- What is copied and mirrored, as `domain::integration::Options` writes it; what is absent has its default.

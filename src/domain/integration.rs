@@ -148,6 +148,7 @@ impl Hold {
 /// What an answer needs to know of an integration: read in the same statement as the match, so that "complete" is never
 /// older or newer than the contacts it speaks of.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, as stored")]
 pub struct Freshness {
     /// Which.
     pub integration_id: IntegrationId,
@@ -169,6 +170,8 @@ pub struct Freshness {
     pub period_seconds: i32,
     /// More is to be copied than before, and has not been yet.
     pub is_widened: bool,
+    /// Records or numbers could not be read, and no full pass has read everything since.
+    pub has_unread: bool,
 }
 
 impl Freshness {
@@ -195,16 +198,29 @@ impl Freshness {
             (None, None) => IntegrationState::Pending,
         }
     }
+
+    /// What this means for an answer, for an agent or an automation's log; empty when there is nothing to say.
+    pub fn note(&self, now: DateTime<Utc>) -> &'static str {
+        match self.state(now) {
+            IntegrationState::Active if self.has_unread => {
+                "some records or numbers of this CRM could not be read: whoever calls from them is not known here; see the last run's notices"
+            }
+            state => state.note(),
+        }
+    }
 }
 
-/// Whether "nobody" means nobody: every integration that is not off is active.
+/// Whether "nobody" means nobody: every integration that is not off is active, and everything in it could be read.
 pub fn is_complete(sources: &[Freshness], now: DateTime<Utc>) -> bool {
-    sources.iter().all(|source| matches!(source.state(now), IntegrationState::Off | IntegrationState::Active))
+    sources.iter().all(|source| match source.state(now) {
+        IntegrationState::Off => true,
+        IntegrationState::Active => !source.has_unread,
+        _ => false,
+    })
 }
 
 impl IntegrationState {
-    /// What this state means for an answer, for an agent or an automation's log; empty when there is nothing to say.
-    pub const fn note(self) -> &'static str {
+    const fn note(self) -> &'static str {
         match self {
             Self::Active => "",
             Self::Pending => "the first copy of this CRM has not begun: callers known there may be unknown here",
@@ -278,6 +294,7 @@ mod tests {
             known_through: Some(at(9)),
             period_seconds: 1800,
             is_widened: false,
+            has_unread: false,
         }
     }
 
@@ -311,6 +328,17 @@ mod tests {
         assert!(is_complete(&[], at(20)));
         assert!(is_complete(&[fresh(), off], at(20)));
         assert!(!is_complete(&[fresh(), copying], at(20)));
+    }
+
+    #[test]
+    fn what_could_not_be_read_makes_an_active_copy_incomplete_and_is_told() {
+        let unread = Freshness { has_unread: true, ..fresh() };
+        let off = Freshness { is_sync_on: false, ..unread.clone() };
+
+        assert!(!is_complete(&[fresh(), unread.clone()], at(20)));
+        assert_eq!(unread.state(at(20)), IntegrationState::Active);
+        assert!(unread.note(at(20)).contains("could not be read") && fresh().note(at(20)).is_empty());
+        assert!(is_complete(&[off], at(20)));
     }
 
     #[test]

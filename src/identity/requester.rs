@@ -21,7 +21,7 @@ pub enum Requester {
     Ambiguous(Vec<ContactRecord>),
     /// None, surely.
     NotFound,
-    /// None here, and the CRM is not fully or freshly copied.
+    /// None here, and the CRM is not fully or freshly copied, or not all of it could be read.
     NotKnownYet,
     /// None here, and sync is off.
     SyncOff,
@@ -53,7 +53,7 @@ pub fn decide(mut holdings: Holdings, now: DateTime<Utc>) -> Requester {
             Requester::Ambiguous(records)
         }
         (_, IntegrationState::Off) => Requester::SyncOff,
-        (_, IntegrationState::Active) => Requester::NotFound,
+        (_, IntegrationState::Active) if !holdings.freshness.has_unread => Requester::NotFound,
         _ => Requester::NotKnownYet,
     }
 }
@@ -93,6 +93,7 @@ mod tests {
             known_through: None,
             period_seconds: 1800,
             is_widened: false,
+            has_unread: false,
         };
         Holdings { own, by_number, holders: vec![], freshness }
     }
@@ -151,5 +152,9 @@ mod tests {
         assert_eq!(decide(holdings(vec![], vec![], true, true), now()), Requester::NotFound);
         assert_eq!(decide(holdings(vec![], vec![], true, false), now()), Requester::NotKnownYet);
         assert_eq!(decide(holdings(vec![], vec![], false, true), now()), Requester::SyncOff);
+
+        let mut unread = holdings(vec![], vec![], true, true);
+        unread.freshness.has_unread = true;
+        assert_eq!(decide(unread, now()), Requester::NotKnownYet);
     }
 }

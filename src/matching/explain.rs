@@ -53,9 +53,13 @@ impl Matching {
         steps.extend(match_words(&answer));
         steps.extend(answer.possible.iter().map(possible_words));
         let now = self.clock.now();
-        steps.extend(answer.sources.iter().filter(|source| !source.state(now).note().is_empty()).map(|source| {
-            format!("{} {}: {}", source.provider.as_str(), source.integration_id, source.state(now).note())
-        }));
+        steps.extend(
+            answer
+                .sources
+                .iter()
+                .filter(|source| !source.note(now).is_empty())
+                .map(|source| format!("{} {}: {}", source.provider.as_str(), source.integration_id, source.note(now))),
+        );
         if rules.is_rereading {
             steps.push("Stored numbers are being read again, after a change of the account's regions or of the rules: until then, nobody is not surely nobody.".to_owned());
         }
@@ -139,11 +143,11 @@ fn match_words(answer: &Match) -> Vec<String> {
         ),
         Some(MatchTier::Clicked) => "An agent has clicked this number of this contact.".to_owned(),
         None if answer.complete => {
-            "Nobody has this number, and every integration is up to date: a call would get a new placeholder."
+            "Nobody has this number, and every integration is up to date and read wholly: a call would get a new placeholder."
                 .to_owned()
         }
         None => {
-            "Nobody here has this number, but not every integration is up to date: it may be known to a CRM.".to_owned()
+            "Nobody here has this number, but not every integration is up to date, or could be read wholly: it may be known to a CRM.".to_owned()
         }
     }];
     if answer.candidates.len() > 1 {

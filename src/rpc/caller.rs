@@ -189,7 +189,7 @@ fn subject(subject: Option<pb::resolve_requester_request::Subject>) -> Result<Su
 }
 
 fn requester_response(resolution: Resolution) -> pb::ResolveRequesterResponse {
-    let note = resolution.freshness.state(resolution.asked_at).note();
+    let note = resolution.freshness.note(resolution.asked_at);
     let mut response = pb::ResolveRequesterResponse {
         known_through: resolution.freshness.known_through.map(convert::timestamp),
         contact_id: resolution.contact_id.map(|id| id.to_string()).unwrap_or_default(),

@@ -112,22 +112,22 @@ pub(super) fn record(record: ContactRecord) -> pb::Record {
 }
 
 pub(super) fn source(freshness: &Freshness, now: DateTime<Utc>) -> pb::Source {
-    let at_present = freshness.state(now);
     pb::Source {
         integration_id: freshness.integration_id.to_string(),
         provider: provider(freshness.provider).into(),
-        state: state(at_present).into(),
+        state: state(freshness.state(now)).into(),
         known_through: freshness.known_through.map(timestamp),
-        note: at_present.note().to_owned(),
+        note: freshness.note(now).to_owned(),
+        has_unread: freshness.has_unread,
     }
 }
 
 pub(super) fn integration(integration: Integration, now: DateTime<Utc>) -> pb::Integration {
-    let at_present = integration.freshness.state(now);
+    let (at_present, note) = (integration.freshness.state(now), integration.freshness.note(now));
     let state_detail = match (&integration.hold_reason, integration.is_purging) {
         (_, true) => "disabled; the copied contacts are being removed".to_owned(),
-        (Some(reason), _) => format!("{}: {reason}", at_present.note()),
-        (None, false) => at_present.note().to_owned(),
+        (Some(reason), _) => format!("{note}: {reason}"),
+        (None, false) => note.to_owned(),
     };
     let is_on = integration.freshness.is_sync_on;
     let mode = if is_on { pb::SyncMode::On } else { pb::SyncMode::Off };

@@ -97,7 +97,7 @@ pub async fn read_lean(
                     array(
                         select row(
                             i.integration_id, i.provider, i.is_enabled, i.is_sync_on, i.hold, i.first_started_at, i.last_completed_at,
-                            i.known_through, i.period_seconds, i.is_widened
+                            i.known_through, i.period_seconds, i.is_widened, i.has_unread
                         )
                         from integrations i
                         where i.account_id = $1
@@ -193,7 +193,7 @@ pub async fn read_full(
                     array(
                         select row(
                             i.integration_id, i.provider, i.is_enabled, i.is_sync_on, i.hold, i.first_started_at, i.last_completed_at,
-                            i.known_through, i.period_seconds, i.is_widened
+                            i.known_through, i.period_seconds, i.is_widened, i.has_unread
                         )
                         from integrations i
                         where i.account_id = $1

@@ -22,6 +22,7 @@ struct Row {
     is_purging: bool,
     period_seconds: i32,
     is_widened: bool,
+    has_unread: bool,
     hold: Option<String>,
     hold_reason: Option<String>,
     known_through: Option<DateTime<Utc>>,
@@ -53,6 +54,7 @@ impl TryFrom<Row> for Integration {
                 known_through: row.known_through,
                 period_seconds: row.period_seconds,
                 is_widened: row.is_widened,
+                has_unread: row.has_unread,
             },
             organization: row.organization,
             is_purging: row.is_purging,
@@ -233,7 +235,7 @@ async fn list_among(
     let rows = sqlx::query_as!(
         Row,
         r#"-- store::integrations::list
-        select i.integration_id, i.provider, i.organization, i.is_enabled, i.is_sync_on, i.is_purging, i.period_seconds, i.is_widened, i.hold, i.hold_reason,
+        select i.integration_id, i.provider, i.organization, i.is_enabled, i.is_sync_on, i.is_purging, i.period_seconds, i.is_widened, i.has_unread, i.hold, i.hold_reason,
             i.known_through, i.first_started_at, i.last_completed_at, i.due_at, i.created_at, i.credentials is not null as "has_credentials!",
             i.options as "options: Json<Options>", i.held_deletions, i.sweep_due_at,
             (

@@ -32,6 +32,7 @@ pub mod suppressions;
 pub mod sweeps;
 pub mod sync_runs;
 mod trouble;
+pub mod unread;
 
 use std::{
     future::Future,

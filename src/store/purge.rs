@@ -75,7 +75,7 @@ pub async fn complete(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Result<(
         "-- store::purge::complete
         update integrations
         set is_purging = false, checkpoint = null, known_through = null, first_started_at = null, last_completed_at = null, due_at = null,
-            sweep_due_at = null, held_deletions = null, confirmed_deletions = null,
+            sweep_due_at = null, held_deletions = null, confirmed_deletions = null, has_unread = false,
             lease_until = null, updated_at = $4
         where account_id = $1 and integration_id = $2 and lease_number = $3",
         lease.account_id.0,

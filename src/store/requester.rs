@@ -208,7 +208,7 @@ async fn select_holdings(
                         coalesce((select json_agg(b) from by_number b), '[]'::json) as "by_number!: Json<Vec<RecordRow>>",
                         row(
                             i.integration_id, i.provider, i.is_enabled, i.is_sync_on, i.hold, i.first_started_at,
-                            i.last_completed_at, i.known_through, i.period_seconds, i.is_widened
+                            i.last_completed_at, i.known_through, i.period_seconds, i.is_widened, i.has_unread
                         ) as "freshness!: Freshness"
                     from integrations i
                     where i.account_id = $1 and i.integration_id = $2"#,

@@ -239,6 +239,8 @@ pub struct Completion {
     pub sweep_due_at: Option<DateTime<Utc>>,
     /// Something that was never copied was left: the copy is not whole.
     pub is_incomplete: bool,
+    /// It read everything, from the start.
+    pub is_full: bool,
 }
 
 /// Ends a run well, in a transaction that holds the lease: the next pass is due a period from now.
@@ -249,7 +251,7 @@ pub async fn complete(
     completion: Completion,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let Completion { swept, sweep_due_at, is_incomplete } = completion;
+    let Completion { swept, sweep_due_at, is_incomplete, is_full } = completion;
     let before = sqlx::query!(
         "-- store::run_progress::complete (reads)
         select i.period_seconds, i.sweep_due_at, r.started_at
@@ -278,6 +280,8 @@ pub async fn complete(
             updated_at = $4, sweep_due_at = $5,
             -- A sweep that is due brings what was not copied before.
             is_widened = $9 or (is_widened and not $6 and coalesce(sweep_due_at <= $4, false)),
+            -- What was left was not read again either.
+            has_unread = has_unread and (pass_has_unread or $9 or not $10),
             held_deletions = case when $6 then $7 else held_deletions end,
             confirmed_deletions = case when $6 then null else confirmed_deletions end
         where account_id = $1 and integration_id = $2 and lease_number = $3",
@@ -290,6 +294,7 @@ pub async fn complete(
         swept.and_then(|swept| swept.held_deletions),
         due_at,
         is_incomplete,
+        is_full,
     )
     .execute(&mut **tx)
     .await?;

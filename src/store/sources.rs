@@ -15,7 +15,7 @@ use crate::domain::{
 is_record!(Freshness);
 
 // `row(integration_id, provider, is_enabled, is_sync_on, hold, first_started_at, last_completed_at, known_through, period_seconds,
-// is_widened)` of `integrations`, within a statement that also reads what the freshness speaks of.
+// is_widened, has_unread)` of `integrations`, within a statement that also reads what the freshness speaks of.
 impl<'r> Decode<'r, Postgres> for Freshness {
     fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
         let mut fields = PgRecordDecoder::new(value)?;
@@ -31,6 +31,7 @@ impl<'r> Decode<'r, Postgres> for Freshness {
             known_through: fields.try_decode()?,
             period_seconds: fields.try_decode()?,
             is_widened: fields.try_decode()?,
+            has_unread: fields.try_decode()?,
         })
     }
 }
@@ -43,7 +44,7 @@ pub async fn list(db: &CallDb, account_id: AccountId) -> Result<Vec<Freshness>, 
                 r#"-- store::sources::list
                 select row(
                     i.integration_id, i.provider, i.is_enabled, i.is_sync_on, i.hold, i.first_started_at, i.last_completed_at,
-                    i.known_through, i.period_seconds, i.is_widened
+                    i.known_through, i.period_seconds, i.is_widened, i.has_unread
                 ) as "source!: Freshness"
                 from integrations i
                 where i.account_id = $1

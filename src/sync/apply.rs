@@ -20,12 +20,12 @@ use crate::{
     store::{
         StoreError, Tx, TxError, accounts, lease,
         run_progress::{self, Advance, Completion, Swept},
-        sweeps,
+        sweeps, unread,
     },
 };
 
-/// What an optional look-up has left is found by reading everything again, at the latest after so long. Not sooner: a look-up that is
-/// refused for good must not cost a full read with every pass.
+/// What an optional look-up has left, or an increment could not read, is found by reading everything again, at the latest after so
+/// long. Not sooner: what is refused for good must not cost a full read with every pass.
 const PARTIAL_SWEEP_AFTER: TimeDelta = TimeDelta::days(1);
 
 /// A page that is ready to be written.
@@ -150,7 +150,7 @@ impl Syncing {
                     }
                     let advance = Advance { notices: &notices, ..Advance::default() };
                     run_progress::advance(tx, lease, run_id, &advance, now).await?;
-                    let completion = Completion { swept: Some(swept), sweep_due_at, is_incomplete };
+                    let completion = Completion { swept: Some(swept), sweep_due_at, is_incomplete, is_full: true };
                     run_progress::complete(tx, lease, run_id, completion, now).await?;
                     Ok(())
                 })
@@ -204,9 +204,13 @@ impl Progress {
             records_per_minute: page.records_per_minute,
         };
         run_progress::advance(tx, job.lease, job.run_id, &advance, now).await?;
+        let hides_numbers = page.rejects.hidden_numbers > 0;
+        if hides_numbers {
+            unread::mark(tx, job.lease).await?;
+        }
         if page.needs_sweep {
             sweeps::make_due(tx, job.lease, now).await?;
-        } else if page.is_partial {
+        } else if page.is_partial || hides_numbers {
             sweeps::bring_forward(tx, job.lease, now + PARTIAL_SWEEP_AFTER, now).await?;
         }
         if page.is_last {
@@ -214,7 +218,7 @@ impl Progress {
             run_progress::move_checkpoint(tx, job.lease, job.run_id, next, page.known_through, now).await?;
             if job.kind != SyncKind::Sweep {
                 let (sweep_due_at, is_incomplete) = (self.sweep_due_at, page.is_incomplete);
-                let completion = Completion { swept: None, sweep_due_at, is_incomplete };
+                let completion = Completion { swept: None, sweep_due_at, is_incomplete, is_full: job.kind.is_full() };
                 run_progress::complete(tx, job.lease, job.run_id, completion, now).await?;
             }
         }

@@ -25,7 +25,7 @@ use crate::{
         self, StoreError,
         lease::{self, Claimed, Due, Handover, Lease},
         run_progress::{self, Begun, Report},
-        sweeps, sync_runs,
+        sweeps, sync_runs, unread,
     },
     telemetry::chain,
 };
@@ -204,6 +204,9 @@ impl Syncing {
                             sync_runs::inherit_resume_point(tx, account_id, begun.id, point).await?;
                         }
                         begun.resume_point = point;
+                    }
+                    if begun.kind.is_full() && begun.resume_point.is_none() {
+                        unread::begin_pass(tx, claimed.lease).await?;
                     }
                     let sweep_number = match (begun.kind, &begun.resume_point) {
                         (SyncKind::Sweep, None) => Some(sweeps::begin(tx, claimed.lease, now).await?),

@@ -79,6 +79,7 @@ fn source(source: &pb::Source) -> Value {
         "state": show::integration_state(source.state()),
         "known_through": time(source.known_through.as_ref()),
         "note": source.note,
+        "has_unread": source.has_unread,
     })
 }
 

@@ -68,6 +68,8 @@ suites! {
     times::change_during_a_pass_is_not_lost
     unread::bad_byte_and_half_a_surrogate_cost_a_character
     unread::number_of_another_kind_is_read_or_told
+    unread::lost_number_makes_answers_incomplete_until_a_full_pass_reads_it
+    unread::lost_record_makes_answers_incomplete_until_a_full_pass_reads_it
     times::ties_at_a_page_boundary_lose_nobody
     behaviours::row_that_comes_twice_is_one_contact
     behaviours::deletion_is_mirrored_and_a_restore_brings_the_same_contact_back

@@ -1,12 +1,13 @@
 //! What a CRM sends that cannot be read: it costs itself alone, and is told.
 
+use chrono::TimeDelta;
 use contact_sync::{
     rpc::pb,
     simulator::faults::{Fault, Rule},
 };
 
 use super::{behaviours::copied, crm::Crm};
-use crate::support::TestApp;
+use crate::support::{Subject, TestApp};
 
 fn replacing(text: &str, other: &[u8]) -> Fault {
     Fault::Bytes { replace: vec![(text.to_owned(), other.to_vec())] }
@@ -53,4 +54,53 @@ pub async fn number_of_another_kind_is_read_or_told<C: Crm>() {
     let told = notice(&run, "VALUES_UNREADABLE").unwrap();
     assert!(told.contains("VALUE_UNREADABLE") && !told.contains("Bob") && !told.contains("310867"), "{told}");
     assert_eq!(test.look_up(&account, "+13108675301").await.outcome(), pb::MatchOutcome::Matched);
+}
+
+/// Nobody is called unknown who may call from what was lost, before a full pass has read everything; an increment proves nothing.
+async fn loss_makes_answers_incomplete<C: Crm>(text: &str, other: &[u8]) {
+    let test = TestApp::start().await;
+    C::create(&test, "Ann", "+13108675301");
+    let (account, integration) = copied::<C>(&test).await;
+    assert!(test.look_up(&account, "+13108675302").await.complete);
+    let bob = C::create(&test, "Bob", "+13108675302");
+    test.pass(TimeDelta::minutes(31));
+    let rule = C::faults(&test).add(Rule::once(C::PAGES, replacing(text, other))).unwrap();
+
+    assert_eq!(test.sync_due().await, 1);
+
+    assert!(C::faults(&test).fired(rule) > 0);
+    assert_not_known_yet(&test, &account, &integration, "+13108675302").await;
+    // The next increment holds nothing that is wrong, which says nothing of what was lost; some CRMs repeat it.
+    C::create(&test, "Cleo", "+13108675303");
+    test.pass(TimeDelta::minutes(31));
+    assert_eq!(test.sync_due().await, 1);
+    assert_eq!(test.look_up(&account, "+13108675303").await.outcome(), pb::MatchOutcome::Matched);
+    assert_not_known_yet(&test, &account, &integration, "+13108675304").await;
+    // Within a day everything is read by itself, and this time it can be.
+    test.pass(TimeDelta::hours(24));
+    assert_eq!(test.sync_due().await, 1);
+    let named = test.look_up(&account, "+13108675302").await;
+    assert!(named.complete && !named.sources[0].has_unread && named.sources[0].note.is_empty());
+    assert_eq!(named.selected.unwrap().records[0].record_id, bob);
+    assert_eq!(test.look_up(&account, "+13108675304").await.outcome(), pb::MatchOutcome::NotFound);
+}
+
+async fn assert_not_known_yet(test: &TestApp, account: &str, integration: &str, number: &str) {
+    let answer = test.look_up(account, number).await;
+    let source = &answer.sources[0];
+    assert_eq!((answer.outcome(), answer.complete), (pb::MatchOutcome::NotKnownYet, false));
+    assert_eq!((source.state(), source.has_unread), (pb::IntegrationState::Active, true));
+    assert!(source.note.contains("could not be read"), "{}", source.note);
+    let resolved = test.resolve(account, integration, Subject::PhoneNumber(number.into())).await;
+    assert_eq!(resolved.outcome(), pb::RequesterOutcome::NotKnownYet);
+    assert!(resolved.note.contains("could not be read"), "{}", resolved.note);
+}
+
+pub async fn lost_number_makes_answers_incomplete_until_a_full_pass_reads_it<C: Crm>() {
+    loss_makes_answers_incomplete::<C>("\"+13108675302\"", b"true").await;
+}
+
+pub async fn lost_record_makes_answers_incomplete_until_a_full_pass_reads_it<C: Crm>() {
+    let time = format!("\"{}\":\"", C::CHANGED_AT);
+    loss_makes_answers_incomplete::<C>(&time, format!("{time}?").as_bytes()).await;
 }

@@ -43,6 +43,8 @@ pub trait Crm {
     const PAGES: &'static str;
     /// Records of a page.
     const PAGE_SIZE: usize;
+    /// The field that says when a record was changed.
+    const CHANGED_AT: &'static str;
     /// A deletion shows in the next increment; else in a sweep only.
     const LISTS_DELETIONS: bool;
     /// Polling names the winner of a merge.

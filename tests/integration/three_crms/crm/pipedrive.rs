@@ -20,6 +20,7 @@ impl Crm for PipedriveCrm {
     const OBJECT_TYPE: &'static str = "person";
     const PAGES: &'static str = "sort_by=id";
     const PAGE_SIZE: usize = 500;
+    const CHANGED_AT: &'static str = "update_time";
     const LISTS_DELETIONS: bool = false;
     const NAMES_WINNERS: bool = false;
     const REQUESTS_OF_AN_EMPTY_INCREMENT: u64 = 2;

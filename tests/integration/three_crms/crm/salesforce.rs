@@ -25,6 +25,7 @@ impl Crm for SalesforceCrm {
     const OBJECT_TYPE: &'static str = "Contact";
     const PAGES: &'static str = "ORDER+BY+SystemModstamp";
     const PAGE_SIZE: usize = 2_000;
+    const CHANGED_AT: &'static str = "SystemModstamp";
     const LISTS_DELETIONS: bool = true;
     const NAMES_WINNERS: bool = true;
     // Contacts and Leads: the rows, and the deletions.

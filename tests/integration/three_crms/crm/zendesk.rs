@@ -20,6 +20,7 @@ impl Crm for ZendeskCrm {
     const OBJECT_TYPE: &'static str = "user";
     const PAGES: &'static str = "/incremental/users/cursor";
     const PAGE_SIZE: usize = 1_000;
+    const CHANGED_AT: &'static str = "updated_at";
     const LISTS_DELETIONS: bool = true;
     const NAMES_WINNERS: bool = false;
     const REQUESTS_OF_AN_EMPTY_INCREMENT: u64 = 1;
