@@ -1,11 +1,17 @@
 //! The corpus of raw inputs with their expected keys: the gate for every change of the rules and of the library.
 //!
-//! A row is `region, raw, expected key, expected extension, class`. Classes `c_` are strict, `l_` accept one of two
+//! Two of them: generated rows, and cells as people reported them in public.
+//!
+//! A generated row is `region, raw, expected key, expected extension, class`. Classes `c_` are strict, `l_` accept one of two
 //! answers (`a|b`), `b_` are what the library alone does not undo.
 
 use std::collections::BTreeMap;
 
 use super::{Reading, Region, read};
+
+/// Cells of public reports: region, text with `\u`, `\U`, `\r` and `\t` escaped, what is right (alternatives between `|`, keys between
+/// commas, an extension as ` xN`, `-` for no number, `W` for withheld), and the kind or the report.
+const PUBLIC_CELLS: &str = include_str!("../../../tests/fixtures/phone-public.tsv");
 
 pub(super) const CORPUS: &str = include_str!("../../../tests/fixtures/phone-open.tsv");
 
@@ -64,4 +70,65 @@ fn corpus_is_read_as_expected() {
         }
     }
     assert!(failed.is_empty(), "classes below their gate: {failed:?}");
+}
+
+/// A text with its escapes resolved.
+fn unescape(text: &str) -> String {
+    let mut plain = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, escape)) = rest.split_once('\\') {
+        plain.push_str(before);
+        let (length, character) = match escape.as_bytes().first() {
+            Some(b'u') => (5, char_of(&escape[1..5])),
+            Some(b'U') => (9, char_of(&escape[1..9])),
+            Some(b'r') => (1, '\r'),
+            Some(b't') => (1, '\t'),
+            _ => (1, escape.chars().next().unwrap()),
+        };
+        plain.push(character);
+        rest = &escape[length..];
+    }
+    plain + rest
+}
+
+fn char_of(hex: &str) -> char {
+    char::from_u32(u32::from_str_radix(hex, 16).unwrap()).unwrap()
+}
+
+/// What is read, as the cells write it: with extensions, and without.
+fn written(reading: &Reading) -> [String; 2] {
+    if *reading == Reading::Withheld {
+        return ["W".to_owned(), "W".to_owned()];
+    }
+    let extended: Vec<_> = reading
+        .numbers()
+        .map(|number| match &number.extension {
+            Some(extension) => format!("{} x{extension}", number.key.e164()),
+            None => number.key.e164(),
+        })
+        .collect();
+    let extended = if extended.is_empty() { "-".to_owned() } else { extended.join(",") };
+    [extended, keys(reading)]
+}
+
+#[test]
+fn cells_of_public_reports_are_read_rightly() {
+    let mut missed = Vec::new();
+    let cells: Vec<_> = PUBLIC_CELLS.lines().filter(|line| !line.starts_with('#')).collect();
+    for line in &cells {
+        let &[region, raw, expected, kind] = line.split('\t').collect::<Vec<_>>().as_slice() else {
+            panic!("a cell has four fields: {line}");
+        };
+        let region = (region != "ZZ").then(|| Region::parse(region).unwrap());
+
+        let [extended, bare] = written(&read(&unescape(raw), region));
+
+        let is_right = |answer: &str| answer == extended || !answer.contains(" x") && answer == bare;
+        if !expected.split('|').any(is_right) {
+            missed.push(format!("{line}: read as {extended} ({kind})"));
+        }
+    }
+
+    assert!(cells.len() > 400);
+    assert!(missed.is_empty(), "{} of {} cells: {missed:#?}", missed.len(), cells.len());
 }

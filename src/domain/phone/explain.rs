@@ -47,6 +47,12 @@ pub enum Step {
         /// The country code, 1 to 999.
         country_code: i32,
     },
+    /// It could be read as a national number too, but worse.
+    NotNational,
+    /// A national number of the region behind a plus sign.
+    StrayPlus(Region),
+    /// The 9 or 8 before a call out of an office.
+    OutsideLine,
     /// What stood before the last plus sign is no part of the number.
     LatePlus,
     /// Separators or invisible characters that no plan knows.
@@ -59,6 +65,8 @@ pub enum Step {
     Letters,
     /// 1, 044 or 045 before a Mexican mobile.
     MexicanPrefix,
+    /// The country's plan has changed, and the number with it.
+    Renumbered,
     /// An extension, with its digits.
     Extension(String),
     /// The number is possible, but the plan gives it to nobody. It still is a key.
@@ -119,20 +127,23 @@ fn unwrapped(raw: &str, text: &str) -> Option<Step> {
 }
 
 fn add_numbers(steps: &mut Vec<Step>, text: &str, candidates: &Candidates, region: Option<Region>) {
-    let parts = if candidates.others.is_empty() { None } else { split::parts(text) };
+    let parts = if candidates.others.is_empty() { None } else { split::find(text, region) };
     if !candidates.others.is_empty() {
         steps.push(Step::SeveralNumbers(1 + candidates.others.len()));
     }
     for (at, candidate) in candidates.iter().enumerate() {
-        let text = parts.as_ref().and_then(|parts| parts.get(at)).unwrap_or(&text);
+        let text = parts.as_ref().and_then(|parts| parts.get(at)).map_or(text, |(part, _)| part);
         steps.push(origin(text, candidate, region));
         let marks = candidate.marks();
         let marked = [
+            (Mark::NotNational, Step::NotNational),
+            (Mark::OutsideLine, Step::OutsideLine),
             (Mark::FirstOfList, Step::FirstOfList),
             (Mark::OddSigns, Step::OddSigns),
             (Mark::Fraction, Step::Fraction),
             (Mark::Remark, Step::Remark),
             (Mark::MexicanPrefix, Step::MexicanPrefix),
+            (Mark::Renumbered, Step::Renumbered),
         ];
         steps.extend(marked.into_iter().filter(|(mark, _)| marks.has(*mark)).map(|(_, step)| step));
         if !marks.has(Mark::Remark) && candidate.is_spelled_in(text) {
@@ -156,6 +167,11 @@ fn origin(text: &str, candidate: &Candidate, region: Option<Region>) -> Step {
     }
     if marks.has(Mark::LatePlus) {
         return Step::LatePlus;
+    }
+    if let Some(region) = region
+        && marks.has(Mark::StrayPlus)
+    {
+        return Step::StrayPlus(region);
     }
     match region {
         Some(region) if candidate.is_of(region) && !text::has_plus(text) => Step::National(region),
@@ -202,12 +218,20 @@ impl fmt::Display for Step {
             Self::Abroad(region) => return write!(f, "read as a call abroad, dialled from {region}"),
             Self::ForeignDiallingPrefix => "another country's prefix for calls abroad",
             Self::LostPlus { country_code } => return write!(f, "country code {country_code} without its plus sign"),
+            Self::NotNational => {
+                "not a national number: the plan does not assign it, or it lacks the 0 that is dialled there"
+            }
+            Self::StrayPlus(region) => {
+                return write!(f, "read as a national number of {region}, although a plus sign stands before it");
+            }
+            Self::OutsideLine => "the digit for an outside line left out",
             Self::LatePlus => "only what follows the last plus sign",
             Self::OddSigns => "unusual signs between the digits ignored",
             Self::Fraction => "a spreadsheet's .0 dropped",
             Self::Remark => "the remark behind the number left out",
             Self::Letters => "letters read as on a keypad",
             Self::MexicanPrefix => "Mexico's old mobile prefix removed",
+            Self::Renumbered => "an old number, as it is since the country's plan has changed",
             Self::Extension(digits) => return write!(f, "extension {digits} kept aside"),
             Self::NotAssigned => "possible but not assigned",
             Self::NoKey(refusal, None) => return refusal.fmt(f),
@@ -309,6 +333,19 @@ mod tests {
             ("US", "011 44 20 7946 0018", "read as a call abroad, dialled from US"),
             ("US", "00 44 20 7946 0018", "another country's prefix for calls abroad"),
             ("US", "44 20 7946 0018", "country code 44 without its plus sign"),
+            (
+                "DE",
+                "4917612345678",
+                "country code 49 without its plus sign; not a national number: the plan does not assign it, or it lacks the 0 \
+                 that is dialled there",
+            ),
+            ("US", "9-1-712-555-1234", "read as a national number of US; the digit for an outside line left out"),
+            ("US", "+3108675309", "read as a national number of US, although a plus sign stands before it"),
+            (
+                "BJ",
+                "97 12 34 56",
+                "read as a national number of BJ; an old number, as it is since the country's plan has changed",
+            ),
             ("US", "3105551234.0", "read as a national number of US; a spreadsheet's .0 dropped"),
             (
                 "US",

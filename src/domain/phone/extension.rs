@@ -124,6 +124,13 @@ pub(super) fn split(text: &str) -> Option<(&str, &str)> {
     is_label.then_some((trim_signs(before), digits))
 }
 
+/// "+1 416 555 0139*227": the number and the digits behind its only star.
+pub(super) fn split_star(text: &str) -> Option<(&str, &str)> {
+    let (number, digits) = text.trim_end_matches('#').split_once('*')?;
+    let are_digits = (1..=SHORT_DIGITS_MAX).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
+    (are_digits && text::count_digits(number) > SHORT_DIGITS_MAX).then_some((number.trim_end(), digits))
+}
+
 /// Whether the library, which drops one or two letters, would add an extension's digits to those before: "1310867p5309".
 pub(super) fn would_be_glued(text: &str) -> bool {
     let letters = text::from_first_digit(text).unwrap_or_default().chars().filter(|c| c.is_alphabetic()).count();

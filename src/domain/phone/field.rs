@@ -6,7 +6,17 @@
 use super::library::Candidate;
 use super::marks::Mark;
 use super::text::{self, Shape};
-use super::{Region, extension, notes, reread, split};
+use super::{Region, extension, library, national, notes, reread, split};
+
+/// Where numbers have as many lengths, one that the plan does not assign may be another country's.
+pub(super) const ABROAD_LENGTHS_MIN: u32 = 4;
+/// A plan of as many lengths is open: without the 0 that is dialled there nearly any digits are a number, assigned or not. Germany has
+/// 12, Austria 10, Britain 3.
+pub(super) const OPEN_LENGTHS_MIN: u32 = 6;
+/// In a plan of as many lengths ..
+pub(super) const BARE_LENGTHS_MIN: u32 = 8;
+/// .. as few digits, without the 0 that is dialled there and assigned to nobody, are an extension, an order number, a filler.
+pub(super) const BARE_DIGITS_MAX: usize = 6;
 
 /// The numbers of a field, in the order written: at least one. One needs no heap.
 pub(super) struct Candidates {
@@ -43,6 +53,9 @@ pub(super) fn read_one(text: &str, region: Option<Region>) -> Option<Candidate> 
 }
 
 fn read_shaped(text: &str, shape: &Shape, region: Option<Region>) -> Option<Candidate> {
+    if shape.has_letters && text::has_letter_for_digit(text) {
+        return None;
+    }
     if !shape.has_letters {
         let whole = read_plain(text, region);
         if text.ends_with([')', ']']) {
@@ -76,7 +89,7 @@ fn read_foreign_extension(text: &str, region: Option<Region>) -> Option<Candidat
     Some(candidate)
 }
 
-/// One number without words: the library's reading, or a second one if that is none or not valid.
+/// One number without words: the library's reading, or a second one if that is none or a worse one.
 fn read_plain(text: &str, region: Option<Region>) -> Option<Candidate> {
     if let Some(number) = reread::before_fraction(text) {
         return read_fraction(text, number, region);
@@ -84,6 +97,12 @@ fn read_plain(text: &str, region: Option<Region>) -> Option<Candidate> {
     let number = text::from_first_digit(text)?;
     if is_keyboard_filler(number) {
         return None;
+    }
+    if let Some((number, digits)) = extension::split_star(text)
+        && let Some(mut candidate) = read_plain(number, region).filter(|it| it.is_valid() && !it.has_extension())
+    {
+        candidate.set_extension(digits);
+        return Some(candidate);
     }
     let reading = Candidate::read(text, region);
     let Some(home) = region else {
@@ -99,7 +118,39 @@ fn read_plain(text: &str, region: Option<Region>) -> Option<Candidate> {
     if number.starts_with('1') && reading.as_ref().is_some_and(Candidate::had_mexican_prefix) {
         return reread::after_lost_plus(number).or(reading);
     }
-    reading.or_else(|| reread::without_odd_signs(number, region)).or_else(|| reread::after_lost_plus(number))
+    match reading {
+        // Of a valid number the dropped 0 is a trunk prefix: +44 (020).
+        Some(reading) if number.starts_with(['+', '＋']) => {
+            if reading.has_all_digits_of(number) || reading.is_valid() {
+                return Some(reading);
+            }
+            reread::after_stray_plus(number, home).or(Some(reading))
+        }
+        Some(reading) => read_at_home(reading, number, home),
+        None => reread::without_odd_signs(number, region)
+            .or_else(|| reread::after_lost_plus(number))
+            .or_else(|| reread::after_outside_line(number, home))
+            .or_else(|| reread::after_stray_plus(number, home)),
+    }
+}
+
+/// What the library reads as a number of the region, or of a call abroad from there. In plans of many lengths nearly any digits are one.
+fn read_at_home(reading: Candidate, number: &str, home: Region) -> Option<Candidate> {
+    let is_shown = national::shows_trunk(number, home);
+    if is_shown && (national::has_trunk(home) || reading.is_valid()) || !reading.is_of(home) {
+        return Some(reading);
+    }
+    let lengths = library::lengths(home);
+    let is_valid = reading.is_valid();
+    let may_be_abroad = !is_valid || lengths >= OPEN_LENGTHS_MIN && !is_shown && reading.may_be_of_a_place();
+    if lengths >= ABROAD_LENGTHS_MIN
+        && let Some(other) = reread::after_lost_plus(number)
+        && (may_be_abroad || !is_shown && other.is_of(home))
+    {
+        return Some(other.marked(Mark::NotNational));
+    }
+    let is_bare = lengths >= BARE_LENGTHS_MIN && reading.national_digits() <= BARE_DIGITS_MAX;
+    (is_valid || !is_bare && !text::has_date_or_address(number)).then_some(reading)
 }
 
 /// "3105551234.0": the zero is not dialled, unless only with it the number is valid (a stray full stop before it). A

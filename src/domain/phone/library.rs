@@ -11,12 +11,14 @@ use rlibphonenumber::{
 };
 
 use super::marks::{Mark, Marks};
-use super::{PhoneKey, ReadNumber, Region, text, withheld};
+use super::{PhoneKey, ReadNumber, Region, renumbered, text, withheld};
 
 /// Digits of a national number that the library reads at most.
 const NATIONAL_DIGITS_MAX: u32 = 17;
-/// Fewer digits alike are a short number of a small plan.
+/// Fewer digits alike may be a short number of a small plan, if it is assigned.
 const FILLER_DIGITS_MIN: u32 = 7;
+/// 1234567890: a number in Bedford and in Vienna, and typed to get past a form elsewhere.
+const KEYBOARD_FILLER: u64 = 1_234_567_890;
 /// Leading zeros that the library writes out at most.
 const LEADING_ZEROS_MAX: u32 = 10;
 
@@ -80,6 +82,10 @@ impl Candidate {
         let country_code = u16::try_from(number.country_code).ok();
         let refused = |why| Refused { why, country_code };
         let mut marks = Marks::default();
+        if let Some(now) = renumbered(&number) {
+            number = now;
+            marks.set(Mark::Renumbered);
+        }
         if let Err(why) = check_length(&number) {
             number.national_number = without_mexican_prefix(&number).ok_or(refused(why))?;
             number.italian_leading_zero = None;
@@ -131,13 +137,18 @@ impl Candidate {
         self.number.extension.is_some()
     }
 
+    /// Whether no digit of the text was left out, as a prefix is.
+    pub(super) fn has_all_digits_of(&self, text: &str) -> bool {
+        text::ascii_digits(text).is_none_or(|digits| self.key.is(digits))
+    }
+
     pub(super) fn extension(&self) -> Option<&str> {
         self.number.extension.as_deref()
     }
 
     /// Whether letters of the text became digits: it shows fewer digits than the number and its extension have.
     pub(super) fn is_spelled_in(&self, text: &str) -> bool {
-        let national = usize::try_from(national_digits(&self.number)).unwrap_or(usize::MAX);
+        let national = self.national_digits();
         let extension = self.extension().map_or(0, str::len);
         text.contains(|c: char| c.is_ascii_alphabetic())
             && text::count_digits(text) < national.saturating_add(extension)
@@ -145,6 +156,18 @@ impl Candidate {
 
     pub(super) fn set_extension(&mut self, digits: &str) {
         self.number.extension = Some(digits.to_owned());
+    }
+
+    /// Digits of the national number, leading zeros included.
+    pub(super) fn national_digits(&self) -> usize {
+        usize::try_from(national_digits(&self.number)).unwrap_or(usize::MAX)
+    }
+
+    /// Whether the number may be a line of a place, or is of no known kind: these have many lengths, mobiles and the like one.
+    pub(super) fn may_be_of_a_place(&self) -> bool {
+        use PhoneNumberType::{FixedLine, FixedLineOrMobile, Unknown};
+        guarded(|| Some(self.number.get_type()))
+            .is_none_or(|kind| matches!(kind, FixedLine | FixedLineOrMobile | Unknown))
     }
 
     /// Whether the number belongs to a country, not to a service of the world such as +800 or satellites.
@@ -177,6 +200,17 @@ pub(super) fn country_code(region: Region) -> Option<u16> {
     let code = PHONE_NUMBER_UTIL.get_country_code_for_region(region_of(region)?)?;
     u16::try_from(code).ok()
 }
+
+/// How many lengths a national number of the region may have.
+pub(super) fn lengths(region: Region) -> u32 {
+    LENGTHS[region.index()]
+}
+
+static LENGTHS: LazyLock<Vec<u32>> = LazyLock::new(|| {
+    let code = |region: &Option<rlibphonenumber::Region>| PHONE_NUMBER_UTIL.get_country_code_for_region((*region)?);
+    let lengths = |code: i32| u16::try_from(code).map_or(0, |code| possible_lengths(code).count_ones());
+    REGIONS.iter().map(|region| code(region).map_or(0, lengths)).collect()
+});
 
 /// The digits of any script in a text, as ASCII.
 pub(super) fn digits(text: &str) -> String {
@@ -259,6 +293,19 @@ fn check_length(number: &PhoneNumber) -> Result<(), Refusal> {
     }
 }
 
+/// The number as it is since its plan has changed. What is assigned today is no old number.
+fn renumbered(number: &PhoneNumber) -> Option<PhoneNumber> {
+    let national = number.get_national_significant_number();
+    let now = renumbered::today(u16::try_from(number.country_code).ok()?, &national)?;
+    let is_valid = |number: &PhoneNumber| guarded(|| Some(number.is_valid())).unwrap_or(false);
+    if is_valid(number) {
+        return None;
+    }
+    let mut today = parse(&format!("+{}{}", now.code, now.national), None).ok().filter(is_valid)?;
+    today.extension.clone_from(&number.extension);
+    Some(today)
+}
+
 /// Runs a call into the library; a panic reads as nothing. Its statics hold compiled patterns only, which a panic
 /// cannot leave half-written.
 fn guarded<T>(call: impl FnOnce() -> Option<T>) -> Option<T> {
@@ -311,7 +358,10 @@ fn key_of(number: &PhoneNumber) -> Option<PhoneKey> {
 /// All digits alike, as 0000000000 and 9999999999: possible in many countries, and always typed to get past a form.
 fn is_filler(number: &PhoneNumber) -> bool {
     let national = number.national_number;
-    if national_digits(number) < FILLER_DIGITS_MIN {
+    if national == KEYBOARD_FILLER {
+        return !guarded(|| Some(number.is_valid())).unwrap_or(false);
+    }
+    if national_digits(number) < FILLER_DIGITS_MIN && guarded(|| Some(number.is_valid())).unwrap_or(false) {
         return false;
     }
     if leading_zeros(number) > 0 {

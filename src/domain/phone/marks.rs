@@ -19,18 +19,26 @@ pub(super) enum Mark {
     Remark,
     /// The first of a list, of whose others only the last digits are written.
     FirstOfList,
+    /// It could also be read as a national number, and that reading is the worse one.
+    NotNational,
+    /// Its plus sign stands before a national number.
+    StrayPlus,
+    /// What is dialled for an outside line was taken off.
+    OutsideLine,
+    /// The country has given it more, or other, digits since.
+    Renumbered,
 }
 
 /// A set of [`Mark`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(super) struct Marks(u8);
+pub(super) struct Marks(u16);
 
 impl Marks {
     pub(super) fn set(&mut self, mark: Mark) {
-        self.0 |= 1 << mark as u8;
+        self.0 |= 1 << mark as u16;
     }
 
     pub(super) fn has(self, mark: Mark) -> bool {
-        self.0 & 1 << mark as u8 != 0
+        self.0 & 1 << mark as u16 != 0
     }
 }

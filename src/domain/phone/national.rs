@@ -6,12 +6,16 @@ use std::sync::LazyLock;
 
 use super::calling_codes::{HOMES, LEFT_EVERYWHERE};
 use super::canonical::{self, POWERS, REPUNITS};
-use super::{PhoneKey, Region, field, library, withheld};
+use super::field::{ABROAD_LENGTHS_MIN, BARE_DIGITS_MAX, BARE_LENGTHS_MIN};
+use super::{PhoneKey, Region, field, library, renumbered, text, withheld};
 
 /// Longer text is left to the library, bytes.
 const TEXT_MAX: usize = 40;
 /// More digits are left to the library: a trunk prefix and fifteen.
 const DIGITS_MAX: usize = 16;
+
+/// Digits of a date.
+const DATE_DIGITS_MAX: usize = 8;
 
 /// How numbers are written inside one region.
 struct Home {
@@ -20,6 +24,8 @@ struct Home {
     code_digits: String,
     /// Bit n: a national number of n digits is possible.
     lengths: u32,
+    /// How many lengths there are: of many, digits without the trunk prefix may be anything.
+    lengths_count: u32,
     /// What is dialled before a national number ("0", "1", "06"); empty if nothing is.
     trunk: &'static str,
     /// Numbers that begin so are left to the library.
@@ -32,8 +38,16 @@ static BY_REGION: LazyLock<Vec<Option<Home>>> = LazyLock::new(|| {
     for &(trunk, left, regions) in HOMES {
         for region in regions.split(' ').map(|code| Region::parse(code).expect("a region of the library")) {
             let code = library::country_code(region).expect("a region has a country code");
-            let lengths = library::possible_lengths(code);
-            homes[region.index()] = Some(Home { code, code_digits: code.to_string(), lengths, trunk, left });
+            // Old numbers are for the library.
+            let lengths = library::possible_lengths(code) & !renumbered::old_lengths(code);
+            homes[region.index()] = Some(Home {
+                code,
+                code_digits: code.to_string(),
+                lengths,
+                lengths_count: lengths.count_ones(),
+                trunk,
+                left,
+            });
         }
     }
     homes
@@ -55,6 +69,11 @@ pub(super) fn read(raw: &str, region: Option<Region>) -> Option<PhoneKey> {
         return if number.len() < raw.len() { canonical::read(number.as_bytes()) } else { None };
     }
     BY_REGION[region?.index()].as_ref()?.read(number)
+}
+
+/// Whether people of the region write something before a national number: nearly always a 0.
+pub(super) fn has_trunk(region: Region) -> bool {
+    !matches!(BY_REGION[region.index()].as_ref().map_or("", |home| home.trunk), "" | "1")
 }
 
 /// Whether the text begins with what is dialled before a national number in the region, as far as people write it there. True where
@@ -86,16 +105,27 @@ impl Home {
         }
         let national = match digits.strip_prefix(self.trunk.as_bytes()) {
             Some(national) if !self.trunk.is_empty() => national,
-            _ if begins_with(&self.code_digits) => return None,
+            _ if begins_with(&self.code_digits) || self.may_be_something_else(text, digits) => return None,
             _ => digits,
         };
         let count = national.len();
+        if count <= BARE_DIGITS_MAX && self.lengths_count >= BARE_LENGTHS_MIN {
+            return None;
+        }
         let value = national.iter().fold(0, |value, digit| value * 10 + u64::from(digit - b'0'));
         let filler = u64::from(national.first()? - b'0') * REPUNITS.get(count)?;
         if self.lengths & (1 << count) == 0 || value == filler {
             return None;
         }
         PhoneKey::new(u64::from(self.code) * POWERS[count] + value).filter(|key| !withheld::is_sentinel(*key))
+    }
+}
+
+impl Home {
+    /// Whether digits without the trunk prefix may be a number of another country, or no number at all.
+    fn may_be_something_else(&self, text: &str, digits: &[u8]) -> bool {
+        self.lengths_count >= ABROAD_LENGTHS_MIN && canonical::is_possible(digits)
+            || (text.contains('.') || digits.len() <= DATE_DIGITS_MAX) && text::has_date_or_address(text)
     }
 }
 

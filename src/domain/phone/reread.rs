@@ -3,14 +3,19 @@
 //!
 //! Invariant: a second reading must be a valid number, and the first must not be.
 
+use super::field::OPEN_LENGTHS_MIN;
 use super::library::Candidate;
 use super::marks::Mark;
-use super::{Region, text};
+use super::{Region, library, national, text};
 
 /// Prefixes of international calls, longest first. Those of a region itself are the library's business.
 const DIALLING_PREFIXES: &[&str] = &["0011", "001", "011", "010", "00"];
 /// Fewer digits are not read as an international number that lost its plus sign: a local number looks the same.
 const LOST_PLUS_DIGITS_MIN: usize = 9;
+/// The country code of the US, Canada and the Caribbean.
+const NORTH_AMERICA: u16 = 1;
+/// 1 and a national number of North America.
+const OUTSIDE_DIGITS: usize = 11;
 /// As many digits before a plus sign may be a number of their own.
 const LATE_PLUS_DIGITS_MAX: usize = 6;
 /// Digits of a number that a spreadsheet made a fraction.
@@ -44,6 +49,9 @@ pub(super) fn after_lost_plus(number: &str) -> Option<Candidate> {
         return None;
     }
     let reading = Candidate::read(&international(number)?, None).filter(Candidate::is_valid)?.marked(Mark::LostPlus);
+    if is_grouped_otherwise(number, &reading) {
+        return None;
+    }
     // Where 800 begins a free number at home, nobody means the world's +800.
     if !reading.is_of_a_country() {
         return None;
@@ -66,6 +74,45 @@ pub(super) fn after_late_plus(number: &str) -> Option<Candidate> {
         return None;
     }
     Some(Candidate::read(&number[at..], None).filter(Candidate::is_valid)?.marked(Mark::LatePlus))
+}
+
+/// "+07700 900123", "+3108675309" in the US: a plus sign before a national number, which no country code explains.
+pub(super) fn after_stray_plus(number: &str, home: Region) -> Option<Candidate> {
+    let national = number.trim_start_matches(['+', '＋']);
+    let is_national = if national::has_trunk(home) {
+        national::shows_trunk(national, home)
+    } else {
+        library::lengths(home) < OPEN_LENGTHS_MIN
+    };
+    if text::has_plus(national) || national.len() == number.len() || !is_national {
+        return None;
+    }
+    let reading = Candidate::read(national, Some(home)).filter(|reading| reading.is_of(home) && reading.is_valid())?;
+    Some(reading.marked(Mark::StrayPlus))
+}
+
+/// "9-1-712-555-1234" in North America: 9 or 8 for an outside line, 1, and ten digits.
+pub(super) fn after_outside_line(number: &str, home: Region) -> Option<Candidate> {
+    let rest = number.strip_prefix(['8', '9'])?.trim_start_matches(['-', ' ', ',', '.']);
+    if library::country_code(home) != Some(NORTH_AMERICA) || !rest.starts_with('1') {
+        return None;
+    }
+    let reading = Candidate::read(rest, Some(home)).filter(|reading| reading.is_of(home) && reading.is_valid())?;
+    (text::count_digits(rest) == OUTSIDE_DIGITS).then(|| reading.marked(Mark::OutsideLine))
+}
+
+/// Whether the groups of digits contradict a country code in front: its digits are parted, or the groups are those of North America.
+fn is_grouped_otherwise(number: &str, reading: &Candidate) -> bool {
+    let mut groups = number.split(|c: char| !c.is_numeric()).map(str::len).filter(|&digits| digits > 0);
+    let code_digits = if reading.country_code() < 10 {
+        1
+    } else if reading.country_code() < 100 {
+        2
+    } else {
+        3
+    };
+    let is_of = |expected: [usize; 3]| groups.clone().eq(expected);
+    is_of([3, 3, 4]) || groups.next().is_some_and(|digits| digits < code_digits)
 }
 
 /// Whether signs are there that dates, amounts, remarks and area codes have, and numbers in international form do not.
@@ -122,9 +169,29 @@ pub(super) fn is_separator(c: char) -> bool {
         || is_odd_separator(c) && !text::SEPARATORS.contains(&c)
 }
 
-/// Format characters (Unicode Cf) and the like that come with copied text.
+/// Characters without a picture that come with copied text (Unicode Cf, `Default_Ignorable_Code_Point`).
 fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}' | '\u{fe0e}' | '\u{fe0f}')
+    matches!(
+        c,
+        '\u{ad}'
+            | '\u{34f}'
+            | '\u{61c}'
+            | '\u{115f}'
+            | '\u{1160}'
+            | '\u{17b4}'
+            | '\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{200b}'..='\u{200f}'
+            | '\u{202a}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{feff}'
+            | '\u{ffa0}'
+            | '\u{fff9}'..='\u{fffc}'
+            | '\u{1d173}'..='\u{1d17a}'
+            | '\u{e0000}'..='\u{e0fff}'
+    )
 }
 
 /// Blanks (Zs), dashes (Pd) and dots beyond those of the library. Not the colon: it makes a number of a time of day.

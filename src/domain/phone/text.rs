@@ -1,7 +1,11 @@
 //! Looking at text as digits, letters and signs. Knows nothing of numbering plans.
 
 /// Signs that may stand between two numbers.
-pub(super) const SEPARATORS: &[char] = &['/', ',', ';', '|', '&', '\n', '\t', '、', '，', '；', '／'];
+pub(super) const SEPARATORS: &[char] = &['/', '／', ',', ';', '|', '&', '\n', '\t', '、', '，', '；', '،', '؛'];
+/// Those that stand inside of no number.
+pub(super) const LIST_SIGNS: &[char] = SEPARATORS.split_at(2).1;
+/// Several numbers of one person in an export of Google's contacts.
+pub(super) const TRIPLE_COLON: &str = ":::";
 
 /// What a text holds from its first digit on; decides which readings are worth a try.
 #[derive(Default)]
@@ -21,6 +25,7 @@ impl Shape {
                 '+' => shape.has_separators = true,
                 c if c.is_alphabetic() => shape.has_letters = true,
                 c if SEPARATORS.contains(&c) => shape.has_separators = true,
+                ':' => shape.has_separators |= text.contains(TRIPLE_COLON),
                 _ => {}
             }
         }
@@ -70,6 +75,25 @@ pub(super) fn strip_digits<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
         }
     }
     None
+}
+
+/// Whether a letter O stands for a zero ("030 12O4567"), or a small L or an I between digits for a one: it is left out by whoever does
+/// not know it, and another number remains.
+pub(super) fn has_letter_for_digit(text: &str) -> bool {
+    let mut before = [' ', ' '];
+    let mut letters = text.chars().chain([' ']).map(|next| {
+        let [previous, letter] = before;
+        before = [letter, next];
+        let (follows, leads) = (previous.is_ascii_digit(), next.is_ascii_digit());
+        match letter {
+            'o' | 'O' | 'о' | 'О' | 'ο' | 'Ο' => {
+                (follows || leads) && !previous.is_alphabetic() && !next.is_alphabetic()
+            }
+            'l' | 'I' => follows && leads,
+            _ => false,
+        }
+    });
+    letters.any(|is_typed| is_typed)
 }
 
 /// Whether a word of the text is a date or an IP address: 12/03/2021, 2021-03-12, 192.168.1.10.

@@ -1,4 +1,4 @@
-//! Two ways to write one line that give two keys, in the three plans where both ways are alive.
+//! Two ways to write one line that give two keys, in the three plans where both ways are alive; and what a renumbered plan has left in records.
 //!
 //! Invariant: a variant is never another subscriber's number as the plan stands. Where both forms may be somebody's,
 //! there is no variant: a miss costs a question, a false name costs trust.
@@ -6,6 +6,7 @@
 use super::PhoneKey;
 use super::library::Candidate;
 use super::parts::Parts;
+use super::renumbered;
 
 const ARGENTINA: u16 = 54;
 const BRAZIL: u16 = 55;
@@ -27,6 +28,8 @@ pub enum VariantRule {
     ArgentinaMobileNine,
     /// Brazil put a 9 before each mobile number from 2012 to 2016; the form of eight digits is still stored.
     BrazilNinthDigit,
+    /// The country has changed its plan, and records still hold the old number: Gabon, Kosovo, Vietnam's areas.
+    Renumbered,
     /// The 0 of an Italian area code is dialled from abroad too, and is dropped by those who do not know.
     ItalyLeadingZero,
 }
@@ -37,6 +40,7 @@ impl VariantRule {
         match self {
             Self::ArgentinaMobileNine => "argentina_mobile_9",
             Self::BrazilNinthDigit => "brazil_ninth_digit",
+            Self::Renumbered => "renumbered",
             Self::ItalyLeadingZero => "italy_leading_zero",
         }
     }
@@ -55,7 +59,11 @@ fn variant(key: PhoneKey) -> Option<Variant> {
         ARGENTINA => (argentina(parts.national())?, VariantRule::ArgentinaMobileNine),
         BRAZIL => (brazil(parts.national())?, VariantRule::BrazilNinthDigit),
         ITALY => (italy(&parts)?, VariantRule::ItalyLeadingZero),
-        _ => return None,
+        code => {
+            let twin = renumbered::twin(code, parts.national())?;
+            let key = format!("{}{}", twin.code, twin.national).parse().ok().and_then(PhoneKey::new)?;
+            return Some(Variant { key, rule: VariantRule::Renumbered });
+        }
     };
     Some(Variant { key: parts.with_national(&national)?, rule })
 }
@@ -119,6 +127,10 @@ mod tests {
             (5_491_123_456_789, 541_123_456_789, "argentina_mobile_9"),
             (5_493_516_123_456, 543_516_123_456, "argentina_mobile_9"),
             (5_511_981_234_567, 551_181_234_567, "brazil_ninth_digit"),
+            (24_107_123_456, 24_177_123_456, "renumbered"),
+            (38_138_123_456, 38_338_123_456, "renumbered"),
+            (37_744_123_456, 38_344_123_456, "renumbered"),
+            (84_438_251_234, 842_438_251_234, "renumbered"),
             (390_612_345_678, 39_612_345_678, "italy_leading_zero"),
             (390_236_123_456, 39_236_123_456, "italy_leading_zero"),
         ] {
