@@ -57,14 +57,14 @@ pub async fn number_of_another_kind_is_read_or_told<C: Crm>() {
 }
 
 /// Nobody is called unknown who may call from what was lost, before a full pass has read everything; an increment proves nothing.
-async fn loss_makes_answers_incomplete<C: Crm>(text: &str, other: &[u8]) {
+async fn loss_makes_answers_incomplete<C: Crm>(sent: &str, other: &[u8]) {
     let test = TestApp::start().await;
     C::create(&test, "Ann", "+13108675301");
     let (account, integration) = copied::<C>(&test).await;
     assert!(test.look_up(&account, "+13108675302").await.complete);
     let bob = C::create(&test, "Bob", "+13108675302");
     test.pass(TimeDelta::minutes(31));
-    let rule = C::faults(&test).add(Rule::once(C::PAGES, replacing(text, other))).unwrap();
+    let rule = C::faults(&test).add(Rule::once(C::PAGES, replacing(sent, other))).unwrap();
 
     assert_eq!(test.sync_due().await, 1);
 
