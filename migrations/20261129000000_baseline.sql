@@ -60,10 +60,8 @@ create table integrations (
     is_purging boolean not null default false,
     -- More is to be copied than before, and has not been yet.
     is_widened boolean not null default false,
-    -- Records or numbers of it could not be read, and no full pass has read everything since.
+    -- Records or numbers of it could not be read, and are among its rejected records, or found no room there.
     has_unread boolean not null default false,
-    -- The same, of the full pass under way, or of the last one and what came after it.
-    pass_has_unread boolean not null default false,
     -- Seconds from one pass to the next, at most a day.
     period_seconds integer not null,
     -- What is copied and mirrored, as `domain::integration::Options` writes it; what is absent has its default.
@@ -110,6 +108,8 @@ create table integrations (
     held_deletions bigint,
     -- How many of them somebody has confirmed since.
     confirmed_deletions bigint,
+    -- Rejected records that were met since the last full read began, and found no room among those that are kept.
+    rejected_left_out bigint not null default 0,
 
     -- Fences every write of a run: claimed, cancelled and disabled each add one.
     lease_number bigint not null default 0,
@@ -222,6 +222,44 @@ create table sync_runs (
 create unique index sync_runs_active_key on sync_runs (account_id, integration_id) where state in ('QUEUED', 'RUNNING');
 create unique index sync_runs_request_key on sync_runs (account_id, request_id) where request_id is not null;
 create index sync_runs_integration_idx on sync_runs (account_id, integration_id, sync_run_id);
+
+-- What a page could not give: a record that could not be read, or values that a copied one lacks. At most 1,000 of an integration,
+-- each for 30 days after it was last met.
+create table rejected_records (
+    -- Whose it is.
+    account_id uuid not null,
+    -- The CRM organisation that it is in.
+    integration_id uuid not null,
+    -- What the CRM calls this kind of object.
+    object_type text not null,
+    -- The CRM's id; of a record that does not say its own, `#` and a keyed fingerprint of its content.
+    record_key text not null,
+    -- Why, as `domain::rejected::RejectReason` writes it.
+    reason text not null,
+    -- The fields that this is about, as the CRM calls them; may be empty.
+    fields text not null,
+    -- The record itself was copied, without these values.
+    is_copied boolean not null,
+    -- A phone number may be among what was not copied.
+    hides_number boolean not null,
+    -- The next run asks the CRM for it again.
+    is_retried boolean not null default false,
+    -- The full read under way has not met it yet.
+    is_unmet boolean not null default false,
+    -- As the CRM sent it, at most 16 KiB, sealed by the vault. Null: it had no content, or an erasure has removed it.
+    raw bytea,
+    -- The run that last met it.
+    sync_run_id uuid not null,
+    -- When it was first met.
+    first_seen_at timestamptz not null,
+    -- When it was last met.
+    last_seen_at timestamptz not null,
+    -- By how many runs it was met.
+    times_seen bigint not null,
+    constraint rejected_records_pkey primary key (account_id, integration_id, object_type, record_key),
+    constraint rejected_records_integration_fkey foreign key (account_id, integration_id)
+        references integrations (account_id, integration_id)
+);
 
 -- ------------------------------------------------------------------------------------------------------------------ contacts
 

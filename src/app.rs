@@ -153,14 +153,21 @@ impl App {
             integrations: Integrations {
                 accesses: accesses(&api_db),
                 db: api_db.clone(),
-                safe,
+                safe: safe.clone(),
                 crms,
                 callback_url: callback_url(config),
                 clock: Arc::clone(&clock),
                 ids: Arc::clone(&ids),
                 wake: Arc::clone(&wake),
             },
-            control: Control { db: api_db.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&ids), wake },
+            control: Control {
+                db: api_db.clone(),
+                clock: Arc::clone(&clock),
+                ids: Arc::clone(&ids),
+                wake,
+                safe,
+                suppression_keys: suppression_keys.clone(),
+            },
             feed: Feed::new(api_db.clone(), rules.clone(), Arc::clone(&clock), Arc::clone(&ids)),
             erasure: Erasure {
                 db: api_db.clone(),

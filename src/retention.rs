@@ -1,4 +1,4 @@
-//! Forgets calls and runs after 90 days, changes after 30, clicks after a day, authorizations when they are over: what is not kept
+//! Forgets calls and runs after 90 days, changes and rejected records after 30, clicks after a day, authorizations when they are over: what is not kept
 //! cannot leak.
 
 use std::{sync::Arc, time::Duration};
@@ -10,7 +10,7 @@ use tracing::warn;
 
 use crate::{
     domain::{clock::Clock, ids::AccountId},
-    store::{Db, StoreError, accounts, changes, erasure, retention},
+    store::{Db, StoreError, accounts, changes, erasure, rejected, retention},
     telemetry::chain,
 };
 
@@ -20,6 +20,8 @@ pub const KEPT: TimeDelta = TimeDelta::days(90);
 const CLICKS_KEPT: TimeDelta = TimeDelta::days(1);
 /// How long the feed of changes is kept.
 pub const CHANGES_KEPT: TimeDelta = TimeDelta::days(30);
+/// How long a rejected record is kept after it was last met.
+const REJECTED_KEPT: TimeDelta = TimeDelta::days(30);
 /// A call that was being answered while its person was erased is stored within seconds.
 const LATE_CALLS: TimeDelta = TimeDelta::days(1);
 const LOOK_EVERY: Duration = Duration::from_hours(1);
@@ -87,6 +89,7 @@ async fn forget_in(db: &Db, account_id: AccountId, now: DateTime<Utc>) -> Result
         }
     }
     removed += erasure::remove_late_calls(db, account_id, now - LATE_CALLS).await?;
+    removed += rejected::expire(db, account_id, now - REJECTED_KEPT).await?;
     loop {
         let kept_since = now - CHANGES_KEPT;
         let batch: u64 = db

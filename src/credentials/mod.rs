@@ -26,6 +26,8 @@ use crate::{
 const CREDENTIALS: &str = "credentials";
 /// The access token got by it.
 const ACCESS: &str = "access";
+/// A record of a CRM that could not be read.
+const REJECTED: &str = "rejected";
 
 /// Why credentials cannot be sealed or opened.
 #[derive(Debug, Error)]
@@ -118,6 +120,27 @@ impl Safe {
         let token = AccessToken::Bearer(stored.token.into());
         let StoredAccess { api_url, expires_at, .. } = stored;
         Ok(Access { token, api_url, expires_at, version, company_id: None, is_elsewhere: false })
+    }
+
+    /// Seals the content of a record that could not be read.
+    pub fn seal_rejected(
+        &self,
+        account_id: AccountId,
+        integration_id: IntegrationId,
+        raw: &str,
+    ) -> Result<Vec<u8>, CredentialsError> {
+        let scope = scope(account_id, integration_id, REJECTED);
+        Ok(self.ids.with_rng(|rng| self.key_ring.seal(rng, &scope, &SecretString::from(raw)))?)
+    }
+
+    /// Opens it.
+    pub fn open_rejected(
+        &self,
+        account_id: AccountId,
+        integration_id: IntegrationId,
+        sealed: &[u8],
+    ) -> Result<SecretString, CredentialsError> {
+        Ok(self.key_ring.open(&scope(account_id, integration_id, REJECTED), sealed)?)
     }
 
     /// The same credentials sealed by the primary key; `None`: they are, or do not open. So that an old key can leave the ring.

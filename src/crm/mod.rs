@@ -88,15 +88,34 @@ pub struct Probe {
     pub company_id: Option<String>,
 }
 
-/// What the CRM says of one record that was asked for by its id.
-#[derive(Debug)]
-pub enum Sighting {
-    /// It is shown; perhaps as one that is gone, with what it was merged into.
-    Found(Box<Record>),
-    /// It is deleted, or was never there.
-    Gone(RecordKey),
-    /// The CRM does not show it to these credentials; whether it is gone cannot be known.
-    Hidden(RecordKey),
+/// What the CRM says of records that were asked for by their ids. Of one that is nowhere in it, nothing can be known: the CRM does not
+/// show it to these credentials.
+#[derive(Debug, Default)]
+pub struct Sightings {
+    /// Shown; perhaps as one that is gone, with what it was merged into.
+    pub records: Vec<Record>,
+    /// Deleted, or never there.
+    pub gone: Vec<RecordKey>,
+    /// Shown, and not to be read, or not wholly.
+    pub rejects: Rejects,
+}
+
+impl Sightings {
+    /// Adds those of another request.
+    pub fn absorb(&mut self, other: Self) {
+        self.records.extend(other.records);
+        self.gone.extend(other.gone);
+        self.rejects.absorb(other.rejects);
+    }
+
+    /// A record that was found, where the CRM says of one that is gone no more than that.
+    fn see(&mut self, record: Record) {
+        if record.is_gone {
+            self.gone.push(record.key);
+        } else {
+            self.records.push(record);
+        }
+    }
 }
 
 /// A record that has just turned out to be gone, and the e-mail addresses that we know of it.
@@ -146,13 +165,13 @@ pub trait CrmClient: Send + Sync {
         Vec::new()
     }
 
-    /// Asks for records by their ids, at most [`LOOK_UP_MAX`]; one sighting each.
-    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, Vec<Sighting>>;
+    /// Asks for records by their ids, at most [`LOOK_UP_MAX`].
+    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, Sightings>;
 
     /// Records that may have taken in departed ones, read anew, where the CRM does not say who they are. At most [`LOOK_UP_MAX`] departed.
-    fn find_heirs<'a>(&'a self, departed: &'a [Departed]) -> Answer<'a, Vec<Record>> {
+    fn find_heirs<'a>(&'a self, departed: &'a [Departed]) -> Answer<'a, Sightings> {
         let _ = departed;
-        Box::pin(async { Ok(Vec::new()) })
+        Box::pin(async { Ok(Sightings::default()) })
     }
 }
 

@@ -170,7 +170,7 @@ pub struct Freshness {
     pub period_seconds: i32,
     /// More is to be copied than before, and has not been yet.
     pub is_widened: bool,
-    /// Records or numbers could not be read, and no full pass has read everything since.
+    /// Records or numbers could not be read, and have not come whole since.
     pub has_unread: bool,
 }
 
@@ -203,7 +203,7 @@ impl Freshness {
     pub fn note(&self, now: DateTime<Utc>) -> &'static str {
         match self.state(now) {
             IntegrationState::Active if self.has_unread => {
-                "some records or numbers of this CRM could not be read: whoever calls from them is not known here; see the last run's notices"
+                "some records or numbers of this CRM could not be read: whoever calls from them is not known here; see ListRejectedRecords"
             }
             state => state.note(),
         }

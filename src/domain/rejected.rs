@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::record::ObjectType;
+use super::record::{ObjectType, RecordKey};
 
 /// Bytes that are kept of one raw record.
 pub const RAW_BYTES_MAX: usize = 16 * 1024;
@@ -81,6 +81,14 @@ pub struct RejectedRecord {
     pub raw: String,
 }
 
+impl RejectedRecord {
+    /// Which record it is; `None`: it does not say.
+    pub fn key(&self) -> Option<RecordKey> {
+        let record_id = self.record_id.clone()?;
+        Some(RecordKey { object_type: self.object_type, record_id })
+    }
+}
+
 // Personal data stays out of logs, also by accident.
 impl fmt::Debug for RejectedRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -152,6 +160,8 @@ pub struct Rejects {
     pub characters: usize,
     /// The first [`KEPT_MAX`] of both.
     pub kept: Vec<RejectedRecord>,
+    /// Those beyond.
+    pub left_out: usize,
 }
 
 impl Rejects {
@@ -190,7 +200,13 @@ impl Rejects {
         self.hidden_numbers += other.hidden_numbers;
         self.characters += other.characters;
         let room = KEPT_MAX.saturating_sub(self.kept.len());
+        self.left_out += other.left_out + other.kept.len().saturating_sub(room);
         self.kept.extend(other.kept.into_iter().take(room));
+    }
+
+    /// The records among those that are kept which say who they are.
+    pub fn keys(&self) -> impl Iterator<Item = RecordKey> {
+        self.kept.iter().filter_map(RejectedRecord::key)
     }
 
     #[expect(clippy::too_many_arguments, reason = "the one place that builds them")]
@@ -205,6 +221,7 @@ impl Rejects {
         raw: &str,
     ) {
         if self.kept.len() >= KEPT_MAX {
+            self.left_out += 1;
             return;
         }
         let fields = fields[..fields.floor_char_boundary(FIELDS_BYTES_MAX)].to_owned();
@@ -225,7 +242,7 @@ mod tests {
             rejects.reject(ObjectType::User, None, RejectReason::IdUnreadable, "id", &raw);
         }
 
-        assert_eq!((rejects.records, rejects.kept.len()), (KEPT_MAX + 5, KEPT_MAX));
+        assert_eq!((rejects.records, rejects.kept.len(), rejects.left_out), (KEPT_MAX + 5, KEPT_MAX, 5));
         assert!(rejects.kept.iter().all(|kept| kept.raw.len() <= RAW_BYTES_MAX));
     }
 

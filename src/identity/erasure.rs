@@ -1,6 +1,8 @@
 //! Erases a person: refs, numbers, calls, decisions and what the feed says of the records, in one transaction. The marks that stay
 //! keep the records from coming back, see `records`.
 
+use std::collections::BTreeSet;
+
 use chrono::{DateTime, Utc};
 use thiserror::Error;
 
@@ -10,7 +12,7 @@ use crate::{
         record::RecordKey,
         suppression::SuppressionKey,
     },
-    store::{StoreError, Tx, TxError, adoption, contact_writes, erasure as store, suppressions},
+    store::{StoreError, Tx, TxError, adoption, contact_writes, erasure as store, rejected, suppressions},
 };
 
 /// What was erased.
@@ -63,6 +65,13 @@ pub async fn erase(
     let marks: Vec<Vec<u8>> =
         records.iter().map(|(integration_id, key)| suppression.mark(*integration_id, key)).collect();
     suppressions::insert(tx, account_id, &marks, now).await?;
+    let of_integrations: BTreeSet<IntegrationId> = records.iter().map(|(integration_id, _)| *integration_id).collect();
+    for integration_id in of_integrations {
+        let keys: Vec<RecordKey> =
+            records.iter().filter(|(of, _)| *of == integration_id).map(|(_, key)| key.clone()).collect();
+        rejected::remove(tx, account_id, integration_id, &keys).await?;
+        rejected::empty_nameless(tx, account_id, integration_id).await?;
+    }
     let numbers = store::remove_numbers(tx, account_id, &person).await?;
     store::remove_calls(tx, account_id, &person, &numbers).await?;
     store::remove_decisions(tx, account_id, &person, &numbers, &records).await?;

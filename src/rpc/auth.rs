@@ -114,6 +114,11 @@ impl<'r> RequestCaller<'r> {
         Ok(account_id)
     }
 
+    /// As [`Caller::has`].
+    pub fn has(&self, scope: Scope) -> bool {
+        self.caller.has(scope)
+    }
+
     /// As [`Caller::accounts`].
     pub fn accounts(&self) -> &'r Accounts {
         self.caller.accounts()

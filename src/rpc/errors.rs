@@ -176,6 +176,9 @@ impl From<TriggerError> for Status {
                 &message,
                 &[("held_deletions", &held.to_string())],
             ),
+            TriggerError::Record(InvalidRecordKey::ObjectType(_)) => status::invalid("object_type", &message),
+            TriggerError::Record(InvalidRecordKey::RecordId(_)) => status::invalid("record_id", &message),
+            TriggerError::SuppressionKey(error) => status::internal(&error as &(dyn Error + 'static)),
             TriggerError::Store(error) => error.into(),
         }
     }

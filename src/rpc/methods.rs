@@ -107,7 +107,7 @@ const fn open(path: &'static str, time_max: Option<Duration>) -> Method {
 }
 
 /// Everything that is always served.
-pub const METHODS: [Method; 28] = [
+pub const METHODS: [Method; 31] = [
     ringing("/contactsync.v1.CallerService/MatchCaller"),
     ringing("/contactsync.v1.CallerService/SelectMatch"),
     method("/contactsync.v1.CallerService/PreRegisterContact", Scope::Calls, RINGING),
@@ -126,6 +126,9 @@ pub const METHODS: [Method; 28] = [
     method("/contactsync.v1.SyncService/ListSyncRuns", Scope::Sync, PLAIN),
     method("/contactsync.v1.SyncService/CancelSyncRun", Scope::Sync, PLAIN),
     method("/contactsync.v1.SyncService/WatchSyncRun", Scope::Sync, WATCH),
+    method("/contactsync.v1.SyncService/ListRejectedRecords", Scope::Sync, PLAIN),
+    method("/contactsync.v1.SyncService/RetryRejectedRecords", Scope::Sync, PLAIN),
+    method("/contactsync.v1.SyncService/TraceRecord", Scope::Sync, PLAIN),
     method("/contactsync.v1.ContactService/GetContact", Scope::ContactsRead, PLAIN),
     method("/contactsync.v1.ContactService/ListContacts", Scope::ContactsRead, PLAIN),
     method("/contactsync.v1.ContactService/ListChanges", Scope::ContactsRead, PLAIN),

@@ -23,6 +23,7 @@ mod gate;
 mod page_token;
 mod parse;
 mod parse_credentials;
+mod rejected;
 mod room;
 mod status;
 mod sync;

@@ -11,9 +11,10 @@ use super::{
     auth::caller,
     authorization, convert,
     deadline::deadline,
+    methods::Scope,
     page_token, parse, parse_credentials,
     pb::{self, sync_service_server::SyncService},
-    status,
+    rejected, status,
     watchers::{WatchPlace, Watchers},
 };
 use crate::{
@@ -282,6 +283,52 @@ impl SyncService for SyncRpc {
         let run = self.control.cancel(account_id, run_id).await?;
 
         Ok(Response::new(pb::CancelSyncRunResponse { sync_run: Some(convert::sync_run(run, self.clock.now())) }))
+    }
+
+    async fn list_rejected_records(
+        &self,
+        request: Request<pb::ListRejectedRecordsRequest>,
+    ) -> Result<Response<pb::ListRejectedRecordsResponse>, Status> {
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let with_content = caller(&request)?.has(Scope::ContactsRead);
+
+        let page = rejected::list(&self.control, account_id, request.into_inner(), with_content).await?;
+
+        Ok(Response::new(page))
+    }
+
+    async fn retry_rejected_records(
+        &self,
+        request: Request<pb::RetryRejectedRecordsRequest>,
+    ) -> Result<Response<pb::RetryRejectedRecordsResponse>, Status> {
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let request = request.into_inner();
+        let integration_id: IntegrationId = parse::id("integration_id", &request.integration_id)?;
+        let key = rejected::retried(&request.object_type, &request.record_id)?;
+
+        let retried = self.control.retry_rejected(account_id, integration_id, key).await?;
+
+        let (run, already_running) =
+            retried.triggered.map_or((None, false), |triggered| (Some(triggered.run), triggered.already_running));
+        Ok(Response::new(pb::RetryRejectedRecordsResponse {
+            retried: i64::try_from(retried.count).unwrap_or(i64::MAX),
+            sync_run: run.map(|run| convert::sync_run(run, self.clock.now())),
+            already_running,
+        }))
+    }
+
+    async fn trace_record(
+        &self,
+        request: Request<pb::TraceRecordRequest>,
+    ) -> Result<Response<pb::TraceRecordResponse>, Status> {
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let with_content = caller(&request)?.has(Scope::ContactsRead);
+        let pb::TraceRecordRequest { integration_id, object_type, record_id, .. } = request.into_inner();
+        let integration_id: IntegrationId = parse::id("integration_id", &integration_id)?;
+
+        let trace = self.control.trace(account_id, integration_id, &object_type, &record_id, with_content).await?;
+
+        Ok(Response::new(rejected::trace(trace)))
     }
 
     type WatchSyncRunStream = Pin<Box<dyn Stream<Item = Result<pb::WatchSyncRunResponse, Status>> + Send>>;

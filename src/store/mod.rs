@@ -21,6 +21,7 @@ pub mod merges;
 pub mod phone_numbers;
 pub(crate) mod pool;
 pub mod purge;
+pub mod rejected;
 pub mod requester;
 pub mod reread;
 pub mod retention;
@@ -31,8 +32,8 @@ pub mod sources;
 pub mod suppressions;
 pub mod sweeps;
 pub mod sync_runs;
+pub mod traces;
 mod trouble;
-pub mod unread;
 
 use std::{
     future::Future,

@@ -75,13 +75,22 @@ pub async fn complete(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Result<(
         "-- store::purge::complete
         update integrations
         set is_purging = false, checkpoint = null, known_through = null, first_started_at = null, last_completed_at = null, due_at = null,
-            sweep_due_at = null, held_deletions = null, confirmed_deletions = null, has_unread = false,
+            sweep_due_at = null, held_deletions = null, confirmed_deletions = null, has_unread = false, rejected_left_out = 0,
             lease_until = null, updated_at = $4
         where account_id = $1 and integration_id = $2 and lease_number = $3",
         lease.account_id.0,
         lease.integration_id.0,
         lease.number,
         now,
+    )
+    .execute(&mut **tx)
+    .await?;
+    sqlx::query!(
+        "-- store::purge::complete (rejected records)
+        delete from rejected_records
+        where account_id = $1 and integration_id = $2",
+        lease.account_id.0,
+        lease.integration_id.0,
     )
     .execute(&mut **tx)
     .await?;

@@ -239,8 +239,6 @@ pub struct Completion {
     pub sweep_due_at: Option<DateTime<Utc>>,
     /// Something that was never copied was left: the copy is not whole.
     pub is_incomplete: bool,
-    /// It read everything, from the start.
-    pub is_full: bool,
 }
 
 /// Ends a run well, in a transaction that holds the lease: the next pass is due a period from now.
@@ -251,13 +249,16 @@ pub async fn complete(
     completion: Completion,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let Completion { swept, sweep_due_at, is_incomplete, is_full } = completion;
+    let Completion { swept, sweep_due_at, is_incomplete } = completion;
     let before = sqlx::query!(
-        "-- store::run_progress::complete (reads)
-        select i.period_seconds, i.sweep_due_at, r.started_at
+        r#"-- store::run_progress::complete (reads)
+        select i.period_seconds, i.sweep_due_at, r.started_at,
+            exists (
+                select from rejected_records j where j.account_id = $1 and j.integration_id = $2 and j.is_retried
+            ) as "is_retry_asked!"
         from integrations i
         join sync_runs r on r.account_id = $1 and r.sync_run_id = $4
-        where i.account_id = $1 and i.integration_id = $2 and i.lease_number = $3",
+        where i.account_id = $1 and i.integration_id = $2 and i.lease_number = $3"#,
         lease.account_id.0,
         lease.integration_id.0,
         lease.number,
@@ -270,9 +271,9 @@ pub async fn complete(
     let asked_meanwhile =
         before.sweep_due_at.filter(|due| *due <= now && before.started_at.is_some_and(|at| *due > at));
     let sweep_due_at = asked_meanwhile.or(sweep_due_at).or(before.sweep_due_at);
-    // A sweep that became due meanwhile does not wait for a period.
-    let is_sweep_due = sweep_due_at.is_some_and(|due| due <= now);
-    let due_at = if is_sweep_due { now } else { now + TimeDelta::seconds(i64::from(before.period_seconds)) };
+    // A sweep that became due meanwhile does not wait for a period; nor do rejected records that are to be asked for again.
+    let is_due = before.is_retry_asked || sweep_due_at.is_some_and(|due| due <= now);
+    let due_at = if is_due { now } else { now + TimeDelta::seconds(i64::from(before.period_seconds)) };
     sqlx::query!(
         "-- store::run_progress::complete
         update integrations
@@ -280,8 +281,10 @@ pub async fn complete(
             updated_at = $4, sweep_due_at = $5,
             -- A sweep that is due brings what was not copied before.
             is_widened = $9 or (is_widened and not $6 and coalesce(sweep_due_at <= $4, false)),
-            -- What was left was not read again either.
-            has_unread = has_unread and (pass_has_unread or $9 or not $10),
+            -- What was lost has come whole since, is gone, or was not met by a full read.
+            has_unread = has_unread and (rejected_left_out > 0 or exists (
+                select from rejected_records r where r.account_id = $1 and r.integration_id = $2 and r.hides_number
+            )),
             held_deletions = case when $6 then $7 else held_deletions end,
             confirmed_deletions = case when $6 then null else confirmed_deletions end
         where account_id = $1 and integration_id = $2 and lease_number = $3",
@@ -294,7 +297,6 @@ pub async fn complete(
         swept.and_then(|swept| swept.held_deletions),
         due_at,
         is_incomplete,
-        is_full,
     )
     .execute(&mut **tx)
     .await?;

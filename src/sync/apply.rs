@@ -5,7 +5,12 @@ use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{Syncing, normalize::NumberRules, run::Job};
+use super::{
+    Syncing,
+    normalize::NumberRules,
+    rejected::{self, SealedReject},
+    run::Job,
+};
 use crate::{
     credentials::SuppressionKeyError,
     domain::{
@@ -18,9 +23,9 @@ use crate::{
         records::{self, Batch},
     },
     store::{
-        StoreError, Tx, TxError, accounts, lease,
+        self, StoreError, Tx, TxError, accounts, lease,
         run_progress::{self, Advance, Completion, Swept},
-        sweeps, unread,
+        sweeps,
     },
 };
 
@@ -40,8 +45,10 @@ pub(super) struct NormalPage {
     pub hidden: Vec<RecordKey>,
     /// Older or equal copies that the page held besides.
     pub repeats: usize,
-    /// What could not be read.
+    /// How much could not be read.
     pub rejects: Rejects,
+    /// What of that is kept.
+    pub rejected: Vec<SealedReject>,
     /// How its numbers were read; `None`: it has none.
     pub rules: Option<NumberRules>,
     /// Where the next page goes on.
@@ -121,6 +128,7 @@ impl Syncing {
                     let batch = Batch { records: &page.records, gone: &page.gone, options, suppression: &suppression };
                     let applied = records::apply(tx, lease.account_id, lease.integration_id, &batch, now, &ids).await?;
                     adoption::adopt(tx, lease.account_id, &applied.gained, now).await?;
+                    rejected::write(tx, lease, progress.job.run_id, &page, now).await?;
                     progress.write(tx, &page, applied.counts).await?;
                     Ok(applied.gained)
                 })
@@ -150,7 +158,10 @@ impl Syncing {
                     }
                     let advance = Advance { notices: &notices, ..Advance::default() };
                     run_progress::advance(tx, lease, run_id, &advance, now).await?;
-                    let completion = Completion { swept: Some(swept), sweep_due_at, is_incomplete, is_full: true };
+                    let completion = Completion { swept: Some(swept), sweep_due_at, is_incomplete };
+                    if !is_incomplete {
+                        store::rejected::end_full(tx, lease).await?;
+                    }
                     run_progress::complete(tx, lease, run_id, completion, now).await?;
                     Ok(())
                 })
@@ -187,7 +198,9 @@ impl Progress {
         let Self { job, now, .. } = self;
         if let Some(sweep_number) = job.sweep_number {
             let records = page.records.iter().map(|record| &record.key);
-            let met: Vec<RecordKey> = records.chain(&page.gone).chain(&page.hidden).cloned().collect();
+            // What is there, and could not be read, need not be asked for.
+            let rejected = page.rejected.iter().filter_map(SealedReject::key);
+            let met: Vec<RecordKey> = records.chain(&page.gone).chain(&page.hidden).chain(rejected).cloned().collect();
             sweeps::meet(tx, job.lease, sweep_number, &met).await?;
         }
         let (repeats, rejected, hidden) = (count(page.repeats), count(page.rejects.records), count(page.hidden.len()));
@@ -206,7 +219,7 @@ impl Progress {
         run_progress::advance(tx, job.lease, job.run_id, &advance, now).await?;
         let hides_numbers = page.rejects.hidden_numbers > 0;
         if hides_numbers {
-            unread::mark(tx, job.lease).await?;
+            store::rejected::mark_unread(tx, job.lease).await?;
         }
         if page.needs_sweep {
             sweeps::make_due(tx, job.lease, now).await?;
@@ -218,7 +231,10 @@ impl Progress {
             run_progress::move_checkpoint(tx, job.lease, job.run_id, next, page.known_through, now).await?;
             if job.kind != SyncKind::Sweep {
                 let (sweep_due_at, is_incomplete) = (self.sweep_due_at, page.is_incomplete);
-                let completion = Completion { swept: None, sweep_due_at, is_incomplete, is_full: job.kind.is_full() };
+                let completion = Completion { swept: None, sweep_due_at, is_incomplete };
+                if job.kind == SyncKind::Initial && !is_incomplete {
+                    store::rejected::end_full(tx, job.lease).await?;
+                }
                 run_progress::complete(tx, job.lease, job.run_id, completion, now).await?;
             }
         }

@@ -9,15 +9,17 @@ use chrono::{DateTime, Utc};
 use tracing::warn;
 
 use super::{
-    apply::NormalPage,
+    Syncing,
+    apply::{ApplyError, NormalPage},
     normalize::{NumberRules, normalize_page},
+    rejected::Sealing,
     run::{Job, RunError},
     schedule,
     session::Session,
     unread::Unread,
 };
 use crate::{
-    crm::{Answer, CrmClient, CrmError, Departed, LOOK_UP_MAX, Page, Sighting},
+    crm::{Answer, CrmClient, CrmError, Departed, LOOK_UP_MAX, Page},
     domain::{
         record::{Record, RecordKey},
         sync_run::SyncKind,
@@ -202,17 +204,16 @@ impl Session<'_> {
         });
         let mut asking = Asking::default();
         for keys in wanted.chunks(LOOK_UP_MAX) {
-            let Some(sightings) = asking.ask(self, keys, |client, keys| client.look_up(keys)).await? else { continue };
-            for sighting in sightings {
-                if let Sighting::Found(record) = sighting {
-                    page.records.push(*record);
-                }
-            }
+            let Some(seen) = asking.ask(self, keys, |client, keys| client.look_up(keys)).await? else { continue };
+            page.records.extend(seen.records);
+            page.rejects.absorb(seen.rejects);
         }
         // One address after the other: one that the CRM does not search for costs no other.
         for departed in emails.collect::<Vec<_>>() {
             let heirs = asking.ask(self, std::slice::from_ref(&departed), |client, one| client.find_heirs(one)).await?;
-            page.records.extend(heirs.into_iter().flatten());
+            let heirs = heirs.unwrap_or_default();
+            page.records.extend(heirs.records);
+            page.rejects.absorb(heirs.rejects);
         }
         if asking.is_partial {
             page.is_partial = true;
@@ -221,7 +222,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    /// Reads the numbers of a page, off the threads that answer calls.
+    /// Reads the numbers of a page, and seals what could not be read, off the threads that answer calls.
     pub(super) async fn normal_page(
         &self,
         page: Page,
@@ -229,9 +230,18 @@ impl Session<'_> {
         rules: NumberRules,
     ) -> Result<NormalPage, RunError> {
         let now = self.now();
-        let records = page.records;
-        let read = tokio::task::spawn_blocking(move || normalize_page(records, rules)).await;
-        let (records, repeats) = read.map_err(|_| CrmError::Unreadable("reading its records failed; see the log"))?;
+        let Syncing { accesses, suppression_keys, .. } = self.syncing;
+        let lease = self.job.claimed.lease;
+        let suppression = suppression_keys.find_or_make(lease.account_id).await.map_err(ApplyError::from)?;
+        let sealing = Sealing { safe: accesses.safe.clone(), suppression, lease };
+        let (records, mut rejects) = (page.records, page.rejects);
+        let kept = std::mem::take(&mut rejects.kept);
+        let read = tokio::task::spawn_blocking(move || {
+            let rejected: Vec<_> = kept.into_iter().map(|one| sealing.seal(one)).collect();
+            (normalize_page(records, rules), rejected)
+        });
+        let ((records, repeats), rejected) =
+            read.await.map_err(|_| CrmError::Unreadable("reading its records failed; see the log"))?;
         let mut gone = page.gone;
         gone.sort_unstable();
         gone.dedup();
@@ -242,7 +252,8 @@ impl Session<'_> {
             gone,
             hidden: Vec::new(),
             repeats,
-            rejects: page.rejects,
+            rejects,
+            rejected,
             rules: Some(rules),
             next: page.next.or(position),
             is_last: page.is_last,

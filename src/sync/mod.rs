@@ -6,11 +6,14 @@ mod copy;
 mod crowd;
 mod normalize;
 mod purge;
+mod rejected;
 mod reread;
+mod retry;
 mod run;
 mod schedule;
 mod session;
 mod sweep;
+mod trace;
 mod trigger;
 mod unread;
 mod worker;
@@ -21,7 +24,8 @@ use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 pub use crowd::Crowd;
-pub use trigger::{Control, TriggerError, Triggered};
+pub use trace::{RecordFate, Rejected, RejectedPage, Trace};
+pub use trigger::{Control, Retried, TriggerError, Triggered};
 
 use crate::{
     credentials::{Accesses, SuppressionKeys},

@@ -24,8 +24,9 @@ use crate::{
     store::{
         self, StoreError,
         lease::{self, Claimed, Due, Handover, Lease},
+        rejected,
         run_progress::{self, Begun, Report},
-        sweeps, sync_runs, unread,
+        sweeps, sync_runs,
     },
     telemetry::chain,
 };
@@ -206,7 +207,7 @@ impl Syncing {
                         begun.resume_point = point;
                     }
                     if begun.kind.is_full() && begun.resume_point.is_none() {
-                        unread::begin_pass(tx, claimed.lease).await?;
+                        rejected::begin_full(tx, claimed.lease, now).await?;
                     }
                     let sweep_number = match (begun.kind, &begun.resume_point) {
                         (SyncKind::Sweep, None) => Some(sweeps::begin(tx, claimed.lease, now).await?),
@@ -289,6 +290,7 @@ impl Syncing {
         let rules = NumberRules::from(&account);
         // A crash between a page's commit and its second look leaves both: the last page's too, whose run nobody resumes.
         adoption::look_everywhere(&self.db, lease.account_id, self.clock.now()).await?;
+        session.retry_rejected(rules).await?;
         if job.begun.kind.is_full() && job.begun.attempt == 1 {
             let estimated_total = session.ask_optional(&(), |client, ()| client.count()).await?.flatten();
             session.report(&Report { phase: "copying", error: "", estimated_total }).await?;

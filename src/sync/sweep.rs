@@ -1,11 +1,15 @@
 //! The end of a sweep: the CRM has listed everything, and is asked for each record held here that did not come. Only what it confirms
 //! to be gone ends; what it hides stays, and is told. Too many deletions at once wait for somebody's word.
 
+use std::collections::HashSet;
+
 use tracing::warn;
 
-use super::{apply::NormalPage, normalize::NumberRules, run::RunError, session::Session};
+use super::{
+    apply::NormalPage, normalize::NumberRules, rejected::SealedReject, run::RunError, session::Session, unread::Unread,
+};
 use crate::{
-    crm::{LOOK_UP_MAX, Page, Sighting},
+    crm::{LOOK_UP_MAX, Page, Sightings},
     domain::record::{ObjectType, RecordKey},
     store::{
         run_progress::{Report, Swept},
@@ -56,7 +60,9 @@ impl Session<'_> {
             ));
         }
         let types = if is_held { kept } else { [mirrored.as_slice(), kept.as_slice()].concat() };
-        let hidden = self.confirm(sweep_number, &types, rules).await?;
+        let mut unread = Unread::default();
+        let hidden = self.confirm(sweep_number, &types, rules, &mut unread).await?;
+        notices.extend(unread.notices());
         if hidden > 0 {
             notices.push(format!(
                 "RECORDS_HIDDEN: {hidden} records are kept though the CRM does not show them: its answer does not tell whether they are deleted or only hidden from the integration's user; use a user who sees everything"
@@ -77,6 +83,7 @@ impl Session<'_> {
         sweep_number: i64,
         types: &[ObjectType],
         rules: NumberRules,
+        unread: &mut Unread,
     ) -> Result<usize, RunError> {
         let lease = self.job.claimed.lease;
         let limit = i64::try_from(LOOK_UP_MAX).unwrap_or(i64::MAX);
@@ -86,16 +93,9 @@ impl Session<'_> {
                 sweeps::find_missing(&self.syncing.db, lease, sweep_number, types, after.as_ref(), limit).await?;
             let Some(last) = missing.last() else { return Ok(hidden) };
             after = Some(last.clone());
-            let sightings = self.look_up(&missing).await?;
-            let mut page = Page::default();
-            for sighting in sightings {
-                match sighting {
-                    Sighting::Found(record) => page.records.push(*record),
-                    Sighting::Gone(key) if missing.contains(&key) => page.gone.push(key),
-                    Sighting::Gone(_) | Sighting::Hidden(_) => {}
-                }
-            }
-            let mut page = self.normal_page(page, None, rules).await?;
+            let seen = self.look_up(&missing).await?;
+            unread.add(&seen.rejects);
+            let mut page = self.normal_page(page_of(seen, &missing), None, rules).await?;
             page.hidden = unanswered(&missing, &page);
             hidden += page.hidden.len();
             self.syncing.apply(self.job, page).await?;
@@ -105,17 +105,17 @@ impl Session<'_> {
 
     /// Asks for records, and where that fails for each alone: one that the CRM cannot answer for is one that it does not show, and costs
     /// no other. Where it answers for none, the run fails.
-    async fn look_up(&mut self, keys: &[RecordKey]) -> Result<Vec<Sighting>, RunError> {
+    pub(super) async fn look_up(&mut self, keys: &[RecordKey]) -> Result<Sightings, RunError> {
         let error = match self.ask(keys, |client, keys| client.look_up(keys)).await {
             Err(RunError::Crm(error)) if error.is_local() && keys.len() > 1 => error,
             answer => return answer,
         };
-        let (mut sightings, mut is_answered, mut unanswered) = (Vec::with_capacity(keys.len()), false, 0);
+        let (mut sightings, mut is_answered, mut unanswered) = (Sightings::default(), false, 0);
         for key in keys {
             match self.ask_optional(std::slice::from_ref(key), |client, one| client.look_up(one)).await? {
                 Some(some) => {
                     is_answered = true;
-                    sightings.extend(some);
+                    sightings.absorb(some);
                 }
                 None => unanswered += 1,
             }
@@ -147,8 +147,17 @@ impl Session<'_> {
     }
 }
 
-/// What was asked for and is neither found nor gone.
+/// What look-ups say of records as a page; nothing is gone that was not asked for.
+pub(super) fn page_of(seen: Sightings, asked: &[RecordKey]) -> Page {
+    let gone = seen.gone.into_iter().filter(|key| asked.contains(key)).collect();
+    Page { records: seen.records, gone, rejects: seen.rejects, ..Page::default() }
+}
+
+/// What was asked for and not shown.
 fn unanswered(asked: &[RecordKey], page: &NormalPage) -> Vec<RecordKey> {
-    let is_answered = |key: &RecordKey| page.gone.contains(key) || page.records.iter().any(|record| record.key == *key);
+    let rejected: HashSet<&RecordKey> = page.rejected.iter().filter_map(SealedReject::key).collect();
+    let is_answered = |key: &RecordKey| {
+        page.gone.contains(key) || rejected.contains(key) || page.records.iter().any(|record| record.key == *key)
+    };
     asked.iter().filter(|key| !is_answered(key)).cloned().collect()
 }

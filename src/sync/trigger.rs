@@ -1,23 +1,25 @@
-//! What operators ask of a sync: run now, stop this run.
+//! What operators ask of a sync: run now, ask again for what could not be read, stop this run.
 
 use std::sync::Arc;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 use thiserror::Error;
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::{
+    credentials::{Safe, SuppressionKeyError, SuppressionKeys},
     domain::{
         clock::Clock,
         ids::{AccountId, IdSource, IntegrationId, SyncRunId},
         integration::Hold,
+        record::{InvalidRecordKey, RecordKey},
         sync_run::{SyncKind, SyncRun},
     },
     store::{
-        Db, StoreError, TxError,
-        integrations::{self, Change},
-        sync_runs,
+        Db, StoreError, Tx, TxError,
+        integrations::{self, Change, Locked},
+        rejected, sync_runs,
     },
 };
 
@@ -45,6 +47,12 @@ pub enum TriggerError {
     /// Another number than the one that was seen.
     #[error("{0} deletions are held back by now, another number than the one confirmed; look again, and confirm that")]
     HeldDeletionsChanged(i64),
+    /// No record of this CRM.
+    #[error(transparent)]
+    Record(#[from] InvalidRecordKey),
+    /// Whether a record was erased cannot be told.
+    #[error(transparent)]
+    SuppressionKey(#[from] SuppressionKeyError),
     /// The database did not do it.
     #[error("the request could not be stored")]
     Store(#[from] StoreError),
@@ -64,6 +72,14 @@ pub struct Triggered {
     pub already_running: bool,
 }
 
+/// Rejected records that are asked for again, and the run under way or queued.
+pub struct Retried {
+    /// How many.
+    pub count: u64,
+    /// `None`: there is nothing to ask for, and no run was started.
+    pub triggered: Option<Triggered>,
+}
+
 /// What starting and stopping works with.
 #[derive(Clone)]
 pub struct Control {
@@ -75,6 +91,10 @@ pub struct Control {
     pub ids: Arc<IdSource>,
     /// Wakes the workers of this process.
     pub wake: Arc<Notify>,
+    /// Opens the content of rejected records.
+    pub safe: Safe,
+    /// By which erased records are known.
+    pub suppression_keys: SuppressionKeys,
 }
 
 impl Control {
@@ -87,45 +107,46 @@ impl Control {
         kind: Option<SyncKind>,
         request_id: Option<Uuid>,
     ) -> Result<Triggered, TriggerError> {
-        let now = self.clock.now();
-        let new_id = SyncRunId(self.ids.new_v7(now));
+        let start = Start { account_id, kind, request_id, new_id: self.new_run_id(), now: self.clock.now() };
         let (run_id, already_running) = self
             .db
             .transaction(move |tx| {
                 Box::pin(async move {
-                    let locked = integrations::lock(tx, account_id, Some(integration_id), None, None, now)
-                        .await?
-                        .ok_or(TriggerError::IntegrationNotFound)?;
-                    match sync_runs::find_current(tx, account_id, integration_id, request_id).await? {
-                        Some((run_id, of)) if of == integration_id => return Ok((run_id, true)),
-                        Some(_) => return Err(TriggerError::RequestIdReused),
-                        None => {}
-                    }
-                    if !locked.is_enabled || !locked.is_sync_on {
-                        return Err(TriggerError::SyncOff);
-                    }
-                    let usual = locked.next_kind();
-                    // Before the first complete copy there is no checkpoint to go on from.
-                    let kind = kind.filter(|_| !locked.is_first_copy).unwrap_or(usual);
-                    // Refused credentials are refused until a pass has shown otherwise.
-                    let ends_hold = locked.hold != Some(Hold::AuthFailed);
-                    let change = Change {
-                        is_sync_on: true,
-                        ends_hold,
-                        tries_refresh_token: true,
-                        due_at: Some(now),
-                        ..Change::default()
-                    };
-                    integrations::change(tx, account_id, integration_id, &change, now).await?;
-                    if !sync_runs::enqueue(tx, account_id, integration_id, new_id, kind, request_id, now).await? {
-                        return Err(StoreError::Conflict.into());
-                    }
-                    Ok((new_id, false))
+                    let locked = lock(tx, account_id, integration_id, start.now).await?;
+                    start.pass(tx, &locked).await
                 })
             })
             .await?;
         self.wake.notify_one();
         Ok(Triggered { run: self.get(account_id, run_id).await?, already_running })
+    }
+
+    /// Has the next run ask for this rejected record again, or (`None`) for all that have an id, and starts it. If one is under way, it is
+    /// followed by the one that asks.
+    pub async fn retry_rejected(
+        &self,
+        account_id: AccountId,
+        integration_id: IntegrationId,
+        key: Option<RecordKey>,
+    ) -> Result<Retried, TriggerError> {
+        let start =
+            Start { account_id, kind: None, request_id: None, new_id: self.new_run_id(), now: self.clock.now() };
+        let (count, started) = self
+            .db
+            .transaction(move |tx| {
+                let key = key.clone();
+                Box::pin(async move {
+                    let locked = lock(tx, account_id, integration_id, start.now).await?;
+                    let count = rejected::mark_retried(tx, account_id, integration_id, key.as_ref()).await?;
+                    let started = if count > 0 { Some(start.pass(tx, &locked).await?) } else { None };
+                    Ok::<_, TriggerError>((count, started))
+                })
+            })
+            .await?;
+        let Some((run_id, already_running)) = started else { return Ok(Retried { count, triggered: None }) };
+        self.wake.notify_one();
+        let run = self.get(account_id, run_id).await?;
+        Ok(Retried { count, triggered: Some(Triggered { run, already_running }) })
     }
 
     /// Lets a sweep make the deletions that the last one held back, and starts it; a run under way is followed by it.
@@ -141,9 +162,7 @@ impl Control {
             .db
             .transaction(move |tx| {
                 Box::pin(async move {
-                    let locked = integrations::lock(tx, account_id, Some(integration_id), None, None, now)
-                        .await?
-                        .ok_or(TriggerError::IntegrationNotFound)?;
+                    let locked = lock(tx, account_id, integration_id, now).await?;
                     if !locked.is_enabled || !locked.is_sync_on {
                         return Err(TriggerError::SyncOff);
                     }
@@ -211,7 +230,59 @@ impl Control {
         self.get(account_id, run_id).await
     }
 
+    fn new_run_id(&self) -> SyncRunId {
+        SyncRunId(self.ids.new_v7(self.clock.now()))
+    }
+
     async fn get(&self, account_id: AccountId, run_id: SyncRunId) -> Result<SyncRun, TriggerError> {
         sync_runs::find(&self.db, account_id, run_id).await?.ok_or(TriggerError::RunNotFound)
+    }
+}
+
+async fn lock(
+    tx: &mut Tx,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    now: DateTime<Utc>,
+) -> Result<Locked, TriggerError> {
+    let locked = integrations::lock(tx, account_id, Some(integration_id), None, None, now).await?;
+    locked.ok_or(TriggerError::IntegrationNotFound)
+}
+
+/// How a pass is started.
+#[derive(Clone, Copy)]
+struct Start {
+    account_id: AccountId,
+    kind: Option<SyncKind>,
+    request_id: Option<Uuid>,
+    new_id: SyncRunId,
+    now: DateTime<Utc>,
+}
+
+impl Start {
+    /// Makes a pass due now, unless one is under way. Returns which, and whether it was there before.
+    async fn pass(self, tx: &mut Tx, locked: &Locked) -> Result<(SyncRunId, bool), TriggerError> {
+        let Self { account_id, kind, request_id, new_id, now } = self;
+        let integration_id = locked.id;
+        match sync_runs::find_current(tx, account_id, integration_id, request_id).await? {
+            Some((run_id, of)) if of == integration_id => return Ok((run_id, true)),
+            Some(_) => return Err(TriggerError::RequestIdReused),
+            None => {}
+        }
+        if !locked.is_enabled || !locked.is_sync_on {
+            return Err(TriggerError::SyncOff);
+        }
+        let usual = locked.next_kind();
+        // Before the first complete copy there is no checkpoint to go on from.
+        let kind = kind.filter(|_| !locked.is_first_copy).unwrap_or(usual);
+        // Refused credentials are refused until a pass has shown otherwise.
+        let ends_hold = locked.hold != Some(Hold::AuthFailed);
+        let change =
+            Change { is_sync_on: true, ends_hold, tries_refresh_token: true, due_at: Some(now), ..Change::default() };
+        integrations::change(tx, account_id, integration_id, &change, now).await?;
+        if !sync_runs::enqueue(tx, account_id, integration_id, new_id, kind, request_id, now).await? {
+            return Err(StoreError::Conflict.into());
+        }
+        Ok((new_id, false))
     }
 }

@@ -37,14 +37,14 @@ impl Unread {
         let list = |kinds: &BTreeSet<String>| kinds.iter().map(|kind| kind.trim()).collect::<Vec<_>>().join("; ");
         if self.records > 0 {
             notices.push(format!(
-                "RECORDS_REJECTED: {} records could not be read and were not copied ({}): whoever calls from their numbers may be unknown here; mend them in the CRM, then `sync trigger --full`",
+                "RECORDS_REJECTED: {} records could not be read and were not copied ({}): whoever calls from their numbers may be unknown here; see `sync rejected list`, mend them in the CRM, then `sync rejected retry`",
                 self.records,
                 list(&self.rejected)
             ));
         }
         if self.values > 0 {
             notices.push(format!(
-                "VALUES_UNREADABLE: {} values of records that were copied could not be read ({}): numbers may be among them; mend them in the CRM, then `sync trigger --full`",
+                "VALUES_UNREADABLE: {} values of records that were copied could not be read ({}): numbers may be among them; see `sync rejected list`, mend them in the CRM, then `sync rejected retry`",
                 self.values,
                 list(&self.lost)
             ));

@@ -271,6 +271,38 @@ fn running_cases(things: &Things) -> Vec<Case> {
         "page_size": page_size = [-1],
         "page_token": page_token = ["x", "\0"],
     });
+    let integration_id = things.integration.clone();
+    let rejected = pb::ListRejectedRecordsRequest {
+        account_id: account_id.clone(),
+        integration_id: integration_id.clone(),
+        ..Default::default()
+    };
+    wrong!(cases, "SyncService", "ListRejectedRecords", rejected, {
+        "account_id": account_id = [""],
+        "integration_id": integration_id = ["", "x"],
+        "page_size": page_size = [-1],
+        "page_token": page_token = ["x", "\0"],
+    });
+    let (object_type, record_id) = ("user".to_owned(), things.record_id.clone());
+    let retry = pb::RetryRejectedRecordsRequest {
+        account_id: account_id.clone(),
+        integration_id: integration_id.clone(),
+        object_type: object_type.clone(),
+        record_id: record_id.clone(),
+    };
+    wrong!(cases, "SyncService", "RetryRejectedRecords", retry, {
+        "account_id": account_id = [""],
+        "integration_id": integration_id = ["", "x"],
+        "object_type": object_type = ["", "User", "Account", "\0", "x".repeat(5_000)],
+        "record_id": record_id = ["", "x", "#", "\0", "1".repeat(5_000)],
+    });
+    let trace = pb::TraceRecordRequest { account_id: account_id.clone(), integration_id, object_type, record_id };
+    wrong!(cases, "SyncService", "TraceRecord", trace, {
+        "account_id": account_id = [""],
+        "integration_id": integration_id = ["", "x"],
+        "object_type": object_type = ["", "User", "person", "\0", "x".repeat(5_000)],
+        "record_id": record_id = ["", "x", "#", "\0", "1".repeat(5_000)],
+    });
     let run = pb::GetSyncRunRequest { account_id: account_id.clone(), sync_run_id: things.run.clone() };
     wrong!(cases, "SyncService", "GetSyncRun", run, { "account_id": account_id = [""], "sync_run_id": sync_run_id = ["", "x"] });
     let cancel = pb::CancelSyncRunRequest { account_id: account_id.clone(), sync_run_id: things.run.clone() };

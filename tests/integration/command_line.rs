@@ -2,11 +2,17 @@
 
 use std::{path::PathBuf, process::Stdio};
 
-use contact_sync::rpc::{auth::Accounts, methods::Scope};
+use contact_sync::{
+    rpc::{auth::Accounts, methods::Scope},
+    simulator::faults::{Fault, Rule},
+};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-use crate::support::{TestApp, only};
+use crate::{
+    steps::EXPORT,
+    support::{TestApp, only},
+};
 
 /// How a command ended.
 struct Ended {
@@ -197,6 +203,41 @@ async fn passes_are_started_watched_stopped_and_switched() {
     assert!(renewed.ok().contains("stored"), "{}", renewed.out);
     assert!(status.ok().matches("SUCCEEDED").count() >= 2, "{}", status.out);
     assert!(gone.ok().contains("disabled"), "{}", gone.out);
+}
+
+#[tokio::test]
+async fn what_could_not_be_read_is_shown_asked_for_again_and_traced() {
+    let test = TestApp::start().await;
+    let user = test.user("Bryce Love", "+13108675309");
+    let replace = vec![("\"updated_at\":\"".to_owned(), b"\"updated_at\":\"x".to_vec())];
+    test.zendesk.faults().add(Rule::always(EXPORT, Fault::Bytes { replace })).unwrap();
+    let (account, integration) = test.synced().await;
+    test.zendesk.faults().clear();
+    let desk = Desk { account: account.clone(), ..Desk::new(&test) };
+    let narrow = Desk { token: test.token(&only(&account), &[Scope::Sync]), account, ..Desk::new(&test) };
+    let (of, named) = (["--integration", &integration], format!("user/{user}"));
+    let (list, record) = ([&["sync", "rejected", "list"], &of[..]].concat(), ["--record", &named]);
+
+    let listed = desk.run(&list).await;
+    let without_content = narrow.run(&[&list[..], &["--json"]].concat()).await.json();
+    let traced = desk.run(&[&["sync", "trace"], &of[..], &record].concat()).await;
+    let retried = desk.run(&[&["sync", "rejected", "retry"], &of[..], &record].concat()).await;
+    let wrong = desk.run(&[&["sync", "trace"], &of[..], &["--record", "user/x"]].concat()).await;
+    let help = desk.run(&["sync", "rejected", "--help"]).await;
+    assert_eq!(test.sync_due().await, 1);
+    let none = desk.run(&list).await;
+    let again = desk.run(&[&["sync", "rejected", "retry"], &of[..]].concat()).await;
+
+    assert!(listed.ok().contains(&named) && listed.out.contains("TIME_UNREADABLE updated_at"), "{}", listed.out);
+    assert!(listed.out.contains("content     {") && listed.out.contains(".."), "{}", listed.out);
+    assert_eq!(without_content["rejected_records"][0]["record_id"], user);
+    assert_eq!(without_content["rejected_records"][0]["raw"], "");
+    assert!(traced.ok().contains("REJECTED") && traced.out.contains("+13108675309"), "{}", traced.out);
+    assert!(retried.ok().contains("INCREMENTAL QUEUED"), "{}", retried.out);
+    assert!(wrong.refused().contains("field    record_id"), "{}", wrong.err);
+    assert!(help.ok().contains("list") && help.out.contains("ask the CRM"), "{}", help.out);
+    assert_eq!(none.ok(), "Nothing is rejected.");
+    assert!(again.ok().contains("no run was started"), "{}", again.out);
 }
 
 #[tokio::test]

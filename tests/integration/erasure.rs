@@ -29,7 +29,7 @@ impl TestApp {
     }
 
     /// Tables that hold this text, in any column of any row.
-    async fn tables_with(&self, text: &str) -> Vec<String> {
+    pub async fn tables_with(&self, text: &str) -> Vec<String> {
         let tables: Vec<String> = sqlx::query_scalar(
             "select c.relname::text from pg_class c where c.relkind = 'r' and c.relnamespace = 'public'::regnamespace order by 1",
         )
@@ -53,7 +53,13 @@ impl TestApp {
 
 /// Collects what is logged.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    pub fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
 
 impl io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
@@ -68,7 +74,7 @@ impl io::Write for Log {
 
 /// What is logged from here on by this thread, on which all of a test's tasks run: all that the service could say, and the libraries'
 /// more talkative half.
-fn listen() -> (Log, DefaultGuard) {
+pub fn listen() -> (Log, DefaultGuard) {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -128,7 +134,7 @@ async fn nothing_is_left_of_an_erased_person_and_a_full_pass_brings_nothing_back
     for text in ["quux", "zebulon", "3108675309", record.as_str()] {
         assert_eq!(test.tables_with(text).await, Vec::<String>::new(), "{text} after the passes");
     }
-    let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let log = log.text();
     assert!(log.contains("sync run is complete") && log.contains(&integration), "the log was not heard");
     for text in ["quux", "zebulon", "8675309", "555-0100", "3105550100"] {
         assert!(!log.to_lowercase().contains(text), "{text} is in the log");

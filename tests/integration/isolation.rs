@@ -4,10 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
-use contact_sync::rpc::{
-    auth::Accounts,
-    methods::Scope,
-    pb::{self, MatchOutcome, Provider},
+use contact_sync::{
+    rpc::{
+        auth::Accounts,
+        methods::Scope,
+        pb::{self, MatchOutcome, Provider},
+    },
+    simulator::faults::{Fault, Rule},
 };
 use futures_util::{StreamExt, stream};
 use prost::Message;
@@ -18,14 +21,16 @@ use uuid::Builder;
 use crate::{
     methods::{Things, described, requests},
     scenes::{ORG, call_with_id, click_on, dice, id_of, look_only, refusal, seeds},
+    steps::EXPORT,
     support::{TestApp, only},
 };
 
 const NUMBER: &str = "+13108675309";
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 15] = [
     "accounts",
     "integrations",
     "sync_runs",
+    "rejected_records",
     "contacts",
     "external_refs",
     "phone_numbers",
@@ -52,7 +57,12 @@ async fn move_in(test: &TestApp, name: &str, record_id: &str) -> Things {
     let account = test.account().await;
     let subdomain = format!("{name}-zendesk");
     let integration = test.enable(&account, &subdomain).await;
+    // Somebody who cannot be read.
+    test.user("Somebody", "+13105550199");
+    let replace = vec![("\"updated_at\":\"".to_owned(), b"\"updated_at\":\"x".to_vec())];
+    let broken = test.zendesk.faults().add(Rule::always(EXPORT, Fault::Bytes { replace })).unwrap();
     assert_eq!(test.sync_due().await, 1);
+    test.zendesk.faults().remove(broken);
     let click = pb::PreRegisterContactRequest {
         display_name: format!("Person of {name}"),
         email: format!("person@{name}.example"),

@@ -44,6 +44,7 @@ mod plans;
 mod policies;
 mod private_cluster;
 mod purge;
+mod rejected;
 mod requester;
 mod reread;
 mod scenes;

@@ -126,7 +126,24 @@ fn linking_requests(things: &Things) -> Vec<Call> {
 }
 
 fn running_requests(things: &Things) -> Vec<Call> {
-    let Things { account, integration, run, .. } = things.clone();
+    let Things { account, integration, run, record_id, .. } = things.clone();
+    let rejected = pb::ListRejectedRecordsRequest {
+        account_id: account.clone(),
+        integration_id: integration.clone(),
+        ..Default::default()
+    };
+    let retry = pb::RetryRejectedRecordsRequest {
+        account_id: account.clone(),
+        integration_id: integration.clone(),
+        object_type: "user".into(),
+        record_id: record_id.clone(),
+    };
+    let trace = pb::TraceRecordRequest {
+        account_id: account.clone(),
+        integration_id: integration.clone(),
+        object_type: "user".into(),
+        record_id,
+    };
     let trigger = pb::TriggerSyncRequest {
         account_id: account.clone(),
         integration_id: integration.clone(),
@@ -149,6 +166,9 @@ fn running_requests(things: &Things) -> Vec<Call> {
         ("/contactsync.v1.SyncService/ListSyncRuns", list.encode_to_vec()),
         ("/contactsync.v1.SyncService/CancelSyncRun", cancel.encode_to_vec()),
         ("/contactsync.v1.SyncService/WatchSyncRun", watch.encode_to_vec()),
+        ("/contactsync.v1.SyncService/ListRejectedRecords", rejected.encode_to_vec()),
+        ("/contactsync.v1.SyncService/RetryRejectedRecords", retry.encode_to_vec()),
+        ("/contactsync.v1.SyncService/TraceRecord", trace.encode_to_vec()),
     ]
 }
 

@@ -249,6 +249,47 @@ pub(in crate::cli) fn sync_run(run: &pb::SyncRun) -> Value {
     })
 }
 
+/// A rejected record.
+pub(in crate::cli) fn rejected_record(record: &pb::RejectedRecord) -> Value {
+    json!({
+        "object_type": record.object_type,
+        "record_id": record.record_id,
+        "reason": record.reason,
+        "fields": record.fields,
+        "is_copied": record.is_copied,
+        "is_retried": record.is_retried,
+        "sync_run_id": record.sync_run_id,
+        "first_seen_time": time(record.first_seen_time.as_ref()),
+        "last_seen_time": time(record.last_seen_time.as_ref()),
+        "times_seen": record.times_seen,
+        "raw": record.raw,
+    })
+}
+
+/// `RetryRejectedRecords`.
+pub(in crate::cli) fn retry_rejected_records(answer: &pb::RetryRejectedRecordsResponse) -> Value {
+    json!({
+        "retried": answer.retried,
+        "sync_run": optional(answer.sync_run.as_ref(), sync_run),
+        "already_running": answer.already_running,
+    })
+}
+
+/// `TraceRecord`.
+pub(in crate::cli) fn trace_record(answer: &pb::TraceRecordResponse) -> Value {
+    json!({
+        "fate": show::record_fate(answer.fate()),
+        "explanation": answer.explanation,
+        "contact_id": answer.contact_id,
+        "update_time": time(answer.update_time.as_ref()),
+        "apply_time": time(answer.apply_time.as_ref()),
+        "successor_type": answer.successor_type,
+        "successor_id": answer.successor_id,
+        "rejected": optional(answer.rejected.as_ref(), rejected_record),
+        "known_through": time(answer.known_through.as_ref()),
+    })
+}
+
 fn object_options(wishes: pb::ObjectOptions) -> Value {
     let switch = |switch: pb::Switch| switch.as_str_name().trim_start_matches("SWITCH_").to_owned();
     json!({ "copy": switch(wishes.copy()), "mirror_deletions": switch(wishes.mirror_deletions()) })
@@ -300,6 +341,12 @@ mod tests {
         );
         assert_eq!(keys(&test_connection(&pb::TestConnectionResponse::default())), fields("TestConnectionResponse"));
         assert_eq!(keys(&integration(&pb::Integration::default())), fields("Integration"));
+        assert_eq!(keys(&rejected_record(&pb::RejectedRecord::default())), fields("RejectedRecord"));
+        assert_eq!(
+            keys(&retry_rejected_records(&pb::RetryRejectedRecordsResponse::default())),
+            fields("RetryRejectedRecordsResponse")
+        );
+        assert_eq!(keys(&trace_record(&pb::TraceRecordResponse::default())), fields("TraceRecordResponse"));
         assert_eq!(keys(&sync_run(&pb::SyncRun::default())["counts"]), fields("SyncCounts"));
         let run: Vec<String> = keys(&sync_run(&pb::SyncRun::default()))
             .into_iter()

@@ -153,6 +153,11 @@ pub(in crate::cli) fn match_policy(policy: pb::MatchPolicy) -> &'static str {
     short(policy.as_str_name(), "MATCH_POLICY_")
 }
 
+/// `APPLIED`, `REJECTED` and so on.
+pub(in crate::cli) fn record_fate(fate: pb::RecordFate) -> &'static str {
+    short(fate.as_str_name(), "RECORD_FATE_")
+}
+
 fn short(name: &'static str, prefix: &str) -> &'static str {
     name.strip_prefix(prefix).unwrap_or(name)
 }

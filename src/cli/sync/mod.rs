@@ -2,6 +2,7 @@
 //! Credentials come from files and the environment, never from the command line, where others could read them.
 
 mod connection;
+mod rejected;
 mod wishes;
 
 use std::{fmt, process::ExitCode};
@@ -63,6 +64,10 @@ enum SyncCommand {
     Credentials(Box<CredentialsArgs>),
     /// Get the address at which an administrator lets this service into a CRM
     Authorize(AuthorizeArgs),
+    /// Show what could not be read, or have it asked for again
+    Rejected(rejected::RejectedArgs),
+    /// Show what has become of one record of the CRM
+    Trace(rejected::TraceArgs),
     /// Unlink the account from a CRM
     Disable(DisableArgs),
 }
@@ -219,6 +224,8 @@ pub(super) async fn run(args: SyncArgs, client: &Client, secrets: &Secrets) -> a
         SyncCommand::Off(args) => update(args.integration, options(pb::SyncMode::Off, args.period), client).await,
         SyncCommand::Authorize(args) => authorize(args, client).await,
         SyncCommand::Credentials(args) => renew(*args, client, secrets).await,
+        SyncCommand::Rejected(args) => rejected::run(args, client).await,
+        SyncCommand::Trace(args) => rejected::trace(args, client).await,
         SyncCommand::Disable(args) => disable(args, client).await,
     }
 }

@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     crm::{
-        Answer, CrmClient, CrmError, Effort, Page, PageSize, Probe, Sighting, Target,
+        Answer, CrmClient, CrmError, Effort, Page, PageSize, Probe, Sightings, Target,
         http::{self, Endpoint},
         json::{self, Text},
         quota::Quota,
@@ -198,7 +198,7 @@ impl CrmClient for Pipedrive {
         self.quota.page_size()
     }
 
-    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, Vec<Sighting>> {
+    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, Sightings> {
         Box::pin(self.sightings(keys))
     }
 }

@@ -9,76 +9,77 @@ use super::{
 };
 use crate::{
     crm::{
-        CrmError, Effort, Sighting,
+        CrmError, Effort, Sightings,
         json::{self, Text},
     },
-    domain::record::{Record, RecordKey},
+    domain::{
+        record::{Record, RecordKey},
+        rejected::Rejects,
+    },
 };
 
 /// What became of asking for one person.
 enum Found {
-    Row(Option<Person>),
+    Row(Option<Person>, Rejects),
     Nobody,
     Hidden,
 }
 
 impl Pipedrive {
     /// A list leaves out those who are deleted, hidden or unknown, without a word: each of them is asked for alone.
-    pub(super) async fn sightings(&self, keys: &[RecordKey]) -> Result<Vec<Sighting>, CrmError> {
-        let mut sightings = Vec::with_capacity(keys.len());
-        let mut shown = HashSet::new();
-        for record in self.list(keys).await? {
-            if keys.contains(&record.key) && shown.insert(record.key.clone()) {
-                sightings.push(seen(record));
+    pub(super) async fn sightings(&self, keys: &[RecordKey]) -> Result<Sightings, CrmError> {
+        let (records, rejects) = self.list(keys).await?;
+        let mut shown: HashSet<RecordKey> = rejects.keys().collect();
+        let mut sightings = Sightings { rejects, ..Sightings::default() };
+        for record in records {
+            shown.insert(record.key.clone());
+            if keys.contains(&record.key) {
+                sightings.see(record);
             }
         }
         let missing: Vec<RecordKey> = keys.iter().filter(|key| !shown.contains(*key)).cloned().collect();
-        sightings.extend(self.sightings_alone(&missing).await?);
+        sightings.absorb(self.sightings_alone(&missing).await?);
         Ok(sightings)
     }
 
     /// Asks for each alone.
-    pub(super) async fn sightings_alone(&self, keys: &[RecordKey]) -> Result<Vec<Sighting>, CrmError> {
-        let mut sightings = Vec::with_capacity(keys.len());
-        let (mut rows, mut shown) = (Vec::new(), Vec::new());
+    pub(super) async fn sightings_alone(&self, keys: &[RecordKey]) -> Result<Sightings, CrmError> {
+        let (mut sightings, mut persons) = (Sightings::default(), Vec::new());
         for key in keys {
             match self.find(&key.record_id).await? {
-                Found::Nobody => sightings.push(Sighting::Gone(key.clone())),
-                Found::Hidden => sightings.push(Sighting::Hidden(key.clone())),
-                Found::Row(row) => {
-                    rows.extend(row);
-                    shown.push(key.clone());
+                Found::Nobody => sightings.gone.push(key.clone()),
+                Found::Hidden => {}
+                Found::Row(person, rejects) => {
+                    persons.extend(person);
+                    sightings.rejects.absorb(rejects);
                 }
             }
         }
         // A host that has begun to answer like that to everything is no Pipedrive any more: it must still know the token's user.
-        if sightings.iter().any(|sighting| matches!(sighting, Sighting::Gone(_))) {
+        if !sightings.gone.is_empty() {
             self.me().await?;
         }
         // A pass says that organizations are hidden; here it would be said for each few persons.
-        for record in self.records(rows, Effort::Whole, &mut LeftOut::default()).await? {
-            if let Some(place) = shown.iter().position(|key| *key == record.key) {
-                shown.swap_remove(place);
-                sightings.push(seen(record));
+        for record in self.records(persons, Effort::Whole, &mut LeftOut::default()).await? {
+            if keys.contains(&record.key) {
+                sightings.see(record);
             }
         }
-        // There, but not to be understood.
-        sightings.extend(shown.into_iter().map(Sighting::Hidden));
         Ok(sightings)
     }
 
-    async fn list(&self, keys: &[RecordKey]) -> Result<Vec<Record>, CrmError> {
+    async fn list(&self, keys: &[RecordKey]) -> Result<(Vec<Record>, Rejects), CrmError> {
         // What a click has registered may be no id at all, and would spoil the list for the others.
         let ids: Vec<&str> =
             keys.iter().map(|key| key.record_id.as_str()).filter(|id| id.parse::<i64>().is_ok()).collect();
         if ids.is_empty() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), Rejects::default()));
         }
         let query = [("ids", ids.join(",")), ("limit", ids.len().to_string())];
         let query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let (body, _) = self.get_text("/api/v2/persons", &query).await?;
-        let (persons, _) = json::off_thread(move || map::listed(&body)).await?;
-        self.records(persons, Effort::Whole, &mut LeftOut::default()).await
+        let (persons, rejects) = json::off_thread(move || map::listed(&body)).await?;
+        Ok((self.records(persons, Effort::Whole, &mut LeftOut::default()).await?, rejects))
     }
 
     async fn find(&self, id: &str) -> Result<Found, CrmError> {
@@ -87,7 +88,10 @@ impl Pipedrive {
             return Ok(if self.sees_everything().await? { Found::Nobody } else { Found::Hidden });
         }
         match reply.refusal() {
-            None => json::off_thread(move || map::one(&Text::json(reply.body)?)).await.map(Found::Row),
+            None => {
+                let (person, rejects) = json::off_thread(move || map::one(&Text::json(reply.body)?)).await?;
+                Ok(Found::Row(person, rejects))
+            }
             // 400: not even an id. Whatever else is refused of one person is no word of a deletion.
             Some(CrmError::PermissionMissing(_) | CrmError::OrganizationNotFound | CrmError::Refused(_)) => {
                 Ok(Found::Hidden)
@@ -95,8 +99,4 @@ impl Pipedrive {
             Some(error) => Err(error),
         }
     }
-}
-
-fn seen(record: Record) -> Sighting {
-    if record.is_gone { Sighting::Gone(record.key) } else { Sighting::Found(Box::new(record)) }
 }

@@ -72,10 +72,12 @@ fn rows(body: &Text) -> Result<(Fields<'_, 'static>, Vec<Person>, Rejects), CrmE
     Ok((page, persons, rejects))
 }
 
-/// The person of an answer about one; `None`: it cannot be understood.
-pub(super) fn one(body: &Text) -> Result<Option<Person>, CrmError> {
+/// Reads the person of an answer about one.
+pub(super) fn one(body: &Text) -> Result<(Option<Person>, Rejects), CrmError> {
     let page = body.value().and_then(|page| Fields::of(page, &PAGE)).ok_or(NO_PAGE)?;
-    Ok(person(page.raw("data").ok_or(NO_PAGE)?, &mut Rejects::default()))
+    let mut rejects = Rejects { characters: body.replaced, ..Rejects::default() };
+    let person = person(page.raw("data").ok_or(NO_PAGE)?, &mut rejects);
+    Ok((person, rejects))
 }
 
 fn person(row: &RawValue, rejects: &mut Rejects) -> Option<Person> {

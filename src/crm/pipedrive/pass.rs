@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     crm::{
-        CrmError, Effort, Page, Sighting, http,
+        CrmError, Effort, Page, http,
         json::{self, Cell, Fields, Text},
     },
     domain::record::RecordKey,
@@ -168,20 +168,16 @@ impl Pipedrive {
         // At last each for itself, so that one who brings no answer costs nobody else.
         let batch = if effort == Effort::Essential { 1 } else { SUSPECTS_PER_PAGE };
         for some in keys.chunks(batch) {
-            let sightings = match self.sightings_alone(some).await {
+            let seen = match self.sightings_alone(some).await {
                 Err(error) if effort == Effort::Essential && error.is_local() => {
                     page.notices = vec![PERSONS_LEFT.to_owned()];
                     continue;
                 }
                 answer => answer?,
             };
-            for sighting in sightings {
-                match sighting {
-                    Sighting::Gone(key) => page.gone.push(key),
-                    Sighting::Found(record) => page.records.push(*record),
-                    Sighting::Hidden(_) => {}
-                }
-            }
+            page.gone.extend(seen.gone);
+            page.records.extend(seen.records);
+            page.rejects.absorb(seen.rejects);
         }
         Ok(page)
     }

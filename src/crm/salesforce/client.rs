@@ -10,7 +10,9 @@ use super::{
     rest::Rest,
 };
 use crate::{
-    crm::{Answer, CrmClient, CrmError, Effort, Page, PageSize, Probe, Sighting, Target, http::Endpoint, quota::Quota},
+    crm::{
+        Answer, CrmClient, CrmError, Effort, Page, PageSize, Probe, Sightings, Target, http::Endpoint, quota::Quota,
+    },
     domain::{
         credentials::{Access, AccessToken},
         integration::Provider,
@@ -132,7 +134,7 @@ impl CrmClient for Salesforce {
         Self::left_at(position)
     }
 
-    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, Vec<Sighting>> {
+    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, Sightings> {
         Box::pin(self.sightings(keys))
     }
 }

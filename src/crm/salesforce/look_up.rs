@@ -9,39 +9,31 @@ use super::{
     soql,
 };
 use crate::{
-    crm::{CrmError, Sighting},
+    crm::{CrmError, Sightings},
     domain::record::{ObjectType, RecordKey},
 };
 
 impl Salesforce {
-    pub(super) async fn sightings(&self, keys: &[RecordKey]) -> Result<Vec<Sighting>, CrmError> {
-        let mut sightings = Vec::with_capacity(keys.len());
+    pub(super) async fn sightings(&self, keys: &[RecordKey]) -> Result<Sightings, CrmError> {
+        let mut sightings = Sightings::default();
         for object in [ObjectType::Contact, ObjectType::Lead] {
             let some: Vec<RecordKey> = keys.iter().filter(|key| key.object_type == object).cloned().collect();
             if !some.is_empty() {
-                sightings.extend(self.sightings_of(object, &some).await?);
+                sightings.absorb(self.sightings_of(object, &some).await?);
             }
         }
         Ok(sightings)
     }
 
-    async fn sightings_of(&self, object: ObjectType, keys: &[RecordKey]) -> Result<Vec<Sighting>, CrmError> {
-        let Some(answer) = self.show(object, keys).await? else {
-            return Ok(keys.iter().map(|key| Sighting::Hidden(key.clone())).collect());
-        };
-        let mut sightings = Vec::with_capacity(keys.len());
-        for key in keys {
-            let read = answer.records.iter().find(|record| record.key == *key);
-            // There, but not to be understood; or it may be, since there is a row that does not say whose it is.
-            let is_unread = answer.shown.contains(key) || answer.nameless() > 0;
-            sightings.push(match read {
-                Some(record) => Sighting::Found(Box::new(record.clone())),
-                None if is_unread => Sighting::Hidden(key.clone()),
-                None if self.sees_all(object).await? => Sighting::Gone(key.clone()),
-                None => Sighting::Hidden(key.clone()),
-            });
+    async fn sightings_of(&self, object: ObjectType, keys: &[RecordKey]) -> Result<Sightings, CrmError> {
+        let Some(mut answer) = self.show(object, keys).await? else { return Ok(Sightings::default()) };
+        answer.records.retain(|record| keys.contains(&record.key));
+        let mut gone: Vec<RecordKey> = keys.iter().filter(|key| !answer.shown.contains(key)).cloned().collect();
+        // A row that does not say whose it is may be anybody's.
+        if answer.nameless() > 0 || gone.is_empty() || !self.sees_all(object).await? {
+            gone.clear();
         }
-        Ok(sightings)
+        Ok(Sightings { records: answer.records, gone, rejects: answer.rejects })
     }
 
     /// The rows that a query shows; `None`: the object is not shown at all.

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     crm::{
-        Answer, CrmClient, CrmError, Departed, Effort, Page, PageSize, Probe, Retry, Sighting, Target,
+        Answer, CrmClient, CrmError, Departed, Effort, Page, PageSize, Probe, Retry, Sightings, Target,
         http::{self, Endpoint},
         json::{self, Cell, Fields, Text},
         quota::{Quota, Told},
@@ -183,10 +183,7 @@ impl Zendesk {
     }
 
     /// Users by their ids with all their identities, as many as Zendesk shows.
-    async fn show_many(&self, ids: &[&str]) -> Result<Vec<Record>, CrmError> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
+    async fn show_many(&self, ids: &[&str]) -> Result<UsersPage, CrmError> {
         let (body, _) =
             self.ask("/api/v2/users/show_many", &[("ids", &ids.join(","))], http::SMALL_BODY_BYTES_MAX).await?;
         let body = Text::json(body)?;
@@ -196,7 +193,7 @@ impl Zendesk {
             identities.extend(self.identities(&record.key.record_id).await?);
         }
         let mapping = self.mapping.clone();
-        json::off_thread(move || Ok(mapping.page(&body, &identities)?.records)).await
+        json::off_thread(move || mapping.page(&body, &identities)).await
     }
 
     /// All of them, of every type, as the export has them; page by page.
@@ -224,27 +221,28 @@ impl Zendesk {
 
     /// What several of one request left out may be deleted for good: asked for alone, Zendesk says so. A host that has begun to answer
     /// like that to everything is no Zendesk any more: afterwards it must still know the administrator.
-    async fn sightings(&self, keys: &[RecordKey]) -> Result<Vec<Sighting>, CrmError> {
+    async fn sightings(&self, keys: &[RecordKey]) -> Result<Sightings, CrmError> {
         let ids: Vec<&str> = keys.iter().map(|key| key.record_id.as_str()).collect();
-        let mut sightings = Vec::with_capacity(keys.len());
-        let mut shown = HashSet::new();
-        for record in self.show_many(&ids).await? {
-            if keys.contains(&record.key) && shown.insert(record.key.clone()) {
-                sightings.push(seen(record));
+        let UsersPage { records, rejects, .. } = self.show_many(&ids).await?;
+        let (mut shown, mut sightings) = (HashSet::new(), Sightings { rejects, ..Sightings::default() });
+        for record in records {
+            shown.insert(record.key.clone());
+            if keys.contains(&record.key) {
+                sightings.see(record);
             }
         }
         let mut is_absent = false;
         for key in keys.iter().filter(|key| !shown.contains(key)) {
             let path = format!("/api/v2/users/{}", key.record_id);
-            sightings.push(match self.get::<serde_json::Value>(&path, &[]).await {
+            match self.get::<serde_json::Value>(&path, &[]).await {
                 Err(CrmError::RecordNotFound) => {
                     is_absent = true;
-                    Sighting::Gone(key.clone())
+                    sightings.gone.push(key.clone());
                 }
                 Err(error) => return Err(error),
-                Ok((body, _)) if body["user"]["active"] == false => Sighting::Gone(key.clone()),
-                Ok(_) => Sighting::Hidden(key.clone()),
-            });
+                Ok((body, _)) if body["user"]["active"] == false => sightings.gone.push(key.clone()),
+                Ok(_) => {}
+            }
         }
         if is_absent {
             self.see_administrator().await?;
@@ -253,7 +251,7 @@ impl Zendesk {
     }
 
     /// A merge gives the loser's e-mail addresses to the winner, and the export does not name it: whoever has them now is read again.
-    async fn heirs(&self, departed: &[Departed]) -> Result<Vec<Record>, CrmError> {
+    async fn heirs(&self, departed: &[Departed]) -> Result<Sightings, CrmError> {
         let mut ids: Vec<String> = Vec::new();
         for gone in departed {
             for email in &gone.emails {
@@ -266,12 +264,13 @@ impl Zendesk {
         }
         ids.sort_unstable();
         ids.dedup();
-        let mut records = Vec::new();
+        let mut heirs = Sightings::default();
         for some in ids.chunks(100) {
             let some: Vec<&str> = some.iter().map(String::as_str).collect();
-            records.extend(self.show_many(&some).await?);
+            let UsersPage { records, rejects, .. } = self.show_many(&some).await?;
+            heirs.absorb(Sightings { records, rejects, ..Sightings::default() });
         }
-        Ok(records)
+        Ok(heirs)
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<(T, HeaderMap), CrmError> {
@@ -317,17 +316,13 @@ impl CrmClient for Zendesk {
         self.quota.page_size()
     }
 
-    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, Vec<Sighting>> {
+    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, Sightings> {
         Box::pin(self.sightings(keys))
     }
 
-    fn find_heirs<'a>(&'a self, departed: &'a [Departed]) -> Answer<'a, Vec<Record>> {
+    fn find_heirs<'a>(&'a self, departed: &'a [Departed]) -> Answer<'a, Sightings> {
         Box::pin(self.heirs(departed))
     }
-}
-
-fn seen(record: Record) -> Sighting {
-    if record.is_gone { Sighting::Gone(record.key) } else { Sighting::Found(Box::new(record)) }
 }
 
 /// Where a list by cursor goes on; `None`: it does not.

@@ -156,6 +156,9 @@ unimplemented_methods!(SyncService {
     get_sync_run(GetSyncRunRequest) -> GetSyncRunResponse;
     list_sync_runs(ListSyncRunsRequest) -> ListSyncRunsResponse;
     cancel_sync_run(CancelSyncRunRequest) -> CancelSyncRunResponse;
+    list_rejected_records(ListRejectedRecordsRequest) -> ListRejectedRecordsResponse;
+    retry_rejected_records(RetryRejectedRecordsRequest) -> RetryRejectedRecordsResponse;
+    trace_record(TraceRecordRequest) -> TraceRecordResponse;
 }
     type WatchSyncRunStream = BoxStream<pb::WatchSyncRunResponse>;
 

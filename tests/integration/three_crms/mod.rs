@@ -11,6 +11,7 @@ mod pipedrive;
 mod pipedrive_renamed;
 mod races;
 mod refused;
+mod rejected;
 mod salesforce;
 mod salesforce_bulk;
 mod salesforce_tokens;
@@ -68,8 +69,18 @@ suites! {
     times::change_during_a_pass_is_not_lost
     unread::bad_byte_and_half_a_surrogate_cost_a_character
     unread::number_of_another_kind_is_read_or_told
-    unread::lost_number_makes_answers_incomplete_until_a_full_pass_reads_it
-    unread::lost_record_makes_answers_incomplete_until_a_full_pass_reads_it
+    unread::lost_number_makes_answers_incomplete_until_its_record_is_read_again
+    unread::lost_record_makes_answers_incomplete_until_everything_is_read_a_day_later
+    rejected::record_that_cannot_be_read_is_listed_with_why_and_what_was_sent
+    rejected::rejected_record_is_forgotten_when_it_comes_whole
+    rejected::retried_record_that_was_mended_is_copied
+    rejected::retried_record_that_still_cannot_be_read_stays_and_is_asked_for_once
+    rejected::retried_record_that_is_gone_is_forgotten
+    rejected::known_record_that_a_sweep_cannot_read_stays
+    rejected::rejected_record_that_a_full_read_does_not_meet_is_forgotten
+    rejected::record_that_has_lost_a_value_is_listed_as_copied_until_it_comes_whole
+    rejected::rejected_record_goes_with_its_erased_person_and_does_not_come_back
+    rejected::rejected_records_go_with_a_purge
     times::ties_at_a_page_boundary_lose_nobody
     behaviours::row_that_comes_twice_is_one_contact
     behaviours::deletion_is_mirrored_and_a_restore_brings_the_same_contact_back

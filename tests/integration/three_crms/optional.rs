@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 use contact_sync::{
-    crm::{CrmClient, Effort, Sighting, Target},
+    crm::{CrmClient, Effort, Target},
     domain::{
         clock::Clock,
         credentials::{Access, AccessToken},
@@ -164,9 +164,10 @@ async fn pages_and_look_ups(
         paged.values().filter(|record| !record.is_gone).map(|record| record.key.clone()).collect();
     assert!(live.len() > 200, "{}", live.len());
     for keys in live.chunks(contact_sync::crm::LOOK_UP_MAX) {
-        for sighting in client.look_up(keys).await.unwrap() {
-            let Sighting::Found(record) = sighting else { panic!("not found: {sighting:?}") };
-            let (mut expected, mut found) = (paged[&record.key].clone(), *record);
+        let sightings = client.look_up(keys).await.unwrap();
+        assert_eq!(sightings.records.len(), keys.len(), "not all were found");
+        for mut found in sightings.records {
+            let mut expected = paged[&found.key].clone();
             for record in [&mut found, &mut expected] {
                 record.emails.sort_unstable();
                 record.numbers.sort_unstable_by(|a, b| a.raw.cmp(&b.raw));

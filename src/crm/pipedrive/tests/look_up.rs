@@ -2,7 +2,7 @@
 
 use super::{Company, PERSONS};
 use crate::{
-    crm::{CrmClient, Sighting},
+    crm::CrmClient,
     domain::record::{ObjectType, RecordKey},
     simulator::{faults::Fault, pipedrive::HiddenAnswer},
 };
@@ -15,15 +15,12 @@ fn keys(ids: &[i64]) -> Vec<RecordKey> {
 /// `found`, `gone` or `hidden` of each, in the order of the keys.
 async fn fates(company: &Company, keys: &[RecordKey]) -> Vec<&'static str> {
     let sightings = company.client().look_up(keys).await.unwrap();
-    assert_eq!(sightings.len(), keys.len(), "one each");
-    let fate = |key: &RecordKey| {
-        sightings.iter().find_map(|sighting| match sighting {
-            Sighting::Found(record) => (record.key == *key).then_some("found"),
-            Sighting::Gone(gone) => (gone == key).then_some("gone"),
-            Sighting::Hidden(hidden) => (hidden == key).then_some("hidden"),
-        })
+    let fate = |key: &RecordKey| match (sightings.records.iter().any(|record| record.key == *key), &sightings.gone) {
+        (true, _) => "found",
+        (false, gone) if gone.contains(key) => "gone",
+        _ => "hidden",
     };
-    keys.iter().map(|key| fate(key).unwrap()).collect()
+    keys.iter().map(fate).collect()
 }
 
 #[tokio::test]

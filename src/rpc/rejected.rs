@@ -1,0 +1,128 @@
+//! Rejected records and traces, between proto and `sync`.
+
+use secrecy::ExposeSecret;
+use tonic::Status;
+
+use super::{convert, page_token, parse, pb, status};
+use crate::{
+    domain::{
+        ids::{AccountId, IntegrationId},
+        record::{InvalidRecordKey, ObjectType, RECORD_ID_CHARS_MAX, RecordKey},
+    },
+    sync::{Control, RecordFate, Rejected, Trace},
+};
+
+const METHOD: &str = "ListRejectedRecords";
+
+pub(super) async fn list(
+    control: &Control,
+    account_id: AccountId,
+    request: pb::ListRejectedRecordsRequest,
+    with_content: bool,
+) -> Result<pb::ListRejectedRecordsResponse, Status> {
+    let integration_id: IntegrationId = parse::id("integration_id", &request.integration_id)?;
+    let size = page_token::page_size(request.page_size)?;
+    let filter = [account_id.to_string(), integration_id.to_string()];
+    let filter = [filter[0].as_str(), filter[1].as_str()];
+    let after = page_token::decode(METHOD, &filter, &request.page_token)?;
+    let after = after.map(|key| place(&key).ok_or_else(page_token::refused)).transpose()?;
+
+    let page =
+        control.list_rejected(account_id, integration_id, after.as_ref(), convert::limit(size), with_content).await?;
+
+    let mut records = page.records;
+    let next = convert::cut_page(&mut records, size)
+        .map(|(last, _)| page_token::encode(METHOD, &filter, &[last.key.object_type.as_str(), &last.key.record_id]));
+    Ok(pb::ListRejectedRecordsResponse {
+        rejected_records: records.into_iter().map(rejected_record).collect(),
+        next_page_token: next.unwrap_or_default(),
+        left_out: page.left_out,
+    })
+}
+
+/// The key that a page ended with.
+fn place(key: &[String]) -> Option<RecordKey> {
+    let [object_type, record_id] = key else { return None };
+    let is_key = record_id.len() <= RECORD_ID_CHARS_MAX && record_id.bytes().all(|b| b.is_ascii_graphic());
+    let object_type = ObjectType::parse(object_type).filter(|_| is_key)?;
+    Some(RecordKey { object_type, record_id: record_id.clone() })
+}
+
+/// The record to ask for again; `None`: all of them.
+pub(super) fn retried(object_type: &str, record_id: &str) -> Result<Option<RecordKey>, Status> {
+    if object_type.is_empty() && record_id.is_empty() {
+        return Ok(None);
+    }
+    let kind = ObjectType::parse(object_type);
+    let kind = kind.ok_or_else(|| status::invalid("object_type", "must be `user`, `Contact`, `Lead` or `person`"))?;
+    match RecordKey::parse(kind.provider(), object_type, record_id) {
+        Ok(key) => Ok(Some(key)),
+        Err(InvalidRecordKey::ObjectType(words)) => Err(status::invalid("object_type", &words)),
+        Err(InvalidRecordKey::RecordId(words)) => Err(status::invalid("record_id", &words)),
+    }
+}
+
+pub(super) fn trace(trace: Trace) -> pb::TraceRecordResponse {
+    let (fate, words) = fate(&trace.fate);
+    let successor = match trace.fate {
+        RecordFate::Merged(key) => Some(key),
+        _ => None,
+    };
+    pb::TraceRecordResponse {
+        fate: fate.into(),
+        explanation: words.to_owned(),
+        contact_id: trace.contact_id.map(|id| id.to_string()).unwrap_or_default(),
+        update_time: trace.record_updated_at.map(convert::timestamp),
+        apply_time: trace.applied_at.map(convert::timestamp),
+        successor_type: successor.as_ref().map(|key| key.object_type.as_str().to_owned()).unwrap_or_default(),
+        successor_id: successor.map(|key| key.record_id).unwrap_or_default(),
+        rejected: trace.rejected.map(rejected_record),
+        known_through: trace.known_through.map(convert::timestamp),
+    }
+}
+
+const fn fate(fate: &RecordFate) -> (pb::RecordFate, &'static str) {
+    match fate {
+        RecordFate::Applied => (pb::RecordFate::Applied, "it is here as the CRM had it then; an older copy is skipped"),
+        RecordFate::Reported => {
+            (pb::RecordFate::Reported, "a click or a report has brought it; no pass has read it yet")
+        }
+        RecordFate::Rejected => (
+            pb::RecordFate::Rejected,
+            "it could not be read when it was last met; mend it in the CRM, and the next pass brings it, or ask for it again with RetryRejectedRecords",
+        ),
+        RecordFate::Gone => (
+            pb::RecordFate::Gone,
+            "the CRM has said that it is deleted, or (a Zendesk user) it is no end user and only those are copied",
+        ),
+        RecordFate::Merged(_) => (pb::RecordFate::Merged, "the CRM has merged or converted it into its successor"),
+        RecordFate::Erased => {
+            (pb::RecordFate::Erased, "its person was erased here; passes, clicks and reports leave it out")
+        }
+        RecordFate::NotCopied => (
+            pb::RecordFate::NotCopied,
+            "records of its kind are not copied; switch them on in the integration's options",
+        ),
+        RecordFate::NotSeen => (
+            pb::RecordFate::NotSeen,
+            "no pass has brought it: it was made or changed after `known_through`, or the integration's user does not see it, or the CRM has no such record; TriggerSync looks for changes now",
+        ),
+    }
+}
+
+fn rejected_record((record, raw): Rejected) -> pb::RejectedRecord {
+    let is_nameless = record.is_nameless();
+    pb::RejectedRecord {
+        object_type: record.key.object_type.as_str().to_owned(),
+        record_id: if is_nameless { String::new() } else { record.key.record_id },
+        reason: record.reason.as_str().to_owned(),
+        fields: record.fields,
+        is_copied: record.is_copied,
+        is_retried: record.is_retried,
+        sync_run_id: record.sync_run_id.to_string(),
+        first_seen_time: Some(convert::timestamp(record.first_seen_at)),
+        last_seen_time: Some(convert::timestamp(record.last_seen_at)),
+        times_seen: record.times_seen,
+        raw: raw.map(|raw| raw.expose_secret().to_owned()).unwrap_or_default(),
+    }
+}
