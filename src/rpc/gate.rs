@@ -143,6 +143,10 @@ impl Gate {
         let time_max = method.and_then(|method| method.time_max);
         let deadline = deadline_of(request.headers(), time_max, arrived)?;
         if let Some(deadline) = deadline {
+            // Nobody waits for it any more. A timer would let the first milliseconds of work pass.
+            if deadline.remaining().is_zero() {
+                return Err(status::deadline_exceeded());
+            }
             request.extensions_mut().insert(deadline);
         }
         // Every connection brings its own; a request without one came by no connection.
