@@ -89,6 +89,8 @@ fn suffix_twins(number: &str) -> BTreeSet<String> {
             }
         }
     }
+    // "+3108675309" is the number itself as it is written at home, behind a plus sign.
+    twins.remove(&format!("+{}", &digits[1..]));
     twins
 }
 
