@@ -151,7 +151,7 @@ pub enum ConfigError {
 
 impl Config {
     /// The settings in force: defaults, then the file, then the environment, then flags. `env` is all of the environment;
-    /// a name that starts with `CONTACT_SYNC_` and is no setting is an error, other names are left alone.
+    /// a name that starts with `CONTACT_SYNC_` and is no setting is an error, but for those of a Kubernetes Service; other names are left alone.
     pub fn load(flags: &Flags, env: impl Iterator<Item = (String, String)>) -> Result<Self, ConfigError> {
         let env: BTreeMap<String, String> = env.collect();
         let is_root = nix::unistd::geteuid().is_root();
@@ -225,6 +225,7 @@ fn sources(
     for (variable, text) in env {
         if let Some(name) = variable.strip_prefix(PREFIX)
             && variable != FILE_VARIABLE
+            && !is_of_a_kubernetes_service(name)
         {
             add(name.to_lowercase().replace("__", "."), format!("from the variable {variable}"), text);
         }
@@ -240,6 +241,21 @@ fn sources(
         add(name.to_owned(), format!("from the flag --set {name}"), text);
     }
     Ok(sources)
+}
+
+/// Whether Kubernetes has put the variable there for a Service, such as `contact-sync`, whose name makes ours of it: `.._SERVICE_HOST`,
+/// `.._SERVICE_PORT`, `.._SERVICE_PORT_GRPC`, `.._PORT`, `.._PORT_50051_TCP_ADDR` (Kubernetes, "Service: environment variables"). No
+/// setting ends so.
+pub(super) fn is_of_a_kubernetes_service(name: &str) -> bool {
+    let words: Vec<&str> = name.split('_').collect();
+    let is_number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
+    let is_port =
+        |three: &[&str]| three[0] == "PORT" && is_number(three[1]) && ["TCP", "UDP", "SCTP"].contains(&three[2]);
+    !name.contains("__")
+        && (words.ends_with(&["SERVICE", "HOST"])
+            || words.ends_with(&["PORT"])
+            || words.windows(2).any(|two| two == ["SERVICE", "PORT"])
+            || words.windows(3).any(is_port))
 }
 
 fn first_word(text: &str) -> String {

@@ -98,6 +98,33 @@ fn a_number_is_a_text_where_a_text_is_meant() {
 }
 
 #[test]
+fn what_kubernetes_says_of_services_of_our_name_is_passed_over_and_no_setting_is_called_so() {
+    let injected = [
+        ("CONTACT_SYNC_SERVICE_HOST", "10.96.0.7"),
+        ("CONTACT_SYNC_SERVICE_PORT", "50051"),
+        ("CONTACT_SYNC_SERVICE_PORT_GRPC", "50051"),
+        ("CONTACT_SYNC_PORT", "tcp://10.96.0.7:50051"),
+        ("CONTACT_SYNC_PORT_50051_TCP", "tcp://10.96.0.7:50051"),
+        ("CONTACT_SYNC_PORT_50051_TCP_PROTO", "tcp"),
+        ("CONTACT_SYNC_PORT_50051_TCP_PORT", "50051"),
+        ("CONTACT_SYNC_PORT_50051_TCP_ADDR", "10.96.0.7"),
+        ("CONTACT_SYNC_WEB_SERVICE_HOST", "10.96.0.8"),
+        ("CONTACT_SYNC_WEB_PORT_53_UDP_ADDR", "10.96.0.8"),
+        ("CONTACT_SYNC_LISTEN", "127.0.0.1:2"),
+    ];
+
+    assert_eq!(load(&Flags::default(), &injected).unwrap().listen.to_string(), "127.0.0.1:2");
+    for misspelt in ["CONTACT_SYNC_SERVER__PORT", "CONTACT_SYNC_PORTS", "CONTACT_SYNC_SERVICE", "CONTACT_SYNC_HOST"] {
+        assert!(load(&Flags::default(), &[(misspelt, "1")]).is_err(), "{misspelt}");
+    }
+    for name in load::flatten(&Config::with_defaults("/d".into())).into_keys() {
+        let variable = name.to_uppercase().replace('.', "__");
+        assert!(!load::is_of_a_kubernetes_service(&variable), "{name}");
+        assert!(!load::is_of_a_kubernetes_service(&name.to_uppercase().replace('.', "_")), "{name}");
+    }
+}
+
+#[test]
 fn every_error_names_the_setting_the_problem_the_remedy_and_the_source() {
     let file = File::new("errors", "[worker]\nlease_seconds = \"long\"\n");
     let path = file.0.display();
