@@ -4,7 +4,10 @@ use std::{path::PathBuf, process::Stdio};
 
 use contact_sync::{
     rpc::{auth::Accounts, methods::Scope},
-    simulator::faults::{Fault, Rule},
+    simulator::{
+        faults::{Fault, Rule},
+        salesforce,
+    },
 };
 use serde_json::{Value, json};
 use tokio::process::Command;
@@ -155,6 +158,30 @@ async fn an_agent_sees_everyone_on_a_number_and_chooses() {
     assert!(owner.ok().contains("RESOLVED") && owner.out.contains(second), "{}", owner.out);
     assert_eq!(line["contacts"].as_array().unwrap().len(), 2);
     assert!(one.ok().contains(second), "{}", one.out);
+}
+
+#[tokio::test]
+async fn salesforce_is_connected_by_a_key_file_as_its_page_says() {
+    let test = syncing().await;
+    test.salesforce.create("Contact", &json!({"LastName": "Love", "Phone": "(310)-867-5309"})).unwrap();
+    let organization = salesforce::organization_id();
+    let key = SecretFile::new("salesforce-key", include_str!("../fixtures/oauth-test-key.pem"));
+    let wishes = ["--salesforce", &organization, "--salesforce-host", "acme.my.salesforce.com"];
+    let by_key = ["--jwt-key-file", key.path(), "--username", salesforce::DEFAULT_USERNAME];
+    let args = |command: &'static str| [&["sync", command][..], &wishes, &by_key].concat();
+    let desk = Desk::new(&test).with_account().await;
+
+    let without_client = desk.run(&args("test")).await;
+    let desk = desk.with("SALESFORCE_CLIENT_ID", salesforce::DEFAULT_CLIENT_ID);
+    let tested = desk.run(&args("test")).await;
+    let enabled = desk.run(&args("enable")).await;
+    test.sync_due().await;
+    let called = desk.run(&["match", "+13108675309"]).await;
+
+    assert!(without_client.refused().contains("SALESFORCE_CLIENT_ID"), "{}", without_client.err);
+    tested.ok();
+    enabled.ok();
+    assert!(called.ok().contains("Love"), "{}", called.out);
 }
 
 #[tokio::test]

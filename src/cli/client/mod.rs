@@ -293,6 +293,38 @@ pub(super) fn own_token(here: &Here) -> anyhow::Result<String> {
 
 /// The secret in a file: its only line. `-` is standard input.
 pub(super) fn read_secret(path: &Path) -> anyhow::Result<SecretString> {
+    let text = read_bounded(path)?;
+    let secret = text.trim();
+    if secret.is_empty() || secret.contains(char::is_whitespace) {
+        bail!("{} should hold one secret on one line, and nothing else", path.display());
+    }
+    Ok(secret.into())
+}
+
+/// The private key in a file: its block in PEM form, of many lines (RFC 7468), whatever stands around it. `-` is standard input.
+pub(super) fn read_private_key(path: &Path) -> anyhow::Result<SecretString> {
+    let text = read_bounded(path)?;
+    let label = |at: usize| text[at..].lines().next().unwrap_or_default().trim_end();
+    let mut blocks = text.match_indices("-----BEGIN ").map(|(at, _)| at);
+    let Some(start) = blocks.find(|&at| label(at).ends_with(" PRIVATE KEY-----")) else {
+        bail!(
+            "{} should hold an RSA private key in PEM form, beginning with -----BEGIN PRIVATE KEY----- or \
+             -----BEGIN RSA PRIVATE KEY-----",
+            path.display()
+        )
+    };
+    if label(start).contains("ENCRYPTED") {
+        bail!(
+            "{} holds a key that is locked by a passphrase; `openssl pkey -in FILE -out UNLOCKED` writes it without",
+            path.display()
+        );
+    }
+    let end = label(start).replace("BEGIN", "END");
+    let length = text[start..].find(&end).map_or(text.len() - start, |at| at + end.len());
+    Ok(text[start..start + length].trim_end().into())
+}
+
+fn read_bounded(path: &Path) -> anyhow::Result<String> {
     let mut text = String::new();
     let read = if path == Path::new("-") {
         io::stdin().lock().take(SECRET_FILE_BYTES_MAX + 1).read_to_string(&mut text)
@@ -301,13 +333,12 @@ pub(super) fn read_secret(path: &Path) -> anyhow::Result<SecretString> {
     };
     let bytes = read.with_context(|| format!("cannot read {}", path.display()))?;
     if bytes as u64 > SECRET_FILE_BYTES_MAX {
-        bail!("{} has more than {SECRET_FILE_BYTES_MAX} bytes; it should hold one secret on one line", path.display());
+        bail!(
+            "{} has more than {SECRET_FILE_BYTES_MAX} bytes; it should hold one secret and nothing else",
+            path.display()
+        );
     }
-    let secret = text.trim();
-    if secret.is_empty() || secret.contains(char::is_whitespace) {
-        bail!("{} should hold one secret on one line, and nothing else", path.display());
-    }
-    Ok(secret.into())
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -362,5 +393,29 @@ mod tests {
         }
         fs::remove_file(&path).unwrap();
         assert!(read_secret(&path).is_err());
+    }
+
+    #[test]
+    fn a_private_key_is_a_block_of_lines_and_its_error_never_shows_it() {
+        const PEM: &str = include_str!("../../../tests/fixtures/oauth-test-key.pem");
+        const CERTIFICATE: &str = "friendlyName: sync\n-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n";
+        let path = std::env::temp_dir().join(format!("contact-sync-key-{}", std::process::id()));
+        let read = |text: &str| {
+            fs::write(&path, text).unwrap();
+            read_private_key(&path)
+        };
+
+        for text in [PEM.to_owned(), PEM.replace('\n', "\r\n"), format!("{CERTIFICATE}{PEM}\n{CERTIFICATE}")] {
+            let key = read(&text).unwrap();
+            assert!(key.expose_secret().starts_with("-----BEGIN RSA PRIVATE KEY-----"));
+            assert!(key.expose_secret().ends_with("-----END RSA PRIVATE KEY-----"));
+        }
+        let locked = PEM.replace("RSA PRIVATE", "ENCRYPTED PRIVATE");
+        let public = PEM.replace("RSA PRIVATE", "PUBLIC");
+        for (wrong, word) in [("", "PEM form"), ("MIIE", "PEM form"), (&locked, "passphrase"), (&public, "PEM form")] {
+            let error = format!("{:#}", read(wrong).unwrap_err());
+            assert!(error.contains(word) && !error.contains("MIIE"), "{error}");
+        }
+        fs::remove_file(&path).unwrap();
     }
 }

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::{
-    cli::client::{CrmSecrets, Secrets, failure::Stopped, read_secret},
+    cli::client::{CrmSecrets, Secrets, failure::Stopped, read_private_key, read_secret},
     rpc::pb::{self, connection::Organization, credentials::Kind},
 };
 
@@ -128,8 +128,11 @@ impl CredentialArgs {
             },
             pb::Provider::Salesforce => match (self.jwt_key_file, self.username) {
                 (Some(path), Some(username)) => {
-                    let private_key = exposed(&read_secret(&path).context("--jwt-key-file")?);
-                    let client_id = secrets.salesforce.client_id.as_ref().map(exposed).unwrap_or_default();
+                    let private_key = exposed(&read_private_key(&path).context("--jwt-key-file")?);
+                    let client_id = secrets.salesforce.client_id.as_ref().map(exposed).ok_or_else(|| Stopped {
+                        what: "--jwt-key-file is given, and no client id".to_owned(),
+                        next: "put the consumer key of the connected app into SALESFORCE_CLIENT_ID".to_owned(),
+                    })?;
                     Some(Kind::SalesforceJwt(pb::SalesforceJwt { client_id, username, private_key }))
                 }
                 _ => by_oauth(&secrets.salesforce),
