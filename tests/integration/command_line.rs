@@ -174,13 +174,12 @@ async fn salesforce_is_connected_by_a_key_file_as_its_page_says() {
     let without_client = desk.run(&args("test")).await;
     let desk = desk.with("SALESFORCE_CLIENT_ID", salesforce::DEFAULT_CLIENT_ID);
     let tested = desk.run(&args("test")).await;
-    let enabled = desk.run(&args("enable")).await;
-    test.sync_due().await;
+    let enabled = desk.run(&[&args("enable")[..], &["--watch"]].concat()).await;
     let called = desk.run(&["match", "+13108675309"]).await;
 
     assert!(without_client.refused().contains("SALESFORCE_CLIENT_ID"), "{}", without_client.err);
     tested.ok();
-    enabled.ok();
+    assert!(enabled.ok().contains("INITIAL SUCCEEDED"), "{}", enabled.out);
     assert!(called.ok().contains("Love"), "{}", called.out);
 }
 
