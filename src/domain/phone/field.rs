@@ -95,7 +95,7 @@ fn read_plain(text: &str, region: Option<Region>) -> Option<Candidate> {
         return read_fraction(text, number, region);
     }
     let number = text::from_first_digit(text)?;
-    if is_keyboard_filler(number) {
+    if is_keyboard_filler(number) || text::is_date(number) || text::is_private_address(number) {
         return None;
     }
     if let Some((number, digits)) = extension::split_star(text)
@@ -150,7 +150,8 @@ fn read_at_home(reading: Candidate, number: &str, home: Region) -> Option<Candid
         return Some(other.marked(Mark::NotNational));
     }
     let is_bare = lengths >= BARE_LENGTHS_MIN && reading.national_digits() <= BARE_DIGITS_MAX;
-    (is_valid || !is_bare && !text::has_date_or_address(number)).then_some(reading)
+    let is_odd = text::has_date_or_address(number);
+    (is_valid && (is_shown || !is_odd) || !is_bare && !is_odd).then_some(reading)
 }
 
 /// "3105551234.0": the zero is not dialled, unless only with it the number is valid (a stray full stop before it). A

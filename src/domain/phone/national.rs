@@ -99,6 +99,11 @@ impl Home {
         }
         let mut digits = [0; DIGITS_MAX];
         let digits = gather(text, &mut digits)?;
+        if digits.len() <= DATE_DIGITS_MAX && text::is_date(text)
+            || text.contains('.') && text::is_private_address(text)
+        {
+            return None;
+        }
         let begins_with = |front: &str| digits.starts_with(front.as_bytes());
         if LEFT_EVERYWHERE.iter().chain(self.left).any(|front| begins_with(front)) || digits == field::KEYBOARD_FILLER {
             return None;

@@ -77,23 +77,36 @@ pub(super) fn strip_digits<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     None
 }
 
-/// Whether a letter O stands for a zero ("030 12O4567"), or a small L or an I between digits for a one: it is left out by whoever does
+/// Whether letters O stand for zeros ("030 12O4567"), or a small L or an I between digits for a one: they are left out by whoever does
 /// not know it, and another number remains.
 pub(super) fn has_letter_for_digit(text: &str) -> bool {
-    let mut before = [' ', ' '];
-    let mut letters = text.chars().chain([' ']).map(|next| {
-        let [previous, letter] = before;
-        before = [letter, next];
-        let (follows, leads) = (previous.is_ascii_digit(), next.is_ascii_digit());
-        match letter {
-            'o' | 'O' | 'о' | 'О' | 'ο' | 'Ο' => {
-                (follows || leads) && !previous.is_alphabetic() && !next.is_alphabetic()
-            }
-            'l' | 'I' => follows && leads,
-            _ => false,
+    let is_zero = |c: char| matches!(c, 'o' | 'O' | 'о' | 'О' | 'ο' | 'Ο');
+    let is_one = |c: char| matches!(c, 'l' | 'I');
+    let is_digit = |c: Option<char>| c.is_some_and(|c| c.is_ascii_digit());
+    let mut rest = text;
+    while let Some(start) = rest.find(char::is_alphabetic) {
+        let end = rest[start..].find(|c: char| !c.is_alphabetic()).map_or(rest.len(), |length| start + length);
+        let word = &rest[start..end];
+        let touches = [is_digit(rest[..start].chars().next_back()), is_digit(rest[end..].chars().next())];
+        if word.chars().all(is_zero) && touches.contains(&true) || word.chars().all(is_one) && touches == [true, true] {
+            return true;
         }
-    });
-    letters.any(|is_typed| is_typed)
+        rest = &rest[end..];
+    }
+    false
+}
+
+/// Whether the text is a date and no more, perhaps with a time of day: 12.03.2021, 2021-03-12 10:00.
+pub(super) fn is_date(text: &str) -> bool {
+    let mut words = text.trim_matches(|c: char| c == '(' || c == ')').split_whitespace();
+    words.next().is_some_and(|word| is_date_or_address(word) && word.split(['/', '.', '-']).count() == 3)
+        && words.all(|word| word.contains(':'))
+}
+
+/// Whether the text is an address of a network that is nobody's number anywhere (RFC 1918, RFC 5735).
+pub(super) fn is_private_address(text: &str) -> bool {
+    let text = text.split(':').next().unwrap_or(text).trim();
+    text.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_private() || address.is_loopback())
 }
 
 /// Whether a word of the text is a date or an IP address: 12/03/2021, 2021-03-12, 192.168.1.10.

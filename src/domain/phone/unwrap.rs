@@ -4,6 +4,7 @@
 //! comes back as it is, trimmed; the library has its own rules for what may stand before a number.
 
 use std::borrow::Cow;
+use std::net::Ipv4Addr;
 
 use super::{text, withheld};
 
@@ -21,6 +22,9 @@ pub(super) fn unwrap(raw: &str) -> Cow<'_, str> {
 
     if let Some(rest) = CALL_SCHEMES.iter().find_map(|scheme| strip_scheme(address, scheme)) {
         let (user, host) = rest.split_once('@').unwrap_or((rest, ""));
+        if host.is_empty() && user.split([':', ';']).next().is_some_and(|host| host.parse::<Ipv4Addr>().is_ok()) {
+            return Cow::Borrowed("");
+        }
         return user_of(user.split(['?', '>']).next().unwrap_or(user), host).unwrap_or_default();
     }
     if let Some(rest) = NUMBER_SCHEMES.iter().find_map(|scheme| strip_scheme(address, scheme)) {

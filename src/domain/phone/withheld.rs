@@ -28,7 +28,8 @@ const WORDS: &[&str] = &[
     "inconnu inconnue privé privée prive masqué masquée masque caché cachée confidentiel secret ascuns ascunsă",
     "necunoscut necunoscută privată anonim",
     // German, Dutch, Afrikaans
-    "anonym anonymer anonymes unbekannt unbekannte unbekannter unbekanntes privater unterdrückt unterdrückte",
+    "privatnummer geheimnummer privénummer privenummer anonym anonymer anonymes unbekannt unbekannte unbekannter",
+    "unbekanntes privater unterdrückt unterdrückte",
     "unterdrückter unterdrueckt unterdrueckte verborgen verborgene geheim geheime anoniem anonieme onbekend",
     "onbekende afgeschermd afgeschermde versteek",
     // Danish, Norwegian, Swedish, Icelandic, Finnish, Estonian, Latvian, Lithuanian
@@ -73,7 +74,8 @@ const NEUTRAL: &[&str] = &[
     "nummern chiamante chiamata llamada llamante trucada telefone telefono teléfono chamada chamador appel",
     "appelant correspondant номер номера номером абонент абонента звонок вызов дзвінок телефону numer numeru",
     "telefonu číslo čísla volající szám hívó hívószám numara arayan nömrə αριθμός αριθμού κλήση καλών nummeret",
-    "opkald anrop uppringare beller oproep nummers număr numar apelant apelul broj pozivatelj številka klicatelj",
+    "opkald anrop uppringare beller oproep nummers număr numar apelant apelul broj број позивалац pozivatelj",
+    "številka klicatelj",
     "helistaja numurs zvanītājs numeris skambintojas soittaja númer nomor nombor penelepon pemanggil panggilan số",
     "gọi người điện thoại رقم الرقم متصل المتصل اتصال شماره تماس گیرنده نمبر מספר שיחה מתקשר नंबर कॉल कॉलर নম্বর",
     "নাম্বার எண் หมายเลข ნომერი համար numri telefonin خط",
