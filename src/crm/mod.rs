@@ -91,7 +91,7 @@ pub struct Probe {
 /// What the CRM says of records that were asked for by their ids. Of one that is nowhere in it, nothing can be known: the CRM does not
 /// show it to these credentials.
 #[derive(Debug, Default)]
-pub struct Sightings {
+pub struct RecordSightings {
     /// Shown; perhaps as one that is gone, with what it was merged into.
     pub records: Vec<Record>,
     /// Deleted, or never there.
@@ -100,7 +100,7 @@ pub struct Sightings {
     pub rejects: Rejects,
 }
 
-impl Sightings {
+impl RecordSightings {
     /// Adds those of another request.
     pub fn absorb(&mut self, other: Self) {
         self.records.extend(other.records);
@@ -166,12 +166,12 @@ pub trait CrmClient: Send + Sync {
     }
 
     /// Asks for records by their ids, at most [`LOOK_UP_MAX`].
-    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, Sightings>;
+    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, RecordSightings>;
 
     /// Records that may have taken in departed ones, read anew, where the CRM does not say who they are. At most [`LOOK_UP_MAX`] departed.
-    fn find_heirs<'a>(&'a self, departed: &'a [Departed]) -> Answer<'a, Sightings> {
+    fn find_heirs<'a>(&'a self, departed: &'a [Departed]) -> Answer<'a, RecordSightings> {
         let _ = departed;
-        Box::pin(async { Ok(Sightings::default()) })
+        Box::pin(async { Ok(RecordSightings::default()) })
     }
 }
 

@@ -9,7 +9,7 @@ use crate::{
         ids::{AccountId, IntegrationId},
         record::{InvalidRecordKey, ObjectType, RECORD_ID_CHARS_MAX, RecordKey},
     },
-    sync::{Control, RecordFate, Rejected, Trace},
+    sync::{Control, RecordFate, RecordTrace, Rejected},
 };
 
 const METHOD: &str = "ListRejectedRecords";
@@ -62,7 +62,7 @@ pub(super) fn retried(object_type: &str, record_id: &str) -> Result<Option<Recor
     }
 }
 
-pub(super) fn trace(trace: Trace) -> pb::TraceRecordResponse {
+pub(super) fn trace(trace: RecordTrace) -> pb::TraceRecordResponse {
     let (fate, words) = fate(&trace.fate);
     let successor = match trace.fate {
         RecordFate::Merged(key) => Some(key),

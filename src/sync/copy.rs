@@ -12,7 +12,7 @@ use super::{
     Syncing,
     apply::{ApplyError, NormalPage},
     normalize::{NumberRules, normalize_page},
-    rejected::Sealing,
+    rejected::RejectSealer,
     run::{Job, RunError},
     schedule,
     session::Session,
@@ -233,7 +233,7 @@ impl Session<'_> {
         let Syncing { accesses, suppression_keys, .. } = self.syncing;
         let lease = self.job.claimed.lease;
         let suppression = suppression_keys.find_or_make(lease.account_id).await.map_err(ApplyError::from)?;
-        let sealing = Sealing { safe: accesses.safe.clone(), suppression, lease };
+        let sealing = RejectSealer { safe: accesses.safe.clone(), suppression, lease };
         let (records, mut rejects) = (page.records, page.rejects);
         let kept = std::mem::take(&mut rejects.kept);
         let read = tokio::task::spawn_blocking(move || {

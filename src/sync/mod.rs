@@ -24,8 +24,8 @@ use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 pub use crowd::Crowd;
-pub use trace::{RecordFate, Rejected, RejectedPage, Trace};
-pub use trigger::{Control, Retried, TriggerError, Triggered};
+pub use trace::{RecordFate, RecordTrace, Rejected, RejectedPage};
+pub use trigger::{Control, RetriedRecords, TriggerError, Triggered};
 
 use crate::{
     credentials::{Accesses, SuppressionKeys},

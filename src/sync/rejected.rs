@@ -37,13 +37,13 @@ impl SealedReject {
 }
 
 /// Seals rejected records of one integration.
-pub(super) struct Sealing {
+pub(super) struct RejectSealer {
     pub safe: Safe,
     pub suppression: SuppressionKey,
     pub lease: Lease,
 }
 
-impl Sealing {
+impl RejectSealer {
     /// One that cannot be sealed is kept without its content.
     pub(super) fn seal(&self, rejected: RejectedRecord) -> SealedReject {
         let Lease { account_id, integration_id, .. } = self.lease;

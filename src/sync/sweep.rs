@@ -9,7 +9,7 @@ use super::{
     apply::NormalPage, normalize::NumberRules, rejected::SealedReject, run::RunError, session::Session, unread::Unread,
 };
 use crate::{
-    crm::{LOOK_UP_MAX, Page, Sightings},
+    crm::{LOOK_UP_MAX, Page, RecordSightings},
     domain::record::{ObjectType, RecordKey},
     store::{
         run_progress::{Report, Swept},
@@ -105,12 +105,12 @@ impl Session<'_> {
 
     /// Asks for records, and where that fails for each alone: one that the CRM cannot answer for is one that it does not show, and costs
     /// no other. Where it answers for none, the run fails.
-    pub(super) async fn look_up(&mut self, keys: &[RecordKey]) -> Result<Sightings, RunError> {
+    pub(super) async fn look_up(&mut self, keys: &[RecordKey]) -> Result<RecordSightings, RunError> {
         let error = match self.ask(keys, |client, keys| client.look_up(keys)).await {
             Err(RunError::Crm(error)) if error.is_local() && keys.len() > 1 => error,
             answer => return answer,
         };
-        let (mut sightings, mut is_answered, mut unanswered) = (Sightings::default(), false, 0);
+        let (mut sightings, mut is_answered, mut unanswered) = (RecordSightings::default(), false, 0);
         for key in keys {
             match self.ask_optional(std::slice::from_ref(key), |client, one| client.look_up(one)).await? {
                 Some(some) => {
@@ -148,7 +148,7 @@ impl Session<'_> {
 }
 
 /// What look-ups say of records as a page; nothing is gone that was not asked for.
-pub(super) fn page_of(seen: Sightings, asked: &[RecordKey]) -> Page {
+pub(super) fn page_of(seen: RecordSightings, asked: &[RecordKey]) -> Page {
     let gone = seen.gone.into_iter().filter(|key| asked.contains(key)).collect();
     Page { records: seen.records, gone, rejects: seen.rejects, ..Page::default() }
 }

@@ -38,7 +38,7 @@ pub enum RecordFate {
 }
 
 /// All that is known of a record.
-pub struct Trace {
+pub struct RecordTrace {
     /// In a word.
     pub fate: RecordFate,
     /// Its contact, while it has one.
@@ -89,7 +89,7 @@ impl Control {
         object_type: &str,
         record_id: &str,
         with_content: bool,
-    ) -> Result<Trace, TriggerError> {
+    ) -> Result<RecordTrace, TriggerError> {
         let integration = integrations::find(&self.db, account_id, integration_id).await?;
         let integration = integration.ok_or(TriggerError::IntegrationNotFound)?;
         let provider = integration.freshness.provider;
@@ -104,7 +104,7 @@ impl Control {
             (None, _) if !integration.options.copied(provider).contains(&key.object_type) => RecordFate::NotCopied,
             (None, _) => RecordFate::NotSeen,
         };
-        Ok(Trace {
+        Ok(RecordTrace {
             fate,
             contact_id: held.as_ref().and_then(|held| held.contact_id),
             record_updated_at: held.as_ref().and_then(|held| held.record_updated_at),

@@ -73,7 +73,7 @@ pub struct Triggered {
 }
 
 /// Rejected records that are asked for again, and the run under way or queued.
-pub struct Retried {
+pub struct RetriedRecords {
     /// How many.
     pub count: u64,
     /// `None`: there is nothing to ask for, and no run was started.
@@ -107,7 +107,7 @@ impl Control {
         kind: Option<SyncKind>,
         request_id: Option<Uuid>,
     ) -> Result<Triggered, TriggerError> {
-        let start = Start { account_id, kind, request_id, new_id: self.new_run_id(), now: self.clock.now() };
+        let start = PassStart { account_id, kind, request_id, new_id: self.new_run_id(), now: self.clock.now() };
         let (run_id, already_running) = self
             .db
             .transaction(move |tx| {
@@ -128,9 +128,9 @@ impl Control {
         account_id: AccountId,
         integration_id: IntegrationId,
         key: Option<RecordKey>,
-    ) -> Result<Retried, TriggerError> {
+    ) -> Result<RetriedRecords, TriggerError> {
         let start =
-            Start { account_id, kind: None, request_id: None, new_id: self.new_run_id(), now: self.clock.now() };
+            PassStart { account_id, kind: None, request_id: None, new_id: self.new_run_id(), now: self.clock.now() };
         let (count, started) = self
             .db
             .transaction(move |tx| {
@@ -143,10 +143,10 @@ impl Control {
                 })
             })
             .await?;
-        let Some((run_id, already_running)) = started else { return Ok(Retried { count, triggered: None }) };
+        let Some((run_id, already_running)) = started else { return Ok(RetriedRecords { count, triggered: None }) };
         self.wake.notify_one();
         let run = self.get(account_id, run_id).await?;
-        Ok(Retried { count, triggered: Some(Triggered { run, already_running }) })
+        Ok(RetriedRecords { count, triggered: Some(Triggered { run, already_running }) })
     }
 
     /// Lets a sweep make the deletions that the last one held back, and starts it; a run under way is followed by it.
@@ -251,7 +251,7 @@ async fn lock(
 
 /// How a pass is started.
 #[derive(Clone, Copy)]
-struct Start {
+struct PassStart {
     account_id: AccountId,
     kind: Option<SyncKind>,
     request_id: Option<Uuid>,
@@ -259,7 +259,7 @@ struct Start {
     now: DateTime<Utc>,
 }
 
-impl Start {
+impl PassStart {
     /// Makes a pass due now, unless one is under way. Returns which, and whether it was there before.
     async fn pass(self, tx: &mut Tx, locked: &Locked) -> Result<(SyncRunId, bool), TriggerError> {
         let Self { account_id, kind, request_id, new_id, now } = self;

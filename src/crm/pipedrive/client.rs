@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     crm::{
-        Answer, CrmClient, CrmError, Effort, Page, PageSize, Probe, Sightings, Target,
+        Answer, CrmClient, CrmError, Effort, Page, PageSize, Probe, RecordSightings, Target,
         http::{self, Endpoint},
         json::{self, Text},
         quota::Quota,
@@ -198,7 +198,7 @@ impl CrmClient for Pipedrive {
         self.quota.page_size()
     }
 
-    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, Sightings> {
+    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, RecordSightings> {
         Box::pin(self.sightings(keys))
     }
 }

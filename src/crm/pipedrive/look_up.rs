@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     crm::{
-        CrmError, Effort, Sightings,
+        CrmError, Effort, RecordSightings,
         json::{self, Text},
     },
     domain::{
@@ -27,10 +27,10 @@ enum Found {
 
 impl Pipedrive {
     /// A list leaves out those who are deleted, hidden or unknown, without a word: each of them is asked for alone.
-    pub(super) async fn sightings(&self, keys: &[RecordKey]) -> Result<Sightings, CrmError> {
+    pub(super) async fn sightings(&self, keys: &[RecordKey]) -> Result<RecordSightings, CrmError> {
         let (records, rejects) = self.list(keys).await?;
         let mut shown: HashSet<RecordKey> = rejects.keys().collect();
-        let mut sightings = Sightings { rejects, ..Sightings::default() };
+        let mut sightings = RecordSightings { rejects, ..RecordSightings::default() };
         for record in records {
             shown.insert(record.key.clone());
             if keys.contains(&record.key) {
@@ -43,8 +43,8 @@ impl Pipedrive {
     }
 
     /// Asks for each alone.
-    pub(super) async fn sightings_alone(&self, keys: &[RecordKey]) -> Result<Sightings, CrmError> {
-        let (mut sightings, mut persons) = (Sightings::default(), Vec::new());
+    pub(super) async fn sightings_alone(&self, keys: &[RecordKey]) -> Result<RecordSightings, CrmError> {
+        let (mut sightings, mut persons) = (RecordSightings::default(), Vec::new());
         for key in keys {
             match self.find(&key.record_id).await? {
                 Found::Nobody => sightings.gone.push(key.clone()),

@@ -11,7 +11,8 @@ use super::{
 };
 use crate::{
     crm::{
-        Answer, CrmClient, CrmError, Effort, Page, PageSize, Probe, Sightings, Target, http::Endpoint, quota::Quota,
+        Answer, CrmClient, CrmError, Effort, Page, PageSize, Probe, RecordSightings, Target, http::Endpoint,
+        quota::Quota,
     },
     domain::{
         credentials::{Access, AccessToken},
@@ -134,7 +135,7 @@ impl CrmClient for Salesforce {
         Self::left_at(position)
     }
 
-    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, Sightings> {
+    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, RecordSightings> {
         Box::pin(self.sightings(keys))
     }
 }

@@ -9,13 +9,13 @@ use super::{
     soql,
 };
 use crate::{
-    crm::{CrmError, Sightings},
+    crm::{CrmError, RecordSightings},
     domain::record::{ObjectType, RecordKey},
 };
 
 impl Salesforce {
-    pub(super) async fn sightings(&self, keys: &[RecordKey]) -> Result<Sightings, CrmError> {
-        let mut sightings = Sightings::default();
+    pub(super) async fn sightings(&self, keys: &[RecordKey]) -> Result<RecordSightings, CrmError> {
+        let mut sightings = RecordSightings::default();
         for object in [ObjectType::Contact, ObjectType::Lead] {
             let some: Vec<RecordKey> = keys.iter().filter(|key| key.object_type == object).cloned().collect();
             if !some.is_empty() {
@@ -25,15 +25,15 @@ impl Salesforce {
         Ok(sightings)
     }
 
-    async fn sightings_of(&self, object: ObjectType, keys: &[RecordKey]) -> Result<Sightings, CrmError> {
-        let Some(mut answer) = self.show(object, keys).await? else { return Ok(Sightings::default()) };
+    async fn sightings_of(&self, object: ObjectType, keys: &[RecordKey]) -> Result<RecordSightings, CrmError> {
+        let Some(mut answer) = self.show(object, keys).await? else { return Ok(RecordSightings::default()) };
         answer.records.retain(|record| keys.contains(&record.key));
         let mut gone: Vec<RecordKey> = keys.iter().filter(|key| !answer.shown.contains(key)).cloned().collect();
         // A row that does not say whose it is may be anybody's.
         if answer.nameless() > 0 || gone.is_empty() || !self.sees_all(object).await? {
             gone.clear();
         }
-        Ok(Sightings { records: answer.records, gone, rejects: answer.rejects })
+        Ok(RecordSightings { records: answer.records, gone, rejects: answer.rejects })
     }
 
     /// The rows that a query shows; `None`: the object is not shown at all.

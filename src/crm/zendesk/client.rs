@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     crm::{
-        Answer, CrmClient, CrmError, Departed, Effort, Page, PageSize, Probe, Retry, Sightings, Target,
+        Answer, CrmClient, CrmError, Departed, Effort, Page, PageSize, Probe, RecordSightings, Retry, Target,
         http::{self, Endpoint},
         json::{self, Cell, Fields, Text},
         quota::{Quota, Told},
@@ -221,10 +221,10 @@ impl Zendesk {
 
     /// What several of one request left out may be deleted for good: asked for alone, Zendesk says so. A host that has begun to answer
     /// like that to everything is no Zendesk any more: afterwards it must still know the administrator.
-    async fn sightings(&self, keys: &[RecordKey]) -> Result<Sightings, CrmError> {
+    async fn sightings(&self, keys: &[RecordKey]) -> Result<RecordSightings, CrmError> {
         let ids: Vec<&str> = keys.iter().map(|key| key.record_id.as_str()).collect();
         let UsersPage { records, rejects, .. } = self.show_many(&ids).await?;
-        let (mut shown, mut sightings) = (HashSet::new(), Sightings { rejects, ..Sightings::default() });
+        let (mut shown, mut sightings) = (HashSet::new(), RecordSightings { rejects, ..RecordSightings::default() });
         for record in records {
             shown.insert(record.key.clone());
             if keys.contains(&record.key) {
@@ -251,7 +251,7 @@ impl Zendesk {
     }
 
     /// A merge gives the loser's e-mail addresses to the winner, and the export does not name it: whoever has them now is read again.
-    async fn heirs(&self, departed: &[Departed]) -> Result<Sightings, CrmError> {
+    async fn heirs(&self, departed: &[Departed]) -> Result<RecordSightings, CrmError> {
         let mut ids: Vec<String> = Vec::new();
         for gone in departed {
             for email in &gone.emails {
@@ -264,11 +264,11 @@ impl Zendesk {
         }
         ids.sort_unstable();
         ids.dedup();
-        let mut heirs = Sightings::default();
+        let mut heirs = RecordSightings::default();
         for some in ids.chunks(100) {
             let some: Vec<&str> = some.iter().map(String::as_str).collect();
             let UsersPage { records, rejects, .. } = self.show_many(&some).await?;
-            heirs.absorb(Sightings { records, rejects, ..Sightings::default() });
+            heirs.absorb(RecordSightings { records, rejects, ..RecordSightings::default() });
         }
         Ok(heirs)
     }
@@ -316,11 +316,11 @@ impl CrmClient for Zendesk {
         self.quota.page_size()
     }
 
-    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, Sightings> {
+    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, RecordSightings> {
         Box::pin(self.sightings(keys))
     }
 
-    fn find_heirs<'a>(&'a self, departed: &'a [Departed]) -> Answer<'a, Sightings> {
+    fn find_heirs<'a>(&'a self, departed: &'a [Departed]) -> Answer<'a, RecordSightings> {
         Box::pin(self.heirs(departed))
     }
 }

@@ -24,7 +24,7 @@ struct Home {
     code_digits: String,
     /// Bit n: a national number of n digits is possible.
     lengths: u32,
-    /// How many lengths there are: of many, digits without the trunk prefix may be anything.
+    /// How many lengths the plan has, those of old numbers too: of many, digits without the trunk prefix may be anything.
     lengths_count: u32,
     /// What is dialled before a national number ("0", "1", "06"); empty if nothing is.
     trunk: &'static str,
@@ -44,7 +44,7 @@ static BY_REGION: LazyLock<Vec<Option<Home>>> = LazyLock::new(|| {
                 code,
                 code_digits: code.to_string(),
                 lengths,
-                lengths_count: lengths.count_ones(),
+                lengths_count: library::lengths(region),
                 trunk,
                 left,
             });

@@ -5,7 +5,7 @@
 //! Pure; the library decides whether the result is assigned, and whether what was written still is.
 
 /// Numbers of one plan that begin with one of these digits, and what they are now.
-struct Change {
+struct PlanChange {
     /// The country code, 1 to 999.
     code: u16,
     /// Digits of an old national number.
@@ -18,37 +18,37 @@ struct Change {
     fronts: &'static str,
 }
 
-const fn change(code: u16, digits: usize, inserts: &'static str, fronts: &'static str) -> Change {
-    Change { code, digits, code_now: code, inserts, fronts }
+const fn change(code: u16, digits: usize, inserts: &'static str, fronts: &'static str) -> PlanChange {
+    PlanChange { code, digits, code_now: code, inserts, fronts }
 }
 
-impl Change {
+impl PlanChange {
     /// First digits, old and new.
     fn fronts(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         self.fronts.split(' ').map(|front| front.split_once('>').unwrap_or((front, front)))
     }
 
-    fn forth(&self, code: u16, national: &str) -> Option<Renumbered> {
+    fn forth(&self, code: u16, national: &str) -> Option<OtherNumber> {
         if self.code != code || self.digits != national.len() {
             return None;
         }
         let (old, new) = self.fronts().find(|(old, _)| national.starts_with(old))?;
         let national = format!("{}{new}{}", self.inserts, &national[old.len()..]);
-        Some(Renumbered { code: self.code_now, national })
+        Some(OtherNumber { code: self.code_now, national })
     }
 
     /// The old number; of changes that insert nothing.
-    fn back(&self, code: u16, national: &str) -> Option<Renumbered> {
+    fn back(&self, code: u16, national: &str) -> Option<OtherNumber> {
         let is_of = |(old, new): &(&str, &str)| {
             national.starts_with(new) && national.len() + old.len() == self.digits + new.len()
         };
         let (old, new) = self.fronts().find(is_of).filter(|_| self.code_now == code)?;
-        Some(Renumbered { code: self.code, national: format!("{old}{}", &national[new.len()..]) })
+        Some(OtherNumber { code: self.code, national: format!("{old}{}", &national[new.len()..]) })
     }
 }
 
 /// Each with its source; "OB" is the ITU's Operational Bulletin, in which regulators announce their plans.
-const CHANGES: &[Change] = &[
+const CHANGES: &[PlanChange] = &[
     // Benin, 30 November 2024: 01 before all of them. OB 1292.
     change(229, 8, "01", "2 4 5 6 9"),
     // Ivory Coast, 31 January 2021: two digits by the operator to which the range belongs. OB 1212.
@@ -80,16 +80,16 @@ const CHANGES: &[Change] = &[
     change(56, 8, "", "8>98 9>99 32>322 33>332 34>342 35>352"),
     change(56, 10, "", "02>2 03>3 04>4 05>5 06>6 07>7 09>9"),
     // Kosovo has its own country code since 15 December 2016: this was Slovenia's. OB 1123, 1188.
-    Change { code_now: 383, ..change(386, 8, "", "49") },
+    PlanChange { code_now: 383, ..change(386, 8, "", "49") },
 ];
 
 /// Old numbers that the library's plan still knows, or that look like random digits: both keys stay, and are variants of each other.
-const TWINS: &[Change] = &[
+const TWINS: &[PlanChange] = &[
     // Gabon, November 2019; the old ones were switched off on 6 April 2024. OB 1174, 1288.
     change(241, 8, "", "01>11 02>62 04>74 05>65 06>66 07>77"),
     // Kosovo's numbers of Serbia and Monaco.
-    Change { code_now: 383, ..change(381, 8, "", "28 29 38 39") },
-    Change { code_now: 383, ..change(377, 8, "", "44 45") },
+    PlanChange { code_now: 383, ..change(381, 8, "", "28 29 38 39") },
+    PlanChange { code_now: 383, ..change(377, 8, "", "44 45") },
     // Vietnam's areas, 2017, those whose old codes are nobody's today. OB 1114.
     change(
         84,
@@ -108,7 +108,7 @@ const TWINS: &[Change] = &[
 ];
 
 /// Another number of the same line.
-pub(super) struct Renumbered {
+pub(super) struct OtherNumber {
     /// The country code.
     pub(super) code: u16,
     /// The national number.
@@ -116,14 +116,14 @@ pub(super) struct Renumbered {
 }
 
 /// Today's number for a country code and a national number of a shape that has changed.
-pub(super) fn today(code: u16, national: &str) -> Option<Renumbered> {
+pub(super) fn today(code: u16, national: &str) -> Option<OtherNumber> {
     let of = |national: &str| CHANGES.iter().find_map(|change| change.forth(code, national));
     // The library leaves a 0 that is dialled at home where the rest is too short for today's plan.
     of(national).or_else(|| of(national.strip_prefix('0')?))
 }
 
 /// The old number of one of today's, or today's of an old one, where both stay keys.
-pub(super) fn twin(code: u16, national: &str) -> Option<Renumbered> {
+pub(super) fn twin(code: u16, national: &str) -> Option<OtherNumber> {
     TWINS.iter().find_map(|change| change.forth(code, national).or_else(|| change.back(code, national)))
 }
 

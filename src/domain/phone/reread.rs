@@ -166,7 +166,7 @@ fn international(number: &str) -> Option<String> {
 pub(super) fn is_separator(c: char) -> bool {
     matches!(c, ' ' | '-' | '.' | '(' | ')' | '[' | ']' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{ff0d}')
         || is_invisible(c)
-        || is_odd_separator(c) && !text::SEPARATORS.contains(&c)
+        || is_odd_separator(c) && !text::is_between_numbers(c)
 }
 
 /// Characters without a picture that come with copied text (Unicode Cf, `Default_Ignorable_Code_Point`).

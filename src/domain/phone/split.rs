@@ -203,7 +203,7 @@ struct Separator {
 
 /// The first slash.
 fn next_slash(text: &str) -> Option<Separator> {
-    next_sign(text, &['/', '／'])
+    next_sign(text, text::SLASHES)
 }
 
 /// The first separator of a text in lower case, but slashes.

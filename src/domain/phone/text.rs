@@ -1,9 +1,9 @@
 //! Looking at text as digits, letters and signs. Knows nothing of numbering plans.
 
-/// Signs that may stand between two numbers.
-pub(super) const SEPARATORS: &[char] = &['/', '／', ',', ';', '|', '&', '\n', '\t', '、', '，', '；', '،', '؛'];
-/// Those that stand inside of no number.
-pub(super) const LIST_SIGNS: &[char] = SEPARATORS.split_at(2).1;
+/// Signs that may stand between two numbers, and inside of one.
+pub(super) const SLASHES: &[char] = &['/', '／'];
+/// Signs that may stand between two numbers, and inside of none.
+pub(super) const LIST_SIGNS: &[char] = &[',', ';', '|', '&', '\n', '\t', '、', '，', '；', '،', '؛'];
 /// Several numbers of one person in an export of Google's contacts.
 pub(super) const TRIPLE_COLON: &str = ":::";
 
@@ -24,13 +24,18 @@ impl Shape {
                 '0'..='9' | ' ' | '-' | '(' | ')' | '.' => {}
                 '+' => shape.has_separators = true,
                 c if c.is_alphabetic() => shape.has_letters = true,
-                c if SEPARATORS.contains(&c) => shape.has_separators = true,
+                c if is_between_numbers(c) => shape.has_separators = true,
                 ':' => shape.has_separators |= text.contains(TRIPLE_COLON),
                 _ => {}
             }
         }
         shape
     }
+}
+
+/// Whether the sign may stand between two numbers.
+pub(super) fn is_between_numbers(c: char) -> bool {
+    SLASHES.contains(&c) || LIST_SIGNS.contains(&c)
 }
 
 /// The ASCII digits of the text as one integer, if there are 1 to 18 of them.

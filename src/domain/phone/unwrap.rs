@@ -28,8 +28,9 @@ pub(super) fn unwrap(raw: &str) -> Cow<'_, str> {
         return user_of(user.split(['?', '>']).next().unwrap_or(user), host).unwrap_or_default();
     }
     if let Some(rest) = NUMBER_SCHEMES.iter().find_map(|scheme| strip_scheme(address, scheme)) {
-        let user = rest.trim_start_matches('/').split(['?', '>', '@']).next().unwrap_or(rest);
-        return user_of(user, "").unwrap_or(Cow::Borrowed(address));
+        let number = rest.trim_start_matches('/').split(['?', '>', '@']).next().unwrap_or(rest);
+        let read = if is_one_uri(number) { user_of(number, "") } else { None };
+        return read.unwrap_or(Cow::Borrowed(address));
     }
     let is_one_word = !address.contains(char::is_whitespace);
     if let Some((user, host)) = address.split_once('@').filter(|(user, _)| is_one_word && !user.is_empty()) {
@@ -84,6 +85,13 @@ fn user_of<'a>(user: &'a str, host: &str) -> Option<Cow<'a, str>> {
         return Some(name);
     }
     Some(Cow::Owned(format!("{plus}{name}{parameters}")))
+}
+
+/// Whether only parameters (RFC 3966) stand behind the number. "Tel:030/1234567; 0171/1234567" is a word before two numbers.
+fn is_one_uri(number: &str) -> bool {
+    let is_parameter =
+        |text: &str| text.starts_with(|c: char| c.is_ascii_alphabetic()) && !text.contains(char::is_whitespace);
+    !number.contains(':') && number.split(';').skip(1).all(is_parameter)
 }
 
 /// The signs of a number that an address writes as `%` and two hexadecimal digits.

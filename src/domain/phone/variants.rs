@@ -1,4 +1,5 @@
-//! Two ways to write one line that give two keys, in the three plans where both ways are alive; and what a renumbered plan has left in records.
+//! Two ways to write one line that give two keys, in the three plans where both ways are alive, and old numbers that renumbered plans
+//! have left in records.
 //!
 //! Invariant: a variant is never another subscriber's number as the plan stands. Where both forms may be somebody's,
 //! there is no variant: a miss costs a question, a false name costs trust.

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::support::{Org, contact_key, minutes, pass};
 use crate::{
-    crm::{CrmClient, Sightings},
+    crm::{CrmClient, RecordSightings},
     domain::{
         integration::Provider,
         options::{ObjectOptions, Options},
@@ -118,7 +118,7 @@ async fn more_deletions_than_an_answer_holds_are_asked_for_in_parts() {
 }
 
 /// A Contact in the recycle bin, one deleted for good, and one that sharing hides, as a look-up sees them.
-async fn sightings_of_absent(org: &Org) -> ([RecordKey; 3], Sightings) {
+async fn sightings_of_absent(org: &Org) -> ([RecordKey; 3], RecordSightings) {
     let ids = [org.contact(&json!({})), org.contact(&json!({})), org.contact(&json!({}))];
     org.simulated.delete("Contact", &ids[0]).unwrap();
     org.simulated.hard_delete("Contact", &ids[1]).unwrap();
