@@ -1,4 +1,4 @@
-//! Compiles `proto/` with protox (no protoc needed) into tonic code and a descriptor set for reflection and the tests.
+//! Compiles `proto/` with protox (no protoc needed) into tonic code and a descriptor set for reflection, the command line and the tests.
 
 #![expect(clippy::disallowed_methods, reason = "cargo talks to a build script through the environment")]
 
@@ -15,6 +15,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     )?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("contactsync_descriptor.bin"), descriptors.encode_to_vec())?;
-    tonic_prost_build::configure().compile_fds(descriptors)?;
+    let mut config = tonic_prost_build::Config::new();
+    // By which the command line finds a message's descriptor.
+    config.enable_type_names();
+    tonic_prost_build::configure().compile_fds_with_config(descriptors, config)?;
     Ok(())
 }

@@ -3,7 +3,6 @@
 use std::{fmt, process::ExitCode};
 
 use clap::Subcommand;
-use serde_json::json;
 
 use super::client::{Client, ClientOptions, json, show};
 use crate::{
@@ -115,8 +114,8 @@ async fn create(args: CreateArgs, client: &Client) -> anyhow::Result<ExitCode> {
         further_regions: texts(&args.further_regions),
         match_policy: 0,
     };
-    let account = client.accounts().create_account(request).await?.into_inner().account.unwrap_or_default();
-    client.print(&json::account(&account), &account.id)?;
+    let answer = client.accounts().create_account(request).await?.into_inner();
+    client.print(&json::of(&answer), answer.account.as_ref().map_or("", |account| &account.id))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -133,8 +132,8 @@ async fn update(args: UpdateArgs, client: &Client) -> anyhow::Result<ExitCode> {
         match_policy: args.policy.map(|policy| pb::MatchPolicy::from(policy).into()),
         preferred_integration_id: args.preferred_integration.map(|id| id.to_string()).unwrap_or_default(),
     };
-    let account = client.accounts().update_account(request).await?.into_inner().account.unwrap_or_default();
-    client.print(&json::account(&account), Table(std::slice::from_ref(&account)))?;
+    let answer = client.accounts().update_account(request).await?.into_inner();
+    client.print(&json::of(&answer), Table(answer.account.as_slice()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -150,8 +149,8 @@ async fn list(client: &Client) -> anyhow::Result<ExitCode> {
             break;
         }
     }
-    let json = json!({ "accounts": accounts.iter().map(json::account).collect::<Vec<_>>() });
-    client.print(&json, Table(&accounts))?;
+    let answer = pb::ListAccountsResponse { accounts, ..Default::default() };
+    client.print(&json::of(&answer), Table(&answer.accounts))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -74,7 +74,7 @@ pub(super) struct EraseArgs {
 /// Asks page by page, and prints each.
 pub(super) async fn run(args: ChangesArgs, client: &Client) -> anyhow::Result<ExitCode> {
     let (mut after, mut left, mut epoch) = (args.after, args.limit, args.epoch);
-    let mut changes = Vec::new();
+    let mut answer = pb::ListChangesResponse { next_after: after, epoch: epoch.clone(), ..Default::default() };
     while left > 0 {
         let request = pb::ListChangesRequest {
             account_id: args.account.id.to_string(),
@@ -84,19 +84,15 @@ pub(super) async fn run(args: ChangesArgs, client: &Client) -> anyhow::Result<Ex
             epoch: std::mem::take(&mut epoch),
         };
         let page = client.contacts().list_changes(request).await?.into_inner();
-        (after, epoch) = (page.next_after, page.epoch);
+        (after, epoch) = (page.next_after, page.epoch.clone());
         left = left.saturating_sub(page.changes.len());
-        changes.extend(page.changes);
-        if !page.has_more {
+        answer.changes.extend(page.changes);
+        answer = pb::ListChangesResponse { changes: answer.changes, ..page };
+        if !answer.has_more {
             break;
         }
     }
-    let json = serde_json::json!({
-        "changes": changes.iter().map(json::change).collect::<Vec<_>>(),
-        "next_after": after,
-        "epoch": epoch,
-    });
-    client.print(&json, Table(&changes))?;
+    client.print(&json::of(&answer), Table(&answer.changes))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -121,7 +117,7 @@ pub(super) async fn explain(args: ExplainArgs, client: &Client) -> anyhow::Resul
     for words in &answer.about_contact {
         lines.add("that contact", show::clean(words));
     }
-    client.print(&json::explain_match(&answer), lines)?;
+    client.print(&json::of(&answer), lines)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -143,7 +139,7 @@ pub(super) async fn erase(args: EraseArgs, client: &Client) -> anyhow::Result<Ex
     if erased.already_erased {
         lines.add("note", "the person had been erased before");
     }
-    client.print(&json::erase_contact(&erased), lines)?;
+    client.print(&json::of(&erased), lines)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -2,8 +2,6 @@
 
 use std::{fmt, process::ExitCode};
 
-use serde_json::json;
-
 use super::client::{
     AccountOption, Client, ClientOptions, json,
     show::{self, Lines},
@@ -33,10 +31,12 @@ pub(super) async fn run(args: ContactArgs, client: &Client) -> anyhow::Result<Ex
     let account_id = args.account.id.to_string();
     if let Some(contact) = args.contact {
         let request = pb::GetContactRequest { account_id, contact_id: contact.to_string() };
-        let contact = client.contacts().get_contact(request).await?.into_inner().contact.unwrap_or_default();
+        let answer = client.contacts().get_contact(request).await?.into_inner();
         let mut lines = Lines::default();
-        show::contact(&mut lines, &contact);
-        client.print(&json::contact(&contact), lines)?;
+        if let Some(contact) = &answer.contact {
+            show::contact(&mut lines, contact);
+        }
+        client.print(&json::of(&answer), lines)?;
         return Ok(ExitCode::SUCCESS);
     }
     let request = pb::ListContactsRequest {
@@ -47,11 +47,7 @@ pub(super) async fn run(args: ContactArgs, client: &Client) -> anyhow::Result<Ex
     };
     let page = client.contacts().list_contacts(request).await?.into_inner();
     let has_more = !page.next_page_token.is_empty();
-    let json = json!({
-        "contacts": page.contacts.iter().map(json::contact).collect::<Vec<_>>(),
-        "has_more": has_more,
-    });
-    client.print(&json, Found { contacts: &page.contacts, has_more })?;
+    client.print(&json::of(&page), Found { contacts: &page.contacts, has_more })?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -85,7 +85,7 @@ pub(super) async fn run(args: MatchArgs, client: &Client) -> anyhow::Result<Exit
         request.set_on_no_match(pb::OnNoMatch::LookupOnly);
     }
     let answer = client.callers().match_caller(request).await?.into_inner();
-    client.print(&json::match_caller(&answer), lines(&answer))?;
+    client.print(&json::of(&answer), lines(&answer))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -97,11 +97,13 @@ pub(super) async fn select(args: SelectArgs, client: &Client) -> anyhow::Result<
         contact_id: args.contact.to_string(),
         agent_id: args.agent.unwrap_or_default(),
     };
-    let contact = client.callers().select_match(request).await?.into_inner().selection.unwrap_or_default();
+    let answer = client.callers().select_match(request).await?.into_inner();
     let mut lines = Lines::default();
-    lines.add("chosen", show::person(&contact));
-    show::contact(&mut lines, &contact);
-    client.print(&serde_json::json!({ "selection": json::contact(&contact) }), lines)?;
+    if let Some(contact) = &answer.selection {
+        lines.add("chosen", show::person(contact));
+        show::contact(&mut lines, contact);
+    }
+    client.print(&json::of(&answer), lines)?;
     Ok(ExitCode::SUCCESS)
 }
 

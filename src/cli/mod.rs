@@ -42,6 +42,9 @@ use crate::lifecycle::{Lifecycle, Signals};
 /// How long threads that block may take at the end of the process.
 const THREADS_GRACE: Duration = Duration::from_millis(500);
 
+/// How a command line that cannot be read ends, by clap's custom.
+const USAGE_ERROR: u8 = 2;
+
 const FIRST_STEPS: &str = "\
 First steps:
   contact-sync demo                       everything at once, with simulated CRMs
@@ -124,12 +127,28 @@ impl Question {
 }
 
 /// Reads the command line and does what it says. What stops it is told on standard error, without a stack: it is for the
-/// person who typed the command.
+/// person, or with `--json` the program, that gave the command.
 pub fn main() -> anyhow::Result<ExitCode> {
-    Ok(obey(Cli::parse()).unwrap_or_else(|error| {
-        eprintln!("{}", client::failure::describe(&error));
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        // Help and version go to standard output, and are no errors.
+        Err(error) if error.use_stderr() && wants_json() => {
+            eprintln!("{}", client::json::usage_error(&error));
+            return Ok(ExitCode::from(USAGE_ERROR));
+        }
+        Err(error) => error.exit(),
+    };
+    let is_json = matches!(&cli.command, Command::Ask(question) if question.options().json);
+    Ok(obey(cli).unwrap_or_else(|error| {
+        let told = if is_json { client::json::error(&error) } else { client::failure::describe(&error) };
+        eprintln!("{told}");
         ExitCode::FAILURE
     }))
+}
+
+/// On a command line that could not be read.
+fn wants_json() -> bool {
+    std::env::args_os().any(|arg| arg == "--json")
 }
 
 fn obey(cli: Cli) -> anyhow::Result<ExitCode> {

@@ -99,7 +99,7 @@ pub(super) async fn run(args: RequesterArgs, client: &Client) -> anyhow::Result<
         subject: args.subject.subject(),
     };
     let answer = client.callers().resolve_requester(request).await?.into_inner();
-    client.print(&json::resolve_requester(&answer), lines(&answer))?;
+    client.print(&json::of(&answer), lines(&answer))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -127,7 +127,7 @@ pub(super) async fn register(args: RegisterArgs, client: &Client) -> anyhow::Res
     if !until.is_empty() {
         lines.add("expected", format!("an outbound call to the number until {until} is this contact's"));
     }
-    client.print(&json::pre_register(&answer), lines)?;
+    client.print(&json::of(&answer), lines)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -18,10 +18,10 @@ use crate::{
 };
 
 /// How a command ended.
-struct Ended {
-    code: Option<i32>,
-    out: String,
-    err: String,
+pub struct Ended {
+    pub code: Option<i32>,
+    pub out: String,
+    pub err: String,
 }
 
 impl Ended {
@@ -31,7 +31,7 @@ impl Ended {
     }
 
     /// Standard output of a command that went well.
-    fn ok(&self) -> &str {
+    pub fn ok(&self) -> &str {
         assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
         self.out.trim_end()
     }
@@ -44,20 +44,20 @@ impl Ended {
 }
 
 /// A terminal beside the service.
-struct Desk<'a> {
+pub struct Desk<'a> {
     test: &'a TestApp,
     token: String,
-    account: String,
+    pub account: String,
     variables: Vec<(&'static str, String)>,
 }
 
 impl<'a> Desk<'a> {
-    fn new(test: &'a TestApp) -> Self {
+    pub fn new(test: &'a TestApp) -> Self {
         let token = test.token(&Accounts::All, &Scope::ALL);
         Self { test, token, account: String::new(), variables: Vec::new() }
     }
 
-    async fn run(&self, args: &[&str]) -> Ended {
+    pub async fn run(&self, args: &[&str]) -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_contact-sync"));
         command
             .args(args)
@@ -77,13 +77,13 @@ impl<'a> Desk<'a> {
     }
 
     /// With an account, which later commands mean.
-    async fn with_account(mut self) -> Self {
+    pub async fn with_account(mut self) -> Self {
         let made = self.run(&["account", "create", "--name", "Acme", "--region", "US"]).await;
         made.ok().clone_into(&mut self.account);
         self
     }
 
-    fn with(mut self, name: &'static str, value: &str) -> Self {
+    pub fn with(mut self, name: &'static str, value: &str) -> Self {
         self.variables.push((name, value.to_owned()));
         self
     }
@@ -133,8 +133,8 @@ async fn an_administrator_connects_zendesk_and_the_caller_gets_the_ticket() {
     assert!(enabled.ok().contains("INITIAL SUCCEEDED"), "{}", enabled.out);
     assert!(enabled.out.contains("on, 1 h after each pass"), "{}", enabled.out);
     assert!(called.ok().starts_with("outcome      MATCHED") && called.out.contains("Bryce Love"), "{}", called.out);
-    assert_eq!(owner["outcome"], "RESOLVED");
-    assert_eq!(owner["record"]["record_id"], user.to_string());
+    assert_eq!(owner["outcome"], "REQUESTER_OUTCOME_RESOLVED");
+    assert_eq!(owner["record"]["recordId"], user.to_string());
 }
 
 #[tokio::test]
@@ -153,7 +153,7 @@ async fn an_agent_sees_everyone_on_a_number_and_chooses() {
     let line = desk.run(&["contact", "--number", "4155550142", "--json"]).await.json();
     let one = desk.run(&["contact", second]).await;
 
-    assert_eq!((&called["outcome"], &called["total"]), (&json!("AMBIGUOUS"), &json!(2)));
+    assert_eq!((&called["outcome"], &called["total"]), (&json!("MATCH_OUTCOME_AMBIGUOUS"), &json!(2)));
     assert!(chosen.ok().contains(second), "{}", chosen.out);
     assert!(owner.ok().contains("RESOLVED") && owner.out.contains(second), "{}", owner.out);
     assert_eq!(line["contacts"].as_array().unwrap().len(), 2);
@@ -188,7 +188,7 @@ async fn a_clicked_record_is_named_on_the_outbound_call_without_any_sync() {
     let test = TestApp::start().await;
     let desk = Desk::new(&test).with_account().await;
     let enabled = desk.run(&["sync", "enable", "--salesforce", "00D5g000004XyzA", "--off", "--json"]).await.json();
-    let integration = enabled["id"].as_str().unwrap();
+    let integration = enabled["integration"]["id"].as_str().unwrap();
     let number = ["--number", "(808) 555-0121", "--name", "Hana Sato", "--agent", "amy"];
     let record = ["register", "--integration", integration, "--type", "Contact", "--record", "0035g00000LxQ2a"];
 
@@ -196,9 +196,12 @@ async fn a_clicked_record_is_named_on_the_outbound_call_without_any_sync() {
     let dialled = ["match", "+18085550121", "--outbound", "--agent", "amy", "--call-id", "c-1", "--json"];
     let called = desk.run(&dialled).await.json();
 
-    assert_eq!(enabled["state"], "OFF");
+    assert_eq!(enabled["integration"]["state"], "INTEGRATION_STATE_OFF");
     assert!(clicked.ok().contains("expected"), "{}", clicked.out);
-    assert_eq!((&called["tier"], &called["selected"]["display_name"]), (&json!("CLICKED"), &json!("Hana Sato")));
+    assert_eq!(
+        (&called["tier"], &called["selected"]["displayName"]),
+        (&json!("MATCH_TIER_CLICKED"), &json!("Hana Sato"))
+    );
 }
 
 #[tokio::test]
@@ -207,7 +210,8 @@ async fn passes_are_started_watched_stopped_and_switched() {
     let desk = Desk::new(&test).with_account().await.with("ZENDESK_BEARER_TOKEN", "zendesk-token");
     let enabled = desk.run(&["sync", "enable", "--zendesk", "acme", "--watch", "--json"]).await;
     let run: Value = serde_json::from_str(enabled.ok().lines().last().unwrap()).unwrap();
-    let (integration, run) = (run["integration_id"].as_str().unwrap(), run["id"].as_str().unwrap());
+    let run = &run["syncRun"];
+    let (integration, run) = (run["integrationId"].as_str().unwrap(), run["id"].as_str().unwrap());
     let of = ["--integration", integration];
 
     let again = desk.run(&[&["sync", "trigger", "--full", "--watch"], &of[..]].concat()).await;
@@ -256,8 +260,8 @@ async fn what_could_not_be_read_is_shown_asked_for_again_and_traced() {
 
     assert!(listed.ok().contains(&named) && listed.out.contains("TIME_UNREADABLE updated_at"), "{}", listed.out);
     assert!(listed.out.contains("content     {") && listed.out.contains(".."), "{}", listed.out);
-    assert_eq!(without_content["rejected_records"][0]["record_id"], user);
-    assert_eq!(without_content["rejected_records"][0]["raw"], "");
+    assert_eq!(without_content["rejectedRecords"][0]["recordId"], user);
+    assert_eq!(without_content["rejectedRecords"][0]["raw"], "");
     assert!(traced.ok().contains("REJECTED") && traced.out.contains("+13108675309"), "{}", traced.out);
     assert!(retried.ok().contains("INCREMENTAL QUEUED"), "{}", retried.out);
     assert!(wrong.refused().contains("field    record_id"), "{}", wrong.err);

@@ -31,6 +31,7 @@ mod feed;
 mod integrations;
 mod integrity;
 mod isolation;
+mod json_answers;
 mod key_rotation;
 mod leases;
 mod main_job;

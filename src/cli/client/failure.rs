@@ -21,8 +21,11 @@ pub(in crate::cli) fn describe(error: &anyhow::Error) -> String {
     if let Some(status) = error.downcast_ref::<Status>() {
         return describe_status(status);
     }
-    let next = error.downcast_ref::<Stopped>().map(|stopped| format!("\nnext   {}", stopped.next));
-    format!("error  {error:#}{}", next.unwrap_or_default())
+    // What stopped it is told in its own words, without the causes below.
+    if let Some(Stopped { what, next }) = error.downcast_ref::<Stopped>() {
+        return format!("error  {what}\nnext   {next}");
+    }
+    format!("error  {error:#}")
 }
 
 /// Code, reason, message, field, what else the server says of it, and what to do.

@@ -1,365 +1,255 @@
-//! Answers for programs: the proto's field names, enum values without their prefix, times as RFC 3339, unset messages as null.
-//! Must not leave out a field that the proto has: what a program needs tomorrow is not known here.
+//! Answers and errors for programs, one line each: proto3 JSON of the message itself, made from the descriptors (protobuf.dev/programming-guides/json).
+//! Fields that are empty, 0 or false are written too, so that a program finds every field; a message or `optional` field that is
+//! not set is left out. Must not leave out, rename or turn anything by hand.
 
-use chrono::{DateTime, SecondsFormat, Utc};
+use std::sync::LazyLock;
+
+use anyhow::Context;
+use base64::prelude::{BASE64_STANDARD, Engine};
+use prost::{Message, Name};
+use prost_reflect::{DescriptorPool, DynamicMessage, SerializeOptions};
+use serde::{Serialize, Serializer, ser::Error as _};
 use serde_json::{Value, json};
+use tonic::{Code, Status};
+use tonic_types::pb as google;
 
-use super::show;
+use super::failure::Stopped;
 use crate::rpc::pb;
 
-fn time(time: Option<&prost_types::Timestamp>) -> Value {
-    let time = time.and_then(|time| DateTime::<Utc>::from_timestamp(time.seconds, u32::try_from(time.nanos).ok()?));
-    time.map_or(Value::Null, |time| Value::from(time.to_rfc3339_opts(SecondsFormat::AutoSi, true)))
+const OPTIONS: SerializeOptions = SerializeOptions::new().skip_default_fields(false);
+
+/// The service's own messages, and those of `google/rpc` that its errors carry.
+static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
+    let mut pool = DescriptorPool::decode(pb::FILE_DESCRIPTOR_SET).expect("build.rs has compiled the descriptors");
+    pool.decode_file_descriptor_set(google::FILE_DESCRIPTOR_SET).expect("tonic-types has compiled its descriptors");
+    pool
+});
+
+/// This message, written as proto3 JSON. Fails if it holds a time that has no text, before the year 1 or after 9999.
+pub(in crate::cli) fn of<M: Message + Name>(message: &M) -> impl Serialize {
+    Proto(message)
 }
 
-fn list<T>(items: &[T], of: impl Fn(&T) -> Value) -> Value {
-    items.iter().map(of).collect()
+/// The fields of two answers in one object: what a command prints that asks two methods.
+pub(in crate::cli) fn both<A: Message + Name, B: Message + Name>(first: &A, second: &B) -> impl Serialize {
+    #[derive(Serialize)]
+    struct Both<A: Serialize, B: Serialize> {
+        #[serde(flatten)]
+        first: A,
+        #[serde(flatten)]
+        second: B,
+    }
+    Both { first: of(first), second: of(second) }
 }
 
-fn optional<T>(item: Option<&T>, of: impl Fn(&T) -> Value) -> Value {
-    item.map_or(Value::Null, of)
+struct Proto<'a, M>(&'a M);
+
+impl<M: Message + Name> Serialize for Proto<'_, M> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        dynamic(&M::full_name(), &self.0.encode_to_vec())
+            .map_err(S::Error::custom)?
+            .serialize_with_options(serializer, &OPTIONS)
+    }
 }
 
-/// An account.
-pub(in crate::cli) fn account(account: &pb::Account) -> Value {
-    json!({
-        "id": account.id,
-        "display_name": account.display_name,
-        "default_region": account.default_region,
-        "further_regions": account.further_regions,
-        "match_policy": show::match_policy(account.match_policy()),
-        "preferred_integration_id": account.preferred_integration_id,
-        "create_time": time(account.create_time.as_ref()),
-        "update_time": time(account.update_time.as_ref()),
-    })
+fn dynamic(full_name: &str, encoded: &[u8]) -> anyhow::Result<DynamicMessage> {
+    let descriptor = POOL.get_message_by_name(full_name).with_context(|| format!("{full_name} has no descriptor"))?;
+    Ok(DynamicMessage::decode(descriptor, encoded)?)
 }
 
-fn number(number: &pb::PhoneNumber) -> Value {
-    json!({"raw": number.raw, "e164": number.e164, "label": number.label, "extension": number.extension})
+/// As one line of ASCII control characters' and line separators' escapes: no name in it steers a terminal or ends the line.
+pub(in crate::cli) fn line(json: &impl Serialize) -> anyhow::Result<String> {
+    let text = serde_json::to_string(json).context("the server's answer cannot be written as JSON")?;
+    let is_unsafe = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+    if !text.contains(is_unsafe) {
+        return Ok(text);
+    }
+    // Such characters stand within strings only, where an escape is the same text.
+    Ok(text.chars().map(|c| if is_unsafe(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() }).collect())
 }
 
-fn provider(provider: pb::Provider) -> &'static str {
-    let name = provider.as_str_name();
-    name.strip_prefix("PROVIDER_").unwrap_or(name)
+/// An error as one line of `google.rpc.Status`: the server's as it came. One of this machine has no details: UNAVAILABLE if no server
+/// answers, else `FAILED_PRECONDITION`.
+pub(in crate::cli) fn error(error: &anyhow::Error) -> String {
+    if let Some(status) = error.downcast_ref::<Status>() {
+        return status_line(status.code(), status.message(), &details(status));
+    }
+    let code = if error.is::<tonic::transport::Error>() { Code::Unavailable } else { Code::FailedPrecondition };
+    match error.downcast_ref::<Stopped>() {
+        Some(Stopped { what, next }) => status_line(code, &format!("{what}; {next}"), &[]),
+        None => status_line(code, &format!("{error:#}"), &[]),
+    }
 }
 
-/// A record.
-pub(in crate::cli) fn record(record: &pb::Record) -> Value {
-    json!({
-        "integration_id": record.integration_id,
-        "provider": provider(record.provider()),
-        "object_type": record.object_type,
-        "record_id": record.record_id,
-        "url": record.url,
-        "is_live": record.is_live,
-        "role": record.role,
-    })
+/// A command line that could not be read, as one line of `google.rpc.Status`.
+pub(in crate::cli) fn usage_error(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    status_line(Code::InvalidArgument, text.trim().trim_start_matches("error: "), &[])
 }
 
-/// A contact.
-pub(in crate::cli) fn contact(contact: &pb::Contact) -> Value {
-    json!({
-        "id": contact.id,
-        "display_name": contact.display_name,
-        "organization": contact.organization,
-        "emails": contact.emails,
-        "numbers": list(&contact.numbers, number),
-        "records": list(&contact.records, record),
-        "created_at": time(contact.created_at.as_ref()),
-        "deleted_at": time(contact.deleted_at.as_ref()),
-        "survivor_id": contact.survivor_id,
-        "is_placeholder": contact.is_placeholder,
-    })
+fn status_line(code: Code, message: &str, details: &[Value]) -> String {
+    #[derive(Serialize)]
+    struct Line<'a> {
+        code: i32,
+        message: &'a str,
+        details: &'a [Value],
+    }
+    line(&Line { code: code.into(), message, details }).expect("numbers and texts have a JSON form")
 }
 
-fn source(source: &pb::Source) -> Value {
-    json!({
-        "integration_id": source.integration_id,
-        "provider": provider(source.provider()),
-        "state": show::integration_state(source.state()),
-        "known_through": time(source.known_through.as_ref()),
-        "note": source.note,
-        "has_unread": source.has_unread,
-    })
+fn details(status: &Status) -> Vec<Value> {
+    // What is no google.rpc.Status comes from something between here and the server.
+    let status = google::Status::decode(status.details()).unwrap_or_default();
+    status.details.iter().map(detail).collect()
 }
 
-/// `MatchCaller`.
-pub(in crate::cli) fn match_caller(answer: &pb::MatchCallerResponse) -> Value {
-    json!({
-        "outcome": show::outcome(answer.outcome()),
-        "selected": optional(answer.selected.as_ref(), contact),
-        "candidates": list(&answer.candidates, contact),
-        "total": answer.total,
-        "total_is_capped": answer.total_is_capped,
-        "selection": optional(answer.selection.as_ref(), contact),
-        "tier": show::tier(answer.tier()),
-        "rule": answer.rule,
-        "sources": list(&answer.sources, source),
-        "complete": answer.complete,
-        "e164": answer.e164,
-        "possible": list(&answer.possible, possible),
-    })
-}
-
-fn possible(possible: &pb::PossibleMatch) -> Value {
-    json!({
-        "tier": show::tier(possible.tier()),
-        "contact": optional(possible.contact.as_ref(), contact),
-        "organization": possible.organization,
-        "main_line": possible.main_line,
-    })
-}
-
-/// `ExplainMatch`.
-pub(in crate::cli) fn explain_match(answer: &pb::ExplainMatchResponse) -> Value {
-    json!({
-        "answer": optional(answer.answer.as_ref(), match_caller),
-        "steps": answer.steps,
-        "about_contact": answer.about_contact,
-    })
-}
-
-/// An entry of the feed.
-pub(in crate::cli) fn change(change: &pb::Change) -> Value {
-    json!({
-        "number": change.number,
-        "kind": show::change_kind(change.kind()),
-        "contact_id": change.contact_id,
-        "survivor_id": change.survivor_id,
-        "contact": optional(change.contact.as_ref(), contact),
-        "correction": optional(change.correction.as_ref(), correction),
-        "create_time": time(change.create_time.as_ref()),
-    })
-}
-
-fn correction(correction: &pb::Correction) -> Value {
-    let verdict = |verdict: &pb::Verdict| {
-        json!({
-            "outcome": show::verdict_outcome(verdict.outcome()),
-            "object_type": verdict.object_type,
-            "record_id": verdict.record_id,
-        })
-    };
-    json!({
-        "call_id": correction.call_id,
-        "integration_id": correction.integration_id,
-        "before": optional(correction.before.as_ref(), verdict),
-        "after": optional(correction.after.as_ref(), verdict),
-        "is_erased": correction.is_erased,
-    })
-}
-
-/// `EraseContact`.
-pub(in crate::cli) fn erase_contact(answer: &pb::EraseContactResponse) -> Value {
-    json!({
-        "contact_id": answer.contact_id,
-        "records": answer.records,
-        "already_erased": answer.already_erased,
-    })
-}
-
-/// `PreRegisterContact`.
-pub(in crate::cli) fn pre_register(answer: &pb::PreRegisterContactResponse) -> Value {
-    json!({
-        "contact": optional(answer.contact.as_ref(), contact),
-        "expected_until": time(answer.expected_until.as_ref()),
-    })
-}
-
-/// `ResolveRequester`.
-pub(in crate::cli) fn resolve_requester(answer: &pb::ResolveRequesterResponse) -> Value {
-    json!({
-        "outcome": show::requester_outcome(answer.outcome()),
-        "record": optional(answer.record.as_ref(), record),
-        "candidates": list(&answer.candidates, record),
-        "evidence": show::evidence(answer.evidence()),
-        "known_through": time(answer.known_through.as_ref()),
-        "contact_id": answer.contact_id,
-        "note": answer.note,
-    })
-}
-
-/// `TestConnection`.
-pub(in crate::cli) fn test_connection(answer: &pb::TestConnectionResponse) -> Value {
-    json!({
-        "ok": answer.ok,
-        "reason": answer.reason,
-        "message": answer.message,
-        "estimated_contacts": answer.estimated_contacts,
-    })
-}
-
-/// An integration.
-pub(in crate::cli) fn integration(integration: &pb::Integration) -> Value {
-    let options = integration.options.map(|options| {
-        let sync = options.sync().as_str_name();
-        json!({
-            "sync": sync.strip_prefix("SYNC_MODE_").unwrap_or(sync),
-            "period_seconds": options.period.map(|period| period.seconds),
-            "salesforce_contacts": options.salesforce_contacts.map(object_options),
-            "salesforce_leads": options.salesforce_leads.map(object_options),
-            "pipedrive_persons": options.pipedrive_persons.map(object_options),
-            "zendesk_users": options.zendesk_users().as_str_name().trim_start_matches("ZENDESK_USERS_"),
-        })
-    });
-    json!({
-        "id": integration.id,
-        "provider": provider(integration.provider()),
-        "organization": integration.organization,
-        "state": show::integration_state(integration.state()),
-        "state_detail": integration.state_detail,
-        "options": options,
-        "known_through": time(integration.known_through.as_ref()),
-        "last_completed_time": time(integration.last_completed_time.as_ref()),
-        "next_due_time": time(integration.next_due_time.as_ref()),
-        "current_sync_run_id": integration.current_sync_run_id,
-        "enabled": integration.enabled,
-        "create_time": time(integration.create_time.as_ref()),
-        "has_credentials": integration.has_credentials,
-        "held_deletions": integration.held_deletions,
-        "next_sweep_time": time(integration.next_sweep_time.as_ref()),
-    })
-}
-
-/// A sync run.
-pub(in crate::cli) fn sync_run(run: &pb::SyncRun) -> Value {
-    let counts = run.counts.unwrap_or_default();
-    json!({
-        "id": run.id,
-        "integration_id": run.integration_id,
-        "kind": show::run_kind(run.kind()),
-        "state": show::run_state(run.state()),
-        "phase": run.phase,
-        "counts": {
-            "read": counts.read,
-            "created": counts.created,
-            "updated": counts.updated,
-            "deleted": counts.deleted,
-            "skipped": counts.skipped,
-            "rejected": counts.rejected,
-        },
-        "estimated_total": run.estimated_total,
-        "estimated_time_left_seconds": run.estimated_time_left.map(|left| left.seconds),
-        "create_time": time(run.create_time.as_ref()),
-        "start_time": time(run.start_time.as_ref()),
-        "end_time": time(run.end_time.as_ref()),
-        "error": run.error,
-        "attempt": run.attempt,
-        "notices": run.notices,
-    })
-}
-
-/// A rejected record.
-pub(in crate::cli) fn rejected_record(record: &pb::RejectedRecord) -> Value {
-    json!({
-        "object_type": record.object_type,
-        "record_id": record.record_id,
-        "reason": record.reason,
-        "fields": record.fields,
-        "is_copied": record.is_copied,
-        "is_retried": record.is_retried,
-        "sync_run_id": record.sync_run_id,
-        "first_seen_time": time(record.first_seen_time.as_ref()),
-        "last_seen_time": time(record.last_seen_time.as_ref()),
-        "times_seen": record.times_seen,
-        "raw": record.raw,
-    })
-}
-
-/// `RetryRejectedRecords`.
-pub(in crate::cli) fn retry_rejected_records(answer: &pb::RetryRejectedRecordsResponse) -> Value {
-    json!({
-        "retried": answer.retried,
-        "sync_run": optional(answer.sync_run.as_ref(), sync_run),
-        "already_running": answer.already_running,
-    })
-}
-
-/// `TraceRecord`.
-pub(in crate::cli) fn trace_record(answer: &pb::TraceRecordResponse) -> Value {
-    json!({
-        "fate": show::record_fate(answer.fate()),
-        "explanation": answer.explanation,
-        "contact_id": answer.contact_id,
-        "update_time": time(answer.update_time.as_ref()),
-        "apply_time": time(answer.apply_time.as_ref()),
-        "successor_type": answer.successor_type,
-        "successor_id": answer.successor_id,
-        "rejected": optional(answer.rejected.as_ref(), rejected_record),
-        "known_through": time(answer.known_through.as_ref()),
-    })
-}
-
-fn object_options(wishes: pb::ObjectOptions) -> Value {
-    let switch = |switch: pb::Switch| switch.as_str_name().trim_start_matches("SWITCH_").to_owned();
-    json!({ "copy": switch(wishes.copy()), "mirror_deletions": switch(wishes.mirror_deletions()) })
+/// A detail with its `@type`. One of a kind that this client does not know keeps its bytes.
+fn detail(any: &prost_types::Any) -> Value {
+    let known = dynamic("google.protobuf.Any", &any.encode_to_vec()).ok();
+    known
+        .and_then(|any| any.serialize_with_options(serde_json::value::Serializer, &OPTIONS).ok())
+        .unwrap_or_else(|| json!({ "@type": any.type_url, "value": BASE64_STANDARD.encode(&any.value) }))
 }
 
 #[cfg(test)]
 mod tests {
-    use prost::Message;
-    use prost_types::FileDescriptorSet;
+    use std::time::Duration;
+
+    use tonic_types::{ErrorDetails, StatusExt};
 
     use super::*;
-    use crate::rpc::pb::FILE_DESCRIPTOR_SET;
 
-    /// The fields of a message in the proto.
-    fn fields(message: &str) -> Vec<String> {
-        let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
-        let found = set.file.iter().flat_map(|file| &file.message_type).find(|of| of.name() == message).unwrap();
-        let mut names: Vec<String> = found.field.iter().map(|field| field.name().to_owned()).collect();
-        names.sort();
-        names
+    fn value(text: &str) -> Value {
+        serde_json::from_str(text).unwrap()
     }
 
-    fn keys(value: &Value) -> Vec<String> {
-        let mut keys: Vec<String> = value.as_object().unwrap().keys().cloned().collect();
-        keys.sort();
-        keys
+    /// A message with every kind of field is read back as it was.
+    #[test]
+    fn an_answer_is_read_back_by_its_descriptor() {
+        let answer = pb::GetIntegrationResponse {
+            integration: Some(pb::Integration {
+                id: "0199".into(),
+                provider: pb::Provider::Zendesk.into(),
+                known_through: Some(prost_types::Timestamp { seconds: 1_763_799_160, nanos: 500_000_000 }),
+                options: Some(pb::IntegrationOptions {
+                    period: Some(prost_types::Duration { seconds: 90, nanos: 0 }),
+                    ..Default::default()
+                }),
+                held_deletions: i64::MAX,
+                ..Default::default()
+            }),
+        };
+
+        let text = line(&of(&answer)).unwrap();
+
+        let found = &value(&text)["integration"];
+        assert_eq!(found["provider"], "PROVIDER_ZENDESK");
+        assert_eq!(found["knownThrough"], "2025-11-22T08:12:40.500Z");
+        assert_eq!(found["options"]["period"], "90s");
+        assert_eq!(found["heldDeletions"], "9223372036854775807");
+        assert_eq!((&found["organization"], &found["enabled"]), (&json!(""), &json!(false)), "defaults are written");
+        assert_eq!(found.get("createTime"), None, "{text}");
+        let descriptor = POOL.get_message_by_name("contactsync.v1.GetIntegrationResponse").unwrap();
+        let read = DynamicMessage::deserialize(descriptor, &mut serde_json::Deserializer::from_str(&text)).unwrap();
+        assert_eq!(read.transcode_to::<pb::GetIntegrationResponse>().unwrap(), answer);
     }
 
     #[test]
-    fn every_field_of_the_proto_is_there() {
-        assert_eq!(keys(&account(&pb::Account::default())), fields("Account"));
-        assert_eq!(keys(&number(&pb::PhoneNumber::default())), fields("PhoneNumber"));
-        assert_eq!(keys(&record(&pb::Record::default())), fields("Record"));
-        assert_eq!(keys(&contact(&pb::Contact::default())), fields("Contact"));
-        assert_eq!(keys(&source(&pb::Source::default())), fields("Source"));
-        assert_eq!(keys(&match_caller(&pb::MatchCallerResponse::default())), fields("MatchCallerResponse"));
-        assert_eq!(keys(&possible(&pb::PossibleMatch::default())), fields("PossibleMatch"));
-        assert_eq!(keys(&explain_match(&pb::ExplainMatchResponse::default())), fields("ExplainMatchResponse"));
-        assert_eq!(keys(&change(&pb::Change::default())), fields("Change"));
-        assert_eq!(keys(&correction(&pb::Correction::default())), fields("Correction"));
-        assert_eq!(keys(&erase_contact(&pb::EraseContactResponse::default())), fields("EraseContactResponse"));
-        assert_eq!(
-            keys(&pre_register(&pb::PreRegisterContactResponse::default())),
-            fields("PreRegisterContactResponse")
-        );
-        assert_eq!(
-            keys(&resolve_requester(&pb::ResolveRequesterResponse::default())),
-            fields("ResolveRequesterResponse")
-        );
-        assert_eq!(keys(&test_connection(&pb::TestConnectionResponse::default())), fields("TestConnectionResponse"));
-        assert_eq!(keys(&integration(&pb::Integration::default())), fields("Integration"));
-        assert_eq!(keys(&rejected_record(&pb::RejectedRecord::default())), fields("RejectedRecord"));
-        assert_eq!(
-            keys(&retry_rejected_records(&pb::RetryRejectedRecordsResponse::default())),
-            fields("RetryRejectedRecordsResponse")
-        );
-        assert_eq!(keys(&trace_record(&pb::TraceRecordResponse::default())), fields("TraceRecordResponse"));
-        assert_eq!(keys(&sync_run(&pb::SyncRun::default())["counts"]), fields("SyncCounts"));
-        let run: Vec<String> = keys(&sync_run(&pb::SyncRun::default()))
-            .into_iter()
-            .map(|key| key.replace("estimated_time_left_seconds", "estimated_time_left"))
-            .collect();
-        assert_eq!(run, fields("SyncRun"));
+    fn an_enum_value_of_a_newer_server_keeps_its_number() {
+        let answer = pb::MatchCallerResponse { outcome: 99, ..Default::default() };
+
+        assert_eq!(value(&line(&of(&answer)).unwrap())["outcome"], 99);
     }
 
     #[test]
-    fn times_are_rfc_3339_and_absent_ones_null() {
-        let at = prost_types::Timestamp { seconds: 1_795_338_000, nanos: 250_000_000 };
+    fn an_empty_list_is_an_empty_list() {
+        assert_eq!(line(&of(&pb::ListAccountsResponse::default())).unwrap(), r#"{"accounts":[],"nextPageToken":""}"#);
+    }
 
-        assert_eq!(time(Some(&at)), "2026-11-22T09:00:00.250Z");
-        assert_eq!(time(None), Value::Null);
+    #[test]
+    fn two_answers_are_one_object() {
+        let integration = pb::GetIntegrationResponse { integration: Some(pb::Integration::default()) };
+
+        let text = line(&both(&integration, &pb::ListSyncRunsResponse::default())).unwrap();
+
+        assert_eq!(value(&text)["syncRuns"], json!([]));
+        assert_eq!(value(&text)["integration"]["id"], "");
+    }
+
+    #[test]
+    fn no_name_steers_a_terminal_or_breaks_the_line() {
+        let name = "a\u{1b}[2J\u{9b}\"\r\n\u{85}\u{2028}\u{2029}\u{7f}b";
+        let answer =
+            pb::GetAccountResponse { account: Some(pb::Account { display_name: name.into(), ..Default::default() }) };
+
+        let text = line(&of(&answer)).unwrap();
+
+        assert!(!text.contains(|c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}')), "{text:?}");
+        assert_eq!(value(&text)["account"]["displayName"], name);
+    }
+
+    #[test]
+    fn a_time_that_has_no_text_is_an_error() {
+        let answer = pb::MatchCallerResponse {
+            sources: vec![pb::Source {
+                known_through: Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }),
+                ..Default::default()
+            }],
+            ..Default::default()
+        };
+
+        assert!(line(&of(&answer)).is_err());
+    }
+
+    #[test]
+    fn an_error_of_the_server_is_told_with_every_detail() {
+        let mut details = ErrorDetails::with_error_info("OVERLOADED", "contactsync", [("k".into(), "v".into())]);
+        details.set_retry_info(Some(Duration::from_millis(1_500))).set_request_info("0199", "");
+        details.add_bad_request_violation("phone_number", "must have a digit");
+        let status = Status::with_error_details(Code::ResourceExhausted, "no room", details);
+
+        let text = error(&status.into());
+
+        let found = value(&text);
+        let of = |name: &str| {
+            let kind = format!("type.googleapis.com/google.rpc.{name}");
+            found["details"].as_array().unwrap().iter().find(|detail| detail["@type"] == kind).unwrap().clone()
+        };
+        assert_eq!((&found["code"], &found["message"]), (&json!(8), &json!("no room")));
+        assert_eq!(of("ErrorInfo")["reason"], "OVERLOADED");
+        assert_eq!(of("ErrorInfo")["metadata"], json!({"k": "v"}));
+        assert_eq!(of("RetryInfo")["retryDelay"], "1.500s");
+        assert_eq!(of("RequestInfo")["requestId"], "0199");
+        assert_eq!(of("BadRequest")["fieldViolations"][0]["field"], "phone_number");
+        let descriptor = POOL.get_message_by_name("google.rpc.Status").unwrap();
+        DynamicMessage::deserialize(descriptor, &mut serde_json::Deserializer::from_str(&text)).unwrap();
+    }
+
+    #[test]
+    fn details_that_are_unknown_broken_or_missing_do_no_harm() {
+        let any = |url: &str, value: &[u8]| prost_types::Any { type_url: url.into(), value: value.into() };
+        let broken = any("type.googleapis.com/google.rpc.ErrorInfo", &[0xff, 0xff]);
+        let details = vec![any("type.googleapis.com/acme.Unknown", b"\x08\x01"), broken, any("", b"")];
+        let encoded = google::Status { code: 13, message: String::new(), details }.encode_to_vec();
+        let status = Status::with_details(Code::Internal, "odd", encoded.into());
+
+        let found = value(&error(&status.into()));
+
+        assert_eq!(found["details"][0], json!({"@type": "type.googleapis.com/acme.Unknown", "value": "CAE="}));
+        assert_eq!(found["details"][1]["value"], "//8=");
+        assert_eq!(found["details"][2]["@type"], "");
+        assert_eq!(error(&Status::unknown("x").into()), r#"{"code":2,"message":"x","details":[]}"#);
+    }
+
+    #[test]
+    fn an_error_of_this_machine_has_the_same_form() {
+        let stopped = Stopped { what: "nothing was erased".into(), next: "repeat with --yes".into() };
+        let file = anyhow::anyhow!("no such file").context("--token-file");
+
+        assert_eq!(
+            error(&stopped.into()),
+            r#"{"code":9,"message":"nothing was erased; repeat with --yes","details":[]}"#
+        );
+        assert_eq!(error(&file), r#"{"code":9,"message":"--token-file: no such file","details":[]}"#);
     }
 }

@@ -19,7 +19,7 @@ use std::{
 use anyhow::{Context, bail};
 use chrono::TimeDelta;
 use secrecy::{ExposeSecret, SecretString};
-use serde_json::Value;
+use serde::Serialize;
 use tonic::{
     GrpcMethod, Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -72,7 +72,7 @@ pub(super) struct ClientOptions {
     /// data directory
     #[arg(long, value_name = "FILE", global = true, help_heading = HEADING)]
     pub(super) token_file: Option<PathBuf>,
-    /// Print the answer as JSON
+    /// Print answers and errors as proto3 JSON, one object a line
     #[arg(long, global = true, help_heading = HEADING)]
     pub(super) json: bool,
 }
@@ -171,13 +171,14 @@ impl Client {
             .connect_timeout(CONNECT_TIMEOUT);
         let channel = endpoint.connect().await.map_err(|error| {
             let cause = io_cause(&error).unwrap_or_else(|| error.to_string());
-            Stopped {
+            let stopped = Stopped {
                 what: format!("no server answers at {address} ({cause})"),
                 next: format!(
                     "start one with `contact-sync serve`, or try everything with `contact-sync demo`; if it runs \
                      elsewhere, say where with --server URL or {SERVER_VARIABLE}"
                 ),
-            }
+            };
+            anyhow::Error::new(error).context(stopped)
         })?;
         Ok(Self { channel, guard: Guard(bearer), is_json })
     }
@@ -211,14 +212,12 @@ impl Client {
         self.is_json
     }
 
-    /// Prints the answer, for a program or for a person. A reader that has gone away is no error.
-    pub(super) fn print(&self, json: &Value, text: impl std::fmt::Display) -> io::Result<()> {
-        let mut out = io::stdout().lock();
-        let written =
-            if self.is_json { writeln!(out, "{json:#}") } else { writeln!(out, "{}", text.to_string().trim_end()) };
-        match written {
+    /// Prints the answer, for a program (see [`json`]) or for a person. A reader that has gone away is no error.
+    pub(super) fn print(&self, json: &impl Serialize, text: impl std::fmt::Display) -> anyhow::Result<()> {
+        let line = if self.is_json { json::line(json)? } else { text.to_string().trim_end().to_owned() };
+        match writeln!(io::stdout().lock(), "{line}") {
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            written => written,
+            written => Ok(written?),
         }
     }
 }

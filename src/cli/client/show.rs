@@ -118,11 +118,6 @@ pub(in crate::cli) fn requester_outcome(outcome: pb::RequesterOutcome) -> &'stat
     short(outcome.as_str_name(), "REQUESTER_OUTCOME_")
 }
 
-/// `SELECTED_CONTACT` or `ONLY_RECORD_WITH_NUMBER`.
-pub(in crate::cli) fn evidence(evidence: pb::RequesterEvidence) -> &'static str {
-    short(evidence.as_str_name(), "REQUESTER_EVIDENCE_")
-}
-
 /// `ACTIVE`, `OFF` and so on.
 pub(in crate::cli) fn integration_state(state: pb::IntegrationState) -> &'static str {
     short(state.as_str_name(), "INTEGRATION_STATE_")
@@ -141,11 +136,6 @@ pub(in crate::cli) fn run_kind(kind: pb::SyncKind) -> &'static str {
 /// `CREATED`, `MERGED` and so on.
 pub(in crate::cli) fn change_kind(kind: pb::ChangeKind) -> &'static str {
     short(kind.as_str_name(), "CHANGE_KIND_")
-}
-
-/// `RESOLVED` and so on.
-pub(in crate::cli) fn verdict_outcome(outcome: pb::VerdictOutcome) -> &'static str {
-    short(outcome.as_str_name(), "VERDICT_OUTCOME_")
 }
 
 /// `FIRST_CREATED` and so on.

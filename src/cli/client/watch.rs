@@ -75,7 +75,8 @@ pub(in crate::cli) async fn report(client: &Client, account_id: &str, run_id: &s
     let run = if client.is_json() {
         // One object a line, so that a program can follow, too.
         follow(client, account_id, run_id, |run| {
-            let _ = writeln!(io::stdout(), "{}", json::sync_run(run));
+            let change = pb::WatchSyncRunResponse { sync_run: Some(run.clone()) };
+            let _ = client.print(&json::of(&change), "");
         })
         .await?
     } else {
@@ -85,7 +86,7 @@ pub(in crate::cli) async fn report(client: &Client, account_id: &str, run_id: &s
         let run = followed?;
         let mut lines = Lines::default();
         show::run(&mut lines, &run);
-        client.print(&serde_json::Value::Null, lines)?;
+        client.print(&json::of(&run), lines)?;
         run
     };
     Ok(if run.state() == pb::SyncRunState::Succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -8,7 +8,7 @@ mod wishes;
 use std::{fmt, process::ExitCode};
 
 use clap::Subcommand;
-use serde_json::json;
+use prost::{Message, Name};
 
 use self::{
     connection::{AuthorizedArgs, ConnectionArgs, CredentialArgs, period},
@@ -246,7 +246,7 @@ async fn test(args: TestArgs, client: &Client, secrets: &Secrets) -> anyhow::Res
     if answer.estimated_contacts > 0 {
         lines.add("contacts", format!("about {}", count(answer.estimated_contacts)));
     }
-    client.print(&json::test_connection(&answer), lines)?;
+    client.print(&json::of(&answer), lines)?;
     Ok(if answer.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -270,16 +270,17 @@ async fn enable(args: EnableArgs, client: &Client, secrets: &Secrets) -> anyhow:
         options: Some(chosen),
         request_id: String::new(),
     };
-    let integration = client.syncs().enable_sync(request).await?.into_inner().integration.unwrap_or_default();
-    let run_id = &integration.current_sync_run_id;
-    if !args.watch || run_id.is_empty() {
-        return print_integration(client, &integration);
-    }
+    let answer = client.syncs().enable_sync(request).await?.into_inner();
+    let run_id = answer.integration.as_ref().map(|integration| integration.current_sync_run_id.clone());
+    let watched = run_id.filter(|run_id| args.watch && !run_id.is_empty());
     // A program reads one kind of object; every run names its integration.
-    if !client.is_json() {
-        print_integration(client, &integration)?;
+    if watched.is_none() || !client.is_json() {
+        print_integration(client, &answer, answer.integration.as_ref())?;
     }
-    watch::report(client, &account_id, run_id).await
+    match watched {
+        Some(run_id) => watch::report(client, &account_id, &run_id).await,
+        None => Ok(ExitCode::SUCCESS),
+    }
 }
 
 async fn status(args: StatusArgs, client: &Client) -> anyhow::Result<ExitCode> {
@@ -287,19 +288,20 @@ async fn status(args: StatusArgs, client: &Client) -> anyhow::Result<ExitCode> {
     let Some(integration_id) = args.integration else { return list(account_id, client).await };
     let integration_id = integration_id.to_string();
     let request = pb::GetIntegrationRequest { account_id: account_id.clone(), integration_id: integration_id.clone() };
-    let integration = client.syncs().get_integration(request).await?.into_inner().integration.unwrap_or_default();
+    let answer = client.syncs().get_integration(request).await?.into_inner();
     let request = pb::ListSyncRunsRequest { account_id, integration_id, page_size: RUNS_SHOWN, ..Default::default() };
-    let runs = client.syncs().list_sync_runs(request).await?.into_inner().sync_runs;
+    let runs = client.syncs().list_sync_runs(request).await?.into_inner();
     let mut lines = Lines::default();
-    show::integration(&mut lines, &integration);
+    if let Some(integration) = &answer.integration {
+        show::integration(&mut lines, integration);
+    }
     let mut text = lines.to_string();
-    for run in &runs {
+    for run in &runs.sync_runs {
         let mut lines = Lines::default();
         show::run(&mut lines, run);
         text = format!("{text}\n{lines}");
     }
-    let runs: Vec<_> = runs.iter().map(json::sync_run).collect();
-    client.print(&json!({ "integration": json::integration(&integration), "sync_runs": runs }), text)?;
+    client.print(&json::both(&answer, &runs), text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -315,8 +317,8 @@ async fn list(account_id: String, client: &Client) -> anyhow::Result<ExitCode> {
             break;
         }
     }
-    let json = json!({ "integrations": integrations.iter().map(json::integration).collect::<Vec<_>>() });
-    client.print(&json, Integrations(&integrations))?;
+    let answer = pb::ListIntegrationsResponse { integrations, ..Default::default() };
+    client.print(&json::of(&answer), Integrations(&answer.integrations))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -334,28 +336,31 @@ async fn trigger(args: TriggerArgs, client: &Client) -> anyhow::Result<ExitCode>
         request_id: String::new(),
     };
     let answer = client.syncs().trigger_sync(request).await?.into_inner();
-    let run = answer.sync_run.unwrap_or_default();
-    if args.watch {
+    if let Some(run) = answer.sync_run.as_ref().filter(|_| args.watch) {
         return watch::report(client, &account_id, &run.id).await;
     }
-    let mut lines = Lines::default();
-    show::run(&mut lines, &run);
+    let mut lines = run_lines(answer.sync_run.as_ref());
     if answer.already_running {
         lines.add("note", "it was under way already; no other was started");
     }
-    let json = json!({ "sync_run": json::sync_run(&run), "already_running": answer.already_running });
-    client.print(&json, lines)?;
+    client.print(&json::of(&answer), lines)?;
     Ok(ExitCode::SUCCESS)
 }
 
 async fn cancel(args: RunArgs, client: &Client) -> anyhow::Result<ExitCode> {
     let request =
         pb::CancelSyncRunRequest { account_id: args.account.id.to_string(), sync_run_id: args.run.to_string() };
-    let run = client.syncs().cancel_sync_run(request).await?.into_inner().sync_run.unwrap_or_default();
-    let mut lines = Lines::default();
-    show::run(&mut lines, &run);
-    client.print(&json::sync_run(&run), lines)?;
+    let answer = client.syncs().cancel_sync_run(request).await?.into_inner();
+    client.print(&json::of(&answer), run_lines(answer.sync_run.as_ref()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn run_lines(run: Option<&pb::SyncRun>) -> Lines {
+    let mut lines = Lines::default();
+    if let Some(run) = run {
+        show::run(&mut lines, run);
+    }
+    lines
 }
 
 async fn confirm_deletions(args: ConfirmArgs, client: &Client) -> anyhow::Result<ExitCode> {
@@ -365,13 +370,11 @@ async fn confirm_deletions(args: ConfirmArgs, client: &Client) -> anyhow::Result
         integration_id: args.integration.id.to_string(),
         held_deletions: args.held,
     };
-    let run = client.syncs().confirm_deletions(request).await?.into_inner().sync_run.unwrap_or_default();
-    if args.watch {
+    let answer = client.syncs().confirm_deletions(request).await?.into_inner();
+    if let Some(run) = answer.sync_run.as_ref().filter(|_| args.watch) {
         return watch::report(client, &account_id, &run.id).await;
     }
-    let mut lines = Lines::default();
-    show::run(&mut lines, &run);
-    client.print(&json::sync_run(&run), lines)?;
+    client.print(&json::of(&answer), run_lines(answer.sync_run.as_ref()))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -390,8 +393,8 @@ async fn update(
         options: Some(options),
         ..Default::default()
     };
-    let integration = client.syncs().update_sync(request).await?.into_inner().integration.unwrap_or_default();
-    print_integration(client, &integration)
+    let answer = client.syncs().update_sync(request).await?.into_inner();
+    print_integration(client, &answer, answer.integration.as_ref())
 }
 
 async fn renew(args: CredentialsArgs, client: &Client, secrets: &Secrets) -> anyhow::Result<ExitCode> {
@@ -403,8 +406,8 @@ async fn renew(args: CredentialsArgs, client: &Client, secrets: &Secrets) -> any
         credentials: Some(args.credentials.required(provider, secrets)?),
         options: None,
     };
-    let integration = client.syncs().update_sync(request).await?.into_inner().integration.unwrap_or_default();
-    print_integration(client, &integration)
+    let answer = client.syncs().update_sync(request).await?.into_inner();
+    print_integration(client, &answer, answer.integration.as_ref())
 }
 
 async fn authorize(args: AuthorizeArgs, client: &Client) -> anyhow::Result<ExitCode> {
@@ -419,7 +422,7 @@ async fn authorize(args: AuthorizeArgs, client: &Client) -> anyhow::Result<ExitC
     let answer = client.syncs().start_authorization(request).await?.into_inner();
     let text =
         format!("Let an administrator of the CRM open this within ten minutes, once:\n\n  {}\n", answer.authorize_url);
-    client.print(&json!({ "authorize_url": answer.authorize_url }), text)?;
+    client.print(&json::of(&answer), text)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -439,14 +442,20 @@ async fn disable(args: DisableArgs, client: &Client) -> anyhow::Result<ExitCode>
         integration_id: args.integration.id.to_string(),
         copied_data: copied_data.into(),
     };
-    let integration = client.syncs().disable_sync(request).await?.into_inner().integration.unwrap_or_default();
-    print_integration(client, &integration)
+    let answer = client.syncs().disable_sync(request).await?.into_inner();
+    print_integration(client, &answer, answer.integration.as_ref())
 }
 
-fn print_integration(client: &Client, integration: &pb::Integration) -> anyhow::Result<ExitCode> {
+fn print_integration<A: Message + Name>(
+    client: &Client,
+    answer: &A,
+    integration: Option<&pb::Integration>,
+) -> anyhow::Result<ExitCode> {
     let mut lines = Lines::default();
-    show::integration(&mut lines, integration);
-    client.print(&json::integration(integration), lines)?;
+    if let Some(integration) = integration {
+        show::integration(&mut lines, integration);
+    }
+    client.print(&json::of(answer), lines)?;
     Ok(ExitCode::SUCCESS)
 }
 

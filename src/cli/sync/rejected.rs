@@ -3,7 +3,6 @@
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use serde_json::json;
 
 use super::{IntegrationOption, PAGE_SIZE};
 use crate::{
@@ -102,11 +101,8 @@ async fn list(args: ListArgs, client: &Client) -> anyhow::Result<ExitCode> {
             break page.left_out;
         }
     };
-    let json = json!({
-        "rejected_records": records.iter().map(json::rejected_record).collect::<Vec<_>>(),
-        "left_out": left_out,
-    });
-    client.print(&json, listed(&records, left_out))?;
+    let answer = pb::ListRejectedRecordsResponse { rejected_records: records, left_out, ..Default::default() };
+    client.print(&json::of(&answer), listed(&answer.rejected_records, left_out))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -145,7 +141,7 @@ async fn retry(args: RetryArgs, client: &Client) -> anyhow::Result<ExitCode> {
     if answer.already_running {
         lines.add("note", "it was under way already; if it has begun, the run after it asks");
     }
-    client.print(&json::retry_rejected_records(&answer), lines)?;
+    client.print(&json::of(&answer), lines)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -158,7 +154,7 @@ pub(super) async fn trace(args: TraceArgs, client: &Client) -> anyhow::Result<Ex
         record_id: args.record.record_id,
     };
     let answer = client.syncs().trace_record(request).await?.into_inner();
-    client.print(&json::trace_record(&answer), traced(&answer))?;
+    client.print(&json::of(&answer), traced(&answer))?;
     Ok(ExitCode::SUCCESS)
 }
 
