@@ -11,7 +11,10 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, TimeDelta, Utc};
-use ed25519_dalek::{SigningKey, pkcs8::DecodePrivateKey, pkcs8::EncodePrivateKey, pkcs8::spki::der::pem::LineEnding};
+use ed25519_dalek::{
+    SigningKey,
+    pkcs8::{DecodePrivateKey, EncodePrivateKey, KeypairBytes, spki::der::pem::LineEnding},
+};
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::json;
 use sha2::{Digest, Sha256};
@@ -28,7 +31,8 @@ const JWKS_FILE: &str = "jwks.json";
 /// Where the local issuer's keys are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalKeys {
-    /// Ed25519 private key, PKCS#8 in PEM, mode 0600.
+    /// Ed25519 private key, PKCS#8 in PEM (RFC 8410), mode 0600. Version 1, which OpenSSL and others read; version 2, which has the public
+    /// key too, is read as well.
     pub signing_key_file: PathBuf,
     /// Its public part as a JWKS, mode 0600.
     pub jwks_file: PathBuf,
@@ -59,8 +63,10 @@ pub fn generate(seed: &[u8; 32]) -> KeyPair {
     let jwks = json!({"keys": [{
         "kty": "OKP", "crv": "Ed25519", "use": "sig", "alg": "EdDSA", "kid": thumbprint(&x), "x": x,
     }]});
+    // Without the public key it is version 1.
+    let bytes = KeypairBytes { secret_key: signing.to_bytes(), public_key: None };
     KeyPair {
-        signing_key_pem: signing.to_pkcs8_pem(LineEnding::LF).expect("every Ed25519 key has a PKCS#8 form"),
+        signing_key_pem: bytes.to_pkcs8_pem(LineEnding::LF).expect("every Ed25519 key has a PKCS#8 form"),
         jwks_json: format!("{jwks:#}\n"),
     }
 }

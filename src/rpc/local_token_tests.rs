@@ -170,3 +170,31 @@ fn processes_that_start_at_once_use_one_pair() {
     assert_eq!(fs::read_to_string(&winner.jwks_file).unwrap(), generate(&[2; 32]).jwks_json);
     assert_eq!(fs::read_dir(auth.parent().unwrap()).unwrap().count(), 1, "nothing partial is left");
 }
+
+/// RFC 8410 §7: version 0, the algorithm's identifier alone, the key in an OCTET STRING of its own, and nothing behind it.
+#[test]
+fn the_signing_key_is_written_as_other_tools_read_it() {
+    use base64::prelude::BASE64_STANDARD;
+
+    let pair = generate(&[3; 32]);
+
+    let lines: Vec<&str> = pair.signing_key_pem.lines().collect();
+    let [first, body, last] = lines[..] else { panic!("not three lines") };
+    let der = BASE64_STANDARD.decode(body).unwrap();
+    let head = [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20];
+    assert_eq!((first, last), ("-----BEGIN PRIVATE KEY-----", "-----END PRIVATE KEY-----"));
+    assert_eq!(der, [&head[..], &[3; 32]].concat());
+    assert!(pair.signing_key_pem.ends_with("-----\n"));
+}
+
+#[test]
+fn a_signing_key_of_another_tool_or_an_earlier_version_is_read() {
+    let pair = generate(&[3; 32]);
+    let with_public_key = SigningKey::from_bytes(&[3; 32]).to_pkcs8_pem(LineEnding::LF).unwrap();
+    let with_crlf = pair.signing_key_pem.replace('\n', "\r\n");
+    let expected = issue(&pair.signing_key_pem, &local_claims(&Accounts::All, &[])).unwrap();
+
+    for pem in [with_public_key.as_str(), &with_crlf, pair.signing_key_pem.trim_end()] {
+        assert_eq!(issue(pem, &local_claims(&Accounts::All, &[])).unwrap(), expected, "one key, one token");
+    }
+}
