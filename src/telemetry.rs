@@ -2,6 +2,7 @@
 //! Set up once, by the join. Nothing may log numbers, names, e-mails, tokens or bodies; a panic's text is shown only if it is
 //! a literal, because a formatted one may carry data.
 
+mod json_line;
 mod repeats;
 
 use std::{
@@ -13,7 +14,15 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::{EnvFilter, layer::SubscriberExt, registry, util::SubscriberInitExt};
+use tracing::Subscriber;
+use tracing_subscriber::{
+    EnvFilter, Layer,
+    fmt::{MakeWriter, format::JsonFields},
+    layer::SubscriberExt,
+    registry,
+    registry::LookupSpan,
+    util::SubscriberInitExt,
+};
 
 pub use repeats::Repeats;
 
@@ -47,12 +56,11 @@ pub enum TelemetryError {
 /// Starts the log on standard error and sends panics there too. `filter` is a list of tracing directives.
 pub fn start_log(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
     let filter = EnvFilter::try_new(filter).map_err(TelemetryError::Filter)?;
-    let log = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    let log = registry().with(filter).with(REPEATS.clone());
+    let text = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     let started = match format {
-        LogFormat::Text => registry().with(filter).with(REPEATS.clone()).with(log).try_init(),
-        LogFormat::Json => {
-            registry().with(filter).with(REPEATS.clone()).with(log.json().flatten_event(true)).try_init()
-        }
+        LogFormat::Text => log.with(text).try_init(),
+        LogFormat::Json => log.with(json_layer(io::stderr)).try_init(),
     };
     started.map_err(TelemetryError::AlreadySet)?;
     panic::set_hook(Box::new(|panicked| {
@@ -64,6 +72,18 @@ pub fn start_log(format: LogFormat, filter: &str) -> Result<(), TelemetryError> 
         );
     }));
     Ok(())
+}
+
+fn json_layer<S, W>(writer: W) -> impl Layer<S>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    tracing_subscriber::fmt::layer()
+        .fmt_fields(JsonFields::new())
+        .event_format(json_line::JsonLine)
+        .with_writer(writer)
+        .with_ansi(false)
 }
 
 /// What counts the repeated warnings of the log that [`start_log`] has started; a process that runs for long lets it.
