@@ -9,10 +9,9 @@ use prost::Message;
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=proto");
     println!("cargo:rerun-if-changed=migrations");
-    let descriptors = protox::compile(
-        ["account", "caller", "contact", "sync"].map(|name| format!("proto/contactsync/v1/{name}.proto")),
-        ["proto"],
-    )?;
+    let own = ["account", "caller", "contact", "sync"].map(|name| format!("proto/contactsync/v1/{name}.proto"));
+    let health = "proto/grpc/health/v1/health.proto".to_owned();
+    let descriptors = protox::compile(own.into_iter().chain([health]), ["proto"])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("contactsync_descriptor.bin"), descriptors.encode_to_vec())?;
     let mut config = tonic_prost_build::Config::new();

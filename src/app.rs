@@ -222,7 +222,7 @@ impl App {
             tracing::warn!("the calls' connections to the database are not all there yet; serving begins without them");
         }
         let calls = CallHealth::new(is_warm || self.call_db.answers().await);
-        let health = Health::new(calls.is_serving()).await;
+        let health = Health::new(calls.is_serving());
         let server = Server {
             limits,
             drain: (&config.drain).into(),
@@ -298,7 +298,7 @@ async fn watch_calls(
             } else {
                 tracing::error!("no call was answered for two seconds: is the database up, and can it be reached?");
             }
-            health.report_all(&CALLS, is_answered).await;
+            health.report(&CALLS, is_answered);
         }
     }
 }
@@ -319,7 +319,7 @@ async fn watch_database(db: Db, health: Health, stop: CancellationToken) {
                     "the database does not answer: what is not a call fails until it does; is it up, and can it be reached?"
                 ),
             }
-            health.report_all(&OTHERS, is_up).await;
+            health.report(&OTHERS, is_up);
             was_up = Some(is_up);
         }
         tokio::select! {

@@ -63,7 +63,6 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("reqwest", &["crm"]),
     ("tonic", &["rpc", "app", "cli"]),
     ("tonic_types", &["rpc", "cli"]),
-    ("tonic_health", &["rpc"]),
     ("tonic_reflection", &["rpc"]),
     ("prost", &["rpc", "cli"]),
     ("prost_types", &["rpc", "cli"]),

@@ -124,13 +124,25 @@ fn texts(regions: &[Region]) -> Vec<String> {
 }
 
 async fn update(args: UpdateArgs, client: &Client) -> anyhow::Result<ExitCode> {
+    let given = [
+        ("display_name", args.name.is_some()),
+        ("default_region", args.region.is_some()),
+        ("further_regions", args.further_regions.is_some()),
+        ("match_policy", args.policy.is_some()),
+    ];
+    let paths = given.into_iter().filter(|(_, is_given)| *is_given).map(|(path, _)| path.to_owned()).collect();
+    let account = pb::Account {
+        display_name: args.name.unwrap_or_default(),
+        default_region: args.region.map(|region| region.as_str().to_owned()).unwrap_or_default(),
+        further_regions: texts(&args.further_regions.unwrap_or_default()),
+        match_policy: args.policy.map(|policy| pb::MatchPolicy::from(policy).into()).unwrap_or_default(),
+        preferred_integration_id: args.preferred_integration.map(|id| id.to_string()).unwrap_or_default(),
+        ..Default::default()
+    };
     let request = pb::UpdateAccountRequest {
         account_id: args.id.to_string(),
-        display_name: args.name,
-        default_region: args.region.map(|region| region.as_str().to_owned()),
-        further_regions: args.further_regions.map(|regions| pb::RegionList { regions: texts(&regions) }),
-        match_policy: args.policy.map(|policy| pb::MatchPolicy::from(policy).into()),
-        preferred_integration_id: args.preferred_integration.map(|id| id.to_string()).unwrap_or_default(),
+        account: Some(account),
+        update_mask: Some(prost_types::FieldMask { paths }),
     };
     let answer = client.accounts().update_account(request).await?.into_inner();
     client.print(&json::of(&answer), Table(answer.account.as_slice()))?;

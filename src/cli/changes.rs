@@ -135,7 +135,7 @@ pub(super) async fn erase(args: EraseArgs, client: &Client) -> anyhow::Result<Ex
     let erased = client.contacts().erase_contact(request).await?.into_inner();
     let mut lines = Lines::default();
     lines.add("erased", &erased.contact_id);
-    lines.add("records", format!("{} will not come back", erased.records));
+    lines.add("records", format!("{} will not come back", erased.record_count));
     if erased.already_erased {
         lines.add("note", "the person had been erased before");
     }

@@ -6,7 +6,10 @@ use super::client::{
     AccountOption, Client, ClientOptions, json,
     show::{self, Lines},
 };
-use crate::{domain::ids::ContactId, rpc::pb};
+use crate::{
+    domain::{ids::ContactId, phone::Region},
+    rpc::pb,
+};
 
 /// Most contacts of a number that are shown.
 const CONTACTS_MAX: i32 = 200;
@@ -22,6 +25,9 @@ pub(super) struct ContactArgs {
     /// Everyone with this number, the default of a call first
     #[arg(long, value_name = "NUMBER")]
     number: Option<String>,
+    /// Country of a number without one [default: the account's]
+    #[arg(long, value_name = "COUNTRY", requires = "number")]
+    region: Option<Region>,
     #[command(flatten)]
     pub(super) client: ClientOptions,
 }
@@ -44,6 +50,7 @@ pub(super) async fn run(args: ContactArgs, client: &Client) -> anyhow::Result<Ex
         phone_number: args.number.unwrap_or_default(),
         page_size: CONTACTS_MAX,
         page_token: String::new(),
+        default_region: args.region.map(|region| region.as_str().to_owned()).unwrap_or_default(),
     };
     let page = client.contacts().list_contacts(request).await?.into_inner();
     let has_more = !page.next_page_token.is_empty();

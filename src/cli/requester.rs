@@ -25,6 +25,9 @@ pub(super) struct RequesterArgs {
     integration: IntegrationId,
     #[command(flatten)]
     subject: SubjectArgs,
+    /// Country of a number without one [default: the account's]
+    #[arg(long, value_name = "COUNTRY", requires = "number")]
+    region: Option<Region>,
     #[command(flatten)]
     pub(super) client: ClientOptions,
 }
@@ -97,6 +100,7 @@ pub(super) async fn run(args: RequesterArgs, client: &Client) -> anyhow::Result<
         account_id: args.account.id.to_string(),
         integration_id: args.integration.to_string(),
         subject: args.subject.subject(),
+        default_region: args.region.map(|region| region.as_str().to_owned()).unwrap_or_default(),
     };
     let answer = client.callers().resolve_requester(request).await?.into_inner();
     client.print(&json::of(&answer), lines(&answer))?;
@@ -123,7 +127,7 @@ pub(super) async fn register(args: RegisterArgs, client: &Client) -> anyhow::Res
     if let Some(contact) = &answer.contact {
         show::contact(&mut lines, contact);
     }
-    let until = show::time(answer.expected_until.as_ref());
+    let until = show::time(answer.expire_time.as_ref());
     if !until.is_empty() {
         lines.add("expected", format!("an outbound call to the number until {until} is this contact's"));
     }

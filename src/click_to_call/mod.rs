@@ -43,6 +43,9 @@ pub enum ClickError {
     /// It was disabled.
     #[error("the integration is disabled; enable it first (sync may be OFF)")]
     IntegrationDisabled,
+    /// A bug of the caller's: nothing is stored.
+    #[error("this call id was used with another number; use a new id for each call")]
+    CallIdReused,
     /// The record cannot be one of this provider.
     #[error(transparent)]
     Record(#[from] InvalidRecordKey),

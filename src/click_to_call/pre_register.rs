@@ -18,7 +18,11 @@ use crate::{
         adoption,
         registration::{self, Registration},
     },
-    store::{self, Tx, calls, contacts, expected_calls},
+    store::{
+        self, Tx,
+        calls::{self, Binding},
+        contacts, expected_calls,
+    },
 };
 
 /// A click, or a report.
@@ -143,7 +147,19 @@ impl Work {
         }
         adoption::adopt(tx, account_id, &[*number], *now).await?;
         if let Some(call_id) = &click.call_id {
-            calls::bind(tx, account_id, call_id, *number, contact_id, &click.agent_id, *now).await?;
+            let same_line: Vec<i64> = phone::variants(*number).map(|variant| variant.key.as_i64()).collect();
+            let binding = Binding {
+                call_id,
+                key: *number,
+                same_line: &same_line,
+                named_id: click.contact_id,
+                contact_id,
+                agent_id: &click.agent_id,
+            };
+            let is_bound = calls::bind(tx, account_id, &binding, *now).await?;
+            if !is_bound {
+                return Err(ClickError::CallIdReused);
+            }
         } else {
             let id = ExpectedCallId(this.ids.new_v7(*now));
             expected_calls::insert(tx, account_id, id, *number, contact_id, &click.agent_id, *now).await?;

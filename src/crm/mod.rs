@@ -34,6 +34,7 @@ use self::{
 use crate::domain::{
     credentials::{Access, OAuthClient},
     integration::{Organization, Provider},
+    notice::Notice,
     options::Options,
     record::{ObjectType, Record, RecordKey},
     rejected::Rejects,
@@ -57,8 +58,8 @@ pub struct Page {
     pub known_through: Option<DateTime<Utc>>,
     /// The CRM prepares the next page; to ask sooner is of no use.
     pub wait: Option<Duration>,
-    /// What could not be seen, for whoever looks after the integration: `REASON: words`.
-    pub notices: Vec<String>,
+    /// What could not be seen, for whoever looks after the integration.
+    pub notices: Vec<Notice>,
     /// The CRM cannot tell any more what was deleted since the last pass: everything must be read again.
     pub needs_sweep: bool,
     /// Something optional was left: everything is to be read again some day soon.

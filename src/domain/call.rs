@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{contact::Contact, ids::ContactId, integration::Freshness, phone::PhoneKey};
 
@@ -210,4 +210,8 @@ pub struct Match {
     pub complete: bool,
     /// The number as read.
     pub key: Option<PhoneKey>,
+    /// When it was true.
+    pub as_of: DateTime<Utc>,
+    /// It could not be stored with its call.
+    pub is_degraded: bool,
 }

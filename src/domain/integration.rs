@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::{ids::IntegrationId, options::Options, record};
+use super::{ids::IntegrationId, notice::Notice, options::Options, record};
 
 /// An integration is stale when this many periods have passed without a complete pass.
 pub const STALE_PERIODS: i32 = 3;
@@ -253,8 +253,8 @@ pub struct Integration {
     pub organization: String,
     /// Copied data is being removed.
     pub is_purging: bool,
-    /// Why it is held, in words.
-    pub hold_reason: Option<String>,
+    /// Why it is held.
+    pub hold_notice: Option<Notice>,
     /// When the next pass may start.
     pub due_at: Option<DateTime<Utc>>,
     /// The run that is queued or running.

@@ -2,7 +2,10 @@
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::ids::{IntegrationId, SyncRunId};
+use super::{
+    ids::{IntegrationId, SyncRunId},
+    notice::Notice,
+};
 
 const MINUTE_MS: i128 = 60_000;
 
@@ -131,9 +134,9 @@ pub struct SyncRun {
     /// When it ended.
     pub finished_at: Option<DateTime<Utc>>,
     /// Why it failed, or the failure that it retries.
-    pub error: String,
+    pub error: Option<Notice>,
     /// What the run could not see or do, for whoever looks after the integration; empty: nothing.
-    pub notices: Vec<String>,
+    pub notices: Vec<Notice>,
     /// How often a worker took it up.
     pub attempt: i32,
 }
@@ -178,7 +181,7 @@ mod tests {
             created_at: at(0),
             started_at: Some(at(0)),
             finished_at: None,
-            error: String::new(),
+            error: None,
             notices: Vec::new(),
             attempt: 1,
         }

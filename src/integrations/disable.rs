@@ -5,9 +5,13 @@ use crate::{
     domain::{
         ids::{AccountId, IntegrationId},
         integration::Integration,
+        notice::Notice,
     },
     store::{integrations, sync_runs},
 };
+
+/// Why its run ends.
+const DISABLED: Notice = Notice::fixed("INTEGRATION_DISABLED", "the integration was disabled");
 
 impl Integrations {
     /// Disables it; a repeat changes nothing, but may add a purge. A worker removes purged data.
@@ -24,8 +28,7 @@ impl Integrations {
                     let locked = integrations::lock(tx, account_id, Some(integration_id), None, None, now).await?;
                     locked.ok_or(IntegrationError::IntegrationNotFound)?;
                     integrations::disable(tx, account_id, integration_id, purge, now).await?;
-                    sync_runs::cancel_current(tx, account_id, integration_id, "the integration was disabled", now)
-                        .await?;
+                    sync_runs::cancel_current(tx, account_id, integration_id, Some(&DISABLED), now).await?;
                     Ok::<(), IntegrationError>(())
                 })
             })

@@ -11,6 +11,7 @@ use crate::{
         credentials::{Access, Credentials},
         ids::{AccountId, IntegrationId, SyncRunId},
         integration::{Integration, Organization},
+        notice::Notice,
         options::{Options, OptionsChange},
         sync_run::SyncKind,
     },
@@ -20,6 +21,9 @@ use crate::{
         sync_runs,
     },
 };
+
+/// Why its run ends.
+const SWITCHED_OFF: Notice = Notice::fixed("SYNC_OFF", "sync was switched off");
 
 /// What to change; what is `None` stays.
 #[derive(Default)]
@@ -161,7 +165,7 @@ impl Integrations {
             sync_runs::forget_places_of_full_passes(tx, account_id, integration_id).await?;
         }
         if !is_sync_on {
-            sync_runs::cancel_current(tx, account_id, integration_id, "sync was switched off", now).await?;
+            sync_runs::cancel_current(tx, account_id, integration_id, Some(&SWITCHED_OFF), now).await?;
         }
         if starts_now {
             let kind = SyncKind::next(locked.is_first_copy, locked.is_sweep_due || starts_sweep);

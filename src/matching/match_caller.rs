@@ -1,6 +1,8 @@
 //! Who is calling? Reading and storing are apart: a known caller costs one read, and with a call id of its own one more statement, which
 //! stores the answer. A repeat, a click, a stranger or a lost race for the call id may cost one more.
 
+use chrono::{DateTime, Utc};
+
 use crate::{
     domain::{
         account::MatchRules,
@@ -65,6 +67,7 @@ struct TieredLookup {
     rule: &'static str,
     /// "Nobody" means nobody.
     is_complete: bool,
+    asked_at: DateTime<Utc>,
 }
 
 impl Matching {
@@ -133,7 +136,7 @@ impl Matching {
             if tiers::has_weaker(key, rules) { self.widen(account_id, key, rules, &mut lookup).await? } else { None };
         let (tier, rule) = weaker.unwrap_or((MatchTier::Exact, rules.policy.rule()));
         let is_complete = !rules.is_rereading && is_complete(&lookup.sources, now);
-        Ok(TieredLookup { lookup, tier, rule, is_complete })
+        Ok(TieredLookup { lookup, tier, rule, is_complete, asked_at: now })
     }
 
     /// The answer of a call that has no stored one that stands. `None`: look again.
@@ -173,10 +176,15 @@ impl Matching {
         let now = self.clock.now();
         let Some(known) = known else {
             let stored = calls::insert_answer(&self.call_db, account_id, &row, now).await;
-            return Ok(unless_in_trouble(stored)?.unwrap_or(true));
+            let is_first = unless_in_trouble(stored)?;
+            answer.is_degraded = is_first.is_none();
+            return Ok(is_first.unwrap_or(true));
         };
         let stored = calls::store_answer(&self.call_db, account_id, &row, known.contact_id, now).await;
-        let Some(stored) = unless_in_trouble(stored)? else { return Ok(true) };
+        let Some(stored) = unless_in_trouble(stored)? else {
+            answer.is_degraded = true;
+            return Ok(true);
+        };
         let Some(stored) = stored.filter(|stored| {
             stored.key == row.key
                 && stored.outcome == Some(row.outcome)
@@ -283,8 +291,9 @@ impl Matching {
         rules: &MatchRules,
         outcome: MatchOutcome,
     ) -> Result<Match, MatchError> {
+        let now = self.clock.now();
         let sources = sources::list(&self.call_db, account_id).await?;
-        let complete = !rules.is_rereading && is_complete(&sources, self.clock.now());
+        let complete = !rules.is_rereading && is_complete(&sources, now);
         let mut answer = Match {
             outcome,
             selected: None,
@@ -298,11 +307,16 @@ impl Matching {
             sources,
             complete,
             key: None,
+            as_of: now,
+            is_degraded: false,
         };
         if let Some(call_id) = &question.call_id {
             let row = answer_row(question, call_id, &answer);
-            let stored = calls::store_answer(&self.call_db, account_id, &row, None, self.clock.now()).await;
-            let Some(stored) = unless_in_trouble(stored)? else { return Ok(answer) };
+            let stored = calls::store_answer(&self.call_db, account_id, &row, None, now).await;
+            let Some(stored) = unless_in_trouble(stored)? else {
+                answer.is_degraded = true;
+                return Ok(answer);
+            };
             let stored = match stored {
                 Some(stored) => stored,
                 // Stored by somebody else in the same moment: it is there now.
@@ -345,7 +359,7 @@ enum ClickOutcome {
 
 /// What the look-up alone says.
 fn answer_of(key: PhoneKey, found: TieredLookup) -> Match {
-    let TieredLookup { lookup, tier, rule, is_complete: complete } = found;
+    let TieredLookup { lookup, tier, rule, is_complete: complete, asked_at: as_of } = found;
     let total = lookup.total;
     let outcome = match total {
         0 if complete => MatchOutcome::NotFound,
@@ -366,6 +380,8 @@ fn answer_of(key: PhoneKey, found: TieredLookup) -> Match {
         sources: lookup.sources,
         complete,
         key: Some(key),
+        as_of,
+        is_degraded: false,
     }
 }
 

@@ -6,7 +6,7 @@ use crate::{
     domain::{
         ids::{AccountId, ContactId, IntegrationId},
         integration::Freshness,
-        phone::{self, PhoneKey},
+        phone::{self, PhoneKey, Region},
         requester::Verdict,
     },
     identity::requester::{Requester, decide},
@@ -26,7 +26,12 @@ pub enum Subject {
     /// A contact.
     Contact(ContactId),
     /// A bare number.
-    PhoneNumber(String),
+    PhoneNumber {
+        /// As given.
+        raw: String,
+        /// The country of a number without one; `None`: the account's default region.
+        region: Option<Region>,
+    },
 }
 
 /// The requester, and how fresh the copy is that says so.
@@ -57,7 +62,7 @@ impl Matching {
                     .ok_or(MatchError::ContactNotFound)?;
                 (found.living_id, found.keys)
             }
-            Subject::PhoneNumber(raw) => (None, vec![self.read_number(account_id, raw).await?]),
+            Subject::PhoneNumber { raw, region } => (None, vec![self.read_number(account_id, raw, *region).await?]),
         };
         let asked_at = self.clock.now();
         let holdings = store::find_holdings(&self.call_db, account_id, integration_id, contact_id, &keys)
@@ -104,9 +109,14 @@ impl Matching {
         Ok(self.rules.find(account_id).await?.is_some_and(|rules| rules.is_rereading))
     }
 
-    async fn read_number(&self, account_id: AccountId, raw: &str) -> Result<PhoneKey, MatchError> {
+    async fn read_number(
+        &self,
+        account_id: AccountId,
+        raw: &str,
+        region: Option<Region>,
+    ) -> Result<PhoneKey, MatchError> {
         let rules = self.rules.find(account_id).await?.ok_or(MatchError::AccountNotFound)?;
-        phone::read(raw, Some(rules.default_region))
+        phone::read(raw, region.or(Some(rules.default_region)))
             .first()
             .map(|number| number.key)
             .ok_or(MatchError::NumberUnreadable)

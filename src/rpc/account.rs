@@ -5,10 +5,12 @@ use std::sync::Arc;
 use tonic::{Request, Response, Status};
 
 use super::{
+    account_update,
     auth::{Accounts, caller},
     convert, page_token, parse,
     pb::{self, account_service_server::AccountService},
     status,
+    together::{self, Together},
 };
 use crate::{
     domain::{
@@ -17,7 +19,7 @@ use crate::{
         ids::{AccountId, IdSource, IntegrationId},
         phone::Region,
     },
-    store::{self, Db, accounts::AccountChange},
+    store::{self, Db},
 };
 
 /// Serves accounts; plain reads and writes of the store.
@@ -37,23 +39,29 @@ impl AccountService for AccountRpc {
         request: Request<pb::CreateAccountRequest>,
     ) -> Result<Response<pb::CreateAccountResponse>, Status> {
         let id = match (request.get_ref().account_id.as_str(), caller(&request)?.accounts()) {
-            ("", Accounts::All) => AccountId(self.ids.new_v4()),
-            ("", Accounts::Listed(_)) => {
-                return Err(status::invalid(
-                    "account_id",
-                    "must be one of the token's accounts, or the token must name all accounts (*)",
-                ));
-            }
-            (given, _) => caller(&request)?.authorize(given)?,
+            ("", Accounts::All) => Ok(AccountId(self.ids.new_v4())),
+            ("", Accounts::Listed(_)) => Err(status::invalid(
+                "account_id",
+                "must be one of the token's accounts, or the token must name all accounts (*)",
+            )),
+            (given, _) => caller(&request)?.authorize(given),
         };
         let request = request.into_inner();
+        let (id, display_name, default_region, further_regions, match_policy) = (
+            id,
+            display_name(&request.display_name),
+            parse::region("default_region", &request.default_region),
+            regions(&request.further_regions),
+            policy(request.match_policy, None),
+        )
+            .together()?;
         let now = self.clock.now();
         let account = Account {
             id,
-            display_name: display_name(&request.display_name)?,
-            default_region: parse::region("default_region", &request.default_region)?,
-            further_regions: regions(&request.further_regions)?,
-            match_policy: policy(request.match_policy, None)?,
+            display_name,
+            default_region,
+            further_regions,
+            match_policy,
             created_at: now,
             updated_at: now,
         };
@@ -94,26 +102,13 @@ impl AccountService for AccountRpc {
         &self,
         request: Request<pb::UpdateAccountRequest>,
     ) -> Result<Response<pb::UpdateAccountResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
-        let request = request.into_inner();
-        let name = request.display_name.as_deref().map(display_name).transpose()?;
-        let default_region =
-            request.default_region.as_deref().map(|text| parse::region("default_region", text)).transpose()?;
-        let further_regions = request.further_regions.map(|list| regions(&list.regions)).transpose()?;
-
-        let preferred: Option<IntegrationId> =
-            parse::optional_id("preferred_integration_id", &request.preferred_integration_id)?;
-        let match_policy = match request.match_policy {
-            Some(given) => Some(policy(given, preferred)?),
-            None if preferred.is_some() => return Err(status::invalid("preferred_integration_id", ONLY_PREFERRED)),
-            None => None,
-        };
-        if let Some(id) = preferred
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
+        let (account_id, change) = (account_id, account_update::change(request.get_ref())).together()?;
+        if let Some(MatchPolicy::PreferredIntegration(id)) = change.match_policy
             && store::integrations::find(&self.db, account_id, id).await?.is_none()
         {
-            return Err(status::invalid("preferred_integration_id", "must be an integration of this account"));
+            return Err(status::invalid("account.preferred_integration_id", "must be an integration of this account"));
         }
-        let change = AccountChange { display_name: name, default_region, further_regions, match_policy };
 
         let account = store::accounts::update(&self.db, account_id, change, self.clock.now()).await?;
 
@@ -130,10 +125,8 @@ impl AccountService for AccountRpc {
             Accounts::Listed(ids) => Some(ids.iter().copied().collect()),
         };
         let request = request.into_inner();
-        let size = page_token::page_size(request.page_size)?;
-        let after = page_token::decode("ListAccounts", &[], &request.page_token)?;
-        let after =
-            after.map(|key| key.first().and_then(|id| id.parse().ok()).ok_or_else(page_token::refused)).transpose()?;
+        let after = page_token::decode_id("ListAccounts", &[], &request.page_token);
+        let (size, after) = (page_token::page_size(request.page_size), after).together()?;
 
         let mut accounts = store::accounts::list(&self.db, among.as_deref(), after, convert::limit(size)).await?;
 
@@ -144,7 +137,7 @@ impl AccountService for AccountRpc {
     }
 }
 
-fn display_name(text: &str) -> Result<String, Status> {
+pub(super) fn display_name(text: &str) -> Result<String, Status> {
     let text = parse::shown_text("display_name", text)?.trim().to_owned();
     if text.is_empty() || text.chars().count() > NAME_CHARS_MAX {
         return Err(status::invalid("display_name", "must have 1 to 200 characters"));
@@ -152,9 +145,7 @@ fn display_name(text: &str) -> Result<String, Status> {
     Ok(text)
 }
 
-const ONLY_PREFERRED: &str = "goes with MATCH_POLICY_PREFERRED_INTEGRATION and with no other policy";
-
-fn policy(given: i32, preferred: Option<IntegrationId>) -> Result<MatchPolicy, Status> {
+pub(super) fn policy(given: i32, preferred: Option<IntegrationId>) -> Result<MatchPolicy, Status> {
     let policy = match (pb::MatchPolicy::try_from(given), preferred) {
         (Ok(pb::MatchPolicy::PreferredIntegration), Some(id)) => return Ok(MatchPolicy::PreferredIntegration(id)),
         (Ok(pb::MatchPolicy::PreferredIntegration), None) => {
@@ -169,14 +160,18 @@ fn policy(given: i32, preferred: Option<IntegrationId>) -> Result<MatchPolicy, S
         (Err(_), _) => return Err(status::invalid("match_policy", "must be one of the values of MatchPolicy")),
     };
     match preferred {
-        Some(_) => Err(status::invalid("preferred_integration_id", ONLY_PREFERRED)),
+        Some(_) => Err(status::invalid(
+            "preferred_integration_id",
+            "goes with MATCH_POLICY_PREFERRED_INTEGRATION and with no other policy",
+        )),
         None => Ok(policy),
     }
 }
 
-fn regions(texts: &[String]) -> Result<Vec<Region>, Status> {
+pub(super) fn regions(texts: &[String]) -> Result<Vec<Region>, Status> {
     if texts.len() > FURTHER_REGIONS_MAX {
         return Err(status::invalid("further_regions", "must be at most 20"));
     }
-    texts.iter().map(|text| parse::region("further_regions", text)).collect()
+    let read = |(at, text): (usize, &String)| parse::region(&format!("further_regions[{at}]"), text);
+    together::all(texts.iter().enumerate().map(read))
 }

@@ -191,21 +191,18 @@ impl Verifier {
     }
 
     /// Decides on one request: `None` for a method that is open to all, the caller if the token has the method's scope.
-    /// `method` is the table's entry; a method that is not in it is refused to every caller (and so says nothing to a
-    /// stranger about what is served).
+    /// `method` is the table's entry; one that is not in it is UNIMPLEMENTED, to anybody: what is served stands in the proto files, and
+    /// clients fall back by this code.
     pub(crate) fn admit(&self, method: Option<&Method>, headers: &HeaderMap) -> Result<Option<Arc<Caller>>, Status> {
         let needed = match method.map(|method| method.access) {
             Some(Access::Open) => return Ok(None),
-            Some(Access::Scope(scope)) => Some(scope),
-            None => None,
+            Some(Access::Scope(scope)) => scope,
+            None => return Err(status::method_not_served()),
         };
         let caller = self.verify(bearer_token(headers)?)?;
-        let Some(scope) = needed else {
-            return Err(status::permission_denied("METHOD_NOT_SERVED", "this method is not served", &[]));
-        };
-        if !caller.has(scope) {
-            let message = format!("the token lacks the scope {scope}");
-            return Err(status::permission_denied("SCOPE_MISSING", &message, &[("scope", scope.as_str())]));
+        if !caller.has(needed) {
+            let message = format!("the token lacks the scope {needed}");
+            return Err(status::permission_denied("SCOPE_MISSING", &message, &[("scope", needed.as_str())]));
         }
         Ok(Some(caller))
     }

@@ -2,9 +2,9 @@
 
 use tonic::Status;
 
-use super::{parse, parse_credentials, pb, status};
+use super::{parse, parse_credentials, pb, status, together::Together};
 use crate::{
-    domain::{integration::Provider, options::Options},
+    domain::integration::{Organization, Provider},
     integrations::AuthorizationWish,
 };
 
@@ -13,29 +13,43 @@ pub(super) fn wish(
     request: pb::StartAuthorizationRequest,
     period_default_seconds: i32,
 ) -> Result<AuthorizationWish, Status> {
-    let provider = parse::provider(request.provider)?;
-    let integration_id = parse::optional_id("integration_id", &request.integration_id)?;
     let options = request.options.unwrap_or_default();
-    let wishes = parse::options(&options)?.apply(provider, Options::default());
+    let is_again = !request.integration_id.is_empty();
     let connection = request.connection.unwrap_or_default();
-    let host = parse_credentials::host_of(provider, Some(&connection))?.name;
-    let is_named = connection.organization.is_some();
-    if is_named && integration_id.is_some() {
-        return Err(status::invalid(
-            "connection",
-            "must not name an organisation beside integration_id, which has its own",
-        ));
-    }
-    let is_needed = provider == Provider::Zendesk && integration_id.is_none();
-    let organization =
-        if is_named || is_needed { Some(parse::organization(provider, Some(connection))?) } else { None };
+    let of_provider = parse::provider(request.provider).and_then(|provider| {
+        let host = parse_credentials::host_of(provider, Some(&connection));
+        let organization = organization(provider, connection, is_again);
+        (Ok(provider), parse::new_options(provider, &options), host, organization).together()
+    });
+    let (of_provider, integration_id, is_sync_on, period_seconds) = (
+        of_provider,
+        parse::optional_id("integration_id", &request.integration_id),
+        parse::sync_mode(options.sync),
+        parse::period(options.period.as_ref()),
+    )
+        .together()?;
+    let (provider, options, host, organization) = of_provider;
     Ok(AuthorizationWish {
         provider,
         organization,
-        host,
+        host: host.name,
         integration_id,
-        is_sync_on: parse::sync_mode(options.sync)?.unwrap_or(true),
-        period_seconds: parse::period(options.period.as_ref())?.unwrap_or(period_default_seconds),
-        options: wishes.map_err(|error| status::invalid("options", &error.to_string()))?,
+        is_sync_on: is_sync_on.unwrap_or(true),
+        period_seconds: period_seconds.unwrap_or(period_default_seconds),
+        options,
     })
+}
+
+fn organization(
+    provider: Provider,
+    connection: pb::Connection,
+    is_again: bool,
+) -> Result<Option<Organization>, Status> {
+    let is_named = connection.organization.is_some();
+    if is_named && is_again {
+        let problem = "must not name an organisation beside integration_id, which has its own";
+        return Err(status::invalid("connection", problem));
+    }
+    let is_needed = provider == Provider::Zendesk && !is_again;
+    if is_named || is_needed { parse::organization(provider, Some(connection)).map(Some) } else { Ok(None) }
 }

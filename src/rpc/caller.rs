@@ -9,6 +9,7 @@ use super::{
     parse,
     pb::{self, caller_service_server::CallerService},
     status,
+    together::Together,
 };
 use crate::{
     click_to_call::{Click, ClickToCall},
@@ -38,8 +39,8 @@ impl CallerService for CallerRpc {
         &self,
         request: Request<pb::MatchCallerRequest>,
     ) -> Result<Response<pb::MatchCallerResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
-        let question = question(request.get_ref())?;
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
+        let (account_id, question) = (account_id, question(request.get_ref())).together()?;
 
         let answer = self.matching.match_caller(account_id, &question).await;
 
@@ -57,11 +58,12 @@ impl CallerService for CallerRpc {
         &self,
         request: Request<pb::SelectMatchRequest>,
     ) -> Result<Response<pb::SelectMatchResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let request = request.into_inner();
-        let call_id = parse::call_id(&request.call_id)?;
-        let contact_id: ContactId = parse::id("contact_id", &request.contact_id)?;
-        let agent_id = parse::short_text("agent_id", &request.agent_id)?;
+        let contact_id: Result<ContactId, Status> = parse::id("contact_id", &request.contact_id);
+        let agent_id = parse::short_text("agent_id", &request.agent_id);
+        let (account_id, call_id, contact_id, agent_id) =
+            (account_id, parse::call_id(&request.call_id), contact_id, agent_id).together()?;
 
         let selection = self.matching.select(account_id, &call_id, contact_id, &agent_id).await?;
 
@@ -72,16 +74,16 @@ impl CallerService for CallerRpc {
         &self,
         request: Request<pb::PreRegisterContactRequest>,
     ) -> Result<Response<pb::PreRegisterContactResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let request = request.into_inner();
-        let integration_id: IntegrationId = parse::id("integration_id", &request.integration_id)?;
-        let click = click(request)?;
+        let integration_id: Result<IntegrationId, Status> = parse::id("integration_id", &request.integration_id);
+        let (account_id, integration_id, click) = (account_id, integration_id, click(request)).together()?;
 
         let registered = self.click_to_call.pre_register(account_id, integration_id, click).await?;
 
         Ok(Response::new(pb::PreRegisterContactResponse {
             contact: Some(convert::contact(registered.contact)),
-            expected_until: registered.expected_until.map(convert::timestamp),
+            expire_time: registered.expected_until.map(convert::timestamp),
         }))
     }
 
@@ -89,10 +91,11 @@ impl CallerService for CallerRpc {
         &self,
         request: Request<pb::ResolveRequesterRequest>,
     ) -> Result<Response<pb::ResolveRequesterResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let request = request.into_inner();
-        let integration_id: IntegrationId = parse::id("integration_id", &request.integration_id)?;
-        let subject = subject(request.subject)?;
+        let integration_id: Result<IntegrationId, Status> = parse::id("integration_id", &request.integration_id);
+        let subject = subject(request.subject, &request.default_region);
+        let (account_id, integration_id, subject) = (account_id, integration_id, subject).together()?;
 
         let resolution = self.matching.resolve_requester(account_id, integration_id, &subject).await?;
 
@@ -103,13 +106,8 @@ impl CallerService for CallerRpc {
         &self,
         request: Request<pb::ExplainMatchRequest>,
     ) -> Result<Response<pb::ExplainMatchResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
-        let request = request.into_inner();
-        let about = About {
-            phone_number: parse::phone_number(&request.phone_number)?,
-            region: parse::optional_region("default_region", &request.default_region)?,
-            contact_id: parse::optional_id("contact_id", &request.contact_id)?,
-        };
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
+        let (account_id, about) = (account_id, about(request.get_ref())).together()?;
 
         let explained = self.matching.explain(account_id, &about).await?;
 
@@ -137,27 +135,38 @@ impl CallerRpc {
             complete: answer.complete,
             e164: convert::e164(answer.key),
             possible: answer.possible.into_iter().map(convert::possible).collect(),
+            as_of: Some(convert::timestamp(answer.as_of)),
+            degraded: answer.is_degraded,
         }
     }
 }
 
 fn question(request: &pb::MatchCallerRequest) -> Result<Question, Status> {
     let direction = match pb::Direction::try_from(request.direction) {
-        Ok(pb::Direction::Unspecified | pb::Direction::Inbound) => Direction::Inbound,
-        Ok(pb::Direction::Outbound) => Direction::Outbound,
-        Err(_) => return Err(status::invalid("direction", "must be DIRECTION_INBOUND or DIRECTION_OUTBOUND")),
+        Ok(pb::Direction::Unspecified | pb::Direction::Inbound) => Ok(Direction::Inbound),
+        Ok(pb::Direction::Outbound) => Ok(Direction::Outbound),
+        Err(_) => Err(status::invalid("direction", "must be DIRECTION_INBOUND or DIRECTION_OUTBOUND")),
     };
     let on_no_match = match pb::OnNoMatch::try_from(request.on_no_match) {
-        Ok(pb::OnNoMatch::Unspecified | pb::OnNoMatch::Create) => OnNoMatch::Create,
-        Ok(pb::OnNoMatch::LookupOnly) => OnNoMatch::LookupOnly,
-        Err(_) => return Err(status::invalid("on_no_match", "must be ON_NO_MATCH_CREATE or ON_NO_MATCH_LOOKUP_ONLY")),
+        Ok(pb::OnNoMatch::Unspecified | pb::OnNoMatch::Create) => Ok(OnNoMatch::Create),
+        Ok(pb::OnNoMatch::LookupOnly) => Ok(OnNoMatch::LookupOnly),
+        Err(_) => Err(status::invalid("on_no_match", "must be ON_NO_MATCH_CREATE or ON_NO_MATCH_LOOKUP_ONLY")),
     };
-    Ok(Question {
-        phone_number: parse::phone_number(&request.phone_number)?,
-        region: parse::optional_region("default_region", &request.default_region)?,
-        call_id: parse::optional_call_id(&request.call_id)?,
+    let (phone_number, region, call_id, direction, agent_id, on_no_match) = (
+        parse::phone_number(&request.phone_number),
+        parse::optional_region("default_region", &request.default_region),
+        parse::optional_call_id(&request.call_id),
         direction,
-        agent_id: parse::short_text("agent_id", &request.agent_id)?,
+        parse::short_text("agent_id", &request.agent_id),
+        on_no_match,
+    )
+        .together()?;
+    Ok(Question {
+        phone_number,
+        region,
+        call_id,
+        direction,
+        agent_id,
         caller_id_withheld: request.caller_id_withheld,
         on_no_match,
         hints: Hints { suffix: request.with_suffix, organization: request.with_organization },
@@ -165,25 +174,52 @@ fn question(request: &pb::MatchCallerRequest) -> Result<Question, Status> {
 }
 
 fn click(request: pb::PreRegisterContactRequest) -> Result<Click, Status> {
+    let (phone_number, display_name, email, agent_id, call_id, contact_id, region) = (
+        parse::phone_number(&request.phone_number),
+        parse::shown_text("display_name", &request.display_name),
+        parse::shown_text("email", &request.email),
+        parse::short_text("agent_id", &request.agent_id),
+        parse::optional_call_id(&request.call_id),
+        parse::optional_id("contact_id", &request.contact_id),
+        parse::optional_region("default_region", &request.default_region),
+    )
+        .together()?;
     Ok(Click {
         object_type: request.object_type,
         record_id: request.record_id,
-        phone_number: parse::phone_number(&request.phone_number)?,
-        display_name: parse::shown_text("display_name", &request.display_name)?,
-        email: parse::shown_text("email", &request.email)?,
-        agent_id: parse::short_text("agent_id", &request.agent_id)?,
-        call_id: parse::optional_call_id(&request.call_id)?,
-        contact_id: parse::optional_id("contact_id", &request.contact_id)?,
-        region: parse::optional_region("default_region", &request.default_region)?,
+        phone_number,
+        display_name,
+        email,
+        agent_id,
+        call_id,
+        contact_id,
+        region,
     })
 }
 
-fn subject(subject: Option<pb::resolve_requester_request::Subject>) -> Result<Subject, Status> {
+fn about(request: &pb::ExplainMatchRequest) -> Result<About, Status> {
+    let (phone_number, region, contact_id) = (
+        parse::phone_number(&request.phone_number),
+        parse::optional_region("default_region", &request.default_region),
+        parse::optional_id("contact_id", &request.contact_id),
+    )
+        .together()?;
+    Ok(About { phone_number, region, contact_id })
+}
+
+fn subject(subject: Option<pb::resolve_requester_request::Subject>, region: &str) -> Result<Subject, Status> {
     use pb::resolve_requester_request::Subject as Given;
+    let no_region = || parse::only_with_number(region, false);
     match subject {
-        Some(Given::CallId(text)) => Ok(Subject::Call(parse::call_id(&text)?)),
-        Some(Given::ContactId(text)) => Ok(Subject::Contact(parse::id("contact_id", &text)?)),
-        Some(Given::PhoneNumber(text)) => Ok(Subject::PhoneNumber(parse::phone_number(&text)?)),
+        Some(Given::CallId(text)) => (parse::call_id(&text), no_region()).together().map(|(id, ())| Subject::Call(id)),
+        Some(Given::ContactId(text)) => {
+            (parse::id("contact_id", &text), no_region()).together().map(|(id, ())| Subject::Contact(id))
+        }
+        Some(Given::PhoneNumber(text)) => {
+            let (raw, region) =
+                (parse::phone_number(&text), parse::optional_region("default_region", region)).together()?;
+            Ok(Subject::PhoneNumber { raw, region })
+        }
         None => Err(status::invalid("subject", "one of call_id, contact_id and phone_number is required")),
     }
 }
@@ -193,6 +229,7 @@ fn requester_response(resolution: Resolution) -> pb::ResolveRequesterResponse {
     let mut response = pb::ResolveRequesterResponse {
         known_through: resolution.freshness.known_through.map(convert::timestamp),
         contact_id: resolution.contact_id.map(|id| id.to_string()).unwrap_or_default(),
+        as_of: Some(convert::timestamp(resolution.asked_at)),
         ..Default::default()
     };
     let outcome = match resolution.requester {

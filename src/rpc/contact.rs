@@ -10,14 +10,15 @@ use super::{
     convert, page_token, parse,
     pb::{self, contact_service_server::ContactService},
     status,
+    together::Together,
 };
 use crate::{
     domain::{
-        account::{MatchPolicy, MatchRules},
+        account::MatchPolicy,
         change::CHANGES_MAX,
         contact::{Contact, TOTAL_MAX},
         ids::{AccountId, ContactId},
-        phone::{self, PhoneKey},
+        phone::{self, PhoneKey, Region},
     },
     erasure::Erasure,
     feed::{Feed, Position},
@@ -47,8 +48,9 @@ impl ContactService for ContactRpc {
         &self,
         request: Request<pb::GetContactRequest>,
     ) -> Result<Response<pb::GetContactResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
-        let contact_id: ContactId = parse::id("contact_id", &request.get_ref().contact_id)?;
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
+        let contact_id = parse::id("contact_id", &request.get_ref().contact_id);
+        let (account_id, contact_id): (AccountId, ContactId) = (account_id, contact_id).together()?;
 
         let contact = store::contacts::find(&self.db, account_id, contact_id).await?;
 
@@ -62,12 +64,20 @@ impl ContactService for ContactRpc {
         &self,
         request: Request<pb::ListContactsRequest>,
     ) -> Result<Response<pb::ListContactsResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let request = request.into_inner();
-        let size = page_token::page_size(request.page_size)?;
-        let number = parse::phone_number(&request.phone_number)?;
+        let has_number = !request.phone_number.is_empty();
+        let (account_id, size, number, region, ()) = (
+            account_id,
+            page_token::page_size(request.page_size),
+            parse::phone_number(&request.phone_number),
+            parse::optional_region("default_region", &request.default_region),
+            parse::only_with_number(&request.default_region, has_number),
+        )
+            .together()?;
         let rules = self.rules.find(account_id).await?.ok_or_else(status::account_not_found)?;
-        let key = if number.is_empty() { None } else { Some(read_number(&rules, &number)?) };
+        let region = region.unwrap_or(rules.default_region);
+        let key = if has_number { Some(read_number(region, &number)?) } else { None };
         // Under another policy the places of a number's contacts mean something else.
         let policy = key.map(|_| rules.policy).unwrap_or_default();
         let preferred = policy.preferred().map(|id| id.to_string()).unwrap_or_default();
@@ -88,19 +98,9 @@ impl ContactService for ContactRpc {
         &self,
         request: Request<pb::ListChangesRequest>,
     ) -> Result<Response<pb::ListChangesResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
+        let (account_id, size) = (account_id, changes_size(request.get_ref())).together()?;
         let request = request.into_inner();
-        if request.after < 0 {
-            return Err(status::invalid("after", "must be 0, or `next_after` of an earlier answer"));
-        }
-        let size = match usize::try_from(request.page_size) {
-            Ok(0) => CHANGES_DEFAULT,
-            Ok(size) => size.min(CHANGES_MAX),
-            Err(_) => return Err(status::invalid("page_size", "must not be negative")),
-        };
-        if request.epoch.len() > EPOCH_BYTES_MAX {
-            return Err(status::invalid("epoch", "must be the `epoch` of an earlier answer, or empty"));
-        }
         if request.only_position {
             let (next_after, epoch) = self.feed.end(account_id).await?;
             let answer = pb::ListChangesResponse { next_after, epoch, ..pb::ListChangesResponse::default() };
@@ -122,21 +122,43 @@ impl ContactService for ContactRpc {
         &self,
         request: Request<pb::EraseContactRequest>,
     ) -> Result<Response<pb::EraseContactResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
-        let contact_id: ContactId = parse::id("contact_id", &request.get_ref().contact_id)?;
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
+        let contact_id = parse::id("contact_id", &request.get_ref().contact_id);
+        let (account_id, contact_id): (AccountId, ContactId) = (account_id, contact_id).together()?;
 
         let erased = self.erasure.erase(account_id, contact_id).await?;
 
         Ok(Response::new(pb::EraseContactResponse {
             contact_id: erased.contact_id.to_string(),
-            records: i32::try_from(erased.records.len()).unwrap_or(i32::MAX),
+            record_count: i32::try_from(erased.records.len()).unwrap_or(i32::MAX),
             already_erased: !erased.is_new,
         }))
     }
 }
 
-fn read_number(rules: &MatchRules, raw: &str) -> Result<PhoneKey, Status> {
-    let key = phone::read(raw, Some(rules.default_region)).first().map(|number| number.key);
+/// How many changes are asked for, if the position is one.
+fn changes_size(request: &pb::ListChangesRequest) -> Result<usize, Status> {
+    let after = if request.after < 0 {
+        Err(status::invalid("after", "must be 0, or `next_after` of an earlier answer"))
+    } else {
+        Ok(())
+    };
+    let size = match usize::try_from(request.page_size) {
+        Ok(0) => Ok(CHANGES_DEFAULT),
+        Ok(size) => Ok(size.min(CHANGES_MAX)),
+        Err(_) => Err(status::invalid("page_size", "must not be negative; 0 means 200, and above 1000 means 1000")),
+    };
+    let epoch = if request.epoch.len() > EPOCH_BYTES_MAX {
+        Err(status::invalid("epoch", "must be the `epoch` of an earlier answer, or empty"))
+    } else {
+        Ok(())
+    };
+    let ((), size, ()) = (after, size, epoch).together()?;
+    Ok(size)
+}
+
+fn read_number(region: Region, raw: &str) -> Result<PhoneKey, Status> {
+    let key = phone::read(raw, Some(region)).first().map(|number| number.key);
     key.ok_or_else(|| {
         status::invalid("phone_number", "is not a number that can be called; give it in E.164, such as +13108675309")
     })

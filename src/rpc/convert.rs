@@ -1,5 +1,7 @@
 //! Domain answers into proto.
 
+use std::fmt;
+
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::pb;
@@ -9,6 +11,7 @@ use crate::domain::{
     change::{Change, ChangeKind, Correction},
     contact::{Contact, ContactRecord},
     integration::{Freshness, Integration, IntegrationState, Provider},
+    notice::Notice,
     options::UserRoles,
     phone::PhoneKey,
     record::ObjectType,
@@ -92,8 +95,8 @@ pub(super) fn contact(contact: Contact) -> pb::Contact {
         emails: contact.emails,
         numbers: numbers.collect(),
         records: contact.records.into_iter().map(record).collect(),
-        created_at: Some(timestamp(contact.created_at)),
-        deleted_at: contact.deleted_at.map(timestamp),
+        create_time: Some(timestamp(contact.created_at)),
+        delete_time: contact.deleted_at.map(timestamp),
         survivor_id: contact.survivor_id.map(|id| id.to_string()).unwrap_or_default(),
         is_placeholder: contact.is_placeholder,
     }
@@ -124,7 +127,7 @@ pub(super) fn source(freshness: &Freshness, now: DateTime<Utc>) -> pb::Source {
 
 pub(super) fn integration(integration: Integration, now: DateTime<Utc>) -> pb::Integration {
     let (at_present, note) = (integration.freshness.state(now), integration.freshness.note(now));
-    let state_detail = match (&integration.hold_reason, integration.is_purging) {
+    let state_detail = match (&integration.hold_notice, integration.is_purging) {
         (_, true) => "disabled; the copied contacts are being removed".to_owned(),
         (Some(reason), _) => format!("{note}: {reason}"),
         (None, false) => note.to_owned(),
@@ -133,6 +136,7 @@ pub(super) fn integration(integration: Integration, now: DateTime<Utc>) -> pb::I
     let mode = if is_on { pb::SyncMode::On } else { pb::SyncMode::Off };
     let period = TimeDelta::seconds(i64::from(integration.freshness.period_seconds));
     let options = options(&integration, mode, period);
+    let hold = integration.hold_notice.filter(|_| at_present != IntegrationState::Off);
     pb::Integration {
         id: integration.freshness.integration_id.to_string(),
         provider: provider(integration.freshness.provider).into(),
@@ -149,6 +153,7 @@ pub(super) fn integration(integration: Integration, now: DateTime<Utc>) -> pb::I
         has_credentials: integration.has_credentials,
         held_deletions: integration.held_deletions.unwrap_or(0),
         next_sweep_time: integration.sweep_due_at.filter(|_| is_on).map(timestamp),
+        hold: hold.map(notice),
     }
 }
 
@@ -211,9 +216,20 @@ pub(super) fn sync_run(run: SyncRun, now: DateTime<Utc>) -> pb::SyncRun {
         create_time: Some(timestamp(run.created_at)),
         start_time: run.started_at.map(timestamp),
         end_time: run.finished_at.map(timestamp),
-        error: run.error,
+        error: run.error.map(notice),
         attempt: run.attempt,
-        notices: run.notices,
+        notices: run.notices.into_iter().map(notice).collect(),
+    }
+}
+
+fn notice(notice: Notice) -> pb::Notice {
+    pb::Notice { reason: notice.reason.into_owned(), message: notice.message.into_owned() }
+}
+
+/// As it is told to operators: `REASON: words`.
+impl fmt::Display for pb::Notice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.message)
     }
 }
 

@@ -67,6 +67,7 @@ impl From<ClickError> for Status {
             ClickError::AccountNotFound => status::account_not_found(),
             ClickError::IntegrationNotFound => integration_not_found(),
             ClickError::IntegrationDisabled => status::failed_precondition("INTEGRATION_DISABLED", &message, &[]),
+            ClickError::CallIdReused => status::failed_precondition("CALL_ID_REUSED", &message, &[]),
             ClickError::Record(InvalidRecordKey::ObjectType(_)) => status::invalid("object_type", &message),
             ClickError::Record(InvalidRecordKey::RecordId(_)) => status::invalid("record_id", &message),
             ClickError::NumberUnreadable => status::invalid("phone_number", &message),

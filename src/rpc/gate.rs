@@ -1,8 +1,8 @@
 //! What every request passes before a handler sees it, and every answer before it leaves; one straight road, so that the order
 //! is what is read here:
-//! span and request id → token and scope → deadline → is there room? → the message is read → room is taken → handler (a panic is
+//! span and request id → size of the headers → token and scope → deadline → is there room? → the message is read → room is taken → handler (a panic is
 //! caught) → reason on every error.
-//! Room is for work: nobody holds any with a message that does not come. A stranger learns nothing about methods or load, and what his
+//! Room is for work: nobody holds any with a message that does not come. A stranger learns nothing about load, and what his
 //! tries cost is bounded by his connection's budget of frames. Health needs no room: an overloaded server is not a dead one.
 
 use std::{
@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) reflection: bool,
     /// Largest request message, in bytes.
     pub(crate) request_bytes_max: usize,
+    /// Largest sum of a request's headers, in bytes as HTTP/2 counts them.
+    pub(crate) header_bytes_max: u32,
     /// How long a request's message may take to arrive.
     pub(crate) message_timeout: Duration,
     /// Ends every call and stream at once: the drain has taken too long.
@@ -139,6 +141,9 @@ impl Gate {
         arrived: Instant,
         request_id: Uuid,
     ) -> Result<Response<Body>, Status> {
+        if header_bytes(&request) > self.shared.header_bytes_max as usize {
+            return Err(status::headers_too_large(self.shared.header_bytes_max));
+        }
         let caller = self.shared.verifier.admit(method, request.headers())?;
         let time_max = method.and_then(|method| method.time_max);
         let deadline = deadline_of(request.headers(), time_max, arrived)?;
@@ -216,6 +221,12 @@ impl Gate {
         let Ok(response) = CatchPanic::custom(self.routes.clone(), on_panic).oneshot(request).await;
         response.map(Body::new)
     }
+}
+
+/// The size of the headers (RFC 9113 §6.5.2: each field's name, value and 32 bytes); of the pseudo-headers the path alone can be long.
+fn header_bytes(request: &Request<Body>) -> usize {
+    let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32);
+    fields.sum::<usize>() + request.uri().path().len()
 }
 
 /// Waits until a call has to end without its answer, and says why.

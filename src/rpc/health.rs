@@ -1,4 +1,4 @@
-//! What `grpc.health.v1` says of each service, and of the server as a whole (the empty name).
+//! Serves `grpc.health.v1`: what is said of each service, and of the server as a whole (the empty name).
 //! Once the drain has begun nothing is SERVING again, whatever is reported: a load balancer must not come back.
 
 use std::{
@@ -9,14 +9,21 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Mutex, time::Instant};
-use tonic_health::{
-    ServingStatus,
-    pb::health_server::{Health as HealthRpc, HealthServer},
-    server::{HealthReporter, HealthService},
-};
+use futures_util::stream::unfold;
+use tokio::{sync::watch, time::Instant};
+use tonic::{Request, Response, Status, codegen::BoxStream};
 
-use super::pb;
+use super::{
+    pb::{
+        self,
+        health::{
+            HealthCheckRequest, HealthCheckResponse, HealthListRequest, HealthListResponse,
+            health_check_response::ServingStatus,
+            health_server::{self, HealthServer},
+        },
+    },
+    status,
+};
 
 /// Every name that a health check may ask for: the server as a whole, and each service.
 pub const NAMES: [&str; 5] = [
@@ -96,59 +103,115 @@ impl CallHealth {
     }
 }
 
+/// What is said of each of `NAMES`, in their order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct HealthStatus {
+    serving: [bool; NAMES.len()],
+    is_draining: bool,
+    /// Watchers are to go.
+    is_over: bool,
+}
+
+impl HealthStatus {
+    /// `SERVICE_UNKNOWN`: of a name that there is not.
+    fn of(self, place: Option<usize>) -> ServingStatus {
+        match place.map(|place| self.serving[place]) {
+            Some(true) => ServingStatus::Serving,
+            Some(false) => ServingStatus::NotServing,
+            None => ServingStatus::ServiceUnknown,
+        }
+    }
+}
+
+fn place_of(name: &str) -> Option<usize> {
+    NAMES.iter().position(|known| *known == name)
+}
+
 /// The handle by which the parts report how they are; clones share it.
 #[derive(Clone)]
 pub struct Health {
-    reporter: HealthReporter,
-    is_draining: Arc<Mutex<bool>>,
+    said: watch::Sender<HealthStatus>,
 }
 
 impl Health {
     /// Everything is like this.
-    pub async fn new(is_serving: bool) -> Self {
-        let health = Self { reporter: HealthReporter::new(), is_draining: Arc::default() };
-        health.report_all(&NAMES, is_serving).await;
-        health
+    pub fn new(is_serving: bool) -> Self {
+        let serving = [is_serving; NAMES.len()];
+        Self { said: watch::Sender::new(HealthStatus { serving, is_draining: false, is_over: false }) }
     }
 
-    /// Says the same of several.
-    pub async fn report_all(&self, names: &[&str], is_serving: bool) {
-        for name in names {
-            self.report(name, is_serving).await;
-        }
-    }
-
-    /// Says whether one of `NAMES` can do its work now. Without effect once the drain has begun.
-    pub async fn report(&self, name: &str, is_serving: bool) {
-        debug_assert!(NAMES.contains(&name), "nobody asks for the health of {name}");
-        // Held across the change, so that no report overtakes the drain.
-        let is_draining = self.is_draining.lock().await;
-        if !*is_draining {
-            let status = if is_serving { ServingStatus::Serving } else { ServingStatus::NotServing };
-            self.reporter.set_service_status(name, status).await;
-        }
+    /// Says whether these of `NAMES` can do their work now. Without effect once the drain has begun.
+    pub fn report(&self, names: &[&str], is_serving: bool) {
+        self.change(|said| {
+            for place in names.iter().filter_map(|name| place_of(name)) {
+                said.serving[place] = is_serving && !said.is_draining;
+            }
+        });
     }
 
     /// Everything is `NOT_SERVING` from now on; watchers are told at once.
-    pub(crate) async fn drain(&self) {
-        let mut is_draining = self.is_draining.lock().await;
-        *is_draining = true;
-        for name in NAMES {
-            self.reporter.set_service_status(name, ServingStatus::NotServing).await;
-        }
+    pub(crate) fn drain(&self) {
+        self.change(|said| (said.serving, said.is_draining) = ([false; NAMES.len()], true));
     }
 
     /// Ends the watchers' streams, which would hold their connections open for the whole drain.
-    pub(crate) async fn end(&self) {
-        let mut reporter = self.reporter.clone();
-        for name in NAMES {
-            reporter.clear_service_status(name).await;
-        }
+    pub(crate) fn end(&self) {
+        self.change(|said| said.is_over = true);
     }
 
-    pub(crate) fn service(&self, request_bytes_max: usize) -> HealthServer<impl HealthRpc> {
-        HealthServer::new(HealthService::from_health_reporter(self.reporter.clone()))
-            .max_decoding_message_size(request_bytes_max)
+    fn change(&self, change: impl FnOnce(&mut HealthStatus)) {
+        self.said.send_if_modified(|said| {
+            let before = *said;
+            change(said);
+            *said != before
+        });
+    }
+
+    pub(crate) fn service(&self, request_bytes_max: usize) -> HealthServer<HealthRpc> {
+        HealthServer::new(HealthRpc { said: self.said.subscribe() }).max_decoding_message_size(request_bytes_max)
+    }
+}
+
+/// Serves `grpc.health.v1.Health` as gRPC's health checking protocol (grpc/doc/health-checking.md) has it.
+pub(crate) struct HealthRpc {
+    said: watch::Receiver<HealthStatus>,
+}
+
+#[tonic::async_trait]
+impl health_server::Health for HealthRpc {
+    async fn check(&self, request: Request<HealthCheckRequest>) -> Result<Response<HealthCheckResponse>, Status> {
+        let place = place_of(&request.get_ref().service)
+            .ok_or_else(|| status::not_found("SERVICE_NOT_FOUND", "there is no service with this name here"))?;
+        let status = self.said.borrow().of(Some(place));
+        Ok(Response::new(HealthCheckResponse { status: status.into() }))
+    }
+
+    async fn list(&self, _: Request<HealthListRequest>) -> Result<Response<HealthListResponse>, Status> {
+        let said = *self.said.borrow();
+        let told = |(place, name): (usize, &&str)| {
+            ((*name).to_owned(), HealthCheckResponse { status: said.of(Some(place)).into() })
+        };
+        Ok(Response::new(HealthListResponse { statuses: NAMES.iter().enumerate().map(told).collect() }))
+    }
+
+    type WatchStream = BoxStream<HealthCheckResponse>;
+
+    async fn watch(&self, request: Request<HealthCheckRequest>) -> Result<Response<Self::WatchStream>, Status> {
+        let place = place_of(&request.get_ref().service);
+        let changes = unfold((self.said.clone(), None), move |(mut said, last)| async move {
+            loop {
+                let now = *said.borrow_and_update();
+                let status = now.of(place);
+                if now.is_over {
+                    return None;
+                }
+                if last != Some(status) {
+                    return Some((Ok(HealthCheckResponse { status: status.into() }), (said, Some(status))));
+                }
+                said.changed().await.ok()?;
+            }
+        });
+        Ok(Response::new(Box::pin(changes)))
     }
 }
 

@@ -11,6 +11,7 @@ pub mod pb;
 pub mod server;
 
 mod account;
+mod account_update;
 mod authorization;
 mod body;
 mod caller;
@@ -27,6 +28,7 @@ mod rejected;
 mod room;
 mod status;
 mod sync;
+mod together;
 mod watchers;
 
 pub use account::AccountRpc;

@@ -2,6 +2,8 @@
 //! the last key of the page before. It is not signed: its key only ever becomes a bound parameter beside the authorised
 //! account, so a forged one shows nothing that the caller could not list anyway.
 
+use std::str::FromStr;
+
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::Deserialize;
 use serde_json::json;
@@ -54,6 +56,12 @@ pub(super) fn decode(method: &str, filter: &[&str], token: &str) -> Result<Optio
         return Err(refused());
     }
     Ok(Some(token.k))
+}
+
+/// The same for a listing that goes on behind an id.
+pub(super) fn decode_id<T: FromStr>(method: &str, filter: &[&str], token: &str) -> Result<Option<T>, Status> {
+    let key = decode(method, filter, token)?;
+    key.map(|key| key.first().and_then(|id| id.parse().ok()).ok_or_else(refused)).transpose()
 }
 
 /// The error for a token that is none, or not of this listing.

@@ -5,11 +5,11 @@ use std::str::FromStr;
 use tonic::Status;
 use uuid::Uuid;
 
-use super::{pb, status};
+use super::{pb, status, together::Together};
 use crate::domain::{
     call::CALL_ID_CHARS_MAX,
     integration::{Organization, Provider},
-    options::{ObjectChange, OptionsChange, UserRoles},
+    options::{ObjectChange, Options, OptionsChange, UserRoles},
     phone::{RAW_LENGTH_MAX, Region},
     sync_run::SyncKind,
 };
@@ -81,6 +81,14 @@ pub(super) fn optional_region(field: &str, text: &str) -> Result<Option<Region>,
     if text.is_empty() { Ok(None) } else { region(field, text).map(Some) }
 }
 
+/// A region is there for a number alone.
+pub(super) fn only_with_number(region: &str, has_number: bool) -> Result<(), Status> {
+    if region.is_empty() || has_number {
+        return Ok(());
+    }
+    Err(status::invalid("default_region", "goes with phone_number, and with nothing else"))
+}
+
 /// A CRM.
 pub(super) fn provider(value: i32) -> Result<Provider, Status> {
     match pb::Provider::try_from(value) {
@@ -138,22 +146,25 @@ pub(super) fn period(duration: Option<&prost_types::Duration>) -> Result<Option<
 /// What is wished to be copied and mirrored.
 pub(super) fn options(given: &pb::IntegrationOptions) -> Result<OptionsChange, Status> {
     let user_roles = match pb::ZendeskUsers::try_from(given.zendesk_users) {
-        Ok(pb::ZendeskUsers::Unspecified) => None,
-        Ok(pb::ZendeskUsers::All) => Some(UserRoles::All),
-        Ok(pb::ZendeskUsers::EndUsers) => Some(UserRoles::EndUsers),
-        Err(_) => {
-            return Err(status::invalid(
-                "options.zendesk_users",
-                "must be ZENDESK_USERS_ALL or ZENDESK_USERS_END_USERS",
-            ));
-        }
+        Ok(pb::ZendeskUsers::Unspecified) => Ok(None),
+        Ok(pb::ZendeskUsers::All) => Ok(Some(UserRoles::All)),
+        Ok(pb::ZendeskUsers::EndUsers) => Ok(Some(UserRoles::EndUsers)),
+        Err(_) => Err(status::invalid("options.zendesk_users", "must be ZENDESK_USERS_ALL or ZENDESK_USERS_END_USERS")),
     };
-    Ok(OptionsChange {
-        contacts: object_change("options.salesforce_contacts", given.salesforce_contacts.as_ref())?,
-        leads: object_change("options.salesforce_leads", given.salesforce_leads.as_ref())?,
-        persons: object_change("options.pipedrive_persons", given.pipedrive_persons.as_ref())?,
+    let (contacts, leads, persons, user_roles) = (
+        object_change("options.salesforce_contacts", given.salesforce_contacts.as_ref()),
+        object_change("options.salesforce_leads", given.salesforce_leads.as_ref()),
+        object_change("options.pipedrive_persons", given.pipedrive_persons.as_ref()),
         user_roles,
-    })
+    )
+        .together()?;
+    Ok(OptionsChange { contacts, leads, persons, user_roles })
+}
+
+/// The options of a new integration.
+pub(super) fn new_options(provider: Provider, given: &pb::IntegrationOptions) -> Result<Options, Status> {
+    let options = options(given)?.apply(provider, Options::default());
+    options.map_err(|error| status::invalid("options", &error.to_string()))
 }
 
 fn object_change(field: &str, given: Option<&pb::ObjectOptions>) -> Result<ObjectChange, Status> {
@@ -164,10 +175,9 @@ fn object_change(field: &str, given: Option<&pb::ObjectOptions>) -> Result<Objec
         Err(_) => Err(status::invalid(&format!("{field}.{name}"), "must be SWITCH_ON or SWITCH_OFF")),
     };
     let Some(given) = given else { return Ok(ObjectChange::default()) };
-    Ok(ObjectChange {
-        is_copied: switch("copy", given.copy)?,
-        mirrors_deletions: switch("mirror_deletions", given.mirror_deletions)?,
-    })
+    let (is_copied, mirrors_deletions) =
+        (switch("copy", given.copy), switch("mirror_deletions", given.mirror_deletions)).together()?;
+    Ok(ObjectChange { is_copied, mirrors_deletions })
 }
 
 /// The kind of run; `None`: the usual one.

@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 use tonic::Status;
 
-use super::{pb, status};
+use super::{pb, status, together::Together};
 use crate::domain::{
     credentials::{CREDENTIAL_BYTES_MAX, Credentials, OAuthClient},
     host,
@@ -40,32 +40,42 @@ pub(super) fn host_of(provider: Provider, connection: Option<&pb::Connection>) -
 /// Credentials, which may be left out.
 pub(super) fn credentials(
     provider: Provider,
-    host: Host,
+    host: Result<Host, Status>,
     given: Option<pb::Credentials>,
 ) -> Result<Option<Credentials>, Status> {
     use pb::credentials::Kind;
-    let Some(kind) = given.and_then(|credentials| credentials.kind) else { return Ok(None) };
+    let Some(kind) = given.and_then(|credentials| credentials.kind) else { return host.map(|_| None) };
+    let own_domain = |host: Result<Host, Status>, of| host.and_then(|host| my_domain(provider, host, of));
     let credentials = match kind {
-        Kind::BearerToken(token) => Credentials::Bearer {
-            token: secret("credentials.bearer_token", token)?,
-            host: my_domain(provider, host, "a bearer_token")?,
-        },
+        Kind::BearerToken(token) => {
+            let (token, host) =
+                (secret("credentials.bearer_token", token), own_domain(host, "a bearer_token")).together()?;
+            Credentials::Bearer { token, host }
+        }
         Kind::ZendeskApiToken(given) => {
             only(Provider::Zendesk, provider, "credentials.zendesk_api_token")?;
-            Credentials::ZendeskApiToken {
-                email: secret("credentials.zendesk_api_token.email", given.email)?,
-                token: secret("credentials.zendesk_api_token.token", given.token)?,
-            }
+            let (email, token, _) = (
+                secret("credentials.zendesk_api_token.email", given.email),
+                secret("credentials.zendesk_api_token.token", given.token),
+                host,
+            )
+                .together()?;
+            Credentials::ZendeskApiToken { email, token }
         }
         Kind::PipedriveApiToken(token) => {
             only(Provider::Pipedrive, provider, "credentials.pipedrive_api_token")?;
-            Credentials::PipedriveApiToken(secret("credentials.pipedrive_api_token", token)?)
+            let (token, _) = (secret("credentials.pipedrive_api_token", token), host).together()?;
+            Credentials::PipedriveApiToken(token)
         }
-        Kind::RefreshToken(given) => Credentials::RefreshToken {
-            token: secret("credentials.refresh_token.token", given.token)?,
-            client: client_if_given(given.client_id, given.client_secret)?,
-            host: host.name,
-        },
+        Kind::RefreshToken(given) => {
+            let (token, client, host) = (
+                secret("credentials.refresh_token.token", given.token),
+                client_if_given(given.client_id, given.client_secret),
+                host,
+            )
+                .together()?;
+            Credentials::RefreshToken { token, client, host: host.name }
+        }
         Kind::ClientCredentials(given) => {
             if provider == Provider::Pipedrive {
                 return Err(status::invalid(
@@ -73,36 +83,38 @@ pub(super) fn credentials(
                     "is not known to Pipedrive; give a refresh_token or a pipedrive_api_token",
                 ));
             }
-            Credentials::ClientCredentials {
-                client: OAuthClient {
-                    id: visible("credentials.client_credentials.client_id", given.client_id)?,
-                    secret: secret("credentials.client_credentials.client_secret", given.client_secret)?,
-                },
-                host: my_domain(provider, host, "client_credentials")?,
-            }
+            let (id, secret, host) = (
+                visible("credentials.client_credentials.client_id", given.client_id),
+                secret("credentials.client_credentials.client_secret", given.client_secret),
+                own_domain(host, "client_credentials"),
+            )
+                .together()?;
+            Credentials::ClientCredentials { client: OAuthClient { id, secret }, host }
         }
         Kind::SalesforceJwt(given) => {
             only(Provider::Salesforce, provider, "credentials.salesforce_jwt")?;
-            Credentials::JwtBearer {
-                client_id: visible("credentials.salesforce_jwt.client_id", given.client_id)?,
-                username: secret("credentials.salesforce_jwt.username", given.username)?,
-                private_key: private_key(given.private_key)?,
-                host: host.name,
-            }
+            let (client_id, username, private_key, host) = (
+                visible("credentials.salesforce_jwt.client_id", given.client_id),
+                secret("credentials.salesforce_jwt.username", given.username),
+                private_key(given.private_key),
+                host,
+            )
+                .together()?;
+            Credentials::JwtBearer { client_id, username, private_key, host: host.name }
         }
     };
     Ok(Some(credentials))
 }
 
 /// Refuses a try of what a try would use up.
-pub(super) fn not_used_up(credentials: &Credentials) -> Result<(), Status> {
+pub(super) fn not_used_up(credentials: Credentials) -> Result<Credentials, Status> {
     if matches!(credentials, Credentials::RefreshToken { .. }) {
         return Err(status::invalid(
             "credentials.refresh_token",
             "cannot be tried alone, since that would use it up; EnableSync and UpdateSync try it before they store it",
         ));
     }
-    Ok(())
+    Ok(credentials)
 }
 
 fn only(needed: Provider, provider: Provider, field: &str) -> Result<(), Status> {
@@ -123,10 +135,12 @@ fn client_if_given(id: String, client_secret: String) -> Result<Option<OAuthClie
     if id.is_empty() && client_secret.is_empty() {
         return Ok(None);
     }
-    Ok(Some(OAuthClient {
-        id: visible("credentials.refresh_token.client_id", id)?,
-        secret: secret("credentials.refresh_token.client_secret", client_secret)?,
-    }))
+    let (id, secret) = (
+        visible("credentials.refresh_token.client_id", id),
+        secret("credentials.refresh_token.client_secret", client_secret),
+    )
+        .together()?;
+    Ok(Some(OAuthClient { id, secret }))
 }
 
 fn secret(field: &str, text: String) -> Result<SecretString, Status> {
@@ -164,7 +178,7 @@ mod tests {
 
     fn parsed(provider: Provider, host: &str, kind: Kind) -> Result<Credentials, (String, String)> {
         let given = Some(pb::Credentials { kind: Some(kind) });
-        let parsed = salesforce_host(HOST, provider, host).and_then(|host| credentials(provider, host, given));
+        let parsed = credentials(provider, salesforce_host(HOST, provider, host), given);
         parsed.map(Option::unwrap).map_err(|status| {
             let violation = status.get_details_bad_request().unwrap().field_violations.remove(0);
             (violation.field, violation.description)

@@ -5,5 +5,10 @@
 
 tonic::include_proto!("contactsync.v1");
 
+/// gRPC's health checking protocol.
+pub mod health {
+    tonic::include_proto!("grpc.health.v1");
+}
+
 /// An encoded `google.protobuf.FileDescriptorSet` of every file in `proto/`.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/contactsync_descriptor.bin"));

@@ -3,10 +3,10 @@
 use secrecy::ExposeSecret;
 use tonic::Status;
 
-use super::{convert, page_token, parse, pb, status};
+use super::{convert, page_token, parse, pb, status, sync::list_filter, together::Together};
 use crate::{
     domain::{
-        ids::{AccountId, IntegrationId},
+        ids::AccountId,
         record::{InvalidRecordKey, ObjectType, RECORD_ID_CHARS_MAX, RecordKey},
     },
     sync::{Control, RecordFate, RecordTrace, Rejected},
@@ -16,16 +16,20 @@ const METHOD: &str = "ListRejectedRecords";
 
 pub(super) async fn list(
     control: &Control,
-    account_id: AccountId,
+    account_id: Result<AccountId, Status>,
     request: pb::ListRejectedRecordsRequest,
     with_content: bool,
 ) -> Result<pb::ListRejectedRecordsResponse, Status> {
-    let integration_id: IntegrationId = parse::id("integration_id", &request.integration_id)?;
-    let size = page_token::page_size(request.page_size)?;
-    let filter = [account_id.to_string(), integration_id.to_string()];
-    let filter = [filter[0].as_str(), filter[1].as_str()];
-    let after = page_token::decode(METHOD, &filter, &request.page_token)?;
-    let after = after.map(|key| place(&key).ok_or_else(page_token::refused)).transpose()?;
+    let ids = (account_id, parse::id("integration_id", &request.integration_id)).together();
+    let filter = list_filter(&ids);
+    let filter = filter.each_ref().map(String::as_str);
+    let after = match &ids {
+        Ok(_) => page_token::decode(METHOD, &filter, &request.page_token)
+            .and_then(|key| key.map(|key| place(&key).ok_or_else(page_token::refused)).transpose()),
+        Err(_) => Ok(None),
+    };
+    let ((account_id, integration_id), size, after) =
+        (ids, page_token::page_size(request.page_size), after).together()?;
 
     let page =
         control.list_rejected(account_id, integration_id, after.as_ref(), convert::limit(size), with_content).await?;

@@ -38,6 +38,8 @@ use crate::domain::{clock::Clock, ids::IdSource};
 const CUT_GRACE: Duration = Duration::from_secs(1);
 /// Idle TCP connections are probed after this, in case the peer vanished without HTTP/2 keepalive noticing.
 const TCP_KEEPALIVE: Duration = Duration::from_mins(1);
+/// How much larger than allowed headers may be and still get a refusal that says so.
+const HEADERS_READ_FACTOR: u32 = 4;
 /// What all streams of a connection may have in flight towards the server together, in bytes.
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
@@ -207,15 +209,16 @@ impl Server {
                 clock: Arc::clone(&self.clock),
                 reflection: self.reflection,
                 request_bytes_max: self.limits.request_bytes_max,
+                header_bytes_max: self.limits.header_bytes_max,
                 message_timeout: self.limits.message_timeout,
             }),
         };
         let stop_accepting = async {
             soft.cancelled().await;
-            self.health.drain().await;
+            self.health.drain();
             // Nobody waits for the load balancers once the hard stop has come.
             let _ = timeout(self.drain.wait, hard.cancelled()).await;
-            self.health.end().await;
+            self.health.end();
         };
         let incoming = guarded(incoming, self.limits);
         let mut serving = std::pin::pin!(self.transport().serve_with_incoming_shutdown(gate, incoming, stop_accepting));
@@ -265,7 +268,8 @@ impl Server {
             .max_concurrent_streams(limits.streams_per_connection_max)
             .initial_stream_window_size(stream_window.clamp(64 * 1024, CONNECTION_WINDOW_BYTES))
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .http2_max_header_list_size(limits.header_bytes_max)
+            // Above this the connection itself refuses, without a word of gRPC; what is below it, the gate refuses with a reason.
+            .http2_max_header_list_size(limits.header_bytes_max * HEADERS_READ_FACTOR)
             .http2_keepalive_interval(Some(limits.keepalive_interval))
             .http2_keepalive_timeout(Some(limits.keepalive_timeout))
             // Without tonic's grace: in 0.14.9 that replaces the GOAWAY by a hard close. Calls end by their deadlines.

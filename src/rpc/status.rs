@@ -6,7 +6,7 @@
 use std::{collections::HashMap, error::Error, time::Duration};
 
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt};
+use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use super::room::NoRoom;
 use crate::telemetry::chain;
@@ -20,6 +20,8 @@ const OVERLOADED_RETRY_AFTER: Duration = Duration::from_secs(1);
 const MESSAGE_BYTES_MAX: usize = 512;
 /// Longest field path, in bytes.
 const FIELD_BYTES_MAX: usize = 128;
+/// Longest list of wrong fields with their descriptions, in bytes: they stand in the details, and their beginning in the message.
+const VIOLATIONS_BYTES_MAX: usize = 2048;
 /// Most entries of `ErrorInfo`'s metadata.
 const METADATA_ENTRIES_MAX: usize = 8;
 /// Longest key of `ErrorInfo`'s metadata, in bytes (`google/rpc/error_details.proto`).
@@ -33,6 +35,34 @@ pub(super) fn invalid(field: &str, description: &str) -> Status {
     let mut details = info("INVALID_ARGUMENT", &[]);
     details.add_bad_request_violation(field, description);
     status(Code::InvalidArgument, &format!("{field}: {description}"), details)
+}
+
+/// The one of several refusals of a request that is told: what is not a wrong field (no such account, no room) before all; else every wrong
+/// field, as many as fit.
+pub(super) fn one_of(refused: &[&Status]) -> Status {
+    if let Some(other) = refused.iter().find(|status| status.code() != Code::InvalidArgument) {
+        return (*other).clone();
+    }
+    let mut details = info("INVALID_ARGUMENT", &[]);
+    let mut words: Vec<String> = Vec::new();
+    let all = refused.iter().filter_map(|status| status.get_details_bad_request()).flat_map(|bad| bad.field_violations);
+    for FieldViolation { field, description, .. } in all {
+        let word = format!("{field}: {description}");
+        if words.iter().map(String::len).sum::<usize>() + word.len() > VIOLATIONS_BYTES_MAX && !words.is_empty() {
+            break;
+        }
+        words.push(word);
+        details.add_bad_request_violation(field, description);
+    }
+    status(Code::InvalidArgument, &words.join("; "), details)
+}
+
+/// The same refusal of fields that stand within another.
+pub(super) fn within(outer: &str, refused: &Status) -> Status {
+    let violations = refused.get_details_bad_request().map(|bad| bad.field_violations).unwrap_or_default();
+    let moved: Vec<Status> =
+        violations.iter().map(|wrong| invalid(&format!("{outer}.{}", wrong.field), &wrong.description)).collect();
+    if moved.is_empty() { refused.clone() } else { one_of(&moved.iter().collect::<Vec<_>>()) }
 }
 
 /// `NOT_FOUND`. What belongs to another account answers exactly like what does not exist: use the same reason and message.
@@ -85,6 +115,19 @@ pub(super) fn request_incomplete() -> Status {
 /// `RESOURCE_EXHAUSTED`: the request's message is above the limit.
 pub(super) fn message_too_large() -> Status {
     resource_exhausted("MESSAGE_TOO_LARGE", "the message is larger than this server reads", None)
+}
+
+/// `RESOURCE_EXHAUSTED`: the request's headers, its token among them, are above the limit.
+pub(super) fn headers_too_large(bytes_max: u32) -> Status {
+    let message =
+        format!("the headers are larger than the {bytes_max} bytes that this server reads; send less metadata");
+    resource_exhausted("HEADERS_TOO_LARGE", &message, None)
+}
+
+/// UNIMPLEMENTED: this server has no such method.
+pub(super) fn method_not_served() -> Status {
+    let message = "this server has no such method (reflection: switched off); other proto files?";
+    status(Code::Unimplemented, message, info("METHOD_NOT_SERVED", &[]))
 }
 
 /// UNAUTHENTICATED: no token, or none that is accepted. Says no more than the reason does.

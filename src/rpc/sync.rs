@@ -15,13 +15,15 @@ use super::{
     page_token, parse, parse_credentials,
     pb::{self, sync_service_server::SyncService},
     rejected, status,
+    together::Together,
     watchers::{WatchPlace, Watchers},
 };
 use crate::{
     domain::{
         clock::Clock,
+        credentials::Credentials,
         ids::{AccountId, IntegrationId, SyncRunId},
-        options::Options,
+        integration::{Organization, Provider},
         sync_run::SyncRun,
     },
     integrations::{IntegrationError, Integrations, NewLink, Update},
@@ -56,14 +58,8 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<pb::TestConnectionRequest>,
     ) -> Result<Response<pb::TestConnectionResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
-        let request = request.into_inner();
-        let provider = parse::provider(request.provider)?;
-        let host = parse_credentials::host_of(provider, request.connection.as_ref())?;
-        let organization = parse::organization(provider, request.connection)?;
-        let credentials = parse_credentials::credentials(provider, host, request.credentials)?
-            .ok_or_else(|| status::invalid("credentials", "is required"))?;
-        parse_credentials::not_used_up(&credentials)?;
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
+        let (account_id, (organization, credentials)) = (account_id, trial(request.into_inner())).together()?;
         store::accounts::find(&self.db, account_id).await?.ok_or_else(status::account_not_found)?;
 
         let tried = self.integrations.test(&organization, credentials).await;
@@ -89,8 +85,9 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<pb::EnableSyncRequest>,
     ) -> Result<Response<pb::EnableSyncResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
-        let link = new_link(request.into_inner(), self.period_default_seconds)?;
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
+        let link = new_link(request.into_inner(), self.period_default_seconds);
+        let (account_id, link) = (account_id, link).together()?;
 
         let integration = self.integrations.enable(account_id, link).await?;
 
@@ -103,21 +100,14 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<pb::UpdateSyncRequest>,
     ) -> Result<Response<pb::UpdateSyncResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let request = request.into_inner();
-        let integration_id: IntegrationId = parse::id("integration_id", &request.integration_id)?;
+        let integration_id: Result<IntegrationId, Status> = parse::id("integration_id", &request.integration_id);
+        let (account_id, integration_id) = (account_id, integration_id).together()?;
         let known = store::integrations::find(&self.db, account_id, integration_id)
             .await?
             .ok_or(IntegrationError::IntegrationNotFound)?;
-        let options = request.options.unwrap_or_default();
-        let host =
-            parse_credentials::salesforce_host("salesforce_host", known.freshness.provider, &request.salesforce_host)?;
-        let update = Update {
-            is_sync_on: parse::sync_mode(options.sync)?,
-            period_seconds: parse::period(options.period.as_ref())?,
-            options: parse::options(&options)?,
-            credentials: parse_credentials::credentials(known.freshness.provider, host, request.credentials)?,
-        };
+        let update = update_of(known.freshness.provider, request)?;
 
         let integration = self.integrations.update(account_id, integration_id, update).await?;
 
@@ -130,8 +120,9 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<pb::StartAuthorizationRequest>,
     ) -> Result<Response<pb::StartAuthorizationResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
-        let wish = authorization::wish(request.into_inner(), self.period_default_seconds)?;
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
+        let wish = authorization::wish(request.into_inner(), self.period_default_seconds);
+        let (account_id, wish) = (account_id, wish).together()?;
 
         let started = self.integrations.start_authorization(account_id, wish).await?;
 
@@ -145,14 +136,15 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<pb::DisableSyncRequest>,
     ) -> Result<Response<pb::DisableSyncResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let request = request.into_inner();
-        let integration_id: IntegrationId = parse::id("integration_id", &request.integration_id)?;
+        let integration_id: Result<IntegrationId, Status> = parse::id("integration_id", &request.integration_id);
         let purge = match pb::CopiedData::try_from(request.copied_data) {
-            Ok(pb::CopiedData::Unspecified | pb::CopiedData::Keep) => false,
-            Ok(pb::CopiedData::Purge) => true,
-            Err(_) => return Err(status::invalid("copied_data", "must be COPIED_DATA_KEEP or COPIED_DATA_PURGE")),
+            Ok(pb::CopiedData::Unspecified | pb::CopiedData::Keep) => Ok(false),
+            Ok(pb::CopiedData::Purge) => Ok(true),
+            Err(_) => Err(status::invalid("copied_data", "must be COPIED_DATA_KEEP or COPIED_DATA_PURGE")),
         };
+        let (account_id, integration_id, purge) = (account_id, integration_id, purge).together()?;
 
         let integration = self.integrations.disable(account_id, integration_id, purge).await?;
 
@@ -165,11 +157,12 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<pb::TriggerSyncRequest>,
     ) -> Result<Response<pb::TriggerSyncResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let request = request.into_inner();
-        let integration_id: IntegrationId = parse::id("integration_id", &request.integration_id)?;
-        let kind = parse::sync_kind(request.kind)?;
-        let request_id = parse::request_id(&request.request_id)?;
+        let integration_id: Result<IntegrationId, Status> = parse::id("integration_id", &request.integration_id);
+        let (account_id, integration_id, kind, request_id) =
+            (account_id, integration_id, parse::sync_kind(request.kind), parse::request_id(&request.request_id))
+                .together()?;
 
         let triggered = self.control.trigger(account_id, integration_id, kind, request_id).await?;
 
@@ -181,14 +174,15 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<pb::ConfirmDeletionsRequest>,
     ) -> Result<Response<pb::ConfirmDeletionsResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let request = request.into_inner();
-        let integration_id: IntegrationId = parse::id("integration_id", &request.integration_id)?;
-        if request.held_deletions < 1 {
-            return Err(status::invalid("held_deletions", "must be the number that GetIntegration shows, above 0"));
-        }
+        let integration_id: Result<IntegrationId, Status> = parse::id("integration_id", &request.integration_id);
+        let held = Some(request.held_deletions).filter(|held| *held > 0);
+        let held = held
+            .ok_or_else(|| status::invalid("held_deletions", "must be the number that GetIntegration shows, above 0"));
+        let (account_id, integration_id, held) = (account_id, integration_id, held).together()?;
 
-        let run = self.control.confirm_deletions(account_id, integration_id, request.held_deletions).await?;
+        let run = self.control.confirm_deletions(account_id, integration_id, held).await?;
 
         let sync_run = Some(convert::sync_run(run, self.clock.now()));
         Ok(Response::new(pb::ConfirmDeletionsResponse { sync_run }))
@@ -198,8 +192,9 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<pb::GetIntegrationRequest>,
     ) -> Result<Response<pb::GetIntegrationResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
-        let integration_id: IntegrationId = parse::id("integration_id", &request.get_ref().integration_id)?;
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
+        let integration_id = parse::id("integration_id", &request.get_ref().integration_id);
+        let (account_id, integration_id): (AccountId, IntegrationId) = (account_id, integration_id).together()?;
 
         let found = store::integrations::find(&self.db, account_id, integration_id).await?;
 
@@ -215,11 +210,9 @@ impl SyncService for SyncRpc {
     ) -> Result<Response<pb::ListIntegrationsResponse>, Status> {
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
         let request = request.into_inner();
-        let size = page_token::page_size(request.page_size)?;
         let account = account_id.to_string();
-        let after = page_token::decode("ListIntegrations", &[&account], &request.page_token)?;
-        let after =
-            after.map(|key| key.first().and_then(|id| id.parse().ok()).ok_or_else(page_token::refused)).transpose()?;
+        let after = page_token::decode_id("ListIntegrations", &[&account], &request.page_token);
+        let (size, after) = (page_token::page_size(request.page_size), after).together()?;
 
         let mut integrations = store::integrations::list(&self.db, account_id, after, convert::limit(size)).await?;
 
@@ -238,8 +231,9 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<pb::GetSyncRunRequest>,
     ) -> Result<Response<pb::GetSyncRunResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
-        let run_id: SyncRunId = parse::id("sync_run_id", &request.get_ref().sync_run_id)?;
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
+        let run_id = parse::id("sync_run_id", &request.get_ref().sync_run_id);
+        let (account_id, run_id): (AccountId, SyncRunId) = (account_id, run_id).together()?;
 
         let run = find_run(&self.db, account_id, run_id).await?;
 
@@ -250,15 +244,17 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<pb::ListSyncRunsRequest>,
     ) -> Result<Response<pb::ListSyncRunsResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let request = request.into_inner();
-        let integration_id: IntegrationId = parse::id("integration_id", &request.integration_id)?;
-        let size = page_token::page_size(request.page_size)?;
-        let filter = [account_id.to_string(), integration_id.to_string()];
-        let filter = [filter[0].as_str(), filter[1].as_str()];
-        let before = page_token::decode("ListSyncRuns", &filter, &request.page_token)?;
-        let before =
-            before.map(|key| key.first().and_then(|id| id.parse().ok()).ok_or_else(page_token::refused)).transpose()?;
+        let ids = (account_id, parse::id("integration_id", &request.integration_id)).together();
+        let filter = list_filter(&ids);
+        let filter = filter.each_ref().map(String::as_str);
+        let before = match &ids {
+            Ok(_) => page_token::decode_id("ListSyncRuns", &filter, &request.page_token),
+            Err(_) => Ok(None),
+        };
+        let ((account_id, integration_id), size, before) =
+            (ids, page_token::page_size(request.page_size), before).together()?;
         store::integrations::find(&self.db, account_id, integration_id)
             .await?
             .ok_or(IntegrationError::IntegrationNotFound)?;
@@ -277,8 +273,9 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<pb::CancelSyncRunRequest>,
     ) -> Result<Response<pb::CancelSyncRunResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
-        let run_id: SyncRunId = parse::id("sync_run_id", &request.get_ref().sync_run_id)?;
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
+        let run_id = parse::id("sync_run_id", &request.get_ref().sync_run_id);
+        let (account_id, run_id): (AccountId, SyncRunId) = (account_id, run_id).together()?;
 
         let run = self.control.cancel(account_id, run_id).await?;
 
@@ -289,7 +286,7 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<pb::ListRejectedRecordsRequest>,
     ) -> Result<Response<pb::ListRejectedRecordsResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let with_content = caller(&request)?.has(Scope::ContactsRead);
 
         let page = rejected::list(&self.control, account_id, request.into_inner(), with_content).await?;
@@ -301,10 +298,11 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<pb::RetryRejectedRecordsRequest>,
     ) -> Result<Response<pb::RetryRejectedRecordsResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let request = request.into_inner();
-        let integration_id: IntegrationId = parse::id("integration_id", &request.integration_id)?;
-        let key = rejected::retried(&request.object_type, &request.record_id)?;
+        let integration_id: Result<IntegrationId, Status> = parse::id("integration_id", &request.integration_id);
+        let key = rejected::retried(&request.object_type, &request.record_id);
+        let (account_id, integration_id, key) = (account_id, integration_id, key).together()?;
 
         let retried = self.control.retry_rejected(account_id, integration_id, key).await?;
 
@@ -321,10 +319,11 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<pb::TraceRecordRequest>,
     ) -> Result<Response<pb::TraceRecordResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let with_content = caller(&request)?.has(Scope::ContactsRead);
         let pb::TraceRecordRequest { integration_id, object_type, record_id, .. } = request.into_inner();
-        let integration_id: IntegrationId = parse::id("integration_id", &integration_id)?;
+        let integration_id: Result<IntegrationId, Status> = parse::id("integration_id", &integration_id);
+        let (account_id, integration_id) = (account_id, integration_id).together()?;
 
         let trace = self.control.trace(account_id, integration_id, &object_type, &record_id, with_content).await?;
 
@@ -337,8 +336,9 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<pb::WatchSyncRunRequest>,
     ) -> Result<Response<Self::WatchSyncRunStream>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id)?;
-        let run_id: SyncRunId = parse::id("sync_run_id", &request.get_ref().sync_run_id)?;
+        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
+        let run_id = parse::id("sync_run_id", &request.get_ref().sync_run_id);
+        let (account_id, run_id): (AccountId, SyncRunId) = (account_id, run_id).together()?;
         let place = self.watchers.enter(account_id, deadline(&request))?;
         find_run(&self.db, account_id, run_id).await?;
 
@@ -396,16 +396,59 @@ async fn find_run(db: &Db, account_id: AccountId, run_id: SyncRunId) -> Result<S
 }
 
 fn new_link(request: pb::EnableSyncRequest, period_default_seconds: i32) -> Result<NewLink, Status> {
-    let provider = parse::provider(request.provider)?;
     let options = request.options.unwrap_or_default();
-    let wishes = parse::options(&options)?.apply(provider, Options::default());
-    let host = parse_credentials::host_of(provider, request.connection.as_ref())?;
+    let of_provider = parse::provider(request.provider).and_then(|provider| {
+        let host = parse_credentials::host_of(provider, request.connection.as_ref());
+        (
+            parse::new_options(provider, &options),
+            parse::organization(provider, request.connection),
+            parse_credentials::credentials(provider, host, request.credentials),
+        )
+            .together()
+    });
+    let (of_provider, is_sync_on, period_seconds, request_id) = (
+        of_provider,
+        parse::sync_mode(options.sync),
+        parse::period(options.period.as_ref()),
+        parse::request_id(&request.request_id),
+    )
+        .together()?;
+    let (options, organization, credentials) = of_provider;
     Ok(NewLink {
-        options: wishes.map_err(|error| status::invalid("options", &error.to_string()))?,
-        organization: parse::organization(provider, request.connection)?,
-        credentials: parse_credentials::credentials(provider, host, request.credentials)?,
-        is_sync_on: parse::sync_mode(options.sync)?.unwrap_or(true),
-        period_seconds: parse::period(options.period.as_ref())?.unwrap_or(period_default_seconds),
-        request_id: parse::request_id(&request.request_id)?,
+        options,
+        organization,
+        credentials,
+        is_sync_on: is_sync_on.unwrap_or(true),
+        period_seconds: period_seconds.unwrap_or(period_default_seconds),
+        request_id,
     })
+}
+
+/// What decides what a listing of an integration lists.
+pub(super) fn list_filter(ids: &Result<(AccountId, IntegrationId), Status>) -> [String; 2] {
+    let texts = ids.as_ref().map(|(account_id, integration_id)| [account_id.to_string(), integration_id.to_string()]);
+    texts.unwrap_or_default()
+}
+
+/// What is to be tried.
+fn trial(request: pb::TestConnectionRequest) -> Result<(Organization, Credentials), Status> {
+    let provider = parse::provider(request.provider)?;
+    let host = parse_credentials::host_of(provider, request.connection.as_ref());
+    let credentials = parse_credentials::credentials(provider, host, request.credentials)
+        .and_then(|given| given.ok_or_else(|| status::invalid("credentials", "is required")))
+        .and_then(parse_credentials::not_used_up);
+    (parse::organization(provider, request.connection), credentials).together()
+}
+
+fn update_of(provider: Provider, request: pb::UpdateSyncRequest) -> Result<Update, Status> {
+    let options = request.options.unwrap_or_default();
+    let host = parse_credentials::salesforce_host("salesforce_host", provider, &request.salesforce_host);
+    let (is_sync_on, period_seconds, options, credentials) = (
+        parse::sync_mode(options.sync),
+        parse::period(options.period.as_ref()),
+        parse::options(&options),
+        parse_credentials::credentials(provider, host, request.credentials),
+    )
+        .together()?;
+    Ok(Update { is_sync_on, period_seconds, options, credentials })
 }

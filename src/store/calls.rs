@@ -229,40 +229,60 @@ pub async fn select(
     Ok(is_known)
 }
 
-/// Binds a call to the contact of a clicked or reported record; an unknown call is created with it.
+/// What binds a call to a contact.
+pub struct Binding<'a> {
+    /// The router's id.
+    pub call_id: &'a str,
+    /// The number that was clicked or called.
+    pub key: PhoneKey,
+    /// Other numbers of the same line.
+    pub same_line: &'a [i64],
+    /// The contact of the call, if whoever binds names it: then the number may be any.
+    pub named_id: Option<ContactId>,
+    /// Whose the call is from now on.
+    pub contact_id: ContactId,
+    /// Who says so; may be empty.
+    pub agent_id: &'a str,
+}
+
+/// Binds a call to the contact of a clicked or reported record; an unknown call is created with it. False: it is a call with another
+/// number, and of another contact.
 pub async fn bind(
     tx: &mut Tx,
     account_id: AccountId,
-    call_id: &str,
-    key: PhoneKey,
-    contact_id: ContactId,
-    agent_id: &str,
+    binding: &Binding<'_>,
     now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    sqlx::query!(
+) -> Result<bool, StoreError> {
+    let bound = sqlx::query!(
         "-- store::calls::bind
-        insert into calls (account_id, call_id, e164, direction, selection_id, selected_by, created_at, updated_at)
+        insert into calls as c (account_id, call_id, e164, direction, selection_id, selected_by, created_at, updated_at)
         values ($1, $2, $3, 'OUTBOUND', $4, $5, $6, $6)
         on conflict (account_id, call_id) do update
-        set selection_id = excluded.selection_id, selected_by = excluded.selected_by, updated_at = excluded.updated_at",
+        set selection_id = excluded.selection_id, selected_by = excluded.selected_by, updated_at = excluded.updated_at
+        where c.e164 is null or c.e164 = excluded.e164 or c.e164 = any($7) or c.contact_id = $8 or c.selection_id = $8",
         account_id.0,
-        call_id,
-        key.as_i64(),
-        contact_id.0,
-        agent_id,
+        binding.call_id,
+        binding.key.as_i64(),
+        binding.contact_id.0,
+        binding.agent_id,
         now,
+        binding.same_line,
+        binding.named_id.map(|id| id.0),
     )
     .execute(&mut **tx)
     .await?;
+    if bound.rows_affected() == 0 {
+        return Ok(false);
+    }
     sqlx::query!(
         "-- store::calls::bind (doubts what was told of it)
         update requester_decisions
         set is_stale = true
         where account_id = $1 and call_id = $2",
         account_id.0,
-        call_id,
+        binding.call_id,
     )
     .execute(&mut **tx)
     .await?;
-    Ok(())
+    Ok(true)
 }

@@ -8,6 +8,7 @@ use super::{Db, StoreError, Tx, known, lease::Lease};
 use crate::domain::{
     ids::{AccountId, IntegrationId, SyncRunId},
     integration::{Freshness, Hold, Integration, Organization, Provider},
+    notice::Notice,
     options::Options,
     sync_run::SyncKind,
 };
@@ -58,7 +59,7 @@ impl TryFrom<Row> for Integration {
             },
             organization: row.organization,
             is_purging: row.is_purging,
-            hold_reason: row.hold_reason,
+            hold_notice: row.hold_reason.as_deref().and_then(Notice::read),
             due_at: row.due_at,
             current_sync_run_id: row.current_sync_run_id.map(SyncRunId),
             has_credentials: row.has_credentials,

@@ -10,6 +10,7 @@ use super::{Db, StoreError, Tx, known};
 use crate::domain::{
     ids::{AccountId, IntegrationId},
     integration::{Organization, Provider},
+    notice::Notice,
     options::Options,
 };
 
@@ -222,8 +223,8 @@ pub struct Handover<'a> {
     pub due_at: Option<DateTime<Utc>>,
     /// What it does until then.
     pub phase: &'a str,
-    /// The failure that it waits after; empty: none.
-    pub error: &'a str,
+    /// The failure that it waits after.
+    pub error: Option<&'a Notice>,
 }
 
 /// Gives the lease back so that another worker takes the run up where it is, now or later; does not count as an attempt.
@@ -254,7 +255,7 @@ pub async fn release(tx: &mut Tx, lease: Lease, handover: Handover<'_>, now: Dat
         lease.integration_id.0,
         now,
         handover.phase,
-        handover.error,
+        Notice::stored(handover.error),
     )
     .execute(&mut **tx)
     .await?;

@@ -10,6 +10,7 @@ use super::{
 use crate::domain::{
     ids::{AccountId, SyncRunId},
     integration::Hold,
+    notice::Notice,
     sync_run::{SyncCounts, SyncKind},
 };
 
@@ -79,7 +80,7 @@ pub struct Report<'a> {
     /// What it is doing.
     pub phase: &'a str,
     /// The failure that it retries; empty: none.
-    pub error: &'a str,
+    pub error: Option<&'a Notice>,
     /// About how many records it will read, if newly learned.
     pub estimated_total: Option<i64>,
 }
@@ -103,7 +104,7 @@ pub async fn report(
         lease.number,
         run_id.0,
         report.phase,
-        report.error,
+        Notice::stored(report.error),
         report.estimated_total,
         now,
     )
@@ -117,7 +118,7 @@ pub async fn notice(
     db: &Db,
     lease: Lease,
     run_id: SyncRunId,
-    notice: &str,
+    notice: &Notice,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     sqlx::query!(
@@ -130,7 +131,7 @@ pub async fn notice(
         lease.integration_id.0,
         lease.number,
         run_id.0,
-        notice,
+        notice.to_string(),
         now,
     )
     .execute(&db.pool)
@@ -146,7 +147,7 @@ pub struct Advance<'a> {
     /// Of the page.
     pub counts: SyncCounts,
     /// Of the page; a run keeps at most 50.
-    pub notices: &'a [String],
+    pub notices: &'a [Notice],
     /// The most records that the CRM's limit lets it read in a minute; `None`: as before.
     pub records_per_minute: Option<i64>,
 }
@@ -179,7 +180,7 @@ pub async fn advance(
         counts.skipped,
         counts.rejected,
         now,
-        *notices,
+        &notices.iter().map(Notice::to_string).collect::<Vec<_>>(),
         *records_per_minute,
     )
     .execute(&mut **tx)
@@ -300,7 +301,7 @@ pub async fn complete(
     )
     .execute(&mut **tx)
     .await?;
-    end_run(tx, lease.account_id, run_id, "SUCCEEDED", "complete", "", now).await
+    end_run(tx, lease.account_id, run_id, "SUCCEEDED", "complete", None, now).await
 }
 
 /// How an integration stands when a run of it fails.
@@ -356,12 +357,12 @@ pub struct AfterFailure {
     pub spends_refresh_token: bool,
 }
 
-/// Ends a run that failed, after [`lease::hold`](super::lease::hold); a wait for the CRM's quota does not count as a failed pass. `error`: why, and what to do.
+/// Ends a run that failed, after [`lease::hold`](super::lease::hold); a wait for the CRM's quota does not count as a failed pass. `notice`: why, and what to do.
 pub async fn fail(
     tx: &mut Tx,
     lease: Lease,
     run_id: SyncRunId,
-    error: &str,
+    notice: &Notice,
     after: &AfterFailure,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
@@ -376,7 +377,7 @@ pub async fn fail(
         lease.integration_id.0,
         lease.number,
         after.hold.map(Hold::as_str),
-        error,
+        notice.to_string(),
         after.due_at,
         now,
         after.keeps_reason,
@@ -385,7 +386,7 @@ pub async fn fail(
     )
     .execute(&mut **tx)
     .await?;
-    end_run(tx, lease.account_id, run_id, "FAILED", "failed", error, now).await
+    end_run(tx, lease.account_id, run_id, "FAILED", "failed", Some(notice), now).await
 }
 
 /// Takes back the count of an attempt that ended by trouble with the database. Does nothing if the lease is lost.
@@ -412,7 +413,7 @@ pub(super) async fn end_run(
     run_id: SyncRunId,
     state: &str,
     phase: &str,
-    error: &str,
+    error: Option<&Notice>,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     sqlx::query!(
@@ -424,7 +425,7 @@ pub(super) async fn end_run(
         run_id.0 as Uuid,
         state,
         phase,
-        error,
+        Notice::stored(error),
         now,
     )
     .execute(&mut **tx)

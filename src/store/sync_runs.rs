@@ -6,6 +6,7 @@ use uuid::Uuid;
 use super::{Db, StoreError, Tx, known};
 use crate::domain::{
     ids::{AccountId, IntegrationId, SyncRunId},
+    notice::Notice,
     sync_run::{SyncCounts, SyncKind, SyncRun, SyncRunState},
 };
 
@@ -54,8 +55,8 @@ impl TryFrom<Row> for SyncRun {
             created_at: row.created_at,
             started_at: row.started_at,
             finished_at: row.finished_at,
-            error: row.error,
-            notices: row.notices,
+            error: Notice::read(&row.error),
+            notices: row.notices.iter().filter_map(|text| Notice::read(text)).collect(),
             attempt: row.attempt,
         })
     }
@@ -161,7 +162,7 @@ pub async fn cancel_current(
     tx: &mut Tx,
     account_id: AccountId,
     integration_id: IntegrationId,
-    why: &str,
+    why: Option<&Notice>,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     sqlx::query!(
@@ -171,7 +172,7 @@ pub async fn cancel_current(
         where account_id = $1 and integration_id = $2 and state in ('QUEUED', 'RUNNING')",
         account_id.0,
         integration_id.0,
-        why,
+        Notice::stored(why),
         now,
     )
     .execute(&mut **tx)

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     credentials::SuppressionKeyError,
     domain::{
+        notice::Notice,
         record::{NormalRecord, RecordKey},
         rejected::Rejects,
         sync_run::{SyncCounts, SyncKind},
@@ -58,7 +59,7 @@ pub(super) struct NormalPage {
     /// Every change until then is in this page or before.
     pub known_through: Option<DateTime<Utc>>,
     /// What could not be seen.
-    pub notices: Vec<String>,
+    pub notices: Vec<Notice>,
     /// The next pass must be a sweep.
     pub needs_sweep: bool,
     /// Something optional was left: a sweep must come some day soon.
@@ -144,7 +145,7 @@ impl Syncing {
         job: &Job,
         swept: Swept,
         is_incomplete: bool,
-        notices: Vec<String>,
+        notices: Vec<Notice>,
     ) -> Result<(), ApplyError> {
         let now = self.clock.now();
         let (lease, run_id, sweep_due_at) = (job.claimed.lease, job.begun.id, self.next_sweep(job, now));

@@ -21,6 +21,7 @@ use super::{
 use crate::{
     crm::{Answer, CrmClient, CrmError, Departed, LOOK_UP_MAX, Page},
     domain::{
+        notice::Notice,
         record::{Record, RecordKey},
         sync_run::SyncKind,
     },
@@ -39,7 +40,10 @@ const HEIR_SEARCHES_MAX: usize = 2;
 /// Look-ups of a page that bring no answer, one after the other, before the others are left unasked.
 const UNANSWERED_MAX: usize = 3;
 
-const LOOK_UPS_LEFT: &str = "LOOK_UPS_LEFT: the CRM did not answer when it was asked who lives on in the place of records that are gone (merged ones, perhaps): what those have taken over is copied with their next change, or with the next full read";
+const LOOK_UPS_LEFT: Notice = Notice::fixed(
+    "LOOK_UPS_LEFT",
+    "the CRM did not answer when it was asked who lives on in the place of records that are gone (merged ones, perhaps): what those have taken over is copied with their next change, or with the next full read",
+);
 /// How often a run may start its window again because the CRM refused its place.
 const RESTARTS_MAX: usize = 2;
 
@@ -170,7 +174,7 @@ impl Session<'_> {
             reading.position = next;
             if let Some(wait) = wait {
                 let phase = "waiting for the CRM to prepare the next page";
-                self.pause(wait.min(schedule::WAIT_MAX), phase, "").await?;
+                self.pause(wait.min(schedule::WAIT_MAX), phase, None).await?;
             }
             self.take_turns()?;
         }
@@ -217,7 +221,7 @@ impl Session<'_> {
         }
         if asking.is_partial {
             page.is_partial = true;
-            page.notices.push(LOOK_UPS_LEFT.to_owned());
+            page.notices.push(LOOK_UPS_LEFT);
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::{normalize::NumberRules, rejected::SealedReject, run::RunError, session::Session, sweep};
 use crate::{
     crm::LOOK_UP_MAX,
-    domain::record::RecordKey,
+    domain::{notice::Notice, record::RecordKey},
     store::{
         StoreError, lease, rejected,
         run_progress::{self, Report},
@@ -22,11 +22,14 @@ struct Tally {
 }
 
 impl Tally {
-    fn words(&self) -> String {
+    fn notice(&self) -> Notice {
         let Self { asked, mended, gone, rejected } = self;
         let rest = asked.saturating_sub(mended + gone + rejected);
-        format!(
-            "REJECTED_RETRIED: {asked} rejected records were asked for again: {mended} are copied now, {gone} are gone, {rejected} still cannot be read, {rest} were not shown or not answered for"
+        Notice::new(
+            "REJECTED_RETRIED",
+            format!(
+                "{asked} rejected records were asked for again: {mended} are copied now, {gone} are gone, {rejected} still cannot be read, {rest} were not shown or not answered for"
+            ),
         )
     }
 }
@@ -45,7 +48,8 @@ impl Session<'_> {
                 break;
             }
             if tally.asked == 0 {
-                self.report(&Report { phase: "asking for rejected records", error: "", estimated_total: None }).await?;
+                self.report(&Report { phase: "asking for rejected records", error: None, estimated_total: None })
+                    .await?;
             }
             let keys: Vec<RecordKey> = marked.iter().filter(|key| copied.contains(&key.object_type)).cloned().collect();
             if !keys.is_empty() {
@@ -54,7 +58,7 @@ impl Session<'_> {
             self.end_retry(marked).await?;
         }
         if tally.asked > 0 {
-            run_progress::notice(&self.syncing.db, lease, run_id, &tally.words(), self.now()).await?;
+            run_progress::notice(&self.syncing.db, lease, run_id, &tally.notice(), self.now()).await?;
         }
         Ok(())
     }

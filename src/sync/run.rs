@@ -19,7 +19,7 @@ use super::{
 use crate::{
     credentials::{AccessError, SuppressionKeyError},
     crm::CrmError,
-    domain::{ids::SyncRunId, integration::Hold, sync_run::SyncKind},
+    domain::{ids::SyncRunId, integration::Hold, notice::Notice, sync_run::SyncKind},
     identity::adoption,
     store::{
         self, StoreError,
@@ -44,8 +44,8 @@ pub(super) enum RunError {
         wait: Duration,
         /// What it waits for.
         phase: &'static str,
-        /// The failure that it waits after; empty: none.
-        error: String,
+        /// The failure that it waits after.
+        error: Option<Notice>,
     },
     /// The CRM.
     #[error("the CRM did not do its part")]
@@ -153,7 +153,7 @@ impl Syncing {
             biased;
             () = stop.cancelled() => {
                 // A transaction under way finishes by itself, then this goes through, and another worker goes on.
-                self.release(lease, None, "waiting for a worker", "").await?;
+                self.release(lease, None, "waiting for a worker", None).await?;
                 Ok(Turn::Over)
             }
             // Before the lease: a run that has just ended has given it up itself.
@@ -171,15 +171,16 @@ impl Syncing {
         lease: Lease,
         wait: Option<Duration>,
         phase: &'static str,
-        error: &str,
+        error: Option<Notice>,
     ) -> Result<(), StoreError> {
         let now = self.clock.now();
         let due_at = wait.map(|wait| now + TimeDelta::from_std(wait).unwrap_or_default());
-        let error = error.to_owned();
         self.db
             .transaction(move |tx| {
                 let error = error.clone();
-                Box::pin(async move { lease::release(tx, lease, Handover { due_at, phase, error: &error }, now).await })
+                Box::pin(async move {
+                    lease::release(tx, lease, Handover { due_at, phase, error: error.as_ref() }, now).await
+                })
             })
             .await
     }
@@ -261,12 +262,12 @@ impl Syncing {
                 Ok(Turn::Over)
             }
             Err(RunError::Parked { wait, phase, error }) => {
-                self.release(lease, Some(wait), phase, &error).await?;
+                self.release(lease, Some(wait), phase, error).await?;
                 Ok(Turn::Parked(wait))
             }
             // Others were in the way: the next look takes it up where it was.
             Err(RunError::Store(StoreError::Conflict)) => {
-                self.release(lease, None, "waiting for a worker", "").await?;
+                self.release(lease, None, "waiting for a worker", None).await?;
                 Ok(Turn::Over)
             }
             // The lease runs out, and the run is taken up where it was. Trouble with the database is not the run's fault.
@@ -293,7 +294,7 @@ impl Syncing {
         session.retry_rejected(rules).await?;
         if job.begun.kind.is_full() && job.begun.attempt == 1 {
             let estimated_total = session.ask_optional(&(), |client, ()| client.count()).await?.flatten();
-            session.report(&Report { phase: "copying", error: "", estimated_total }).await?;
+            session.report(&Report { phase: "copying", error: None, estimated_total }).await?;
         }
         let spent = if job.begun.is_listed { Spent::default() } else { session.copy_pages(rules).await? };
         if let Some(number) = job.sweep_number {
@@ -306,18 +307,18 @@ impl Syncing {
 
     async fn fail(&self, job: &Job, error: &RunError) -> Result<(), StoreError> {
         let (lease, run_id, now) = (job.claimed.lease, job.begun.id, self.clock.now());
-        let (verdict, words) = (verdict(error), words(error));
+        let (verdict, notice) = (verdict(error), notice(error));
         let after = self
             .db
             .transaction(move |tx| {
-                let words = words.clone();
+                let notice = notice.clone();
                 Box::pin(async move {
                     if !lease::hold(tx, lease).await? {
                         return Ok::<_, StoreError>(None);
                     }
                     let standing = run_progress::standing(tx, lease, run_id).await?;
                     let after = schedule::after_failure(verdict, &standing, now);
-                    run_progress::fail(tx, lease, run_id, &words, &after, now).await?;
+                    run_progress::fail(tx, lease, run_id, &notice, &after, now).await?;
                     Ok(Some(after))
                 })
             })
@@ -350,22 +351,37 @@ const fn verdict(error: &RunError) -> Verdict {
 }
 
 /// What an operator reads, with what to do next.
-fn words(error: &RunError) -> String {
+fn notice(error: &RunError) -> Notice {
     match error {
-        RunError::Crm(error) => format!("{}: {error}", error.reason()),
-        RunError::Credentials(None) => "CREDENTIALS_MISSING: no credentials are stored; bring them with UpdateSync".to_owned(),
-        RunError::Credentials(Some(_)) => {
-            "CREDENTIALS_SEALED_BY_ANOTHER_KEY: the stored credentials do not open with this key ring; restore the key, or bring the credentials again with UpdateSync"
-                .to_owned()
+        RunError::Crm(error) => notice_of(error),
+        RunError::Credentials(None) => {
+            Notice::fixed("CREDENTIALS_MISSING", "no credentials are stored; bring them with UpdateSync")
         }
-        RunError::RefreshInterrupted => {
-            format!("REFRESH_INTERRUPTED: {error} (a process ended, or the connection broke); authorize again")
+        RunError::Credentials(Some(_)) => Notice::fixed(
+            "CREDENTIALS_SEALED_BY_ANOTHER_KEY",
+            "the stored credentials do not open with this key ring; restore the key, or bring the credentials again with UpdateSync",
+        ),
+        RunError::RefreshInterrupted => Notice::new(
+            "REFRESH_INTERRUPTED",
+            format!("{error} (a process ended, or the connection broke); authorize again"),
+        ),
+        RunError::RefreshSpent => {
+            Notice::new("GRANT_REFUSED", format!("{error}; authorize again, or TriggerSync to try it once more"))
         }
-        RunError::RefreshSpent => format!("GRANT_REFUSED: {error}; authorize again, or TriggerSync to try it once more"),
-        RunError::SuppressionKey(_) => {
-            "SECRET_SEALED_BY_ANOTHER_KEY: the account's stored secret does not open with this key ring; restore the key".to_owned()
+        RunError::SuppressionKey(_) => Notice::fixed(
+            "SECRET_SEALED_BY_ANOTHER_KEY",
+            "the account's stored secret does not open with this key ring; restore the key",
+        ),
+        RunError::Stalled => {
+            Notice::new("NO_PROGRESS", format!("{error}; see the log for what ended its workers, then TriggerSync"))
         }
-        RunError::Stalled => format!("NO_PROGRESS: {error}; see the log for what ended its workers, then TriggerSync"),
-        other => other.to_string(),
+        RunError::LeaseLost | RunError::Parked { .. } | RunError::Impossible | RunError::Store(_) => {
+            Notice::new("INTERNAL", format!("{error}; see the log"))
+        }
     }
+}
+
+/// The same of what a CRM did.
+pub(super) fn notice_of(error: &CrmError) -> Notice {
+    Notice::new(error.reason(), error.to_string())
 }

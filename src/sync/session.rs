@@ -9,7 +9,7 @@ use tracing::{info, warn};
 
 use super::{
     Syncing,
-    run::{Job, RunError},
+    run::{Job, RunError, notice_of},
     schedule::{self, RATE_LIMIT_WAITS_MAX},
 };
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     domain::{
         credentials::Access,
         integration::{Organization, Provider},
+        notice::Notice,
     },
     store::{
         integrations, lease,
@@ -140,7 +141,7 @@ impl<'r> Session<'r> {
                 (at_this_size, halvings) = (0, halvings + 1);
                 if halvings <= HALVINGS_UNCOUNTED {
                     // It is another request, which has not failed yet.
-                    self.pause(self.backoff(1), "asking for smaller pages", &error.to_string()).await?;
+                    self.pause(self.backoff(1), "asking for smaller pages", Some(notice_of(&error))).await?;
                     continue;
                 }
             } else if error.is_local() {
@@ -174,7 +175,12 @@ impl<'r> Session<'r> {
     }
 
     /// Waits, and tells whoever watches; see [`pause`].
-    pub(super) async fn pause(&self, wait: Duration, phase: &'static str, error: &str) -> Result<(), RunError> {
+    pub(super) async fn pause(
+        &self,
+        wait: Duration,
+        phase: &'static str,
+        error: Option<Notice>,
+    ) -> Result<(), RunError> {
         pause(self.syncing, self.job, wait, phase, error).await
     }
 
@@ -183,7 +189,7 @@ impl<'r> Session<'r> {
         if self.began.elapsed() < self.syncing.settings.turn || !self.syncing.crowd.is_waiting_now() {
             return Ok(());
         }
-        Err(RunError::Parked { wait: BEHIND_THE_OTHERS, phase: "waiting for its turn", error: String::new() })
+        Err(RunError::Parked { wait: BEHIND_THE_OTHERS, phase: "waiting for its turn", error: None })
     }
 
     /// Asks once, and once more with new access where the old one has ended, or where the organisation is now.
@@ -267,10 +273,11 @@ impl<'r> Session<'r> {
         if !integrations::rename(&self.syncing.db, lease, &name, now).await? {
             return Err(CrmError::OtherOrganization.into());
         }
-        let notice = format!(
-            "ORGANIZATION_RENAMED: the CRM calls {} {name} now; it is the same by the CRM's own number, and was followed",
+        let words = format!(
+            "the CRM calls {} {name} now; it is the same by the CRM's own number, and was followed",
             self.organization.name
         );
+        let notice = Notice::new("ORGANIZATION_RENAMED", words);
         run_progress::notice(&self.syncing.db, lease, self.job.begun.id, &notice, now).await?;
         info!(integration.id = %lease.integration_id, "the organisation has another name in its CRM now, and is followed");
         self.organization.name = name;
@@ -321,8 +328,14 @@ async fn report(syncing: &Syncing, job: &Job, report: &Report<'_>) -> Result<(),
 
 /// Waits, and tells whoever watches. A long wait gives the worker's place back as soon as somebody else needs it: the run is taken up
 /// again when the wait is over.
-async fn pause(syncing: &Syncing, job: &Job, wait: Duration, phase: &'static str, error: &str) -> Result<(), RunError> {
-    report(syncing, job, &Report { phase, error, estimated_total: None }).await?;
+async fn pause(
+    syncing: &Syncing,
+    job: &Job,
+    wait: Duration,
+    phase: &'static str,
+    error: Option<Notice>,
+) -> Result<(), RunError> {
+    report(syncing, job, &Report { phase, error: error.as_ref(), estimated_total: None }).await?;
     if wait <= PLACE_KEPT_MAX {
         sleep(wait).await;
         return Ok(());
@@ -332,7 +345,7 @@ async fn pause(syncing: &Syncing, job: &Job, wait: Duration, phase: &'static str
         () = sleep(wait) => Ok(()),
         () = syncing.crowd.is_waiting() => {
             let wait = wait.saturating_sub(began.elapsed());
-            Err(RunError::Parked { wait, phase, error: error.to_owned() })
+            Err(RunError::Parked { wait, phase, error })
         }
     }
 }
@@ -345,7 +358,7 @@ fn backoff(syncing: &Syncing, attempt: u32) -> Duration {
 /// After a failed request: waits before the next try, or says that there is none.
 async fn wait_after(syncing: &Syncing, job: &Job, error: CrmError, tries: &mut Tries) -> Result<(), RunError> {
     if let CrmError::Paced { wait } = error {
-        return pause(syncing, job, wait, "keeping to its share of the CRM's rate limit", "").await;
+        return pause(syncing, job, wait, "keeping to its share of the CRM's rate limit", None).await;
     }
     tries.count(&error);
     let settings = &syncing.settings;
@@ -362,7 +375,7 @@ async fn wait_after(syncing: &Syncing, job: &Job, error: CrmError, tries: &mut T
     warn!(integration.id = %job.claimed.lease.integration_id, sync_run.id = %job.begun.id, error = %error, wait_ms = millis(wait), "a request failed, will try again");
     let is_rate_limit = matches!(error, CrmError::RateLimited { .. });
     let phase = if is_rate_limit { "waiting for the CRM's rate limit" } else { "waiting to try again" };
-    pause(syncing, job, wait, phase, &error.to_string()).await
+    pause(syncing, job, wait, phase, Some(notice_of(&error))).await
 }
 
 /// As [`connect`], until there is an access token or no sense in asking for one.

@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     crm::{LOOK_UP_MAX, Page, RecordSightings},
-    domain::record::{ObjectType, RecordKey},
+    domain::{
+        notice::Notice,
+        record::{ObjectType, RecordKey},
+    },
     store::{
         run_progress::{Report, Swept},
         sweeps,
@@ -45,7 +48,7 @@ impl Session<'_> {
             .into_iter()
             .filter(|kind| !left.contains(kind))
             .partition(|kind| claimed.options.of(*kind).mirrors_deletions);
-        self.report(&Report { phase: "asking for what did not come", error: "", estimated_total: None }).await?;
+        self.report(&Report { phase: "asking for what did not come", error: None, estimated_total: None }).await?;
 
         let (db, lease) = (&self.syncing.db, claimed.lease);
         let tally = sweeps::tally(db, lease, sweep_number, &mirrored).await?;
@@ -54,19 +57,19 @@ impl Session<'_> {
         let mut notices = Vec::new();
         if is_held {
             warn!(integration.id = %lease.integration_id, deletions, held = tally.live, "a sweep would delete too many contacts, and waits for ConfirmDeletions");
-            notices.push(format!(
-                "DELETIONS_HELD: {deletions} of {} contacts did not come any more, and none was deleted; see in the CRM whether they are gone or only hidden from the integration's user, then ConfirmDeletions",
+            notices.push(Notice::new("DELETIONS_HELD", format!(
+                "{deletions} of {} contacts did not come any more, and none was deleted; see in the CRM whether they are gone or only hidden from the integration's user, then ConfirmDeletions",
                 tally.live + tally.lingering
-            ));
+            )));
         }
         let types = if is_held { kept } else { [mirrored.as_slice(), kept.as_slice()].concat() };
         let mut unread = Unread::default();
         let hidden = self.confirm(sweep_number, &types, rules, &mut unread).await?;
         notices.extend(unread.notices());
         if hidden > 0 {
-            notices.push(format!(
-                "RECORDS_HIDDEN: {hidden} records are kept though the CRM does not show them: its answer does not tell whether they are deleted or only hidden from the integration's user; use a user who sees everything"
-            ));
+            notices.push(Notice::new("RECORDS_HIDDEN", format!(
+                "{hidden} records are kept though the CRM does not show them: its answer does not tell whether they are deleted or only hidden from the integration's user; use a user who sees everything"
+            )));
         }
         if !is_held {
             self.end_lingering(&mirrored).await?;

@@ -222,7 +222,7 @@ impl Control {
                         ..Change::default()
                     };
                     integrations::change(tx, account_id, integration_id, &change, now).await?;
-                    sync_runs::cancel_current(tx, account_id, integration_id, "", now).await?;
+                    sync_runs::cancel_current(tx, account_id, integration_id, None, now).await?;
                     Ok(())
                 })
             })

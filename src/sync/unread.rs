@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::domain::rejected::Rejects;
+use crate::domain::{notice::Notice, rejected::Rejects};
 
 /// Kinds of trouble that one notice names.
 const KINDS_MAX: usize = 12;
@@ -32,27 +32,30 @@ impl Unread {
     }
 
     /// How many there were and of what kind, in words and without any content.
-    pub(super) fn notices(&self) -> Vec<String> {
+    pub(super) fn notices(&self) -> Vec<Notice> {
         let mut notices = Vec::new();
         let list = |kinds: &BTreeSet<String>| kinds.iter().map(|kind| kind.trim()).collect::<Vec<_>>().join("; ");
         if self.records > 0 {
-            notices.push(format!(
-                "RECORDS_REJECTED: {} records could not be read and were not copied ({}): whoever calls from their numbers may be unknown here; see `sync rejected list`, mend them in the CRM, then `sync rejected retry`",
+            notices.push(Notice::new("RECORDS_REJECTED", format!(
+                "{} records could not be read and were not copied ({}): whoever calls from their numbers may be unknown here; see `sync rejected list`, mend them in the CRM, then `sync rejected retry`",
                 self.records,
                 list(&self.rejected)
-            ));
+            )));
         }
         if self.values > 0 {
-            notices.push(format!(
-                "VALUES_UNREADABLE: {} values of records that were copied could not be read ({}): numbers may be among them; see `sync rejected list`, mend them in the CRM, then `sync rejected retry`",
+            notices.push(Notice::new("VALUES_UNREADABLE", format!(
+                "{} values of records that were copied could not be read ({}): numbers may be among them; see `sync rejected list`, mend them in the CRM, then `sync rejected retry`",
                 self.values,
                 list(&self.lost)
-            ));
+            )));
         }
         if self.characters > 0 {
-            notices.push(format!(
-                "CHARACTERS_REPLACED: {} characters in the CRM's answers were none, and stand as U+FFFD in what was copied",
-                self.characters
+            notices.push(Notice::new(
+                "CHARACTERS_REPLACED",
+                format!(
+                    "{} characters in the CRM's answers were none, and stand as U+FFFD in what was copied",
+                    self.characters
+                ),
             ));
         }
         notices
@@ -79,7 +82,7 @@ mod tests {
         unread.add(&page);
         unread.add(&page);
 
-        let notices = unread.notices();
+        let notices: Vec<String> = unread.notices().iter().map(Notice::to_string).collect();
 
         assert!(notices[0].starts_with("RECORDS_REJECTED: 4 records "), "{}", notices[0]);
         assert!(notices[0].contains("(user NOT_AN_OBJECT; user TIME_UNREADABLE updated_at)"), "{}", notices[0]);

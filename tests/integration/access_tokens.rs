@@ -26,7 +26,7 @@ use tonic::Code;
 
 use crate::{
     steps::{Beside, arrived, ask_disable, ask_update, column, eventually, expire_leases, soon},
-    support::{TestApp, api_token, enable_request, field, reason, zendesk_connection},
+    support::{TestApp, api_token, enable_request, error_of, field, reason, zendesk_connection},
 };
 
 const TOKENS: &str = "/oauth/tokens";
@@ -91,7 +91,7 @@ async fn expire_claim(test: &TestApp) {
 }
 
 async fn last_error(test: &TestApp, account: &str, integration: &str) -> String {
-    test.last_run(account, integration).await.error
+    error_of(&test.last_run(account, integration).await)
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn what_the_try_has_rotated_is_stored_and_a_token_is_used_until_it_ends() 
     test.sync_due().await;
     assert_eq!(refreshes(&test), 3, "the CRM has ended it before its time");
     let run = test.last_run(&account, &integration).await;
-    assert_eq!((run.state(), run.error.as_str()), (pb::SyncRunState::Succeeded, ""));
+    assert_eq!((run.state(), error_of(&run).as_str()), (pb::SyncRunState::Succeeded, ""));
     assert_eq!(test.zendesk.token_requests().refused, 0);
 }
 
@@ -362,7 +362,7 @@ async fn salesforce_lets_in_by_every_way_and_again_after_the_session_has_ended()
         test.sync_due().await;
 
         let run = test.last_run(&account, &integration).await;
-        assert_eq!((run.state(), run.error.as_str()), (pb::SyncRunState::Succeeded, ""));
+        assert_eq!((run.state(), error_of(&run).as_str()), (pb::SyncRunState::Succeeded, ""));
         assert_eq!(column(&test, &integration, "access_version").await, "2");
     }
 }

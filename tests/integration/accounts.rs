@@ -60,15 +60,17 @@ async fn an_update_changes_what_is_given_and_leaves_the_rest() {
     let test = TestApp::start().await;
     let created = test.accounts().create_account(new_account(ID)).await.unwrap().into_inner().account.unwrap();
     test.minutes(1);
-    let update = async |request: UpdateAccountRequest| {
+    let update = async |account: pb::Account, paths: &[&str]| {
+        let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+        let update_mask = Some(prost_types::FieldMask { paths });
+        let request = UpdateAccountRequest { account_id: ID.into(), account: Some(account), update_mask };
         test.accounts().update_account(request).await.unwrap().into_inner().account.unwrap()
     };
-    let nothing = UpdateAccountRequest { account_id: ID.into(), ..Default::default() };
 
-    let renamed = update(UpdateAccountRequest { display_name: Some("New Name".into()), ..nothing.clone() }).await;
-    let moved = update(UpdateAccountRequest { default_region: Some("FR".into()), ..nothing.clone() }).await;
-    let emptied =
-        update(UpdateAccountRequest { further_regions: Some(pb::RegionList::default()), ..nothing.clone() }).await;
+    let renamed = update(pb::Account { display_name: "New Name".into(), ..Default::default() }, &[]).await;
+    let french = pb::Account { default_region: "FR".into(), display_name: "Not named".into(), ..Default::default() };
+    let moved = update(french, &["default_region"]).await;
+    let emptied = update(pb::Account::default(), &["further_regions"]).await;
     let stored = test.accounts().get_account(pb::GetAccountRequest { account_id: ID.into() }).await.unwrap();
 
     assert_eq!((renamed.display_name.as_str(), renamed.default_region.as_str()), ("New Name", "US"));
@@ -146,8 +148,8 @@ async fn a_new_region_applies_to_calls_within_seconds() {
     let test = TestApp::start().await;
     let account = test.account_in("US").await;
     assert_eq!(test.look_up(&account, "(310) 867-5309").await.e164, "+13108675309");
-    let request =
-        UpdateAccountRequest { account_id: account.clone(), default_region: Some("DE".into()), ..Default::default() };
+    let german = pb::Account { default_region: "DE".into(), ..Default::default() };
+    let request = UpdateAccountRequest { account_id: account.clone(), account: Some(german), update_mask: None };
     test.accounts().update_account(request).await.unwrap();
 
     eventually("the new region", async || test.look_up(&account, "030 901820").await.e164 == "+4930901820").await;

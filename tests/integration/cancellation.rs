@@ -319,8 +319,8 @@ async fn a_clients_deadline_is_kept_and_its_connection_comes_back() {
     sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut *blocking).await.unwrap();
     let rename = pb::UpdateAccountRequest {
         account_id: account.clone(),
-        display_name: Some("Too late".into()),
-        ..Default::default()
+        account: Some(pb::Account { display_name: "Too late".into(), ..Default::default() }),
+        update_mask: None,
     };
 
     let started = Instant::now();

@@ -35,7 +35,7 @@ async fn a_clicked_record_is_known_at_once_without_any_sync() {
         })
         .await;
 
-    assert_eq!(time(clicked.expected_until), start_time() + chrono::TimeDelta::minutes(5));
+    assert_eq!(time(clicked.expire_time), start_time() + chrono::TimeDelta::minutes(5));
     let contact = clicked.contact.unwrap();
     assert_eq!(
         (contact.display_name.as_str(), contact.emails.as_slice()),
@@ -165,7 +165,7 @@ async fn a_click_on_a_known_call_changes_the_selection_and_never_the_answer() {
     let again = test.ask(&account, NUMBER, "call-1").await;
 
     let contact = clicked.contact.unwrap();
-    assert_eq!(clicked.expected_until, None);
+    assert_eq!(clicked.expire_time, None);
     assert_eq!(
         (again.outcome(), id_of(again.selected.as_ref())),
         (answered.outcome(), id_of(answered.selected.as_ref()))
@@ -220,6 +220,35 @@ async fn a_click_on_an_unknown_call_creates_it_and_its_match_keeps_the_selection
         assert_eq!((again.selected, again.selection), (answer.selected, answer.selection));
         assert_eq!(test.resolve_call(&account, &salesforce, call_id).await.record.unwrap().record_id, CONTACT_18);
     }
+}
+
+#[tokio::test]
+async fn a_click_with_the_id_of_a_call_from_another_number_is_refused_and_stores_nothing() {
+    let test = TestApp::start().await;
+    let account = test.account().await;
+    let zendesk = test.enable_off(&account, Provider::Zendesk, "acme").await;
+    let with_call = |record_id: &str, number: &str, call_id: &str| pb::PreRegisterContactRequest {
+        call_id: call_id.into(),
+        ..click_on(&account, &zendesk, "user", record_id, number)
+    };
+    let first = test.ask(&account, NUMBER, "answered").await.selected.unwrap();
+    test.clicked(with_call("77", NUMBER, "clicked")).await;
+    let contacts = test.rows(&account, "contacts").await;
+
+    for call_id in ["answered", "clicked"] {
+        let refused = test.click_refused(with_call("78", "+13105550199", call_id)).await;
+        assert_eq!(refusal(&refused), (Code::FailedPrecondition, "CALL_ID_REUSED".to_owned()), "{call_id}");
+    }
+    assert_eq!(test.rows(&account, "contacts").await, contacts);
+    let again = test.ask(&account, NUMBER, "answered").await;
+    assert_eq!(id_of(again.selected.as_ref()), test.living(&account, &first.id).await);
+
+    // Another form of the same line, and a caller who hid the number, are no other call.
+    test.ask(&account, "+541155551234", "argentina").await;
+    test.clicked(with_call("79", "+5491155551234", "argentina")).await;
+    test.ask(&account, "anonymous", "hidden").await;
+    let told = test.clicked(with_call("80", "+13105550180", "hidden")).await;
+    assert_eq!(test.resolve_call(&account, &zendesk, "hidden").await.contact_id, told.id);
 }
 
 #[tokio::test]
@@ -301,7 +330,7 @@ async fn a_click_never_overwrites_what_a_sync_brought_and_any_sync_wins_over_a_c
     test.minutes(1);
     test.trigger(&account, &zendesk).await;
     let contact = test.contact(&account, &early.id).await;
-    assert_eq!((contact.display_name.as_str(), contact.created_at), ("Jane Doe", early.created_at));
+    assert_eq!((contact.display_name.as_str(), contact.create_time), ("Jane Doe", early.create_time));
     assert_eq!((contact.records.len(), contact.numbers.len()), (1, 1));
     assert_eq!(contact.numbers[0].label, "phone");
     assert_eq!(test.list_contacts(&account, "").await.len(), 2);

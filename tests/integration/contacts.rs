@@ -25,6 +25,7 @@ async fn all_pages(
     loop {
         let size = page_size();
         let request = ListContactsRequest {
+            default_region: String::new(),
             account_id: account.into(),
             phone_number: number.into(),
             page_size: size,
@@ -64,7 +65,7 @@ async fn paging_shows_every_contact_once_whatever_the_pages_sizes() {
         }
     }
     let by_number = all_pages(&test, &account, BRYCE, || 7).await;
-    let ranks: Vec<_> = by_number.iter().map(|c| (c.created_at.unwrap().seconds, c.id.as_str())).collect();
+    let ranks: Vec<_> = by_number.iter().map(|c| (c.create_time.unwrap().seconds, c.id.as_str())).collect();
     assert!(ranks.is_sorted(), "the order of a match");
 }
 
@@ -77,6 +78,7 @@ async fn contacts_that_come_and_go_between_pages_neither_repeat_nor_hide_others(
     let (account, integration) = test.synced().await;
     let before = test.list_contacts(&account, BRYCE).await;
     let request = |page_token: String| ListContactsRequest {
+        default_region: String::new(),
         account_id: account.clone(),
         phone_number: BRYCE.into(),
         page_size: 10,
@@ -122,8 +124,8 @@ async fn a_tombstone_is_told_by_its_id_and_leaves_every_list() {
 
     let dead = test.contact(&account, &alive.id).await;
 
-    assert_eq!((dead.id.as_str(), dead.created_at), (alive.id.as_str(), alive.created_at));
-    assert!(dead.deleted_at.is_some() && dead.survivor_id.is_empty());
+    assert_eq!((dead.id.as_str(), dead.create_time), (alive.id.as_str(), alive.create_time));
+    assert!(dead.delete_time.is_some() && dead.survivor_id.is_empty());
     assert!(dead.display_name.is_empty() && dead.numbers.is_empty() && dead.emails.is_empty());
     assert!(dead.records.iter().all(|record| !record.is_live));
     assert!(test.list_contacts(&account, "").await.is_empty());

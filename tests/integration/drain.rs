@@ -44,8 +44,8 @@ async fn a_call_that_is_under_way_is_answered_and_health_says_no_meanwhile() {
     sqlx::raw_sql(AssertSqlSafe(lock)).execute(&mut *blocking).await.unwrap();
     let rename = pb::UpdateAccountRequest {
         account_id: account.clone(),
-        display_name: Some("Renamed".into()),
-        ..Default::default()
+        account: Some(pb::Account { display_name: "Renamed".into(), ..Default::default() }),
+        update_mask: None,
     };
     let mut accounts = test.accounts();
     let mut under_way = std::pin::pin!(accounts.update_account(rename));

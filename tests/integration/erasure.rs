@@ -113,7 +113,7 @@ async fn nothing_is_left_of_an_erased_person_and_a_full_pass_brings_nothing_back
 
     let erased = test.erase(&account, &person).await;
 
-    assert_eq!((erased.contact_id.as_str(), erased.records, erased.already_erased), (person.as_str(), 1, false));
+    assert_eq!((erased.contact_id.as_str(), erased.record_count, erased.already_erased), (person.as_str(), 1, false));
     for text in ["quux", "zebulon", "3108675309", record.as_str()] {
         assert_eq!(test.tables_with(text).await, Vec::<String>::new(), "{text}");
     }
@@ -164,7 +164,7 @@ async fn records_that_were_merged_into_theirs_before_the_first_copy_are_erased_w
 
     let erased = test.erase(&account, &person).await;
 
-    assert_eq!(erased.records, 3);
+    assert_eq!(erased.record_count, 3);
     let request = pb::TriggerSyncRequest {
         account_id: account.clone(),
         integration_id: integration,
@@ -193,7 +193,7 @@ async fn a_later_call_makes_a_fresh_stranger_and_a_click_on_the_record_is_refuse
     assert_eq!(later.outcome(), MatchOutcome::Created);
     assert_ne!(id_of(later.selected.as_ref()), person);
     let tombstone = test.contact(&account, &person).await;
-    assert!(tombstone.deleted_at.is_some() && tombstone.display_name.is_empty() && tombstone.records.is_empty());
+    assert!(tombstone.delete_time.is_some() && tombstone.display_name.is_empty() && tombstone.records.is_empty());
     // The stranger is not the erased record.
     test.trigger(&account, &integration).await;
     assert!(test.look_up(&account, BRYCE).await.selected.unwrap().is_placeholder);
@@ -214,8 +214,8 @@ async fn erasing_an_alias_erases_the_person_and_repeating_it_is_safe() {
     let first = test.erase(&account, &adopted.contact_id).await;
     let again = test.erase(&account, &stranger).await;
 
-    assert_eq!((first.contact_id.as_str(), first.records, first.already_erased), (stranger.as_str(), 1, false));
-    assert_eq!((again.contact_id.as_str(), again.records, again.already_erased), (stranger.as_str(), 0, true));
+    assert_eq!((first.contact_id.as_str(), first.record_count, first.already_erased), (stranger.as_str(), 1, false));
+    assert_eq!((again.contact_id.as_str(), again.record_count, again.already_erased), (stranger.as_str(), 0, true));
     let erased: Vec<_> =
         test.changes(&account, 0).await.into_iter().filter(|change| change.kind() == ChangeKind::Erased).collect();
     assert_eq!(erased.len(), 1);
@@ -238,7 +238,7 @@ async fn a_stranger_and_a_tombstone_can_be_erased_and_nobody_else_can() {
     let nobody = pb::EraseContactRequest { account_id: account.clone(), contact_id: uuid::Uuid::nil().to_string() };
     let nobody = test.contacts().erase_contact(nobody).await.unwrap_err();
 
-    assert_eq!(tombstone.records, 1);
+    assert_eq!(tombstone.record_count, 1);
     assert_eq!(refusal(&nobody), (Code::NotFound, "CONTACT_NOT_FOUND".to_owned()));
     assert_eq!(test.rows(&account, "external_refs").await, 0);
     assert_eq!(test.tables_with("3105550100").await, Vec::<String>::new());
@@ -266,6 +266,7 @@ async fn call_and_ask(test: &TestApp, account: &str, integration: &str, number: 
     let call_id = format!("call-{number}");
     let _ = test.callers().match_caller(call_with_id(account, number, &call_id)).await;
     let request = pb::ResolveRequesterRequest {
+        default_region: String::new(),
         account_id: account.into(),
         integration_id: integration.into(),
         subject: Some(Subject::CallId(call_id)),
@@ -322,7 +323,7 @@ async fn five_hundred_erasures_racing_syncs_calls_clicks_and_automations_bring_n
                         call_and_ask(test, account, integration, number).await
                     };
                     let (_, erased, is_told) = tokio::join!(click, test.erase(account, person), asked);
-                    assert_eq!(erased.records, 1);
+                    assert_eq!(erased.record_count, 1);
                     // Never after the answer.
                     let after = test.look_up(account, number).await;
                     assert!(after.candidates.iter().all(|contact| contact.is_placeholder), "{after:?}");

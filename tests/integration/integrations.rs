@@ -18,7 +18,7 @@ use crate::{
     integrity::assert_holds,
     oracle::assert_is_a_true_copy,
     steps::{Beside, EXPORT, arrived, ask_disable, ask_trigger, ask_update, pages, param, sync_mode},
-    support::{Subject, TestApp, api_token, bearer, enable_request, reason, zendesk_connection},
+    support::{Subject, TestApp, api_token, bearer, enable_request, error_of, reason, zendesk_connection},
 };
 
 async fn try_connection(test: &TestApp, credentials: pb::Credentials) -> pb::TestConnectionResponse {
@@ -184,7 +184,7 @@ async fn switching_off_stops_the_running_pass_and_nothing_of_its_page_is_written
     assert_eq!(off.state(), pb::IntegrationState::Off);
     let run = test.run(&account, &run).await;
     assert_eq!((run.state(), run.counts.unwrap().read), (pb::SyncRunState::Cancelled, 0));
-    assert!(run.error.contains("switched off"));
+    assert!(error_of(&run).contains("switched off"));
     assert_eq!(test.db.number("select count(*) from contacts").await, 0);
     assert_eq!(test.db.number("select count(*) from external_refs").await, 0);
     test.pass(TimeDelta::hours(20));

@@ -11,7 +11,7 @@ use contact_sync::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::support::TestApp;
+use crate::support::{TestApp, error_of};
 
 const OLD: &str = r#"{"id":"k1","key":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}"#;
 const NEW: &str = r#"{"id":"k2","key":"ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA="}"#;
@@ -29,7 +29,7 @@ async fn a_pass_seals_credentials_with_the_primary_key_so_that_the_old_one_can_l
     assert_eq!(new_alone.syncing.run_due().await.unwrap(), 1);
 
     let run = test.last_run(&account, &integration).await;
-    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", run.error);
+    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", error_of(&run));
 }
 
 fn replica(test: &TestApp, key_ring: &str) -> App {

@@ -39,7 +39,7 @@ async fn one_contact_with_the_number_is_named_with_everything_beside_it() {
         (contact.display_name.as_str(), contact.emails.as_slice()),
         ("Bryce Love", &["bryce@example.com".to_owned()][..])
     );
-    assert!(!contact.is_placeholder && contact.deleted_at.is_none() && contact.survivor_id.is_empty());
+    assert!(!contact.is_placeholder && contact.delete_time.is_none() && contact.survivor_id.is_empty());
     let [number] = contact.numbers.as_slice() else { panic!("one number") };
     assert_eq!((number.raw.as_str(), number.e164.as_str(), number.extension.as_str()), ("(310)-867-5309", BRYCE, ""));
     let [record] = contact.records.as_slice() else { panic!("one record") };

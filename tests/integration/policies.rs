@@ -15,9 +15,12 @@ impl TestApp {
     pub async fn set_policy(&self, account_id: &str, policy: MatchPolicy, preferred: &str) {
         let request = pb::UpdateAccountRequest {
             account_id: account_id.into(),
-            match_policy: Some(policy.into()),
-            preferred_integration_id: preferred.into(),
-            ..Default::default()
+            account: Some(pb::Account {
+                match_policy: policy.into(),
+                preferred_integration_id: preferred.into(),
+                ..Default::default()
+            }),
+            update_mask: None,
         };
         let account = self.accounts().update_account(request).await.unwrap().into_inner().account.unwrap();
         assert_eq!((account.match_policy(), account.preferred_integration_id.as_str()), (policy, preferred));
@@ -48,6 +51,7 @@ async fn order(test: &TestApp, account: &str) -> (Vec<String>, String) {
         let (mut listed, mut page_token) = (Vec::new(), String::new());
         loop {
             let request = pb::ListContactsRequest {
+                default_region: String::new(),
                 account_id: account.into(),
                 phone_number: LINE.into(),
                 page_size: size,
@@ -129,6 +133,7 @@ async fn a_page_goes_on_though_the_last_of_the_one_before_is_gone_and_no_page_of
     test.set_policy(&account, MatchPolicy::LastUpdated, "").await;
     let page = async |page_token: String| {
         let request = pb::ListContactsRequest {
+            default_region: String::new(),
             account_id: account.clone(),
             phone_number: LINE.into(),
             page_size: 2,
@@ -199,6 +204,7 @@ async fn a_policy_ranks_the_first_two_hundred_and_pages_go_on_behind_them() {
     let (mut listed, mut page_token) = (Vec::new(), String::new());
     loop {
         let request = pb::ListContactsRequest {
+            default_region: String::new(),
             account_id: account.clone(),
             phone_number: LINE.into(),
             page_size: 37,

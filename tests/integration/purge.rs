@@ -48,9 +48,9 @@ async fn a_purge_removes_what_was_copied_and_a_new_link_copies_anew() {
     assert_eq!(kept.selected.unwrap().records[0].integration_id, other);
     for contact in mine.candidates {
         let is_purged = contact.records[0].integration_id == integration;
-        assert_eq!(test.contact(&account, &contact.id).await.deleted_at.is_some(), is_purged);
+        assert_eq!(test.contact(&account, &contact.id).await.delete_time.is_some(), is_purged);
     }
-    assert!(test.contact(&account, &stranger.id).await.deleted_at.is_none());
+    assert!(test.contact(&account, &stranger.id).await.delete_time.is_none());
     assert_eq!(test.sync_due().await, 0);
     assert_is_a_true_copy(&test, &other).await;
     assert_holds(&test).await;

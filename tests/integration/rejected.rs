@@ -20,7 +20,7 @@ use crate::{
     erasure::listen,
     scenes::{CONTACT_15, ORG, click_on, refusal},
     steps::{Beside, EXPORT, arrived, ask_disable, ask_trigger, ask_update, sync_mode},
-    support::{TestApp, only},
+    support::{TestApp, error_of, only},
 };
 
 impl TestApp {
@@ -197,7 +197,7 @@ async fn the_content_is_for_tokens_that_may_read_contacts_and_in_no_table_or_log
         assert_eq!(test.tables_with(text).await, Vec::<String>::new(), "{text}");
     }
     let run = test.last_run(&account, &integration).await;
-    assert!(run.notices.iter().all(|notice| !notice.contains("Quux")), "{:?}", run.notices);
+    assert!(run.notices.iter().all(|notice| !notice.to_string().contains("Quux")), "{:?}", run.notices);
     let log = log.text();
     assert!(log.contains("sync run is complete"), "the log was not heard");
     for text in ["quux", "8675307"] {
@@ -252,7 +252,11 @@ async fn a_retry_during_a_run_is_done_by_the_one_that_follows_at_once() {
     assert_eq!(test.sync_due().await, 1, "the next one is due at once");
     let second = test.last_run(&account, &integration).await;
     assert!(first.notices.is_empty() && second.id != first.id);
-    assert!(second.notices.iter().any(|notice| notice.starts_with("REJECTED_RETRIED: 1 ")), "{:?}", second.notices);
+    assert!(
+        second.notices.iter().any(|notice| notice.to_string().starts_with("REJECTED_RETRIED: 1 ")),
+        "{:?}",
+        second.notices
+    );
     assert!(test.rejected(&account, &integration).await.is_empty());
     assert_eq!(test.sync_due().await, 0);
 }
@@ -271,9 +275,9 @@ async fn a_retry_that_the_crm_does_not_answer_stops_no_pass_and_is_told() {
     assert_eq!(test.sync_due().await, 1);
 
     let run = test.last_run(&account, &integration).await;
-    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", run.error);
+    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", error_of(&run));
     assert!(
-        run.notices.iter().any(|notice| notice.contains("1 were not shown or not answered for")),
+        run.notices.iter().any(|notice| notice.to_string().contains("1 were not shown or not answered for")),
         "{:?}",
         run.notices
     );

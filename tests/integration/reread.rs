@@ -15,8 +15,8 @@ impl TestApp {
     async fn move_to(&self, account_id: &str, region: &str) {
         let request = pb::UpdateAccountRequest {
             account_id: account_id.into(),
-            default_region: Some(region.into()),
-            ..Default::default()
+            account: Some(pb::Account { default_region: region.into(), ..Default::default() }),
+            update_mask: None,
         };
         self.accounts().update_account(request).await.unwrap();
     }

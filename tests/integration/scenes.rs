@@ -72,6 +72,7 @@ impl TestApp {
 
     pub async fn resolve_refused(&self, account_id: &str, integration_id: &str, subject: Subject) -> Status {
         let request = pb::ResolveRequesterRequest {
+            default_region: String::new(),
             account_id: account_id.into(),
             integration_id: integration_id.into(),
             subject: Some(subject),

@@ -41,6 +41,7 @@ async fn shared() -> TestApp {
 
 async fn page(test: &TestApp, page_size: i32, token: &str) -> Result<pb::ListContactsResponse, Status> {
     let request = pb::ListContactsRequest {
+        default_region: String::new(),
         account_id: ACCOUNT.into(),
         phone_number: hot(),
         page_size,
@@ -86,7 +87,7 @@ async fn ten_thousand_on_one_line_are_listed_in_the_order_of_the_match_without_g
 
     assert_eq!(i64::try_from(listed.len()).unwrap(), SHARING);
     assert_eq!(ids_of(&listed).into_iter().collect::<BTreeSet<_>>().len(), listed.len());
-    assert!(listed.is_sorted_by_key(|contact| (time(contact.created_at), contact.id.clone())));
+    assert!(listed.is_sorted_by_key(|contact| (time(contact.create_time), contact.id.clone())));
     assert_eq!(ids_of(&listed)[..20], ids_of(&answer.candidates));
     assert!(listed.iter().all(|contact| contact.numbers.iter().any(|number| number.e164 == hot())));
 }

@@ -19,7 +19,7 @@ use crate::{
     oracle::assert_is_a_true_copy,
     scenes::{dice, seeds},
     steps::{Beside, EXPORT, arrived, ask_cancel, ask_disable, ask_trigger, ask_update},
-    support::{TestApp, bearer, call},
+    support::{TestApp, bearer, call, error_of},
 };
 
 const STEPS: u32 = 400;
@@ -254,7 +254,7 @@ impl History {
             self.renew_what_stands().await;
             assert_eq!(self.test.sync_due().await, 1);
             let run = self.test.last_run(&self.account, &self.integration).await;
-            assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", run.error);
+            assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", error_of(&run));
             self.test.pass(TimeDelta::seconds(1));
         }
         assert_is_a_true_copy(&self.test, &self.integration).await;

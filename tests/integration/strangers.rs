@@ -198,7 +198,7 @@ async fn a_placeholder_older_than_its_record_survives_with_its_id() {
 
     let contact = test.contact(&account, &stranger.id).await;
     assert_eq!((contact.display_name.as_str(), contact.is_placeholder), ("New Customer", false));
-    assert_eq!((contact.created_at, contact.deleted_at), (stranger.created_at, None));
+    assert_eq!((contact.create_time, contact.delete_time), (stranger.create_time, None));
     // The record's numbers count, the placeholder's has ended.
     assert_eq!(contact.numbers.len(), 1);
     assert_eq!(contact.numbers[0].label, "phone");
@@ -220,7 +220,7 @@ async fn a_record_older_than_the_placeholder_survives_and_the_placeholder_is_its
 
     let tombstone = test.contact(&account, &stranger.id).await;
     assert_eq!(tombstone.survivor_id, known);
-    assert!(tombstone.deleted_at.is_some() && tombstone.display_name.is_empty() && tombstone.numbers.is_empty());
+    assert!(tombstone.delete_time.is_some() && tombstone.display_name.is_empty() && tombstone.numbers.is_empty());
     let answer = test.look_up(&account, NEW).await;
     assert_eq!((id_of(answer.selected.as_ref()), answer.total), (known.clone(), 1));
     assert_eq!(test.look_up(&account, "+13105559999").await.outcome(), MatchOutcome::NotFound);

@@ -400,6 +400,7 @@ impl History {
             let heir = origin.and_then(|origin| self.heir(origin));
             let shown = format!("{subject:?}, whose heir is {heir:?}");
             let request = pb::ResolveRequesterRequest {
+                default_region: String::new(),
                 account_id: self.account.clone(),
                 integration_id: self.integration.clone(),
                 subject: Some(subject),

@@ -15,7 +15,7 @@ use crate::{
     integrity::assert_holds,
     oracle::assert_is_a_true_copy,
     steps::{Beside, EXPORT, arrived, ask_cancel, ask_trigger, fail, live_contacts, pages, param, soon, time},
-    support::{TestApp, reason},
+    support::{TestApp, error_of, reason},
 };
 
 const PERIOD: TimeDelta = TimeDelta::minutes(30);
@@ -281,7 +281,7 @@ async fn a_watched_run_that_is_cancelled_or_fails_ends_its_stream_too() {
     }
     let last = last.unwrap();
     assert_eq!(last.state(), pb::SyncRunState::Failed);
-    assert!(last.error.starts_with("CRM_UNREACHABLE"), "{}", last.error);
+    assert!(error_of(&last).starts_with("CRM_UNREACHABLE"), "{}", error_of(&last));
 
     let request = pb::WatchSyncRunRequest { account_id: account.clone(), sync_run_id: Uuid::from_u128(3).to_string() };
     let unknown = test.syncs().watch_sync_run(request).await.unwrap_err();

@@ -19,7 +19,7 @@ use crate::{
     integrity::assert_holds,
     oracle::assert_is_a_true_copy,
     steps::{Beside, EXPORT, ask_disable, ask_trigger, column, eventually, fail, pages, time},
-    support::TestApp,
+    support::{TestApp, error_of},
     zendesk_refusals::{Copied, HALVINGS_MAX, PERIOD, TRIES},
 };
 
@@ -68,8 +68,8 @@ async fn an_answer_that_breaks_once_is_asked_for_again() {
 
         let run = copied.pass().await;
 
-        assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{what}: {}", run.error);
-        assert_eq!(run.error, "", "{what}: a success shows no old failure");
+        assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{what}: {}", error_of(&run));
+        assert_eq!(error_of(&run), "", "{what}: a success shows no old failure");
         assert_eq!(pages(&copied.test).len(), 2, "{what}");
         assert_is_a_true_copy(&copied.test, &copied.integration).await;
         copied.test.zendesk.faults().clear();
@@ -109,7 +109,7 @@ async fn a_bomb_takes_a_bounded_amount_of_memory() {
     for fault in [Fault::GzipBomb { mib: 256 }, Fault::Oversized { mib: 512 }] {
         fail(&copied.test, 0, None, fault);
         let run = copied.pass().await;
-        assert!(run.error.contains("32 MiB"), "{}", run.error);
+        assert!(error_of(&run).contains("32 MiB"), "{}", error_of(&run));
         copied.test.zendesk.faults().clear();
         copied.test.pass(PERIOD);
     }
@@ -139,7 +139,7 @@ async fn slow_or_oddly_labelled_answers_are_read() {
         let what = format!("{fault:?}");
         fail(&copied.test, 0, None, fault);
         let run = copied.pass().await;
-        assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{what}: {}", run.error);
+        assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{what}: {}", error_of(&run));
         assert_eq!(pages(&copied.test).len(), 1, "{what}");
         assert_is_a_true_copy(&copied.test, &copied.integration).await;
         copied.test.zendesk.faults().clear();
@@ -221,7 +221,7 @@ async fn a_poisoned_row_is_rejected_alone_whatever_is_wrong_with_it() {
     let (account, integration) = test.synced().await;
 
     let run = test.last_run(&account, &integration).await;
-    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", run.error);
+    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", error_of(&run));
     let counts = run.counts.unwrap();
     assert_eq!(counts.read, i64::try_from(rows).unwrap() + 1);
     assert!(counts.rejected > 20 && counts.created > 60, "{counts:?}");
@@ -258,7 +258,7 @@ async fn an_envelope_without_what_is_not_needed_is_read() {
 
         let run = copied.pass().await;
 
-        assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{what}: {}", run.error);
+        assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{what}: {}", error_of(&run));
         assert_ne!(column(&copied.test, &copied.integration, "checkpoint").await, "", "{what}");
         copied.assert_recovers(&what).await;
         copied.test.zendesk.delete_user(copied.new).unwrap();
@@ -289,7 +289,7 @@ async fn a_request_that_hangs_is_given_up_and_asked_again() {
 
         assert!(began.elapsed() < Duration::from_secs(20), "{what}");
         let run = test.last_run(&account, &integration).await;
-        assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{what}: {}", run.error);
+        assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{what}: {}", error_of(&run));
         // Smaller pages than before, and one that failed.
         assert!((3..=12).contains(&pages(&test).len()), "{what}: {}", pages(&test).len());
         test.zendesk.faults().clear();
@@ -302,7 +302,7 @@ async fn a_request_that_hangs_is_given_up_and_asked_again() {
     assert_eq!(test.sync_due().await, 1);
     let run = test.last_run(&account, &integration).await;
     assert_eq!(run.state(), pb::SyncRunState::Failed);
-    assert!(run.error.contains("did not answer in time"), "{}", run.error);
+    assert!(error_of(&run).contains("did not answer in time"), "{}", error_of(&run));
     // Six times with half as many users, and two failures.
     assert_eq!(pages(&test).len(), 8);
     assert_holds(&test).await;

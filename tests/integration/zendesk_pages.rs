@@ -12,7 +12,7 @@ use crate::{
     integrity::assert_holds,
     oracle::assert_is_a_true_copy,
     steps::{Beside, EXPORT, arrived, column, fail, live_contacts, pages, param, time},
-    support::TestApp,
+    support::{TestApp, error_of},
 };
 
 const PERIOD: TimeDelta = TimeDelta::minutes(30);
@@ -98,7 +98,7 @@ async fn a_cursor_that_does_not_move_fails_the_pass_and_the_old_cursor_stays() {
 
         let run = test.last_run(&account, &integration).await;
         assert_eq!(run.state(), pb::SyncRunState::Failed);
-        assert!(run.error.contains("do not get on"), "{}", run.error);
+        assert!(error_of(&run).contains("do not get on"), "{}", error_of(&run));
         assert_eq!(column(&test, &integration, "checkpoint").await, before);
         assert_eq!(live_contacts(&test, &account).await, 10);
         assert_holds(&test).await;
@@ -129,7 +129,7 @@ async fn cursors_that_lead_in_a_circle_fail_the_pass() {
 
     let run = test.last_run(&account, &integration).await;
     assert_eq!(run.state(), pb::SyncRunState::Failed);
-    assert!(run.error.contains("do not get on"), "{}", run.error);
+    assert!(error_of(&run).contains("do not get on"), "{}", error_of(&run));
     assert!(pages(&test).len() <= 4, "{} requests", pages(&test).len());
     assert_eq!(column(&test, &integration, "checkpoint").await, before);
     assert_holds(&test).await;

@@ -13,7 +13,7 @@ use crate::{
     integrity::assert_holds,
     oracle::assert_is_a_true_copy,
     steps::{ask_trigger, column, fail, live_contacts, pages, param, time},
-    support::TestApp,
+    support::{TestApp, error_of},
 };
 
 pub const PERIOD: TimeDelta = TimeDelta::minutes(30);
@@ -69,8 +69,8 @@ impl Copied {
         what: &str,
     ) {
         assert_eq!(run.state(), pb::SyncRunState::Failed, "{what}");
-        assert!(run.error.starts_with(expected_reason), "{what}: {}", run.error);
-        assert!(!run.error.contains("http") && !run.error.contains("secret"), "{what}: {}", run.error);
+        assert!(error_of(run).starts_with(expected_reason), "{what}: {}", error_of(run));
+        assert!(!error_of(run).contains("http") && !error_of(run).contains("secret"), "{what}: {}", error_of(run));
         assert!(requests.contains(&pages(&self.test).len()), "{what}: {} requests", pages(&self.test).len());
         assert_eq!(column(&self.test, &self.integration, "checkpoint").await, self.checkpoint, "{what}");
         let found = self.test.look_up(&self.account, "+13108675301").await;
@@ -83,7 +83,7 @@ impl Copied {
         self.test.zendesk.faults().clear();
         self.test.pass(PERIOD);
         let run = self.pass().await;
-        assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{what}: {}", run.error);
+        assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{what}: {}", error_of(&run));
         assert_eq!(self.state().await, pb::IntegrationState::Active, "{what}");
         assert_is_a_true_copy(&self.test, &self.integration).await;
         assert_holds(&self.test).await;
@@ -175,7 +175,7 @@ async fn a_cursor_that_is_refused_starts_the_window_again_and_loses_and_doubles_
 
     let run = copied.pass().await;
 
-    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", run.error);
+    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", error_of(&run));
     let asked = pages(&copied.test);
     assert_eq!(asked.len(), 2);
     assert!(param(&asked[0], "cursor").is_some());
@@ -235,7 +235,7 @@ async fn a_rate_limit_is_waited_for_as_long_as_zendesk_says() {
         let run = copied.pass().await;
 
         assert!(began.elapsed() >= at_least, "{fault:?}");
-        assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{fault:?}: {}", run.error);
+        assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{fault:?}: {}", error_of(&run));
         assert_eq!(pages(&copied.test).len(), times as usize + 1, "{fault:?}");
         assert_is_a_true_copy(&copied.test, &copied.integration).await;
     }

@@ -121,7 +121,7 @@ async fn a_deleted_user_leaves_every_answer_and_a_restore_brings_the_same_contac
         assert!(test.contacts().list_contacts(list).await.unwrap().into_inner().contacts.is_empty());
     }
     let tombstone = test.contact(&account, &before.id).await;
-    assert_eq!(time(tombstone.deleted_at), test.clock.now());
+    assert_eq!(time(tombstone.delete_time), test.clock.now());
     assert_eq!((tombstone.display_name.as_str(), tombstone.emails.len(), tombstone.numbers.len()), ("", 0, 0));
     assert!(tombstone.records.iter().all(|record| !record.is_live));
     for subject in [
@@ -139,9 +139,9 @@ async fn a_deleted_user_leaves_every_answer_and_a_restore_brings_the_same_contac
     next_pass(&test).await;
 
     let back = test.look_up(&account, "+13108675301").await.selected.unwrap();
-    assert_eq!((&back.id, back.created_at), (&before.id, before.created_at));
+    assert_eq!((&back.id, back.create_time), (&before.id, before.create_time));
     assert_eq!((back.display_name.as_str(), back.emails), ("Ann", vec!["ann@example.com".to_owned()]));
-    assert_eq!(back.deleted_at, None);
+    assert_eq!(back.delete_time, None);
     let requester = test.resolve(&account, &integration, Subject::CallId("call-1".into())).await;
     assert_eq!(requester.record.unwrap().record_id, user.to_string());
     assert_is_a_true_copy(&test, &integration).await;
@@ -226,7 +226,7 @@ async fn a_merge_deletes_the_loser_and_a_ticket_goes_to_the_winner_never_to_the_
     let found = test.look_up(&account, "+13108675301").await;
     assert_eq!(found.outcome(), pb::MatchOutcome::Matched);
     assert_eq!(found.selected.unwrap().id, kept.id);
-    assert!(test.contact(&account, &lost.id).await.deleted_at.is_some());
+    assert!(test.contact(&account, &lost.id).await.delete_time.is_some());
     for subject in [Subject::CallId("call-1".into()), Subject::PhoneNumber("+13108675301".into())] {
         let requester = test.resolve(&account, &integration, subject).await;
         assert_eq!(requester.outcome(), pb::RequesterOutcome::Resolved);

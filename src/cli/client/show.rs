@@ -204,8 +204,8 @@ pub(in crate::cli) fn contact(lines: &mut Lines, contact: &pb::Contact) {
     if contact.is_placeholder {
         lines.add("note", "known by a call only; the next sync that brings this number adopts this contact");
     }
-    lines.add("created", time(contact.created_at.as_ref()));
-    lines.add("deleted", time(contact.deleted_at.as_ref()));
+    lines.add("created", time(contact.create_time.as_ref()));
+    lines.add("deleted", time(contact.delete_time.as_ref()));
     lines.add("lives on as", &contact.survivor_id);
 }
 
@@ -285,9 +285,9 @@ pub(in crate::cli) fn run(lines: &mut Lines, run: &pb::SyncRun) {
     };
     lines.add("state", format!("{} {}{times}", run_kind(run.kind()), run_state(run.state())));
     lines.add("records", counts(run));
-    lines.add("error", &run.error);
+    lines.add("error", run.error.as_ref().map(ToString::to_string).unwrap_or_default());
     for notice in &run.notices {
-        lines.add("notice", notice);
+        lines.add("notice", notice.to_string());
     }
     if run.attempt > 1 {
         lines.add("attempts", run.attempt.to_string());

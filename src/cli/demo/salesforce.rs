@@ -141,7 +141,7 @@ impl Story<'_> {
             ..Default::default()
         };
         let clicked = self.stage.client.callers().pre_register_contact(request).await?.into_inner();
-        let until = show::time(clicked.expected_until.as_ref());
+        let until = show::time(clicked.expire_time.as_ref());
         self.teller.answer("expected", &format!("{} until {until}", name(clicked.contact.as_ref())));
         clicked.contact.context("PreRegisterContact answered without a contact")
     }

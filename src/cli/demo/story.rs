@@ -220,7 +220,7 @@ impl Story<'_> {
         let seconds = started.elapsed().as_secs_f64();
         self.teller.answer(show::run_state(run.state()), &format!("{} in {seconds:.1} s", brief_counts(&run)));
         if run.state() != pb::SyncRunState::Succeeded {
-            bail!("the run ended {}: {}", show::run_state(run.state()), run.error);
+            bail!("the run ended {}: {}", show::run_state(run.state()), run.error.unwrap_or_default());
         }
         Ok(run)
     }
@@ -291,6 +291,7 @@ impl Story<'_> {
             account_id: self.account_id.clone(),
             integration_id: self.integration_id(provider),
             subject: Some(subject),
+            default_region: String::new(),
         };
         let answer = self.stage.client.callers().resolve_requester(request).await?.into_inner();
         let text = answer.record.as_ref().map_or_else(|| beginning(&answer.note), show::record);
@@ -304,7 +305,7 @@ impl Story<'_> {
         let request = pb::GetContactRequest { account_id: self.account_id.clone(), contact_id: contact.id.clone() };
         let answer = self.stage.client.contacts().get_contact(request).await?.into_inner();
         let now = answer.contact.context("GetContact answered without a contact")?;
-        match (now.deleted_at.as_ref(), now.survivor_id.as_str()) {
+        match (now.delete_time.as_ref(), now.survivor_id.as_str()) {
             (None, "") => self.teller.answer("live", &show::person(&now)),
             (deleted_at, "") => self.teller.answer("deleted", &show::time(deleted_at)),
             (_, survivor) => self.teller.answer("merged", &format!("it lives on as {}", short(survivor))),
@@ -315,7 +316,7 @@ impl Story<'_> {
     /// Checks that a contact has ended, and lives on in no other.
     pub(super) async fn check_deleted(&mut self, contact: &pb::Contact) -> anyhow::Result<()> {
         let now = self.look_again(contact).await?;
-        let state = if now.deleted_at.is_some() && now.survivor_id.is_empty() { "deleted" } else { "live" };
+        let state = if now.delete_time.is_some() && now.survivor_id.is_empty() { "deleted" } else { "live" };
         self.teller.check("the contact is deleted", "deleted", state);
         Ok(())
     }

@@ -62,7 +62,7 @@ impl Story<'_> {
         self.teller.ask("EraseContact", &format!("{} of {}", short(&contact.id), contact.display_name));
         let request = pb::EraseContactRequest { account_id: self.account_id.clone(), contact_id: contact.id.clone() };
         let erased = self.stage.client.contacts().erase_contact(request).await?.into_inner();
-        self.teller.answer("erased", &format!("{} record will not come back", erased.records));
+        self.teller.answer("erased", &format!("{} record will not come back", erased.record_count));
         self.sweep(Provider::Zendesk).await?;
         let answer = self.look_up(NOAH.dialled).await?;
         self.teller.check(

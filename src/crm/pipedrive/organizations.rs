@@ -13,7 +13,7 @@ use crate::{
         CrmError, Effort,
         json::{self, Fields, Text},
     },
-    domain::record::Record,
+    domain::{notice::Notice, record::Record},
 };
 
 /// Names that are remembered for a run.
@@ -21,15 +21,21 @@ pub(super) const NAMES_MAX: u64 = 50_000;
 /// In one request.
 const IDS_MAX: usize = 100;
 
-const HIDDEN: &str = "ORGANIZATIONS_HIDDEN: the token may not read organizations: persons are copied without the name of theirs; give it the scope contacts:read, or bring an administrator's token";
+const HIDDEN: Notice = Notice::fixed(
+    "ORGANIZATIONS_HIDDEN",
+    "the token may not read organizations: persons are copied without the name of theirs; give it the scope contacts:read, or bring an administrator's token",
+);
 
-const LEFT: &str = "ORGANIZATIONS_LEFT: Pipedrive did not give the names of some organizations: their persons are copied without them; the next full read brings them";
+const LEFT: Notice = Notice::fixed(
+    "ORGANIZATIONS_LEFT",
+    "Pipedrive did not give the names of some organizations: their persons are copied without them; the next full read brings them",
+);
 
 /// What went wrong on the way to records, and cost none of them.
 #[derive(Default)]
 pub(super) struct LeftOut {
     /// For whoever looks after the integration.
-    pub notices: Vec<String>,
+    pub notices: Vec<Notice>,
     /// Names are to be had later.
     pub is_partial: bool,
 }
@@ -70,12 +76,12 @@ impl Pipedrive {
                 }
                 Err(CrmError::PermissionMissing(_)) => {
                     self.organizations_are_hidden.store(true, Ordering::Relaxed);
-                    left_out.notices.push(HIDDEN.to_owned());
+                    left_out.notices.push(HIDDEN);
                 }
                 // Most things pass, and would blank the names until then: only at last are they left.
                 Err(error) if effort == Effort::Essential && error.is_local() => {
                     left_out.is_partial = true;
-                    left_out.notices.push(LEFT.to_owned());
+                    left_out.notices.push(LEFT);
                     break;
                 }
                 Err(error) => return Err(error),

@@ -20,7 +20,7 @@ use crate::{
         CrmError, Effort, Page, http,
         json::{self, Cell, Fields, Text},
     },
-    domain::record::RecordKey,
+    domain::{notice::Notice, record::RecordKey},
 };
 
 /// Persons, or changes, in a page: Pipedrive's maximum.
@@ -40,13 +40,26 @@ const SUSPECTS_MAX: usize = 200;
 /// Of those in one page, so that a crash or a limit costs few of them again.
 const SUSPECTS_PER_PAGE: usize = 25;
 
-const NOT_ADMIN: &str = "NOT_ADMIN: the user of the token is no administrator: persons hidden from this user cannot be told from deleted ones; they are not copied, and deleted ones are kept; bring an administrator's token";
-const RECENTS_HIDDEN: &str = "RECENTS_HIDDEN: Pipedrive does not show this token what was changed recently: deleted persons are found by the next sweep only; give it the scope recents:read";
-const DELETIONS_LEFT: &str = "DELETIONS_LEFT: more changes or deletions since the last pass than one pass looks through; deleted persons that are left are found by the next sweep";
-const PERSONS_LEFT: &str =
-    "DELETIONS_LEFT: Pipedrive did not answer for some persons who may be deleted; the next sweep asks again";
-const RECENTS_LEFT: &str =
-    "DELETIONS_LEFT: Pipedrive did not tell what was changed recently; deleted persons are found by the next sweep";
+const NOT_ADMIN: Notice = Notice::fixed(
+    "NOT_ADMIN",
+    "the user of the token is no administrator: persons hidden from this user cannot be told from deleted ones; they are not copied, and deleted ones are kept; bring an administrator's token",
+);
+const RECENTS_HIDDEN: Notice = Notice::fixed(
+    "RECENTS_HIDDEN",
+    "Pipedrive does not show this token what was changed recently: deleted persons are found by the next sweep only; give it the scope recents:read",
+);
+const DELETIONS_LEFT: Notice = Notice::fixed(
+    "DELETIONS_LEFT",
+    "more changes or deletions since the last pass than one pass looks through; deleted persons that are left are found by the next sweep",
+);
+const PERSONS_LEFT: Notice = Notice::fixed(
+    "DELETIONS_LEFT",
+    "Pipedrive did not answer for some persons who may be deleted; the next sweep asks again",
+);
+const RECENTS_LEFT: Notice = Notice::fixed(
+    "DELETIONS_LEFT",
+    "Pipedrive did not tell what was changed recently; deleted persons are found by the next sweep",
+);
 
 impl Pipedrive {
     /// The page at this position.
@@ -77,7 +90,7 @@ impl Pipedrive {
             answer => answer?,
         };
         let mut page = self.persons(None, None, None, effort).await?;
-        page.notices.extend((!is_admin).then(|| NOT_ADMIN.to_owned()));
+        page.notices.extend((!is_admin).then_some(NOT_ADMIN));
         Ok(page)
     }
 
@@ -134,11 +147,11 @@ impl Pipedrive {
                 | CrmError::HostMoved
                 | CrmError::Refused(_),
             ) => {
-                let notices = vec![RECENTS_HIDDEN.to_owned()];
+                let notices = vec![RECENTS_HIDDEN];
                 return Ok(Page { notices, ..leading_to(to_confirm(until, suspects)) });
             }
             Err(error) if effort == Effort::Essential && error.is_local() => {
-                let notices = vec![RECENTS_LEFT.to_owned()];
+                let notices = vec![RECENTS_LEFT];
                 return Ok(Page { notices, ..leading_to(to_confirm(until, suspects)) });
             }
             Err(error) => return Err(error),
@@ -157,7 +170,7 @@ impl Pipedrive {
             Some(start) if !is_left => Position::Recents { since, until, start, suspects },
             _ => to_confirm(until, suspects),
         };
-        let notices = is_left.then(|| DELETIONS_LEFT.to_owned()).into_iter().collect();
+        let notices = is_left.then_some(DELETIONS_LEFT).into_iter().collect();
         Ok(Page { notices, ..leading_to(next) })
     }
 
@@ -170,7 +183,7 @@ impl Pipedrive {
         for some in keys.chunks(batch) {
             let seen = match self.sightings_alone(some).await {
                 Err(error) if effort == Effort::Essential && error.is_local() => {
-                    page.notices = vec![PERSONS_LEFT.to_owned()];
+                    page.notices = vec![PERSONS_LEFT];
                     continue;
                 }
                 answer => answer?,

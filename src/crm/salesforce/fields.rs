@@ -7,7 +7,7 @@ use crate::{
         CrmError,
         json::{self, Fields, Text},
     },
-    domain::record::ObjectType,
+    domain::{notice::Notice, record::ObjectType},
 };
 
 /// Fields of one object that are looked at; Salesforce allows 800 custom ones.
@@ -76,7 +76,7 @@ const LEAD: &[Wish] = &[
 /// What can be asked for besides [`ESSENTIAL`], and what to tell about the rest.
 pub(super) struct Visible {
     pub(super) fields: Vec<String>,
-    pub(super) notices: Vec<String>,
+    pub(super) notices: Vec<Notice>,
 }
 
 /// What an object looks like to the integration's user.
@@ -125,19 +125,25 @@ pub(super) fn visible(object: ObjectType, describe: &Describe) -> Visible {
     let mut own = describe.fields.iter().filter(|field| field.kind == "phone" && is_own_phone(&field.name));
     visible.fields.extend(own.by_ref().take(CUSTOM_PHONES_MAX).map(|field| field.name.clone()));
     if own.next().is_some() {
-        visible.notices.push(format!(
-            "FIELDS_LEFT_OUT: {} has more than {CUSTOM_PHONES_MAX} custom phone fields; numbers in the others are not copied",
-            object.as_str()
+        visible.notices.push(Notice::new(
+            "FIELDS_LEFT_OUT",
+            format!(
+                "{} has more than {CUSTOM_PHONES_MAX} custom phone fields; numbers in the others are not copied",
+                object.as_str()
+            ),
         ));
     }
     visible
 }
 
 /// The notice of a field that is not seen.
-pub(super) fn hidden(object: ObjectType, field: &str) -> String {
-    format!(
-        "FIELD_HIDDEN: {}.{field} is not visible to the integration's user, and is not copied; give the user's profile or a permission set read access to it",
-        object.as_str()
+pub(super) fn hidden(object: ObjectType, field: &str) -> Notice {
+    Notice::new(
+        "FIELD_HIDDEN",
+        format!(
+            "{}.{field} is not visible to the integration's user, and is not copied; give the user's profile or a permission set read access to it",
+            object.as_str()
+        ),
     )
 }
 
@@ -176,7 +182,11 @@ mod tests {
         assert!(!visible.fields.iter().any(|field| field == "MobilePhone"));
         assert!(visible.fields.iter().any(|field| field == ACCOUNT_NAME));
         assert_eq!(visible.notices.len(), 1);
-        assert!(visible.notices[0].starts_with("FIELD_HIDDEN: Contact.MobilePhone "), "{}", visible.notices[0]);
+        assert!(
+            visible.notices[0].to_string().starts_with("FIELD_HIDDEN: Contact.MobilePhone "),
+            "{}",
+            visible.notices[0]
+        );
     }
 
     #[test]
@@ -205,7 +215,7 @@ mod tests {
         let visible = visible(ObjectType::Lead, &describe(&fields));
 
         assert_eq!(visible.fields.len(), CUSTOM_PHONES_MAX);
-        assert!(visible.notices.iter().any(|notice| notice.starts_with("FIELDS_LEFT_OUT: Lead ")));
+        assert!(visible.notices.iter().any(|notice| notice.to_string().starts_with("FIELDS_LEFT_OUT: Lead ")));
     }
 
     #[test]

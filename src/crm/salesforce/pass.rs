@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     crm::{CrmError, Effort, Page},
-    domain::{integration::Provider, record::ObjectType},
+    domain::{integration::Provider, notice::Notice, record::ObjectType},
 };
 
 /// How far an increment reaches back behind the last one. Rows have been seen to appear seconds after their `SystemModstamp`, and
@@ -54,8 +54,11 @@ impl Step {
 
     pub(super) fn hidden(object: ObjectType) -> Self {
         let object = object.as_str();
-        let notice = format!(
-            "OBJECT_HIDDEN: {object}s cannot be read: the organisation has none, or the integration's user may not read them; give its profile or a permission set read access to {object}s, or switch copying them off"
+        let notice = Notice::new(
+            "OBJECT_HIDDEN",
+            format!(
+                "{object}s cannot be read: the organisation has none, or the integration's user may not read them; give its profile or a permission set read access to {object}s, or switch copying them off"
+            ),
         );
         Self { page: Page { notices: vec![notice], ..Page::default() }, then: Then::Hidden }
     }
@@ -165,8 +168,11 @@ impl Salesforce {
             Stage::Bulk(bulk) => return Ok(Step::stay(begin_again(&bulk))),
             Stage::Deleted(_) => (
                 Then::DeletionsLeft,
-                format!(
-                    "DELETIONS_LEFT: the log of deleted {name}s was not read: {error}; the next pass reads it from where it was"
+                Notice::new(
+                    "DELETIONS_LEFT",
+                    format!(
+                        "the log of deleted {name}s was not read: {error}; the next pass reads it from where it was"
+                    ),
                 ),
             ),
             stage => {
@@ -177,8 +183,11 @@ impl Salesforce {
                 }
                 (
                     Then::Left(stage),
-                    format!(
-                        "OBJECT_LEFT: {name}s were not read: {error}; what is known of them stays, and the next pass tries again"
+                    Notice::new(
+                        "OBJECT_LEFT",
+                        format!(
+                            "{name}s were not read: {error}; what is known of them stays, and the next pass tries again"
+                        ),
                     ),
                 )
             }

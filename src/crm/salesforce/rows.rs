@@ -14,7 +14,10 @@ use super::{
 };
 use crate::{
     crm::{CrmError, Page},
-    domain::record::{ObjectType, RecordKey},
+    domain::{
+        notice::Notice,
+        record::{ObjectType, RecordKey},
+    },
 };
 
 /// An answer with more rows than this is not Salesforce's.
@@ -27,7 +30,7 @@ const FOUNDED: i64 = 920_246_400_000;
 const SECOND: i64 = 1_000;
 
 /// An answer with its rows, the server's clock, and what was found out on the way.
-type Answered = ((Answer, Option<DateTime<Utc>>), Vec<String>);
+type Answered = ((Answer, Option<DateTime<Utc>>), Vec<Notice>);
 
 impl Salesforce {
     pub(super) async fn read_rows(&self, object: ObjectType, mut rows: Rows) -> Result<Step, CrmError> {

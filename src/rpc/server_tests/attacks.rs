@@ -31,7 +31,7 @@ async fn assert_served(server: &Piped, subject: &str, account_id: &str) {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_does_not_begin_is_closed_after_ten_seconds() {
-    let server = start_piped(small()).await;
+    let server = start_piped(small());
     let settings = frame(SETTINGS, 0, 0, &[0; 6]);
 
     for said in [&b""[..], &PREFACE[..12], PREFACE, &[PREFACE, &settings[..11]].concat()] {
@@ -45,7 +45,7 @@ async fn a_connection_that_does_not_begin_is_closed_after_ten_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn a_byte_now_and_then_does_not_put_off_the_end_of_the_handshake() {
-    let server = start_piped(small()).await;
+    let server = start_piped(small());
     let mut raw = server.pipe();
     for byte in PREFACE.chunks(1).take(4) {
         raw.send(byte).await.unwrap();
@@ -59,7 +59,7 @@ async fn a_byte_now_and_then_does_not_put_off_the_end_of_the_handshake() {
 
 #[tokio::test(start_paused = true)]
 async fn a_connection_without_calls_is_told_to_go_and_closed() {
-    let server = start_piped(small()).await;
+    let server = start_piped(small());
 
     let stranger = server.begin().await.closed().await;
     assert!(stranger.after >= seconds(60) && stranger.after <= seconds(70), "{stranger:?}");
@@ -74,7 +74,7 @@ async fn a_connection_without_calls_is_told_to_go_and_closed() {
 
 #[tokio::test(start_paused = true)]
 async fn http_1_and_other_rubbish_end_their_connection_at_once() {
-    let server = start_piped(small()).await;
+    let server = start_piped(small());
 
     for rubbish in [&b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"[..], &[0; 100], &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]] {
         let mut raw = server.pipe();
@@ -88,7 +88,7 @@ async fn http_1_and_other_rubbish_end_their_connection_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn a_flood_of_any_frame_closes_its_connection_and_no_other() {
-    let server = start_piped(small()).await;
+    let server = start_piped(small());
     let mut other = server.client().await;
 
     for (kind, payload) in [
@@ -112,7 +112,7 @@ async fn a_flood_of_any_frame_closes_its_connection_and_no_other() {
 
 #[tokio::test(start_paused = true)]
 async fn who_floods_is_told_to_calm_down() {
-    let server = start_piped(small()).await;
+    let server = start_piped(small());
 
     let (_, closed) = server.begin().await.flood(&frame(0xff, 0, 0, &[0; 8])).await;
 
@@ -121,7 +121,7 @@ async fn who_floods_is_told_to_calm_down() {
 
 #[tokio::test(start_paused = true)]
 async fn headers_that_never_end_close_their_connection() {
-    let server = start_piped(small()).await;
+    let server = start_piped(small());
 
     for continuation in [&[][..], &[0; 64]] {
         let mut raw = server.begin().await;
@@ -139,7 +139,7 @@ async fn headers_that_never_end_close_their_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn calls_without_an_accepted_token_are_a_flood_at_last() {
-    let server = start_piped(small()).await;
+    let server = start_piped(small());
     let headers = Raw::headers_of("no.good.token", GET_CONTACT);
     let mut raw = server.begin().await;
     let mut sent = 0;
@@ -153,7 +153,7 @@ async fn calls_without_an_accepted_token_are_a_flood_at_last() {
 
 #[tokio::test(start_paused = true)]
 async fn calls_opened_and_reset_are_a_flood_even_with_a_token() {
-    let server = start_piped(small()).await;
+    let server = start_piped(small());
     let headers = Raw::headers_of(&noisy_token(&server), GET_CONTACT);
     let mut raw = server.begin().await;
     let mut sent = 0;
@@ -173,7 +173,7 @@ async fn calls_opened_and_reset_are_a_flood_even_with_a_token() {
 
 #[tokio::test(start_paused = true)]
 async fn a_frame_above_the_limit_ends_its_connection() {
-    let server = start_piped(small()).await;
+    let server = start_piped(small());
     let mut raw = server.begin().await;
     raw.send(&[0xff, 0xff, 0xff, DATA, 0, 0, 0, 0, 1]).await.unwrap();
 
@@ -184,7 +184,7 @@ async fn a_frame_above_the_limit_ends_its_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn a_busy_client_is_never_cut_off() {
-    let server = start_piped(small()).await;
+    let server = start_piped(small());
     let mut client = server.client().await;
 
     // Time stands still: each call must pay for its own frames.
@@ -196,7 +196,7 @@ async fn a_busy_client_is_never_cut_off() {
 
 #[tokio::test(start_paused = true)]
 async fn calls_whose_message_does_not_come_leave_others_their_room_and_end() {
-    let server = start_piped(small()).await;
+    let server = start_piped(small());
     let mut raw = server.begin().await;
     for call in 0..100 {
         raw.open(2 * call + 1, &noisy_token(&server), GET_CONTACT).await;
@@ -225,7 +225,7 @@ async fn calls_whose_message_does_not_come_leave_others_their_room_and_end() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_that_comes_byte_by_byte_has_five_seconds() {
-    let server = start_piped(small()).await;
+    let server = start_piped(small());
     let mut raw = server.begin().await;
     raw.open(1, &noisy_token(&server), GET_CONTACT).await;
     let began = Instant::now();
@@ -249,7 +249,7 @@ async fn a_message_that_comes_byte_by_byte_has_five_seconds() {
 
 #[tokio::test(start_paused = true)]
 async fn a_message_that_announces_two_gigabytes_is_refused_at_once() {
-    let server = start_piped(small()).await;
+    let server = start_piped(small());
     let mut raw = server.begin().await;
     raw.open(1, &noisy_token(&server), GET_CONTACT).await;
     raw.send(&frame(DATA, 0, 1, &[0, 0x7f, 0xff, 0xff, 0xff])).await.unwrap();
@@ -261,7 +261,7 @@ async fn a_message_that_announces_two_gigabytes_is_refused_at_once() {
 
 #[tokio::test(start_paused = true)]
 async fn health_calls_whose_message_does_not_come_keep_nobody_from_asking() {
-    let server = start_piped(small()).await;
+    let server = start_piped(small());
     let mut raw = server.begin().await;
     for call in 0..100 {
         raw.open(2 * call + 1, "none", "/grpc.health.v1.Health/Check").await;
@@ -276,7 +276,7 @@ async fn health_calls_whose_message_does_not_come_keep_nobody_from_asking() {
 
 #[tokio::test(start_paused = true)]
 async fn one_account_leaves_room_for_others_even_behind_a_token_that_it_shares() {
-    let mut server = start_piped(small()).await;
+    let mut server = start_piped(small());
     let tasks = TaskTracker::new();
     let mut client = server.client().await;
     for _ in 0..3 {
@@ -298,7 +298,7 @@ async fn one_account_leaves_room_for_others_even_behind_a_token_that_it_shares()
 
 #[tokio::test(start_paused = true)]
 async fn above_the_limit_the_oldest_connection_without_a_token_makes_room() {
-    let server = start_piped(ServerLimits { connections_max: 3, ..small() }).await;
+    let server = start_piped(ServerLimits { connections_max: 3, ..small() });
     let mut client = server.client().await;
     client.get_contact(server.get_contact("answer", "quiet", ACCOUNT)).await.unwrap();
     let silent = server.pipe();
@@ -327,7 +327,7 @@ async fn above_the_limit_the_oldest_connection_without_a_token_makes_room() {
 
 #[tokio::test(start_paused = true)]
 async fn connections_above_the_limit_wait_for_those_that_have_shown_a_token() {
-    let server = start_piped(ServerLimits { connections_max: 2, ..small() }).await;
+    let server = start_piped(ServerLimits { connections_max: 2, ..small() });
     let mut clients = Vec::new();
     for _ in 0..2 {
         let mut client = server.client().await;
@@ -344,7 +344,7 @@ async fn connections_above_the_limit_wait_for_those_that_have_shown_a_token() {
 
 #[tokio::test(start_paused = true)]
 async fn an_accept_that_fails_is_tried_again_after_a_pause() {
-    let server = start_piped(small()).await;
+    let server = start_piped(small());
     for _ in 0..5 {
         server.fail_accept();
     }
@@ -357,7 +357,7 @@ async fn an_accept_that_fails_is_tried_again_after_a_pause() {
 
 #[tokio::test(start_paused = true)]
 async fn answers_that_are_never_taken_end_their_connection() {
-    let server = start_piped(small()).await;
+    let server = start_piped(small());
     let mut raw = server.pipe();
     // SETTINGS_INITIAL_WINDOW_SIZE 0: no answer may be sent.
     raw.begin(&[0, 4, 0, 0, 0, 0]).await;
@@ -379,7 +379,7 @@ async fn answers_that_are_never_taken_end_their_connection() {
 
 #[tokio::test(start_paused = true)]
 async fn a_client_that_closes_its_side_in_the_middle_of_a_call_leaves_nothing_behind() {
-    let server = start_piped(small()).await;
+    let server = start_piped(small());
     for _ in 0..20 {
         let mut raw = server.begin().await;
         raw.open(1, &noisy_token(&server), GET_CONTACT).await;

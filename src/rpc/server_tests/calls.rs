@@ -70,13 +70,14 @@ async fn a_handler_is_dropped_when_its_client_hangs_up() {
 /// What the server makes of one call without a client in between, whose own timer would answer first.
 async fn through_gate(path: &str, timeout: &str, keys: &KeyPair, contact_id: &str) -> Answer {
     let limits = ServerLimits::default();
-    let server = server(limits, Drain { wait: LONG, timeout: LONG }, keys).await;
+    let server = server(limits, Drain { wait: LONG, timeout: LONG }, keys);
     let (dummy, _events) = dummy();
     let gate = Gate {
         routes: dummy_routes(&limits, &dummy),
         shared: Arc::new(Shared {
             rooms: Rooms::new(&ServerLimits { calls_max: 1, ..limits }),
             request_bytes_max: limits.request_bytes_max,
+            header_bytes_max: limits.header_bytes_max,
             message_timeout: limits.message_timeout,
             cut: CancellationToken::new(),
             verifier: server.verifier,
@@ -223,9 +224,16 @@ async fn bytes_that_are_no_message_blame_the_client() {
 #[tokio::test]
 async fn headers_above_the_limit_are_refused_and_the_server_lives_on() {
     let server = start_default().await;
+    for (bytes, name) in [(16 * 1024, "x-large"), (60 * 1024, "x-larger"), (20 * 1024, "authorization")] {
+        let mut request = server.get_contact("answer");
+        request.metadata_mut().insert(name, "x".repeat(bytes).parse().unwrap());
+        let refused = ContactServiceClient::new(server.connect().await).get_contact(request).await.unwrap_err();
+        assert_eq!(code_and_reason(&refused), (Code::ResourceExhausted, "HEADERS_TOO_LARGE".into()), "{name}");
+        assert!(refused.get_details_retry_info().is_none(), "time does not mend it");
+    }
+    // Beyond that the connection refuses, before there is a request.
     let mut request = server.get_contact("answer");
-    request.metadata_mut().insert("x-large", "x".repeat(20 * 1024).parse().unwrap());
-
+    request.metadata_mut().insert("x-largest", "x".repeat(200 * 1024).parse().unwrap());
     ContactServiceClient::new(server.connect().await).get_contact(request).await.unwrap_err();
 
     ContactServiceClient::new(server.connect().await).get_contact(server.get_contact("answer")).await.unwrap();

@@ -25,20 +25,40 @@ async fn health_watchers_are_told_before_calls_are_refused() {
 }
 
 #[tokio::test]
+async fn health_lists_every_service_and_a_watch_of_an_unknown_one_stays_open() {
+    let server = start_default().await;
+    let mut health = HealthClient::new(server.connect().await);
+    let unknown = HealthCheckRequest { service: "contactsync.v9.CallerService".to_owned() };
+
+    let listed = health.list(HealthListRequest {}).await.unwrap().into_inner().statuses;
+    let refused = health.check(unknown.clone()).await.unwrap_err();
+    let mut watch = health.watch(unknown).await.unwrap().into_inner();
+
+    let names: std::collections::BTreeSet<&str> = listed.keys().map(String::as_str).collect();
+    assert_eq!(names, crate::rpc::health::NAMES.into());
+    assert!(listed.values().all(|said| said.status() == Wire::Serving));
+    assert_eq!(code_and_reason(&refused), (Code::NotFound, "SERVICE_NOT_FOUND".into()));
+    assert_eq!(watch.message().await.unwrap().unwrap().status(), Wire::ServiceUnknown);
+    server.soft.cancel();
+    // Nothing more is said of it; the drain ends it.
+    assert_eq!(watch.message().await.unwrap(), None);
+}
+
+#[tokio::test]
 async fn nothing_is_serving_again_once_the_drain_has_begun() {
-    let health = Health::new(true).await;
+    let health = Health::new(true);
     let mut watch =
         HealthClient::new(health.service(1024)).watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     assert_eq!(watch.message().await.unwrap().unwrap().status(), Wire::Serving);
 
-    health.report("", false).await;
+    health.report(&[""], false);
     assert_eq!(watch.message().await.unwrap().unwrap().status(), Wire::NotServing);
-    health.report("", true).await;
+    health.report(&[""], true);
     assert_eq!(watch.message().await.unwrap().unwrap().status(), Wire::Serving);
-    health.drain().await;
+    health.drain();
     assert_eq!(watch.message().await.unwrap().unwrap().status(), Wire::NotServing);
-    health.report("", true).await;
-    health.end().await;
+    health.report(&[""], true);
+    health.end();
 
     assert_eq!(watch.message().await.unwrap(), None);
 }
@@ -106,7 +126,7 @@ async fn reflection_is_served_only_when_switched_on() {
 
     let refused =
         ServerReflectionClient::new(off.connect().await).server_reflection_info(list(&off)).await.unwrap_err();
-    assert_eq!(code_and_reason(&refused), (Code::PermissionDenied, "METHOD_NOT_SERVED".into()));
+    assert_eq!(code_and_reason(&refused), (Code::Unimplemented, "METHOD_NOT_SERVED".into()));
 
     let mut answers =
         ServerReflectionClient::new(on.connect().await).server_reflection_info(list(&on)).await.unwrap().into_inner();
@@ -118,8 +138,9 @@ async fn reflection_is_served_only_when_switched_on() {
     let set: FileDescriptorSet = prost::Message::decode(FILE_DESCRIPTOR_SET).unwrap();
     let listed: HashSet<String> = listed.service.into_iter().map(|service| service.name).collect();
     for service in set.file.iter().flat_map(|file| &file.service) {
-        assert!(listed.contains(&format!("contactsync.v1.{}", service.name())));
+        assert!(listed.iter().any(|listed| listed.ends_with(&format!(".{}", service.name()))), "{}", service.name());
     }
+    assert!(listed.contains("contactsync.v1.CallerService") && listed.contains("grpc.health.v1.Health"));
 }
 
 #[tokio::test]
@@ -129,7 +150,7 @@ async fn a_pipe_serves_as_well_as_a_port() {
     let (dummy, _events) = dummy();
     let (client_side, server_side) = tokio::io::duplex(64 * 1024);
     let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
-    let server = server(limits, Drain { wait: Duration::ZERO, timeout: LONG }, &keys).await;
+    let server = server(limits, Drain { wait: Duration::ZERO, timeout: LONG }, &keys);
     let pipe = tokio_stream::once(Ok::<_, io::Error>(server_side)).chain(tokio_stream::pending());
     let ended = TaskTracker::new().spawn(server.serve(dummy_routes(&limits, &dummy), pipe, soft.clone(), hard));
 
@@ -149,7 +170,7 @@ async fn a_pipe_serves_as_well_as_a_port() {
 async fn a_listener_that_ends_by_itself_is_an_error() {
     let keys = generate(&[1; 32]);
     let limits = ServerLimits::default();
-    let server = server(limits, Drain { wait: LONG, timeout: LONG }, &keys).await;
+    let server = server(limits, Drain { wait: LONG, timeout: LONG }, &keys);
     let nothing = tokio_stream::empty::<Result<tokio::io::DuplexStream, io::Error>>();
     let (never, hard) = (CancellationToken::new(), CancellationToken::new());
 
@@ -160,7 +181,7 @@ async fn a_listener_that_ends_by_itself_is_an_error() {
 
 #[tokio::test]
 async fn connections_live_up_to_a_tenth_less_than_their_age() {
-    let mut server = server(ServerLimits::default(), Drain { wait: LONG, timeout: LONG }, &generate(&[1; 32])).await;
+    let mut server = server(ServerLimits::default(), Drain { wait: LONG, timeout: LONG }, &generate(&[1; 32]));
     let mut ages = HashSet::new();
 
     for seed in 0..50 {

@@ -16,7 +16,6 @@ use tonic::{
     codegen::BoxStream,
     transport::{Channel, Endpoint},
 };
-use tonic_health::pb::{HealthCheckRequest, health_check_response::ServingStatus as Wire, health_client::HealthClient};
 use tonic_prost::ProstCodec;
 use tonic_reflection::pb::v1::{
     ServerReflectionRequest, server_reflection_client::ServerReflectionClient,
@@ -31,7 +30,15 @@ use super::{
         deadline::deadline,
         local_token::{KeyPair, LocalClaims, generate, issue},
         methods::{Access, METHODS, Scope},
-        pb::{self, contact_service_client::ContactServiceClient, sync_service_client::SyncServiceClient},
+        pb::{
+            self,
+            contact_service_client::ContactServiceClient,
+            health::{
+                HealthCheckRequest, HealthListRequest, health_check_response::ServingStatus as Wire,
+                health_client::HealthClient,
+            },
+            sync_service_client::SyncServiceClient,
+        },
     },
     *,
 };
@@ -192,7 +199,7 @@ fn dummy_routes(limits: &ServerLimits, dummy: &Dummy) -> Routes {
     routes(limits, dummy.clone(), dummy.clone(), dummy.clone(), dummy.clone())
 }
 
-async fn server(limits: ServerLimits, drain: Drain, keys: &KeyPair) -> Server {
+fn server(limits: ServerLimits, drain: Drain, keys: &KeyPair) -> Server {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(DateTime::from_timestamp(NOW, 0).unwrap()));
     let verifier = Verifier::new(&keys.jwks_json, "issuer", "audience", Arc::clone(&clock)).unwrap();
     Server {
@@ -202,14 +209,14 @@ async fn server(limits: ServerLimits, drain: Drain, keys: &KeyPair) -> Server {
         ids: Arc::new(IdSource::seeded(1)),
         clock,
         reflection: false,
-        health: Health::new(true).await,
+        health: Health::new(true),
     }
 }
 
 async fn start(limits: ServerLimits, drain: Drain, change: impl FnOnce(&mut Server)) -> Running {
     let keys = generate(&[1; 32]);
     let (dummy, events) = dummy();
-    let mut server = server(limits, drain, &keys).await;
+    let mut server = server(limits, drain, &keys);
     change(&mut server);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -63,10 +63,10 @@ pub(super) struct Piped {
     pub(super) release: Arc<Notify>,
 }
 
-pub(super) async fn start_piped(limits: ServerLimits) -> Piped {
+pub(super) fn start_piped(limits: ServerLimits) -> Piped {
     let keys = generate(&[1; 32]);
     let (dummy, events) = dummy();
-    let server = server(limits, Drain { wait: Duration::ZERO, timeout: LONG }, &keys).await;
+    let server = server(limits, Drain { wait: Duration::ZERO, timeout: LONG }, &keys);
     let (connections, incoming) = mpsc::unbounded_channel();
     let incoming = UnboundedReceiverStream::new(incoming);
     let never = CancellationToken::new();

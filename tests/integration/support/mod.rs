@@ -79,6 +79,11 @@ impl Interceptor for Bearer {
     }
 }
 
+/// Why a run failed, or retries: `REASON: words`; empty: it did not.
+pub fn error_of(run: &contact_sync::rpc::pb::SyncRun) -> String {
+    run.error.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
 /// A moment that all tests start at.
 pub fn start_time() -> DateTime<Utc> {
     "2026-11-22T09:00:00Z".parse().unwrap()
@@ -337,6 +342,7 @@ impl TestApp {
         subject: Subject,
     ) -> pb::ResolveRequesterResponse {
         let request = pb::ResolveRequesterRequest {
+            default_region: String::new(),
             account_id: account_id.into(),
             integration_id: integration_id.into(),
             subject: Some(subject),

@@ -14,7 +14,7 @@ use super::crm::{Crm, Truth};
 use crate::{
     integrity::assert_holds,
     steps::{Beside, arrived, ask_update, column, expire_leases, time},
-    support::{TestApp, reason},
+    support::{TestApp, error_of, reason},
 };
 
 pub const PERIOD: TimeDelta = TimeDelta::minutes(30);
@@ -63,7 +63,7 @@ pub async fn next_pass_with_deletions<C: Crm>(test: &TestApp, account_id: &str, 
     let run = test.syncs().trigger_sync(request).await.unwrap().into_inner().sync_run.unwrap();
     assert_eq!(test.sync_due().await, 1);
     let run = test.run(account_id, &run.id).await;
-    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", run.error);
+    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", error_of(&run));
     run
 }
 
@@ -191,14 +191,14 @@ pub async fn deletion_is_mirrored_and_a_restore_brings_the_same_contact_back<C: 
     next_pass_with_deletions::<C>(&test, &account, &integration).await;
 
     assert!(selected(&test, &account, BRYCE).await.is_none());
-    assert!(test.contact(&account, &before.id).await.deleted_at.is_some());
+    assert!(test.contact(&account, &before.id).await.delete_time.is_some());
     assert_is_the_truth::<C>(&test, &integration).await;
 
     C::restore(&test, &bryce);
     next_pass_with_deletions::<C>(&test, &account, &integration).await;
 
     let after = selected(&test, &account, BRYCE).await.unwrap();
-    assert_eq!((after.id, after.created_at), (before.id, before.created_at));
+    assert_eq!((after.id, after.create_time), (before.id, before.create_time));
     assert_is_the_truth::<C>(&test, &integration).await;
 }
 
@@ -216,12 +216,12 @@ pub async fn loser_of_a_merge_is_deleted_and_the_winner_stays<C: Crm>() {
     next_pass_with_deletions::<C>(&test, &account, &integration).await;
 
     let buried = test.contact(&account, &loser_contact.id).await;
-    assert!(buried.deleted_at.is_some());
+    assert!(buried.delete_time.is_some());
     assert_eq!(selected(&test, &account, BRYCE).await.unwrap().id, winner_contact.id);
     if C::NAMES_WINNERS {
         assert_eq!(buried.survivor_id, winner_contact.id);
         let survivor = test.contact(&account, &winner_contact.id).await;
-        assert_eq!(survivor.created_at, loser_contact.created_at.min_by_time(survivor.created_at));
+        assert_eq!(survivor.create_time, loser_contact.create_time.min_by_time(survivor.create_time));
     }
     assert_is_the_truth::<C>(&test, &integration).await;
 }
@@ -252,7 +252,7 @@ pub async fn access_that_ends_in_the_middle_is_renewed_once<C: Crm>() {
 
     assert_eq!(C::token_requests(&test), 2);
     let run = test.last_run(&account, &integration).await;
-    assert_eq!((run.state(), run.attempt), (pb::SyncRunState::Succeeded, 1), "{}", run.error);
+    assert_eq!((run.state(), run.attempt), (pb::SyncRunState::Succeeded, 1), "{}", error_of(&run));
     assert_is_the_truth::<C>(&test, &integration).await;
 }
 
@@ -311,7 +311,7 @@ pub async fn passing_fault_leaves_a_true_copy<C: Crm>(fault: Fault) {
 
     assert_eq!(C::faults(&test).fired(rule), 1);
     let run = test.last_run(&account, &integration).await;
-    assert_eq!((run.state(), run.attempt), (pb::SyncRunState::Succeeded, 1), "{}", run.error);
+    assert_eq!((run.state(), run.attempt), (pb::SyncRunState::Succeeded, 1), "{}", error_of(&run));
     assert_is_the_truth::<C>(&test, &integration).await;
 }
 
@@ -330,7 +330,7 @@ pub async fn crash_between_pages_loses_and_doubles_nothing<C: Crm>() {
     assert_eq!(test.sync_due().await, 1);
 
     let run = test.last_run(&account, &integration).await;
-    assert_eq!((run.state(), run.attempt), (pb::SyncRunState::Succeeded, 2), "{}", run.error);
+    assert_eq!((run.state(), run.attempt), (pb::SyncRunState::Succeeded, 2), "{}", error_of(&run));
     assert_is_the_truth::<C>(&test, &integration).await;
 }
 

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     scenes::{dice, seeds},
-    support::{Subject, TestApp, call},
+    support::{Subject, TestApp, call, error_of},
 };
 
 const HISTORIES: u64 = 20;
@@ -129,7 +129,7 @@ impl History {
             super::behaviours::next_pass(&self.test).await;
         }
         let run = self.test.last_run(&self.account, &self.integration).await;
-        assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", run.error);
+        assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", error_of(&run));
         if is_sweep || C::LISTS_DELETIONS {
             assert_is_the_truth::<C>(&self.test, &self.integration).await;
             self.assert_callers_are_the_truth::<C>().await;

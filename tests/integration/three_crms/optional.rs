@@ -27,7 +27,7 @@ use super::{
 use crate::{
     integrity::assert_holds,
     steps::{column, time},
-    support::{TestApp, Worlds},
+    support::{TestApp, Worlds, error_of},
 };
 
 const BRYCE: &str = "+13108675309";
@@ -39,12 +39,12 @@ fn answer(status: u16, body: &str) -> Fault {
 }
 
 fn has_notice(run: &pb::SyncRun, reason: &str) -> bool {
-    run.notices.iter().any(|notice| notice.starts_with(&format!("{reason}: ")))
+    run.notices.iter().any(|notice| notice.to_string().starts_with(&format!("{reason}: ")))
 }
 
 async fn assert_succeeded(test: &TestApp, account: &str, integration: &str, what: &str) -> pb::SyncRun {
     let run = test.last_run(account, integration).await;
-    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{what}: {}", run.error);
+    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{what}: {}", error_of(&run));
     run
 }
 

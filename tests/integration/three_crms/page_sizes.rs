@@ -9,7 +9,7 @@ use super::{
     behaviours::{assert_is_the_truth, copied, link, next_pass},
     crm::{Crm, SalesforceCrm},
 };
-use crate::support::TestApp;
+use crate::support::{TestApp, error_of};
 
 /// Rows that the CRM manages at once.
 const MANAGED: usize = 300;
@@ -27,7 +27,7 @@ async fn copies_in_smaller_pages<C: Crm>(fault: Fault, count: usize) {
     let (account, integration) = copied::<C>(&test).await;
 
     let run = test.last_run(&account, &integration).await;
-    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", run.error);
+    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", error_of(&run));
     let failed = C::faults(&test).fired(rule);
     assert!((1..=8).contains(&failed), "{failed} requests failed");
     assert_is_the_truth::<C>(&test, &integration).await;
@@ -57,7 +57,7 @@ pub async fn a_page_that_never_comes_is_told_and_tried_later<C: Crm>() {
 
     let run = test.last_run(&account, &integration).await;
     assert_eq!(run.state(), pb::SyncRunState::Failed);
-    assert!(run.error.contains("does not manage so much at once"), "{}", run.error);
+    assert!(error_of(&run).contains("does not manage so much at once"), "{}", error_of(&run));
     assert!(C::faults(&test).fired(rule) <= 20, "{}", C::faults(&test).fired(rule));
     C::faults(&test).clear();
     next_pass(&test).await;
@@ -74,7 +74,7 @@ async fn parts_of_a_bulk_job_are_halved_too() {
     let (account, integration) = copied::<SalesforceCrm>(&test).await;
 
     let run = test.last_run(&account, &integration).await;
-    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", run.error);
+    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", error_of(&run));
     assert!(test.salesforce.faults().fired(rule) >= 1);
     assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
 }

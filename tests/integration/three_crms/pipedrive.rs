@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     steps::{Beside, arrived, ask_trigger, ask_update, live_contacts, param, time},
-    support::{Subject, TestApp, Worlds, reason},
+    support::{Subject, TestApp, Worlds, error_of, reason},
 };
 
 const BRYCE: &str = "+13108675309";
@@ -79,8 +79,8 @@ async fn a_hidden_person_is_not_taken_for_deleted_and_the_run_says_so() {
     let run = next_pass_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
 
     assert!(look_up(&test, &account).await.is_some());
-    assert!(run.notices.iter().any(|notice| notice.starts_with("RECORDS_HIDDEN: 1 ")), "{:?}", run.notices);
-    assert!(run.notices.iter().any(|notice| notice.starts_with("NOT_ADMIN: ")), "{:?}", run.notices);
+    assert!(run.notices.iter().any(|notice| notice.to_string().starts_with("RECORDS_HIDDEN: 1 ")), "{:?}", run.notices);
+    assert!(run.notices.iter().any(|notice| notice.to_string().starts_with("NOT_ADMIN: ")), "{:?}", run.notices);
 }
 
 #[tokio::test]
@@ -104,7 +104,11 @@ async fn too_many_deletions_wait_for_somebodys_word() {
 
     let run = next_pass_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
 
-    assert!(run.notices.iter().any(|notice| notice.starts_with("DELETIONS_HELD: 200 of 400 ")), "{:?}", run.notices);
+    assert!(
+        run.notices.iter().any(|notice| notice.to_string().starts_with("DELETIONS_HELD: 200 of 400 ")),
+        "{:?}",
+        run.notices
+    );
     assert_eq!(test.integration(&account, &integration).await.held_deletions, 200);
     assert_eq!(live_contacts(&test, &account).await, 400, "nobody was deleted");
 
@@ -163,7 +167,7 @@ async fn with_deletions_off_the_contact_names_the_caller_and_is_no_requester_unt
 
     assert_eq!(test.last_run(&account, &integration).await.kind(), pb::SyncKind::Sweep);
     assert!(look_up(&test, &account).await.is_none());
-    assert!(test.contact(&account, &caller.id).await.deleted_at.is_some());
+    assert!(test.contact(&account, &caller.id).await.delete_time.is_some());
 }
 
 #[tokio::test]
@@ -237,7 +241,7 @@ async fn cloudflares_403_ends_the_pass_at_once_deletes_nobody_and_the_next_pass_
     next_pass(&test).await;
 
     let failed = test.last_run(&account, &integration).await;
-    assert!(failed.error.starts_with("RATE_LIMITED"), "{}", failed.error);
+    assert!(error_of(&failed).starts_with("RATE_LIMITED"), "{}", error_of(&failed));
     assert_eq!(PipedriveCrm::faults(&test).fired(rule), 1, "to ask on would prolong it");
     assert_eq!(live_contacts(&test, &account).await, 21);
     PipedriveCrm::faults(&test).remove(rule);
@@ -297,7 +301,7 @@ async fn a_closed_account_and_cloudflares_page_are_told_in_words() {
 
         let run = test.last_run(&account, &integration).await;
         assert_eq!(run.state(), pb::SyncRunState::Failed, "{shown}");
-        assert!(run.error.starts_with(expected), "{shown}: {}", run.error);
+        assert!(error_of(&run).starts_with(expected), "{shown}: {}", error_of(&run));
     }
 }
 

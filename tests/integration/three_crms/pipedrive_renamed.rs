@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     steps::{ask_disable, ask_trigger, ask_update, column},
-    support::{TestApp, reason, serve},
+    support::{TestApp, error_of, reason, serve},
 };
 
 const BRYCE: &str = "+13108675309";
@@ -41,7 +41,7 @@ async fn sweep(test: &TestApp, account: &str, integration: &str) -> pb::SyncRun 
 }
 
 fn is_told(run: &pb::SyncRun) -> bool {
-    run.notices.iter().any(|notice| notice.starts_with("ORGANIZATION_RENAMED"))
+    run.notices.iter().any(|notice| notice.to_string().starts_with("ORGANIZATION_RENAMED"))
 }
 
 fn enable(account: &str, label: &str) -> pb::EnableSyncRequest {
@@ -65,7 +65,7 @@ async fn a_renamed_company_is_followed_and_told_by_the_first_pass_that_hears_of_
 
     let run = sweep(&test, &account, &integration).await;
 
-    assert_eq!((run.state(), run.error.as_str()), (pb::SyncRunState::Succeeded, ""));
+    assert_eq!((run.state(), error_of(&run).as_str()), (pb::SyncRunState::Succeeded, ""));
     assert!(is_told(&run), "{:?}", run.notices);
     assert_eq!(test.integration(&account, &integration).await.organization, "acme-2");
     assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
@@ -85,7 +85,7 @@ async fn a_host_that_sends_elsewhere_is_asked_about_where_every_company_is_known
         next_pass(&test).await;
 
         let run = test.last_run(&account, &integration).await;
-        assert_eq!((run.state(), run.error.as_str()), (pb::SyncRunState::Succeeded, ""));
+        assert_eq!((run.state(), error_of(&run).as_str()), (pb::SyncRunState::Succeeded, ""));
         assert!(is_told(&run), "{:?}", run.notices);
         assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
     }
@@ -107,7 +107,7 @@ async fn another_company_is_refused_under_whatever_name() {
 
         let run = sweep(&test, &account, &integration).await;
 
-        assert!(run.error.starts_with("OTHER_ORGANIZATION"), "{set:?}: {}", run.error);
+        assert!(error_of(&run).starts_with("OTHER_ORGANIZATION"), "{set:?}: {}", error_of(&run));
         assert_eq!(test.integration(&account, &integration).await.organization, before, "{set:?}");
         let refused = ask_update(&test, &account, &integration, None, Some(PipedriveCrm::token())).await.unwrap_err();
         assert_eq!(reason(&refused), "OTHER_ORGANIZATION", "{set:?}");
@@ -153,12 +153,12 @@ async fn a_token_that_names_another_host_is_used_there_once_the_company_is_prove
 
         let run = test.last_run(&account, &integration).await;
         if is_ours {
-            assert_eq!((run.state(), run.error.as_str()), (pb::SyncRunState::Succeeded, ""));
+            assert_eq!((run.state(), error_of(&run).as_str()), (pb::SyncRunState::Succeeded, ""));
             assert!(is_told(&run), "{:?}", run.notices);
             assert_eq!(test.integration(&account, &integration).await.organization, "acme-2");
             assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
         } else {
-            assert!(run.error.starts_with("OTHER_ORGANIZATION"), "{}", run.error);
+            assert!(error_of(&run).starts_with("OTHER_ORGANIZATION"), "{}", error_of(&run));
             assert_eq!(column(&test, &integration, "access is null").await, "true", "what it gave is used by nobody");
         }
     }

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     integrity::assert_holds,
     steps::{Beside, arrived, ask_disable, ask_trigger, live_contacts},
-    support::{Subject, TestApp, call},
+    support::{Subject, TestApp, call, error_of},
 };
 
 const BRYCE: &str = "+13108675309";
@@ -49,6 +49,7 @@ pub async fn two_accounts_with_one_organisation_share_nothing<C: Crm>() {
     assert!(test.look_up(&other, OTHER).await.selected.is_some());
     assert!(test.look_up(&other, "+13105550177").await.selected.is_none());
     let request = pb::ResolveRequesterRequest {
+        default_region: String::new(),
         account_id: other.clone(),
         integration_id: of_one.clone(),
         subject: Some(Subject::PhoneNumber(BRYCE.into())),
@@ -99,7 +100,7 @@ pub async fn record_clicked_during_a_sweep_stays<C: Crm>() {
     assert_eq!(pass.ended().await, 1);
 
     let run = test.last_run(&account, &integration).await;
-    assert_eq!((run.state(), run.kind()), (pb::SyncRunState::Succeeded, pb::SyncKind::Sweep), "{}", run.error);
+    assert_eq!((run.state(), run.kind()), (pb::SyncRunState::Succeeded, pb::SyncKind::Sweep), "{}", error_of(&run));
     let caller = test.look_up(&account, BRYCE).await.selected.unwrap();
     assert_eq!(caller.id, clicked.id);
     let resolved = test.resolve(&account, &integration, Subject::PhoneNumber(BRYCE.into())).await;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     steps::{ask_trigger, column, time},
-    support::TestApp,
+    support::{TestApp, error_of},
 };
 
 const BRYCE: &str = "+13108675309";
@@ -46,7 +46,7 @@ async fn state(test: &TestApp, account: &str, integration: &str) -> pb::Integrat
 
 async fn assert_succeeded<C: Crm>(test: &TestApp, account: &str, integration: &str, what: &str) {
     let run = test.last_run(account, integration).await;
-    assert_eq!((run.state(), run.error.as_str()), (pb::SyncRunState::Succeeded, ""), "{what}");
+    assert_eq!((run.state(), error_of(&run).as_str()), (pb::SyncRunState::Succeeded, ""), "{what}");
     assert_eq!(state(test, account, integration).await, pb::IntegrationState::Active, "{what}");
     assert_eq!(column(test, integration, "refused_at").await, "", "{what}");
     assert_is_the_truth::<C>(test, integration).await;
@@ -102,7 +102,7 @@ pub async fn refresh_token_that_is_refused_once_is_sent_again<C: Crm>() {
         next_pass(&test).await;
 
         let run = test.last_run(&account, &integration).await;
-        assert!(run.error.starts_with("GRANT_REFUSED"), "{error}: {}", run.error);
+        assert!(error_of(&run).starts_with("GRANT_REFUSED"), "{error}: {}", error_of(&run));
         let shown = test.integration(&account, &integration).await;
         assert_eq!(shown.state(), pb::IntegrationState::Active, "{error}: one look is no look");
         assert_eq!(time(shown.next_due_time), test.clock.now() + TimeDelta::minutes(3), "{error}");

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     steps::{ask_disable, ask_trigger},
-    support::TestApp,
+    support::{TestApp, error_of},
 };
 
 const NUMBER: &str = "+13108675307";
@@ -48,7 +48,7 @@ async fn read_everything(test: &TestApp, account: &str, integration: &str, kind:
     let asked = ask_trigger(test, account, integration, |request| request.set_kind(kind)).await.unwrap();
     assert_eq!(test.sync_due().await, 1);
     let run = test.run(account, &asked.sync_run.unwrap().id).await;
-    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", run.error);
+    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", error_of(&run));
     run
 }
 
@@ -106,9 +106,9 @@ pub async fn retried_record_that_was_mended_is_copied<C: Crm>() {
     assert!(test.rejected(&account, &integration).await[0].is_retried);
     assert_eq!(test.sync_due().await, 1);
     let run = test.run(&account, &answer.sync_run.unwrap().id).await;
-    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", run.error);
-    let told = run.notices.iter().find(|notice| notice.starts_with("REJECTED_RETRIED: 1 ")).unwrap();
-    assert!(told.contains("1 are copied now"), "{told}");
+    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", error_of(&run));
+    let told = run.notices.iter().find(|notice| notice.to_string().starts_with("REJECTED_RETRIED: 1 ")).unwrap();
+    assert!(told.message.contains("1 are copied now"), "{told}");
     assert!(test.rejected(&account, &integration).await.is_empty());
     assert_eq!(test.look_up(&account, NUMBER).await.outcome(), pb::MatchOutcome::Matched);
 }
@@ -124,8 +124,12 @@ pub async fn retried_record_that_still_cannot_be_read_stays_and_is_asked_for_onc
     assert_eq!((answer.retried, test.sync_due().await), (1, 1));
 
     let run = test.run(&account, &answer.sync_run.unwrap().id).await;
-    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", run.error);
-    assert!(run.notices.iter().any(|notice| notice.contains("1 still cannot be read")), "{:?}", run.notices);
+    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", error_of(&run));
+    assert!(
+        run.notices.iter().any(|notice| notice.to_string().contains("1 still cannot be read")),
+        "{:?}",
+        run.notices
+    );
     let after = test.rejected(&account, &integration).await;
     assert_eq!((after.len(), after[0].times_seen, after[0].is_retried), (1, 2, false));
     assert_eq!(after[0].first_seen_time, first[0].first_seen_time);
@@ -133,7 +137,7 @@ pub async fn retried_record_that_still_cannot_be_read_stays_and_is_asked_for_onc
     // Nobody wishes it again.
     next_pass(&test).await;
     let run = test.last_run(&account, &integration).await;
-    assert!(!run.notices.iter().any(|notice| notice.contains("REJECTED_RETRIED")), "{:?}", run.notices);
+    assert!(!run.notices.iter().any(|notice| notice.to_string().contains("REJECTED_RETRIED")), "{:?}", run.notices);
 }
 
 pub async fn retried_record_that_is_gone_is_forgotten<C: Crm>() {
@@ -147,7 +151,7 @@ pub async fn retried_record_that_is_gone_is_forgotten<C: Crm>() {
     assert_eq!(test.sync_due().await, 1);
 
     let run = test.last_run(&account, &integration).await;
-    assert!(run.notices.iter().any(|notice| notice.contains(" 1 are gone")), "{:?}", run.notices);
+    assert!(run.notices.iter().any(|notice| notice.to_string().contains(" 1 are gone")), "{:?}", run.notices);
     assert!(test.rejected(&account, &integration).await.is_empty());
     assert_eq!(test.look_up(&account, NUMBER).await.outcome(), pb::MatchOutcome::NotFound);
 }
@@ -162,8 +166,12 @@ pub async fn known_record_that_a_sweep_cannot_read_stays<C: Crm>() {
     let run = read_everything(&test, &account, &integration, pb::SyncKind::Sweep).await;
 
     assert_eq!(run.counts.unwrap().rejected, 1);
-    assert!(run.notices.iter().any(|notice| notice.starts_with("RECORDS_REJECTED: 1 ")), "{:?}", run.notices);
-    assert!(!run.notices.iter().any(|notice| notice.starts_with("RECORDS_HIDDEN")), "{:?}", run.notices);
+    assert!(
+        run.notices.iter().any(|notice| notice.to_string().starts_with("RECORDS_REJECTED: 1 ")),
+        "{:?}",
+        run.notices
+    );
+    assert!(!run.notices.iter().any(|notice| notice.to_string().starts_with("RECORDS_HIDDEN")), "{:?}", run.notices);
     assert_eq!(test.look_up(&account, NUMBER).await.outcome(), pb::MatchOutcome::Matched);
     let traced = test.trace(&account, &integration, C::OBJECT_TYPE, &id).await;
     assert_eq!((traced.fate(), traced.contact_id.is_empty()), (RecordFate::Rejected, false));

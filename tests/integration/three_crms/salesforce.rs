@@ -15,7 +15,7 @@ use super::{
 use crate::{
     scenes::outbound,
     steps::ask_update,
-    support::{Subject, TestApp, Worlds, call, reason},
+    support::{Subject, TestApp, Worlds, call, error_of, reason},
 };
 
 const BRYCE: &str = "+13108675309";
@@ -134,7 +134,7 @@ async fn a_converted_lead_leads_to_its_contact() {
     let buried = test.contact(&account, &as_lead.id).await;
     assert_eq!(buried.survivor_id, as_contact.id, "the Lead's contact is an alias of the Contact's");
     assert!(as_contact.records.iter().any(|record| record.record_id == lead_id && !record.is_live));
-    assert_eq!(as_contact.created_at, as_lead.created_at, "first created is as old as the Lead");
+    assert_eq!(as_contact.create_time, as_lead.create_time, "first created is as old as the Lead");
     // The call that was the Lead's is the Contact's now.
     let resolved = test.resolve(&account, &integration, Subject::CallId("call-1".into())).await;
     assert_eq!(resolved.record.unwrap().record_id, contact_id);
@@ -183,7 +183,7 @@ async fn a_chain_of_merges_leads_to_its_end_in_one_step_and_an_undelete_undoes_i
     SalesforceCrm::restore(&test, &b);
     next_pass(&test).await;
 
-    assert!(test.contact(&account, &contacts[1]).await.deleted_at.is_none(), "b lives again");
+    assert!(test.contact(&account, &contacts[1]).await.delete_time.is_none(), "b lives again");
     assert_eq!(test.contact(&account, &contacts[0]).await.survivor_id, contacts[1], "and has its alias back");
     assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
 }
@@ -265,7 +265,7 @@ async fn deletions_are_confirmed_though_answers_by_ids_are_shorter_than_asked_fo
     next_pass(&test).await;
 
     let run = test.last_run(&account, &integration).await;
-    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", run.error);
+    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", error_of(&run));
     assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
 }
 
@@ -303,11 +303,15 @@ async fn hidden_fields_and_objects_are_not_asked_for_and_the_run_says_so() {
     assert!(look_up(&test, &account, BRYCE).await.is_some());
     let run = test.last_run(&account, &integration).await;
     assert!(
-        run.notices.iter().any(|notice| notice.starts_with("FIELD_HIDDEN: Contact.MobilePhone")),
+        run.notices.iter().any(|notice| notice.to_string().starts_with("FIELD_HIDDEN: Contact.MobilePhone")),
         "{:?}",
         run.notices
     );
-    assert!(run.notices.iter().any(|notice| notice.starts_with("OBJECT_HIDDEN: Lead")), "{:?}", run.notices);
+    assert!(
+        run.notices.iter().any(|notice| notice.to_string().starts_with("OBJECT_HIDDEN: Lead")),
+        "{:?}",
+        run.notices
+    );
 }
 
 passing_faults! { SalesforceCrm:
@@ -338,7 +342,7 @@ async fn refusals_that_last_are_told_in_words() {
         next_pass(&test).await;
 
         let run = test.last_run(&account, &integration).await;
-        assert!(run.error.starts_with(expected), "{shown}: {}", run.error);
+        assert!(error_of(&run).starts_with(expected), "{shown}: {}", error_of(&run));
         assert_eq!(test.integration(&account, &integration).await.state(), state, "{shown}");
     }
 }
@@ -456,8 +460,8 @@ async fn numbers_are_read_in_the_country_of_the_records_address_also_after_a_mov
     // The account moves: only what was read at home is read again, and no longer as an American number.
     let request = pb::UpdateAccountRequest {
         account_id: account.clone(),
-        default_region: Some("AT".into()),
-        ..Default::default()
+        account: Some(pb::Account { default_region: "AT".into(), ..Default::default() }),
+        update_mask: None,
     };
     test.accounts().update_account(request).await.unwrap();
     test.app.syncing.reread_due().await.unwrap();

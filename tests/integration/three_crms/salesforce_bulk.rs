@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     steps::{Beside, arrived, expire_leases},
-    support::TestApp,
+    support::{TestApp, error_of},
 };
 
 const BRYCE: &str = "+13108675309";
@@ -50,7 +50,7 @@ async fn a_bulk_job_is_made_anew_after(fault: Fault) {
     let (account, integration) = copied::<SalesforceCrm>(&test).await;
 
     let run = test.last_run(&account, &integration).await;
-    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", run.error);
+    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", error_of(&run));
     assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
 }
 
@@ -81,9 +81,13 @@ async fn a_bad_byte_in_the_results_of_a_bulk_job_costs_a_character() {
     let (account, integration) = copied::<SalesforceCrm>(&test).await;
 
     let run = test.last_run(&account, &integration).await;
-    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", run.error);
+    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", error_of(&run));
     assert_eq!((run.counts.unwrap().created, run.counts.unwrap().rejected), (2, 0));
-    assert!(run.notices.iter().any(|notice| notice.starts_with("CHARACTERS_REPLACED: ")), "{:?}", run.notices);
+    assert!(
+        run.notices.iter().any(|notice| notice.to_string().starts_with("CHARACTERS_REPLACED: ")),
+        "{:?}",
+        run.notices
+    );
     let named = test.look_up(&account, "+13108675301").await.selected.unwrap();
     assert!(named.display_name.starts_with("Jos\u{fffd}"), "{}", named.display_name);
     assert_eq!(test.look_up(&account, BRYCE).await.outcome(), pb::MatchOutcome::Matched);

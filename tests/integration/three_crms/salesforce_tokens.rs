@@ -24,7 +24,7 @@ use super::{
     behaviours::{assert_is_the_truth, link, next_pass},
     crm::{Crm, SalesforceCrm},
 };
-use crate::support::{TestApp, serve};
+use crate::support::{TestApp, error_of, serve};
 
 const BRYCE: &str = "+13108675309";
 
@@ -113,7 +113,7 @@ async fn an_old_host_that_does_not_answer_any_more_is_left_for_the_one_that_a_ne
         next_pass(&test).await;
 
         let run = test.last_run(&account, &integration).await;
-        assert_eq!((run.state(), run.error.as_str()), (pb::SyncRunState::Succeeded, ""), "{answer:?}");
+        assert_eq!((run.state(), error_of(&run).as_str()), (pb::SyncRunState::Succeeded, ""), "{answer:?}");
         assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
     }
 }
@@ -134,6 +134,6 @@ async fn a_new_token_of_another_organisation_is_not_used() {
     next_pass(&test).await;
 
     let run = test.last_run(&account, &integration).await;
-    assert!(run.error.starts_with("OTHER_ORGANIZATION"), "{}", run.error);
+    assert!(error_of(&run).starts_with("OTHER_ORGANIZATION"), "{}", error_of(&run));
     assert_eq!(SalesforceCrm::requests(&test), 2, "one that is refused, and one for a token");
 }

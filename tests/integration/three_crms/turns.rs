@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     steps::{EXPORT, eventually},
-    support::{TestApp, Worlds, enable_request},
+    support::{TestApp, Worlds, enable_request, error_of},
 };
 
 const BRYCE: &str = "+13108675309";
@@ -81,12 +81,12 @@ async fn tenants_that_wait_for_their_rate_limit_hold_no_place_that_a_fifth_one_n
     let integration = link::<PipedriveCrm>(&test, &account, PipedriveCrm::token()).await;
 
     let run = watch(&test, &account, &integration).await;
-    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", run.error);
+    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", error_of(&run));
     assert!(selected(&test, &account, BRYCE).await.is_some());
     for (account, integration) in &waiting {
         let run = test.last_run(account, integration).await;
         assert_eq!((run.state(), run.phase.as_str()), (pb::SyncRunState::Running, "waiting for the CRM's rate limit"));
-        assert!(run.error.contains("rate limit"), "{}", run.error);
+        assert!(error_of(&run).contains("rate limit"), "{}", error_of(&run));
         assert_eq!(test.integration(account, integration).await.state(), pb::IntegrationState::InitialSync);
     }
 
@@ -115,14 +115,14 @@ async fn an_export_that_never_ends_takes_turns_with_others_on_one_place() {
         let account = test.account().await;
         let integration = link::<PipedriveCrm>(&test, &account, PipedriveCrm::token()).await;
         let run = watch(&test, &account, &integration).await;
-        assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{n}: {}", run.error);
+        assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{n}: {}", error_of(&run));
         test.pass(TimeDelta::seconds(1));
     }
 
     let asked = test.zendesk.requests().count_of("incremental");
     eventually("more pages", async || test.zendesk.requests().count_of("incremental") > asked).await;
     let run = test.last_run(&account, &endless).await;
-    assert_eq!((run.state(), run.counts.unwrap().read), (pb::SyncRunState::Running, 0), "{}", run.error);
+    assert_eq!((run.state(), run.counts.unwrap().read), (pb::SyncRunState::Running, 0), "{}", error_of(&run));
 }
 
 #[tokio::test]
@@ -140,7 +140,7 @@ async fn a_first_copy_that_keeps_to_its_share_lets_another_one_by_and_is_never_r
     assert_eq!(watch(&test, &other, &integration).await.state(), pb::SyncRunState::Succeeded);
     assert_eq!(test.zendesk.requests().count_of("incremental"), 19, "95 % of 20 in a minute");
     let run = test.last_run(&account, &paced).await;
-    assert_eq!((run.state(), run.phase.as_str(), run.error.as_str()), (pb::SyncRunState::Running, phase, ""));
+    assert_eq!((run.state(), run.phase.as_str(), error_of(&run).as_str()), (pb::SyncRunState::Running, phase, ""));
 }
 
 #[tokio::test]

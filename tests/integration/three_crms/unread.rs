@@ -7,7 +7,7 @@ use contact_sync::{
 };
 
 use super::{behaviours::copied, crm::Crm};
-use crate::support::{Subject, TestApp};
+use crate::support::{Subject, TestApp, error_of};
 
 const BOB: &str = "+13108675302";
 const STRANGER: &str = "+13108675304";
@@ -17,7 +17,7 @@ fn replacing(text: &str, other: &[u8]) -> Fault {
 }
 
 fn notice<'r>(run: &'r pb::SyncRun, reason: &str) -> Option<&'r str> {
-    run.notices.iter().map(String::as_str).find(|notice| notice.starts_with(&format!("{reason}: ")))
+    run.notices.iter().find(|notice| notice.reason == reason).map(|notice| notice.message.as_str())
 }
 
 /// One bad byte ends no page, and no record is lost for it.
@@ -30,7 +30,7 @@ pub async fn bad_byte_and_half_a_surrogate_cost_a_character<C: Crm>() {
     let (account, integration) = copied::<C>(&test).await;
 
     let run = test.last_run(&account, &integration).await;
-    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", run.error);
+    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", error_of(&run));
     assert_eq!(run.counts.unwrap().rejected, 0);
     assert!(notice(&run, "CHARACTERS_REPLACED").is_some(), "{:?}", run.notices);
     let named = test.look_up(&account, "+13108675301").await.selected.unwrap();
@@ -51,7 +51,7 @@ pub async fn number_of_another_kind_is_read_or_told<C: Crm>() {
     let (account, integration) = copied::<C>(&test).await;
 
     let run = test.last_run(&account, &integration).await;
-    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", run.error);
+    assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", error_of(&run));
     let counts = run.counts.as_ref().unwrap();
     assert_eq!((counts.created, counts.rejected), (2, 0));
     let told = notice(&run, "VALUES_UNREADABLE").unwrap();

@@ -28,6 +28,7 @@ use crate::{
     domain::{
         credentials::{Access, AccessToken},
         integration::{Organization, Provider},
+        notice::Notice,
         options::Options,
     },
     simulator::{
@@ -61,7 +62,7 @@ struct Pass {
     records: Vec<crate::domain::record::Record>,
     gone: Vec<String>,
     rejected: usize,
-    notices: Vec<String>,
+    notices: Vec<Notice>,
     known_through: Option<DateTime<Utc>>,
     checkpoint: String,
 }
@@ -180,7 +181,7 @@ impl Pass {
     }
 
     fn has_notice(&self, reason: &str) -> bool {
-        self.notices.iter().any(|notice| notice.starts_with(&format!("{reason}: ")))
+        self.notices.iter().any(|notice| notice.reason == reason)
     }
 }
 

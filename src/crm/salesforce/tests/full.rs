@@ -155,8 +155,8 @@ async fn hidden_fields_and_objects_are_told_and_the_rest_is_copied() {
 
     assert_eq!(pass.newest()[&id].numbers.len(), 1);
     assert_eq!(pass.notices.len(), 2, "{:?}", pass.notices);
-    assert!(pass.notices[0].starts_with("FIELD_HIDDEN: Contact.MobilePhone "));
-    assert!(pass.notices[1].starts_with("OBJECT_HIDDEN: Leads "));
+    assert!(pass.notices[0].to_string().starts_with("FIELD_HIDDEN: Contact.MobilePhone "));
+    assert!(pass.notices[1].to_string().starts_with("OBJECT_HIDDEN: Leads "));
 }
 
 #[tokio::test]

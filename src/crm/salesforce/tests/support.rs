@@ -24,6 +24,7 @@ use crate::{
     domain::{
         credentials::{Access, AccessToken},
         integration::{Organization, Provider},
+        notice::Notice,
         options::Options,
         record::{ObjectType, Record, RecordKey},
     },
@@ -50,7 +51,7 @@ pub(super) struct Org {
 pub(super) struct Pass {
     pub(super) records: Vec<Record>,
     pub(super) gone: Vec<RecordKey>,
-    pub(super) notices: Vec<String>,
+    pub(super) notices: Vec<Notice>,
     pub(super) checkpoint: String,
     pub(super) waits: usize,
     pub(super) needs_sweep: bool,

@@ -1,0 +1,150 @@
+//! Which fields of an account a request changes, and to what (AIP-134).
+
+use tonic::Status;
+
+use super::{
+    account::{display_name, policy, regions},
+    parse, pb, status,
+    together::{self, Together},
+};
+use crate::{
+    domain::{account::MatchPolicy, ids::IntegrationId},
+    store::accounts::AccountChange,
+};
+
+/// What can be changed. The last two are one setting.
+const PATHS: [&str; 5] =
+    ["display_name", "default_region", "further_regions", "match_policy", "preferred_integration_id"];
+
+/// Reads the request. Fields of the account are named by their path, such as `account.default_region`.
+pub(super) fn change(request: &pb::UpdateAccountRequest) -> Result<AccountChange, Status> {
+    let empty = pb::Account::default();
+    let account = request.account.as_ref().unwrap_or(&empty);
+    let id = if account.id.is_empty() || account.id.eq_ignore_ascii_case(&request.account_id) {
+        Ok(())
+    } else {
+        Err(status::invalid("account.id", "must be account_id, or empty"))
+    };
+    let (paths, ()) = (paths(request.update_mask.as_ref(), account), id).together()?;
+    let is_named = |path| paths.contains(&path);
+    let has_policy = is_named("match_policy") || is_named("preferred_integration_id");
+    let (display_name, default_region, further_regions, match_policy) = (
+        is_named("display_name").then(|| display_name(&account.display_name)).transpose(),
+        is_named("default_region").then(|| parse::region("default_region", &account.default_region)).transpose(),
+        is_named("further_regions").then(|| regions(&account.further_regions)).transpose(),
+        has_policy.then(|| match_policy(account)).transpose(),
+    )
+        .together()
+        .map_err(|refused| status::within("account", &refused))?;
+    Ok(AccountChange { display_name, default_region, further_regions, match_policy })
+}
+
+fn match_policy(account: &pb::Account) -> Result<MatchPolicy, Status> {
+    let preferred: Option<IntegrationId> =
+        parse::optional_id("preferred_integration_id", &account.preferred_integration_id)?;
+    policy(account.match_policy, preferred)
+}
+
+/// The fields that the mask names; without a mask those that are not empty.
+fn paths(mask: Option<&prost_types::FieldMask>, account: &pb::Account) -> Result<Vec<&'static str>, Status> {
+    let given = mask.map_or(&[][..], |mask| &mask.paths);
+    if given.is_empty() {
+        let is_given = [
+            !account.display_name.is_empty(),
+            !account.default_region.is_empty(),
+            !account.further_regions.is_empty(),
+            account.match_policy != 0,
+            !account.preferred_integration_id.is_empty(),
+        ];
+        return Ok(PATHS.into_iter().zip(is_given).filter_map(|(path, is_given)| is_given.then_some(path)).collect());
+    }
+    if given == ["*"] {
+        return Ok(PATHS.to_vec());
+    }
+    let known = |(at, path): (usize, &String)| {
+        PATHS.into_iter().find(|known| known == path).ok_or_else(|| {
+            let problem = format!("must be one of {}, or be `*` alone", PATHS.join(", "));
+            status::invalid(&format!("update_mask.paths[{at}]"), &problem)
+        })
+    };
+    together::all(given.iter().enumerate().map(known))
+}
+
+#[cfg(test)]
+mod tests {
+    use tonic_types::StatusExt;
+
+    use super::*;
+
+    fn asked(account: pb::Account, paths: &[&str]) -> Result<AccountChange, Vec<String>> {
+        let paths = paths.iter().map(|path| (*path).to_owned()).collect();
+        let request = pb::UpdateAccountRequest {
+            account_id: "7b0c5f9e-58b4-4a3f-9d1e-0a2b3c4d5e6f".into(),
+            account: Some(account),
+            update_mask: Some(prost_types::FieldMask { paths }),
+        };
+        change(&request).map_err(|refused| {
+            refused.get_details_bad_request().unwrap().field_violations.into_iter().map(|wrong| wrong.field).collect()
+        })
+    }
+
+    fn wrong_fields(account: pb::Account, paths: &[&str]) -> Vec<String> {
+        asked(account, paths).err().unwrap()
+    }
+
+    fn named(name: &str) -> pb::Account {
+        pb::Account { display_name: name.into(), ..Default::default() }
+    }
+
+    #[test]
+    fn what_the_mask_names_is_taken_and_nothing_else() {
+        let given = pb::Account { default_region: "FR".into(), ..named("New") };
+
+        let change = asked(given, &["display_name"]).unwrap();
+        assert_eq!(change.display_name.as_deref(), Some("New"));
+        assert!(change.default_region.is_none() && change.further_regions.is_none() && change.match_policy.is_none());
+        let emptied = asked(named(""), &["further_regions"]).unwrap();
+        assert!(emptied.further_regions.is_some_and(|regions| regions.is_empty()) && emptied.display_name.is_none());
+    }
+
+    #[test]
+    fn without_a_mask_what_is_not_empty_is_taken() {
+        let change = asked(named("New"), &[]).unwrap();
+
+        assert!(change.display_name.is_some() && change.further_regions.is_none() && change.match_policy.is_none());
+    }
+
+    #[test]
+    fn a_star_takes_all_and_says_what_is_missing() {
+        assert_eq!(wrong_fields(named("New"), &["*"]), ["account.default_region"]);
+        let whole = pb::Account { default_region: "FR".into(), ..named("New") };
+        let change = asked(whole, &["*"]).unwrap();
+        assert!(change.further_regions.is_some() && change.match_policy.is_some());
+    }
+
+    #[test]
+    fn every_wrong_path_and_value_is_named() {
+        let paths = ["display_name", "create_time", "*"];
+        assert_eq!(wrong_fields(named("x"), &paths), ["update_mask.paths[1]", "update_mask.paths[2]"]);
+
+        let further_regions = vec!["DE".into(), "XX".into()];
+        let wrong = pb::Account { default_region: "EU".into(), further_regions, ..named("") };
+        let expected = ["account.display_name", "account.default_region", "account.further_regions[1]"];
+        assert_eq!(wrong_fields(wrong, &["display_name", "default_region", "further_regions"]), expected);
+        assert_eq!(wrong_fields(pb::Account { id: "another".into(), ..named("x") }, &[]), ["account.id"]);
+    }
+
+    #[test]
+    fn the_policy_and_its_integration_are_one_setting() {
+        let integration = "7b0c5f9e-58b4-4a3f-9d1e-0a2b3c4d5e70".to_owned();
+        let preferred = pb::Account {
+            match_policy: pb::MatchPolicy::PreferredIntegration.into(),
+            preferred_integration_id: integration.clone(),
+            ..Default::default()
+        };
+
+        assert!(asked(preferred, &["match_policy"]).unwrap().match_policy.is_some());
+        let alone = pb::Account { preferred_integration_id: integration, ..Default::default() };
+        assert_eq!(wrong_fields(alone, &[]), ["account.preferred_integration_id"]);
+    }
+}
