@@ -207,6 +207,7 @@ async fn on_a_database_that_cannot_write_known_callers_are_named_and_nothing_sta
     let known = test.ask(&scene.account, BRYCE, "call-2").await;
 
     assert_eq!(id_of(known.selected.as_ref()), scene.contact);
+    assert!(known.degraded && known.as_of.is_some(), "it is not stored, and says so");
     assert_eq!(refusal(&refused), (Code::Unavailable, "DATABASE_UNAVAILABLE".to_owned()));
     // The address leads to the primary again: new connections do, those to the standby live on.
     let mut session = test.db.pool.acquire().await.unwrap();
@@ -222,6 +223,7 @@ async fn on_a_database_that_cannot_write_known_callers_are_named_and_nothing_sta
     .await;
     let repeat = test.ask(&scene.account, BRYCE, "call-2").await;
     assert_eq!(id_of(repeat.selected.as_ref()), scene.contact);
+    assert!(!repeat.degraded);
 }
 
 #[tokio::test]

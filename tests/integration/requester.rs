@@ -50,6 +50,37 @@ async fn a_person_kept_in_two_crms_resolves_in_each_though_the_call_was_ambiguou
 }
 
 #[tokio::test]
+async fn a_national_number_from_elsewhere_is_read_in_the_country_that_the_request_names() {
+    let test = TestApp::start().await;
+    let user = test.user("Ada", "+4930901820");
+    let (account, zendesk) = test.synced().await;
+    let resolve = async |number: &str, region: &str| {
+        let request = pb::ResolveRequesterRequest {
+            account_id: account.clone(),
+            integration_id: zendesk.clone(),
+            subject: Some(by_number(number)),
+            default_region: region.into(),
+        };
+        test.callers().resolve_requester(request).await
+    };
+    let list = async |region: &str| {
+        let (phone_number, default_region) = ("030 901820".into(), region.into());
+        let request =
+            pb::ListContactsRequest { account_id: account.clone(), phone_number, default_region, ..Default::default() };
+        test.contacts().list_contacts(request).await.map(|page| page.into_inner().contacts.len())
+    };
+
+    let there = resolve("030 901820", "DE").await.unwrap().into_inner();
+
+    assert_eq!((there.outcome(), record_of(&there)), (RequesterOutcome::Resolved, user.as_str()));
+    assert!(there.as_of.is_some());
+    assert_eq!(list("DE").await.unwrap(), 1);
+    // The account's own country has no such number.
+    assert_eq!(field(&resolve("030 901820", "").await.unwrap_err()), "phone_number");
+    assert_eq!(field(&list("").await.unwrap_err()), "phone_number");
+}
+
+#[tokio::test]
 async fn the_selected_contacts_record_wins_over_others_with_the_number() {
     let test = TestApp::start().await;
     let first = test.user("Bryce Love", BRYCE);
