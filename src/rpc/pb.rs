@@ -7,6 +7,8 @@ tonic::include_proto!("contactsync.v1");
 
 /// gRPC's health checking protocol.
 pub mod health {
+    #![allow(rustdoc::bare_urls, reason = "comments of the published proto")]
+
     tonic::include_proto!("grpc.health.v1");
 }
 
