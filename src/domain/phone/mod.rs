@@ -29,6 +29,8 @@ mod withheld;
 #[cfg(test)]
 mod corpus_tests;
 #[cfg(test)]
+mod document_tests;
+#[cfg(test)]
 mod pair_tests;
 #[cfg(test)]
 mod tests;
