@@ -52,6 +52,9 @@ pub enum ClickError {
     /// The number cannot be read.
     #[error("is not a number that can be called; give it in E.164, such as +13108675309")]
     NumberUnreadable,
+    /// Neither the record nor the number is one.
+    #[error("the record and the number are wrong")]
+    RecordAndNumber(InvalidRecordKey),
     /// Identity refused it.
     #[error(transparent)]
     Register(#[from] RegisterError),

@@ -71,13 +71,19 @@ impl ClickToCall {
         if !integration.freshness.is_enabled {
             return Err(ClickError::IntegrationDisabled);
         }
-        let key = RecordKey::parse(integration.freshness.provider, &click.object_type, &click.record_id)?;
-        let country = match click.region {
-            Some(region) => Some(region),
-            None => contacts::find_country(&self.db, account_id, integration_id, &key).await?,
+        let key = RecordKey::parse(integration.freshness.provider, &click.object_type, &click.record_id);
+        let country = match (click.region, &key) {
+            (Some(region), _) => Some(region),
+            (None, Ok(key)) => contacts::find_country(&self.db, account_id, integration_id, key).await?,
+            (None, Err(_)) => None,
         };
         let (reading, region) = phone::read_near(&click.phone_number, country, rules.default_region);
-        let (number, extension) = first_of(&reading)?;
+        let (key, (number, extension)) = match (key, first_of(&reading)) {
+            (Ok(key), Some(number)) => (key, number),
+            (Ok(_), None) => return Err(ClickError::NumberUnreadable),
+            (Err(wrong), Some(_)) => return Err(ClickError::Record(wrong)),
+            (Err(wrong), None) => return Err(ClickError::RecordAndNumber(wrong)),
+        };
         let suppression = self.suppression_keys.find_or_make(account_id).await?;
         let now = self.clock.now();
         let expected_until = click.call_id.is_none().then_some(now + CLICK_TTL);
@@ -168,9 +174,8 @@ impl Work {
     }
 }
 
-fn first_of(reading: &Reading) -> Result<(PhoneKey, String), ClickError> {
-    let number = reading.first().ok_or(ClickError::NumberUnreadable)?;
-    Ok((number.key, number.extension.clone().unwrap_or_default()))
+fn first_of(reading: &Reading) -> Option<(PhoneKey, String)> {
+    reading.first().map(|number| (number.key, number.extension.clone().unwrap_or_default()))
 }
 
 fn record_of(key: RecordKey, number: PhoneKey, extension: String, region: Region, click: &Click) -> NormalRecord {

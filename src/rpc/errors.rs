@@ -43,6 +43,16 @@ fn integration_not_found() -> Status {
     status::not_found("INTEGRATION_NOT_FOUND", "there is no integration with this id in this account")
 }
 
+impl From<InvalidRecordKey> for Status {
+    fn from(wrong: InvalidRecordKey) -> Self {
+        let field = match wrong {
+            InvalidRecordKey::ObjectType(_) => "object_type",
+            InvalidRecordKey::RecordId(_) => "record_id",
+        };
+        status::invalid(field, &wrong.to_string())
+    }
+}
+
 impl From<MatchError> for Status {
     fn from(error: MatchError) -> Self {
         let message = error.to_string();
@@ -68,9 +78,12 @@ impl From<ClickError> for Status {
             ClickError::IntegrationNotFound => integration_not_found(),
             ClickError::IntegrationDisabled => status::failed_precondition("INTEGRATION_DISABLED", &message, &[]),
             ClickError::CallIdReused => status::failed_precondition("CALL_ID_REUSED", &message, &[]),
-            ClickError::Record(InvalidRecordKey::ObjectType(_)) => status::invalid("object_type", &message),
-            ClickError::Record(InvalidRecordKey::RecordId(_)) => status::invalid("record_id", &message),
+            ClickError::Record(wrong) => wrong.into(),
             ClickError::NumberUnreadable => status::invalid("phone_number", &message),
+            ClickError::RecordAndNumber(wrong) => {
+                let number = status::invalid("phone_number", &ClickError::NumberUnreadable.to_string());
+                status::one_of(&[&wrong.into(), &number])
+            }
             ClickError::Register(RegisterError::RecordGone) => {
                 status::failed_precondition("RECORD_GONE", &message, &[])
             }
@@ -177,8 +190,7 @@ impl From<TriggerError> for Status {
                 &message,
                 &[("held_deletions", &held.to_string())],
             ),
-            TriggerError::Record(InvalidRecordKey::ObjectType(_)) => status::invalid("object_type", &message),
-            TriggerError::Record(InvalidRecordKey::RecordId(_)) => status::invalid("record_id", &message),
+            TriggerError::Record(wrong) => wrong.into(),
             TriggerError::SuppressionKey(error) => status::internal(&error as &(dyn Error + 'static)),
             TriggerError::Store(error) => error.into(),
         }

@@ -7,7 +7,7 @@ use super::{convert, page_token, parse, pb, status, sync::list_filter, together:
 use crate::{
     domain::{
         ids::AccountId,
-        record::{InvalidRecordKey, ObjectType, RECORD_ID_CHARS_MAX, RecordKey},
+        record::{ObjectType, RECORD_ID_CHARS_MAX, RecordKey},
     },
     sync::{Control, RecordFate, RecordTrace, Rejected},
 };
@@ -59,11 +59,7 @@ pub(super) fn retried(object_type: &str, record_id: &str) -> Result<Option<Recor
     }
     let kind = ObjectType::parse(object_type);
     let kind = kind.ok_or_else(|| status::invalid("object_type", "must be `user`, `Contact`, `Lead` or `person`"))?;
-    match RecordKey::parse(kind.provider(), object_type, record_id) {
-        Ok(key) => Ok(Some(key)),
-        Err(InvalidRecordKey::ObjectType(words)) => Err(status::invalid("object_type", &words)),
-        Err(InvalidRecordKey::RecordId(words)) => Err(status::invalid("record_id", &words)),
-    }
+    Ok(Some(RecordKey::parse(kind.provider(), object_type, record_id)?))
 }
 
 pub(super) fn trace(trace: RecordTrace) -> pb::TraceRecordResponse {

@@ -502,6 +502,11 @@ async fn everything_that_is_wrong_with_a_request_is_told_at_once() {
         assert_eq!(wrong_fields(&status), expected, "{path}");
     }
 
+    // What needs the integration to be judged comes together, too.
+    let click = crate::scenes::click_on(&things.account, &things.integration, "Contact", "#", "hello");
+    let refused = test.click_refused(click).await;
+    assert_eq!(wrong_fields(&refused), ["object_type", "phone_number"]);
+
     // Whose account it is counts before what is wrong.
     let foreign = pb::MatchCallerRequest { account_id: NOWHERE.into(), ..call };
     let one = test.token(&Accounts::Listed([things.account.parse().unwrap()].into()), &Scope::ALL);
