@@ -55,7 +55,7 @@ pub enum TelemetryError {
 
 /// Starts the log on standard error and sends panics there too. `filter` is a list of tracing directives.
 pub fn start_log(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(filter).map_err(TelemetryError::Filter)?;
+    let filter = read_filter(filter)?;
     let log = registry().with(filter).with(REPEATS.clone());
     let text = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
     let started = match format {
@@ -72,6 +72,11 @@ pub fn start_log(format: LogFormat, filter: &str) -> Result<(), TelemetryError> 
         );
     }));
     Ok(())
+}
+
+/// What is to be logged, as a list of tracing directives says it.
+pub fn read_filter(directives: &str) -> Result<EnvFilter, TelemetryError> {
+    EnvFilter::try_new(directives).map_err(TelemetryError::Filter)
 }
 
 fn json_layer<S, W>(writer: W) -> impl Layer<S>

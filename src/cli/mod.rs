@@ -4,6 +4,8 @@
 mod account;
 mod changes;
 mod client;
+mod completions;
+mod config;
 mod contact;
 mod feed;
 mod match_caller;
@@ -20,19 +22,20 @@ mod demo;
 mod simulate;
 
 use std::{
-    io::{stdin, stdout},
+    io::{ErrorKind, Write, stdin, stdout},
     process::ExitCode,
     sync::Arc,
     time::Duration,
 };
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use secrecy::SecretString;
 
-use self::client::{Client, ClientOptions, CrmSecrets, Here, Secrets};
+use self::client::{Client, ClientOptions, CrmSecrets, Here, Secrets, failure::Stopped};
 use crate::{
-    config::{Config, Flags},
+    config::{Flags, Settings},
     domain::clock::{Clock, SystemClock},
+    store::schema,
     telemetry,
 };
 
@@ -75,6 +78,8 @@ enum Command {
     /// Bring the schema to this program's version, and end
     Migrate,
     Feed(feed::FeedArgs),
+    Config(config::ConfigArgs),
+    Completions(completions::CompletionsArgs),
     #[cfg(feature = "simulator")]
     Simulate(simulate::SimulateArgs),
 }
@@ -159,18 +164,28 @@ fn obey(cli: Cli) -> anyhow::Result<ExitCode> {
         phone::run(args, stdin().lock(), stdout().lock())?;
         return Ok(ExitCode::SUCCESS);
     }
-    let config = load_config(&cli.flags)?;
+    if let Command::Completions(args) = &cli.command {
+        return print(&completions::script(args, Cli::command()));
+    }
+    if let Command::Config(args) = &cli.command {
+        return tell_settings(args, &cli.flags, &clock);
+    }
+    let settings = load_settings(&cli.flags)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let done = runtime.block_on(run(cli.command, config, clock));
+    let done = runtime.block_on(run(cli.command, settings, clock));
     // A thread that still waits, for a name server or a disk, must not hold the process.
     runtime.shutdown_timeout(THREADS_GRACE);
     done
 }
 
-async fn run(command: Command, config: Config, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
+async fn run(command: Command, settings: Settings, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
+    let changed = config::changed(&settings);
+    let config = settings.config;
     match command {
         Command::Serve(args) => {
             telemetry::start_log(config.log.format, &config.log.filter)?;
+            let (version, schema) = (env!("CARGO_PKG_VERSION"), schema::newest_version());
+            tracing::info!(version, schema, settings = changed, "starting");
             serve::run(&args, &config, clock).await
         }
         Command::Migrate => {
@@ -182,7 +197,7 @@ async fn run(command: Command, config: Config, clock: Arc<dyn Clock>) -> anyhow:
             println!("{}", token::run(&args, &config, clock)?);
             Ok(ExitCode::SUCCESS)
         }
-        Command::Phone(_) => Ok(ExitCode::SUCCESS),
+        Command::Phone(_) | Command::Completions(_) | Command::Config(_) => Ok(ExitCode::SUCCESS),
         #[cfg(feature = "simulator")]
         Command::Demo(args) => demo::run(args, config, clock, wants_colour()).await,
         #[cfg(feature = "simulator")]
@@ -205,13 +220,57 @@ async fn run(command: Command, config: Config, clock: Arc<dyn Clock>) -> anyhow:
     }
 }
 
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment, for Config")]
-fn load_config(flags: &Flags) -> anyhow::Result<Config> {
+/// Everything that is wrong, one a line, or the settings in force.
+fn tell_settings(args: &config::ConfigArgs, flags: &Flags, clock: &Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
+    let (settings, mut problems) = Settings::inspect(flags, variables());
+    let print_args = match &args.command {
+        config::ConfigCommand::Check => None,
+        config::ConfigCommand::Print(args) => Some(args),
+    };
+    if let (Some(settings), None) = (&settings, print_args) {
+        problems.extend(config::needs(settings, clock));
+    }
+    match (settings, print_args) {
+        (Some(settings), Some(args)) if problems.is_empty() => print(&config::print(args, &settings)?),
+        (Some(_), None) if problems.is_empty() => {
+            print("the settings are right; `contact-sync config print` shows them, with their sources")
+        }
+        _ => {
+            for problem in problems {
+                eprintln!("{}", client::failure::describe(&problem.into()));
+            }
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// On standard output. A reader that has gone away is no error.
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    match writeln!(stdout().lock(), "{}", text.trim_end()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn load_settings(flags: &Flags) -> anyhow::Result<Settings> {
+    Settings::read(flags, variables()).map_err(|mut problems| {
+        let others = problems.len() - 1;
+        let first = anyhow::Error::new(problems.remove(0));
+        if others == 0 {
+            return first;
+        }
+        let next = format!("`contact-sync config check` with the same flags tells this and {others} more");
+        Stopped { what: format!("{first:#}"), next }.into()
+    })
+}
+
+/// The environment, without what only the clients know.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment, for the settings")]
+fn variables() -> impl Iterator<Item = (String, String)> {
     // A variable that is no text is none of ours.
     let variables =
         std::env::vars_os().filter_map(|(name, value)| name.into_string().ok().zip(value.into_string().ok()));
-    let settings = variables.filter(|(name, _)| !client::VARIABLES.contains(&name.as_str()));
-    Ok(Config::load(flags, settings)?)
+    variables.filter(|(name, _)| !client::VARIABLES.contains(&name.as_str()))
 }
 
 #[expect(clippy::disallowed_methods, reason = "secrets come from here, so that no command line shows them")]

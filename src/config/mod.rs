@@ -1,8 +1,10 @@
 //! Every setting of the service, its unit and its default. Values come from defaults, then a TOML file, then the environment,
-//! then flags, later ones over earlier; `load` alone reads them. A setting that is unknown or out of range stops the start,
+//! then flags, later ones over earlier: `sources` reads them, `load` joins them, `checks` looks at them. A setting that is unknown or out of range stops the start,
 //! with its name, what would be right, and where it came from. Secrets are masked whenever a setting is printed.
 
+mod checks;
 mod load;
+mod sources;
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -15,7 +17,10 @@ use crate::{
     telemetry::LogFormat,
 };
 
-pub use load::{ConfigError, Flags};
+pub use self::{
+    load::{ConfigError, Entry, Settings},
+    sources::{Flags, Origin},
+};
 
 /// All settings. Names in the file and in `--set` are the paths of these fields: `worker.lease_seconds`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -328,16 +333,6 @@ impl Config {
     /// Where local mode keeps the keys that callers' tokens are signed with and verified by.
     pub fn local_auth_dir(&self) -> PathBuf {
         self.data_dir.join("auth")
-    }
-}
-
-/// One setting a line, by name, with secrets masked.
-impl fmt::Display for Config {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (name, value) in load::flatten(self) {
-            writeln!(f, "{name} = {value}")?;
-        }
-        Ok(())
     }
 }
 

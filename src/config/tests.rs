@@ -5,7 +5,9 @@ use super::*;
 fn load(flags: &Flags, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let home = ("HOME".to_owned(), "/home/operator".to_owned());
     let env = env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
-    Config::load(flags, [home].into_iter().chain(env))
+    Settings::read(flags, [home].into_iter().chain(env))
+        .map(|settings| settings.config)
+        .map_err(|mut all| all.remove(0))
 }
 
 fn set(pairs: &[&str]) -> Flags {
@@ -119,8 +121,8 @@ fn what_kubernetes_says_of_services_of_our_name_is_passed_over_and_no_setting_is
     }
     for name in load::flatten(&Config::with_defaults("/d".into())).into_keys() {
         let variable = name.to_uppercase().replace('.', "__");
-        assert!(!load::is_of_a_kubernetes_service(&variable), "{name}");
-        assert!(!load::is_of_a_kubernetes_service(&name.to_uppercase().replace('.', "_")), "{name}");
+        assert!(!sources::is_of_a_kubernetes_service(&variable), "{name}");
+        assert!(!sources::is_of_a_kubernetes_service(&name.to_uppercase().replace('.', "_")), "{name}");
     }
 }
 
@@ -133,7 +135,7 @@ fn every_error_names_the_setting_the_problem_the_remedy_and_the_source() {
     for (result, expected) in [
         (
             load(&file.flags(), &[]).map(|_| ()),
-            format!("worker.lease_seconds (in {path}) cannot be read (invalid type: found string \"long\", expected u64); it must be a whole number from 1 to 600"),
+            format!("worker.lease_seconds (in {path}, line 2) cannot be read (invalid type: found string \"long\", expected u64); it must be a whole number from 1 to 600"),
         ),
         (
             env("CONTACT_SYNC_WORKER__CONCURRENCY", "many"),
@@ -175,6 +177,10 @@ fn every_error_names_the_setting_the_problem_the_remedy_and_the_source() {
         (flag("providers.zendesk.base_url=ftp://h"), "has another scheme than http or https".to_owned()),
         (flag("providers.zendesk.base_url=https://u:p@h"), "holds a user name or password".to_owned()),
         (flag("providers.zendesk.base_url=https://h/api?x=1"), "has a path or a query".to_owned()),
+        (
+            flag("log.filter=info,=,"),
+            "log.filter (from the flag --set log.filter) cannot be read; it must be like info or".to_owned(),
+        ),
         (flag("providers.zendesk.base_url=nonsense"), "it must be like https://proxy.example.com".to_owned()),
     ] {
         let text = result.expect_err(&expected).to_string();
@@ -201,7 +207,7 @@ fn secrets_show_neither_in_print_nor_in_errors() {
     let shown = |url: &str| {
         let config = load(&Flags::default(), &[("DATABASE_URL", url)]).unwrap();
         assert_eq!(config.database_url.as_ref().unwrap().expose(), url);
-        for text in [format!("{config:?}"), format!("{config}"), serde_json::to_string(&config).unwrap()] {
+        for text in [format!("{config:?}"), serde_json::to_string(&config).unwrap()] {
             assert!(!text.contains("hunter2"), "{text}");
         }
         format!("{:?}", config.database_url.unwrap())
@@ -226,19 +232,11 @@ fn secrets_show_neither_in_print_nor_in_errors() {
 }
 
 #[test]
-fn a_print_has_each_setting_on_a_line_by_its_name() {
-    let text = load(&set(&["worker.concurrency=7"]), &[]).unwrap().to_string();
-
-    assert!(text.contains("\nworker.concurrency = 7\n"), "{text}");
-    assert!(text.contains("\npools.call.acquire_timeout_ms = 200\n"), "{text}");
-}
-
-#[test]
 fn every_number_has_a_range_and_every_range_a_setting() {
     let flat = load::flatten(&Config::with_defaults("/tmp".into()));
     let numbers = flat.iter().filter(|(_, value)| value.is_number()).map(|(name, _)| name.as_str());
 
-    let ranged: Vec<&str> = load::RANGES.iter().map(|range| range.0).collect();
+    let ranged: Vec<&str> = checks::RANGES.iter().map(|range| range.0).collect();
 
     for number in numbers {
         assert!(ranged.contains(&number), "{number}");
@@ -257,4 +255,85 @@ fn data_lies_in_the_systems_place_for_root_and_in_the_users_for_a_user() {
     assert_eq!(dir(false, Some(&xdg), Some(&home)), Some("/data/contact-sync".into()));
     assert_eq!(dir(false, Some(&relative), Some(&home)), Some("/home/op/.local/share/contact-sync".into()));
     assert_eq!(dir(false, None, None), None);
+}
+
+fn problems(flags: &Flags, env: &[(&str, &str)]) -> Vec<String> {
+    let env = env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
+    let home = ("HOME".to_owned(), "/home/operator".to_owned());
+    let all = Settings::read(flags, [home].into_iter().chain(env)).unwrap_err();
+    all.iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn everything_that_is_wrong_is_told_at_once_with_its_line_or_variable() {
+    let file = File::new(
+        "many",
+        "listen = \"nowhere\"\nworkers = 2\n\n[worker]\n# a comment\npoll_ms = 1\n[providers]\nzendesk = { base_url = \"ftp://h\", client_id = \"id\" }\n\
+         pipedrive.timeout_seconds = 301\n[server]\ncalls_max = 5\n",
+    );
+    let mut flags = file.flags();
+    flags.set = vec!["worker.turn_seconds=soon".into(), "nothing".into()];
+    let env = [
+        ("CONTACT_SYNC_REFLECTION", "perhaps"),
+        ("CONTACT_SYNC_SERVER__CALLS_MAX", "0"),
+        ("DATABASE_URL", "mysql://hunter2"),
+        ("CONTACT_SYNC_SERVICE_PORT", "50051"),
+    ];
+
+    let all = problems(&flags, &env);
+
+    let path = file.0.display();
+    for expected in [
+        format!("listen (in {path}, line 1) cannot be read"),
+        format!("there is no setting \"workers\" (in {path}, line 2)"),
+        format!("worker.poll_ms (in {path}, line 6) is 1; it must be 50 to 60000"),
+        format!("providers.zendesk.base_url (in {path}, line 8) has another scheme"),
+        "providers.zendesk.client_secret (by default) is missing; it must be set, since".to_owned(),
+        format!("providers.pipedrive.timeout_seconds (in {path}, line 9) is 301"),
+        "worker.turn_seconds (from the flag --set worker.turn_seconds) cannot be read".to_owned(),
+        "--set \"nothing\" is no setting".to_owned(),
+        "reflection (from the variable CONTACT_SYNC_REFLECTION) cannot be read".to_owned(),
+        "server.calls_max (from the variable CONTACT_SYNC_SERVER__CALLS_MAX) is 0".to_owned(),
+        "database_url (from the variable DATABASE_URL) is no Postgres URL".to_owned(),
+    ] {
+        assert_eq!(all.iter().filter(|text| text.starts_with(&expected)).count(), 1, "{expected}: {all:#?}");
+    }
+    assert_eq!(all.len(), 11, "{all:#?}");
+    assert!(!all.concat().contains("hunter2"));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_hides_nothing_of_the_environment() {
+    let missing = Flags { config: Some("/nowhere/contact-sync.toml".into()), ..Flags::default() };
+
+    let all = problems(&missing, &[("CONTACT_SYNC_LISTEN", "x"), ("CONTACT_SYNC_WORKER__POLL_MS", "1")]);
+
+    assert_eq!(all.len(), 3, "{all:#?}");
+}
+
+#[test]
+fn a_possible_lease_is_not_blamed_for_an_impossible_one() {
+    let all = problems(&set(&["worker.lease_seconds=0"]), &[]);
+
+    assert_eq!(all.len(), 1, "{all:#?}");
+}
+
+#[test]
+fn each_setting_has_its_source_and_secrets_are_masked() {
+    let file = File::new("entries", "[worker]\nconcurrency = 4\n");
+    let env = [("DATABASE_URL", "postgres://app:hunter2@db/c"), ("HOME", "/home/op")];
+    let env = env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let flags = Flags { listen: Some("127.0.0.1:7".into()), ..file.flags() };
+
+    let settings = Settings::read(&flags, env).unwrap();
+
+    let entry = |name: &str| settings.entries().find(|entry| entry.name == name).unwrap();
+    assert_eq!(settings.entries().count(), load::flatten(&settings.config).len());
+    assert_eq!(entry("listen").origin, &Origin::Flag("--listen".into()));
+    assert!(entry("listen").is_changed && !entry("listen").is_masked);
+    assert_eq!(entry("worker.concurrency").origin, &Origin::File(file.0.clone(), 2));
+    assert!(!entry("worker.concurrency").is_changed, "written, and as by default");
+    assert_eq!(entry("database_url").value, "postgres://app:***@db/c");
+    assert!(entry("database_url").is_masked && entry("database_url").is_changed);
+    assert_eq!((entry("log.filter").origin, entry("log.filter").is_changed), (&Origin::Default, false));
 }

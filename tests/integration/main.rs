@@ -52,6 +52,7 @@ mod scenes;
 mod schedule;
 mod schema;
 mod select_match;
+mod settings;
 mod shared_lines;
 mod simulated_history;
 mod statements;

@@ -1,0 +1,187 @@
+//! What types do not say: ranges, and settings that go together.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde_json::Value;
+
+use super::{
+    Config,
+    load::{ConfigError, flatten},
+    sources::Origin,
+};
+use crate::telemetry;
+
+/// Never shown, not even in an error about themselves.
+pub(super) const SECRETS: [&str; 5] = [
+    "database_url",
+    "migrate_database_url",
+    "providers.zendesk.client_secret",
+    "providers.salesforce.client_secret",
+    "providers.pipedrive.client_secret",
+];
+
+/// What each number must be; both ends are allowed.
+pub(super) const RANGES: [(&str, u64, u64); 42] = [
+    ("sync.period_seconds", 60, 86_400),
+    ("worker.lease_seconds", 1, 600),
+    ("worker.heartbeat_seconds", 1, 200),
+    ("worker.concurrency", 0, 64),
+    ("worker.poll_ms", 50, 60_000),
+    ("worker.turn_seconds", 0, 3_600),
+    ("worker.attempts_max", 1, 100),
+    ("worker.backoff_base_ms", 1, 60_000),
+    ("providers.zendesk.timeout_seconds", 1, 300),
+    ("providers.zendesk.quota_share_percent", 1, 100),
+    ("providers.zendesk.first_copy_share_percent", 1, 100),
+    ("providers.zendesk.sweep_hours", 1, 8_760),
+    ("providers.salesforce.timeout_seconds", 1, 300),
+    ("providers.salesforce.quota_share_percent", 1, 100),
+    ("providers.salesforce.first_copy_share_percent", 1, 100),
+    ("providers.salesforce.sweep_hours", 1, 8_760),
+    ("providers.salesforce_bulk_above", 0, 1_000_000_000),
+    ("providers.pipedrive.timeout_seconds", 1, 300),
+    ("providers.pipedrive.quota_share_percent", 1, 100),
+    ("providers.pipedrive.first_copy_share_percent", 1, 100),
+    ("providers.pipedrive.sweep_hours", 1, 8_760),
+    ("pools.call.connections", 1, 256),
+    ("pools.call.acquire_timeout_ms", 10, 60_000),
+    ("pools.api.connections", 1, 256),
+    ("pools.api.acquire_timeout_ms", 10, 60_000),
+    ("pools.sync.connections", 1, 256),
+    ("pools.sync.acquire_timeout_ms", 10, 60_000),
+    ("server.calls_max", 1, 100_000),
+    ("server.connections_max", 16, 100_000),
+    ("server.idle_max_seconds", 10, 86_400),
+    ("server.frames_per_second", 100, 1_000_000),
+    ("server.streams_per_connection_max", 1, 10_000),
+    ("server.request_bytes_max", 1_024, 1_048_576),
+    ("server.response_bytes_max", 65_536, 16_777_216),
+    ("server.header_bytes_max", 4_096, 65_536),
+    ("server.keepalive_seconds", 5, 3_600),
+    ("server.keepalive_timeout_seconds", 1, 600),
+    ("server.connection_age_max_seconds", 10, 86_400),
+    ("drain.wait_seconds", 0, 300),
+    ("drain.timeout_seconds", 0, 600),
+    ("auth.issuer", 1, 256),
+    ("auth.audience", 1, 256),
+];
+
+/// Of numbers; the ranges of texts are about their length.
+pub(super) fn range_of(name: &str) -> Option<(u64, u64)> {
+    RANGES.iter().find(|range| range.0 == name && !name.starts_with("auth.")).map(|&(_, min, max)| (min, max))
+}
+
+/// Everything that is wrong with these settings, whose types are right. `origins` has those that were written.
+pub(super) fn check(config: &Config, origins: &BTreeMap<String, Origin>, has_default_dir: bool) -> Vec<ConfigError> {
+    let mut checks = Checks { origins, problems: Vec::new() };
+    checks.ranges(config);
+    if config.data_dir.as_os_str().is_empty() {
+        let problem = if has_default_dir { "is empty" } else { "has no default, because HOME is not set" };
+        checks.wrong("data_dir", problem, "a directory");
+    }
+    checks.databases(config);
+    if let Some(url) = &config.http.public_url
+        && let Err(problem) = check_public_url(url)
+    {
+        checks.wrong("http.public_url", problem, "like https://sync.example.com");
+    }
+    checks.providers(config);
+    if telemetry::read_filter(&config.log.filter).is_err() {
+        checks.wrong("log.filter", "cannot be read", "like info or info,contact_sync=debug");
+    }
+    checks.problems
+}
+
+struct Checks<'a> {
+    origins: &'a BTreeMap<String, Origin>,
+    problems: Vec<ConfigError>,
+}
+
+impl Checks<'_> {
+    fn ranges(&mut self, config: &Config) {
+        let flat = flatten(config);
+        let before = self.problems.len();
+        for (name, min, max) in RANGES {
+            let value = flat.get(name);
+            let (size, unit) = match value.and_then(Value::as_str) {
+                Some(text) => (Some(text.len() as u64), " bytes long"),
+                None => (value.and_then(Value::as_u64), ""),
+            };
+            if let Some(size) = size.filter(|size| !(min..=max).contains(size)) {
+                self.wrong(name, format!("is {size}{unit}"), format!("{min} to {max}{unit}"));
+            }
+        }
+        let (lease, heartbeat) = (config.worker.lease_seconds, config.worker.heartbeat_seconds);
+        // Which of the two is meant is not known while one of them is impossible.
+        if heartbeat.saturating_mul(3) > lease && self.problems.len() == before {
+            let expected = format!("at most a third of worker.lease_seconds ({lease}), so that two may be lost");
+            self.wrong("worker.heartbeat_seconds", format!("is {heartbeat}"), expected);
+        }
+    }
+
+    fn databases(&mut self, config: &Config) {
+        for (name, url) in
+            [("database_url", &config.database_url), ("migrate_database_url", &config.migrate_database_url)]
+        {
+            let is_postgres = |url: &str| url.starts_with("postgres://") || url.starts_with("postgresql://");
+            if url.as_ref().is_some_and(|url| !is_postgres(url.expose())) {
+                self.wrong(name, "is no Postgres URL", "like postgres://user:password@host:5432/database");
+            }
+        }
+    }
+
+    fn providers(&mut self, config: &Config) {
+        let providers = &config.providers;
+        for (name, provider) in [
+            ("zendesk", &providers.zendesk),
+            ("salesforce", &providers.salesforce),
+            ("pipedrive", &providers.pipedrive),
+        ] {
+            if let Some(url) = &provider.base_url
+                && let Err(problem) = check_base_url(url)
+            {
+                let expected = "like https://proxy.example.com or http://127.0.0.1:8080, optionally with {subdomain}";
+                self.wrong(&format!("providers.{name}.base_url"), problem, expected);
+            }
+            let (id, secret) = (format!("providers.{name}.client_id"), format!("providers.{name}.client_secret"));
+            match (&provider.client_id, &provider.client_secret) {
+                (Some(_), None) => self.wrong(&secret, "is missing", format!("set, since {id} is")),
+                (None, Some(_)) => self.wrong(&id, "is missing", format!("set, since {secret} is")),
+                _ => {}
+            }
+        }
+    }
+
+    fn wrong(&mut self, name: &str, problem: impl fmt::Display, expected: impl fmt::Display) {
+        let origin = self.origins.get(name).unwrap_or(&Origin::Default);
+        self.problems.push(ConfigError::wrong(name, origin, problem, expected));
+    }
+}
+
+/// As a base URL, and encrypted unless it is on this machine: codes travel there.
+fn check_public_url(url: &str) -> Result<(), &'static str> {
+    check_base_url(url)?;
+    if url.contains(['{', '}']) {
+        return Err("holds a placeholder");
+    }
+    let is_here = ["http://localhost", "http://127.0.0.1", "http://[::1]"]
+        .iter()
+        .any(|here| url.strip_prefix(here).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '/'])));
+    if url.starts_with("https://") || is_here { Ok(()) } else { Err("is not encrypted") }
+}
+
+/// A scheme, a host and perhaps a port, nothing else: paths are the client's, credentials the tenant's.
+fn check_base_url(url: &str) -> Result<(), &'static str> {
+    let uri: http::Uri = url.replace("{subdomain}", "x").parse().map_err(|_| "is no URL")?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err("has another scheme than http or https");
+    }
+    let authority = uri.authority().ok_or("has no host")?;
+    if authority.as_str().contains('@') {
+        return Err("holds a user name or password");
+    }
+    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+        return Err("has a path or a query");
+    }
+    Ok(())
+}
