@@ -160,12 +160,9 @@ fn toml(settings: &Settings) -> String {
     text
 }
 
-/// Settings are texts, numbers and switches.
+/// Settings are texts, numbers and switches. A JSON text is a TOML text of one line (toml.io, "String"), but for DEL.
 fn toml_value(value: &Value) -> String {
-    match value {
-        Value::String(text) => toml_edit::Value::from(text).to_string(),
-        value => value.to_string(),
-    }
+    value.to_string().replace('\u{7f}', "\\u007f")
 }
 
 /// The settings that differ from their defaults, for the log: `listen = "127.0.0.1:7", worker.concurrency = 8`.
@@ -236,7 +233,7 @@ mod tests {
         };
         let env = [
             ("DATABASE_URL", "postgres://db/contacts"),
-            ("CONTACT_SYNC_MIGRATE_DATABASE_URL", "postgres://u:hunter2@db/c"),
+            ("CONTACT_SYNC_MIGRATE_DATABASE_URL", "postgres://u:hunter2@db/c\nx = 1"),
         ];
         let before = settings(&flags, &env);
 
@@ -244,7 +241,9 @@ mod tests {
 
         assert!(!text.contains("hunter2"), "{text}");
         assert!(
-            text.contains("# migrate_database_url = \"postgres://u:***@db/c\"  # from the variable CONTACT_SYNC_M"),
+            text.contains(
+                "# migrate_database_url = \"postgres://u:***@db/c\\nx = 1\"  # from the variable CONTACT_SYNC_M"
+            ),
             "{text}"
         );
         assert!(text.contains("worker.lease_seconds = 60  # in "), "{text}");
@@ -252,6 +251,7 @@ mod tests {
         assert!(text.contains("# pg_bin_dir =  # not set\n"), "{text}");
         let again = dir.file("printed.toml", &text);
         let after = settings(&Flags { config: Some(again.into()), ..Flags::default() }, &[]);
+        assert_eq!(text.lines().count(), before.entries().count(), "one a line: {text}");
         let values = |settings: &Settings| -> Vec<(String, Value)> {
             settings
                 .entries()
