@@ -28,6 +28,7 @@ mod rejected;
 mod room;
 mod status;
 mod sync;
+mod sync_requests;
 mod together;
 mod watchers;
 

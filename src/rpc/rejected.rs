@@ -3,7 +3,7 @@
 use secrecy::ExposeSecret;
 use tonic::Status;
 
-use super::{convert, page_token, parse, pb, status, sync::list_filter, together::Together};
+use super::{convert, page_token, parse, pb, status, sync_requests::list_filter, together::Together};
 use crate::{
     domain::{
         ids::AccountId,

@@ -12,21 +12,20 @@ use super::{
     authorization, convert,
     deadline::deadline,
     methods::Scope,
-    page_token, parse, parse_credentials,
+    page_token, parse,
     pb::{self, sync_service_server::SyncService},
     rejected, status,
+    sync_requests::{list_filter, new_link, trial, update_of},
     together::Together,
     watchers::{WatchPlace, Watchers},
 };
 use crate::{
     domain::{
         clock::Clock,
-        credentials::Credentials,
         ids::{AccountId, IntegrationId, SyncRunId},
-        integration::{Organization, Provider},
         sync_run::SyncRun,
     },
-    integrations::{IntegrationError, Integrations, NewLink, Update},
+    integrations::{IntegrationError, Integrations},
     store::{self, Db},
     sync::Control,
 };
@@ -393,62 +392,4 @@ async fn next_change(watch: Option<Watch>) -> Option<(Result<pb::WatchSyncRunRes
 async fn find_run(db: &Db, account_id: AccountId, run_id: SyncRunId) -> Result<SyncRun, Status> {
     let found = store::sync_runs::find(db, account_id, run_id).await?;
     found.ok_or_else(|| crate::sync::TriggerError::RunNotFound.into())
-}
-
-fn new_link(request: pb::EnableSyncRequest, period_default_seconds: i32) -> Result<NewLink, Status> {
-    let options = request.options.unwrap_or_default();
-    let of_provider = parse::provider(request.provider).and_then(|provider| {
-        let host = parse_credentials::host_of(provider, request.connection.as_ref());
-        (
-            parse::new_options(provider, &options),
-            parse::organization(provider, request.connection),
-            parse_credentials::credentials(provider, host, request.credentials),
-        )
-            .together()
-    });
-    let (of_provider, is_sync_on, period_seconds, request_id) = (
-        of_provider,
-        parse::sync_mode(options.sync),
-        parse::period(options.period.as_ref()),
-        parse::request_id(&request.request_id),
-    )
-        .together()?;
-    let (options, organization, credentials) = of_provider;
-    Ok(NewLink {
-        options,
-        organization,
-        credentials,
-        is_sync_on: is_sync_on.unwrap_or(true),
-        period_seconds: period_seconds.unwrap_or(period_default_seconds),
-        request_id,
-    })
-}
-
-/// What decides what a listing of an integration lists.
-pub(super) fn list_filter(ids: &Result<(AccountId, IntegrationId), Status>) -> [String; 2] {
-    let texts = ids.as_ref().map(|(account_id, integration_id)| [account_id.to_string(), integration_id.to_string()]);
-    texts.unwrap_or_default()
-}
-
-/// What is to be tried.
-fn trial(request: pb::TestConnectionRequest) -> Result<(Organization, Credentials), Status> {
-    let provider = parse::provider(request.provider)?;
-    let host = parse_credentials::host_of(provider, request.connection.as_ref());
-    let credentials = parse_credentials::credentials(provider, host, request.credentials)
-        .and_then(|given| given.ok_or_else(|| status::invalid("credentials", "is required")))
-        .and_then(parse_credentials::not_used_up);
-    (parse::organization(provider, request.connection), credentials).together()
-}
-
-fn update_of(provider: Provider, request: pb::UpdateSyncRequest) -> Result<Update, Status> {
-    let options = request.options.unwrap_or_default();
-    let host = parse_credentials::salesforce_host("salesforce_host", provider, &request.salesforce_host);
-    let (is_sync_on, period_seconds, options, credentials) = (
-        parse::sync_mode(options.sync),
-        parse::period(options.period.as_ref()),
-        parse::options(&options),
-        parse_credentials::credentials(provider, host, request.credentials),
-    )
-        .together()?;
-    Ok(Update { is_sync_on, period_seconds, options, credentials })
 }
