@@ -228,6 +228,7 @@ async fn an_authorization_that_is_taken_back_stops_the_passes_and_is_asked_for_t
     let shown = test.integration(&account, &integration).await;
     assert_eq!(shown.state(), pb::IntegrationState::AuthFailed);
     assert!(shown.state_detail.contains("GRANT_REFUSED"), "{}", shown.state_detail);
+    assert_eq!(shown.hold.unwrap().reason, "GRANT_REFUSED");
     let asked = refreshes(&test);
     test.pass(TimeDelta::hours(20));
     assert_eq!((test.sync_due().await, refreshes(&test)), (0, asked));
@@ -243,7 +244,8 @@ async fn trouble_at_the_token_endpoint_is_tried_again() {
     test.sync_due().await;
 
     assert_eq!(last_error(&test, &account, &integration).await, "");
-    assert_eq!(test.integration(&account, &integration).await.state(), pb::IntegrationState::Active);
+    let mended = test.integration(&account, &integration).await;
+    assert_eq!((mended.state(), mended.hold), (pb::IntegrationState::Active, None));
 }
 
 #[tokio::test]

@@ -152,6 +152,7 @@ async fn credentials_of_another_row_or_another_key_do_not_open_and_the_state_say
     let shown = test.integration(&account, &integration).await;
     assert_eq!(shown.state(), pb::IntegrationState::AuthFailed);
     assert!(shown.state_detail.contains("CREDENTIALS_SEALED_BY_ANOTHER_KEY"), "{}", shown.state_detail);
+    assert_eq!(shown.hold.unwrap().reason, "CREDENTIALS_SEALED_BY_ANOTHER_KEY");
     assert_eq!(pages(&test).len(), 1, "only the other integration asked the CRM");
 
     // A replica with another key ring; the first integration is looked at every hour.
@@ -168,6 +169,7 @@ async fn credentials_of_another_row_or_another_key_do_not_open_and_the_state_say
     let shown = test.integration(&other_account, &other).await;
     assert_eq!(shown.state(), pb::IntegrationState::AuthFailed);
     assert!(shown.state_detail.contains("CREDENTIALS_SEALED_BY_ANOTHER_KEY"), "{}", shown.state_detail);
+    assert_eq!(shown.hold.unwrap().reason, "CREDENTIALS_SEALED_BY_ANOTHER_KEY");
 
     // Damaged.
     assert!(column(&test, &other, "length(credentials)").await.parse::<usize>().unwrap() > 40);
