@@ -257,7 +257,9 @@ fn on_panic(_: Box<dyn Any + Send>) -> Response<Body> {
 fn log_outcome(span: &Span, response: &Response<Body>, arrived: Instant) {
     let made: Option<&Status> = response.extensions().get();
     let code = made.map_or(Code::Ok, Status::code);
-    tracing::debug!(parent: span, rpc.code = ?code, duration_us = arrived.elapsed().as_micros(), "answered");
+    // A number in JSON, too: of 128 bits it would be a text.
+    let duration_us = u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX);
+    tracing::debug!(parent: span, rpc.code = ?code, duration_us, "answered");
 }
 
 /// The body of an answer, which for a stream outlives the handler. It ends with `DEADLINE_EXCEEDED` at the deadline and with
