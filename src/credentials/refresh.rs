@@ -213,7 +213,8 @@ impl Accesses {
     /// That the access is of the organisation that is linked, wherever it lies now. Another name of it is for whoever uses it to learn.
     async fn prove(&self, refresh: &Refresh, granted: &Granted) -> Result<(), CrmError> {
         if let Some(name) = &granted.organization {
-            return if *name == refresh.organization.name { Ok(()) } else { Err(CrmError::OtherOrganization) };
+            let is_linked = *name == refresh.organization.name;
+            return if is_linked { Ok(()) } else { Err(CrmError::OtherOrganization(Some(name.clone()))) };
         }
         if !granted.access.is_elsewhere {
             return Ok(());
@@ -278,6 +279,11 @@ fn is_not_to_be_sent(credentials: &Credentials, stored: &StoredAccess) -> bool {
 const fn may_have_given(error: &CrmError) -> bool {
     matches!(
         error,
-        CrmError::Unavailable(_) | CrmError::TooMuch(_) | CrmError::Unreadable(_) | CrmError::HostUnknown(_)
+        CrmError::Unavailable(_)
+            | CrmError::TooMuch(_)
+            | CrmError::ConnectionBroke { .. }
+            | CrmError::TimedOut { .. }
+            | CrmError::Unreadable(_)
+            | CrmError::HostUnknown(_)
     )
 }

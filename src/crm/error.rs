@@ -17,11 +17,9 @@ pub enum CrmError {
         "the CRM has ended this authorization: it was revoked, has expired, or its refresh token was used elsewhere; authorize again"
     )]
     GrantRefused,
-    /// The login itself is refused, by what the CRM knows of its user; no refresh token is used up by it.
-    #[error(
-        "the CRM refuses the login: its user is inactive, may not use this app, or may not log in from this service's address or at this hour; its administrator must mend that, or bring other credentials"
-    )]
-    LoginRefused,
+    /// The login itself is refused, by what the CRM knows of its user or its app; no refresh token is used up by it.
+    #[error("the CRM refuses the login: {0}")]
+    LoginRefused(LoginRefusal),
     /// The app was removed from the CRM, and the CRM says so.
     #[error("the app was uninstalled in the CRM; its administrator must install it and authorize again")]
     Uninstalled,
@@ -71,13 +69,30 @@ pub enum CrmError {
         /// How long the CRM asks to wait.
         retry_after: Option<Duration>,
     },
-    /// 5xx, a time-out, a broken connection, or a page of what stands before the CRM.
+    /// 5xx, or a page of what stands before the CRM.
     #[error("the CRM cannot be reached or is failing: {0}")]
     Unavailable(&'static str),
-    /// Nothing was sent: the name is unknown, the port closed, or the certificate wrong.
-    #[error("the CRM cannot be reached: no connection")]
-    NoConnection,
-    /// 504, no answer in time, or an answer above the limit: a smaller page may come.
+    /// Nothing was sent.
+    #[error("the CRM cannot be reached: no connection to {host}: {why}")]
+    NoConnection {
+        /// Which host.
+        host: String,
+        /// What failed.
+        why: ConnectFailure,
+    },
+    /// The connection broke before the whole answer was there.
+    #[error("the CRM cannot be reached or is failing: the connection to {host} broke")]
+    ConnectionBroke {
+        /// Which host.
+        host: String,
+    },
+    /// No answer in time: a smaller page may come.
+    #[error("the CRM does not manage so much at once: {host} did not answer in time")]
+    TimedOut {
+        /// Which host.
+        host: String,
+    },
+    /// 504, or an answer above the limit: a smaller page may come.
     #[error("the CRM does not manage so much at once: {0}")]
     TooMuch(&'static str),
     /// Our own share of the CRM's short limit is used up; nothing has failed.
@@ -116,15 +131,110 @@ pub enum CrmError {
         /// When to go on.
         resume_after: Duration,
     },
-    /// The credentials open another organisation than the one that is linked.
-    #[error("the credentials belong to another organisation of this CRM; bring those of the one that is linked")]
-    OtherOrganization,
+    /// The credentials open another organisation than the one that is linked: this one, where the CRM tells a name that can be one.
+    #[error("the credentials belong to {}; bring those of the one that is linked", opened(.0.as_ref()))]
+    OtherOrganization(Option<String>),
     /// The organisation has another name now, and is the same by the CRM's own number of it.
     #[error("the organisation has another name in the CRM now: {0}")]
     Renamed(String),
     /// The CRM's account is closed or unpaid, or its edition has no API.
     #[error("the CRM's account does not allow it: {0}")]
     AccountClosed(&'static str),
+}
+
+/// Why a login is refused, as far as the CRM says it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum LoginRefusal {
+    /// Salesforce's `invalid_app_access`, or that the user has not approved the app, which it says of a user whom it does not know, too.
+    #[error(
+        "its user is not pre-authorized for the app, or there is no user of that name (a sandbox adds its own name to it); in Salesforce's Setup, External Client App Manager, open the app's policies, permit admin approved users, and add a profile or permission set of the user"
+    )]
+    UserNotApproved,
+    /// There is no such user.
+    #[error(
+        "it knows no user of that name; compare it with the user's page in the CRM (a sandbox adds its own name to it)"
+    )]
+    UserUnknown,
+    /// Inactive, locked or frozen.
+    #[error(
+        "its user is inactive or locked; its administrator must activate or unlock that user, or bring other credentials"
+    )]
+    UserInactive,
+    /// The user's address or hours.
+    #[error(
+        "its user may not log in from this service's address or at this hour; its administrator must allow it (login IP ranges and login hours of the user's profile, IP relaxation in the app's policies)"
+    )]
+    PlaceOrHour,
+    /// The signature is not by the key of the certificate that the app has.
+    #[error("the private key is not that of the certificate which was uploaded to the app, or the app has none")]
+    AssertionInvalid,
+    /// The assertion is meant for another login host.
+    #[error(
+        "the assertion is for another login host: name the organisation's own with the credentials (sandboxes log in at test.salesforce.com)"
+    )]
+    AudienceWrong,
+    /// The assertion's time is over or too far away.
+    #[error("the assertion's time does not fit the CRM's: this machine's clock is wrong")]
+    ClockWrong,
+    /// The CRM is being maintained.
+    #[error("the CRM is under maintenance; it is tried again")]
+    Maintenance,
+    /// Anything else.
+    #[error(
+        "its user or app may not log in so; its administrator must look at the app's policies, or bring other credentials"
+    )]
+    Other,
+}
+
+impl LoginRefusal {
+    /// In `UPPER_SNAKE`, for error details.
+    pub const fn cause(self) -> &'static str {
+        match self {
+            Self::UserNotApproved => "USER_NOT_APPROVED",
+            Self::UserUnknown => "USER_UNKNOWN",
+            Self::UserInactive => "USER_INACTIVE",
+            Self::PlaceOrHour => "PLACE_OR_HOUR",
+            Self::AssertionInvalid => "ASSERTION_INVALID",
+            Self::AudienceWrong => "AUDIENCE_WRONG",
+            Self::ClockWrong => "CLOCK_WRONG",
+            Self::Maintenance => "MAINTENANCE",
+            Self::Other => "LOGIN_REFUSED",
+        }
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum ConnectFailure {
+    /// Its name is not known, or no name server answers.
+    #[error("its name cannot be resolved (DNS)")]
+    Name,
+    /// Refused, reset, or no way there.
+    #[error("nothing answers at its port (TCP)")]
+    Port,
+    /// A certificate that is not trusted, is over, or is of another name; or no TLS there at all.
+    #[error("its certificate is not accepted, or it speaks no TLS (TLS)")]
+    Tls,
+    /// Nobody answered the attempt.
+    #[error("it did not take the connection in time (timeout); a firewall may drop what is sent there")]
+    Timeout,
+}
+
+impl ConnectFailure {
+    /// In `UPPER_SNAKE`, for error details.
+    pub const fn cause(self) -> &'static str {
+        match self {
+            Self::Name => "DNS",
+            Self::Port => "TCP",
+            Self::Tls => "TLS",
+            Self::Timeout => "TIMEOUT",
+        }
+    }
+}
+
+fn opened(organization: Option<&String>) -> String {
+    let other = "another organisation of this CRM";
+    organization.map_or_else(|| other.to_owned(), |name| format!("{other}, {name}"))
 }
 
 /// What may be tried after a failure.
@@ -149,13 +259,15 @@ impl CrmError {
             Self::RateLimited { retry_after: None }
             | Self::Unavailable(_)
             | Self::TooMuch(_)
-            | Self::NoConnection
+            | Self::NoConnection { .. }
+            | Self::ConnectionBroke { .. }
+            | Self::TimedOut { .. }
             | Self::HostMoved
             | Self::Unreadable(_)
             | Self::Stuck => Retry::Backoff,
             Self::CredentialsRefused
             | Self::GrantRefused
-            | Self::LoginRefused
+            | Self::LoginRefused(_)
             | Self::Uninstalled
             | Self::ClientRefused
             | Self::OwnClientRefused(_)
@@ -169,7 +281,7 @@ impl CrmError {
             | Self::HostRefused
             | Self::HostUnknown(_)
             | Self::HostMissing
-            | Self::OtherOrganization
+            | Self::OtherOrganization(_)
             | Self::Renamed(_)
             | Self::AccountClosed(_) => Retry::Never,
         }
@@ -182,6 +294,8 @@ impl CrmError {
             self,
             Self::Unavailable(_)
                 | Self::TooMuch(_)
+                | Self::ConnectionBroke { .. }
+                | Self::TimedOut { .. }
                 | Self::Unreadable(_)
                 | Self::Stuck
                 | Self::Refused(_)
@@ -195,7 +309,7 @@ impl CrmError {
     pub const fn reason(&self) -> &'static str {
         match self {
             Self::CredentialsRefused => "CREDENTIALS_REFUSED",
-            Self::GrantRefused | Self::LoginRefused => "GRANT_REFUSED",
+            Self::GrantRefused | Self::LoginRefused(_) => "GRANT_REFUSED",
             Self::Uninstalled => "APP_UNINSTALLED",
             Self::ClientRefused | Self::OwnClientRefused(_) => "OAUTH_CLIENT_REFUSED",
             Self::OwnClientMissing(_) => "OAUTH_NOT_CONFIGURED",
@@ -204,14 +318,31 @@ impl CrmError {
             Self::OrganizationNotFound | Self::RecordNotFound => "ORGANIZATION_NOT_FOUND",
             Self::RateLimited { .. } | Self::Paced { .. } => "RATE_LIMITED",
             Self::QuotaSpent { reason, .. } => reason,
-            Self::OtherOrganization | Self::Renamed(_) => "OTHER_ORGANIZATION",
+            Self::OtherOrganization(_) | Self::Renamed(_) => "OTHER_ORGANIZATION",
             Self::AccountClosed(_) => "CRM_ACCOUNT_CLOSED",
             Self::HostMissing => "CRM_HOST_MISSING",
             Self::HostMoved => "CRM_HOST_MOVED",
-            Self::Unavailable(_) | Self::TooMuch(_) | Self::NoConnection | Self::HostRefused | Self::HostUnknown(_) => {
-                "CRM_UNREACHABLE"
-            }
+            Self::Unavailable(_)
+            | Self::TooMuch(_)
+            | Self::NoConnection { .. }
+            | Self::ConnectionBroke { .. }
+            | Self::TimedOut { .. }
+            | Self::HostRefused
+            | Self::HostUnknown(_) => "CRM_UNREACHABLE",
             Self::PositionRefused | Self::Unreadable(_) | Self::Stuck | Self::Refused(_) => "CRM_ANSWER_UNREADABLE",
+        }
+    }
+
+    /// What of it a program may want to know apart from the words: `organization` that was opened instead, `host` that was asked,
+    /// `cause` in `UPPER_SNAKE`.
+    pub fn details(&self) -> Vec<(&'static str, &str)> {
+        match self {
+            Self::OtherOrganization(Some(name)) | Self::Renamed(name) => vec![("organization", name)],
+            Self::NoConnection { host, why } => vec![("host", host), ("cause", why.cause())],
+            Self::ConnectionBroke { host } => vec![("host", host), ("cause", "CONNECTION_BROKE")],
+            Self::TimedOut { host } => vec![("host", host), ("cause", "TIMEOUT")],
+            Self::LoginRefused(why) => vec![("cause", why.cause())],
+            _ => Vec::new(),
         }
     }
 }

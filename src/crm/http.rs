@@ -16,7 +16,7 @@ use reqwest::{
 };
 use thiserror::Error;
 
-use super::CrmError;
+use super::{ConnectFailure, CrmError};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A page of 1,000 users can take a CRM many seconds to make, and longer to send: the whole may take so many times what a silence may.
@@ -60,27 +60,33 @@ pub fn build(endpoint: &Endpoint, silence_max: Duration) -> Result<Client, HttpE
         .redirect(Policy::none())
         .pool_max_idle_per_host(4)
         .no_proxy();
-    if *endpoint == Endpoint::Vendor {
-        builder = builder.https_only(true).dns_resolver(Arc::new(PublicOnly));
-    }
+    let only_public = *endpoint == Endpoint::Vendor;
+    builder = builder.https_only(only_public).dns_resolver(Arc::new(Names { only_public }));
     builder.build().map_err(HttpError)
 }
 
-struct PublicOnly;
+struct Names {
+    only_public: bool,
+}
 
 #[derive(Debug, Error)]
 #[error("resolves to no public address")]
 struct NoPublicAddress;
 
-impl Resolve for PublicOnly {
+#[derive(Debug, Error)]
+#[error("the name cannot be resolved")]
+struct NameUnknown(#[source] io::Error);
+
+impl Resolve for Names {
     fn resolve(&self, name: Name) -> Resolving {
+        let only_public = self.only_public;
         Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            let public: Vec<SocketAddr> = found.filter(|address| is_public(address.ip())).collect();
-            if public.is_empty() {
+            let found = tokio::net::lookup_host((name.as_str(), 0)).await.map_err(NameUnknown)?;
+            let usable: Vec<SocketAddr> = found.filter(|address| !only_public || is_public(address.ip())).collect();
+            if usable.is_empty() {
                 return Err(NoPublicAddress.into());
             }
-            Ok(Box::new(public.into_iter()) as Addrs)
+            Ok(Box::new(usable.into_iter()) as Addrs)
         })
     }
 }
@@ -128,14 +134,32 @@ pub fn meaning_of(error: &reqwest::Error) -> CrmError {
     // The first text names the URL with its query; the causes below it do not.
     let below: Vec<String> = causes(error).skip(1).map(ToString::to_string).collect();
     tracing::warn!(error = below.join(": "), "a CRM could not be reached, or its connection broke");
+    let host = error.url().and_then(|url| url.host_str()).unwrap_or_default().to_owned();
     if causes(error).any(<dyn std::error::Error>::is::<NoPublicAddress>) {
         CrmError::HostRefused
     } else if error.is_connect() {
-        CrmError::NoConnection
+        CrmError::NoConnection { host, why: why_no_connection(error) }
     } else if error.is_timeout() {
-        CrmError::TooMuch("it did not answer in time")
+        CrmError::TimedOut { host }
     } else {
-        CrmError::Unavailable("the connection broke")
+        CrmError::ConnectionBroke { host }
+    }
+}
+
+fn why_no_connection(error: &reqwest::Error) -> ConnectFailure {
+    // The connector wraps whatever ends its handshake in an error of its own, and nothing else.
+    let is_tls = |cause: &(dyn std::error::Error + 'static)| {
+        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        inner.is_some_and(|inner| inner.is::<io::Error>() || inner.is::<rustls::Error>())
+    };
+    if causes(error).any(<dyn std::error::Error>::is::<NameUnknown>) {
+        ConnectFailure::Name
+    } else if error.is_timeout() {
+        ConnectFailure::Timeout
+    } else if causes(error).any(is_tls) {
+        ConnectFailure::Tls
+    } else {
+        ConnectFailure::Port
     }
 }
 

@@ -21,7 +21,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-pub use error::{CrmError, Retry};
+pub use error::{ConnectFailure, CrmError, LoginRefusal, Retry};
 pub use page_size::PageSize;
 
 use self::{

@@ -79,9 +79,9 @@ pub enum AuthorizeError {
     /// The administrator said no, or the CRM did.
     #[error("the CRM was not allowed to give access")]
     Refused,
-    /// It was another organisation than the one that is to be authorized.
-    #[error("another organisation was chosen than the one that is to be authorized")]
-    OtherOrganization,
+    /// It was another organisation, this one, than the one that is to be authorized.
+    #[error("another organisation was chosen, {0}, than the one that is to be authorized")]
+    OtherOrganization(String),
     /// The code, or the access that it brought, leads nowhere; or it could not be stored.
     #[error("the authorization could not be completed")]
     Integration(#[from] IntegrationError),
@@ -208,7 +208,7 @@ impl Integrations {
             && is_renamed
             && !self.is_same_company(account_id, &taken, granted.access.company_id.as_deref()).await?
         {
-            return Err(AuthorizeError::OtherOrganization);
+            return Err(AuthorizeError::OtherOrganization(organization.name));
         }
         let options = match taken.integration_id {
             Some(id) => self.get(account_id, id).await?.options,

@@ -139,8 +139,8 @@ impl Integrations {
         credentials: Credentials,
     ) -> Result<Tried, IntegrationError> {
         let mut granted = self.crms.obtain(organization, &credentials, self.clock.now()).await?;
-        if granted.organization.as_ref().is_some_and(|name| *name != organization.name) {
-            return Err(CrmError::OtherOrganization.into());
+        if let Some(opened) = granted.organization.take_if(|opened| *opened != organization.name) {
+            return Err(CrmError::OtherOrganization(Some(opened)).into());
         }
         granted.access.company_id = company_id;
         let (organization, probe) = self.probe_wherever(organization.clone(), options, &granted.access).await?;
@@ -158,7 +158,7 @@ impl Integrations {
         let renamed = match self.probe(&organization, options, access.clone()).await {
             Ok(probe) => return Ok((organization, probe)),
             Err(CrmError::Renamed(name)) => name,
-            Err(error @ (CrmError::HostMoved | CrmError::NoConnection | CrmError::OrganizationNotFound)) => {
+            Err(error @ (CrmError::HostMoved | CrmError::NoConnection { .. } | CrmError::OrganizationNotFound)) => {
                 self.crms.find_renamed(&organization, access).await.ok().flatten().ok_or(error)?
             }
             Err(error) => return Err(error),

@@ -82,9 +82,9 @@ fn refused(error: &AuthorizeError) -> Page {
         AuthorizeError::Refused => {
             (StatusCode::BAD_REQUEST, "The CRM was not allowed to give access, and nothing was changed.".into())
         }
-        AuthorizeError::OtherOrganization => (
+        AuthorizeError::OtherOrganization(chosen) => (
             StatusCode::CONFLICT,
-            "Another organisation was chosen than the one that is to be authorized, and nothing was changed. Log in to the right one first."
+            format!("Another organisation was chosen, {chosen}, than the one that is to be authorized, and nothing was changed. Log in to the right one first.")
                 .into(),
         ),
         AuthorizeError::Integration(IntegrationError::Crm(error)) => {

@@ -164,10 +164,11 @@ impl From<IntegrationError> for Status {
 impl From<CrmError> for Status {
     fn from(error: CrmError) -> Self {
         let (reason, message) = (error.reason(), error.to_string());
+        let details = error.details();
         match error.retry() {
-            Retry::After(wait) => status::unavailable(reason, &message, Some(wait)),
-            Retry::Backoff => status::unavailable(reason, &message, None),
-            Retry::Never => status::failed_precondition(reason, &message, &[]),
+            Retry::After(wait) => status::unavailable_behind(reason, &message, Some(wait), &details),
+            Retry::Backoff => status::unavailable_behind(reason, &message, None, &details),
+            Retry::Never => status::failed_precondition(reason, &message, &details),
         }
     }
 }
@@ -181,6 +182,7 @@ impl From<TriggerError> for Status {
                 "SYNC_RUN_NOT_FOUND",
                 "there is no sync run with this id in this account; runs are kept 90 days",
             ),
+            TriggerError::Disabled => status::failed_precondition("INTEGRATION_DISABLED", &message, &[]),
             TriggerError::SyncOff => status::failed_precondition("SYNC_OFF", &message, &[]),
             TriggerError::RequestIdReused => status::failed_precondition("REQUEST_ID_REUSED", &message, &[]),
             TriggerError::RunFinished => status::failed_precondition("RUN_FINISHED", &message, &[]),

@@ -16,6 +16,9 @@ use crate::domain::{
 
 const PERIOD_SECONDS_MIN: i64 = 60;
 const PERIOD_SECONDS_MAX: i64 = 86_400;
+const ZENDESK_SUBDOMAIN: &str = "connection.zendesk_subdomain";
+const SALESFORCE_ORG_ID: &str = "connection.salesforce_org_id";
+const PIPEDRIVE_COMPANY: &str = "connection.pipedrive_company";
 
 /// An id that must be given.
 pub(super) fn id<T: FromStr>(field: &str, text: &str) -> Result<T, Status> {
@@ -104,21 +107,22 @@ pub(super) fn provider(value: i32) -> Result<Provider, Status> {
 /// The organisation of a connection, which must fit the provider.
 pub(super) fn organization(provider: Provider, connection: Option<pb::Connection>) -> Result<Organization, Status> {
     use pb::connection::Organization as Given;
-    let given = connection.and_then(|connection| connection.organization);
-    let (field, text) = match (provider, given) {
-        (Provider::Zendesk, Some(Given::ZendeskSubdomain(text))) => ("connection.zendesk_subdomain", text),
-        (Provider::Salesforce, Some(Given::SalesforceOrgId(text))) => ("connection.salesforce_org_id", text),
-        (Provider::Pipedrive, Some(Given::PipedriveCompany(text))) => ("connection.pipedrive_company", text),
-        (Provider::Zendesk, _) => {
-            return Err(status::invalid("connection.zendesk_subdomain", "is required for Zendesk"));
-        }
-        (Provider::Salesforce, _) => {
-            return Err(status::invalid("connection.salesforce_org_id", "is required for Salesforce"));
-        }
-        (Provider::Pipedrive, _) => {
-            return Err(status::invalid("connection.pipedrive_company", "is required for Pipedrive"));
-        }
+    let needed = match provider {
+        Provider::Zendesk => ZENDESK_SUBDOMAIN,
+        Provider::Salesforce => SALESFORCE_ORG_ID,
+        Provider::Pipedrive => PIPEDRIVE_COMPANY,
     };
+    let given = connection.and_then(|connection| connection.organization);
+    let (field, of, text) = match given {
+        Some(Given::ZendeskSubdomain(text)) => (ZENDESK_SUBDOMAIN, Provider::Zendesk, text),
+        Some(Given::SalesforceOrgId(text)) => (SALESFORCE_ORG_ID, Provider::Salesforce, text),
+        Some(Given::PipedriveCompany(text)) => (PIPEDRIVE_COMPANY, Provider::Pipedrive, text),
+        None => return Err(status::invalid(needed, &format!("is required for {provider}"))),
+    };
+    if of != provider {
+        let problem = format!("is required for {provider}; {field} is for {of} only");
+        return Err(status::invalid(needed, &problem));
+    }
     Organization::parse(provider, &text).map_err(|error| status::invalid(field, &error.to_string()))
 }
 
@@ -143,8 +147,13 @@ pub(super) fn period(duration: Option<&prost_types::Duration>) -> Result<Option<
         .ok_or_else(|| status::invalid("options.period", "must be from 1 minute to 24 hours, in whole seconds"))
 }
 
-/// What is wished to be copied and mirrored.
-pub(super) fn options(given: &pb::IntegrationOptions) -> Result<OptionsChange, Status> {
+/// Refuses what belongs to another CRM than the one that is meant.
+pub(super) fn only(needed: Provider, provider: Provider, field: &str) -> Result<(), Status> {
+    if needed == provider { Ok(()) } else { Err(status::invalid(field, &format!("is for {needed} only"))) }
+}
+
+/// What is wished to be copied and mirrored. What says something of another CRM's objects is refused.
+pub(super) fn options(provider: Provider, given: &pb::IntegrationOptions) -> Result<OptionsChange, Status> {
     let user_roles = match pb::ZendeskUsers::try_from(given.zendesk_users) {
         Ok(pb::ZendeskUsers::Unspecified) => Ok(None),
         Ok(pb::ZendeskUsers::All) => Ok(Some(UserRoles::All)),
@@ -158,12 +167,21 @@ pub(super) fn options(given: &pb::IntegrationOptions) -> Result<OptionsChange, S
         user_roles,
     )
         .together()?;
+    let says = |object: ObjectChange| object != ObjectChange::default();
+    let own = |is_said: bool, of, field| if is_said { only(of, provider, field) } else { Ok(()) };
+    (
+        own(says(contacts), Provider::Salesforce, "options.salesforce_contacts"),
+        own(says(leads), Provider::Salesforce, "options.salesforce_leads"),
+        own(says(persons), Provider::Pipedrive, "options.pipedrive_persons"),
+        own(user_roles.is_some(), Provider::Zendesk, "options.zendesk_users"),
+    )
+        .together()?;
     Ok(OptionsChange { contacts, leads, persons, user_roles })
 }
 
 /// The options of a new integration.
 pub(super) fn new_options(provider: Provider, given: &pb::IntegrationOptions) -> Result<Options, Status> {
-    let options = options(given)?.apply(provider, Options::default());
+    let options = options(provider, given)?.apply(provider, Options::default());
     options.map_err(|error| status::invalid("options", &error.to_string()))
 }
 

@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 use tonic::Status;
 
-use super::{pb, status, together::Together};
+use super::{parse, pb, status, together::Together};
 use crate::domain::{
     credentials::{CREDENTIAL_BYTES_MAX, Credentials, OAuthClient},
     host,
@@ -24,9 +24,7 @@ pub(super) fn salesforce_host(field: &'static str, provider: Provider, text: &st
     if text.is_empty() {
         return Ok(Host { field, name: None });
     }
-    if provider != Provider::Salesforce {
-        return Err(status::invalid(field, "is for Salesforce only"));
-    }
+    parse::only(Provider::Salesforce, provider, field)?;
     let name = host::salesforce_login(text).map_err(|error| status::invalid(field, &error.to_string()))?;
     Ok(Host { field, name: Some(name) })
 }
@@ -53,7 +51,7 @@ pub(super) fn credentials(
             Credentials::Bearer { token, host }
         }
         Kind::ZendeskApiToken(given) => {
-            only(Provider::Zendesk, provider, "credentials.zendesk_api_token")?;
+            parse::only(Provider::Zendesk, provider, "credentials.zendesk_api_token")?;
             let (email, token, _) = (
                 secret("credentials.zendesk_api_token.email", given.email),
                 secret("credentials.zendesk_api_token.token", given.token),
@@ -63,7 +61,7 @@ pub(super) fn credentials(
             Credentials::ZendeskApiToken { email, token }
         }
         Kind::PipedriveApiToken(token) => {
-            only(Provider::Pipedrive, provider, "credentials.pipedrive_api_token")?;
+            parse::only(Provider::Pipedrive, provider, "credentials.pipedrive_api_token")?;
             let (token, _) = (secret("credentials.pipedrive_api_token", token), host).together()?;
             Credentials::PipedriveApiToken(token)
         }
@@ -92,7 +90,7 @@ pub(super) fn credentials(
             Credentials::ClientCredentials { client: OAuthClient { id, secret }, host }
         }
         Kind::SalesforceJwt(given) => {
-            only(Provider::Salesforce, provider, "credentials.salesforce_jwt")?;
+            parse::only(Provider::Salesforce, provider, "credentials.salesforce_jwt")?;
             let (client_id, username, private_key, host) = (
                 visible("credentials.salesforce_jwt.client_id", given.client_id),
                 secret("credentials.salesforce_jwt.username", given.username),
@@ -115,10 +113,6 @@ pub(super) fn not_used_up(credentials: Credentials) -> Result<Credentials, Statu
         ));
     }
     Ok(credentials)
-}
-
-fn only(needed: Provider, provider: Provider, field: &str) -> Result<(), Status> {
-    if needed == provider { Ok(()) } else { Err(status::invalid(field, &format!("is for {needed} only"))) }
 }
 
 /// Salesforce's API is at My Domain, and these credentials say nothing of it.

@@ -90,6 +90,16 @@ pub(super) fn unavailable(reason: &'static str, message: &str, retry_after: Opti
     status(Code::Unavailable, message, with_retry(info(reason, &[]), retry_after))
 }
 
+/// UNAVAILABLE, by what is behind this service; `metadata` says what.
+pub(super) fn unavailable_behind(
+    reason: &'static str,
+    message: &str,
+    retry_after: Option<Duration>,
+    metadata: &[(&str, &str)],
+) -> Status {
+    status(Code::Unavailable, message, with_retry(info(reason, metadata), retry_after))
+}
+
 /// `RESOURCE_EXHAUSTED`: over a limit; `retry_after` if waiting helps.
 pub(super) fn resource_exhausted(reason: &'static str, message: &str, retry_after: Option<Duration>) -> Status {
     status(Code::ResourceExhausted, message, with_retry(info(reason, &[]), retry_after))

@@ -1,6 +1,6 @@
 //! `SyncService`: integrations and their runs.
 
-use std::{pin::Pin, sync::Arc, time::Duration};
+use std::{collections::HashMap, pin::Pin, sync::Arc, time::Duration};
 
 use tokio::time::sleep;
 use tokio_stream::Stream;
@@ -74,6 +74,7 @@ impl SyncService for SyncRpc {
                 reason: error.reason().to_owned(),
                 message: error.to_string(),
                 estimated_contacts: 0,
+                metadata: owned(&error.details()),
             },
             Err(error) => return Err(error.into()),
         };
@@ -387,6 +388,10 @@ async fn next_change(watch: Option<Watch>) -> Option<(Result<pb::WatchSyncRunRes
             () = sleep(WATCH_POLL) => {}
         }
     }
+}
+
+fn owned(details: &[(&str, &str)]) -> HashMap<String, String> {
+    details.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
 }
 
 async fn find_run(db: &Db, account_id: AccountId, run_id: SyncRunId) -> Result<SyncRun, Status> {

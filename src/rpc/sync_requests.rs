@@ -65,7 +65,7 @@ pub(super) fn update_of(provider: Provider, request: pb::UpdateSyncRequest) -> R
     let (is_sync_on, period_seconds, options, credentials) = (
         parse::sync_mode(options.sync),
         parse::period(options.period.as_ref()),
-        parse::options(&options),
+        parse::options(provider, &options),
         parse_credentials::credentials(provider, host, request.credentials),
     )
         .together()?;

@@ -66,7 +66,9 @@ impl Verdict {
             | CrmError::Paced { .. }
             | CrmError::Unavailable(_)
             | CrmError::TooMuch(_)
-            | CrmError::NoConnection
+            | CrmError::NoConnection { .. }
+            | CrmError::ConnectionBroke { .. }
+            | CrmError::TimedOut { .. }
             | CrmError::Unreadable(_)
             | CrmError::Stuck
             | CrmError::PositionRefused
@@ -74,7 +76,7 @@ impl Verdict {
             | CrmError::OwnClientRefused(_)
             | CrmError::OwnClientMissing(_) => Self::Passes,
             CrmError::GrantRefused => Self::Refused { spends_refresh_token: true, ends_with_a_page: true },
-            CrmError::CredentialsRefused | CrmError::LoginRefused | CrmError::ClientRefused => {
+            CrmError::CredentialsRefused | CrmError::LoginRefused(_) | CrmError::ClientRefused => {
                 Self::Refused { spends_refresh_token: false, ends_with_a_page: true }
             }
             // Other requests than the refused one are answered all the time.
@@ -85,7 +87,7 @@ impl Verdict {
             CrmError::OrganizationNotFound
             | CrmError::RecordNotFound
             | CrmError::HostMoved
-            | CrmError::OtherOrganization
+            | CrmError::OtherOrganization(_)
             | CrmError::Renamed(_)
             | CrmError::AccountClosed(_)
             | CrmError::Refused(_)

@@ -159,9 +159,11 @@ impl<'r> Session<'r> {
     /// Whether a page that failed is asked for with fewer records from now on.
     fn is_for_smaller(&self, error: &CrmError, earlier_failures: u32) -> bool {
         match error {
-            CrmError::TooMuch(_) => self.client.page_size().shrink(),
+            CrmError::TooMuch(_) | CrmError::TimedOut { .. } => self.client.page_size().shrink(),
             // Some say no more than that they failed.
-            CrmError::Unavailable(_) if (earlier_failures + 1).is_multiple_of(FAILURES_BEFORE_SMALLER) => {
+            CrmError::Unavailable(_) | CrmError::ConnectionBroke { .. }
+                if (earlier_failures + 1).is_multiple_of(FAILURES_BEFORE_SMALLER) =>
+            {
                 self.client.page_size().shrink();
                 false
             }
@@ -271,7 +273,7 @@ impl<'r> Session<'r> {
     async fn rename(&mut self, name: String, tries: &mut Tries) -> Result<(), RunError> {
         let (lease, now) = (self.job.claimed.lease, self.now());
         if !integrations::rename(&self.syncing.db, lease, &name, now).await? {
-            return Err(CrmError::OtherOrganization.into());
+            return Err(CrmError::OtherOrganization(Some(name)).into());
         }
         let words = format!(
             "the CRM calls {} {name} now; it is the same by the CRM's own number, and was followed",
@@ -421,7 +423,7 @@ async fn connect(
 
 /// Whether the host may not be the organisation's any more.
 const fn is_away(error: &CrmError) -> bool {
-    matches!(error, CrmError::HostMoved | CrmError::NoConnection | CrmError::OrganizationNotFound)
+    matches!(error, CrmError::HostMoved | CrmError::NoConnection { .. } | CrmError::OrganizationNotFound)
 }
 
 /// As logs write it.

@@ -33,8 +33,11 @@ pub enum TriggerError {
     #[error("there is no such sync run; runs are kept 90 days")]
     RunNotFound,
     /// Nothing is copied.
-    #[error("sync of this integration is off; switch it on with UpdateSync, or enable the integration with EnableSync")]
+    #[error("sync of this integration is off; switch it on with UpdateSync")]
     SyncOff,
+    /// It is not linked any more.
+    #[error("the integration is disabled; use EnableSync to take it up again")]
+    Disabled,
     /// The request id was used for another integration.
     #[error("this request id was used for another integration; use a new one")]
     RequestIdReused,
@@ -163,9 +166,7 @@ impl Control {
             .transaction(move |tx| {
                 Box::pin(async move {
                     let locked = lock(tx, account_id, integration_id, now).await?;
-                    if !locked.is_enabled || !locked.is_sync_on {
-                        return Err(TriggerError::SyncOff);
-                    }
+                    may_run(&locked)?;
                     match locked.held_deletions {
                         None => return Err(TriggerError::NoDeletionsHeld),
                         Some(held) if held != deletions => return Err(TriggerError::HeldDeletionsChanged(held)),
@@ -249,6 +250,14 @@ async fn lock(
     locked.ok_or(TriggerError::IntegrationNotFound)
 }
 
+fn may_run(locked: &Locked) -> Result<(), TriggerError> {
+    match (locked.is_enabled, locked.is_sync_on) {
+        (false, _) => Err(TriggerError::Disabled),
+        (true, false) => Err(TriggerError::SyncOff),
+        (true, true) => Ok(()),
+    }
+}
+
 /// How a pass is started.
 #[derive(Clone, Copy)]
 struct PassStart {
@@ -269,9 +278,7 @@ impl PassStart {
             Some(_) => return Err(TriggerError::RequestIdReused),
             None => {}
         }
-        if !locked.is_enabled || !locked.is_sync_on {
-            return Err(TriggerError::SyncOff);
-        }
+        may_run(locked)?;
         let usual = locked.next_kind();
         // Before the first complete copy there is no checkpoint to go on from.
         let kind = kind.filter(|_| !locked.is_first_copy).unwrap_or(usual);

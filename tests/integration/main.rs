@@ -45,6 +45,7 @@ mod plans;
 mod policies;
 mod private_cluster;
 mod purge;
+mod refusals;
 mod rejected;
 mod requester;
 mod reread;

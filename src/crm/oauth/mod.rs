@@ -13,7 +13,7 @@ use serde::Serialize;
 pub use authorize::Authorizing;
 
 use self::token::{Answer, Desk, Grant};
-use super::{CrmError, Crms, http::Endpoint};
+use super::{CrmError, Crms, LoginRefusal, http::Endpoint};
 use crate::domain::{
     credentials::{Access, AccessToken, Credentials, OAuthClient},
     host,
@@ -166,14 +166,14 @@ fn of_own_client(error: CrmError, is_own: bool, provider: Provider) -> CrmError 
 
 /// Where Salesforce gives tokens too, if an organisation's My Domain does not answer for it any more: the login host behind it.
 fn login_behind(my_domain: Option<&str>, error: &CrmError) -> Option<&'static str> {
-    let is_away = matches!(error, CrmError::HostMoved | CrmError::NoConnection | CrmError::OrganizationNotFound);
+    let is_away = matches!(error, CrmError::HostMoved | CrmError::NoConnection { .. } | CrmError::OrganizationNotFound);
     let host = my_domain.filter(|host| is_away && host.ends_with(".my.salesforce.com"))?;
     Some(if host::is_salesforce_test(host) { SALESFORCE_TEST } else { SALESFORCE_LOGIN })
 }
 
 /// Where there is no refresh token none is spent: the login was refused, and may be tried again.
 fn of_no_refresh_token(error: CrmError) -> CrmError {
-    if matches!(error, CrmError::GrantRefused) { CrmError::LoginRefused } else { error }
+    if matches!(error, CrmError::GrantRefused) { CrmError::LoginRefused(LoginRefusal::Other) } else { error }
 }
 
 /// Its name among the settings.

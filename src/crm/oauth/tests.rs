@@ -6,6 +6,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::crm::ConnectFailure;
 use crate::crm::{CrmSettings, ProviderSettings};
 
 const KEY: &str = include_str!("../../../tests/fixtures/oauth-test-key.pem");
@@ -225,14 +226,15 @@ fn an_assertion_is_for_the_login_host_behind_my_domain() {
 
 #[test]
 fn behind_a_my_domain_that_is_away_stands_a_login_host() {
+    let away = || CrmError::NoConnection { host: "acme.my.salesforce.com".into(), why: ConnectFailure::Name };
     for (host, error, login) in [
         (Some("acme.my.salesforce.com"), CrmError::HostMoved, Some("login.salesforce.com")),
-        (Some("acme.my.salesforce.com"), CrmError::NoConnection, Some("login.salesforce.com")),
+        (Some("acme.my.salesforce.com"), away(), Some("login.salesforce.com")),
         (Some("acme--dev.sandbox.my.salesforce.com"), CrmError::OrganizationNotFound, Some("test.salesforce.com")),
         (Some("acme.my.salesforce.com"), CrmError::GrantRefused, None),
         (Some("login.salesforce.com"), CrmError::HostMoved, None),
         (Some("acme.my.salesforce.mil"), CrmError::HostMoved, None),
-        (None, CrmError::NoConnection, None),
+        (None, away(), None),
     ] {
         assert_eq!(login_behind(host, &error), login, "{host:?} {error}");
     }
@@ -273,10 +275,15 @@ async fn each_row_of_the_table_of_token_refusals_has_its_meaning() {
     use Provider::{Pipedrive, Salesforce, Zendesk};
     for (provider, status, error, words, expected) in [
         (Salesforce, 400, "invalid_grant", "expired access/refresh token", "GrantRefused"),
-        (Salesforce, 400, "invalid_grant", "ip restricted or invalid login hours", "LoginRefused"),
-        (Salesforce, 400, "invalid_grant", "user hasn't approved this consumer", "LoginRefused"),
-        (Salesforce, 400, "inactive_user", "user is inactive", "LoginRefused"),
-        (Salesforce, 400, "invalid_app_access", "user is not admin approved", "LoginRefused"),
+        (Salesforce, 400, "invalid_grant", "ip restricted or invalid login hours", "LoginRefused(PlaceOrHour)"),
+        (Salesforce, 400, "invalid_grant", "user hasn't approved this consumer", "LoginRefused(UserNotApproved)"),
+        (Salesforce, 400, "invalid_grant", "user does not exist", "LoginRefused(UserUnknown)"),
+        (Salesforce, 400, "invalid_grant", "invalid assertion", "LoginRefused(AssertionInvalid)"),
+        (Salesforce, 400, "invalid_grant", "audience is invalid", "LoginRefused(AudienceWrong)"),
+        (Salesforce, 400, "inactive_user", "user is inactive", "LoginRefused(UserInactive)"),
+        (Salesforce, 400, "invalid_app_access", "user is not admin approved", "LoginRefused(UserNotApproved)"),
+        (Salesforce, 400, "invalid_app_access", "no access", "LoginRefused(UserNotApproved)"),
+        (Salesforce, 400, "app_not_found", "External client app is not installed in this org", "ClientRefused"),
         (Salesforce, 400, "inactive_org", "organization is inactive", "AccountClosed"),
         (Salesforce, 400, "invalid_client_id", "client identifier invalid", "ClientRefused"),
         (Salesforce, 400, "unknown_error", "retry your request", "Unavailable"),
@@ -288,7 +295,7 @@ async fn each_row_of_the_table_of_token_refusals_has_its_meaning() {
         (Zendesk, 503, "temporarily_unavailable", "", "Unavailable"),
         (Pipedrive, 400, "invalid_grant", "Invalid grant: refresh_token is invalid", "GrantRefused"),
         (Pipedrive, 400, "invalid_grant", "The app was uninstalled", "Uninstalled"),
-        (Pipedrive, 403, "access_denied", "", "LoginRefused"),
+        (Pipedrive, 403, "access_denied", "", "LoginRefused(Other)"),
     ] {
         let error = json!({"error": error, "error_description": words}).to_string();
 

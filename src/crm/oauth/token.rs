@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::{
-    crm::{CrmError, http},
+    crm::{CrmError, LoginRefusal, http},
     domain::{
         credentials::OAuthClient,
         integration::{Organization, Provider},
@@ -135,7 +135,11 @@ impl Desk<'_> {
             .append_pair("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer")
             .append_pair("assertion", assertion.expose_secret())
             .finish();
-        self.post(FORM, body.into_bytes()).await
+        match self.post(FORM, body.into_bytes()).await {
+            // An assertion lives for minutes: what is over by the CRM's clock was made by a wrong one.
+            Err(Refusal::Expired) => Err(CrmError::LoginRefused(LoginRefusal::ClockWrong)),
+            answer => Ok(answer?),
+        }
     }
 
     /// Zendesk takes its fields as JSON, and says how long tokens live.
@@ -166,7 +170,7 @@ impl Desk<'_> {
                 fields["scope"] = ZENDESK_SCOPE.into();
             }
         }
-        self.post(JSON, fields.to_string().into_bytes()).await
+        Ok(self.post(JSON, fields.to_string().into_bytes()).await?)
     }
 
     async fn ask_by_form(&self, client: &OAuthClient, grant: Grant<'_>) -> Result<Answer, CrmError> {
@@ -217,23 +221,24 @@ impl Desk<'_> {
         format!("{}{path}", self.base)
     }
 
-    async fn post(&self, content_type: HeaderValue, body: Vec<u8>) -> Result<Answer, CrmError> {
+    async fn post(&self, content_type: HeaderValue, body: Vec<u8>) -> Result<Answer, Refusal> {
         let request = oauth2::http::Request::post(self.url())
             .header(CONTENT_TYPE, content_type)
             .header(ACCEPT, JSON)
             .body(body)
             .map_err(|_| NO_URL)?;
         let response = self.send(request).await?;
-        serde_json::from_slice(response.body()).map_err(|_| NO_TOKENS)
+        Ok(serde_json::from_slice(response.body()).map_err(|_| NO_TOKENS)?)
     }
 
     /// Sends a request; what comes back is a success with its whole body.
-    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, CrmError> {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, Refusal> {
         let request = request.try_into().map_err(|error: reqwest::Error| http::meaning_of(&error))?;
         let response = self.http.execute(request).await.map_err(|error| http::meaning_of(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         if status.is_server_error() || status.is_redirection() || status == StatusCode::TOO_MANY_REQUESTS {
-            return Err(http::meaning_of_status(status, &headers).unwrap_or(CrmError::Refused(status.as_u16())));
+            let meaning = http::meaning_of_status(status, &headers);
+            return Err(meaning.unwrap_or(CrmError::Refused(status.as_u16())).into());
         }
         let body = http::read_body_up_to(response, http::SMALL_BODY_BYTES_MAX).await?;
         if !status.is_success() {
@@ -250,58 +255,73 @@ impl<'c> AsyncHttpClient<'c> for Desk<'_> {
     type Future = crate::crm::Answer<'c, HttpResponse>;
 
     fn call(&'c self, request: HttpRequest) -> Self::Future {
-        Box::pin(self.send(request))
+        Box::pin(async move { Ok(self.send(request).await?) })
+    }
+}
+
+/// Why there are no tokens.
+enum Refusal {
+    /// What was shown is over.
+    Expired,
+    /// Anything else.
+    Other(CrmError),
+}
+
+impl From<CrmError> for Refusal {
+    fn from(error: CrmError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Refusal> for CrmError {
+    fn from(refusal: Refusal) -> Self {
+        match refusal {
+            Refusal::Expired => Self::GrantRefused,
+            Refusal::Other(error) => error,
+        }
     }
 }
 
 /// What a 4xx of a token request means: by its code (RFC 6749 §5.2 and the vendors' further ones), and where the code has several
 /// meanings by its words. What is in no row is doubtful: told by its status, and taken for no more.
-fn meaning_of_refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> CrmError {
+fn meaning_of_refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Refusal {
     #[derive(Deserialize)]
-    struct Refusal {
+    struct Words {
         error: String,
         #[serde(alias = "message")]
         error_description: Option<String>,
     }
-    let Ok(refusal) = serde_json::from_slice::<Refusal>(body) else {
-        return match status {
+    let Ok(refusal) = serde_json::from_slice::<Words>(body) else {
+        let meaning = match status {
             StatusCode::NOT_FOUND => CrmError::OrganizationNotFound,
             _ if http::is_page(headers, body) => http::PAGE,
             StatusCode::UNAUTHORIZED => CrmError::ClientRefused,
             _ => http::meaning_of_status(status, headers).unwrap_or(CrmError::Refused(status.as_u16())),
         };
+        return meaning.into();
     };
     let words = refusal.error_description.unwrap_or_default().to_ascii_lowercase();
     let is_about = |some: &[&str]| some.iter().any(|part| words.contains(part));
-    match refusal.error.as_str() {
+    let meaning = match refusal.error.as_str() {
         _ if is_about(&["uninstalled", "has been removed by"]) => CrmError::Uninstalled,
         // Salesforce says so of too many logins, which passes.
         "invalid_grant" if is_about(&["login rate exceeded"]) => CrmError::RateLimited { retry_after: None },
         "invalid_grant" if is_about(&["retry your request", "temporarily"]) => {
             CrmError::Unavailable("it asks to try again")
         }
-        // Words of Salesforce's that say nothing of the refresh token, but of its user, its hours and its addresses.
-        "invalid_grant"
-            if is_about(&[
-                "ip restricted",
-                "login hours",
-                "inactive user",
-                "user is inactive",
-                "hasn't approved",
-                "not approved",
-                "locked",
-                "maintenance",
-            ]) =>
-        {
-            CrmError::LoginRefused
+        "invalid_grant" if is_about(&["expired", "too long-lived"]) && !is_about(&["password"]) => {
+            return Refusal::Expired;
         }
-        "invalid_grant" => CrmError::GrantRefused,
-        "inactive_user" | "invalid_app_access" | "access_denied" => CrmError::LoginRefused,
+        "invalid_grant" => login_refusal(&words).map_or(CrmError::GrantRefused, CrmError::LoginRefused),
+        "inactive_user" => CrmError::LoginRefused(LoginRefusal::UserInactive),
+        "invalid_app_access" => CrmError::LoginRefused(LoginRefusal::UserNotApproved),
+        "access_denied" => CrmError::LoginRefused(login_refusal(&words).unwrap_or(LoginRefusal::Other)),
         "inactive_org" => CrmError::AccountClosed("the organisation is inactive; its administrator must open it"),
         "invalid_client"
         | "invalid_client_id"
         | "invalid_client_credentials"
         | "unauthorized_client"
+        | "app_not_found"
         | "unsupported_grant_type"
         | "invalid_scope"
         | "redirect_uri_mismatch" => CrmError::ClientRefused,
@@ -311,7 +331,24 @@ fn meaning_of_refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> C
         _ => http::meaning_of_status(status, headers)
             .filter(|error| !matches!(error, CrmError::CredentialsRefused))
             .unwrap_or(CrmError::Refused(status.as_u16())),
-    }
+    };
+    meaning.into()
+}
+
+/// What Salesforce's words behind `invalid_grant` say of its user, its app, its hours and its addresses, and nothing of a refresh token.
+/// Of a user whom it does not know it says, too, that he has not approved the app.
+fn login_refusal(words: &str) -> Option<LoginRefusal> {
+    const ROWS: [(&[&str], LoginRefusal); 7] = [
+        (&["hasn't approved", "not approved", "not admin approved"], LoginRefusal::UserNotApproved),
+        (&["user not found", "unknown user", "user does not exist", "user doesn't exist"], LoginRefusal::UserUnknown),
+        (&["inactive user", "user is inactive", "locked", "frozen"], LoginRefusal::UserInactive),
+        (&["ip restricted", "login hours"], LoginRefusal::PlaceOrHour),
+        (&["invalid assertion", "invalid signature"], LoginRefusal::AssertionInvalid),
+        (&["audience"], LoginRefusal::AudienceWrong),
+        (&["maintenance"], LoginRefusal::Maintenance),
+    ];
+    let row = ROWS.into_iter().find(|(parts, _)| parts.iter().any(|part| words.contains(part)));
+    row.map(|(_, refusal)| refusal)
 }
 
 /// It travels in an HTTP header.

@@ -113,13 +113,11 @@ impl Pipedrive {
         let has_its_name = me.company_domain.eq_ignore_ascii_case(&self.company);
         // A number that one side alone knows proves nothing.
         let has_its_number = self.company_id.as_ref().zip(me.company_id()).map(|(known, id)| *known == id);
+        let opened = || Organization::parse(Provider::Pipedrive, &me.company_domain).ok().map(|opened| opened.name);
         match (has_its_number, has_its_name) {
             (None | Some(true), true) => Ok(me),
-            (Some(true), false) => {
-                let renamed = Organization::parse(Provider::Pipedrive, &me.company_domain);
-                Err(renamed.map_or(CrmError::OtherOrganization, |renamed| CrmError::Renamed(renamed.name)))
-            }
-            (None, false) | (Some(false), _) => Err(CrmError::OtherOrganization),
+            (Some(true), false) => Err(opened().map_or(CrmError::OtherOrganization(None), CrmError::Renamed)),
+            (None, false) | (Some(false), _) => Err(CrmError::OtherOrganization(opened())),
         }
     }
 

@@ -89,7 +89,7 @@ impl Salesforce {
     pub(super) async fn user_id(&self) -> Result<String, CrmError> {
         let identity = self.rest.identity().await?;
         let is_ours = identity.organization_id.get(..ID_CHARS) == self.organization.get(..ID_CHARS);
-        if is_ours { Ok(identity.user_id) } else { Err(CrmError::OtherOrganization) }
+        if is_ours { Ok(identity.user_id) } else { Err(identity.of_another()) }
     }
 
     /// Of all objects that are copied and seen; `None`: there are so many that Salesforce does not come to an end.

@@ -40,7 +40,7 @@ impl Salesforce {
             Ok(log) => log,
             // What was deleted between the mark and the beginning of the log will never be told.
             Err(Failure::Said(Word::ReplicationDate, _)) => return Ok(untold(deleted.end)),
-            Err(Failure::Said(Word::IdLimit, _) | Failure::Known(CrmError::TooMuch(_))) => {
+            Err(Failure::Said(Word::IdLimit, _) | Failure::Known(CrmError::TooMuch(_) | CrmError::TimedOut { .. })) => {
                 let upto = start + (deleted.upto - start) / 2;
                 if !is_askable(start, upto) {
                     return Ok(untold(deleted.end));

@@ -3,6 +3,11 @@
 
 use serde::Deserialize;
 
+use crate::{
+    crm::CrmError,
+    domain::integration::{Organization, Provider},
+};
+
 /// What is read of a page of a query.
 pub(super) const QUERY: [&str; 3] = ["totalSize", "done", "records"];
 /// What is read of an object's description: what it looks like to the integration's user.
@@ -22,6 +27,14 @@ pub(super) struct Job {
 pub(super) struct Identity {
     pub organization_id: String,
     pub user_id: String,
+}
+
+impl Identity {
+    /// It is of another organisation than the linked one.
+    pub(super) fn of_another(&self) -> CrmError {
+        let opened = Organization::parse(Provider::Salesforce, &self.organization_id);
+        CrmError::OtherOrganization(opened.ok().map(|opened| opened.name))
+    }
 }
 
 /// One entry of a refusal.

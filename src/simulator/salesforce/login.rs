@@ -295,6 +295,8 @@ fn token_error(fault: &Fault) -> Option<Reply> {
         "invalid_client" => "invalid client credentials",
         "invalid_client_id" => "client identifier invalid",
         "unknown_error" => "retry your request",
+        "invalid_app_access" => "user is not admin approved to access this app",
+        "app_not_found" => "External client app is not installed in this org",
         _ => "the request was refused",
     };
     Some(Reply::json(StatusCode::BAD_REQUEST, &json!({"error": error, "error_description": description})))

@@ -75,8 +75,9 @@ async fn token_of_another_company_is_refused() {
     company.create_many(1);
     let client = company.client_for("initech", |_| {}, 100);
 
-    assert!(matches!(client.probe().await, Err(CrmError::OtherOrganization)));
-    assert!(matches!(client.fetch_page(None, Effort::Whole).await, Err(CrmError::OtherOrganization)));
+    let acme = |error: &CrmError| matches!(error, CrmError::OtherOrganization(Some(name)) if name == "acme");
+    assert!(client.probe().await.is_err_and(|error| acme(&error)));
+    assert!(client.fetch_page(None, Effort::Whole).await.is_err_and(|error| acme(&error)));
     assert_eq!(company.queries(PERSONS).len(), 0);
 }
 

@@ -94,7 +94,7 @@ async fn a_probe_tells_the_organisation_apart_and_counts() {
     let other = org.client_of("00D000000000xyz", Options::default(), i64::MAX, 100).probe().await.err().unwrap();
 
     assert_eq!(probe.estimated_contacts, Some(2));
-    assert!(matches!(other, CrmError::OtherOrganization), "{other}");
+    assert!(matches!(&other, CrmError::OtherOrganization(Some(opened)) if *opened == id), "{other}");
 }
 
 #[tokio::test]
