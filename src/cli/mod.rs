@@ -30,8 +30,13 @@ use std::{
 
 use clap::{CommandFactory, Parser, Subcommand};
 use secrecy::SecretString;
+use tonic::Status;
 
-use self::client::{Client, ClientOptions, CrmSecrets, Here, Secrets, failure::Stopped};
+use self::client::{
+    Client, ClientOptions, CrmSecrets, Here, Secrets,
+    advice::FieldFlags,
+    failure::{Asked, Stopped},
+};
 use crate::{
     config::{Flags, Settings},
     domain::clock::{Clock, SystemClock},
@@ -115,7 +120,24 @@ impl Question {
         }
     }
 
+    /// What it calls fields of the API that others call otherwise.
+    const fn field_flags(&self) -> FieldFlags {
+        match self {
+            Self::Account(_) => &[("account_id", "ACCOUNT_ID or --id"), ("account.id", "ACCOUNT_ID")],
+            Self::Match(_) | Self::Explain(_) => &[("phone_number", "NUMBER")],
+            Self::Contact(_) | Self::Erase(_) => &[("contact_id", "CONTACT_ID")],
+            Self::Sync(_) => &[("object_type", "--record"), ("record_id", "--record")],
+            Self::Select(_) | Self::Requester(_) | Self::Register(_) | Self::Changes(_) => &[],
+        }
+    }
+
     async fn ask(self, client: &Client, secrets: &Secrets) -> anyhow::Result<ExitCode> {
+        let asked = Asked { flags: self.field_flags(), token_from: client.token_from() };
+        let answered = self.send(client, secrets).await;
+        answered.map_err(|error| if error.is::<Status>() { error.context(asked) } else { error })
+    }
+
+    async fn send(self, client: &Client, secrets: &Secrets) -> anyhow::Result<ExitCode> {
         match self {
             Self::Account(args) => account::run(args, client).await,
             Self::Sync(args) => sync::run(args, client, secrets).await,
@@ -275,18 +297,25 @@ fn variables() -> impl Iterator<Item = (String, String)> {
 
 #[expect(clippy::disallowed_methods, reason = "secrets come from here, so that no command line shows them")]
 fn read_secrets() -> Secrets {
-    let secret = |name: &str| std::env::var(name).ok().filter(|text| !text.is_empty()).map(SecretString::from);
+    let text = |name: &str| std::env::var(name).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+    let secret = |name: &str| text(name).map(SecretString::from);
     let crm = |name: &str| CrmSecrets {
         api_token: secret(&format!("{name}_API_TOKEN")),
         bearer_token: secret(&format!("{name}_BEARER_TOKEN")),
         refresh_token: secret(&format!("{name}_REFRESH_TOKEN")),
         client_id: secret(&format!("{name}_CLIENT_ID")),
         client_secret: secret(&format!("{name}_CLIENT_SECRET")),
+        jwt_key_file: None,
+        username: None,
     };
     Secrets {
         token: secret(client::TOKEN_VARIABLE),
         zendesk: crm("ZENDESK"),
-        salesforce: crm("SALESFORCE"),
+        salesforce: CrmSecrets {
+            jwt_key_file: text("SALESFORCE_JWT_KEY_FILE").map(Into::into),
+            username: text("SALESFORCE_USERNAME"),
+            ..crm("SALESFORCE")
+        },
         pipedrive: crm("PIPEDRIVE"),
     }
 }

@@ -4,7 +4,9 @@
 use std::process::ExitCode;
 
 use super::client::{
-    AccountOption, Client, ClientOptions, json,
+    AccountOption, Client, ClientOptions,
+    advice::in_own_words,
+    json,
     show::{self, Lines},
 };
 use crate::{
@@ -147,7 +149,7 @@ fn lines(answer: &pb::ResolveRequesterResponse) -> Lines {
         lines.add("candidates", show::record(candidate));
     }
     lines.add("contact", &answer.contact_id);
-    lines.add("note", &answer.note);
+    lines.add("note", in_own_words(&answer.note));
     lines.add("known through", show::time(answer.known_through.as_ref()));
     lines
 }

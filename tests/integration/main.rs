@@ -15,6 +15,7 @@ mod caller_lookups;
 mod cancellation;
 mod click_to_call;
 mod command_line;
+mod command_line_refusals;
 mod contacts;
 mod corrections;
 mod crash;

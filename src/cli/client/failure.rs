@@ -1,10 +1,15 @@
 //! Errors as a person at a terminal needs them: what was refused, why, which field, and what to do next.
 //! Shows what the server says and nothing of the request, so that no number or secret lands in somebody's log.
 
+use std::collections::HashMap;
+
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use super::show::{Lines, clean};
+use super::{
+    advice::{self, FieldFlags},
+    show::{Lines, clean},
+};
 
 /// What stopped a command before the server could, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -16,10 +21,21 @@ pub(in crate::cli) struct Stopped {
     pub(in crate::cli) next: String,
 }
 
+/// What a refused command was, for the words of its error. It stands behind a [`Status`] as its context.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the server refused it")]
+pub(in crate::cli) struct Asked {
+    /// What the command calls fields that others call otherwise.
+    pub(in crate::cli) flags: FieldFlags,
+    /// Where the token came from that it was asked with.
+    pub(in crate::cli) token_from: &'static str,
+}
+
 /// The error, a few aligned lines. What a program may search for, a message of this machine's own, stays on one line.
 pub(in crate::cli) fn describe(error: &anyhow::Error) -> String {
     if let Some(status) = error.downcast_ref::<Status>() {
-        return describe_status(status);
+        let asked = error.downcast_ref::<Asked>().copied().unwrap_or(Asked { flags: &[], token_from: "" });
+        return describe_status(status, asked);
     }
     // What stopped it is told in its own words, without the causes below.
     if let Some(Stopped { what, next }) = error.downcast_ref::<Stopped>() {
@@ -28,8 +44,8 @@ pub(in crate::cli) fn describe(error: &anyhow::Error) -> String {
     format!("error  {error:#}")
 }
 
-/// Code, reason, message, field, what else the server says of it, and what to do.
-pub(in crate::cli) fn describe_status(status: &Status) -> String {
+/// Code, reason, message with the flags that are wrong, what else the server says of it, and what to do.
+fn describe_status(status: &Status, asked: Asked) -> String {
     let details = status.get_error_details();
     let info = details.error_info();
     let reason = info.map_or("", |info| info.reason.as_str());
@@ -37,58 +53,37 @@ pub(in crate::cli) fn describe_status(status: &Status) -> String {
     let is_plain = reason.is_empty() || reason == code;
     let mut lines = Lines::default();
     lines.add("error", if is_plain { code.to_owned() } else { format!("{code}, {reason}") });
-    lines.add("message", status.message());
-    for violation in details.bad_request().into_iter().flat_map(|request| &request.field_violations) {
-        lines.add("field", &violation.field);
+    let violations: Vec<_> = details.bad_request().into_iter().flat_map(|request| &request.field_violations).collect();
+    if violations.is_empty() {
+        lines.add("message", advice::message(reason, status.message()));
     }
-    let mut metadata: Vec<_> = info.into_iter().flat_map(|info| &info.metadata).collect();
-    metadata.sort();
-    for (key, value) in metadata {
+    for violation in &violations {
+        let named = advice::flag_of(&violation.field, asked.flags).unwrap_or(&violation.field);
+        lines.add("message", format!("{named}: {}", advice::in_own_words(&violation.description)));
+    }
+    let no_metadata = HashMap::new();
+    let metadata = info.map_or(&no_metadata, |info| &info.metadata);
+    let mut sorted: Vec<_> = metadata.iter().collect();
+    sorted.sort();
+    for (key, value) in sorted {
         lines.add(&clean(key), value);
     }
     if let Some(delay) = details.retry_info().and_then(|info| info.retry_delay) {
         lines.add("retry", format!("after {:.1} s", delay.as_secs_f64()));
     }
+    if status.code() == Code::Unauthenticated {
+        lines.add("token", asked.token_from);
+    }
     // Every error of the service has a reason; what has none comes from something else, or from the way there.
     let is_foreign = info.is_none() && matches!(status.code(), Code::Internal | Code::Unknown);
     let foreign =
         "what answers there is hardly contact-sync: check --server, CONTACT_SYNC_SERVER or the setting listen";
-    let next = if is_foreign { Some(foreign) } else { next_step(status.code(), reason) };
-    if let Some(next) = next {
+    let of_field = violations.iter().find_map(|violation| advice::next_of_field(&violation.field)).map(str::to_owned);
+    let next = if is_foreign { Some(foreign.to_owned()) } else { advice::next_step(status.code(), reason, metadata) };
+    if let Some(next) = of_field.or(next) {
         lines.add("next", next);
     }
     lines.to_string().trim_end().to_owned()
-}
-
-/// What helps, where the message does not say it already.
-fn next_step(code: Code, reason: &str) -> Option<&'static str> {
-    Some(match (code, reason) {
-        (_, "ACCOUNT_NOT_FOUND") => "`contact-sync account list` shows the accounts that this token may use",
-        (_, "INTEGRATION_NOT_FOUND") => "`contact-sync sync status --account ID` shows the account's integrations",
-        (_, "INTEGRATION_EXISTS") => {
-            "`contact-sync sync credentials` brings new credentials, `sync trigger` copies now, `sync on` and `sync off` switch; \
-             `sync status --account ID` shows it"
-        }
-        (_, "SYNC_RUN_NOT_FOUND") => "`contact-sync sync status --integration ID` shows the newest runs",
-        (_, "SYNC_OFF") => "`contact-sync sync on` switches it on",
-        (_, "INTEGRATION_DISABLED") => "`contact-sync sync enable` takes it up again, with its contacts",
-        (_, "CREDENTIALS_REFUSED") => {
-            "check the token (and the e-mail of an API token) in the CRM; `contact-sync sync test` tries them"
-        }
-        (_, "CALL_NOT_FOUND") => "`contact-sync match --call-id ID NUMBER` makes the call known",
-        (_, "SCOPE_MISSING") => "use a token with that scope: `contact-sync token --scope ..` issues one",
-        (Code::Unauthenticated, _) => {
-            "the token is not this server's: leave --token-file and CONTACT_SYNC_TOKEN out to use the local key, and \
-             name the server's data directory with --data-dir if it is not the default one"
-        }
-        (Code::DeadlineExceeded | Code::Cancelled, _) => {
-            "the server did not answer in time; see its log, and try again: every call may be repeated"
-        }
-        (Code::Unavailable | Code::ResourceExhausted, _) => "try again in a moment; if it stays, see the server's log",
-        (Code::Internal, _) => "the server's log tells what went wrong, under this request_id",
-        (Code::Unimplemented, _) => "server and client are of different versions",
-        _ => return None,
-    })
 }
 
 /// As gRPC's documentation writes it.
@@ -120,19 +115,19 @@ mod tests {
 
     use super::*;
 
+    fn describe_status(status: &Status) -> String {
+        describe(&anyhow::Error::from(status.clone()))
+    }
+
     #[test]
-    fn a_wrong_field_is_named_once_with_what_would_be_right() {
+    fn a_wrong_field_is_named_as_what_was_typed_with_what_would_be_right() {
         let mut details = ErrorDetails::with_error_info("INVALID_ARGUMENT", "contactsync", []);
         details.add_bad_request_violation("phone_number", "must have at most 250 bytes, and no NUL");
         let message = "phone_number: must have at most 250 bytes, and no NUL";
 
         let text = describe_status(&Status::with_error_details(Code::InvalidArgument, message, details));
 
-        assert_eq!(
-            text,
-            "error    INVALID_ARGUMENT\nmessage  phone_number: must have at most 250 bytes, and no NUL\n\
-             field    phone_number"
-        );
+        assert_eq!(text, "error    INVALID_ARGUMENT\nmessage  --number: must have at most 250 bytes, and no NUL");
     }
 
     #[test]
@@ -144,9 +139,11 @@ mod tests {
 
         assert_eq!(
             text,
-            "error           ALREADY_EXISTS, INTEGRATION_EXISTS\nmessage         it is enabled\nintegration_id  0199\n\
-             next            `contact-sync sync credentials` brings new credentials, `sync trigger` copies now,\n                \
-             `sync on` and `sync off` switch; `sync status --account ID` shows it"
+            "error           ALREADY_EXISTS, INTEGRATION_EXISTS\n\
+             message         this organisation is linked to the account already\n\
+             integration_id  0199\n\
+             next            `contact-sync sync credentials --integration 0199` brings new credentials; `sync\n                \
+             trigger` copies now, `sync on` and `sync off` switch, `sync status` shows it"
         );
     }
 
@@ -163,6 +160,21 @@ mod tests {
 
         assert!(!text.contains('\u{1b}') && !text.contains('\r'), "{text:?}");
         assert_eq!(text.lines().count(), 2);
+    }
+
+    #[test]
+    fn a_command_names_its_own_arguments_and_its_token() {
+        let mut details = ErrorDetails::with_error_info("INVALID_ARGUMENT", "contactsync", []);
+        details.add_bad_request_violation("phone_number", "must have digits");
+        details.add_bad_request_violation("page_token", "must be a token");
+        let asked = Asked { flags: &[("phone_number", "NUMBER")], token_from: "CONTACT_SYNC_TOKEN (environment)" };
+        let of = |status: Status| describe(&anyhow::Error::from(status).context(asked));
+
+        let wrong = of(Status::with_error_details(Code::InvalidArgument, "both", details));
+        let stranger = of(Status::unauthenticated("no"));
+
+        assert!(wrong.contains("message  NUMBER: must have digits\n         page_token: must be a token"), "{wrong}");
+        assert!(stranger.contains("token    CONTACT_SYNC_TOKEN (environment)"), "{stranger}");
     }
 
     #[test]

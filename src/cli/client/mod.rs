@@ -2,6 +2,7 @@
 //! Every call carries its method's own time limit from the table in `rpc::methods`, so that none waits for ever.
 //! Must not know what a command does, nor read the environment.
 
+pub(super) mod advice;
 pub(super) mod failure;
 pub(super) mod json;
 pub(super) mod show;
@@ -111,6 +112,26 @@ pub(super) struct CrmSecrets {
     pub(super) client_id: Option<SecretString>,
     /// `..._CLIENT_SECRET`.
     pub(super) client_secret: Option<SecretString>,
+    /// `SALESFORCE_JWT_KEY_FILE`.
+    pub(super) jwt_key_file: Option<PathBuf>,
+    /// `SALESFORCE_USERNAME`.
+    pub(super) username: Option<String>,
+}
+
+impl CrmSecrets {
+    /// The names of the variables that are set.
+    pub(super) fn names(&self, crm: &str) -> Vec<String> {
+        let set = [
+            ("API_TOKEN", self.api_token.is_some()),
+            ("BEARER_TOKEN", self.bearer_token.is_some()),
+            ("REFRESH_TOKEN", self.refresh_token.is_some()),
+            ("CLIENT_ID", self.client_id.is_some()),
+            ("CLIENT_SECRET", self.client_secret.is_some()),
+            ("JWT_KEY_FILE", self.jwt_key_file.is_some()),
+            ("USERNAME", self.username.is_some()),
+        ];
+        set.into_iter().filter(|(_, is_set)| *is_set).map(|(name, _)| format!("{crm}_{name}")).collect()
+    }
 }
 
 /// What a client command takes from the machine it runs on.
@@ -128,6 +149,8 @@ pub(super) struct Client {
     channel: Channel,
     guard: Guard,
     is_json: bool,
+    /// Where the token came from.
+    token_from: &'static str,
 }
 
 /// What the generated clients are built on.
@@ -156,8 +179,13 @@ impl Client {
     /// Connects. Errors say what to do: start a server, or say where it is and what token it takes.
     pub(super) async fn connect(options: &ClientOptions, here: &Here) -> anyhow::Result<Self> {
         let address = address(options.server.as_deref(), here.config.listen)?;
-        let token = token_of(options, here)?;
-        Self::connect_to(&address, &token, options.json).await
+        let (token, token_from) = token_of(options, here)?;
+        Ok(Self { token_from, ..Self::connect_to(&address, &token, options.json).await? })
+    }
+
+    /// Where the token came from, by its flag or variable.
+    pub(super) const fn token_from(&self) -> &'static str {
+        self.token_from
     }
 
     /// Connects to this server with this token.
@@ -180,7 +208,7 @@ impl Client {
             };
             anyhow::Error::new(error).context(stopped)
         })?;
-        Ok(Self { channel, guard: Guard(bearer), is_json })
+        Ok(Self { channel, guard: Guard(bearer), is_json, token_from: "" })
     }
 
     fn caller(&self) -> Caller {
@@ -257,14 +285,15 @@ fn io_cause(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     None
 }
 
-fn token_of(options: &ClientOptions, here: &Here) -> anyhow::Result<SecretString> {
+fn token_of(options: &ClientOptions, here: &Here) -> anyhow::Result<(SecretString, &'static str)> {
     if let Some(path) = &options.token_file {
-        return read_secret(path).context("--token-file");
+        return Ok((read_secret(path).context("--token-file")?, "of --token-file"));
     }
     if let Some(token) = &here.secrets.token {
-        return Ok(token.clone());
+        return Ok((token.clone(), "of CONTACT_SYNC_TOKEN (environment)"));
     }
-    own_token(here).map(SecretString::from).map_err(|error| {
+    let own = own_token(here).map(|token| (token.into(), "signed with the key in the data directory"));
+    own.map_err(|error| {
         let what = format!(
             "no token to call with: neither --token-file nor {TOKEN_VARIABLE} is given, and none could be issued here: \
              {error:#}"
@@ -293,7 +322,11 @@ pub(super) fn own_token(here: &Here) -> anyhow::Result<String> {
 /// The secret in a file: its only line. `-` is standard input.
 pub(super) fn read_secret(path: &Path) -> anyhow::Result<SecretString> {
     let text = read_bounded(path)?;
-    let secret = text.trim();
+    // Editors of some systems begin a file with a mark that says how it is encoded.
+    let secret = text.trim_start_matches('\u{feff}').trim();
+    if secret.is_empty() && path == Path::new("-") {
+        bail!("standard input is empty, or another flag has read it: only one may be -");
+    }
     if secret.is_empty() || secret.contains(char::is_whitespace) {
         bail!("{} should hold one secret on one line, and nothing else", path.display());
     }
@@ -318,6 +351,12 @@ pub(super) fn read_private_key(path: &Path) -> anyhow::Result<SecretString> {
             path.display()
         );
     }
+    if label(start).contains("OPENSSH") {
+        bail!("{} holds a key of OpenSSH; `ssh-keygen -p -m PEM -f COPY` writes a copy in PEM form", path.display());
+    }
+    if label(start).contains("BEGIN EC ") {
+        bail!("{} holds a key of an elliptic curve; an RSA key is needed", path.display());
+    }
     let end = label(start).replace("BEGIN", "END");
     let length = text[start..].find(&end).map_or(text.len() - start, |at| at + end.len());
     Ok(text[start..start + length].trim_end().into())
@@ -330,7 +369,12 @@ fn read_bounded(path: &Path) -> anyhow::Result<String> {
     } else {
         fs::File::open(path).and_then(|file| file.take(SECRET_FILE_BYTES_MAX + 1).read_to_string(&mut text))
     };
-    let bytes = read.with_context(|| format!("cannot read {}", path.display()))?;
+    let bytes = match read {
+        Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+            bail!("{} is no plain text (UTF-8); was it written as UTF-16, or is it a key in DER form?", path.display())
+        }
+        read => read.with_context(|| format!("cannot read {}", path.display()))?,
+    };
     if bytes as u64 > SECRET_FILE_BYTES_MAX {
         bail!(
             "{} has more than {SECRET_FILE_BYTES_MAX} bytes; it should hold one secret and nothing else",

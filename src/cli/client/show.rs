@@ -6,6 +6,7 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 
+use super::advice::in_own_words;
 use crate::rpc::pb;
 
 /// Longest line that is printed; a longer value goes on in the next, below itself.
@@ -216,7 +217,7 @@ pub(in crate::cli) fn sources(lines: &mut Lines, sources: &[pb::Source]) {
         let known = if known.is_empty() { String::new() } else { format!(", known through {known}") };
         let state = integration_state(source.state());
         lines.add("source", format!("{} {state}{known}", provider(source.provider())));
-        lines.add("source", &source.note);
+        lines.add("source", in_own_words(&source.note));
     }
 }
 
@@ -225,7 +226,7 @@ pub(in crate::cli) fn integration(lines: &mut Lines, integration: &pb::Integrati
     lines.add("integration", &integration.id);
     lines.add("crm", format!("{} {}", provider(integration.provider()), integration.organization));
     lines.add("state", integration_state(integration.state()));
-    lines.add("state", &integration.state_detail);
+    lines.add("state", in_own_words(&integration.state_detail));
     let options = integration.options.unwrap_or_default();
     let period = options.period.as_ref().map(span).unwrap_or_default();
     match (integration.enabled, options.sync()) {

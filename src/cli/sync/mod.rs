@@ -2,6 +2,7 @@
 //! Credentials come from files and the environment, never from the command line, where others could read them.
 
 mod connection;
+mod credentials;
 mod rejected;
 mod wishes;
 
@@ -9,13 +10,15 @@ use std::{fmt, process::ExitCode};
 
 use clap::Subcommand;
 use prost::{Message, Name};
+use tonic::Code;
 
 use self::{
-    connection::{AuthorizedArgs, ConnectionArgs, CredentialArgs, period},
+    connection::{AuthorizedArgs, ConnectionArgs, period},
+    credentials::CredentialArgs,
     wishes::Wishes,
 };
 use super::client::{
-    AccountOption, Client, ClientOptions, Secrets, json,
+    AccountOption, Client, ClientOptions, Secrets, advice, json,
     show::{self, Lines, count},
     watch,
 };
@@ -215,6 +218,7 @@ pub(super) async fn run(args: SyncArgs, client: &Client, secrets: &Secrets) -> a
         SyncCommand::Watch(args) => watch::report(client, &args.account.id.to_string(), &args.run.to_string()).await,
         SyncCommand::Cancel(args) => cancel(args, client).await,
         SyncCommand::Options(args) => {
+            args.wishes.refuse_others(provider_of(&args.integration, client).await?)?;
             let mut changed = options(pb::SyncMode::Unspecified, None);
             args.wishes.put_into(&mut changed);
             update(args.integration, changed, client).await
@@ -236,13 +240,24 @@ async fn test(args: TestArgs, client: &Client, secrets: &Secrets) -> anyhow::Res
         account_id: args.account.id.to_string(),
         provider: provider.into(),
         connection: Some(connection),
-        credentials: Some(args.credentials.required(provider, secrets)?),
+        credentials: Some(args.credentials.required(provider, secrets)?.tell(client)),
     };
     let answer = client.syncs().test_connection(request).await?.into_inner();
     let mut lines = Lines::default();
     lines.add("connection", if answer.ok { "works" } else { "does not work" });
     lines.add("reason", &answer.reason);
-    lines.add("message", &answer.message);
+    lines.add("message", advice::message(&answer.reason, &answer.message));
+    let mut details: Vec<_> = answer.metadata.iter().collect();
+    details.sort();
+    for (key, value) in details {
+        lines.add(&show::clean(key), value);
+    }
+    if !answer.ok {
+        lines.add(
+            "next",
+            advice::next_step(Code::FailedPrecondition, &answer.reason, &answer.metadata).unwrap_or_default(),
+        );
+    }
     if answer.estimated_contacts > 0 {
         lines.add("contacts", format!("about {}", count(answer.estimated_contacts)));
     }
@@ -253,12 +268,14 @@ async fn test(args: TestArgs, client: &Client, secrets: &Secrets) -> anyhow::Res
 async fn enable(args: EnableArgs, client: &Client, secrets: &Secrets) -> anyhow::Result<ExitCode> {
     let account_id = args.account.id.to_string();
     let (provider, connection) = args.connection.parts(args.credentials.host())?;
+    args.wishes.refuse_others(provider)?;
     // The server tries what it is given; with sync off it needs nothing.
-    let credentials = if args.off {
+    let brought = if args.off {
         args.credentials.optional(provider, secrets)?
     } else {
         Some(args.credentials.required(provider, secrets)?)
     };
+    let credentials = brought.map(|brought| brought.tell(client));
     let mode = if args.off { pb::SyncMode::Off } else { pb::SyncMode::On };
     let mut chosen = options(mode, args.period);
     args.wishes.put_into(&mut chosen);
@@ -403,7 +420,7 @@ async fn renew(args: CredentialsArgs, client: &Client, secrets: &Secrets) -> any
         account_id: args.integration.account.id.to_string(),
         integration_id: args.integration.id.to_string(),
         salesforce_host: args.credentials.host().unwrap_or_default(),
-        credentials: Some(args.credentials.required(provider, secrets)?),
+        credentials: Some(args.credentials.required(provider, secrets)?.tell(client)),
         options: None,
     };
     let answer = client.syncs().update_sync(request).await?.into_inner();

@@ -7,7 +7,9 @@ use clap::Subcommand;
 use super::{IntegrationOption, PAGE_SIZE};
 use crate::{
     cli::client::{
-        Client, json,
+        Client,
+        advice::in_own_words,
+        json,
         show::{self, Lines, count},
         watch,
     },
@@ -161,7 +163,7 @@ pub(super) async fn trace(args: TraceArgs, client: &Client) -> anyhow::Result<Ex
 fn traced(answer: &pb::TraceRecordResponse) -> Lines {
     let mut lines = Lines::default();
     lines.add("fate", show::record_fate(answer.fate()));
-    lines.add("meaning", &answer.explanation);
+    lines.add("meaning", in_own_words(&answer.explanation));
     lines.add("contact", &answer.contact_id);
     lines.add("changed", show::time(answer.update_time.as_ref()));
     lines.add("written here", show::time(answer.apply_time.as_ref()));

@@ -2,6 +2,7 @@
 
 use clap::ValueEnum;
 
+use super::connection::only;
 use crate::rpc::pb;
 
 /// On or off.
@@ -42,6 +43,21 @@ pub(super) struct Wishes {
 }
 
 impl Wishes {
+    /// Refuses what belongs to another CRM than this one.
+    pub(super) fn refuse_others(&self, provider: pb::Provider) -> anyhow::Result<()> {
+        for (of, flag, is_given) in [
+            (pb::Provider::Salesforce, "--contacts", self.contacts.is_some()),
+            (pb::Provider::Salesforce, "--leads", self.leads.is_some()),
+            (pb::Provider::Salesforce, "--mirror-contacts", self.mirror_contacts.is_some()),
+            (pb::Provider::Salesforce, "--mirror-leads", self.mirror_leads.is_some()),
+            (pb::Provider::Pipedrive, "--mirror-persons", self.mirror_persons.is_some()),
+            (pb::Provider::Zendesk, "--users", self.users.is_some()),
+        ] {
+            only(of, provider, flag, is_given)?;
+        }
+        Ok(())
+    }
+
     /// Adds what was said.
     pub(super) fn put_into(&self, options: &mut pb::IntegrationOptions) {
         let switch = |wish: Option<Switch>| match wish {
@@ -49,8 +65,9 @@ impl Wishes {
             Some(Switch::On) => pb::Switch::On,
             Some(Switch::Off) => pb::Switch::Off,
         };
-        let object = |copy, mirror_deletions| {
-            Some(pb::ObjectOptions { copy: switch(copy).into(), mirror_deletions: switch(mirror_deletions).into() })
+        let object = |copy: Option<Switch>, mirror_deletions: Option<Switch>| {
+            let of = pb::ObjectOptions { copy: switch(copy).into(), mirror_deletions: switch(mirror_deletions).into() };
+            (copy.is_some() || mirror_deletions.is_some()).then_some(of)
         };
         options.salesforce_contacts = object(self.contacts, self.mirror_contacts);
         options.salesforce_leads = object(self.leads, self.mirror_leads);
