@@ -92,8 +92,8 @@ async fn the_credentials_that_are_used_are_told_by_name_and_apart_from_the_answe
         &named.err,
         &["credentials ZENDESK_API_TOKEN, with --email (environment)", "not used ZENDESK_BEARER_TOKEN"],
     );
-    assert_says(&of_file.err, &[&format!("credentials --api-token-file {}, with --email", file.path())]);
-    assert_says(&enabled.err, &["credentials ZENDESK_BEARER_TOKEN"]);
+    assert_says(&of_file.err, &[&format!("\"credentials\":\"--api-token-file {}, with --email\"", file.path())]);
+    assert_says(&enabled.err, &["\"credentials\":\"ZENDESK_BEARER_TOKEN (environment)\""]);
     assert!(
         of_file.json()["ok"] == true && enabled.json()["integration"]["provider"] == "PROVIDER_ZENDESK",
         "{}",

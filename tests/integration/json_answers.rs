@@ -153,7 +153,7 @@ async fn a_watch_tells_one_change_a_line() {
 
     let last = Reader::new().answers(&["WatchSyncRun"], &watched);
     assert_eq!(last["syncRun"]["state"], "SYNC_RUN_STATE_SUCCEEDED");
-    assert_eq!(watched.err, "");
+    assert_eq!(watched.err, "{\"credentials\":\"ZENDESK_BEARER_TOKEN (environment)\",\"notUsed\":[]}\n");
 }
 
 #[tokio::test]
