@@ -1,6 +1,10 @@
 //! `contact-sync changes`, `explain` and `erase`: what has become of contacts, why a number is answered as it is, and forgetting a person.
 
-use std::{fmt, process::ExitCode};
+use std::{
+    fmt,
+    io::{self, BufRead, IsTerminal, Write, stderr, stdin},
+    process::ExitCode,
+};
 
 use super::client::{
     AccountOption, Client, ClientOptions,
@@ -56,7 +60,8 @@ pub(super) struct ExplainArgs {
 
 /// Erase a person for ever: contact, records, numbers, calls
 ///
-/// No sync, click or report brings the person's records back. It cannot be undone.
+/// Shows whom first, and asks. No sync, click or report brings the person's records back. It cannot be undone. The token needs the scope
+/// `contacts.read`, too.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct EraseArgs {
     /// The contact
@@ -64,7 +69,7 @@ pub(super) struct EraseArgs {
     contact: ContactId,
     #[command(flatten)]
     account: AccountOption,
-    /// Do it: without this nothing is erased
+    /// Do not ask; needed where there is no terminal to ask at
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -121,17 +126,22 @@ pub(super) async fn explain(args: ExplainArgs, client: &Client) -> anyhow::Resul
     Ok(ExitCode::SUCCESS)
 }
 
-/// Erases, and prints what is left.
+/// Shows whom, asks, erases, and prints what is left.
 pub(super) async fn erase(args: EraseArgs, client: &Client) -> anyhow::Result<ExitCode> {
-    if !args.yes {
+    let account_id = args.account.id.to_string();
+    let person = find_person(&account_id, args.contact.to_string(), client).await?;
+    if !client.is_json() {
+        eprint!("{}", erased_person(&person));
+    }
+    let is_sure = args.yes || stdin().is_terminal() && !client.is_json() && is_confirmed(stdin().lock(), stderr())?;
+    if !is_sure {
         return Err(Stopped {
             what: "nothing was erased: erasing cannot be undone".to_owned(),
-            next: "look at the contact with `contact-sync contact`, then repeat with --yes".to_owned(),
+            next: "if it is this person, repeat with --yes".to_owned(),
         }
         .into());
     }
-    let request =
-        pb::EraseContactRequest { account_id: args.account.id.to_string(), contact_id: args.contact.to_string() };
+    let request = pb::EraseContactRequest { account_id, contact_id: args.contact.to_string() };
     let erased = client.contacts().erase_contact(request).await?.into_inner();
     let mut lines = Lines::default();
     lines.add("erased", &erased.contact_id);
@@ -141,6 +151,48 @@ pub(super) async fn erase(args: EraseArgs, client: &Client) -> anyhow::Result<Ex
     }
     client.print(&json::of(&erased), lines)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whom an id means: the contact, or the one that lives on in its place.
+async fn find_person(account_id: &str, contact_id: String, client: &Client) -> anyhow::Result<pb::Contact> {
+    let request = pb::GetContactRequest { account_id: account_id.to_owned(), contact_id };
+    let contact = client.contacts().get_contact(request).await?.into_inner().contact.unwrap_or_default();
+    if contact.survivor_id.is_empty() {
+        return Ok(contact);
+    }
+    let request = pb::GetContactRequest { account_id: account_id.to_owned(), contact_id: contact.survivor_id };
+    Ok(client.contacts().get_contact(request).await?.into_inner().contact.unwrap_or_default())
+}
+
+/// Who is to be erased, as its operator may see it before it is done.
+fn erased_person(person: &pb::Contact) -> Lines {
+    let mut lines = Lines::default();
+    lines.add(
+        "to erase",
+        if person.display_name.is_empty() { "a contact without a name" } else { &person.display_name },
+    );
+    lines.add("contact", &person.id);
+    lines.add("organization", &person.organization);
+    for number in &person.numbers {
+        lines.add("number", if number.e164.is_empty() { &number.raw } else { &number.e164 });
+    }
+    for email in &person.emails {
+        lines.add("email", email);
+    }
+    for record in &person.records {
+        lines.add("record", show::record(record));
+    }
+    lines.add("records", format!("{}, which will not come back", person.records.len()));
+    lines
+}
+
+/// Asks at the terminal. Anything but "yes" is no.
+fn is_confirmed(mut answers: impl BufRead, mut terminal: impl Write) -> io::Result<bool> {
+    write!(terminal, "Erase this person for ever? It cannot be undone. Type yes: ")?;
+    terminal.flush()?;
+    let mut answer = String::new();
+    answers.read_line(&mut answer)?;
+    Ok(answer.trim().eq_ignore_ascii_case("yes"))
 }
 
 /// One change a line.
@@ -190,6 +242,26 @@ fn correction_words(correction: &pb::Correction) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_yes_is_yes() {
+        for (typed, is_sure) in
+            [("yes\n", true), (" YES \r\n", true), ("y\n", false), ("\n", false), ("", false), ("no\n", false)]
+        {
+            assert_eq!(is_confirmed(typed.as_bytes(), io::sink()).unwrap(), is_sure, "{typed:?}");
+        }
+    }
+
+    #[test]
+    fn whom_is_shown_also_without_a_name_or_a_record() {
+        let number = pb::PhoneNumber { e164: "+13108675309".into(), ..Default::default() };
+        let stranger = pb::Contact { id: "0199".into(), numbers: vec![number], ..Default::default() };
+
+        let text = erased_person(&stranger).to_string();
+
+        assert!(text.contains("a contact without a name") && text.contains("+13108675309"), "{text}");
+        assert!(text.contains("0, which will not come back"), "{text}");
+    }
 
     #[test]
     fn changes_are_listed_one_a_line() {

@@ -1,6 +1,6 @@
 //! `contact-sync phone`: reads numbers as the service does, for checking a customer's export before it is synced.
 //!
-//! A filter of lines: `region<TAB>raw` in, `key<TAB>extension` out, always one line for one line; with `--explain` a third
+//! A filter of lines: `region<TAB>raw` in, or with a default region `raw` alone; `key<TAB>extension` out, always one line for one line; with `--explain` a third
 //! column says why, and a count of it all ends the run. It streams, and holds one line at a time. A wrong line is reported
 //! by its number and never by its content.
 
@@ -16,13 +16,14 @@ use crate::domain::phone::{self, Explanation, RAW_LENGTH_MAX, Reading, Refusal, 
 /// still seen as too long.
 const LINE_LENGTH_MAX: usize = 16 + RAW_LENGTH_MAX;
 
-/// Reads lines `region<TAB>raw` from standard input and prints `key<TAB>extension` for each.
+/// Reads lines `region<TAB>raw` from standard input and prints `key<TAB>extension` for each. With --default-region a line
+/// may be a number alone.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "A region is an ISO 3166-1 alpha-2 code; ZZ or nothing means that it is not known. \
     The key is the number in E.164 form, keys of several numbers are joined by a comma, and - stands for none.\n\n\
     To check an export before it is synced: contact-sync phone --explain < numbers.tsv > read.tsv")]
 pub(super) struct PhoneArgs {
-    /// Region of the lines that name none
+    /// Region of the lines that name none; they may be without a tab, too
     #[arg(long, value_name = "REGION")]
     pub default_region: Option<Region>,
     /// Say in a third column why each line reads as it does, and at the end on standard error how many lines have a
@@ -69,7 +70,11 @@ fn filter(args: &PhoneArgs, mut input: impl BufRead, mut output: impl Write) -> 
 }
 
 fn read_fields(line: &str, default_region: Option<Region>) -> Result<(&str, Option<Region>), &'static str> {
-    let (region, raw) = line.split_once('\t').ok_or("no tab between region and number")?;
+    let (region, raw) = match line.split_once('\t') {
+        Some(fields) => fields,
+        None if default_region.is_some() => ("", line),
+        None => return Err("no tab between region and number; with --default-region a line may be a number alone"),
+    };
     let region = match region.trim() {
         "" | "ZZ" | "zz" => default_region,
         code => Some(Region::parse(code).map_err(
@@ -225,6 +230,20 @@ mod tests {
         run(&args, &b"\t310 867 5309\nGB\t020 7946 0018\n"[..], &mut output).unwrap();
 
         assert_eq!(String::from_utf8(output).unwrap(), "+13108675309\t-\n+442079460018\t-\n");
+    }
+
+    #[test]
+    fn with_a_default_region_a_line_is_a_number_alone_or_has_a_region_of_its_own() {
+        let mut output = Vec::new();
+        let args = PhoneArgs { default_region: Some(Region::parse("US").unwrap()), explain: false };
+        let input = b"310 867 5309\r\nGB\t020 7946 0018\n\n(310) 867-5310 x12\nQQ\t1\n+442079460018";
+        run(&args, &input[..], &mut output).unwrap();
+
+        assert_eq!(
+            String::from_utf8(output).unwrap(),
+            "+13108675309\t-\n+442079460018\t-\n-\t-\n+13108675310\t12\n-\t-\n+442079460018\t-\n"
+        );
+        assert!(explain_lines("310 867 5309\n").0.contains("--default-region"));
     }
 
     #[test]

@@ -280,3 +280,25 @@ async fn a_token_that_is_refused_is_told_by_where_it_came_from() {
     assert_says(of_environment.refused(), &["token of CONTACT_SYNC_TOKEN (environment)"]);
     assert_says(of_file.refused(), &["token of --token-file"]);
 }
+
+#[tokio::test]
+async fn whom_an_erasure_means_is_shown_before_anything_is_done() {
+    let test = TestApp::start().await;
+    let user = test.user("Bryce Love", "(310)-867-5309");
+    let (account, _) = test.synced().await;
+    let contact = test.look_up(&account, "+13108675309").await.selected.unwrap().id;
+    let desk = Desk { account, ..Desk::new(&test) };
+
+    let asked = desk.run(&["erase", &contact]).await;
+    let still = desk.run(&["contact", &contact]).await;
+    let unknown = desk.run(&["erase", NOBODY, "--yes"]).await;
+    let done = desk.run(&["erase", &contact, "--yes"]).await;
+
+    let person = ["to erase Bryce Love", "number +13108675309", &format!("record Zendesk user {user}"), "records 1"];
+    assert_says(asked.refused(), &person);
+    assert_says(&asked.err, &["nothing was erased", "repeat with --yes"]);
+    assert!(still.ok().contains("Bryce Love"), "{}", still.out);
+    assert_says(unknown.refused(), &["CONTACT_NOT_FOUND"]);
+    assert!(!done.ok().is_empty(), "{}", done.out);
+    assert_says(&done.err, &person);
+}

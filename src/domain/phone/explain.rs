@@ -8,7 +8,7 @@ use std::fmt;
 use super::field::{self, Candidates};
 use super::library::{self, Candidate, Refusal, Refused};
 use super::marks::Mark;
-use super::{Look, Reading, Region, canonical, look_at, split, text, unwrap};
+use super::{Look, Reading, Region, canonical, look_at, reread, split, text, unwrap};
 
 /// A reading with its reasons.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,10 +69,34 @@ pub enum Step {
     Renumbered,
     /// An extension, with its digits.
     Extension(String),
+    /// The text had another reading, which was the worse one.
+    InsteadOf(OtherReading),
     /// The number is possible, but the plan gives it to nobody. It still is a key.
     NotAssigned,
     /// Why there is no key, and whose plan says so.
     NoKey(Refusal, Option<Plan>),
+}
+
+/// How else a text could have been read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OtherReading {
+    /// As a national number of the region, which its plan assigns or does not.
+    National {
+        /// Where it was written.
+        region: Region,
+        /// The plan gives it to somebody.
+        is_assigned: bool,
+    },
+    /// As a number of this country code, 1 to 999, that lacks its plus sign.
+    LostPlus {
+        /// The country code.
+        country_code: i32,
+    },
+    /// As its plus sign says, as a number of this country code, 1 to 999, whose plan does not assign it.
+    Plus {
+        /// The country code.
+        country_code: i32,
+    },
 }
 
 /// A numbering plan.
@@ -146,6 +170,7 @@ fn add_numbers(steps: &mut Vec<Step>, text: &str, candidates: &Candidates, regio
             (Mark::Renumbered, Step::Renumbered),
         ];
         steps.extend(marked.into_iter().filter(|(mark, _)| marks.has(*mark)).map(|(_, step)| step));
+        steps.extend(other_reading(text, candidate, region).map(Step::InsteadOf));
         if !marks.has(Mark::Remark) && candidate.is_spelled_in(text) {
             steps.push(Step::Letters);
         }
@@ -154,6 +179,27 @@ fn add_numbers(steps: &mut Vec<Step>, text: &str, candidates: &Candidates, regio
             steps.push(Step::NotAssigned);
         }
     }
+}
+
+/// What the text could have been read as, too, where that was looked at.
+fn other_reading(text: &str, candidate: &Candidate, region: Option<Region>) -> Option<OtherReading> {
+    let (marks, number, region) = (candidate.marks(), text::from_first_digit(text)?, region?);
+    let is_another = |other: &Candidate| other.key() != candidate.key();
+    if text::has_plus(number) {
+        let other = Candidate::read(number, None).filter(|other| marks.has(Mark::StrayPlus) && is_another(other))?;
+        return Some(OtherReading::Plus { country_code: other.country_code() });
+    }
+    let is_foreign =
+        [Mark::LostPlus, Mark::ForeignDiallingPrefix, Mark::OutsideLine].iter().any(|mark| marks.has(*mark));
+    if is_foreign && !marks.has(Mark::NotNational) {
+        let other = Candidate::read(number, Some(region)).filter(|other| other.is_of(region) && is_another(other));
+        if let Some(other) = other {
+            return Some(OtherReading::National { region, is_assigned: other.is_valid() });
+        }
+    }
+    let is_cut = [Mark::FirstOfList, Mark::Remark, Mark::Fraction, Mark::LatePlus].iter().any(|mark| marks.has(*mark));
+    let other = reread::after_lost_plus(number).filter(|other| !is_cut && is_another(other))?;
+    Some(OtherReading::LostPlus { country_code: other.country_code() })
 }
 
 /// By which rules the digits became a number of a country.
@@ -233,11 +279,29 @@ impl fmt::Display for Step {
             Self::MexicanPrefix => "Mexico's old mobile prefix removed",
             Self::Renumbered => "an old number, as it is since the country's plan has changed",
             Self::Extension(digits) => return write!(f, "extension {digits} kept aside"),
+            Self::InsteadOf(other) => return other.fmt(f),
             Self::NotAssigned => "possible but not assigned",
             Self::NoKey(refusal, None) => return refusal.fmt(f),
             Self::NoKey(refusal, Some(plan)) => return write_refusal(f, *refusal, *plan),
         };
         f.write_str(text)
+    }
+}
+
+impl fmt::Display for OtherReading {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::National { region, is_assigned: true } => write!(f, "chosen over a national number of {region}"),
+            Self::National { region, is_assigned: false } => {
+                write!(f, "chosen over a national number of {region}, which the plan does not assign")
+            }
+            Self::LostPlus { country_code } => {
+                write!(f, "chosen over a number of country code {country_code} without its plus sign")
+            }
+            Self::Plus { country_code } => {
+                write!(f, "chosen over a number of country code {country_code}, which the plan does not assign")
+            }
+        }
     }
 }
 
@@ -372,6 +436,31 @@ mod tests {
             ),
         ] {
             assert_eq!(steps(code, raw), expected, "{code} {raw}");
+        }
+    }
+
+    #[test]
+    fn a_reading_that_was_chosen_over_another_says_over_which() {
+        for (code, raw, chosen, over) in [
+            ("DE", "4917612345678", "country code 49", "not a national number"),
+            ("AT", "442079460018", "country code 44", "not a national number"),
+            ("IN", "12018010233", "country code 1 ", "not a national number"),
+            (
+                "US",
+                "6591234567",
+                "read as a national number of US",
+                "chosen over a number of country code 65 without its plus sign",
+            ),
+            ("MX", "1 670 234 5853", "country code 1 ", "chosen over a national number of MX"),
+        ] {
+            let told = steps(code, raw);
+
+            assert!(told.contains(chosen) && told.contains(over), "{code} {raw}: {told}");
+        }
+        for (code, raw) in
+            [("US", "(310) 555-1234"), ("US", "3108675309"), ("GB", "020 7946 0018"), ("DE", "030 1234567")]
+        {
+            assert!(!steps(code, raw).contains("chosen over"), "{code} {raw}: {}", steps(code, raw));
         }
     }
 

@@ -44,7 +44,7 @@ use serde::{Deserialize, Serialize};
 use field::Candidates;
 
 pub use country::read_near;
-pub use explain::{Explanation, Plan, Step, explain};
+pub use explain::{Explanation, OtherReading, Plan, Step, explain};
 pub use library::{Refusal, is_assigned};
 pub use local_numbers::{assumed_probes, assumed_region, is_suffix, local_digits, suffix_probes};
 pub use main_lines::{OrgPrefix, is_switchboard, org_prefixes};
