@@ -302,3 +302,63 @@ async fn whom_an_erasure_means_is_shown_before_anything_is_done() {
     assert!(!done.ok().is_empty(), "{}", done.out);
     assert_says(&done.err, &person);
 }
+
+#[tokio::test]
+async fn status_shows_the_last_failure_with_what_to_do_until_a_pass_has_succeeded() {
+    let test = TestApp::start().await;
+    let (account, integration) = test.synced().await;
+    let desk = Desk { account: account.clone(), ..Desk::new(&test) };
+    let one = ["sync", "status", "--integration", &integration];
+    test.zendesk.faults().add(Rule::always("/api/v2", Fault::ForbiddenRole)).unwrap();
+    test.trigger(&account, &integration).await;
+
+    let failed = [desk.run(&["sync", "status"]).await, desk.run(&one).await];
+    test.zendesk.faults().clear();
+    test.trigger(&account, &integration).await;
+    let over = [desk.run(&["sync", "status"]).await, desk.run(&one).await];
+
+    for status in failed {
+        assert_says(status.ok(), &["last failure 2026-11-22", "PERMISSION_MISSING", "next give the CRM's user what"]);
+    }
+    for status in over {
+        assert_says(status.ok(), &["last failure 2026-11-22", "a pass has succeeded since"]);
+    }
+}
+
+#[tokio::test]
+async fn who_stops_watching_is_told_that_the_copy_goes_on() {
+    use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
+
+    // Nobody works: the run waits in the queue for as long as it is watched.
+    let test = TestApp::start().await;
+    let desk = Desk::new(&test).with_account().await;
+    let mut watch = tokio::process::Command::new(env!("CARGO_BIN_EXE_contact-sync"))
+        .args(["sync", "enable", "--zendesk", "acme", "--watch"])
+        .env_clear()
+        .env("CONTACT_SYNC_DATA_DIR", "/nonexistent")
+        .env("CONTACT_SYNC_SERVER", format!("http://{}", test.address))
+        .env("CONTACT_SYNC_TOKEN", &desk.token)
+        .env("CONTACT_SYNC_ACCOUNT", &desk.account)
+        .env("ZENDESK_BEARER_TOKEN", "zendesk-token")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let mut told = BufReader::new(watch.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("waits for a worker's place") {
+        line.clear();
+        assert!(told.read_line(&mut line).await.unwrap() > 0, "it ended");
+    }
+
+    let id = watch.id().unwrap().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let mut rest = String::new();
+    told.read_to_string(&mut rest).await.unwrap();
+
+    assert_eq!(watch.wait().await.unwrap().code(), Some(130));
+    assert_says(&rest, &["the copy goes on", "`contact-sync sync watch --run", "`contact-sync sync cancel --run"]);
+    assert_eq!(test.sync_due().await, 1);
+}

@@ -27,7 +27,7 @@ const LOG: &str = "the server's log tells what went wrong, under this request_id
 const VERSIONS: &str = "server and client are of different versions; `contact-sync --version` tells the client's";
 
 /// What helps against every reason.
-const ADVICE: [Advice; 59] = [
+const ADVICE: [Advice; 60] = [
     next(
         "ACCOUNT_NOT_FOUND",
         "`contact-sync account list` shows the accounts that this token may use; name one with --account or CONTACT_SYNC_ACCOUNT",
@@ -113,6 +113,10 @@ const ADVICE: [Advice; 59] = [
     next(
         "INTEGRATION_NOT_FOUND",
         "`contact-sync sync status` shows the account's integrations; --account says in which account",
+    ),
+    next(
+        "HEADERS_TOO_LARGE",
+        "give a token of usual length: that of --token-file or CONTACT_SYNC_TOKEN is far too long",
     ),
     next("INTERNAL", LOG),
     next("MESSAGE_TOO_LARGE", "send less: a value of the command line is far too long"),

@@ -2,11 +2,12 @@
 //! Everything that came from a CRM or a server is cleaned of control characters, which could steer a terminal.
 //! Must not call the server.
 
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use chrono::{DateTime, Utc};
+use tonic::Code;
 
-use super::advice::in_own_words;
+use super::advice::{in_own_words, next_step};
 use crate::rpc::pb;
 
 /// Longest line that is printed; a longer value goes on in the next, below itself.
@@ -276,6 +277,32 @@ pub(in crate::cli) fn counts(run: &pb::SyncRun) -> String {
     )
 }
 
+fn next_after(error: &pb::Notice) -> String {
+    next_step(Code::FailedPrecondition, &error.reason, &HashMap::new()).unwrap_or_default()
+}
+
+/// What an integration does after a failed run.
+pub(in crate::cli) fn after_failure(lines: &mut Lines, integration: &pb::Integration) {
+    lines.add("integration", integration_state(integration.state()));
+    lines.add("integration", in_own_words(&integration.state_detail));
+    lines.add("next pass", time(integration.next_due_time.as_ref()));
+}
+
+/// The last failed run among these, newest first: when, why, what to do, and whether it is over.
+pub(in crate::cli) fn last_failure(lines: &mut Lines, runs: &[pb::SyncRun]) {
+    let Some(at) = runs.iter().position(|run| run.state() == pb::SyncRunState::Failed) else { return };
+    let is_over = runs[..at].iter().any(|run| run.state() == pb::SyncRunState::Succeeded);
+    let since = if is_over { "; a pass has succeeded since" } else { "" };
+    let failed = &runs[at];
+    lines.add("last failure", format!("{}, run {}{since}", time(failed.end_time.as_ref()), failed.id));
+    if let Some(error) = &failed.error {
+        lines.add("last failure", in_own_words(&error.to_string()));
+        if !is_over {
+            lines.add("next", next_after(error));
+        }
+    }
+}
+
 /// A sync run, as it is now.
 pub(in crate::cli) fn run(lines: &mut Lines, run: &pb::SyncRun) {
     lines.add("run", &run.id);
@@ -286,9 +313,12 @@ pub(in crate::cli) fn run(lines: &mut Lines, run: &pb::SyncRun) {
     };
     lines.add("state", format!("{} {}{times}", run_kind(run.kind()), run_state(run.state())));
     lines.add("records", counts(run));
-    lines.add("error", run.error.as_ref().map(ToString::to_string).unwrap_or_default());
+    if let Some(error) = &run.error {
+        lines.add("error", in_own_words(&error.to_string()));
+        lines.add("next", next_after(error));
+    }
     for notice in &run.notices {
-        lines.add("notice", notice.to_string());
+        lines.add("notice", in_own_words(&notice.to_string()));
     }
     if run.attempt > 1 {
         lines.add("attempts", run.attempt.to_string());

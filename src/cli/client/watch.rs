@@ -21,6 +21,9 @@ use crate::rpc::pb;
 const BREAKS_MAX: u32 = 5;
 /// Before it is taken up again.
 const BREAK_PAUSE: Duration = Duration::from_secs(1);
+/// How a command ends that Ctrl-C has ended, by the shells' custom: 128 and the signal's number.
+const INTERRUPTED: u8 = 130;
+const GOES_ON: &str = "the copy goes on in the service, only the watching has ended";
 /// Plain lines come no faster.
 const LINE_EVERY: Duration = Duration::from_secs(1);
 
@@ -70,26 +73,65 @@ fn is_finished(state: pb::SyncRunState) -> bool {
     matches!(state, pb::SyncRunState::Succeeded | pb::SyncRunState::Failed | pb::SyncRunState::Cancelled)
 }
 
-/// Follows a run for a command, prints how it ended, and says by the exit code whether it succeeded.
+/// Follows a run for a command, prints how it ended, and says by the exit code whether it succeeded. Ctrl-C ends the watching and not the
+/// run, and says so.
 pub(in crate::cli) async fn report(client: &Client, account_id: &str, run_id: &str) -> anyhow::Result<ExitCode> {
-    let run = if client.is_json() {
+    let followed = if client.is_json() {
         // One object a line, so that a program can follow, too.
-        follow(client, account_id, run_id, |run| {
+        let tell = |run: &pb::SyncRun| {
             let change = pb::WatchSyncRunResponse { sync_run: Some(run.clone()) };
             let _ = client.print(&json::of(&change), "");
-        })
-        .await?
+        };
+        unless_interrupted(follow(client, account_id, run_id, tell)).await
     } else {
         let mut progress = Progress::start("  ");
-        let followed = follow(client, account_id, run_id, |run| progress.show(run)).await;
+        let followed = unless_interrupted(follow(client, account_id, run_id, |run| progress.show(run))).await;
         progress.end();
-        let run = followed?;
+        followed
+    };
+    let Some(run) = followed.transpose()? else {
+        if client.is_json() {
+            eprintln!("{}", serde_json::json!({ "note": GOES_ON, "syncRunId": run_id }));
+        } else {
+            eprint!("{}", left(run_id));
+        }
+        return Ok(ExitCode::from(INTERRUPTED));
+    };
+    if !client.is_json() {
         let mut lines = Lines::default();
         show::run(&mut lines, &run);
+        if run.state() == pb::SyncRunState::Failed {
+            show::after_failure(&mut lines, &integration_of(client, account_id, &run).await?);
+        }
         client.print(&json::of(&run), lines)?;
-        run
-    };
+    }
     Ok(if run.state() == pb::SyncRunState::Succeeded { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `None`: whoever watches has had enough.
+async fn unless_interrupted<T>(following: impl Future<Output = T>) -> Option<T> {
+    tokio::select! {
+        followed = following => Some(followed),
+        _ = tokio::signal::ctrl_c() => None,
+    }
+}
+
+async fn integration_of(client: &Client, account_id: &str, run: &pb::SyncRun) -> Result<pb::Integration, Status> {
+    let request =
+        pb::GetIntegrationRequest { account_id: account_id.to_owned(), integration_id: run.integration_id.clone() };
+    Ok(client.syncs().get_integration(request).await?.into_inner().integration.unwrap_or_default())
+}
+
+/// What is said when the watching ends before the run.
+fn left(run_id: &str) -> Lines {
+    let mut lines = Lines::default();
+    lines.add("note", GOES_ON);
+    lines.add("next", format!("`contact-sync sync watch --run {run_id}` follows it again"));
+    lines.add(
+        "next",
+        format!("`contact-sync sync cancel --run {run_id}` stops it; `contact-sync sync status` shows what is copied"),
+    );
+    lines
 }
 
 /// Shows how far a run is.
@@ -166,6 +208,9 @@ fn describe(run: &pb::SyncRun, rate: Option<i64>) -> String {
         pb::SyncRunState::Running if !run.phase.is_empty() => show::clean(&run.phase),
         state => show::run_state(state).to_lowercase(),
     };
+    if run.state() == pb::SyncRunState::Queued && counts.read == 0 {
+        return format!("{what}: waits for a worker's place, which other runs have, or for a server that works");
+    }
     let mut text = format!("{what}: {}", count(counts.read));
     if run.estimated_total > 0 {
         text = format!("{text} of {}", count(run.estimated_total.max(counts.read)));
@@ -178,6 +223,10 @@ fn describe(run: &pb::SyncRun, rate: Option<i64>) -> String {
     }
     if let Some(rate) = rate {
         text = format!("{text}, {}/s", count(rate));
+    }
+    // A wait within a run is a minute at most; a longer one ends it, and the integration says until when.
+    if let Some(error) = &run.error {
+        text = format!("{text}, after {}", show::clean(&error.reason));
     }
     if let Some(left) = run.estimated_time_left.filter(|left| left.seconds > 0) {
         text = format!("{text}, {} left", show::span(&left));
@@ -212,7 +261,25 @@ mod tests {
     fn what_is_not_known_is_left_out() {
         let queued = pb::SyncRun { state: pb::SyncRunState::Queued.into(), ..Default::default() };
 
-        assert_eq!(describe(&queued, None), "queued: 0 read");
+        assert!(describe(&queued, None).starts_with("queued: waits for a worker's place"));
+    }
+
+    #[test]
+    fn a_wait_tells_what_it_is_for_and_what_it_follows() {
+        let error = Some(pb::Notice { reason: "RATE_LIMITED".into(), message: "words".into() });
+        let run = pb::SyncRun { phase: "waiting for the CRM's rate limit".into(), error, ..running() };
+
+        let text = describe(&run, None);
+
+        assert!(text.starts_with("waiting for the CRM's rate limit: 1,500 of 2,013 read"), "{text}");
+        assert!(text.contains("after RATE_LIMITED, 1 min 30 s left"), "{text}");
+    }
+
+    #[test]
+    fn who_stops_watching_is_told_that_the_run_goes_on() {
+        let text = left("0199").to_string();
+
+        assert!(text.contains("the copy goes on") && text.contains("sync watch --run 0199"), "{text}");
     }
 
     #[test]

@@ -6,11 +6,11 @@ mod credentials;
 mod rejected;
 mod wishes;
 
-use std::{fmt, process::ExitCode};
+use std::process::ExitCode;
 
 use clap::Subcommand;
 use prost::{Message, Name};
-use tonic::Code;
+use tonic::{Code, Status};
 
 use self::{
     connection::{AuthorizedArgs, ConnectionArgs, period},
@@ -30,7 +30,9 @@ use crate::{
 /// Entries asked for at once.
 const PAGE_SIZE: i32 = 200;
 /// Runs that `status` shows.
-const RUNS_SHOWN: i32 = 5;
+const RUNS_SHOWN: usize = 5;
+/// Newest runs among which `status` looks for the last one that failed: about a day of them.
+const RUNS_LOOKED_AT: i32 = 50;
 
 /// Connect CRMs, and start, watch and stop the copying of their contacts
 #[derive(Debug, Clone, clap::Args)]
@@ -306,12 +308,13 @@ async fn status(args: StatusArgs, client: &Client) -> anyhow::Result<ExitCode> {
     let integration_id = integration_id.to_string();
     let request = pb::GetIntegrationRequest { account_id: account_id.clone(), integration_id: integration_id.clone() };
     let answer = client.syncs().get_integration(request).await?.into_inner();
-    let request = pb::ListSyncRunsRequest { account_id, integration_id, page_size: RUNS_SHOWN, ..Default::default() };
-    let runs = client.syncs().list_sync_runs(request).await?.into_inner();
+    let mut runs = newest_runs(account_id, integration_id, client).await?;
     let mut lines = Lines::default();
     if let Some(integration) = &answer.integration {
         show::integration(&mut lines, integration);
     }
+    show::last_failure(&mut lines, &runs.sync_runs);
+    runs.sync_runs.truncate(RUNS_SHOWN);
     let mut text = lines.to_string();
     for run in &runs.sync_runs {
         let mut lines = Lines::default();
@@ -320,6 +323,16 @@ async fn status(args: StatusArgs, client: &Client) -> anyhow::Result<ExitCode> {
     }
     client.print(&json::both(&answer, &runs), text)?;
     Ok(ExitCode::SUCCESS)
+}
+
+async fn newest_runs(
+    account_id: String,
+    integration_id: String,
+    client: &Client,
+) -> Result<pb::ListSyncRunsResponse, Status> {
+    let request =
+        pb::ListSyncRunsRequest { account_id, integration_id, page_size: RUNS_LOOKED_AT, ..Default::default() };
+    Ok(client.syncs().list_sync_runs(request).await?.into_inner())
 }
 
 async fn list(account_id: String, client: &Client) -> anyhow::Result<ExitCode> {
@@ -335,7 +348,18 @@ async fn list(account_id: String, client: &Client) -> anyhow::Result<ExitCode> {
         }
     }
     let answer = pb::ListIntegrationsResponse { integrations, ..Default::default() };
-    client.print(&json::of(&answer), Integrations(&answer.integrations))?;
+    let mut text = Vec::new();
+    for integration in answer.integrations.iter().filter(|_| !client.is_json()) {
+        let mut lines = Lines::default();
+        show::integration(&mut lines, integration);
+        let runs = newest_runs(account_id.clone(), integration.id.clone(), client).await?;
+        show::last_failure(&mut lines, &runs.sync_runs);
+        text.push(lines.to_string());
+    }
+    if text.is_empty() {
+        text.push("This account has no integration yet; `contact-sync sync enable` makes one.".to_owned());
+    }
+    client.print(&json::of(&answer), text.join("\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -474,24 +498,4 @@ fn print_integration<A: Message + Name>(
     }
     client.print(&json::of(answer), lines)?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// Integrations with an empty line between them.
-struct Integrations<'a>(&'a [pb::Integration]);
-
-impl fmt::Display for Integrations<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return f.write_str("This account has no integration yet; `contact-sync sync enable` makes one.");
-        }
-        for (at, integration) in self.0.iter().enumerate() {
-            if at > 0 {
-                writeln!(f)?;
-            }
-            let mut lines = Lines::default();
-            show::integration(&mut lines, integration);
-            write!(f, "{lines}")?;
-        }
-        Ok(())
-    }
 }

@@ -92,11 +92,6 @@ pub enum OtherReading {
         /// The country code.
         country_code: i32,
     },
-    /// As its plus sign says, as a number of this country code, 1 to 999, whose plan does not assign it.
-    Plus {
-        /// The country code.
-        country_code: i32,
-    },
 }
 
 /// A numbering plan.
@@ -185,9 +180,9 @@ fn add_numbers(steps: &mut Vec<Step>, text: &str, candidates: &Candidates, regio
 fn other_reading(text: &str, candidate: &Candidate, region: Option<Region>) -> Option<OtherReading> {
     let (marks, number, region) = (candidate.marks(), text::from_first_digit(text)?, region?);
     let is_another = |other: &Candidate| other.key() != candidate.key();
+    // What stands behind a stray plus sign is told by its own step.
     if text::has_plus(number) {
-        let other = Candidate::read(number, None).filter(|other| marks.has(Mark::StrayPlus) && is_another(other))?;
-        return Some(OtherReading::Plus { country_code: other.country_code() });
+        return None;
     }
     let is_foreign =
         [Mark::LostPlus, Mark::ForeignDiallingPrefix, Mark::OutsideLine].iter().any(|mark| marks.has(*mark));
@@ -297,9 +292,6 @@ impl fmt::Display for OtherReading {
             }
             Self::LostPlus { country_code } => {
                 write!(f, "chosen over a number of country code {country_code} without its plus sign")
-            }
-            Self::Plus { country_code } => {
-                write!(f, "chosen over a number of country code {country_code}, which the plan does not assign")
             }
         }
     }
