@@ -125,7 +125,8 @@ const ADVICE: [Advice; 60] = [
     next("NO_DELETIONS_HELD", "`contact-sync sync status --integration ID` says whether a sweep waits"),
     next(
         "OAUTH_CLIENT_REFUSED",
-        "check the client's id and secret in the CRM, and that its app allows this way; `contact-sync sync test` tries them",
+        "compare .._CLIENT_ID and .._CLIENT_SECRET with the app's page in the CRM, and see that the app allows this way; \
+         `contact-sync sync test` tries them",
     ),
     next(
         "OAUTH_NOT_CONFIGURED",
