@@ -4,17 +4,19 @@
 mod connection;
 mod credentials;
 mod rejected;
+mod status;
 mod wishes;
 
 use std::process::ExitCode;
 
 use clap::Subcommand;
 use prost::{Message, Name};
-use tonic::{Code, Status};
+use tonic::Code;
 
 use self::{
     connection::{AuthorizedArgs, ConnectionArgs, period},
     credentials::CredentialArgs,
+    status::StatusArgs,
     wishes::Wishes,
 };
 use super::client::{
@@ -26,13 +28,6 @@ use crate::{
     domain::ids::{IntegrationId, SyncRunId},
     rpc::pb,
 };
-
-/// Entries asked for at once.
-const PAGE_SIZE: i32 = 200;
-/// Runs that `status` shows.
-const RUNS_SHOWN: usize = 5;
-/// Newest runs among which `status` looks for the last one that failed: about a day of them.
-const RUNS_LOOKED_AT: i32 = 50;
 
 /// Connect CRMs, and start, watch and stop the copying of their contacts
 #[derive(Debug, Clone, clap::Args)]
@@ -115,15 +110,6 @@ struct IntegrationOption {
     /// Integration, as `sync status` shows it
     #[arg(id = "integration", long = "integration", value_name = "ID")]
     id: IntegrationId,
-}
-
-#[derive(Debug, Clone, clap::Args)]
-struct StatusArgs {
-    #[command(flatten)]
-    account: AccountOption,
-    /// Only this integration, with its newest runs
-    #[arg(long, value_name = "ID")]
-    integration: Option<IntegrationId>,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -215,7 +201,7 @@ pub(super) async fn run(args: SyncArgs, client: &Client, secrets: &Secrets) -> a
     match args.command {
         SyncCommand::Test(args) => test(args, client, secrets).await,
         SyncCommand::Enable(args) => enable(*args, client, secrets).await,
-        SyncCommand::Status(args) => status(args, client).await,
+        SyncCommand::Status(args) => status::status(args, client).await,
         SyncCommand::Trigger(args) => trigger(args, client).await,
         SyncCommand::Watch(args) => watch::report(client, &args.account.id.to_string(), &args.run.to_string()).await,
         SyncCommand::Cancel(args) => cancel(args, client).await,
@@ -300,67 +286,6 @@ async fn enable(args: EnableArgs, client: &Client, secrets: &Secrets) -> anyhow:
         Some(run_id) => watch::report(client, &account_id, &run_id).await,
         None => Ok(ExitCode::SUCCESS),
     }
-}
-
-async fn status(args: StatusArgs, client: &Client) -> anyhow::Result<ExitCode> {
-    let account_id = args.account.id.to_string();
-    let Some(integration_id) = args.integration else { return list(account_id, client).await };
-    let integration_id = integration_id.to_string();
-    let request = pb::GetIntegrationRequest { account_id: account_id.clone(), integration_id: integration_id.clone() };
-    let answer = client.syncs().get_integration(request).await?.into_inner();
-    let mut runs = newest_runs(account_id, integration_id, client).await?;
-    let mut lines = Lines::default();
-    if let Some(integration) = &answer.integration {
-        show::integration(&mut lines, integration);
-    }
-    show::last_failure(&mut lines, &runs.sync_runs);
-    runs.sync_runs.truncate(RUNS_SHOWN);
-    let mut text = lines.to_string();
-    for run in &runs.sync_runs {
-        let mut lines = Lines::default();
-        show::run(&mut lines, run);
-        text = format!("{text}\n{lines}");
-    }
-    client.print(&json::both(&answer, &runs), text)?;
-    Ok(ExitCode::SUCCESS)
-}
-
-async fn newest_runs(
-    account_id: String,
-    integration_id: String,
-    client: &Client,
-) -> Result<pb::ListSyncRunsResponse, Status> {
-    let request =
-        pb::ListSyncRunsRequest { account_id, integration_id, page_size: RUNS_LOOKED_AT, ..Default::default() };
-    Ok(client.syncs().list_sync_runs(request).await?.into_inner())
-}
-
-async fn list(account_id: String, client: &Client) -> anyhow::Result<ExitCode> {
-    let mut integrations = Vec::new();
-    let mut page_token = String::new();
-    loop {
-        let request = pb::ListIntegrationsRequest { account_id: account_id.clone(), page_size: PAGE_SIZE, page_token };
-        let page = client.syncs().list_integrations(request).await?.into_inner();
-        integrations.extend(page.integrations);
-        page_token = page.next_page_token;
-        if page_token.is_empty() {
-            break;
-        }
-    }
-    let answer = pb::ListIntegrationsResponse { integrations, ..Default::default() };
-    let mut text = Vec::new();
-    for integration in answer.integrations.iter().filter(|_| !client.is_json()) {
-        let mut lines = Lines::default();
-        show::integration(&mut lines, integration);
-        let runs = newest_runs(account_id.clone(), integration.id.clone(), client).await?;
-        show::last_failure(&mut lines, &runs.sync_runs);
-        text.push(lines.to_string());
-    }
-    if text.is_empty() {
-        text.push("This account has no integration yet; `contact-sync sync enable` makes one.".to_owned());
-    }
-    client.print(&json::of(&answer), text.join("\n"))?;
-    Ok(ExitCode::SUCCESS)
 }
 
 async fn trigger(args: TriggerArgs, client: &Client) -> anyhow::Result<ExitCode> {
