@@ -60,6 +60,12 @@ impl From<Policy> for pb::MatchPolicy {
 }
 
 #[derive(Debug, Clone, clap::Args)]
+#[command(group(
+    clap::ArgGroup::new("change")
+        .required(true)
+        .multiple(true)
+        .args(["name", "region", "further_regions", "no_further_regions", "policy"])
+))]
 struct UpdateArgs {
     /// The account
     #[arg(value_name = "ACCOUNT_ID")]
@@ -70,9 +76,12 @@ struct UpdateArgs {
     /// New country of numbers that are written without one; stored numbers are read again
     #[arg(long, value_name = "COUNTRY")]
     region: Option<Region>,
-    /// New further countries, all of them; stored numbers are read again
-    #[arg(long = "further-region", value_name = "COUNTRY")]
+    /// New further countries, all of them: DE,FR or the flag again for each; stored numbers are read again
+    #[arg(long = "further-region", value_name = "COUNTRY", value_delimiter = ',')]
     further_regions: Option<Vec<Region>>,
+    /// No further countries any more
+    #[arg(long, conflicts_with = "further_regions")]
+    no_further_regions: bool,
     /// Who comes first of several contacts with one number
     #[arg(long, value_name = "POLICY")]
     policy: Option<Policy>,
@@ -89,8 +98,8 @@ struct CreateArgs {
     /// Country of numbers that are written without one, such as US
     #[arg(long, value_name = "COUNTRY")]
     region: Region,
-    /// Another country that the customer works in; may be repeated
-    #[arg(long = "further-region", value_name = "COUNTRY")]
+    /// Another country that the customer works in: DE,FR or the flag again for each
+    #[arg(long = "further-region", value_name = "COUNTRY", value_delimiter = ',')]
     further_regions: Vec<Region>,
     /// UUID of your choice: a repeat with the same one makes no second account
     #[arg(long, value_name = "UUID")]
@@ -127,7 +136,7 @@ async fn update(args: UpdateArgs, client: &Client) -> anyhow::Result<ExitCode> {
     let given = [
         ("display_name", args.name.is_some()),
         ("default_region", args.region.is_some()),
-        ("further_regions", args.further_regions.is_some()),
+        ("further_regions", args.further_regions.is_some() || args.no_further_regions),
         ("match_policy", args.policy.is_some()),
     ];
     let paths = given.into_iter().filter(|(_, is_given)| *is_given).map(|(path, _)| path.to_owned()).collect();
@@ -187,6 +196,28 @@ impl fmt::Display for Table<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(clap::Parser)]
+    struct Updating {
+        #[command(flatten)]
+        args: UpdateArgs,
+    }
+
+    fn updating(words: &[&str]) -> Result<UpdateArgs, clap::Error> {
+        let words = ["update", "7b0c5f9e-58b4-4a3f-9d1e-0a2b3c4d5e6f"].into_iter().chain(words.iter().copied());
+        <Updating as clap::Parser>::try_parse_from(words).map(|updating| updating.args)
+    }
+
+    #[test]
+    fn an_update_changes_something_and_further_countries_can_be_many_or_none() {
+        let many = ["--further-region", "GB,FR", "--further-region", "DE"];
+        let codes = texts(&updating(&many).unwrap().further_regions.unwrap());
+
+        assert_eq!(codes, ["GB", "FR", "DE"]);
+        assert!(updating(&["--no-further-regions"]).unwrap().no_further_regions);
+        assert!(updating(&["--no-further-regions", "--further-region", "GB"]).is_err());
+        assert!(updating(&[]).is_err(), "nothing would change");
+    }
 
     #[test]
     fn accounts_are_listed_one_a_line() {

@@ -1,6 +1,6 @@
 //! `AccountService`.
 
-use std::sync::Arc;
+use std::{collections::HashSet, sync::Arc};
 
 use tonic::{Request, Response, Status};
 
@@ -173,5 +173,8 @@ pub(super) fn regions(texts: &[String]) -> Result<Vec<Region>, Status> {
         return Err(status::invalid("further_regions", "must be at most 20"));
     }
     let read = |(at, text): (usize, &String)| parse::region(&format!("further_regions[{at}]"), text);
-    together::all(texts.iter().enumerate().map(read))
+    let mut regions = together::all(texts.iter().enumerate().map(read))?;
+    let mut known = HashSet::new();
+    regions.retain(|region| known.insert(*region));
+    Ok(regions)
 }

@@ -70,6 +70,8 @@ async fn an_update_changes_what_is_given_and_leaves_the_rest() {
     let renamed = update(pb::Account { display_name: "New Name".into(), ..Default::default() }, &[]).await;
     let french = pb::Account { default_region: "FR".into(), display_name: "Not named".into(), ..Default::default() };
     let moved = update(french, &["default_region"]).await;
+    let twice = pb::Account { further_regions: vec!["GB".into(), "DE".into(), "GB".into()], ..Default::default() };
+    assert_eq!(update(twice, &[]).await.further_regions, ["GB", "DE"]);
     let emptied = update(pb::Account::default(), &["further_regions"]).await;
     let stored = test.accounts().get_account(pb::GetAccountRequest { account_id: ID.into() }).await.unwrap();
 

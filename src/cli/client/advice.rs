@@ -57,8 +57,8 @@ const ADVICE: [Advice; 60] = [
     told(
         "CONTACT_NOT_FOUND",
         "there is no contact with this id in this account, or it does not live any more",
-        "`contact-sync contact --number NUMBER` lists who has a number, `contact-sync contact ID` also shows a deleted one; \
-         --account says in which account",
+        "`contact-sync contact --number NUMBER` lists who has a number, `contact-sync contact ID` shows deleted ones, too, unless it is \
+         unknown here; --account says in which account",
     ),
     next(
         "CREDENTIALS_REFUSED",
@@ -125,8 +125,8 @@ const ADVICE: [Advice; 60] = [
     next("NO_DELETIONS_HELD", "`contact-sync sync status --integration ID` says whether a sweep waits"),
     next(
         "OAUTH_CLIENT_REFUSED",
-        "compare .._CLIENT_ID and .._CLIENT_SECRET with the app's page in the CRM, and see that the app allows this way; \
-         `contact-sync sync test` tries them",
+        "compare the client id in the environment (SALESFORCE_CLIENT_ID and the like; and its CLIENT_SECRET, which JWT does without) with the \
+         app's page in the CRM, and see that the app allows this way of logging in",
     ),
     next(
         "OAUTH_NOT_CONFIGURED",

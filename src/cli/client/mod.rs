@@ -339,10 +339,19 @@ pub(super) fn read_private_key(path: &Path) -> anyhow::Result<SecretString> {
     let label = |at: usize| text[at..].lines().next().unwrap_or_default().trim_end();
     let mut blocks = text.match_indices("-----BEGIN ").map(|(at, _)| at);
     let Some(start) = blocks.find(|&at| label(at).ends_with(" PRIVATE KEY-----")) else {
+        let held = match text.find("-----BEGIN ").map(label) {
+            Some(first) if first.contains("CERTIFICATE") => {
+                "holds a certificate, which is for the CRM; give the private key that it was made with"
+            }
+            Some(first) if first.contains("PUBLIC KEY") => {
+                "holds a public key; give the private key that belongs to it"
+            }
+            _ if text.trim().is_empty() => "is empty",
+            _ => "holds no private key",
+        };
         bail!(
-            "{} should hold an RSA private key in PEM form, beginning with -----BEGIN PRIVATE KEY----- or \
-             -----BEGIN RSA PRIVATE KEY-----",
-            path.display()
+            "{} {held}: an RSA key in PEM form, beginning with -----BEGIN PRIVATE KEY----- or -----BEGIN RSA PRIVATE KEY-----",
+            if path == Path::new("-") { "standard input".into() } else { path.display().to_string() }
         )
     };
     if label(start).contains("ENCRYPTED") {
@@ -455,7 +464,13 @@ mod tests {
         }
         let locked = PEM.replace("RSA PRIVATE", "ENCRYPTED PRIVATE");
         let public = PEM.replace("RSA PRIVATE", "PUBLIC");
-        for (wrong, word) in [("", "PEM form"), ("MIIE", "PEM form"), (&locked, "passphrase"), (&public, "PEM form")] {
+        for (wrong, word) in [
+            ("", "is empty"),
+            ("MIIE", "PEM form"),
+            (CERTIFICATE, "a certificate"),
+            (&locked, "passphrase"),
+            (&public, "a public key"),
+        ] {
             let error = format!("{:#}", read(wrong).unwrap_err());
             assert!(error.contains(word) && !error.contains("MIIE"), "{error}");
         }

@@ -209,7 +209,7 @@ fn describe(run: &pb::SyncRun, rate: Option<i64>) -> String {
         state => show::run_state(state).to_lowercase(),
     };
     if run.state() == pb::SyncRunState::Queued && counts.read == 0 {
-        return format!("{what}: waits for a worker's place, which other runs have, or for a server that works");
+        return format!("{what}: waits for a worker's place; a free one takes it up at once");
     }
     let mut text = format!("{what}: {}", count(counts.read));
     if run.estimated_total > 0 {
