@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::client::json;
 use crate::{
-    config::{ConfigError, Entry, Origin, Settings},
+    config::{ConfigError, LoadedSettings, SettingEntry, SettingOrigin},
     domain::clock::Clock,
     rpc::{
         auth::Verifier,
@@ -41,7 +41,7 @@ pub(super) struct PrintArgs {
 }
 
 /// What `serve` needs beyond the settings themselves: the files that they name, and settings that go together.
-pub(super) fn needs(settings: &Settings, clock: &Arc<dyn Clock>) -> Vec<ConfigError> {
+pub(super) fn needs(settings: &LoadedSettings, clock: &Arc<dyn Clock>) -> Vec<ConfigError> {
     let config = &settings.config;
     let is_local = config.database_url.is_none();
     let mut problems = Vec::new();
@@ -108,7 +108,7 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 /// The settings in force.
-pub(super) fn print(args: &PrintArgs, settings: &Settings) -> anyhow::Result<String> {
+pub(super) fn print(args: &PrintArgs, settings: &LoadedSettings) -> anyhow::Result<String> {
     if args.json { json::line(&Printed::of(settings)) } else { Ok(toml(settings)) }
 }
 
@@ -131,13 +131,13 @@ struct PrintedSetting {
 }
 
 impl Printed {
-    fn of(settings: &Settings) -> Self {
-        let printed = |entry: Entry<'_>| {
+    fn of(settings: &LoadedSettings) -> Self {
+        let printed = |entry: SettingEntry<'_>| {
             let (source, place) = match entry.origin {
-                Origin::Default => ("default", String::new()),
-                Origin::File(path, line) => ("file", format!("{}:{line}", path.display())),
-                Origin::Variable(name) => ("environment", name.clone()),
-                Origin::Flag(flag) => ("flag", flag.clone()),
+                SettingOrigin::Default => ("default", String::new()),
+                SettingOrigin::File(path, line) => ("file", format!("{}:{line}", path.display())),
+                SettingOrigin::Variable(name) => ("environment", name.clone()),
+                SettingOrigin::Flag(flag) => ("flag", flag.clone()),
             };
             PrintedSetting { name: entry.name, value: entry.value, source, place, masked: entry.is_masked }
         };
@@ -146,9 +146,9 @@ impl Printed {
 }
 
 /// A file that `serve` reads to the same effect, but for the secrets, which are comments in it.
-fn toml(settings: &Settings) -> String {
+fn toml(settings: &LoadedSettings) -> String {
     let mut text = String::new();
-    for Entry { name, value, origin, is_masked, .. } in settings.entries() {
+    for SettingEntry { name, value, origin, is_masked, .. } in settings.entries() {
         // No file name ends a comment.
         let origin = origin.to_string().replace(char::is_control, "?");
         let _ = match value {
@@ -166,7 +166,7 @@ fn toml_value(value: &Value) -> String {
 }
 
 /// The settings that differ from their defaults, for the log: `listen = "127.0.0.1:7", worker.concurrency = 8`.
-pub(super) fn changed(settings: &Settings) -> String {
+pub(super) fn changed(settings: &LoadedSettings) -> String {
     let changed = settings.entries().filter(|entry| entry.is_changed);
     changed.map(|entry| format!("{} = {}", entry.name, entry.value)).collect::<Vec<_>>().join(", ")
 }
@@ -179,7 +179,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        config::Flags,
+        config::SettingFlags,
         domain::clock::ManualClock,
         rpc::local_token::{ensure_local_keys, generate},
     };
@@ -208,16 +208,19 @@ mod tests {
         }
     }
 
-    fn settings(flags: &Flags, env: &[(&str, &str)]) -> Settings {
+    fn settings(flags: &SettingFlags, env: &[(&str, &str)]) -> LoadedSettings {
         let env = [("HOME", "/home/operator")].iter().chain(env).map(|&(name, value)| (name.into(), value.into()));
-        Settings::read(flags, env).unwrap()
+        LoadedSettings::read(flags, env).unwrap()
     }
 
-    fn set(pairs: &[(&str, &str)]) -> Flags {
-        Flags { set: pairs.iter().map(|(name, value)| format!("{name}={value}")).collect(), ..Flags::default() }
+    fn set(pairs: &[(&str, &str)]) -> SettingFlags {
+        SettingFlags {
+            set: pairs.iter().map(|(name, value)| format!("{name}={value}")).collect(),
+            ..SettingFlags::default()
+        }
     }
 
-    fn problems(settings: &Settings) -> Vec<String> {
+    fn problems(settings: &LoadedSettings) -> Vec<String> {
         let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(DateTime::from_timestamp(1_795_305_600, 0).unwrap()));
         needs(settings, &clock).iter().map(ToString::to_string).collect()
     }
@@ -227,7 +230,7 @@ mod tests {
         let dir = TempDir::new("print");
         let odd = "a \"quoted\" 'name'\\ \u{7f}\t\nwith # and \u{fc}";
         let from = dir.file("odd\nname.toml", "[auth]\naudience = \"x\"\n[worker]\nlease_seconds = 60\n");
-        let flags = Flags {
+        let flags = SettingFlags {
             config: Some(from.into()),
             ..set(&[("auth.issuer", odd), ("reflection", "true"), ("providers.zendesk.base_url", "http://h:1")])
         };
@@ -250,9 +253,9 @@ mod tests {
         assert!(text.contains("worker.concurrency = 4  # by default\n"), "{text}");
         assert!(text.contains("# pg_bin_dir =  # not set\n"), "{text}");
         let again = dir.file("printed.toml", &text);
-        let after = settings(&Flags { config: Some(again.into()), ..Flags::default() }, &[]);
+        let after = settings(&SettingFlags { config: Some(again.into()), ..SettingFlags::default() }, &[]);
         assert_eq!(text.lines().count(), before.entries().count(), "one a line: {text}");
-        let values = |settings: &Settings| -> Vec<(String, Value)> {
+        let values = |settings: &LoadedSettings| -> Vec<(String, Value)> {
             settings
                 .entries()
                 .filter(|entry| !entry.name.starts_with("migrate"))
@@ -300,17 +303,17 @@ mod tests {
             "database_url = \"postgres://u:***@db/c?***\", providers.zendesk.client_id = \"id\", \
              providers.zendesk.client_secret = \"***\", worker.concurrency = 8"
         );
-        assert_eq!(changed(&settings(&Flags::default(), &[])), "");
+        assert_eq!(changed(&settings(&SettingFlags::default(), &[])), "");
     }
 
     #[test]
     fn a_database_of_ones_own_needs_keys_of_ones_own() {
-        let all = problems(&settings(&Flags::default(), &[("DATABASE_URL", "postgres://db/c")]));
+        let all = problems(&settings(&SettingFlags::default(), &[("DATABASE_URL", "postgres://db/c")]));
 
         assert_eq!(all.len(), 2, "{all:#?}");
         assert!(all[0].starts_with("vault.key_ring_file (by default) is not set; it must be the keys"), "{all:#?}");
         assert!(all[1].starts_with("auth.jwks_file (by default) is not set; it must be the public keys"), "{all:#?}");
-        let alone = problems(&settings(&Flags::default(), &[("MIGRATE_DATABASE_URL", "postgres://db/c")]));
+        let alone = problems(&settings(&SettingFlags::default(), &[("MIGRATE_DATABASE_URL", "postgres://db/c")]));
         assert!(
             alone[0].starts_with("migrate_database_url (from the variable MIGRATE_DATABASE_URL) is set alone"),
             "{alone:#?}"

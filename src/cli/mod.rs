@@ -38,7 +38,7 @@ use self::client::{
     failure::{Asked, Stopped},
 };
 use crate::{
-    config::{Flags, Settings},
+    config::{LoadedSettings, SettingFlags},
     domain::clock::{Clock, SystemClock},
     store::schema,
     telemetry,
@@ -66,7 +66,7 @@ First steps:
 #[command(version, max_term_width = 120, after_help = FIRST_STEPS)]
 struct Cli {
     #[command(flatten, next_help_heading = "Settings")]
-    flags: Flags,
+    flags: SettingFlags,
     #[command(subcommand)]
     command: Command,
 }
@@ -200,7 +200,7 @@ fn obey(cli: Cli) -> anyhow::Result<ExitCode> {
     done
 }
 
-async fn run(command: Command, settings: Settings, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
+async fn run(command: Command, settings: LoadedSettings, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
     let changed = config::changed(&settings);
     let config = settings.config;
     match command {
@@ -243,8 +243,8 @@ async fn run(command: Command, settings: Settings, clock: Arc<dyn Clock>) -> any
 }
 
 /// Everything that is wrong, one a line, or the settings in force.
-fn tell_settings(args: &config::ConfigArgs, flags: &Flags, clock: &Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
-    let (settings, mut problems) = Settings::inspect(flags, variables());
+fn tell_settings(args: &config::ConfigArgs, flags: &SettingFlags, clock: &Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
+    let (settings, mut problems) = LoadedSettings::inspect(flags, variables());
     let print_args = match &args.command {
         config::ConfigCommand::Check => None,
         config::ConfigCommand::Print(args) => Some(args),
@@ -274,8 +274,8 @@ fn print(text: &str) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn load_settings(flags: &Flags) -> anyhow::Result<Settings> {
-    Settings::read(flags, variables()).map_err(|mut problems| {
+fn load_settings(flags: &SettingFlags) -> anyhow::Result<LoadedSettings> {
+    LoadedSettings::read(flags, variables()).map_err(|mut problems| {
         let others = problems.len() - 1;
         let first = anyhow::Error::new(problems.remove(0));
         if others == 0 {

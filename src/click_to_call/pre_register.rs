@@ -20,7 +20,7 @@ use crate::{
     },
     store::{
         self, Tx,
-        calls::{self, Binding},
+        calls::{self, CallBinding},
         contacts, expected_calls,
     },
 };
@@ -154,7 +154,7 @@ impl Work {
         adoption::adopt(tx, account_id, &[*number], *now).await?;
         if let Some(call_id) = &click.call_id {
             let same_line: Vec<i64> = phone::variants(*number).map(|variant| variant.key.as_i64()).collect();
-            let binding = Binding {
+            let binding = CallBinding {
                 call_id,
                 key: *number,
                 same_line: &same_line,

@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::{
     Config,
     load::{ConfigError, flatten},
-    sources::Origin,
+    sources::SettingOrigin,
 };
 use crate::telemetry;
 
@@ -72,7 +72,11 @@ pub(super) fn range_of(name: &str) -> Option<(u64, u64)> {
 }
 
 /// Everything that is wrong with these settings, whose types are right. `origins` has those that were written.
-pub(super) fn check(config: &Config, origins: &BTreeMap<String, Origin>, has_default_dir: bool) -> Vec<ConfigError> {
+pub(super) fn check(
+    config: &Config,
+    origins: &BTreeMap<String, SettingOrigin>,
+    has_default_dir: bool,
+) -> Vec<ConfigError> {
     let mut checks = Checks { origins, problems: Vec::new() };
     checks.ranges(config);
     if config.data_dir.as_os_str().is_empty() {
@@ -93,7 +97,7 @@ pub(super) fn check(config: &Config, origins: &BTreeMap<String, Origin>, has_def
 }
 
 struct Checks<'a> {
-    origins: &'a BTreeMap<String, Origin>,
+    origins: &'a BTreeMap<String, SettingOrigin>,
     problems: Vec<ConfigError>,
 }
 
@@ -153,7 +157,7 @@ impl Checks<'_> {
     }
 
     fn wrong(&mut self, name: &str, problem: impl fmt::Display, expected: impl fmt::Display) {
-        let origin = self.origins.get(name).unwrap_or(&Origin::Default);
+        let origin = self.origins.get(name).unwrap_or(&SettingOrigin::Default);
         self.problems.push(ConfigError::wrong(name, origin, problem, expected));
     }
 }

@@ -19,49 +19,52 @@ use serde_json::Value;
 use super::{
     Config,
     checks::{self, SECRETS, range_of},
-    sources::{FILE_BYTES_MAX, Flags, Origin, Written, read_all},
+    sources::{FILE_BYTES_MAX, SettingFlags, SettingOrigin, WrittenSetting, read_all},
 };
 
 /// The settings in force, each with where it was written.
 #[derive(Debug, Clone)]
-pub struct Settings {
+pub struct LoadedSettings {
     /// All of them.
     pub config: Config,
     /// Of those that were written.
-    origins: BTreeMap<String, Origin>,
+    origins: BTreeMap<String, SettingOrigin>,
     defaults: BTreeMap<String, Value>,
 }
 
 /// One of the settings in force.
 #[derive(Debug, Clone)]
-pub struct Entry<'a> {
+pub struct SettingEntry<'a> {
     /// Such as `worker.lease_seconds`.
     pub name: String,
     /// Null: not set. A secret is masked.
     pub value: Value,
     /// Where it was written.
-    pub origin: &'a Origin,
+    pub origin: &'a SettingOrigin,
     /// It has another value than by default.
     pub is_changed: bool,
     /// It is a secret, or holds one, and is masked.
     pub is_masked: bool,
 }
 
-impl Settings {
+impl LoadedSettings {
     /// Defaults, then the file, then the environment, then flags. `env` is all of the environment; a name that starts with `CONTACT_SYNC_`
     /// and is no setting is an error, but for those of a Kubernetes Service; other names are left alone.
     ///
     /// # Errors
     /// Everything that is wrong, at least one.
-    pub fn read(flags: &Flags, env: impl Iterator<Item = (String, String)>) -> Result<Self, Vec<ConfigError>> {
+    pub fn read(flags: &SettingFlags, env: impl Iterator<Item = (String, String)>) -> Result<Self, Vec<ConfigError>> {
         match Self::inspect(flags, env) {
             (Some(settings), problems) if problems.is_empty() => Ok(settings),
             (_, problems) => Err(problems),
         }
     }
 
-    /// As [`Settings::read`], but goes on where something is wrong: a setting that cannot be read is as by default then.
-    pub fn inspect(flags: &Flags, env: impl Iterator<Item = (String, String)>) -> (Option<Self>, Vec<ConfigError>) {
+    /// As [`LoadedSettings::read`], but goes on where something is wrong: a setting that cannot be read is as by default then.
+    pub fn inspect(
+        flags: &SettingFlags,
+        env: impl Iterator<Item = (String, String)>,
+    ) -> (Option<Self>, Vec<ConfigError>) {
         let env: BTreeMap<String, String> = env.collect();
         let is_root = nix::unistd::geteuid().is_root();
         let default_dir = default_data_dir(is_root, env.get("XDG_DATA_HOME"), env.get("HOME"));
@@ -71,7 +74,7 @@ impl Settings {
 
         let mut figment = Figment::from(Serialized::defaults(&defaults));
         let mut origins = BTreeMap::new();
-        for Written { name, value, origin } in written {
+        for WrittenSetting { name, value, origin } in written {
             if known.contains_key(&name) {
                 origins.insert(name.clone(), origin);
                 figment = figment.merge(Setting { name, value });
@@ -85,7 +88,7 @@ impl Settings {
                 Err(error) => error,
             };
             let name = error.path.join(".");
-            problems.push(unfit(&name, origins.get(&name).unwrap_or(&Origin::Default), &error));
+            problems.push(unfit(&name, origins.get(&name).unwrap_or(&SettingOrigin::Default), &error));
             match (known.get(&name), origins.remove(&name)) {
                 (Some(default), Some(_)) => figment = figment.merge(Setting { name, value: default.clone() }),
                 _ => return (None, problems),
@@ -96,8 +99,8 @@ impl Settings {
     }
 
     /// Every setting by name.
-    pub fn entries(&self) -> impl Iterator<Item = Entry<'_>> {
-        flatten(&self.config).into_iter().map(|(name, value)| Entry {
+    pub fn entries(&self) -> impl Iterator<Item = SettingEntry<'_>> {
+        flatten(&self.config).into_iter().map(|(name, value)| SettingEntry {
             is_changed: self.defaults.get(&name) != Some(&value),
             // Only what is masked has stars where a secret stands.
             is_masked: SECRETS.contains(&name.as_str()) && value.as_str().is_some_and(|text| text.contains("***")),
@@ -112,8 +115,8 @@ impl Settings {
         ConfigError::wrong(name, self.origin(name), problem, expected)
     }
 
-    fn origin(&self, name: &str) -> &Origin {
-        self.origins.get(name).unwrap_or(&Origin::Default)
+    fn origin(&self, name: &str) -> &SettingOrigin {
+        self.origins.get(name).unwrap_or(&SettingOrigin::Default)
     }
 }
 
@@ -170,7 +173,12 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// `{name} ({origin}) {problem}; it must be {expected}`.
-    pub(super) fn wrong(name: &str, origin: &Origin, problem: impl fmt::Display, expected: impl fmt::Display) -> Self {
+    pub(super) fn wrong(
+        name: &str,
+        origin: &SettingOrigin,
+        problem: impl fmt::Display,
+        expected: impl fmt::Display,
+    ) -> Self {
         Self::Wrong {
             name: name.to_owned(),
             origin: origin.to_string(),
@@ -217,7 +225,7 @@ impl Provider for Setting {
     }
 }
 
-fn unknown(name: &str, origin: &Origin, known: &BTreeMap<String, Value>) -> ConfigError {
+fn unknown(name: &str, origin: &SettingOrigin, known: &BTreeMap<String, Value>) -> ConfigError {
     let section = name.split('.').next().unwrap_or_default();
     let mut near: Vec<&str> =
         known.keys().filter(|key| key.split('.').next() == Some(section)).map(String::as_str).collect();
@@ -235,7 +243,7 @@ fn unknown(name: &str, origin: &Origin, known: &BTreeMap<String, Value>) -> Conf
 }
 
 /// A value of another kind than its setting.
-fn unfit(name: &str, origin: &Origin, error: &figment::Error) -> ConfigError {
+fn unfit(name: &str, origin: &SettingOrigin, error: &figment::Error) -> ConfigError {
     let expected = match name {
         "listen" => "an address and a port, such as 127.0.0.1:50051".to_owned(),
         "http.listen" => "an address and a port, such as 127.0.0.1:8080".to_owned(),

@@ -18,8 +18,8 @@ use crate::{
 };
 
 pub use self::{
-    load::{ConfigError, Entry, Settings},
-    sources::{Flags, Origin},
+    load::{ConfigError, LoadedSettings, SettingEntry},
+    sources::{SettingFlags, SettingOrigin},
 };
 
 /// All settings. Names in the file and in `--set` are the paths of these fields: `worker.lease_seconds`.

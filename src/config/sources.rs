@@ -24,7 +24,7 @@ const PLAIN_VARIABLES: [(&str, &str); 3] =
     [("DATABASE_URL", "database_url"), ("MIGRATE_DATABASE_URL", "migrate_database_url"), ("PG_BIN_DIR", "pg_bin_dir")];
 /// Where settings come from on the command line.
 #[derive(Debug, Default, Clone, clap::Args)]
-pub struct Flags {
+pub struct SettingFlags {
     /// File with settings (TOML); also `CONTACT_SYNC_CONFIG`
     #[arg(long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
@@ -41,7 +41,7 @@ pub struct Flags {
 
 /// Where a setting was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Origin {
+pub enum SettingOrigin {
     /// Nowhere.
     Default,
     /// In the settings file, on a line counted from 1.
@@ -52,7 +52,7 @@ pub enum Origin {
     Flag(String),
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for SettingOrigin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Default => f.write_str("by default"),
@@ -64,18 +64,18 @@ impl fmt::Display for Origin {
 }
 
 /// One setting as it was written, whether or not there is such a setting.
-pub(super) struct Written {
+pub(super) struct WrittenSetting {
     pub(super) name: String,
     pub(super) value: Value,
-    pub(super) origin: Origin,
+    pub(super) origin: SettingOrigin,
 }
 
 /// What all sources say, later ones over earlier; and what could not be read.
 pub(super) fn read_all(
-    flags: &Flags,
+    flags: &SettingFlags,
     env: &BTreeMap<String, String>,
     known: &BTreeMap<String, Value>,
-) -> (Vec<Written>, Vec<ConfigError>) {
+) -> (Vec<WrittenSetting>, Vec<ConfigError>) {
     let (mut written, mut problems) = (Vec::new(), Vec::new());
     let file =
         flags.config.clone().or_else(|| env.get(FILE_VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from));
@@ -83,12 +83,12 @@ pub(super) fn read_all(
         Ok(of_file) => written.extend(of_file),
         Err(problem) => problems.push(problem),
     }
-    let mut add = |name: &str, origin: Origin, text: &str| {
-        written.push(Written { name: name.to_owned(), value: read_text(known.get(name), text), origin });
+    let mut add = |name: &str, origin: SettingOrigin, text: &str| {
+        written.push(WrittenSetting { name: name.to_owned(), value: read_text(known.get(name), text), origin });
     };
     for (variable, name) in PLAIN_VARIABLES {
         if let Some(text) = env.get(variable) {
-            add(name, Origin::Variable(variable.to_owned()), text);
+            add(name, SettingOrigin::Variable(variable.to_owned()), text);
         }
     }
     for (variable, text) in env {
@@ -96,17 +96,17 @@ pub(super) fn read_all(
             && variable != FILE_VARIABLE
             && !is_of_a_kubernetes_service(name)
         {
-            add(&name.to_lowercase().replace("__", "."), Origin::Variable(variable.clone()), text);
+            add(&name.to_lowercase().replace("__", "."), SettingOrigin::Variable(variable.clone()), text);
         }
     }
     for (name, flag, text) in [("listen", "--listen", &flags.listen), ("data_dir", "--data-dir", &flags.data_dir)] {
         if let Some(text) = text {
-            add(name, Origin::Flag(flag.to_owned()), text);
+            add(name, SettingOrigin::Flag(flag.to_owned()), text);
         }
     }
     for pair in &flags.set {
         match pair.split_once('=') {
-            Some((name, text)) => add(name, Origin::Flag(format!("--set {name}")), text),
+            Some((name, text)) => add(name, SettingOrigin::Flag(format!("--set {name}")), text),
             // A secret without its = must not come back in an error: the name alone is shown.
             None => problems.push(ConfigError::NoValue(first_word(pair))),
         }
@@ -133,7 +133,7 @@ fn first_word(text: &str) -> String {
     text.chars().take_while(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_')).take(64).collect()
 }
 
-fn read_file(path: &Path) -> Result<Vec<Written>, ConfigError> {
+fn read_file(path: &Path) -> Result<Vec<WrittenSetting>, ConfigError> {
     let unreadable = |e| ConfigError::File(path.to_owned(), e);
     let bytes = fs::metadata(path).map_err(unreadable)?.len();
     if bytes > FILE_BYTES_MAX {
@@ -147,7 +147,7 @@ fn read_file(path: &Path) -> Result<Vec<Written>, ConfigError> {
     let lines = lines(&text);
     let written = flatten(&values).into_iter().map(|(name, value)| {
         let line = lines.get(&name).copied().unwrap_or(1);
-        Written { name, value, origin: Origin::File(path.to_owned(), line) }
+        WrittenSetting { name, value, origin: SettingOrigin::File(path.to_owned(), line) }
     });
     Ok(written.collect())
 }

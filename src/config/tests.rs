@@ -2,16 +2,16 @@ use std::fs;
 
 use super::*;
 
-fn load(flags: &Flags, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
+fn load(flags: &SettingFlags, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
     let home = ("HOME".to_owned(), "/home/operator".to_owned());
     let env = env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
-    Settings::read(flags, [home].into_iter().chain(env))
+    LoadedSettings::read(flags, [home].into_iter().chain(env))
         .map(|settings| settings.config)
         .map_err(|mut all| all.remove(0))
 }
 
-fn set(pairs: &[&str]) -> Flags {
-    Flags { set: pairs.iter().map(|&pair| pair.to_owned()).collect(), ..Flags::default() }
+fn set(pairs: &[&str]) -> SettingFlags {
+    SettingFlags { set: pairs.iter().map(|&pair| pair.to_owned()).collect(), ..SettingFlags::default() }
 }
 
 /// A settings file of this test's own, removed at its end.
@@ -24,8 +24,8 @@ impl File {
         Self(path)
     }
 
-    fn flags(&self) -> Flags {
-        Flags { config: Some(self.0.clone()), ..Flags::default() }
+    fn flags(&self) -> SettingFlags {
+        SettingFlags { config: Some(self.0.clone()), ..SettingFlags::default() }
     }
 }
 
@@ -37,7 +37,7 @@ impl Drop for File {
 
 #[test]
 fn defaults_are_in_force_where_nothing_is_said() {
-    let config = load(&Flags::default(), &[("PATH", "/bin"), ("DATABASE_URL", "")]).unwrap();
+    let config = load(&SettingFlags::default(), &[("PATH", "/bin"), ("DATABASE_URL", "")]).unwrap();
 
     assert_eq!(config.listen.to_string(), "127.0.0.1:50051");
     assert_eq!(config.sync.period_seconds, 1800);
@@ -84,7 +84,7 @@ fn the_environment_names_the_file_and_our_own_name_wins_over_the_plain_one() {
         ("PG_BIN_DIR", "/usr/lib/postgresql/17/bin"),
     ];
 
-    let config = load(&Flags::default(), &env).unwrap();
+    let config = load(&SettingFlags::default(), &env).unwrap();
 
     assert_eq!(config.auth.issuer, "https://issuer.example.com");
     assert_eq!(config.database_url.unwrap().expose(), "postgres://ours/a");
@@ -115,9 +115,9 @@ fn what_kubernetes_says_of_services_of_our_name_is_passed_over_and_no_setting_is
         ("CONTACT_SYNC_LISTEN", "127.0.0.1:2"),
     ];
 
-    assert_eq!(load(&Flags::default(), &injected).unwrap().listen.to_string(), "127.0.0.1:2");
+    assert_eq!(load(&SettingFlags::default(), &injected).unwrap().listen.to_string(), "127.0.0.1:2");
     for misspelt in ["CONTACT_SYNC_SERVER__PORT", "CONTACT_SYNC_PORTS", "CONTACT_SYNC_SERVICE", "CONTACT_SYNC_HOST"] {
-        assert!(load(&Flags::default(), &[(misspelt, "1")]).is_err(), "{misspelt}");
+        assert!(load(&SettingFlags::default(), &[(misspelt, "1")]).is_err(), "{misspelt}");
     }
     for name in load::flatten(&Config::with_defaults("/d".into())).into_keys() {
         let variable = name.to_uppercase().replace('.', "__");
@@ -130,7 +130,7 @@ fn what_kubernetes_says_of_services_of_our_name_is_passed_over_and_no_setting_is
 fn every_error_names_the_setting_the_problem_the_remedy_and_the_source() {
     let file = File::new("errors", "[worker]\nlease_seconds = \"long\"\n");
     let path = file.0.display();
-    let env = |name: &'static str, value: &'static str| load(&Flags::default(), &[(name, value)]).map(|_| ());
+    let env = |name: &'static str, value: &'static str| load(&SettingFlags::default(), &[(name, value)]).map(|_| ());
     let flag = |pair: &str| load(&set(&[pair]), &[]).map(|_| ());
     for (result, expected) in [
         (
@@ -193,7 +193,7 @@ fn every_error_names_the_setting_the_problem_the_remedy_and_the_source() {
 fn a_file_that_is_missing_broken_or_huge_is_said() {
     let broken = File::new("broken", "listen = \"127.0.0.1:1\"\n\ndatabase_url = \"postgres://u:hunter2@h/d\n");
     let huge = File::new("huge", &"#".repeat(64 * 1024 + 1));
-    let missing = Flags { config: Some("/nowhere/contact-sync.toml".into()), ..Flags::default() };
+    let missing = SettingFlags { config: Some("/nowhere/contact-sync.toml".into()), ..SettingFlags::default() };
 
     let error = load(&broken.flags(), &[]).unwrap_err();
     assert!(matches!(&error, ConfigError::Toml { line: 3, .. }), "{error}");
@@ -205,7 +205,7 @@ fn a_file_that_is_missing_broken_or_huge_is_said() {
 #[test]
 fn secrets_show_neither_in_print_nor_in_errors() {
     let shown = |url: &str| {
-        let config = load(&Flags::default(), &[("DATABASE_URL", url)]).unwrap();
+        let config = load(&SettingFlags::default(), &[("DATABASE_URL", url)]).unwrap();
         assert_eq!(config.database_url.as_ref().unwrap().expose(), url);
         for text in [format!("{config:?}"), serde_json::to_string(&config).unwrap()] {
             assert!(!text.contains("hunter2"), "{text}");
@@ -221,7 +221,7 @@ fn secrets_show_neither_in_print_nor_in_errors() {
     assert_eq!(shown("postgres://db/contacts"), "postgres://db/contacts");
 
     for wrong in ["mysql://app:hunter2@db", "hunter2"] {
-        let error = load(&Flags::default(), &[("DATABASE_URL", wrong)]).unwrap_err();
+        let error = load(&SettingFlags::default(), &[("DATABASE_URL", wrong)]).unwrap_err();
         assert!(!format!("{error} {error:?}").contains("hunter2"));
     }
     let error = load(&set(&["database_url postgres://app:hunter2@db"]), &[]).unwrap_err();
@@ -257,10 +257,10 @@ fn data_lies_in_the_systems_place_for_root_and_in_the_users_for_a_user() {
     assert_eq!(dir(false, None, None), None);
 }
 
-fn problems(flags: &Flags, env: &[(&str, &str)]) -> Vec<String> {
+fn problems(flags: &SettingFlags, env: &[(&str, &str)]) -> Vec<String> {
     let env = env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned()));
     let home = ("HOME".to_owned(), "/home/operator".to_owned());
-    let all = Settings::read(flags, [home].into_iter().chain(env)).unwrap_err();
+    let all = LoadedSettings::read(flags, [home].into_iter().chain(env)).unwrap_err();
     all.iter().map(ToString::to_string).collect()
 }
 
@@ -304,7 +304,7 @@ fn everything_that_is_wrong_is_told_at_once_with_its_line_or_variable() {
 
 #[test]
 fn a_file_that_cannot_be_read_hides_nothing_of_the_environment() {
-    let missing = Flags { config: Some("/nowhere/contact-sync.toml".into()), ..Flags::default() };
+    let missing = SettingFlags { config: Some("/nowhere/contact-sync.toml".into()), ..SettingFlags::default() };
 
     let all = problems(&missing, &[("CONTACT_SYNC_LISTEN", "x"), ("CONTACT_SYNC_WORKER__POLL_MS", "1")]);
 
@@ -323,17 +323,17 @@ fn each_setting_has_its_source_and_secrets_are_masked() {
     let file = File::new("entries", "[worker]\nconcurrency = 4\n");
     let env = [("DATABASE_URL", "postgres://app:hunter2@db/c"), ("HOME", "/home/op")];
     let env = env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let flags = Flags { listen: Some("127.0.0.1:7".into()), ..file.flags() };
+    let flags = SettingFlags { listen: Some("127.0.0.1:7".into()), ..file.flags() };
 
-    let settings = Settings::read(&flags, env).unwrap();
+    let settings = LoadedSettings::read(&flags, env).unwrap();
 
     let entry = |name: &str| settings.entries().find(|entry| entry.name == name).unwrap();
     assert_eq!(settings.entries().count(), load::flatten(&settings.config).len());
-    assert_eq!(entry("listen").origin, &Origin::Flag("--listen".into()));
+    assert_eq!(entry("listen").origin, &SettingOrigin::Flag("--listen".into()));
     assert!(entry("listen").is_changed && !entry("listen").is_masked);
-    assert_eq!(entry("worker.concurrency").origin, &Origin::File(file.0.clone(), 2));
+    assert_eq!(entry("worker.concurrency").origin, &SettingOrigin::File(file.0.clone(), 2));
     assert!(!entry("worker.concurrency").is_changed, "written, and as by default");
     assert_eq!(entry("database_url").value, "postgres://app:***@db/c");
     assert!(entry("database_url").is_masked && entry("database_url").is_changed);
-    assert_eq!((entry("log.filter").origin, entry("log.filter").is_changed), (&Origin::Default, false));
+    assert_eq!((entry("log.filter").origin, entry("log.filter").is_changed), (&SettingOrigin::Default, false));
 }

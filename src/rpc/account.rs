@@ -10,7 +10,7 @@ use super::{
     convert, page_token, parse,
     pb::{self, account_service_server::AccountService},
     status,
-    together::{self, Together},
+    together::{self, ReadTogether},
 };
 use crate::{
     domain::{

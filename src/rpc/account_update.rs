@@ -5,7 +5,7 @@ use tonic::Status;
 use super::{
     account::{display_name, policy, regions},
     parse, pb, status,
-    together::{self, Together},
+    together::{self, ReadTogether},
 };
 use crate::{
     domain::{account::MatchPolicy, ids::IntegrationId},

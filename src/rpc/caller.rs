@@ -9,7 +9,7 @@ use super::{
     parse,
     pb::{self, caller_service_server::CallerService},
     status,
-    together::Together,
+    together::ReadTogether,
 };
 use crate::{
     click_to_call::{Click, ClickToCall},

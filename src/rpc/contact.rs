@@ -10,7 +10,7 @@ use super::{
     convert, page_token, parse,
     pb::{self, contact_service_server::ContactService},
     status,
-    together::Together,
+    together::ReadTogether,
 };
 use crate::{
     domain::{

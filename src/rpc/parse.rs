@@ -5,7 +5,7 @@ use std::str::FromStr;
 use tonic::Status;
 use uuid::Uuid;
 
-use super::{pb, status, together::Together};
+use super::{pb, status, together::ReadTogether};
 use crate::domain::{
     call::CALL_ID_CHARS_MAX,
     integration::{Organization, Provider},

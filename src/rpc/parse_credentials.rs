@@ -3,7 +3,7 @@
 use secrecy::SecretString;
 use tonic::Status;
 
-use super::{parse, pb, status, together::Together};
+use super::{parse, pb, status, together::ReadTogether};
 use crate::domain::{
     credentials::{CREDENTIAL_BYTES_MAX, Credentials, OAuthClient},
     host,

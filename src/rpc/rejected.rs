@@ -3,7 +3,7 @@
 use secrecy::ExposeSecret;
 use tonic::Status;
 
-use super::{convert, page_token, parse, pb, status, sync_requests::list_filter, together::Together};
+use super::{convert, page_token, parse, pb, status, sync_requests::list_filter, together::ReadTogether};
 use crate::{
     domain::{
         ids::AccountId,

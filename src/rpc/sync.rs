@@ -16,7 +16,7 @@ use super::{
     pb::{self, sync_service_server::SyncService},
     rejected, status,
     sync_requests::{list_filter, new_link, trial, update_of},
-    together::Together,
+    together::ReadTogether,
     watchers::{WatchPlace, Watchers},
 };
 use crate::{

@@ -2,7 +2,7 @@
 
 use tonic::Status;
 
-use super::{parse, parse_credentials, pb, status, together::Together};
+use super::{parse, parse_credentials, pb, status, together::ReadTogether};
 use crate::{
     domain::{
         credentials::Credentials,

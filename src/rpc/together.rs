@@ -5,7 +5,7 @@ use tonic::Status;
 use super::status;
 
 /// Several parts, each read or refused.
-pub(super) trait Together {
+pub(super) trait ReadTogether {
     /// Each, read.
     type Parts;
 
@@ -15,7 +15,7 @@ pub(super) trait Together {
 
 macro_rules! together {
     ($($part:ident $index:tt),+) => {
-        impl<$($part),+> Together for ($(Result<$part, Status>,)+) {
+        impl<$($part),+> ReadTogether for ($(Result<$part, Status>,)+) {
             type Parts = ($($part,)+);
 
             fn together(self) -> Result<Self::Parts, Status> {

@@ -230,7 +230,7 @@ pub async fn select(
 }
 
 /// What binds a call to a contact.
-pub struct Binding<'a> {
+pub struct CallBinding<'a> {
     /// The router's id.
     pub call_id: &'a str,
     /// The number that was clicked or called.
@@ -250,7 +250,7 @@ pub struct Binding<'a> {
 pub async fn bind(
     tx: &mut Tx,
     account_id: AccountId,
-    binding: &Binding<'_>,
+    binding: &CallBinding<'_>,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
     let bound = sqlx::query!(

@@ -45,7 +45,7 @@ pub(super) struct CredentialArgs {
 
 /// Credentials, and where they came from.
 #[derive(Debug)]
-pub(super) struct Brought {
+pub(super) struct FoundCredentials {
     pub(super) credentials: pb::Credentials,
     /// Files and variables that they were taken from.
     used: String,
@@ -53,7 +53,7 @@ pub(super) struct Brought {
     unused: Vec<String>,
 }
 
-impl Brought {
+impl FoundCredentials {
     /// Tells on standard error what is used: an answer for a program stays as it is.
     pub(super) fn tell(self, client: &Client) -> pb::Credentials {
         if client.is_json() {
@@ -83,7 +83,7 @@ impl CredentialArgs {
     }
 
     /// The credentials, or what to do to bring some.
-    pub(super) fn required(self, provider: pb::Provider, secrets: &Secrets) -> anyhow::Result<Brought> {
+    pub(super) fn required(self, provider: pb::Provider, secrets: &Secrets) -> anyhow::Result<FoundCredentials> {
         match self.find(provider, secrets)? {
             Found::Whole(kind, used) => Ok(brought(kind, used, provider, secrets)),
             Found::Half(stopped) => Err(stopped.into()),
@@ -97,7 +97,11 @@ impl CredentialArgs {
     }
 
     /// The credentials, if any are given whole.
-    pub(super) fn optional(self, provider: pb::Provider, secrets: &Secrets) -> anyhow::Result<Option<Brought>> {
+    pub(super) fn optional(
+        self,
+        provider: pb::Provider,
+        secrets: &Secrets,
+    ) -> anyhow::Result<Option<FoundCredentials>> {
         Ok(match self.find(provider, secrets)? {
             Found::Whole(kind, used) => Some(brought(kind, used, provider, secrets)),
             Found::Half(_) | Found::Nothing => None,
@@ -142,7 +146,7 @@ pub(super) const fn ways(provider: pb::Provider) -> &'static str {
     }
 }
 
-fn brought(kind: Kind, used: String, provider: pb::Provider, secrets: &Secrets) -> Brought {
+fn brought(kind: Kind, used: String, provider: pb::Provider, secrets: &Secrets) -> FoundCredentials {
     let (name, set) = match provider {
         pb::Provider::Salesforce => ("SALESFORCE", &secrets.salesforce),
         pb::Provider::Pipedrive => ("PIPEDRIVE", &secrets.pipedrive),
@@ -150,7 +154,7 @@ fn brought(kind: Kind, used: String, provider: pb::Provider, secrets: &Secrets) 
     };
     let mut unused: Vec<String> = set.names(name);
     unused.retain(|name| !used.split([' ', ',']).any(|word| word == name));
-    Brought { credentials: pb::Credentials { kind: Some(kind) }, used, unused }
+    FoundCredentials { credentials: pb::Credentials { kind: Some(kind) }, used, unused }
 }
 
 fn from_environment(names: &str) -> String {
