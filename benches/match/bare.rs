@@ -13,7 +13,6 @@ use contact_sync::{
         account::MatchPolicy,
         call::{CLICK_TTL, Direction},
         clock::{Clock as _, SystemClock},
-        phone::PhoneKey,
     },
     rpc::{
         pb::{
@@ -27,6 +26,7 @@ use contact_sync::{
         caller_lookup::{self, LookupRequest},
     },
 };
+use phone_key::PhoneKey;
 use prost::Message as _;
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status};

@@ -10,7 +10,7 @@ use contact_sync::rpc::pb::{self, caller_service_client::CallerServiceClient};
 use rand::{SeedableRng as _, rngs::StdRng};
 use tokio::{runtime::Handle, sync::mpsc, task::JoinSet};
 use tonic::{
-    Request,
+    Code, Request, Status,
     metadata::{Ascii, MetadataValue},
     transport::{Channel, Endpoint},
 };
@@ -97,8 +97,8 @@ impl Target {
     }
 
     /// So many calls a second, evenly spaced, however long the answers take. A latency counts from the moment at which the call was
-    /// meant to be made, so that what waits behind a slow answer is not left out.
-    pub(crate) async fn offer(&self, calls: &Calls, rate: f64, span: Duration) -> anyhow::Result<Figures> {
+    /// meant to be made, so that what waits behind a slow answer is not left out; a refusal's, from when it was made.
+    pub(crate) async fn offer(&self, calls: &Calls, rate: f64, span: Duration) -> anyhow::Result<Offered> {
         let (answered, mut answers) = mpsc::unbounded_channel();
         let (target, calls, runtime) = (self.clone(), calls.clone(), Handle::current());
         let started = Instant::now();
@@ -117,18 +117,40 @@ impl Target {
                 let (mut client, answered) = (target.client(index), answered.clone());
                 let (call, expected) = ((calls.make)(&mut rng), calls.expected);
                 runtime.spawn(async move {
+                    let made = Instant::now();
                     let answer = client.ask(call, expected).await;
-                    let _ = answered.send(answer.map(|_| due.elapsed()));
+                    let _ = answered.send((answer, due.elapsed(), made.elapsed()));
                 });
             }
         });
         pacing.await?;
-        let mut latencies = Vec::new();
-        while let Some(answer) = answers.recv().await {
-            latencies.push(answer?);
+        let (mut latencies, mut refusals) = (Vec::new(), Vec::new());
+        while let Some((answer, since_due, since_made)) = answers.recv().await {
+            match answer {
+                Ok(_) => latencies.push(since_due),
+                Err(error) if is_refusal(&error) => refusals.push(since_made),
+                Err(error) => return Err(error),
+            }
         }
-        Figures::of(latencies, started.elapsed())
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+        let refused_share = refusals.len() as f64 / (refusals.len() + latencies.len()) as f64;
+        let refused = if refusals.is_empty() { None } else { Some(Figures::of(refusals, started.elapsed())?) };
+        Ok(Offered { answered: Figures::of(latencies, started.elapsed())?, refused, refused_share })
     }
+}
+
+/// What became of calls that came when they came.
+pub(crate) struct Offered {
+    pub(crate) answered: Figures,
+    /// Those that the server had no room for, if any.
+    pub(crate) refused: Option<Figures>,
+    /// Of all, 0 to 1.
+    pub(crate) refused_share: f64,
+}
+
+/// The server has no room for the call at the moment.
+fn is_refusal(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<Status>().is_some_and(|status| status.code() == Code::ResourceExhausted)
 }
 
 struct Client {

@@ -1,9 +1,7 @@
 //! Fills a database with accounts and contacts, straight into the tables, the same each time; and says who can call.
 
-use contact_sync::{
-    domain::{ids::AccountId, phone::KEY_VERSION},
-    rpc::pb,
-};
+use contact_sync::{domain::ids::AccountId, rpc::pb};
+use phone_key::KEY_VERSION;
 use rand::{RngExt as _, rngs::StdRng};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use uuid::Uuid;

@@ -12,7 +12,8 @@
 //! - (d) pgbench with the statement, as many clients as the service has connections.
 //!
 //! Then (a) and (c) when half as many calls come as (c) could answer, evenly spaced; a latency counts from the moment at which the
-//! call was meant to be made. Then other calls of (c): with an id, of strangers, of one caller, of a shared line. With `--compare`
+//! call was meant to be made. Then (c) when three times as many come as it could answer: how many it still answers, and how soon it
+//! refuses the others. Then other calls of (c): with an id, of strangers, of one caller, of a shared line. With `--compare`
 //! an account of 100,000 contacts beside the large one, in the same database.
 //!
 //! A goal that is missed is said, and is no failure: on a shared machine such figures are noise.
@@ -63,6 +64,10 @@ const SERVICE_GOAL: f64 = 0.90;
 const EMPTY_GOAL: f64 = 0.18;
 /// A goal: p99 of `MatchCaller` beside the empty server's, when both are offered the same.
 const LATENCY_GOAL: f64 = 5.0;
+/// A goal: answers a second when three times as many calls come, beside the most that can be answered.
+const OVERLOAD_GOAL: f64 = 0.80;
+/// A goal, milliseconds: half of the refusals come sooner than this.
+const REFUSAL_GOAL: f64 = 20.0;
 /// A goal: p99 of a large account beside one of 100,000 contacts.
 const SIZE_GOAL: f64 = 1.5;
 
@@ -144,6 +149,7 @@ async fn measure(measured: Measured) -> anyhow::Result<()> {
     let [echo, _, service] = &subjects;
     let rate = service.rounds.median().rate / 2.0;
     offered(echo, service, &known, rate).await?;
+    overloaded(service, &known, rate * 2.0).await?;
     other_calls(&service.target, asked).await?;
     if let Some(small) = small {
         compare(&service.target, asked, small, rate).await?;
@@ -186,14 +192,36 @@ async fn closed_loop(subjects: &mut [Subject; 3], pgbench: Option<&Pgbench>, kno
 
 async fn offered(echo: &Subject, service: &Subject, known: &Calls, rate: f64) -> anyhow::Result<()> {
     let (mut of_echo, mut of_service) = (Rounds::default(), Rounds::default());
+    let mut refused = Vec::new();
     for _ in 0..OFFERED_ROUNDS {
-        of_echo.0.push(echo.target.offer(known, rate, OFFERED_SPAN).await?);
-        of_service.0.push(service.target.offer(known, rate, OFFERED_SPAN).await?);
+        of_echo.0.push(echo.target.offer(known, rate, OFFERED_SPAN).await?.answered);
+        let offered = service.target.offer(known, rate, OFFERED_SPAN).await?;
+        refused.push(offered.refused_share);
+        of_service.0.push(offered.answered);
     }
     print_head(&format!("{rate:.0} calls a second, half of (c)"));
     print_figures(echo.name, &of_echo.median(), "");
     print_figures(service.name, &of_service.median(), "");
     print_ratio("(c)/(a) p99", of_service.ratio(&of_echo, p99), Some(Goal::AtMost(LATENCY_GOAL)));
+    println!("refused for want of room, by round, of 1: {refused:.4?}");
+    Ok(())
+}
+
+/// The load takes its part of the machine, too: what is answered is less than without it.
+async fn overloaded(service: &Subject, known: &Calls, capacity: f64) -> anyhow::Result<()> {
+    let (mut answered, mut refused, mut shares) = (Rounds::default(), Rounds::default(), Vec::new());
+    for _ in 0..OFFERED_ROUNDS {
+        let offered = service.target.offer(known, capacity * 3.0, OFFERED_SPAN).await?;
+        answered.0.push(offered.answered);
+        refused.0.extend(offered.refused);
+        shares.push(offered.refused_share);
+    }
+    print_head(&format!("{:.0} calls a second, three times (c)", capacity * 3.0));
+    print_figures("answered, from when they were due", &answered.median(), "");
+    print_figures("refused, from when they were made", &refused.median(), "");
+    print_ratio("answered/(c) rate", answered.median().rate / capacity, Some(Goal::AtLeast(OVERLOAD_GOAL)));
+    print_ratio("ms to a refusal, p50", refused.median().p50.as_secs_f64() * 1_000.0, Some(Goal::AtMost(REFUSAL_GOAL)));
+    println!("refused for want of room, by round, of 1: {shares:.4?}");
     Ok(())
 }
 
@@ -226,7 +254,7 @@ async fn compare(service: &Target, large: Asked, small: Asked, rate: f64) -> any
     for _ in 0..OFFERED_ROUNDS {
         for (index, calls) in [&of_large, &of_small].into_iter().enumerate() {
             saturated[index].0.push(service.saturate(calls, CLIENTS, SPAN).await?);
-            offered[index].0.push(service.offer(calls, rate, OFFERED_SPAN).await?);
+            offered[index].0.push(service.offer(calls, rate, OFFERED_SPAN).await?.answered);
         }
     }
     for (title, [large_rounds, small_rounds]) in
