@@ -18,7 +18,6 @@ pub mod credentials;
 pub mod identity;
 
 pub mod crm;
-pub mod postgres;
 pub mod store;
 pub mod vault;
 
@@ -30,6 +29,3 @@ pub mod cli;
 pub mod config;
 pub mod lifecycle;
 pub mod telemetry;
-
-#[cfg(feature = "simulator")]
-pub mod simulator;

@@ -6,13 +6,12 @@ use anyhow::Context as _;
 use contact_sync::{
     domain::clock::{Clock as _, SystemClock},
     rpc::pb::{self, connection::Organization, credentials::Kind},
-    simulator::{
-        self,
-        pipedrive::{self, Pipedrive, PipedriveConfig},
-        requests::RequestReport,
-        salesforce::{self, Salesforce, SalesforceConfig},
-        zendesk::{self, RateLimits, Zendesk, ZendeskConfig},
-    },
+};
+use crm_simulator::{
+    pipedrive::{self, Pipedrive, PipedriveConfig},
+    requests::RequestReport,
+    salesforce::{self, Salesforce, SalesforceConfig},
+    zendesk::{self, RateLimits, Zendesk, ZendeskConfig},
 };
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -86,7 +85,7 @@ impl Crm {
     /// With so many people.
     pub(crate) async fn start(provider: Provider, contacts: u64) -> anyhow::Result<Self> {
         let count = usize::try_from(contacts).context("contacts")?;
-        let clock: simulator::Clock = Arc::new(|| SystemClock::default().now());
+        let clock: crm_simulator::Clock = Arc::new(|| SystemClock::default().now());
         let simulated = match provider {
             Provider::Zendesk => {
                 let limits = RateLimits { export_per_minute: Some(EXPORTS_PER_MINUTE), ..RateLimits::default() };
@@ -120,7 +119,7 @@ impl Crm {
         let url = format!("http://{}", listener.local_addr().context("the simulator's address")?);
         let stop = CancellationToken::new();
         #[expect(clippy::disallowed_methods, reason = "ends with this CRM")]
-        tokio::spawn(simulator::serve(listener, router, stop.clone()));
+        tokio::spawn(crm_simulator::serve(listener, router, stop.clone()));
         Ok(Self { provider, url, simulated, stop })
     }
 

@@ -3,13 +3,11 @@
 use std::{fmt, process::ExitCode};
 
 use clap::Subcommand;
+use phone_key::Region;
 
 use super::client::{Client, ClientOptions, json, show};
 use crate::{
-    domain::{
-        ids::{AccountId, IntegrationId},
-        phone::Region,
-    },
+    domain::ids::{AccountId, IntegrationId},
     rpc::pb,
 };
 

@@ -6,16 +6,15 @@ use std::{
     process::ExitCode,
 };
 
+use phone_key::Region;
+
 use super::client::{
     AccountOption, Client, ClientOptions,
     failure::Stopped,
     json,
     show::{self, Lines},
 };
-use crate::{
-    domain::{ids::ContactId, phone::Region},
-    rpc::pb,
-};
+use crate::{domain::ids::ContactId, rpc::pb};
 
 /// Show what has become of contacts and of earlier answers, in order
 ///

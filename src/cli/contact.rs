@@ -2,14 +2,13 @@
 
 use std::{fmt, process::ExitCode};
 
+use phone_key::Region;
+
 use super::client::{
     AccountOption, Client, ClientOptions, json,
     show::{self, Lines},
 };
-use crate::{
-    domain::{ids::ContactId, phone::Region},
-    rpc::pb,
-};
+use crate::{domain::ids::ContactId, rpc::pb};
 
 /// Most contacts of a number that are shown.
 const CONTACTS_MAX: i32 = 200;

@@ -2,14 +2,13 @@
 
 use std::process::ExitCode;
 
+use phone_key::Region;
+
 use super::client::{
     AccountOption, Client, ClientOptions, json,
     show::{self, Lines},
 };
-use crate::{
-    domain::{ids::ContactId, phone::Region},
-    rpc::pb,
-};
+use crate::{domain::ids::ContactId, rpc::pb};
 
 /// Name the caller of one call, as the call router asks it
 ///

@@ -18,8 +18,6 @@ mod token;
 
 #[cfg(feature = "simulator")]
 mod demo;
-#[cfg(feature = "simulator")]
-mod simulate;
 
 use std::{
     io::{ErrorKind, Write, stdin, stdout},
@@ -86,7 +84,7 @@ enum Command {
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
     #[cfg(feature = "simulator")]
-    Simulate(simulate::SimulateArgs),
+    Simulate(crm_simulator::command::SimulateArgs),
 }
 
 /// What is asked of a running server.
@@ -227,7 +225,7 @@ async fn run(command: Command, settings: LoadedSettings, clock: Arc<dyn Clock>) 
             let lifecycle = Lifecycle::new();
             let mut signals = Signals::listen()?;
             let stop = lifecycle.soft();
-            let serving = simulate::run(args, Arc::new(move || clock.now()), stop.clone());
+            let serving = crm_simulator::command::run(args, Arc::new(move || clock.now()), stop.clone());
             tokio::select! {
                 result = serving => result?,
                 _ = signals.next() => stop.cancel(),

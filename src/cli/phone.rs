@@ -9,8 +9,7 @@ use std::fmt;
 use std::io::{BufRead, Write};
 
 use anyhow::Context as _;
-
-use crate::domain::phone::{self, Explanation, RAW_LENGTH_MAX, Reading, Refusal, Region, Step};
+use phone_key::{Explanation, RAW_LENGTH_MAX, Reading, Refusal, Region, Step};
 
 /// Bytes of a line that are kept: a region, a tab, and one byte more than a number may have, so that a longer number is
 /// still seen as too long.
@@ -49,12 +48,12 @@ fn filter(args: &PhoneArgs, mut input: impl BufRead, mut output: impl Write) -> 
         summary.lines += 1;
         match read_fields(&String::from_utf8_lossy(&line), args.default_region) {
             Ok((raw, region)) if args.explain => {
-                let explanation = phone::explain(raw, region);
+                let explanation = phone_key::explain(raw, region);
                 summary.add(&explanation);
                 write_reading(&mut output, &explanation.reading)
                     .and_then(|()| write_steps(&mut output, &explanation.steps))
             }
-            Ok((raw, region)) => write_reading(&mut output, &phone::read(raw, region)),
+            Ok((raw, region)) => write_reading(&mut output, &phone_key::read(raw, region)),
             Err(message) => {
                 eprintln!("line {}: {message}", summary.lines);
                 summary.not_read += 1;

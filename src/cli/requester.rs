@@ -3,6 +3,8 @@
 
 use std::process::ExitCode;
 
+use phone_key::Region;
+
 use super::client::{
     AccountOption, Client, ClientOptions,
     advice::in_own_words,
@@ -10,10 +12,7 @@ use super::client::{
     show::{self, Lines},
 };
 use crate::{
-    domain::{
-        ids::{ContactId, IntegrationId},
-        phone::Region,
-    },
+    domain::ids::{ContactId, IntegrationId},
     rpc::pb::{self, resolve_requester_request::Subject},
 };
 

@@ -11,6 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, bail};
+use private_postgres::{Cluster, ClusterConfig, default_private_copy};
 use secrecy::ExposeSecret;
 use tokio::{net::TcpListener, time::Instant};
 use tracing::info;
@@ -19,9 +20,8 @@ use super::client::failure::Stopped;
 use crate::{
     app::{App, World},
     config::Config,
-    domain::{clock::Clock, ids::IdSource, phone},
+    domain::{clock::Clock, ids::IdSource},
     lifecycle::{Ended, Lifecycle, Signals},
-    postgres::{Cluster, ClusterConfig, default_private_copy},
     rpc::{auth::Verifier, local_token::ensure_local_keys},
     store::schema,
     vault::KeyRing,
@@ -109,7 +109,7 @@ impl Service {
         clock: Arc<dyn Clock>,
         migrates: bool,
     ) -> anyhow::Result<Self> {
-        let warming = tokio::task::spawn_blocking(phone::warm_up);
+        let warming = tokio::task::spawn_blocking(phone_key::warm_up);
         let ids = Arc::new(IdSource::from_os());
         let keys = Keys::load(config, &ids, &clock)?;
         let address = listener.local_addr().context("the bound address cannot be read")?;

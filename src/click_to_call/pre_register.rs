@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use phone_key::{PhoneKey, Reading, Region};
 
 use super::{ClickError, ClickToCall};
 use crate::{
@@ -10,7 +11,6 @@ use crate::{
         call::CLICK_TTL,
         contact::Contact,
         ids::{AccountId, ContactId, ExpectedCallId, IntegrationId},
-        phone::{self, PhoneKey, Reading, Region},
         record::{NormalNumber, NormalRecord, RecordKey},
         suppression::SuppressionKey,
     },
@@ -77,7 +77,7 @@ impl ClickToCall {
             (None, Ok(key)) => contacts::find_country(&self.db, account_id, integration_id, key).await?,
             (None, Err(_)) => None,
         };
-        let (reading, region) = phone::read_near(&click.phone_number, country, rules.default_region);
+        let (reading, region) = phone_key::read_near(&click.phone_number, country, rules.default_region);
         let (key, (number, extension)) = match (key, first_of(&reading)) {
             (Ok(key), Some(number)) => (key, number),
             (Ok(_), None) => return Err(ClickError::NumberUnreadable),
@@ -153,7 +153,7 @@ impl Work {
         }
         adoption::adopt(tx, account_id, &[*number], *now).await?;
         if let Some(call_id) = &click.call_id {
-            let same_line: Vec<i64> = phone::variants(*number).map(|variant| variant.key.as_i64()).collect();
+            let same_line: Vec<i64> = phone_key::variants(*number).map(|variant| variant.key.as_i64()).collect();
             let binding = CallBinding {
                 call_id,
                 key: *number,

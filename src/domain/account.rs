@@ -1,11 +1,9 @@
 //! A tenant. Nothing is shared between two of them.
 
 use chrono::{DateTime, Utc};
+use phone_key::Region;
 
-use super::{
-    ids::{AccountId, IntegrationId},
-    phone::Region,
-};
+use super::ids::{AccountId, IntegrationId};
 
 /// Most characters of an account's name.
 pub const NAME_CHARS_MAX: usize = 200;

@@ -3,8 +3,9 @@
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use phone_key::PhoneKey;
 
-use super::{contact::Contact, ids::ContactId, integration::Freshness, phone::PhoneKey};
+use super::{contact::Contact, ids::ContactId, integration::Freshness};
 
 /// Most characters of a call id or an agent id.
 pub const CALL_ID_CHARS_MAX: usize = 128;

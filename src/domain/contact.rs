@@ -3,10 +3,10 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use phone_key::PhoneKey;
 
 use super::{
     ids::{ContactId, IntegrationId},
-    phone::PhoneKey,
     record::RecordKey,
 };
 

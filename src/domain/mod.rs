@@ -11,7 +11,6 @@ pub mod ids;
 pub mod integration;
 pub mod notice;
 pub mod options;
-pub mod phone;
 pub mod record;
 pub mod rejected;
 pub mod requester;

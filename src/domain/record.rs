@@ -4,12 +4,10 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use phone_key::{PhoneKey, Region};
 use thiserror::Error;
 
-use super::{
-    integration::Provider,
-    phone::{PhoneKey, Region},
-};
+use super::integration::Provider;
 
 /// Most characters of a record id: Salesforce needs 18, Zendesk and Pipedrive 20.
 pub const RECORD_ID_CHARS_MAX: usize = 64;

@@ -6,12 +6,10 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use phone_key::PhoneKey;
 
 use crate::{
-    domain::{
-        ids::{AccountId, ContactId},
-        phone::PhoneKey,
-    },
+    domain::ids::{AccountId, ContactId},
     store::{
         CallDb, Db, StoreError, Tx,
         adoption::{self as store, Merge, Pair},

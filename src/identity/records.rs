@@ -4,12 +4,12 @@
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
+use phone_key::PhoneKey;
 
 use crate::{
     domain::{
         ids::{AccountId, ContactId, IdSource, IntegrationId},
         options::Options,
-        phone::PhoneKey,
         record::{NormalRecord, RecordKey},
         suppression::SuppressionKey,
         sync_run::SyncCounts,

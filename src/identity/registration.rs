@@ -3,12 +3,12 @@
 use std::slice;
 
 use chrono::{DateTime, Utc};
+use phone_key::PhoneKey;
 
 use super::records::{fields, find_erased, number_rows, ref_row};
 use crate::{
     domain::{
         ids::{AccountId, ContactId, IdSource, IntegrationId},
-        phone::PhoneKey,
         record::NormalRecord,
         suppression::SuppressionKey,
     },

@@ -1,6 +1,8 @@
 //! Why this contact, why not that one: asks as a call does, without storing anything, and says in words what came out.
 //! The words are for a support agent; they hold what the agent asked about and go into no log.
 
+use phone_key::{PhoneKey, Region};
+
 use super::{MatchError, Matching, Question};
 use crate::{
     domain::{
@@ -8,7 +10,6 @@ use crate::{
         call::{Direction, Hints, Match, MatchOutcome, MatchTier, OnNoMatch, Possible},
         contact::{Contact, ContactNumber},
         ids::{AccountId, ContactId},
-        phone::{self, PhoneKey, Region},
     },
     store::contacts,
 };
@@ -118,7 +119,7 @@ fn reading_words(answer: &Match, raw: &str, region: Region) -> String {
 }
 
 fn how_read(raw: &str, region: Region) -> String {
-    let steps = phone::explain(raw, Some(region)).steps;
+    let steps = phone_key::explain(raw, Some(region)).steps;
     steps.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
@@ -197,7 +198,7 @@ fn possible_words(possible: &Possible) -> String {
 /// Why a stored number is not the caller's, or is.
 fn number_words(number: &ContactNumber, asked: Option<PhoneKey>, rules: &MatchRules) -> String {
     let shown = &number.raw;
-    let assumed = |asked| phone::assumed_region(shown, number.key, asked, &rules.further_regions);
+    let assumed = |asked| phone_key::assumed_region(shown, number.key, asked, &rules.further_regions);
     if let Some((asked, region)) = asked.and_then(|asked| Some((asked, assumed(asked)?)))
         && number.key != Some(asked)
     {
@@ -212,7 +213,7 @@ fn number_words(number: &ContactNumber, asked: Option<PhoneKey>, rules: &MatchRu
     };
     match asked {
         Some(asked) if asked == key => format!("“{shown}” is {}: the very number.", key.e164()),
-        Some(asked) if phone::variants(asked).any(|variant| variant.key == key) => {
+        Some(asked) if phone_key::variants(asked).any(|variant| variant.key == key) => {
             format!("“{shown}” is {}: another form of the same line.", key.e164())
         }
         Some(asked) => {

@@ -2,6 +2,7 @@
 //! stores the answer. A repeat, a click, a stranger or a lost race for the call id may cost one more.
 
 use chrono::{DateTime, Utc};
+use phone_key::{PhoneKey, Reading, Region};
 
 use crate::{
     domain::{
@@ -10,7 +11,6 @@ use crate::{
         contact::{CANDIDATES_MAX, Contact, TOTAL_MAX},
         ids::{AccountId, ContactId},
         integration::is_complete,
-        phone::{self, PhoneKey, Reading, Region},
     },
     identity::placeholder,
     store::{
@@ -77,7 +77,7 @@ impl Matching {
         if question.caller_id_withheld {
             return self.answer_without_key(account_id, question, &rules, MatchOutcome::Withheld).await;
         }
-        match phone::read(&question.phone_number, question.region.or(Some(rules.default_region))) {
+        match phone_key::read(&question.phone_number, question.region.or(Some(rules.default_region))) {
             Reading::Numbers(numbers) => {
                 let query = NumberQuery { account_id, question, key: numbers.first().key, rules: &rules };
                 let mut answer = self.answer_for_key(query).await?;
@@ -431,7 +431,7 @@ fn unless_in_trouble<T>(stored: Result<T, StoreError>) -> Result<Option<T>, Stor
     }
 }
 
-/// What is kept of a raw number: at most [`phone::RAW_LENGTH_MAX`] bytes, whole characters.
+/// What is kept of a raw number: at most [`phone_key::RAW_LENGTH_MAX`] bytes, whole characters.
 fn truncated(raw: &str) -> &str {
-    &raw[..raw.floor_char_boundary(phone::RAW_LENGTH_MAX)]
+    &raw[..raw.floor_char_boundary(phone_key::RAW_LENGTH_MAX)]
 }

@@ -1,12 +1,12 @@
 //! Whom does it belong to? Finds the subject's contact and numbers; the rule itself is `identity::requester`.
 
 use chrono::{DateTime, Utc};
+use phone_key::{PhoneKey, Region};
 
 use crate::{
     domain::{
         ids::{AccountId, ContactId, IntegrationId},
         integration::Freshness,
-        phone::{self, PhoneKey, Region},
         requester::Verdict,
     },
     identity::requester::{Requester, decide},
@@ -116,7 +116,7 @@ impl Matching {
         region: Option<Region>,
     ) -> Result<PhoneKey, MatchError> {
         let rules = self.rules.find(account_id).await?.ok_or(MatchError::AccountNotFound)?;
-        phone::read(raw, region.or(Some(rules.default_region)))
+        phone_key::read(raw, region.or(Some(rules.default_region)))
             .first()
             .map(|number| number.key)
             .ok_or(MatchError::NumberUnreadable)

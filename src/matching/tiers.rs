@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
+use phone_key::PhoneKey;
 
 use super::{MatchError, Matching};
 use crate::{
@@ -12,7 +13,6 @@ use crate::{
         call::{Hints, MatchTier, Possible, RULE_ASSUMED_REGION},
         contact::{CANDIDATES_MAX, Contact},
         ids::{AccountId, ContactId},
-        phone::{self, PhoneKey},
     },
     store::{
         caller_lookup::CallerLookup,
@@ -26,7 +26,7 @@ type Ranked = BTreeMap<(DateTime<Utc>, ContactId), &'static str>;
 
 /// Whether a number of this account can be found by another tier than an equal key.
 pub(super) fn has_weaker(key: PhoneKey, rules: &MatchRules) -> bool {
-    !rules.further_regions.is_empty() || phone::variants(key).next().is_some()
+    !rules.further_regions.is_empty() || phone_key::variants(key).next().is_some()
 }
 
 impl Matching {
@@ -42,8 +42,8 @@ impl Matching {
         if found.has_record() {
             return Ok(None);
         }
-        let variants: Vec<phone::Variant> = phone::variants(key).collect();
-        let probes = phone::assumed_probes(key, &rules.further_regions);
+        let variants: Vec<phone_key::Variant> = phone_key::variants(key).collect();
+        let probes = phone_key::assumed_probes(key, &rules.further_regions);
         if variants.is_empty() && probes.is_empty() {
             return Ok(None);
         }
@@ -54,7 +54,7 @@ impl Matching {
         });
         let (tier, ranked) = if by_variant.is_empty() {
             let by_region = ranked(&hits, |hit| {
-                phone::assumed_region(&hit.raw, hit.key, key, &rules.further_regions).map(|_| RULE_ASSUMED_REGION)
+                phone_key::assumed_region(&hit.raw, hit.key, key, &rules.further_regions).map(|_| RULE_ASSUMED_REGION)
             });
             (MatchTier::AssumedRegion, by_region)
         } else {
@@ -98,10 +98,10 @@ impl Matching {
         key: PhoneKey,
         rules: &MatchRules,
     ) -> Result<Option<Possible>, MatchError> {
-        let probes = phone::suffix_probes(key, rules.default_region);
+        let probes = phone_key::suffix_probes(key, rules.default_region);
         let hits = phone_numbers::find_hits(&self.call_db, account_id, &[], &probes).await?;
         let ranked = ranked(&hits, |hit| {
-            (hit.key.is_none() && phone::is_suffix(&hit.raw, key, rules.default_region)).then_some("suffix")
+            (hit.key.is_none() && phone_key::is_suffix(&hit.raw, key, rules.default_region)).then_some("suffix")
         });
         let mut contacts = self.living(account_id, &ranked).await?;
         Ok(if contacts.len() == 1 { contacts.pop().map(Possible::Suffix) } else { None })
@@ -109,11 +109,11 @@ impl Matching {
 
     /// The organisation with the longest main line that the caller's number begins with.
     async fn find_organization(&self, account_id: AccountId, key: PhoneKey) -> Result<Option<Possible>, MatchError> {
-        let prefixes = phone::org_prefixes(key);
+        let prefixes = phone_key::org_prefixes(key);
         let keys: Vec<PhoneKey> = prefixes.iter().map(|prefix| prefix.key).collect();
         let hits = phone_numbers::find_hits(&self.call_db, account_id, &keys, &[]).await?;
         for prefix in prefixes {
-            let is_main = |hit: &Hit| !prefix.is_switchboard || phone::is_switchboard(&hit.raw);
+            let is_main = |hit: &Hit| !prefix.is_switchboard || phone_key::is_switchboard(&hit.raw);
             let ranked = ranked(&hits, |hit| (hit.key == Some(prefix.key) && is_main(hit)).then_some("main_line"));
             if let Some(contact) = self.living(account_id, &ranked).await?.into_iter().next() {
                 let name = if contact.organization.is_empty() { contact.display_name } else { contact.organization };

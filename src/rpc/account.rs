@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
+use phone_key::Region;
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -17,7 +18,6 @@ use crate::{
         account::{Account, FURTHER_REGIONS_MAX, MatchPolicy, NAME_CHARS_MAX},
         clock::Clock,
         ids::{AccountId, IdSource, IntegrationId},
-        phone::Region,
     },
     store::{self, Db},
 };

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use chrono::{DateTime, Utc};
+use phone_key::{PhoneKey, Region};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -18,7 +19,6 @@ use crate::{
         change::CHANGES_MAX,
         contact::{Contact, TOTAL_MAX},
         ids::{AccountId, ContactId},
-        phone::{self, PhoneKey, Region},
     },
     erasure::Erasure,
     feed::{Feed, Position},
@@ -158,7 +158,7 @@ fn changes_size(request: &pb::ListChangesRequest) -> Result<usize, Status> {
 }
 
 fn read_number(region: Region, raw: &str) -> Result<PhoneKey, Status> {
-    let key = phone::read(raw, Some(region)).first().map(|number| number.key);
+    let key = phone_key::read(raw, Some(region)).first().map(|number| number.key);
     key.ok_or_else(|| {
         status::invalid("phone_number", "is not a number that can be called; give it in E.164, such as +13108675309")
     })

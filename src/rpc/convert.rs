@@ -3,6 +3,7 @@
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use phone_key::PhoneKey;
 
 use super::pb;
 use crate::domain::{
@@ -13,7 +14,6 @@ use crate::domain::{
     integration::{Freshness, Integration, IntegrationState, Provider},
     notice::Notice,
     options::UserRoles,
-    phone::PhoneKey,
     record::ObjectType,
     requester::Verdict,
     sync_run::{SyncKind, SyncRun, SyncRunState},

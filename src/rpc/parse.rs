@@ -2,6 +2,7 @@
 
 use std::str::FromStr;
 
+use phone_key::{RAW_LENGTH_MAX, Region};
 use tonic::Status;
 use uuid::Uuid;
 
@@ -10,7 +11,6 @@ use crate::domain::{
     call::CALL_ID_CHARS_MAX,
     integration::{Organization, Provider},
     options::{ObjectChange, Options, OptionsChange, UserRoles},
-    phone::{RAW_LENGTH_MAX, Region},
     sync_run::SyncKind,
 };
 

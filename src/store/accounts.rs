@@ -4,13 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use moka::sync::Cache;
+use phone_key::{KEY_VERSION, Region};
 use uuid::Uuid;
 
 use super::{CallDb, Db, StoreError, Tx, known};
 use crate::domain::{
     account::{Account, MatchPolicy, MatchRules},
     ids::{AccountId, IntegrationId},
-    phone::{KEY_VERSION, Region},
 };
 
 struct Row {

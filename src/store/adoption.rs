@@ -2,6 +2,7 @@
 //! Called by `identity::adoption` only, which decides who survives.
 
 use chrono::{DateTime, Utc};
+use phone_key::{KEY_VERSION, PhoneKey};
 use uuid::Uuid;
 
 use super::{
@@ -13,7 +14,6 @@ use crate::domain::{
     call::Direction,
     change::ChangeKind,
     ids::{AccountId, ContactId, IntegrationId},
-    phone::{KEY_VERSION, PhoneKey},
     record::{ObjectType, RecordKey},
 };
 

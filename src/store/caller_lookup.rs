@@ -5,6 +5,7 @@
 //! created", and looks for clicks. What the lean one answers, the full one answers equally.
 
 use chrono::{DateTime, Utc};
+use phone_key::PhoneKey;
 use uuid::Uuid;
 
 use super::{CallDb, StoreError, contacts::query_contacts};
@@ -14,7 +15,6 @@ use crate::domain::{
     contact::{CANDIDATES_MAX, Contact},
     ids::AccountId,
     integration::Freshness,
-    phone::PhoneKey,
 };
 
 /// What is known of a number, and of the call that asks.

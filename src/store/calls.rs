@@ -1,6 +1,7 @@
 //! The table `calls`. Every statement here may run on the call path: single, and without a transaction.
 
 use chrono::{DateTime, Utc};
+use phone_key::PhoneKey;
 use sqlx::{
     Decode, PgExecutor, Postgres,
     error::BoxDynError,
@@ -12,7 +13,6 @@ use super::{CallDb, StoreError, Tx, contacts::is_record, known};
 use crate::domain::{
     call::{Call, Direction, MatchOutcome, MatchTier},
     ids::{AccountId, ContactId},
-    phone::PhoneKey,
 };
 
 struct StoredCall {

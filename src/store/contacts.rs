@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 
 use chrono::{DateTime, Utc};
+use phone_key::{PhoneKey, Region};
 use sqlx::{
     Decode, Postgres,
     error::BoxDynError,
@@ -15,7 +16,6 @@ use crate::domain::{
     account::MatchPolicy,
     contact::{Contact, ContactNumber, ContactRecord, TOTAL_MAX},
     ids::{AccountId, ContactId, IntegrationId},
-    phone::{PhoneKey, Region},
     record::{ObjectType, RecordKey},
 };
 

@@ -4,6 +4,7 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
+use phone_key::PhoneKey;
 use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -12,7 +13,6 @@ use super::{CallDb, StoreError, Tx, external_refs::key_of, known};
 use crate::domain::{
     change::Correction,
     ids::{AccountId, ContactId, IntegrationId},
-    phone::PhoneKey,
     record::RecordKey,
     requester::{Evidence, Verdict},
 };

@@ -1,13 +1,11 @@
 //! The table `expected_calls`: clicks that wait for their call.
 
 use chrono::{DateTime, Utc};
+use phone_key::PhoneKey;
 use uuid::Uuid;
 
 use super::{CallDb, StoreError, Tx};
-use crate::domain::{
-    ids::{AccountId, ContactId, ExpectedCallId},
-    phone::PhoneKey,
-};
+use crate::domain::ids::{AccountId, ContactId, ExpectedCallId};
 
 /// An agent clicked this number of this contact.
 pub async fn insert(

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use phone_key::Region;
 use uuid::Uuid;
 
 use super::{StoreError, Tx, known};
 use crate::domain::{
     ids::{AccountId, ContactId, IntegrationId},
-    phone::Region,
     record::{ObjectType, RecordKey},
 };
 

@@ -1,12 +1,12 @@
 //! The table `phone_numbers`: what weaker tiers look for, and the writes that `identity` makes. `caller_lookup` reads who has a number.
 
 use chrono::{DateTime, Utc};
+use phone_key::{KEY_VERSION, PhoneKey, Region};
 use uuid::Uuid;
 
 use super::{CallDb, StoreError, Tx, known};
 use crate::domain::{
     ids::{AccountId, ContactId, IntegrationId},
-    phone::{KEY_VERSION, PhoneKey, Region},
     record::{NUMBERS_MAX, RecordKey},
 };
 

@@ -1,5 +1,6 @@
 //! Reads of the requester rule: whose call or contact it is, and which live records an integration has for them.
 
+use phone_key::PhoneKey;
 use serde::Deserialize;
 use sqlx::{PgExecutor, types::Json};
 use uuid::Uuid;
@@ -9,7 +10,6 @@ use crate::domain::{
     contact::{CANDIDATES_MAX, ContactRecord},
     ids::{AccountId, ContactId, IntegrationId},
     integration::Freshness,
-    phone::PhoneKey,
     record::{ObjectType, RecordKey},
 };
 

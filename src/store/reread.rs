@@ -2,12 +2,12 @@
 //! Called by `sync::reread`, which decides what they are now.
 
 use chrono::{DateTime, Utc};
+use phone_key::{KEY_VERSION, PhoneKey, Region};
 use uuid::Uuid;
 
 use super::{Db, StoreError, Tx, external_refs::key_of, known};
 use crate::domain::{
     ids::{AccountId, ContactId, IntegrationId},
-    phone::{KEY_VERSION, PhoneKey, Region},
     record::RecordKey,
 };
 

@@ -3,11 +3,11 @@
 
 use std::collections::{HashMap, hash_map::Entry};
 
+use phone_key::{PhoneKey, Region};
 use sha2::{Digest, Sha256};
 
 use crate::domain::{
     account::Account,
-    phone::{self, PhoneKey, Region},
     record::{EMAILS_MAX, NUMBERS_MAX, NormalNumber, NormalRecord, RawNumber, Record},
 };
 
@@ -101,9 +101,9 @@ pub(super) fn numbers(raw: &[RawNumber], country: Option<Region>, rules: NumberR
         if text.is_empty() {
             continue;
         }
-        let raw = text[..text.floor_char_boundary(phone::RAW_LENGTH_MAX)].to_owned();
+        let raw = text[..text.floor_char_boundary(phone_key::RAW_LENGTH_MAX)].to_owned();
         let label = clean(&number.label, LABEL_CHARS_MAX);
-        let (reading, region) = phone::read_near(&text, country, rules.region);
+        let (reading, region) = phone_key::read_near(&text, country, rules.region);
         // Only where something else than its key may be meant: most accounts work in one country, and pay nothing.
         let row = |key: Option<PhoneKey>, extension| NormalNumber {
             raw: raw.clone(),
@@ -111,7 +111,7 @@ pub(super) fn numbers(raw: &[RawNumber], country: Option<Region>, rules: NumberR
             region: Some(region),
             key,
             extension,
-            local_digits: if key.is_none() || rules.has_further_regions { phone::local_digits(&raw) } else { None },
+            local_digits: if key.is_none() || rules.has_further_regions { phone_key::local_digits(&raw) } else { None },
         };
         if reading.first().is_none() {
             numbers.push(row(None, String::new()));

@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use phone_key::{PhoneKey, Region};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
@@ -17,7 +18,6 @@ use super::{
 use crate::{
     domain::{
         ids::{AccountId, ContactId, IntegrationId},
-        phone::{PhoneKey, Region},
         record::{NormalNumber, RawNumber, RecordKey},
     },
     identity::{adoption, renumber},

@@ -3,9 +3,8 @@
 //! not use, so that nobody else answers to them.
 
 use anyhow::Context as _;
+use crm_simulator::{pipedrive::Pipedrive, salesforce::Salesforce, zendesk::Zendesk};
 use serde_json::{Value, json};
-
-use crate::simulator::{pipedrive::Pipedrive, salesforce::Salesforce, zendesk::Zendesk};
 
 /// Somebody with a number.
 #[derive(Clone, Copy)]
@@ -113,12 +112,12 @@ fn fields(person: Person) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::phone::{self, Region};
+    use phone_key::Region;
 
     #[test]
     fn everyone_is_called_by_the_number_that_is_typed() {
         let us = Region::parse("US").unwrap();
-        let key = |text| phone::read(text, Some(us)).first().unwrap().key;
+        let key = |text| phone_key::read(text, Some(us)).first().unwrap().key;
 
         for person in [BRYCE, MARIA, DANIEL, PRIYA, JON, JONATHAN, TESS, HANA, ROSA, AL, ALAN, LENA, NOAH] {
             assert_eq!(key(person.typed), key(person.dialled), "{}", person.name);

@@ -4,20 +4,20 @@
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use crm_simulator::{
+    Router,
+    command::LEADS_ONE_IN,
+    pipedrive::{self, Pipedrive, PipedriveConfig},
+    salesforce::{self, Salesforce, SalesforceConfig},
+    zendesk::{self, Zendesk, ZendeskConfig},
+};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::cast::{self, Cast};
 use crate::{
-    cli::simulate::LEADS_ONE_IN,
     config::{Provider, Providers, Secret},
     domain::clock::Clock,
-    simulator::{
-        self, Router,
-        pipedrive::{self, Pipedrive, PipedriveConfig},
-        salesforce::{self, Salesforce, SalesforceConfig},
-        zendesk::{self, Zendesk, ZendeskConfig},
-    },
 };
 
 /// Of the generated people: the same in every demo. Each CRM has its own, from this seed on.
@@ -91,7 +91,7 @@ impl Serving {
     async fn serve(&self, name: &'static str, router: Router) -> anyhow::Result<String> {
         let listener = TcpListener::bind("127.0.0.1:0").await.with_context(|| format!("no port is free for {name}"))?;
         let address = listener.local_addr().context("the bound address cannot be read")?;
-        let serving = simulator::serve(listener, router, self.stop.clone());
+        let serving = crm_simulator::serve(listener, router, self.stop.clone());
         self.tasks.spawn(async move {
             if let Err(error) = serving.await {
                 tracing::error!(%error, "the simulated {name} has stopped");
@@ -104,7 +104,7 @@ impl Serving {
 type Filled = (Arc<Zendesk>, Arc<Salesforce>, Arc<Pipedrive>, Cast);
 
 fn fill(clock: &Arc<dyn Clock>, people: usize) -> anyhow::Result<Filled> {
-    let now = || -> simulator::Clock {
+    let now = || -> crm_simulator::Clock {
         let clock = Arc::clone(clock);
         Arc::new(move || clock.now())
     };

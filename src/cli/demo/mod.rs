@@ -21,7 +21,7 @@ use anyhow::{Context, anyhow, bail};
 
 use self::{stage::Stage, story::Told, teller::Teller};
 use super::client::{ACCOUNT_VARIABLE, SERVER_VARIABLE, failure};
-use crate::{config::Config, domain::clock::Clock, lifecycle::Signals, simulator};
+use crate::{config::Config, domain::clock::Clock, lifecycle::Signals};
 
 /// Most people that are generated for one CRM.
 const CONTACTS_MAX: u64 = 1_000_000;
@@ -111,8 +111,8 @@ fn invite(stage: &Stage, told: &Told, teller: &Teller) {
     teller.command(&format!(
         "curl -u {}/token:{} -H 'Content-Type: application/json' \\\n    -d '{{\"user\":{{\"name\":\"Me\",\"phone\":\"+1 503 \
          555 0177\"}}}}' \\\n    {}/api/v2/users",
-        simulator::zendesk::DEFAULT_EMAIL,
-        simulator::zendesk::DEFAULT_API_TOKEN,
+        crm_simulator::zendesk::DEFAULT_EMAIL,
+        crm_simulator::zendesk::DEFAULT_API_TOKEN,
         stage.crms.zendesk_url
     ));
     teller.command(&format!("contact-sync sync trigger --watch \\\n    --integration {}", told.zendesk_id));

@@ -1,6 +1,7 @@
 //! Chapters about Pipedrive: it is connected, and a person is deleted, which no list of Pipedrive's says for sure.
 
 use anyhow::Context as _;
+use crm_simulator::pipedrive;
 
 use super::{
     cast::LENA,
@@ -9,7 +10,6 @@ use super::{
 use crate::{
     cli::client::show,
     rpc::pb::{self, Provider, connection::Organization, credentials::Kind, resolve_requester_request::Subject},
-    simulator::pipedrive,
 };
 
 impl Story<'_> {

@@ -1,6 +1,7 @@
 //! Chapters about Salesforce: a click before any sync, access given in the browser, a Lead that is clicked and converted, a merge.
 
 use anyhow::Context as _;
+use crm_simulator::salesforce;
 
 use super::{
     browser,
@@ -10,7 +11,6 @@ use super::{
 use crate::{
     cli::client::show,
     rpc::pb::{self, Provider, connection::Organization, resolve_requester_request::Subject},
-    simulator::salesforce,
 };
 
 /// Who clicks and dials.

@@ -1,6 +1,7 @@
 //! Chapters about Zendesk: it is connected, a user is created, two are merged, one is deleted.
 
 use anyhow::Context as _;
+use crm_simulator::zendesk;
 
 use super::{
     cast::{self, JON, JONATHAN, PRIYA, TESS},
@@ -9,7 +10,6 @@ use super::{
 use crate::{
     cli::client::show,
     rpc::pb::{self, Provider, connection::Organization, credentials::Kind, resolve_requester_request::Subject},
-    simulator::zendesk,
 };
 
 impl Story<'_> {

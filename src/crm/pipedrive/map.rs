@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
+use phone_key::Region;
 use serde_json::value::RawValue;
 
 use super::model::{PAGE, PERSON, organization_id};
@@ -13,7 +14,6 @@ use crate::{
         times,
     },
     domain::{
-        phone::Region,
         record::{ObjectType, RawNumber, Record, RecordKey},
         rejected::{Losses, RejectReason, Rejects},
     },

@@ -3,6 +3,8 @@
 
 use std::borrow::Cow;
 
+use phone_key::Region;
+
 use super::{
     fields::{self, ESSENTIAL},
     model::QUERY,
@@ -16,7 +18,6 @@ use crate::{
     },
     domain::{
         integration::Provider,
-        phone::Region,
         record::{ObjectType, Record, RecordKey},
         rejected::{Losses, RejectReason, Rejects},
     },

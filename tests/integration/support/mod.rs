@@ -1,9 +1,11 @@
 //! What every test stands on: a database of its own, the simulated CRM over real HTTP, the service over real gRPC, a clock that
 //! moves only when told, and seeded ids.
 
+pub mod calls;
 pub mod db;
 pub mod proxy;
 pub mod statements;
+pub mod sync;
 
 use std::{
     sync::{
@@ -31,13 +33,12 @@ use contact_sync::{
             contact_service_client::ContactServiceClient, sync_service_client::SyncServiceClient,
         },
     },
-    simulator::{
-        self,
-        pipedrive::{self, Pipedrive, PipedriveConfig},
-        salesforce::{self, Salesforce, SalesforceConfig},
-        zendesk::{self, Zendesk, ZendeskConfig},
-    },
     vault::KeyRing,
+};
+use crm_simulator::{
+    pipedrive::{self, Pipedrive, PipedriveConfig},
+    salesforce::{self, Salesforce, SalesforceConfig},
+    zendesk::{self, Zendesk, ZendeskConfig},
 };
 use tokio::net::TcpListener;
 use tonic::{
@@ -393,7 +394,7 @@ pub fn zendesk_connection(subdomain: &str) -> pb::Connection {
 
 /// The simulated Salesforce.
 pub fn salesforce_connection() -> pb::Connection {
-    let organization_id = simulator::salesforce::organization_id();
+    let organization_id = crm_simulator::salesforce::organization_id();
     pb::Connection {
         organization: Some(pb::connection::Organization::SalesforceOrgId(organization_id)),
         salesforce_host: "acme.my.salesforce.com".into(),
@@ -470,7 +471,7 @@ struct Crms {
 
 impl Crms {
     async fn start(clock: &Arc<ManualClock>, worlds: Worlds) -> Self {
-        let told: simulator::Clock = {
+        let told: crm_simulator::Clock = {
             let clock = Arc::clone(clock);
             Arc::new(move || clock.now())
         };
@@ -488,9 +489,9 @@ impl Crms {
         let (zendesk, salesforce, pipedrive) =
             (Zendesk::new(zendesk), Salesforce::new(salesforce), Pipedrive::new(pipedrive));
         Self {
-            zendesk: (Arc::clone(&zendesk), serve(simulator::zendesk::router(zendesk)).await),
-            salesforce: (Arc::clone(&salesforce), serve(simulator::salesforce::router(salesforce)).await),
-            pipedrive: (Arc::clone(&pipedrive), serve(simulator::pipedrive::router(pipedrive)).await),
+            zendesk: (Arc::clone(&zendesk), serve(crm_simulator::zendesk::router(zendesk)).await),
+            salesforce: (Arc::clone(&salesforce), serve(crm_simulator::salesforce::router(salesforce)).await),
+            pipedrive: (Arc::clone(&pipedrive), serve(crm_simulator::pipedrive::router(pipedrive)).await),
         }
     }
 }
@@ -500,7 +501,7 @@ pub async fn serve(router: axum::Router) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     #[expect(clippy::disallowed_methods, reason = "ends with the test's runtime")]
-    tokio::spawn(simulator::serve(listener, router, tokio_util::sync::CancellationToken::new()));
+    tokio::spawn(crm_simulator::serve(listener, router, tokio_util::sync::CancellationToken::new()));
     url
 }
 

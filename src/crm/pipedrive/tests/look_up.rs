@@ -1,10 +1,11 @@
 //! Persons by their ids: who is there, who is gone, and of whom nobody knows.
 
+use crm_simulator::{faults::Fault, pipedrive::HiddenAnswer};
+
 use super::{Company, PERSONS};
 use crate::{
     crm::CrmClient,
     domain::record::{ObjectType, RecordKey},
-    simulator::{faults::Fault, pipedrive::HiddenAnswer},
 };
 
 fn keys(ids: &[i64]) -> Vec<RecordKey> {

@@ -14,6 +14,10 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use crm_simulator::{
+    faults::{Fault, Rule},
+    pipedrive::{self as simulated, PipedriveConfig},
+};
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -30,10 +34,6 @@ use crate::{
         integration::{Organization, Provider},
         notice::Notice,
         options::Options,
-    },
-    simulator::{
-        faults::{Fault, Rule},
-        pipedrive::{self as simulated, PipedriveConfig},
     },
 };
 
@@ -84,7 +84,7 @@ impl Company {
         let endpoint = Endpoint::Operator(format!("http://{}", listener.local_addr().unwrap()));
         let shutdown = CancellationToken::new();
         let router = simulated::router(Arc::clone(&pipedrive));
-        TaskTracker::new().spawn(crate::simulator::serve(listener, router, shutdown.clone()));
+        TaskTracker::new().spawn(crm_simulator::serve(listener, router, shutdown.clone()));
         Self { pipedrive, endpoint, seconds, shutdown }
     }
 

@@ -1,12 +1,10 @@
 //! Pages that are not as they should be.
 
+use crm_simulator::faults::Fault;
 use serde_json::json;
 
 use super::{Company, PERIOD, PERSONS};
-use crate::{
-    crm::{CrmClient, CrmError, Effort},
-    simulator::faults::Fault,
-};
+use crate::crm::{CrmClient, CrmError, Effort};
 
 #[tokio::test]
 async fn refused_cursor_starts_the_window_again() {

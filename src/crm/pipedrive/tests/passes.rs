@@ -3,10 +3,11 @@
 use std::{sync::Arc, sync::atomic::Ordering};
 
 use chrono::TimeDelta;
+use crm_simulator::faults::Fault;
 use serde_json::json;
 
 use super::{Company, ORGANIZATIONS, PERIOD, PERSONS, RECENTS, START, at, pass};
-use crate::{domain::options::ObjectOptions, simulator::faults::Fault};
+use crate::domain::options::ObjectOptions;
 
 #[tokio::test]
 async fn first_copy_reads_every_person_by_id_and_its_window_ends_with_its_first_answer() {

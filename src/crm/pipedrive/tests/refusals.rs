@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
+use crm_simulator::faults::Fault;
+
 use super::{Company, PERSONS};
 use crate::{
     crm::{CrmClient, CrmError, Effort, Retry},
     domain::credentials::AccessToken,
-    simulator::faults::Fault,
 };
 
 #[tokio::test]

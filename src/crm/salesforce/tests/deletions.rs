@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crm_simulator::faults::Fault;
 use serde_json::json;
 
 use super::support::{Org, contact_key, minutes, pass};
@@ -12,7 +13,6 @@ use crate::{
         options::{ObjectOptions, Options},
         record::{ObjectType, RecordKey},
     },
-    simulator::faults::Fault,
 };
 
 fn without_mirroring() -> Options {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use crm_simulator::faults::Fault;
 use serde_json::json;
 
 use super::support::{Org, pass};
 use crate::{
     crm::{CrmClient, Effort},
     domain::options::Options,
-    simulator::faults::Fault,
 };
 
 #[tokio::test]

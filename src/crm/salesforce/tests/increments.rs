@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use crm_simulator::faults::Fault;
 use serde_json::json;
 
 use super::support::{Org, Pass, contact_key, minutes, pass};
 use crate::{
     crm::{CrmError, salesforce::Salesforce},
     domain::options::{ObjectOptions, Options},
-    simulator::faults::Fault,
 };
 
 fn without_leads() -> Options {

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
+use crm_simulator::faults::Fault;
 use serde_json::json;
 
 use super::support::{Org, pass};
 use crate::{
     crm::{CrmClient, CrmError, Effort},
     domain::options::{ObjectOptions, Options},
-    simulator::faults::Fault,
 };
 
 async fn error_with(fault: Fault) -> CrmError {

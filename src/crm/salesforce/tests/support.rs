@@ -10,6 +10,10 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
+use crm_simulator::{
+    faults::{Fault, Rule},
+    salesforce::{self as simulated, SalesforceConfig},
+};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -27,10 +31,6 @@ use crate::{
         notice::Notice,
         options::Options,
         record::{ObjectType, Record, RecordKey},
-    },
-    simulator::{
-        faults::{Fault, Rule},
-        salesforce::{self as simulated, SalesforceConfig},
     },
 };
 
@@ -82,7 +82,7 @@ impl Org {
         let base_url = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
         let router = simulated::router(Arc::clone(&simulated));
-        TaskTracker::new().spawn(crate::simulator::serve(listener, router, stop.clone()));
+        TaskTracker::new().spawn(crm_simulator::serve(listener, router, stop.clone()));
         Self { simulated, clock, base_url, stop }
     }
 

@@ -1,0 +1,16 @@
+//! A field of a JSON object that somebody sends.
+
+/// A field that may be absent, `null`, or have a value.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) enum Given<T> {
+    #[default]
+    Absent,
+    Null,
+    Value(T),
+}
+
+impl<T> Given<T> {
+    pub(crate) fn value(self) -> Option<T> {
+        if let Self::Value(value) = self { Some(value) } else { None }
+    }
+}

@@ -1,0 +1,11 @@
+//! What clients see: methods, rights, bad input, JSON, the command line.
+
+mod accounts;
+mod authorization;
+mod bad_input;
+pub mod command_line;
+mod command_line_refusals;
+mod contacts;
+mod isolation;
+mod json_answers;
+pub mod methods;

@@ -1,0 +1,5 @@
+//! Who is who: survivors of merges, erasure, corrections.
+
+mod corrections;
+pub mod erasure;
+mod survivors;

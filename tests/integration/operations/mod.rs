@@ -1,0 +1,16 @@
+//! What operators live with: crashes, databases in trouble, stops, migrations, statements and their plans.
+
+mod cancellation;
+pub mod crash;
+mod database_faults;
+pub mod database_trouble;
+mod demo;
+mod drain;
+mod key_rotation;
+mod migrations;
+mod overload;
+pub mod plans;
+pub mod private_cluster;
+mod schema;
+mod settings;
+pub mod statements;

@@ -1,0 +1,465 @@
+//! Access tokens by OAuth: got once for all who need one, kept with the refresh token that came with them, and never lost unnoticed.
+
+use std::sync::Arc;
+
+use chrono::TimeDelta;
+use contact_sync::{
+    app::{App, World},
+    domain::{
+        clock::Clock,
+        credentials::{Access, AccessToken, Credentials},
+        ids::{AccountId, IdSource, IntegrationId},
+        integration::{Organization, Provider},
+    },
+    rpc::pb,
+    vault::KeyRing,
+};
+use crm_simulator::{
+    faults::{Fault, Rule},
+    gate::{Gate, GateAt},
+    salesforce, zendesk,
+};
+use secrecy::ExposeSecret;
+use tokio::task::JoinSet;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tonic::Code;
+
+use crate::{
+    support::sync::{Beside, arrived, ask_disable, ask_update, column, eventually, expire_leases, soon},
+    support::{TestApp, api_token, enable_request, error_of, field, reason, zendesk_connection},
+};
+
+const TOKENS: &str = "/oauth/tokens";
+const PERIOD: TimeDelta = TimeDelta::minutes(30);
+/// Access tokens live for two hours.
+const LIFE: TimeDelta = TimeDelta::hours(2);
+
+pub fn refresh_token(token: &str) -> pb::Credentials {
+    let refresh = pb::RefreshToken {
+        token: token.into(),
+        client_id: zendesk::DEFAULT_CLIENT_ID.into(),
+        client_secret: zendesk::DEFAULT_CLIENT_SECRET.into(),
+    };
+    pb::Credentials { kind: Some(pb::credentials::Kind::RefreshToken(refresh)) }
+}
+
+/// An integration that was enabled with a refresh token, and has made its first copy.
+async fn authorized(test: &TestApp) -> (String, String) {
+    let account = test.account().await;
+    let request = pb::EnableSyncRequest {
+        credentials: Some(refresh_token(zendesk::DEFAULT_REFRESH_TOKEN)),
+        ..enable_request(&account, "acme")
+    };
+    let integration = test.syncs().enable_sync(request).await.unwrap().into_inner().integration.unwrap().id;
+    assert_eq!(test.sync_due().await, 1);
+    (account, integration)
+}
+
+fn refreshes(test: &TestApp) -> u64 {
+    test.zendesk.token_requests().refresh_token
+}
+
+async fn current(app: &App, account: &str, integration: &str) -> Access {
+    let acme = Organization { provider: Provider::Zendesk, name: "acme".to_owned() };
+    let (account, integration) = ids(account, integration);
+    app.syncing.accesses.current(account, integration, &acme, None).await.unwrap()
+}
+
+fn ids(account: &str, integration: &str) -> (AccountId, IntegrationId) {
+    (account.parse().unwrap(), integration.parse().unwrap())
+}
+
+fn world(test: &TestApp, key_ring: &str) -> World {
+    World {
+        clock: Arc::clone(&test.clock) as Arc<dyn Clock>,
+        ids: Arc::new(IdSource::seeded(9)),
+        key_ring: Arc::new(KeyRing::parse(key_ring).unwrap()),
+        tasks: TaskTracker::new(),
+        stop: CancellationToken::new(),
+    }
+}
+
+async fn sealed(test: &TestApp, integration: &str, column: &str) -> Option<Vec<u8>> {
+    let sql = format!("select {column} from integrations where integration_id = '{integration}'");
+    sqlx::query_scalar(sqlx::AssertSqlSafe(sql)).fetch_one(&test.db.pool).await.unwrap()
+}
+
+async fn expire_claim(test: &TestApp) {
+    test.db
+        .execute("update integrations set refresh_claimed_until = clock_timestamp() - interval '1 second' where refresh_claim is not null")
+        .await;
+}
+
+async fn last_error(test: &TestApp, account: &str, integration: &str) -> String {
+    error_of(&test.last_run(account, integration).await)
+}
+
+#[tokio::test]
+async fn what_the_try_has_rotated_is_stored_and_a_token_is_used_until_it_ends() {
+    let test = TestApp::start().await;
+    let (account, integration) = authorized(&test).await;
+    assert_eq!(refreshes(&test), 1, "the try's own token serves the first pass");
+
+    test.pass(PERIOD);
+    test.sync_due().await;
+    assert_eq!(refreshes(&test), 1);
+
+    test.pass(LIFE);
+    test.sync_due().await;
+    assert_eq!(refreshes(&test), 2, "it has ended by its own time");
+
+    test.zendesk.expire_access_tokens();
+    test.pass(PERIOD);
+    test.sync_due().await;
+    assert_eq!(refreshes(&test), 3, "the CRM has ended it before its time");
+    let run = test.last_run(&account, &integration).await;
+    assert_eq!((run.state(), error_of(&run).as_str()), (pb::SyncRunState::Succeeded, ""));
+    assert_eq!(test.zendesk.token_requests().refused, 0);
+}
+
+#[tokio::test]
+async fn of_all_who_need_a_new_token_at_once_one_asks_the_crm() {
+    let test = TestApp::start().await;
+    let other = test.replica(|_| {}).await;
+    let (account, integration) = authorized(&test).await;
+    test.pass(LIFE);
+    let gate = test.zendesk.faults().gate(TOKENS, 0, GateAt::Request).unwrap();
+
+    let mut asking = JoinSet::new();
+    for n in 0..8 {
+        let app = if n % 2 == 0 { &test.app } else { &other.app };
+        let accesses = app.syncing.accesses.clone();
+        let (account, integration) = ids(&account, &integration);
+        asking.spawn(async move {
+            let acme = Organization { provider: Provider::Zendesk, name: "acme".to_owned() };
+            accesses.current(account, integration, &acme, None).await.unwrap().version
+        });
+    }
+    arrived(&gate, 1).await;
+    gate.open();
+    let versions = soon("all eight", asking.join_all()).await;
+
+    assert!(versions.iter().all(|version| *version == versions[0]), "{versions:?}");
+    assert_eq!(refreshes(&test), 2);
+    assert_eq!(test.zendesk.token_requests().refused, 0);
+}
+
+#[tokio::test]
+async fn a_run_that_is_stopped_while_the_crm_rotates_loses_nothing() {
+    let test = TestApp::start().await;
+    let (account, integration) = authorized(&test).await;
+    test.pass(LIFE);
+    let before = column(&test, &integration, "access_version").await;
+    let gate = test.zendesk.faults().gate(TOKENS, 0, GateAt::Response).unwrap();
+    let sync = Beside::start(&test.app);
+    arrived(&gate, 1).await;
+
+    sync.dies().await;
+    gate.open();
+    eventually("the new token", async || column(&test, &integration, "access_version").await != before).await;
+    expire_leases(&test).await;
+    test.sync_due().await;
+
+    assert_eq!(test.last_run(&account, &integration).await.state(), pb::SyncRunState::Succeeded);
+    assert_eq!(refreshes(&test), 2);
+}
+
+/// A process of its own, in a runtime that is shut down while its request for a token stands at the gate.
+async fn crash_at(gate: &Gate, test: &TestApp) {
+    let (config, url, world) = (test.config.clone(), test.db.url().to_owned(), world(test, OLD_RING));
+    let dying = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    dying.spawn(async move { App::new(&config, &url, world).unwrap().syncing.run_due().await });
+    arrived(gate, 1).await;
+    dying.shutdown_background();
+    soon("the end of the request", gate.deserted()).await;
+}
+
+#[tokio::test]
+async fn a_crash_between_the_crms_answer_and_its_storing_is_said_as_what_it_is() {
+    let test = TestApp::start().await;
+    let (account, integration) = authorized(&test).await;
+    test.pass(LIFE);
+    let gate = test.zendesk.faults().gate(TOKENS, 0, GateAt::Response).unwrap();
+
+    crash_at(&gate, &test).await;
+    gate.open();
+    // As if the database's clock had been a year ahead at that time.
+    let ahead = "update integrations set lease_until = lease_until + interval '1 year',
+        refresh_claimed_until = refresh_claimed_until + interval '1 year'";
+    test.db.execute(ahead).await;
+    test.sync_due().await;
+
+    let shown = test.integration(&account, &integration).await;
+    assert_eq!(shown.state(), pb::IntegrationState::AuthFailed);
+    assert!(shown.state_detail.contains("REFRESH_INTERRUPTED"), "{}", shown.state_detail);
+    test.pass(PERIOD);
+    assert_eq!(test.sync_due().await, 0, "only a person can mend it");
+    ask_update(&test, &account, &integration, None, Some(api_token("secret"))).await.unwrap();
+    assert_eq!(test.sync_due().await, 1);
+    assert_eq!(test.integration(&account, &integration).await.state(), pb::IntegrationState::Active);
+}
+
+#[tokio::test]
+async fn a_crash_before_the_crm_saw_the_request_costs_a_minute_and_nothing_else() {
+    let test = TestApp::start().await;
+    let (account, integration) = authorized(&test).await;
+    test.pass(LIFE);
+    let gate = test.zendesk.faults().gate(TOKENS, 0, GateAt::Request).unwrap();
+
+    crash_at(&gate, &test).await;
+    gate.open();
+    expire_leases(&test).await;
+    expire_claim(&test).await;
+    test.sync_due().await;
+
+    assert_eq!(last_error(&test, &account, &integration).await, "");
+    assert_eq!(column(&test, &integration, "refresh_claim").await, "", "the mark is gone with the success");
+}
+
+#[tokio::test]
+async fn an_authorization_that_is_taken_back_stops_the_passes_and_is_asked_for_twice() {
+    let test = TestApp::start().await;
+    let (account, integration) = authorized(&test).await;
+    test.zendesk.revoke_all_tokens();
+    test.pass(PERIOD);
+    test.sync_due().await;
+    test.second_look().await;
+
+    let shown = test.integration(&account, &integration).await;
+    assert_eq!(shown.state(), pb::IntegrationState::AuthFailed);
+    assert!(shown.state_detail.contains("GRANT_REFUSED"), "{}", shown.state_detail);
+    assert_eq!(shown.hold.unwrap().reason, "GRANT_REFUSED");
+    let asked = refreshes(&test);
+    test.pass(TimeDelta::hours(20));
+    assert_eq!((test.sync_due().await, refreshes(&test)), (0, asked));
+}
+
+#[tokio::test]
+async fn trouble_at_the_token_endpoint_is_tried_again() {
+    let test = TestApp::start().await;
+    let (account, integration) = authorized(&test).await;
+    test.pass(LIFE);
+    test.zendesk.faults().add(Rule::once(TOKENS, Fault::Unavailable { retry_after_seconds: None })).unwrap();
+
+    test.sync_due().await;
+
+    assert_eq!(last_error(&test, &account, &integration).await, "");
+    let mended = test.integration(&account, &integration).await;
+    assert_eq!((mended.state(), mended.hold), (pb::IntegrationState::Active, None));
+}
+
+#[tokio::test]
+async fn credentials_that_were_changed_meanwhile_are_not_overwritten_by_a_late_refresh() {
+    let test = TestApp::start().await;
+    let (account, integration) = authorized(&test).await;
+    test.pass(LIFE);
+    let gate = test.zendesk.faults().gate(TOKENS, 0, GateAt::Response).unwrap();
+    let sync = Beside::start(&test.app);
+    arrived(&gate, 1).await;
+
+    ask_update(&test, &account, &integration, None, Some(api_token("secret"))).await.unwrap();
+    gate.open();
+    sync.ended().await;
+    expire_leases(&test).await;
+    test.sync_due().await;
+
+    let (account_id, integration_id) = ids(&account, &integration);
+    let stored = sealed(&test, &integration, "credentials").await.unwrap();
+    let stored = test.app.syncing.accesses.safe.open(account_id, integration_id, &stored).unwrap();
+    assert!(matches!(stored, Credentials::ZendeskApiToken { .. }));
+    assert_eq!(sealed(&test, &integration, "access").await, None);
+    assert_eq!(test.integration(&account, &integration).await.state(), pb::IntegrationState::Active);
+}
+
+#[tokio::test]
+async fn a_disabled_integration_keeps_no_token() {
+    let test = TestApp::start().await;
+    let (account, integration) = authorized(&test).await;
+    assert!(sealed(&test, &integration, "access").await.is_some());
+
+    ask_disable(&test, &account, &integration, pb::CopiedData::Keep).await.unwrap();
+
+    assert_eq!(sealed(&test, &integration, "access").await, None);
+    assert_eq!(sealed(&test, &integration, "credentials").await, None);
+}
+
+#[tokio::test]
+async fn a_refresh_token_is_not_used_up_by_a_mere_test() {
+    let test = TestApp::start().await;
+    let request = pb::TestConnectionRequest {
+        account_id: test.account().await,
+        provider: pb::Provider::Zendesk.into(),
+        connection: Some(zendesk_connection("acme")),
+        credentials: Some(refresh_token(zendesk::DEFAULT_REFRESH_TOKEN)),
+    };
+
+    let refused = test.syncs().test_connection(request).await.unwrap_err();
+
+    assert_eq!((refused.code(), field(&refused)), (Code::InvalidArgument, "credentials.refresh_token".to_owned()));
+    assert_eq!(refreshes(&test), 0);
+}
+
+#[tokio::test]
+async fn a_client_is_let_in_without_a_person_and_a_wrong_one_is_told() {
+    let test = TestApp::start().await;
+    let account = test.account().await;
+    let client = |secret: &str| {
+        let client =
+            pb::ClientCredentials { client_id: zendesk::DEFAULT_CLIENT_ID.into(), client_secret: secret.into() };
+        pb::Credentials { kind: Some(pb::credentials::Kind::ClientCredentials(client)) }
+    };
+    let enable = async |secret: &str| {
+        let request = pb::EnableSyncRequest { credentials: Some(client(secret)), ..enable_request(&account, "acme") };
+        test.syncs().enable_sync(request).await
+    };
+
+    let refused = enable("wrong").await.unwrap_err();
+    assert_eq!((refused.code(), reason(&refused)), (Code::FailedPrecondition, "OAUTH_CLIENT_REFUSED".to_owned()));
+    let integration = enable(zendesk::DEFAULT_CLIENT_SECRET).await.unwrap().into_inner().integration.unwrap().id;
+    test.sync_due().await;
+    test.pass(LIFE);
+    test.sync_due().await;
+
+    assert_eq!(test.integration(&account, &integration).await.state(), pb::IntegrationState::Active);
+    assert_eq!(test.zendesk.token_requests().client_credentials, 3);
+}
+
+#[tokio::test]
+async fn salesforce_lets_in_by_every_way_and_again_after_the_session_has_ended() {
+    use pb::credentials::Kind;
+    let (client_id, client_secret) = (salesforce::DEFAULT_CLIENT_ID, salesforce::DEFAULT_CLIENT_SECRET);
+    let ways = [
+        Kind::RefreshToken(pb::RefreshToken {
+            token: salesforce::DEFAULT_REFRESH_TOKEN.into(),
+            client_id: client_id.into(),
+            client_secret: client_secret.into(),
+        }),
+        Kind::ClientCredentials(pb::ClientCredentials {
+            client_id: client_id.into(),
+            client_secret: client_secret.into(),
+        }),
+        Kind::SalesforceJwt(pb::SalesforceJwt {
+            client_id: client_id.into(),
+            username: salesforce::DEFAULT_USERNAME.into(),
+            private_key: include_str!("../../fixtures/oauth-test-key.pem").into(),
+        }),
+    ];
+    for kind in ways {
+        let test = TestApp::start().await;
+        let account = test.account().await;
+        let request = pb::EnableSyncRequest {
+            account_id: account.clone(),
+            provider: pb::Provider::Salesforce.into(),
+            connection: Some(pb::Connection {
+                organization: Some(pb::connection::Organization::SalesforceOrgId(salesforce::organization_id())),
+                salesforce_host: "acme.my.salesforce.com".into(),
+            }),
+            credentials: Some(pb::Credentials { kind: Some(kind) }),
+            ..Default::default()
+        };
+        let integration = test.syncs().enable_sync(request).await.unwrap().into_inner().integration.unwrap().id;
+        test.sync_due().await;
+        test.salesforce.expire_sessions();
+        test.pass(PERIOD);
+        test.sync_due().await;
+
+        let run = test.last_run(&account, &integration).await;
+        assert_eq!((run.state(), error_of(&run).as_str()), (pb::SyncRunState::Succeeded, ""));
+        assert_eq!(column(&test, &integration, "access_version").await, "2");
+    }
+}
+
+#[tokio::test]
+async fn a_salesforce_of_another_organisation_is_not_linked() {
+    let test = TestApp::start().await;
+    let client = pb::ClientCredentials {
+        client_id: salesforce::DEFAULT_CLIENT_ID.into(),
+        client_secret: salesforce::DEFAULT_CLIENT_SECRET.into(),
+    };
+    let request = pb::EnableSyncRequest {
+        account_id: test.account().await,
+        provider: pb::Provider::Salesforce.into(),
+        connection: Some(pb::Connection {
+            organization: Some(pb::connection::Organization::SalesforceOrgId("00D000000000000".into())),
+            salesforce_host: "acme.my.salesforce.com".into(),
+        }),
+        credentials: Some(pb::Credentials { kind: Some(pb::credentials::Kind::ClientCredentials(client)) }),
+        ..Default::default()
+    };
+
+    let refused = test.syncs().enable_sync(request).await.unwrap_err();
+
+    assert_eq!((refused.code(), reason(&refused)), (Code::FailedPrecondition, "OTHER_ORGANIZATION".to_owned()));
+}
+
+#[tokio::test]
+async fn tokens_are_readable_in_no_column_of_any_table_and_in_no_answer() {
+    let test = TestApp::start().await;
+    let (account, integration) = authorized(&test).await;
+    let access = current(&test.app, &account, &integration).await;
+    let AccessToken::Bearer(access) = &access.token else { panic!("it is a bearer token") };
+    let (account_id, integration_id) = ids(&account, &integration);
+    let stored = sealed(&test, &integration, "credentials").await.unwrap();
+    let stored = test.app.syncing.accesses.safe.open(account_id, integration_id, &stored).unwrap();
+    let Credentials::RefreshToken { token, .. } = &stored else { panic!("it is a refresh token") };
+    let secrets = [access.expose_secret(), token.expose_secret(), zendesk::DEFAULT_REFRESH_TOKEN];
+
+    let tables: Vec<String> =
+        sqlx::query_scalar("select table_name::text from information_schema.tables where table_schema = 'public'")
+            .fetch_all(&test.db.pool)
+            .await
+            .unwrap();
+    for table in tables {
+        for secret in secrets {
+            let sql = format!(
+                "select count(*) from {table} t where t::text like '%{secret}%' or t::text ilike '%' || encode('{secret}', 'hex') || '%'"
+            );
+            assert_eq!(test.db.number(&sql).await, 0, "in {table}");
+        }
+    }
+    let shown = format!("{:?} {stored:?}", test.integration(&account, &integration).await);
+    assert!(secrets.iter().all(|secret| !shown.contains(secret)), "{shown}");
+}
+
+#[tokio::test]
+async fn a_token_that_a_key_which_has_left_had_sealed_is_got_anew() {
+    let test = TestApp::start().await;
+    let (account, integration) = authorized(&test).await;
+
+    test.pass(PERIOD);
+    let both = App::new(&test.config, test.db.url(), world(&test, BOTH_RING)).unwrap();
+    assert_eq!(both.syncing.run_due().await.unwrap(), 1);
+    test.pass(PERIOD);
+    let new_alone = App::new(&test.config, test.db.url(), world(&test, NEW_RING)).unwrap();
+    assert_eq!(new_alone.syncing.run_due().await.unwrap(), 1);
+
+    assert_eq!(last_error(&test, &account, &integration).await, "");
+    assert_eq!(refreshes(&test), 2);
+}
+
+#[tokio::test]
+async fn a_pass_without_the_deployments_client_waits_for_its_operator() {
+    let test = TestApp::start().await;
+    let account = test.account().await;
+    let own = pb::RefreshToken { token: zendesk::DEFAULT_REFRESH_TOKEN.into(), ..Default::default() };
+    let own = pb::Credentials { kind: Some(pb::credentials::Kind::RefreshToken(own)) };
+    let request = pb::EnableSyncRequest { credentials: Some(own), ..enable_request(&account, "acme") };
+    let integration = test.syncs().enable_sync(request).await.unwrap().into_inner().integration.unwrap().id;
+    test.sync_due().await;
+    test.pass(LIFE);
+
+    let mut config = test.config.clone();
+    (config.providers.zendesk.client_id, config.providers.zendesk.client_secret) = (None, None);
+    let without = App::new(&config, test.db.url(), world(&test, OLD_RING)).unwrap();
+    without.syncing.run_due().await.unwrap();
+
+    let error = last_error(&test, &account, &integration).await;
+    assert!(error.contains("OAUTH_NOT_CONFIGURED") && error.contains("providers.zendesk.client_id"), "{error}");
+    test.pass(PERIOD);
+    test.sync_due().await;
+    assert_eq!(test.integration(&account, &integration).await.state(), pb::IntegrationState::Active);
+}
+
+const OLD_RING: &str = r#"{"primary":"k1","keys":[{"id":"k1","key":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}]}"#;
+const NEW_RING: &str = r#"{"primary":"k2","keys":[{"id":"k2","key":"ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA="}]}"#;
+const BOTH_RING: &str = r#"{"primary":"k2","keys":[{"id":"k2","key":"ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA="},{"id":"k1","key":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}]}"#;

@@ -1,0 +1,19 @@
+//! The road of a contact: integrations, passes, and each CRM.
+
+mod access_tokens;
+mod authorize;
+mod credentials;
+mod integrations;
+mod leases;
+mod purge;
+mod refusals;
+mod rejected;
+mod reread;
+mod schedule;
+mod stop;
+mod sync_runs;
+pub mod three_crms;
+mod zendesk_answers;
+mod zendesk_pages;
+pub mod zendesk_refusals;
+mod zendesk_users;

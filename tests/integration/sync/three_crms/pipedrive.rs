@@ -1,0 +1,355 @@
+//! What only Pipedrive does: it lists no deletions, hides persons from some users, and counts tokens.
+
+use chrono::TimeDelta;
+use contact_sync::{domain::clock::Clock, rpc::pb};
+use crm_simulator::{
+    faults::{Fault, Rule},
+    gate::GateAt,
+};
+use serde_json::json;
+
+use super::{
+    behaviours::{PERIOD, assert_is_the_truth, copied, link, next_pass, next_pass_with_deletions},
+    crm::{Crm, PipedriveCrm},
+    passing_faults,
+};
+use crate::{
+    support::sync::{Beside, arrived, ask_trigger, ask_update, live_contacts, param, time},
+    support::{Subject, TestApp, Worlds, error_of, reason},
+};
+
+const BRYCE: &str = "+13108675309";
+
+async fn look_up(test: &TestApp, account: &str) -> Option<pb::Contact> {
+    test.look_up(account, BRYCE).await.selected
+}
+
+fn mirror(switch: pb::Switch) -> pb::IntegrationOptions {
+    let persons = pb::ObjectOptions { mirror_deletions: switch.into(), ..Default::default() };
+    pb::IntegrationOptions { pipedrive_persons: Some(persons), ..Default::default() }
+}
+
+#[tokio::test]
+async fn a_person_that_vanishes_without_a_trace_is_found_missing_by_the_sweep_that_comes_by_itself() {
+    let test = TestApp::start().await;
+    let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
+    let (account, integration) = copied::<PipedriveCrm>(&test).await;
+    test.pipedrive.purge_person(id.parse().unwrap()).unwrap();
+    // Without the scope for recent changes there is not even a hint.
+    PipedriveCrm::faults(&test).add(Rule::always("/recents", Fault::ForbiddenScope)).unwrap();
+
+    next_pass(&test).await;
+    assert!(look_up(&test, &account).await.is_some(), "an increment shows nothing");
+    let sweep_at = time(test.integration(&account, &integration).await.next_sweep_time);
+    test.pass(sweep_at - test.clock.now());
+    assert_eq!(test.sync_due().await, 1);
+
+    let run = test.last_run(&account, &integration).await;
+    assert_eq!(run.kind(), pb::SyncKind::Sweep);
+    assert_eq!(run.counts.unwrap().deleted, 1);
+    assert!(look_up(&test, &account).await.is_none());
+    assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
+    assert!(time(test.integration(&account, &integration).await.next_sweep_time) > test.clock.now());
+}
+
+#[tokio::test]
+async fn a_deletion_that_recents_hint_at_is_confirmed_and_mirrored_in_half_an_hour() {
+    let test = TestApp::start().await;
+    let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
+    let (account, _) = copied::<PipedriveCrm>(&test).await;
+
+    test.pass(TimeDelta::minutes(5));
+    PipedriveCrm::delete(&test, &id);
+    next_pass(&test).await;
+
+    assert!(look_up(&test, &account).await.is_none());
+}
+
+#[tokio::test]
+async fn a_hidden_person_is_not_taken_for_deleted_and_the_run_says_so() {
+    let worlds = Worlds { pipedrive: Some(|config| config.company_user_is_admin = false), ..Worlds::default() };
+    let test = TestApp::start_in(worlds).await;
+    let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
+    let (account, integration) = copied::<PipedriveCrm>(&test).await;
+    test.pipedrive.hide_from_token(id.parse().unwrap()).unwrap();
+
+    let run = next_pass_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
+
+    assert!(look_up(&test, &account).await.is_some());
+    assert!(run.notices.iter().any(|notice| notice.to_string().starts_with("RECORDS_HIDDEN: 1 ")), "{:?}", run.notices);
+    assert!(run.notices.iter().any(|notice| notice.to_string().starts_with("NOT_ADMIN: ")), "{:?}", run.notices);
+}
+
+#[tokio::test]
+async fn too_many_deletions_wait_for_somebodys_word() {
+    let test = TestApp::start().await;
+    PipedriveCrm::generate(&test, 400, 7);
+    let (account, integration) = copied::<PipedriveCrm>(&test).await;
+    let ids: Vec<String> = PipedriveCrm::truth(&test).into_keys().collect();
+    for id in &ids[..200] {
+        PipedriveCrm::delete(&test, id);
+    }
+    let confirm = async |held: i64| {
+        let request = pb::ConfirmDeletionsRequest {
+            account_id: account.clone(),
+            integration_id: integration.clone(),
+            held_deletions: held,
+        };
+        test.syncs().confirm_deletions(request).await
+    };
+    assert_eq!(reason(&confirm(200).await.unwrap_err()), "NO_DELETIONS_HELD");
+
+    let run = next_pass_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
+
+    assert!(
+        run.notices.iter().any(|notice| notice.to_string().starts_with("DELETIONS_HELD: 200 of 400 ")),
+        "{:?}",
+        run.notices
+    );
+    assert_eq!(test.integration(&account, &integration).await.held_deletions, 200);
+    assert_eq!(live_contacts(&test, &account).await, 400, "nobody was deleted");
+
+    assert_eq!(reason(&confirm(199).await.unwrap_err()), "HELD_DELETIONS_CHANGED");
+    confirm(200).await.unwrap();
+    assert_eq!(test.sync_due().await, 1);
+
+    assert_eq!(live_contacts(&test, &account).await, 200);
+    assert_eq!(test.integration(&account, &integration).await.held_deletions, 0);
+    assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
+}
+
+#[tokio::test]
+async fn what_was_confirmed_does_not_release_more() {
+    let test = TestApp::start().await;
+    PipedriveCrm::generate(&test, 600, 8);
+    let (account, integration) = copied::<PipedriveCrm>(&test).await;
+    let ids: Vec<String> = PipedriveCrm::truth(&test).into_keys().collect();
+    ids[..200].iter().for_each(|id| PipedriveCrm::delete(&test, id));
+    next_pass_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
+    assert_eq!(test.integration(&account, &integration).await.held_deletions, 200);
+    let request = pb::ConfirmDeletionsRequest {
+        account_id: account.clone(),
+        integration_id: integration.clone(),
+        held_deletions: 200,
+    };
+    test.syncs().confirm_deletions(request).await.unwrap();
+
+    // Before that sweep runs, everybody else is gone too.
+    ids[200..].iter().for_each(|id| PipedriveCrm::delete(&test, id));
+    assert_eq!(test.sync_due().await, 1);
+
+    assert_eq!(live_contacts(&test, &account).await, 600);
+    assert_eq!(test.integration(&account, &integration).await.held_deletions, 600);
+}
+
+#[tokio::test]
+async fn with_deletions_off_the_contact_names_the_caller_and_is_no_requester_until_they_are_switched_on() {
+    let test = TestApp::start().await;
+    let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
+    let (account, integration) = copied::<PipedriveCrm>(&test).await;
+    ask_update(&test, &account, &integration, mirror(pb::Switch::Off), None).await.unwrap();
+    test.sync_due().await;
+    PipedriveCrm::delete(&test, &id);
+    next_pass_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
+
+    let caller = look_up(&test, &account).await.unwrap();
+    assert_eq!(caller.display_name, "Bryce Love");
+    assert!(!caller.records[0].is_live);
+    let number = Subject::PhoneNumber(BRYCE.into());
+    let resolved = test.resolve(&account, &integration, number).await;
+    assert_eq!(resolved.outcome(), pb::RequesterOutcome::NotFound);
+
+    ask_update(&test, &account, &integration, mirror(pb::Switch::On), None).await.unwrap();
+    assert_eq!(test.sync_due().await, 1);
+
+    assert_eq!(test.last_run(&account, &integration).await.kind(), pb::SyncKind::Sweep);
+    assert!(look_up(&test, &account).await.is_none());
+    assert!(test.contact(&account, &caller.id).await.delete_time.is_some());
+}
+
+#[tokio::test]
+async fn all_numbers_and_addresses_of_a_person_are_copied_and_empty_ones_are_not() {
+    let worlds = Worlds { pipedrive: Some(|config| config.empty_phone_entries = true), ..Worlds::default() };
+    let test = TestApp::start_in(worlds).await;
+    let person = json!({"name": "Bryce Love",
+        "phones": [{"value": "(310)-867-5309", "primary": true, "label": "work"}, {"value": "310 555 0142", "primary": false, "label": "mobile"}],
+        "emails": [{"value": "bryce@example.com", "primary": true, "label": "work"}, {"value": "b@example.org", "primary": false, "label": "home"}]});
+    test.pipedrive.create_person(&person).unwrap();
+    test.pipedrive.create_person(&json!({"name": "Nobody's Number"})).unwrap();
+
+    let (account, integration) = copied::<PipedriveCrm>(&test).await;
+
+    let bryce = look_up(&test, &account).await.unwrap();
+    let labels: Vec<&str> = bryce.numbers.iter().map(|number| number.label.as_str()).collect();
+    assert_eq!(labels, ["work", "mobile"]);
+    assert_eq!(bryce.emails, ["bryce@example.com", "b@example.org"]);
+    let texts = "select count(*) from phone_numbers where raw = ''";
+    assert_eq!(test.db.number(texts).await, 0);
+    assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
+}
+
+passing_faults! { PipedriveCrm:
+    a_429_of_the_burst_limit: Fault::BurstLimited { reset_seconds: 1 },
+    a_server_error: Fault::ServerError,
+    a_503_in_html: Fault::Unavailable { retry_after_seconds: None },
+    a_cursor_that_is_refused: Fault::CursorRefused,
+    the_same_person_on_two_pages: Fault::RepeatPrevious,
+    an_empty_page_that_is_not_the_end: Fault::EmptyPage { advance: true },
+    empty_numbers: Fault::EmptyPhones,
+    half_a_body: Fault::Truncate,
+    a_page_in_html: Fault::Html,
+    a_connection_that_breaks: Fault::Reset { after_bytes: Some(1_000) },
+    a_silent_server: Fault::Hang,
+}
+
+#[tokio::test]
+async fn times_are_asked_for_in_whole_seconds_for_fractions_are_refused() {
+    let test = TestApp::start().await;
+    let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
+    test.pass(TimeDelta::milliseconds(789));
+    let (account, integration) = copied::<PipedriveCrm>(&test).await;
+    PipedriveCrm::forget_requests(&test);
+    PipedriveCrm::rename(&test, &id, "Renamed");
+
+    next_pass(&test).await;
+
+    let requests = test.pipedrive.requests().recent;
+    let times: Vec<&str> = requests
+        .iter()
+        .filter_map(|request| param(&request.query, "updated_since").or(param(&request.query, "since_timestamp")))
+        .collect();
+    assert_eq!(times.len(), 2, "of persons and of recent changes: {times:?}");
+    assert!(times.iter().all(|time| !time.contains('.')), "{times:?}");
+    let refused = test.pipedrive.call("GET", "/api/v2/persons?updated_since=2026-11-22T09:00:00.789Z", None).unwrap();
+    assert_eq!(refused.0.as_u16(), 400, "Pipedrive does refuse them");
+    assert_eq!(test.last_run(&account, &integration).await.state(), pb::SyncRunState::Succeeded);
+    assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
+}
+
+#[tokio::test]
+async fn cloudflares_403_ends_the_pass_at_once_deletes_nobody_and_the_next_pass_catches_up() {
+    let test = TestApp::start().await;
+    PipedriveCrm::generate(&test, 20, 10);
+    let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
+    let (account, integration) = copied::<PipedriveCrm>(&test).await;
+    PipedriveCrm::rename(&test, &id, "Renamed");
+    let rule = PipedriveCrm::faults(&test).add(Rule::always("/api/", Fault::CloudflareBlocked)).unwrap();
+
+    next_pass(&test).await;
+
+    let failed = test.last_run(&account, &integration).await;
+    assert!(error_of(&failed).starts_with("RATE_LIMITED"), "{}", error_of(&failed));
+    assert_eq!(PipedriveCrm::faults(&test).fired(rule), 1, "to ask on would prolong it");
+    assert_eq!(live_contacts(&test, &account).await, 21);
+    PipedriveCrm::faults(&test).remove(rule);
+    next_pass(&test).await;
+    assert_eq!(look_up(&test, &account).await.unwrap().display_name, "Renamed");
+    assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
+}
+
+#[tokio::test]
+async fn deletions_confirmed_while_a_pass_or_a_sweep_runs_are_made_by_a_sweep_at_once() {
+    for kind in [pb::SyncKind::Incremental, pb::SyncKind::Sweep] {
+        let test = TestApp::start().await;
+        PipedriveCrm::generate(&test, 400, 11);
+        let (account, integration) = copied::<PipedriveCrm>(&test).await;
+        let ids: Vec<String> = PipedriveCrm::truth(&test).into_keys().take(200).collect();
+        for id in &ids {
+            test.pipedrive.purge_person(id.parse().unwrap()).unwrap();
+        }
+        next_pass_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
+        test.pass(PERIOD);
+        ask_trigger(&test, &account, &integration, |request| request.set_kind(kind)).await.unwrap();
+        let gate = PipedriveCrm::faults(&test).gate(PipedriveCrm::PAGES, 0, GateAt::Response).unwrap();
+        let pass = Beside::start(&test.app);
+        arrived(&gate, 1).await;
+
+        let request = pb::ConfirmDeletionsRequest {
+            account_id: account.clone(),
+            integration_id: integration.clone(),
+            held_deletions: 200,
+        };
+        test.syncs().confirm_deletions(request).await.unwrap();
+        gate.open();
+        pass.ended().await;
+        test.sync_due().await;
+        test.sync_due().await;
+
+        let run = test.last_run(&account, &integration).await;
+        assert_eq!((run.kind(), run.state()), (pb::SyncKind::Sweep, pb::SyncRunState::Succeeded), "{kind:?}");
+        assert_eq!(test.integration(&account, &integration).await.held_deletions, 0, "{kind:?}");
+        assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
+    }
+}
+
+#[tokio::test]
+async fn a_closed_account_and_cloudflares_page_are_told_in_words() {
+    for (fault, expected) in [
+        (Fault::AccountClosed, "CRM_ACCOUNT_CLOSED"),
+        (Fault::CloudflareBlocked, "RATE_LIMITED"),
+        (Fault::Unauthorized, "CREDENTIALS_REFUSED"),
+    ] {
+        let test = TestApp::start().await;
+        let (account, integration) = copied::<PipedriveCrm>(&test).await;
+        let shown = format!("{fault:?}");
+        PipedriveCrm::faults(&test).add(Rule::always(PipedriveCrm::PAGES, fault)).unwrap();
+
+        next_pass(&test).await;
+
+        let run = test.last_run(&account, &integration).await;
+        assert_eq!(run.state(), pb::SyncRunState::Failed, "{shown}");
+        assert!(error_of(&run).starts_with(expected), "{shown}: {}", error_of(&run));
+    }
+}
+
+#[tokio::test]
+async fn credentials_of_another_company_are_refused() {
+    let test = TestApp::start().await;
+    let account = test.account().await;
+    let request = pb::EnableSyncRequest {
+        account_id: account,
+        provider: pb::Provider::Pipedrive.into(),
+        connection: Some(crate::support::pipedrive_connection("other")),
+        credentials: Some(PipedriveCrm::token()),
+        ..Default::default()
+    };
+
+    let refused = test.syncs().enable_sync(request).await.unwrap_err();
+
+    assert_eq!(reason(&refused), "OTHER_ORGANIZATION");
+}
+
+#[tokio::test]
+async fn a_sweep_that_dies_while_it_asks_goes_on_where_it_was() {
+    let test = TestApp::start().await;
+    PipedriveCrm::generate(&test, 90, 9);
+    let account = test.account().await;
+    let integration = link::<PipedriveCrm>(&test, &account, PipedriveCrm::token()).await;
+    assert_eq!(test.sync_due().await, 1);
+    let ids: Vec<String> = PipedriveCrm::truth(&test).into_keys().take(40).collect();
+    for id in &ids {
+        test.pipedrive.purge_person(id.parse().unwrap()).unwrap();
+    }
+    test.pass(PERIOD);
+    let request = pb::TriggerSyncRequest {
+        account_id: account.clone(),
+        integration_id: integration.clone(),
+        kind: pb::SyncKind::Sweep.into(),
+        ..Default::default()
+    };
+    test.syncs().trigger_sync(request).await.unwrap();
+    let single = format!("/api/v2/persons/{}", ids[5]);
+    let gate = PipedriveCrm::faults(&test).gate(&single, 0, GateAt::Request).unwrap();
+
+    let pass = Beside::start(&test.app);
+    arrived(&gate, 1).await;
+    pass.dies().await;
+    gate.open();
+    crate::support::sync::expire_leases(&test).await;
+    PipedriveCrm::forget_requests(&test);
+    assert_eq!(test.sync_due().await, 1);
+
+    let lists = test.pipedrive.requests().recent.iter().filter(|request| request.query.starts_with("limit=")).count();
+    assert_eq!(lists, 0, "everything was listed before");
+    assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
+}

@@ -1,0 +1,176 @@
+//! What only Zendesk does: roles, identities, merges that name nobody, users deleted for good.
+
+use chrono::TimeDelta;
+use contact_sync::{domain::clock::Clock, rpc::pb};
+use crm_simulator::{faults::Fault, gate::GateAt};
+use serde_json::json;
+
+use super::{
+    behaviours::{assert_is_the_truth, copied, link, next_pass},
+    crm::{Crm, ZendeskCrm},
+    passing_faults,
+};
+use crate::{
+    histories::integrity::assert_holds,
+    support::sync::{Beside, arrived, ask_update, time},
+    support::{TestApp, Worlds},
+};
+
+const BRYCE: &str = "+13108675309";
+const OTHER: &str = "+13105550142";
+
+fn users(which: pb::ZendeskUsers) -> pb::IntegrationOptions {
+    pb::IntegrationOptions { zendesk_users: which.into(), ..Default::default() }
+}
+
+#[tokio::test]
+async fn agents_leave_when_only_end_users_are_wished_and_come_back() {
+    let test = TestApp::start().await;
+    test.zendesk.create_user(&json!({"name": "Agent", "role": "agent", "phone": OTHER})).unwrap();
+    ZendeskCrm::create(&test, "Bryce Love", BRYCE);
+    let (account, integration) = copied::<ZendeskCrm>(&test).await;
+    let agent = test.look_up(&account, OTHER).await.selected.unwrap();
+
+    ask_update(&test, &account, &integration, users(pb::ZendeskUsers::EndUsers), None).await.unwrap();
+    assert_eq!(test.sync_due().await, 1);
+
+    assert!(test.look_up(&account, OTHER).await.selected.is_none());
+    assert!(test.look_up(&account, BRYCE).await.selected.is_some());
+
+    ask_update(&test, &account, &integration, users(pb::ZendeskUsers::All), None).await.unwrap();
+    assert_eq!(test.sync_due().await, 1);
+    assert_eq!(test.look_up(&account, OTHER).await.selected.unwrap().id, agent.id);
+    assert_is_the_truth::<ZendeskCrm>(&test, &integration).await;
+}
+
+#[tokio::test]
+async fn the_winner_of_a_merge_and_its_identities_are_read_again_though_nothing_says_that_it_changed() {
+    let worlds = Worlds {
+        zendesk: Some(|config| {
+            config.quirks.merge_touches_winner = false;
+            config.quirks.merge_moves_phones = true;
+        }),
+        ..Worlds::default()
+    };
+    let test = TestApp::start_in(worlds).await;
+    let loser = ZendeskCrm::create(&test, "Loser", OTHER);
+    let winner = ZendeskCrm::create(&test, "Winner", BRYCE);
+    let (account, integration) = copied::<ZendeskCrm>(&test).await;
+
+    test.pass(TimeDelta::minutes(5));
+    ZendeskCrm::merge(&test, &loser, &winner);
+    next_pass(&test).await;
+
+    let caller = test.look_up(&account, OTHER).await.selected.unwrap();
+    assert_eq!(caller.display_name, "Winner", "it has the loser's number now");
+    assert_is_the_truth::<ZendeskCrm>(&test, &integration).await;
+}
+
+#[tokio::test]
+async fn an_identity_that_the_export_never_showed_comes_with_the_sweep() {
+    let worlds =
+        Worlds { zendesk: Some(|config| config.quirks.identity_change_touches_user = false), ..Worlds::default() };
+    let test = TestApp::start_in(worlds).await;
+    let id = ZendeskCrm::create(&test, "Bryce Love", BRYCE);
+    // Resuming is inclusive: whoever changed last comes again, with all identities.
+    test.pass(TimeDelta::seconds(1));
+    ZendeskCrm::create(&test, "Last", "+13105550100");
+    let (account, integration) = copied::<ZendeskCrm>(&test).await;
+    test.pass(TimeDelta::minutes(5));
+    let identity = json!({"type": "phone_number", "value": OTHER});
+    test.zendesk.add_identity(id.parse().unwrap(), &identity).unwrap();
+    next_pass(&test).await;
+    assert!(test.look_up(&account, OTHER).await.selected.is_none());
+
+    let sweep_at = time(test.integration(&account, &integration).await.next_sweep_time);
+    test.pass(sweep_at - test.clock.now());
+    assert_eq!(test.sync_due().await, 1);
+
+    assert_eq!(test.last_run(&account, &integration).await.kind(), pb::SyncKind::Sweep);
+    assert_eq!(test.look_up(&account, OTHER).await.selected.unwrap().display_name, "Bryce Love");
+    assert_is_the_truth::<ZendeskCrm>(&test, &integration).await;
+}
+
+#[tokio::test]
+async fn a_user_deleted_for_good_without_a_row_is_found_missing_by_the_sweep() {
+    let worlds = Worlds { zendesk: Some(|config| config.quirks.exports_purged_users = false), ..Worlds::default() };
+    let test = TestApp::start_in(worlds).await;
+    let id = ZendeskCrm::create(&test, "Bryce Love", BRYCE);
+    let (account, integration) = copied::<ZendeskCrm>(&test).await;
+    ZendeskCrm::delete(&test, &id);
+    test.zendesk.purge_user(id.parse().unwrap()).unwrap();
+
+    next_pass(&test).await;
+    assert!(test.look_up(&account, BRYCE).await.selected.is_some(), "the export has no row of it");
+    let sweep_at = time(test.integration(&account, &integration).await.next_sweep_time);
+    test.pass(sweep_at - test.clock.now());
+    assert_eq!(test.sync_due().await, 1);
+
+    assert!(test.look_up(&account, BRYCE).await.selected.is_none());
+}
+
+#[tokio::test]
+async fn a_user_whose_phone_is_null_is_copied_and_loses_the_number_that_it_had() {
+    let test = TestApp::start().await;
+    let id = ZendeskCrm::create(&test, "Bryce Love", BRYCE);
+    let never = test.zendesk.create_user(&json!({"name": "No Phone", "phone": null})).unwrap();
+    let (account, integration) = copied::<ZendeskCrm>(&test).await;
+    assert!(ZendeskCrm::truth(&test)[&never.to_string()].keys.is_empty());
+    assert_is_the_truth::<ZendeskCrm>(&test, &integration).await;
+
+    test.pass(TimeDelta::minutes(5));
+    let id = id.parse().unwrap();
+    test.zendesk.update_user(id, &json!({"phone": null})).unwrap();
+    let user = test.zendesk.true_user(id).unwrap();
+    for identity in user.identities.iter().filter(|identity| identity.kind == "phone_number") {
+        test.zendesk.delete_identity(user.id, identity.id).unwrap();
+    }
+    next_pass(&test).await;
+
+    assert!(test.look_up(&account, BRYCE).await.selected.is_none());
+    assert_is_the_truth::<ZendeskCrm>(&test, &integration).await;
+}
+
+#[tokio::test]
+async fn roles_narrowed_during_a_first_copy_hold_for_what_was_read_before_too() {
+    let test = TestApp::start().await;
+    test.zendesk.create_user(&json!({"name": "Agent", "role": "agent", "phone": OTHER})).unwrap();
+    // With agents among them, on the first page too.
+    ZendeskCrm::generate(&test, ZendeskCrm::PAGE_SIZE, 21);
+    let account = test.account().await;
+    let integration = link::<ZendeskCrm>(&test, &account, ZendeskCrm::token()).await;
+    let gate = ZendeskCrm::faults(&test).gate(ZendeskCrm::PAGES, 1, GateAt::Response).unwrap();
+    let pass = Beside::start(&test.app);
+    arrived(&gate, 1).await;
+
+    ask_update(&test, &account, &integration, users(pb::ZendeskUsers::EndUsers), None).await.unwrap();
+    gate.open();
+    pass.ended().await;
+    // What the change asks for comes without a wait for half an hour.
+    assert_eq!(test.sync_due().await, 1);
+
+    assert!(test.look_up(&account, OTHER).await.selected.is_none());
+    assert!(agents(&test) > 1);
+    let live = test.db.number("select count(*) from external_refs where is_live").await;
+    assert_eq!(live, i64::try_from(ZendeskCrm::truth(&test).len()).unwrap() - agents(&test));
+    assert_holds(&test).await;
+}
+
+fn agents(test: &TestApp) -> i64 {
+    let agents = test.zendesk.oracle().into_iter().filter(|user| user.active && user.role != "end-user");
+    i64::try_from(agents.count()).unwrap()
+}
+
+passing_faults! { ZendeskCrm:
+    a_429_in_text_with_a_time_to_wait: Fault::RateLimited { retry_after_seconds: Some(1) },
+    a_429_without_a_time: Fault::RateLimited { retry_after_seconds: None },
+    a_server_error: Fault::ServerError,
+    a_503_in_html: Fault::Unavailable { retry_after_seconds: None },
+    an_empty_page_that_is_not_the_end: Fault::EmptyPage { advance: true },
+    a_cursor_that_stays_where_it_is_once: Fault::StuckCursor,
+    the_same_user_on_two_pages: Fault::RepeatPrevious,
+    half_a_body: Fault::Truncate,
+    a_page_in_html: Fault::Html,
+    a_connection_that_breaks: Fault::Reset { after_bytes: Some(1_000) },
+    a_silent_server: Fault::Hang,
+}
