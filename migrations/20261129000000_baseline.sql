@@ -21,9 +21,9 @@ create table accounts (
     -- The rules by which the account's stored numbers were read; older than the program's: they are read again.
     key_version smallint not null default 1,
     -- When the regions last changed; null: the stored numbers were read with those of today.
-    reread_requested_at timestamptz,
+    reparse_requested_at timestamptz,
     -- Reading again goes on behind this contact; null: it begins.
-    reread_after uuid,
+    reparse_after uuid,
     -- When it was made.
     created_at timestamptz not null,
     -- When it was last changed.
@@ -244,8 +244,8 @@ create table rejected_records (
     hides_number boolean not null,
     -- The next run asks the CRM for it again.
     is_retried boolean not null default false,
-    -- The full read under way has not met it yet.
-    is_unmet boolean not null default false,
+    -- The full read under way has not seen it yet.
+    is_unseen boolean not null default false,
     -- As the CRM sent it, at most 16 KiB, sealed by the vault. Null: it had no content, or an erasure has removed it.
     raw bytea,
     -- The run that last met it.
@@ -332,8 +332,8 @@ create table external_refs (
     successor_type text,
     -- That record's id, as the CRM names it.
     successor_id text,
-    -- The last sweep that met it.
-    met_by_sweep bigint not null default 0,
+    -- The last sweep that saw it.
+    seen_by_sweep bigint not null default 0,
     -- When it was first seen.
     created_at timestamptz not null,
     -- When it was last changed.

@@ -17,7 +17,7 @@ use self::limits::{raise_descriptor_limit, server_limits};
 use crate::{
     click_to_call::ClickToCall,
     config::Config,
-    credentials::{Accesses, Safe, SuppressionKeys},
+    credentials::{AccessTokens, CredentialVault, SuppressionKeys},
     crm::{
         CrmSettings, Crms, ProviderSettings,
         http::{Endpoint, HttpError},
@@ -31,7 +31,7 @@ use crate::{
     erasure::Erasure,
     feed::Feed,
     integrations::Integrations,
-    lifecycle::Lifecycle,
+    lifecycle::ProcessLifecycle,
     listeners,
     matching::Matching,
     retention,
@@ -112,20 +112,20 @@ impl App {
         };
         let (api_db, sync_db) = (db("api", api)?, db("sync", sync)?);
         let crms = Crms::new(crm_settings(config))?;
-        let safe = Safe { key_ring, ids: Arc::clone(&ids) };
-        let accesses = |db: &Db| Accesses {
+        let vault = CredentialVault { key_ring, ids: Arc::clone(&ids) };
+        let access_tokens = |db: &Db| AccessTokens {
             db: db.clone(),
-            safe: safe.clone(),
+            vault: vault.clone(),
             crms: crms.clone(),
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
         };
         let wake = Arc::new(Notify::new());
         let rules = RulesCache::new(call_db.clone());
-        let suppression_keys = SuppressionKeys::new(api_db.clone(), safe.clone());
+        let suppression_keys = SuppressionKeys::new(api_db.clone(), vault.clone());
         Ok(Self {
             syncing: Arc::new(Syncing {
-                accesses: accesses(&sync_db),
+                access_tokens: access_tokens(&sync_db),
                 suppression_keys: suppression_keys.clone(),
                 db: sync_db,
                 crms: crms.clone(),
@@ -151,9 +151,9 @@ impl App {
                 ids: Arc::clone(&ids),
             },
             integrations: Integrations {
-                accesses: accesses(&api_db),
+                access_tokens: access_tokens(&api_db),
                 db: api_db.clone(),
-                safe: safe.clone(),
+                vault: vault.clone(),
                 crms,
                 callback_url: callback_url(config),
                 clock: Arc::clone(&clock),
@@ -165,7 +165,7 @@ impl App {
                 clock: Arc::clone(&clock),
                 ids: Arc::clone(&ids),
                 wake,
-                safe,
+                vault,
                 suppression_keys: suppression_keys.clone(),
             },
             feed: Feed::new(api_db.clone(), rules.clone(), Arc::clone(&clock), Arc::clone(&ids)),
@@ -215,7 +215,13 @@ impl App {
 
     /// Starts everything that runs for as long as the process: server, workers, retention, health. Serves when the call path has its
     /// connections, or after five seconds without.
-    pub async fn start(&self, config: &Config, listener: TcpListener, verifier: Arc<Verifier>, lifecycle: &Lifecycle) {
+    pub async fn start(
+        &self,
+        config: &Config,
+        listener: TcpListener,
+        verifier: Arc<Verifier>,
+        lifecycle: &ProcessLifecycle,
+    ) {
         let limits = server_limits(config, raise_descriptor_limit());
         let is_warm = self.call_db.warm_up(WARM_UP_MAX).await;
         if !is_warm {
@@ -249,7 +255,7 @@ impl App {
                 Ok::<(), ServerError>(())
             });
             let (syncing, soft) = (Arc::clone(&self.syncing), lifecycle.soft());
-            lifecycle.tasks().spawn(async move { syncing.reread_until(soft).await });
+            lifecycle.tasks().spawn(async move { syncing.reparse_until(soft).await });
         }
         let soft = lifecycle.soft();
         lifecycle.tasks().spawn(async move { telemetry::repeats().count_until(soft).await });
@@ -261,7 +267,7 @@ impl App {
     }
 
     /// Starts what is served over HTTP.
-    pub fn start_http(&self, listener: TcpListener, lifecycle: &Lifecycle) {
+    pub fn start_http(&self, listener: TcpListener, lifecycle: &ProcessLifecycle) {
         let router = listeners::routes(self.integrations.clone());
         let serving = listeners::serve(listener, router, lifecycle.tasks().clone(), lifecycle.soft());
         lifecycle.spawn_critical("HTTP listener", serving);

@@ -30,7 +30,7 @@ const HARD_STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// How the process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum ShutdownOutcome {
     /// As asked, with nothing dropped: code 0.
     Clean,
     /// A critical task failed: code 1.
@@ -39,19 +39,19 @@ pub enum Ended {
     Forced,
 }
 
-impl From<Ended> for ExitCode {
-    fn from(ended: Ended) -> Self {
+impl From<ShutdownOutcome> for ExitCode {
+    fn from(ended: ShutdownOutcome) -> Self {
         match ended {
-            Ended::Clean => Self::SUCCESS,
-            Ended::Failed => Self::FAILURE,
-            Ended::Forced => Self::from(3),
+            ShutdownOutcome::Clean => Self::SUCCESS,
+            ShutdownOutcome::Failed => Self::FAILURE,
+            ShutdownOutcome::Forced => Self::from(3),
         }
     }
 }
 
 /// The handle that parts are started with; clones share it.
 #[derive(Clone, Default)]
-pub struct Lifecycle {
+pub struct ProcessLifecycle {
     soft: CancellationToken,
     hard: CancellationToken,
     tasks: TaskTracker,
@@ -59,7 +59,7 @@ pub struct Lifecycle {
     has_dropped: Arc<AtomicBool>,
 }
 
-impl Lifecycle {
+impl ProcessLifecycle {
     /// Running, with no tasks.
     pub fn new() -> Self {
         Self::default()
@@ -106,7 +106,7 @@ impl Lifecycle {
     }
 
     /// Waits for the end: from the first signal, the tasks have `grace` to end by themselves.
-    pub async fn run(self, mut next_signal: impl AsyncFnMut() -> &'static str, grace: Duration) -> Ended {
+    pub async fn run(self, mut next_signal: impl AsyncFnMut() -> &'static str, grace: Duration) -> ShutdownOutcome {
         tokio::select! {
             name = next_signal() => tracing::info!(signal = name, "stopping; a second signal stops at once"),
             () = self.soft.cancelled() => {}
@@ -126,20 +126,20 @@ impl Lifecycle {
             }
         }
         match (self.has_failed.load(Ordering::Acquire), is_forced || self.has_dropped.load(Ordering::Acquire)) {
-            (true, _) => Ended::Failed,
-            (false, true) => Ended::Forced,
-            (false, false) => Ended::Clean,
+            (true, _) => ShutdownOutcome::Failed,
+            (false, true) => ShutdownOutcome::Forced,
+            (false, false) => ShutdownOutcome::Clean,
         }
     }
 }
 
 /// The signals that ask this process to end.
-pub struct Signals {
+pub struct ShutdownSignals {
     terminate: Signal,
     interrupt: Signal,
 }
 
-impl Signals {
+impl ShutdownSignals {
     /// From now on SIGTERM and SIGINT no longer end the process by themselves.
     pub fn listen() -> io::Result<Self> {
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
@@ -182,7 +182,7 @@ mod tests {
 
     #[tokio::test]
     async fn sigterm_and_sigint_are_heard_by_name() {
-        let mut signals = Signals::listen().unwrap();
+        let mut signals = ShutdownSignals::listen().unwrap();
 
         for (signal, name) in [(NixSignal::SIGTERM, "SIGTERM"), (NixSignal::SIGINT, "SIGINT")] {
             raise(signal).unwrap();
@@ -192,7 +192,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn the_first_signal_lets_tasks_finish() {
-        let life = Lifecycle::new();
+        let life = ProcessLifecycle::new();
         let (send, next) = signals();
         let soft = life.soft();
         life.spawn_critical("worker", async move {
@@ -201,12 +201,12 @@ mod tests {
         });
         send.send("SIGTERM").unwrap();
 
-        assert_eq!(life.run(next, LONG).await, Ended::Clean);
+        assert_eq!(life.run(next, LONG).await, ShutdownOutcome::Clean);
     }
 
     #[tokio::test(start_paused = true)]
     async fn the_second_signal_stops_at_once() {
-        let life = Lifecycle::new();
+        let life = ProcessLifecycle::new();
         let (send, next) = signals();
         let hard = life.hard();
         life.spawn_critical("worker", async move {
@@ -216,18 +216,18 @@ mod tests {
         send.send("SIGTERM").unwrap();
         send.send("SIGINT").unwrap();
 
-        assert_eq!(life.run(next, LONG).await, Ended::Forced);
+        assert_eq!(life.run(next, LONG).await, ShutdownOutcome::Forced);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_soft_stop_that_takes_too_long_becomes_hard_and_ends_even_if_a_task_does_not() {
-        let life = Lifecycle::new();
+        let life = ProcessLifecycle::new();
         let hard = life.hard();
         let (send, next) = signals();
         life.tasks().spawn(pending::<()>());
         send.send("SIGTERM").unwrap();
 
-        assert_eq!(life.run(next, Duration::from_secs(10)).await, Ended::Forced);
+        assert_eq!(life.run(next, Duration::from_secs(10)).await, ShutdownOutcome::Forced);
         assert!(hard.is_cancelled());
     }
 
@@ -235,7 +235,7 @@ mod tests {
     async fn a_critical_task_that_fails_panics_or_ends_stops_the_process() {
         let failing: [fn() -> Result<(), Broken>; 3] = [|| Err(Broken), || panic!("on purpose"), || Ok(())];
         for task in failing {
-            let life = Lifecycle::new();
+            let life = ProcessLifecycle::new();
             let (_send, next) = signals();
             let soft = life.soft();
             life.spawn_critical("other", async move {
@@ -244,7 +244,7 @@ mod tests {
             });
             life.spawn_critical("worker", async move { task() });
 
-            assert_eq!(life.run(next, LONG).await, Ended::Failed);
+            assert_eq!(life.run(next, LONG).await, ShutdownOutcome::Failed);
         }
     }
 }

@@ -24,10 +24,10 @@ use tracing_subscriber::{
     util::SubscriberInitExt,
 };
 
-pub use repeats::Repeats;
+pub use repeats::RepeatCounter;
 
 /// What the log of this process repeats.
-static REPEATS: LazyLock<Repeats> = LazyLock::new(Repeats::default);
+static REPEATS: LazyLock<RepeatCounter> = LazyLock::new(RepeatCounter::default);
 
 /// Most causes that are printed of one error; a longer chain is a cycle.
 const CAUSES_MAX: usize = 16;
@@ -92,7 +92,7 @@ where
 }
 
 /// What counts the repeated warnings of the log that [`start_log`] has started; a process that runs for long lets it.
-pub fn repeats() -> Repeats {
+pub fn repeats() -> RepeatCounter {
     REPEATS.clone()
 }
 
@@ -102,14 +102,14 @@ fn literal_text(payload: &(dyn std::any::Any + Send)) -> &'static str {
 }
 
 /// The error and all its causes on one line, for a log: `page fetch failed: connection refused (os error 111)`.
-pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> Chain<'a> {
-    Chain(error)
+pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> ErrorChain<'a> {
+    ErrorChain(error)
 }
 
 /// See [`chain`].
-pub struct Chain<'a>(&'a (dyn Error + 'static));
+pub struct ErrorChain<'a>(&'a (dyn Error + 'static));
 
-impl fmt::Display for Chain<'_> {
+impl fmt::Display for ErrorChain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut said = self.0.to_string();
         f.write_str(&said)?;

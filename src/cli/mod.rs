@@ -43,7 +43,7 @@ use crate::{
 };
 
 #[cfg(feature = "simulator")]
-use crate::lifecycle::{Lifecycle, Signals};
+use crate::lifecycle::{ProcessLifecycle, ShutdownSignals};
 
 /// How long threads that block may take at the end of the process.
 const THREADS_GRACE: Duration = Duration::from_millis(500);
@@ -222,8 +222,8 @@ async fn run(command: Command, settings: LoadedSettings, clock: Arc<dyn Clock>) 
         Command::Demo(args) => demo::run(args, config, clock, wants_colour()).await,
         #[cfg(feature = "simulator")]
         Command::Simulate(args) => {
-            let lifecycle = Lifecycle::new();
-            let mut signals = Signals::listen()?;
+            let lifecycle = ProcessLifecycle::new();
+            let mut signals = ShutdownSignals::listen()?;
             let stop = lifecycle.soft();
             let serving = crm_simulator::command::run(args, Arc::new(move || clock.now()), stop.clone());
             tokio::select! {

@@ -21,7 +21,7 @@ use crate::{
     app::{App, World},
     config::Config,
     domain::{clock::Clock, ids::IdSource},
-    lifecycle::{Ended, Lifecycle, Signals},
+    lifecycle::{ProcessLifecycle, ShutdownOutcome, ShutdownSignals},
     rpc::{auth::Verifier, local_token::ensure_local_keys},
     store::schema,
     vault::KeyRing,
@@ -47,7 +47,7 @@ pub(super) struct ServeArgs {
 
 /// Serves until the process is told to end.
 pub(super) async fn run(args: &ServeArgs, config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::listen().context("cannot listen for signals")?;
+    let mut signals = ShutdownSignals::listen().context("cannot listen for signals")?;
     let service = tokio::select! {
         service = Service::start(config, clock, !args.no_migrate) => service?,
         // Nothing has been promised to anybody yet.
@@ -68,12 +68,12 @@ pub(super) async fn run(args: &ServeArgs, config: &Config, clock: Arc<dyn Clock>
             Ok(()) => Ok(ended.into()),
             Err(error) => {
                 tracing::error!(error = format!("{error:#}"), "something did not stop in time and is left to itself");
-                Ok(if ended == Ended::Clean { Ended::Forced } else { ended }.into())
+                Ok(if ended == ShutdownOutcome::Clean { ShutdownOutcome::Forced } else { ended }.into())
             }
         },
         name = signals.next() => {
             tracing::warn!(signal = name, "stopping at once");
-            Ok(if ended == Ended::Clean { Ended::Forced } else { ended }.into())
+            Ok(if ended == ShutdownOutcome::Clean { ShutdownOutcome::Forced } else { ended }.into())
         }
     }
 }
@@ -83,7 +83,7 @@ pub(super) struct Service {
     /// The joined parts.
     pub(super) app: App,
     /// Its tasks, and how it ends.
-    pub(super) lifecycle: Lifecycle,
+    pub(super) lifecycle: ProcessLifecycle,
     /// Where it serves; the demo says so.
     #[cfg_attr(not(feature = "simulator"), expect(dead_code, reason = "without the simulator there is no demo"))]
     pub(super) address: std::net::SocketAddr,
@@ -146,14 +146,14 @@ impl Service {
         database_url: &str,
         (keys, ids): (Keys, Arc<IdSource>),
         warming: tokio::task::JoinHandle<()>,
-    ) -> anyhow::Result<(App, Lifecycle)> {
+    ) -> anyhow::Result<(App, ProcessLifecycle)> {
         let owner_url = config.migrate_database_url.as_ref().map_or(database_url, |url| url.expose());
         if migrates {
             schema::migrate(owner_url).await?;
         } else {
             schema::verify(database_url).await?;
         }
-        let lifecycle = Lifecycle::new();
+        let lifecycle = ProcessLifecycle::new();
         let world = World {
             clock,
             ids,

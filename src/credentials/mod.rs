@@ -11,7 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-pub use refresh::{AccessError, Accesses};
+pub use refresh::{AccessError, AccessTokens};
 pub use suppression::{SuppressionKeyError, SuppressionKeys};
 
 use crate::{
@@ -42,7 +42,7 @@ pub enum CredentialsError {
 
 /// Seals and opens credentials.
 #[derive(Clone)]
-pub struct Safe {
+pub struct CredentialVault {
     /// The keys.
     pub key_ring: Arc<KeyRing>,
     /// For nonces.
@@ -74,7 +74,7 @@ struct StoredAccess {
     expires_at: Option<DateTime<Utc>>,
 }
 
-impl Safe {
+impl CredentialVault {
     /// Seals credentials for one integration.
     pub fn seal(
         &self,

@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 use uuid::Uuid;
 
-use super::{CredentialsError, Safe};
+use super::{CredentialVault, CredentialsError};
 use crate::{
     crm::{CrmError, Crms, oauth::Granted},
     domain::{
@@ -65,11 +65,11 @@ pub enum AccessError {
 
 /// Gives access to the CRMs of integrations.
 #[derive(Clone)]
-pub struct Accesses {
+pub struct AccessTokens {
     /// Where tokens are kept.
     pub db: Db,
     /// Opens credentials, seals tokens.
-    pub safe: Safe,
+    pub vault: CredentialVault,
     /// Gives tokens.
     pub crms: Crms,
     /// What time it is.
@@ -96,7 +96,7 @@ struct Refresh {
     is_after_loss: bool,
 }
 
-impl Accesses {
+impl AccessTokens {
     /// What the next request carries. `used`: the version of an access that the CRM has just refused; a newer one is given, or got.
     pub async fn current(
         &self,
@@ -110,7 +110,7 @@ impl Accesses {
             let stored = access::find(&self.db, account_id, integration_id).await?;
             let stored = stored.ok_or(AccessError::Credentials(None))?;
             let sealed = stored.credentials.as_deref().ok_or(AccessError::Credentials(None))?;
-            let credentials = self.safe.open(account_id, integration_id, sealed);
+            let credentials = self.vault.open(account_id, integration_id, sealed);
             let credentials = credentials.map_err(|error| AccessError::Credentials(Some(error)))?;
             if let Some(access) = credentials.as_access() {
                 let access = Access { company_id: stored.company_id, ..access };
@@ -142,7 +142,7 @@ impl Accesses {
         used: Option<i64>,
     ) -> Option<Access> {
         let sealed = stored.access.as_deref().filter(|_| used.is_none_or(|used| stored.version > used))?;
-        let access = self.safe.open_access(account_id, integration_id, sealed, stored.version).ok()?;
+        let access = self.vault.open_access(account_id, integration_id, sealed, stored.version).ok()?;
         let now = self.clock.now();
         access.expires_at.is_none_or(|expires_at| now < expires_at - EXPIRY_MARGIN).then_some(access)
     }
@@ -159,7 +159,7 @@ impl Accesses {
         let is_after_loss = seen.claim.is_some();
         let claimed = access::claim(&self.db, account_id, integration_id, claim, CLAIM.as_secs_f64(), seen).await?;
         let Some(credentials) = claimed else { return Ok(None) };
-        let open = |sealed: &Vec<u8>| self.safe.open_access(account_id, integration_id, sealed, seen.version).ok();
+        let open = |sealed: &Vec<u8>| self.vault.open_access(account_id, integration_id, sealed, seen.version).ok();
         let api_url = seen.access.as_ref().and_then(open).and_then(|access| access.api_url);
         let (seen, company_id) = (seen.version, seen.company_id.clone());
         let refresh = Refresh {
@@ -179,7 +179,7 @@ impl Accesses {
 
     async fn finish(&self, refresh: Refresh) -> Result<Option<Access>, AccessError> {
         let Refresh { account_id, integration_id, claim, .. } = refresh;
-        let opened = self.safe.open(account_id, integration_id, &refresh.credentials);
+        let opened = self.vault.open(account_id, integration_id, &refresh.credentials);
         let credentials = opened.map_err(|error| AccessError::Credentials(Some(error)))?;
         let asked = self.crms.obtain(&refresh.organization, &credentials, self.clock.now());
         let answer = timeout(OBTAIN_MAX, asked).await;
@@ -239,9 +239,9 @@ impl Accesses {
     ) -> Result<Option<Access>, AccessError> {
         let Refresh { account_id, integration_id, seen, .. } = *refresh;
         let seal_failed = |error| AccessError::Credentials(Some(error));
-        let seal = |credentials: &Credentials| self.safe.seal(account_id, integration_id, credentials);
+        let seal = |credentials: &Credentials| self.vault.seal(account_id, integration_id, credentials);
         let credentials = credentials.as_ref().map(seal).transpose().map_err(seal_failed)?;
-        let seal_access = |access: &Access| self.safe.seal_access(account_id, integration_id, access);
+        let seal_access = |access: &Access| self.vault.seal_access(account_id, integration_id, access);
         let sealed = access.as_ref().map(seal_access).transpose().map_err(seal_failed)?;
         let mut tries = 0;
         loop {

@@ -9,7 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::{Safe, scope};
+use super::{CredentialVault, scope};
 use crate::{
     domain::{
         ids::{AccountId, IntegrationId},
@@ -43,14 +43,14 @@ pub enum SuppressionKeyError {
 #[derive(Clone)]
 pub struct SuppressionKeys {
     db: Db,
-    safe: Safe,
+    vault: CredentialVault,
     cache: Cache<AccountId, SuppressionKey>,
 }
 
 impl SuppressionKeys {
     /// Empty at first.
-    pub fn new(db: Db, safe: Safe) -> Self {
-        Self { db, safe, cache: Cache::builder().max_capacity(ACCOUNTS_MAX).time_to_idle(IDLE_MAX).build() }
+    pub fn new(db: Db, vault: CredentialVault) -> Self {
+        Self { db, vault, cache: Cache::builder().max_capacity(ACCOUNTS_MAX).time_to_idle(IDLE_MAX).build() }
     }
 
     /// The account's key, made if it has none. Of two processes that make one at once, both get that which was stored.
@@ -63,11 +63,11 @@ impl SuppressionKeys {
             None => self.make(account_id).await?,
         };
         let scope = scope(account_id, IntegrationId(Uuid::nil()), FIELD);
-        let opened = self.safe.key_ring.open(&scope, &stored)?;
+        let opened = self.vault.key_ring.open(&scope, &stored)?;
         let bytes = STANDARD_NO_PAD.decode(opened.expose_secret()).map_err(|_| SuppressionKeyError::Form)?;
         let key = SuppressionKey::new(bytes.try_into().map_err(|_| SuppressionKeyError::Form)?);
-        if self.safe.key_ring.needs_reseal(&stored) {
-            let sealed = self.safe.ids.with_rng(|rng| self.safe.key_ring.seal(rng, &scope, &opened))?;
+        if self.vault.key_ring.needs_reseal(&stored) {
+            let sealed = self.vault.ids.with_rng(|rng| self.vault.key_ring.seal(rng, &scope, &opened))?;
             suppressions::reseal_key(&self.db, account_id, &stored, &sealed).await?;
         }
         self.cache.insert(account_id, key.clone());
@@ -76,10 +76,10 @@ impl SuppressionKeys {
 
     async fn make(&self, account_id: AccountId) -> Result<Vec<u8>, SuppressionKeyError> {
         let scope = scope(account_id, IntegrationId(Uuid::nil()), FIELD);
-        let sealed = self.safe.ids.with_rng(|rng| {
+        let sealed = self.vault.ids.with_rng(|rng| {
             let mut bytes = [0; KEY_LENGTH];
             rng.fill_bytes(&mut bytes);
-            self.safe.key_ring.seal(rng, &scope, &SecretString::from(STANDARD_NO_PAD.encode(bytes)))
+            self.vault.key_ring.seal(rng, &scope, &SecretString::from(STANDARD_NO_PAD.encode(bytes)))
         })?;
         suppressions::insert_key(&self.db, account_id, &sealed).await?;
         suppressions::find_key(&self.db, account_id).await?.ok_or(SuppressionKeyError::Store(StoreError::Conflict))

@@ -121,14 +121,14 @@ impl RecordSightings {
 
 /// A record that has just turned out to be gone, and the e-mail addresses that we know of it.
 #[derive(Debug)]
-pub struct Departed {
+pub struct GoneRecord {
     /// Which.
     pub key: RecordKey,
     /// As copied before.
     pub emails: Vec<String>,
 }
 
-/// The most records that one [`CrmClient::look_up`] or [`CrmClient::find_heirs`] takes.
+/// The most records that one [`CrmClient::look_up`] or [`CrmClient::find_merge_winners`] takes.
 pub const LOOK_UP_MAX: usize = 100;
 
 /// What a call to a CRM leads to.
@@ -169,9 +169,9 @@ pub trait CrmClient: Send + Sync {
     /// Asks for records by their ids, at most [`LOOK_UP_MAX`].
     fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, RecordSightings>;
 
-    /// Records that may have taken in departed ones, read anew, where the CRM does not say who they are. At most [`LOOK_UP_MAX`] departed.
-    fn find_heirs<'a>(&'a self, departed: &'a [Departed]) -> Answer<'a, RecordSightings> {
-        let _ = departed;
+    /// Records that may have taken in gone ones, read anew, where the CRM does not say who they are. At most [`LOOK_UP_MAX`] gone ones.
+    fn find_merge_winners<'a>(&'a self, gone: &'a [GoneRecord]) -> Answer<'a, RecordSightings> {
+        let _ = gone;
         Box::pin(async { Ok(RecordSightings::default()) })
     }
 }

@@ -94,5 +94,5 @@ pub struct MatchRules {
     /// Who comes first.
     pub policy: MatchPolicy,
     /// Stored numbers are still to be read again by these regions or by newer rules of reading: a number may not be found yet.
-    pub is_rereading: bool,
+    pub is_reparsing: bool,
 }

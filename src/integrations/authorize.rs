@@ -276,7 +276,7 @@ impl Integrations {
     ) -> Result<Vec<u8>, CredentialsError> {
         let plaintext = SecretString::from(serde_json::to_string(plan).map_err(|_| CredentialsError::Form)?);
         let scope = scope(account_id, integration_id);
-        Ok(self.ids.with_rng(|rng| self.safe.key_ring.seal(rng, &scope, &plaintext))?)
+        Ok(self.ids.with_rng(|rng| self.vault.key_ring.seal(rng, &scope, &plaintext))?)
     }
 
     fn open_plan(
@@ -285,7 +285,7 @@ impl Integrations {
         taken: &authorizations::Authorization,
     ) -> Result<Plan, IntegrationError> {
         let scope = scope(account_id, taken.integration_id);
-        let plaintext = self.safe.key_ring.open(&scope, &taken.sealed).map_err(CredentialsError::Vault)?;
+        let plaintext = self.vault.key_ring.open(&scope, &taken.sealed).map_err(CredentialsError::Vault)?;
         Ok(serde_json::from_str(plaintext.expose_secret()).map_err(|_| CredentialsError::Form)?)
     }
 }

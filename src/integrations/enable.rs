@@ -112,8 +112,8 @@ impl Integrations {
         };
         let id = known.as_ref().map_or_else(|| IntegrationId(self.ids.new_v7(now)), |known| known.id);
         let credentials =
-            gate.credentials.as_ref().map(|credentials| self.safe.seal(account_id, id, credentials)).transpose()?;
-        let access = gate.access.as_ref().map(|access| self.safe.seal_access(account_id, id, access)).transpose()?;
+            gate.credentials.as_ref().map(|credentials| self.vault.seal(account_id, id, credentials)).transpose()?;
+        let access = gate.access.as_ref().map(|access| self.vault.seal_access(account_id, id, access)).transpose()?;
         let new = NewIntegration {
             id,
             organization: link.organization.clone(),

@@ -15,7 +15,7 @@ pub use enable::NewLink;
 pub use update::Update;
 
 use crate::{
-    credentials::{AccessError, Accesses, CredentialsError, Safe},
+    credentials::{AccessError, AccessTokens, CredentialVault, CredentialsError},
     crm::{CrmError, Crms, Probe, Target},
     domain::{
         clock::Clock,
@@ -108,11 +108,11 @@ pub struct Integrations {
     /// For its transactions.
     pub db: Db,
     /// Seals credentials.
-    pub safe: Safe,
+    pub vault: CredentialVault,
     /// For trying connections.
     pub crms: Crms,
     /// For trying stored credentials.
-    pub accesses: Accesses,
+    pub access_tokens: AccessTokens,
     /// Where a CRM sends an administrator back to; `None`: nowhere.
     pub callback_url: Option<String>,
     /// What time it is.

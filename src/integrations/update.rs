@@ -128,9 +128,9 @@ impl Integrations {
         let credentials = update
             .credentials
             .as_ref()
-            .map(|credentials| self.safe.seal(account_id, integration_id, credentials))
+            .map(|credentials| self.vault.seal(account_id, integration_id, credentials))
             .transpose()?;
-        let seal_access = |access: &Access| self.safe.seal_access(account_id, integration_id, access);
+        let seal_access = |access: &Access| self.vault.seal_access(account_id, integration_id, access);
         let access = proven.access.as_ref().map(seal_access).transpose()?;
         let is_sync_on = update.is_sync_on.unwrap_or(locked.is_sync_on);
         let provider = locked.organization.provider;
@@ -183,12 +183,13 @@ impl Integrations {
         organization: &Organization,
         options: Options,
     ) -> Result<(), IntegrationError> {
-        let access = self.accesses.current(account_id, integration_id, organization, None).await?;
+        let access = self.access_tokens.current(account_id, integration_id, organization, None).await?;
         let version = access.version;
         match self.probe(organization, options, access).await {
             // A token that was stored may have ended meanwhile.
             Err(CrmError::CredentialsRefused) if version > 0 => {
-                let access = self.accesses.current(account_id, integration_id, organization, Some(version)).await?;
+                let access =
+                    self.access_tokens.current(account_id, integration_id, organization, Some(version)).await?;
                 self.probe(organization, options, access).await?;
             }
             probed => drop(probed?),

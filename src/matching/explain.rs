@@ -61,7 +61,7 @@ impl Matching {
                 .filter(|source| !source.note(now).is_empty())
                 .map(|source| format!("{} {}: {}", source.provider.as_str(), source.integration_id, source.note(now))),
         );
-        if rules.is_rereading {
+        if rules.is_reparsing {
             steps.push("Stored numbers are being read again, after a change of the account's regions or of the rules: until then, nobody is not surely nobody.".to_owned());
         }
         let about_contact = match about.contact_id {

@@ -135,7 +135,7 @@ impl Matching {
         let weaker =
             if tiers::has_weaker(key, rules) { self.widen(account_id, key, rules, &mut lookup).await? } else { None };
         let (tier, rule) = weaker.unwrap_or((MatchTier::Exact, rules.policy.rule()));
-        let is_complete = !rules.is_rereading && is_complete(&lookup.sources, now);
+        let is_complete = !rules.is_reparsing && is_complete(&lookup.sources, now);
         Ok(TieredLookup { lookup, tier, rule, is_complete, asked_at: now })
     }
 
@@ -293,7 +293,7 @@ impl Matching {
     ) -> Result<Match, MatchError> {
         let now = self.clock.now();
         let sources = sources::list(&self.call_db, account_id).await?;
-        let complete = !rules.is_rereading && is_complete(&sources, now);
+        let complete = !rules.is_reparsing && is_complete(&sources, now);
         let mut answer = Match {
             outcome,
             selected: None,

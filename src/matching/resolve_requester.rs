@@ -70,7 +70,7 @@ impl Matching {
             .ok_or(MatchError::IntegrationNotFound)?;
         let freshness = holdings.freshness.clone();
         let mut requester = decide(holdings, asked_at);
-        if requester == Requester::NotFound && self.is_rereading(account_id).await? {
+        if requester == Requester::NotFound && self.is_reparsing(account_id).await? {
             requester = Requester::NotKnownYet;
         }
         if let Subject::Call(call_id) = subject {
@@ -105,8 +105,8 @@ impl Matching {
         Ok((contact_id, call.key.into_iter().collect()))
     }
 
-    async fn is_rereading(&self, account_id: AccountId) -> Result<bool, MatchError> {
-        Ok(self.rules.find(account_id).await?.is_some_and(|rules| rules.is_rereading))
+    async fn is_reparsing(&self, account_id: AccountId) -> Result<bool, MatchError> {
+        Ok(self.rules.find(account_id).await?.is_some_and(|rules| rules.is_reparsing))
     }
 
     async fn read_number(

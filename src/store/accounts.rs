@@ -172,13 +172,13 @@ async fn update_account(
             further_regions = coalesce($4, further_regions),
             match_policy = coalesce($5, match_policy),
             preferred_integration_id = case when $5::text is null then preferred_integration_id else $6 end,
-            reread_requested_at = case
+            reparse_requested_at = case
                 when coalesce($3, default_region) <> default_region or coalesce($4, further_regions) <> further_regions then $7
-                else reread_requested_at
+                else reparse_requested_at
             end,
-            reread_after = case
+            reparse_after = case
                 when coalesce($3, default_region) <> default_region or coalesce($4, further_regions) <> further_regions then null
-                else reread_after
+                else reparse_after
             end,
             updated_at = $7
         where account_id = $1
@@ -273,7 +273,7 @@ impl RulesCache {
                 sqlx::query!(
                     "-- store::accounts::RulesCache::find
                     select default_region, further_regions, match_policy, preferred_integration_id,
-                        reread_requested_at is not null or key_version < $2 as \"is_rereading!\"
+                        reparse_requested_at is not null or key_version < $2 as \"is_reparsing!\"
                     from accounts
                     where account_id = $1",
                     account_id.0,
@@ -288,7 +288,7 @@ impl RulesCache {
             default_region: region_of(&row.default_region)?,
             further_regions: row.further_regions.iter().map(|text| region_of(text)).collect::<Result<_, _>>()?,
             policy: policy_of(&row.match_policy, row.preferred_integration_id)?,
-            is_rereading: row.is_rereading,
+            is_reparsing: row.is_reparsing,
         });
         self.cache.insert(account_id, Arc::clone(&rules));
         Ok(Some(rules))

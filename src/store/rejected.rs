@@ -143,7 +143,7 @@ pub async fn keep(
         on conflict (account_id, integration_id, object_type, record_key) do update
         set reason = excluded.reason, fields = excluded.fields, is_copied = excluded.is_copied,
             hides_number = excluded.hides_number, raw = excluded.raw,
-            is_unmet = false, last_seen_at = excluded.last_seen_at, sync_run_id = excluded.sync_run_id,
+            is_unseen = false, last_seen_at = excluded.last_seen_at, sync_run_id = excluded.sync_run_id,
             times_seen = rejected_records.times_seen
                 + case when rejected_records.sync_run_id = excluded.sync_run_id then 0 else 1 end",
         lease.account_id.0,
@@ -243,7 +243,7 @@ pub async fn begin_full(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Result
     sqlx::query!(
         "-- store::rejected::begin_full
         update rejected_records
-        set is_unmet = true
+        set is_unseen = true
         where account_id = $1 and integration_id = $2",
         lease.account_id.0,
         lease.integration_id.0,
@@ -269,7 +269,7 @@ pub async fn end_full(tx: &mut Tx, lease: Lease) -> Result<(), StoreError> {
     sqlx::query!(
         "-- store::rejected::end_full
         delete from rejected_records
-        where account_id = $1 and integration_id = $2 and is_unmet",
+        where account_id = $1 and integration_id = $2 and is_unseen",
         lease.account_id.0,
         lease.integration_id.0,
     )

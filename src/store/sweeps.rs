@@ -1,4 +1,4 @@
-//! What a sweep has met, and what it has not. Under the lease of its worker.
+//! What a sweep has seen, and what it has not. Under the lease of its worker.
 
 use chrono::{DateTime, Utc};
 
@@ -16,16 +16,16 @@ fn names(types: &[ObjectType]) -> Vec<String> {
     types.iter().map(|object_type| object_type.as_str().to_owned()).collect()
 }
 
-/// Notes that the sweep has met these records, or has asked for them.
-pub async fn meet(tx: &mut Tx, lease: Lease, sweep_number: i64, keys: &[RecordKey]) -> Result<(), StoreError> {
+/// Notes that the sweep has seen these records, or has asked for them.
+pub async fn mark_seen(tx: &mut Tx, lease: Lease, sweep_number: i64, keys: &[RecordKey]) -> Result<(), StoreError> {
     let (types, records) = key_columns(keys);
     sqlx::query!(
-        "-- store::sweeps::meet
+        "-- store::sweeps::mark_seen
         update external_refs e
-        set met_by_sweep = $5
+        set seen_by_sweep = $5
         from unnest($3::text[], $4::text[]) as u (object_type, record_id)
         where e.account_id = $1 and e.integration_id = $2 and e.object_type = u.object_type and e.record_id = u.record_id
-          and e.met_by_sweep <> $5",
+          and e.seen_by_sweep <> $5",
         lease.account_id.0,
         lease.integration_id.0,
         &types,
@@ -37,26 +37,31 @@ pub async fn meet(tx: &mut Tx, lease: Lease, sweep_number: i64, keys: &[RecordKe
     Ok(())
 }
 
-/// How many records of these kinds are held as live, and how many of them the sweep has not met.
+/// How many records of these kinds are held as live, and how many of them the sweep has not seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Tally {
+pub struct MissingCounts {
     /// Held as live.
     pub live: i64,
-    /// Of those, not met.
+    /// Of those, not seen.
     pub missing: i64,
     /// Known to be gone, with a contact that still lives by them.
-    pub lingering: i64,
+    pub undeleted_leftovers: i64,
 }
 
 /// Counts what a sweep would end.
-pub async fn tally(db: &Db, lease: Lease, sweep_number: i64, types: &[ObjectType]) -> Result<Tally, StoreError> {
+pub async fn count_missing(
+    db: &Db,
+    lease: Lease,
+    sweep_number: i64,
+    types: &[ObjectType],
+) -> Result<MissingCounts, StoreError> {
     let row = sqlx::query!(
-        r#"-- store::sweeps::tally
+        r#"-- store::sweeps::count_missing
         select
             count(*) filter (where e.is_live) as "live!",
-            count(*) filter (where e.is_live and e.met_by_sweep < $4) as "missing!",
+            count(*) filter (where e.is_live and e.seen_by_sweep < $4) as "missing!",
             count(*) filter (where not e.is_live and c.deleted_at is null and c.contact_id is not null
-                and not exists (select from external_refs l where l.account_id = $1 and l.contact_id = e.contact_id and l.is_live)) as "lingering!"
+                and not exists (select from external_refs l where l.account_id = $1 and l.contact_id = e.contact_id and l.is_live)) as "undeleted_leftovers!"
         from external_refs e
         left join contacts c on c.account_id = $1 and c.contact_id = e.contact_id and not e.is_live
         where e.account_id = $1 and e.integration_id = $2 and e.object_type = any($3)"#,
@@ -67,10 +72,10 @@ pub async fn tally(db: &Db, lease: Lease, sweep_number: i64, types: &[ObjectType
     )
     .fetch_one(&db.pool)
     .await?;
-    Ok(Tally { live: row.live, missing: row.missing, lingering: row.lingering })
+    Ok(MissingCounts { live: row.live, missing: row.missing, undeleted_leftovers: row.undeleted_leftovers })
 }
 
-/// Live records of these kinds that the sweep has not met, behind this one in the order of their keys.
+/// Live records of these kinds that the sweep has not seen, behind this one in the order of their keys.
 pub async fn find_missing(
     db: &Db,
     lease: Lease,
@@ -84,7 +89,7 @@ pub async fn find_missing(
         "-- store::sweeps::find_missing
         select e.object_type, e.record_id
         from external_refs e
-        where e.account_id = $1 and e.integration_id = $2 and e.object_type = any($3) and e.is_live and e.met_by_sweep < $4
+        where e.account_id = $1 and e.integration_id = $2 and e.object_type = any($3) and e.is_live and e.seen_by_sweep < $4
           and (e.object_type, e.record_id) > ($6, $7)
         order by e.object_type, e.record_id
         limit $5",
@@ -102,7 +107,7 @@ pub async fn find_missing(
 }
 
 /// Records of these kinds that are known to be gone, with a contact that still lives by them: their deletion was not mirrored.
-pub async fn find_lingering(
+pub async fn find_undeleted_leftovers(
     db: &Db,
     account_id: AccountId,
     integration_id: IntegrationId,
@@ -110,7 +115,7 @@ pub async fn find_lingering(
     limit: i64,
 ) -> Result<Vec<RecordKey>, StoreError> {
     let rows = sqlx::query!(
-        "-- store::sweeps::find_lingering
+        "-- store::sweeps::find_undeleted_leftovers
         select e.object_type, e.record_id
         from external_refs e
         where e.account_id = $1 and e.integration_id = $2 and e.object_type = any($3) and not e.is_live

@@ -201,8 +201,8 @@ impl Progress {
             let records = page.records.iter().map(|record| &record.key);
             // What is there, and could not be read, need not be asked for.
             let rejected = page.rejected.iter().filter_map(SealedReject::key);
-            let met: Vec<RecordKey> = records.chain(&page.gone).chain(&page.hidden).chain(rejected).cloned().collect();
-            sweeps::meet(tx, job.lease, sweep_number, &met).await?;
+            let seen: Vec<RecordKey> = records.chain(&page.gone).chain(&page.hidden).chain(rejected).cloned().collect();
+            sweeps::mark_seen(tx, job.lease, sweep_number, &seen).await?;
         }
         let (repeats, rejected, hidden) = (count(page.repeats), count(page.rejects.records), count(page.hidden.len()));
         let counts = SyncCounts {

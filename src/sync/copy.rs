@@ -19,7 +19,7 @@ use super::{
     unread::Unread,
 };
 use crate::{
-    crm::{Answer, CrmClient, CrmError, Departed, LOOK_UP_MAX, Page},
+    crm::{Answer, CrmClient, CrmError, GoneRecord, LOOK_UP_MAX, Page},
     domain::{
         notice::Notice,
         record::{Record, RecordKey},
@@ -203,7 +203,7 @@ impl Session<'_> {
         let wanted = departures::find_unknown(db, lease.account_id, lease.integration_id, &wanted).await?;
         let departing = departures::find_departing(db, lease.account_id, lease.integration_id, &heirless).await?;
         let emails = departing.into_iter().take(HEIRLESS_MAX).flat_map(|(key, emails)| {
-            let one = move |email| Departed { key: key.clone(), emails: vec![email] };
+            let one = move |email| GoneRecord { key: key.clone(), emails: vec![email] };
             emails.into_iter().take(HEIR_SEARCHES_MAX).map(one)
         });
         let mut asking = Asking::default();
@@ -214,7 +214,8 @@ impl Session<'_> {
         }
         // One address after the other: one that the CRM does not search for costs no other.
         for departed in emails.collect::<Vec<_>>() {
-            let heirs = asking.ask(self, std::slice::from_ref(&departed), |client, one| client.find_heirs(one)).await?;
+            let heirs =
+                asking.ask(self, std::slice::from_ref(&departed), |client, one| client.find_merge_winners(one)).await?;
             let heirs = heirs.unwrap_or_default();
             page.records.extend(heirs.records);
             page.rejects.absorb(heirs.rejects);
@@ -234,10 +235,10 @@ impl Session<'_> {
         rules: NumberRules,
     ) -> Result<NormalPage, RunError> {
         let now = self.now();
-        let Syncing { accesses, suppression_keys, .. } = self.syncing;
+        let Syncing { access_tokens, suppression_keys, .. } = self.syncing;
         let lease = self.job.claimed.lease;
         let suppression = suppression_keys.find_or_make(lease.account_id).await.map_err(ApplyError::from)?;
-        let sealing = RejectSealer { safe: accesses.safe.clone(), suppression, lease };
+        let sealing = RejectSealer { vault: access_tokens.vault.clone(), suppression, lease };
         let (records, mut rejects) = (page.records, page.rejects);
         let kept = std::mem::take(&mut rejects.kept);
         let read = tokio::task::spawn_blocking(move || {

@@ -7,7 +7,7 @@ mod crowd;
 mod normalize;
 mod purge;
 mod rejected;
-mod reread;
+mod reparse;
 mod retry;
 mod run;
 mod schedule;
@@ -28,7 +28,7 @@ pub use trace::{RecordFate, RecordTrace, Rejected, RejectedPage};
 pub use trigger::{Control, RetriedRecords, TriggerError, Triggered};
 
 use crate::{
-    credentials::{Accesses, SuppressionKeys},
+    credentials::{AccessTokens, SuppressionKeys},
     crm::Crms,
     domain::{clock::Clock, ids::IdSource, integration::Provider},
     store::Db,
@@ -63,7 +63,7 @@ pub struct Syncing {
     /// The workers' own pool.
     pub db: Db,
     /// Opens credentials, and gets access by them.
-    pub accesses: Accesses,
+    pub access_tokens: AccessTokens,
     /// The accounts' secrets, by which erased records are known.
     pub suppression_keys: SuppressionKeys,
     /// The CRMs.

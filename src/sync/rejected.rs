@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::apply::NormalPage;
 use crate::{
-    credentials::Safe,
+    credentials::CredentialVault,
     domain::{
         ids::SyncRunId,
         record::RecordKey,
@@ -38,7 +38,7 @@ impl SealedReject {
 
 /// Seals rejected records of one integration.
 pub(super) struct RejectSealer {
-    pub safe: Safe,
+    pub vault: CredentialVault,
     pub suppression: SuppressionKey,
     pub lease: Lease,
 }
@@ -53,7 +53,7 @@ impl RejectSealer {
         let mark = self.suppression.mark(integration_id, &key);
         let fingerprint = || format!("{NAMELESS}{}", BASE64_URL_SAFE_NO_PAD.encode(&mark));
         let key = if is_nameless { RecordKey { record_id: fingerprint(), ..key } } else { key };
-        let raw = (!raw.is_empty()).then(|| self.safe.seal_rejected(account_id, integration_id, &raw).ok()).flatten();
+        let raw = (!raw.is_empty()).then(|| self.vault.seal_rejected(account_id, integration_id, &raw).ok()).flatten();
         let row = NewRejected { key, reason, fields, is_copied, hides_number, raw };
         SealedReject { row, mark: (!is_nameless).then_some(mark) }
     }

@@ -404,13 +404,13 @@ async fn connect(
 ) -> Result<(Box<dyn CrmClient>, Access), RunError> {
     let lease = job.claimed.lease;
     if let Some(sealed) = job.claimed.credentials.as_deref()
-        && let Some(resealed) = syncing.accesses.safe.reseal(lease.account_id, lease.integration_id, sealed)
+        && let Some(resealed) = syncing.access_tokens.vault.reseal(lease.account_id, lease.integration_id, sealed)
     {
         lease::reseal(&syncing.db, lease, sealed, &resealed).await?;
         info!(integration.id = %lease.integration_id, "credentials are sealed by the primary key now");
     }
     let access =
-        syncing.accesses.current(lease.account_id, lease.integration_id, organization, refused_version).await?;
+        syncing.access_tokens.current(lease.account_id, lease.integration_id, organization, refused_version).await?;
     let target = Target {
         is_trial: false,
         is_first_copy: job.claimed.is_first_copy,

@@ -51,15 +51,16 @@ impl Session<'_> {
         self.report(&Report { phase: "asking for what did not come", error: None, estimated_total: None }).await?;
 
         let (db, lease) = (&self.syncing.db, claimed.lease);
-        let tally = sweeps::tally(db, lease, sweep_number, &mirrored).await?;
-        let deletions = tally.missing + tally.lingering;
-        let is_held = is_braked(deletions, tally.live + tally.lingering, claimed.confirmed_deletions.unwrap_or(0));
+        let counts = sweeps::count_missing(db, lease, sweep_number, &mirrored).await?;
+        let deletions = counts.missing + counts.undeleted_leftovers;
+        let is_held =
+            is_braked(deletions, counts.live + counts.undeleted_leftovers, claimed.confirmed_deletions.unwrap_or(0));
         let mut notices = Vec::new();
         if is_held {
-            warn!(integration.id = %lease.integration_id, deletions, held = tally.live, "a sweep would delete too many contacts, and waits for ConfirmDeletions");
+            warn!(integration.id = %lease.integration_id, deletions, held = counts.live, "a sweep would delete too many contacts, and waits for ConfirmDeletions");
             notices.push(Notice::new("DELETIONS_HELD", format!(
                 "{deletions} of {} contacts did not come any more, and none was deleted; see in the CRM whether they are gone or only hidden from the integration's user, then ConfirmDeletions",
-                tally.live + tally.lingering
+                counts.live + counts.undeleted_leftovers
             )));
         }
         let types = if is_held { kept } else { [mirrored.as_slice(), kept.as_slice()].concat() };
@@ -72,14 +73,14 @@ impl Session<'_> {
             )));
         }
         if !is_held {
-            self.end_lingering(&mirrored).await?;
+            self.end_undeleted_leftovers(&mirrored).await?;
         }
         let swept = Swept { held_deletions: is_held.then_some(deletions) };
         self.syncing.end_sweep(self.job, swept, !left.is_empty(), notices).await?;
         Ok(())
     }
 
-    /// Batch by batch, each a transaction; whatever was asked for counts as met, so that this comes to an end, and goes on after a
+    /// Batch by batch, each a transaction; whatever was asked for counts as seen, so that this comes to an end, and goes on after a
     /// crash where it was.
     async fn confirm(
         &mut self,
@@ -130,10 +131,10 @@ impl Session<'_> {
     }
 
     /// Contacts whose records are known to be gone, from before deletions were mirrored.
-    async fn end_lingering(&mut self, types: &[ObjectType]) -> Result<(), RunError> {
+    async fn end_undeleted_leftovers(&mut self, types: &[ObjectType]) -> Result<(), RunError> {
         let lease = self.job.claimed.lease;
         loop {
-            let gone = sweeps::find_lingering(
+            let gone = sweeps::find_undeleted_leftovers(
                 &self.syncing.db,
                 lease.account_id,
                 lease.integration_id,

@@ -122,7 +122,7 @@ impl Control {
         with_content: bool,
     ) -> Rejected {
         let sealed = record.raw.as_deref().filter(|_| with_content);
-        let raw = sealed.and_then(|raw| self.safe.open_rejected(account_id, integration_id, raw).ok());
+        let raw = sealed.and_then(|raw| self.vault.open_rejected(account_id, integration_id, raw).ok());
         (record, raw)
     }
 

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use uuid::Uuid;
 
 use crate::{
-    credentials::{Safe, SuppressionKeyError, SuppressionKeys},
+    credentials::{CredentialVault, SuppressionKeyError, SuppressionKeys},
     domain::{
         clock::Clock,
         ids::{AccountId, IdSource, IntegrationId, SyncRunId},
@@ -95,7 +95,7 @@ pub struct Control {
     /// Wakes the workers of this process.
     pub wake: Arc<Notify>,
     /// Opens the content of rejected records.
-    pub safe: Safe,
+    pub vault: CredentialVault,
     /// By which erased records are known.
     pub suppression_keys: SuppressionKeys,
 }

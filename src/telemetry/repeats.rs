@@ -26,9 +26,9 @@ const PERIOD: Duration = Duration::from_secs(10);
 /// Lines of one place that are written within a period.
 const WRITTEN_MAX: u64 = 5;
 
-/// Counts warnings and errors by the place in the code; clones share it. Lets everything through until [`Repeats::count_until`] runs.
+/// Counts warnings and errors by the place in the code; clones share it. Lets everything through until [`RepeatCounter::count_until`] runs.
 #[derive(Clone, Default)]
-pub struct Repeats(Arc<Shared>);
+pub struct RepeatCounter(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
@@ -43,7 +43,7 @@ struct Place {
     met: u64,
 }
 
-impl Repeats {
+impl RepeatCounter {
     /// Counts until `stop` is cancelled, and tells at each period's end what was not written.
     pub async fn count_until(&self, stop: CancellationToken) {
         self.0.is_counting.store(true, Ordering::Release);
@@ -87,7 +87,7 @@ impl Repeats {
     }
 }
 
-impl<S: Subscriber> Layer<S> for Repeats {
+impl<S: Subscriber> Layer<S> for RepeatCounter {
     fn event_enabled(&self, event: &Event<'_>, _: Context<'_, S>) -> bool {
         !self.0.is_counting.load(Ordering::Acquire) || self.is_written(event)
     }
@@ -133,8 +133,8 @@ mod tests {
         }
     }
 
-    fn log() -> (Log, Repeats, tracing::subscriber::DefaultGuard) {
-        let (log, repeats) = (Log::default(), Repeats::default());
+    fn log() -> (Log, RepeatCounter, tracing::subscriber::DefaultGuard) {
+        let (log, repeats) = (Log::default(), RepeatCounter::default());
         let writer = log.clone();
         let written = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone());
         let guard = tracing::subscriber::set_default(registry().with(repeats.clone()).with(written));

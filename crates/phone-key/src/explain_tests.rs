@@ -1,5 +1,5 @@
-use crate::{RAW_LENGTH_MAX, corpus_tests::CORPUS, read};
 use crate::*;
+use crate::{RAW_LENGTH_MAX, corpus_tests::CORPUS, read};
 
 fn steps(code: &str, raw: &str) -> String {
     let region = (!code.is_empty()).then(|| Region::parse(code).unwrap());

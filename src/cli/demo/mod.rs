@@ -21,7 +21,7 @@ use anyhow::{Context, anyhow, bail};
 
 use self::{stage::Stage, story::Told, teller::Teller};
 use super::client::{ACCOUNT_VARIABLE, SERVER_VARIABLE, failure};
-use crate::{config::Config, domain::clock::Clock, lifecycle::Signals};
+use crate::{config::Config, domain::clock::Clock, lifecycle::ShutdownSignals};
 
 /// Most people that are generated for one CRM.
 const CONTACTS_MAX: u64 = 1_000_000;
@@ -48,7 +48,7 @@ pub(super) async fn run(
     clock: Arc<dyn Clock>,
     has_colour: bool,
 ) -> anyhow::Result<ExitCode> {
-    let mut signals = Signals::listen().context("cannot listen for signals")?;
+    let mut signals = ShutdownSignals::listen().context("cannot listen for signals")?;
     let mut teller = Teller::new(has_colour);
     let contacts = usize::try_from(args.contacts).context("--contacts")?;
     let stage = tokio::select! {

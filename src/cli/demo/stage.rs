@@ -24,7 +24,7 @@ use crate::{
     },
     config::Config,
     domain::clock::Clock,
-    lifecycle::Signals,
+    lifecycle::ShutdownSignals,
 };
 
 /// Ports that are tried, from the configured one.
@@ -113,7 +113,7 @@ impl Stage {
     }
 
     /// Stops everything, in the order in which one needs the other.
-    pub(super) async fn strike(self, signals: &mut Signals) -> anyhow::Result<()> {
+    pub(super) async fn strike(self, signals: &mut ShutdownSignals) -> anyhow::Result<()> {
         let Self { service, client, crms, .. } = self;
         drop(client);
         let lifecycle = service.lifecycle.clone();

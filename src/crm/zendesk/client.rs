@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     crm::{
-        Answer, CrmClient, CrmError, Departed, Effort, Page, PageSize, Probe, RecordSightings, Retry, Target,
+        Answer, CrmClient, CrmError, Effort, GoneRecord, Page, PageSize, Probe, RecordSightings, Retry, Target,
         http::{self, Endpoint},
         json::{self, Cell, Fields, Text},
         quota::{Quota, Told},
@@ -251,9 +251,9 @@ impl Zendesk {
     }
 
     /// A merge gives the loser's e-mail addresses to the winner, and the export does not name it: whoever has them now is read again.
-    async fn heirs(&self, departed: &[Departed]) -> Result<RecordSightings, CrmError> {
+    async fn merge_winners(&self, gone: &[GoneRecord]) -> Result<RecordSightings, CrmError> {
         let mut ids: Vec<String> = Vec::new();
-        for gone in departed {
+        for gone in gone {
             for email in &gone.emails {
                 let term = format!("email:\"{}\"", email.replace(['"', '\\'], ""));
                 let (found, _) =
@@ -264,13 +264,13 @@ impl Zendesk {
         }
         ids.sort_unstable();
         ids.dedup();
-        let mut heirs = RecordSightings::default();
+        let mut winners = RecordSightings::default();
         for some in ids.chunks(100) {
             let some: Vec<&str> = some.iter().map(String::as_str).collect();
             let UsersPage { records, rejects, .. } = self.show_many(&some).await?;
-            heirs.absorb(RecordSightings { records, rejects, ..RecordSightings::default() });
+            winners.absorb(RecordSightings { records, rejects, ..RecordSightings::default() });
         }
-        Ok(heirs)
+        Ok(winners)
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<(T, HeaderMap), CrmError> {
@@ -320,8 +320,8 @@ impl CrmClient for Zendesk {
         Box::pin(self.sightings(keys))
     }
 
-    fn find_heirs<'a>(&'a self, departed: &'a [Departed]) -> Answer<'a, RecordSightings> {
-        Box::pin(self.heirs(departed))
+    fn find_merge_winners<'a>(&'a self, gone: &'a [GoneRecord]) -> Answer<'a, RecordSightings> {
+        Box::pin(self.merge_winners(gone))
     }
 }
 

@@ -23,7 +23,7 @@ use contact_sync::{
         clock::{Clock, ManualClock},
         ids::{AccountId, IdSource},
     },
-    lifecycle::Lifecycle,
+    lifecycle::ProcessLifecycle,
     rpc::{
         auth::{Accounts, Verifier},
         local_token::{self, LocalClaims},
@@ -60,7 +60,7 @@ pub struct TestApp {
     pub salesforce: Arc<Salesforce>,
     pub pipedrive: Arc<Pipedrive>,
     pub clock: Arc<ManualClock>,
-    pub lifecycle: Lifecycle,
+    pub lifecycle: ProcessLifecycle,
     pub channel: Channel,
     pub address: std::net::SocketAddr,
     pub config: Config,
@@ -167,7 +167,7 @@ impl TestApp {
         change(&mut config);
         let ids = Arc::new(IdSource::seeded(seed));
         let key_pair = local_token::generate(&[7; 32]);
-        let lifecycle = Lifecycle::new();
+        let lifecycle = ProcessLifecycle::new();
         let world = World {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             ids,

@@ -62,7 +62,7 @@ fn refreshes(test: &TestApp) -> u64 {
 async fn current(app: &App, account: &str, integration: &str) -> Access {
     let acme = Organization { provider: Provider::Zendesk, name: "acme".to_owned() };
     let (account, integration) = ids(account, integration);
-    app.syncing.accesses.current(account, integration, &acme, None).await.unwrap()
+    app.syncing.access_tokens.current(account, integration, &acme, None).await.unwrap()
 }
 
 fn ids(account: &str, integration: &str) -> (AccountId, IntegrationId) {
@@ -128,7 +128,7 @@ async fn of_all_who_need_a_new_token_at_once_one_asks_the_crm() {
     let mut asking = JoinSet::new();
     for n in 0..8 {
         let app = if n % 2 == 0 { &test.app } else { &other.app };
-        let accesses = app.syncing.accesses.clone();
+        let accesses = app.syncing.access_tokens.clone();
         let (account, integration) = ids(&account, &integration);
         asking.spawn(async move {
             let acme = Organization { provider: Provider::Zendesk, name: "acme".to_owned() };
@@ -265,7 +265,7 @@ async fn credentials_that_were_changed_meanwhile_are_not_overwritten_by_a_late_r
 
     let (account_id, integration_id) = ids(&account, &integration);
     let stored = sealed(&test, &integration, "credentials").await.unwrap();
-    let stored = test.app.syncing.accesses.safe.open(account_id, integration_id, &stored).unwrap();
+    let stored = test.app.syncing.access_tokens.vault.open(account_id, integration_id, &stored).unwrap();
     assert!(matches!(stored, Credentials::ZendeskApiToken { .. }));
     assert_eq!(sealed(&test, &integration, "access").await, None);
     assert_eq!(test.integration(&account, &integration).await.state(), pb::IntegrationState::Active);
@@ -400,7 +400,7 @@ async fn tokens_are_readable_in_no_column_of_any_table_and_in_no_answer() {
     let AccessToken::Bearer(access) = &access.token else { panic!("it is a bearer token") };
     let (account_id, integration_id) = ids(&account, &integration);
     let stored = sealed(&test, &integration, "credentials").await.unwrap();
-    let stored = test.app.syncing.accesses.safe.open(account_id, integration_id, &stored).unwrap();
+    let stored = test.app.syncing.access_tokens.vault.open(account_id, integration_id, &stored).unwrap();
     let Credentials::RefreshToken { token, .. } = &stored else { panic!("it is a refresh token") };
     let secrets = [access.expose_secret(), token.expose_secret(), zendesk::DEFAULT_REFRESH_TOKEN];
 

@@ -173,7 +173,7 @@ async fn credentials_of_another_row_or_another_key_do_not_open_and_the_state_say
 
     // Damaged.
     assert!(column(&test, &other, "length(credentials)").await.parse::<usize>().unwrap() > 40);
-    let safe = &test.app.syncing.accesses.safe;
+    let safe = &test.app.syncing.access_tokens.vault;
     let sealed: Vec<u8> = sqlx::query_scalar("select credentials from integrations where integration_id = $1")
         .bind(other.parse::<Uuid>().unwrap())
         .fetch_one(&test.db.pool)

@@ -8,7 +8,7 @@ mod leases;
 mod purge;
 mod refusals;
 mod rejected;
-mod reread;
+mod reparse;
 mod schedule;
 mod stop;
 mod sync_runs;

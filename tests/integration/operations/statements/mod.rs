@@ -28,7 +28,7 @@ const ACROSS_ACCOUNTS: [&str; 4] = [
     // An operator's list; the token's accounts are its filter.
     "store::accounts::list (across accounts)",
     // Whose numbers are to be read again; the lock that follows is of one account.
-    "store::reread::find_due (across accounts)",
+    "store::reparse::find_due (across accounts)",
     // A database is restored for all its accounts at once.
     "store::changes::distrust_all (across accounts)",
 ];

@@ -19,8 +19,8 @@ impl TestApp {
         self.accounts().update_account(request).await.unwrap();
     }
 
-    async fn reread(&self) -> usize {
-        self.app.syncing.reread_due().await.unwrap()
+    async fn reparse(&self) -> usize {
+        self.app.syncing.reparse_due().await.unwrap()
     }
 }
 
@@ -33,12 +33,12 @@ async fn after_a_change_of_region_stored_numbers_are_read_for_the_new_one() {
     assert_eq!(test.look_up(&account, "+442079460018").await.outcome(), MatchOutcome::NotFound);
 
     test.move_to(&account, "GB").await;
-    let changed = test.reread().await;
+    let changed = test.reparse().await;
 
     assert_eq!(changed, 2, "both were read for another region");
     assert_eq!(test.look_up(&account, "+442079460018").await.selected.unwrap().display_name, "Ada");
     assert_eq!(test.look_up(&account, "+13108675309").await.selected.unwrap().display_name, "Bryce");
-    assert_eq!(test.reread().await, 0, "once is enough");
+    assert_eq!(test.reparse().await, 0, "once is enough");
     // The feed tells of it, and a pass has nothing to add.
     assert_eq!(test.changes(&account, 2).await.len(), 2);
     assert_eq!(test.trigger(&account, &integration).await.counts.unwrap().created, 0);
@@ -59,7 +59,7 @@ async fn until_stored_numbers_are_read_again_nobody_is_not_surely_nobody() {
         let requester = replica.resolve(&account, &integration, Subject::PhoneNumber(number.into())).await;
         assert_eq!(requester.outcome(), pb::RequesterOutcome::NotKnownYet, "{number}");
     }
-    test.reread().await;
+    test.reparse().await;
 
     let replica = test.replica(|_| {}).await;
     assert_eq!(replica.look_up(&account, "+442079460018").await.outcome(), MatchOutcome::Matched);
@@ -74,7 +74,7 @@ async fn both_spellings_of_a_number_are_kept_when_they_are_two_numbers_after_a_m
     let (account, integration) = test.synced().await;
 
     test.move_to(&account, "GB").await;
-    test.reread().await;
+    test.reparse().await;
     // The next pass is a sweep, and only one: the same regions again are no change.
     for kind in [pb::SyncKind::Sweep, pb::SyncKind::Incremental] {
         test.minutes(40);
@@ -136,7 +136,7 @@ async fn an_account_whose_numbers_cannot_be_read_again_does_not_keep_others_wait
         .execute(&format!("create function refuse() returns trigger language plpgsql as $$ begin if new.account_id = '{failing}' then raise exception 'cut'; end if; return new; end $$; create trigger refuse before insert on phone_numbers for each row execute function refuse()"))
         .await;
 
-    assert!(test.app.syncing.reread_due().await.is_err());
+    assert!(test.app.syncing.reparse_due().await.is_err());
 
     let replica = test.replica(|_| {}).await;
     assert_eq!(replica.look_up(&accounts[0], "+442079460018").await.outcome(), MatchOutcome::NotKnownYet);
@@ -158,7 +158,7 @@ async fn a_clicked_number_keeps_the_region_that_the_click_named() {
     let clicked = test.clicked(click).await;
 
     test.move_to(&account, "FR").await;
-    test.reread().await;
+    test.reparse().await;
 
     assert_eq!(test.look_up(&account, "+442079460018").await.selected.unwrap().id, clicked.id);
 }
@@ -172,7 +172,7 @@ async fn a_stranger_on_a_number_that_a_record_gains_by_it_is_adopted() {
     assert!(stranger.is_placeholder);
 
     test.move_to(&account, "GB").await;
-    test.reread().await;
+    test.reparse().await;
 
     let known = test.look_up(&account, "+442079460018").await;
     assert_eq!((known.outcome(), known.total), (MatchOutcome::Matched, 1));
@@ -195,14 +195,14 @@ async fn numbers_of_older_rules_are_read_again_batch_by_batch_and_a_crash_goes_o
     test.db
         .execute("create function refuse() returns trigger language plpgsql as $$ begin if (select count(*) from phone_numbers where key_version > 0) >= 200 then raise exception 'cut'; end if; return new; end $$; create trigger refuse before insert on phone_numbers for each row execute function refuse()")
         .await;
-    assert!(test.app.syncing.reread_due().await.is_err());
+    assert!(test.app.syncing.reparse_due().await.is_err());
     let read = test.db.number("select count(*) from phone_numbers where key_version > 0").await;
     assert_eq!(read, 200);
     // Calls go on meanwhile.
     assert_eq!(test.look_up(&account, "+13105550000").await.outcome(), MatchOutcome::Matched);
     test.db.execute("drop trigger refuse on phone_numbers").await;
 
-    let changed = test.reread().await;
+    let changed = test.reparse().await;
 
     assert_eq!(changed, 250, "what was read again before the crash is not read once more");
     assert_eq!(test.db.number("select count(*) from phone_numbers where key_version = 0").await, 0);
@@ -220,7 +220,7 @@ async fn numbers_that_newer_rules_read_as_before_are_left_as_they_are() {
     let read = test.feed_end(&account).await;
     test.db.execute("update phone_numbers set key_version = 0; update accounts set key_version = 0").await;
 
-    assert_eq!(test.reread().await, 0);
+    assert_eq!(test.reparse().await, 0);
 
     assert!(test.changes(&account, read).await.is_empty(), "nobody has changed");
     let replica = test.replica(|_| {}).await;
@@ -242,7 +242,7 @@ async fn a_pass_that_began_before_the_change_writes_nothing_by_the_old_regions()
     let pass = Beside::start(&test.app);
     arrived(&gate, 1).await;
     test.move_to(&account, "GB").await;
-    test.reread().await;
+    test.reparse().await;
     drop(gate);
     // It stops there, and is taken up by the new rules.
     pass.ended().await;

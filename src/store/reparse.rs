@@ -1,5 +1,5 @@
 //! Reading stored numbers again: which accounts need it, how far it has come, and the numbers of some contacts at a time.
-//! Called by `sync::reread`, which decides what they are now.
+//! Called by `sync::reparse`, which decides what they are now.
 
 use chrono::{DateTime, Utc};
 use phone_key::{KEY_VERSION, PhoneKey, Region};
@@ -19,10 +19,10 @@ const ACCOUNTS_MAX: i64 = 100;
 /// Accounts whose stored numbers were read by older rules, or for other regions. One of the named statements across accounts.
 pub async fn find_due(db: &Db) -> Result<Vec<AccountId>, StoreError> {
     let found = sqlx::query_scalar!(
-        "-- store::reread::find_due (across accounts)
+        "-- store::reparse::find_due (across accounts)
         select account_id
         from accounts
-        where key_version < $1 or reread_requested_at is not null
+        where key_version < $1 or reparse_requested_at is not null
         order by account_id
         limit $2",
         KEY_VERSION,
@@ -47,10 +47,10 @@ pub struct Place {
 /// Locks the account for this batch; `None`: nothing is to be read again (any more). Pages wait meanwhile, calls do not.
 pub async fn lock(tx: &mut Tx, account_id: AccountId) -> Result<Option<Place>, StoreError> {
     let row = sqlx::query!(
-        r#"-- store::reread::lock
-        select default_region, cardinality(further_regions) > 0 as "has_further_regions!", reread_after
+        r#"-- store::reparse::lock
+        select default_region, cardinality(further_regions) > 0 as "has_further_regions!", reparse_after
         from accounts
-        where account_id = $1 and (key_version < $2 or reread_requested_at is not null)
+        where account_id = $1 and (key_version < $2 or reparse_requested_at is not null)
         for no key update"#,
         account_id.0,
         KEY_VERSION,
@@ -61,7 +61,7 @@ pub async fn lock(tx: &mut Tx, account_id: AccountId) -> Result<Option<Place>, S
         Ok(Place {
             default_region: known(Region::parse(&row.default_region).ok(), "accounts", "default_region")?,
             has_further_regions: row.has_further_regions,
-            after: row.reread_after.map(ContactId),
+            after: row.reparse_after.map(ContactId),
         })
     })
     .transpose()
@@ -101,7 +101,7 @@ pub async fn find_contacts(
     after: Option<ContactId>,
 ) -> Result<Vec<ContactId>, StoreError> {
     let found = sqlx::query_scalar!(
-        "-- store::reread::find_contacts
+        "-- store::reparse::find_contacts
         select contact_id
         from phone_numbers
         where account_id = $1 and contact_id > coalesce($2, '00000000-0000-0000-0000-000000000000'::uuid) and not is_placeholder
@@ -125,7 +125,7 @@ pub async fn list_numbers(
 ) -> Result<Vec<StoredNumber>, StoreError> {
     let ids: Vec<Uuid> = contact_ids.iter().map(|id| id.0).collect();
     let rows = sqlx::query!(
-        "-- store::reread::list_numbers
+        "-- store::reparse::list_numbers
         select n.contact_id, n.contact_created_at, n.integration_id, n.object_type, n.record_id, n.raw, n.label, n.region, n.e164, n.extension,
             n.local_digits,
             -- One look-up a number: a join is planned for a whole table.
@@ -173,11 +173,11 @@ fn region_of(text: &str) -> Result<Region, StoreError> {
 /// Notes how far it has come; `None`: everything is read by today's rules.
 pub async fn advance(tx: &mut Tx, account_id: AccountId, after: Option<ContactId>) -> Result<(), StoreError> {
     sqlx::query!(
-        "-- store::reread::advance
+        "-- store::reparse::advance
         update accounts
-        set reread_after = $2,
+        set reparse_after = $2,
             key_version = case when $2::uuid is null then $3 else key_version end,
-            reread_requested_at = case when $2::uuid is null then null else reread_requested_at end
+            reparse_requested_at = case when $2::uuid is null then null else reparse_requested_at end
         where account_id = $1",
         account_id.0,
         after.map(|id| id.0) as Option<Uuid>,

@@ -24,7 +24,7 @@ use crate::{
     store::{
         StoreError,
         phone_numbers::NumberRow,
-        reread::{self, StoredNumber},
+        reparse::{self, StoredNumber},
     },
     telemetry::chain,
 };
@@ -41,11 +41,11 @@ struct Batch {
 
 impl Syncing {
     /// Looks for accounts to read again, until `stop` is cancelled.
-    pub async fn reread_until(&self, stop: CancellationToken) {
+    pub async fn reparse_until(&self, stop: CancellationToken) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                result = self.reread_due() => {
+                result = self.reparse_due() => {
                     // What fails in one account is logged there.
                     if let Err(error) = result {
                         debug!(error = %chain(&error), "not all stored numbers were read again");
@@ -61,12 +61,12 @@ impl Syncing {
 
     /// Reads again whatever is due now, of each account a batch in turn: neither a large account nor one that fails keeps the others
     /// waiting. Returns of how many contacts a number has changed, or the last failure.
-    pub async fn reread_due(&self) -> Result<usize, StoreError> {
+    pub async fn reparse_due(&self) -> Result<usize, StoreError> {
         let (mut changed, mut failure) = (0, None);
         let mut due: VecDeque<(AccountId, usize)> =
-            reread::find_due(&self.db).await?.into_iter().map(|account_id| (account_id, 0)).collect();
+            reparse::find_due(&self.db).await?.into_iter().map(|account_id| (account_id, 0)).collect();
         while let Some((account_id, before)) = due.pop_front() {
-            match self.reread_batch(account_id).await {
+            match self.reparse_batch(account_id).await {
                 Ok(batch) => {
                     changed += batch.changed;
                     let of_account = before + batch.changed;
@@ -86,24 +86,24 @@ impl Syncing {
     }
 
     /// Reads the next contacts of an account again.
-    async fn reread_batch(&self, account_id: AccountId) -> Result<Batch, StoreError> {
+    async fn reparse_batch(&self, account_id: AccountId) -> Result<Batch, StoreError> {
         let now = self.clock.now();
         let batch = self
             .db
             .transaction(move |tx| {
                 Box::pin(async move {
                     let done = Batch { gained: Vec::new(), changed: 0, is_last: true };
-                    let Some(place) = reread::lock(tx, account_id).await? else { return Ok::<_, StoreError>(done) };
-                    let found = reread::find_contacts(tx, account_id, place.after).await?;
+                    let Some(place) = reparse::lock(tx, account_id).await? else { return Ok::<_, StoreError>(done) };
+                    let found = reparse::find_contacts(tx, account_id, place.after).await?;
                     let last = found.last().copied();
                     let rules =
                         NumberRules { region: place.default_region, has_further_regions: place.has_further_regions };
                     renumber::hold(tx, account_id, &found).await?;
-                    let stored = reread::list_numbers(tx, account_id, &found).await?;
+                    let stored = reparse::list_numbers(tx, account_id, &found).await?;
                     let fresh = changed_refs(stored, rules);
                     let gained = fresh.values().flatten().filter_map(|row| row.key).collect();
                     let changed = renumber::renumber(tx, account_id, fresh, now).await?;
-                    reread::advance(tx, account_id, last).await?;
+                    reparse::advance(tx, account_id, last).await?;
                     Ok(Batch { gained, changed, is_last: last.is_none() })
                 })
             })
