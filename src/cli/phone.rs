@@ -9,7 +9,7 @@ use std::fmt;
 use std::io::{BufRead, Write};
 
 use anyhow::Context as _;
-use phone_key::{Explanation, RAW_LENGTH_MAX, Reading, Refusal, Region, Step};
+use phone_key::{RAW_LENGTH_MAX, ReadRefusal, Reading, ReadingExplanation, ReadingStep, Region};
 
 /// Bytes of a line that are kept: a region, a tab, and one byte more than a number may have, so that a longer number is
 /// still seen as too long.
@@ -103,7 +103,7 @@ fn write_reading(output: &mut impl Write, reading: &Reading) -> std::io::Result<
     Ok(())
 }
 
-fn write_steps(output: &mut impl Write, steps: &[Step]) -> std::io::Result<()> {
+fn write_steps(output: &mut impl Write, steps: &[ReadingStep]) -> std::io::Result<()> {
     for (at, step) in steps.iter().enumerate() {
         write!(output, "{}{step}", if at > 0 { "; " } else { "\t" })?;
     }
@@ -119,21 +119,21 @@ struct Summary {
     with_extension: u64,
     not_assigned: u64,
     withheld: u64,
-    without_key: BTreeMap<Refusal, u64>,
+    without_key: BTreeMap<ReadRefusal, u64>,
     /// Lines without a tab or with an unknown region.
     not_read: u64,
 }
 
 impl Summary {
-    fn add(&mut self, explanation: &Explanation) {
+    fn add(&mut self, explanation: &ReadingExplanation) {
         let numbers = explanation.reading.numbers();
         self.with_key += u64::from(explanation.reading.first().is_some());
         self.several_numbers += u64::from(numbers.count() > 1);
         self.with_extension += u64::from(explanation.reading.numbers().any(|number| number.extension.is_some()));
-        self.not_assigned += u64::from(explanation.steps.contains(&Step::NotAssigned));
+        self.not_assigned += u64::from(explanation.steps.contains(&ReadingStep::NotAssigned));
         self.withheld += u64::from(explanation.reading == Reading::Withheld);
         for step in &explanation.steps {
-            if let Step::NoKey(refusal, _) = step {
+            if let ReadingStep::NoKey(refusal, _) = step {
                 *self.without_key.entry(*refusal).or_default() += 1;
             }
         }

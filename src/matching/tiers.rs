@@ -42,7 +42,7 @@ impl Matching {
         if found.has_record() {
             return Ok(None);
         }
-        let variants: Vec<phone_key::Variant> = phone_key::variants(key).collect();
+        let variants: Vec<phone_key::NumberVariant> = phone_key::variants(key).collect();
         let probes = phone_key::assumed_probes(key, &rules.further_regions);
         if variants.is_empty() && probes.is_empty() {
             return Ok(None);

@@ -14,7 +14,7 @@ const TEXT_MAX: usize = 32;
 
 /// What is known of numbers that begin with three given digits. The default is a plan of which nothing is known.
 #[derive(Clone, Copy, Default)]
-struct Plan {
+struct NumberingPlan {
     code: u16,
     /// Digits of the country code, 1 to 3.
     code_digits: u8,
@@ -28,7 +28,7 @@ struct Plan {
     behind_a_one: u16,
 }
 
-static PLANS: LazyLock<Box<[Plan; 1000]>> = LazyLock::new(build_plans);
+static PLANS: LazyLock<Box<[NumberingPlan; 1000]>> = LazyLock::new(build_plans);
 
 /// Builds the table, about a millisecond.
 pub(crate) fn warm_up() {
@@ -174,8 +174,8 @@ pub(crate) const REPUNITS: [u64; 16] = {
     repunits
 };
 
-fn build_plans() -> Box<[Plan; 1000]> {
-    let mut plans = Box::new([Plan::default(); 1000]);
+fn build_plans() -> Box<[NumberingPlan; 1000]> {
+    let mut plans = Box::new([NumberingPlan::default(); 1000]);
     for &(digits, codes) in PREFIX_DIGITS {
         let prefix_digits = set_of(digits);
         for &code in codes {
@@ -189,7 +189,8 @@ fn build_plans() -> Box<[Plan; 1000]> {
             };
             let start = usize::from(code) * width;
             let old_lengths = renumbered::old_lengths(code);
-            let plan = Plan { code, code_digits, lengths, old_lengths, prefix_digits, behind_a_one: set_of(behind) };
+            let plan =
+                NumberingPlan { code, code_digits, lengths, old_lengths, prefix_digits, behind_a_one: set_of(behind) };
             plans[start..start + width].fill(plan);
         }
     }
@@ -203,10 +204,10 @@ fn set_of(digits: &str) -> u16 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::Region;
-    use super::super::library::Candidate;
-    use super::super::pair_tests::Random;
     use super::*;
+    use crate::Region;
+    use crate::library::Candidate;
+    use crate::pair_tests::Random;
 
     const SEED: u64 = 0x5eed_0fda_7a00;
 

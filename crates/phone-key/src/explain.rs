@@ -5,23 +5,24 @@
 
 use std::fmt;
 
-use crate::field::{self, Candidates};
-use crate::library::{self, Candidate, Refusal, Refused};
-use crate::marks::Mark;
-use crate::{Look, Reading, Region, canonical, look_at, reread, split, text, unwrap};
+use crate::derivations::Derivation;
+use crate::library::{self, Candidate, ReadRefusal, RefusedText};
+use crate::parsed_field::ParsedField;
+use crate::split::Candidates;
+use crate::{Reading, Region, canonical, envelope, parsed_field, second_reading, split, text};
 
 /// A reading with its reasons.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Explanation {
+pub struct ReadingExplanation {
     /// What [`super::read`] says of the same text.
     pub reading: Reading,
     /// In the order in which they happened; never empty.
-    pub steps: Vec<Step>,
+    pub steps: Vec<ReadingStep>,
 }
 
 /// What was done with a text. Prints as words that need no manual.
 #[derive(Clone, PartialEq, Eq)]
-pub enum Step {
+pub enum ReadingStep {
     /// Plus sign, country code, number.
     International,
     /// The user part of `sip:user@host`.
@@ -74,7 +75,7 @@ pub enum Step {
     /// The number is possible, but the plan gives it to nobody. It still is a key.
     NotAssigned,
     /// Why there is no key, and whose plan says so.
-    NoKey(Refusal, Option<Plan>),
+    NoKey(ReadRefusal, Option<NumberingPlan>),
 }
 
 /// How else a text could have been read.
@@ -96,7 +97,7 @@ pub enum OtherReading {
 
 /// A numbering plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Plan {
+pub enum NumberingPlan {
     /// That of the region in which the number was written.
     Region(Region),
     /// That of a country code, 1 to 999.
@@ -105,147 +106,150 @@ pub enum Plan {
 
 /// Reads a text as [`super::read`] does and says why it reads so. Costs more than `read`: it asks whether a number is
 /// assigned.
-pub fn explain(raw: &str, region: Option<Region>) -> Explanation {
+pub fn explain(raw: &str, region: Option<Region>) -> ReadingExplanation {
     let mut steps = Vec::with_capacity(4);
     if let Some(key) = canonical::read(raw.as_bytes()) {
-        steps.push(Step::International);
+        steps.push(ReadingStep::International);
         if !library::is_assigned(key) {
-            steps.push(Step::NotAssigned);
+            steps.push(ReadingStep::NotAssigned);
         }
-        return Explanation { reading: Reading::of(key), steps };
+        return ReadingExplanation { reading: Reading::of(key), steps };
     }
-    let look = look_at(raw, region);
-    match &look {
-        Look::TooLong => steps.push(Step::NoKey(Refusal::TextTooLong, None)),
-        Look::Withheld(text) => {
+    let parsed = parsed_field::parse(raw, region);
+    match &parsed {
+        ParsedField::TooLong => steps.push(ReadingStep::NoKey(ReadRefusal::TextTooLong, None)),
+        ParsedField::Withheld(text) => {
             steps.extend(unwrapped(raw, text));
             let is_sentinel = text.contains(|c: char| c.is_ascii_digit());
-            steps.push(if is_sentinel { Step::WithheldSentinel } else { Step::WithheldWord });
+            steps.push(if is_sentinel { ReadingStep::WithheldSentinel } else { ReadingStep::WithheldWord });
         }
-        Look::Field(text, Some(candidates)) => {
+        ParsedField::Field(text, Some(candidates)) => {
             steps.extend(unwrapped(raw, text));
             add_numbers(&mut steps, text, candidates, region);
         }
-        Look::Field(text, None) => {
+        ParsedField::Field(text, None) => {
             steps.extend(unwrapped(raw, text));
             let refused = refused(text, region);
-            steps.push(Step::NoKey(refused.why, plan(text, refused, region)));
+            steps.push(ReadingStep::NoKey(refused.why, plan(text, refused, region)));
         }
     }
-    Explanation { reading: look.into(), steps }
+    ReadingExplanation { reading: parsed.into(), steps }
 }
 
-fn unwrapped(raw: &str, text: &str) -> Option<Step> {
-    if raw.trim_matches(unwrap::is_blank) == text {
+fn unwrapped(raw: &str, text: &str) -> Option<ReadingStep> {
+    if raw.trim_matches(envelope::is_blank) == text {
         None
     } else if raw.contains(['@', ':']) {
-        Some(Step::OutOfSipAddress)
+        Some(ReadingStep::OutOfSipAddress)
     } else {
-        Some(Step::OutOfAngleBrackets)
+        Some(ReadingStep::OutOfAngleBrackets)
     }
 }
 
-fn add_numbers(steps: &mut Vec<Step>, text: &str, candidates: &Candidates, region: Option<Region>) {
+fn add_numbers(steps: &mut Vec<ReadingStep>, text: &str, candidates: &Candidates, region: Option<Region>) {
     let parts = if candidates.others.is_empty() { None } else { split::find(text, region) };
     if !candidates.others.is_empty() {
-        steps.push(Step::SeveralNumbers(1 + candidates.others.len()));
+        steps.push(ReadingStep::SeveralNumbers(1 + candidates.others.len()));
     }
     for (at, candidate) in candidates.iter().enumerate() {
         let text = parts.as_ref().and_then(|parts| parts.get(at)).map_or(text, |(part, _)| part);
         steps.push(origin(text, candidate, region));
-        let marks = candidate.marks();
-        let marked = [
-            (Mark::NotNational, Step::NotNational),
-            (Mark::OutsideLine, Step::OutsideLine),
-            (Mark::FirstOfList, Step::FirstOfList),
-            (Mark::OddSigns, Step::OddSigns),
-            (Mark::Fraction, Step::Fraction),
-            (Mark::Remark, Step::Remark),
-            (Mark::MexicanPrefix, Step::MexicanPrefix),
-            (Mark::Renumbered, Step::Renumbered),
+        let derivations = candidate.derivations();
+        let derived = [
+            (Derivation::NotNational, ReadingStep::NotNational),
+            (Derivation::OutsideLine, ReadingStep::OutsideLine),
+            (Derivation::FirstOfList, ReadingStep::FirstOfList),
+            (Derivation::OddSigns, ReadingStep::OddSigns),
+            (Derivation::Fraction, ReadingStep::Fraction),
+            (Derivation::Remark, ReadingStep::Remark),
+            (Derivation::MexicanPrefix, ReadingStep::MexicanPrefix),
+            (Derivation::Renumbered, ReadingStep::Renumbered),
         ];
-        steps.extend(marked.into_iter().filter(|(mark, _)| marks.has(*mark)).map(|(_, step)| step));
-        steps.extend(other_reading(text, candidate, region).map(Step::InsteadOf));
-        if !marks.has(Mark::Remark) && candidate.is_spelled_in(text) {
-            steps.push(Step::Letters);
+        steps.extend(derived.into_iter().filter(|(derivation, _)| derivations.has(*derivation)).map(|(_, step)| step));
+        steps.extend(other_reading(text, candidate, region).map(ReadingStep::InsteadOf));
+        if !derivations.has(Derivation::Remark) && candidate.is_spelled_in(text) {
+            steps.push(ReadingStep::Letters);
         }
-        steps.extend(candidate.extension().map(|digits| Step::Extension(digits.to_owned())));
+        steps.extend(candidate.extension().map(|digits| ReadingStep::Extension(digits.to_owned())));
         if !candidate.is_valid() {
-            steps.push(Step::NotAssigned);
+            steps.push(ReadingStep::NotAssigned);
         }
     }
 }
 
 /// What the text could have been read as, too, where that was looked at.
 fn other_reading(text: &str, candidate: &Candidate, region: Option<Region>) -> Option<OtherReading> {
-    let (marks, number, region) = (candidate.marks(), text::from_first_digit(text)?, region?);
+    let (derivations, number, region) = (candidate.derivations(), text::from_first_digit(text)?, region?);
     let is_another = |other: &Candidate| other.key() != candidate.key();
     // What stands behind a stray plus sign is told by its own step.
     if text::has_plus(number) {
         return None;
     }
-    let is_foreign =
-        [Mark::LostPlus, Mark::ForeignDiallingPrefix, Mark::OutsideLine].iter().any(|mark| marks.has(*mark));
-    if is_foreign && !marks.has(Mark::NotNational) {
+    let is_foreign = [Derivation::LostPlus, Derivation::ForeignDiallingPrefix, Derivation::OutsideLine]
+        .iter()
+        .any(|derivation| derivations.has(*derivation));
+    if is_foreign && !derivations.has(Derivation::NotNational) {
         let other = Candidate::read(number, Some(region)).filter(|other| other.is_of(region) && is_another(other));
         if let Some(other) = other {
             return Some(OtherReading::National { region, is_assigned: other.is_valid() });
         }
     }
-    let is_cut = [Mark::FirstOfList, Mark::Remark, Mark::Fraction, Mark::LatePlus].iter().any(|mark| marks.has(*mark));
-    let other = reread::after_lost_plus(number).filter(|other| !is_cut && is_another(other))?;
+    let is_cut = [Derivation::FirstOfList, Derivation::Remark, Derivation::Fraction, Derivation::LatePlus]
+        .iter()
+        .any(|derivation| derivations.has(*derivation));
+    let other = second_reading::after_lost_plus(number).filter(|other| !is_cut && is_another(other))?;
     Some(OtherReading::LostPlus { country_code: other.country_code() })
 }
 
 /// By which rules the digits became a number of a country.
-fn origin(text: &str, candidate: &Candidate, region: Option<Region>) -> Step {
-    let marks = candidate.marks();
-    if marks.has(Mark::ForeignDiallingPrefix) {
-        return Step::ForeignDiallingPrefix;
+fn origin(text: &str, candidate: &Candidate, region: Option<Region>) -> ReadingStep {
+    let derivations = candidate.derivations();
+    if derivations.has(Derivation::ForeignDiallingPrefix) {
+        return ReadingStep::ForeignDiallingPrefix;
     }
-    if marks.has(Mark::LostPlus) {
-        return Step::LostPlus { country_code: candidate.country_code() };
+    if derivations.has(Derivation::LostPlus) {
+        return ReadingStep::LostPlus { country_code: candidate.country_code() };
     }
-    if marks.has(Mark::LatePlus) {
-        return Step::LatePlus;
+    if derivations.has(Derivation::LatePlus) {
+        return ReadingStep::LatePlus;
     }
     if let Some(region) = region
-        && marks.has(Mark::StrayPlus)
+        && derivations.has(Derivation::StrayPlus)
     {
-        return Step::StrayPlus(region);
+        return ReadingStep::StrayPlus(region);
     }
     match region {
-        Some(region) if candidate.is_of(region) && !text::has_plus(text) => Step::National(region),
-        Some(region) if !text::has_plus(text) => Step::Abroad(region),
-        _ => Step::International,
+        Some(region) if candidate.is_of(region) && !text::has_plus(text) => ReadingStep::National(region),
+        Some(region) if !text::has_plus(text) => ReadingStep::Abroad(region),
+        _ => ReadingStep::International,
     }
 }
 
-fn refused(text: &str, region: Option<Region>) -> Refused {
-    let because = |why| Refused { why, country_code: None };
+fn refused(text: &str, region: Option<Region>) -> RefusedText {
+    let because = |why| RefusedText { why, country_code: None };
     let Some(number) = text::from_first_digit(text).filter(|number| text::count_digits(number) > 0) else {
-        return because(Refusal::NoDigits);
+        return because(ReadRefusal::NoDigits);
     };
     if text::has_date_or_address(text) {
-        return because(Refusal::DateOrAddress);
+        return because(ReadRefusal::DateOrAddress);
     }
-    if field::is_keyboard_filler(number) {
-        return because(Refusal::Filler);
+    if text::is_keyboard_filler(number) {
+        return because(ReadRefusal::Filler);
     }
-    Candidate::try_read(text, region).err().unwrap_or(because(Refusal::Doubtful))
+    Candidate::try_read(text, region).err().unwrap_or(because(ReadRefusal::Doubtful))
 }
 
-fn plan(text: &str, refused: Refused, region: Option<Region>) -> Option<Plan> {
-    use Refusal::{ImpossibleLength, LocalOnly, TooLong, TooShort};
+fn plan(text: &str, refused: RefusedText, region: Option<Region>) -> Option<NumberingPlan> {
+    use ReadRefusal::{ImpossibleLength, LocalOnly, TooLong, TooShort};
     if !matches!(refused.why, LocalOnly | TooShort | TooLong | ImpossibleLength) {
         return None;
     }
     let at_home =
         region.filter(|&region| !text::has_plus(text) && library::country_code(region) == refused.country_code);
-    at_home.map(Plan::Region).or(refused.country_code.map(Plan::CountryCode))
+    at_home.map(NumberingPlan::Region).or(refused.country_code.map(NumberingPlan::CountryCode))
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for ReadingStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let text = match self {
             Self::International => "written with plus sign and country code",
@@ -297,18 +301,18 @@ impl fmt::Display for OtherReading {
     }
 }
 
-fn write_refusal(f: &mut fmt::Formatter<'_>, refusal: Refusal, plan: Plan) -> fmt::Result {
+fn write_refusal(f: &mut fmt::Formatter<'_>, refusal: ReadRefusal, plan: NumberingPlan) -> fmt::Result {
     match refusal {
-        Refusal::LocalOnly => write!(f, "too short for {plan}, local only: could be anybody's"),
-        Refusal::TooShort => write!(f, "too short for {plan}"),
-        Refusal::TooLong => write!(f, "too long for {plan}"),
-        Refusal::ImpossibleLength => write!(f, "no number of {plan} has as many digits"),
+        ReadRefusal::LocalOnly => write!(f, "too short for {plan}, local only: could be anybody's"),
+        ReadRefusal::TooShort => write!(f, "too short for {plan}"),
+        ReadRefusal::TooLong => write!(f, "too long for {plan}"),
+        ReadRefusal::ImpossibleLength => write!(f, "no number of {plan} has as many digits"),
         other => fmt::Display::fmt(&other, f),
     }
 }
 
 /// In few words and without the plan, to count by.
-impl fmt::Display for Refusal {
+impl fmt::Display for ReadRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::TextTooLong => "longer than 250 bytes",
@@ -328,7 +332,7 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl fmt::Display for Plan {
+impl fmt::Display for NumberingPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Region(region) => region.fmt(f),
@@ -337,7 +341,7 @@ impl fmt::Display for Plan {
     }
 }
 
-impl fmt::Debug for Step {
+impl fmt::Debug for ReadingStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Extension(_) => f.write_str("Extension(redacted)"),

@@ -18,7 +18,7 @@ fn every_row_of_the_corpus_is_explained_as_it_is_read() {
 
         assert_eq!(explanation.reading, read(raw, region), "{line}");
         assert!(!explanation.steps.is_empty(), "{line}");
-        let refuses = explanation.steps.iter().any(|step| matches!(step, Step::NoKey(..)));
+        let refuses = explanation.steps.iter().any(|step| matches!(step, ReadingStep::NoKey(..)));
         assert_eq!(refuses, explanation.reading == Reading::Unparseable, "{line}");
     }
 }

@@ -1,4 +1,4 @@
-//! The only place that knows rlibphonenumber: parse, possible or not, valid or not, behind guards.
+//! The only place that reads numbers by rlibphonenumber: parse, possible or not, valid or not, behind guards.
 //!
 //! Invariant: nothing panics past this file. One panic of the library is known (a `tel:` after a `;phone-context=`
 //! makes it slice backwards), it is rejected beforehand; any other is caught and reads as "no number".
@@ -10,8 +10,19 @@ use rlibphonenumber::{
     NumberLengthType, PHONE_NUMBER_UTIL, ParseError, PhoneNumber, PhoneNumberFormat, PhoneNumberType, ValidationError,
 };
 
-use crate::marks::{Mark, Marks};
+use crate::derivations::{Derivation, Derivations};
+use crate::region::REGIONS;
 use crate::{PhoneKey, ReadNumber, Region, renumbered, text, withheld};
+
+/// Where numbers have as many lengths, one that the plan does not assign may be another country's.
+pub(crate) const ABROAD_LENGTHS_MIN: u32 = 4;
+/// A plan of as many lengths is open: without the 0 that is dialled there nearly any digits are a number, assigned or not. Germany has
+/// 12, Austria 10, Britain 3.
+pub(crate) const OPEN_LENGTHS_MIN: u32 = 6;
+/// In a plan of as many lengths ..
+pub(crate) const BARE_LENGTHS_MIN: u32 = 8;
+/// .. as few digits, without the 0 that is dialled there and assigned to nobody, are an extension, an order number, a filler.
+pub(crate) const BARE_DIGITS_MAX: usize = 6;
 
 /// Digits of a national number that the library reads at most.
 const NATIONAL_DIGITS_MAX: u32 = 17;
@@ -26,20 +37,20 @@ const LEADING_ZEROS_MAX: u32 = 10;
 pub(crate) struct Candidate {
     number: PhoneNumber,
     key: PhoneKey,
-    marks: Marks,
+    derivations: Derivations,
 }
 
 /// Why a text is no candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Refused {
-    pub(crate) why: Refusal,
+pub(crate) struct RefusedText {
+    pub(crate) why: ReadRefusal,
     /// The country code by whose plan it was refused, if the text got as far.
     pub(crate) country_code: Option<u16>,
 }
 
 /// What is wrong with a text that gives no key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Refusal {
+pub enum ReadRefusal {
     /// Longer than [`super::RAW_LENGTH_MAX`] bytes.
     TextTooLong,
     /// Words or signs only.
@@ -76,41 +87,41 @@ impl Candidate {
     }
 
     /// As [`Self::read`], with the reason.
-    pub(crate) fn try_read(text: &str, region: Option<Region>) -> Result<Self, Refused> {
+    pub(crate) fn try_read(text: &str, region: Option<Region>) -> Result<Self, RefusedText> {
         let mut number =
-            parse(text, region).map_err(|why| Refused { why, country_code: region.and_then(country_code) })?;
+            parse(text, region).map_err(|why| RefusedText { why, country_code: region.and_then(country_code) })?;
         let country_code = u16::try_from(number.country_code).ok();
-        let refused = |why| Refused { why, country_code };
-        let mut marks = Marks::default();
+        let refused = |why| RefusedText { why, country_code };
+        let mut derivations = Derivations::default();
         if let Some(now) = renumbered(&number) {
             number = now;
-            marks.set(Mark::Renumbered);
+            derivations.set(Derivation::Renumbered);
         }
         if let Err(why) = check_length(&number) {
             number.national_number = without_mexican_prefix(&number).ok_or(refused(why))?;
             number.italian_leading_zero = None;
             number.number_of_leading_zeros = None;
             check_length(&number).map_err(refused)?;
-            marks.set(Mark::MexicanPrefix);
+            derivations.set(Derivation::MexicanPrefix);
         }
-        let key = key_of(&number).ok_or(refused(Refusal::TooLong))?;
+        let key = key_of(&number).ok_or(refused(ReadRefusal::TooLong))?;
         if withheld::is_sentinel(key) {
-            return Err(refused(Refusal::Sentinel));
+            return Err(refused(ReadRefusal::Sentinel));
         }
         if is_filler(&number) {
-            return Err(refused(Refusal::Filler));
+            return Err(refused(ReadRefusal::Filler));
         }
-        Ok(Self { number, key, marks })
+        Ok(Self { number, key, derivations })
     }
 
     /// The same number, come by in this way.
-    pub(crate) fn marked(mut self, mark: Mark) -> Self {
-        self.marks.set(mark);
+    pub(crate) fn derived(mut self, derivation: Derivation) -> Self {
+        self.derivations.set(derivation);
         self
     }
 
-    pub(crate) fn marks(&self) -> Marks {
-        self.marks
+    pub(crate) fn derivations(&self) -> Derivations {
+        self.derivations
     }
 
     /// The number that is stored as this key, if it is possible.
@@ -130,7 +141,7 @@ impl Candidate {
 
     /// Whether one of Mexico's old prefixes was taken off.
     pub(crate) fn had_mexican_prefix(&self) -> bool {
-        self.marks.has(Mark::MexicanPrefix)
+        self.derivations.has(Derivation::MexicanPrefix)
     }
 
     pub(crate) fn has_extension(&self) -> bool {
@@ -181,7 +192,7 @@ impl Candidate {
 
     /// Whether the country code is that of the region.
     pub(crate) fn is_of(&self, region: Region) -> bool {
-        region_of(region).and_then(|region| PHONE_NUMBER_UTIL.get_country_code_for_region(region))
+        region.in_library().and_then(|region| PHONE_NUMBER_UTIL.get_country_code_for_region(region))
             == Some(self.number.country_code)
     }
 
@@ -190,14 +201,9 @@ impl Candidate {
     }
 }
 
-/// Whether the library has a numbering plan for the region.
-pub(crate) fn is_known(region: Region) -> bool {
-    country_code(region).is_some()
-}
-
 /// The country code of a region, 1 to 999; regions of one plan share it.
 pub(crate) fn country_code(region: Region) -> Option<u16> {
-    let code = PHONE_NUMBER_UTIL.get_country_code_for_region(region_of(region)?)?;
+    let code = PHONE_NUMBER_UTIL.get_country_code_for_region(region.in_library()?)?;
     u16::try_from(code).ok()
 }
 
@@ -265,31 +271,31 @@ pub(crate) fn warm_up() {
     }
 }
 
-fn parse(text: &str, region: Option<Region>) -> Result<PhoneNumber, Refusal> {
+fn parse(text: &str, region: Option<Region>) -> Result<PhoneNumber, ReadRefusal> {
     if text.contains(';')
         && let Some(context) = text.find(";phone-context=")
         && text.find("tel:").is_some_and(|scheme| scheme > context)
     {
-        return Err(Refusal::NotANumber);
+        return Err(ReadRefusal::NotANumber);
     }
-    let number = guarded(|| Some(PHONE_NUMBER_UTIL.parse(text, region.and_then(region_of))));
-    number.ok_or(Refusal::NotANumber)?.map_err(|error| match error {
-        ParseError::InvalidCountryCode if region.is_none() && !text::has_plus(text) => Refusal::NoCountry,
-        ParseError::InvalidCountryCode => Refusal::UnknownCountryCode,
-        ParseError::TooShortAfterIdd | ParseError::TooShortNsn => Refusal::TooShort,
-        ParseError::TooLongNsn => Refusal::TooLong,
-        ParseError::NotANumber(_) => Refusal::NotANumber,
+    let number = guarded(|| Some(PHONE_NUMBER_UTIL.parse(text, region.and_then(Region::in_library))));
+    number.ok_or(ReadRefusal::NotANumber)?.map_err(|error| match error {
+        ParseError::InvalidCountryCode if region.is_none() && !text::has_plus(text) => ReadRefusal::NoCountry,
+        ParseError::InvalidCountryCode => ReadRefusal::UnknownCountryCode,
+        ParseError::TooShortAfterIdd | ParseError::TooShortNsn => ReadRefusal::TooShort,
+        ParseError::TooLongNsn => ReadRefusal::TooLong,
+        ParseError::NotANumber(_) => ReadRefusal::NotANumber,
     })
 }
 
-fn check_length(number: &PhoneNumber) -> Result<(), Refusal> {
+fn check_length(number: &PhoneNumber) -> Result<(), ReadRefusal> {
     match number.is_possible_with_reason() {
         Ok(NumberLengthType::IsPossible) => Ok(()),
-        Ok(NumberLengthType::IsPossibleLocalOnly) => Err(Refusal::LocalOnly),
-        Err(ValidationError::InvalidCountryCode) => Err(Refusal::UnknownCountryCode),
-        Err(ValidationError::TooShort) => Err(Refusal::TooShort),
-        Err(ValidationError::TooLong) => Err(Refusal::TooLong),
-        Err(ValidationError::InvalidLength) => Err(Refusal::ImpossibleLength),
+        Ok(NumberLengthType::IsPossibleLocalOnly) => Err(ReadRefusal::LocalOnly),
+        Err(ValidationError::InvalidCountryCode) => Err(ReadRefusal::UnknownCountryCode),
+        Err(ValidationError::TooShort) => Err(ReadRefusal::TooShort),
+        Err(ValidationError::TooLong) => Err(ReadRefusal::TooLong),
+        Err(ValidationError::InvalidLength) => Err(ReadRefusal::ImpossibleLength),
     }
 }
 
@@ -310,19 +316,6 @@ fn renumbered(number: &PhoneNumber) -> Option<PhoneNumber> {
 /// cannot leave half-written.
 fn guarded<T>(call: impl FnOnce() -> Option<T>) -> Option<T> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or(None)
-}
-
-/// The library's own regions by two letters: it compares texts to find one, which takes longer than some numbers do.
-static REGIONS: LazyLock<Vec<Option<rlibphonenumber::Region>>> = LazyLock::new(|| {
-    let letters = || (b'A'..=b'Z').map(char::from);
-    letters()
-        .flat_map(|first| letters().map(move |second| [first, second].iter().collect::<String>()))
-        .map(|code| rlibphonenumber::Region::from_code(&code).ok())
-        .collect()
-});
-
-fn region_of(region: Region) -> Option<rlibphonenumber::Region> {
-    REGIONS[region.index()]
 }
 
 /// What [`without_mexican_prefix`] takes off, as digits without zeros.

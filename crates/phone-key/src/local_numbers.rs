@@ -4,8 +4,8 @@
 //! A store keeps [`local_digits`] beside such a text and finds it by the probes made here. Digits without their zeros
 //! and signs say less than the text does, so every hit is proved on the text: [`assumed_region`], [`is_suffix`].
 
-use crate::parts::Parts;
-use crate::{PhoneKey, RAW_LENGTH_MAX, Region, field, library, read, reread, text, unwrap};
+use crate::country_split::CountrySplit;
+use crate::{PhoneKey, RAW_LENGTH_MAX, Region, envelope, library, read, second_reading, text};
 
 /// Digits written, leading zeros included. Fewer are a short code or an extension; more are several numbers.
 const DIGITS: std::ops::RangeInclusive<usize> = 4..=15;
@@ -31,7 +31,7 @@ pub fn local_digits(raw: &str) -> Option<i64> {
 /// Values of [`local_digits`] under which a number that is `key` in one of these regions may be stored: the national
 /// number, and with what is dialled before it there. Regions of another country code give none, others at most 4 each.
 pub fn assumed_probes(key: PhoneKey, regions: &[Region]) -> Vec<i64> {
-    let Some(parts) = Parts::of(key) else {
+    let Some(parts) = CountrySplit::of(key) else {
         return Vec::new();
     };
     if !regions.iter().any(|&region| library::country_code(region) == Some(parts.code())) {
@@ -56,7 +56,7 @@ pub fn assumed_region(raw: &str, stored: Option<PhoneKey>, key: PhoneKey, region
     if stored.is_some_and(library::is_assigned) {
         return None;
     }
-    let code = Parts::of(key)?.code();
+    let code = CountrySplit::of(key)?.code();
     written_digits(raw)?;
     regions.iter().copied().find(|&region| {
         library::country_code(region) == Some(code)
@@ -67,7 +67,7 @@ pub fn assumed_region(raw: &str, stored: Option<PhoneKey>, key: PhoneKey, region
 /// Values of [`local_digits`] that are the last 7 or more digits of the caller's national number, longest first; none
 /// if `key` has another country code than `region`.
 pub fn suffix_probes(key: PhoneKey, region: Region) -> Vec<i64> {
-    let Some(parts) = Parts::of(key).filter(|parts| library::country_code(region) == Some(parts.code())) else {
+    let Some(parts) = CountrySplit::of(key).filter(|parts| library::country_code(region) == Some(parts.code())) else {
         return Vec::new();
     };
     let national = parts.national();
@@ -85,7 +85,7 @@ pub fn suffix_probes(key: PhoneKey, region: Region) -> Vec<i64> {
 /// Whether all digits of `raw`, at least 7 and with the leading zeros, are the last digits of the caller's national
 /// number, and the caller is of `region`'s country code.
 pub fn is_suffix(raw: &str, key: PhoneKey, region: Region) -> bool {
-    let Some(parts) = Parts::of(key).filter(|parts| library::country_code(region) == Some(parts.code())) else {
+    let Some(parts) = CountrySplit::of(key).filter(|parts| library::country_code(region) == Some(parts.code())) else {
         return false;
     };
     written_digits(raw).is_some_and(|digits| digits.len() >= SUFFIX_DIGITS_MIN && parts.national().ends_with(&digits))
@@ -102,16 +102,16 @@ fn written_digits(raw: &str) -> Option<String> {
     if raw.len() > RAW_LENGTH_MAX {
         return None;
     }
-    let unwrapped = unwrap::unwrap(raw);
-    let number = unwrap::strip_scheme(&unwrapped, "tel:").unwrap_or(&unwrapped);
-    let number = reread::before_fraction(number).unwrap_or(number);
-    let is_plain = number.chars().all(|c| c.is_numeric() || reread::is_separator(c) || c == '/');
+    let unwrapped = envelope::open(raw);
+    let number = envelope::strip_scheme(&unwrapped, "tel:").unwrap_or(&unwrapped);
+    let number = second_reading::before_fraction(number).unwrap_or(number);
+    let is_plain = number.chars().all(|c| c.is_numeric() || second_reading::is_separator(c) || c == '/');
     if !is_plain || text::has_date_or_address(number) || !is_one_number(number) {
         return None;
     }
     let digits = library::digits(number);
     let names_country = digits.starts_with("00")
-        || reread::has_dialling_prefix(number) && reread::after_dialling_prefix(number).is_some();
+        || second_reading::has_dialling_prefix(number) && second_reading::after_dialling_prefix(number).is_some();
     (DIGITS.contains(&digits.len()) && !names_country && !is_filler(&digits)).then_some(digits)
 }
 
@@ -126,7 +126,7 @@ fn is_one_number(number: &str) -> bool {
 
 fn is_filler(digits: &str) -> bool {
     let are_alike = digits.len() >= FILLER_DIGITS_MIN && digits.bytes().all(|digit| digits.as_bytes()[0] == digit);
-    are_alike || field::is_keyboard_filler(digits)
+    are_alike || text::is_keyboard_filler(digits)
 }
 
 #[cfg(test)]

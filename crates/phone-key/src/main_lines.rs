@@ -4,8 +4,8 @@
 //! Only in plans where the length of a number is open. A hit names the organisation, never a person.
 
 use crate::PhoneKey;
+use crate::country_split::CountrySplit;
 use crate::library;
-use crate::parts::Parts;
 
 const GERMANY: u16 = 49;
 const AUSTRIA: u16 = 43;
@@ -27,7 +27,7 @@ pub struct OrgPrefix {
 /// same with a 0 behind. None outside of plans with open lengths, and none of a number that is not of a fixed line:
 /// mobiles have no extensions.
 pub fn org_prefixes(key: PhoneKey) -> Vec<OrgPrefix> {
-    let Some(parts) = Parts::of(key).filter(|parts| matches!(parts.code(), GERMANY | AUSTRIA)) else {
+    let Some(parts) = CountrySplit::of(key).filter(|parts| matches!(parts.code(), GERMANY | AUSTRIA)) else {
         return Vec::new();
     };
     if !(library::is_fixed_line(key) || is_austrian_company(&parts)) {
@@ -60,7 +60,7 @@ pub fn org_prefixes(key: PhoneKey) -> Vec<OrgPrefix> {
 
 /// 05 and more in Austria: numbers of companies for the whole country, and of Tyrol. The metadata calls some of them
 /// lines over the internet, as it does those of single persons elsewhere.
-fn is_austrian_company(parts: &Parts) -> bool {
+fn is_austrian_company(parts: &CountrySplit) -> bool {
     parts.code() == AUSTRIA && parts.national().starts_with('5')
 }
 
@@ -75,8 +75,8 @@ pub fn is_switchboard(raw: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Region, read};
     use super::*;
+    use crate::{Region, read};
 
     fn prefixes(digits: i64) -> Vec<(i64, bool)> {
         org_prefixes(PhoneKey::try_from_i64(digits).unwrap())

@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 
 use crate::calling_codes::{HOMES, LEFT_EVERYWHERE};
 use crate::canonical::{self, POWERS, REPUNITS};
-use crate::field::{ABROAD_LENGTHS_MIN, BARE_DIGITS_MAX, BARE_LENGTHS_MIN};
-use crate::{PhoneKey, Region, field, library, renumbered, text, withheld};
+use crate::library::{ABROAD_LENGTHS_MIN, BARE_DIGITS_MAX, BARE_LENGTHS_MIN};
+use crate::{PhoneKey, Region, library, renumbered, text, withheld};
 
 /// Longer text is left to the library, bytes.
 const TEXT_MAX: usize = 40;
@@ -105,7 +105,7 @@ impl Home {
             return None;
         }
         let begins_with = |front: &str| digits.starts_with(front.as_bytes());
-        if LEFT_EVERYWHERE.iter().chain(self.left).any(|front| begins_with(front)) || digits == field::KEYBOARD_FILLER {
+        if LEFT_EVERYWHERE.iter().chain(self.left).any(|front| begins_with(front)) || digits == text::KEYBOARD_FILLER {
             return None;
         }
         let national = match digits.strip_prefix(self.trunk.as_bytes()) {
@@ -155,9 +155,9 @@ fn gather<'a>(text: &str, digits: &'a mut [u8; DIGITS_MAX]) -> Option<&'a [u8]> 
 
 #[cfg(test)]
 mod tests {
-    use super::super::pair_tests::{Random, switch};
-    use super::super::{Reading, look_at};
     use super::*;
+    use crate::pair_tests::{Random, switch};
+    use crate::{Reading, parsed_field};
 
     const SEED: u64 = 0x5eed_0a70_03e5;
     const FRONTS: u64 = 200;
@@ -173,7 +173,7 @@ mod tests {
         let Some(key) = read(text, Some(region)) else {
             return false;
         };
-        let long: Reading = look_at(text, Some(region)).into();
+        let long: Reading = parsed_field::parse(text, Some(region)).into();
         let keys: Vec<_> = long.numbers().map(|number| (number.key.e164(), number.extension.as_deref())).collect();
         assert_eq!(keys, [(key.e164(), None)], "{text} in {region}, seed {SEED:#x}");
         true

@@ -134,8 +134,8 @@ pub(crate) fn old_lengths(code: u16) -> u32 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Region, read};
     use super::*;
+    use crate::{Region, read};
 
     #[test]
     fn old_number_is_read_as_what_it_is_today() {

@@ -3,10 +3,9 @@
 //! Commas, words and the like part first; a slash may also stand inside of a number, so it parts last, and only what is left.
 //! Invariant: a field is split only if every part is a number by itself, and the whole is none or a worse one.
 
-use crate::field::Candidates;
+use crate::derivations::Derivation;
 use crate::library::Candidate;
-use crate::marks::Mark;
-use crate::{Region, extension, field, text};
+use crate::{ReadNumbers, Region, extension, one_number, text};
 
 /// More numbers in one field are not read apart.
 const PARTS_MAX: usize = 8;
@@ -65,6 +64,30 @@ const WORDS: &[&str] = &[
     " または ",
 ];
 
+/// The numbers of a field, in the order written: at least one. One needs no heap.
+pub(crate) struct Candidates {
+    pub(crate) first: Candidate,
+    pub(crate) others: Vec<Candidate>,
+}
+
+impl Candidates {
+    pub(crate) fn one(first: Candidate) -> Self {
+        Self { first, others: Vec::new() }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Candidate> {
+        std::iter::once(&self.first).chain(&self.others)
+    }
+}
+
+impl From<Candidates> for ReadNumbers {
+    fn from(candidates: Candidates) -> Self {
+        let mut numbers = Self::one(candidates.first.into_number());
+        candidates.others.into_iter().for_each(|other| numbers.add(other.into_number()));
+        numbers
+    }
+}
+
 /// The numbers of the field, if it is a list of numbers.
 pub(crate) fn read(text: &str, region: Option<Region>) -> Option<Candidates> {
     let mut numbers = find(text, region)?.into_iter().map(|(_, candidate)| candidate);
@@ -73,7 +96,7 @@ pub(crate) fn read(text: &str, region: Option<Region>) -> Option<Candidates> {
 
 /// The same with the text of each number.
 pub(crate) fn find(text: &str, region: Option<Region>) -> Option<Vec<(&str, Candidate)>> {
-    if field::has_own_parameters(text) {
+    if one_number::has_own_parameters(text) {
         return None;
     }
     let Some(mut parts) = parts(text, next_separator) else { return find_slashed(text, region) };
@@ -110,7 +133,7 @@ fn read_part(part: &str, region: Option<Region>) -> Option<Candidate> {
     if text::count_digits(part) < DIGITS_MIN || extension::is_extension(part) {
         return None;
     }
-    field::read_one(part, region)
+    one_number::read(part, region)
 }
 
 /// Whether these numbers say more than the text as one number.
@@ -142,7 +165,7 @@ fn before_endings(text: &str, region: Option<Region>) -> Option<Vec<(&str, Candi
         if !after.split(ENDING_SIGNS).all(is_digits) {
             continue;
         }
-        let Some(number) = field::read_one(before, region).filter(Candidate::is_valid) else { continue };
+        let Some(number) = one_number::read(before, region).filter(Candidate::is_valid) else { continue };
         let is_ending = |part: &str| {
             let digits = text::count_digits(part);
             digits <= ENDING_DIGITS_MAX
@@ -151,7 +174,7 @@ fn before_endings(text: &str, region: Option<Region>) -> Option<Vec<(&str, Candi
         };
         let is_complete = !before.contains(ENDING_SIGNS) || number.national_digits() >= COMPLETE_DIGITS_MIN;
         if is_complete && after.split(ENDING_SIGNS).all(is_ending) {
-            return Some(vec![(before, number.marked(Mark::FirstOfList))]);
+            return Some(vec![(before, number.derived(Derivation::FirstOfList))]);
         }
     }
     None

@@ -135,3 +135,11 @@ fn is_date_or_address(word: &str) -> bool {
         _ => false,
     }
 }
+
+/// Typed to get past a form.
+pub(crate) const KEYBOARD_FILLER: &[u8; 10] = b"1234567890";
+
+/// 1234567890 typed to get past a form. With a prefix or country code it may be a real number (Vienna, Bedford).
+pub(crate) fn is_keyboard_filler(text: &str) -> bool {
+    text.bytes().filter(u8::is_ascii_digit).eq(*KEYBOARD_FILLER)
+}

@@ -5,8 +5,8 @@
 //! there is no variant: a miss costs a question, a false name costs trust.
 
 use crate::PhoneKey;
+use crate::country_split::CountrySplit;
 use crate::library::Candidate;
-use crate::parts::Parts;
 use crate::renumbered;
 
 const ARGENTINA: u16 = 54;
@@ -15,7 +15,7 @@ const ITALY: u16 = 39;
 
 /// Another key that is the same line in practice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Variant {
+pub struct NumberVariant {
     /// Never the key that was asked for.
     pub key: PhoneKey,
     /// Why it is the same line.
@@ -49,13 +49,13 @@ impl VariantRule {
 
 /// Other keys that are the same line in practice, at most three, none equal to `key`. Variants of a variant lead back:
 /// the relation has pairs and no chains.
-pub fn variants(key: PhoneKey) -> impl Iterator<Item = Variant> {
+pub fn variants(key: PhoneKey) -> impl Iterator<Item = NumberVariant> {
     variant(key).into_iter()
 }
 
 /// No plan has more than one rule.
-fn variant(key: PhoneKey) -> Option<Variant> {
-    let parts = Parts::of(key)?;
+fn variant(key: PhoneKey) -> Option<NumberVariant> {
+    let parts = CountrySplit::of(key)?;
     let (national, rule) = match parts.code() {
         ARGENTINA => (argentina(parts.national())?, VariantRule::ArgentinaMobileNine),
         BRAZIL => (brazil(parts.national())?, VariantRule::BrazilNinthDigit),
@@ -63,10 +63,10 @@ fn variant(key: PhoneKey) -> Option<Variant> {
         code => {
             let twin = renumbered::twin(code, parts.national())?;
             let key = format!("{}{}", twin.code, twin.national).parse().ok().and_then(PhoneKey::new)?;
-            return Some(Variant { key, rule: VariantRule::Renumbered });
+            return Some(NumberVariant { key, rule: VariantRule::Renumbered });
         }
     };
-    Some(Variant { key: parts.with_national(&national)?, rule })
+    Some(NumberVariant { key: parts.with_national(&national)?, rule })
 }
 
 /// 9 and ten digits, or the ten digits. Mobile numbers are those of an area (11, 2…, 3…); 800, 600 and 900 are not.
@@ -95,7 +95,7 @@ fn brazil(national: &str) -> Option<String> {
 
 /// With one zero in front, or without it. The form without it must be nobody's number: 055 12345678 is Florence and
 /// 55 12345678 a line over the internet, 0331 234567 is near Varese and 331 234567 an old mobile.
-fn italy(parts: &Parts) -> Option<String> {
+fn italy(parts: &CountrySplit) -> Option<String> {
     // Mobile numbers begin with 3, more of them each year; none of them gains or comes from a zero.
     const MOBILE: char = '3';
     let national = parts.national();

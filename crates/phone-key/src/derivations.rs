@@ -2,7 +2,7 @@
 
 /// One way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mark {
+pub(crate) enum Derivation {
     /// One of Mexico's old mobile prefixes was taken off.
     MexicanPrefix,
     /// A prefix of calls abroad that is not the region's.
@@ -29,16 +29,16 @@ pub(crate) enum Mark {
     Renumbered,
 }
 
-/// A set of [`Mark`].
+/// A set of [`Derivation`].
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Marks(u16);
+pub(crate) struct Derivations(u16);
 
-impl Marks {
-    pub(crate) fn set(&mut self, mark: Mark) {
-        self.0 |= 1 << mark as u16;
+impl Derivations {
+    pub(crate) fn set(&mut self, derivation: Derivation) {
+        self.0 |= 1 << derivation as u16;
     }
 
-    pub(crate) fn has(self, mark: Mark) -> bool {
-        self.0 & 1 << mark as u16 != 0
+    pub(crate) fn has(self, derivation: Derivation) -> bool {
+        self.0 & 1 << derivation as u16 != 0
     }
 }

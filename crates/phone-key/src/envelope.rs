@@ -16,7 +16,7 @@ const NUMBER_SCHEMES: &[&str] = &["tel:", "callto:", "sms:", "whatsapp:", "facet
 const INTERNATIONAL_HOSTS: &[&str] = &["c.us", "s.whatsapp.net"];
 
 /// The part of the text that may be a number. Of an address without one, what stands in its place ("anonymous").
-pub(crate) fn unwrap(raw: &str) -> Cow<'_, str> {
+pub(crate) fn open(raw: &str) -> Cow<'_, str> {
     let text = raw.trim_matches(is_blank);
     let address = in_angle_brackets(text).unwrap_or(text);
 

@@ -3,9 +3,8 @@
 //!
 //! Invariant: a second reading must be a valid number, and the first must not be.
 
-use crate::field::OPEN_LENGTHS_MIN;
-use crate::library::Candidate;
-use crate::marks::Mark;
+use crate::derivations::Derivation;
+use crate::library::{Candidate, OPEN_LENGTHS_MIN};
 use crate::{Region, library, national, text};
 
 /// Prefixes of international calls, longest first. Those of a region itself are the library's business.
@@ -39,7 +38,7 @@ pub(crate) fn after_dialling_prefix(number: &str) -> Option<Candidate> {
         .iter()
         .filter_map(|prefix| text::strip_digits(number, prefix))
         .filter_map(|rest| Candidate::read(&international(rest)?, None).filter(Candidate::is_valid));
-    let reading = readings.next()?.marked(Mark::ForeignDiallingPrefix);
+    let reading = readings.next()?.derived(Derivation::ForeignDiallingPrefix);
     readings.all(|other| other.key() == reading.key()).then_some(reading)
 }
 
@@ -48,7 +47,8 @@ pub(crate) fn after_lost_plus(number: &str) -> Option<Candidate> {
     if text::count_digits(number) < LOST_PLUS_DIGITS_MIN || is_doubtful(number) {
         return None;
     }
-    let reading = Candidate::read(&international(number)?, None).filter(Candidate::is_valid)?.marked(Mark::LostPlus);
+    let reading =
+        Candidate::read(&international(number)?, None).filter(Candidate::is_valid)?.derived(Derivation::LostPlus);
     if is_grouped_otherwise(number, &reading) {
         return None;
     }
@@ -73,7 +73,7 @@ pub(crate) fn after_late_plus(number: &str) -> Option<Candidate> {
     if text::count_digits(before) >= LATE_PLUS_DIGITS_MAX || before.ends_with(char::is_alphabetic) {
         return None;
     }
-    Some(Candidate::read(&number[at..], None).filter(Candidate::is_valid)?.marked(Mark::LatePlus))
+    Some(Candidate::read(&number[at..], None).filter(Candidate::is_valid)?.derived(Derivation::LatePlus))
 }
 
 /// "+07700 900123", "+3108675309" in the US: a plus sign before a national number, which no country code explains.
@@ -88,7 +88,7 @@ pub(crate) fn after_stray_plus(number: &str, home: Region) -> Option<Candidate> 
         return None;
     }
     let reading = Candidate::read(national, Some(home)).filter(|reading| reading.is_of(home) && reading.is_valid())?;
-    Some(reading.marked(Mark::StrayPlus))
+    Some(reading.derived(Derivation::StrayPlus))
 }
 
 /// "9-1-712-555-1234" in North America: 9 or 8 for an outside line, 1, and ten digits.
@@ -98,7 +98,7 @@ pub(crate) fn after_outside_line(number: &str, home: Region) -> Option<Candidate
         return None;
     }
     let reading = Candidate::read(rest, Some(home)).filter(|reading| reading.is_of(home) && reading.is_valid())?;
-    (text::count_digits(rest) == OUTSIDE_DIGITS).then(|| reading.marked(Mark::OutsideLine))
+    (text::count_digits(rest) == OUTSIDE_DIGITS).then(|| reading.derived(Derivation::OutsideLine))
 }
 
 /// Whether the groups of digits contradict a country code in front: its digits are parted, or the groups are those of North America.
@@ -142,7 +142,7 @@ pub(crate) fn without_odd_signs(number: &str, region: Option<Region>) -> Option<
     if !has_odd {
         return None;
     }
-    Some(Candidate::read(&plain, region).filter(Candidate::is_valid)?.marked(Mark::OddSigns))
+    Some(Candidate::read(&plain, region).filter(Candidate::is_valid)?.derived(Derivation::OddSigns))
 }
 
 /// The number before the ".0" of a spreadsheet, if the text is one run of digits and that.

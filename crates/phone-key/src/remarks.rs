@@ -3,9 +3,9 @@
 //! The library takes three letters or more for a vanity number and turns the remark into digits. The remark is cut off
 //! where what stands before it is a number; a vanity number (800-FLOWERS) has none before its letters.
 
+use crate::derivations::Derivation;
 use crate::library::Candidate;
-use crate::marks::Mark;
-use crate::{Region, extension, field, text};
+use crate::{Region, extension, plain, text};
 
 /// Fewer digits than this before a remark are no number worth a try.
 const DIGITS_MIN: usize = 4;
@@ -30,14 +30,14 @@ pub(crate) fn cut(text: &str, region: Option<Region>, whole: Option<&Candidate>)
             continue;
         }
         tried = before;
-        let Some(candidate) = field::read_spoken(before, region) else {
+        let Some(candidate) = plain::read_with_extension(before, region) else {
             continue;
         };
         if candidate.is_valid() {
-            return Some(candidate.marked(Mark::Remark));
+            return Some(candidate.derived(Derivation::Remark));
         }
         if whole.is_none() && possible.is_none() && text::count_digits(before) >= POSSIBLE_DIGITS_MIN {
-            possible = Some(candidate.marked(Mark::Remark));
+            possible = Some(candidate.derived(Derivation::Remark));
         }
     }
     possible
@@ -49,7 +49,7 @@ pub(crate) fn cut_bracket(text: &str, region: Option<Region>, whole: Option<&Can
     if text::count_digits(before) < DIGITS_MIN || whole.is_some_and(Candidate::is_valid) {
         return None;
     }
-    Some(Candidate::read(before, region).filter(Candidate::is_valid)?.marked(Mark::Remark))
+    Some(Candidate::read(before, region).filter(Candidate::is_valid)?.derived(Derivation::Remark))
 }
 
 /// Where the first word begins that does not announce an extension.

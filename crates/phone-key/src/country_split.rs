@@ -6,12 +6,12 @@
 use crate::{PhoneKey, canonical};
 
 /// The digits of a key, split behind the country code.
-pub(crate) struct Parts {
+pub(crate) struct CountrySplit {
     digits: String,
     code_digits: usize,
 }
 
-impl Parts {
+impl CountrySplit {
     pub(crate) fn of(key: PhoneKey) -> Option<Self> {
         let digits = key.as_i64().to_string();
         let front: usize = digits.get(..3)?.parse().ok()?;

@@ -1,0 +1,51 @@
+//! The key by which numbers are compared.
+
+use std::{fmt, num::NonZeroU64};
+
+/// All digits of a number in E.164 form, country code first, as an integer. No country code begins with 0, so two
+/// numbers are equal exactly when their keys are.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PhoneKey(NonZeroU64);
+
+impl PhoneKey {
+    /// The largest key, that of a Postgres `bigint`. E.164 ends at 15 digits, but numbers of up to 19 are possible in
+    /// the plans of Germany, Indonesia, Japan, Korea, Nigeria and Uruguay.
+    pub const MAX: i64 = i64::MAX;
+
+    /// The key that was stored as this integer.
+    pub fn try_from_i64(value: i64) -> Result<Self, InvalidPhoneKey> {
+        u64::try_from(value).ok().and_then(Self::new).ok_or(InvalidPhoneKey)
+    }
+
+    /// The integer to store, 1 to [`Self::MAX`].
+    pub fn as_i64(self) -> i64 {
+        i64::try_from(self.0.get()).expect("a key is at most PhoneKey::MAX by construction")
+    }
+
+    /// The number as it is shown and dialled: `+` and all digits.
+    pub fn e164(self) -> String {
+        format!("+{}", self.0)
+    }
+
+    pub(crate) fn is(self, digits: u64) -> bool {
+        self.0.get() == digits
+    }
+
+    pub(crate) fn new(digits: u64) -> Option<Self> {
+        if i64::try_from(digits).is_err() {
+            return None;
+        }
+        NonZeroU64::new(digits).map(Self)
+    }
+}
+
+impl fmt::Debug for PhoneKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("PhoneKey(redacted)")
+    }
+}
+
+/// The integer cannot be a phone key. It is not repeated here: it may be a person's number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("phone key must be a positive integer, all digits of an E.164 number")]
+pub struct InvalidPhoneKey;

@@ -1,0 +1,37 @@
+//! One number with whatever stands around it: remarks, brackets, words before it.
+
+use crate::library::Candidate;
+use crate::text::{self, Shape};
+use crate::{Region, extension, plain, remarks};
+
+/// One number with whatever stands around it.
+pub(crate) fn read(text: &str, region: Option<Region>) -> Option<Candidate> {
+    read_shaped(text, &Shape::of(text), region)
+}
+
+pub(crate) fn read_shaped(text: &str, shape: &Shape, region: Option<Region>) -> Option<Candidate> {
+    if shape.has_letters && text::has_letter_for_digit(text) {
+        return None;
+    }
+    if !shape.has_letters {
+        let whole = plain::read(text, region);
+        if text.ends_with([')', ']']) {
+            return remarks::cut_bracket(text, region, whole.as_ref()).or(whole);
+        }
+        return whole;
+    }
+    let spoken = plain::read_foreign_extension(text, region);
+    if spoken.as_ref().is_some_and(Candidate::is_valid) || extension::would_be_glued(text) {
+        return spoken;
+    }
+    let whole = plain::read(text, region).or(spoken);
+    if whole.as_ref().is_some_and(Candidate::has_extension) || has_own_parameters(text) {
+        return whole;
+    }
+    remarks::cut(text, region, whole.as_ref()).or(whole)
+}
+
+/// Parameters of RFC 3966 that the library reads.
+pub(crate) fn has_own_parameters(text: &str) -> bool {
+    text.contains(';') && [";phone-context=", ";ext=", ";isub="].iter().any(|parameter| text.contains(parameter))
+}
