@@ -13,9 +13,10 @@ use crate::{
         clock::Clock,
         ids::{AccountId, ContactId, IntegrationId},
         record::RecordKey,
+        suppression::SuppressionKey,
     },
     identity::erasure::{self, EraseError, Erased},
-    store::{self, Db, StoreError, accounts::RulesCache, changes},
+    store::{self, Db, StoreError, Transaction, Tx, accounts::RulesCache, changes},
     telemetry::chain,
 };
 
@@ -59,13 +60,7 @@ impl Erasure {
         self.rules.find(account_id).await?.ok_or(ErasureError::AccountNotFound)?;
         let key = self.keys.find_or_make(account_id).await?;
         let now = self.clock.now();
-        let erased = self
-            .db
-            .transaction(move |tx| {
-                let key = key.clone();
-                Box::pin(async move { erasure::erase(tx, account_id, contact_id, &key, now).await })
-            })
-            .await?;
+        let erased = self.db.of(account_id).run(ErasePerson { contact_id, key, now }).await?;
         if let Err(error) = self.remove_late(account_id, &erased.records, now).await {
             // The person is erased. `retention` looks for late calls once more.
             warn!(account.id = %account_id, error = %chain(&error), "what was being written of an erased person could not be looked for");
@@ -81,16 +76,39 @@ impl Erasure {
         now: DateTime<Utc>,
     ) -> Result<(), StoreError> {
         store::erasure::remove_late_calls(&self.db, account_id, now - LATE_CALLS).await?;
-        let records = records.to_vec();
-        self.db
-            .transaction(move |tx| {
-                let records = records.clone();
-                Box::pin(async move {
-                    // Whoever is looking again at a decision writes it before.
-                    changes::lock_feed(tx, account_id).await?;
-                    store::erasure::remove_decisions(tx, account_id, &[], &[], &records).await
-                })
-            })
-            .await
+        self.db.of(account_id).run(EraseLateDecisions { records: records.to_vec() }).await
+    }
+}
+
+struct ErasePerson {
+    contact_id: ContactId,
+    key: SuppressionKey,
+    now: DateTime<Utc>,
+}
+
+impl Transaction for ErasePerson {
+    const NAME: &'static str = "erase_person";
+    type Output = Erased;
+    type Error = EraseError;
+
+    async fn run(&self, tx: &mut Tx) -> Result<Erased, EraseError> {
+        erasure::erase(tx, tx.account_id(), self.contact_id, &self.key, self.now).await
+    }
+}
+
+struct EraseLateDecisions {
+    records: Vec<(IntegrationId, RecordKey)>,
+}
+
+impl Transaction for EraseLateDecisions {
+    const NAME: &'static str = "erase_late_decisions";
+    type Output = ();
+    type Error = StoreError;
+
+    async fn run(&self, tx: &mut Tx) -> Result<(), StoreError> {
+        let account_id = tx.account_id();
+        // Whoever is looking again at a decision writes it before.
+        changes::lock_feed(tx, account_id).await?;
+        store::erasure::remove_decisions(tx, account_id, &[], &[], &self.records).await
     }
 }

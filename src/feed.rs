@@ -18,9 +18,9 @@ use crate::{
     },
     identity::corrections,
     store::{
-        Db, StoreError,
+        Db, StoreError, Transaction, Tx,
         accounts::RulesCache,
-        changes::{self, Extent, Unpublished},
+        changes::{self, FeedBounds, Unpublished},
         decisions,
     },
 };
@@ -140,102 +140,130 @@ impl Feed {
             found = changes::list(&self.db, account_id, after, wanted).await?;
         }
         // Once more: between two statements a fail-over may have put another database in the place of the first.
-        let extent = self.current_epoch(account_id).await?;
-        if extent.epoch != begun.epoch {
+        let bounds = self.current_epoch(account_id).await?;
+        if bounds.epoch != begun.epoch {
             return Err(StoreError::Conflict.into());
         }
-        check_extent(&extent, after)?;
+        check_bounds(&bounds, after)?;
         let has_more = found.len() > limit;
         found.truncate(limit);
         let next_after = found.last().map_or(after, |change| change.number);
-        Ok(FeedPage { changes: found, next_after, has_more, epoch: extent.epoch.unwrap_or_default() })
+        Ok(FeedPage { changes: found, next_after, has_more, epoch: bounds.epoch.unwrap_or_default() })
     }
 
     /// The position behind everything that has happened until now and its epoch, for a reader that begins by listing the contacts.
     pub async fn end(&self, account_id: AccountId) -> Result<(i64, String), FeedError> {
         self.rules.find(account_id).await?.ok_or(FeedError::AccountNotFound)?;
-        let extent = self.current_epoch(account_id).await?;
-        Ok((extent.last_number, extent.epoch.unwrap_or_default()))
+        let bounds = self.current_epoch(account_id).await?;
+        Ok((bounds.last_number, bounds.epoch.unwrap_or_default()))
     }
 
     /// How far the feed reaches, in an epoch of this very database: begins one if the numbers were given by another.
-    async fn current_epoch(&self, account_id: AccountId) -> Result<Extent, StoreError> {
-        let origin = changes::find_origin(&self.db, &self.origin_form).await?;
-        if let Some(extent) = changes::find_extent(&self.db, account_id).await?
-            && extent.origin.as_deref().is_some_and(|stored| tells(stored, &origin))
+    async fn current_epoch(&self, account_id: AccountId) -> Result<FeedBounds, StoreError> {
+        let origin = changes::find_origin(&self.db, account_id, &self.origin_form).await?;
+        if let Some(bounds) = changes::find_bounds(&self.db, account_id).await?
+            && bounds.origin.as_deref().is_some_and(|stored| tells(stored, &origin))
         {
-            return Ok(extent);
+            return Ok(bounds);
         }
         let epoch = Uuid::from_u128(self.ids.with_rng(rand::RngExt::random)).simple().to_string();
-        let now = self.clock.now();
-        self.db
-            .transaction(move |tx| {
-                let (origin, epoch) = (origin.clone(), epoch.clone());
-                Box::pin(async move {
-                    let extent = changes::lock_feed(tx, account_id).await?;
-                    match extent.origin.as_deref() {
-                        // Another reader was quicker.
-                        Some(stored) if tells(stored, &origin) => return Ok(extent),
-                        Some(stored) if tells(&origin, stored) => {
-                            // The server tells more than before: the epoch is the same.
-                            let epoch = extent.epoch.as_deref().unwrap_or(&epoch);
-                            changes::begin_epoch(tx, account_id, &origin, epoch, extent.epoch_base).await?;
-                            return changes::lock_feed(tx, account_id).await;
-                        }
-                        _ => {}
-                    }
-                    let base = epoch_base(&extent, now);
-                    changes::begin_epoch(tx, account_id, &origin, &epoch, base).await?;
-                    if base > 0 {
-                        tracing::warn!(account.id = %account_id, "the feed begins a new epoch: its readers are told to list the contacts anew");
-                    }
-                    changes::lock_feed(tx, account_id).await
-                })
-            })
-            .await
+        self.db.of(account_id).run(BeginEpoch { origin, epoch, now: self.clock.now() }).await
     }
 
     /// Numbers some of what is committed, marks the decisions that it makes doubtful, and then looks at some of those again.
     pub async fn publish(&self, account_id: AccountId) -> Result<Published, StoreError> {
-        let (numbered, has_stale) = self
-            .db
-            .transaction(move |tx| {
-                Box::pin(async move {
-                    let extent = changes::lock_feed(tx, account_id).await?;
-                    let ordered = in_order(changes::find_unpublished(tx, account_id).await?);
-                    if !ordered.is_empty() {
-                        changes::number(tx, account_id, &ordered, extent.last_number).await?;
-                        let subjects: Vec<Uuid> = ordered.iter().map(|change| change.subject_id).collect();
-                        decisions::mark_stale(tx, account_id, &subjects).await?;
-                    }
-                    Ok::<_, StoreError>((ordered.len(), decisions::has_stale(tx, account_id).await?))
-                })
-            })
-            .await?;
-        let looked_at = if has_stale { self.look_again(account_id).await? } else { 0 };
+        let (numbered, has_stale) = self.db.of(account_id).run(PublishChanges).await?;
+        let looked_at = if has_stale { self.correct_decisions(account_id).await? } else { 0 };
         Ok(Published { numbered, looked_at })
     }
 
     /// Looks again at some of what is doubtful, a few decisions a transaction. Returns at how many.
-    async fn look_again(&self, account_id: AccountId) -> Result<usize, StoreError> {
+    async fn correct_decisions(&self, account_id: AccountId) -> Result<usize, StoreError> {
         let mut all = 0;
         for _ in 0..LOOKS_MAX {
-            let now = self.clock.now();
-            let looked_at = self
-                .db
-                .transaction(move |tx| {
-                    Box::pin(async move {
-                        changes::lock_feed(tx, account_id).await?;
-                        corrections::look_again(tx, account_id, DECISIONS_MAX, now).await
-                    })
-                })
-                .await?;
+            let looked_at = self.db.of(account_id).run(CorrectDecisions { now: self.clock.now() }).await?;
             if looked_at == 0 {
                 break;
             }
             all += looked_at;
         }
         Ok(all)
+    }
+}
+
+/// Begins an epoch of this database, unless another reader was quicker. Gives how far the feed reaches then.
+struct BeginEpoch {
+    /// By what the database is known.
+    origin: String,
+    /// The new epoch's name.
+    epoch: String,
+    now: DateTime<Utc>,
+}
+
+impl Transaction for BeginEpoch {
+    const NAME: &'static str = "begin_epoch";
+    type Output = FeedBounds;
+    type Error = StoreError;
+
+    async fn run(&self, tx: &mut Tx) -> Result<FeedBounds, StoreError> {
+        let Self { origin, epoch, now } = self;
+        let account_id = tx.account_id();
+        let bounds = changes::lock_feed(tx, account_id).await?;
+        match bounds.origin.as_deref() {
+            Some(stored) if tells(stored, origin) => return Ok(bounds),
+            Some(stored) if tells(origin, stored) => {
+                // The server tells more than before: the epoch is the same.
+                let epoch = bounds.epoch.as_deref().unwrap_or(epoch);
+                changes::begin_epoch(tx, account_id, origin, epoch, bounds.epoch_base).await?;
+                return changes::lock_feed(tx, account_id).await;
+            }
+            _ => {}
+        }
+        let base = epoch_base(&bounds, *now);
+        changes::begin_epoch(tx, account_id, origin, epoch, base).await?;
+        if base > 0 {
+            tracing::warn!(account.id = %account_id, "the feed begins a new epoch: its readers are told to list the contacts anew");
+        }
+        changes::lock_feed(tx, account_id).await
+    }
+}
+
+/// Numbers some of what is committed and marks the decisions that it makes doubtful. Gives how many changes, and whether there are such
+/// decisions.
+struct PublishChanges;
+
+impl Transaction for PublishChanges {
+    const NAME: &'static str = "publish_changes";
+    type Output = (usize, bool);
+    type Error = StoreError;
+
+    async fn run(&self, tx: &mut Tx) -> Result<(usize, bool), StoreError> {
+        let account_id = tx.account_id();
+        let bounds = changes::lock_feed(tx, account_id).await?;
+        let ordered = in_order(changes::find_unpublished(tx, account_id).await?);
+        if !ordered.is_empty() {
+            changes::number(tx, account_id, &ordered, bounds.last_number).await?;
+            let subjects: Vec<Uuid> = ordered.iter().map(|change| change.subject_id).collect();
+            decisions::mark_stale(tx, account_id, &subjects).await?;
+        }
+        Ok((ordered.len(), decisions::has_stale(tx, account_id).await?))
+    }
+}
+
+/// Decides a few stale decisions again. Gives how many.
+struct CorrectDecisions {
+    now: DateTime<Utc>,
+}
+
+impl Transaction for CorrectDecisions {
+    const NAME: &'static str = "correct_decisions";
+    type Output = usize;
+    type Error = StoreError;
+
+    async fn run(&self, tx: &mut Tx) -> Result<usize, StoreError> {
+        let account_id = tx.account_id();
+        changes::lock_feed(tx, account_id).await?;
+        corrections::correct_stale(tx, account_id, DECISIONS_MAX, self.now).await
     }
 }
 
@@ -246,31 +274,31 @@ fn tells(stored: &str, origin: &str) -> bool {
 }
 
 /// Where the numbers of a new epoch begin; the first begins at 0.
-fn epoch_base(extent: &Extent, now: DateTime<Utc>) -> i64 {
-    if extent.epoch.is_none() {
+fn epoch_base(bounds: &FeedBounds, now: DateTime<Utc>) -> i64 {
+    if bounds.epoch.is_none() {
         return 0;
     }
     let by_time = now.timestamp().saturating_mul(NUMBERS_PER_SECOND);
-    extent.last_number.saturating_add(EPOCH_GAP).max(by_time)
+    bounds.last_number.saturating_add(EPOCH_GAP).max(by_time)
 }
 
 /// Whether the position is one of this epoch. A number of an earlier one is recognised also if its reader names none.
-fn check_epoch(extent: &Extent, position: Position<'_>) -> Result<(), FeedError> {
+fn check_epoch(bounds: &FeedBounds, position: Position<'_>) -> Result<(), FeedError> {
     let Position { epoch, after } = position;
-    let is_other = !epoch.is_empty() && extent.epoch.as_deref() != Some(epoch);
-    if is_other || (after > 0 && after < extent.epoch_base) {
-        let epoch = extent.epoch.clone().unwrap_or_default();
-        return Err(FeedError::Reset { epoch, position: extent.last_number });
+    let is_other = !epoch.is_empty() && bounds.epoch.as_deref() != Some(epoch);
+    if is_other || (after > 0 && after < bounds.epoch_base) {
+        let epoch = bounds.epoch.clone().unwrap_or_default();
+        return Err(FeedError::Reset { epoch, position: bounds.last_number });
     }
     Ok(())
 }
 
-fn check_extent(extent: &Extent, after: i64) -> Result<(), FeedError> {
-    if after < extent.forgotten_through {
-        return Err(FeedError::Forgotten(extent.forgotten_through));
+fn check_bounds(bounds: &FeedBounds, after: i64) -> Result<(), FeedError> {
+    if after < bounds.forgotten_through {
+        return Err(FeedError::Forgotten(bounds.forgotten_through));
     }
-    if after > extent.last_number {
-        return Err(FeedError::Beyond(extent.last_number));
+    if after > bounds.last_number {
+        return Err(FeedError::Beyond(bounds.last_number));
     }
     Ok(())
 }
@@ -311,25 +339,25 @@ mod tests {
         assert!(!tells("00000001/5", "7/00000001/5"), "the server tells more than is known");
     }
 
-    fn extent(epoch: Option<&str>, last_number: i64, epoch_base: i64) -> Extent {
+    fn bounds(epoch: Option<&str>, last_number: i64, epoch_base: i64) -> FeedBounds {
         let epoch = epoch.map(str::to_owned);
-        Extent { last_number, forgotten_through: epoch_base, origin: None, epoch, epoch_base }
+        FeedBounds { last_number, forgotten_through: epoch_base, origin: None, epoch, epoch_base }
     }
 
     #[test]
     fn the_first_epoch_begins_at_zero_and_the_next_far_above_and_by_the_time() {
         let at = |second| DateTime::from_timestamp(second, 0).unwrap();
 
-        assert_eq!(epoch_base(&extent(None, 7, 0), at(1_800_000_000)), 0);
-        assert_eq!(epoch_base(&extent(Some("a"), 7, 0), at(1_800_000_000)), 1_800_000_000_000_000);
+        assert_eq!(epoch_base(&bounds(None, 7, 0), at(1_800_000_000)), 0);
+        assert_eq!(epoch_base(&bounds(Some("a"), 7, 0), at(1_800_000_000)), 1_800_000_000_000_000);
         // A clock that is behind does not lead back to numbers that were given.
-        assert_eq!(epoch_base(&extent(Some("a"), 7, 0), at(0)), 7 + EPOCH_GAP);
-        assert_eq!(epoch_base(&extent(Some("a"), i64::MAX, 0), at(i64::from(i32::MAX))), i64::MAX);
+        assert_eq!(epoch_base(&bounds(Some("a"), 7, 0), at(0)), 7 + EPOCH_GAP);
+        assert_eq!(epoch_base(&bounds(Some("a"), i64::MAX, 0), at(i64::from(i32::MAX))), i64::MAX);
     }
 
     #[test]
     fn a_position_of_another_epoch_is_recognised_by_name_or_by_number() {
-        let now = extent(Some("b"), 1_000_007, 1_000_000);
+        let now = bounds(Some("b"), 1_000_007, 1_000_000);
         let is_reset =
             |epoch, after| matches!(check_epoch(&now, Position { epoch, after }), Err(FeedError::Reset { .. }));
 

@@ -10,7 +10,7 @@ use tracing::warn;
 
 use crate::{
     domain::{clock::Clock, ids::AccountId},
-    store::{Db, StoreError, accounts, changes, erasure, rejected, retention},
+    store::{Db, StoreError, Transaction, Tx, accounts, changes, erasure, rejected, retention},
     telemetry::chain,
 };
 
@@ -92,13 +92,25 @@ async fn forget_in(db: &Db, account_id: AccountId, now: DateTime<Utc>) -> Result
     removed += rejected::expire(db, account_id, now - REJECTED_KEPT).await?;
     loop {
         let kept_since = now - CHANGES_KEPT;
-        let batch: u64 = db
-            .transaction(move |tx| Box::pin(async move { changes::forget_batch(tx, account_id, kept_since).await }))
-            .await?;
+        let batch = db.of(account_id).run(ForgetChanges { kept_since }).await?;
         removed += batch;
         if batch == 0 {
             return Ok(removed);
         }
+    }
+}
+
+struct ForgetChanges {
+    kept_since: DateTime<Utc>,
+}
+
+impl Transaction for ForgetChanges {
+    const NAME: &'static str = "forget_changes";
+    type Output = u64;
+    type Error = StoreError;
+
+    async fn run(&self, tx: &mut Tx) -> Result<u64, StoreError> {
+        changes::forget_batch(tx, tx.account_id(), self.kept_since).await
     }
 }
 

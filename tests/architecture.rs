@@ -85,6 +85,15 @@ const NOT_IN_DOMAIN: &[&str] = &["tokio", "tokio_util", "futures_util", "tower",
 const WRITERS_OF_CONTACTS: &[&str] =
     &["store::adoption", "store::contact_writes", "store::external_refs", "store::merges"];
 
+/// What may be asked of all accounts at once, and why. Everything else is asked of the database of one account.
+const ACROSS_ACCOUNTS: &[(&str, &str)] = &[
+    ("store::accounts::list", "an operator's list; the token's accounts are its filter"),
+    ("store::database::ping", "whether the service is ready is asked of all of it"),
+    ("store::database::time", "processes follow one clock, whosever work they do"),
+    ("store::lease::find_due", "what is due is due for whom it may; the claim that follows is of one account"),
+    ("store::reparse::find_due", "whose numbers are to be read again; the lock that follows is of one account"),
+];
+
 /// A source file: its module path below the crate, and its text without comments, literals and tests.
 struct Source {
     module: Vec<String>,
@@ -304,6 +313,54 @@ fn every_module_uses_only_what_its_layer_may() {
     let found: Vec<String> = sources().iter().flat_map(violations).collect();
 
     assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+/// The functions that say `.all()`, with their modules.
+fn across_accounts(source: &Source) -> Vec<String> {
+    let asks = source.code.match_indices(".all()").map(|(at, _)| {
+        let function = source.code[..at].rsplit(" fn ").next().unwrap_or_default();
+        let name: String = function.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        format!("{}::{name}", source.module.join("::"))
+    });
+    asks.collect()
+}
+
+#[test]
+fn all_accounts_are_asked_by_the_listed_functions_alone() {
+    let found: BTreeSet<String> = sources().iter().flat_map(across_accounts).collect();
+    let listed: BTreeSet<String> = ACROSS_ACCOUNTS.iter().map(|(function, _)| (*function).to_owned()).collect();
+
+    assert_eq!(found, listed);
+    let planted = source("sync::run", "async fn first() {} async fn claim() { db.all().await; }");
+    assert_eq!(across_accounts(&planted), ["sync::run::claim"]);
+}
+
+/// `ApplyPage` is `apply_page`.
+fn snake_case(name: &str) -> String {
+    let mut snake = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !snake.is_empty() {
+            snake.push('_');
+        }
+        snake.extend(letter.to_lowercase());
+    }
+    snake
+}
+
+#[test]
+fn every_transaction_is_named_like_its_type_and_like_no_other() {
+    let mut files = Vec::new();
+    collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
+    let mut names = BTreeSet::new();
+    for text in files.iter().map(|file| fs::read_to_string(file).unwrap()) {
+        for implementation in text.split("\nimpl Transaction for ").skip(1) {
+            let of = implementation.split(|c: char| !c.is_alphanumeric()).next().unwrap();
+            let name = implementation.split("const NAME: &'static str = \"").nth(1).unwrap().split('"').next().unwrap();
+            assert_eq!(name, snake_case(of));
+            assert!(names.insert(name.to_owned()), "two transactions are called {name}");
+        }
+    }
+    assert!(names.len() >= 10, "{names:?}");
 }
 
 #[test]

@@ -10,7 +10,7 @@ use crate::{
     domain::{
         call::CLICK_TTL,
         contact::Contact,
-        ids::{AccountId, ContactId, ExpectedCallId, IntegrationId},
+        ids::{AccountId, ContactId, ExpectedCallId, IdSource, IntegrationId},
         record::{NormalNumber, NormalRecord, RecordKey},
         suppression::SuppressionKey,
     },
@@ -19,7 +19,7 @@ use crate::{
         registration::{self, Registration},
     },
     store::{
-        self, Tx,
+        self, Transaction, Tx,
         calls::{self, CallBinding},
         contacts, expected_calls,
     },
@@ -88,15 +88,16 @@ impl ClickToCall {
         let now = self.clock.now();
         let expected_until = click.call_id.is_none().then_some(now + CLICK_TTL);
         let record = record_of(key, number, extension, region, &click);
-        let work = Arc::new(Work { record, number, click, suppression, now, this: self.clone() });
+        let ids = Arc::clone(&self.ids);
+        let work = RegisterClick { integration_id, record, number, click, suppression, now, ids };
         let db = self.db.clone();
         // Together, so that an adapter that hangs up leaves no half of it.
         let contact_id = self
             .db
             .task(async move {
-                let contact_id = work.commit(&db, account_id, integration_id).await?;
+                let contact_id = db.of(account_id).run(work).await?;
                 // A stranger's call may have made a placeholder that this transaction could not see.
-                adoption::look_again(&db, account_id, vec![number], now).await?;
+                adoption::adopt_late(&db, account_id, vec![number], now).await?;
                 Ok::<ContactId, ClickError>(contact_id)
             })
             .await?;
@@ -115,39 +116,28 @@ impl ClickToCall {
     }
 }
 
-struct Work {
+/// The record, what it absorbs, and the call or the expected call: all or nothing.
+struct RegisterClick {
+    integration_id: IntegrationId,
     record: NormalRecord,
     number: PhoneKey,
     click: Click,
     suppression: SuppressionKey,
     now: DateTime<Utc>,
-    this: ClickToCall,
+    ids: Arc<IdSource>,
 }
 
-impl Work {
-    async fn commit(
-        self: Arc<Self>,
-        db: &store::Db,
-        account_id: AccountId,
-        integration_id: IntegrationId,
-    ) -> Result<ContactId, ClickError> {
-        db.transaction(move |tx| {
-            let work = Arc::clone(&self);
-            Box::pin(async move { work.write(tx, account_id, integration_id).await })
-        })
-        .await
-    }
+impl Transaction for RegisterClick {
+    const NAME: &'static str = "register_click";
+    type Output = ContactId;
+    type Error = ClickError;
 
-    /// The record, what it absorbs, and the call or the expected call: all or nothing.
-    async fn write(
-        &self,
-        tx: &mut Tx,
-        account_id: AccountId,
-        integration_id: IntegrationId,
-    ) -> Result<ContactId, ClickError> {
-        let Self { record, number, click, suppression, now, this } = self;
+    async fn run(&self, tx: &mut Tx) -> Result<ContactId, ClickError> {
+        let account_id = tx.account_id();
+        let Self { integration_id, record, number, click, suppression, now, ids } = self;
+        let integration_id = *integration_id;
         let registration = Registration { record, bind_to: click.contact_id, suppression };
-        let contact_id = registration::register(tx, account_id, integration_id, &registration, *now, &this.ids).await?;
+        let contact_id = registration::register(tx, account_id, integration_id, &registration, *now, ids).await?;
         if !store::integrations::is_enabled(tx, account_id, integration_id).await? {
             return Err(ClickError::IntegrationDisabled);
         }
@@ -167,7 +157,7 @@ impl Work {
                 return Err(ClickError::CallIdReused);
             }
         } else {
-            let id = ExpectedCallId(this.ids.new_v7(*now));
+            let id = ExpectedCallId(ids.new_v7(*now));
             expected_calls::insert(tx, account_id, id, *number, contact_id, &click.agent_id, *now).await?;
         }
         Ok(contact_id)

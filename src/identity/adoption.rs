@@ -11,7 +11,7 @@ use phone_key::PhoneKey;
 use crate::{
     domain::ids::{AccountId, ContactId},
     store::{
-        CallDb, Db, StoreError, Tx,
+        CallDb, Db, StoreError, Transaction, Tx,
         adoption::{self as store, Merge, Pair},
         contact_writes::{self, Standing},
     },
@@ -37,7 +37,7 @@ pub async fn adopt(
 }
 
 /// The second look, in a transaction of its own.
-pub async fn look_again(
+pub async fn adopt_late(
     db: &Db,
     account_id: AccountId,
     keys: Vec<PhoneKey>,
@@ -46,15 +46,26 @@ pub async fn look_again(
     if keys.is_empty() {
         return Ok(0);
     }
-    db.transaction(move |tx| {
-        let keys = keys.clone();
-        Box::pin(async move { adopt(tx, account_id, &keys, now).await })
-    })
-    .await
+    db.of(account_id).run(AdoptLate { keys, now }).await
+}
+
+struct AdoptLate {
+    keys: Vec<PhoneKey>,
+    now: DateTime<Utc>,
+}
+
+impl Transaction for AdoptLate {
+    const NAME: &'static str = "adopt_late";
+    type Output = usize;
+    type Error = StoreError;
+
+    async fn run(&self, tx: &mut Tx) -> Result<usize, StoreError> {
+        adopt(tx, tx.account_id(), &self.keys, self.now).await
+    }
 }
 
 /// The second look of the call path: one read, and a transaction only when there is something to adopt.
-pub async fn look_again_at_number(
+pub async fn adopt_late_at(
     call_db: &CallDb,
     db: &Db,
     account_id: AccountId,
@@ -64,18 +75,18 @@ pub async fn look_again_at_number(
     if !store::has_pair(call_db, account_id, key).await? {
         return Ok(false);
     }
-    look_again(db, account_id, vec![key], now).await?;
+    adopt_late(db, account_id, vec![key], now).await?;
     Ok(true)
 }
 
 /// Looks at the whole account for what a crash between a page's commit and its second look has left behind.
-pub async fn look_everywhere(db: &Db, account_id: AccountId, now: DateTime<Utc>) -> Result<usize, StoreError> {
+pub async fn adopt_all(db: &Db, account_id: AccountId, now: DateTime<Utc>) -> Result<usize, StoreError> {
     let (mut adopted, mut after) = (0, 0);
     loop {
         let keys = store::find_left_behind(db, account_id, after).await?;
         let Some(last) = keys.last() else { return Ok(adopted) };
         after = last.as_i64();
-        adopted += look_again(db, account_id, keys, now).await?;
+        adopted += adopt_late(db, account_id, keys, now).await?;
     }
 }
 

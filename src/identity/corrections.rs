@@ -19,7 +19,7 @@ use crate::{
 
 /// Looks again at stale decisions, at most `limit`, oldest first; returns at how many. Under the lock of the account's feed, so that
 /// nobody else does.
-pub async fn look_again(
+pub async fn correct_stale(
     tx: &mut Tx,
     account_id: AccountId,
     limit: i64,

@@ -31,7 +31,7 @@ pub async fn create(
     let (looking_call_db, looking_db, key) = (call_db.clone(), db.clone(), stranger.key);
     // In a task of its own: a caller who hangs up now must not leave stranger and record side by side.
     let looked = db
-        .task(async move { adoption::look_again_at_number(&looking_call_db, &looking_db, account_id, key, now).await })
+        .task(async move { adoption::adopt_late_at(&looking_call_db, &looking_db, account_id, key, now).await })
         .await;
     match looked {
         Ok(true) => return Ok(None),

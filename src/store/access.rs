@@ -56,7 +56,7 @@ pub async fn find(
         account_id.0,
         integration_id.0,
     )
-    .fetch_optional(&db.pool)
+    .fetch_optional(db.of(account_id))
     .await?;
     Ok(row.map(|row| StoredAccess {
         credentials: row.credentials,
@@ -101,7 +101,7 @@ pub async fn claim(
         seen.version,
         seen.claim,
     )
-    .fetch_optional(&db.pool)
+    .fetch_optional(db.of(account_id))
     .await?;
     Ok(credentials)
 }
@@ -130,7 +130,7 @@ pub async fn store(
         credentials,
         access,
     )
-    .fetch_optional(&db.pool)
+    .fetch_optional(db.of(account_id))
     .await?;
     Ok(version)
 }
@@ -155,7 +155,7 @@ pub async fn release(
         claim,
         is_lost,
     )
-    .execute(&db.pool)
+    .execute(db.of(account_id))
     .await?;
     Ok(())
 }

@@ -7,7 +7,7 @@ use moka::sync::Cache;
 use phone_key::{KEY_VERSION, Region};
 use uuid::Uuid;
 
-use super::{CallDb, Db, StoreError, Tx, known};
+use super::{CallDb, Db, StoreError, Transaction, Tx, known};
 use crate::domain::{
     account::{Account, MatchPolicy, MatchRules},
     ids::{AccountId, IntegrationId},
@@ -69,7 +69,7 @@ pub async fn insert(db: &Db, account: &Account) -> Result<bool, StoreError> {
         KEY_VERSION,
         account.created_at,
     )
-    .execute(&db.pool)
+    .execute(db.of(account.id))
     .await?;
     Ok(done.rows_affected() == 1)
 }
@@ -84,7 +84,7 @@ pub async fn find(db: &Db, account_id: AccountId) -> Result<Option<Account>, Sto
         where account_id = $1",
         account_id.0,
     )
-    .fetch_optional(&db.pool)
+    .fetch_optional(db.of(account_id))
     .await?;
     row.map(Account::try_from).transpose()
 }
@@ -110,15 +110,25 @@ pub async fn update(
     change: AccountChange,
     now: DateTime<Utc>,
 ) -> Result<Option<Account>, StoreError> {
-    db.transaction(move |tx| {
-        let change = change.clone();
-        Box::pin(async move {
-            // Before the account, as a page locks them.
-            request_sweeps(tx, account_id, &change, now).await?;
-            update_account(tx, account_id, &change, now).await
-        })
-    })
-    .await
+    db.of(account_id).run(UpdateAccount { change, now }).await
+}
+
+struct UpdateAccount {
+    change: AccountChange,
+    now: DateTime<Utc>,
+}
+
+impl Transaction for UpdateAccount {
+    const NAME: &'static str = "update_account";
+    type Output = Option<Account>;
+    type Error = StoreError;
+
+    async fn run(&self, tx: &mut Tx) -> Result<Option<Account>, StoreError> {
+        let account_id = tx.account_id();
+        // Before the account, as a page locks them.
+        request_sweeps(tx, account_id, &self.change, self.now).await?;
+        update_account(tx, account_id, &self.change, self.now).await
+    }
 }
 
 async fn request_sweeps(
@@ -217,7 +227,7 @@ pub async fn list(
         after.map(|id| id.0),
         limit,
     )
-    .fetch_all(&db.pool)
+    .fetch_all(db.all())
     .await?;
     rows.into_iter().map(Account::try_from).collect()
 }
@@ -269,6 +279,7 @@ impl RulesCache {
         }
         let found = self
             .db
+            .of(account_id)
             .read(|pool| async move {
                 sqlx::query!(
                     "-- store::accounts::RulesCache::find

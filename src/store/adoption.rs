@@ -87,7 +87,7 @@ pub async fn find_pairs(tx: &mut Tx, account_id: AccountId, keys: &[PhoneKey]) -
 
 /// Whether a placeholder on this number has a record beside it: the cheap look of the call path.
 pub async fn has_pair(db: &CallDb, account_id: AccountId, key: PhoneKey) -> Result<bool, StoreError> {
-    db.read(|pool| async move {
+    db.of(account_id).read(|pool| async move {
         sqlx::query_scalar!(
             r#"-- store::adoption::has_pair
             select exists (select from phone_numbers n where n.account_id = $1 and n.e164 = $2 and n.is_placeholder)
@@ -115,7 +115,7 @@ pub async fn find_left_behind(db: &Db, account_id: AccountId, after: i64) -> Res
         after,
         LOOK_MAX,
     )
-    .fetch_all(&db.pool)
+    .fetch_all(db.of(account_id))
     .await?;
     keys.into_iter().map(|e164| known(PhoneKey::try_from_i64(e164).ok(), "phone_numbers", "e164")).collect()
 }
@@ -324,7 +324,7 @@ pub async fn insert_placeholder(
         stranger.direction.as_str(),
         stranger.replaces.map(|id| id.0),
     )
-    .fetch_one(&db.pool)
+    .fetch_one(db.of(account_id))
     .await?;
     Ok(Inserted { is_new: row.is_new, is_call_stored: row.is_call_stored })
 }

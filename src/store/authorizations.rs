@@ -44,7 +44,7 @@ pub async fn insert(
         account_id.0,
         now,
     )
-    .fetch_one(&db.pool)
+    .fetch_one(db.of(account_id))
     .await?;
     if open >= OPEN_MAX {
         return Ok(false);
@@ -62,7 +62,7 @@ pub async fn insert(
         now,
         new.expires_at,
     )
-    .execute(&db.pool)
+    .execute(db.of(account_id))
     .await?;
     Ok(true)
 }
@@ -77,7 +77,7 @@ pub async fn take(db: &Db, account_id: AccountId, state_hash: &[u8]) -> Result<O
         account_id.0,
         state_hash,
     )
-    .fetch_optional(&db.pool)
+    .fetch_optional(db.of(account_id))
     .await?;
     row.map(|row| {
         Ok(Authorization {

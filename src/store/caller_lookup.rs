@@ -77,6 +77,7 @@ pub async fn read_lean(
     call_id: Option<&str>,
 ) -> Result<Option<CallerLookup>, StoreError> {
     let row = db
+        .of(account_id)
         .read(|pool| async move {
             query_contacts!(
                 "-- store::caller_lookup::read_lean
@@ -139,6 +140,7 @@ pub async fn read_full(
     request: &LookupRequest<'_>,
 ) -> Result<CallerLookup, StoreError> {
     let row = db
+        .of(account_id)
         .read(|pool| async move {
             query_contacts!(
                 "-- store::caller_lookup::read_full

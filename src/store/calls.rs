@@ -61,7 +61,7 @@ impl TryFrom<StoredCall> for Call {
 
 /// A stored call.
 pub async fn find(db: &CallDb, account_id: AccountId, call_id: &str) -> Result<Option<Call>, StoreError> {
-    let row = db.read(|pool| async move { select_call(&pool, account_id, call_id).await }).await?;
+    let row = db.of(account_id).read(|pool| async move { select_call(&pool, account_id, call_id).await }).await?;
     row.map(Call::try_from).transpose()
 }
 
@@ -128,7 +128,7 @@ pub async fn insert_answer(
         answer.tier.map(MatchTier::as_str),
         now,
     )
-    .execute(&db.pool)
+    .execute(db.of(account_id))
     .await?;
     Ok(done.rows_affected() == 1)
 }
@@ -180,7 +180,7 @@ pub async fn store_answer(
         now,
         replaces.map(|id| id.0),
     )
-    .fetch_optional(&db.pool)
+    .fetch_optional(db.of(account_id))
     .await?;
     row.map(Call::try_from).transpose()
 }
@@ -224,7 +224,7 @@ pub async fn select(
         agent_id,
         now,
     )
-    .fetch_one(&db.pool)
+    .fetch_one(db.of(account_id))
     .await?;
     Ok(is_known)
 }

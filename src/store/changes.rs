@@ -74,7 +74,7 @@ pub(super) async fn record(
 
 /// How far a feed reaches.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Extent {
+pub struct FeedBounds {
     /// The number of the newest published change; 0: none was ever published.
     pub last_number: i64,
     /// Changes up to this number are not kept any more; 0: all are.
@@ -101,12 +101,12 @@ const ORIGIN_FORMS: [&str; 3] = [
     select (select oid from pg_database where datname = current_database())::text",
 ];
 
-/// What the database is known by now. Tells apart a database from its backup where the server shows it: not if its files were put back
+/// What the account's database is known by now. Tells apart a database from its backup where the server shows it: not if its files were put back
 /// as they were, for which there is `contact-sync feed new-epoch`. `form` is where to begin, and is moved past what the server refuses.
-pub async fn find_origin(db: &Db, form: &AtomicUsize) -> Result<String, StoreError> {
+pub async fn find_origin(db: &Db, account_id: AccountId, form: &AtomicUsize) -> Result<String, StoreError> {
     loop {
         let at = form.load(Ordering::Relaxed).min(ORIGIN_FORMS.len() - 1);
-        match sqlx::query_scalar(ORIGIN_FORMS[at]).fetch_one(&db.pool).await {
+        match sqlx::query_scalar(ORIGIN_FORMS[at]).fetch_one(db.of(account_id)).await {
             Ok(origin) => return Ok(origin),
             Err(sqlx::Error::Database(refusal))
                 if at + 1 < ORIGIN_FORMS.len()
@@ -120,18 +120,18 @@ pub async fn find_origin(db: &Db, form: &AtomicUsize) -> Result<String, StoreErr
 }
 
 /// How far the feed reaches; `None`: nobody has ever read it.
-pub async fn find_extent(db: &Db, account_id: AccountId) -> Result<Option<Extent>, StoreError> {
-    let extent = sqlx::query_as!(
-        Extent,
-        "-- store::changes::find_extent
+pub async fn find_bounds(db: &Db, account_id: AccountId) -> Result<Option<FeedBounds>, StoreError> {
+    let bounds = sqlx::query_as!(
+        FeedBounds,
+        "-- store::changes::find_bounds
         select last_number, forgotten_through, origin, epoch, epoch_base
         from feeds
         where account_id = $1",
         account_id.0,
     )
-    .fetch_optional(&db.pool)
+    .fetch_optional(db.of(account_id))
     .await?;
-    Ok(extent)
+    Ok(bounds)
 }
 
 /// The published changes behind `after`, in order, with their contacts as they are now.
@@ -160,7 +160,7 @@ pub async fn list(db: &Db, account_id: AccountId, after: i64, limit: i64) -> Res
         after,
         limit,
     )
-    .fetch_all(&db.pool)
+    .fetch_all(db.of(account_id))
     .await?;
     rows.into_iter()
         .map(|row| {
@@ -179,7 +179,7 @@ pub async fn list(db: &Db, account_id: AccountId, after: i64, limit: i64) -> Res
 }
 
 /// Locks the feed for publishing, until the transaction ends; makes it if this is the first time.
-pub async fn lock_feed(tx: &mut Tx, account_id: AccountId) -> Result<Extent, StoreError> {
+pub async fn lock_feed(tx: &mut Tx, account_id: AccountId) -> Result<FeedBounds, StoreError> {
     sqlx::query!(
         "-- store::changes::lock_feed (makes it)
         insert into feeds (account_id, last_number, forgotten_through)
@@ -189,8 +189,8 @@ pub async fn lock_feed(tx: &mut Tx, account_id: AccountId) -> Result<Extent, Sto
     )
     .execute(&mut **tx)
     .await?;
-    let extent = sqlx::query_as!(
-        Extent,
+    let bounds = sqlx::query_as!(
+        FeedBounds,
         "-- store::changes::lock_feed
         select last_number, forgotten_through, origin, epoch, epoch_base
         from feeds
@@ -200,7 +200,7 @@ pub async fn lock_feed(tx: &mut Tx, account_id: AccountId) -> Result<Extent, Sto
     )
     .fetch_one(&mut **tx)
     .await?;
-    Ok(extent)
+    Ok(bounds)
 }
 
 /// Begins an epoch: the numbers of this database, all above `base`. What was told before is not told again. The feed must be locked.
@@ -330,7 +330,7 @@ pub async fn number(
 /// Forgets a batch of changes from before `kept_since`. Returns how many. What nobody has asked for by then is forgotten without
 /// having been published, and counted, so that a reader notices.
 pub async fn forget_batch(tx: &mut Tx, account_id: AccountId, kept_since: DateTime<Utc>) -> Result<u64, StoreError> {
-    let extent = lock_feed(tx, account_id).await?;
+    let bounds = lock_feed(tx, account_id).await?;
     let published = sqlx::query_scalar!(
         r#"-- store::changes::forget_batch
         with oldest as materialized (
@@ -375,7 +375,7 @@ pub async fn forget_batch(tx: &mut Tx, account_id: AccountId, kept_since: DateTi
     // Nobody heard of the change, but what was told of calls is kept longer, and may be wrong by it.
     decisions::mark_stale(tx, account_id, &unpublished).await?;
     let unpublished = unpublished.len() as u64;
-    let last_number = extent.last_number + i64::try_from(unpublished).unwrap_or(i64::MAX);
+    let last_number = bounds.last_number + i64::try_from(unpublished).unwrap_or(i64::MAX);
     let newest = published.iter().copied().max().unwrap_or(0);
     let newest = if unpublished > 0 { last_number } else { newest };
     sqlx::query!(

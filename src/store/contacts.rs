@@ -124,7 +124,7 @@ pub async fn find(db: &Db, account_id: AccountId, contact_id: ContactId) -> Resu
         account_id.0,
         contact_id.0,
     )
-    .fetch_optional(&db.pool)
+    .fetch_optional(db.of(account_id))
     .await?;
     Ok(row.map(|row| row.contact))
 }
@@ -145,7 +145,7 @@ pub async fn find_all(db: &Db, account_id: AccountId, contact_ids: &[ContactId])
         account_id.0,
         &ids,
     )
-    .fetch_all(&db.pool)
+    .fetch_all(db.of(account_id))
     .await?;
     Ok(rows.into_iter().map(|row| row.contact).collect())
 }
@@ -158,6 +158,7 @@ pub async fn find_live(
 ) -> Result<Vec<(ContactId, Contact)>, StoreError> {
     let ids: &Vec<Uuid> = &contact_ids.iter().map(|id| id.0).collect();
     let rows = db
+        .of(account_id)
         .read(|pool| async move {
             query_contacts!(
                 r#"-- store::contacts::find_live
@@ -208,7 +209,7 @@ pub async fn list(
         after.map(|id| id.0),
         limit,
     )
-    .fetch_all(&db.pool)
+    .fetch_all(db.of(account_id))
     .await?;
     Ok(rows.into_iter().map(|row| row.contact).collect())
 }
@@ -249,7 +250,7 @@ pub async fn list_by_number(
         contact_id,
         limit,
     )
-    .fetch_all(&db.pool)
+    .fetch_all(db.of(account_id))
     .await?;
     Ok(rows.into_iter().map(|row| row.contact).collect())
 }
@@ -304,7 +305,7 @@ pub async fn rank_by_number(
         policy.preferred().map(|id| id.0) as Option<Uuid>,
         i64::try_from(TOTAL_MAX).unwrap_or(i64::MAX),
     )
-    .fetch_all(&db.pool)
+    .fetch_all(db.of(account_id))
     .await?;
     let ranked = rows.into_iter().map(|row| Ranked {
         is_placeholder: row.is_placeholder,
@@ -345,7 +346,7 @@ pub async fn find_country(
         key.object_type.as_str(),
         key.record_id,
     )
-    .fetch_optional(&db.pool)
+    .fetch_optional(db.of(account_id))
     .await?;
     region.map(|region| known(Region::parse(&region).ok(), "external_refs", "region")).transpose()
 }

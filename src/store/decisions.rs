@@ -125,7 +125,7 @@ async fn try_keep(
         now,
         Json(correction) as Json<StoredCorrection>,
     )
-    .fetch_one(&db.pool)
+    .fetch_one(db.of(account_id))
     .await?;
     Ok(is_kept)
 }

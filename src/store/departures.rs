@@ -34,7 +34,7 @@ pub async fn find_unknown(
         &types,
         &records,
     )
-    .fetch_all(&db.pool)
+    .fetch_all(db.of(account_id))
     .await?;
     rows.into_iter().map(|row| key_of(&row.object_type, row.record_id)).collect()
 }
@@ -67,7 +67,7 @@ pub async fn find_departing(
         &types,
         &records,
     )
-    .fetch_all(&db.pool)
+    .fetch_all(db.of(account_id))
     .await?;
     rows.into_iter().map(|row| Ok((key_of(&row.object_type, row.record_id)?, row.emails))).collect()
 }

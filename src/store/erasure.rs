@@ -299,7 +299,7 @@ pub async fn remove_late_calls(db: &Db, account_id: AccountId, since: DateTime<U
         account_id.0,
         since,
     )
-    .fetch_all(&db.pool)
+    .fetch_all(db.of(account_id))
     .await?;
     // Apart: as one statement it was planned from the calls, and looked at each of them.
     if erased.is_empty() {
@@ -312,7 +312,7 @@ pub async fn remove_late_calls(db: &Db, account_id: AccountId, since: DateTime<U
         account_id.0,
         &erased,
     )
-    .execute(&db.pool)
+    .execute(db.of(account_id))
     .await?;
     let choices = sqlx::query!(
         "-- store::erasure::remove_late_calls (selections)
@@ -321,7 +321,7 @@ pub async fn remove_late_calls(db: &Db, account_id: AccountId, since: DateTime<U
         account_id.0,
         &erased,
     )
-    .execute(&db.pool)
+    .execute(db.of(account_id))
     .await?;
     let decisions = sqlx::query!(
         "-- store::erasure::remove_late_calls (decisions)
@@ -330,7 +330,7 @@ pub async fn remove_late_calls(db: &Db, account_id: AccountId, since: DateTime<U
         account_id.0,
         &erased,
     )
-    .execute(&db.pool)
+    .execute(db.of(account_id))
     .await?;
     Ok(calls.rows_affected() + choices.rows_affected() + decisions.rows_affected())
 }

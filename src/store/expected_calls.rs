@@ -135,7 +135,7 @@ pub async fn consume(
         dialling.agent_id,
         dialling.now,
     )
-    .fetch_one(&db.pool)
+    .fetch_one(db.of(account_id))
     .await?;
     Ok(match row.taken {
         Some(contact_id) => Expected::Consumed { contact_id: ContactId(contact_id), is_stored: row.is_stored },

@@ -178,7 +178,7 @@ pub async fn rename(db: &Db, lease: Lease, name: &str, now: DateTime<Utc>) -> Re
         name,
         now,
     )
-    .execute(&db.pool)
+    .execute(db.of(lease.account_id))
     .await?;
     Ok(done.rows_affected() == 1)
 }
@@ -255,7 +255,7 @@ async fn list_among(
         after.map(|id| id.0),
         limit,
     )
-    .fetch_all(&db.pool)
+    .fetch_all(db.of(account_id))
     .await?;
     rows.into_iter().map(Integration::try_from).collect()
 }

@@ -81,7 +81,7 @@ pub async fn find_due(db: &Db, now: DateTime<Utc>, limit: i64) -> Result<Vec<Due
         now + AHEAD_MAX,
         limit,
     )
-    .fetch_all(&db.pool)
+    .fetch_all(db.all())
     .await?;
     Ok(rows
         .into_iter()
@@ -146,7 +146,7 @@ pub async fn extend(db: &Db, lease: Lease, lease_time: Duration) -> Result<bool,
         r#"-- store::lease::extend (the database's time)
         select statement_timestamp() as "now!""#
     )
-    .fetch_one(&db.pool)
+    .fetch_one(db.of(lease.account_id))
     .await?;
     let done = sqlx::query!(
         "-- store::lease::extend
@@ -158,7 +158,7 @@ pub async fn extend(db: &Db, lease: Lease, lease_time: Duration) -> Result<bool,
         lease.number,
         now + lease_time,
     )
-    .execute(&db.pool)
+    .execute(db.of(lease.account_id))
     .await?;
     Ok(done.rows_affected() == 1)
 }
@@ -211,7 +211,7 @@ pub async fn reseal(db: &Db, lease: Lease, old: &[u8], new: &[u8]) -> Result<(),
         old,
         new,
     )
-    .execute(&db.pool)
+    .execute(db.of(lease.account_id))
     .await?;
     Ok(())
 }

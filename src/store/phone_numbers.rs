@@ -32,6 +32,7 @@ pub async fn find_hits(
 ) -> Result<Vec<Hit>, StoreError> {
     let keys: &Vec<i64> = &keys.iter().map(|key| key.as_i64()).collect();
     let rows = db
+        .of(account_id)
         .read(|pool| async move {
             sqlx::query!(
                 r#"-- store::phone_numbers::find_hits

@@ -301,7 +301,7 @@ pub async fn list(
         after_key,
         limit,
     )
-    .fetch_all(&db.pool)
+    .fetch_all(db.of(account_id))
     .await?;
     rows.into_iter().map(KeptRejected::try_from).collect()
 }
@@ -324,7 +324,7 @@ pub async fn find(
         key.object_type.as_str(),
         key.record_id,
     )
-    .fetch_optional(&db.pool)
+    .fetch_optional(db.of(account_id))
     .await?;
     row.map(KeptRejected::try_from).transpose()
 }
@@ -343,7 +343,7 @@ pub async fn find_left_out(
         account_id.0,
         integration_id.0,
     )
-    .fetch_optional(&db.pool)
+    .fetch_optional(db.of(account_id))
     .await?;
     Ok(left_out)
 }
@@ -384,7 +384,7 @@ pub async fn find_retried(db: &Db, lease: Lease, limit: i64) -> Result<Vec<Recor
         lease.integration_id.0,
         limit,
     )
-    .fetch_all(&db.pool)
+    .fetch_all(db.of(lease.account_id))
     .await?;
     rows.into_iter().map(|row| key_of(&row.object_type, row.record_key)).collect()
 }
@@ -417,7 +417,7 @@ pub async fn expire(db: &Db, account_id: AccountId, before: DateTime<Utc>) -> Re
         account_id.0,
         before,
     )
-    .execute(&db.pool)
+    .execute(db.of(account_id))
     .await?;
     Ok(done.rows_affected())
 }

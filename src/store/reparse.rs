@@ -28,7 +28,7 @@ pub async fn find_due(db: &Db) -> Result<Vec<AccountId>, StoreError> {
         KEY_VERSION,
         ACCOUNTS_MAX,
     )
-    .fetch_all(&db.pool)
+    .fetch_all(db.all())
     .await?;
     Ok(found.into_iter().map(AccountId).collect())
 }

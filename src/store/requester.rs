@@ -27,7 +27,8 @@ pub async fn find_subject(
     account_id: AccountId,
     contact_id: ContactId,
 ) -> Result<Option<Subject>, StoreError> {
-    db.read(|pool| async move { select_subject(&pool, account_id, contact_id).await })
+    db.of(account_id)
+        .read(|pool| async move { select_subject(&pool, account_id, contact_id).await })
         .await?
         .map(Subject::try_from)
         .transpose()
@@ -115,7 +116,8 @@ pub async fn find_holdings(
     keys: &[PhoneKey],
 ) -> Result<Option<Holdings>, StoreError> {
     let e164 = &e164_of(keys);
-    db.read(|pool| async move { select_holdings(&pool, account_id, integration_id, contact_id, e164).await })
+    db.of(account_id)
+        .read(|pool| async move { select_holdings(&pool, account_id, integration_id, contact_id, e164).await })
         .await?
         .map(|row| row.into_holdings(integration_id))
         .transpose()

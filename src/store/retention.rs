@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Db, StoreError, Tx};
+use super::{Db, StoreError, Transaction, Tx};
 use crate::domain::ids::AccountId;
 
 /// Rows that one statement removes.
@@ -18,7 +18,7 @@ pub async fn remove_batch(
     clicks_since: DateTime<Utc>,
     now: DateTime<Utc>,
 ) -> Result<u64, StoreError> {
-    let calls = db.transaction(move |tx| Box::pin(remove_calls(tx, account_id, kept_since))).await?;
+    let calls = db.of(account_id).run(ForgetCalls { kept_since }).await?;
     let selections = sqlx::query!(
         "-- store::retention::remove_batch (selections)
         delete from selections
@@ -29,7 +29,7 @@ pub async fn remove_batch(
         kept_since,
         BATCH_MAX,
     )
-    .execute(&db.pool)
+    .execute(db.of(account_id))
     .await?;
     let clicks = sqlx::query!(
         "-- store::retention::remove_batch (expected calls)
@@ -41,7 +41,7 @@ pub async fn remove_batch(
         clicks_since,
         BATCH_MAX,
     )
-    .execute(&db.pool)
+    .execute(db.of(account_id))
     .await?;
     let runs = sqlx::query!(
         "-- store::retention::remove_batch (runs)
@@ -53,7 +53,7 @@ pub async fn remove_batch(
         kept_since,
         BATCH_MAX,
     )
-    .execute(&db.pool)
+    .execute(db.of(account_id))
     .await?;
     // At most a hundred are open, and none lives longer than ten minutes.
     let authorizations = sqlx::query!(
@@ -63,11 +63,25 @@ pub async fn remove_batch(
         account_id.0,
         now,
     )
-    .execute(&db.pool)
+    .execute(db.of(account_id))
     .await?;
     let done = [selections, clicks, runs, authorizations];
     let removed: u64 = done.iter().map(sqlx::postgres::PgQueryResult::rows_affected).sum();
     Ok(removed + calls)
+}
+
+struct ForgetCalls {
+    kept_since: DateTime<Utc>,
+}
+
+impl Transaction for ForgetCalls {
+    const NAME: &'static str = "forget_calls";
+    type Output = u64;
+    type Error = StoreError;
+
+    async fn run(&self, tx: &mut Tx) -> Result<u64, StoreError> {
+        remove_calls(tx, tx.account_id(), self.kept_since).await
+    }
 }
 
 async fn remove_calls(tx: &mut Tx, account_id: AccountId, kept_since: DateTime<Utc>) -> Result<u64, StoreError> {

@@ -108,7 +108,7 @@ pub async fn report(
         report.estimated_total,
         now,
     )
-    .execute(&db.pool)
+    .execute(db.of(lease.account_id))
     .await?;
     Ok(done.rows_affected() == 1)
 }
@@ -134,7 +134,7 @@ pub async fn notice(
         notice.to_string(),
         now,
     )
-    .execute(&db.pool)
+    .execute(db.of(lease.account_id))
     .await?;
     Ok(())
 }
@@ -402,7 +402,7 @@ pub async fn forgive_attempt(db: &Db, lease: Lease, run_id: SyncRunId) -> Result
         lease.number,
         run_id.0,
     )
-    .execute(&db.pool)
+    .execute(db.of(lease.account_id))
     .await?;
     Ok(())
 }

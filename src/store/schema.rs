@@ -7,6 +7,7 @@ use thiserror::Error;
 use tokio::time::timeout;
 
 use super::{Db, StoreError};
+use crate::domain::ids::AccountId;
 
 /// How long a start waits for the database server, and for the schema's version.
 const CONNECT_MAX: Duration = Duration::from_secs(10);
@@ -72,11 +73,11 @@ pub async fn migrate(url: &str) -> Result<(), SchemaError> {
     Ok(())
 }
 
-/// Refreshes the statistics of the tables that a sync fills; a few hundred milliseconds. Prepared plans are made anew after it.
+/// Refreshes the statistics of the tables that a sync of this account fills; a few hundred milliseconds. Prepared plans are made anew after it.
 /// A role that may not analyze a table skips it, with a warning in the server's log.
-pub async fn analyze_contacts(db: &Db) -> Result<(), StoreError> {
+pub async fn analyze_contacts(db: &Db, account_id: AccountId) -> Result<(), StoreError> {
     sqlx::query("-- store::schema::analyze_contacts\nanalyze contacts, external_refs, phone_numbers, changes")
-        .execute(&db.pool)
+        .execute(db.of(account_id))
         .await?;
     Ok(())
 }

@@ -39,6 +39,7 @@ impl<'r> Decode<'r, Postgres> for Freshness {
 /// All integrations, for an answer that looks no number up.
 pub async fn list(db: &CallDb, account_id: AccountId) -> Result<Vec<Freshness>, StoreError> {
     let sources = db
+        .of(account_id)
         .read(|pool| async move {
             sqlx::query_scalar!(
                 r#"-- store::sources::list

@@ -65,7 +65,7 @@ pub async fn find_key(db: &Db, account_id: AccountId) -> Result<Option<Vec<u8>>,
         where account_id = $1",
         account_id.0,
     )
-    .fetch_optional(&db.pool)
+    .fetch_optional(db.of(account_id))
     .await?;
     Ok(sealed)
 }
@@ -80,7 +80,7 @@ pub async fn insert_key(db: &Db, account_id: AccountId, sealed: &[u8]) -> Result
         account_id.0,
         sealed,
     )
-    .execute(&db.pool)
+    .execute(db.of(account_id))
     .await?;
     Ok(())
 }
@@ -96,7 +96,7 @@ pub async fn reseal_key(db: &Db, account_id: AccountId, old: &[u8], sealed: &[u8
         old,
         sealed,
     )
-    .execute(&db.pool)
+    .execute(db.of(account_id))
     .await?;
     Ok(())
 }

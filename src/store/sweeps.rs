@@ -70,7 +70,7 @@ pub async fn count_missing(
         &names(types),
         sweep_number,
     )
-    .fetch_one(&db.pool)
+    .fetch_one(db.of(lease.account_id))
     .await?;
     Ok(MissingCounts { live: row.live, missing: row.missing, undeleted_leftovers: row.undeleted_leftovers })
 }
@@ -101,7 +101,7 @@ pub async fn find_missing(
         after_type,
         after_id,
     )
-    .fetch_all(&db.pool)
+    .fetch_all(db.of(lease.account_id))
     .await?;
     rows.into_iter().map(|row| key_of(&row.object_type, row.record_id)).collect()
 }
@@ -128,7 +128,7 @@ pub async fn find_undeleted_leftovers(
         &names(types),
         limit,
     )
-    .fetch_all(&db.pool)
+    .fetch_all(db.of(account_id))
     .await?;
     rows.into_iter().map(|row| key_of(&row.object_type, row.record_id)).collect()
 }

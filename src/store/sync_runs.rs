@@ -101,7 +101,7 @@ pub async fn find(db: &Db, account_id: AccountId, run_id: SyncRunId) -> Result<O
         account_id.0,
         run_id.0,
     )
-    .fetch_optional(&db.pool)
+    .fetch_optional(db.of(account_id))
     .await?;
     row.map(SyncRun::try_from).transpose()
 }
@@ -151,7 +151,7 @@ pub async fn list(
         before.map(|id| id.0),
         limit,
     )
-    .fetch_all(&db.pool)
+    .fetch_all(db.of(account_id))
     .await?;
     rows.into_iter().map(SyncRun::try_from).collect()
 }

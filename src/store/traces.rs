@@ -41,7 +41,7 @@ pub async fn find(
         key.object_type.as_str(),
         key.record_id,
     )
-    .fetch_optional(&db.pool)
+    .fetch_optional(db.of(account_id))
     .await?;
     row.map(|row| {
         Ok(HeldRecord {
@@ -64,7 +64,7 @@ pub async fn is_erased(db: &Db, account_id: AccountId, mark: &[u8]) -> Result<bo
         account_id.0,
         mark,
     )
-    .fetch_one(&db.pool)
+    .fetch_one(db.of(account_id))
     .await?;
     Ok(is_erased)
 }

@@ -135,7 +135,7 @@ impl Syncing {
                 })
             })
             .await?;
-        adoption::look_again(&self.db, lease.account_id, gained, now).await?;
+        adoption::adopt_late(&self.db, lease.account_id, gained, now).await?;
         Ok(())
     }
 

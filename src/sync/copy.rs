@@ -279,7 +279,7 @@ impl Session<'_> {
             return;
         }
         spent.analyzed = spent.records;
-        if let Err(error) = store::schema::analyze_contacts(&self.syncing.db).await {
+        if let Err(error) = store::schema::analyze_contacts(&self.syncing.db, self.job.claimed.lease.account_id).await {
             warn!(error = %chain(&error), "the tables' statistics were not refreshed; autovacuum will");
         }
     }

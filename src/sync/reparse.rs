@@ -108,7 +108,7 @@ impl Syncing {
                 })
             })
             .await?;
-        adoption::look_again(&self.db, account_id, batch.gained.clone(), now).await?;
+        adoption::adopt_late(&self.db, account_id, batch.gained.clone(), now).await?;
         Ok(batch)
     }
 }

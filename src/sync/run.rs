@@ -290,7 +290,7 @@ impl Syncing {
         let account = store::accounts::find(&self.db, lease.account_id).await?.ok_or(RunError::Impossible)?;
         let rules = NumberRules::from(&account);
         // A crash between a page's commit and its second look leaves both: the last page's too, whose run nobody resumes.
-        adoption::look_everywhere(&self.db, lease.account_id, self.clock.now()).await?;
+        adoption::adopt_all(&self.db, lease.account_id, self.clock.now()).await?;
         session.retry_rejected(rules).await?;
         if job.begun.kind.is_full() && job.begun.attempt == 1 {
             let estimated_total = session.ask_optional(&(), |client, ()| client.count()).await?.flatten();

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use chrono::{DateTime, TimeDelta};
+use chrono::{DateTime, TimeDelta, Utc};
 use contact_sync::{
     domain::{
         clock::Clock,
@@ -21,7 +21,7 @@ use contact_sync::{
         records::{self, Batch},
     },
     rpc::pb::{self, Provider, RequesterOutcome},
-    store::StoreError,
+    store::{StoreError, Transaction, Tx},
 };
 use futures_util::future::join_all;
 use phone_key::{PhoneKey, Region};
@@ -183,6 +183,30 @@ impl Crm {
     }
 }
 
+/// Takes a page in, as a sync does.
+struct TakePage {
+    integration_id: IntegrationId,
+    page: Vec<NormalRecord>,
+    ids: Arc<IdSource>,
+    now: DateTime<Utc>,
+}
+
+impl Transaction for TakePage {
+    const NAME: &'static str = "take_page";
+    type Output = ();
+    type Error = StoreError;
+
+    async fn run(&self, tx: &mut Tx) -> Result<(), StoreError> {
+        let Self { integration_id, page, ids, now } = self;
+        let account_id = tx.account_id();
+        let suppression = SuppressionKey::new([7; KEY_LENGTH]);
+        let batch = Batch { records: page, gone: &[], options: Options::default(), suppression: &suppression };
+        let applied = records::apply(tx, account_id, *integration_id, &batch, *now, ids).await?;
+        adoption::adopt(tx, account_id, &applied.gained, *now).await?;
+        Ok(())
+    }
+}
+
 /// A service that is told of such a CRM.
 struct History {
     test: TestApp,
@@ -248,24 +272,8 @@ impl History {
         }
         let account_id: AccountId = self.account.parse().unwrap();
         let integration_id: IntegrationId = self.integration.parse().unwrap();
-        let (page, ids, now) = (Arc::new(page), Arc::clone(&self.ids), self.test.clock.now());
-        let taken: Result<(), StoreError> = self
-            .test
-            .app
-            .api_db
-            .transaction(move |tx| {
-                let (page, ids) = (Arc::clone(&page), Arc::clone(&ids));
-                Box::pin(async move {
-                    let suppression = SuppressionKey::new([7; KEY_LENGTH]);
-                    let batch =
-                        Batch { records: &page, gone: &[], options: Options::default(), suppression: &suppression };
-                    let applied = records::apply(tx, account_id, integration_id, &batch, now, &ids).await?;
-                    adoption::adopt(tx, account_id, &applied.gained, now).await?;
-                    Ok(())
-                })
-            })
-            .await;
-        taken.unwrap();
+        let page = TakePage { integration_id, page, ids: Arc::clone(&self.ids), now: self.test.clock.now() };
+        self.test.app.api_db.of(account_id).run(page).await.unwrap();
     }
 
     async fn call(&mut self, number: &'static str) {
