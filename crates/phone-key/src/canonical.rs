@@ -14,7 +14,7 @@ const TEXT_MAX: usize = 32;
 
 /// What is known of numbers that begin with three given digits. The default is a plan of which nothing is known.
 #[derive(Clone, Copy, Default)]
-struct NumberingPlan {
+struct CodePlan {
     code: u16,
     /// Digits of the country code, 1 to 3.
     code_digits: u8,
@@ -28,7 +28,7 @@ struct NumberingPlan {
     behind_a_one: u16,
 }
 
-static PLANS: LazyLock<Box<[NumberingPlan; 1000]>> = LazyLock::new(build_plans);
+static PLANS: LazyLock<Box<[CodePlan; 1000]>> = LazyLock::new(build_plans);
 
 /// Builds the table, about a millisecond.
 pub(crate) fn warm_up() {
@@ -174,8 +174,8 @@ pub(crate) const REPUNITS: [u64; 16] = {
     repunits
 };
 
-fn build_plans() -> Box<[NumberingPlan; 1000]> {
-    let mut plans = Box::new([NumberingPlan::default(); 1000]);
+fn build_plans() -> Box<[CodePlan; 1000]> {
+    let mut plans = Box::new([CodePlan::default(); 1000]);
     for &(digits, codes) in PREFIX_DIGITS {
         let prefix_digits = set_of(digits);
         for &code in codes {
@@ -190,7 +190,7 @@ fn build_plans() -> Box<[NumberingPlan; 1000]> {
             let start = usize::from(code) * width;
             let old_lengths = renumbered::old_lengths(code);
             let plan =
-                NumberingPlan { code, code_digits, lengths, old_lengths, prefix_digits, behind_a_one: set_of(behind) };
+                CodePlan { code, code_digits, lengths, old_lengths, prefix_digits, behind_a_one: set_of(behind) };
             plans[start..start + width].fill(plan);
         }
     }

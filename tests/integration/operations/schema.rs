@@ -78,3 +78,16 @@ async fn a_start_on_a_migrated_database_that_can_only_be_read_needs_no_write() {
 
     schema::migrate(db.url()).await.unwrap();
 }
+
+/// An operator reads in `psql` what a table and a column mean.
+#[tokio::test]
+async fn every_table_and_column_has_comment() {
+    let db = TestDb::create().await;
+    let tables = "select count(*) from pg_class where relnamespace = 'public'::regnamespace and relkind = 'r'
+        and relname <> '_sqlx_migrations' and obj_description(oid, 'pg_class') is null";
+    let columns = "select count(*) from pg_class c join pg_attribute a on a.attrelid = c.oid
+        where c.relnamespace = 'public'::regnamespace and c.relkind = 'r' and c.relname <> '_sqlx_migrations'
+          and a.attnum > 0 and not a.attisdropped and col_description(c.oid, a.attnum) is null";
+
+    assert_eq!((db.number(tables).await, db.number(columns).await), (0, 0));
+}
