@@ -30,7 +30,7 @@ use crate::{
     },
     erasure::Erasure,
     feed::Feed,
-    integrations::Integrations,
+    integrations::IntegrationContext,
     lifecycle::ProcessLifecycle,
     listeners,
     matching::Matching,
@@ -42,7 +42,7 @@ use crate::{
         server::{self, Drained, Server, ServerError, ServerLimits},
     },
     store::{CallDb, Db, PoolSettings, StoreError, accounts::RulesCache, phone_numbers},
-    sync::{Control, Crowd, SyncSettings, Syncing},
+    sync::{NumberReparser, RecordInspector, SlotDemand, SyncContext, SyncControl, SyncSettings, SyncWorker},
     telemetry,
     vault::KeyRing,
 };
@@ -85,12 +85,17 @@ pub struct App {
     pub call_db: CallDb,
     /// The pool of everything else that is asked.
     pub api_db: Db,
+    /// What the workers work with.
+    pub sync_context: Arc<SyncContext>,
     /// The workers.
-    pub syncing: Arc<Syncing>,
+    pub sync_worker: Arc<SyncWorker>,
+    /// Reads stored numbers again.
+    pub number_reparser: Arc<NumberReparser>,
     matching: Matching,
     click_to_call: ClickToCall,
-    integrations: Integrations,
-    control: Control,
+    integrations: IntegrationContext,
+    control: SyncControl,
+    inspector: RecordInspector,
     rules: RulesCache,
     feed: Feed,
     erasure: Erasure,
@@ -123,19 +128,22 @@ impl App {
         let wake = Arc::new(Notify::new());
         let rules = RulesCache::new(call_db.clone());
         let suppression_keys = SuppressionKeys::new(api_db.clone(), vault.clone());
+        let sync_context = Arc::new(SyncContext {
+            access_tokens: access_tokens(&sync_db),
+            suppression_keys: suppression_keys.clone(),
+            db: sync_db.clone(),
+            crms: crms.clone(),
+            clock: Arc::clone(&clock),
+            ids: Arc::clone(&ids),
+            settings: sync_settings(config),
+            tasks,
+            wake: Arc::clone(&wake),
+            slot_demand: SlotDemand::default(),
+        });
         Ok(Self {
-            syncing: Arc::new(Syncing {
-                access_tokens: access_tokens(&sync_db),
-                suppression_keys: suppression_keys.clone(),
-                db: sync_db,
-                crms: crms.clone(),
-                clock: Arc::clone(&clock),
-                ids: Arc::clone(&ids),
-                settings: sync_settings(config),
-                tasks,
-                wake: Arc::clone(&wake),
-                crowd: Crowd::default(),
-            }),
+            sync_worker: Arc::new(SyncWorker { context: Arc::clone(&sync_context) }),
+            number_reparser: Arc::new(NumberReparser { db: sync_db, clock: Arc::clone(&clock) }),
+            sync_context,
             matching: Matching {
                 call_db: call_db.clone(),
                 db: api_db.clone(),
@@ -150,7 +158,7 @@ impl App {
                 clock: Arc::clone(&clock),
                 ids: Arc::clone(&ids),
             },
-            integrations: Integrations {
+            integrations: IntegrationContext {
                 access_tokens: access_tokens(&api_db),
                 db: api_db.clone(),
                 vault: vault.clone(),
@@ -160,14 +168,8 @@ impl App {
                 ids: Arc::clone(&ids),
                 wake: Arc::clone(&wake),
             },
-            control: Control {
-                db: api_db.clone(),
-                clock: Arc::clone(&clock),
-                ids: Arc::clone(&ids),
-                wake,
-                vault,
-                suppression_keys: suppression_keys.clone(),
-            },
+            control: SyncControl { db: api_db.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&ids), wake },
+            inspector: RecordInspector { db: api_db.clone(), vault, suppression_keys: suppression_keys.clone() },
             feed: Feed::new(api_db.clone(), rules.clone(), Arc::clone(&clock), Arc::clone(&ids)),
             erasure: Erasure {
                 db: api_db.clone(),
@@ -204,6 +206,7 @@ impl App {
         let sync = SyncRpc {
             integrations: self.integrations.clone(),
             control: self.control.clone(),
+            inspector: self.inspector.clone(),
             db: self.api_db.clone(),
             clock: Arc::clone(&self.clock),
             watchers: Watchers::default(),
@@ -246,20 +249,20 @@ impl App {
             }
             Ok::<(), ServerError>(())
         });
-        let (syncing, soft) = (Arc::clone(&self.syncing), lifecycle.soft());
-        lifecycle.tasks().spawn(async move { syncing.follow_database_clock_until(soft).await });
+        let (worker, soft) = (Arc::clone(&self.sync_worker), lifecycle.soft());
+        lifecycle.tasks().spawn(async move { worker.follow_database_clock_until(soft).await });
         if config.worker.concurrency > 0 {
-            let (syncing, soft) = (Arc::clone(&self.syncing), lifecycle.soft());
+            let (worker, soft) = (Arc::clone(&self.sync_worker), lifecycle.soft());
             lifecycle.spawn_critical("sync worker", async move {
-                syncing.work_until(soft).await;
+                worker.work_until(soft).await;
                 Ok::<(), ServerError>(())
             });
-            let (syncing, soft) = (Arc::clone(&self.syncing), lifecycle.soft());
-            lifecycle.tasks().spawn(async move { syncing.reparse_until(soft).await });
+            let (reparser, soft) = (Arc::clone(&self.number_reparser), lifecycle.soft());
+            lifecycle.tasks().spawn(async move { reparser.reparse_until(soft).await });
         }
         let soft = lifecycle.soft();
         lifecycle.tasks().spawn(async move { telemetry::repeats().count_until(soft).await });
-        let forget = retention::forget_until(self.syncing.db.clone(), Arc::clone(&self.clock), lifecycle.soft());
+        let forget = retention::forget_until(self.sync_context.db.clone(), Arc::clone(&self.clock), lifecycle.soft());
         lifecycle.tasks().spawn(forget);
         let watching = watch_calls(self.call_db.clone(), self.tally.clone(), calls, health.clone(), lifecycle.soft());
         lifecycle.tasks().spawn(watching);
@@ -275,7 +278,7 @@ impl App {
 
     /// Ends all connections to the database; takes about a second at most.
     pub async fn close(&self) {
-        tokio::join!(self.call_db.close(), self.api_db.close(), self.syncing.db.close());
+        tokio::join!(self.call_db.close(), self.api_db.close(), self.sync_context.db.close());
     }
 }
 

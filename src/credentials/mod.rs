@@ -51,7 +51,7 @@ pub struct CredentialVault {
 
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-enum Stored {
+enum StoredCredentials {
     ZendeskApiToken { email: String, token: String },
     PipedriveApiToken { token: String },
     Bearer { token: String, host: Option<String> },
@@ -82,7 +82,7 @@ impl CredentialVault {
         integration_id: IntegrationId,
         credentials: &Credentials,
     ) -> Result<Vec<u8>, CredentialsError> {
-        let stored = Stored::from(credentials);
+        let stored = StoredCredentials::from(credentials);
         let plaintext = SecretString::from(serde_json::to_string(&stored).map_err(|_| CredentialsError::Form)?);
         let scope = scope(account_id, integration_id, CREDENTIALS);
         Ok(self.ids.with_rng(|rng| self.key_ring.seal(rng, &scope, &plaintext))?)
@@ -162,12 +162,13 @@ impl CredentialVault {
     ) -> Result<Credentials, CredentialsError> {
         let plaintext = self.key_ring.open(&scope(account_id, integration_id, CREDENTIALS), sealed)?;
         // The parser's own error could quote the secret.
-        let stored: Stored = serde_json::from_str(plaintext.expose_secret()).map_err(|_| CredentialsError::Form)?;
+        let stored: StoredCredentials =
+            serde_json::from_str(plaintext.expose_secret()).map_err(|_| CredentialsError::Form)?;
         Ok(stored.into())
     }
 }
 
-impl From<&Credentials> for Stored {
+impl From<&Credentials> for StoredCredentials {
     fn from(credentials: &Credentials) -> Self {
         let exposed = |secret: &SecretString| secret.expose_secret().to_owned();
         let stored_client =
@@ -196,20 +197,22 @@ impl From<&Credentials> for Stored {
     }
 }
 
-impl From<Stored> for Credentials {
-    fn from(stored: Stored) -> Self {
+impl From<StoredCredentials> for Credentials {
+    fn from(stored: StoredCredentials) -> Self {
         let client = |client: StoredClient| OAuthClient { id: client.id, secret: client.secret.into() };
         match stored {
-            Stored::ZendeskApiToken { email, token } => {
+            StoredCredentials::ZendeskApiToken { email, token } => {
                 Self::ZendeskApiToken { email: email.into(), token: token.into() }
             }
-            Stored::PipedriveApiToken { token } => Self::PipedriveApiToken(token.into()),
-            Stored::Bearer { token, host } => Self::Bearer { token: token.into(), host },
-            Stored::RefreshToken { client: own, token, host } => {
+            StoredCredentials::PipedriveApiToken { token } => Self::PipedriveApiToken(token.into()),
+            StoredCredentials::Bearer { token, host } => Self::Bearer { token: token.into(), host },
+            StoredCredentials::RefreshToken { client: own, token, host } => {
                 Self::RefreshToken { client: own.map(client), token: token.into(), host }
             }
-            Stored::ClientCredentials { client: own, host } => Self::ClientCredentials { client: client(own), host },
-            Stored::JwtBearer { client_id, username, private_key, host } => {
+            StoredCredentials::ClientCredentials { client: own, host } => {
+                Self::ClientCredentials { client: client(own), host }
+            }
+            StoredCredentials::JwtBearer { client_id, username, private_key, host } => {
                 Self::JwtBearer { client_id, username: username.into(), private_key: private_key.into(), host }
             }
         }

@@ -19,10 +19,11 @@ use crate::{
         credentials::{Access, Credentials},
         ids::{AccountId, IdSource, IntegrationId},
         integration::Organization,
+        integration_state::RefreshUse,
     },
     store::{
         Db, StoreError,
-        access::{self, RefreshUse, StoredAccess},
+        access::{self, StoredAccess},
     },
     telemetry::chain,
 };
@@ -79,7 +80,7 @@ pub struct AccessTokens {
 }
 
 /// One refresh, and the right to it.
-struct Refresh {
+struct TokenRefresh {
     account_id: AccountId,
     integration_id: IntegrationId,
     organization: Organization,
@@ -162,7 +163,7 @@ impl AccessTokens {
         let open = |sealed: &Vec<u8>| self.vault.open_access(account_id, integration_id, sealed, seen.version).ok();
         let api_url = seen.access.as_ref().and_then(open).and_then(|access| access.api_url);
         let (seen, company_id) = (seen.version, seen.company_id.clone());
-        let refresh = Refresh {
+        let refresh = TokenRefresh {
             account_id,
             integration_id,
             organization,
@@ -177,8 +178,8 @@ impl AccessTokens {
         self.db.task(async move { this.finish(refresh).await }).await
     }
 
-    async fn finish(&self, refresh: Refresh) -> Result<Option<Access>, AccessError> {
-        let Refresh { account_id, integration_id, claim, .. } = refresh;
+    async fn finish(&self, refresh: TokenRefresh) -> Result<Option<Access>, AccessError> {
+        let TokenRefresh { account_id, integration_id, claim, .. } = refresh;
         let opened = self.vault.open(account_id, integration_id, &refresh.credentials);
         let credentials = opened.map_err(|error| AccessError::Credentials(Some(error)))?;
         let asked = self.crms.obtain(&refresh.organization, &credentials, self.clock.now());
@@ -211,7 +212,7 @@ impl AccessTokens {
     }
 
     /// That the access is of the organisation that is linked, wherever it lies now. Another name of it is for whoever uses it to learn.
-    async fn prove(&self, refresh: &Refresh, granted: &Granted) -> Result<(), CrmError> {
+    async fn prove(&self, refresh: &TokenRefresh, granted: &Granted) -> Result<(), CrmError> {
         if let Some(name) = &granted.organization {
             let is_linked = *name == refresh.organization.name;
             return if is_linked { Ok(()) } else { Err(CrmError::OtherOrganization(Some(name.clone()))) };
@@ -225,7 +226,7 @@ impl AccessTokens {
         }
     }
 
-    async fn is_outdated(&self, refresh: &Refresh) -> Result<bool, StoreError> {
+    async fn is_outdated(&self, refresh: &TokenRefresh) -> Result<bool, StoreError> {
         let stored = access::find(&self.db, refresh.account_id, refresh.integration_id).await?;
         Ok(stored.is_some_and(|stored| stored.version > refresh.seen))
     }
@@ -233,11 +234,11 @@ impl AccessTokens {
     /// Stores what the CRM gave. While the database does not answer, it is tried again: a rotated refresh token exists only here.
     async fn keep(
         &self,
-        refresh: &Refresh,
+        refresh: &TokenRefresh,
         credentials: Option<Credentials>,
         access: Option<Access>,
     ) -> Result<Option<Access>, AccessError> {
-        let Refresh { account_id, integration_id, seen, .. } = *refresh;
+        let TokenRefresh { account_id, integration_id, seen, .. } = *refresh;
         let seal_failed = |error| AccessError::Credentials(Some(error));
         let seal = |credentials: &Credentials| self.vault.seal(account_id, integration_id, credentials);
         let credentials = credentials.as_ref().map(seal).transpose().map_err(seal_failed)?;

@@ -120,7 +120,7 @@ pub enum IntegrationState {
 
 /// Why no pass is started although sync is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hold {
+pub enum SyncHold {
     /// Repeated failures without progress.
     Paused,
     /// The CRM's daily limit.
@@ -129,7 +129,7 @@ pub enum Hold {
     AuthFailed,
 }
 
-impl Hold {
+impl SyncHold {
     /// As stored.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -159,7 +159,7 @@ pub struct Freshness {
     /// Copies contacts.
     pub is_sync_on: bool,
     /// Why it does not at present.
-    pub hold: Option<Hold>,
+    pub hold: Option<SyncHold>,
     /// When its first pass first began.
     pub first_started_at: Option<DateTime<Utc>>,
     /// When its last complete pass ended.
@@ -186,9 +186,9 @@ impl Freshness {
         }
         let period = TimeDelta::seconds(i64::from(self.period_seconds));
         match (self.hold, self.last_completed_at) {
-            (Some(Hold::Paused), _) => IntegrationState::Paused,
-            (Some(Hold::QuotaPaused), _) => IntegrationState::QuotaPaused,
-            (Some(Hold::AuthFailed), _) => IntegrationState::AuthFailed,
+            (Some(SyncHold::Paused), _) => IntegrationState::Paused,
+            (Some(SyncHold::QuotaPaused), _) => IntegrationState::QuotaPaused,
+            (Some(SyncHold::AuthFailed), _) => IntegrationState::AuthFailed,
             (None, Some(completed)) if now - completed > period * STALE_PERIODS => IntegrationState::Stale,
             // From the future: a clock was ahead, and nothing is known of how old the copy is.
             (None, Some(completed)) if completed - now > period => IntegrationState::Stale,
@@ -313,7 +313,7 @@ mod tests {
 
     #[test]
     fn off_wins_over_a_hold_and_a_hold_over_age() {
-        let held = Freshness { hold: Some(Hold::AuthFailed), ..fresh() };
+        let held = Freshness { hold: Some(SyncHold::AuthFailed), ..fresh() };
         let off = Freshness { is_sync_on: false, ..held.clone() };
 
         assert_eq!(held.state(at(1_000)), IntegrationState::AuthFailed);

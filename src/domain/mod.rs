@@ -9,6 +9,7 @@ pub mod credentials;
 pub mod host;
 pub mod ids;
 pub mod integration;
+pub mod integration_state;
 pub mod notice;
 pub mod options;
 pub mod record;

@@ -3,6 +3,8 @@
 //! Invariant: whoever comes back shows the secret that this service gave out, once and within ten minutes; of it only a hash is
 //! stored, and what was asked for lies sealed. The secret binds the code to the account and the request that it was begun with.
 
+use std::sync::Arc;
+
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use chrono::{DateTime, TimeDelta, Utc};
 use rand::Rng as _;
@@ -12,7 +14,13 @@ use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::{IntegrationError, Integrations, NewLink, Update, enable::Gate, update::Proven};
+use super::{
+    context::IntegrationContext,
+    enable::{NewLink, store_link},
+    error::IntegrationError,
+    update::{SyncUpdate, store_update},
+    verify::{TestedCredentials, probe},
+};
 use crate::{
     credentials::CredentialsError,
     crm::{CrmError, oauth::Authorizing},
@@ -34,7 +42,7 @@ const STATE_BYTES_MAX: usize = 128;
 const CODE_BYTES_MAX: usize = 4_096;
 
 /// What an administrator is to authorize.
-pub struct AuthorizationWish {
+pub struct AuthorizationRequest {
     /// The CRM.
     pub provider: Provider,
     /// Its organisation; `None`: whichever the administrator chooses.
@@ -45,7 +53,7 @@ pub struct AuthorizationWish {
     pub integration_id: Option<IntegrationId>,
     /// A new integration copies contacts.
     pub is_sync_on: bool,
-    /// Of a new integration: from the end of a pass to the next.
+    /// Of a new integration: from the end of a run to the next.
     pub period_seconds: i32,
     /// Of a new integration: what is copied and mirrored.
     pub options: Options,
@@ -60,7 +68,7 @@ pub struct StartedAuthorization {
 }
 
 /// With what an administrator came back.
-pub enum Outcome {
+pub enum ConsentOutcome {
     /// Consent.
     Code(SecretString),
     /// No consent.
@@ -101,7 +109,7 @@ impl From<CrmError> for AuthorizeError {
 
 /// What waits, sealed, for the administrator to come back.
 #[derive(Serialize, Deserialize)]
-struct Plan {
+struct AuthorizationPlan {
     verifier: String,
     host: Option<String>,
     is_sync_on: bool,
@@ -109,187 +117,183 @@ struct Plan {
     options: Options,
 }
 
-impl Integrations {
-    /// Begins an authorization.
-    pub async fn start_authorization(
-        &self,
-        account_id: AccountId,
-        wish: AuthorizationWish,
-    ) -> Result<StartedAuthorization, IntegrationError> {
-        store::accounts::find(&self.db, account_id).await?.ok_or(IntegrationError::AccountNotFound)?;
-        let redirect_uri = self.callback_url.as_deref().ok_or(IntegrationError::CallbackUnknown)?;
-        let organization = self.wished_organization(account_id, &wish).await?;
-        let (secret, verifier) = (self.new_secret(), self.new_secret());
-        let state = SecretString::from(format!("{}.{}", account_id.0.simple(), secret.expose_secret()));
-        let way = Authorizing {
-            provider: wish.provider,
-            organization: &organization,
-            host: wish.host.as_deref(),
-            redirect_uri,
-            verifier: &verifier,
-        };
-        let authorize_url = self.crms.authorize_url(way, &state)?;
-        let plan = Plan {
-            verifier: verifier.expose_secret().to_owned(),
-            host: wish.host.clone(),
-            is_sync_on: wish.is_sync_on,
-            period_seconds: wish.period_seconds,
-            options: wish.options,
-        };
-        let now = self.clock.now();
-        let expires_at = now + LIFE;
-        let new = authorizations::Authorization {
-            provider: wish.provider,
-            organization,
-            integration_id: wish.integration_id,
-            sealed: self.seal_plan(account_id, wish.integration_id, &plan)?,
-            expires_at,
-        };
-        if !authorizations::insert(&self.db, account_id, &hash(secret.expose_secret()), &new, now).await? {
-            return Err(IntegrationError::TooManyAuthorizations);
-        }
-        Ok(StartedAuthorization { authorize_url, expires_at })
+/// Begins an authorization.
+pub async fn start_authorization(
+    context: &IntegrationContext,
+    account_id: AccountId,
+    request: AuthorizationRequest,
+) -> Result<StartedAuthorization, IntegrationError> {
+    store::accounts::find(&context.db, account_id).await?.ok_or(IntegrationError::AccountNotFound)?;
+    let redirect_uri = context.callback_url.as_deref().ok_or(IntegrationError::CallbackUnknown)?;
+    let organization = requested_organization(context, account_id, &request).await?;
+    let (secret, verifier) = (new_secret(context), new_secret(context));
+    let state = SecretString::from(format!("{}.{}", account_id.0.simple(), secret.expose_secret()));
+    let way = Authorizing {
+        provider: request.provider,
+        organization: &organization,
+        host: request.host.as_deref(),
+        redirect_uri,
+        verifier: &verifier,
+    };
+    let authorize_url = context.crms.authorize_url(way, &state)?;
+    let plan = AuthorizationPlan {
+        verifier: verifier.expose_secret().to_owned(),
+        host: request.host.clone(),
+        is_sync_on: request.is_sync_on,
+        period_seconds: request.period_seconds,
+        options: request.options,
+    };
+    let now = context.clock.now();
+    let expires_at = now + LIFE;
+    let new = authorizations::PendingAuthorization {
+        provider: request.provider,
+        organization,
+        integration_id: request.integration_id,
+        sealed: seal_plan(context, account_id, request.integration_id, &plan)?,
+        expires_at,
+    };
+    if !authorizations::insert(&context.db, account_id, &hash(secret.expose_secret()), &new, now).await? {
+        return Err(IntegrationError::TooManyAuthorizations);
     }
+    Ok(StartedAuthorization { authorize_url, expires_at })
+}
 
-    /// An integration's own, or the one that was named, or none yet.
-    async fn wished_organization(
-        &self,
-        account_id: AccountId,
-        wish: &AuthorizationWish,
-    ) -> Result<String, IntegrationError> {
-        let Some(integration_id) = wish.integration_id else {
-            return Ok(wish.organization.as_ref().map(|organization| organization.name.clone()).unwrap_or_default());
-        };
-        let known = self.get(account_id, integration_id).await?;
-        if !known.freshness.is_enabled {
-            return Err(IntegrationError::Disabled);
-        }
-        if known.freshness.provider != wish.provider {
-            return Err(IntegrationError::OtherProvider);
-        }
-        Ok(known.organization)
+/// An integration's own, or the one that was named, or none yet.
+async fn requested_organization(
+    context: &IntegrationContext,
+    account_id: AccountId,
+    request: &AuthorizationRequest,
+) -> Result<String, IntegrationError> {
+    let Some(integration_id) = request.integration_id else {
+        return Ok(request.organization.as_ref().map(|organization| organization.name.clone()).unwrap_or_default());
+    };
+    let known = context.get(account_id, integration_id).await?;
+    if !known.freshness.is_enabled {
+        return Err(IntegrationError::Disabled);
     }
-
-    /// Ends an authorization: `state` and the outcome as the browser brought them. Done in a task of its own: a code works once, and what
-    /// it brings must not be lost with the browser's connection.
-    pub async fn complete_authorization(&self, state: &str, outcome: Outcome) -> Result<Integration, AuthorizeError> {
-        let (account_id, secret) = split_state(state).ok_or(AuthorizeError::Unknown)?;
-        let taken = authorizations::take(&self.db, account_id, &hash(secret)).await?.ok_or(AuthorizeError::Unknown)?;
-        if self.clock.now() >= taken.expires_at {
-            return Err(AuthorizeError::Expired);
-        }
-        let Outcome::Code(code) = outcome else { return Err(AuthorizeError::Refused) };
-        if !(1..=CODE_BYTES_MAX).contains(&code.expose_secret().len()) {
-            return Err(AuthorizeError::Unknown);
-        }
-        let this = self.clone();
-        let id = self.db.task(async move { this.redeem(account_id, taken, code).await }).await?;
-        self.wake.notify_one();
-        Ok(self.get(account_id, id).await?)
+    if known.freshness.provider != request.provider {
+        return Err(IntegrationError::OtherProvider);
     }
+    Ok(known.organization)
+}
 
-    async fn redeem(
-        &self,
-        account_id: AccountId,
-        taken: authorizations::Authorization,
-        code: SecretString,
-    ) -> Result<IntegrationId, AuthorizeError> {
-        let plan = self.open_plan(account_id, &taken)?;
-        let way = Authorizing {
-            provider: taken.provider,
-            organization: &taken.organization,
-            host: plan.host.as_deref(),
-            redirect_uri: self.callback_url.as_deref().ok_or(IntegrationError::CallbackUnknown)?,
-            verifier: &plan.verifier.into(),
-        };
-        let (organization, granted) = self.crms.exchange(way, &code, self.clock.now()).await?;
-        let is_renamed = organization.name != taken.organization;
-        if !taken.organization.is_empty()
-            && is_renamed
-            && !self.is_same_company(account_id, &taken, granted.access.company_id.as_deref()).await?
-        {
-            return Err(AuthorizeError::OtherOrganization(organization.name));
+/// Ends an authorization: `state` and the outcome as the browser brought them. Done in a task of its own: a code works once, and what
+/// it brings must not be lost with the browser's connection.
+pub async fn complete_authorization(
+    context: &IntegrationContext,
+    state: &str,
+    outcome: ConsentOutcome,
+) -> Result<Integration, AuthorizeError> {
+    let (account_id, secret) = split_state(state).ok_or(AuthorizeError::Unknown)?;
+    let taken = authorizations::take(&context.db, account_id, &hash(secret)).await?.ok_or(AuthorizeError::Unknown)?;
+    if context.clock.now() >= taken.expires_at {
+        return Err(AuthorizeError::Expired);
+    }
+    let ConsentOutcome::Code(code) = outcome else { return Err(AuthorizeError::Refused) };
+    if !(1..=CODE_BYTES_MAX).contains(&code.expose_secret().len()) {
+        return Err(AuthorizeError::Unknown);
+    }
+    let own = context.clone();
+    let id = context.db.task(async move { redeem(&own, account_id, taken, code).await }).await?;
+    context.wake.notify_one();
+    Ok(context.get(account_id, id).await?)
+}
+
+async fn redeem(
+    context: &IntegrationContext,
+    account_id: AccountId,
+    taken: authorizations::PendingAuthorization,
+    code: SecretString,
+) -> Result<IntegrationId, AuthorizeError> {
+    let plan = open_plan(context, account_id, &taken)?;
+    let way = Authorizing {
+        provider: taken.provider,
+        organization: &taken.organization,
+        host: plan.host.as_deref(),
+        redirect_uri: context.callback_url.as_deref().ok_or(IntegrationError::CallbackUnknown)?,
+        verifier: &plan.verifier.into(),
+    };
+    let (organization, granted) = context.crms.exchange(way, &code, context.clock.now()).await?;
+    let is_renamed = organization.name != taken.organization;
+    if !taken.organization.is_empty()
+        && is_renamed
+        && !is_same_company(context, account_id, &taken, granted.access.company_id.as_deref()).await?
+    {
+        return Err(AuthorizeError::OtherOrganization(organization.name));
+    }
+    let options = match taken.integration_id {
+        Some(id) => context.get(account_id, id).await?.options,
+        None => plan.options,
+    };
+    let probe = probe(context, &organization, options, granted.access.clone()).await?;
+    let mut tested = TestedCredentials {
+        credentials: granted.credentials,
+        access: Some(granted.access),
+        organization_name: None,
+        company_id: probe.company_id,
+    };
+    if let Some(id) = taken.integration_id {
+        tested.organization_name = is_renamed.then_some(organization.name);
+        store_update(context, account_id, id, SyncUpdate::default(), tested).await?;
+        return Ok(id);
+    }
+    let link = NewLink {
+        organization,
+        credentials: None,
+        is_sync_on: plan.is_sync_on,
+        period_seconds: plan.period_seconds,
+        options: plan.options,
+        request_id: None,
+    };
+    let again = TestedCredentials { company_id: None, ..tested.clone() };
+    match store_link(context, account_id, Arc::new(link), tested).await {
+        // Linked already: it has new credentials now, and keeps its own options.
+        Err(IntegrationError::Exists(id)) => {
+            store_update(context, account_id, id, SyncUpdate::default(), again).await?;
+            Ok(id)
         }
-        let options = match taken.integration_id {
-            Some(id) => self.get(account_id, id).await?.options,
-            None => plan.options,
-        };
-        let probe = self.probe(&organization, options, granted.access.clone()).await?;
-        if let Some(id) = taken.integration_id {
-            let update = Update { credentials: granted.credentials, ..Update::default() };
-            let proven = Proven {
-                access: Some(granted.access),
-                organization: is_renamed.then_some(organization.name),
-                company_id: probe.company_id,
-            };
-            self.store_update(account_id, id, update, proven).await?;
-            return Ok(id);
-        }
-        let link = NewLink {
-            organization,
-            credentials: None,
-            is_sync_on: plan.is_sync_on,
-            period_seconds: plan.period_seconds,
-            options: plan.options,
-            request_id: None,
-        };
-        let gate = Gate {
-            credentials: granted.credentials.clone(),
-            access: Some(granted.access.clone()),
-            company_id: probe.company_id,
-        };
-        match self.store(account_id, link.into(), gate.into()).await {
-            // Linked already: it has new credentials now, and keeps its own options.
-            Err(IntegrationError::Exists(id)) => {
-                let update = Update { credentials: granted.credentials, ..Update::default() };
-                let proven = Proven { access: Some(granted.access), ..Proven::default() };
-                self.store_update(account_id, id, update, proven).await?;
-                Ok(id)
-            }
-            stored => Ok(stored?),
-        }
-    }
-
-    /// By the CRM's own number, whatever the organisation is called now.
-    async fn is_same_company(
-        &self,
-        account_id: AccountId,
-        taken: &authorizations::Authorization,
-        company_id: Option<&str>,
-    ) -> Result<bool, StoreError> {
-        let (Some(id), Some(company_id)) = (taken.integration_id, company_id) else { return Ok(false) };
-        let stored = access::find(&self.db, account_id, id).await?;
-        Ok(stored.and_then(|stored| stored.company_id).as_deref() == Some(company_id))
-    }
-
-    fn new_secret(&self) -> SecretString {
-        let mut bytes = [0; SECRET_BYTES];
-        self.ids.with_rng(|rng| rng.fill_bytes(&mut bytes));
-        URL_SAFE_NO_PAD.encode(bytes).into()
-    }
-
-    fn seal_plan(
-        &self,
-        account_id: AccountId,
-        integration_id: Option<IntegrationId>,
-        plan: &Plan,
-    ) -> Result<Vec<u8>, CredentialsError> {
-        let plaintext = SecretString::from(serde_json::to_string(plan).map_err(|_| CredentialsError::Form)?);
-        let scope = scope(account_id, integration_id);
-        Ok(self.ids.with_rng(|rng| self.vault.key_ring.seal(rng, &scope, &plaintext))?)
-    }
-
-    fn open_plan(
-        &self,
-        account_id: AccountId,
-        taken: &authorizations::Authorization,
-    ) -> Result<Plan, IntegrationError> {
-        let scope = scope(account_id, taken.integration_id);
-        let plaintext = self.vault.key_ring.open(&scope, &taken.sealed).map_err(CredentialsError::Vault)?;
-        Ok(serde_json::from_str(plaintext.expose_secret()).map_err(|_| CredentialsError::Form)?)
+        stored => Ok(stored?),
     }
 }
 
+/// By the CRM's own number, whatever the organisation is called now.
+async fn is_same_company(
+    context: &IntegrationContext,
+    account_id: AccountId,
+    taken: &authorizations::PendingAuthorization,
+    company_id: Option<&str>,
+) -> Result<bool, StoreError> {
+    let (Some(id), Some(company_id)) = (taken.integration_id, company_id) else { return Ok(false) };
+    let stored = access::find(&context.db, account_id, id).await?;
+    Ok(stored.and_then(|stored| stored.company_id).as_deref() == Some(company_id))
+}
+
+fn new_secret(context: &IntegrationContext) -> SecretString {
+    let mut bytes = [0; SECRET_BYTES];
+    context.ids.with_rng(|rng| rng.fill_bytes(&mut bytes));
+    URL_SAFE_NO_PAD.encode(bytes).into()
+}
+
+fn seal_plan(
+    context: &IntegrationContext,
+    account_id: AccountId,
+    integration_id: Option<IntegrationId>,
+    plan: &AuthorizationPlan,
+) -> Result<Vec<u8>, CredentialsError> {
+    let plaintext = SecretString::from(serde_json::to_string(plan).map_err(|_| CredentialsError::Form)?);
+    let scope = scope(account_id, integration_id);
+    Ok(context.ids.with_rng(|rng| context.vault.key_ring.seal(rng, &scope, &plaintext))?)
+}
+
+fn open_plan(
+    context: &IntegrationContext,
+    account_id: AccountId,
+    taken: &authorizations::PendingAuthorization,
+) -> Result<AuthorizationPlan, IntegrationError> {
+    let scope = scope(account_id, taken.integration_id);
+    let plaintext = context.vault.key_ring.open(&scope, &taken.sealed).map_err(CredentialsError::Vault)?;
+    Ok(serde_json::from_str(plaintext.expose_secret()).map_err(|_| CredentialsError::Form)?)
+}
 fn scope(account_id: AccountId, integration_id: Option<IntegrationId>) -> Scope<'static> {
     let integration = integration_id.map_or(Uuid::nil(), |id| id.0);
     Scope { account: account_id.0, integration, field: "authorization" }

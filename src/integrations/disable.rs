@@ -1,39 +1,59 @@
-//! `DisableSync`: stop the running pass, forget the credentials, keep or purge what was copied.
+//! `DisableSync`: stop the run under way, forget the credentials, keep or purge what was copied.
 
-use super::{IntegrationError, Integrations};
+use chrono::{DateTime, Utc};
+
+use super::{context::IntegrationContext, error::IntegrationError};
 use crate::{
     domain::{
         ids::{AccountId, IntegrationId},
         integration::Integration,
+        integration_state::ControlEvent,
         notice::Notice,
     },
-    store::{integrations, sync_runs},
+    store::{
+        Transaction, Tx, access,
+        integrations::{self, SealedCredentials},
+        sync_runs,
+    },
 };
 
 /// Why its run ends.
 const DISABLED: Notice = Notice::fixed("INTEGRATION_DISABLED", "the integration was disabled");
 
-impl Integrations {
-    /// Disables it; a repeat changes nothing, but may add a purge. A worker removes purged data.
-    pub async fn disable(
-        &self,
-        account_id: AccountId,
-        integration_id: IntegrationId,
-        purge: bool,
-    ) -> Result<Integration, IntegrationError> {
-        let now = self.clock.now();
-        self.db
-            .transaction(move |tx| {
-                Box::pin(async move {
-                    let locked = integrations::lock(tx, account_id, Some(integration_id), None, None, now).await?;
-                    locked.ok_or(IntegrationError::IntegrationNotFound)?;
-                    integrations::disable(tx, account_id, integration_id, purge, now).await?;
-                    sync_runs::cancel_current(tx, account_id, integration_id, Some(&DISABLED), now).await?;
-                    Ok::<(), IntegrationError>(())
-                })
-            })
-            .await?;
-        self.wake.notify_one();
-        self.get(account_id, integration_id).await
+/// Disables it; a repeat changes nothing, but may add a purge. A worker removes purged data.
+pub async fn disable(
+    context: &IntegrationContext,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    purge: bool,
+) -> Result<Integration, IntegrationError> {
+    let work = DisableIntegration { integration_id, purge, now: context.clock.now() };
+    context.db.of(account_id).run(work).await?;
+    context.wake.notify_one();
+    context.get(account_id, integration_id).await
+}
+
+/// Disables one, and ends its run.
+struct DisableIntegration {
+    integration_id: IntegrationId,
+    purge: bool,
+    now: DateTime<Utc>,
+}
+
+impl Transaction for DisableIntegration {
+    const NAME: &'static str = "disable_integration";
+    type Output = ();
+    type Error = IntegrationError;
+
+    async fn run(&self, tx: &mut Tx) -> Result<(), IntegrationError> {
+        let Self { integration_id, purge, now } = *self;
+        let account_id = tx.account_id();
+        let locked = integrations::lock(tx, account_id, integration_id).await?;
+        let locked = locked.ok_or(IntegrationError::IntegrationNotFound)?;
+        let transition = locked.state.apply(ControlEvent::Disable { purge }, now)?;
+        integrations::save_transition(tx, account_id, integration_id, &transition, now).await?;
+        let nothing = SealedCredentials { credentials: None, access: None };
+        access::replace(tx, account_id, integration_id, &nothing).await?;
+        Ok(sync_runs::cancel_current(tx, account_id, integration_id, Some(&DISABLED), now).await?)
     }
 }

@@ -1,22 +1,26 @@
-//! `EnableSync`: try the credentials, seal them, store the link, make the first pass due.
+//! `EnableSync`: try the credentials, seal them, store the link, make the first run due.
 
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{IntegrationError, Integrations};
+use super::{
+    context::IntegrationContext,
+    error::IntegrationError,
+    verify::{TestedCredentials, verify},
+};
 use crate::{
     domain::{
-        credentials::{Access, Credentials},
+        credentials::Credentials,
         ids::{AccountId, IntegrationId, SyncRunId},
         integration::{Integration, Organization},
+        integration_state::{ControlEvent, ControlState, LinkSettings, TransitionRefused},
         options::Options,
-        sync_run::SyncKind,
     },
     store::{
-        self, StoreError, Tx,
-        integrations::{self, Locked, NewIntegration},
+        self, StoreError, Transaction, Tx, access,
+        integrations::{self, LockedIntegration},
         sync_runs,
     },
 };
@@ -29,7 +33,7 @@ pub struct NewLink {
     pub credentials: Option<Credentials>,
     /// Copies contacts.
     pub is_sync_on: bool,
-    /// From the end of a pass to the next.
+    /// From the end of a run to the next.
     pub period_seconds: i32,
     /// What is copied and mirrored.
     pub options: Options,
@@ -37,107 +41,130 @@ pub struct NewLink {
     pub request_id: Option<Uuid>,
 }
 
-impl Integrations {
-    /// Links the account to the organisation, or takes a disabled link up again with its contacts.
-    pub async fn enable(&self, account_id: AccountId, link: NewLink) -> Result<Integration, IntegrationError> {
-        store::accounts::find(&self.db, account_id).await?.ok_or(IntegrationError::AccountNotFound)?;
-        let link = Arc::new(link);
-        let before = self.look(account_id, &link).await?;
-        if let Some(Standing::Repeated(id)) = before {
-            return self.get(account_id, id).await;
-        }
-        if link.is_sync_on && link.credentials.is_none() {
-            return Err(IntegrationError::CredentialsMissing);
-        }
-        let this = self.clone();
-        // In a task of its own: a caller who hangs up between the CRM and the database must not lose a rotated refresh token.
-        let id = self.db.task(async move { this.try_and_store(account_id, link).await }).await?;
-        self.wake.notify_one();
-        self.get(account_id, id).await
-    }
+/// What is there already.
+enum ExistingLink {
+    /// This very request made it.
+    Repeated(IntegrationId),
+    /// It was disabled.
+    Disabled(Box<LockedIntegration>),
+}
 
-    async fn try_and_store(
-        &self,
-        account_id: AccountId,
-        link: Arc<NewLink>,
-    ) -> Result<IntegrationId, IntegrationError> {
-        let tried = match &link.credentials {
-            Some(credentials) if link.is_sync_on => {
-                let tried = self.try_out(&link.organization, None, link.options, credentials.clone()).await?;
-                Gate { credentials: Some(tried.credentials), access: tried.access, company_id: tried.probe.company_id }
+/// Links the account to the organisation, or takes a disabled link up again with its contacts.
+pub async fn enable(
+    context: &IntegrationContext,
+    account_id: AccountId,
+    link: NewLink,
+) -> Result<Integration, IntegrationError> {
+    store::accounts::find(&context.db, account_id).await?.ok_or(IntegrationError::AccountNotFound)?;
+    let link = Arc::new(link);
+    // Refuses early what would be refused late, before the CRM is asked.
+    if let Some(id) = context.db.of(account_id).run(PrecheckLink { link: Arc::clone(&link) }).await? {
+        return context.get(account_id, id).await;
+    }
+    if link.is_sync_on && link.credentials.is_none() {
+        return Err(IntegrationError::CredentialsMissing);
+    }
+    let own = context.clone();
+    // In a task of its own: a caller who hangs up between the CRM and the database must not lose a rotated refresh token.
+    let id = context.db.task(async move { verify_and_store(own, account_id, link).await }).await?;
+    context.wake.notify_one();
+    context.get(account_id, id).await
+}
+
+async fn verify_and_store(
+    context: IntegrationContext,
+    account_id: AccountId,
+    link: Arc<NewLink>,
+) -> Result<IntegrationId, IntegrationError> {
+    let tested = match &link.credentials {
+        Some(credentials) if link.is_sync_on => {
+            let verified = verify(&context, &link.organization, None, link.options, credentials.clone()).await?;
+            TestedCredentials {
+                credentials: Some(verified.credentials),
+                access: verified.access,
+                company_id: verified.probe.company_id,
+                organization_name: None,
             }
-            credentials => Gate { credentials: credentials.clone(), access: None, company_id: None },
-        };
-        self.store(account_id, link, Arc::new(tried)).await
-    }
+        }
+        credentials => TestedCredentials { credentials: credentials.clone(), ..TestedCredentials::default() },
+    };
+    store_link(&context, account_id, link, tested).await
+}
 
-    /// Refuses early what would be refused late, before the CRM is asked.
-    async fn look(&self, account_id: AccountId, link: &Arc<NewLink>) -> Result<Option<Standing>, IntegrationError> {
-        let (link, now) = (Arc::clone(link), self.clock.now());
-        self.db
-            .transaction(move |tx| {
-                let link = Arc::clone(&link);
-                Box::pin(async move { stand(tx, account_id, &link, None, now).await })
-            })
-            .await
-    }
+/// Stores a link whose credentials were tried.
+pub(super) async fn store_link(
+    context: &IntegrationContext,
+    account_id: AccountId,
+    link: Arc<NewLink>,
+    tested: TestedCredentials,
+) -> Result<IntegrationId, IntegrationError> {
+    let work = StoreLink { context: context.clone(), link, tested, now: context.clock.now() };
+    context.db.of(account_id).run(work).await
+}
 
-    pub(super) async fn store(
-        &self,
-        account_id: AccountId,
-        link: Arc<NewLink>,
-        gate: Arc<Gate>,
-    ) -> Result<IntegrationId, IntegrationError> {
-        let this = self.clone();
-        self.db
-            .transaction(move |tx| {
-                let (this, link, gate) = (this.clone(), Arc::clone(&link), Arc::clone(&gate));
-                Box::pin(async move { this.store_in(tx, account_id, &link, &gate).await })
-            })
-            .await
-    }
+/// Looks for what stands in the way. Gives the integration that this very request made, if it did.
+struct PrecheckLink {
+    link: Arc<NewLink>,
+}
 
-    async fn store_in(
-        &self,
-        tx: &mut Tx,
-        account_id: AccountId,
-        link: &NewLink,
-        gate: &Gate,
-    ) -> Result<IntegrationId, IntegrationError> {
-        let now = self.clock.now();
-        let known = match stand(tx, account_id, link, gate.company_id.as_deref(), now).await? {
-            Some(Standing::Repeated(id)) => return Ok(id),
-            Some(Standing::Disabled(known)) => Some(known),
-            None => None,
-        };
-        let id = known.as_ref().map_or_else(|| IntegrationId(self.ids.new_v7(now)), |known| known.id);
-        let credentials =
-            gate.credentials.as_ref().map(|credentials| self.vault.seal(account_id, id, credentials)).transpose()?;
-        let access = gate.access.as_ref().map(|access| self.vault.seal_access(account_id, id, access)).transpose()?;
-        let new = NewIntegration {
-            id,
+impl Transaction for PrecheckLink {
+    const NAME: &'static str = "precheck_link";
+    type Output = Option<IntegrationId>;
+    type Error = IntegrationError;
+
+    async fn run(&self, tx: &mut Tx) -> Result<Option<IntegrationId>, IntegrationError> {
+        match find_existing(tx, &self.link, None).await? {
+            Some(ExistingLink::Repeated(id)) => Ok(Some(id)),
+            Some(ExistingLink::Disabled(_)) | None => Ok(None),
+        }
+    }
+}
+
+/// Makes a link, or takes it up again, and queues its first run.
+struct StoreLink {
+    context: IntegrationContext,
+    link: Arc<NewLink>,
+    tested: TestedCredentials,
+    now: DateTime<Utc>,
+}
+
+impl Transaction for StoreLink {
+    const NAME: &'static str = "store_link";
+    type Output = IntegrationId;
+    type Error = IntegrationError;
+
+    async fn run(&self, tx: &mut Tx) -> Result<IntegrationId, IntegrationError> {
+        let Self { context, link, tested, now } = self;
+        let (account_id, now) = (tx.account_id(), *now);
+        let existing = find_existing(tx, link, tested.company_id.as_deref()).await?;
+        let enablement = LinkSettings {
             organization: link.organization.clone(),
+            company_id: tested.company_id.clone(),
+            request_id: link.request_id,
             is_sync_on: link.is_sync_on,
             period_seconds: link.period_seconds,
             options: link.options,
-            credentials,
-            access,
-            company_id: gate.company_id.clone(),
-            request_id: link.request_id,
         };
-        match &known {
-            Some(known) => {
-                integrations::enable_again(tx, account_id, id, &new, now).await?;
-                if link.options.need_sweep_after(&known.options, link.organization.provider) {
-                    sync_runs::forget_places_of_full_passes(tx, account_id, id).await?;
-                }
+        let (id, transition) = match existing {
+            Some(ExistingLink::Repeated(id)) => return Ok(id),
+            Some(ExistingLink::Disabled(known)) => {
+                let transition = known.state.apply(ControlEvent::Enable(enablement), now)?;
+                integrations::save_transition(tx, account_id, known.id, &transition, now).await?;
+                let sealed = tested.seal(context, account_id, known.id)?;
+                access::replace(tx, account_id, known.id, &sealed).await?;
+                (known.id, transition)
             }
-            None => integrations::insert(tx, account_id, &new, now).await?,
-        }
-        if link.is_sync_on {
-            let kind =
-                if known.is_none_or(|known| known.is_first_copy) { SyncKind::Initial } else { SyncKind::Incremental };
-            if !sync_runs::enqueue(tx, account_id, id, SyncRunId(self.ids.new_v7(now)), kind, None, now).await? {
+            None => {
+                let id = IntegrationId(context.ids.new_v7(now));
+                let transition = ControlState::enable_new(enablement, now);
+                let sealed = tested.seal(context, account_id, id)?;
+                integrations::insert(tx, account_id, id, &transition.state, &sealed, now).await?;
+                (id, transition)
+            }
+        };
+        if let Some(kind) = transition.starts_run {
+            let run_id = SyncRunId(context.ids.new_v7(now));
+            if !sync_runs::enqueue(tx, account_id, id, run_id, kind, None, now).await? {
                 return Err(StoreError::Conflict.into());
             }
         }
@@ -145,47 +172,31 @@ impl Integrations {
     }
 }
 
-/// What opens the CRM, as it is after the try.
-pub(super) struct Gate {
-    pub(super) credentials: Option<Credentials>,
-    pub(super) access: Option<Access>,
-    pub(super) company_id: Option<String>,
-}
-
-/// What is there already.
-enum Standing {
-    /// This very request made it.
-    Repeated(IntegrationId),
-    /// It was disabled.
-    Disabled(Locked),
-}
-
-async fn stand(
+async fn find_existing(
     tx: &mut Tx,
-    account_id: AccountId,
     link: &NewLink,
     company_id: Option<&str>,
-    now: DateTime<Utc>,
-) -> Result<Option<Standing>, IntegrationError> {
-    let mut known = integrations::lock(tx, account_id, None, Some(&link.organization), link.request_id, now).await?;
-    if known.as_ref().is_some_and(|known| known.organization != link.organization) {
+) -> Result<Option<ExistingLink>, IntegrationError> {
+    let account_id = tx.account_id();
+    let mut known = integrations::lock_link(tx, account_id, &link.organization, link.request_id).await?;
+    if known.as_ref().is_some_and(|known| known.state.organization != link.organization) {
         return Err(IntegrationError::RequestIdReused);
     }
     // Linked before under another name: the same by the CRM's own number.
     if let (None, Some(company_id)) = (&known, company_id)
         && let Some(id) = integrations::find_by_company(tx, account_id, link.organization.provider, company_id).await?
     {
-        known = integrations::lock(tx, account_id, Some(id), None, None, now).await?;
+        known = integrations::lock(tx, account_id, id).await?;
     }
     let Some(known) = known else { return Ok(None) };
-    if known.is_enabled && link.request_id.is_some() && known.request_id == link.request_id {
-        return Ok(Some(Standing::Repeated(known.id)));
+    match known.state.may_enable() {
+        Ok(()) => Ok(Some(ExistingLink::Disabled(Box::new(known)))),
+        Err(TransitionRefused::AlreadyEnabled)
+            if link.request_id.is_some() && known.state.request_id == link.request_id =>
+        {
+            Ok(Some(ExistingLink::Repeated(known.id)))
+        }
+        Err(TransitionRefused::AlreadyEnabled) => Err(IntegrationError::Exists(known.id)),
+        Err(refused) => Err(refused.into()),
     }
-    if known.is_enabled {
-        return Err(IntegrationError::Exists(known.id));
-    }
-    if known.is_purging {
-        return Err(IntegrationError::PurgeRunning);
-    }
-    Ok(Some(Standing::Disabled(known)))
 }

@@ -1,25 +1,23 @@
 //! `UpdateSync`: options, sync on or off, new credentials.
 
-use std::sync::Arc;
+use chrono::{DateTime, Utc};
 
-use chrono::TimeDelta;
-
-use super::{IntegrationError, Integrations};
+use super::{
+    context::IntegrationContext,
+    error::IntegrationError,
+    verify::{TestedCredentials, probe, verify},
+};
 use crate::{
     crm::CrmError,
     domain::{
-        credentials::{Access, Credentials},
+        credentials::Credentials,
         ids::{AccountId, IntegrationId, SyncRunId},
         integration::{Integration, Organization},
+        integration_state::{ControlEvent, SettingsUpdate},
         notice::Notice,
         options::{Options, OptionsChange},
-        sync_run::SyncKind,
     },
-    store::{
-        Tx, access,
-        integrations::{self, Change},
-        sync_runs,
-    },
+    store::{Transaction, Tx, access, integrations, sync_runs},
 };
 
 /// Why its run ends.
@@ -27,10 +25,10 @@ const SWITCHED_OFF: Notice = Notice::fixed("SYNC_OFF", "sync was switched off");
 
 /// What to change; what is `None` stays.
 #[derive(Default)]
-pub struct Update {
+pub struct SyncUpdate {
     /// Copies contacts.
     pub is_sync_on: Option<bool>,
-    /// From the end of a pass to the next.
+    /// From the end of a run to the next.
     pub period_seconds: Option<i32>,
     /// What is copied and mirrored.
     pub options: OptionsChange,
@@ -38,162 +36,132 @@ pub struct Update {
     pub credentials: Option<Credentials>,
 }
 
-/// What trying credentials has brought and shown.
-#[derive(Default)]
-pub(super) struct Proven {
-    /// Access that was got by them.
-    pub(super) access: Option<Access>,
-    /// The name that the organisation has now, if that is another.
-    pub(super) organization: Option<String>,
-    /// The CRM's own number of it.
-    pub(super) company_id: Option<String>,
+/// Changes an integration. New credentials, and switching on, start a run at once; switching off stops the one under way.
+pub async fn update(
+    context: &IntegrationContext,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    update: SyncUpdate,
+) -> Result<Integration, IntegrationError> {
+    let before = context.get(account_id, integration_id).await?;
+    if !before.freshness.is_enabled {
+        return Err(IntegrationError::Disabled);
+    }
+    let turns_on = update.is_sync_on == Some(true) && !before.freshness.is_sync_on;
+    let will_be_on = update.is_sync_on.unwrap_or(before.freshness.is_sync_on);
+    let organization = Organization { provider: before.freshness.provider, name: before.organization };
+    let options = update.options.apply(organization.provider, before.options)?;
+    if update.credentials.is_none() && turns_on {
+        if !before.has_credentials {
+            return Err(IntegrationError::CredentialsMissing);
+        }
+        // Kept from before it was switched off: do they still open it?
+        test_stored(context, account_id, integration_id, &organization, options).await?;
+    }
+    let own = context.clone();
+    // In a task of its own: a caller who hangs up between the CRM and the database must not lose a rotated refresh token.
+    let verified_and_stored = async move {
+        let mut update = update;
+        let mut tested = TestedCredentials::default();
+        if let Some(credentials) = update.credentials.take() {
+            if will_be_on {
+                let stored = access::find(&own.db, account_id, integration_id).await?;
+                let company_id = stored.and_then(|stored| stored.company_id);
+                let verified = verify(&own, &organization, company_id, options, credentials).await?;
+                let is_renamed = verified.organization != organization;
+                tested = TestedCredentials {
+                    credentials: Some(verified.credentials),
+                    access: verified.access,
+                    organization_name: is_renamed.then_some(verified.organization.name),
+                    company_id: verified.probe.company_id,
+                };
+            } else {
+                tested.credentials = Some(credentials);
+            }
+        }
+        store_update(&own, account_id, integration_id, update, tested).await
+    };
+    context.db.task(verified_and_stored).await?;
+    context.wake.notify_one();
+    context.get(account_id, integration_id).await
 }
 
-impl Integrations {
-    /// Changes an integration. New credentials, and switching on, start a pass at once; switching off stops a running one.
-    pub async fn update(
-        &self,
-        account_id: AccountId,
-        integration_id: IntegrationId,
-        update: Update,
-    ) -> Result<Integration, IntegrationError> {
-        let before = self.get(account_id, integration_id).await?;
-        if !before.freshness.is_enabled {
+/// Stores a change whose credentials, if there are any, were tried: those of `tested` count, not those of the change.
+pub(super) async fn store_update(
+    context: &IntegrationContext,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    update: SyncUpdate,
+    tested: TestedCredentials,
+) -> Result<(), IntegrationError> {
+    let work = StoreUpdate { context: context.clone(), integration_id, update, tested, now: context.clock.now() };
+    context.db.of(account_id).run(work).await
+}
+
+/// Changes one, stops or queues its run.
+struct StoreUpdate {
+    context: IntegrationContext,
+    integration_id: IntegrationId,
+    update: SyncUpdate,
+    tested: TestedCredentials,
+    now: DateTime<Utc>,
+}
+
+impl Transaction for StoreUpdate {
+    const NAME: &'static str = "store_update";
+    type Output = ();
+    type Error = IntegrationError;
+
+    async fn run(&self, tx: &mut Tx) -> Result<(), IntegrationError> {
+        let Self { context, integration_id, update, tested, now } = self;
+        let (account_id, integration_id, now) = (tx.account_id(), *integration_id, *now);
+        let locked = integrations::lock(tx, account_id, integration_id).await?;
+        let state = locked.ok_or(IntegrationError::IntegrationNotFound)?.state;
+        if !state.is_enabled {
             return Err(IntegrationError::Disabled);
         }
-        let turns_on = update.is_sync_on == Some(true) && !before.freshness.is_sync_on;
-        let will_be_on = update.is_sync_on.unwrap_or(before.freshness.is_sync_on);
-        let organization = Organization { provider: before.freshness.provider, name: before.organization };
-        let options = update.options.apply(organization.provider, before.options)?;
-        if update.credentials.is_none() && turns_on {
-            if !before.has_credentials {
-                return Err(IntegrationError::CredentialsMissing);
-            }
-            // Kept from before it was switched off: do they still open it?
-            self.test_stored(account_id, integration_id, &organization, options).await?;
-        }
-        let this = self.clone();
-        // In a task of its own: a caller who hangs up between the CRM and the database must not lose a rotated refresh token.
-        let tried_and_stored = async move {
-            let (mut update, mut proven) = (update, Proven::default());
-            if let Some(credentials) = update.credentials.take_if(|_| will_be_on) {
-                let stored = access::find(&this.db, account_id, integration_id).await?;
-                let company_id = stored.and_then(|stored| stored.company_id);
-                let tried = this.try_out(&organization, company_id, options, credentials).await?;
-                update.credentials = Some(tried.credentials);
-                proven = Proven {
-                    access: tried.access,
-                    organization: (tried.organization != organization).then_some(tried.organization.name),
-                    company_id: tried.probe.company_id,
-                };
-            }
-            this.store_update(account_id, integration_id, update, proven).await
-        };
-        self.db.task(tried_and_stored).await?;
-        self.wake.notify_one();
-        self.get(account_id, integration_id).await
-    }
-
-    pub(super) async fn store_update(
-        &self,
-        account_id: AccountId,
-        integration_id: IntegrationId,
-        update: Update,
-        proven: Proven,
-    ) -> Result<(), IntegrationError> {
-        let (this, update, proven) = (self.clone(), Arc::new(update), Arc::new(proven));
-        self.db
-            .transaction(move |tx| {
-                let (this, update, proven) = (this.clone(), Arc::clone(&update), Arc::clone(&proven));
-                Box::pin(async move { this.update_in(tx, account_id, integration_id, &update, &proven).await })
-            })
-            .await
-    }
-
-    async fn update_in(
-        &self,
-        tx: &mut Tx,
-        account_id: AccountId,
-        integration_id: IntegrationId,
-        update: &Update,
-        proven: &Proven,
-    ) -> Result<(), IntegrationError> {
-        let now = self.clock.now();
-        let locked = integrations::lock(tx, account_id, Some(integration_id), None, None, now)
-            .await?
-            .ok_or(IntegrationError::IntegrationNotFound)?;
-        if !locked.is_enabled {
-            return Err(IntegrationError::Disabled);
-        }
-        let credentials = update
-            .credentials
-            .as_ref()
-            .map(|credentials| self.vault.seal(account_id, integration_id, credentials))
-            .transpose()?;
-        let seal_access = |access: &Access| self.vault.seal_access(account_id, integration_id, access);
-        let access = proven.access.as_ref().map(seal_access).transpose()?;
-        let is_sync_on = update.is_sync_on.unwrap_or(locked.is_sync_on);
-        let provider = locked.organization.provider;
-        let options = update.options.apply(provider, locked.options)?;
-        let has_other_options = options != locked.options;
-        let needs_all = options.need_sweep_after(&locked.options, provider);
-        let starts_sweep = !locked.is_first_copy && needs_all;
-        // Other options mend no refused credentials and no spent quota: they count when passes go on.
-        let is_free_to_run = has_other_options && locked.hold.is_none();
-        let starts_now = is_sync_on && (credentials.is_some() || !locked.is_sync_on || is_free_to_run);
-        // A shorter period counts from now; a pass under way is due already and stays so.
-        let by_period = update.period_seconds.map(|seconds| now + TimeDelta::seconds(i64::from(seconds)));
-        let change = Change {
-            is_sync_on,
+        let event = ControlEvent::Update(SettingsUpdate {
+            is_sync_on: update.is_sync_on,
             period_seconds: update.period_seconds,
-            options: has_other_options.then_some(options),
-            starts_sweep,
-            widens: options.is_wider_than(&locked.options, provider),
-            confirmed_deletions: None,
-            organization: proven.organization.clone(),
-            company_id: proven.company_id.clone(),
-            credentials,
-            access,
-            ends_hold: starts_now,
-            tries_refresh_token: false,
-            due_at: if starts_now { Some(now) } else { locked.due_at.min(by_period).or(locked.due_at) },
-            // A pass under way would go on with the old credentials or wishes; it is taken up again with the new ones.
-            stops_run: locked.is_sync_on && (!is_sync_on || update.credentials.is_some() || has_other_options),
-        };
-        integrations::change(tx, account_id, integration_id, &change, now).await?;
-        if needs_all {
-            sync_runs::forget_places_of_full_passes(tx, account_id, integration_id).await?;
+            options: update.options.apply(state.organization.provider, state.options)?,
+            has_new_credentials: tested.credentials.is_some(),
+            organization_name: tested.organization_name.clone(),
+            company_id: tested.company_id.clone(),
+        });
+        let transition = state.apply(event, now)?;
+        integrations::save_transition(tx, account_id, integration_id, &transition, now).await?;
+        if tested.credentials.is_some() {
+            let sealed = tested.seal(context, account_id, integration_id)?;
+            access::replace(tx, account_id, integration_id, &sealed).await?;
         }
-        if !is_sync_on {
+        if transition.cancels_run {
             sync_runs::cancel_current(tx, account_id, integration_id, Some(&SWITCHED_OFF), now).await?;
         }
-        if starts_now {
-            let kind = SyncKind::next(locked.is_first_copy, locked.is_sweep_due || starts_sweep);
+        if let Some(kind) = transition.starts_run {
             // One that is under way already will do.
-            sync_runs::enqueue(tx, account_id, integration_id, SyncRunId(self.ids.new_v7(now)), kind, None, now)
-                .await?;
+            let run_id = SyncRunId(context.ids.new_v7(now));
+            sync_runs::enqueue(tx, account_id, integration_id, run_id, kind, None, now).await?;
         }
         Ok(())
     }
+}
 
-    async fn test_stored(
-        &self,
-        account_id: AccountId,
-        integration_id: IntegrationId,
-        organization: &Organization,
-        options: Options,
-    ) -> Result<(), IntegrationError> {
-        let access = self.access_tokens.current(account_id, integration_id, organization, None).await?;
-        let version = access.version;
-        match self.probe(organization, options, access).await {
-            // A token that was stored may have ended meanwhile.
-            Err(CrmError::CredentialsRefused) if version > 0 => {
-                let access =
-                    self.access_tokens.current(account_id, integration_id, organization, Some(version)).await?;
-                self.probe(organization, options, access).await?;
-            }
-            probed => drop(probed?),
+async fn test_stored(
+    context: &IntegrationContext,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    organization: &Organization,
+    options: Options,
+) -> Result<(), IntegrationError> {
+    let access = context.access_tokens.current(account_id, integration_id, organization, None).await?;
+    let version = access.version;
+    match probe(context, organization, options, access).await {
+        // A token that was stored may have ended meanwhile.
+        Err(CrmError::CredentialsRefused) if version > 0 => {
+            let access = context.access_tokens.current(account_id, integration_id, organization, Some(version)).await?;
+            probe(context, organization, options, access).await?;
         }
-        Ok(())
+        probed => drop(probed?),
     }
+    Ok(())
 }

@@ -10,10 +10,10 @@ use secrecy::SecretString;
 use serde::Deserialize;
 use tracing::{info, warn};
 
-use super::page::Page;
+use super::page::HtmlPage;
 use crate::{
     domain::integration::Integration,
-    integrations::{AuthorizeError, IntegrationError, Integrations, Outcome},
+    integrations::{AuthorizeError, ConsentOutcome, IntegrationContext, IntegrationError, complete_authorization},
     telemetry::chain,
 };
 
@@ -21,24 +21,24 @@ const BEGIN_AGAIN: &str = "Begin again: ask for a new link (StartAuthorization, 
 
 /// What a CRM appends to our address; it may append more.
 #[derive(Deserialize)]
-pub(super) struct Parameters {
+pub(super) struct CallbackParameters {
     state: Option<String>,
     code: Option<SecretString>,
     error: Option<String>,
 }
 
 pub(super) async fn answer(
-    State(integrations): State<Arc<Integrations>>,
-    parameters: Result<Query<Parameters>, QueryRejection>,
-) -> Page {
+    State(integrations): State<Arc<IntegrationContext>>,
+    parameters: Result<Query<CallbackParameters>, QueryRejection>,
+) -> HtmlPage {
     // The rejection would quote what came.
-    let Ok(Query(Parameters { state: Some(state), code, error })) = parameters else { return incomplete() };
+    let Ok(Query(CallbackParameters { state: Some(state), code, error })) = parameters else { return incomplete() };
     let outcome = match (code, error) {
-        (_, Some(_)) => Outcome::Refused,
-        (Some(code), None) => Outcome::Code(code),
+        (_, Some(_)) => ConsentOutcome::Refused,
+        (Some(code), None) => ConsentOutcome::Code(code),
         (None, None) => return incomplete(),
     };
-    match integrations.complete_authorization(&state, outcome).await {
+    match complete_authorization(&integrations, &state, outcome).await {
         Ok(integration) => {
             info!(integration.id = %integration.freshness.integration_id, "an administrator has authorized access");
             connected(&integration)
@@ -50,26 +50,26 @@ pub(super) async fn answer(
     }
 }
 
-fn connected(integration: &Integration) -> Page {
+fn connected(integration: &Integration) -> HtmlPage {
     let next = if integration.freshness.is_sync_on {
         "Its contacts are being copied now"
     } else {
         "Sync is off, so nothing is copied until it is switched on"
     };
     let (provider, organization) = (integration.freshness.provider, &integration.organization);
-    Page {
+    HtmlPage {
         status: StatusCode::OK,
         title: "Connected",
         text: format!("{provider} {organization} is connected. {next}. You can close this page.").into(),
     }
 }
 
-fn incomplete() -> Page {
+fn incomplete() -> HtmlPage {
     let text = format!("This address lacks what the CRM should have sent with it. {BEGIN_AGAIN}");
-    Page { status: StatusCode::BAD_REQUEST, title: "Not connected", text: text.into() }
+    HtmlPage { status: StatusCode::BAD_REQUEST, title: "Not connected", text: text.into() }
 }
 
-fn refused(error: &AuthorizeError) -> Page {
+fn refused(error: &AuthorizeError) -> HtmlPage {
     let (status, what): (_, Cow<'static, str>) = match error {
         AuthorizeError::Unknown => (
             StatusCode::BAD_REQUEST,
@@ -101,5 +101,5 @@ fn refused(error: &AuthorizeError) -> Page {
             "Something went wrong on our side; the service's log says what.".into(),
         ),
     };
-    Page { status, title: "Not connected", text: format!("{what} {BEGIN_AGAIN}").into() }
+    HtmlPage { status, title: "Not connected", text: format!("{what} {BEGIN_AGAIN}").into() }
 }

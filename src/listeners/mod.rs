@@ -29,7 +29,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
-use crate::integrations::Integrations;
+use crate::integrations::IntegrationContext;
 
 /// Connections at once. Above it the oldest whose request has not come makes room; if there is none, further ones wait.
 pub(crate) const CONNECTIONS_MAX: usize = 64;
@@ -43,7 +43,7 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is served over HTTP.
-pub fn routes(integrations: Integrations) -> Router {
+pub fn routes(integrations: IntegrationContext) -> Router {
     Router::new()
         .route("/oauth/callback", get(callback::answer))
         .with_state(Arc::new(integrations))
@@ -71,7 +71,7 @@ async fn accept(
     stop: &CancellationToken,
 ) -> Result<(), Infallible> {
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut guests: VecDeque<Weak<Guest>> = VecDeque::new();
+    let mut connections: VecDeque<Weak<OpenConnection>> = VecDeque::new();
     loop {
         let stream = match listener.accept().await {
             Ok((stream, _)) => stream,
@@ -86,29 +86,29 @@ async fn accept(
                 connections_max = CONNECTIONS_MAX,
                 "all HTTP connections are taken: one without a request makes room, or further ones wait"
             );
-            make_room(&mut guests);
+            make_room(&mut connections);
         }
         // Closed never.
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return Ok(()) };
-        let guest = Arc::new(Guest::default());
-        guests.retain(|guest| guest.strong_count() > 0);
-        guests.push_back(Arc::downgrade(&guest));
-        tasks.spawn(answer(stream, router.clone(), permit, guest, stop.clone()));
+        let open = Arc::new(OpenConnection::default());
+        connections.retain(|open| open.strong_count() > 0);
+        connections.push_back(Arc::downgrade(&open));
+        tasks.spawn(answer(stream, router.clone(), permit, open, stop.clone()));
     }
 }
 
 /// A connection, as far as others that need its place may know it.
 #[derive(Default)]
-struct Guest {
+struct OpenConnection {
     has_asked: AtomicBool,
     makes_room: Notify,
 }
 
 /// Tells the oldest to go whose request has not come: a probe of health must not wait behind those who send nothing.
-fn make_room(guests: &mut VecDeque<Weak<Guest>>) {
-    while let Some(oldest) = guests.pop_front() {
-        if let Some(guest) = oldest.upgrade().filter(|guest| !guest.has_asked.load(Ordering::Relaxed)) {
-            guest.makes_room.notify_one();
+fn make_room(connections: &mut VecDeque<Weak<OpenConnection>>) {
+    while let Some(oldest) = connections.pop_front() {
+        if let Some(open) = oldest.upgrade().filter(|open| !open.has_asked.load(Ordering::Relaxed)) {
+            open.makes_room.notify_one();
             return;
         }
     }
@@ -118,10 +118,10 @@ async fn answer(
     stream: TcpStream,
     router: Router,
     permit: OwnedSemaphorePermit,
-    guest: Arc<Guest>,
+    open: Arc<OpenConnection>,
     stop: CancellationToken,
 ) {
-    let asking = Arc::clone(&guest);
+    let asking = Arc::clone(&open);
     let service = router.map_request(move |request: http::Request<hyper::body::Incoming>| {
         asking.has_asked.store(true, Ordering::Relaxed);
         request
@@ -136,7 +136,7 @@ async fn answer(
     let served = timeout(CONNECTION_TIMEOUT, async {
         tokio::select! {
             served = connection.as_mut() => return served,
-            () = guest.makes_room.notified() => return Ok(()),
+            () = open.makes_room.notified() => return Ok(()),
             () = stop.cancelled() => connection.as_mut().graceful_shutdown(),
         }
         connection.await

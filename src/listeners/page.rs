@@ -8,15 +8,15 @@ use axum::{
 };
 
 /// A page: what happened, and what to do next.
-pub(super) struct Page {
+pub(super) struct HtmlPage {
     pub(super) status: StatusCode,
     pub(super) title: &'static str,
     pub(super) text: Cow<'static, str>,
 }
 
 /// For every other address.
-pub(super) const NOT_FOUND: Page =
-    Page { status: StatusCode::NOT_FOUND, title: "Not found", text: Cow::Borrowed("There is nothing here.") };
+pub(super) const NOT_FOUND: HtmlPage =
+    HtmlPage { status: StatusCode::NOT_FOUND, title: "Not found", text: Cow::Borrowed("There is nothing here.") };
 
 /// Nothing is loaded, nothing frames the page, nobody keeps it, and the address with its code goes no further.
 const HEADERS: [(HeaderName, &str); 6] = [
@@ -31,7 +31,7 @@ const HEADERS: [(HeaderName, &str); 6] = [
     (header::X_FRAME_OPTIONS, "DENY"),
 ];
 
-impl IntoResponse for Page {
+impl IntoResponse for HtmlPage {
     fn into_response(self) -> Response {
         let (title, text) = (escaped(self.title), escaped(&self.text));
         let body = format!(

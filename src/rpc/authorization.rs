@@ -5,14 +5,14 @@ use tonic::Status;
 use super::{parse, parse_credentials, pb, status, together::ReadTogether};
 use crate::{
     domain::integration::{Organization, Provider},
-    integrations::AuthorizationWish,
+    integrations::AuthorizationRequest,
 };
 
 /// Reads the request. The organisation is the integration's, or named, or left to the administrator; a Zendesk's own page needs its name.
-pub(super) fn wish(
+pub(super) fn authorization_request(
     request: pb::StartAuthorizationRequest,
     period_default_seconds: i32,
-) -> Result<AuthorizationWish, Status> {
+) -> Result<AuthorizationRequest, Status> {
     let options = request.options.unwrap_or_default();
     let is_again = !request.integration_id.is_empty();
     let connection = request.connection.unwrap_or_default();
@@ -29,7 +29,7 @@ pub(super) fn wish(
     )
         .together()?;
     let (provider, options, host, organization) = of_provider;
-    Ok(AuthorizationWish {
+    Ok(AuthorizationRequest {
         provider,
         organization,
         host: host.name,

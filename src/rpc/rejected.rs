@@ -9,13 +9,13 @@ use crate::{
         ids::AccountId,
         record::{ObjectType, RECORD_ID_CHARS_MAX, RecordKey},
     },
-    sync::{Control, RecordFate, RecordTrace, Rejected},
+    sync::{OpenedReject, RecordFate, RecordInspector, RecordTrace},
 };
 
 const METHOD: &str = "ListRejectedRecords";
 
 pub(super) async fn list(
-    control: &Control,
+    inspector: &RecordInspector,
     account_id: Result<AccountId, Status>,
     request: pb::ListRejectedRecordsRequest,
     with_content: bool,
@@ -32,7 +32,7 @@ pub(super) async fn list(
         (ids, page_token::page_size(request.page_size), after).together()?;
 
     let page =
-        control.list_rejected(account_id, integration_id, after.as_ref(), convert::limit(size), with_content).await?;
+        inspector.list_rejected(account_id, integration_id, after.as_ref(), convert::limit(size), with_content).await?;
 
     let mut records = page.records;
     let next = convert::cut_page(&mut records, size)
@@ -110,7 +110,7 @@ const fn fate(fate: &RecordFate) -> (pb::RecordFate, &'static str) {
     }
 }
 
-fn rejected_record((record, raw): Rejected) -> pb::RejectedRecord {
+fn rejected_record((record, raw): OpenedReject) -> pb::RejectedRecord {
     let is_nameless = record.is_nameless();
     pb::RejectedRecord {
         object_type: record.key.object_type.as_str().to_owned(),

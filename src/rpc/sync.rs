@@ -25,9 +25,9 @@ use crate::{
         ids::{AccountId, IntegrationId, SyncRunId},
         sync_run::SyncRun,
     },
-    integrations::{IntegrationError, Integrations},
+    integrations::{self, IntegrationContext, IntegrationError},
     store::{self, Db},
-    sync::Control,
+    sync::{RecordInspector, SyncControl},
 };
 
 /// From look to look while nothing is known to have changed.
@@ -36,9 +36,11 @@ const WATCH_POLL: Duration = Duration::from_millis(200);
 /// Serves integrations.
 pub struct SyncRpc {
     /// Links and options.
-    pub integrations: Integrations,
+    pub integrations: IntegrationContext,
     /// Runs.
-    pub control: Control,
+    pub control: SyncControl,
+    /// Records, held or rejected.
+    pub inspector: RecordInspector,
     /// The API's pool.
     pub db: Db,
     /// What time it is.
@@ -61,7 +63,7 @@ impl SyncService for SyncRpc {
         let (account_id, (organization, credentials)) = (account_id, trial(request.into_inner())).together()?;
         store::accounts::find(&self.db, account_id).await?.ok_or_else(status::account_not_found)?;
 
-        let tried = self.integrations.test(&organization, credentials).await;
+        let tried = integrations::test_connection(&self.integrations, &organization, credentials).await;
 
         let answer = match tried {
             Ok(probe) => pb::TestConnectionResponse {
@@ -89,7 +91,7 @@ impl SyncService for SyncRpc {
         let link = new_link(request.into_inner(), self.period_default_seconds);
         let (account_id, link) = (account_id, link).together()?;
 
-        let integration = self.integrations.enable(account_id, link).await?;
+        let integration = integrations::enable(&self.integrations, account_id, link).await?;
 
         Ok(Response::new(pb::EnableSyncResponse {
             integration: Some(convert::integration(integration, self.clock.now())),
@@ -109,7 +111,7 @@ impl SyncService for SyncRpc {
             .ok_or(IntegrationError::IntegrationNotFound)?;
         let update = update_of(known.freshness.provider, request)?;
 
-        let integration = self.integrations.update(account_id, integration_id, update).await?;
+        let integration = integrations::update(&self.integrations, account_id, integration_id, update).await?;
 
         Ok(Response::new(pb::UpdateSyncResponse {
             integration: Some(convert::integration(integration, self.clock.now())),
@@ -121,10 +123,10 @@ impl SyncService for SyncRpc {
         request: Request<pb::StartAuthorizationRequest>,
     ) -> Result<Response<pb::StartAuthorizationResponse>, Status> {
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
-        let wish = authorization::wish(request.into_inner(), self.period_default_seconds);
-        let (account_id, wish) = (account_id, wish).together()?;
+        let wanted = authorization::authorization_request(request.into_inner(), self.period_default_seconds);
+        let (account_id, wanted) = (account_id, wanted).together()?;
 
-        let started = self.integrations.start_authorization(account_id, wish).await?;
+        let started = integrations::start_authorization(&self.integrations, account_id, wanted).await?;
 
         Ok(Response::new(pb::StartAuthorizationResponse {
             authorize_url: started.authorize_url,
@@ -146,7 +148,7 @@ impl SyncService for SyncRpc {
         };
         let (account_id, integration_id, purge) = (account_id, integration_id, purge).together()?;
 
-        let integration = self.integrations.disable(account_id, integration_id, purge).await?;
+        let integration = integrations::disable(&self.integrations, account_id, integration_id, purge).await?;
 
         Ok(Response::new(pb::DisableSyncResponse {
             integration: Some(convert::integration(integration, self.clock.now())),
@@ -289,7 +291,7 @@ impl SyncService for SyncRpc {
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let with_content = caller(&request)?.has(Scope::ContactsRead);
 
-        let page = rejected::list(&self.control, account_id, request.into_inner(), with_content).await?;
+        let page = rejected::list(&self.inspector, account_id, request.into_inner(), with_content).await?;
 
         Ok(Response::new(page))
     }
@@ -325,7 +327,7 @@ impl SyncService for SyncRpc {
         let integration_id: Result<IntegrationId, Status> = parse::id("integration_id", &integration_id);
         let (account_id, integration_id) = (account_id, integration_id).together()?;
 
-        let trace = self.control.trace(account_id, integration_id, &object_type, &record_id, with_content).await?;
+        let trace = self.inspector.trace(account_id, integration_id, &object_type, &record_id, with_content).await?;
 
         Ok(Response::new(rejected::trace(trace)))
     }

@@ -9,7 +9,7 @@ use crate::{
         ids::{AccountId, IntegrationId},
         integration::{Organization, Provider},
     },
-    integrations::{NewLink, Update},
+    integrations::{NewLink, SyncUpdate},
 };
 
 /// A new link to a CRM.
@@ -59,7 +59,7 @@ pub(super) fn trial(request: pb::TestConnectionRequest) -> Result<(Organization,
 }
 
 /// What of an integration is to change.
-pub(super) fn update_of(provider: Provider, request: pb::UpdateSyncRequest) -> Result<Update, Status> {
+pub(super) fn update_of(provider: Provider, request: pb::UpdateSyncRequest) -> Result<SyncUpdate, Status> {
     let options = request.options.unwrap_or_default();
     let host = parse_credentials::salesforce_host("salesforce_host", provider, &request.salesforce_host);
     let (is_sync_on, period_seconds, options, credentials) = (
@@ -69,5 +69,5 @@ pub(super) fn update_of(provider: Provider, request: pb::UpdateSyncRequest) -> R
         parse_credentials::credentials(provider, host, request.credentials),
     )
         .together()?;
-    Ok(Update { is_sync_on, period_seconds, options, credentials })
+    Ok(SyncUpdate { is_sync_on, period_seconds, options, credentials })
 }

@@ -4,8 +4,11 @@
 
 use uuid::Uuid;
 
-use super::{Db, StoreError};
-use crate::domain::ids::{AccountId, IntegrationId};
+use super::{Db, StoreError, Tx, integrations::SealedCredentials, known};
+use crate::domain::{
+    ids::{AccountId, IntegrationId},
+    integration_state::RefreshUse,
+};
 
 /// What an integration has for getting in.
 pub struct StoredAccess {
@@ -27,17 +30,6 @@ pub struct StoredAccess {
     pub is_auth_failed: bool,
 }
 
-/// Whether a refresh token may be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RefreshUse {
-    /// Whenever an access token is needed.
-    Free,
-    /// Not by itself: it was refused twice, or its last answer was lost.
-    Spent,
-    /// Once, because somebody has asked for it.
-    Once,
-}
-
 /// What an integration has; `None`: there is no such integration. A claim of more than an hour (the longest is a minute) was made by a clock
 /// that was ahead.
 pub async fn find(
@@ -47,8 +39,8 @@ pub async fn find(
 ) -> Result<Option<StoredAccess>, StoreError> {
     let row = sqlx::query!(
         r#"-- store::access::find
-        select credentials, access, access_version, company_id, refresh_claim, refresh_use = 'SPENT' as "is_spent!",
-            hold is not distinct from 'AUTH_FAILED' as "is_auth_failed!", refresh_use = 'ONCE' as "is_asked_for!",
+        select credentials, access, access_version, company_id, refresh_claim, refresh_use,
+            hold is not distinct from 'AUTH_FAILED' as "is_auth_failed!",
             coalesce(refresh_claimed_until > statement_timestamp()
                 and refresh_claimed_until < statement_timestamp() + interval '1 hour', false) as "is_claim_live!"
         from integrations
@@ -58,20 +50,19 @@ pub async fn find(
     )
     .fetch_optional(db.of(account_id))
     .await?;
-    Ok(row.map(|row| StoredAccess {
-        credentials: row.credentials,
-        access: row.access,
-        company_id: row.company_id,
-        version: row.access_version,
-        claim: row.refresh_claim,
-        is_claim_live: row.is_claim_live,
-        refresh_use: match (row.is_spent, row.is_asked_for) {
-            (true, _) => RefreshUse::Spent,
-            (false, true) => RefreshUse::Once,
-            (false, false) => RefreshUse::Free,
-        },
-        is_auth_failed: row.is_auth_failed,
-    }))
+    row.map(|row| {
+        Ok(StoredAccess {
+            credentials: row.credentials,
+            access: row.access,
+            company_id: row.company_id,
+            version: row.access_version,
+            claim: row.refresh_claim,
+            is_claim_live: row.is_claim_live,
+            refresh_use: known(RefreshUse::parse(&row.refresh_use), "integrations", "refresh_use")?,
+            is_auth_failed: row.is_auth_failed,
+        })
+    })
+    .transpose()
 }
 
 /// Claims the right to get the next access token for `seconds`, if nothing has changed since `seen`. Returns the sealed credentials;
@@ -133,6 +124,29 @@ pub async fn store(
     .fetch_optional(db.of(account_id))
     .await?;
     Ok(version)
+}
+
+/// Replaces the credentials of a locked integration, and the access token with them; whoever is renewing the old one stores nothing. The
+/// version is counted here, and not in [`ControlState`](crate::domain::integration_state::ControlState): renewals are decided by it.
+pub async fn replace(
+    tx: &mut Tx,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    sealed: &SealedCredentials,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::access::replace
+        update integrations
+        set credentials = $3, access = $4, access_version = access_version + 1, refresh_claim = null, refresh_claimed_until = null
+        where account_id = $1 and integration_id = $2",
+        account_id.0,
+        integration_id.0,
+        sealed.credentials,
+        sealed.access,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }
 
 /// Gives a claim back without a token. `is_lost`: the CRM may have given one that never arrived; the claim stays then, run out, as

@@ -14,7 +14,7 @@ pub const OPEN_MAX: i64 = 100;
 
 /// An authorization under way.
 #[derive(Debug, Clone)]
-pub struct Authorization {
+pub struct PendingAuthorization {
     /// The CRM.
     pub provider: Provider,
     /// Its organisation; empty: whichever the administrator chooses.
@@ -32,7 +32,7 @@ pub async fn insert(
     db: &Db,
     account_id: AccountId,
     state_hash: &[u8],
-    new: &Authorization,
+    new: &PendingAuthorization,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
     // Two administrators at once may pass the limit together; it only keeps the table from growing.
@@ -68,7 +68,11 @@ pub async fn insert(
 }
 
 /// Takes one away: whoever gets it is the only one. `None`: there is none, or no longer.
-pub async fn take(db: &Db, account_id: AccountId, state_hash: &[u8]) -> Result<Option<Authorization>, StoreError> {
+pub async fn take(
+    db: &Db,
+    account_id: AccountId,
+    state_hash: &[u8],
+) -> Result<Option<PendingAuthorization>, StoreError> {
     let row = sqlx::query!(
         "-- store::authorizations::take
         delete from authorizations
@@ -80,7 +84,7 @@ pub async fn take(db: &Db, account_id: AccountId, state_hash: &[u8]) -> Result<O
     .fetch_optional(db.of(account_id))
     .await?;
     row.map(|row| {
-        Ok(Authorization {
+        Ok(PendingAuthorization {
             provider: known(Provider::parse(&row.provider), "authorizations", "provider")?,
             organization: row.organization,
             integration_id: row.integration_id.map(|id: Uuid| IntegrationId(id)),

@@ -13,12 +13,7 @@ use sqlx::{
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use super::{
-    StoreError, Transaction, Tx, TxError, TxFuture,
-    pool::Pool,
-    session::answer_limit,
-    transaction::{self, Unnamed},
-};
+use super::{StoreError, Transaction, pool::Pool, session::answer_limit, transaction};
 use crate::domain::ids::AccountId;
 
 /// How the server plans a statement that it has seen before.
@@ -141,16 +136,6 @@ impl Db {
         AllAccounts { pool: &self.pool }
     }
 
-    /// Until all transactions are values.
-    pub async fn transaction<T, E, W>(&self, work: W) -> Result<T, E>
-    where
-        T: Send + 'static,
-        E: TxError,
-        W: for<'t> Fn(&'t mut Tx) -> TxFuture<'t, T, E> + Send + Sync + 'static,
-    {
-        self.of(AccountId(uuid::Uuid::nil())).run(Unnamed::new(work)).await
-    }
-
     /// Whether the database answers; for readiness.
     pub async fn ping(&self) -> Result<(), StoreError> {
         match sqlx::query("-- store::Db::ping\nselect 1").execute(self.all()).await.map_err(StoreError::from) {
@@ -216,7 +201,7 @@ pub struct AccountDb<'d> {
 
 impl AccountDb<'_> {
     /// Runs a transaction and commits. It runs in a task of its own and is awaited: dropping this future leaves it to finish by itself.
-    /// Conflicts with others (serialization, deadlock, [`TxError::is_conflict`]) run it again. What it logs names it.
+    /// Conflicts with others (serialization, deadlock, [`TxError::is_conflict`](super::TxError::is_conflict)) run it again. What it logs names it.
     // Boxed: the compiler cannot prove that callers' futures may be sent when this one's type shows the work's.
     pub fn run<T: Transaction>(self, work: T) -> BoxFuture<'static, Result<T::Output, T::Error>> {
         let (db, account_id) = (self.db.clone(), self.account_id);

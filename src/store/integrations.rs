@@ -1,20 +1,25 @@
-//! The table `integrations`, but for what a worker writes under its lease (see `lease`).
+//! The table `integrations`: what is read of it, and what `domain::integration_state` has decided of it, written as plain columns. The right
+//! to write for one is in `lease`, its tokens are in `access`.
 
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{Db, StoreError, Tx, known, lease::Lease};
+use super::{
+    Db, StoreError, Tx, known,
+    lease::{self, Lease},
+    sync_runs,
+};
 use crate::domain::{
     ids::{AccountId, IntegrationId, SyncRunId},
-    integration::{Freshness, Hold, Integration, Organization, Provider},
+    integration::{Freshness, Integration, Organization, Provider, SyncHold},
+    integration_state::{ControlEvent, ControlState, RefreshUse, StateTransition},
     notice::Notice,
     options::Options,
-    sync_run::SyncKind,
 };
 
 #[expect(clippy::struct_excessive_bools, reason = "one a column")]
-struct Row {
+struct IntegrationRow {
     integration_id: Uuid,
     provider: String,
     organization: String,
@@ -38,11 +43,11 @@ struct Row {
     current_sync_run_id: Option<Uuid>,
 }
 
-impl TryFrom<Row> for Integration {
+impl TryFrom<IntegrationRow> for Integration {
     type Error = StoreError;
 
-    fn try_from(row: Row) -> Result<Self, StoreError> {
-        let hold = |text: String| known(Hold::parse(&text), "integrations", "hold");
+    fn try_from(row: IntegrationRow) -> Result<Self, StoreError> {
+        let hold = |text: String| known(SyncHold::parse(&text), "integrations", "hold");
         Ok(Self {
             freshness: Freshness {
                 integration_id: IntegrationId(row.integration_id),
@@ -71,93 +76,47 @@ impl TryFrom<Row> for Integration {
     }
 }
 
-/// What `EnableSync` stores.
-pub struct NewIntegration {
-    /// Its id, if it is new.
-    pub id: IntegrationId,
-    /// The CRM's organisation.
-    pub organization: Organization,
-    /// Copies contacts.
-    pub is_sync_on: bool,
-    /// From the end of a pass to the next.
-    pub period_seconds: i32,
-    /// What is copied and mirrored.
-    pub options: Options,
-    /// Sealed by the vault.
+/// What opens its organisation, sealed by the vault.
+pub struct SealedCredentials {
+    /// What the administrator gave.
     pub credentials: Option<Vec<u8>>,
-    /// The access token that they have brought already, sealed by the vault.
+    /// The access token that they have brought already.
     pub access: Option<Vec<u8>>,
-    /// The CRM's own number of the organisation, if it gave one.
-    pub company_id: Option<String>,
-    /// The client's id of its request.
-    pub request_id: Option<Uuid>,
 }
 
 /// Inserts it; [`StoreError::Conflict`] if somebody else has just linked the same organisation: look again.
 pub async fn insert(
     tx: &mut Tx,
     account_id: AccountId,
-    new: &NewIntegration,
+    integration_id: IntegrationId,
+    state: &ControlState,
+    sealed: &SealedCredentials,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     let done = sqlx::query!(
         "-- store::integrations::insert
         insert into integrations (account_id, integration_id, provider, organization, is_enabled, is_sync_on, period_seconds, credentials, request_id,
             due_at, created_at, updated_at, options, access, access_version, company_id)
-        values ($1, $2, $3, $4, true, $5, $6, $7, $8, case when $5 then $9::timestamptz end, $9, $9, $10, $11, 1, $12)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $11, $12, $13, 1, $14)
         on conflict do nothing",
         account_id.0,
-        new.id.0,
-        new.organization.provider.as_str(),
-        new.organization.name,
-        new.is_sync_on,
-        new.period_seconds,
-        new.credentials,
-        new.request_id,
+        integration_id.0,
+        state.organization.provider.as_str(),
+        state.organization.name,
+        state.is_enabled,
+        state.is_sync_on,
+        state.period_seconds,
+        sealed.credentials,
+        state.request_id,
+        state.due_at,
         now,
-        Json(new.options) as Json<Options>,
-        new.access,
-        new.company_id,
+        Json(state.options) as Json<Options>,
+        sealed.access,
+        state.company_id,
     )
     .execute(&mut **tx)
     .await?;
     if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Conflict) }
-}
-
-/// Takes a disabled integration up again, with its contacts and its checkpoint.
-pub async fn enable_again(
-    tx: &mut Tx,
-    account_id: AccountId,
-    integration_id: IntegrationId,
-    new: &NewIntegration,
-    now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    sqlx::query!(
-        "-- store::integrations::enable_again
-        update integrations
-        set is_enabled = true, is_sync_on = $3, period_seconds = $4, credentials = coalesce($5, credentials), request_id = $6,
-            due_at = case when $3 then $7::timestamptz end, hold = null, hold_reason = null, refused_at = null, failures = 0, updated_at = $7,
-            -- Other wishes than before: everything is looked at anew.
-            sweep_due_at = case when options <> $8 and last_completed_at is not null then $7 else sweep_due_at end,
-            is_widened = is_widened or (options <> $8 and last_completed_at is not null),
-            options = $8, organization = $10, company_id = coalesce($11, company_id),
-            access = $9, access_version = access_version + 1, refresh_claim = null, refresh_claimed_until = null, refresh_use = 'FREE'
-        where account_id = $1 and integration_id = $2",
-        account_id.0,
-        integration_id.0,
-        new.is_sync_on,
-        new.period_seconds,
-        new.credentials,
-        new.request_id,
-        now,
-        Json(new.options) as Json<Options>,
-        new.access,
-        new.organization.name,
-        new.company_id,
-    )
-    .execute(&mut **tx)
-    .await?;
-    Ok(())
 }
 
 /// Gives an integration the name that its organisation has now, under a run's lease. False: the lease is lost, or another integration of the
@@ -234,7 +193,7 @@ async fn list_among(
     limit: i64,
 ) -> Result<Vec<Integration>, StoreError> {
     let rows = sqlx::query_as!(
-        Row,
+        IntegrationRow,
         r#"-- store::integrations::list
         select i.integration_id, i.provider, i.organization, i.is_enabled, i.is_sync_on, i.is_purging, i.period_seconds, i.is_widened, i.has_unread, i.hold, i.hold_reason,
             i.known_through, i.first_started_at, i.last_completed_at, i.due_at, i.created_at, i.credentials is not null as "has_credentials!",
@@ -260,93 +219,121 @@ async fn list_among(
     rows.into_iter().map(Integration::try_from).collect()
 }
 
-/// What a change of an integration must know while it is locked.
-#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
-pub struct Locked {
+/// An integration that nobody else changes until the transaction ends.
+pub struct LockedIntegration {
     /// Which.
     pub id: IntegrationId,
-    /// Its CRM's organisation.
-    pub organization: Organization,
-    /// False after `DisableSync`.
-    pub is_enabled: bool,
-    /// Copies contacts.
-    pub is_sync_on: bool,
-    /// Copied data is being removed.
-    pub is_purging: bool,
-    /// Why it is held.
-    pub hold: Option<Hold>,
-    /// Sealed by the vault.
-    pub credentials: Option<Vec<u8>>,
-    /// Nothing was ever copied completely.
-    pub is_first_copy: bool,
-    /// The request that enabled it last.
-    pub request_id: Option<Uuid>,
-    /// When the next pass may start.
-    pub due_at: Option<DateTime<Utc>>,
-    /// What is copied and mirrored.
-    pub options: Options,
-    /// The next pass is to be a sweep.
-    pub is_sweep_due: bool,
-    /// Deletions that the last sweep did not make because they were too many.
-    pub held_deletions: Option<i64>,
+    /// All that decides of its runs.
+    pub state: ControlState,
 }
 
-impl Locked {
-    /// What a pass does that nobody has asked for by its kind.
-    pub const fn next_kind(&self) -> SyncKind {
-        SyncKind::next(self.is_first_copy, self.is_sweep_due)
-    }
-}
-
-/// Locks one integration: by its id, by its organisation, or by the request that made it.
-pub async fn lock(
-    tx: &mut Tx,
-    account_id: AccountId,
-    integration_id: Option<IntegrationId>,
-    organization: Option<&Organization>,
+#[expect(clippy::struct_excessive_bools, reason = "one a column")]
+struct ControlRow {
+    provider: String,
+    organization: String,
+    company_id: Option<String>,
     request_id: Option<Uuid>,
-    now: DateTime<Utc>,
-) -> Result<Option<Locked>, StoreError> {
-    let row = sqlx::query!(
-        r#"-- store::integrations::lock
-        select integration_id, provider, organization, is_enabled, is_sync_on, is_purging, hold, credentials, request_id, due_at,
-            last_completed_at is null as "is_first_copy!", options as "options: Json<Options>", held_deletions,
-            coalesce(sweep_due_at <= $6, false) as "is_sweep_due!"
-        from integrations
-        where account_id = $1 and (integration_id = $2 or (provider = $3 and organization = $4) or request_id = $5)
-        order by (request_id = $5) desc nulls last
-        limit 1
-        for no key update"#,
-        account_id.0,
-        integration_id.map(|id| id.0),
-        organization.map(|organization| organization.provider.as_str()),
-        organization.map(|organization| organization.name.as_str()),
-        request_id,
-        now,
-    )
-    .fetch_optional(&mut **tx)
-    .await?;
-    row.map(|row| {
-        Ok(Locked {
-            id: IntegrationId(row.integration_id),
+    is_enabled: bool,
+    is_sync_on: bool,
+    is_purging: bool,
+    is_widened: bool,
+    has_unread: bool,
+    period_seconds: i32,
+    options: Json<Options>,
+    hold: Option<String>,
+    hold_reason: Option<String>,
+    refused_at: Option<DateTime<Utc>>,
+    failures: i32,
+    refresh_use: String,
+    last_completed_at: Option<DateTime<Utc>>,
+    due_at: Option<DateTime<Utc>>,
+    sweep_due_at: Option<DateTime<Utc>>,
+    held_deletions: Option<i64>,
+    confirmed_deletions: Option<i64>,
+}
+
+impl TryFrom<ControlRow> for ControlState {
+    type Error = StoreError;
+
+    fn try_from(row: ControlRow) -> Result<Self, StoreError> {
+        let hold = |text: String| known(SyncHold::parse(&text), "integrations", "hold");
+        Ok(Self {
             organization: Organization {
                 provider: known(Provider::parse(&row.provider), "integrations", "provider")?,
                 name: row.organization,
             },
+            company_id: row.company_id,
+            request_id: row.request_id,
             is_enabled: row.is_enabled,
             is_sync_on: row.is_sync_on,
             is_purging: row.is_purging,
-            hold: row.hold.map(|text| known(Hold::parse(&text), "integrations", "hold")).transpose()?,
-            credentials: row.credentials,
-            is_first_copy: row.is_first_copy,
-            request_id: row.request_id,
-            due_at: row.due_at,
+            is_widened: row.is_widened,
+            has_unread: row.has_unread,
+            period_seconds: row.period_seconds,
             options: row.options.0,
-            is_sweep_due: row.is_sweep_due,
+            hold: row.hold.map(hold).transpose()?,
+            hold_notice: row.hold_reason.as_deref().and_then(Notice::read),
+            refused_at: row.refused_at,
+            failures: row.failures,
+            refresh_use: known(RefreshUse::parse(&row.refresh_use), "integrations", "refresh_use")?,
+            last_completed_at: row.last_completed_at,
+            due_at: row.due_at,
+            sweep_due_at: row.sweep_due_at,
             held_deletions: row.held_deletions,
+            confirmed_deletions: row.confirmed_deletions,
         })
-    })
-    .transpose()
+    }
+}
+
+/// Locks one integration.
+pub async fn lock(
+    tx: &mut Tx,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+) -> Result<Option<LockedIntegration>, StoreError> {
+    let row = sqlx::query_as!(
+        ControlRow,
+        r#"-- store::integrations::lock
+        select provider, organization, company_id, request_id, is_enabled, is_sync_on, is_purging, is_widened, has_unread, period_seconds,
+            options as "options: Json<Options>", hold, hold_reason, refused_at, failures, refresh_use, last_completed_at, due_at,
+            sweep_due_at, held_deletions, confirmed_deletions
+        from integrations
+        where account_id = $1 and integration_id = $2
+        for no key update"#,
+        account_id.0,
+        integration_id.0,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    row.map(|row| Ok(LockedIntegration { id: integration_id, state: row.try_into()? })).transpose()
+}
+
+/// Locks the integration of an organisation, or the one that this request made; the latter if there are both.
+pub async fn lock_link(
+    tx: &mut Tx,
+    account_id: AccountId,
+    organization: &Organization,
+    request_id: Option<Uuid>,
+) -> Result<Option<LockedIntegration>, StoreError> {
+    let found = sqlx::query_scalar!(
+        "-- store::integrations::lock_link
+        select integration_id
+        from integrations
+        where account_id = $1 and ((provider = $2 and organization = $3) or request_id = $4)
+        order by (request_id = $4) desc nulls last
+        limit 1
+        for no key update",
+        account_id.0,
+        organization.provider.as_str(),
+        organization.name,
+        request_id,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    match found {
+        Some(id) => lock(tx, account_id, IntegrationId(id)).await,
+        None => Ok(None),
+    }
 }
 
 /// Whether it is enabled now, read after a ref of it was written: a purge that waits for that ref has not ended then.
@@ -364,116 +351,78 @@ pub async fn is_enabled(tx: &mut Tx, account_id: AccountId, integration_id: Inte
     Ok(found.unwrap_or(false))
 }
 
-/// A change of options, credentials or sync; by default only sync is switched off.
-#[derive(Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a wish of its own")]
-pub struct Change {
-    /// Sync on or off, as it shall be.
-    pub is_sync_on: bool,
-    /// A new period.
-    pub period_seconds: Option<i32>,
-    /// New wishes.
-    pub options: Option<Options>,
-    /// The next pass is a sweep.
-    pub starts_sweep: bool,
-    /// More is to be copied than before.
-    pub widens: bool,
-    /// Deletions that the next sweep may make.
-    pub confirmed_deletions: Option<i64>,
-    /// The name that the organisation has now.
-    pub organization: Option<String>,
-    /// The CRM's own number of the organisation.
-    pub company_id: Option<String>,
-    /// New sealed credentials.
-    pub credentials: Option<Vec<u8>>,
-    /// The sealed access token that the new credentials have brought already; the old one goes with the old credentials.
-    pub access: Option<Vec<u8>>,
-    /// Ends a hold: whatever stopped the passes is mended, or is to be tried again.
-    pub ends_hold: bool,
-    /// A refresh token that is spent may be sent once more.
-    pub tries_refresh_token: bool,
-    /// When the next pass is due; `None`: as it is. Sync off is never due.
-    pub due_at: Option<DateTime<Utc>>,
-    /// Stops a running pass: its next write is refused.
-    pub stops_run: bool,
-}
-
-/// Changes a locked integration.
-pub async fn change(
+/// Writes what has been decided of a locked integration, and takes what goes with it of its lease and its runs. Whoever decides it cancels
+/// or queues runs itself.
+pub async fn save_transition(
     tx: &mut Tx,
     account_id: AccountId,
     integration_id: IntegrationId,
-    change: &Change,
+    transition: &StateTransition,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    sqlx::query!(
-        "-- store::integrations::change
-        update integrations
-        set is_sync_on = $3,
-            period_seconds = coalesce($4, period_seconds),
-            credentials = coalesce($5, credentials),
-            hold = case when $6 then null else hold end,
-            hold_reason = case when $6 then null else hold_reason end,
-            failures = case when $6 then 0 else failures end,
-            due_at = case when $3 then coalesce($7, due_at) end,
-            lease_number = lease_number + case when $8 then 1 else 0 end,
-            lease_until = case when $8 then null else lease_until end,
-            updated_at = $9,
-            options = coalesce($10, options),
-            sweep_due_at = case when $11 then $9 else sweep_due_at end,
-            is_widened = is_widened or $14,
-            confirmed_deletions = coalesce($12, confirmed_deletions),
-            access = case when $5::bytea is null then access else $13 end,
-            access_version = access_version + case when $5::bytea is null then 0 else 1 end,
-            refresh_claim = case when $5::bytea is null then refresh_claim end,
-            refresh_claimed_until = case when $5::bytea is null then refresh_claimed_until end,
-            refused_at = case when $5::bytea is null then refused_at end,
-            organization = coalesce($16, organization), company_id = coalesce($17, company_id),
-            refresh_use = case when $5::bytea is not null then 'FREE' when $15 and refresh_use = 'SPENT' then 'ONCE' else refresh_use end
-        where account_id = $1 and integration_id = $2",
-        account_id.0,
-        integration_id.0,
-        change.is_sync_on,
-        change.period_seconds,
-        change.credentials,
-        change.ends_hold,
-        change.due_at,
-        change.stops_run,
-        now,
-        change.options.map(Json) as Option<Json<Options>>,
-        change.starts_sweep,
-        change.confirmed_deletions,
-        change.access,
-        change.widens,
-        change.tries_refresh_token,
-        change.organization,
-        change.company_id,
-    )
-    .execute(&mut **tx)
-    .await?;
+    save(tx, account_id, integration_id, &transition.state, now).await?;
+    if transition.stops_run {
+        lease::revoke(tx, account_id, integration_id).await?;
+    }
+    if transition.forgets_resume_points {
+        sync_runs::forget_resume_points_of_full_runs(tx, account_id, integration_id).await?;
+    }
     Ok(())
 }
 
-/// Disables a locked integration, forgets its credentials and tokens, and stops a running pass; `purge` leaves the removal to a worker.
-pub async fn disable(
+/// What an event of its own run makes of an integration, whose lease the transaction holds; the lease ends.
+pub(super) async fn apply_to_own(
+    tx: &mut Tx,
+    lease: Lease,
+    event: ControlEvent,
+    now: DateTime<Utc>,
+) -> Result<ControlState, StoreError> {
+    let Lease { account_id, integration_id, .. } = lease;
+    let locked = known(lock(tx, account_id, integration_id).await?, "integrations", "integration_id")?;
+    // Whoever disables it, or switches sync off, takes the lease away.
+    let state = known(locked.state.apply(event, now).ok(), "integrations", "is_sync_on")?.state;
+    save(tx, account_id, integration_id, &state, now).await?;
+    lease::end(tx, lease).await?;
+    Ok(state)
+}
+
+async fn save(
     tx: &mut Tx,
     account_id: AccountId,
     integration_id: IntegrationId,
-    purge: bool,
+    state: &ControlState,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     sqlx::query!(
-        "-- store::integrations::disable
+        "-- store::integrations::save
         update integrations
-        set is_enabled = false, is_sync_on = false, credentials = null, hold = null, hold_reason = null, refused_at = null, failures = 0,
-            access = null, access_version = access_version + 1, refresh_claim = null, refresh_claimed_until = null, refresh_use = 'FREE',
-            is_purging = is_purging or $3,
-            due_at = case when is_purging or $3 then $4::timestamptz end,
-            lease_number = lease_number + 1, lease_until = null, updated_at = $4
+        set organization = $3, company_id = $4, request_id = $5, is_enabled = $6, is_sync_on = $7, is_purging = $8, is_widened = $9,
+            has_unread = $10, period_seconds = $11, options = $12, hold = $13, hold_reason = $14, refused_at = $15, failures = $16,
+            refresh_use = $17, last_completed_at = $18, due_at = $19, sweep_due_at = $20, held_deletions = $21,
+            confirmed_deletions = $22, updated_at = $23
         where account_id = $1 and integration_id = $2",
         account_id.0,
         integration_id.0,
-        purge,
+        state.organization.name,
+        state.company_id,
+        state.request_id,
+        state.is_enabled,
+        state.is_sync_on,
+        state.is_purging,
+        state.is_widened,
+        state.has_unread,
+        state.period_seconds,
+        Json(state.options) as Json<Options>,
+        state.hold.map(SyncHold::as_str),
+        state.hold_notice.as_ref().map(Notice::to_string),
+        state.refused_at,
+        state.failures,
+        state.refresh_use.as_str(),
+        state.last_completed_at,
+        state.due_at,
+        state.sweep_due_at,
+        state.held_deletions,
+        state.confirmed_deletions,
         now,
     )
     .execute(&mut **tx)

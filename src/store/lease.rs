@@ -19,7 +19,7 @@ const AHEAD_MAX: TimeDelta = TimeDelta::hours(25);
 
 /// An integration that is due; reading it claims nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Due {
+pub struct DueIntegration {
     /// Whose.
     pub account_id: AccountId,
     /// Which.
@@ -38,26 +38,26 @@ pub struct Lease {
 }
 
 /// What a claim found.
-pub struct Claimed {
+pub struct ClaimedIntegration {
     /// The right to write.
     pub lease: Lease,
     /// The CRM's organisation.
     pub organization: Organization,
     /// The work is the removal of copied data.
     pub is_purging: bool,
-    /// Where the next pass starts.
+    /// Where the next run starts.
     pub checkpoint: Option<String>,
     /// Sealed by the vault.
     pub credentials: Option<Vec<u8>>,
     /// Nothing was ever copied completely.
     pub is_first_copy: bool,
-    /// From the end of a pass to the next.
+    /// From the end of a run to the next.
     pub period_seconds: i32,
-    /// Passes that failed in a row.
+    /// Runs that failed in a row.
     pub failures: i32,
     /// What is copied and mirrored.
     pub options: Options,
-    /// When the next pass is to be a sweep; `None`: nobody has said yet.
+    /// When the next run is to be a sweep; `None`: nobody has said yet.
     pub sweep_due_at: Option<DateTime<Utc>>,
     /// Of the sweep under way, or the last one.
     pub sweep_number: i64,
@@ -68,7 +68,7 @@ pub struct Claimed {
 /// Integrations that are due and not leased, longest due first. One that is due more than a day from now (the longest period) was
 /// put there by a clock that was ahead, and is due too; so it is with a lease of more than an hour (the longest is ten minutes). One of the
 /// named statements across accounts.
-pub async fn find_due(db: &Db, now: DateTime<Utc>, limit: i64) -> Result<Vec<Due>, StoreError> {
+pub async fn find_due(db: &Db, now: DateTime<Utc>, limit: i64) -> Result<Vec<DueIntegration>, StoreError> {
     let rows = sqlx::query!(
         "-- store::lease::find_due (across accounts)
         select account_id, integration_id
@@ -85,17 +85,20 @@ pub async fn find_due(db: &Db, now: DateTime<Utc>, limit: i64) -> Result<Vec<Due
     .await?;
     Ok(rows
         .into_iter()
-        .map(|row| Due { account_id: AccountId(row.account_id), integration_id: IntegrationId(row.integration_id) })
+        .map(|row| DueIntegration {
+            account_id: AccountId(row.account_id),
+            integration_id: IntegrationId(row.integration_id),
+        })
         .collect())
 }
 
 /// Claims a due integration for `lease_seconds`; `None`: somebody else has it.
 pub async fn claim(
     tx: &mut Tx,
-    due: Due,
+    due: DueIntegration,
     lease_seconds: f64,
     now: DateTime<Utc>,
-) -> Result<Option<Claimed>, StoreError> {
+) -> Result<Option<ClaimedIntegration>, StoreError> {
     let row = sqlx::query!(
         r#"-- store::lease::claim
         update integrations
@@ -118,7 +121,7 @@ pub async fn claim(
     .fetch_optional(&mut **tx)
     .await?;
     row.map(|row| {
-        Ok(Claimed {
+        Ok(ClaimedIntegration {
             lease: Lease { account_id: due.account_id, integration_id: due.integration_id, number: row.lease_number },
             organization: Organization {
                 provider: known(Provider::parse(&row.provider), "integrations", "provider")?,
@@ -165,9 +168,9 @@ pub async fn extend(db: &Db, lease: Lease, lease_time: Duration) -> Result<bool,
 
 /// First statement of every transaction of a run: holds the integration until commit; false: the lease is lost. Leaves room for
 /// the foreign keys of a click, which must not wait for a page.
-pub async fn hold(tx: &mut Tx, lease: Lease) -> Result<bool, StoreError> {
+pub async fn lock(tx: &mut Tx, lease: Lease) -> Result<bool, StoreError> {
     let row = sqlx::query_scalar!(
-        "-- store::lease::hold
+        "-- store::lease::lock
         select lease_number
         from integrations
         where account_id = $1 and integration_id = $2 and lease_number = $3
@@ -181,10 +184,10 @@ pub async fn hold(tx: &mut Tx, lease: Lease) -> Result<bool, StoreError> {
     Ok(row.is_some())
 }
 
-/// As [`hold`], and waits for every click that is being stored: for a purge, which must see them all.
-pub async fn hold_alone(tx: &mut Tx, lease: Lease) -> Result<bool, StoreError> {
+/// As [`lock`], and waits for every click that is being stored: for a purge, which must see them all.
+pub async fn lock_alone(tx: &mut Tx, lease: Lease) -> Result<bool, StoreError> {
     let row = sqlx::query_scalar!(
-        "-- store::lease::hold_alone
+        "-- store::lease::lock_alone
         select lease_number
         from integrations
         where account_id = $1 and integration_id = $2 and lease_number = $3
@@ -196,6 +199,42 @@ pub async fn hold_alone(tx: &mut Tx, lease: Lease) -> Result<bool, StoreError> {
     .fetch_optional(&mut **tx)
     .await?;
     Ok(row.is_some())
+}
+
+/// Takes the lease away from whoever has it, in a transaction that has locked the integration: the number moves on, so that its worker can
+/// write no more. The number is counted here and nowhere else decided: it is what fences.
+pub(super) async fn revoke(
+    tx: &mut Tx,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::lease::revoke
+        update integrations
+        set lease_number = lease_number + 1, lease_until = null
+        where account_id = $1 and integration_id = $2",
+        account_id.0,
+        integration_id.0,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Ends the lease of a run, or of a purge, that is over.
+pub(super) async fn end(tx: &mut Tx, lease: Lease) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::lease::end
+        update integrations
+        set lease_until = null
+        where account_id = $1 and integration_id = $2 and lease_number = $3",
+        lease.account_id.0,
+        lease.integration_id.0,
+        lease.number,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
 }
 
 /// Replaces sealed credentials by the same ones under a newer key, unless they have changed meanwhile.
@@ -218,7 +257,7 @@ pub async fn reseal(db: &Db, lease: Lease, old: &[u8], new: &[u8]) -> Result<(),
 
 /// What a run that gives its lease back leaves behind.
 #[derive(Debug, Clone, Copy)]
-pub struct Handover<'a> {
+pub struct LeaseHandover<'a> {
     /// When it is to be taken up again; `None`: as it was, at once.
     pub due_at: Option<DateTime<Utc>>,
     /// What it does until then.
@@ -229,8 +268,13 @@ pub struct Handover<'a> {
 
 /// Gives the lease back so that another worker takes the run up where it is, now or later; does not count as an attempt.
 /// Does nothing if the lease is lost.
-pub async fn release(tx: &mut Tx, lease: Lease, handover: Handover<'_>, now: DateTime<Utc>) -> Result<(), StoreError> {
-    if !hold(tx, lease).await? {
+pub async fn release(
+    tx: &mut Tx,
+    lease: Lease,
+    handover: LeaseHandover<'_>,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    if !lock(tx, lease).await? {
         return Ok(());
     }
     sqlx::query!(

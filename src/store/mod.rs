@@ -42,7 +42,7 @@ use thiserror::Error;
 
 pub use database::{AccountCallDb, AccountDb, AllAccounts, CallDb, Db, PlanMode, PoolSettings};
 pub use session::Session;
-pub use transaction::{Transaction, Tx, TxError, TxFuture};
+pub use transaction::{Transaction, Tx, TxError};
 
 /// Why the database did not do it. Texts hold no values of rows.
 #[derive(Debug, Error)]

@@ -6,9 +6,10 @@ use uuid::Uuid;
 use super::{
     StoreError, Tx, contact_writes,
     external_refs::{self, key_of},
+    integrations,
     lease::Lease,
 };
-use crate::domain::{ids::ContactId, record::RecordKey};
+use crate::domain::{ids::ContactId, integration_state::ControlEvent, record::RecordKey};
 
 /// Refs removed by one transaction.
 pub const BATCH_MAX: i64 = 1_000;
@@ -71,17 +72,15 @@ pub async fn remove_batch(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Resu
 
 /// Marks the removal as done: nothing of this integration is here, and enabling it again starts from nothing.
 pub async fn complete(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Result<(), StoreError> {
+    integrations::apply_to_own(tx, lease, ControlEvent::PurgeCompleted, now).await?;
     sqlx::query!(
         "-- store::purge::complete
         update integrations
-        set is_purging = false, checkpoint = null, known_through = null, first_started_at = null, last_completed_at = null, due_at = null,
-            sweep_due_at = null, held_deletions = null, confirmed_deletions = null, has_unread = false, rejected_left_out = 0,
-            lease_until = null, updated_at = $4
+        set checkpoint = null, known_through = null, first_started_at = null, rejected_left_out = 0
         where account_id = $1 and integration_id = $2 and lease_number = $3",
         lease.account_id.0,
         lease.integration_id.0,
         lease.number,
-        now,
     )
     .execute(&mut **tx)
     .await?;

@@ -4,18 +4,19 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::{
-    Db, StoreError, Tx, known,
-    lease::{Claimed, Lease},
+    Db, StoreError, Tx, integrations, known,
+    lease::{ClaimedIntegration, Lease},
 };
 use crate::domain::{
     ids::{AccountId, SyncRunId},
-    integration::Hold,
+    integration::SyncHold,
+    integration_state::{ControlEvent, FailureVerdict, RunCompletion, RunFailure, SweepOutcome},
     notice::Notice,
     sync_run::{SyncCounts, SyncKind},
 };
 
 /// Where a run starts or goes on.
-pub struct Begun {
+pub struct StartedRun {
     /// Which run.
     pub id: SyncRunId,
     /// What it does.
@@ -33,10 +34,10 @@ pub struct Begun {
 /// Takes up the run that is queued or was left running, or begins a new one. In the transaction of the claim.
 pub async fn begin_run(
     tx: &mut Tx,
-    claimed: &Claimed,
+    claimed: &ClaimedIntegration,
     new_id: SyncRunId,
     now: DateTime<Utc>,
-) -> Result<Begun, StoreError> {
+) -> Result<StartedRun, StoreError> {
     let Lease { account_id, integration_id, .. } = claimed.lease;
     let kind = SyncKind::next(claimed.is_first_copy, claimed.sweep_due_at.is_some_and(|due_at| due_at <= now));
     sqlx::query!(
@@ -65,7 +66,7 @@ pub async fn begin_run(
     )
     .fetch_one(&mut **tx)
     .await?;
-    Ok(Begun {
+    Ok(StartedRun {
         id: SyncRunId(row.sync_run_id),
         kind: known(SyncKind::parse(&row.kind), "sync_runs", "kind")?,
         resume_point: row.resume_point,
@@ -76,7 +77,7 @@ pub async fn begin_run(
 }
 
 /// What a run reports between pages.
-pub struct Report<'a> {
+pub struct PhaseReport<'a> {
     /// What it is doing.
     pub phase: &'a str,
     /// The failure that it retries; empty: none.
@@ -90,7 +91,7 @@ pub async fn report(
     db: &Db,
     lease: Lease,
     run_id: SyncRunId,
-    report: &Report<'_>,
+    report: &PhaseReport<'_>,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
     let done = sqlx::query!(
@@ -141,7 +142,7 @@ pub async fn notice(
 
 /// What a page moves of its run.
 #[derive(Default)]
-pub struct Advance<'a> {
+pub struct PageProgress<'a> {
     /// Where it goes on; `None`: where it did.
     pub resume_point: Option<&'a str>,
     /// Of the page.
@@ -152,15 +153,15 @@ pub struct Advance<'a> {
     pub records_per_minute: Option<i64>,
 }
 
-/// Moves the run on by a page, in the page's transaction, after [`lease::hold`](super::lease::hold).
+/// Moves the run on by a page, in the page's transaction, after [`lease::lock`](super::lease::lock).
 pub async fn advance(
     tx: &mut Tx,
     lease: Lease,
     run_id: SyncRunId,
-    advance: &Advance<'_>,
+    advance: &PageProgress<'_>,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let Advance { resume_point, counts, notices, records_per_minute } = advance;
+    let PageProgress { resume_point, counts, notices, records_per_minute } = advance;
     sqlx::query!(
         "-- store::run_progress::advance
         update sync_runs
@@ -224,39 +225,38 @@ pub async fn move_checkpoint(
     Ok(())
 }
 
-/// What a sweep leaves behind.
+/// How a run came to its end.
 #[derive(Debug, Clone, Copy)]
-pub struct Swept {
-    /// Deletions that were too many to make unasked.
-    pub held_deletions: Option<i64>,
-}
-
-/// How a run that came to its end leaves its integration.
-#[derive(Debug, Clone, Copy)]
-pub struct Completion {
+pub struct RunEnd {
+    /// What it did.
+    pub kind: SyncKind,
+    /// When the next sweep was due as its worker took it up.
+    pub planned_sweep_at: Option<DateTime<Utc>>,
+    /// From sweep to sweep.
+    pub sweep_every: Option<TimeDelta>,
     /// Of a sweep.
-    pub swept: Option<Swept>,
-    /// When the next sweep is; `None`: as before.
-    pub sweep_due_at: Option<DateTime<Utc>>,
+    pub sweep: Option<SweepOutcome>,
     /// Something that was never copied was left: the copy is not whole.
     pub is_incomplete: bool,
 }
 
-/// Ends a run well, in a transaction that holds the lease: the next pass is due a period from now.
+/// Ends a run well, in a transaction that holds the lease.
 pub async fn complete(
     tx: &mut Tx,
     lease: Lease,
     run_id: SyncRunId,
-    completion: Completion,
+    end: RunEnd,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let Completion { swept, sweep_due_at, is_incomplete } = completion;
-    let before = sqlx::query!(
+    let facts = sqlx::query!(
         r#"-- store::run_progress::complete (reads)
-        select i.period_seconds, i.sweep_due_at, r.started_at,
+        select r.started_at,
             exists (
                 select from rejected_records j where j.account_id = $1 and j.integration_id = $2 and j.is_retried
-            ) as "is_retry_asked!"
+            ) as "is_retry_asked!",
+            i.rejected_left_out > 0 or exists (
+                select from rejected_records h where h.account_id = $1 and h.integration_id = $2 and h.hides_number
+            ) as "keeps_unread!"
         from integrations i
         join sync_runs r on r.account_id = $1 and r.sync_run_id = $4
         where i.account_id = $1 and i.integration_id = $2 and i.lease_number = $3"#,
@@ -267,126 +267,45 @@ pub async fn complete(
     )
     .fetch_optional(&mut **tx)
     .await?;
-    let Some(before) = before else { return Ok(()) };
-    // One that was asked for while this run was under way may have missed what it was asked for.
-    let asked_meanwhile =
-        before.sweep_due_at.filter(|due| *due <= now && before.started_at.is_some_and(|at| *due > at));
-    let sweep_due_at = asked_meanwhile.or(sweep_due_at).or(before.sweep_due_at);
-    // A sweep that became due meanwhile does not wait for a period; nor do rejected records that are to be asked for again.
-    let is_due = before.is_retry_asked || sweep_due_at.is_some_and(|due| due <= now);
-    let due_at = if is_due { now } else { now + TimeDelta::seconds(i64::from(before.period_seconds)) };
-    sqlx::query!(
-        "-- store::run_progress::complete
-        update integrations
-        set last_completed_at = $4, failures = 0, hold = null, hold_reason = null, refused_at = null, due_at = $8, lease_until = null,
-            updated_at = $4, sweep_due_at = $5,
-            -- A sweep that is due brings what was not copied before.
-            is_widened = $9 or (is_widened and not $6 and coalesce(sweep_due_at <= $4, false)),
-            -- What was lost has come whole since, is gone, or was not met by a full read.
-            has_unread = has_unread and (rejected_left_out > 0 or exists (
-                select from rejected_records r where r.account_id = $1 and r.integration_id = $2 and r.hides_number
-            )),
-            held_deletions = case when $6 then $7 else held_deletions end,
-            confirmed_deletions = case when $6 then null else confirmed_deletions end
-        where account_id = $1 and integration_id = $2 and lease_number = $3",
-        lease.account_id.0,
-        lease.integration_id.0,
-        lease.number,
-        now,
-        sweep_due_at,
-        swept.is_some(),
-        swept.and_then(|swept| swept.held_deletions),
-        due_at,
-        is_incomplete,
-    )
-    .execute(&mut **tx)
-    .await?;
+    let Some(facts) = facts else { return Ok(()) };
+    let completion = RunCompletion {
+        kind: end.kind,
+        started_at: facts.started_at,
+        planned_sweep_at: end.planned_sweep_at,
+        sweep_every: end.sweep_every,
+        sweep: end.sweep,
+        is_incomplete: end.is_incomplete,
+        is_retry_asked: facts.is_retry_asked,
+        keeps_unread: facts.keeps_unread,
+    };
+    integrations::apply_to_own(tx, lease, ControlEvent::RunCompleted(completion), now).await?;
     end_run(tx, lease.account_id, run_id, "SUCCEEDED", "complete", None, now).await
 }
 
-/// How an integration stands when a run of it fails.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Standing {
-    /// Passes that failed in a row before this one.
-    pub failures: i32,
-    /// From the end of a pass to the next.
-    pub period_seconds: i32,
-    /// Why it was held before this pass.
-    pub hold: Option<Hold>,
-    /// When the CRM first refused what it has refused since.
-    pub refused_at: Option<DateTime<Utc>>,
-    /// A page of this run has been stored since a worker took it up.
-    pub has_progressed: bool,
-}
-
-/// Reads it, after [`lease::hold`](super::lease::hold).
-pub async fn standing(tx: &mut Tx, lease: Lease, run_id: SyncRunId) -> Result<Standing, StoreError> {
-    let row = sqlx::query!(
-        r#"-- store::run_progress::standing
-        select i.failures, i.period_seconds, i.hold, i.refused_at, r.stalled_attempts = 0 as "has_progressed!"
-        from integrations i
-        join sync_runs r on r.account_id = $1 and r.sync_run_id = $3
-        where i.account_id = $1 and i.integration_id = $2"#,
-        lease.account_id.0,
-        lease.integration_id.0,
-        run_id.0,
-    )
-    .fetch_one(&mut **tx)
-    .await?;
-    Ok(Standing {
-        failures: row.failures,
-        period_seconds: row.period_seconds,
-        hold: row.hold.map(|text| known(Hold::parse(&text), "integrations", "hold")).transpose()?,
-        refused_at: row.refused_at,
-        has_progressed: row.has_progressed,
-    })
-}
-
-/// How a failed run leaves its integration.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct AfterFailure {
-    /// Why no pass is started by the clock alone, or only to look whether the reason is over.
-    pub hold: Option<Hold>,
-    /// The hold is not of this failure: its reason stays.
-    pub keeps_reason: bool,
-    /// When to try again; `None`: not before somebody acts.
-    pub due_at: Option<DateTime<Utc>>,
-    /// When the CRM first refused what it refuses.
-    pub refused_at: Option<DateTime<Utc>>,
-    /// The refresh token is not to be sent again by itself.
-    pub spends_refresh_token: bool,
-}
-
-/// Ends a run that failed, after [`lease::hold`](super::lease::hold); a wait for the CRM's quota does not count as a failed pass. `notice`: why, and what to do.
+/// Ends a run that failed, after [`lease::lock`](super::lease::lock). `notice`: why, and what to do. Returns the hold that its integration
+/// is in now.
 pub async fn fail(
     tx: &mut Tx,
     lease: Lease,
     run_id: SyncRunId,
+    verdict: FailureVerdict,
     notice: &Notice,
-    after: &AfterFailure,
     now: DateTime<Utc>,
-) -> Result<(), StoreError> {
-    sqlx::query!(
-        "-- store::run_progress::fail
-        update integrations
-        set failures = failures + case when $4 = 'QUOTA_PAUSED' then 0 else 1 end, hold = $4,
-            hold_reason = case when $4::text is null then null when $8 then hold_reason else $5 end, due_at = $6, refused_at = $9,
-            refresh_use = case when $10 then 'SPENT' else refresh_use end, lease_until = null, updated_at = $7
-        where account_id = $1 and integration_id = $2 and lease_number = $3",
+) -> Result<Option<SyncHold>, StoreError> {
+    let has_progressed = sqlx::query_scalar!(
+        r#"-- store::run_progress::fail (reads)
+        select stalled_attempts = 0 as "has_progressed!"
+        from sync_runs
+        where account_id = $1 and sync_run_id = $2"#,
         lease.account_id.0,
-        lease.integration_id.0,
-        lease.number,
-        after.hold.map(Hold::as_str),
-        notice.to_string(),
-        after.due_at,
-        now,
-        after.keeps_reason,
-        after.refused_at,
-        after.spends_refresh_token,
+        run_id.0,
     )
-    .execute(&mut **tx)
+    .fetch_one(&mut **tx)
     .await?;
-    end_run(tx, lease.account_id, run_id, "FAILED", "failed", Some(notice), now).await
+    let failure = RunFailure { verdict, notice: notice.clone(), has_progressed };
+    let state = integrations::apply_to_own(tx, lease, ControlEvent::RunFailed(failure), now).await?;
+    end_run(tx, lease.account_id, run_id, "FAILED", "failed", Some(notice), now).await?;
+    Ok(state.hold)
 }
 
 /// Takes back the count of an attempt that ended by trouble with the database. Does nothing if the lease is lost.
@@ -407,7 +326,7 @@ pub async fn forgive_attempt(db: &Db, lease: Lease, run_id: SyncRunId) -> Result
     Ok(())
 }
 
-pub(super) async fn end_run(
+async fn end_run(
     tx: &mut Tx,
     account_id: AccountId,
     run_id: SyncRunId,

@@ -9,7 +9,7 @@ use sqlx::{
 use super::{CallDb, StoreError, contacts::is_record, known};
 use crate::domain::{
     ids::{AccountId, IntegrationId},
-    integration::{Freshness, Hold, Provider},
+    integration::{Freshness, Provider, SyncHold},
 };
 
 is_record!(Freshness);
@@ -19,7 +19,7 @@ is_record!(Freshness);
 impl<'r> Decode<'r, Postgres> for Freshness {
     fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
         let mut fields = PgRecordDecoder::new(value)?;
-        let hold = |text: String| known(Hold::parse(&text), "integrations", "hold");
+        let hold = |text: String| known(SyncHold::parse(&text), "integrations", "hold");
         Ok(Self {
             integration_id: IntegrationId(fields.try_decode()?),
             provider: known(Provider::parse(&fields.try_decode::<String>()?), "integrations", "provider")?,

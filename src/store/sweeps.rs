@@ -133,7 +133,7 @@ pub async fn find_undeleted_leftovers(
     rows.into_iter().map(|row| key_of(&row.object_type, row.record_id)).collect()
 }
 
-/// The next pass is a sweep.
+/// The next run is a sweep.
 pub async fn make_due(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Result<(), StoreError> {
     sqlx::query!(
         "-- store::sweeps::make_due

@@ -10,7 +10,7 @@ use crate::domain::{
     sync_run::{SyncCounts, SyncKind, SyncRun, SyncRunState},
 };
 
-struct Row {
+struct SyncRunRow {
     sync_run_id: Uuid,
     integration_id: Uuid,
     kind: String,
@@ -32,10 +32,10 @@ struct Row {
     attempt: i32,
 }
 
-impl TryFrom<Row> for SyncRun {
+impl TryFrom<SyncRunRow> for SyncRun {
     type Error = StoreError;
 
-    fn try_from(row: Row) -> Result<Self, StoreError> {
+    fn try_from(row: SyncRunRow) -> Result<Self, StoreError> {
         Ok(Self {
             id: SyncRunId(row.sync_run_id),
             integration_id: IntegrationId(row.integration_id),
@@ -92,7 +92,7 @@ pub async fn enqueue(
 /// One run.
 pub async fn find(db: &Db, account_id: AccountId, run_id: SyncRunId) -> Result<Option<SyncRun>, StoreError> {
     let row = sqlx::query_as!(
-        Row,
+        SyncRunRow,
         "-- store::sync_runs::find
         select sync_run_id, integration_id, kind, state, phase, read_count, created_count, updated_count, deleted_count, skipped_count,
             rejected_count, estimated_total, records_per_minute, created_at, started_at, finished_at, error, notices, attempt
@@ -138,7 +138,7 @@ pub async fn list(
     limit: i64,
 ) -> Result<Vec<SyncRun>, StoreError> {
     let rows = sqlx::query_as!(
-        Row,
+        SyncRunRow,
         "-- store::sync_runs::list
         select sync_run_id, integration_id, kind, state, phase, read_count, created_count, updated_count, deleted_count, skipped_count,
             rejected_count, estimated_total, records_per_minute, created_at, started_at, finished_at, error, notices, attempt
@@ -180,15 +180,15 @@ pub async fn cancel_current(
     Ok(())
 }
 
-/// Lets full passes that are under way, or were stopped, begin anew: what they have read was read for other wishes. After the lease
+/// Lets full runs that are under way, or were stopped, begin anew: what they have read was read for other options. After the lease
 /// number has moved on, in the same transaction.
-pub async fn forget_places_of_full_passes(
+pub async fn forget_resume_points_of_full_runs(
     tx: &mut Tx,
     account_id: AccountId,
     integration_id: IntegrationId,
 ) -> Result<(), StoreError> {
     sqlx::query!(
-        "-- store::sync_runs::forget_places_of_full_passes
+        "-- store::sync_runs::forget_resume_points_of_full_runs
         update sync_runs
         set resume_point = null, is_listed = false
         where account_id = $1 and integration_id = $2 and state <> 'SUCCEEDED' and kind in ('INITIAL', 'SWEEP')

@@ -3,9 +3,7 @@
 
 use std::{
     future::Future,
-    marker::PhantomData,
     ops::{Deref, DerefMut},
-    pin::Pin,
     time::Duration,
 };
 
@@ -112,32 +110,5 @@ async fn try_once<T: Transaction>(pool: &Pool, account_id: AccountId, work: &T) 
             let _ = tx.end("rollback").await;
             Err(error)
         }
-    }
-}
-
-/// What the work of a transaction without a name returns.
-pub type TxFuture<'t, T, E> = Pin<Box<dyn Future<Output = Result<T, E>> + Send + 't>>;
-
-/// Until all transactions are values.
-pub(super) struct Unnamed<W, T, E>(W, PhantomData<fn() -> (T, E)>);
-
-impl<W, T, E> Unnamed<W, T, E> {
-    pub(super) const fn new(work: W) -> Self {
-        Self(work, PhantomData)
-    }
-}
-
-impl<W, T, E> Transaction for Unnamed<W, T, E>
-where
-    T: Send + 'static,
-    E: TxError,
-    W: for<'t> Fn(&'t mut Tx) -> TxFuture<'t, T, E> + Send + Sync + 'static,
-{
-    const NAME: &'static str = "unnamed";
-    type Output = T;
-    type Error = E;
-
-    async fn run(&self, tx: &mut Tx) -> Result<T, E> {
-        (self.0)(tx).await
     }
 }

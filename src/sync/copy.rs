@@ -1,23 +1,13 @@
-//! The pages of one run: fetch, complete by what the CRM does not put in a page, normalise, apply.
+//! The pages of one run: fetch, complete by what the CRM does not put in a page, normalise, write.
 
 use std::{
     collections::HashSet,
     time::{Duration, Instant},
 };
 
-use chrono::{DateTime, Utc};
 use tracing::warn;
 
-use super::{
-    Syncing,
-    apply::{ApplyError, NormalPage},
-    normalize::{NumberRules, normalize_page},
-    rejected::RejectSealer,
-    run::{Job, RunError},
-    schedule,
-    session::Session,
-    unread::Unread,
-};
+use super::{apply::PageWriter, error::RunError, job::SyncJob, schedule, session::CrmSession, unread::UnreadSummary};
 use crate::{
     crm::{Answer, CrmClient, CrmError, GoneRecord, LOOK_UP_MAX, Page},
     domain::{
@@ -31,45 +21,45 @@ use crate::{
 
 /// A first copy refreshes the tables' statistics with its first records, and again when it has so many times more.
 const ANALYZE_AGAIN_AFTER: usize = 10;
-/// Places of one run that are remembered, to see a circle: 100,000 pages are 100 million users.
-const PLACES_MAX: usize = 100_000;
-/// Departed records of one page whose heirs are looked for, each by a search or two: whoever deletes more at once does not merge.
-const HEIRLESS_MAX: usize = 50;
-/// E-mail addresses of one departed record that are searched for.
-const HEIR_SEARCHES_MAX: usize = 2;
+/// Cursors of one run that are remembered, to see a circle: 100,000 pages are 100 million users.
+const CURSORS_MAX: usize = 100_000;
+/// Gone records of one page whose merge winners are looked for, each by a search or two: whoever deletes more at once does not merge.
+const WINNERLESS_MAX: usize = 50;
+/// E-mail addresses of one gone record that are searched for.
+const WINNER_SEARCHES_MAX: usize = 2;
 /// Look-ups of a page that bring no answer, one after the other, before the others are left unasked.
 const UNANSWERED_MAX: usize = 3;
+/// How often a run may start its window again because the CRM refused its cursor.
+const RESTARTS_MAX: usize = 2;
 
 const LOOK_UPS_LEFT: Notice = Notice::fixed(
     "LOOK_UPS_LEFT",
     "the CRM did not answer when it was asked who lives on in the place of records that are gone (merged ones, perhaps): what those have taken over is copied with their next change, or with the next full read",
 );
-/// How often a run may start its window again because the CRM refused its place.
-const RESTARTS_MAX: usize = 2;
 
-/// Where a run reads: its place, and the places that it has been to.
-struct Reading {
+/// Where a run reads: its cursor, and those that it has been at.
+struct PageCursor {
     position: Option<String>,
     checkpoint: Option<String>,
-    places: HashSet<String>,
+    visited: HashSet<String>,
     restarts: usize,
     is_from_nothing: bool,
 }
 
-impl Reading {
-    fn of(job: &Job) -> Self {
-        let checkpoint = job.claimed.checkpoint.clone().filter(|_| job.begun.kind == SyncKind::Incremental);
-        let position = job.begun.resume_point.clone().or_else(|| checkpoint.clone());
-        Self { position, checkpoint, places: HashSet::new(), restarts: 0, is_from_nothing: false }
+impl PageCursor {
+    fn of(job: &SyncJob) -> Self {
+        let checkpoint = job.claimed.checkpoint.clone().filter(|_| job.run.kind == SyncKind::Incremental);
+        let position = job.run.resume_point.clone().or_else(|| checkpoint.clone());
+        Self { position, checkpoint, visited: HashSet::new(), restarts: 0, is_from_nothing: false }
     }
 
-    /// The CRM refuses the place: from the checkpoint; and if that was what it refused, from the beginning.
+    /// The CRM refuses the cursor: from the checkpoint; and if that was what it refused, from the beginning.
     fn restart(&mut self) -> Result<(), RunError> {
         if self.restarts >= RESTARTS_MAX || self.position.is_none() {
             return Err(CrmError::PositionRefused.into());
         }
         self.restarts += 1;
-        self.places.clear();
+        self.visited.clear();
         self.position = self.checkpoint.clone().filter(|checkpoint| Some(checkpoint) != self.position.as_ref());
         self.is_from_nothing |= self.position.is_none();
         Ok(())
@@ -78,8 +68,8 @@ impl Reading {
     /// A CRM that leads in a circle would be read for ever.
     fn check(&mut self, page: &Page) -> Result<(), RunError> {
         if let Some(next) = page.next.as_ref().filter(|_| !page.is_last)
-            && self.places.len() < PLACES_MAX
-            && !self.places.insert(next.clone())
+            && self.visited.len() < CURSORS_MAX
+            && !self.visited.insert(next.clone())
         {
             return Err(CrmError::Stuck.into());
         }
@@ -89,95 +79,87 @@ impl Reading {
 
 /// Where the time of a run's pages went.
 #[derive(Default)]
-pub(super) struct Spent {
+pub(super) struct PageTimings {
     /// Pages that were applied.
     pub pages: u32,
-    /// Records in them.
-    pub records: usize,
-    /// What could not be read.
-    unread: Unread,
-    /// Of these when the statistics were last refreshed.
-    analyzed: usize,
     /// Until they were here, waits and repeated tries included.
     pub fetch: Duration,
     /// Reading their texts and numbers.
     pub normalize: Duration,
     /// Their transactions, and the second look after each.
     pub apply: Duration,
-    /// The place where the last page ended.
+    /// The cursor where the last page ended.
     pub end: Option<String>,
 }
 
-/// The optional look-ups of one page. Where several in a row bring nothing, the CRM has other trouble, and the rest is left unasked.
-#[derive(Default)]
-struct Asking {
-    unanswered: usize,
-    /// Something was left.
-    is_partial: bool,
+/// Copies the pages of one run.
+pub(super) struct PageCopier<'s, 'r> {
+    session: &'s mut CrmSession<'r>,
+    writer: PageWriter<'r>,
+    timings: PageTimings,
+    /// What could not be read.
+    unread: UnreadSummary,
+    /// Records in the pages.
+    records: usize,
+    /// Of these when the statistics were last refreshed.
+    analyzed: usize,
 }
 
-impl Asking {
-    async fn ask<A: ?Sized + Sync, T>(
-        &mut self,
-        session: &mut Session<'_>,
-        argument: &A,
-        request: impl for<'c> Fn(&'c dyn CrmClient, &'c A) -> Answer<'c, T> + Sync,
-    ) -> Result<Option<T>, RunError> {
-        if self.unanswered >= UNANSWERED_MAX {
-            return Ok(None);
-        }
-        let answer = session.ask_optional(argument, request).await?;
-        self.unanswered = if answer.is_some() { 0 } else { self.unanswered + 1 };
-        self.is_partial |= answer.is_none();
-        Ok(answer)
+impl<'s, 'r> PageCopier<'s, 'r> {
+    pub(super) fn new(session: &'s mut CrmSession<'r>, writer: PageWriter<'r>) -> Self {
+        let (timings, unread) = (PageTimings::default(), UnreadSummary::default());
+        Self { session, writer, timings, unread, records: 0, analyzed: 0 }
     }
-}
 
-impl Session<'_> {
     /// Until the last page.
-    pub(super) async fn copy_pages(&mut self, rules: NumberRules) -> Result<Spent, RunError> {
-        let mut reading = Reading::of(self.job);
-        let mut spent = Spent::default();
+    pub(super) async fn copy_pages(mut self) -> Result<PageTimings, RunError> {
+        let mut cursor = PageCursor::of(self.writer.job);
         loop {
             let asked_at = Instant::now();
-            let mut page = match self.fetch_page(reading.position.as_ref()).await {
+            let mut page = match self.session.fetch_page(cursor.position.as_ref()).await {
                 Ok(page) => page,
                 Err(RunError::Crm(CrmError::PositionRefused)) => {
-                    reading.restart()?;
+                    cursor.restart()?;
                     continue;
                 }
                 Err(error) => return Err(error),
             };
-            reading.check(&page)?;
+            cursor.check(&page)?;
             // What was deleted since the lost checkpoint shows in no list any more.
-            page.needs_sweep |= reading.is_from_nothing && page.is_last && self.job.begun.kind == SyncKind::Incremental;
+            page.needs_sweep |=
+                cursor.is_from_nothing && page.is_last && self.writer.job.run.kind == SyncKind::Incremental;
             self.complete(&mut page).await?;
-            spent.unread.add(&page.rejects);
+            self.unread.add(&page.rejects);
             if page.is_last {
-                page.notices.extend(spent.unread.notices());
+                page.notices.extend(self.unread.notices());
             }
-            spent.fetch += asked_at.elapsed();
+            self.timings.fetch += asked_at.elapsed();
             let (next, is_last, wait) = (page.next.clone(), page.is_last, page.wait);
-            let fetched_at = Instant::now();
-            let page = self.normal_page(page, reading.position.take(), rules).await?;
-            spent.normalize += fetched_at.elapsed();
-            let normalized_at = Instant::now();
-            spent.records += page.records.len();
-            self.syncing.apply(self.job, page).await?;
-            spent.apply += normalized_at.elapsed();
-            spent.pages += 1;
-            self.analyze(&mut spent).await;
+            self.store(page, cursor.position.take()).await?;
             if is_last {
-                spent.end = next;
-                return Ok(spent);
+                self.timings.end = next;
+                return Ok(self.timings);
             }
-            reading.position = next;
+            cursor.position = next;
             if let Some(wait) = wait {
                 let phase = "waiting for the CRM to prepare the next page";
-                self.pause(wait.min(schedule::WAIT_MAX), phase, None).await?;
+                self.session.pacer.pause(wait.min(schedule::LONG_WAIT), phase, None).await?;
             }
-            self.take_turns()?;
+            self.session.pacer.make_room()?;
         }
+    }
+
+    async fn store(&mut self, page: Page, cursor: Option<String>) -> Result<(), RunError> {
+        let fetched_at = Instant::now();
+        let page = self.writer.normalize(page, cursor).await?;
+        self.timings.normalize += fetched_at.elapsed();
+        let normalized_at = Instant::now();
+        self.records += page.records.len();
+        self.writer.write(page).await?;
+        self.timings.apply += normalized_at.elapsed();
+        self.timings.pages += 1;
+        self.analyze().await;
+        Ok(())
     }
 
     /// Adds what must be known together with a page: the records that its merged or converted ones live on in, and whoever may have
@@ -188,7 +170,7 @@ impl Session<'_> {
             return Ok(());
         }
         let here: HashSet<&RecordKey> = page.records.iter().map(|record| &record.key).collect();
-        let copied = self.job.claimed.options.copied(self.job.claimed.organization.provider);
+        let copied = self.writer.job.copied_types();
         let mut wanted: Vec<RecordKey> = gone
             .iter()
             .filter_map(|record| record.successor.clone())
@@ -196,91 +178,71 @@ impl Session<'_> {
             .collect();
         wanted.sort_unstable();
         wanted.dedup();
-        let heirless: Vec<RecordKey> =
+        let winnerless: Vec<RecordKey> =
             gone.iter().filter(|record| record.successor.is_none()).map(|record| record.key.clone()).collect();
-        let lease = self.job.claimed.lease;
-        let db = &self.syncing.db;
+        let (db, lease) = (&self.writer.context.db, self.writer.job.lease());
         let wanted = departures::find_unknown(db, lease.account_id, lease.integration_id, &wanted).await?;
-        let departing = departures::find_departing(db, lease.account_id, lease.integration_id, &heirless).await?;
-        let emails = departing.into_iter().take(HEIRLESS_MAX).flat_map(|(key, emails)| {
+        let departing = departures::find_departing(db, lease.account_id, lease.integration_id, &winnerless).await?;
+        let emails = departing.into_iter().take(WINNERLESS_MAX).flat_map(|(key, emails)| {
             let one = move |email| GoneRecord { key: key.clone(), emails: vec![email] };
-            emails.into_iter().take(HEIR_SEARCHES_MAX).map(one)
+            emails.into_iter().take(WINNER_SEARCHES_MAX).map(one)
         });
-        let mut asking = Asking::default();
+        let emails: Vec<GoneRecord> = emails.collect();
+        let mut lookups = PageLookups { session: &mut *self.session, unanswered: 0, is_partial: false };
         for keys in wanted.chunks(LOOK_UP_MAX) {
-            let Some(seen) = asking.ask(self, keys, |client, keys| client.look_up(keys)).await? else { continue };
+            let Some(seen) = lookups.ask(keys, |client, keys| client.look_up(keys)).await? else { continue };
             page.records.extend(seen.records);
             page.rejects.absorb(seen.rejects);
         }
         // One address after the other: one that the CRM does not search for costs no other.
-        for departed in emails.collect::<Vec<_>>() {
-            let heirs =
-                asking.ask(self, std::slice::from_ref(&departed), |client, one| client.find_merge_winners(one)).await?;
-            let heirs = heirs.unwrap_or_default();
-            page.records.extend(heirs.records);
-            page.rejects.absorb(heirs.rejects);
+        for gone in emails {
+            let one = std::slice::from_ref(&gone);
+            let winners = lookups.ask(one, |client, one| client.find_merge_winners(one)).await?.unwrap_or_default();
+            page.records.extend(winners.records);
+            page.rejects.absorb(winners.rejects);
         }
-        if asking.is_partial {
+        if lookups.is_partial {
             page.is_partial = true;
             page.notices.push(LOOK_UPS_LEFT);
         }
         Ok(())
     }
 
-    /// Reads the numbers of a page, and seals what could not be read, off the threads that answer calls.
-    pub(super) async fn normal_page(
-        &self,
-        page: Page,
-        position: Option<String>,
-        rules: NumberRules,
-    ) -> Result<NormalPage, RunError> {
-        let now = self.now();
-        let Syncing { access_tokens, suppression_keys, .. } = self.syncing;
-        let lease = self.job.claimed.lease;
-        let suppression = suppression_keys.find_or_make(lease.account_id).await.map_err(ApplyError::from)?;
-        let sealing = RejectSealer { vault: access_tokens.vault.clone(), suppression, lease };
-        let (records, mut rejects) = (page.records, page.rejects);
-        let kept = std::mem::take(&mut rejects.kept);
-        let read = tokio::task::spawn_blocking(move || {
-            let rejected: Vec<_> = kept.into_iter().map(|one| sealing.seal(one)).collect();
-            (normalize_page(records, rules), rejected)
-        });
-        let ((records, repeats), rejected) =
-            read.await.map_err(|_| CrmError::Unreadable("reading its records failed; see the log"))?;
-        let mut gone = page.gone;
-        gone.sort_unstable();
-        gone.dedup();
-        let shown: HashSet<&RecordKey> = records.iter().map(|record| &record.key).collect();
-        gone.retain(|key| !shown.contains(key));
-        Ok(NormalPage {
-            records,
-            gone,
-            hidden: Vec::new(),
-            repeats,
-            rejects,
-            rejected,
-            rules: Some(rules),
-            next: page.next.or(position),
-            is_last: page.is_last,
-            // A CRM whose clock is ahead must not promise what has not happened yet.
-            known_through: page.known_through.map(|time: DateTime<Utc>| time.min(now)),
-            notices: page.notices,
-            needs_sweep: page.needs_sweep,
-            is_partial: page.is_partial,
-            is_incomplete: page.is_incomplete,
-            records_per_minute: page.records_per_minute,
-        })
-    }
-
     /// Autovacuum would come a minute later: too late for the plans of a first copy. Not by pages: the first ones may be empty, while
     /// the CRM prepares the others, and statistics of an empty table are worse than none.
-    async fn analyze(&self, spent: &mut Spent) {
-        if self.job.begun.kind != SyncKind::Initial || spent.records <= spent.analyzed * ANALYZE_AGAIN_AFTER {
+    async fn analyze(&mut self) {
+        if self.writer.job.run.kind != SyncKind::Initial || self.records <= self.analyzed * ANALYZE_AGAIN_AFTER {
             return;
         }
-        spent.analyzed = spent.records;
-        if let Err(error) = store::schema::analyze_contacts(&self.syncing.db, self.job.claimed.lease.account_id).await {
+        self.analyzed = self.records;
+        if let Err(error) =
+            store::schema::analyze_contacts(&self.writer.context.db, self.writer.job.lease().account_id).await
+        {
             warn!(error = %chain(&error), "the tables' statistics were not refreshed; autovacuum will");
         }
+    }
+}
+
+/// The optional look-ups of one page. Where several in a row bring nothing, the CRM has other trouble, and the rest is left unasked.
+struct PageLookups<'p, 'r> {
+    session: &'p mut CrmSession<'r>,
+    unanswered: usize,
+    /// Something was left.
+    is_partial: bool,
+}
+
+impl PageLookups<'_, '_> {
+    async fn ask<A: ?Sized + Sync, T>(
+        &mut self,
+        argument: &A,
+        request: impl for<'c> Fn(&'c dyn CrmClient, &'c A) -> Answer<'c, T> + Sync,
+    ) -> Result<Option<T>, RunError> {
+        if self.unanswered >= UNANSWERED_MAX {
+            return Ok(None);
+        }
+        let answer = self.session.ask_optional(argument, request).await?;
+        self.unanswered = if answer.is_some() { 0 } else { self.unanswered + 1 };
+        self.is_partial |= answer.is_none();
+        Ok(answer)
     }
 }

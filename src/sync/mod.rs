@@ -1,83 +1,37 @@
-//! Copies contacts: a worker leases what is due, a run goes page by page, each page is one transaction with its resume point.
-//! Retry and stop decisions are made in `run` only.
+//! Copies contacts: a worker leases what is due, a run goes page by page, each page is one transaction with its resume point. Whether a
+//! request is asked again is decided in `session`, how long a run waits in `pacer`, how it ends in `run`, and what that makes of its
+//! integration in `domain::integration_state`.
+//!
+//! Each file uses those above it in this list, and none below:
+//! `context` `job` `schedule` `error` · `normalize` `unread` `seal` `page` `rejected` · `pacer` `session` · `apply` · `copy` `sweep` `retry`
+//! `purge` · `run` · `worker`. Beside them: `reparse`, and what operators ask for, `control` and `trace`.
 
 mod apply;
+mod context;
+mod control;
 mod copy;
-mod crowd;
+mod error;
+mod job;
 mod normalize;
+mod pacer;
+mod page;
 mod purge;
 mod rejected;
 mod reparse;
 mod retry;
 mod run;
 mod schedule;
+mod seal;
 mod session;
+mod slots;
 mod sweep;
 mod trace;
-mod trigger;
 mod unread;
 mod worker;
 
-use std::{sync::Arc, time::Duration};
-
-use tokio::sync::Notify;
-use tokio_util::task::TaskTracker;
-
-pub use crowd::Crowd;
-pub use trace::{RecordFate, RecordTrace, Rejected, RejectedPage};
-pub use trigger::{Control, RetriedRecords, TriggerError, Triggered};
-
-use crate::{
-    credentials::{AccessTokens, SuppressionKeys},
-    crm::Crms,
-    domain::{clock::Clock, ids::IdSource, integration::Provider},
-    store::Db,
-};
-
-/// Times and limits of the workers.
-#[derive(Debug, Clone, Copy)]
-pub struct SyncSettings {
-    /// How long a lease lasts without a heartbeat, by the database's clock.
-    pub lease: Duration,
-    /// From heartbeat to heartbeat; at most a third of the lease.
-    pub heartbeat: Duration,
-    /// From look to look for what is due.
-    pub poll: Duration,
-    /// A run that has had its place for so long gives it back between two pages, if somebody else needs it.
-    pub turn: Duration,
-    /// Runs at once in this process.
-    pub runs_max: usize,
-    /// Tries of one request before the run fails.
-    pub attempts_max: u32,
-    /// The first wait after a failure; doubles each time, up to a minute.
-    pub backoff_base: Duration,
-    /// From the end of a sweep of this provider to the next.
-    pub sweep_every: SweepEvery,
-}
-
-/// From sweep to sweep, by provider.
-pub type SweepEvery = [(Provider, Duration); 3];
-
-/// What the workers work with.
-pub struct Syncing {
-    /// The workers' own pool.
-    pub db: Db,
-    /// Opens credentials, and gets access by them.
-    pub access_tokens: AccessTokens,
-    /// The accounts' secrets, by which erased records are known.
-    pub suppression_keys: SuppressionKeys,
-    /// The CRMs.
-    pub crms: Crms,
-    /// What time it is.
-    pub clock: Arc<dyn Clock>,
-    /// New ids.
-    pub ids: Arc<IdSource>,
-    /// Times and limits.
-    pub settings: SyncSettings,
-    /// Runs are tasks of this tracker.
-    pub tasks: TaskTracker,
-    /// Something may be due now; polling is the truth.
-    pub wake: Arc<Notify>,
-    /// Whether somebody waits for a place.
-    pub crowd: Crowd,
-}
+pub use context::{SweepEvery, SyncContext, SyncSettings};
+pub use control::{RetriedRecords, SyncControl, TriggerError, TriggeredRun};
+pub use reparse::NumberReparser;
+pub use slots::SlotDemand;
+pub use trace::{OpenedReject, RecordFate, RecordInspector, RecordTrace, RejectedPage};
+pub use worker::SyncWorker;

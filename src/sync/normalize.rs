@@ -38,8 +38,8 @@ pub(super) fn normalize_page(records: Vec<Record>, rules: NumberRules) -> (Vec<N
     let mut newest: HashMap<_, Record> = HashMap::with_capacity(read);
     for record in records {
         match newest.entry(record.key.clone()) {
-            Entry::Vacant(place) => {
-                place.insert(record);
+            Entry::Vacant(entry) => {
+                entry.insert(record);
             }
             Entry::Occupied(mut known) => {
                 if record.updated_at >= known.get().updated_at {

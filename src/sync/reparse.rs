@@ -3,26 +3,26 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::Duration,
 };
 
+use chrono::{DateTime, Utc};
 use phone_key::{PhoneKey, Region};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::{
-    Syncing,
-    normalize::{NumberRules, numbers},
-};
+use super::normalize::{NumberRules, numbers};
 use crate::{
     domain::{
+        clock::Clock,
         ids::{AccountId, ContactId, IntegrationId},
         record::{NormalNumber, RawNumber, RecordKey},
     },
     identity::{adoption, renumber},
     store::{
-        StoreError,
+        Db, StoreError, Transaction, Tx,
         phone_numbers::NumberRow,
         reparse::{self, StoredNumber},
     },
@@ -33,13 +33,21 @@ use crate::{
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What one batch has done.
-struct Batch {
+struct ReparsedBatch {
     gained: Vec<PhoneKey>,
     changed: usize,
     is_last: bool,
 }
 
-impl Syncing {
+/// Reads stored numbers again.
+pub struct NumberReparser {
+    /// The workers' own pool.
+    pub db: Db,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+}
+
+impl NumberReparser {
     /// Looks for accounts to read again, until `stop` is cancelled.
     pub async fn reparse_until(&self, stop: CancellationToken) {
         loop {
@@ -86,30 +94,39 @@ impl Syncing {
     }
 
     /// Reads the next contacts of an account again.
-    async fn reparse_batch(&self, account_id: AccountId) -> Result<Batch, StoreError> {
+    async fn reparse_batch(&self, account_id: AccountId) -> Result<ReparsedBatch, StoreError> {
         let now = self.clock.now();
-        let batch = self
-            .db
-            .transaction(move |tx| {
-                Box::pin(async move {
-                    let done = Batch { gained: Vec::new(), changed: 0, is_last: true };
-                    let Some(place) = reparse::lock(tx, account_id).await? else { return Ok::<_, StoreError>(done) };
-                    let found = reparse::find_contacts(tx, account_id, place.after).await?;
-                    let last = found.last().copied();
-                    let rules =
-                        NumberRules { region: place.default_region, has_further_regions: place.has_further_regions };
-                    renumber::hold(tx, account_id, &found).await?;
-                    let stored = reparse::list_numbers(tx, account_id, &found).await?;
-                    let fresh = changed_refs(stored, rules);
-                    let gained = fresh.values().flatten().filter_map(|row| row.key).collect();
-                    let changed = renumber::renumber(tx, account_id, fresh, now).await?;
-                    reparse::advance(tx, account_id, last).await?;
-                    Ok(Batch { gained, changed, is_last: last.is_none() })
-                })
-            })
-            .await?;
+        let batch = self.db.of(account_id).run(ReparseBatch { account_id, now }).await?;
         adoption::adopt_late(&self.db, account_id, batch.gained.clone(), now).await?;
         Ok(batch)
+    }
+}
+
+/// The next contacts of an account, under its lock.
+struct ReparseBatch {
+    account_id: AccountId,
+    now: DateTime<Utc>,
+}
+
+impl Transaction for ReparseBatch {
+    const NAME: &'static str = "reparse_batch";
+    type Output = ReparsedBatch;
+    type Error = StoreError;
+
+    async fn run(&self, tx: &mut Tx) -> Result<ReparsedBatch, StoreError> {
+        let account_id = self.account_id;
+        let done = ReparsedBatch { gained: Vec::new(), changed: 0, is_last: true };
+        let Some(due) = reparse::lock(tx, account_id).await? else { return Ok(done) };
+        let found = reparse::find_contacts(tx, account_id, due.after).await?;
+        let last = found.last().copied();
+        let rules = NumberRules { region: due.default_region, has_further_regions: due.has_further_regions };
+        renumber::hold(tx, account_id, &found).await?;
+        let stored = reparse::list_numbers(tx, account_id, &found).await?;
+        let fresh = changed_refs(stored, rules);
+        let gained = fresh.values().flatten().filter_map(|row| row.key).collect();
+        let changed = renumber::renumber(tx, account_id, fresh, self.now).await?;
+        reparse::advance(tx, account_id, last).await?;
+        Ok(ReparsedBatch { gained, changed, is_last: last.is_none() })
     }
 }
 

@@ -1,27 +1,29 @@
-//! Asks the CRM again for rejected records of which an operator wishes it, before a run's first page.
+//! Asks the CRM again for rejected records of which an operator wants it, before a run's first page.
 
 use std::collections::HashSet;
 
-use super::{normalize::NumberRules, rejected::SealedReject, run::RunError, session::Session, sweep};
+use super::{apply::PageWriter, error::RunError, page::page_of, seal::SealedReject, session::CrmSession};
 use crate::{
     crm::LOOK_UP_MAX,
     domain::{notice::Notice, record::RecordKey},
     store::{
-        StoreError, lease, rejected,
-        run_progress::{self, Report},
+        Transaction, Tx,
+        lease::{self, Lease},
+        rejected,
+        run_progress::{self, PhaseReport},
     },
 };
 
 /// What became of the records that were asked for.
 #[derive(Default)]
-struct Tally {
+struct RetryCounts {
     asked: usize,
     mended: usize,
     gone: usize,
     rejected: usize,
 }
 
-impl Tally {
+impl RetryCounts {
     fn notice(&self) -> Notice {
         let Self { asked, mended, gone, rejected } = self;
         let rest = asked.saturating_sub(mended + gone + rejected);
@@ -34,64 +36,73 @@ impl Tally {
     }
 }
 
-impl Session<'_> {
+/// Asks again for what was rejected.
+pub(super) struct RejectedRetrier<'s, 'r> {
+    pub session: &'s mut CrmSession<'r>,
+    pub writer: PageWriter<'r>,
+}
+
+impl RejectedRetrier<'_, '_> {
     /// Batch by batch, each applied like a page. Each is asked for once, whatever comes of it, so that this comes to an end; what the CRM
     /// does not answer for costs nothing but itself.
-    pub(super) async fn retry_rejected(&mut self, rules: NumberRules) -> Result<(), RunError> {
-        let (lease, run_id) = (self.job.claimed.lease, self.job.begun.id);
-        let copied = self.job.claimed.options.copied(self.job.claimed.organization.provider);
+    pub(super) async fn retry(mut self) -> Result<(), RunError> {
+        let (context, job) = (self.writer.context, self.writer.job);
+        let (lease, copied) = (job.lease(), job.copied_types());
         let limit = i64::try_from(LOOK_UP_MAX).unwrap_or(i64::MAX);
-        let mut tally = Tally::default();
+        let mut counts = RetryCounts::default();
         loop {
-            let marked = rejected::find_retried(&self.syncing.db, lease, limit).await?;
+            let marked = rejected::find_retried(&context.db, lease, limit).await?;
             if marked.is_empty() {
                 break;
             }
-            if tally.asked == 0 {
-                self.report(&Report { phase: "asking for rejected records", error: None, estimated_total: None })
-                    .await?;
+            if counts.asked == 0 {
+                let report = PhaseReport { phase: "asking for rejected records", error: None, estimated_total: None };
+                self.session.pacer.report(&report).await?;
             }
             let keys: Vec<RecordKey> = marked.iter().filter(|key| copied.contains(&key.object_type)).cloned().collect();
             if !keys.is_empty() {
-                self.ask_again(&keys, rules, &mut tally).await?;
+                self.ask_again(&keys, &mut counts).await?;
             }
-            self.end_retry(marked).await?;
+            context.db.of(lease.account_id).run(EndRetry { lease, keys: marked }).await?;
         }
-        if tally.asked > 0 {
-            run_progress::notice(&self.syncing.db, lease, run_id, &tally.notice(), self.now()).await?;
+        if counts.asked > 0 {
+            run_progress::notice(&context.db, lease, job.run.id, &counts.notice(), context.clock.now()).await?;
         }
         Ok(())
     }
 
-    async fn ask_again(&mut self, keys: &[RecordKey], rules: NumberRules, tally: &mut Tally) -> Result<(), RunError> {
-        tally.asked += keys.len();
-        let seen = match self.look_up(keys).await {
+    async fn ask_again(&mut self, keys: &[RecordKey], counts: &mut RetryCounts) -> Result<(), RunError> {
+        counts.asked += keys.len();
+        let seen = match self.session.look_up(keys).await {
             Err(RunError::Crm(error)) if error.is_local() => return Ok(()),
             seen => seen?,
         };
-        let page = self.normal_page(sweep::page_of(seen, keys), None, rules).await?;
+        let page = self.writer.normalize(page_of(seen, keys), None).await?;
         let unread: HashSet<&RecordKey> = page.rejected.iter().filter_map(SealedReject::key).collect();
         let shown = page.records.iter().filter(|record| keys.contains(&record.key) && !unread.contains(&record.key));
         let (here, gone): (Vec<_>, Vec<_>) = shown.partition(|record| !record.is_gone);
-        tally.mended += here.len();
-        tally.gone += gone.len() + page.gone.len();
-        tally.rejected += keys.iter().filter(|key| unread.contains(key)).count();
-        self.syncing.apply(self.job, page).await?;
-        Ok(())
+        counts.mended += here.len();
+        counts.gone += gone.len() + page.gone.len();
+        counts.rejected += keys.iter().filter(|key| unread.contains(key)).count();
+        self.writer.write(page).await
     }
+}
 
-    async fn end_retry(&self, keys: Vec<RecordKey>) -> Result<(), RunError> {
-        let lease = self.job.claimed.lease;
-        let is_held = self.syncing.db.transaction(move |tx| {
-            let keys = keys.clone();
-            Box::pin(async move {
-                let is_held = lease::hold(tx, lease).await?;
-                if is_held {
-                    rejected::end_retry(tx, lease, &keys).await?;
-                }
-                Ok::<bool, StoreError>(is_held)
-            })
-        });
-        if is_held.await? { Ok(()) } else { Err(RunError::LeaseLost) }
+/// These have been asked for.
+struct EndRetry {
+    lease: Lease,
+    keys: Vec<RecordKey>,
+}
+
+impl Transaction for EndRetry {
+    const NAME: &'static str = "end_retry";
+    type Output = ();
+    type Error = RunError;
+
+    async fn run(&self, tx: &mut Tx) -> Result<(), RunError> {
+        if !lease::lock(tx, self.lease).await? {
+            return Err(RunError::LeaseLost);
+        }
+        Ok(rejected::end_retry(tx, self.lease, &self.keys).await?)
     }
 }

@@ -3,14 +3,15 @@
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
 
-use super::{Control, TriggerError};
+use super::control::TriggerError;
 use crate::{
+    credentials::{CredentialVault, SuppressionKeys},
     domain::{
         ids::{AccountId, ContactId, IntegrationId},
         record::RecordKey,
     },
     store::{
-        integrations,
+        Db, integrations,
         rejected::{self, KeptRejected},
         traces::{self, HeldRecord},
     },
@@ -21,7 +22,7 @@ use crate::{
 pub enum RecordFate {
     /// It is here.
     Applied,
-    /// A click or a report has brought it, and no pass.
+    /// A click or a report has brought it, and no run.
     Reported,
     /// It could not be read.
     Rejected,
@@ -33,7 +34,7 @@ pub enum RecordFate {
     Erased,
     /// Records of its kind are not copied.
     NotCopied,
-    /// No pass has brought it.
+    /// No run has brought it.
     NotSeen,
 }
 
@@ -48,23 +49,34 @@ pub struct RecordTrace {
     /// When it was last written here.
     pub applied_at: Option<DateTime<Utc>>,
     /// What could not be read of it.
-    pub rejected: Option<Rejected>,
+    pub rejected: Option<OpenedReject>,
     /// Every change until then is here.
     pub known_through: Option<DateTime<Utc>>,
 }
 
 /// A rejected record, and its content if that was asked for, is there and opens.
-pub type Rejected = (KeptRejected, Option<SecretString>);
+pub type OpenedReject = (KeptRejected, Option<SecretString>);
 
 /// A page of rejected records.
 pub struct RejectedPage {
     /// By kind and id.
-    pub records: Vec<Rejected>,
-    /// How many more were met since the last full read began, and found no room.
+    pub records: Vec<OpenedReject>,
+    /// How many more were seen since the last full read began, and found no room.
     pub left_out: i64,
 }
 
-impl Control {
+/// Looks into what was copied and what could not be.
+#[derive(Clone)]
+pub struct RecordInspector {
+    /// For its reads.
+    pub db: Db,
+    /// Opens the content of rejected records.
+    pub vault: CredentialVault,
+    /// By which erased records are known.
+    pub suppression_keys: SuppressionKeys,
+}
+
+impl RecordInspector {
     /// Rejected records behind this one.
     pub async fn list_rejected(
         &self,
@@ -120,7 +132,7 @@ impl Control {
         integration_id: IntegrationId,
         record: KeptRejected,
         with_content: bool,
-    ) -> Rejected {
+    ) -> OpenedReject {
         let sealed = record.raw.as_deref().filter(|_| with_content);
         let raw = sealed.and_then(|raw| self.vault.open_rejected(account_id, integration_id, raw).ok());
         (record, raw)

@@ -9,7 +9,7 @@ const KINDS_MAX: usize = 12;
 
 /// What the pages of a run could not give, so far.
 #[derive(Default)]
-pub(super) struct Unread {
+pub(super) struct UnreadSummary {
     records: usize,
     values: usize,
     characters: usize,
@@ -17,7 +17,7 @@ pub(super) struct Unread {
     lost: BTreeSet<String>,
 }
 
-impl Unread {
+impl UnreadSummary {
     /// Adds a page's.
     pub(super) fn add(&mut self, rejects: &Rejects) {
         self.records += rejects.records;
@@ -78,7 +78,7 @@ mod tests {
         let mut losses = Losses::default();
         losses.number("phone");
         page.lose(ObjectType::User, Some("4711".to_owned()), &losses, "4711");
-        let mut unread = Unread::default();
+        let mut unread = UnreadSummary::default();
         unread.add(&page);
         unread.add(&page);
 
@@ -90,6 +90,6 @@ mod tests {
         assert!(notices[1].contains("(user VALUE_UNREADABLE phone)"), "{}", notices[1]);
         assert!(notices[2].starts_with("CHARACTERS_REPLACED: 4 "), "{}", notices[2]);
         assert!(notices.iter().all(|notice| !notice.contains("4711")));
-        assert!(Unread::default().notices().is_empty());
+        assert!(UnreadSummary::default().notices().is_empty());
     }
 }

@@ -10,12 +10,16 @@ use tokio::{sync::Semaphore, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::{Syncing, run::Turn, schedule};
+use super::{
+    context::SyncContext,
+    run::{self, TurnOutcome},
+    schedule,
+};
 use crate::{
     domain::ids::IntegrationId,
     store::{
         StoreError,
-        lease::{self, Due},
+        lease::{self, DueIntegration},
     },
     telemetry::chain,
 };
@@ -27,22 +31,22 @@ const RESTING_MAX: usize = 10_000;
 
 /// What this process is doing with which integration.
 #[derive(Default)]
-struct Desk(Mutex<Entries>);
+struct BusyIntegrations(Mutex<BusyEntries>);
 
 #[derive(Default)]
-struct Entries {
+struct BusyEntries {
     busy: HashSet<IntegrationId>,
-    resting: HashMap<IntegrationId, Rest>,
+    resting: HashMap<IntegrationId, RestPeriod>,
 }
 
 /// Of an integration whose run ended without a word in the database.
 #[derive(Clone, Copy)]
-struct Rest {
+struct RestPeriod {
     failures: u32,
     until: Instant,
 }
 
-impl Desk {
+impl BusyIntegrations {
     /// How many of those that are due are not to be taken now.
     fn len(&self) -> usize {
         let entries = self.entries();
@@ -69,11 +73,11 @@ impl Desk {
         let failures = entries.resting.get(&id).map_or(1, |rest| rest.failures.saturating_add(1));
         if failures > 1 || entries.resting.len() < RESTING_MAX {
             let until = now + schedule::backoff(REST_FIRST, failures, u8::MAX);
-            entries.resting.insert(id, Rest { failures, until });
+            entries.resting.insert(id, RestPeriod { failures, until });
         }
     }
 
-    fn entries(&self) -> MutexGuard<'_, Entries> {
+    fn entries(&self) -> MutexGuard<'_, BusyEntries> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -81,7 +85,13 @@ impl Desk {
 /// From look to look at the database's clock.
 const CLOCK_EVERY: Duration = Duration::from_secs(10);
 
-impl Syncing {
+/// Looks for what is due, and runs it.
+pub struct SyncWorker {
+    /// What its runs work with.
+    pub context: Arc<SyncContext>,
+}
+
+impl SyncWorker {
     /// Keeps this process's clock with the database's, until `stop` is cancelled.
     pub async fn follow_database_clock_until(self: Arc<Self>, stop: CancellationToken) {
         loop {
@@ -95,10 +105,10 @@ impl Syncing {
 
     async fn follow_database_clock(&self) {
         let asked_at = Instant::now();
-        // One that does not answer is told of elsewhere; one that takes its time says nothing of now.
-        let Ok(time) = self.db.time().await else { return };
+        // One that does not answer is reported elsewhere; one that takes its time says nothing of now.
+        let Ok(time) = self.context.db.time().await else { return };
         if asked_at.elapsed() < Duration::from_secs(1)
-            && let Some(difference) = self.clock.follow(time)
+            && let Some(difference) = self.context.clock.follow(time)
         {
             warn!(
                 difference_ms = difference.num_milliseconds(),
@@ -109,85 +119,95 @@ impl Syncing {
 
     /// Until `stop` is cancelled; the runs themselves are tasks of the tracker and stop by the same token.
     pub async fn work_until(self: Arc<Self>, stop: CancellationToken) {
-        let places = Arc::new(Semaphore::new(self.settings.runs_max));
-        let desk = Arc::new(Desk::default());
+        let slots = Arc::new(Semaphore::new(self.context.settings.runs_max));
+        let busy = Arc::new(BusyIntegrations::default());
         // Before anything is found to be due.
         self.follow_database_clock().await;
         loop {
-            if let Err(error) = self.start_due(&places, &desk, &stop).await {
+            if let Err(error) = self.start_due(&slots, &busy, &stop).await {
                 warn!(error = %chain(&error), "cannot look for due integrations, will look again");
                 // Whoever ends a run wakes this; a database in trouble is not asked more often for it.
                 tokio::select! {
                     () = stop.cancelled() => return,
-                    () = sleep(self.settings.poll) => {}
+                    () = sleep(self.context.settings.poll) => {}
                 }
             }
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = self.wake.notified() => {}
-                () = sleep(self.settings.poll) => {}
+                () = self.context.wake.notified() => {}
+                () = sleep(self.context.settings.poll) => {}
             }
         }
     }
 
-    /// Starts what is due and finds a place, longest due first, and tells the others whether somebody finds none.
+    /// Starts what is due and finds a slot, longest due first, and lets the others know whether somebody finds none.
     async fn start_due(
         self: &Arc<Self>,
-        places: &Arc<Semaphore>,
-        desk: &Arc<Desk>,
+        slots: &Arc<Semaphore>,
+        busy: &Arc<BusyIntegrations>,
         stop: &CancellationToken,
     ) -> Result<(), StoreError> {
         if stop.is_cancelled() {
             return Ok(());
         }
-        let limit = places.available_permits() + desk.len() + 1;
-        let found = lease::find_due(&self.db, self.clock.now(), i64::try_from(limit).unwrap_or(i64::MAX)).await?;
+        let limit = slots.available_permits() + busy.len() + 1;
+        let found =
+            lease::find_due(&self.context.db, self.context.clock.now(), i64::try_from(limit).unwrap_or(i64::MAX))
+                .await?;
         let now = Instant::now();
         let mut is_waiting = false;
-        for due in found.into_iter().filter(|due| desk.is_free(due.integration_id, now)) {
-            let Ok(place) = Arc::clone(places).try_acquire_owned() else {
+        for due in found.into_iter().filter(|due| busy.is_free(due.integration_id, now)) {
+            let Ok(slot) = Arc::clone(slots).try_acquire_owned() else {
                 is_waiting = true;
                 break;
             };
-            desk.take(due.integration_id);
-            let (this, desk, stop) = (Arc::clone(self), Arc::clone(desk), stop.clone());
-            self.tasks.spawn(async move {
-                let wait = this.take_turn(due, &desk, &stop).await;
-                drop(place);
-                // Its place is free: something else may be waiting for it.
-                this.wake.notify_one();
+            busy.take(due.integration_id);
+            let (this, busy, stop) = (Arc::clone(self), Arc::clone(busy), stop.clone());
+            self.context.tasks.spawn(async move {
+                let wait = this.take_turn(due, &busy, &stop).await;
+                drop(slot);
+                // Its slot is free: something else may be waiting for it.
+                this.context.wake.notify_one();
                 if let Some(wait) = wait {
                     tokio::select! {
                         () = stop.cancelled() => {}
-                        () = sleep(wait) => this.wake.notify_one(),
+                        () = sleep(wait) => this.context.wake.notify_one(),
                     }
                 }
             });
         }
-        self.crowd.tell(is_waiting);
+        self.context.slot_demand.report(is_waiting);
         Ok(())
     }
 
     /// Works on a due integration, and says when to look again sooner than by polling.
-    async fn take_turn(&self, due: Due, desk: &Desk, stop: &CancellationToken) -> Option<Duration> {
-        let turn = self.run(due, stop).await;
+    async fn take_turn(
+        &self,
+        due: DueIntegration,
+        busy: &BusyIntegrations,
+        stop: &CancellationToken,
+    ) -> Option<Duration> {
+        let turn = run::run(&self.context, due, stop).await;
         // One that somebody else has is looked at with the next poll.
         let is_failed = turn.is_err();
         if let Err(error) = &turn {
             warn!(integration.id = %due.integration_id, error = %chain(error), "a run was left, it is taken up when its lease is over");
         }
-        desk.give_back(due.integration_id, is_failed, Instant::now());
+        busy.give_back(due.integration_id, is_failed, Instant::now());
         match turn {
-            Ok(Turn::Parked(wait)) => Some(wait),
-            _ => None,
+            Ok(TurnOutcome::Parked(wait)) => Some(wait),
+            Ok(TurnOutcome::Elsewhere | TurnOutcome::Over) | Err(_) => None,
         }
     }
 
     /// Runs everything that is due now, one after the other, and returns how many runs that were; for tests and tools.
     pub async fn run_due(&self) -> Result<usize, StoreError> {
         let mut runs = 0;
-        for due in lease::find_due(&self.db, self.clock.now(), 1_000).await? {
-            runs += usize::from(!matches!(self.run(due, &CancellationToken::new()).await?, Turn::Elsewhere));
+        for due in lease::find_due(&self.context.db, self.context.clock.now(), 1_000).await? {
+            runs += usize::from(!matches!(
+                run::run(&self.context, due, &CancellationToken::new()).await?,
+                TurnOutcome::Elsewhere
+            ));
         }
         Ok(runs)
     }
@@ -201,23 +221,23 @@ mod tests {
 
     #[test]
     fn a_run_that_fails_before_it_begins_rests_longer_each_time_and_never_for_more_than_a_minute() {
-        let (desk, id) = (Desk::default(), IntegrationId(Uuid::nil()));
+        let (busy, id) = (BusyIntegrations::default(), IntegrationId(Uuid::nil()));
         let (mut now, end) = (Instant::now(), Instant::now() + Duration::from_mins(4));
         let mut tries = 0;
 
         while now < end {
-            if desk.is_free(id, now) {
-                desk.take(id);
-                assert!(!desk.is_free(id, now), "it is being worked on");
-                desk.give_back(id, true, now);
+            if busy.is_free(id, now) {
+                busy.take(id);
+                assert!(!busy.is_free(id, now), "it is being worked on");
+                busy.give_back(id, true, now);
                 tries += 1;
             }
             now += Duration::from_millis(50);
         }
 
         assert!((7..=10).contains(&tries), "{tries}");
-        desk.give_back(id, false, now);
-        assert!(desk.is_free(id, now));
-        assert_eq!(desk.len(), 0);
+        busy.give_back(id, false, now);
+        assert!(busy.is_free(id, now));
+        assert_eq!(busy.len(), 0);
     }
 }

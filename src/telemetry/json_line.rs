@@ -24,7 +24,7 @@ const MESSAGE: &str = "message";
 pub(super) struct JsonLine;
 
 #[derive(Serialize)]
-struct Line<'a> {
+struct LogLine<'a> {
     timestamp: &'a str,
     level: &'a str,
     target: &'a str,
@@ -58,7 +58,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, JsonFields> for Json
                 }
             }
         }
-        let line = Line {
+        let line = LogLine {
             timestamp: &timestamp,
             level: event.metadata().level().as_str(),
             target: target.as_ref().and_then(Value::as_str).unwrap_or(event.metadata().target()),

@@ -28,15 +28,15 @@ const WRITTEN_MAX: u64 = 5;
 
 /// Counts warnings and errors by the place in the code; clones share it. Lets everything through until [`RepeatCounter::count_until`] runs.
 #[derive(Clone, Default)]
-pub struct RepeatCounter(Arc<Shared>);
+pub struct RepeatCounter(Arc<WarningCounts>);
 
 #[derive(Default)]
-struct Shared {
+struct WarningCounts {
     is_counting: AtomicBool,
-    places: Mutex<HashMap<Identifier, Place>>,
+    places: Mutex<HashMap<Identifier, WarningPlace>>,
 }
 
-struct Place {
+struct WarningPlace {
     level: Level,
     /// The literal text, which names the place for a person.
     text: String,
@@ -80,7 +80,7 @@ impl RepeatCounter {
         let place = places.entry(metadata.callsite()).or_insert_with(|| {
             let mut text = MessageText::default();
             event.record(&mut text);
-            Place { level: *metadata.level(), text: text.0, met: 0 }
+            WarningPlace { level: *metadata.level(), text: text.0, met: 0 }
         });
         place.met += 1;
         place.met <= WRITTEN_MAX

@@ -150,7 +150,7 @@ async fn kill_somewhere(test: &TestApp, process: Process, gate: &Gate, dice: &mu
         let came = gate.count().arrived;
         gate.release_one();
         let busy = format!(
-            "select count(*) from pg_stat_activity where {} and query ~ 'store::(contacts|external_refs|phone_numbers|lease::(hold|advance|complete))' and state <> 'idle'",
+            "select count(*) from pg_stat_activity where {} and query ~ 'store::(contacts|external_refs|phone_numbers|lease::lock|run_progress::(advance|complete))' and state <> 'idle'",
             process.connections
         );
         let mut looks = dice.random_range(1..6);
@@ -231,7 +231,7 @@ async fn a_process_that_sleeps_past_its_lease_in_a_transaction_wakes_to_no_effec
     let mut sleeper = Process::start(&test, &files).await;
     let pid = Pid::from_raw(i32::try_from(sleeper.child.id()).unwrap());
     let open = format!(
-        "select count(*) from pg_stat_activity where {} and xact_start is not null and query ~ 'store::(contacts|external_refs|phone_numbers|lease::hold)'",
+        "select count(*) from pg_stat_activity where {} and xact_start is not null and query ~ 'store::(contacts|external_refs|phone_numbers|lease::lock)'",
         sleeper.connections
     );
     loop {

@@ -23,10 +23,10 @@ async fn a_pass_seals_credentials_with_the_primary_key_so_that_the_old_one_can_l
 
     test.pass(TimeDelta::minutes(30));
     let both = replica(&test, &format!(r#"{{"primary":"k2","keys":[{NEW},{OLD}]}}"#));
-    assert_eq!(both.syncing.run_due().await.unwrap(), 1);
+    assert_eq!(both.sync_worker.run_due().await.unwrap(), 1);
     test.pass(TimeDelta::minutes(30));
     let new_alone = replica(&test, &format!(r#"{{"primary":"k2","keys":[{NEW}]}}"#));
-    assert_eq!(new_alone.syncing.run_due().await.unwrap(), 1);
+    assert_eq!(new_alone.sync_worker.run_due().await.unwrap(), 1);
 
     let run = test.last_run(&account, &integration).await;
     assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", error_of(&run));

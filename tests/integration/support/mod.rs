@@ -280,7 +280,7 @@ impl TestApp {
 
     /// Runs everything that is due, one after the other; how many runs that were.
     pub async fn sync_due(&self) -> usize {
-        self.app.syncing.run_due().await.unwrap()
+        self.app.sync_worker.run_due().await.unwrap()
     }
 
     /// An account whose Zendesk is copied completely: (account, integration).

@@ -43,9 +43,9 @@ pub struct Beside(JoinHandle<usize>);
 
 impl Beside {
     pub fn start(app: &App) -> Self {
-        let syncing = Arc::clone(&app.syncing);
+        let worker = Arc::clone(&app.sync_worker);
         #[expect(clippy::disallowed_methods, reason = "awaited or aborted by the test")]
-        let task = tokio::spawn(async move { syncing.run_due().await.unwrap() });
+        let task = tokio::spawn(async move { worker.run_due().await.unwrap() });
         Self(task)
     }
 

@@ -62,7 +62,7 @@ fn refreshes(test: &TestApp) -> u64 {
 async fn current(app: &App, account: &str, integration: &str) -> Access {
     let acme = Organization { provider: Provider::Zendesk, name: "acme".to_owned() };
     let (account, integration) = ids(account, integration);
-    app.syncing.access_tokens.current(account, integration, &acme, None).await.unwrap()
+    app.sync_context.access_tokens.current(account, integration, &acme, None).await.unwrap()
 }
 
 fn ids(account: &str, integration: &str) -> (AccountId, IntegrationId) {
@@ -128,7 +128,7 @@ async fn of_all_who_need_a_new_token_at_once_one_asks_the_crm() {
     let mut asking = JoinSet::new();
     for n in 0..8 {
         let app = if n % 2 == 0 { &test.app } else { &other.app };
-        let accesses = app.syncing.access_tokens.clone();
+        let accesses = app.sync_context.access_tokens.clone();
         let (account, integration) = ids(&account, &integration);
         asking.spawn(async move {
             let acme = Organization { provider: Provider::Zendesk, name: "acme".to_owned() };
@@ -168,7 +168,7 @@ async fn a_run_that_is_stopped_while_the_crm_rotates_loses_nothing() {
 async fn crash_at(gate: &Gate, test: &TestApp) {
     let (config, url, world) = (test.config.clone(), test.db.url().to_owned(), world(test, OLD_RING));
     let dying = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    dying.spawn(async move { App::new(&config, &url, world).unwrap().syncing.run_due().await });
+    dying.spawn(async move { App::new(&config, &url, world).unwrap().sync_worker.run_due().await });
     arrived(gate, 1).await;
     dying.shutdown_background();
     soon("the end of the request", gate.deserted()).await;
@@ -265,7 +265,7 @@ async fn credentials_that_were_changed_meanwhile_are_not_overwritten_by_a_late_r
 
     let (account_id, integration_id) = ids(&account, &integration);
     let stored = sealed(&test, &integration, "credentials").await.unwrap();
-    let stored = test.app.syncing.access_tokens.vault.open(account_id, integration_id, &stored).unwrap();
+    let stored = test.app.sync_context.access_tokens.vault.open(account_id, integration_id, &stored).unwrap();
     assert!(matches!(stored, Credentials::ZendeskApiToken { .. }));
     assert_eq!(sealed(&test, &integration, "access").await, None);
     assert_eq!(test.integration(&account, &integration).await.state(), pb::IntegrationState::Active);
@@ -400,7 +400,7 @@ async fn tokens_are_readable_in_no_column_of_any_table_and_in_no_answer() {
     let AccessToken::Bearer(access) = &access.token else { panic!("it is a bearer token") };
     let (account_id, integration_id) = ids(&account, &integration);
     let stored = sealed(&test, &integration, "credentials").await.unwrap();
-    let stored = test.app.syncing.access_tokens.vault.open(account_id, integration_id, &stored).unwrap();
+    let stored = test.app.sync_context.access_tokens.vault.open(account_id, integration_id, &stored).unwrap();
     let Credentials::RefreshToken { token, .. } = &stored else { panic!("it is a refresh token") };
     let secrets = [access.expose_secret(), token.expose_secret(), zendesk::DEFAULT_REFRESH_TOKEN];
 
@@ -428,10 +428,10 @@ async fn a_token_that_a_key_which_has_left_had_sealed_is_got_anew() {
 
     test.pass(PERIOD);
     let both = App::new(&test.config, test.db.url(), world(&test, BOTH_RING)).unwrap();
-    assert_eq!(both.syncing.run_due().await.unwrap(), 1);
+    assert_eq!(both.sync_worker.run_due().await.unwrap(), 1);
     test.pass(PERIOD);
     let new_alone = App::new(&test.config, test.db.url(), world(&test, NEW_RING)).unwrap();
-    assert_eq!(new_alone.syncing.run_due().await.unwrap(), 1);
+    assert_eq!(new_alone.sync_worker.run_due().await.unwrap(), 1);
 
     assert_eq!(last_error(&test, &account, &integration).await, "");
     assert_eq!(refreshes(&test), 2);
@@ -451,7 +451,7 @@ async fn a_pass_without_the_deployments_client_waits_for_its_operator() {
     let mut config = test.config.clone();
     (config.providers.zendesk.client_id, config.providers.zendesk.client_secret) = (None, None);
     let without = App::new(&config, test.db.url(), world(&test, OLD_RING)).unwrap();
-    without.syncing.run_due().await.unwrap();
+    without.sync_worker.run_due().await.unwrap();
 
     let error = last_error(&test, &account, &integration).await;
     assert!(error.contains("OAUTH_NOT_CONFIGURED") && error.contains("providers.zendesk.client_id"), "{error}");

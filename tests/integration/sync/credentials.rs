@@ -165,7 +165,7 @@ async fn credentials_of_another_row_or_another_key_do_not_open_and_the_state_say
         stop: CancellationToken::new(),
     };
     let stranger = App::new(&test.config, test.db.url(), world).unwrap();
-    assert_eq!(stranger.syncing.run_due().await.unwrap(), 1);
+    assert_eq!(stranger.sync_worker.run_due().await.unwrap(), 1);
     let shown = test.integration(&other_account, &other).await;
     assert_eq!(shown.state(), pb::IntegrationState::AuthFailed);
     assert!(shown.state_detail.contains("CREDENTIALS_SEALED_BY_ANOTHER_KEY"), "{}", shown.state_detail);
@@ -173,7 +173,7 @@ async fn credentials_of_another_row_or_another_key_do_not_open_and_the_state_say
 
     // Damaged.
     assert!(column(&test, &other, "length(credentials)").await.parse::<usize>().unwrap() > 40);
-    let safe = &test.app.syncing.access_tokens.vault;
+    let safe = &test.app.sync_context.access_tokens.vault;
     let sealed: Vec<u8> = sqlx::query_scalar("select credentials from integrations where integration_id = $1")
         .bind(other.parse::<Uuid>().unwrap())
         .fetch_one(&test.db.pool)

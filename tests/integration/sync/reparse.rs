@@ -20,7 +20,7 @@ impl TestApp {
     }
 
     async fn reparse(&self) -> usize {
-        self.app.syncing.reparse_due().await.unwrap()
+        self.app.number_reparser.reparse_due().await.unwrap()
     }
 }
 
@@ -136,7 +136,7 @@ async fn an_account_whose_numbers_cannot_be_read_again_does_not_keep_others_wait
         .execute(&format!("create function refuse() returns trigger language plpgsql as $$ begin if new.account_id = '{failing}' then raise exception 'cut'; end if; return new; end $$; create trigger refuse before insert on phone_numbers for each row execute function refuse()"))
         .await;
 
-    assert!(test.app.syncing.reparse_due().await.is_err());
+    assert!(test.app.number_reparser.reparse_due().await.is_err());
 
     let replica = test.replica(|_| {}).await;
     assert_eq!(replica.look_up(&accounts[0], "+442079460018").await.outcome(), MatchOutcome::NotKnownYet);
@@ -195,7 +195,7 @@ async fn numbers_of_older_rules_are_read_again_batch_by_batch_and_a_crash_goes_o
     test.db
         .execute("create function refuse() returns trigger language plpgsql as $$ begin if (select count(*) from phone_numbers where key_version > 0) >= 200 then raise exception 'cut'; end if; return new; end $$; create trigger refuse before insert on phone_numbers for each row execute function refuse()")
         .await;
-    assert!(test.app.syncing.reparse_due().await.is_err());
+    assert!(test.app.number_reparser.reparse_due().await.is_err());
     let read = test.db.number("select count(*) from phone_numbers where key_version > 0").await;
     assert_eq!(read, 200);
     // Calls go on meanwhile.

@@ -150,7 +150,7 @@ async fn pages_and_look_ups(
         options: Options::default(),
         access,
     };
-    let client: Box<dyn CrmClient> = test.app.syncing.crms.client(target).unwrap();
+    let client: Box<dyn CrmClient> = test.app.sync_context.crms.client(target).unwrap();
     let (mut paged, mut position) = (BTreeMap::<RecordKey, Record>::new(), None::<String>);
     loop {
         let page = client.fetch_page(position.as_deref(), Effort::Whole).await.unwrap();

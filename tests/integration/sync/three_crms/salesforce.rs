@@ -462,7 +462,7 @@ async fn numbers_are_read_in_the_country_of_the_records_address_also_after_a_mov
         update_mask: None,
     };
     test.accounts().update_account(request).await.unwrap();
-    test.app.syncing.reparse_due().await.unwrap();
+    test.app.number_reparser.reparse_due().await.unwrap();
     assert_eq!([name_of(BERLIN).await, name_of("+442079460018").await], expected[..2]);
     assert_eq!(name_of(BRYCE).await, None);
 }

@@ -1,15 +1,15 @@
-//! Whether somebody waits for a place of this process's workers. The worker says so; runs that only wait, or have had their turn, hear it
+//! Whether somebody waits for a slot of this process's workers. The worker says so; runs that only wait, or have had their turn, hear it
 //! and make room.
 
 use tokio::sync::watch;
 
-/// Says whether due integrations find no free place.
+/// Says whether due integrations find no free slot.
 #[derive(Debug, Default)]
-pub struct Crowd(watch::Sender<bool>);
+pub struct SlotDemand(watch::Sender<bool>);
 
-impl Crowd {
+impl SlotDemand {
     /// What the last look has found.
-    pub(super) fn tell(&self, is_waiting: bool) {
+    pub(super) fn report(&self, is_waiting: bool) {
         self.0.send_if_modified(|was_waiting| std::mem::replace(was_waiting, is_waiting) != is_waiting);
     }
 
@@ -20,8 +20,8 @@ impl Crowd {
 
     /// Until somebody waits.
     pub(super) async fn is_waiting(&self) {
-        let mut told = self.0.subscribe();
+        let mut reports = self.0.subscribe();
         // The sender lives in here: this cannot fail.
-        let _ = told.wait_for(|is_waiting| *is_waiting).await;
+        let _ = reports.wait_for(|is_waiting| *is_waiting).await;
     }
 }

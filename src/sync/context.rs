@@ -1,0 +1,62 @@
+//! What everything in here works with, made once by `app`.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Notify;
+use tokio_util::task::TaskTracker;
+
+use super::slots::SlotDemand;
+use crate::{
+    credentials::{AccessTokens, SuppressionKeys},
+    crm::Crms,
+    domain::{clock::Clock, ids::IdSource, integration::Provider},
+    store::Db,
+};
+
+/// Times and limits of the workers.
+#[derive(Debug, Clone, Copy)]
+pub struct SyncSettings {
+    /// How long a lease lasts without a heartbeat, by the database's clock.
+    pub lease: Duration,
+    /// From heartbeat to heartbeat; at most a third of the lease.
+    pub heartbeat: Duration,
+    /// From look to look for what is due.
+    pub poll: Duration,
+    /// A run that has had its slot for so long gives it back between two pages, if somebody else needs it.
+    pub turn: Duration,
+    /// Runs at once in this process.
+    pub runs_max: usize,
+    /// Tries of one request before the run fails.
+    pub attempts_max: u32,
+    /// The first wait after a failure; doubles each time, up to a minute.
+    pub backoff_base: Duration,
+    /// From the end of a sweep of this provider to the next.
+    pub sweep_every: SweepEvery,
+}
+
+/// From sweep to sweep, by provider.
+pub type SweepEvery = [(Provider, Duration); 3];
+
+/// What the workers work with.
+pub struct SyncContext {
+    /// The workers' own pool.
+    pub db: Db,
+    /// Opens credentials, and gets access by them.
+    pub access_tokens: AccessTokens,
+    /// The accounts' secrets, by which erased records are known.
+    pub suppression_keys: SuppressionKeys,
+    /// The CRMs.
+    pub crms: Crms,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// New ids.
+    pub ids: Arc<IdSource>,
+    /// Times and limits.
+    pub settings: SyncSettings,
+    /// Runs are tasks of this tracker.
+    pub tasks: TaskTracker,
+    /// Something may be due now; polling is the truth.
+    pub wake: Arc<Notify>,
+    /// Whether somebody waits for a slot.
+    pub slot_demand: SlotDemand,
+}

@@ -1,0 +1,46 @@
+//! A run and the right to write for it: the ground on which everything stands that works for a run.
+
+use crate::{
+    domain::{ids::SyncRunId, record::ObjectType, sync_run::SyncKind},
+    store::{
+        lease::{ClaimedIntegration, Lease},
+        run_progress::StartedRun,
+    },
+};
+
+/// A run and the right to write for it.
+pub(super) struct SyncJob {
+    pub claimed: ClaimedIntegration,
+    pub run: StartedRun,
+    /// Of the sweep that this run is, or goes on with.
+    pub sweep_number: Option<i64>,
+}
+
+/// What a page's transaction must know of its run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct RunContext {
+    pub lease: Lease,
+    pub run_id: SyncRunId,
+    pub kind: SyncKind,
+    pub sweep_number: Option<i64>,
+}
+
+impl SyncJob {
+    pub(super) const fn lease(&self) -> Lease {
+        self.claimed.lease
+    }
+
+    pub(super) const fn context(&self) -> RunContext {
+        RunContext {
+            lease: self.claimed.lease,
+            run_id: self.run.id,
+            kind: self.run.kind,
+            sweep_number: self.sweep_number,
+        }
+    }
+
+    /// The kinds of objects that it copies.
+    pub(super) fn copied_types(&self) -> Vec<ObjectType> {
+        self.claimed.options.copied(self.claimed.organization.provider)
+    }
+}
