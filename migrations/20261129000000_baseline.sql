@@ -557,23 +557,23 @@ create index requester_decisions_record_idx on requester_decisions (account_id, 
     where record_id is not null;
 create index requester_decisions_number_idx on requester_decisions (account_id, e164) where e164 is not null;
 
-create table requester_grounds (
+create table requester_evidence (
     account_id uuid not null,
     call_id text not null,
     integration_id uuid not null,
     contact_id uuid not null,
-    constraint requester_grounds_pkey primary key (account_id, call_id, integration_id, contact_id),
-    constraint requester_grounds_decision_fkey foreign key (account_id, call_id, integration_id)
+    constraint requester_evidence_pkey primary key (account_id, call_id, integration_id, contact_id),
+    constraint requester_evidence_decision_fkey foreign key (account_id, call_id, integration_id)
         references requester_decisions (account_id, call_id, integration_id) on delete cascade
 );
 
-comment on table requester_grounds is 'The contacts that a decision rests on: a change of one makes it stale.';
-comment on column requester_grounds.account_id is 'Whose it is.';
-comment on column requester_grounds.call_id is 'Of the decision.';
-comment on column requester_grounds.integration_id is 'Of the decision.';
-comment on column requester_grounds.contact_id is 'One of the contacts.';
+comment on table requester_evidence is 'The contacts that a decision rests on: a change of one makes it stale.';
+comment on column requester_evidence.account_id is 'Whose it is.';
+comment on column requester_evidence.call_id is 'Of the decision.';
+comment on column requester_evidence.integration_id is 'Of the decision.';
+comment on column requester_evidence.contact_id is 'One of the contacts.';
 
-create index requester_grounds_contact_idx on requester_grounds (account_id, contact_id);
+create index requester_evidence_contact_idx on requester_evidence (account_id, contact_id);
 
 -- ---------------------------------------------------------------------------------------------------------------------- feed
 

@@ -28,12 +28,12 @@ use crate::{
         ids::{AccountId, IdSource},
         integration::Provider,
     },
-    erasure::Erasure,
-    feed::Feed,
+    erasure::PersonErasure,
+    feed::ChangeFeed,
     integrations::IntegrationContext,
     lifecycle::ProcessLifecycle,
     listeners,
-    matching::Matching,
+    matching::MatchContext,
     retention,
     rpc::{
         AccountRpc, CallerRpc, ContactRpc, SyncRpc, Watchers,
@@ -91,14 +91,14 @@ pub struct App {
     pub sync_worker: Arc<SyncWorker>,
     /// Reads stored numbers again.
     pub number_reparser: Arc<NumberReparser>,
-    matching: Matching,
+    matching: MatchContext,
     click_to_call: ClickToCall,
     integrations: IntegrationContext,
     control: SyncControl,
     inspector: RecordInspector,
     rules: RulesCache,
-    feed: Feed,
-    erasure: Erasure,
+    feed: ChangeFeed,
+    erasure: PersonErasure,
     clock: Arc<dyn Clock>,
     ids: Arc<IdSource>,
     stop: CancellationToken,
@@ -144,7 +144,7 @@ impl App {
             sync_worker: Arc::new(SyncWorker { context: Arc::clone(&sync_context) }),
             number_reparser: Arc::new(NumberReparser { db: sync_db, clock: Arc::clone(&clock) }),
             sync_context,
-            matching: Matching {
+            matching: MatchContext {
                 call_db: call_db.clone(),
                 db: api_db.clone(),
                 rules: rules.clone(),
@@ -170,8 +170,8 @@ impl App {
             },
             control: SyncControl { db: api_db.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&ids), wake },
             inspector: RecordInspector { db: api_db.clone(), vault, suppression_keys: suppression_keys.clone() },
-            feed: Feed::new(api_db.clone(), rules.clone(), Arc::clone(&clock), Arc::clone(&ids)),
-            erasure: Erasure {
+            feed: ChangeFeed::new(api_db.clone(), rules.clone(), Arc::clone(&clock), Arc::clone(&ids)),
+            erasure: PersonErasure {
                 db: api_db.clone(),
                 keys: suppression_keys,
                 rules: rules.clone(),

@@ -15,7 +15,7 @@ use crate::{
         record::RecordKey,
         suppression::SuppressionKey,
     },
-    identity::erasure::{self, EraseError, Erased},
+    identity::erasure::{self, EraseError, ErasedPerson},
     store::{self, Db, StoreError, Transaction, Tx, accounts::RulesCache, changes},
     telemetry::chain,
 };
@@ -25,7 +25,7 @@ const LATE_CALLS: TimeDelta = TimeDelta::hours(1);
 
 /// What erasing works with.
 #[derive(Clone)]
-pub struct Erasure {
+pub struct PersonErasure {
     /// For its transaction.
     pub db: Db,
     /// The accounts' secrets.
@@ -53,10 +53,10 @@ pub enum ErasureError {
     Store(#[from] StoreError),
 }
 
-impl Erasure {
+impl PersonErasure {
     /// Erases the person of this contact (or of its survivor). When it returns, no answer names them any more, and no sync, click or
     /// report brings their records back. Repeating it is safe.
-    pub async fn erase(&self, account_id: AccountId, contact_id: ContactId) -> Result<Erased, ErasureError> {
+    pub async fn erase(&self, account_id: AccountId, contact_id: ContactId) -> Result<ErasedPerson, ErasureError> {
         self.rules.find(account_id).await?.ok_or(ErasureError::AccountNotFound)?;
         let key = self.keys.find_or_make(account_id).await?;
         let now = self.clock.now();
@@ -88,10 +88,10 @@ struct ErasePerson {
 
 impl Transaction for ErasePerson {
     const NAME: &'static str = "erase_person";
-    type Output = Erased;
+    type Output = ErasedPerson;
     type Error = EraseError;
 
-    async fn run(&self, tx: &mut Tx) -> Result<Erased, EraseError> {
+    async fn run(&self, tx: &mut Tx) -> Result<ErasedPerson, EraseError> {
         erasure::erase(tx, tx.account_id(), self.contact_id, &self.key, self.now).await
     }
 }

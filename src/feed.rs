@@ -20,7 +20,7 @@ use crate::{
     store::{
         Db, StoreError, Transaction, Tx,
         accounts::RulesCache,
-        changes::{self, FeedBounds, Unpublished},
+        changes::{self, FeedBounds, UnpublishedChange},
         decisions,
     },
 };
@@ -41,7 +41,7 @@ const NUMBERS_PER_SECOND: i64 = 1_000_000;
 
 /// What the feed works with.
 #[derive(Clone)]
-pub struct Feed {
+pub struct ChangeFeed {
     db: Db,
     rules: RulesCache,
     clock: Arc<dyn Clock>,
@@ -52,7 +52,7 @@ pub struct Feed {
 
 /// Where a reader stands.
 #[derive(Debug, Clone, Copy)]
-pub struct Position<'p> {
+pub struct FeedPosition<'p> {
     /// In which epoch; empty: not said.
     pub epoch: &'p str,
     /// Behind this number; 0: at the beginning.
@@ -103,14 +103,14 @@ pub enum FeedError {
 
 /// What one round of a publisher has done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Published {
+pub struct PublishedRound {
     /// Changes that have a number now.
     pub numbered: usize,
     /// Decisions that were looked at again.
     pub looked_at: usize,
 }
 
-impl Feed {
+impl ChangeFeed {
     /// Joins it.
     pub fn new(db: Db, rules: RulesCache, clock: Arc<dyn Clock>, ids: Arc<IdSource>) -> Self {
         Self { db, rules, clock, ids, origin_form: Arc::default() }
@@ -120,7 +120,7 @@ impl Feed {
     pub async fn list(
         &self,
         account_id: AccountId,
-        position: Position<'_>,
+        position: FeedPosition<'_>,
         limit: usize,
     ) -> Result<FeedPage, FeedError> {
         self.rules.find(account_id).await?.ok_or(FeedError::AccountNotFound)?;
@@ -134,7 +134,7 @@ impl Feed {
                 break;
             }
             let published = self.publish(account_id).await?;
-            if published == (Published { numbered: 0, looked_at: 0 }) {
+            if published == (PublishedRound { numbered: 0, looked_at: 0 }) {
                 break;
             }
             found = changes::list(&self.db, account_id, after, wanted).await?;
@@ -171,10 +171,10 @@ impl Feed {
     }
 
     /// Numbers some of what is committed, marks the decisions that it makes doubtful, and then looks at some of those again.
-    pub async fn publish(&self, account_id: AccountId) -> Result<Published, StoreError> {
+    pub async fn publish(&self, account_id: AccountId) -> Result<PublishedRound, StoreError> {
         let (numbered, has_stale) = self.db.of(account_id).run(PublishChanges).await?;
         let looked_at = if has_stale { self.correct_decisions(account_id).await? } else { 0 };
-        Ok(Published { numbered, looked_at })
+        Ok(PublishedRound { numbered, looked_at })
     }
 
     /// Looks again at some of what is doubtful, a few decisions a transaction. Returns at how many.
@@ -283,8 +283,8 @@ fn epoch_base(bounds: &FeedBounds, now: DateTime<Utc>) -> i64 {
 }
 
 /// Whether the position is one of this epoch. A number of an earlier one is recognised also if its reader names none.
-fn check_epoch(bounds: &FeedBounds, position: Position<'_>) -> Result<(), FeedError> {
-    let Position { epoch, after } = position;
+fn check_epoch(bounds: &FeedBounds, position: FeedPosition<'_>) -> Result<(), FeedError> {
+    let FeedPosition { epoch, after } = position;
     let is_other = !epoch.is_empty() && bounds.epoch.as_deref() != Some(epoch);
     if is_other || (after > 0 && after < bounds.epoch_base) {
         let epoch = bounds.epoch.clone().unwrap_or_default();
@@ -304,10 +304,10 @@ fn check_bounds(bounds: &FeedBounds, after: i64) -> Result<(), FeedError> {
 }
 
 /// By time, and the versions of one subject in their order whatever the clocks said.
-fn in_order(mut changes: Vec<Unpublished>) -> Vec<Unpublished> {
+fn in_order(mut changes: Vec<UnpublishedChange>) -> Vec<UnpublishedChange> {
     changes.sort_unstable_by_key(|change| (change.subject_id, change.version));
     let mut latest: HashMap<Uuid, DateTime<Utc>> = HashMap::new();
-    let mut places: BTreeMap<(DateTime<Utc>, Uuid, i64), Unpublished> = BTreeMap::new();
+    let mut places: BTreeMap<(DateTime<Utc>, Uuid, i64), UnpublishedChange> = BTreeMap::new();
     for change in changes {
         let at = latest.entry(change.subject_id).or_insert(change.created_at);
         *at = (*at).max(change.created_at);
@@ -320,8 +320,8 @@ fn in_order(mut changes: Vec<Unpublished>) -> Vec<Unpublished> {
 mod tests {
     use super::*;
 
-    fn change(subject: u128, version: i64, second: i64) -> Unpublished {
-        Unpublished {
+    fn change(subject: u128, version: i64, second: i64) -> UnpublishedChange {
+        UnpublishedChange {
             subject_id: Uuid::from_u128(subject),
             version,
             created_at: DateTime::from_timestamp(second, 0).unwrap(),
@@ -359,7 +359,7 @@ mod tests {
     fn a_position_of_another_epoch_is_recognised_by_name_or_by_number() {
         let now = bounds(Some("b"), 1_000_007, 1_000_000);
         let is_reset =
-            |epoch, after| matches!(check_epoch(&now, Position { epoch, after }), Err(FeedError::Reset { .. }));
+            |epoch, after| matches!(check_epoch(&now, FeedPosition { epoch, after }), Err(FeedError::Reset { .. }));
 
         assert!(is_reset("a", 1_000_003));
         assert!(is_reset("a", 0));

@@ -80,10 +80,9 @@ const OWNERS: &[(&str, &[&str])] = &[
 /// What the nouns never see.
 const NOT_IN_DOMAIN: &[&str] = &["tokio", "tokio_util", "futures_util", "tower", "http", "tracing", "moka"];
 
-/// What of the store only `identity` may use: contacts are written there and nowhere else. (A purge removes refs, and buries by the
-/// store's own hand.)
-const WRITERS_OF_CONTACTS: &[&str] =
-    &["store::adoption", "store::contact_writes", "store::external_refs", "store::merges"];
+/// What of the store only `identity` may use: contacts, refs and numbers are written there and nowhere else, which
+/// `tests/integration/operations/statements/` reads in the statements themselves.
+const WRITERS_OF_CONTACTS: &[&str] = &["store::contact_writes"];
 
 /// What may be asked of all accounts at once, and why. Everything else is asked of the database of one account.
 const ACROSS_ACCOUNTS: &[(&str, &str)] = &[
@@ -384,12 +383,12 @@ fn planted_violations_are_found() {
         ("domain::call", "pub async fn look() {}"),
         ("store::calls", "use crate::{domain::ids::AccountId, crm::{CrmError, http}};"),
         ("store::calls", "use crate::{domain::{ids::AccountId, clock}, identity};"),
-        ("store::calls", "fn f() { crate::matching::select::x() }"),
-        ("store::calls", "use super::super::matching::Matching;"),
+        ("store::calls", "fn f() { crate::matching::select_match::x() }"),
+        ("store::calls", "use super::super::matching::MatchContext;"),
         ("identity::records", "use crate::crm::Page;"),
-        ("matching::select", "use crate::{\n    store::{calls, contacts},\n    sync::Control,\n};"),
-        ("matching::select", "use crate::store::adoption;"),
-        ("click_to_call::pre_register", "use crate::{identity::{adoption, records}, store::{self, external_refs}};"),
+        ("matching::select_match", "use crate::{\n    store::{calls, contacts},\n    sync::Control,\n};"),
+        ("matching::select_match", "use crate::store::contact_writes;"),
+        ("click_to_call", "use crate::{identity::{adoption, records}, store::{self, contact_writes::refs}};"),
         ("matching", "use sqlx::PgPool;"),
         ("matching", "fn f() -> Result<(), tonic::Status> { todo() }"),
         ("sync::run", "let client = reqwest::Client::builder();"),
@@ -408,17 +407,17 @@ fn planted_violations_are_found() {
 fn what_is_allowed_is_not_found() {
     for (module, text) in [
         (
-            "matching::select",
+            "matching::select_match",
             "use crate::{domain::{contact::Contact, ids::{AccountId, ContactId}}, store::{calls, contacts}};",
         ),
-        ("matching::select", "use super::{MatchError, Matching};"),
+        ("matching::select_match", "use super::{MatchContext, MatchError};"),
         (
-            "matching::select",
+            "matching::select_match",
             "// use crate::sync::Control;\n/* sqlx::query */ let text = \"tonic::Status\"; let c = '\"';",
         ),
         ("store::calls", "let sql = r#\"use crate::rpc::x \"quoted\" \"#; let b = r\"crate::sync\";"),
         ("store::mod", "#[cfg(test)]\nmod tests { use crate::rpc::Server; }"),
-        ("identity::records", "use crate::store::adoption::{self as store, Merge};"),
+        ("identity::records", "use crate::store::contact_writes::aliases::{self, MergeAlias};"),
         ("app", "use crate::{rpc::server, sync::Syncing, vault::KeyRing};"),
         ("rpc::caller", "let retry = self.axum_like::tonic(); use tonic::Status;"),
         ("crm::http", "let x = self.sqlx; let sqlx_like = 1;"),

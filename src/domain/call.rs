@@ -3,7 +3,7 @@
 use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use phone_key::PhoneKey;
+use phone_key::{PhoneKey, RAW_LENGTH_MAX, Region};
 
 use super::{contact::Contact, ids::ContactId, integration::Freshness};
 
@@ -39,6 +39,33 @@ pub enum OnNoMatch {
     Create,
     /// Only look.
     LookupOnly,
+}
+
+/// A call that asks who it is.
+pub struct MatchRequest {
+    /// As the carrier gave it.
+    pub phone_number: String,
+    /// The region of a number without one; `None`: the account's.
+    pub region: Option<Region>,
+    /// The router's id; `None`: nothing is stored.
+    pub call_id: Option<String>,
+    /// Which way the call goes.
+    pub direction: Direction,
+    /// The agent who dialled; empty: not known.
+    pub agent_id: String,
+    /// The carrier says that the number is withheld.
+    pub caller_id_withheld: bool,
+    /// What to do when nobody matches.
+    pub on_no_match: OnNoMatch,
+    /// Weaker tiers that are asked when nobody matches.
+    pub hints: MatchHints,
+}
+
+impl MatchRequest {
+    /// What is kept of the raw number: at most [`RAW_LENGTH_MAX`] bytes, whole characters.
+    pub fn kept_number(&self) -> &str {
+        &self.phone_number[..self.phone_number.floor_char_boundary(RAW_LENGTH_MAX)]
+    }
 }
 
 /// The outcome of a match.
@@ -132,7 +159,7 @@ pub const RULE_ASSUMED_REGION: &str = "assumed_region";
 
 /// Weaker tiers that a request may ask for. What they find is a hint, and never the answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Hints {
+pub struct MatchHints {
     /// Numbers without a country or area code that the caller's number ends with.
     pub suffix: bool,
     /// Main lines of organisations that the caller's number begins with.
@@ -141,7 +168,7 @@ pub struct Hints {
 
 /// Who may be meant.
 #[derive(Debug, Clone)]
-pub enum Possible {
+pub enum PossibleCaller {
     /// The only contact with a number, without country or area code, that the caller's number ends with.
     Suffix(Contact),
     /// The organisation whose main line the caller's number begins with.
@@ -186,7 +213,7 @@ impl Call {
 
 /// The answer to "who is calling?".
 #[derive(Debug, Clone)]
-pub struct Match {
+pub struct MatchAnswer {
     /// What came out.
     pub outcome: MatchOutcome,
     /// The contact to show.
@@ -204,7 +231,7 @@ pub struct Match {
     /// The rule by which the selected contact was found, or came first; empty: nobody was.
     pub rule: &'static str,
     /// Who may be meant, of those who have no number that says so; only what was asked for.
-    pub possible: Vec<Possible>,
+    pub possible: Vec<PossibleCaller>,
     /// Each integration of the account.
     pub sources: Vec<Freshness>,
     /// Every integration that is not off is active.

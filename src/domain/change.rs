@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use super::{
     contact::Contact,
     ids::{ContactId, IntegrationId},
-    requester::Verdict,
+    requester::RequesterVerdict,
 };
 
 /// Most changes in one answer.
@@ -79,9 +79,9 @@ pub struct Correction {
     /// The integration that it was asked for.
     pub integration_id: IntegrationId,
     /// What was said last.
-    pub before: Verdict,
+    pub before: RequesterVerdict,
     /// What would be said now.
-    pub after: Verdict,
+    pub after: RequesterVerdict,
     /// A person in it was erased meanwhile: neither verdict says anything any more.
     pub is_erased: bool,
 }

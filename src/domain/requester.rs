@@ -4,14 +4,14 @@ use super::record::RecordKey;
 
 /// Why this record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Evidence {
+pub enum RequesterEvidence {
     /// It is the contact's own.
     SelectedContact,
     /// It is the only live one with the number.
     OnlyRecordWithNumber,
 }
 
-impl Evidence {
+impl RequesterEvidence {
     /// As stored.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -28,16 +28,16 @@ impl Evidence {
 
 /// What an automation was told, as far as it decides whom a ticket belongs to: how fresh the copy was is not part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verdict {
+pub enum RequesterVerdict {
     /// This record.
-    Resolved(RecordKey, Evidence),
+    Resolved(RecordKey, RequesterEvidence),
     /// One of several.
     Ambiguous,
     /// None.
     Nobody,
 }
 
-impl Verdict {
+impl RequesterVerdict {
     /// Whether the ticket belongs to the same record; another reason for it is no other verdict.
     pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
@@ -64,7 +64,7 @@ impl Verdict {
     }
 
     /// Why that record.
-    pub const fn evidence(&self) -> Option<Evidence> {
+    pub const fn evidence(&self) -> Option<RequesterEvidence> {
         match self {
             Self::Resolved(_, evidence) => Some(*evidence),
             Self::Ambiguous | Self::Nobody => None,
@@ -72,7 +72,7 @@ impl Verdict {
     }
 
     /// Puts the stored columns together; `None` if they contradict each other.
-    pub fn of(outcome: &str, record: Option<RecordKey>, evidence: Option<Evidence>) -> Option<Self> {
+    pub fn of(outcome: &str, record: Option<RecordKey>, evidence: Option<RequesterEvidence>) -> Option<Self> {
         match (outcome, record, evidence) {
             ("RESOLVED", Some(record), Some(evidence)) => Some(Self::Resolved(record, evidence)),
             ("AMBIGUOUS", None, None) => Some(Self::Ambiguous),

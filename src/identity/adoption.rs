@@ -12,8 +12,12 @@ use crate::{
     domain::ids::{AccountId, ContactId},
     store::{
         CallDb, Db, StoreError, Transaction, Tx,
-        adoption::{self as store, Merge, Pair},
-        contact_writes::{self, Standing},
+        adoption_pairs::{self, AdoptionPair},
+        contact_writes::{
+            aliases::{self, AdoptionMerge},
+            contacts::{self, LockedContact},
+            refs,
+        },
     },
 };
 
@@ -27,10 +31,10 @@ pub async fn adopt(
     if keys.is_empty() {
         return Ok(0);
     }
-    let pairs = store::find_pairs(tx, account_id, keys).await?;
+    let pairs = adoption_pairs::find_pairs(tx, account_id, keys).await?;
     let mut adopted = 0;
     for (contact_id, placeholders) in absorbers(&pairs) {
-        unite(tx, account_id, contact_id, &placeholders, now).await?;
+        merge_placeholders(tx, account_id, contact_id, &placeholders, now).await?;
         adopted += placeholders.len();
     }
     Ok(adopted)
@@ -72,7 +76,7 @@ pub async fn adopt_late_at(
     key: PhoneKey,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
-    if !store::has_pair(call_db, account_id, key).await? {
+    if !adoption_pairs::has_pair(call_db, account_id, key).await? {
         return Ok(false);
     }
     adopt_late(db, account_id, vec![key], now).await?;
@@ -83,7 +87,7 @@ pub async fn adopt_late_at(
 pub async fn adopt_all(db: &Db, account_id: AccountId, now: DateTime<Utc>) -> Result<usize, StoreError> {
     let (mut adopted, mut after) = (0, 0);
     loop {
-        let keys = store::find_left_behind(db, account_id, after).await?;
+        let keys = adoption_pairs::find_left_behind(db, account_id, after).await?;
         let Some(last) = keys.last() else { return Ok(adopted) };
         after = last.as_i64();
         adopted += adopt_late(db, account_id, keys, now).await?;
@@ -91,10 +95,10 @@ pub async fn adopt_all(db: &Db, account_id: AccountId, now: DateTime<Utc>) -> Re
 }
 
 /// For each placeholder the record with the smallest id absorbs; grouped by that record's contact, in the order of ids.
-fn absorbers(pairs: &[Pair]) -> BTreeMap<ContactId, Vec<ContactId>> {
-    let mut best: BTreeMap<ContactId, &Pair> = BTreeMap::new();
+fn absorbers(pairs: &[AdoptionPair]) -> BTreeMap<ContactId, Vec<ContactId>> {
+    let mut best: BTreeMap<ContactId, &AdoptionPair> = BTreeMap::new();
     for pair in pairs {
-        let rank = |pair: &Pair| {
+        let rank = |pair: &AdoptionPair| {
             (pair.record.record_id.len(), pair.record.record_id.clone(), pair.integration_id, pair.contact_id)
         };
         best.entry(pair.placeholder_id)
@@ -113,7 +117,7 @@ fn absorbers(pairs: &[Pair]) -> BTreeMap<ContactId, Vec<ContactId>> {
 }
 
 /// Makes a record's contact and these placeholders one contact, and returns it. What has ended meanwhile is left alone.
-pub async fn unite(
+pub async fn merge_placeholders(
     tx: &mut Tx,
     account_id: AccountId,
     contact_id: ContactId,
@@ -122,24 +126,24 @@ pub async fn unite(
 ) -> Result<ContactId, StoreError> {
     let mut everyone: Vec<ContactId> = placeholders.to_vec();
     everyone.push(contact_id);
-    store::lock_refs(tx, account_id, &everyone).await?;
-    let standings = contact_writes::lock(tx, account_id, &everyone).await?;
-    if standings.iter().any(|standing| standing.contact_id == contact_id && standing.survivor_id.is_some()) {
+    refs::lock_of_contacts(tx, account_id, &everyone).await?;
+    let locked = contacts::lock(tx, account_id, &everyone).await?;
+    if locked.iter().any(|contact| contact.contact_id == contact_id && contact.survivor_id.is_some()) {
         // It was merged while its lock was waited for; the next try finds where it went.
         return Err(StoreError::Conflict);
     }
-    let merges = plan(contact_id, &standings);
+    let merges = plan(contact_id, &locked);
     let Some(first) = merges.first() else { return Ok(contact_id) };
     let survivor_id = first.survivor_id;
-    store::merge(tx, account_id, &merges, now).await?;
+    aliases::merge_placeholders(tx, account_id, &merges, now).await?;
     Ok(survivor_id)
 }
 
-/// Who survives: the smallest (`created_at`, id) among the record's contact and the placeholders that are still strangers.
-fn plan(contact_id: ContactId, standings: &[Standing]) -> Vec<Merge> {
+/// Who survives: the smallest (`created_at`, id) among the record's contact and the placeholders that still are some.
+fn plan(contact_id: ContactId, locked: &[LockedContact]) -> Vec<AdoptionMerge> {
     let takes_part =
-        |standing: &&Standing| standing.is_live && (standing.contact_id == contact_id || standing.is_placeholder);
-    let members: Vec<&Standing> = standings.iter().filter(takes_part).collect();
+        |contact: &&LockedContact| contact.is_live && (contact.contact_id == contact_id || contact.is_placeholder);
+    let members: Vec<&LockedContact> = locked.iter().filter(takes_part).collect();
     if !members.iter().any(|member| member.contact_id == contact_id) {
         return Vec::new();
     }
@@ -148,7 +152,7 @@ fn plan(contact_id: ContactId, standings: &[Standing]) -> Vec<Merge> {
     };
     let losers = members.iter().filter(|member| member.contact_id != survivor.contact_id);
     losers
-        .map(|loser| Merge {
+        .map(|loser| AdoptionMerge {
             loser_id: loser.contact_id,
             survivor_id: survivor.contact_id,
             survivor_created_at: survivor.created_at,
@@ -171,8 +175,8 @@ mod tests {
         ContactId(Uuid::from_u128(n))
     }
 
-    fn standing(n: u128, second: i64, is_placeholder: bool) -> Standing {
-        Standing {
+    fn contact(n: u128, second: i64, is_placeholder: bool) -> LockedContact {
+        LockedContact {
             contact_id: id(n),
             created_at: DateTime::from_timestamp(second, 0).unwrap(),
             is_placeholder,
@@ -181,8 +185,8 @@ mod tests {
         }
     }
 
-    fn pair(placeholder: u128, contact: u128, record_id: &str) -> Pair {
-        Pair {
+    fn pair(placeholder: u128, contact: u128, record_id: &str) -> AdoptionPair {
+        AdoptionPair {
             placeholder_id: id(placeholder),
             contact_id: id(contact),
             integration_id: IntegrationId(Uuid::nil()),
@@ -192,7 +196,7 @@ mod tests {
 
     #[test]
     fn older_placeholder_survives_its_record() {
-        let merges = plan(id(2), &[standing(1, 10, true), standing(2, 20, false)]);
+        let merges = plan(id(2), &[contact(1, 10, true), contact(2, 20, false)]);
 
         assert_eq!(merges.len(), 1);
         assert_eq!((merges[0].loser_id, merges[0].survivor_id), (id(2), id(1)));
@@ -200,21 +204,21 @@ mod tests {
 
     #[test]
     fn long_known_contact_survives_a_younger_placeholder() {
-        let merges = plan(id(2), &[standing(1, 30, true), standing(2, 20, false)]);
+        let merges = plan(id(2), &[contact(1, 30, true), contact(2, 20, false)]);
 
         assert_eq!((merges[0].loser_id, merges[0].survivor_id), (id(1), id(2)));
     }
 
     #[test]
     fn a_contact_that_is_no_placeholder_any_more_is_left_alone() {
-        assert_eq!(plan(id(2), &[standing(1, 10, false), standing(2, 20, false)]), []);
+        assert_eq!(plan(id(2), &[contact(1, 10, false), contact(2, 20, false)]), []);
     }
 
     #[test]
     fn a_dead_record_absorbs_nobody() {
-        let dead = Standing { is_live: false, ..standing(2, 20, false) };
+        let dead = LockedContact { is_live: false, ..contact(2, 20, false) };
 
-        assert_eq!(plan(id(2), &[standing(1, 10, true), dead]), []);
+        assert_eq!(plan(id(2), &[contact(1, 10, true), dead]), []);
     }
 
     #[test]

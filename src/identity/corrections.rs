@@ -8,11 +8,11 @@ use crate::{
     domain::{
         call::Call,
         ids::{AccountId, ContactId},
-        requester::Verdict,
+        requester::RequesterVerdict,
     },
     store::{
         StoreError, Tx, calls,
-        decisions::{self, Decision},
+        decisions::{self, RequesterDecision},
         requester,
     },
 };
@@ -27,8 +27,8 @@ pub async fn correct_stale(
 ) -> Result<usize, StoreError> {
     let mut stale = decisions::lock_stale(tx, account_id, limit).await?;
     for decision in &mut stale {
-        let (verdict, grounds) = decide_again(tx, account_id, decision, now).await?;
-        decisions::settle(tx, account_id, decision, &verdict, &grounds, now).await?;
+        let (verdict, evidence_ids) = decide_again(tx, account_id, decision, now).await?;
+        decisions::save_requester_decision(tx, account_id, decision, &verdict, &evidence_ids, now).await?;
     }
     Ok(stale.len())
 }
@@ -37,25 +37,25 @@ pub async fn correct_stale(
 async fn decide_again(
     tx: &mut Tx,
     account_id: AccountId,
-    decision: &mut Decision,
+    decision: &mut RequesterDecision,
     now: DateTime<Utc>,
-) -> Result<(Verdict, Vec<ContactId>), StoreError> {
+) -> Result<(RequesterVerdict, Vec<ContactId>), StoreError> {
     let call = calls::find_in(tx, account_id, &decision.call_id).await?;
     let asked_id = call.as_ref().map_or(decision.contact_id, Call::contact);
     let living_id = match asked_id {
-        Some(id) => requester::find_subject_in(tx, account_id, id).await?.and_then(|subject| subject.living_id),
+        Some(id) => requester::find_contact_in(tx, account_id, id).await?.and_then(|contact| contact.living_id),
         None => None,
     };
     // The number of the call as it is now: one that was only clicked may have been another's.
     decision.key = call.as_ref().map_or(decision.key, |call| call.key);
     let keys: Vec<_> = decision.key.into_iter().collect();
-    let holdings = requester::find_holdings_in(tx, account_id, decision.integration_id, living_id, &keys).await?;
-    let mut grounds: Vec<ContactId> = asked_id.into_iter().chain(living_id).collect();
-    let Some(holdings) = holdings else { return Ok((decision.verdict.clone(), grounds)) };
-    if holdings.own.is_empty() {
-        grounds.extend(&holdings.holders);
+    let candidates = requester::find_candidates_in(tx, account_id, decision.integration_id, living_id, &keys).await?;
+    let mut evidence_ids: Vec<ContactId> = asked_id.into_iter().chain(living_id).collect();
+    let Some(candidates) = candidates else { return Ok((decision.verdict.clone(), evidence_ids)) };
+    if candidates.own.is_empty() {
+        evidence_ids.extend(&candidates.holders);
     }
-    grounds.sort_unstable();
-    grounds.dedup();
-    Ok((Verdict::from(&decide(holdings, now)), grounds))
+    evidence_ids.sort_unstable();
+    evidence_ids.dedup();
+    Ok((RequesterVerdict::from(&decide(candidates, now)), evidence_ids))
 }

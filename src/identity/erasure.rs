@@ -12,12 +12,16 @@ use crate::{
         record::RecordKey,
         suppression::SuppressionKey,
     },
-    store::{StoreError, Tx, TxError, adoption, contact_writes, erasure as store, rejected, suppressions},
+    store::{
+        self, StoreError, Tx, TxError,
+        contact_writes::{contacts, erasure, refs, tombstones},
+        rejected, suppressions,
+    },
 };
 
 /// What was erased.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Erased {
+pub struct ErasedPerson {
     /// The contact, or its survivor if another's id was given.
     pub contact_id: ContactId,
     /// Records that will not come back.
@@ -51,17 +55,17 @@ pub async fn erase(
     contact_id: ContactId,
     suppression: &SuppressionKey,
     now: DateTime<Utc>,
-) -> Result<Erased, EraseError> {
-    let person = store::find_person(tx, account_id, contact_id).await?;
+) -> Result<ErasedPerson, EraseError> {
+    let person = erasure::find_person(tx, account_id, contact_id).await?;
     let Some(&head_id) = person.first() else { return Err(EraseError::ContactNotFound) };
-    store::lock_integrations(tx, account_id, &person).await?;
-    adoption::lock_refs(tx, account_id, &person).await?;
-    contact_writes::lock(tx, account_id, &person).await?;
-    if store::find_person(tx, account_id, contact_id).await? != person {
+    erasure::lock_integrations(tx, account_id, &person).await?;
+    refs::lock_of_contacts(tx, account_id, &person).await?;
+    contacts::lock(tx, account_id, &person).await?;
+    if erasure::find_person(tx, account_id, contact_id).await? != person {
         // It was merged, or somebody into it, while its locks were waited for.
         return Err(StoreError::Conflict.into());
     }
-    let records = store::remove_refs(tx, account_id, &person).await?;
+    let records = erasure::remove_refs(tx, account_id, &person).await?;
     let marks: Vec<Vec<u8>> =
         records.iter().map(|(integration_id, key)| suppression.mark(*integration_id, key)).collect();
     suppressions::insert(tx, account_id, &marks, now).await?;
@@ -72,9 +76,9 @@ pub async fn erase(
         rejected::remove(tx, account_id, integration_id, &keys).await?;
         rejected::empty_nameless(tx, account_id, integration_id).await?;
     }
-    let numbers = store::remove_numbers(tx, account_id, &person).await?;
-    store::remove_calls(tx, account_id, &person, &numbers).await?;
-    store::remove_decisions(tx, account_id, &person, &numbers, &records).await?;
-    let is_new = store::entomb(tx, account_id, head_id, now).await?;
-    Ok(Erased { contact_id: head_id, records, is_new })
+    let numbers = erasure::remove_numbers(tx, account_id, &person).await?;
+    store::erasure::remove_calls(tx, account_id, &person, &numbers).await?;
+    store::erasure::remove_decisions(tx, account_id, &person, &numbers, &records).await?;
+    let is_new = tombstones::tombstone_erased(tx, account_id, head_id, now).await?;
+    Ok(ErasedPerson { contact_id: head_id, records, is_new })
 }

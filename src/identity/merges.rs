@@ -11,8 +11,12 @@ use crate::{
         record::RecordKey,
     },
     store::{
-        StoreError, Tx, contact_writes,
-        merges::{self, Link, Succession},
+        StoreError, Tx,
+        contact_writes::{
+            aliases::{self, MergeAlias},
+            contacts, refs,
+        },
+        merge_chains::{self, ChainLink},
     },
 };
 
@@ -34,22 +38,22 @@ pub(super) async fn follow(
     if links.is_empty() {
         return Ok(());
     }
-    let (successions, moves) = plan(&links);
+    let (new_aliases, moves) = plan(&links);
     let mut everyone: Vec<ContactId> =
-        successions.iter().flat_map(|succession| [succession.loser_id, succession.survivor_id]).collect();
+        new_aliases.iter().flat_map(|alias| [alias.loser_id, alias.survivor_id]).collect();
     everyone.sort_unstable();
     everyone.dedup();
-    let standings = contact_writes::lock(tx, account_id, &everyone).await?;
-    // A survivor that was merged or buried while its lock was waited for: the next try sees it.
-    let is_live = |id: ContactId| standings.iter().any(|standing| standing.contact_id == id && standing.is_live);
-    if successions.iter().any(|succession| !is_live(succession.survivor_id)) {
+    let locked = contacts::lock(tx, account_id, &everyone).await?;
+    // A survivor that was merged or deleted while its lock was waited for: the next try sees it.
+    let is_live = |id: ContactId| locked.iter().any(|contact| contact.contact_id == id && contact.is_live);
+    if new_aliases.iter().any(|alias| !is_live(alias.survivor_id)) {
         return Err(StoreError::Conflict);
     }
     if !moves.is_empty() {
-        merges::move_refs(tx, account_id, integration_id, &moves, now).await?;
+        refs::move_refs(tx, account_id, integration_id, &moves, now).await?;
     }
-    if !successions.is_empty() {
-        merges::succeed(tx, account_id, &successions, now).await?;
+    if !new_aliases.is_empty() {
+        aliases::alias_merged(tx, account_id, &new_aliases, now).await?;
     }
     Ok(())
 }
@@ -61,28 +65,28 @@ async fn find_chains(
     integration_id: IntegrationId,
     changed: &[RecordKey],
     merged: &[RecordKey],
-) -> Result<HashMap<RecordKey, Link>, StoreError> {
-    let mut links: HashMap<RecordKey, Link> = HashMap::new();
+) -> Result<HashMap<RecordKey, ChainLink>, StoreError> {
+    let mut links: HashMap<RecordKey, ChainLink> = HashMap::new();
     // Against the direction of the merges: who waits for these?
-    let mut frontier = merges::find_predecessors(tx, account_id, integration_id, changed).await?;
+    let mut frontier = merge_chains::find_predecessors(tx, account_id, integration_id, changed).await?;
     if !merged.is_empty() {
-        frontier.extend(merges::find(tx, account_id, integration_id, merged).await?);
+        frontier.extend(merge_chains::find(tx, account_id, integration_id, merged).await?);
     }
     for _ in 0..STEPS_MAX {
-        let fresh: Vec<Link> = frontier.into_iter().filter(|link| !links.contains_key(&link.key)).collect();
+        let fresh: Vec<ChainLink> = frontier.into_iter().filter(|link| !links.contains_key(&link.key)).collect();
         if fresh.is_empty() {
             break;
         }
         let keys: Vec<RecordKey> = fresh.iter().map(|link| link.key.clone()).collect();
         links.extend(fresh.into_iter().map(|link| (link.key.clone(), link)));
-        frontier = merges::find_predecessors(tx, account_id, integration_id, &keys).await?;
+        frontier = merge_chains::find_predecessors(tx, account_id, integration_id, &keys).await?;
     }
     // With it: where do they lead?
     for _ in 0..STEPS_MAX {
         let wanted: HashSet<&RecordKey> = links.values().filter_map(|link| link.successor.as_ref()).collect();
         let mut unknown: Vec<RecordKey> = wanted.into_iter().filter(|key| !links.contains_key(*key)).cloned().collect();
         unknown.sort_unstable();
-        let found = merges::find(tx, account_id, integration_id, &unknown).await?;
+        let found = merge_chains::find(tx, account_id, integration_id, &unknown).await?;
         if found.is_empty() {
             break;
         }
@@ -92,9 +96,9 @@ async fn find_chains(
 }
 
 /// Who becomes whose alias, and which refs move. A chain that does not end in a live record leads nowhere yet.
-fn plan(links: &HashMap<RecordKey, Link>) -> (Vec<Succession>, Vec<(RecordKey, ContactId)>) {
-    let (mut successions, mut moves) = (Vec::new(), Vec::new());
-    let mut merged: Vec<&Link> = links.values().filter(|link| !link.is_live).collect();
+fn plan(links: &HashMap<RecordKey, ChainLink>) -> (Vec<MergeAlias>, Vec<(RecordKey, ContactId)>) {
+    let (mut new_aliases, mut moves) = (Vec::new(), Vec::new());
+    let mut merged: Vec<&ChainLink> = links.values().filter(|link| !link.is_live).collect();
     // One contact with several merged records gets one successor: that of its smallest record.
     merged.sort_unstable_by_key(|link| (link.contact_id, link.key.rank(), link.key.object_type));
     for link in merged {
@@ -105,15 +109,15 @@ fn plan(links: &HashMap<RecordKey, Link>) -> (Vec<Succession>, Vec<(RecordKey, C
             moves.push((link.key.clone(), chain.next));
         }
         if let Some(direct_id) = chain.direct.filter(|_| loser_id != chain.end) {
-            successions.push(Succession { loser_id, direct_id, survivor_id: chain.end });
+            new_aliases.push(MergeAlias { loser_id, direct_id, survivor_id: chain.end });
         }
     }
-    successions.dedup_by_key(|succession| succession.loser_id);
-    (successions, moves)
+    new_aliases.dedup_by_key(|alias| alias.loser_id);
+    (new_aliases, moves)
 }
 
 /// Where a chain leads.
-struct Chain {
+struct MergeChain {
     /// The next contact.
     next: ContactId,
     /// The next that is not the record's own: two records of one contact may be in a chain, and an alias must not lead to itself.
@@ -123,14 +127,14 @@ struct Chain {
 }
 
 /// Follows the chain that begins behind this record.
-fn chain(link: &Link, links: &HashMap<RecordKey, Link>) -> Option<Chain> {
+fn chain(link: &ChainLink, links: &HashMap<RecordKey, ChainLink>) -> Option<MergeChain> {
     let (mut next, mut direct, mut at) = (None, None, link);
     for _ in 0..=STEPS_MAX {
         at = links.get(at.successor.as_ref()?)?;
         next = next.or(at.contact_id);
         direct = direct.or(at.contact_id.filter(|id| Some(*id) != link.contact_id));
         if at.is_live {
-            return Some(Chain { next: next?, direct, end: at.contact_id? });
+            return Some(MergeChain { next: next?, direct, end: at.contact_id? });
         }
     }
     None
@@ -151,8 +155,8 @@ mod tests {
         RecordKey { object_type: kind, record_id: record_id.to_owned() }
     }
 
-    fn links(rows: &[(&str, Option<u128>, bool, Option<&str>)]) -> HashMap<RecordKey, Link> {
-        let link = |(record_id, contact, is_live, successor): &(&str, Option<u128>, bool, Option<&str>)| Link {
+    fn links(rows: &[(&str, Option<u128>, bool, Option<&str>)]) -> HashMap<RecordKey, ChainLink> {
+        let link = |(record_id, contact, is_live, successor): &(&str, Option<u128>, bool, Option<&str>)| ChainLink {
             key: key(ObjectType::Contact, record_id),
             contact_id: contact.map(id),
             is_live: *is_live,
@@ -163,18 +167,18 @@ mod tests {
 
     #[test]
     fn a_chain_leads_directly_to_the_next_and_finally_to_the_live_one() {
-        let (mut successions, moves) = plan(&links(&[
+        let (mut new_aliases, moves) = plan(&links(&[
             ("a", Some(1), false, Some("b")),
             ("b", Some(2), false, Some("c")),
             ("c", Some(3), true, None),
         ]));
 
-        successions.sort_unstable_by_key(|succession| succession.loser_id);
+        new_aliases.sort_unstable_by_key(|alias| alias.loser_id);
         assert_eq!(
-            successions,
+            new_aliases,
             [
-                Succession { loser_id: id(1), direct_id: id(2), survivor_id: id(3) },
-                Succession { loser_id: id(2), direct_id: id(3), survivor_id: id(3) },
+                MergeAlias { loser_id: id(1), direct_id: id(2), survivor_id: id(3) },
+                MergeAlias { loser_id: id(2), direct_id: id(3), survivor_id: id(3) },
             ]
         );
         assert!(moves.is_empty());
@@ -191,26 +195,26 @@ mod tests {
 
     #[test]
     fn a_step_that_was_first_seen_as_deleted_is_passed_through() {
-        let (successions, _) = plan(&links(&[
+        let (new_aliases, _) = plan(&links(&[
             ("a", Some(1), false, Some("b")),
             ("b", None, false, Some("c")),
             ("c", Some(3), true, None),
         ]));
 
-        assert_eq!(successions, [Succession { loser_id: id(1), direct_id: id(3), survivor_id: id(3) }]);
+        assert_eq!(new_aliases, [MergeAlias { loser_id: id(1), direct_id: id(3), survivor_id: id(3) }]);
     }
 
     #[test]
     fn a_circle_ends() {
-        let (successions, _) = plan(&links(&[("a", Some(1), false, Some("b")), ("b", Some(2), false, Some("a"))]));
+        let (new_aliases, _) = plan(&links(&[("a", Some(1), false, Some("b")), ("b", Some(2), false, Some("a"))]));
 
-        assert!(successions.is_empty());
+        assert!(new_aliases.is_empty());
     }
 
     #[test]
     fn a_contact_with_several_records_of_one_chain_is_merged_into_the_next_that_is_not_itself() {
         // A Lead that was converted into Contact 2, whose contact it has since: both lead through 1 to 3.
-        let lead = Link {
+        let lead = ChainLink {
             key: key(ObjectType::Lead, "1"),
             contact_id: Some(id(2)),
             is_live: false,
@@ -225,13 +229,13 @@ mod tests {
             ]);
             rows.insert(lead.key.clone(), lead.clone());
 
-            let (successions, moves) = plan(&rows);
+            let (new_aliases, moves) = plan(&rows);
 
             assert_eq!(
-                successions,
+                new_aliases,
                 [
-                    Succession { loser_id: id(1), direct_id: id(3), survivor_id: id(3) },
-                    Succession { loser_id: id(2), direct_id: id(1), survivor_id: id(3) },
+                    MergeAlias { loser_id: id(1), direct_id: id(3), survivor_id: id(3) },
+                    MergeAlias { loser_id: id(2), direct_id: id(1), survivor_id: id(3) },
                 ]
             );
             assert!(moves.is_empty());
@@ -241,7 +245,7 @@ mod tests {
     #[test]
     fn a_converted_lead_moves_to_its_contact() {
         let mut rows = links(&[("c", Some(3), true, None)]);
-        let lead = Link {
+        let lead = ChainLink {
             key: key(ObjectType::Lead, "l"),
             contact_id: Some(id(1)),
             is_live: false,
@@ -249,9 +253,9 @@ mod tests {
         };
         rows.insert(lead.key.clone(), lead);
 
-        let (successions, moves) = plan(&rows);
+        let (new_aliases, moves) = plan(&rows);
 
         assert_eq!(moves, [(key(ObjectType::Lead, "l"), id(3))]);
-        assert_eq!(successions, [Succession { loser_id: id(1), direct_id: id(3), survivor_id: id(3) }]);
+        assert_eq!(new_aliases, [MergeAlias { loser_id: id(1), direct_id: id(3), survivor_id: id(3) }]);
     }
 }

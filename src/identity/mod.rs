@@ -1,4 +1,4 @@
-//! Which contact a record or a number is. The only writer of contacts, refs and numbers.
+//! Which contact a record or a number is. The only caller of `store::contact_writes`, and so the only writer of contacts, refs and numbers.
 //! It talks to `store` alone; it knows no CRM and no RPC.
 
 pub mod adoption;
@@ -6,6 +6,7 @@ pub mod corrections;
 pub mod erasure;
 mod merges;
 pub mod placeholder;
+pub mod purge;
 pub mod records;
 pub mod registration;
 pub mod renumber;

@@ -10,7 +10,7 @@ use crate::{
     },
     store::{
         CallDb, Db, StoreError,
-        adoption::{Stranger, insert_placeholder},
+        contact_writes::placeholders::{self, UnknownCaller},
     },
     telemetry::chain,
 };
@@ -21,14 +21,14 @@ pub async fn create(
     call_db: &CallDb,
     db: &Db,
     account_id: AccountId,
-    stranger: &Stranger<'_>,
+    caller: &UnknownCaller<'_>,
     now: DateTime<Utc>,
 ) -> Result<Option<Contact>, StoreError> {
-    let inserted = insert_placeholder(call_db, account_id, stranger, now).await?;
+    let inserted = placeholders::insert(call_db, account_id, caller, now).await?;
     if !inserted.is_new {
         return Ok(None);
     }
-    let (looking_call_db, looking_db, key) = (call_db.clone(), db.clone(), stranger.key);
+    let (looking_call_db, looking_db, key) = (call_db.clone(), db.clone(), caller.key);
     // In a task of its own: a caller who hangs up now must not leave stranger and record side by side.
     let looked = db
         .task(async move { adoption::adopt_late_at(&looking_call_db, &looking_db, account_id, key, now).await })
@@ -39,23 +39,23 @@ pub async fn create(
         // The stranger is stored and the phone rings: the next sync makes it good.
         Err(error) => tracing::warn!(error = %chain(&error), "the second look for a stranger's record failed"),
     }
-    if stranger.call_id.is_some() && !inserted.is_call_stored {
+    if caller.request.call_id.is_some() && !inserted.is_call_stored {
         return Ok(None);
     }
-    Ok(Some(contact_of(stranger, now)))
+    Ok(Some(contact_of(caller, now)))
 }
 
 /// As it was just written.
-fn contact_of(stranger: &Stranger<'_>, now: DateTime<Utc>) -> Contact {
+fn contact_of(caller: &UnknownCaller<'_>, now: DateTime<Utc>) -> Contact {
     let number = ContactNumber {
-        raw: stranger.raw.to_owned(),
-        key: Some(stranger.key),
+        raw: caller.request.kept_number().to_owned(),
+        key: Some(caller.key),
         label: String::new(),
         extension: String::new(),
     };
     Contact {
-        id: stranger.contact_id,
-        display_name: stranger.key.e164(),
+        id: caller.contact_id,
+        display_name: caller.key.e164(),
         organization: String::new(),
         emails: Vec::new(),
         numbers: vec![number],

@@ -16,17 +16,20 @@ use crate::{
     },
     store::{
         StoreError, Tx,
-        contact_writes::{self, Fields},
-        external_refs::{self, Ref, RefRow},
-        merges,
-        phone_numbers::{self, NumberRow},
+        contact_writes::{
+            aliases,
+            contacts::{self, ContactFields},
+            numbers::{self, NumberRow},
+            refs::{self, RefRow, StoredRef},
+            tombstones,
+        },
         suppressions,
     },
 };
 
 /// What taking a batch in has done.
 #[derive(Debug, Default)]
-pub struct Applied {
+pub struct AppliedBatch {
     /// Each record counted once.
     pub counts: SyncCounts,
     /// Numbers that a record may have gained: placeholders on them are to be adopted.
@@ -35,11 +38,11 @@ pub struct Applied {
 
 /// The writes that a batch comes to, collected so that each table is written once.
 #[derive(Default)]
-struct Plan {
+struct WritePlan {
     options: Options,
-    applied: Applied,
-    new_contacts: Vec<Fields>,
-    changed_contacts: Vec<Fields>,
+    applied: AppliedBatch,
+    new_contacts: Vec<ContactFields>,
+    changed_contacts: Vec<ContactFields>,
     ending_contacts: Vec<ContactId>,
     /// A record of theirs ended, and they go on.
     touched_contacts: Vec<ContactId>,
@@ -53,7 +56,7 @@ struct Plan {
 }
 
 /// What a sync brought.
-pub struct Batch<'a> {
+pub struct RecordBatch<'a> {
     /// One copy of each record at most.
     pub records: &'a [NormalRecord],
     /// Records that the CRM confirms to be gone without saying since when; none of `records`.
@@ -70,15 +73,15 @@ pub async fn apply(
     tx: &mut Tx,
     account_id: AccountId,
     integration_id: IntegrationId,
-    batch: &Batch<'_>,
+    batch: &RecordBatch<'_>,
     now: DateTime<Utc>,
     ids: &IdSource,
-) -> Result<Applied, StoreError> {
+) -> Result<AppliedBatch, StoreError> {
     let keys: Vec<RecordKey> =
         batch.records.iter().map(|record| record.key.clone()).chain(batch.gone.iter().cloned()).collect();
-    let known = external_refs::lock(tx, account_id, integration_id, &keys).await?;
-    let known: HashMap<&RecordKey, &Ref> = known.iter().map(|row| (&row.key, row)).collect();
-    let mut plan = Plan { options: batch.options, ..Plan::default() };
+    let known = refs::lock(tx, account_id, integration_id, &keys).await?;
+    let known: HashMap<&RecordKey, &StoredRef> = known.iter().map(|row| (&row.key, row)).collect();
+    let mut plan = WritePlan { options: batch.options, ..WritePlan::default() };
     let unknown = batch.records.iter().filter(|record| !known.contains_key(&record.key));
     // Read after the locks: an erasure that they waited for is seen.
     let erased = find_erased(tx, account_id, integration_id, unknown, batch.suppression).await?;
@@ -121,8 +124,8 @@ pub(super) async fn find_erased<'a>(
     Ok(marked.into_iter().filter(|(_, mark)| found.contains(mark)).map(|(key, _)| key).collect())
 }
 
-impl Plan {
-    fn add(&mut self, record: &NormalRecord, known: Option<&Ref>, now: DateTime<Utc>, ids: &IdSource) {
+impl WritePlan {
+    fn add(&mut self, record: &NormalRecord, known: Option<&StoredRef>, now: DateTime<Utc>, ids: &IdSource) {
         self.applied.counts.read += 1;
         let Some(known) = known else { return self.add_unknown(record, now, ids) };
         // Whoever was merged or converted lives on in another record, whatever is wished of deletions.
@@ -176,7 +179,7 @@ impl Plan {
     }
 
     /// A record is gone, and nothing more is known of it.
-    fn end(&mut self, known: Option<&Ref>) {
+    fn end(&mut self, known: Option<&StoredRef>) {
         self.applied.counts.read += 1;
         let Some(known) = known else {
             self.applied.counts.skipped += 1;
@@ -232,9 +235,9 @@ impl Plan {
         account_id: AccountId,
         integration_id: IntegrationId,
         now: DateTime<Utc>,
-    ) -> Result<Applied, StoreError> {
+    ) -> Result<AppliedBatch, StoreError> {
         if !self.new_contacts.is_empty() {
-            contact_writes::insert(tx, account_id, &self.new_contacts, now).await?;
+            contacts::insert(tx, account_id, &self.new_contacts, now).await?;
         }
         let touched: Vec<ContactId> = self
             .changed_contacts
@@ -244,36 +247,36 @@ impl Plan {
             .chain(self.touched_contacts.iter().copied())
             .collect();
         if !touched.is_empty() {
-            contact_writes::lock(tx, account_id, &touched).await?;
+            contacts::lock(tx, account_id, &touched).await?;
         }
         if !self.changed_contacts.is_empty() {
-            contact_writes::update(tx, account_id, &self.changed_contacts, now).await?;
+            contacts::update(tx, account_id, &self.changed_contacts, now).await?;
         }
         if !self.new_refs.is_empty() {
-            external_refs::insert(tx, account_id, integration_id, &self.new_refs, now).await?;
+            refs::insert(tx, account_id, integration_id, &self.new_refs, now).await?;
         }
         if !self.changed_refs.is_empty() {
-            external_refs::update(tx, account_id, integration_id, &self.changed_refs, now).await?;
+            refs::update(tx, account_id, integration_id, &self.changed_refs, now).await?;
         }
         if !self.ended_refs.is_empty() {
-            external_refs::end(tx, account_id, integration_id, &self.ended_refs, now).await?;
+            refs::end(tx, account_id, integration_id, &self.ended_refs, now).await?;
         }
         if !self.revived_contacts.is_empty() {
-            merges::give_back(tx, account_id, &self.revived_contacts, now).await?;
+            aliases::restore_aliases(tx, account_id, &self.revived_contacts, now).await?;
         }
-        phone_numbers::replace(tx, account_id, integration_id, &self.emptied, &self.numbers).await?;
+        numbers::replace(tx, account_id, integration_id, &self.emptied, &self.numbers).await?;
         if !self.ending_contacts.is_empty() {
-            contact_writes::bury_without_live_refs(tx, account_id, &self.ending_contacts, now).await?;
+            tombstones::tombstone_without_refs(tx, account_id, &self.ending_contacts, now).await?;
         }
         if !self.touched_contacts.is_empty() {
-            contact_writes::touch(tx, account_id, &self.touched_contacts, now).await?;
+            contacts::touch(tx, account_id, &self.touched_contacts, now).await?;
         }
         Ok(self.applied)
     }
 }
 
-pub(super) fn fields(record: &NormalRecord, contact_id: ContactId) -> Fields {
-    Fields {
+pub(super) fn fields(record: &NormalRecord, contact_id: ContactId) -> ContactFields {
+    ContactFields {
         contact_id,
         display_name: record.display_name.clone(),
         organization: record.organization.clone(),

@@ -13,8 +13,12 @@ use crate::{
         suppression::SuppressionKey,
     },
     store::{
-        StoreError, Tx, contact_writes, external_refs,
-        phone_numbers::{self, NumberRow},
+        StoreError, Tx,
+        contact_writes::{
+            contacts,
+            numbers::{self, NumberRow},
+            refs,
+        },
     },
 };
 
@@ -47,7 +51,7 @@ impl crate::store::TxError for RegisterError {
 }
 
 /// A record to take in.
-pub struct Registration<'a> {
+pub struct RecordRegistration<'a> {
     /// What a click or a report says of it.
     pub record: &'a NormalRecord,
     /// The placeholder that it is; `None`: a contact of its own, if it has none.
@@ -61,12 +65,12 @@ pub async fn register(
     tx: &mut Tx,
     account_id: AccountId,
     integration_id: IntegrationId,
-    registration: &Registration<'_>,
+    registration: &RecordRegistration<'_>,
     now: DateTime<Utc>,
     ids: &IdSource,
 ) -> Result<ContactId, RegisterError> {
-    let Registration { record, bind_to, suppression } = *registration;
-    let known = external_refs::lock(tx, account_id, integration_id, slice::from_ref(&record.key)).await?;
+    let RecordRegistration { record, bind_to, suppression } = *registration;
+    let known = refs::lock(tx, account_id, integration_id, slice::from_ref(&record.key)).await?;
     if known.is_empty()
         && !find_erased(tx, account_id, integration_id, std::iter::once(record), suppression).await?.is_empty()
     {
@@ -83,21 +87,21 @@ pub async fn register(
         return Err(RegisterError::RecordGone);
     };
     if !known.is_synced {
-        contact_writes::lock(tx, account_id, &[contact_id]).await?;
-        contact_writes::add_clicked(tx, account_id, &fields(record, contact_id), now).await?;
+        contacts::lock(tx, account_id, &[contact_id]).await?;
+        contacts::add_clicked(tx, account_id, &fields(record, contact_id), now).await?;
         if let Some(region) = record.region {
-            external_refs::set_region(tx, account_id, integration_id, &record.key, region).await?;
+            refs::set_region(tx, account_id, integration_id, &record.key, region).await?;
         }
         for number in number_rows(record, contact_id, created_at) {
-            phone_numbers::add(tx, account_id, integration_id, &number).await?;
+            numbers::add(tx, account_id, integration_id, &number).await?;
         }
     }
     match placeholder {
-        Some(Placeholder::Stranger(placeholder_id)) => {
-            Ok(super::adoption::unite(tx, account_id, contact_id, &[placeholder_id], now).await?)
+        Some(BindTarget::Placeholder(placeholder_id)) => {
+            Ok(super::adoption::merge_placeholders(tx, account_id, contact_id, &[placeholder_id], now).await?)
         }
         // The contact given is the record's own already, or was merged into it.
-        Some(Placeholder::Known(known_id)) if known_id != contact_id => Err(RegisterError::ContactHasRecord),
+        Some(BindTarget::HasRecord(known_id)) if known_id != contact_id => Err(RegisterError::ContactHasRecord),
         _ => Ok(contact_id),
     }
 }
@@ -107,14 +111,13 @@ async fn register_unknown(
     account_id: AccountId,
     integration_id: IntegrationId,
     record: &NormalRecord,
-    placeholder: Option<Placeholder>,
+    placeholder: Option<BindTarget>,
     now: DateTime<Utc>,
     ids: &IdSource,
 ) -> Result<ContactId, RegisterError> {
-    if let Some(Placeholder::Known(_)) = placeholder {
+    if let Some(BindTarget::HasRecord(_)) = placeholder {
         // A page may have brought this very record, and adopted the placeholder, while its lock was waited for.
-        let is_there =
-            !external_refs::lock(tx, account_id, integration_id, slice::from_ref(&record.key)).await?.is_empty();
+        let is_there = !refs::lock(tx, account_id, integration_id, slice::from_ref(&record.key)).await?.is_empty();
         return Err(if is_there { StoreError::Conflict.into() } else { RegisterError::ContactHasRecord });
     }
     let contact_id = ContactId(ids.new_v7(now));
@@ -123,36 +126,36 @@ async fn register_unknown(
         fields.display_name =
             record.numbers.iter().find_map(|number| number.key).map(PhoneKey::e164).unwrap_or_default();
     }
-    contact_writes::insert(tx, account_id, &[fields], now).await?;
-    external_refs::insert(tx, account_id, integration_id, &[ref_row(record, Some(contact_id))], now).await?;
-    let numbers: Vec<NumberRow> = number_rows(record, contact_id, now).collect();
-    phone_numbers::replace(tx, account_id, integration_id, &[], &numbers).await?;
+    contacts::insert(tx, account_id, &[fields], now).await?;
+    refs::insert(tx, account_id, integration_id, &[ref_row(record, Some(contact_id))], now).await?;
+    let rows: Vec<NumberRow> = number_rows(record, contact_id, now).collect();
+    numbers::replace(tx, account_id, integration_id, &[], &rows).await?;
     match placeholder {
-        Some(Placeholder::Stranger(placeholder_id)) => {
-            Ok(super::adoption::unite(tx, account_id, contact_id, &[placeholder_id], now).await?)
+        Some(BindTarget::Placeholder(placeholder_id)) => {
+            Ok(super::adoption::merge_placeholders(tx, account_id, contact_id, &[placeholder_id], now).await?)
         }
         _ => Ok(contact_id),
     }
 }
 
-enum Placeholder {
+enum BindTarget {
     /// Still without a record.
-    Stranger(ContactId),
+    Placeholder(ContactId),
     /// Not a placeholder, or not any more: this contact, which has a record.
-    Known(ContactId),
+    HasRecord(ContactId),
 }
 
 async fn lock_placeholder(
     tx: &mut Tx,
     account_id: AccountId,
     contact_id: ContactId,
-) -> Result<Placeholder, RegisterError> {
-    let find = contact_writes::lock(tx, account_id, &[contact_id]).await?;
-    let Some(standing) = find.first() else { return Err(RegisterError::ContactNotFound) };
-    match standing.survivor_id {
-        Some(survivor_id) => Ok(Placeholder::Known(survivor_id)),
-        None if !standing.is_live => Err(RegisterError::ContactNotFound),
-        None if standing.is_placeholder => Ok(Placeholder::Stranger(contact_id)),
-        None => Ok(Placeholder::Known(contact_id)),
+) -> Result<BindTarget, RegisterError> {
+    let locked = contacts::lock(tx, account_id, &[contact_id]).await?;
+    let Some(contact) = locked.first() else { return Err(RegisterError::ContactNotFound) };
+    match contact.survivor_id {
+        Some(survivor_id) => Ok(BindTarget::HasRecord(survivor_id)),
+        None if !contact.is_live => Err(RegisterError::ContactNotFound),
+        None if contact.is_placeholder => Ok(BindTarget::Placeholder(contact_id)),
+        None => Ok(BindTarget::HasRecord(contact_id)),
     }
 }

@@ -10,8 +10,11 @@ use crate::{
         record::RecordKey,
     },
     store::{
-        StoreError, Tx, contact_writes,
-        phone_numbers::{self, NumberRow},
+        StoreError, Tx,
+        contact_writes::{
+            contacts,
+            numbers::{self, NumberRow},
+        },
     },
 };
 
@@ -20,7 +23,7 @@ type Owner = (ContactId, RecordKey);
 
 /// Locks contacts whose numbers are about to be read again.
 pub async fn hold(tx: &mut Tx, account_id: AccountId, contact_ids: &[ContactId]) -> Result<(), StoreError> {
-    contact_writes::lock(tx, account_id, contact_ids).await.map(drop)
+    contacts::lock(tx, account_id, contact_ids).await.map(drop)
 }
 
 /// Replaces the numbers of each ref, and says in the feed that its contact has changed. Returns how many contacts that were.
@@ -41,9 +44,9 @@ pub async fn renumber(
         numbers.extend(rows);
     }
     for (integration_id, (owners, numbers)) in by_integration {
-        phone_numbers::replace(tx, account_id, integration_id, &owners, &numbers).await?;
+        numbers::replace(tx, account_id, integration_id, &owners, &numbers).await?;
     }
     let changed: Vec<ContactId> = changed.into_iter().collect();
-    contact_writes::touch(tx, account_id, &changed, now).await?;
+    contacts::touch(tx, account_id, &changed, now).await?;
     Ok(changed.len())
 }

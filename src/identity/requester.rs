@@ -7,16 +7,16 @@ use crate::{
         contact::{CANDIDATES_MAX, ContactRecord},
         integration::IntegrationState,
         record::ObjectType,
-        requester::{Evidence, Verdict},
+        requester::{RequesterEvidence, RequesterVerdict},
     },
-    store::requester::Holdings,
+    store::requester::RequesterCandidates,
 };
 
 /// The answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Requester {
+pub enum RequesterAnswer {
     /// This one.
-    Resolved(ContactRecord, Evidence),
+    Resolved(ContactRecord, RequesterEvidence),
     /// Several; at most [`CANDIDATES_MAX`].
     Ambiguous(Vec<ContactRecord>),
     /// None, surely.
@@ -27,34 +27,38 @@ pub enum Requester {
     SyncOff,
 }
 
-impl From<&Requester> for Verdict {
-    fn from(requester: &Requester) -> Self {
-        match requester {
-            Requester::Resolved(record, evidence) => Self::Resolved(record.key.clone(), *evidence),
-            Requester::Ambiguous(_) => Self::Ambiguous,
-            Requester::NotFound | Requester::NotKnownYet | Requester::SyncOff => Self::Nobody,
+impl From<&RequesterAnswer> for RequesterVerdict {
+    fn from(answer: &RequesterAnswer) -> Self {
+        match answer {
+            RequesterAnswer::Resolved(record, evidence) => Self::Resolved(record.key.clone(), *evidence),
+            RequesterAnswer::Ambiguous(_) => Self::Ambiguous,
+            RequesterAnswer::NotFound | RequesterAnswer::NotKnownYet | RequesterAnswer::SyncOff => Self::Nobody,
         }
     }
 }
 
 /// (1) The contact's own live record, a Contact before a Lead; (2) else the only live record with the number; (3) else several or none.
-pub fn decide(mut holdings: Holdings, now: DateTime<Utc>) -> Requester {
-    holdings.own.retain(|record| record.is_live);
-    if holdings.own.iter().any(|record| record.key.object_type == ObjectType::Contact) {
-        holdings.own.retain(|record| record.key.object_type != ObjectType::Lead);
+pub fn decide(mut candidates: RequesterCandidates, now: DateTime<Utc>) -> RequesterAnswer {
+    candidates.own.retain(|record| record.is_live);
+    if candidates.own.iter().any(|record| record.key.object_type == ObjectType::Contact) {
+        candidates.own.retain(|record| record.key.object_type != ObjectType::Lead);
     }
-    let evidence = if holdings.own.is_empty() { Evidence::OnlyRecordWithNumber } else { Evidence::SelectedContact };
-    let mut records = if holdings.own.is_empty() { holdings.by_number } else { holdings.own };
+    let evidence = if candidates.own.is_empty() {
+        RequesterEvidence::OnlyRecordWithNumber
+    } else {
+        RequesterEvidence::SelectedContact
+    };
+    let mut records = if candidates.own.is_empty() { candidates.by_number } else { candidates.own };
     records.sort_by(|a, b| a.key.rank().cmp(&b.key.rank()).then(a.key.cmp(&b.key)));
-    match (records.len(), holdings.freshness.state(now)) {
-        (1, _) => Requester::Resolved(records.remove(0), evidence),
+    match (records.len(), candidates.freshness.state(now)) {
+        (1, _) => RequesterAnswer::Resolved(records.remove(0), evidence),
         (2.., _) => {
             records.truncate(CANDIDATES_MAX);
-            Requester::Ambiguous(records)
+            RequesterAnswer::Ambiguous(records)
         }
-        (_, IntegrationState::Off) => Requester::SyncOff,
-        (_, IntegrationState::Active) if !holdings.freshness.has_unread => Requester::NotFound,
-        _ => Requester::NotKnownYet,
+        (_, IntegrationState::Off) => RequesterAnswer::SyncOff,
+        (_, IntegrationState::Active) if !candidates.freshness.has_unread => RequesterAnswer::NotFound,
+        _ => RequesterAnswer::NotKnownYet,
     }
 }
 
@@ -80,7 +84,12 @@ mod tests {
         }
     }
 
-    fn holdings(own: Vec<ContactRecord>, by_number: Vec<ContactRecord>, is_sync_on: bool, is_copied: bool) -> Holdings {
+    fn candidates(
+        own: Vec<ContactRecord>,
+        by_number: Vec<ContactRecord>,
+        is_sync_on: bool,
+        is_copied: bool,
+    ) -> RequesterCandidates {
         let now = DateTime::from_timestamp(0, 0).unwrap();
         let freshness = Freshness {
             integration_id: IntegrationId(Uuid::nil()),
@@ -95,7 +104,7 @@ mod tests {
             is_widened: false,
             has_unread: false,
         };
-        Holdings { own, by_number, holders: vec![], freshness }
+        RequesterCandidates { own, by_number, holders: vec![], freshness }
     }
 
     fn now() -> DateTime<Utc> {
@@ -105,7 +114,7 @@ mod tests {
     #[test]
     fn own_record_wins_over_others_with_the_number() {
         let decided = decide(
-            holdings(
+            candidates(
                 vec![record(ObjectType::Contact, "b")],
                 vec![record(ObjectType::Contact, "a"), record(ObjectType::Contact, "b")],
                 true,
@@ -114,47 +123,56 @@ mod tests {
             now(),
         );
 
-        assert_eq!(decided, Requester::Resolved(record(ObjectType::Contact, "b"), Evidence::SelectedContact));
+        assert_eq!(
+            decided,
+            RequesterAnswer::Resolved(record(ObjectType::Contact, "b"), RequesterEvidence::SelectedContact)
+        );
     }
 
     #[test]
     fn a_contact_is_a_better_requester_than_a_lead() {
         let decided = decide(
-            holdings(vec![record(ObjectType::Lead, "a"), record(ObjectType::Contact, "b")], vec![], true, true),
-            now(),
-        );
-
-        assert_eq!(decided, Requester::Resolved(record(ObjectType::Contact, "b"), Evidence::SelectedContact));
-    }
-
-    #[test]
-    fn several_with_the_number_are_never_guessed() {
-        let decided = decide(
-            holdings(vec![], vec![record(ObjectType::Contact, "b"), record(ObjectType::Contact, "a")], true, true),
+            candidates(vec![record(ObjectType::Lead, "a"), record(ObjectType::Contact, "b")], vec![], true, true),
             now(),
         );
 
         assert_eq!(
             decided,
-            Requester::Ambiguous(vec![record(ObjectType::Contact, "a"), record(ObjectType::Contact, "b")])
+            RequesterAnswer::Resolved(record(ObjectType::Contact, "b"), RequesterEvidence::SelectedContact)
+        );
+    }
+
+    #[test]
+    fn several_with_the_number_are_never_guessed() {
+        let decided = decide(
+            candidates(vec![], vec![record(ObjectType::Contact, "b"), record(ObjectType::Contact, "a")], true, true),
+            now(),
+        );
+
+        assert_eq!(
+            decided,
+            RequesterAnswer::Ambiguous(vec![record(ObjectType::Contact, "a"), record(ObjectType::Contact, "b")])
         );
     }
 
     #[test]
     fn a_held_record_resolves_also_with_sync_off() {
-        let decided = decide(holdings(vec![], vec![record(ObjectType::Lead, "a")], false, false), now());
+        let decided = decide(candidates(vec![], vec![record(ObjectType::Lead, "a")], false, false), now());
 
-        assert_eq!(decided, Requester::Resolved(record(ObjectType::Lead, "a"), Evidence::OnlyRecordWithNumber));
+        assert_eq!(
+            decided,
+            RequesterAnswer::Resolved(record(ObjectType::Lead, "a"), RequesterEvidence::OnlyRecordWithNumber)
+        );
     }
 
     #[test]
     fn nobody_means_nobody_only_when_the_copy_is_complete() {
-        assert_eq!(decide(holdings(vec![], vec![], true, true), now()), Requester::NotFound);
-        assert_eq!(decide(holdings(vec![], vec![], true, false), now()), Requester::NotKnownYet);
-        assert_eq!(decide(holdings(vec![], vec![], false, true), now()), Requester::SyncOff);
+        assert_eq!(decide(candidates(vec![], vec![], true, true), now()), RequesterAnswer::NotFound);
+        assert_eq!(decide(candidates(vec![], vec![], true, false), now()), RequesterAnswer::NotKnownYet);
+        assert_eq!(decide(candidates(vec![], vec![], false, true), now()), RequesterAnswer::SyncOff);
 
-        let mut unread = holdings(vec![], vec![], true, true);
+        let mut unread = candidates(vec![], vec![], true, true);
         unread.freshness.has_unread = true;
-        assert_eq!(decide(unread, now()), Requester::NotKnownYet);
+        assert_eq!(decide(unread, now()), RequesterAnswer::NotKnownYet);
     }
 }

@@ -3,19 +3,19 @@
 
 use phone_key::{PhoneKey, Region};
 
-use super::{MatchError, Matching, Question};
+use super::{MatchContext, MatchError, match_caller};
 use crate::{
     domain::{
         account::MatchRules,
-        call::{Direction, Hints, Match, MatchOutcome, MatchTier, OnNoMatch, Possible},
-        contact::{Contact, ContactNumber},
+        call::{Direction, MatchAnswer, MatchHints, MatchOutcome, MatchRequest, MatchTier, OnNoMatch, PossibleCaller},
+        contact::{Contact, ContactNumber, TOTAL_MAX},
         ids::{AccountId, ContactId},
     },
     store::contacts,
 };
 
-/// What was asked about.
-pub struct About {
+/// What was asked asked.
+pub struct ExplainRequest {
     /// The number, as a carrier would give it.
     pub phone_number: String,
     /// The region of a number without one; `None`: the account's.
@@ -25,87 +25,89 @@ pub struct About {
 }
 
 /// A match with its reasons.
-pub struct Explanation {
+pub struct MatchExplanation {
     /// What a call from the number would be answered now.
-    pub answer: Match,
+    pub answer: MatchAnswer,
     /// How that comes about, in order.
     pub steps: Vec<String>,
-    /// About the contact that was asked about.
+    /// About the contact that was asked asked.
     pub about_contact: Vec<String>,
 }
 
-impl Matching {
-    /// Answers as a call from this number would be answered that only looks, with every tier and hint, and says why.
-    pub async fn explain(&self, account_id: AccountId, about: &About) -> Result<Explanation, MatchError> {
-        let rules = self.rules.find(account_id).await?.ok_or(MatchError::AccountNotFound)?;
-        let question = Question {
-            phone_number: about.phone_number.clone(),
-            region: about.region,
-            call_id: None,
-            direction: Direction::Inbound,
-            agent_id: String::new(),
-            caller_id_withheld: false,
-            on_no_match: OnNoMatch::LookupOnly,
-            hints: Hints { suffix: true, organization: true },
-        };
-        let answer = self.match_caller(account_id, &question).await?;
-        let region = about.region.unwrap_or(rules.default_region);
-        let mut steps = vec![reading_words(&answer, &about.phone_number, region)];
-        steps.extend(match_words(&answer));
-        steps.extend(answer.possible.iter().map(possible_words));
-        let now = self.clock.now();
-        steps.extend(
-            answer
-                .sources
-                .iter()
-                .filter(|source| !source.note(now).is_empty())
-                .map(|source| format!("{} {}: {}", source.provider.as_str(), source.integration_id, source.note(now))),
-        );
-        if rules.is_reparsing {
-            steps.push("Stored numbers are being read again, after a change of the account's regions or of the rules: until then, nobody is not surely nobody.".to_owned());
-        }
-        let about_contact = match about.contact_id {
-            Some(id) => self.contact_words(account_id, id, &answer, &rules).await?,
-            None => Vec::new(),
-        };
-        Ok(Explanation { answer, steps, about_contact })
+/// Answers as a call from this number would be answered that only looks, with every tier and hint, and says why.
+pub async fn explain_match(
+    context: &MatchContext,
+    account_id: AccountId,
+    asked: &ExplainRequest,
+) -> Result<MatchExplanation, MatchError> {
+    let rules = context.rules.find(account_id).await?.ok_or(MatchError::AccountNotFound)?;
+    let request = MatchRequest {
+        phone_number: asked.phone_number.clone(),
+        region: asked.region,
+        call_id: None,
+        direction: Direction::Inbound,
+        agent_id: String::new(),
+        caller_id_withheld: false,
+        on_no_match: OnNoMatch::LookupOnly,
+        hints: MatchHints { suffix: true, organization: true },
+    };
+    let answer = match_caller(context, account_id, &request).await?;
+    let region = asked.region.unwrap_or(rules.default_region);
+    let mut steps = vec![reading_words(&answer, &asked.phone_number, region)];
+    steps.extend(match_words(&answer));
+    steps.extend(answer.possible.iter().map(possible_words));
+    let now = context.clock.now();
+    steps.extend(
+        answer
+            .sources
+            .iter()
+            .filter(|source| !source.note(now).is_empty())
+            .map(|source| format!("{} {}: {}", source.provider.as_str(), source.integration_id, source.note(now))),
+    );
+    if rules.is_reparsing {
+        steps.push("Stored numbers are being read again, after a change of the account's regions or of the rules: until then, nobody is not surely nobody.".to_owned());
     }
+    let about_contact = match asked.contact_id {
+        Some(id) => contact_words(context, account_id, id, &answer, &rules).await?,
+        None => Vec::new(),
+    };
+    Ok(MatchExplanation { answer, steps, about_contact })
+}
 
-    async fn contact_words(
-        &self,
-        account_id: AccountId,
-        contact_id: ContactId,
-        answer: &Match,
-        rules: &MatchRules,
-    ) -> Result<Vec<String>, MatchError> {
-        let contact = contacts::find(&self.db, account_id, contact_id).await?.ok_or(MatchError::ContactNotFound)?;
-        if let Some(survivor_id) = contact.survivor_id {
-            return Ok(vec![format!(
-                "This contact was merged: contact {survivor_id} goes on in its place. Ask about that one."
-            )]);
-        }
-        if contact.deleted_at.is_some() {
-            return Ok(vec!["This contact is deleted: it is in no answer.".to_owned()]);
-        }
-        let mut words = Vec::new();
-        match answer.candidates.iter().position(|candidate| candidate.id == contact.id) {
-            Some(0) => words.push("This contact is the one that is named.".to_owned()),
-            Some(at) => words.push(format!("This contact matches, and {at} come before it.")),
-            None if answer.total > answer.candidates.len() => {
-                words.push("This contact is not among the first twenty.".to_owned());
-            }
-            None => words.push("This contact does not match.".to_owned()),
-        }
-        if contact.numbers.is_empty() {
-            words.push("It has no number.".to_owned());
-        }
-        words.extend(contact.numbers.iter().map(|number| number_words(number, answer.key, rules)));
-        Ok(words)
+async fn contact_words(
+    context: &MatchContext,
+    account_id: AccountId,
+    contact_id: ContactId,
+    answer: &MatchAnswer,
+    rules: &MatchRules,
+) -> Result<Vec<String>, MatchError> {
+    let contact = contacts::find(&context.db, account_id, contact_id).await?.ok_or(MatchError::ContactNotFound)?;
+    if let Some(survivor_id) = contact.survivor_id {
+        return Ok(vec![format!(
+            "This contact was merged: contact {survivor_id} goes on in its place. Ask about that one."
+        )]);
     }
+    if contact.deleted_at.is_some() {
+        return Ok(vec!["This contact is deleted: it is in no answer.".to_owned()]);
+    }
+    let mut words = Vec::new();
+    match answer.candidates.iter().position(|candidate| candidate.id == contact.id) {
+        Some(0) => words.push("This contact is the one that is named.".to_owned()),
+        Some(at) => words.push(format!("This contact matches, and {at} come before it.")),
+        None if answer.total > answer.candidates.len() => {
+            words.push("This contact is not among the first twenty.".to_owned());
+        }
+        None => words.push("This contact does not match.".to_owned()),
+    }
+    if contact.numbers.is_empty() {
+        words.push("It has no number.".to_owned());
+    }
+    words.extend(contact.numbers.iter().map(|number| number_words(number, answer.key, rules)));
+    Ok(words)
 }
 
 /// How the text became a number, or why it did not.
-fn reading_words(answer: &Match, raw: &str, region: Region) -> String {
+fn reading_words(answer: &MatchAnswer, raw: &str, region: Region) -> String {
     let how = how_read(raw, region);
     match (answer.outcome, answer.key) {
         (MatchOutcome::Withheld, _) => {
@@ -123,7 +125,7 @@ fn how_read(raw: &str, region: Region) -> String {
     steps.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
-fn match_words(answer: &Match) -> Vec<String> {
+fn match_words(answer: &MatchAnswer) -> Vec<String> {
     let Some(key) = answer.key else { return Vec::new() };
     let strangers = answer.candidates.iter().filter(|contact| contact.is_placeholder).count();
     let mut words = vec![match answer.tier {
@@ -155,12 +157,12 @@ fn match_words(answer: &Match) -> Vec<String> {
         words.extend(answer.candidates.iter().enumerate().map(|(at, contact)| place_words(at, contact, answer)));
     }
     if answer.total_is_capped {
-        words.push("More than 200 have it: this is a shared line, such as a switchboard.".to_owned());
+        words.push(format!("More than {TOTAL_MAX} have it: this is a shared line, such as a switchboard."));
     }
     words
 }
 
-fn count(answer: &Match) -> String {
+fn count(answer: &MatchAnswer) -> String {
     match (answer.total, answer.total_is_capped) {
         (1, _) => "One contact is here".to_owned(),
         (total, false) => format!("{total} contacts are here"),
@@ -168,7 +170,7 @@ fn count(answer: &Match) -> String {
     }
 }
 
-fn place_words(at: usize, contact: &Contact, answer: &Match) -> String {
+fn place_words(at: usize, contact: &Contact, answer: &MatchAnswer) -> String {
     let why = match (at, contact.is_placeholder) {
         (_, true) => "a stranger's placeholder, which comes behind everyone with a record".to_owned(),
         (0, false) => format!("named, by the rule {}", answer.rule),
@@ -183,13 +185,13 @@ fn place_words(at: usize, contact: &Contact, answer: &Match) -> String {
     )
 }
 
-fn possible_words(possible: &Possible) -> String {
+fn possible_words(possible: &PossibleCaller) -> String {
     match possible {
-        Possible::Suffix(contact) => format!(
+        PossibleCaller::Suffix(contact) => format!(
             "Possibly contact {} ({}): it has a number without area code that this one ends with. Never taken for an answer.",
             contact.id, contact.display_name
         ),
-        Possible::Organization { name, key } => {
+        PossibleCaller::Organization { name, key } => {
             format!("Possibly a line of {name}: its main line is {}. Never taken for an answer.", key.e164())
         }
     }

@@ -1,19 +1,20 @@
 //! What is asked of a call: who is calling, whom the agent chose, whom a ticket belongs to.
-//! Never talks to a CRM and never waits for a sync.
+//! Never talks to a CRM and never waits for a sync. Each question is a function of [`MatchContext`], in a file of its own.
 
 mod explain;
 mod match_caller;
 mod resolve_requester;
-mod select;
+mod select_match;
 mod tiers;
 
 use std::sync::Arc;
 
 use thiserror::Error;
 
-pub use explain::{About, Explanation};
-pub use match_caller::Question;
-pub use resolve_requester::{Resolution, Subject};
+pub use explain::{ExplainRequest, MatchExplanation, explain_match};
+pub use match_caller::match_caller;
+pub use resolve_requester::{RequesterQuery, RequesterResolution, resolve_requester};
+pub use select_match::select_match;
 
 use crate::{
     domain::{clock::Clock, ids::IdSource},
@@ -22,7 +23,7 @@ use crate::{
 
 /// What matching works with.
 #[derive(Clone)]
-pub struct Matching {
+pub struct MatchContext {
     /// For the call itself: single statements only.
     pub call_db: CallDb,
     /// For adoption, which needs a transaction.
@@ -53,7 +54,7 @@ pub enum MatchError {
     /// No such integration.
     #[error("there is no such integration")]
     IntegrationNotFound,
-    /// The number of the subject cannot be read.
+    /// The number asked about cannot be read.
     #[error("is not a number that can be called; give it in E.164, such as +13108675309")]
     NumberUnreadable,
     /// The database did not answer.

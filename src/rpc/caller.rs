@@ -12,21 +12,21 @@ use super::{
     together::ReadTogether,
 };
 use crate::{
-    click_to_call::{Click, ClickToCall},
+    click_to_call::{ClickRequest, ClickToCall},
     domain::{
-        call::{Direction, Hints, Match, OnNoMatch},
+        call::{Direction, MatchAnswer, MatchHints, MatchRequest, OnNoMatch},
         ids::{ContactId, IntegrationId},
-        requester::Evidence,
+        requester::RequesterEvidence,
     },
-    identity::requester::Requester,
-    matching::{About, MatchError, Matching, Question, Resolution, Subject},
+    identity::requester::RequesterAnswer,
+    matching::{self, ExplainRequest, MatchContext, MatchError, RequesterQuery, RequesterResolution},
     store::StoreError,
 };
 
 /// Serves calls.
 pub struct CallerRpc {
     /// Who is calling, and whom it belongs to.
-    pub matching: Matching,
+    pub matching: MatchContext,
     /// Clicks and reports.
     pub click_to_call: ClickToCall,
     /// How calls end, for what health says of them.
@@ -40,9 +40,9 @@ impl CallerService for CallerRpc {
         request: Request<pb::MatchCallerRequest>,
     ) -> Result<Response<pb::MatchCallerResponse>, Status> {
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
-        let (account_id, question) = (account_id, question(request.get_ref())).together()?;
+        let (account_id, request) = (account_id, match_request(request.get_ref())).together()?;
 
-        let answer = self.matching.match_caller(account_id, &question).await;
+        let answer = matching::match_caller(&self.matching, account_id, &request).await;
 
         match &answer {
             // Known callers may be answered all the same.
@@ -65,7 +65,7 @@ impl CallerService for CallerRpc {
         let (account_id, call_id, contact_id, agent_id) =
             (account_id, parse::call_id(&request.call_id), contact_id, agent_id).together()?;
 
-        let selection = self.matching.select(account_id, &call_id, contact_id, &agent_id).await?;
+        let selection = matching::select_match(&self.matching, account_id, &call_id, contact_id, &agent_id).await?;
 
         Ok(Response::new(pb::SelectMatchResponse { selection: Some(convert::contact(selection)) }))
     }
@@ -94,10 +94,10 @@ impl CallerService for CallerRpc {
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let request = request.into_inner();
         let integration_id: Result<IntegrationId, Status> = parse::id("integration_id", &request.integration_id);
-        let subject = subject(request.subject, &request.default_region);
-        let (account_id, integration_id, subject) = (account_id, integration_id, subject).together()?;
+        let query = requester_query(request.subject, &request.default_region);
+        let (account_id, integration_id, query) = (account_id, integration_id, query).together()?;
 
-        let resolution = self.matching.resolve_requester(account_id, integration_id, &subject).await?;
+        let resolution = matching::resolve_requester(&self.matching, account_id, integration_id, &query).await?;
 
         Ok(Response::new(requester_response(resolution)))
     }
@@ -107,9 +107,9 @@ impl CallerService for CallerRpc {
         request: Request<pb::ExplainMatchRequest>,
     ) -> Result<Response<pb::ExplainMatchResponse>, Status> {
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
-        let (account_id, about) = (account_id, about(request.get_ref())).together()?;
+        let (account_id, asked) = (account_id, explain_request(request.get_ref())).together()?;
 
-        let explained = self.matching.explain(account_id, &about).await?;
+        let explained = matching::explain_match(&self.matching, account_id, &asked).await?;
 
         Ok(Response::new(pb::ExplainMatchResponse {
             answer: Some(self.match_response(explained.answer)),
@@ -120,7 +120,7 @@ impl CallerService for CallerRpc {
 }
 
 impl CallerRpc {
-    fn match_response(&self, answer: Match) -> pb::MatchCallerResponse {
+    fn match_response(&self, answer: MatchAnswer) -> pb::MatchCallerResponse {
         let now = self.matching.clock.now();
         pb::MatchCallerResponse {
             outcome: convert::outcome(answer.outcome).into(),
@@ -141,7 +141,7 @@ impl CallerRpc {
     }
 }
 
-fn question(request: &pb::MatchCallerRequest) -> Result<Question, Status> {
+fn match_request(request: &pb::MatchCallerRequest) -> Result<MatchRequest, Status> {
     let direction = match pb::Direction::try_from(request.direction) {
         Ok(pb::Direction::Unspecified | pb::Direction::Inbound) => Ok(Direction::Inbound),
         Ok(pb::Direction::Outbound) => Ok(Direction::Outbound),
@@ -161,7 +161,7 @@ fn question(request: &pb::MatchCallerRequest) -> Result<Question, Status> {
         on_no_match,
     )
         .together()?;
-    Ok(Question {
+    Ok(MatchRequest {
         phone_number,
         region,
         call_id,
@@ -169,11 +169,11 @@ fn question(request: &pb::MatchCallerRequest) -> Result<Question, Status> {
         agent_id,
         caller_id_withheld: request.caller_id_withheld,
         on_no_match,
-        hints: Hints { suffix: request.with_suffix, organization: request.with_organization },
+        hints: MatchHints { suffix: request.with_suffix, organization: request.with_organization },
     })
 }
 
-fn click(request: pb::PreRegisterContactRequest) -> Result<Click, Status> {
+fn click(request: pb::PreRegisterContactRequest) -> Result<ClickRequest, Status> {
     let (phone_number, display_name, email, agent_id, call_id, contact_id, region) = (
         parse::phone_number(&request.phone_number),
         parse::shown_text("display_name", &request.display_name),
@@ -184,7 +184,7 @@ fn click(request: pb::PreRegisterContactRequest) -> Result<Click, Status> {
         parse::optional_region("default_region", &request.default_region),
     )
         .together()?;
-    Ok(Click {
+    Ok(ClickRequest {
         object_type: request.object_type,
         record_id: request.record_id,
         phone_number,
@@ -197,34 +197,39 @@ fn click(request: pb::PreRegisterContactRequest) -> Result<Click, Status> {
     })
 }
 
-fn about(request: &pb::ExplainMatchRequest) -> Result<About, Status> {
+fn explain_request(request: &pb::ExplainMatchRequest) -> Result<ExplainRequest, Status> {
     let (phone_number, region, contact_id) = (
         parse::phone_number(&request.phone_number),
         parse::optional_region("default_region", &request.default_region),
         parse::optional_id("contact_id", &request.contact_id),
     )
         .together()?;
-    Ok(About { phone_number, region, contact_id })
+    Ok(ExplainRequest { phone_number, region, contact_id })
 }
 
-fn subject(subject: Option<pb::resolve_requester_request::Subject>, region: &str) -> Result<Subject, Status> {
-    use pb::resolve_requester_request::Subject as Given;
+fn requester_query(
+    subject: Option<pb::resolve_requester_request::Subject>,
+    region: &str,
+) -> Result<RequesterQuery, Status> {
+    use pb::resolve_requester_request::Subject;
     let no_region = || parse::only_with_number(region, false);
     match subject {
-        Some(Given::CallId(text)) => (parse::call_id(&text), no_region()).together().map(|(id, ())| Subject::Call(id)),
-        Some(Given::ContactId(text)) => {
-            (parse::id("contact_id", &text), no_region()).together().map(|(id, ())| Subject::Contact(id))
+        Some(Subject::CallId(text)) => {
+            (parse::call_id(&text), no_region()).together().map(|(id, ())| RequesterQuery::Call(id))
         }
-        Some(Given::PhoneNumber(text)) => {
+        Some(Subject::ContactId(text)) => {
+            (parse::id("contact_id", &text), no_region()).together().map(|(id, ())| RequesterQuery::Contact(id))
+        }
+        Some(Subject::PhoneNumber(text)) => {
             let (raw, region) =
                 (parse::phone_number(&text), parse::optional_region("default_region", region)).together()?;
-            Ok(Subject::PhoneNumber { raw, region })
+            Ok(RequesterQuery::PhoneNumber { raw, region })
         }
         None => Err(status::invalid("subject", "one of call_id, contact_id and phone_number is required")),
     }
 }
 
-fn requester_response(resolution: Resolution) -> pb::ResolveRequesterResponse {
+fn requester_response(resolution: RequesterResolution) -> pb::ResolveRequesterResponse {
     let note = resolution.freshness.note(resolution.asked_at);
     let mut response = pb::ResolveRequesterResponse {
         known_through: resolution.freshness.known_through.map(convert::timestamp),
@@ -232,31 +237,31 @@ fn requester_response(resolution: Resolution) -> pb::ResolveRequesterResponse {
         as_of: Some(convert::timestamp(resolution.asked_at)),
         ..Default::default()
     };
-    let outcome = match resolution.requester {
-        Requester::Resolved(record, evidence) => {
+    let outcome = match resolution.answer {
+        RequesterAnswer::Resolved(record, evidence) => {
             response.record = Some(convert::record(record));
             response.set_evidence(match evidence {
-                Evidence::SelectedContact => pb::RequesterEvidence::SelectedContact,
-                Evidence::OnlyRecordWithNumber => pb::RequesterEvidence::OnlyRecordWithNumber,
+                RequesterEvidence::SelectedContact => pb::RequesterEvidence::SelectedContact,
+                RequesterEvidence::OnlyRecordWithNumber => pb::RequesterEvidence::OnlyRecordWithNumber,
             });
             pb::RequesterOutcome::Resolved
         }
-        Requester::Ambiguous(records) => {
+        RequesterAnswer::Ambiguous(records) => {
             response.candidates = records.into_iter().map(convert::record).collect();
             "several live records have this number; let the agent choose with SelectMatch"
                 .clone_into(&mut response.note);
             pb::RequesterOutcome::Ambiguous
         }
-        Requester::NotFound => {
+        RequesterAnswer::NotFound => {
             "no live record in this CRM has this number; create one, and report it with PreRegisterContact"
                 .clone_into(&mut response.note);
             pb::RequesterOutcome::NotFound
         }
-        Requester::NotKnownYet => {
+        RequesterAnswer::NotKnownYet => {
             note.clone_into(&mut response.note);
             pb::RequesterOutcome::NotKnownYet
         }
-        Requester::SyncOff => {
+        RequesterAnswer::SyncOff => {
             note.clone_into(&mut response.note);
             pb::RequesterOutcome::SyncOff
         }

@@ -20,9 +20,9 @@ use crate::{
         contact::{Contact, TOTAL_MAX},
         ids::{AccountId, ContactId},
     },
-    erasure::Erasure,
-    feed::{Feed, Position},
-    store::{self, Db, accounts::RulesCache, contacts::Ranked},
+    erasure::PersonErasure,
+    feed::{ChangeFeed, FeedPosition},
+    store::{self, Db, accounts::RulesCache, match_order::RankedContact},
 };
 
 /// Changes in a page for which no size is given.
@@ -37,9 +37,9 @@ pub struct ContactRpc {
     /// How the accounts' numbers are read and who comes first.
     pub rules: RulesCache,
     /// What has become of contacts.
-    pub feed: Feed,
+    pub feed: ChangeFeed,
     /// Erases persons.
-    pub erasure: Erasure,
+    pub erasure: PersonErasure,
 }
 
 #[tonic::async_trait]
@@ -107,7 +107,7 @@ impl ContactService for ContactRpc {
             return Ok(Response::new(answer));
         }
 
-        let position = Position { epoch: &request.epoch, after: request.after };
+        let position = FeedPosition { epoch: &request.epoch, after: request.after };
         let page = self.feed.list(account_id, position, size).await?;
 
         Ok(Response::new(pb::ListChangesResponse {
@@ -169,13 +169,13 @@ fn read_number(region: Region, raw: &str) -> Result<PhoneKey, Status> {
 struct Place {
     /// Among those behind whom the policy ranks.
     is_behind: bool,
-    rank: Ranked,
+    rank: RankedContact,
 }
 
 impl Place {
     fn of(contact: &Contact, is_behind: bool) -> Self {
         let Contact { id: contact_id, is_placeholder, created_at, .. } = *contact;
-        Self { is_behind, rank: Ranked { is_placeholder, rank: Reverse(None), created_at, contact_id } }
+        Self { is_behind, rank: RankedContact { is_placeholder, rank: Reverse(None), created_at, contact_id } }
     }
 
     /// The rank by age alone.
@@ -184,7 +184,7 @@ impl Place {
     }
 
     fn parts(self) -> [String; 5] {
-        let Ranked { is_placeholder, rank: Reverse(rank), created_at, contact_id } = self.rank;
+        let RankedContact { is_placeholder, rank: Reverse(rank), created_at, contact_id } = self.rank;
         [
             contact_id.to_string(),
             is_placeholder.to_string(),
@@ -201,7 +201,7 @@ impl Place {
         let micros = micros.parse().ok().filter(|micros| (0..=MICROS_MAX).contains(micros))?;
         Some(Self {
             is_behind: is_behind.parse().ok()?,
-            rank: Ranked {
+            rank: RankedContact {
                 is_placeholder: is_placeholder.parse().ok()?,
                 rank: Reverse(if rank.is_empty() { None } else { Some(rank.parse().ok()?) }),
                 created_at: DateTime::from_timestamp_micros(micros)?,
@@ -256,7 +256,7 @@ impl ContactRpc {
         if let Some(after) = after.filter(|after| after.is_behind) {
             return self.page_behind(account_id, key, after.by_age(), size).await;
         }
-        let ranked = store::contacts::rank_by_number(&self.db, account_id, key, policy).await?;
+        let ranked = store::match_order::rank_by_number(&self.db, account_id, key, policy).await?;
         let places = ranked.iter().map(|rank| Place { is_behind: false, rank: *rank });
         let mut page: Vec<Place> =
             places.filter(|&place| after.is_none_or(|after| place > after)).take(size + 1).collect();
@@ -289,8 +289,10 @@ impl ContactRpc {
         let has_more = contacts.len() > size;
         contacts.truncate(size);
         let (is_placeholder, created_at, contact_id) = behind;
-        let none =
-            Place { is_behind: true, rank: Ranked { is_placeholder, rank: Reverse(None), created_at, contact_id } };
+        let none = Place {
+            is_behind: true,
+            rank: RankedContact { is_placeholder, rank: Reverse(None), created_at, contact_id },
+        };
         let next = contacts.last().map_or(none, |last| Place::of(last, true));
         Ok(Listed { contacts, next: has_more.then_some(next) })
     }

@@ -8,14 +8,14 @@ use phone_key::PhoneKey;
 use super::pb;
 use crate::domain::{
     account::{Account, MatchPolicy},
-    call::{MatchOutcome, MatchTier, Possible},
+    call::{MatchOutcome, MatchTier, PossibleCaller},
     change::{Change, ChangeKind, Correction},
     contact::{Contact, ContactRecord},
     integration::{Freshness, Integration, IntegrationState, Provider},
     notice::Notice,
     options::UserRoles,
     record::ObjectType,
-    requester::Verdict,
+    requester::RequesterVerdict,
     sync_run::{SyncKind, SyncRun, SyncRunState},
 };
 
@@ -255,14 +255,14 @@ pub(super) fn tier(tier: Option<MatchTier>) -> pb::MatchTier {
     }
 }
 
-pub(super) fn possible(possible: Possible) -> pb::PossibleMatch {
+pub(super) fn possible(possible: PossibleCaller) -> pb::PossibleMatch {
     match possible {
-        Possible::Suffix(found) => pb::PossibleMatch {
+        PossibleCaller::Suffix(found) => pb::PossibleMatch {
             tier: pb::MatchTier::Suffix.into(),
             contact: Some(contact(found)),
             ..pb::PossibleMatch::default()
         },
-        Possible::Organization { name, key } => pb::PossibleMatch {
+        PossibleCaller::Organization { name, key } => pb::PossibleMatch {
             tier: pb::MatchTier::OrgPrefix.into(),
             organization: name,
             main_line: key.e164(),
@@ -293,7 +293,8 @@ pub(super) fn change(change: Change) -> pb::Change {
 }
 
 fn correction(correction: Correction) -> pb::Correction {
-    let told = |verdict: &Verdict| if correction.is_erased { pb::Verdict::default() } else { self::verdict(verdict) };
+    let told =
+        |verdict: &RequesterVerdict| if correction.is_erased { pb::Verdict::default() } else { self::verdict(verdict) };
     pb::Correction {
         integration_id: correction.integration_id.to_string(),
         before: Some(told(&correction.before)),
@@ -303,11 +304,11 @@ fn correction(correction: Correction) -> pb::Correction {
     }
 }
 
-fn verdict(verdict: &Verdict) -> pb::Verdict {
+fn verdict(verdict: &RequesterVerdict) -> pb::Verdict {
     let outcome = match verdict {
-        Verdict::Resolved(..) => pb::VerdictOutcome::Resolved,
-        Verdict::Ambiguous => pb::VerdictOutcome::Ambiguous,
-        Verdict::Nobody => pb::VerdictOutcome::None,
+        RequesterVerdict::Resolved(..) => pb::VerdictOutcome::Resolved,
+        RequesterVerdict::Ambiguous => pb::VerdictOutcome::Ambiguous,
+        RequesterVerdict::Nobody => pb::VerdictOutcome::None,
     };
     let record = verdict.record();
     pb::Verdict {

@@ -13,7 +13,7 @@ use crate::domain::{
     ids::{AccountId, IntegrationId},
 };
 
-struct Row {
+struct AccountRow {
     account_id: Uuid,
     display_name: String,
     default_region: String,
@@ -24,10 +24,10 @@ struct Row {
     updated_at: DateTime<Utc>,
 }
 
-impl TryFrom<Row> for Account {
+impl TryFrom<AccountRow> for Account {
     type Error = StoreError;
 
-    fn try_from(row: Row) -> Result<Self, StoreError> {
+    fn try_from(row: AccountRow) -> Result<Self, StoreError> {
         Ok(Self {
             id: AccountId(row.account_id),
             display_name: row.display_name,
@@ -77,7 +77,7 @@ pub async fn insert(db: &Db, account: &Account) -> Result<bool, StoreError> {
 /// One account.
 pub async fn find(db: &Db, account_id: AccountId) -> Result<Option<Account>, StoreError> {
     let row = sqlx::query_as!(
-        Row,
+        AccountRow,
         "-- store::accounts::find
         select account_id, display_name, default_region, further_regions, match_policy, preferred_integration_id, created_at, updated_at
         from accounts
@@ -174,7 +174,7 @@ async fn update_account(
 ) -> Result<Option<Account>, StoreError> {
     let further_regions = change.further_regions.as_deref().map(texts);
     let row = sqlx::query_as!(
-        Row,
+        AccountRow,
         "-- store::accounts::update_account
         update accounts
         set display_name = coalesce($2, display_name),
@@ -215,7 +215,7 @@ pub async fn list(
 ) -> Result<Vec<Account>, StoreError> {
     let among = among.map(|ids| ids.iter().map(|id| id.0).collect::<Vec<_>>());
     let rows = sqlx::query_as!(
-        Row,
+        AccountRow,
         "-- store::accounts::list (across accounts)
         select account_id, display_name, default_region, further_regions, match_policy, preferred_integration_id, created_at, updated_at
         from accounts

@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use phone_key::PhoneKey;
 use uuid::Uuid;
 
-use super::{CallDb, StoreError, contacts::query_contacts};
+use super::{CallDb, StoreError, fragments::statement};
 use crate::domain::{
     account::MatchPolicy,
     call::{Call, Direction},
@@ -79,13 +79,12 @@ pub async fn read_lean(
     let row = db
         .of(account_id)
         .read(|pool| async move {
-            query_contacts!(
-                "-- store::caller_lookup::read_lean
+            statement!(
+                ["-- store::caller_lookup::read_lean
                 select
                     array(
                         select (
-                            select ",
-                r#"
+                            select " CONTACT r#"
                             from contacts c
                             where c.account_id = $1 and c.contact_id = n.contact_id
                         )
@@ -95,20 +94,8 @@ pub async fn read_lean(
                         -- One more than an answer shows: a shared line, which is for the full statement.
                         limit 21
                     ) as "contacts!: Vec<Contact>",
-                    array(
-                        select row(
-                            i.integration_id, i.provider, i.is_enabled, i.is_sync_on, i.hold, i.first_started_at, i.last_completed_at,
-                            i.known_through, i.period_seconds, i.is_widened, i.has_unread
-                        )
-                        from integrations i
-                        where i.account_id = $1
-                        order by i.integration_id
-                    ) as "sources!: Vec<Freshness>",
-                    (
-                        select row(k.e164, k.raw, k.outcome, k.contact_id, k.tier, k.selection_id)
-                        from calls k
-                        where k.account_id = $1 and k.call_id = $3
-                    ) as "call: Call""#,
+                    "# SOURCES r#" as "sources!: Vec<Freshness>",
+                    "# CALL r#" as "call: Call""#],
                 account_id.0,
                 key.as_i64(),
                 call_id,
@@ -142,8 +129,8 @@ pub async fn read_full(
     let row = db
         .of(account_id)
         .read(|pool| async move {
-            query_contacts!(
-                "-- store::caller_lookup::read_full
+            statement!(
+                ["-- store::caller_lookup::read_full
                 with found as materialized (
                     select n.is_placeholder, n.contact_created_at, n.contact_id
                     from phone_numbers n
@@ -154,25 +141,7 @@ pub async fn read_full(
                 ),
                 ranked as materialized (
                     select f.is_placeholder, f.contact_created_at, f.contact_id,
-                        case $4::text
-                            when 'LAST_SELECTED' then (
-                                select s.selected_at
-                                from selections s
-                                where s.account_id = $1 and s.e164 = $2 and f.contact_id = (
-                                    select coalesce(c.survivor_id, c.contact_id) from contacts c where c.account_id = $1 and c.contact_id = s.contact_id
-                                )
-                            )
-                            when 'LAST_UPDATED' then (
-                                select max(e.record_updated_at)
-                                from external_refs e
-                                where e.account_id = $1 and e.contact_id = f.contact_id and e.is_live
-                            )
-                            when 'PREFERRED_INTEGRATION' then (
-                                select max('infinity'::timestamptz)
-                                from external_refs e
-                                where e.account_id = $1 and e.contact_id = f.contact_id and e.integration_id = $5 and e.is_live
-                            )
-                        end as rank
+                        " MATCH_RANK " as rank
                     from found f
                     order by f.is_placeholder, f.contact_created_at, f.contact_id
                     limit 200
@@ -181,8 +150,7 @@ pub async fn read_full(
                     array(
                         -- A subquery, not a join: on an empty database a join was planned that reads the whole account.
                         select (
-                            select ",
-                r#"
+                            select " CONTACT r#"
                             from contacts c
                             where c.account_id = $1 and c.contact_id = b.contact_id
                         )
@@ -192,25 +160,13 @@ pub async fn read_full(
                         order by b.is_placeholder, b.rank desc nulls last, b.contact_created_at, b.contact_id
                     ) as "contacts!: Vec<Contact>",
                     (select count(*) from found) as "total!",
-                    array(
-                        select row(
-                            i.integration_id, i.provider, i.is_enabled, i.is_sync_on, i.hold, i.first_started_at, i.last_completed_at,
-                            i.known_through, i.period_seconds, i.is_widened, i.has_unread
-                        )
-                        from integrations i
-                        where i.account_id = $1
-                        order by i.integration_id
-                    ) as "sources!: Vec<Freshness>",
-                    (
-                        select row(k.e164, k.raw, k.outcome, k.contact_id, k.tier, k.selection_id)
-                        from calls k
-                        where k.account_id = $1 and k.call_id = $3
-                    ) as "call: Call",
+                    "# SOURCES r#" as "sources!: Vec<Freshness>",
+                    "# CALL r#" as "call: Call",
                     $6::boolean and exists (
                         select
                         from expected_calls x
                         where x.account_id = $1 and x.e164 = $2 and x.consumed_at is null and x.created_at > $7
-                    ) as "has_expected_call!""#,
+                    ) as "has_expected_call!""#],
                 account_id.0,
                 key.as_i64(),
                 request.call_id,

@@ -9,9 +9,9 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use super::{CallDb, StoreError, Tx, contacts::is_record, known};
+use super::{CallDb, StoreError, Tx, contacts::is_record, decisions, fragments::statement, known};
 use crate::domain::{
-    call::{Call, Direction, MatchOutcome, MatchTier},
+    call::{Call, MatchAnswer, MatchOutcome, MatchRequest, MatchTier},
     ids::{AccountId, ContactId},
 };
 
@@ -26,7 +26,7 @@ struct StoredCall {
 
 is_record!(Call);
 
-// Within another statement: `row(e164, raw, outcome, contact_id, tier, selection_id)`.
+// `CALL` of `fragments`, within another statement.
 impl<'r> Decode<'r, Postgres> for Call {
     fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
         let mut fields = PgRecordDecoder::new(value)?;
@@ -88,29 +88,13 @@ async fn select_call(
     .await
 }
 
-/// An answer to store with its call.
-pub struct Answer<'a> {
-    /// The router's id.
-    pub call_id: &'a str,
-    /// The number's key.
-    pub key: Option<PhoneKey>,
-    /// The raw text, only where there is no key.
-    pub raw: Option<&'a str>,
-    /// Which way.
-    pub direction: Direction,
-    /// What came out.
-    pub outcome: MatchOutcome,
-    /// The contact named.
-    pub contact_id: Option<ContactId>,
-    /// How it matched.
-    pub tier: Option<MatchTier>,
-}
-
 /// Stores the answer of a call that is not known. False: by now it is known, by another router or from a click; look again.
 pub async fn insert_answer(
     db: &CallDb,
     account_id: AccountId,
-    answer: &Answer<'_>,
+    call_id: &str,
+    request: &MatchRequest,
+    answer: &MatchAnswer,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
     let done = sqlx::query!(
@@ -119,12 +103,12 @@ pub async fn insert_answer(
         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
         on conflict (account_id, call_id) do nothing",
         account_id.0,
-        answer.call_id,
+        call_id,
         answer.key.map(PhoneKey::as_i64),
-        answer.raw,
-        answer.direction.as_str(),
+        answer.key.is_none().then(|| request.kept_number()),
+        request.direction.as_str(),
         answer.outcome.as_str(),
-        answer.contact_id.map(|id| id.0),
+        answer.selected.as_ref().map(|contact| contact.id.0),
         answer.tier.map(MatchTier::as_str),
         now,
     )
@@ -139,13 +123,15 @@ pub async fn insert_answer(
 pub async fn store_answer(
     db: &CallDb,
     account_id: AccountId,
-    answer: &Answer<'_>,
+    call_id: &str,
+    request: &MatchRequest,
+    answer: &MatchAnswer,
     replaces: Option<ContactId>,
     now: DateTime<Utc>,
 ) -> Result<Option<Call>, StoreError> {
-    let row = sqlx::query_as!(
+    let row = statement!(
         StoredCall,
-        r#"-- store::calls::store_answer
+        [r#"-- store::calls::store_answer
         with stored as (
             insert into calls as c (account_id, call_id, e164, raw, direction, outcome, contact_id, tier, created_at, updated_at)
             values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
@@ -157,25 +143,20 @@ pub async fn store_answer(
                    and (c.outcome in ('NOT_FOUND', 'NOT_KNOWN_YET') or c.contact_id = $10))
             returning c.e164, c.raw, c.outcome, c.contact_id, c.tier, c.selection_id
         ),
-        -- What was told of the call, if it was there before, rests on another answer.
-        doubted as (
-            update requester_decisions
-            set is_stale = true
-            where account_id = $1 and call_id = $2 and exists (select from stored)
-        )
+        "# MARK_STALE r#"
         select e164, raw, outcome, contact_id, tier, selection_id
         from stored
         union all
         select e164, raw, outcome, contact_id, tier, selection_id
         from calls
-        where account_id = $1 and call_id = $2 and not exists (select from stored)"#,
+        where account_id = $1 and call_id = $2 and not exists (select from stored)"#],
         account_id.0,
-        answer.call_id,
+        call_id,
         answer.key.map(PhoneKey::as_i64),
-        answer.raw,
-        answer.direction.as_str(),
+        answer.key.is_none().then(|| request.kept_number()),
+        request.direction.as_str(),
         answer.outcome.as_str(),
-        answer.contact_id.map(|id| id.0),
+        answer.selected.as_ref().map(|contact| contact.id.0),
         answer.tier.map(MatchTier::as_str),
         now,
         replaces.map(|id| id.0),
@@ -185,7 +166,7 @@ pub async fn store_answer(
     row.map(Call::try_from).transpose()
 }
 
-/// The agent's choice, which the last write wins, for the call and for its number; what was told of the call is doubted. False:
+/// The agent's choice, which the last write wins, for the call and for its number; what was told of the call is stale. False:
 /// there is no such call.
 pub async fn select(
     db: &CallDb,
@@ -195,9 +176,9 @@ pub async fn select(
     agent_id: &str,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
-    let is_known = sqlx::query_scalar!(
-        r#"-- store::calls::select
-        with selected as (
+    let row = statement!(
+        [r#"-- store::calls::select
+        with stored as (
             update calls
             set selection_id = $3, selected_by = $4, updated_at = $5
             where account_id = $1 and call_id = $2
@@ -206,18 +187,14 @@ pub async fn select(
         chosen as (
             insert into selections as s (account_id, e164, contact_id, selected_at)
             select $1, e164, $3, $5
-            from selected
+            from stored
             where e164 is not null
             on conflict (account_id, e164) do update
             set contact_id = excluded.contact_id, selected_at = excluded.selected_at
             where s.selected_at <= excluded.selected_at
         ),
-        doubted as (
-            update requester_decisions
-            set is_stale = true
-            where account_id = $1 and call_id = $2 and exists (select from selected)
-        )
-        select exists (select from selected) as "is_known!""#,
+        "# MARK_STALE r#"
+        select exists (select from stored) as "is_known!""#],
         account_id.0,
         call_id,
         contact_id.0,
@@ -226,7 +203,7 @@ pub async fn select(
     )
     .fetch_one(db.of(account_id))
     .await?;
-    Ok(is_known)
+    Ok(row.is_known)
 }
 
 /// What binds a call to a contact.
@@ -274,15 +251,6 @@ pub async fn bind(
     if bound.rows_affected() == 0 {
         return Ok(false);
     }
-    sqlx::query!(
-        "-- store::calls::bind (doubts what was told of it)
-        update requester_decisions
-        set is_stale = true
-        where account_id = $1 and call_id = $2",
-        account_id.0,
-        binding.call_id,
-    )
-    .execute(&mut **tx)
-    .await?;
+    decisions::mark_stale_of_call(tx, account_id, binding.call_id).await?;
     Ok(true)
 }

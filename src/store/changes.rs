@@ -15,8 +15,8 @@ use uuid::Uuid;
 
 use super::{
     Db, StoreError, Tx,
-    contacts::query_contacts,
     decisions::{self, StoredCorrection, correction_of},
+    fragments::statement,
     known,
 };
 use crate::domain::{
@@ -32,7 +32,7 @@ pub const BATCH_MAX: i64 = 1_000;
 
 /// A contact that was just changed, as the statement that did it returns it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Changed {
+pub(super) struct ChangedContact {
     pub(super) contact_id: Uuid,
     /// The version that this change made.
     pub(super) version: i64,
@@ -45,7 +45,7 @@ pub(super) async fn record(
     tx: &mut Tx,
     account_id: AccountId,
     kind: ChangeKind,
-    changed: &[Changed],
+    changed: &[ChangedContact],
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     if changed.is_empty() {
@@ -136,8 +136,8 @@ pub async fn find_bounds(db: &Db, account_id: AccountId) -> Result<Option<FeedBo
 
 /// The published changes behind `after`, in order, with their contacts as they are now.
 pub async fn list(db: &Db, account_id: AccountId, after: i64, limit: i64) -> Result<Vec<Change>, StoreError> {
-    let rows = query_contacts!(
-        r#"-- store::changes::list
+    let rows = statement!(
+        [r#"-- store::changes::list
         with page as materialized (
             select number, kind, subject_id, survivor_id, correction, created_at
             from changes
@@ -148,14 +148,13 @@ pub async fn list(db: &Db, account_id: AccountId, after: i64, limit: i64) -> Res
         select p.number as "number!", p.kind as "kind!", p.subject_id as "subject_id!", p.survivor_id,
             p.correction as "correction: Json<StoredCorrection>", p.created_at as "created_at!",
             (
-                select "#,
-        r#"
+                select "# CONTACT r#"
                 from contacts c
                 where c.account_id = $1 and c.contact_id = p.subject_id and c.deleted_at is null
                   and p.kind in ('CREATED', 'CHANGED')
             ) as "contact: Contact"
         from page p
-        order by p.number"#,
+        order by p.number"#],
         account_id.0,
         after,
         limit,
@@ -246,7 +245,7 @@ pub async fn distrust_all(url: &str) -> Result<u64, StoreError> {
 
 /// A committed change that has no number yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Unpublished {
+pub struct UnpublishedChange {
     /// The contact, or the decision.
     pub subject_id: Uuid,
     /// The version that it made.
@@ -256,9 +255,9 @@ pub struct Unpublished {
 }
 
 /// About [`BATCH_MAX`] of the oldest changes without a number, with all earlier ones of the same subjects.
-pub async fn find_unpublished(tx: &mut Tx, account_id: AccountId) -> Result<Vec<Unpublished>, StoreError> {
+pub async fn find_unpublished(tx: &mut Tx, account_id: AccountId) -> Result<Vec<UnpublishedChange>, StoreError> {
     let rows = sqlx::query_as!(
-        Unpublished,
+        UnpublishedChange,
         r#"-- store::changes::find_unpublished
         with oldest as materialized (
             select subject_id, version
@@ -292,7 +291,7 @@ pub async fn find_unpublished(tx: &mut Tx, account_id: AccountId) -> Result<Vec<
 pub async fn number(
     tx: &mut Tx,
     account_id: AccountId,
-    ordered: &[Unpublished],
+    ordered: &[UnpublishedChange],
     last_number: i64,
 ) -> Result<(), StoreError> {
     let subjects: Vec<Uuid> = ordered.iter().map(|row| row.subject_id).collect();

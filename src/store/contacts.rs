@@ -1,9 +1,7 @@
-//! How a contact is read everywhere: its row, with its numbers and records. `contact_writes` writes them.
-
-use std::cmp::Reverse;
+//! How a contact is read everywhere: its row, with its numbers and records (`CONTACT` of `fragments`). `contact_writes` writes them.
 
 use chrono::{DateTime, Utc};
-use phone_key::{PhoneKey, Region};
+use phone_key::PhoneKey;
 use sqlx::{
     Decode, Postgres,
     error::BoxDynError,
@@ -11,43 +9,12 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use super::{CallDb, Db, StoreError, known};
+use super::{CallDb, Db, StoreError, fragments::statement, known};
 use crate::domain::{
-    account::MatchPolicy,
-    contact::{Contact, ContactNumber, ContactRecord, TOTAL_MAX},
+    contact::{Contact, ContactNumber, ContactRecord},
     ids::{AccountId, ContactId, IntegrationId},
     record::{ObjectType, RecordKey},
 };
-
-/// [`sqlx::query!`] with a text in three pieces, the middle one of which is everything that is read of the contact `c`: a record that
-/// is decoded as [`Contact`], field by field. It reads at most [`NUMBERS_SHOWN_MAX`](crate::domain::contact::NUMBERS_SHOWN_MAX) numbers and
-/// [`RECORDS_SHOWN_MAX`](crate::domain::contact::RECORDS_SHOWN_MAX) records, live ones first.
-macro_rules! query_contacts {
-    ($before:tt, $after:tt, $($arguments:tt)*) => {
-        sqlx::query!(
-            $before + "row(
-                c.contact_id, c.display_name, c.organization, c.emails,
-                array(
-                    select row(p.raw, p.e164, p.label, p.extension)
-                    from phone_numbers p
-                    where p.account_id = $1 and p.contact_id = c.contact_id
-                    order by p.integration_id, p.object_type, p.record_id, p.position
-                    limit 64
-                ),
-                array(
-                    select row(e.integration_id, e.object_type, e.record_id, e.url, e.role, e.is_live)
-                    from external_refs e
-                    where e.account_id = $1 and e.contact_id = c.contact_id
-                    order by e.is_live desc, e.integration_id, e.object_type, e.record_id
-                    limit 32
-                ),
-                c.created_at, c.deleted_at, c.survivor_id, c.is_placeholder
-            )" + $after,
-            $($arguments)*
-        )
-    };
-}
-pub(super) use query_contacts;
 
 impl<'r> Decode<'r, Postgres> for Contact {
     fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
@@ -115,12 +82,11 @@ is_record!(Contact, ContactNumber, ContactRecord);
 
 /// One contact, dead or alive.
 pub async fn find(db: &Db, account_id: AccountId, contact_id: ContactId) -> Result<Option<Contact>, StoreError> {
-    let row = query_contacts!(
-        "-- store::contacts::find
-        select ",
-        r#" as "contact!: Contact"
+    let row = statement!(
+        ["-- store::contacts::find
+        select " CONTACT r#" as "contact!: Contact"
         from contacts c
-        where c.account_id = $1 and c.contact_id = $2"#,
+        where c.account_id = $1 and c.contact_id = $2"#],
         account_id.0,
         contact_id.0,
     )
@@ -132,16 +98,15 @@ pub async fn find(db: &Db, account_id: AccountId, contact_id: ContactId) -> Resu
 /// These contacts as far as they live, in this order.
 pub async fn find_all(db: &Db, account_id: AccountId, contact_ids: &[ContactId]) -> Result<Vec<Contact>, StoreError> {
     let ids: Vec<Uuid> = contact_ids.iter().map(|id| id.0).collect();
-    let rows = query_contacts!(
-        "-- store::contacts::find_all
-        select ",
-        r#" as "contact!: Contact"
+    let rows = statement!(
+        ["-- store::contacts::find_all
+        select " CONTACT r#" as "contact!: Contact"
         from unnest($2::uuid[]) with ordinality as k (contact_id, place)
         -- One look-up a contact: as a plain join it was planned, on an empty database, so that it reads the whole account.
         cross join lateral (
             select * from contacts l where l.account_id = $1 and l.contact_id = k.contact_id and l.deleted_at is null limit 1
         ) c
-        order by k.place"#,
+        order by k.place"#],
         account_id.0,
         &ids,
     )
@@ -160,10 +125,9 @@ pub async fn find_live(
     let rows = db
         .of(account_id)
         .read(|pool| async move {
-            query_contacts!(
-                r#"-- store::contacts::find_live
-                select k.contact_id as "asked_id!", "#,
-                r#" as "contact!: Contact"
+            statement!(
+                [r#"-- store::contacts::find_live
+                select k.contact_id as "asked_id!", "# CONTACT r#" as "contact!: Contact"
                 from unnest($2::uuid[]) as k (contact_id)
                 cross join lateral (
                     select coalesce(a.survivor_id, a.contact_id) as contact_id
@@ -173,7 +137,7 @@ pub async fn find_live(
                 ) living
                 cross join lateral (
                     select * from contacts l where l.account_id = $1 and l.contact_id = living.contact_id and l.deleted_at is null limit 1
-                ) c"#,
+                ) c"#],
                 account_id.0,
                 ids,
             )
@@ -191,8 +155,8 @@ pub async fn list(
     after: Option<ContactId>,
     limit: i64,
 ) -> Result<Vec<Contact>, StoreError> {
-    let rows = query_contacts!(
-        "-- store::contacts::list
+    let rows = statement!(
+        ["-- store::contacts::list
         with page as materialized (
             select *
             from contacts
@@ -201,10 +165,9 @@ pub async fn list(
             order by contact_id
             limit $3
         )
-        select ",
-        r#" as "contact!: Contact"
+        select " CONTACT r#" as "contact!: Contact"
         from page c
-        order by c.contact_id"#,
+        order by c.contact_id"#],
         account_id.0,
         after.map(|id| id.0),
         limit,
@@ -224,8 +187,8 @@ pub async fn list_by_number(
 ) -> Result<Vec<Contact>, StoreError> {
     let (placeholder, created_at, contact_id) =
         after.map_or((None, None, None), |(p, c, id)| (Some(p), Some(c), Some(id.0)));
-    let rows = query_contacts!(
-        "-- store::contacts::list_by_number
+    let rows = statement!(
+        ["-- store::contacts::list_by_number
         with page as materialized (
             select n.is_placeholder, n.contact_created_at, n.contact_id
             from phone_numbers n
@@ -236,13 +199,12 @@ pub async fn list_by_number(
             limit $6
         )
         select (
-            select ",
-        r#"
+            select " CONTACT r#"
             from contacts c
             where c.account_id = $1 and c.contact_id = p.contact_id
         ) as "contact!: Contact"
         from page p
-        order by p.is_placeholder, p.contact_created_at, p.contact_id"#,
+        order by p.is_placeholder, p.contact_created_at, p.contact_id"#],
         account_id.0,
         key.as_i64(),
         placeholder,
@@ -253,100 +215,4 @@ pub async fn list_by_number(
     .fetch_all(db.of(account_id))
     .await?;
     Ok(rows.into_iter().map(|row| row.contact).collect())
-}
-
-/// The live contacts with this number that the account's policy puts in order: the first 200 created, best first.
-pub async fn rank_by_number(
-    db: &Db,
-    account_id: AccountId,
-    key: PhoneKey,
-    policy: MatchPolicy,
-) -> Result<Vec<Ranked>, StoreError> {
-    let rows = sqlx::query!(
-        r#"-- store::contacts::rank_by_number
-        with found as materialized (
-            select n.is_placeholder, n.contact_created_at, n.contact_id
-            from phone_numbers n
-            where n.account_id = $1 and n.e164 = $2
-            group by n.is_placeholder, n.contact_created_at, n.contact_id
-            order by n.is_placeholder, n.contact_created_at, n.contact_id
-            limit $5
-        ),
-        ranked as materialized (
-            select f.is_placeholder, f.contact_created_at, f.contact_id,
-            case $3::text
-                when 'LAST_SELECTED' then (
-                    select s.selected_at
-                    from selections s
-                    where s.account_id = $1 and s.e164 = $2 and f.contact_id = (
-                        select coalesce(c.survivor_id, c.contact_id) from contacts c where c.account_id = $1 and c.contact_id = s.contact_id
-                    )
-                )
-                when 'LAST_UPDATED' then (
-                    select max(e.record_updated_at)
-                    from external_refs e
-                    where e.account_id = $1 and e.contact_id = f.contact_id and e.is_live
-                )
-                when 'PREFERRED_INTEGRATION' then (
-                    select max('infinity'::timestamptz)
-                    from external_refs e
-                    where e.account_id = $1 and e.contact_id = f.contact_id and e.integration_id = $4 and e.is_live
-                )
-            end as rank
-            from found f
-        )
-        select is_placeholder, contact_created_at, contact_id,
-            case rank when 'infinity' then 9223372036854775807 else (extract(epoch from rank) * 1000000)::bigint end as rank
-        from ranked
-        order by is_placeholder, ranked.rank desc nulls last, contact_created_at, contact_id"#,
-        account_id.0,
-        key.as_i64(),
-        policy.as_str(),
-        policy.preferred().map(|id| id.0) as Option<Uuid>,
-        i64::try_from(TOTAL_MAX).unwrap_or(i64::MAX),
-    )
-    .fetch_all(db.of(account_id))
-    .await?;
-    let ranked = rows.into_iter().map(|row| Ranked {
-        is_placeholder: row.is_placeholder,
-        rank: Reverse(row.rank),
-        created_at: row.contact_created_at,
-        contact_id: ContactId(row.contact_id),
-    });
-    Ok(ranked.collect())
-}
-
-/// A contact's rank among those with one number, least first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Ranked {
-    /// Strangers come last.
-    pub is_placeholder: bool,
-    /// What the policy says, the greatest first: a time in microseconds, or the greatest number there is; `None` comes last.
-    pub rank: Reverse<Option<i64>>,
-    /// First created first, where the policy says no more.
-    pub created_at: DateTime<Utc>,
-    /// Which contact.
-    pub contact_id: ContactId,
-}
-
-/// The country of a record's address, where it is known.
-pub async fn find_country(
-    db: &Db,
-    account_id: AccountId,
-    integration_id: IntegrationId,
-    key: &RecordKey,
-) -> Result<Option<Region>, StoreError> {
-    let region = sqlx::query_scalar!(
-        "-- store::contacts::find_country
-        select region
-        from external_refs
-        where account_id = $1 and integration_id = $2 and object_type = $3 and record_id = $4 and region <> ''",
-        account_id.0,
-        integration_id.0,
-        key.object_type.as_str(),
-        key.record_id,
-    )
-    .fetch_optional(db.of(account_id))
-    .await?;
-    region.map(|region| known(Region::parse(&region).ok(), "external_refs", "region")).transpose()
 }

@@ -13,7 +13,7 @@ use sqlx::{
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use super::{StoreError, Transaction, pool::Pool, session::answer_limit, transaction};
+use super::{StoreError, Transaction, pool::ConnectionPool, session::answer_limit, transaction};
 use crate::domain::ids::AccountId;
 
 /// How the server plans a statement that it has seen before.
@@ -62,13 +62,13 @@ pub struct PoolSettings {
 /// The call path's pool. It never begins a transaction, and what meets a dead connection is done again on another.
 #[derive(Debug, Clone)]
 pub struct CallDb {
-    pool: Pool,
+    pool: ConnectionPool,
 }
 
 /// A pool for everything that may need a transaction.
 #[derive(Debug, Clone)]
 pub struct Db {
-    pool: Pool,
+    pool: ConnectionPool,
     tasks: TaskTracker,
 }
 
@@ -76,7 +76,7 @@ impl CallDb {
     /// Connects in the background.
     pub fn connect_lazy(url: &str, settings: PoolSettings) -> Result<Self, StoreError> {
         let options = connect_options(url, "calls", settings)?;
-        Ok(Self { pool: Pool::connect_lazy("calls", options, settings) })
+        Ok(Self { pool: ConnectionPool::connect_lazy("calls", options, settings) })
     }
 
     /// Waits until all connections are there; false if they are not after `limit`.
@@ -112,7 +112,7 @@ impl Db {
     /// Connects as needed. Transactions run in tasks of this tracker, which the shutdown awaits.
     pub fn connect_lazy(url: &str, name: &str, settings: PoolSettings, tasks: TaskTracker) -> Result<Self, StoreError> {
         let options = connect_options(url, name, settings)?;
-        Ok(Self { pool: Pool::connect_lazy(name, options, settings), tasks })
+        Ok(Self { pool: ConnectionPool::connect_lazy(name, options, settings), tasks })
     }
 
     /// Runs this in a task of its own and awaits it: dropping this future leaves the task to finish by itself.
@@ -159,7 +159,7 @@ impl Db {
 /// One account's connections of the call path.
 #[derive(Debug, Clone, Copy)]
 pub struct AccountCallDb<'d> {
-    pool: &'d Pool,
+    pool: &'d ConnectionPool,
 }
 
 impl AccountCallDb<'_> {
@@ -168,7 +168,7 @@ impl AccountCallDb<'_> {
     /// time and has taken its contemporaries with it, so that there is one more try; so it is with one that cannot write.
     pub(super) async fn read<T, F, Fut>(self, statement: F) -> Result<T, StoreError>
     where
-        F: Fn(Pool) -> Fut,
+        F: Fn(ConnectionPool) -> Fut,
         Fut: Future<Output = Result<T, sqlx::Error>>,
     {
         let mut attempts_left = self.pool.connections_max() + 1;
@@ -187,7 +187,7 @@ impl AccountCallDb<'_> {
         }
     }
 
-    const fn pool(&self) -> &Pool {
+    const fn pool(&self) -> &ConnectionPool {
         self.pool
     }
 }
@@ -213,7 +213,7 @@ impl AccountDb<'_> {
         work.boxed()
     }
 
-    const fn pool(&self) -> &Pool {
+    const fn pool(&self) -> &ConnectionPool {
         &self.db.pool
     }
 }
@@ -221,11 +221,11 @@ impl AccountDb<'_> {
 /// The connections of all accounts.
 #[derive(Debug, Clone, Copy)]
 pub struct AllAccounts<'d> {
-    pool: &'d Pool,
+    pool: &'d ConnectionPool,
 }
 
 impl AllAccounts<'_> {
-    const fn pool(&self) -> &Pool {
+    const fn pool(&self) -> &ConnectionPool {
         self.pool
     }
 }

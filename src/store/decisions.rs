@@ -1,4 +1,4 @@
-//! The tables `requester_decisions` and `requester_grounds`: to whom automations were told to attribute calls, and on which contacts
+//! The tables `requester_decisions` and `requester_evidence`: to whom automations were told to attribute calls, and on which contacts
 //! that rests. A decision may be stale at any time; `identity::corrections` looks again and writes the correction.
 
 use std::fmt;
@@ -9,17 +9,17 @@ use serde::{Deserialize, Serialize};
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{CallDb, StoreError, Tx, external_refs::key_of, known};
+use super::{CallDb, StoreError, Tx, known, record_keys::key_of};
 use crate::domain::{
     change::Correction,
     ids::{AccountId, ContactId, IntegrationId},
     record::RecordKey,
-    requester::{Evidence, Verdict},
+    requester::{RequesterEvidence, RequesterVerdict},
 };
 
 /// A decision about a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Decision {
+pub struct RequesterDecision {
     /// The call.
     pub call_id: String,
     /// For which integration.
@@ -27,7 +27,7 @@ pub struct Decision {
     /// Names it in the feed.
     pub id: Uuid,
     /// What was said.
-    pub verdict: Verdict,
+    pub verdict: RequesterVerdict,
     /// The call's contact.
     pub contact_id: Option<ContactId>,
     /// The call's number.
@@ -35,18 +35,18 @@ pub struct Decision {
 }
 
 /// Looks for a decision that somebody else kept at the same moment; the next look finds it.
-const KEEPS_MAX: usize = 3;
+const TRIES_MAX: usize = 3;
 
 /// Keeps a decision that was just told, while its call is there. It counts as stale: a change that was committed while it was made may
 /// have been missed. One that is told again, and is another one now, corrects the first at once: that is what stands from here on.
-pub async fn keep(
+pub async fn record_requester_decision(
     db: &CallDb,
     account_id: AccountId,
-    decision: &Decision,
+    decision: &RequesterDecision,
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    for _ in 0..KEEPS_MAX {
-        if try_keep(db, account_id, decision, now).await? {
+    for _ in 0..TRIES_MAX {
+        if try_record(db, account_id, decision, now).await? {
             return Ok(());
         }
     }
@@ -54,10 +54,10 @@ pub async fn keep(
 }
 
 /// False: somebody else has just told something of this call.
-async fn try_keep(
+async fn try_record(
     db: &CallDb,
     account_id: AccountId,
-    decision: &Decision,
+    decision: &RequesterDecision,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
     let record = decision.verdict.record();
@@ -69,8 +69,8 @@ async fn try_keep(
         after: StoredVerdict::from(&decision.verdict),
         is_erased: false,
     };
-    let is_kept = sqlx::query_scalar!(
-        r#"-- store::decisions::try_keep
+    let is_recorded = sqlx::query_scalar!(
+        r#"-- store::decisions::try_record
         with call as materialized (
             -- Held, so that an erasure that removes the call finds the decision behind it.
             select c.call_id
@@ -111,7 +111,7 @@ async fn try_keep(
             from again a
             join prior p on p.step > 0
         )
-        select not exists (select from call) or exists (select from first) or exists (select from again) as "is_kept!""#,
+        select not exists (select from call) or exists (select from first) or exists (select from again) as "is_recorded!""#,
         account_id.0,
         decision.call_id,
         decision.integration_id.0,
@@ -119,7 +119,7 @@ async fn try_keep(
         decision.verdict.outcome(),
         record.map(|record| record.object_type.as_str()),
         record.map(|record| record.record_id.as_str()),
-        decision.verdict.evidence().map(Evidence::as_str),
+        decision.verdict.evidence().map(RequesterEvidence::as_str),
         decision.contact_id.map(|id| id.0),
         decision.key.map(PhoneKey::as_i64),
         now,
@@ -127,7 +127,7 @@ async fn try_keep(
     )
     .fetch_one(db.of(account_id))
     .await?;
-    Ok(is_kept)
+    Ok(is_recorded)
 }
 
 /// Marks the decisions that rest on one of these contacts, or are about one of their numbers.
@@ -136,7 +136,7 @@ pub async fn mark_stale(tx: &mut Tx, account_id: AccountId, contact_ids: &[Uuid]
         "-- store::decisions::mark_stale
         with affected as materialized (
             select g.call_id, g.integration_id
-            from requester_grounds g
+            from requester_evidence g
             where g.account_id = $1 and g.contact_id = any($2)
             union
             select d.call_id, d.integration_id
@@ -163,6 +163,21 @@ pub async fn mark_stale(tx: &mut Tx, account_id: AccountId, contact_ids: &[Uuid]
     Ok(())
 }
 
+/// Marks what was told of this call.
+pub(super) async fn mark_stale_of_call(tx: &mut Tx, account_id: AccountId, call_id: &str) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::decisions::mark_stale_of_call
+        update requester_decisions
+        set is_stale = true
+        where account_id = $1 and call_id = $2",
+        account_id.0,
+        call_id,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
 /// Whether there is a decision to look at again.
 pub async fn has_stale(tx: &mut Tx, account_id: AccountId) -> Result<bool, StoreError> {
     let has_stale = sqlx::query_scalar!(
@@ -176,7 +191,7 @@ pub async fn has_stale(tx: &mut Tx, account_id: AccountId) -> Result<bool, Store
 }
 
 /// Locks some stale decisions, the oldest.
-pub async fn lock_stale(tx: &mut Tx, account_id: AccountId, limit: i64) -> Result<Vec<Decision>, StoreError> {
+pub async fn lock_stale(tx: &mut Tx, account_id: AccountId, limit: i64) -> Result<Vec<RequesterDecision>, StoreError> {
     let rows = sqlx::query!(
         "-- store::decisions::lock_stale
         select d.call_id, d.integration_id, d.decision_id, d.outcome, d.object_type, d.record_id, d.evidence, d.contact_id, d.e164
@@ -200,12 +215,12 @@ pub async fn lock_stale(tx: &mut Tx, account_id: AccountId, limit: i64) -> Resul
         .map(|row| {
             let record =
                 row.object_type.zip(row.record_id).map(|(object_type, id)| key_of(&object_type, id)).transpose()?;
-            let evidence = row.evidence.as_deref().and_then(Evidence::parse);
-            Ok(Decision {
+            let evidence = row.evidence.as_deref().and_then(RequesterEvidence::parse);
+            Ok(RequesterDecision {
                 call_id: row.call_id,
                 integration_id: IntegrationId(row.integration_id),
                 id: row.decision_id,
-                verdict: known(Verdict::of(&row.outcome, record, evidence), "requester_decisions", "outcome")?,
+                verdict: known(RequesterVerdict::of(&row.outcome, record, evidence), "requester_decisions", "outcome")?,
                 contact_id: row.contact_id.map(ContactId),
                 key: row
                     .e164
@@ -218,43 +233,43 @@ pub async fn lock_stale(tx: &mut Tx, account_id: AccountId, limit: i64) -> Resul
 
 /// Writes what a second look at a locked decision has found: the contacts that it rests on and, if the verdict is another one,
 /// that verdict and its correction.
-pub async fn settle(
+pub async fn save_requester_decision(
     tx: &mut Tx,
     account_id: AccountId,
-    decision: &Decision,
-    now_told: &Verdict,
-    grounds: &[ContactId],
+    decision: &RequesterDecision,
+    now_told: &RequesterVerdict,
+    evidence_ids: &[ContactId],
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let grounds: Vec<Uuid> = grounds.iter().map(|id| id.0).collect();
+    let evidence_ids: Vec<Uuid> = evidence_ids.iter().map(|id| id.0).collect();
     sqlx::query!(
-        "-- store::decisions::settle (grounds that are none any more)
-        delete from requester_grounds
+        "-- store::decisions::save_requester_decision (evidence that is none any more)
+        delete from requester_evidence
         where account_id = $1 and call_id = $2 and integration_id = $3 and contact_id <> all($4)",
         account_id.0,
         decision.call_id,
         decision.integration_id.0,
-        &grounds,
+        &evidence_ids,
     )
     .execute(&mut **tx)
     .await?;
     sqlx::query!(
-        "-- store::decisions::settle (grounds)
-        insert into requester_grounds (account_id, call_id, integration_id, contact_id)
+        "-- store::decisions::save_requester_decision (evidence)
+        insert into requester_evidence (account_id, call_id, integration_id, contact_id)
         select $1, $2, $3, u.contact_id
         from unnest($4::uuid[]) as u (contact_id)
         on conflict do nothing",
         account_id.0,
         decision.call_id,
         decision.integration_id.0,
-        &grounds,
+        &evidence_ids,
     )
     .execute(&mut **tx)
     .await?;
     let is_other = !decision.verdict.is_same(now_told);
     let record = now_told.record();
     let version = sqlx::query_scalar!(
-        "-- store::decisions::settle
+        "-- store::decisions::save_requester_decision
         update requester_decisions
         set is_stale = false, version = version + $4::boolean::int, outcome = $5, object_type = $6, record_id = $7, evidence = $8, e164 = $9
         where account_id = $1 and call_id = $2 and integration_id = $3
@@ -266,7 +281,7 @@ pub async fn settle(
         now_told.outcome(),
         record.map(|record| record.object_type.as_str()),
         record.map(|record| record.record_id.as_str()),
-        now_told.evidence().map(Evidence::as_str),
+        now_told.evidence().map(RequesterEvidence::as_str),
         decision.key.map(PhoneKey::as_i64),
     )
     .fetch_one(&mut **tx)
@@ -280,7 +295,7 @@ pub async fn settle(
             is_erased: false,
         };
         sqlx::query!(
-            "-- store::decisions::settle (correction)
+            "-- store::decisions::save_requester_decision (correction)
             insert into changes (account_id, subject_id, version, kind, correction, created_at)
             values ($1, $2, $3, 'CORRECTED', $4, $5)",
             account_id.0,
@@ -321,8 +336,8 @@ impl fmt::Debug for StoredCorrection {
     }
 }
 
-impl From<&Verdict> for StoredVerdict {
-    fn from(verdict: &Verdict) -> Self {
+impl From<&RequesterVerdict> for StoredVerdict {
+    fn from(verdict: &RequesterVerdict) -> Self {
         let record = verdict.record();
         Self {
             outcome: verdict.outcome().to_owned(),
@@ -333,13 +348,13 @@ impl From<&Verdict> for StoredVerdict {
     }
 }
 
-impl TryFrom<StoredVerdict> for Verdict {
+impl TryFrom<StoredVerdict> for RequesterVerdict {
     type Error = StoreError;
 
     fn try_from(stored: StoredVerdict) -> Result<Self, StoreError> {
         let record: Option<RecordKey> =
             stored.object_type.zip(stored.record_id).map(|(object_type, id)| key_of(&object_type, id)).transpose()?;
-        let evidence = stored.evidence.as_deref().and_then(Evidence::parse);
+        let evidence = stored.evidence.as_deref().and_then(RequesterEvidence::parse);
         known(Self::of(&stored.outcome, record, evidence), "changes", "correction")
     }
 }

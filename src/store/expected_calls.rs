@@ -4,8 +4,11 @@ use chrono::{DateTime, Utc};
 use phone_key::PhoneKey;
 use uuid::Uuid;
 
-use super::{CallDb, StoreError, Tx};
-use crate::domain::ids::{AccountId, ContactId, ExpectedCallId};
+use super::{CallDb, StoreError, Tx, fragments::statement};
+use crate::domain::{
+    call::{CLICK_TTL, MatchRequest},
+    ids::{AccountId, ContactId, ExpectedCallId},
+};
 
 /// An agent clicked this number of this contact.
 pub async fn insert(
@@ -35,11 +38,11 @@ pub async fn insert(
 
 /// What waits for a call to a number.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Expected {
+pub enum ConsumedClick {
     /// Nothing (any more).
     Nothing,
     /// This living contact; consumed now.
-    Consumed {
+    Taken {
         /// Whom the agent clicked.
         contact_id: ContactId,
         /// Stored as the call's answer and selection; false: the call has no id, or has another answer by now.
@@ -49,18 +52,6 @@ pub enum Expected {
     SeveralAgents(Vec<ContactId>),
 }
 
-/// The call that takes a click.
-pub struct Dialling<'a> {
-    /// Empty: nothing is stored.
-    pub call_id: Option<&'a str>,
-    /// Empty: not known.
-    pub agent_id: &'a str,
-    /// Older clicks do not count.
-    pub clicks_since: DateTime<Utc>,
-    /// Now.
-    pub now: DateTime<Utc>,
-}
-
 /// Takes the newest click on this number, the same agent's first, and stores the call with it in the same statement. Of two calls
 /// that race for one click, one gets it. The same agent's older clicks on the number end with it (of
 /// an unknown agent, those on the same contact): one call was made, not two.
@@ -68,16 +59,17 @@ pub async fn consume(
     db: &CallDb,
     account_id: AccountId,
     key: PhoneKey,
-    dialling: &Dialling<'_>,
-) -> Result<Expected, StoreError> {
-    let row = sqlx::query!(
-        r#"-- store::expected_calls::consume
+    request: &MatchRequest,
+    now: DateTime<Utc>,
+) -> Result<ConsumedClick, StoreError> {
+    let row = statement!(
+        [r#"-- store::expected_calls::consume
         with waiting as materialized (
             select x.expected_call_id, x.agent_id, x.created_at, x.contact_id, l.contact_id as living_id
             from expected_calls x
             join contacts c on c.account_id = $1 and c.contact_id = x.contact_id
             join contacts l on l.account_id = $1 and l.contact_id = coalesce(c.survivor_id, c.contact_id) and l.deleted_at is null
-            where x.account_id = $1 and x.e164 = $2 and x.consumed_at is null and x.created_at > $4
+            where x.account_id = $1 and x.e164 = $3 and x.consumed_at is null and x.created_at > $4
             order by x.created_at desc, x.expected_call_id desc
             limit 100
         ),
@@ -87,7 +79,7 @@ pub async fn consume(
             where ($5 <> '' or (select count(distinct agent_id) from waiting) = 1)
               and not exists (
                 select from calls c
-                where c.account_id = $1 and c.call_id = $3
+                where c.account_id = $1 and c.call_id = $2
                   and (c.selection_id is not null or c.outcome not in ('NOT_FOUND', 'NOT_KNOWN_YET'))
               )
             order by (w.agent_id = $5) desc, w.created_at desc, w.expected_call_id desc
@@ -97,7 +89,7 @@ pub async fn consume(
             update expected_calls x
             set consumed_at = $6
             from choice h
-            where x.account_id = $1 and x.e164 = $2 and x.consumed_at is null
+            where x.account_id = $1 and x.e164 = $3 and x.consumed_at is null
               and (x.expected_call_id = h.expected_call_id
                 or (x.agent_id = h.agent_id and x.created_at <= h.created_at and (h.agent_id <> '' or x.contact_id = h.contact_id)))
             returning x.expected_call_id
@@ -109,39 +101,35 @@ pub async fn consume(
         ),
         stored as (
             insert into calls as c (account_id, call_id, e164, direction, outcome, contact_id, tier, selection_id, selected_by, created_at, updated_at)
-            select $1, $3, $2, 'OUTBOUND', 'MATCHED', t.living_id, 'CLICKED', t.living_id, $5, $6, $6
+            select $1, $2, $3, 'OUTBOUND', 'MATCHED', t.living_id, 'CLICKED', t.living_id, $5, $6, $6
             from taken t
-            where $3::text is not null
+            where $2::text is not null
             on conflict (account_id, call_id) do update
             set outcome = excluded.outcome, contact_id = excluded.contact_id, tier = excluded.tier,
                 selection_id = excluded.selection_id, selected_by = excluded.selected_by, updated_at = excluded.updated_at
             where c.selection_id is null and (c.outcome is null or c.outcome in ('NOT_FOUND', 'NOT_KNOWN_YET'))
             returning c.call_id
         ),
-        doubted as (
-            update requester_decisions
-            set is_stale = true
-            where account_id = $1 and call_id = $3 and exists (select from stored)
-        )
+        "# MARK_STALE r#"
         select
             (select living_id from taken) as "taken?",
             array(select distinct living_id from waiting) as "waiting!",
             (select count(distinct agent_id) from waiting) as "agents!",
-            exists (select from stored) as "is_stored!""#,
+            exists (select from stored) as "is_stored!""#],
         account_id.0,
+        request.call_id.as_deref(),
         key.as_i64(),
-        dialling.call_id,
-        dialling.clicks_since,
-        dialling.agent_id,
-        dialling.now,
+        now - CLICK_TTL,
+        request.agent_id,
+        now,
     )
     .fetch_one(db.of(account_id))
     .await?;
     Ok(match row.taken {
-        Some(contact_id) => Expected::Consumed { contact_id: ContactId(contact_id), is_stored: row.is_stored },
-        None if row.agents > 1 && dialling.agent_id.is_empty() => {
-            Expected::SeveralAgents(row.waiting.into_iter().map(|id: Uuid| ContactId(id)).collect())
+        Some(contact_id) => ConsumedClick::Taken { contact_id: ContactId(contact_id), is_stored: row.is_stored },
+        None if row.agents > 1 && request.agent_id.is_empty() => {
+            ConsumedClick::SeveralAgents(row.waiting.into_iter().map(|id: Uuid| ContactId(id)).collect())
         }
-        None => Expected::Nothing,
+        None => ConsumedClick::Nothing,
     })
 }

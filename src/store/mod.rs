@@ -4,7 +4,7 @@
 
 pub mod access;
 pub mod accounts;
-pub mod adoption;
+pub mod adoption_pairs;
 pub mod authorizations;
 pub mod caller_lookup;
 pub mod calls;
@@ -13,16 +13,18 @@ pub mod contact_writes;
 pub mod contacts;
 mod database;
 pub mod decisions;
-pub mod departures;
 pub mod erasure;
 pub mod expected_calls;
-pub mod external_refs;
+mod fragments;
+pub mod held_records;
 pub mod integrations;
 pub mod lease;
-pub mod merges;
+pub mod match_order;
+pub mod merge_chains;
 pub mod phone_numbers;
 mod pool;
 pub mod purge;
+mod record_keys;
 pub mod rejected;
 pub mod reparse;
 pub mod requester;
@@ -34,7 +36,6 @@ pub mod sources;
 pub mod suppressions;
 pub mod sweeps;
 pub mod sync_runs;
-pub mod traces;
 mod transaction;
 mod trouble;
 

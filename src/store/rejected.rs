@@ -7,10 +7,9 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{
-    Db, StoreError, Tx,
-    external_refs::{key_columns, key_of},
-    known,
+    Db, StoreError, Tx, known,
     lease::Lease,
+    record_keys::{key_columns, key_of},
 };
 use crate::domain::{
     ids::{AccountId, IntegrationId, SyncRunId},
@@ -70,7 +69,7 @@ impl KeptRejected {
     }
 }
 
-struct Row {
+struct RejectedRow {
     object_type: String,
     record_key: String,
     reason: String,
@@ -84,10 +83,10 @@ struct Row {
     raw: Option<Vec<u8>>,
 }
 
-impl TryFrom<Row> for KeptRejected {
+impl TryFrom<RejectedRow> for KeptRejected {
     type Error = StoreError;
 
-    fn try_from(row: Row) -> Result<Self, StoreError> {
+    fn try_from(row: RejectedRow) -> Result<Self, StoreError> {
         Ok(Self {
             key: key_of(&row.object_type, row.record_key)?,
             reason: known(RejectReason::parse(&row.reason), "rejected_records", "reason")?,
@@ -288,7 +287,7 @@ pub async fn list(
 ) -> Result<Vec<KeptRejected>, StoreError> {
     let (after_type, after_key) = after.map_or(("", ""), |key| (key.object_type.as_str(), key.record_id.as_str()));
     let rows = sqlx::query_as!(
-        Row,
+        RejectedRow,
         "-- store::rejected::list
         select object_type, record_key, reason, fields, is_copied, is_retried, sync_run_id, first_seen_at, last_seen_at, times_seen, raw
         from rejected_records
@@ -314,7 +313,7 @@ pub async fn find(
     key: &RecordKey,
 ) -> Result<Option<KeptRejected>, StoreError> {
     let row = sqlx::query_as!(
-        Row,
+        RejectedRow,
         "-- store::rejected::find
         select object_type, record_key, reason, fields, is_copied, is_retried, sync_run_id, first_seen_at, last_seen_at, times_seen, raw
         from rejected_records

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use sqlx::{PgExecutor, types::Json};
 use uuid::Uuid;
 
-use super::{CallDb, StoreError, Tx, known};
+use super::{CallDb, StoreError, Tx, fragments::statement, known};
 use crate::domain::{
     contact::{CANDIDATES_MAX, ContactRecord},
     ids::{AccountId, ContactId, IntegrationId},
@@ -14,7 +14,7 @@ use crate::domain::{
 };
 
 /// A contact for the rule: where it lives on, and its numbers.
-pub struct Subject {
+pub struct RequesterContact {
     /// The contact, or its survivor; `None`: deleted.
     pub living_id: Option<ContactId>,
     /// All keys of that contact.
@@ -22,49 +22,49 @@ pub struct Subject {
 }
 
 /// The contact for the rule; `None`: there never was one with this id.
-pub async fn find_subject(
+pub async fn find_contact(
     db: &CallDb,
     account_id: AccountId,
     contact_id: ContactId,
-) -> Result<Option<Subject>, StoreError> {
+) -> Result<Option<RequesterContact>, StoreError> {
     db.of(account_id)
-        .read(|pool| async move { select_subject(&pool, account_id, contact_id).await })
+        .read(|pool| async move { select_contact(&pool, account_id, contact_id).await })
         .await?
-        .map(Subject::try_from)
+        .map(RequesterContact::try_from)
         .transpose()
 }
 
 /// The same within a transaction.
-pub async fn find_subject_in(
+pub async fn find_contact_in(
     tx: &mut Tx,
     account_id: AccountId,
     contact_id: ContactId,
-) -> Result<Option<Subject>, StoreError> {
-    select_subject(&mut **tx, account_id, contact_id).await?.map(Subject::try_from).transpose()
+) -> Result<Option<RequesterContact>, StoreError> {
+    select_contact(&mut **tx, account_id, contact_id).await?.map(RequesterContact::try_from).transpose()
 }
 
-struct SubjectRow {
+struct ContactRow {
     living_id: Option<Uuid>,
     keys: Vec<i64>,
 }
 
-impl TryFrom<SubjectRow> for Subject {
+impl TryFrom<ContactRow> for RequesterContact {
     type Error = StoreError;
 
-    fn try_from(row: SubjectRow) -> Result<Self, StoreError> {
+    fn try_from(row: ContactRow) -> Result<Self, StoreError> {
         let keys = row.keys.into_iter().map(|e164| known(PhoneKey::try_from_i64(e164).ok(), "phone_numbers", "e164"));
         Ok(Self { living_id: row.living_id.map(ContactId), keys: keys.collect::<Result<_, _>>()? })
     }
 }
 
-async fn select_subject(
+async fn select_contact(
     executor: impl PgExecutor<'_>,
     account_id: AccountId,
     contact_id: ContactId,
-) -> Result<Option<SubjectRow>, sqlx::Error> {
+) -> Result<Option<ContactRow>, sqlx::Error> {
     sqlx::query_as!(
-                SubjectRow,
-                r#"-- store::requester::select_subject
+                ContactRow,
+                r#"-- store::requester::select_contact
                 with asked as materialized (
                     select coalesce(c.survivor_id, c.contact_id) as living_id
                     from contacts c
@@ -96,7 +96,7 @@ struct RecordRow {
 }
 
 /// The live records that may be the requester, and how fresh the integration is, in one snapshot.
-pub struct Holdings {
+pub struct RequesterCandidates {
     /// Of the contact itself.
     pub own: Vec<ContactRecord>,
     /// With one of the keys, at most one more than [`CANDIDATES_MAX`].
@@ -108,45 +108,45 @@ pub struct Holdings {
 }
 
 /// Looks a requester up; `None`: no such integration.
-pub async fn find_holdings(
+pub async fn find_candidates(
     db: &CallDb,
     account_id: AccountId,
     integration_id: IntegrationId,
     contact_id: Option<ContactId>,
     keys: &[PhoneKey],
-) -> Result<Option<Holdings>, StoreError> {
+) -> Result<Option<RequesterCandidates>, StoreError> {
     let e164 = &e164_of(keys);
     db.of(account_id)
-        .read(|pool| async move { select_holdings(&pool, account_id, integration_id, contact_id, e164).await })
+        .read(|pool| async move { select_candidates(&pool, account_id, integration_id, contact_id, e164).await })
         .await?
-        .map(|row| row.into_holdings(integration_id))
+        .map(|row| row.into_candidates(integration_id))
         .transpose()
 }
 
 /// The same within a transaction.
-pub async fn find_holdings_in(
+pub async fn find_candidates_in(
     tx: &mut Tx,
     account_id: AccountId,
     integration_id: IntegrationId,
     contact_id: Option<ContactId>,
     keys: &[PhoneKey],
-) -> Result<Option<Holdings>, StoreError> {
-    let row = select_holdings(&mut **tx, account_id, integration_id, contact_id, &e164_of(keys)).await?;
-    row.map(|row| row.into_holdings(integration_id)).transpose()
+) -> Result<Option<RequesterCandidates>, StoreError> {
+    let row = select_candidates(&mut **tx, account_id, integration_id, contact_id, &e164_of(keys)).await?;
+    row.map(|row| row.into_candidates(integration_id)).transpose()
 }
 
 fn e164_of(keys: &[PhoneKey]) -> Vec<i64> {
     keys.iter().map(|key| key.as_i64()).collect()
 }
 
-struct HoldingsRow {
+struct CandidatesRow {
     own: Json<Vec<RecordRow>>,
     by_number: Json<Vec<RecordRow>>,
     freshness: Freshness,
 }
 
-impl HoldingsRow {
-    fn into_holdings(self, integration_id: IntegrationId) -> Result<Holdings, StoreError> {
+impl CandidatesRow {
+    fn into_candidates(self, integration_id: IntegrationId) -> Result<RequesterCandidates, StoreError> {
         let records = |rows: Vec<RecordRow>| {
             let record = |row: RecordRow| -> Result<ContactRecord, StoreError> {
                 let object_type = known(ObjectType::parse(&row.object_type), "external_refs", "object_type")?;
@@ -156,7 +156,7 @@ impl HoldingsRow {
             rows.into_iter().map(record).collect::<Result<Vec<_>, _>>()
         };
         let holders = self.by_number.0.iter().map(|row| ContactId(row.contact_id)).collect();
-        Ok(Holdings {
+        Ok(RequesterCandidates {
             own: records(self.own.0)?,
             by_number: records(self.by_number.0)?,
             holders,
@@ -165,16 +165,16 @@ impl HoldingsRow {
     }
 }
 
-async fn select_holdings(
+async fn select_candidates(
     executor: impl PgExecutor<'_>,
     account_id: AccountId,
     integration_id: IntegrationId,
     contact_id: Option<ContactId>,
     e164: &[i64],
-) -> Result<Option<HoldingsRow>, sqlx::Error> {
-    sqlx::query_as!(
-                    HoldingsRow,
-                    r#"-- store::requester::select_holdings
+) -> Result<Option<CandidatesRow>, sqlx::Error> {
+    statement!(
+                    CandidatesRow,
+                    [r#"-- store::requester::select_candidates
                     with own as materialized (
                         select e.contact_id, e.object_type, e.record_id, e.role, e.url
                         from external_refs e
@@ -208,12 +208,9 @@ async fn select_holdings(
                     select
                         coalesce((select json_agg(o) from own o), '[]'::json) as "own!: Json<Vec<RecordRow>>",
                         coalesce((select json_agg(b) from by_number b), '[]'::json) as "by_number!: Json<Vec<RecordRow>>",
-                        row(
-                            i.integration_id, i.provider, i.is_enabled, i.is_sync_on, i.hold, i.first_started_at,
-                            i.last_completed_at, i.known_through, i.period_seconds, i.is_widened, i.has_unread
-                        ) as "freshness!: Freshness"
+                        "# FRESHNESS r#" as "freshness!: Freshness"
                     from integrations i
-                    where i.account_id = $1 and i.integration_id = $2"#,
+                    where i.account_id = $1 and i.integration_id = $2"#],
                     account_id.0,
                     integration_id.0,
                     contact_id.map(|id| id.0) as Option<Uuid>,

@@ -24,16 +24,16 @@ use sqlx::{
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::{
-    pool::{Link, Pool, Shared},
-    trouble::{Trouble, ends_connection, is_read_only, name_of, named},
+    pool::{ConnectionPool, PooledConnection, SharedPool},
+    trouble::{DatabaseTrouble, ends_connection, is_read_only, name_of, named},
 };
 
 type Step = Result<Either<PgQueryResult, PgRow>, Error>;
 
 /// A connection on loan; dropped, it goes back if it is in order.
 pub struct Session {
-    link: Option<Link>,
-    shared: Arc<Shared>,
+    link: Option<PooledConnection>,
+    shared: Arc<SharedPool>,
     condition: Condition,
     is_in_transaction: bool,
 }
@@ -53,12 +53,12 @@ enum Condition {
 }
 
 impl Session {
-    pub(super) fn new(link: Link, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(link: PooledConnection, shared: Arc<SharedPool>) -> Self {
         Self { link: Some(link), shared, condition: Condition::InOrder, is_in_transaction: false }
     }
 
     /// The connection of one that nobody came to use.
-    pub(super) fn into_link(mut self) -> Option<Link> {
+    pub(super) fn into_link(mut self) -> Option<PooledConnection> {
         self.link.take()
     }
 
@@ -134,7 +134,7 @@ impl Drop for Session {
 /// What became of a statement, noted for when the session ends.
 struct Heard<'s> {
     condition: &'s mut Condition,
-    shared: &'s Arc<Shared>,
+    shared: &'s Arc<SharedPool>,
     limit: Duration,
     /// Whose first line is its name.
     sql: SqlStr,
@@ -150,7 +150,7 @@ impl Heard<'_> {
         };
         answer.map_err(|error| {
             let error = named(error, self.sql.as_str());
-            if let Some(trouble) = Trouble::of_statement(&error, self.sql.as_str()) {
+            if let Some(trouble) = DatabaseTrouble::of_statement(&error, self.sql.as_str()) {
                 self.shared.tell(&trouble, Some(&error));
             }
             error
@@ -295,7 +295,7 @@ impl<'c> Executor<'c> for &'c mut Session {
 }
 
 /// One statement on whichever connection is free.
-impl<'p> Executor<'p> for &'_ Pool {
+impl<'p> Executor<'p> for &'_ ConnectionPool {
     type Database = Postgres;
 
     fn fetch_many<'e, 'q: 'e, E>(self, query: E) -> BoxStream<'e, Step>

@@ -6,7 +6,7 @@ use sqlx::{
     postgres::{PgValueRef, types::PgRecordDecoder},
 };
 
-use super::{CallDb, StoreError, contacts::is_record, known};
+use super::{CallDb, StoreError, contacts::is_record, fragments::statement, known};
 use crate::domain::{
     ids::{AccountId, IntegrationId},
     integration::{Freshness, Provider, SyncHold},
@@ -14,8 +14,7 @@ use crate::domain::{
 
 is_record!(Freshness);
 
-// `row(integration_id, provider, is_enabled, is_sync_on, hold, first_started_at, last_completed_at, known_through, period_seconds,
-// is_widened, has_unread)` of `integrations`, within a statement that also reads what the freshness speaks of.
+// `FRESHNESS` of `fragments`, within a statement that also reads what the freshness speaks of.
 impl<'r> Decode<'r, Postgres> for Freshness {
     fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
         let mut fields = PgRecordDecoder::new(value)?;
@@ -41,20 +40,19 @@ pub async fn list(db: &CallDb, account_id: AccountId) -> Result<Vec<Freshness>, 
     let sources = db
         .of(account_id)
         .read(|pool| async move {
-            sqlx::query_scalar!(
-                r#"-- store::sources::list
-                select row(
-                    i.integration_id, i.provider, i.is_enabled, i.is_sync_on, i.hold, i.first_started_at, i.last_completed_at,
-                    i.known_through, i.period_seconds, i.is_widened, i.has_unread
-                ) as "source!: Freshness"
-                from integrations i
-                where i.account_id = $1
-                order by i.integration_id"#,
+            statement!(
+                [
+                    "-- store::sources::list
+                    select " FRESHNESS r#" as "source!: Freshness"
+                    from integrations i
+                    where i.account_id = $1
+                    order by i.integration_id"#
+                ],
                 account_id.0,
             )
             .fetch_all(&pool)
             .await
         })
         .await?;
-    Ok(sources)
+    Ok(sources.into_iter().map(|row| row.source).collect())
 }

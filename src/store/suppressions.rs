@@ -100,3 +100,16 @@ pub async fn reseal_key(db: &Db, account_id: AccountId, old: &[u8], sealed: &[u8
     .await?;
     Ok(())
 }
+
+/// Whether this mark is of an erased record.
+pub async fn is_erased(db: &Db, account_id: AccountId, mark: &[u8]) -> Result<bool, StoreError> {
+    let is_erased = sqlx::query_scalar!(
+        r#"-- store::suppressions::is_erased
+        select exists (select from suppressions where account_id = $1 and mark = $2) as "is_erased!""#,
+        account_id.0,
+        mark,
+    )
+    .fetch_one(db.of(account_id))
+    .await?;
+    Ok(is_erased)
+}

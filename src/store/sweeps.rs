@@ -4,8 +4,8 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Db, StoreError, Tx,
-    external_refs::{key_columns, key_of},
     lease::Lease,
+    record_keys::{key_columns, key_of},
 };
 use crate::domain::{
     ids::{AccountId, IntegrationId},

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{Session, StoreError, pool::Pool};
+use super::{Session, StoreError, pool::ConnectionPool};
 use crate::domain::ids::AccountId;
 
 /// How often a transaction is tried when others were in its way.
@@ -72,7 +72,7 @@ impl DerefMut for Tx {
 
 /// Runs the work until it is committed, has failed, or has met others too often.
 pub(super) async fn execute<T: Transaction>(
-    pool: &Pool,
+    pool: &ConnectionPool,
     account_id: AccountId,
     work: &T,
 ) -> Result<T::Output, T::Error> {
@@ -96,7 +96,11 @@ pub(super) async fn execute<T: Transaction>(
     }
 }
 
-async fn try_once<T: Transaction>(pool: &Pool, account_id: AccountId, work: &T) -> Result<T::Output, T::Error> {
+async fn try_once<T: Transaction>(
+    pool: &ConnectionPool,
+    account_id: AccountId,
+    work: &T,
+) -> Result<T::Output, T::Error> {
     let session = pool.acquire().await.map_err(StoreError::from)?;
     let mut tx = Tx { session, account_id };
     tx.begin().await.map_err(StoreError::from)?;

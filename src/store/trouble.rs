@@ -13,18 +13,18 @@ use sqlx::{
 const MAY_BE_REFUSED: &str = "(may be refused)";
 
 /// Something that an operator should know and can mend. Texts hold no values.
-pub(super) struct Trouble {
+pub(super) struct DatabaseTrouble {
     /// What it is; also the key by which repetitions are counted.
     pub(super) what: &'static str,
     /// What to do.
     pub(super) next: &'static str,
 }
 
-const fn trouble(what: &'static str, next: &'static str) -> Trouble {
-    Trouble { what, next }
+const fn trouble(what: &'static str, next: &'static str) -> DatabaseTrouble {
+    DatabaseTrouble { what, next }
 }
 
-impl Trouble {
+impl DatabaseTrouble {
     pub(super) const SILENT: Self = trouble(
         "a connection to the database has gone silent",
         "it and all of its age are closed and made anew; a fail-over, a firewall or NAT that forgets connections, or a frozen server",

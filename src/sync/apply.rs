@@ -28,7 +28,7 @@ use crate::{
     },
     identity::{
         adoption,
-        records::{self, Batch},
+        records::{self, RecordBatch},
     },
     store::{
         self, StoreError, Transaction, Tx, accounts, lease,
@@ -165,7 +165,7 @@ impl Transaction for ApplyPage {
         {
             return Err(RunError::RulesChanged);
         }
-        let batch = Batch { records: &page.records, gone: &page.gone, options: *options, suppression };
+        let batch = RecordBatch { records: &page.records, gone: &page.gone, options: *options, suppression };
         let applied = records::apply(tx, lease.account_id, lease.integration_id, &batch, now, &self.ids).await?;
         adoption::adopt(tx, lease.account_id, &applied.gained, now).await?;
         rejected::write(tx, lease, self.run.run_id, page, now).await?;

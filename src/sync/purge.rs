@@ -3,10 +3,13 @@
 use chrono::{DateTime, Utc};
 
 use super::context::SyncContext;
-use crate::store::{
-    StoreError, Transaction, Tx,
-    lease::{self, Lease},
-    purge,
+use crate::{
+    identity,
+    store::{
+        StoreError, Transaction, Tx,
+        lease::{self, Lease},
+        purge,
+    },
 };
 
 /// Until nothing is left, or the lease is lost.
@@ -34,7 +37,7 @@ impl Transaction for PurgeBatch {
         if !lease::lock_alone(tx, self.lease).await? {
             return Ok(false);
         }
-        if purge::remove_batch(tx, self.lease, self.now).await? > 0 {
+        if identity::purge::remove_batch(tx, self.lease.account_id, self.lease.integration_id, self.now).await? > 0 {
             return Ok(true);
         }
         purge::complete(tx, self.lease, self.now).await?;

@@ -23,7 +23,7 @@ use crate::{
     identity::{adoption, renumber},
     store::{
         Db, StoreError, Transaction, Tx,
-        phone_numbers::NumberRow,
+        contact_writes::numbers::NumberRow,
         reparse::{self, StoredNumber},
     },
     telemetry::chain,

@@ -11,9 +11,11 @@ use crate::{
         record::RecordKey,
     },
     store::{
-        Db, integrations,
+        Db,
+        held_records::{self, HeldRecord},
+        integrations,
         rejected::{self, KeptRejected},
-        traces::{self, HeldRecord},
+        suppressions,
     },
 };
 
@@ -106,7 +108,7 @@ impl RecordInspector {
         let integration = integration.ok_or(TriggerError::IntegrationNotFound)?;
         let provider = integration.freshness.provider;
         let key = RecordKey::parse(provider, object_type, record_id)?;
-        let held = traces::find(&self.db, account_id, integration_id, &key).await?;
+        let held = held_records::find(&self.db, account_id, integration_id, &key).await?;
         let rejected = rejected::find(&self.db, account_id, integration_id, &key).await?;
         let fate = match (&held, &rejected) {
             // Met since whatever is held.
@@ -145,7 +147,7 @@ impl RecordInspector {
         key: &RecordKey,
     ) -> Result<bool, TriggerError> {
         let suppression = self.suppression_keys.find_or_make(account_id).await?;
-        Ok(traces::is_erased(&self.db, account_id, &suppression.mark(integration_id, key)).await?)
+        Ok(suppressions::is_erased(&self.db, account_id, &suppression.mark(integration_id, key)).await?)
     }
 }
 

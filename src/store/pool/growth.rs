@@ -10,14 +10,14 @@ use std::{
 use sqlx::{ConnectOptions, PgConnection};
 use tokio::time::{sleep, timeout};
 
-use super::{Link, Shared, Slot, State, Trouble};
+use super::{DatabaseTrouble, PoolSlot, PoolState, PooledConnection, SharedPool};
 
 /// After a failed attempt to connect; doubles up to `CONNECT_PAUSE_MAX`.
 const CONNECT_PAUSE: Duration = Duration::from_millis(20);
 /// The longest pause between two attempts to connect: calls must be answered within 2 s after the database is back.
 const CONNECT_PAUSE_MAX: Duration = Duration::from_millis(250);
 
-impl Shared {
+impl SharedPool {
     /// Runs this beside the callers; it is dropped when the pool closes.
     pub(in crate::store) fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         if tokio::runtime::Handle::try_current().is_ok() {
@@ -47,12 +47,12 @@ impl Shared {
             begun
         };
         for _ in 0..begun {
-            let slot = Slot { shared: Arc::clone(self), is_connecting: true };
+            let slot = PoolSlot { shared: Arc::clone(self), is_connecting: true };
             self.tasks.spawn(Arc::clone(self).connect(slot));
         }
     }
 
-    fn wants_more(&self, state: &mut State) -> bool {
+    fn wants_more(&self, state: &mut PoolState) -> bool {
         state.forget_leavers();
         let at_once = if state.failure.is_some() { 1 } else { self.settings.connections_max };
         state.connecting < at_once
@@ -61,7 +61,7 @@ impl Shared {
     }
 
     /// Makes one connection, however often that fails, for as long as it is wanted.
-    async fn connect(self: Arc<Self>, mut slot: Slot) {
+    async fn connect(self: Arc<Self>, mut slot: PoolSlot) {
         let mut pause = CONNECT_PAUSE;
         loop {
             let generation = self.lock().generation;
@@ -82,15 +82,21 @@ impl Shared {
                         self.tell_recovery();
                     }
                     if is_read_only {
-                        self.tell(&Trouble::READ_ONLY, None);
+                        self.tell(&DatabaseTrouble::READ_ONLY, None);
                     }
-                    self.release(Link { raw, generation, made_at: Instant::now(), is_read_only, _slot: slot });
+                    self.release(PooledConnection {
+                        raw,
+                        generation,
+                        made_at: Instant::now(),
+                        is_read_only,
+                        _slot: slot,
+                    });
                     self.changed.notify_waiters();
                     self.grow();
                     return;
                 }
                 Err(error) => {
-                    self.tell(&Trouble::of_connecting(&error), Some(&error));
+                    self.tell(&DatabaseTrouble::of_connecting(&error), Some(&error));
                     let mut state = self.lock();
                     state.failure = Some(Arc::new(error));
                     let is_below = state.size <= self.settings.connections_min;

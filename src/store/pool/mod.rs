@@ -29,7 +29,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::{
     PoolSettings,
     session::Session,
-    trouble::{self, Trouble},
+    trouble::{self, DatabaseTrouble},
 };
 
 /// How long an idle connection may take to answer.
@@ -41,15 +41,15 @@ const TELL_EVERY: Duration = Duration::from_mins(1);
 
 /// Connections to one database; clones share them. When the last clone is dropped, its tasks end.
 #[derive(Clone)]
-pub(crate) struct Pool {
-    shared: Arc<Shared>,
-    _alive: Arc<Alive>,
+pub(crate) struct ConnectionPool {
+    shared: Arc<SharedPool>,
+    _alive: Arc<PoolOwner>,
 }
 
 /// Ends the pool when its last handle is gone: idle connections hold their pool, and would keep each other open.
-struct Alive(Arc<Shared>);
+struct PoolOwner(Arc<SharedPool>);
 
-impl Drop for Alive {
+impl Drop for PoolOwner {
     fn drop(&mut self) {
         self.0.closed.cancel();
         let idle = std::mem::take(&mut self.0.lock().idle);
@@ -57,11 +57,11 @@ impl Drop for Alive {
     }
 }
 
-pub(super) struct Shared {
+pub(super) struct SharedPool {
     name: String,
     options: PgConnectOptions,
     pub(super) settings: PoolSettings,
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     /// A connection was made or has ended.
     changed: Notify,
     tasks: TaskTracker,
@@ -69,8 +69,8 @@ pub(super) struct Shared {
 }
 
 #[derive(Default)]
-struct State {
-    idle: Vec<Idle>,
+struct PoolState {
+    idle: Vec<IdleConnection>,
     /// Open connections and those being made.
     size: u32,
     connecting: u32,
@@ -89,7 +89,7 @@ struct State {
     told: HashMap<&'static str, (Instant, u64)>,
 }
 
-impl State {
+impl PoolState {
     fn forget_leavers(&mut self) {
         self.waiters.retain(|waiter| !waiter.is_closed());
     }
@@ -100,27 +100,27 @@ impl State {
     }
 }
 
-struct Idle {
-    link: Link,
+struct IdleConnection {
+    link: PooledConnection,
     since: Instant,
 }
 
 /// A connection and what the pool knows of it.
-pub(super) struct Link {
+pub(super) struct PooledConnection {
     pub(super) raw: PgConnection,
     generation: u64,
     made_at: Instant,
     is_read_only: bool,
-    _slot: Slot,
+    _slot: PoolSlot,
 }
 
 /// A place in the pool, given back when it is dropped.
-struct Slot {
-    shared: Arc<Shared>,
+struct PoolSlot {
+    shared: Arc<SharedPool>,
     is_connecting: bool,
 }
 
-impl Drop for Slot {
+impl Drop for PoolSlot {
     fn drop(&mut self) {
         {
             let mut state = self.shared.lock();
@@ -134,10 +134,10 @@ impl Drop for Slot {
     }
 }
 
-impl Pool {
+impl ConnectionPool {
     /// Connects in the background, as many as the settings want at least; inside a runtime.
     pub(super) fn connect_lazy(name: &str, options: PgConnectOptions, settings: PoolSettings) -> Self {
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(SharedPool {
             name: name.to_owned(),
             options,
             settings,
@@ -148,7 +148,7 @@ impl Pool {
         });
         shared.tasks.spawn(upkeep::keep(Arc::downgrade(&shared), shared.closed.clone()));
         shared.grow();
-        let alive = Arc::new(Alive(Arc::clone(&shared)));
+        let alive = Arc::new(PoolOwner(Arc::clone(&shared)));
         Self { shared, _alive: alive }
     }
 
@@ -195,7 +195,7 @@ impl Pool {
         };
         drop(waiters);
         let farewells = idle.into_iter().map(|idle| async move {
-            let Link { raw, _slot, .. } = idle.link;
+            let PooledConnection { raw, _slot, .. } = idle.link;
             let _ = raw.close().await;
         });
         let ended = async {
@@ -214,15 +214,15 @@ impl Pool {
     }
 }
 
-impl fmt::Debug for Pool {
+impl fmt::Debug for ConnectionPool {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Pool").field("name", &self.shared.name).finish_non_exhaustive()
+        f.debug_struct("ConnectionPool").field("name", &self.shared.name).finish_non_exhaustive()
     }
 }
 
-impl Shared {
+impl SharedPool {
     /// Never held across an await, and nothing that owns a connection is dropped under it: its slot would lock again.
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -237,7 +237,7 @@ impl Shared {
         }
         let (mut waiting, turns_before) = {
             let mut state = self.lock();
-            if let Some(Idle { link, .. }) = state.idle.pop() {
+            if let Some(IdleConnection { link, .. }) = state.idle.pop() {
                 state.waiters_max = None;
                 drop(state);
                 return Ok(Session::new(link, Arc::clone(self)));
@@ -276,7 +276,7 @@ impl Shared {
     }
 
     /// Gives a connection that is in order to whoever waits, or keeps it.
-    pub(super) fn release(self: &Arc<Self>, mut link: Link) {
+    pub(super) fn release(self: &Arc<Self>, mut link: PooledConnection) {
         loop {
             let mut state = self.lock();
             if self.closed.is_cancelled() || link.generation != state.generation {
@@ -287,7 +287,7 @@ impl Shared {
             let Some(waiter) = state.waiters.pop_front() else {
                 state.turns += 1;
                 state.waiters_max = None;
-                state.idle.push(Idle { link, since: Instant::now() });
+                state.idle.push(IdleConnection { link, since: Instant::now() });
                 return;
             };
             state.turns += u64::from(!waiter.is_closed());
@@ -304,7 +304,7 @@ impl Shared {
     }
 
     /// This connection has passed its limit in silence: those that are as old are not used again.
-    pub(super) fn suspect(self: &Arc<Self>, link: &Link) {
+    pub(super) fn suspect(self: &Arc<Self>, link: &PooledConnection) {
         let dropped = {
             let mut state = self.lock();
             if state.generation != link.generation {
@@ -314,13 +314,13 @@ impl Shared {
             std::mem::take(&mut state.idle)
         };
         drop(dropped);
-        self.tell(&Trouble::SILENT, None);
+        self.tell(&DatabaseTrouble::SILENT, None);
         self.grow();
     }
 
     /// This connection's server has refused to write: new ones may lead to one that does.
-    pub(super) fn met_read_only(self: &Arc<Self>, link: Link) {
-        self.tell(&Trouble::READ_ONLY, None);
+    pub(super) fn met_read_only(self: &Arc<Self>, link: PooledConnection) {
+        self.tell(&DatabaseTrouble::READ_ONLY, None);
         if link.is_read_only {
             // Known when it was made: `look_for_primary` is looking, and meanwhile it answers what only reads.
             self.release(link);
@@ -340,7 +340,7 @@ impl Shared {
     }
 
     /// Tells what has happened and what to do: once, and then once a minute at most, with the count.
-    pub(super) fn tell(&self, trouble: &Trouble, error: Option<&sqlx::Error>) {
+    pub(super) fn tell(&self, trouble: &DatabaseTrouble, error: Option<&sqlx::Error>) {
         let times = {
             let mut state = self.lock();
             match state.told.get_mut(trouble.what) {

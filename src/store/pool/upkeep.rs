@@ -10,7 +10,7 @@ use sqlx::Connection;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{IDLE_ANSWER_MAX, Idle, Shared, Trouble};
+use super::{DatabaseTrouble, IDLE_ANSWER_MAX, IdleConnection, SharedPool};
 
 /// Between two looks at the idle connections.
 const KEEP_EVERY: Duration = Duration::from_secs(1);
@@ -19,7 +19,7 @@ const IDLE_UNASKED_MAX: Duration = Duration::from_secs(15);
 /// A connection is replaced at this age: a server process keeps the memory that its largest statement took.
 const AGE_MAX: Duration = Duration::from_mins(30);
 
-impl Shared {
+impl SharedPool {
     /// Looks after the idle connections: replaces what is too old, one at a time, and asks what was not used for a while.
     async fn look_after(self: &Arc<Self>) {
         let (old, unasked) = {
@@ -28,7 +28,7 @@ impl Shared {
             let is_replaceable = state.failure.is_none() && state.connecting == 0;
             let old = state.idle.iter().position(|idle| is_replaceable && idle.link.made_at.elapsed() > AGE_MAX);
             let old = old.map(|at| state.idle.remove(at));
-            let unasked: Vec<Idle> =
+            let unasked: Vec<IdleConnection> =
                 state.idle.extract_if(.., |idle| idle.since.elapsed() > IDLE_UNASKED_MAX).collect();
             (old, unasked)
         };
@@ -44,7 +44,7 @@ impl Shared {
         self.spawn(async move { shared.ask(idle).await });
     }
 
-    async fn ask(self: &Arc<Self>, idle: Vec<Idle>) {
+    async fn ask(self: &Arc<Self>, idle: Vec<IdleConnection>) {
         join_all(idle.into_iter().map(|mut idle| async move {
             match timeout(IDLE_ANSWER_MAX, idle.link.raw.ping()).await {
                 Ok(Ok(())) => self.release(idle.link),
@@ -65,7 +65,7 @@ impl Shared {
             let mut state = self.lock();
             state.is_read_only = false;
             state.generation += 1;
-            state.told.remove(Trouble::READ_ONLY.what);
+            state.told.remove(DatabaseTrouble::READ_ONLY.what);
             std::mem::take(&mut state.idle)
         };
         drop(dropped);
@@ -76,7 +76,7 @@ impl Shared {
 }
 
 /// Until the pool closes.
-pub(super) async fn keep(pool: Weak<Shared>, closed: CancellationToken) {
+pub(super) async fn keep(pool: Weak<SharedPool>, closed: CancellationToken) {
     loop {
         tokio::select! {
             () = closed.cancelled() => return,

@@ -38,7 +38,7 @@ const TABLES: [&str; 15] = [
     "feeds",
     "selections",
     "requester_decisions",
-    "requester_grounds",
+    "requester_evidence",
     "suppression_keys",
 ];
 

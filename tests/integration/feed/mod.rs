@@ -8,7 +8,7 @@ use contact_sync::{
         clock::Clock,
         ids::{AccountId, IdSource},
     },
-    feed::{Feed, Published},
+    feed::{ChangeFeed, PublishedRound},
     retention,
     rpc::pb::{self, ChangeKind, Provider},
     store::{accounts::RulesCache, changes},
@@ -68,10 +68,10 @@ impl TestApp {
         self.syncs().enable_sync(request).await.unwrap().into_inner().integration.unwrap().id
     }
 
-    pub fn feed(&self) -> Feed {
+    pub fn feed(&self) -> ChangeFeed {
         let rules = RulesCache::new(self.app.call_db.clone());
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        Feed::new(self.app.api_db.clone(), rules, clock, Arc::new(IdSource::seeded(99)))
+        ChangeFeed::new(self.app.api_db.clone(), rules, clock, Arc::new(IdSource::seeded(99)))
     }
 }
 
@@ -255,7 +255,7 @@ async fn four_publishers_and_readers_at_once_see_every_change_once_and_in_order(
         let listed: BTreeSet<String> =
             test.list_contacts(&account, "").await.into_iter().map(|contact| contact.id).collect();
         assert_eq!(mirrored(&all), listed, "seed {seed}");
-        assert_eq!(test.feed().publish(id).await.unwrap(), Published { numbered: 0, looked_at: 0 });
+        assert_eq!(test.feed().publish(id).await.unwrap(), PublishedRound { numbered: 0, looked_at: 0 });
     }
 }
 

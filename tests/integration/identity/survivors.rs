@@ -18,7 +18,7 @@ use contact_sync::{
     },
     identity::{
         adoption,
-        records::{self, Batch},
+        records::{self, RecordBatch},
     },
     rpc::pb::{self, Provider, RequesterOutcome},
     store::{StoreError, Transaction, Tx},
@@ -200,7 +200,7 @@ impl Transaction for TakePage {
         let Self { integration_id, page, ids, now } = self;
         let account_id = tx.account_id();
         let suppression = SuppressionKey::new([7; KEY_LENGTH]);
-        let batch = Batch { records: page, gone: &[], options: Options::default(), suppression: &suppression };
+        let batch = RecordBatch { records: page, gone: &[], options: Options::default(), suppression: &suppression };
         let applied = records::apply(tx, account_id, *integration_id, &batch, *now, ids).await?;
         adoption::adopt(tx, account_id, &applied.gained, *now).await?;
         Ok(())

@@ -206,9 +206,9 @@ async fn a_policy_ranks_two_hundred_of_a_shared_line_by_index_and_no_more() {
         let values = format!("'{ACCOUNT}', {HOT}, 'call-3', '{policy}', {preferred}, false, now()");
         let plan = explain(&mut session, FULL.0, FULL.1, &values).await;
         plan.assert_is_bounded(policy, 2_500);
-        let values = format!("'{ACCOUNT}', {HOT}, '{policy}', {preferred}, 200");
-        let types = "uuid, bigint, text, uuid, bigint";
-        let plan = explain(&mut session, "store::contacts::rank_by_number", types, &values).await;
+        let values = format!("'{ACCOUNT}', {HOT}, 200, '{policy}', {preferred}");
+        let types = "uuid, bigint, bigint, text, uuid";
+        let plan = explain(&mut session, "store::match_order::rank_by_number", types, &values).await;
         plan.assert_is_bounded(policy, 2_500);
     }
 }
@@ -227,15 +227,15 @@ async fn the_requester_rule_reads_indexes_only_and_no_more_of_a_shared_line_than
         ("a contact with many numbers", contact.as_str(), array_of(10_001, 64), 1_000),
     ] {
         let values = format!("'{ACCOUNT}', '{INTEGRATION}', {contact}, {keys}, 21");
-        let plan = explain(&mut session, "store::requester::select_holdings", types, &values).await;
+        let plan = explain(&mut session, "store::requester::select_candidates", types, &values).await;
         plan.assert_is_bounded(what, buffers_max);
     }
     // Ten thousand records share the number: 21 of them are enough to say so.
     let values = format!("'{ACCOUNT}', '{INTEGRATION}', null, '{{{HOT}}}', 21");
-    let plan = explain(&mut session, "store::requester::select_holdings", types, &values).await;
+    let plan = explain(&mut session, "store::requester::select_candidates", types, &values).await;
     plan.assert_is_bounded("a line shared by ten thousand", 2_000);
     let plan =
-        explain(&mut session, "store::requester::select_subject", "uuid, uuid", &format!("'{ACCOUNT}', {contact}"))
+        explain(&mut session, "store::requester::select_contact", "uuid, uuid", &format!("'{ACCOUNT}', {contact}"))
             .await;
     plan.assert_is_bounded("the contact and its numbers", 60);
 }
@@ -268,14 +268,14 @@ async fn what_else_the_call_path_runs_reads_indexes_only() {
             "uuid, bigint, boolean, timestamptz, uuid, bigint",
             format!("'{ACCOUNT}', {HOT}, false, now() + interval '50 seconds', {contact}, 51"),
         ),
-        ("store::adoption::has_pair", "uuid, bigint", format!("'{ACCOUNT}', {HOT}")),
+        ("store::adoption_pairs::has_pair", "uuid, bigint", format!("'{ACCOUNT}', {HOT}")),
         (
             "store::phone_numbers::find_hits",
             "uuid, bigint[], bigint[]",
             format!("'{ACCOUNT}', '{{{HOT},{QUIET},1}}', '{{3108675309,8675309}}'"),
         ),
         (
-            "store::decisions::try_keep",
+            "store::decisions::try_record",
             "uuid, text, uuid, uuid, text, text, text, text, uuid, bigint, timestamptz, jsonb",
             format!(
                 "'{ACCOUNT}', 'call-7', '{INTEGRATION}', {contact}, 'NONE', null, null, null, {contact}, {QUIET}, now(), '{{}}'"
@@ -284,8 +284,8 @@ async fn what_else_the_call_path_runs_reads_indexes_only() {
         ("store::changes::list", "uuid, bigint, bigint", format!("'{ACCOUNT}', 5, 51")),
         (
             "store::expected_calls::consume",
-            "uuid, bigint, text, timestamptz, text, timestamptz",
-            format!("'{ACCOUNT}', {QUIET}, 'call-new', now() - interval '2 days', 'anna', now()"),
+            "uuid, text, bigint, timestamptz, text, timestamptz",
+            format!("'{ACCOUNT}', 'call-new', {QUIET}, now() - interval '2 days', 'anna', now()"),
         ),
     ] {
         let plan = explain(&mut session, name, types, &values).await;
@@ -348,7 +348,8 @@ async fn adopting_strangers_among_many_numbers_reads_indexes_only() {
     // A page of a thousand records, none of whose numbers belongs to a stranger.
     let keys = array_of(10_001, 1_000);
     let plan =
-        explain(&mut session, "store::adoption::find_pairs", "uuid, bigint[]", &format!("'{ACCOUNT}', {keys}")).await;
+        explain(&mut session, "store::adoption_pairs::find_pairs", "uuid, bigint[]", &format!("'{ACCOUNT}', {keys}"))
+            .await;
 
     plan.assert_is_bounded("the strangers of a page", 6_000);
 }

@@ -9,12 +9,13 @@ use tracing_subscriber::{Layer, filter::Targets, layer::Context, layer::Subscrib
 const TARGET: &str = "sqlx::query";
 
 /// What calls run. Beside them the service reads accounts' rules again, forgets what is old, and looks for work.
-const OF_CALLS: [&str; 9] = [
-    "store::adoption::",
+const OF_CALLS: [&str; 10] = [
+    "store::adoption_pairs::has_pair",
     "store::caller_lookup::",
     "store::calls::",
+    "store::contact_writes::placeholders::",
     "store::contacts::",
-    "store::decisions::try_keep",
+    "store::decisions::try_record",
     "store::expected_calls::",
     "store::phone_numbers::",
     "store::requester::",

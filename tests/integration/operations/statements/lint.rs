@@ -1,5 +1,7 @@
 //! What a statement breaks of the rules by which it runs on a distributed database, and by which it is one account's.
 
+use std::collections::BTreeSet;
+
 use super::{
     expressions::begins_right,
     known::Known,
@@ -42,6 +44,14 @@ pub fn faults(sql: &str, known: &Known) -> Vec<Fault> {
     faults.sort_by(|a, b| (a.rule, &a.what).cmp(&(b.rule, &b.what)));
     faults.dedup();
     faults
+}
+
+/// The tables that the statement writes.
+pub fn written_tables(sql: &str, known: &Known) -> BTreeSet<String> {
+    let nodes = nodes(sql).unwrap();
+    let mut reader = Reader::new(known);
+    reader.query(&nodes, &Scope { is_top: true, ..Scope::default() });
+    reader.writes.into_iter().map(|(_, table)| table).collect()
 }
 
 /// Whether a part of the statement, run before the other, meets a foreign key that only the other satisfies.

@@ -7,6 +7,7 @@ mod known;
 mod levels;
 mod lint;
 mod misfits;
+mod repeated;
 mod sources;
 pub mod tokens;
 
@@ -36,6 +37,15 @@ const ACROSS_ACCOUNTS: [&str; 4] = [
 /// The only one of them that writes: by the operator's hand, after a restore.
 const WRITES_ACROSS_ACCOUNTS: &str = "store::changes::distrust_all (across accounts)";
 
+/// The tables that `identity` alone writes, by the statements of `store::contact_writes`.
+const PERSONS: [&str; 3] = ["contacts", "external_refs", "phone_numbers"];
+
+/// The only other statements that write them, and why.
+const WRITE_PERSONS_TOO: [&str; 1] = [
+    // Which sweep has met a ref is the sweep's progress, and says nothing of whose record it is.
+    "store::sweeps::mark_seen",
+];
+
 /// Indexes for scans across accounts: what is due, and what is old enough to be forgotten. None may be unique.
 const SCANS: [&str; 2] = ["integrations_due_idx", "calls_created_idx"];
 
@@ -58,7 +68,7 @@ fn statements() -> Vec<(String, String)> {
 /// none (a cancelled one could stay open), and the parts must be kept together.
 const SEVERAL_WRITES: [&str; 5] = [
     // The stranger, its number, its first change and the call's answer: a call that is cut off leaves all or nothing.
-    "store::adoption::insert_placeholder",
+    "store::contact_writes::placeholders::insert",
     // An answer given makes doubtful what an automation was told of the call before.
     "store::calls::store_answer",
     // The agent's choice, for the call and for the number.
@@ -66,7 +76,7 @@ const SEVERAL_WRITES: [&str; 5] = [
     // A click is taken once, by the call that it is for.
     "store::expected_calls::consume",
     // A decision and the correction that follows from it.
-    "store::decisions::try_keep",
+    "store::decisions::try_record",
 ];
 
 /// Statements that ask the database for the time: of leases and claims, which processes with different clocks share, and before
@@ -119,18 +129,35 @@ async fn every_statement_is_one_accounts_and_fit_for_a_distributed_database() {
     }
 }
 
+#[tokio::test]
+async fn contacts_refs_and_numbers_are_written_by_one_module() {
+    let known = Known::read(&TestDb::create().await).await;
+    let mut others = BTreeSet::new();
+    for (name, sql) in statements() {
+        let writes_persons = lint::written_tables(&sql, &known).iter().any(|table| PERSONS.contains(&table.as_str()));
+        if writes_persons && !name.starts_with("store::contact_writes::") {
+            others.insert(name);
+        }
+    }
+
+    assert_eq!(others, BTreeSet::from(WRITE_PERSONS_TOO.map(str::to_owned)));
+}
+
 #[test]
 fn every_statement_names_its_place() {
     let mut names = BTreeSet::new();
     for (name, sql) in statements() {
         assert!(sql.starts_with("-- store::"), "the first line names the place:\n{sql}");
-        let [file, function] = name.strip_prefix("store::").unwrap().split("::").collect::<Vec<_>>()[..2] else {
-            panic!("{name}");
+        let place: Vec<&str> = name.split(' ').next().unwrap().split("::").collect();
+        let store = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/store");
+        let (file, function) = match place[..] {
+            ["store", folder, file, function] if store.join(folder).is_dir() => (format!("{folder}/{file}"), function),
+            ["store", file, function, ..] => (file.to_owned(), function),
+            _ => panic!("{name}"),
         };
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("src/store/{file}.rs"));
+        let source = store.join(format!("{file}.rs"));
         let source = fs::read_to_string(&source).unwrap_or_else(|_| panic!("{name}: there is no {}", source.display()));
         assert!(source.contains(&format!("-- {name}")), "{name} is not in that file");
-        let function = function.split_whitespace().next().unwrap();
         assert!(
             source.contains(&format!("fn {function}")) || source.contains(&format!("impl {function}")),
             "{name}: no such function"
