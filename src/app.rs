@@ -36,10 +36,10 @@ use crate::{
     matching::MatchContext,
     retention,
     rpc::{
-        AccountRpc, CallerRpc, ContactRpc, SyncRpc, Watchers,
-        auth::Verifier,
-        health::{CALLS, CallHealth, CallTally, Health, OTHERS},
-        server::{self, Drained, Server, ServerError, ServerLimits},
+        AccountRpc, CallerRpc, ContactRpc, SyncRpc, WatchRoom,
+        auth::TokenVerifier,
+        health::{CALLS, CallHealth, CallTally, OTHERS, ServingHealth},
+        server::{self, DrainOutcome, GrpcServer, ServerError, ServerLimits},
     },
     store::{CallDb, Db, PoolSettings, StoreError, accounts::RulesCache, phone_numbers},
     sync::{NumberReparser, RecordInspector, SlotDemand, SyncContext, SyncControl, SyncSettings, SyncWorker},
@@ -55,7 +55,7 @@ const CALLS_LOOK_EVERY: Duration = Duration::from_millis(500);
 const WARM_UP_MAX: Duration = Duration::from_secs(5);
 
 /// What is passed in, so that tests can choose it.
-pub struct World {
+pub struct AppWorld {
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// New ids, nonces and jitter.
@@ -80,7 +80,7 @@ pub enum AppError {
 }
 
 /// The joined parts.
-pub struct App {
+pub struct ServiceApp {
     /// The call path's pool.
     pub call_db: CallDb,
     /// The pool of everything else that is asked.
@@ -106,10 +106,10 @@ pub struct App {
     tally: CallTally,
 }
 
-impl App {
+impl ServiceApp {
     /// Joins the parts; connects to nothing yet.
-    pub fn new(config: &Config, database_url: &str, world: World) -> Result<Self, AppError> {
-        let World { clock, ids, key_ring, tasks, stop } = world;
+    pub fn new(config: &Config, database_url: &str, world: AppWorld) -> Result<Self, AppError> {
+        let AppWorld { clock, ids, key_ring, tasks, stop } = world;
         let (calls, api, sync) = pool_settings(config);
         let call_db = CallDb::connect_lazy(database_url, calls).map_err(AppError::DatabaseUrl)?;
         let db = |name, settings| {
@@ -209,7 +209,7 @@ impl App {
             inspector: self.inspector.clone(),
             db: self.api_db.clone(),
             clock: Arc::clone(&self.clock),
-            watchers: Watchers::default(),
+            watchers: WatchRoom::default(),
             stop: self.stop.clone(),
             period_default_seconds: self.period_default_seconds,
         };
@@ -222,7 +222,7 @@ impl App {
         &self,
         config: &Config,
         listener: TcpListener,
-        verifier: Arc<Verifier>,
+        verifier: Arc<TokenVerifier>,
         lifecycle: &ProcessLifecycle,
     ) {
         let limits = server_limits(config, raise_descriptor_limit());
@@ -231,8 +231,8 @@ impl App {
             tracing::warn!("the calls' connections to the database are not all there yet; serving begins without them");
         }
         let calls = CallHealth::new(is_warm || self.call_db.answers().await);
-        let health = Health::new(calls.is_serving());
-        let server = Server {
+        let health = ServingHealth::new(calls.is_serving());
+        let server = GrpcServer {
             limits,
             drain: (&config.drain).into(),
             verifier,
@@ -244,7 +244,7 @@ impl App {
         let (routes, soft, hard) = (self.routes(&limits), lifecycle.soft(), lifecycle.hard());
         let noting = lifecycle.clone();
         lifecycle.spawn_critical("gRPC server", async move {
-            if server.serve(routes, server::incoming(listener), soft, hard).await? == Drained::Cut {
+            if server.serve(routes, server::incoming(listener), soft, hard).await? == DrainOutcome::Cut {
                 noting.note_dropped();
             }
             Ok::<(), ServerError>(())
@@ -288,7 +288,7 @@ async fn watch_calls(
     call_db: CallDb,
     tally: CallTally,
     mut calls: CallHealth,
-    health: Health,
+    health: ServingHealth,
     stop: CancellationToken,
 ) {
     loop {
@@ -313,7 +313,7 @@ async fn watch_calls(
 }
 
 /// Says of the other services whether the database answers: nothing of theirs works without it.
-async fn watch_database(db: Db, health: Health, stop: CancellationToken) {
+async fn watch_database(db: Db, health: ServingHealth, stop: CancellationToken) {
     let mut was_up = None;
     loop {
         let is_up = tokio::select! {

@@ -328,8 +328,9 @@ mod tests {
         }
     }
 
+    /// A database is the same if nothing that both tell of it differs.
     #[test]
-    fn a_database_is_the_same_if_nothing_that_both_tell_of_it_differs() {
+    fn databases_differ_only_by_what_both_tell() {
         for same in ["7/00000001/5", "00000001/5", "5"] {
             assert!(tells("7/00000001/5", same), "{same}");
         }
@@ -344,8 +345,9 @@ mod tests {
         FeedBounds { last_number, forgotten_through: epoch_base, origin: None, epoch, epoch_base }
     }
 
+    /// The first epoch begins at zero, and the next one far above and by the time.
     #[test]
-    fn the_first_epoch_begins_at_zero_and_the_next_far_above_and_by_the_time() {
+    fn first_epoch_begins_at_zero_next_far_above() {
         let at = |second| DateTime::from_timestamp(second, 0).unwrap();
 
         assert_eq!(epoch_base(&bounds(None, 7, 0), at(1_800_000_000)), 0);
@@ -355,8 +357,9 @@ mod tests {
         assert_eq!(epoch_base(&bounds(Some("a"), i64::MAX, 0), at(i64::from(i32::MAX))), i64::MAX);
     }
 
+    /// A position of another epoch is recognised by name or by number.
     #[test]
-    fn a_position_of_another_epoch_is_recognised_by_name_or_by_number() {
+    fn foreign_epoch_is_recognised_by_name_or_number() {
         let now = bounds(Some("b"), 1_000_007, 1_000_000);
         let is_reset =
             |epoch, after| matches!(check_epoch(&now, FeedPosition { epoch, after }), Err(FeedError::Reset { .. }));
@@ -376,8 +379,9 @@ mod tests {
         assert_eq!(ordered, [change(1, 1, 10), change(2, 1, 20), change(1, 2, 30)]);
     }
 
+    /// Versions of one contact keep their order, though a clock was behind.
     #[test]
-    fn versions_of_one_contact_keep_their_order_though_a_clock_was_behind() {
+    fn versions_keep_order_though_clock_was_behind() {
         let ordered = in_order(vec![change(1, 2, 10), change(1, 1, 30), change(2, 1, 20)]);
 
         assert_eq!(ordered, [change(2, 1, 20), change(1, 1, 30), change(1, 2, 10)]);

@@ -219,8 +219,9 @@ mod tests {
         assert_eq!(life.run(next, LONG).await, ShutdownOutcome::Forced);
     }
 
+    /// A soft stop that takes too long becomes hard, and ends even if a task does not.
     #[tokio::test(start_paused = true)]
-    async fn a_soft_stop_that_takes_too_long_becomes_hard_and_ends_even_if_a_task_does_not() {
+    async fn slow_soft_stop_turns_hard_and_ends() {
         let life = ProcessLifecycle::new();
         let hard = life.hard();
         let (send, next) = signals();
@@ -231,8 +232,9 @@ mod tests {
         assert!(hard.is_cancelled());
     }
 
+    /// A critical task that fails, panics or ends stops the process.
     #[tokio::test(start_paused = true)]
-    async fn a_critical_task_that_fails_panics_or_ends_stops_the_process() {
+    async fn failing_critical_task_stops_process() {
         let failing: [fn() -> Result<(), Broken>; 3] = [|| Err(Broken), || panic!("on purpose"), || Ok(())];
         for task in failing {
             let life = ProcessLifecycle::new();

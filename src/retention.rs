@@ -118,8 +118,9 @@ impl Transaction for ForgetChanges {
 mod tests {
     use super::*;
 
+    /// A clock that was set is not believed at once.
     #[test]
-    fn a_clock_that_was_set_is_not_believed_at_once() {
+    fn set_clock_is_not_believed_at_once() {
         let hour = Duration::from_hours(1);
 
         assert!(is_steady(TimeDelta::minutes(60), hour));

@@ -148,8 +148,9 @@ mod tests {
         assert_eq!(chain(&Layered::Refused).to_string(), "connection refused");
     }
 
+    /// A cause that its error has told is not told twice.
     #[test]
-    fn a_cause_that_its_error_has_said_is_not_said_twice() {
+    fn cause_told_by_error_is_not_repeated() {
         #[derive(Debug, thiserror::Error)]
         #[error("no such table")]
         struct Refusal;
@@ -178,8 +179,9 @@ mod tests {
         assert_eq!(text.matches("page fetch failed").count(), CAUSES_MAX + 1);
     }
 
+    /// The text of a panic is shown only if it holds no data.
     #[test]
-    fn the_text_of_a_panic_is_shown_only_if_it_holds_no_data() {
+    fn panic_text_shows_only_without_data() {
         assert_eq!(literal_text(&"the set is never empty"), "the set is never empty");
         assert!(!literal_text(&String::from("called with Bryce")).contains("Bryce"));
     }

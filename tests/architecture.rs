@@ -324,8 +324,9 @@ fn across_accounts(source: &Source) -> Vec<String> {
     asks.collect()
 }
 
+/// All accounts are asked by the listed functions alone.
 #[test]
-fn all_accounts_are_asked_by_the_listed_functions_alone() {
+fn only_listed_functions_ask_all_accounts() {
     let found: BTreeSet<String> = sources().iter().flat_map(across_accounts).collect();
     let listed: BTreeSet<String> = ACROSS_ACCOUNTS.iter().map(|(function, _)| (*function).to_owned()).collect();
 
@@ -346,8 +347,9 @@ fn snake_case(name: &str) -> String {
     snake
 }
 
+/// Every transaction is named like its type, and like no other one.
 #[test]
-fn every_transaction_is_named_like_its_type_and_like_no_other() {
+fn transactions_are_named_uniquely_after_their_types() {
     let mut files = Vec::new();
     collect(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"), &mut files);
     let mut names = BTreeSet::new();
@@ -455,8 +457,8 @@ fn file_uses(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
         let code = Source { module: source.module.clone(), code: split_exports(source).0 };
         let mut paths = crate_paths(&code);
         paths.extend(child_paths(&code, &modules));
-        let used = paths.iter().filter_map(|path| owner_of(path, &modules, &passed_on));
-        uses.insert(own.clone(), used.filter(|used| *used != own).collect());
+        let owners = paths.iter().filter_map(|path| owner_of(path, &modules, &passed_on));
+        uses.insert(own.clone(), owners.filter(|owner| *owner != own).collect());
     }
     uses
 }
@@ -511,8 +513,8 @@ fn owner_of(path: &str, modules: &BTreeSet<String>, passed_on: &BTreeMap<String,
     let length = (1..=parts.len()).rev().find(|length| modules.contains(&parts[..*length].join("::")))?;
     let export = parts.get(length).and_then(|_| passed_on.get(&parts[..=length].join("::")));
     let Some(export) = export else { return Some(parts[..length].join("::")) };
-    let rest = parts[length + 1..].iter().map(|part| format!("::{part}")).collect::<String>();
-    owner_of(&format!("{export}{rest}"), modules, passed_on)
+    let path = [&[export.as_str()], &parts[length + 1..]].concat().join("::");
+    owner_of(&path, modules, passed_on)
 }
 
 /// The uses that lie on a circle.

@@ -12,9 +12,9 @@ use chrono::TimeDelta;
 use contact_sync::{
     domain::clock::{Clock as _, SystemClock},
     rpc::{
-        auth::Accounts,
+        auth::TokenAccounts,
         local_token::{self, LocalClaims},
-        methods::Scope,
+        methods::TokenScope,
         pb,
     },
 };
@@ -104,8 +104,8 @@ impl Server {
             issuer: "contact-sync",
             audience: "contact-sync",
             subject: "bench",
-            accounts: &Accounts::All,
-            scopes: &Scope::ALL,
+            accounts: &TokenAccounts::All,
+            scopes: &TokenScope::ALL,
             now: SystemClock::default().now(),
             valid_for: TimeDelta::days(1),
         };

@@ -85,7 +85,7 @@ impl Crm {
     /// With so many people.
     pub(crate) async fn start(provider: Provider, contacts: u64) -> anyhow::Result<Self> {
         let count = usize::try_from(contacts).context("contacts")?;
-        let clock: crm_simulator::Clock = Arc::new(|| SystemClock::default().now());
+        let clock: crm_simulator::SimulatorClock = Arc::new(|| SystemClock::default().now());
         let simulated = match provider {
             Provider::Zendesk => {
                 let limits = RateLimits { export_per_minute: Some(EXPORTS_PER_MINUTE), ..RateLimits::default() };

@@ -7,9 +7,9 @@ use chrono::TimeDelta;
 use contact_sync::{
     domain::clock::{Clock as _, SystemClock},
     rpc::{
-        auth::Accounts,
+        auth::TokenAccounts,
         local_token::{self, LocalClaims},
-        methods::Scope,
+        methods::TokenScope,
         pb::{self, account_service_client::AccountServiceClient, sync_service_client::SyncServiceClient},
     },
 };
@@ -97,8 +97,8 @@ impl Service {
             issuer: "contact-sync",
             audience: "contact-sync",
             subject: "bench",
-            accounts: &Accounts::All,
-            scopes: &Scope::ALL,
+            accounts: &TokenAccounts::All,
+            scopes: &TokenScope::ALL,
             now: SystemClock::default().now(),
             valid_for: TimeDelta::days(1),
         };

@@ -62,16 +62,18 @@ mod tests {
         Config::with_defaults("data".into())
     }
 
+    /// Descriptors are kept back for the database and the CRMs.
     #[test]
-    fn descriptors_are_kept_back_for_the_database_and_the_crms() {
+    fn database_and_crms_keep_their_descriptors() {
         // 36 for the pools, 32 for four runs, 64 for HTTP, 64 for the process.
         assert_eq!(server_limits(&config(), 1024).connections_max, 1024 - 196);
         assert_eq!(server_limits(&config(), 65_536).connections_max, 4096);
         assert_eq!(server_limits(&config(), 64).connections_max, CONNECTIONS_MIN);
     }
 
+    /// The queue of the call path grows with its connections.
     #[test]
-    fn the_queue_of_the_call_path_grows_with_its_connections() {
+    fn call_queue_grows_with_its_connections() {
         let mut config = config();
         assert_eq!(server_limits(&config, 65_536).queued_calls_max, 192);
 

@@ -5,7 +5,7 @@ use std::{fmt, process::ExitCode};
 use clap::Subcommand;
 use phone_key::Region;
 
-use super::client::{Client, ClientOptions, json, show};
+use super::client::{ClientOptions, ServiceClient, json, show};
 use crate::{
     domain::ids::{AccountId, IntegrationId},
     rpc::pb,
@@ -105,7 +105,7 @@ struct CreateArgs {
 }
 
 /// Asks the server, and prints its answer.
-pub(super) async fn run(args: AccountArgs, client: &Client) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: AccountArgs, client: &ServiceClient) -> anyhow::Result<ExitCode> {
     match args.command {
         AccountCommand::Create(args) => create(args, client).await,
         AccountCommand::Update(args) => update(args, client).await,
@@ -113,7 +113,7 @@ pub(super) async fn run(args: AccountArgs, client: &Client) -> anyhow::Result<Ex
     }
 }
 
-async fn create(args: CreateArgs, client: &Client) -> anyhow::Result<ExitCode> {
+async fn create(args: CreateArgs, client: &ServiceClient) -> anyhow::Result<ExitCode> {
     let request = pb::CreateAccountRequest {
         account_id: args.id.map(|id| id.to_string()).unwrap_or_default(),
         display_name: args.name,
@@ -130,7 +130,7 @@ fn texts(regions: &[Region]) -> Vec<String> {
     regions.iter().map(|region| region.as_str().to_owned()).collect()
 }
 
-async fn update(args: UpdateArgs, client: &Client) -> anyhow::Result<ExitCode> {
+async fn update(args: UpdateArgs, client: &ServiceClient) -> anyhow::Result<ExitCode> {
     let given = [
         ("display_name", args.name.is_some()),
         ("default_region", args.region.is_some()),
@@ -152,11 +152,11 @@ async fn update(args: UpdateArgs, client: &Client) -> anyhow::Result<ExitCode> {
         update_mask: Some(prost_types::FieldMask { paths }),
     };
     let answer = client.accounts().update_account(request).await?.into_inner();
-    client.print(&json::of(&answer), Table(answer.account.as_slice()))?;
+    client.print(&json::of(&answer), AccountTable(answer.account.as_slice()))?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(client: &Client) -> anyhow::Result<ExitCode> {
+async fn list(client: &ServiceClient) -> anyhow::Result<ExitCode> {
     let mut accounts = Vec::new();
     let mut page_token = String::new();
     loop {
@@ -169,14 +169,14 @@ async fn list(client: &Client) -> anyhow::Result<ExitCode> {
         }
     }
     let answer = pb::ListAccountsResponse { accounts, ..Default::default() };
-    client.print(&json::of(&answer), Table(&answer.accounts))?;
+    client.print(&json::of(&answer), AccountTable(&answer.accounts))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// One account a line.
-struct Table<'a>(&'a [pb::Account]);
+struct AccountTable<'a>(&'a [pb::Account]);
 
-impl fmt::Display for Table<'_> {
+impl fmt::Display for AccountTable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             return f.write_str("There is no account yet; `contact-sync account create` makes one.");
@@ -206,8 +206,9 @@ mod tests {
         <Updating as clap::Parser>::try_parse_from(words).map(|updating| updating.args)
     }
 
+    /// An update changes something, and further countries can be many or none.
     #[test]
-    fn an_update_changes_something_and_further_countries_can_be_many_or_none() {
+    fn update_needs_change_and_takes_any_further_regions() {
         let many = ["--further-region", "GB,FR", "--further-region", "DE"];
         let codes = texts(&updating(&many).unwrap().further_regions.unwrap());
 
@@ -229,9 +230,9 @@ mod tests {
         };
 
         assert_eq!(
-            Table(&[account]).to_string(),
+            AccountTable(&[account]).to_string(),
             "7b0c5f9e-58b4-4a3f-9d1e-0a2b3c4d5e6f  US,GB    LAST_SELECTED         Acme Inc\n"
         );
-        assert!(Table(&[]).to_string().contains("account create"));
+        assert!(AccountTable(&[]).to_string().contains("account create"));
     }
 }

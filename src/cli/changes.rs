@@ -9,10 +9,10 @@ use std::{
 use phone_key::Region;
 
 use super::client::{
-    AccountOption, Client, ClientOptions,
-    failure::Stopped,
+    AccountOption, ClientOptions, ServiceClient,
+    failure::CommandFailure,
     json,
-    show::{self, Lines},
+    show::{self, LabelledLines},
 };
 use crate::{domain::ids::ContactId, rpc::pb};
 
@@ -76,7 +76,7 @@ pub(super) struct EraseArgs {
 }
 
 /// Asks page by page, and prints each.
-pub(super) async fn run(args: ChangesArgs, client: &Client) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: ChangesArgs, client: &ServiceClient) -> anyhow::Result<ExitCode> {
     let (mut after, mut left, mut epoch) = (args.after, args.limit, args.epoch);
     let mut answer = pb::ListChangesResponse { next_after: after, epoch: epoch.clone(), ..Default::default() };
     while left > 0 {
@@ -96,12 +96,12 @@ pub(super) async fn run(args: ChangesArgs, client: &Client) -> anyhow::Result<Ex
             break;
         }
     }
-    client.print(&json::of(&answer), Table(&answer.changes))?;
+    client.print(&json::of(&answer), ChangeTable(&answer.changes))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Asks why, and prints the words.
-pub(super) async fn explain(args: ExplainArgs, client: &Client) -> anyhow::Result<ExitCode> {
+pub(super) async fn explain(args: ExplainArgs, client: &ServiceClient) -> anyhow::Result<ExitCode> {
     let request = pb::ExplainMatchRequest {
         account_id: args.account.id.to_string(),
         phone_number: args.number,
@@ -109,7 +109,7 @@ pub(super) async fn explain(args: ExplainArgs, client: &Client) -> anyhow::Resul
         contact_id: args.contact.map(|id| id.to_string()).unwrap_or_default(),
     };
     let answer = client.callers().explain_match(request).await?.into_inner();
-    let mut lines = Lines::default();
+    let mut lines = LabelledLines::default();
     let match_answer = answer.answer.clone().unwrap_or_default();
     lines.add("a call gets", show::outcome(match_answer.outcome()));
     if let Some(selected) = &match_answer.selected {
@@ -126,7 +126,7 @@ pub(super) async fn explain(args: ExplainArgs, client: &Client) -> anyhow::Resul
 }
 
 /// Shows whom, asks, erases, and prints what is left.
-pub(super) async fn erase(args: EraseArgs, client: &Client) -> anyhow::Result<ExitCode> {
+pub(super) async fn erase(args: EraseArgs, client: &ServiceClient) -> anyhow::Result<ExitCode> {
     let account_id = args.account.id.to_string();
     let person = find_person(&account_id, args.contact.to_string(), client).await?;
     if !client.is_json() {
@@ -134,7 +134,7 @@ pub(super) async fn erase(args: EraseArgs, client: &Client) -> anyhow::Result<Ex
     }
     let is_sure = args.yes || stdin().is_terminal() && !client.is_json() && is_confirmed(stdin().lock(), stderr())?;
     if !is_sure {
-        return Err(Stopped {
+        return Err(CommandFailure {
             what: "nothing was erased: erasing cannot be undone".to_owned(),
             next: "if it is this person, repeat with --yes".to_owned(),
         }
@@ -142,7 +142,7 @@ pub(super) async fn erase(args: EraseArgs, client: &Client) -> anyhow::Result<Ex
     }
     let request = pb::EraseContactRequest { account_id, contact_id: args.contact.to_string() };
     let erased = client.contacts().erase_contact(request).await?.into_inner();
-    let mut lines = Lines::default();
+    let mut lines = LabelledLines::default();
     lines.add("erased", &erased.contact_id);
     lines.add("records", format!("{} will not come back", erased.record_count));
     if erased.already_erased {
@@ -153,7 +153,7 @@ pub(super) async fn erase(args: EraseArgs, client: &Client) -> anyhow::Result<Ex
 }
 
 /// Whom an id means: the contact, or the one that lives on in its place.
-async fn find_person(account_id: &str, contact_id: String, client: &Client) -> anyhow::Result<pb::Contact> {
+async fn find_person(account_id: &str, contact_id: String, client: &ServiceClient) -> anyhow::Result<pb::Contact> {
     let request = pb::GetContactRequest { account_id: account_id.to_owned(), contact_id };
     let contact = client.contacts().get_contact(request).await?.into_inner().contact.unwrap_or_default();
     if contact.survivor_id.is_empty() {
@@ -164,8 +164,8 @@ async fn find_person(account_id: &str, contact_id: String, client: &Client) -> a
 }
 
 /// Who is to be erased, as its operator may see it before it is done.
-fn erased_person(person: &pb::Contact) -> Lines {
-    let mut lines = Lines::default();
+fn erased_person(person: &pb::Contact) -> LabelledLines {
+    let mut lines = LabelledLines::default();
     lines.add(
         "to erase",
         if person.display_name.is_empty() { "a contact without a name" } else { &person.display_name },
@@ -195,9 +195,9 @@ fn is_confirmed(mut answers: impl BufRead, mut terminal: impl Write) -> io::Resu
 }
 
 /// One change a line.
-struct Table<'a>(&'a [pb::Change]);
+struct ChangeTable<'a>(&'a [pb::Change]);
 
-impl fmt::Display for Table<'_> {
+impl fmt::Display for ChangeTable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             return f.write_str("Nothing has changed behind this number.");
@@ -251,8 +251,9 @@ mod tests {
         }
     }
 
+    /// Who is to be erased is shown also without a name or a record.
     #[test]
-    fn whom_is_shown_also_without_a_name_or_a_record() {
+    fn person_to_erase_shows_without_name_or_record() {
         let number = pb::PhoneNumber { e164: "+13108675309".into(), ..Default::default() };
         let stranger = pb::Contact { id: "0199".into(), numbers: vec![number], ..Default::default() };
 
@@ -273,10 +274,10 @@ mod tests {
         after.set_outcome(pb::VerdictOutcome::Resolved);
         corrected.correction = Some(pb::Correction { call_id: "c1".into(), after: Some(after), ..Default::default() });
 
-        let text = Table(&[created, corrected]).to_string();
+        let text = ChangeTable(&[created, corrected]).to_string();
 
         assert!(text.lines().next().unwrap().contains("CREATED   0199-a  Ann"), "{text}");
         assert!(text.lines().nth(1).unwrap().ends_with("CORRECTED call c1: not nobody, but user 11"), "{text}");
-        assert!(Table(&[]).to_string().starts_with("Nothing has changed"));
+        assert!(ChangeTable(&[]).to_string().starts_with("Nothing has changed"));
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     config::{ConfigError, LoadedSettings, SettingEntry, SettingOrigin},
     domain::clock::Clock,
     rpc::{
-        auth::Verifier,
+        auth::TokenVerifier,
         local_token::{LocalKeys, read_signing_key},
     },
     telemetry::chain,
@@ -87,7 +87,8 @@ pub(super) fn needs(settings: &LoadedSettings, clock: &Arc<dyn Clock>) -> Vec<Co
             let name = if jwks_file.is_some() { "auth.jwks_file" } else { "data_dir" };
             let (issuer, audience) = (&config.auth.issuer, &config.auth.audience);
             let read = read(path).and_then(|text| {
-                Verifier::new(&text, issuer, audience, Arc::clone(clock)).map_err(|error| chain(&error).to_string())
+                TokenVerifier::new(&text, issuer, audience, Arc::clone(clock))
+                    .map_err(|error| chain(&error).to_string())
             });
             if let Err(problem) = read {
                 wrong(name, format!("holds no key set in {} ({problem})", path.display()), "public keys as a JWKS");
@@ -225,8 +226,9 @@ mod tests {
         needs(settings, &clock).iter().map(ToString::to_string).collect()
     }
 
+    /// What is printed is a settings file to the same effect, but for secrets.
     #[test]
-    fn what_is_printed_is_a_settings_file_to_the_same_effect_but_for_secrets() {
+    fn printed_settings_reload_equal_except_secrets() {
         let dir = TempDir::new("print");
         let odd = "a \"quoted\" 'name'\\ \u{7f}\t\nwith # and \u{fc}";
         let from = dir.file("odd\nname.toml", "[auth]\naudience = \"x\"\n[worker]\nlease_seconds = 60\n");
@@ -266,8 +268,9 @@ mod tests {
         assert_eq!(after.config.auth.issuer, odd);
     }
 
+    /// As JSON, each setting has its source and place.
     #[test]
-    fn as_json_each_setting_has_its_source_and_place() {
+    fn json_settings_have_source_and_place() {
         let settings = settings(&set(&[("worker.concurrency", "8")]), &[("DATABASE_URL", "postgres://u:hunter2@db/c")]);
 
         let text = print(&PrintArgs { json: true }, &settings).unwrap();
@@ -306,8 +309,9 @@ mod tests {
         assert_eq!(changed(&settings(&SettingFlags::default(), &[])), "");
     }
 
+    /// A database of one's own needs keys of one's own.
     #[test]
-    fn a_database_of_ones_own_needs_keys_of_ones_own() {
+    fn own_database_needs_own_keys() {
         let all = problems(&settings(&SettingFlags::default(), &[("DATABASE_URL", "postgres://db/c")]));
 
         assert_eq!(all.len(), 2, "{all:#?}");
@@ -345,8 +349,9 @@ mod tests {
         assert_eq!(problems(&settings(&right, &[])), Vec::<String>::new());
     }
 
+    /// The keys of local mode are looked at, if there are any.
     #[test]
-    fn the_keys_of_local_mode_are_looked_at_if_there_are_any() {
+    fn local_keys_are_checked_if_present() {
         use std::os::unix::fs::PermissionsExt;
 
         let dir = TempDir::new("local");

@@ -5,8 +5,8 @@ use std::{fmt, process::ExitCode};
 use phone_key::Region;
 
 use super::client::{
-    AccountOption, Client, ClientOptions, json,
-    show::{self, Lines},
+    AccountOption, ClientOptions, ServiceClient, json,
+    show::{self, LabelledLines},
 };
 use crate::{domain::ids::ContactId, rpc::pb};
 
@@ -32,12 +32,12 @@ pub(super) struct ContactArgs {
 }
 
 /// Asks the server, and prints its answer.
-pub(super) async fn run(args: ContactArgs, client: &Client) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: ContactArgs, client: &ServiceClient) -> anyhow::Result<ExitCode> {
     let account_id = args.account.id.to_string();
     if let Some(contact) = args.contact {
         let request = pb::GetContactRequest { account_id, contact_id: contact.to_string() };
         let answer = client.contacts().get_contact(request).await?.into_inner();
-        let mut lines = Lines::default();
+        let mut lines = LabelledLines::default();
         if let Some(contact) = &answer.contact {
             show::contact(&mut lines, contact);
         }
@@ -53,17 +53,17 @@ pub(super) async fn run(args: ContactArgs, client: &Client) -> anyhow::Result<Ex
     };
     let page = client.contacts().list_contacts(request).await?.into_inner();
     let has_more = !page.next_page_token.is_empty();
-    client.print(&json::of(&page), Found { contacts: &page.contacts, has_more })?;
+    client.print(&json::of(&page), ContactPage { contacts: &page.contacts, has_more })?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Contacts with an empty line between them.
-struct Found<'a> {
+struct ContactPage<'a> {
     contacts: &'a [pb::Contact],
     has_more: bool,
 }
 
-impl fmt::Display for Found<'_> {
+impl fmt::Display for ContactPage<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.contacts.is_empty() {
             return f.write_str("No contact has this number.");
@@ -72,7 +72,7 @@ impl fmt::Display for Found<'_> {
             if at > 0 {
                 writeln!(f)?;
             }
-            let mut lines = Lines::default();
+            let mut lines = LabelledLines::default();
             show::contact(&mut lines, contact);
             write!(f, "{lines}")?;
         }
@@ -92,9 +92,9 @@ mod tests {
         let contact = |name: &str| pb::Contact { display_name: name.into(), ..Default::default() };
         let contacts = [contact("Ann"), contact("Ben")];
 
-        let text = Found { contacts: &contacts, has_more: true }.to_string();
+        let text = ContactPage { contacts: &contacts, has_more: true }.to_string();
 
         assert_eq!(text, "name  Ann\n\nname  Ben\n\nThere are more; these are the first 2.\n");
-        assert!(Found { contacts: &[], has_more: false }.to_string().starts_with("No contact"));
+        assert!(ContactPage { contacts: &[], has_more: false }.to_string().starts_with("No contact"));
     }
 }

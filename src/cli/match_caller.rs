@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use phone_key::Region;
 
 use super::client::{
-    AccountOption, Client, ClientOptions, json,
-    show::{self, Lines},
+    AccountOption, ClientOptions, ServiceClient, json,
+    show::{self, LabelledLines},
 };
 use crate::{domain::ids::ContactId, rpc::pb};
 
@@ -65,7 +65,7 @@ pub(super) struct SelectArgs {
 }
 
 /// Asks who it is, and prints the answer.
-pub(super) async fn run(args: MatchArgs, client: &Client) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: MatchArgs, client: &ServiceClient) -> anyhow::Result<ExitCode> {
     let mut request = pb::MatchCallerRequest {
         account_id: args.account.id.to_string(),
         phone_number: args.number.unwrap_or_default(),
@@ -89,7 +89,7 @@ pub(super) async fn run(args: MatchArgs, client: &Client) -> anyhow::Result<Exit
 }
 
 /// Stores the agent's choice, and prints it.
-pub(super) async fn select(args: SelectArgs, client: &Client) -> anyhow::Result<ExitCode> {
+pub(super) async fn select(args: SelectArgs, client: &ServiceClient) -> anyhow::Result<ExitCode> {
     let request = pb::SelectMatchRequest {
         account_id: args.account.id.to_string(),
         call_id: args.call_id,
@@ -97,7 +97,7 @@ pub(super) async fn select(args: SelectArgs, client: &Client) -> anyhow::Result<
         agent_id: args.agent.unwrap_or_default(),
     };
     let answer = client.callers().select_match(request).await?.into_inner();
-    let mut lines = Lines::default();
+    let mut lines = LabelledLines::default();
     if let Some(contact) = &answer.selection {
         lines.add("chosen", show::person(contact));
         show::contact(&mut lines, contact);
@@ -106,8 +106,8 @@ pub(super) async fn select(args: SelectArgs, client: &Client) -> anyhow::Result<
     Ok(ExitCode::SUCCESS)
 }
 
-fn lines(answer: &pb::MatchCallerResponse) -> Lines {
-    let mut lines = Lines::default();
+fn lines(answer: &pb::MatchCallerResponse) -> LabelledLines {
+    let mut lines = LabelledLines::default();
     lines.add("outcome", format!("{}: {}", show::outcome(answer.outcome()), meaning(answer)));
     lines.add("number read", &answer.e164);
     if let Some(selected) = &answer.selected {
@@ -165,8 +165,9 @@ mod tests {
         pb::Contact { id: id.into(), display_name: name.into(), ..Default::default() }
     }
 
+    /// An ambiguous answer shows everyone, with the id to choose by.
     #[test]
-    fn an_ambiguous_answer_shows_everyone_with_the_id_to_choose_by() {
+    fn ambiguous_answer_shows_everyone_with_id() {
         let mut answer = pb::MatchCallerResponse {
             selected: Some(contact("0199-a", "Maria Ortiz")),
             candidates: vec![contact("0199-a", "Maria Ortiz"), contact("0199-b", "Daniel Ortiz")],

@@ -31,9 +31,9 @@ use secrecy::SecretString;
 use tonic::Status;
 
 use self::client::{
-    Client, ClientOptions, CrmSecrets, Here, Secrets,
+    ClientOptions, ClientSecrets, CrmSecrets, LocalContext, ServiceClient,
     advice::FieldFlags,
-    failure::{Asked, Stopped},
+    failure::{AskedCommand, CommandFailure},
 };
 use crate::{
     config::{LoadedSettings, SettingFlags},
@@ -129,13 +129,13 @@ impl Question {
         }
     }
 
-    async fn ask(self, client: &Client, secrets: &Secrets) -> anyhow::Result<ExitCode> {
-        let asked = Asked { flags: self.field_flags(), token_from: client.token_from() };
+    async fn ask(self, client: &ServiceClient, secrets: &ClientSecrets) -> anyhow::Result<ExitCode> {
+        let asked = AskedCommand { flags: self.field_flags(), token_from: client.token_from() };
         let answered = self.send(client, secrets).await;
         answered.map_err(|error| if error.is::<Status>() { error.context(asked) } else { error })
     }
 
-    async fn send(self, client: &Client, secrets: &Secrets) -> anyhow::Result<ExitCode> {
+    async fn send(self, client: &ServiceClient, secrets: &ClientSecrets) -> anyhow::Result<ExitCode> {
         match self {
             Self::Account(args) => account::run(args, client).await,
             Self::Sync(args) => sync::run(args, client, secrets).await,
@@ -233,8 +233,8 @@ async fn run(command: Command, settings: LoadedSettings, clock: Arc<dyn Clock>) 
             Ok(ExitCode::SUCCESS)
         }
         Command::Ask(question) => {
-            let here = Here { config, clock, secrets: read_secrets() };
-            let client = Client::connect(question.options(), &here).await?;
+            let here = LocalContext { config, clock, secrets: read_secrets() };
+            let client = ServiceClient::connect(question.options(), &here).await?;
             question.ask(&client, &here.secrets).await
         }
     }
@@ -280,7 +280,7 @@ fn load_settings(flags: &SettingFlags) -> anyhow::Result<LoadedSettings> {
             return first;
         }
         let next = format!("`contact-sync config check` with the same flags tells this and {others} more");
-        Stopped { what: format!("{first:#}"), next }.into()
+        CommandFailure { what: format!("{first:#}"), next }.into()
     })
 }
 
@@ -294,7 +294,7 @@ fn variables() -> impl Iterator<Item = (String, String)> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "secrets come from here, so that no command line shows them")]
-fn read_secrets() -> Secrets {
+fn read_secrets() -> ClientSecrets {
     let text = |name: &str| std::env::var(name).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     let secret = |name: &str| text(name).map(SecretString::from);
     let crm = |name: &str| CrmSecrets {
@@ -306,7 +306,7 @@ fn read_secrets() -> Secrets {
         jwt_key_file: None,
         username: None,
     };
-    Secrets {
+    ClientSecrets {
         token: secret(client::TOKEN_VARIABLE),
         zendesk: crm("ZENDESK"),
         salesforce: CrmSecrets {

@@ -231,8 +231,9 @@ mod tests {
         assert_eq!(String::from_utf8(output).unwrap(), "+13108675309\t-\n+442079460018\t-\n");
     }
 
+    /// With a default region, a line is a number alone or has a region of its own.
     #[test]
-    fn with_a_default_region_a_line_is_a_number_alone_or_has_a_region_of_its_own() {
+    fn default_region_makes_lines_region_optional() {
         let mut output = Vec::new();
         let args = PhoneArgs { default_region: Some(Region::parse("US").unwrap()), explain: false };
         let input = b"310 867 5309\r\nGB\t020 7946 0018\n\n(310) 867-5310 x12\nQQ\t1\n+442079460018";
@@ -262,8 +263,9 @@ mod tests {
         assert_eq!(lines, "-\t-\n-\t-\n+13108675309\t-\n+13108675309\t-\n-\t-\n+13108675309\t-\n");
     }
 
+    /// Explained lines have their reasons in a third column.
     #[test]
-    fn explained_lines_have_their_reasons_in_a_third_column() {
+    fn explained_lines_have_reasons_in_third_column() {
         let input = "US\t310 555 1234 ext 12\nUS\t867-5309\nGB\tAnonymous\nQQ\t1\nGB\t\n";
 
         assert_eq!(
@@ -276,8 +278,9 @@ mod tests {
         );
     }
 
+    /// The summary counts each line by what became of it.
     #[test]
-    fn summary_counts_each_line_by_what_became_of_it() {
+    fn summary_counts_lines_by_outcome() {
         let input = "US\t310 555 1234 ext 12\nUS\t867-5309\nUS\t555-0100\nGB\tAnonymous\nno tab\n\
                      GB\t020 7946 0018 / 07700 900123\nGB\t+13108675309\n";
 

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use phone_key::Region;
 
 use super::client::{
-    AccountOption, Client, ClientOptions,
+    AccountOption, ClientOptions, ServiceClient,
     advice::in_own_words,
     json,
-    show::{self, Lines},
+    show::{self, LabelledLines},
 };
 use crate::{
     domain::ids::{ContactId, IntegrationId},
@@ -96,7 +96,7 @@ pub(super) struct RegisterArgs {
 }
 
 /// Asks for the requester, and prints the answer.
-pub(super) async fn run(args: RequesterArgs, client: &Client) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: RequesterArgs, client: &ServiceClient) -> anyhow::Result<ExitCode> {
     let request = pb::ResolveRequesterRequest {
         account_id: args.account.id.to_string(),
         integration_id: args.integration.to_string(),
@@ -109,7 +109,7 @@ pub(super) async fn run(args: RequesterArgs, client: &Client) -> anyhow::Result<
 }
 
 /// Registers the record, and prints its contact.
-pub(super) async fn register(args: RegisterArgs, client: &Client) -> anyhow::Result<ExitCode> {
+pub(super) async fn register(args: RegisterArgs, client: &ServiceClient) -> anyhow::Result<ExitCode> {
     let request = pb::PreRegisterContactRequest {
         account_id: args.account.id.to_string(),
         integration_id: args.integration.to_string(),
@@ -124,7 +124,7 @@ pub(super) async fn register(args: RegisterArgs, client: &Client) -> anyhow::Res
         default_region: args.region.map(|region| region.as_str().to_owned()).unwrap_or_default(),
     };
     let answer = client.callers().pre_register_contact(request).await?.into_inner();
-    let mut lines = Lines::default();
+    let mut lines = LabelledLines::default();
     if let Some(contact) = &answer.contact {
         show::contact(&mut lines, contact);
     }
@@ -136,8 +136,8 @@ pub(super) async fn register(args: RegisterArgs, client: &Client) -> anyhow::Res
     Ok(ExitCode::SUCCESS)
 }
 
-fn lines(answer: &pb::ResolveRequesterResponse) -> Lines {
-    let mut lines = Lines::default();
+fn lines(answer: &pb::ResolveRequesterResponse) -> LabelledLines {
+    let mut lines = LabelledLines::default();
     lines.add("outcome", show::requester_outcome(answer.outcome()));
     if let Some(record) = &answer.record {
         lines.add("record", show::record(record));

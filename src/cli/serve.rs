@@ -16,13 +16,13 @@ use secrecy::ExposeSecret;
 use tokio::{net::TcpListener, time::Instant};
 use tracing::info;
 
-use super::client::failure::Stopped;
+use super::client::failure::CommandFailure;
 use crate::{
-    app::{App, World},
+    app::{AppWorld, ServiceApp},
     config::Config,
     domain::{clock::Clock, ids::IdSource},
     lifecycle::{ProcessLifecycle, ShutdownOutcome, ShutdownSignals},
-    rpc::{auth::Verifier, local_token::ensure_local_keys},
+    rpc::{auth::TokenVerifier, local_token::ensure_local_keys},
     store::schema,
     vault::KeyRing,
 };
@@ -49,7 +49,7 @@ pub(super) struct ServeArgs {
 pub(super) async fn run(args: &ServeArgs, config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<ExitCode> {
     let mut signals = ShutdownSignals::listen().context("cannot listen for signals")?;
     let service = tokio::select! {
-        service = Service::start(config, clock, !args.no_migrate) => service?,
+        service = RunningService::start(config, clock, !args.no_migrate) => service?,
         // Nothing has been promised to anybody yet.
         name = signals.next() => bail!("stopped by {name} while starting"),
     };
@@ -79,9 +79,9 @@ pub(super) async fn run(args: &ServeArgs, config: &Config, clock: Arc<dyn Clock>
 }
 
 /// A service that runs in this process, with its database.
-pub(super) struct Service {
+pub(super) struct RunningService {
     /// The joined parts.
-    pub(super) app: App,
+    pub(super) app: ServiceApp,
     /// Its tasks, and how it ends.
     pub(super) lifecycle: ProcessLifecycle,
     /// Where it serves; the demo says so.
@@ -90,10 +90,10 @@ pub(super) struct Service {
     cluster: Option<Arc<Cluster>>,
 }
 
-impl Service {
+impl RunningService {
     /// Listens where the settings say, and starts there.
     pub(super) async fn start(config: &Config, clock: Arc<dyn Clock>, migrates: bool) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(config.listen).await.map_err(|error| Stopped {
+        let listener = TcpListener::bind(config.listen).await.map_err(|error| CommandFailure {
             what: format!("cannot listen on {}: {error}", config.listen),
             next: "if something else has this port, choose another for server and commands alike: \
                 export CONTACT_SYNC_LISTEN=127.0.0.1:50052"
@@ -146,7 +146,7 @@ impl Service {
         database_url: &str,
         (keys, ids): (Keys, Arc<IdSource>),
         warming: tokio::task::JoinHandle<()>,
-    ) -> anyhow::Result<(App, ProcessLifecycle)> {
+    ) -> anyhow::Result<(ServiceApp, ProcessLifecycle)> {
         let owner_url = config.migrate_database_url.as_ref().map_or(database_url, |url| url.expose());
         if migrates {
             schema::migrate(owner_url).await?;
@@ -154,14 +154,14 @@ impl Service {
             schema::verify(database_url).await?;
         }
         let lifecycle = ProcessLifecycle::new();
-        let world = World {
+        let world = AppWorld {
             clock,
             ids,
             key_ring: Arc::new(keys.key_ring),
             tasks: lifecycle.tasks().clone(),
             stop: lifecycle.soft(),
         };
-        let app = App::new(config, database_url, world)?;
+        let app = ServiceApp::new(config, database_url, world)?;
         warming.await.context("the phone metadata cannot be read")?;
         let http = match config.http.listen {
             Some(address) => Some(listen_http(address).await?),
@@ -189,7 +189,7 @@ impl Service {
 
 async fn listen_http(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
     let bound = TcpListener::bind(address).await;
-    Ok(bound.map_err(|error| Stopped {
+    Ok(bound.map_err(|error| CommandFailure {
         what: format!("cannot listen for HTTP on {address}: {error}"),
         next: "choose another port with the setting http.listen".to_owned(),
     })?)
@@ -225,7 +225,7 @@ fn environment(name: &str) -> Option<std::ffi::OsString> {
 
 struct Keys {
     key_ring: KeyRing,
-    verifier: Verifier,
+    verifier: TokenVerifier,
 }
 
 impl Keys {
@@ -253,7 +253,7 @@ impl Keys {
         };
         Ok(Self {
             key_ring: KeyRing::parse(&key_ring).context("vault.key_ring_file")?,
-            verifier: Verifier::new(&jwks, &config.auth.issuer, &config.auth.audience, Arc::clone(clock))
+            verifier: TokenVerifier::new(&jwks, &config.auth.issuer, &config.auth.audience, Arc::clone(clock))
                 .context("auth.jwks_file")?,
         })
     }

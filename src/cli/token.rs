@@ -11,9 +11,9 @@ use crate::{
     config::Config,
     domain::{clock::Clock, ids::AccountId},
     rpc::{
-        auth::{Accounts, Verifier},
+        auth::{TokenAccounts, TokenVerifier},
         local_token::{LocalClaims, LocalKeys, VALID_FOR_MAX, issue, read_signing_key},
-        methods::Scope,
+        methods::TokenScope,
     },
 };
 
@@ -33,7 +33,7 @@ pub(super) struct TokenArgs {
         value_delimiter = ',',
         default_value = "calls,sync,contacts.read,admin"
     )]
-    pub scopes: Vec<Scope>,
+    pub scopes: Vec<TokenScope>,
     /// Who will call, as it will be known to the server
     #[arg(long, value_name = "NAME", default_value = "local")]
     pub subject: String,
@@ -45,9 +45,9 @@ pub(super) struct TokenArgs {
 /// The token, to be printed on a line of its own.
 pub(super) fn run(args: &TokenArgs, config: &Config, clock: Arc<dyn Clock>) -> anyhow::Result<String> {
     let accounts = match (args.all_accounts, args.accounts.as_slice()) {
-        (true, _) => Accounts::All,
+        (true, _) => TokenAccounts::All,
         (false, []) => bail!("say which accounts the token is for: --account ID, or --all-accounts"),
-        (false, ids) => Accounts::Listed(ids.iter().copied().collect()),
+        (false, ids) => TokenAccounts::Listed(ids.iter().copied().collect()),
     };
     let keys = LocalKeys::in_dir(&config.local_auth_dir());
     let signing_key = read_signing_key(&keys).context(
@@ -66,7 +66,7 @@ pub(super) fn run(args: &TokenArgs, config: &Config, clock: Arc<dyn Clock>) -> a
 
     let jwks_file = config.auth.jwks_file.as_ref().unwrap_or(&keys.jwks_file);
     let jwks = fs::read_to_string(jwks_file).with_context(|| format!("cannot read {}", jwks_file.display()))?;
-    Verifier::new(&jwks, &config.auth.issuer, &config.auth.audience, clock)
+    TokenVerifier::new(&jwks, &config.auth.issuer, &config.auth.audience, clock)
         .with_context(|| format!("the server cannot use {}", jwks_file.display()))?
         .verify(&token)
         .with_context(|| {
@@ -157,17 +157,18 @@ mod tests {
         let jwks = fs::read_to_string(keys.jwks_file).unwrap();
         let clock = clock();
         let same_clock = Arc::clone(&clock);
-        let verifier = Verifier::new(&jwks, "contact-sync", "contact-sync", same_clock).unwrap();
+        let verifier = TokenVerifier::new(&jwks, "contact-sync", "contact-sync", same_clock).unwrap();
         clock.advance(TimeDelta::days(30) - TimeDelta::seconds(1));
         let caller = verifier.verify(&token).unwrap();
         assert_eq!(caller.subject(), "router");
-        assert_eq!(caller.accounts(), &Accounts::Listed(HashSet::from([ACCOUNT.parse().unwrap()])));
-        assert!(caller.has(Scope::Calls) && caller.has(Scope::Admin) && !caller.has(Scope::Sync));
+        assert_eq!(caller.accounts(), &TokenAccounts::Listed(HashSet::from([ACCOUNT.parse().unwrap()])));
+        assert!(caller.has(TokenScope::Calls) && caller.has(TokenScope::Admin) && !caller.has(TokenScope::Sync));
         assert!(!token.contains(char::is_whitespace));
     }
 
+    /// A token without accounts or without keys is not made.
     #[test]
-    fn a_token_without_accounts_or_without_keys_is_not_made() {
+    fn token_needs_accounts_and_keys() {
         let dir = DataDir::new("not-made");
         let all = parse(&["--all-accounts"]).unwrap();
 
@@ -179,8 +180,9 @@ mod tests {
         assert!(error.to_string().contains("--all-accounts"), "{error:#}");
     }
 
+    /// A token that the server would refuse is an error.
     #[test]
-    fn a_token_that_the_server_would_refuse_is_an_error() {
+    fn token_server_would_refuse_is_error() {
         let dir = DataDir::new("refused");
         let mut config = dir.config();
         ensure_local_keys(&config.local_auth_dir(), &[1; 32]).unwrap();

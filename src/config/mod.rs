@@ -12,7 +12,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::{
-    rpc::server::{Drain, ServerLimits},
+    rpc::server::{DrainTimes, ServerLimits},
     store::PlanMode,
     telemetry::LogFormat,
 };
@@ -260,7 +260,7 @@ pub struct DrainSettings {
     pub timeout_seconds: u64,
 }
 
-impl From<&DrainSettings> for Drain {
+impl From<&DrainSettings> for DrainTimes {
     fn from(drain: &DrainSettings) -> Self {
         Self { wait: Duration::from_secs(drain.wait_seconds), timeout: Duration::from_secs(drain.timeout_seconds) }
     }

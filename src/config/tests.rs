@@ -48,8 +48,9 @@ fn defaults_are_in_force_where_nothing_is_said() {
     assert_eq!(ServerLimits::from(&config.server), ServerLimits::default());
 }
 
+/// Flags win over the environment, which wins over the file.
 #[test]
-fn flags_win_over_the_environment_which_wins_over_the_file() {
+fn flags_beat_environment_which_beats_file() {
     let file = File::new(
         "order",
         "listen = \"127.0.0.1:1\"\ndatabase_url = \"postgres://file/a\"\n[worker]\nconcurrency = 1\npoll_ms = 111\nattempts_max = 11\n",
@@ -74,8 +75,9 @@ fn flags_win_over_the_environment_which_wins_over_the_file() {
     assert!(config.reflection);
 }
 
+/// The environment names the file, and our own name of a variable wins over the plain one.
 #[test]
-fn the_environment_names_the_file_and_our_own_name_wins_over_the_plain_one() {
+fn environment_names_file_prefixed_name_beats_plain() {
     let file = File::new("by-variable", "[auth]\nissuer = \"https://issuer.example.com\"\n");
     let env = [
         ("CONTACT_SYNC_CONFIG", file.0.to_str().unwrap()),
@@ -91,16 +93,18 @@ fn the_environment_names_the_file_and_our_own_name_wins_over_the_plain_one() {
     assert_eq!(config.pg_bin_dir.unwrap(), PathBuf::from("/usr/lib/postgresql/17/bin"));
 }
 
+/// A number is a text where a text is meant.
 #[test]
-fn a_number_is_a_text_where_a_text_is_meant() {
+fn number_is_text_where_text_is_meant() {
     let config = load(&set(&["auth.audience=12345", "providers.zendesk.base_url=http://127.0.0.1:8080"]), &[]).unwrap();
 
     assert_eq!(config.auth.audience, "12345");
     assert_eq!(config.providers.zendesk.base_url.unwrap(), "http://127.0.0.1:8080");
 }
 
+/// What Kubernetes says of services of our name is passed over, and no setting is called so.
 #[test]
-fn what_kubernetes_says_of_services_of_our_name_is_passed_over_and_no_setting_is_called_so() {
+fn kubernetes_service_variables_are_passed_over() {
     let injected = [
         ("CONTACT_SYNC_SERVICE_HOST", "10.96.0.7"),
         ("CONTACT_SYNC_SERVICE_PORT", "50051"),
@@ -126,8 +130,9 @@ fn what_kubernetes_says_of_services_of_our_name_is_passed_over_and_no_setting_is
     }
 }
 
+/// Every error names the setting, the problem, the remedy and the source.
 #[test]
-fn every_error_names_the_setting_the_problem_the_remedy_and_the_source() {
+fn every_error_names_setting_problem_remedy_source() {
     let file = File::new("errors", "[worker]\nlease_seconds = \"long\"\n");
     let path = file.0.display();
     let env = |name: &'static str, value: &'static str| load(&SettingFlags::default(), &[(name, value)]).map(|_| ());
@@ -189,8 +194,9 @@ fn every_error_names_the_setting_the_problem_the_remedy_and_the_source() {
     }
 }
 
+/// A file that is missing, broken or huge is said to be so.
 #[test]
-fn a_file_that_is_missing_broken_or_huge_is_said() {
+fn missing_broken_or_huge_file_is_told() {
     let broken = File::new("broken", "listen = \"127.0.0.1:1\"\n\ndatabase_url = \"postgres://u:hunter2@h/d\n");
     let huge = File::new("huge", &"#".repeat(64 * 1024 + 1));
     let missing = SettingFlags { config: Some("/nowhere/contact-sync.toml".into()), ..SettingFlags::default() };
@@ -231,8 +237,9 @@ fn secrets_show_neither_in_print_nor_in_errors() {
     assert!(!format!("{error} {error:?}").contains("hunter2"), "{error}");
 }
 
+/// Every number has a range, and every range a setting.
 #[test]
-fn every_number_has_a_range_and_every_range_a_setting() {
+fn numbers_and_ranges_match_one_to_one() {
     let flat = load::flatten(&Config::with_defaults("/tmp".into()));
     let numbers = flat.iter().filter(|(_, value)| value.is_number()).map(|(name, _)| name.as_str());
 
@@ -246,8 +253,9 @@ fn every_number_has_a_range_and_every_range_a_setting() {
     }
 }
 
+/// Data lies in the system's place for root, and in the user's for a user.
 #[test]
-fn data_lies_in_the_systems_place_for_root_and_in_the_users_for_a_user() {
+fn data_dir_is_systems_for_root_else_users() {
     let (xdg, home, relative) = ("/data".to_owned(), "/home/op".to_owned(), "data".to_owned());
     let dir = load::default_data_dir;
 
@@ -264,8 +272,9 @@ fn problems(flags: &SettingFlags, env: &[(&str, &str)]) -> Vec<String> {
     all.iter().map(ToString::to_string).collect()
 }
 
+/// Everything that is wrong is told at once, with its line or variable.
 #[test]
-fn everything_that_is_wrong_is_told_at_once_with_its_line_or_variable() {
+fn every_problem_is_told_with_its_place() {
     let file = File::new(
         "many",
         "listen = \"nowhere\"\nworkers = 2\n\n[worker]\n# a comment\npoll_ms = 1\n[providers]\nzendesk = { base_url = \"ftp://h\", client_id = \"id\" }\n\
@@ -302,8 +311,9 @@ fn everything_that_is_wrong_is_told_at_once_with_its_line_or_variable() {
     assert!(!all.concat().contains("hunter2"));
 }
 
+/// A file that cannot be read hides nothing that is wrong in the environment.
 #[test]
-fn a_file_that_cannot_be_read_hides_nothing_of_the_environment() {
+fn unreadable_file_hides_no_environment_problem() {
     let missing = SettingFlags { config: Some("/nowhere/contact-sync.toml".into()), ..SettingFlags::default() };
 
     let all = problems(&missing, &[("CONTACT_SYNC_LISTEN", "x"), ("CONTACT_SYNC_WORKER__POLL_MS", "1")]);
@@ -311,15 +321,17 @@ fn a_file_that_cannot_be_read_hides_nothing_of_the_environment() {
     assert_eq!(all.len(), 3, "{all:#?}");
 }
 
+/// A possible value is not blamed for an impossible lease.
 #[test]
-fn a_possible_lease_is_not_blamed_for_an_impossible_one() {
+fn possible_lease_is_not_blamed_for_impossible() {
     let all = problems(&set(&["worker.lease_seconds=0"]), &[]);
 
     assert_eq!(all.len(), 1, "{all:#?}");
 }
 
+/// Each setting has its source, and secrets are masked.
 #[test]
-fn each_setting_has_its_source_and_secrets_are_masked() {
+fn settings_have_sources_and_secrets_are_masked() {
     let file = File::new("entries", "[worker]\nconcurrency = 4\n");
     let env = [("DATABASE_URL", "postgres://app:hunter2@db/c"), ("HOME", "/home/op")];
     let env = env.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned()));

@@ -346,8 +346,9 @@ mod tests {
         wait(&headers, RETRY_AFTER.as_str())
     }
 
+    /// A wait is read in every form that servers write.
     #[test]
-    fn a_wait_is_read_in_every_form_that_servers_write() {
+    fn wait_is_read_in_every_written_form() {
         for (text, asked) in [
             ("17", Some(17)),
             (" 12 ", Some(12)),
@@ -377,14 +378,16 @@ mod tests {
         assert_eq!(waits(&[SUNDAY]), None);
     }
 
+    /// A date without the server's clock is held against ours.
     #[test]
-    fn a_date_without_the_servers_clock_is_held_against_ours() {
+    fn date_without_servers_clock_uses_ours() {
         assert_eq!(waits(&[("retry-after", "Sun, 22 Nov 2015 09:02:00 GMT")]), Some(Duration::ZERO));
         assert_eq!(waits(&[("retry-after", "Sun, 22 Nov 2099 09:02:00 GMT")]), Some(Duration::from_hours(1)));
     }
 
+    /// A page of HTML is known by its type, or by its first character.
     #[test]
-    fn a_page_is_known_by_its_type_or_its_first_character() {
+    fn page_is_known_by_type_or_first_character() {
         let html: HeaderMap = [(CONTENT_TYPE, "Text/HTML; charset=UTF-8".parse().unwrap())].into_iter().collect();
 
         assert!(is_page(&html, b"denied") && is_page(&HeaderMap::new(), b" \n<!DOCTYPE html>"));

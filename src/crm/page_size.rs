@@ -78,8 +78,9 @@ mod tests {
         assert_eq!((size.of(1_000), size.of(2_000), size.of(10_000)), (1, 1, 4));
     }
 
+    /// Pages grow again slowly, and ever more slowly where that fails.
     #[test]
-    fn pages_grow_again_slowly_and_ever_more_slowly_where_that_fails() {
+    fn pages_grow_ever_more_slowly_after_failures() {
         let size = PageSize::default();
         let (mut pages, mut failures) = (0, 0);
 
@@ -96,8 +97,9 @@ mod tests {
         assert!(failures <= 10, "{failures} of {pages}");
     }
 
+    /// A CRM that has recovered gets full pages again.
     #[test]
-    fn a_crm_that_has_recovered_gets_full_pages_again() {
+    fn recovered_crm_gets_full_pages_again() {
         let size = PageSize::default();
         while size.shrink() {}
 

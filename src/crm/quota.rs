@@ -262,8 +262,9 @@ mod tests {
         asked
     }
 
+    /// An hour of asking reaches the share and is never refused.
     #[test]
-    fn an_hour_of_asking_reaches_the_share_and_is_never_refused() {
+    fn hour_of_asking_fills_share_unrefused() {
         for (total, share) in [(20, 95), (20, 80), (60, 95), (20, 100), (1, 50), (7, 33)] {
             let mut vendor = Vendor::new(total, Instant::now());
 
@@ -276,8 +277,9 @@ mod tests {
         }
     }
 
+    /// For a vendor that tells its limit only, the requests are counted here.
     #[test]
-    fn a_vendor_that_tells_its_limit_only_is_counted_for() {
+    fn vendor_telling_only_limit_is_counted_for() {
         let mut vendor = Vendor::new(20, Instant::now());
         vendor.tells = |told| Told { remaining: None, resets: None, ..told };
 
@@ -287,8 +289,9 @@ mod tests {
         assert_eq!(vendor.refused, 0);
     }
 
+    /// What another program takes of a window is not taken again.
     #[test]
-    fn what_another_program_takes_of_a_window_is_not_taken_again() {
+    fn another_programs_requests_are_not_taken_again() {
         let mut vendor = Vendor::new(20, Instant::now());
 
         let asked = hour(&mut vendor, 80, |_, vendor, now| {
@@ -301,8 +304,9 @@ mod tests {
         assert!((330..=380).contains(&asked), "{asked}");
     }
 
+    /// An add-on that is bought during a copy is used at once.
     #[test]
-    fn an_add_on_bought_during_a_copy_is_used_at_once() {
+    fn bought_add_on_counts_at_once() {
         let now = Instant::now();
         let mut state = State::default();
         let told = Told { total: 20, remaining: Some(4), resets: Some(Duration::from_secs(50)), length: MINUTE };
@@ -314,8 +318,9 @@ mod tests {
         assert_eq!(state.take(80, now).unwrap(), None);
     }
 
+    /// A window that lies about its end ends nevertheless.
     #[test]
-    fn a_window_that_lies_about_its_end_ends_nevertheless() {
+    fn window_lying_about_its_end_ends_anyway() {
         let now = Instant::now();
         let mut state = State::default();
         let resets = Some(Duration::from_hours(1_000));
@@ -325,8 +330,9 @@ mod tests {
         assert_eq!(state.take(100, now + MINUTE).unwrap(), None);
     }
 
+    /// A CRM that says nothing is not slowed down.
     #[tokio::test]
-    async fn a_crm_that_says_nothing_is_not_slowed_down() {
+    async fn silent_crm_is_not_slowed_down() {
         let quota = quota(80);
 
         for _ in 0..10_000 {
@@ -335,8 +341,9 @@ mod tests {
         assert_eq!(quota.most_in(MINUTE), None);
     }
 
+    /// A long wait is told, and shared by all clients of an organisation.
     #[tokio::test]
-    async fn a_long_wait_is_told_and_shared_by_all_clients_of_an_organisation() {
+    async fn long_wait_is_told_and_shared_by_clients() {
         let learned = Arc::new(Learned::default());
         let (first, second) = (Quota::new(Arc::clone(&learned), 95), Quota::new(learned, 80));
         let told = Told { total: 20, remaining: Some(4), resets: Some(Duration::from_secs(50)), length: MINUTE };
@@ -349,8 +356,9 @@ mod tests {
         assert_eq!((first.most_in(MINUTE), second.most_in(MINUTE)), (Some(19), Some(16)));
     }
 
+    /// Beyond the share of a day, nothing is asked.
     #[tokio::test]
-    async fn beyond_the_share_of_a_day_nothing_is_asked() {
+    async fn beyond_daily_share_nothing_is_asked() {
         let quota = quota(80);
         quota.learn_daily(daily(79));
         quota.take().await.unwrap();

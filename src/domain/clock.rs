@@ -83,8 +83,9 @@ fn whole_micros(time: DateTime<Utc>) -> DateTime<Utc> {
 mod tests {
     use super::*;
 
+    /// A machine that is an hour ahead follows the database.
     #[test]
-    fn a_machine_that_is_an_hour_ahead_follows_the_database() {
+    fn machine_hour_ahead_follows_database() {
         let clock = SystemClock::default();
         let machine = clock.now();
 

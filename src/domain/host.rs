@@ -96,8 +96,9 @@ fn is_label(label: &str) -> bool {
 mod tests {
     use super::*;
 
+    /// Salesforce's login hosts and My Domains are its own.
     #[test]
-    fn salesforces_login_hosts_and_my_domains_are_its_own() {
+    fn login_hosts_and_my_domains_are_salesforces() {
         for (given, host) in [
             ("login.salesforce.com", "login.salesforce.com"),
             ("Acme.My.Salesforce.com", "acme.my.salesforce.com"),
@@ -109,8 +110,9 @@ mod tests {
         }
     }
 
+    /// Organisations for tests are told from those of customers.
     #[test]
-    fn organisations_for_tests_are_told_from_those_of_customers() {
+    fn organizations_for_tests_are_told_from_customers() {
         for host in [
             "test.salesforce.com",
             "acme--dev.sandbox.my.salesforce.com",
@@ -189,8 +191,9 @@ mod tests {
         }
     }
 
+    /// A vendor's answer names an API at the vendor's hosts, over https.
     #[test]
-    fn a_vendors_answer_names_an_api_at_the_vendors_hosts_over_https() {
+    fn answer_names_api_at_vendors_https_hosts() {
         let salesforce = |url| api_origin(Provider::Salesforce, url);
         let pipedrive = |url| api_origin(Provider::Pipedrive, url);
 

@@ -106,8 +106,9 @@ impl IdSource {
 mod tests {
     use super::*;
 
+    /// Ids of one moment grow, and stay version 7.
     #[test]
-    fn ids_of_one_moment_grow_and_stay_version_7() {
+    fn ids_of_one_moment_grow_as_version_7() {
         let (ids, now) = (IdSource::seeded(1), DateTime::from_timestamp(1_795_305_600, 0).unwrap());
 
         let made: Vec<Uuid> = (0..10_000).map(|_| ids.new_v7(now)).collect();

@@ -298,8 +298,9 @@ mod tests {
         }
     }
 
+    /// A copy is stale after three missed periods, and not before.
     #[test]
-    fn a_copy_is_stale_after_three_missed_periods_and_not_before() {
+    fn copy_is_stale_after_exactly_three_periods() {
         assert_eq!(fresh().state(at(100)), IntegrationState::Active);
         assert_eq!(fresh().state(at(101)), IntegrationState::Stale);
     }
@@ -311,8 +312,9 @@ mod tests {
         assert_eq!(ahead.state(at(10)), IntegrationState::Stale);
     }
 
+    /// Off wins over a hold, and a hold over age.
     #[test]
-    fn off_wins_over_a_hold_and_a_hold_over_age() {
+    fn off_beats_hold_and_hold_beats_age() {
         let held = Freshness { hold: Some(SyncHold::AuthFailed), ..fresh() };
         let off = Freshness { is_sync_on: false, ..held.clone() };
 
@@ -330,8 +332,9 @@ mod tests {
         assert!(!is_complete(&[fresh(), copying], at(20)));
     }
 
+    /// What could not be read makes an active copy incomplete, and is told.
     #[test]
-    fn what_could_not_be_read_makes_an_active_copy_incomplete_and_is_told() {
+    fn unread_makes_active_copy_incomplete_and_is_told() {
         let unread = Freshness { has_unread: true, ..fresh() };
         let off = Freshness { is_sync_on: false, ..unread.clone() };
 
@@ -341,8 +344,9 @@ mod tests {
         assert!(is_complete(&[off], at(20)));
     }
 
+    /// A tenant gives a label, and never a host.
     #[test]
-    fn a_tenant_gives_a_label_and_never_a_host() {
+    fn tenant_gives_label_and_never_host() {
         for wrong in [
             "",
             "acme.zendesk.com",

@@ -142,8 +142,9 @@ mod tests {
         assert!(both.apply(Provider::Zendesk, Options::default()).is_ok());
     }
 
+    /// A late switch to mirrored deletions, and other roles, need a sweep.
     #[test]
-    fn a_late_switch_to_mirrored_deletions_and_other_roles_need_a_sweep() {
+    fn late_deletion_mirroring_and_roles_need_sweep() {
         let off = ObjectOptions { mirrors_deletions: false, ..ObjectOptions::default() };
         let before = Options { persons: off, ..Options::default() };
         let end_users = Options { user_roles: UserRoles::EndUsers, ..Options::default() };
@@ -154,8 +155,9 @@ mod tests {
         assert!(end_users.need_sweep_after(&Options::default(), Provider::Zendesk));
     }
 
+    /// More kinds and more users are wider, and nothing else is.
     #[test]
-    fn more_kinds_and_more_users_are_wider_and_nothing_else_is() {
+    fn only_more_kinds_or_users_are_wider() {
         let no_leads =
             Options { leads: ObjectOptions { is_copied: false, ..ObjectOptions::default() }, ..Options::default() };
         let end_users = Options { user_roles: UserRoles::EndUsers, ..Options::default() };

@@ -244,8 +244,9 @@ impl fmt::Debug for NormalRecord {
 mod tests {
     use super::*;
 
+    /// Both forms of a Salesforce id are one record.
     #[test]
-    fn both_forms_of_a_salesforce_id_are_one_record() {
+    fn both_salesforce_id_forms_are_one_record() {
         let short = RecordKey::parse(Provider::Salesforce, "Contact", "003D000000QV9n2").unwrap();
         let long = RecordKey::parse(Provider::Salesforce, "Contact", "003D000000QV9n2IAD").unwrap();
         let shouted = RecordKey::parse(Provider::Salesforce, "Contact", "003D000000QV9n2iad").unwrap();
@@ -262,8 +263,9 @@ mod tests {
         assert!(refused.to_string().contains("003"), "{refused}");
     }
 
+    /// Ids of the wrong form or kind are refused.
     #[test]
-    fn ids_of_the_wrong_form_or_kind_are_refused() {
+    fn ids_of_wrong_form_or_kind_are_refused() {
         for (provider, object_type, record_id) in [
             (Provider::Zendesk, "user", "0"),
             (Provider::Zendesk, "user", "007"),

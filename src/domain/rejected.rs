@@ -234,8 +234,9 @@ impl Rejects {
 mod tests {
     use super::*;
 
+    /// What is kept of a page is bounded, and all is counted.
     #[test]
-    fn what_is_kept_of_a_page_is_bounded_and_all_is_counted() {
+    fn kept_of_page_is_bounded_all_is_counted() {
         let mut rejects = Rejects::default();
         let raw = "é".repeat(RAW_BYTES_MAX);
         for _ in 0..KEPT_MAX + 5 {
@@ -246,8 +247,9 @@ mod tests {
         assert!(rejects.kept.iter().all(|kept| kept.raw.len() <= RAW_BYTES_MAX));
     }
 
+    /// A rejected record is never printed with its content.
     #[test]
-    fn a_rejected_record_is_never_printed_with_its_content() {
+    fn rejected_record_never_prints_its_content() {
         let mut rejects = Rejects::default();
         rejects.reject(ObjectType::User, None, RejectReason::IdUnreadable, "id", "{\"phone\":\"+13108675309\"}");
 

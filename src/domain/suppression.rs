@@ -46,8 +46,9 @@ mod tests {
     use super::*;
     use crate::domain::record::ObjectType;
 
+    /// A mark tells apart integrations, types, ids and keys.
     #[test]
-    fn a_mark_tells_apart_integrations_types_ids_and_keys() {
+    fn mark_distinguishes_integrations_types_ids_and_keys() {
         let record = |object_type, record_id: &str| RecordKey { object_type, record_id: record_id.to_owned() };
         let (one, two) = (IntegrationId(Uuid::from_u128(1)), IntegrationId(Uuid::from_u128(2)));
         let key = SuppressionKey::new([1; KEY_LENGTH]);

@@ -187,8 +187,9 @@ mod tests {
         }
     }
 
+    /// A quick start does not promise more than the limit gives.
     #[test]
-    fn a_quick_start_does_not_promise_more_than_the_limit_gives() {
+    fn quick_start_promises_within_rate_limit() {
         let left = |read, limit, seconds| copying(read, limit).estimated_time_left(at(seconds)).unwrap().num_seconds();
 
         assert_eq!(left(19_000, 19_000, 2), 81 * 60 / 19);

@@ -209,8 +209,9 @@ mod tests {
         assert_eq!((merges[0].loser_id, merges[0].survivor_id), (id(1), id(2)));
     }
 
+    /// A contact that is no placeholder any more is left alone.
     #[test]
-    fn a_contact_that_is_no_placeholder_any_more_is_left_alone() {
+    fn former_placeholder_is_left_alone() {
         assert_eq!(plan(id(2), &[contact(1, 10, false), contact(2, 20, false)]), []);
     }
 

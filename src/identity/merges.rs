@@ -165,8 +165,9 @@ mod tests {
         rows.iter().map(link).map(|link| (link.key.clone(), link)).collect()
     }
 
+    /// A chain leads directly to the next contact, and finally to the live one.
     #[test]
-    fn a_chain_leads_directly_to_the_next_and_finally_to_the_live_one() {
+    fn chain_leads_to_next_and_final_survivor() {
         let (mut new_aliases, moves) = plan(&links(&[
             ("a", Some(1), false, Some("b")),
             ("b", Some(2), false, Some("c")),
@@ -184,8 +185,9 @@ mod tests {
         assert!(moves.is_empty());
     }
 
+    /// A chain without a live end, or with an unknown one, makes no alias.
     #[test]
-    fn a_chain_without_a_live_end_or_with_an_unknown_one_makes_no_alias() {
+    fn chain_without_live_end_makes_no_alias() {
         for rows in
             [&[("a", Some(1), false, Some("b")), ("b", Some(2), false, None)][..], &[("a", Some(1), false, Some("b"))]]
         {
@@ -193,8 +195,9 @@ mod tests {
         }
     }
 
+    /// A step that was first seen as deleted is passed through.
     #[test]
-    fn a_step_that_was_first_seen_as_deleted_is_passed_through() {
+    fn step_first_seen_deleted_is_passed_through() {
         let (new_aliases, _) = plan(&links(&[
             ("a", Some(1), false, Some("b")),
             ("b", None, false, Some("c")),
@@ -211,8 +214,9 @@ mod tests {
         assert!(new_aliases.is_empty());
     }
 
+    /// A contact with several records of one chain is merged into the next that is not itself.
     #[test]
-    fn a_contact_with_several_records_of_one_chain_is_merged_into_the_next_that_is_not_itself() {
+    fn contact_twice_in_chain_joins_next_other_one() {
         // A Lead that was converted into Contact 2, whose contact it has since: both lead through 1 to 3.
         let lead = ChainLink {
             key: key(ObjectType::Lead, "1"),

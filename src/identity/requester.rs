@@ -129,8 +129,9 @@ mod tests {
         );
     }
 
+    /// A Contact is a better requester than a Lead.
     #[test]
-    fn a_contact_is_a_better_requester_than_a_lead() {
+    fn contact_is_better_requester_than_lead() {
         let decided = decide(
             candidates(vec![record(ObjectType::Lead, "a"), record(ObjectType::Contact, "b")], vec![], true, true),
             now(),
@@ -165,8 +166,9 @@ mod tests {
         );
     }
 
+    /// Nobody means nobody only when the copy is complete.
     #[test]
-    fn nobody_means_nobody_only_when_the_copy_is_complete() {
+    fn nobody_is_final_only_in_complete_copy() {
         assert_eq!(decide(candidates(vec![], vec![], true, true), now()), RequesterAnswer::NotFound);
         assert_eq!(decide(candidates(vec![], vec![], true, false), now()), RequesterAnswer::NotKnownYet);
         assert_eq!(decide(candidates(vec![], vec![], false, true), now()), RequesterAnswer::SyncOff);

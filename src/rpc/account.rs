@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     account_update,
-    auth::{Accounts, caller},
+    auth::{TokenAccounts, caller},
     convert, page_token, parse,
     pb::{self, account_service_server::AccountService},
     status,
@@ -39,8 +39,8 @@ impl AccountService for AccountRpc {
         request: Request<pb::CreateAccountRequest>,
     ) -> Result<Response<pb::CreateAccountResponse>, Status> {
         let id = match (request.get_ref().account_id.as_str(), caller(&request)?.accounts()) {
-            ("", Accounts::All) => Ok(AccountId(self.ids.new_v4())),
-            ("", Accounts::Listed(_)) => Err(status::invalid(
+            ("", TokenAccounts::All) => Ok(AccountId(self.ids.new_v4())),
+            ("", TokenAccounts::Listed(_)) => Err(status::invalid(
                 "account_id",
                 "must be one of the token's accounts, or the token must name all accounts (*)",
             )),
@@ -121,8 +121,8 @@ impl AccountService for AccountRpc {
         request: Request<pb::ListAccountsRequest>,
     ) -> Result<Response<pb::ListAccountsResponse>, Status> {
         let among: Option<Vec<AccountId>> = match caller(&request)?.accounts() {
-            Accounts::All => None,
-            Accounts::Listed(ids) => Some(ids.iter().copied().collect()),
+            TokenAccounts::All => None,
+            TokenAccounts::Listed(ids) => Some(ids.iter().copied().collect()),
         };
         let request = request.into_inner();
         let after = page_token::decode_id("ListAccounts", &[], &request.page_token);

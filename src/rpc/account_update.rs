@@ -96,8 +96,9 @@ mod tests {
         pb::Account { display_name: name.into(), ..Default::default() }
     }
 
+    /// What the mask names is taken, and nothing else.
     #[test]
-    fn what_the_mask_names_is_taken_and_nothing_else() {
+    fn only_masked_fields_are_taken() {
         let given = pb::Account { default_region: "FR".into(), ..named("New") };
 
         let change = asked(given, &["display_name"]).unwrap();
@@ -107,15 +108,17 @@ mod tests {
         assert!(emptied.further_regions.is_some_and(|regions| regions.is_empty()) && emptied.display_name.is_none());
     }
 
+    /// Without a mask, what is not empty is taken.
     #[test]
-    fn without_a_mask_what_is_not_empty_is_taken() {
+    fn without_mask_non_empty_fields_are_taken() {
         let change = asked(named("New"), &[]).unwrap();
 
         assert!(change.display_name.is_some() && change.further_regions.is_none() && change.match_policy.is_none());
     }
 
+    /// A star takes all, and says what is missing.
     #[test]
-    fn a_star_takes_all_and_says_what_is_missing() {
+    fn star_takes_all_and_says_missing() {
         assert_eq!(wrong_fields(named("New"), &["*"]), ["account.default_region"]);
         let whole = pb::Account { default_region: "FR".into(), ..named("New") };
         let change = asked(whole, &["*"]).unwrap();

@@ -1,4 +1,4 @@
-//! Who calls, and for which accounts: verifies bearer JWTs (RFC 7519) against configured keys and makes the `Caller`,
+//! Who calls, and for which accounts: verifies bearer JWTs (RFC 7519) against configured keys and makes the `TokenHolder`,
 //! whose `authorize` is the only way from a request to an `AccountId`.
 //! Keys come from the JWKS alone: what a token says about keys (jku, x5u, jwk) is refused, its algorithm must be its key's.
 //! Nothing here tells a caller whether an account exists, and no token or claim is ever logged.
@@ -14,9 +14,9 @@ use sha2::{Digest, Sha256};
 use tonic::{Request, Status};
 
 use super::{
-    jwks::{Jwks, JwksError, Key},
-    methods::{Access, Method, Scope},
-    room::Place,
+    jwks::{JwksError, KeySet, VerifyingJwk},
+    methods::{MethodAccess, MethodRule, TokenScope},
+    room::RoomPlace,
     status,
 };
 use crate::domain::{clock::Clock, ids::AccountId};
@@ -32,7 +32,7 @@ const SUBJECT_BYTES_MAX: usize = 256;
 
 /// The accounts that a token names.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Accounts {
+pub enum TokenAccounts {
     /// `"*"`: every account there is or will be.
     All,
     /// These, and no others.
@@ -41,25 +41,25 @@ pub enum Accounts {
 
 /// Somebody whose token was verified. In the extensions of every request that needs a scope.
 #[derive(PartialEq, Eq)]
-pub struct Caller {
+pub struct TokenHolder {
     subject: Arc<str>,
-    accounts: Accounts,
-    scopes: HashSet<Scope>,
+    accounts: TokenAccounts,
+    scopes: HashSet<TokenScope>,
 }
 
-impl Caller {
+impl TokenHolder {
     /// The claim `sub`, at most 256 bytes. It may name a person: not for logs.
     pub fn subject(&self) -> &str {
         &self.subject
     }
 
     /// What the token says of accounts; for listing them. A request's own account goes through `authorize`.
-    pub fn accounts(&self) -> &Accounts {
+    pub fn accounts(&self) -> &TokenAccounts {
         &self.accounts
     }
 
     /// Whether the token has this scope.
-    pub fn has(&self, scope: Scope) -> bool {
+    pub fn has(&self, scope: TokenScope) -> bool {
         self.scopes.contains(&scope)
     }
 
@@ -68,9 +68,9 @@ impl Caller {
     pub fn authorize(&self, account_id: &str) -> Result<AccountId, Status> {
         let account_id: AccountId = account_id.parse().map_err(|_| status::invalid("account_id", "must be a UUID"))?;
         match &self.accounts {
-            Accounts::All => {}
-            Accounts::Listed(ids) if ids.contains(&account_id) => {}
-            Accounts::Listed(_) => return Err(status::account_not_found()),
+            TokenAccounts::All => {}
+            TokenAccounts::Listed(ids) if ids.contains(&account_id) => {}
+            TokenAccounts::Listed(_) => return Err(status::account_not_found()),
         }
         tracing::Span::current().record("account.id", tracing::field::display(account_id));
         Ok(account_id)
@@ -80,8 +80,8 @@ impl Caller {
     /// customers, and each of those has one.
     pub(super) fn share(&self) -> Option<&Arc<str>> {
         match self.accounts {
-            Accounts::All => None,
-            Accounts::Listed(_) => Some(&self.subject),
+            TokenAccounts::All => None,
+            TokenAccounts::Listed(_) => Some(&self.subject),
         }
     }
 
@@ -92,7 +92,7 @@ impl Caller {
 }
 
 /// A subject may be a person's e-mail address.
-impl fmt::Debug for Caller {
+impl fmt::Debug for TokenHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Caller").field("subject", &"[redacted]").field("scopes", &self.scopes).finish_non_exhaustive()
     }
@@ -100,12 +100,12 @@ impl fmt::Debug for Caller {
 
 /// The caller of one request, with its place in the server's room.
 pub struct RequestCaller<'r> {
-    caller: &'r Caller,
-    place: Option<&'r Place>,
+    caller: &'r TokenHolder,
+    place: Option<&'r RoomPlace>,
 }
 
 impl<'r> RequestCaller<'r> {
-    /// As [`Caller::authorize`]; and counts the request to this account's share of the room, which may be spent: `OVERLOADED`.
+    /// As [`TokenHolder::authorize`]; and counts the request to this account's share of the room, which may be spent: `OVERLOADED`.
     pub fn authorize(&self, account_id: &str) -> Result<AccountId, Status> {
         let account_id = self.caller.authorize(account_id)?;
         if let Some(place) = self.place {
@@ -114,21 +114,21 @@ impl<'r> RequestCaller<'r> {
         Ok(account_id)
     }
 
-    /// As [`Caller::has`].
-    pub fn has(&self, scope: Scope) -> bool {
+    /// As [`TokenHolder::has`].
+    pub fn has(&self, scope: TokenScope) -> bool {
         self.caller.has(scope)
     }
 
-    /// As [`Caller::accounts`].
-    pub fn accounts(&self) -> &'r Accounts {
+    /// As [`TokenHolder::accounts`].
+    pub fn accounts(&self) -> &'r TokenAccounts {
         self.caller.accounts()
     }
 }
 
 /// The caller of this request. INTERNAL if the request came past no gate: a method without a scope has no caller.
 pub fn caller<T>(request: &Request<T>) -> Result<RequestCaller<'_>, Status> {
-    let caller: Option<&Arc<Caller>> = request.extensions().get();
-    let place: Option<&Arc<Place>> = request.extensions().get();
+    let caller: Option<&Arc<TokenHolder>> = request.extensions().get();
+    let place: Option<&Arc<RoomPlace>> = request.extensions().get();
     let caller = caller.ok_or_else(|| status::internal(&NoCaller))?;
     Ok(RequestCaller { caller, place: place.map(AsRef::as_ref) })
 }
@@ -139,7 +139,7 @@ struct NoCaller;
 
 /// Why a token was not accepted. The caller is told no more than this.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum TokenRefused {
     /// No `authorization` header, or not of the scheme Bearer.
     #[error("a bearer token is required in the authorization header")]
     Missing,
@@ -151,12 +151,12 @@ pub enum Refused {
     Expired,
 }
 
-impl From<Refused> for Status {
-    fn from(refused: Refused) -> Self {
+impl From<TokenRefused> for Status {
+    fn from(refused: TokenRefused) -> Self {
         let reason = match refused {
-            Refused::Missing => "TOKEN_MISSING",
-            Refused::Invalid => "TOKEN_INVALID",
-            Refused::Expired => "TOKEN_EXPIRED",
+            TokenRefused::Missing => "TOKEN_MISSING",
+            TokenRefused::Invalid => "TOKEN_INVALID",
+            TokenRefused::Expired => "TOKEN_EXPIRED",
         };
         status::unauthenticated(reason, &refused.to_string())
     }
@@ -165,24 +165,24 @@ impl From<Refused> for Status {
 /// A verified token, remembered by its hash.
 #[derive(Clone)]
 struct Verified {
-    caller: Arc<Caller>,
+    caller: Arc<TokenHolder>,
     expires_at: DateTime<Utc>,
 }
 
 /// Verifies tokens of one issuer for one audience, with the keys read at start.
-pub struct Verifier {
-    keys: Jwks,
+pub struct TokenVerifier {
+    keys: KeySet,
     issuer: String,
     audience: String,
     clock: Arc<dyn Clock>,
     verified: Cache<[u8; 32], Verified>,
 }
 
-impl Verifier {
+impl TokenVerifier {
     /// Reads the keys (RFC 7517). Fails if the set cannot be read, holds no usable key, a weak one, or a private one.
     pub fn new(jwks_json: &str, issuer: &str, audience: &str, clock: Arc<dyn Clock>) -> Result<Self, JwksError> {
         Ok(Self {
-            keys: Jwks::parse(jwks_json)?,
+            keys: KeySet::parse(jwks_json)?,
             issuer: issuer.to_owned(),
             audience: audience.to_owned(),
             clock,
@@ -193,10 +193,14 @@ impl Verifier {
     /// Decides on one request: `None` for a method that is open to all, the caller if the token has the method's scope.
     /// `method` is the table's entry; one that is not in it is UNIMPLEMENTED, to anybody: what is served stands in the proto files, and
     /// clients fall back by this code.
-    pub(crate) fn admit(&self, method: Option<&Method>, headers: &HeaderMap) -> Result<Option<Arc<Caller>>, Status> {
+    pub(crate) fn admit(
+        &self,
+        method: Option<&MethodRule>,
+        headers: &HeaderMap,
+    ) -> Result<Option<Arc<TokenHolder>>, Status> {
         let needed = match method.map(|method| method.access) {
-            Some(Access::Open) => return Ok(None),
-            Some(Access::Scope(scope)) => scope,
+            Some(MethodAccess::Open) => return Ok(None),
+            Some(MethodAccess::Scope(scope)) => scope,
             None => return Err(status::method_not_served()),
         };
         let caller = self.verify(bearer_token(headers)?)?;
@@ -208,9 +212,9 @@ impl Verifier {
     }
 
     /// The caller behind a token. A token that was verified before costs one hash, until it expires.
-    pub fn verify(&self, token: &str) -> Result<Arc<Caller>, Refused> {
+    pub fn verify(&self, token: &str) -> Result<Arc<TokenHolder>, TokenRefused> {
         if token.len() > TOKEN_BYTES_MAX {
-            return Err(Refused::Invalid);
+            return Err(TokenRefused::Invalid);
         }
         let now = self.clock.now();
         let hash: [u8; 32] = Sha256::digest(token).into();
@@ -219,37 +223,37 @@ impl Verifier {
                 return Ok(known.caller);
             }
             self.verified.invalidate(&hash);
-            return Err(Refused::Expired);
+            return Err(TokenRefused::Expired);
         }
         let verified = self.verify_new(token, now)?;
         self.verified.insert(hash, verified.clone());
         Ok(verified.caller)
     }
 
-    fn verify_new(&self, token: &str, now: DateTime<Utc>) -> Result<Verified, Refused> {
-        let header = decode_header(token).map_err(|_| Refused::Invalid)?;
+    fn verify_new(&self, token: &str, now: DateTime<Utc>) -> Result<Verified, TokenRefused> {
+        let header = decode_header(token).map_err(|_| TokenRefused::Invalid)?;
         if !is_plain(&header) {
-            return Err(Refused::Invalid);
+            return Err(TokenRefused::Invalid);
         }
         let claims = self
             .keys
             .candidates(header.alg, header.kid.as_deref())
             .find_map(|key| claims_signed_with(key, token))
-            .ok_or(Refused::Invalid)?;
+            .ok_or(TokenRefused::Invalid)?;
         if claims.iss != self.issuer || !claims.aud.contains(&self.audience) {
-            return Err(Refused::Invalid);
+            return Err(TokenRefused::Invalid);
         }
-        let not_before = claims.nbf.to_time().ok_or(Refused::Invalid)?;
-        let expires_at = claims.exp.to_time().ok_or(Refused::Invalid)? + LEEWAY;
+        let not_before = claims.nbf.to_time().ok_or(TokenRefused::Invalid)?;
+        let expires_at = claims.exp.to_time().ok_or(TokenRefused::Invalid)? + LEEWAY;
         if now < not_before - LEEWAY || claims.sub.is_empty() || claims.sub.len() > SUBJECT_BYTES_MAX {
-            return Err(Refused::Invalid);
+            return Err(TokenRefused::Invalid);
         }
         if now >= expires_at {
-            return Err(Refused::Expired);
+            return Err(TokenRefused::Expired);
         }
-        let caller = Arc::new(Caller {
+        let caller = Arc::new(TokenHolder {
             subject: claims.sub.into(),
-            accounts: claims.accounts.into_accounts().ok_or(Refused::Invalid)?,
+            accounts: claims.accounts.into_accounts().ok_or(TokenRefused::Invalid)?,
             // Scopes of other services may stand beside ours.
             scopes: claims.scope.split_ascii_whitespace().filter_map(|scope| scope.parse().ok()).collect(),
         });
@@ -258,15 +262,15 @@ impl Verifier {
 }
 
 /// One `authorization` header of the scheme Bearer (RFC 6750; the scheme's case does not count).
-fn bearer_token(headers: &HeaderMap) -> Result<&str, Refused> {
+fn bearer_token(headers: &HeaderMap) -> Result<&str, TokenRefused> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
-    let value = values.next().ok_or(Refused::Missing)?;
+    let value = values.next().ok_or(TokenRefused::Missing)?;
     if values.next().is_some() {
-        return Err(Refused::Invalid);
+        return Err(TokenRefused::Invalid);
     }
-    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(Refused::Missing)?;
+    let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(TokenRefused::Missing)?;
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(Refused::Missing);
+        return Err(TokenRefused::Missing);
     }
     Ok(token.trim_start_matches(' '))
 }
@@ -284,7 +288,7 @@ fn is_plain(header: &Header) -> bool {
 }
 
 /// The claims, if this key signed them. Only the signature is checked here: the library asks the operating system for the time.
-fn claims_signed_with(key: &Key, token: &str) -> Option<Claims> {
+fn claims_signed_with(key: &VerifyingJwk, token: &str) -> Option<Claims> {
     let mut signature_only = Validation::new(key.algorithm);
     signature_only.required_spec_claims = HashSet::new();
     signature_only.validate_exp = false;
@@ -329,10 +333,10 @@ enum AccountsClaim {
 }
 
 impl AccountsClaim {
-    fn into_accounts(self) -> Option<Accounts> {
+    fn into_accounts(self) -> Option<TokenAccounts> {
         match self {
-            Self::Listed(ids) => Some(Accounts::Listed(ids)),
-            Self::Word(word) => (word == "*").then_some(Accounts::All),
+            Self::Listed(ids) => Some(TokenAccounts::Listed(ids)),
+            Self::Word(word) => (word == "*").then_some(TokenAccounts::All),
         }
     }
 }

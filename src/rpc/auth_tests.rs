@@ -22,7 +22,7 @@ const RSA_N: &str = "sfDu6VKtcuB-vT8yt-6lHLPCuzNDqa5dpa3adW3FQ70Ol6qThc3UHJz2lH_
 const RSA_TOKEN: &str = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCIsImtpZCI6InJzYS0xIn0.eyJpc3MiOiJodHRwczovL2lzc3Vlci50ZXN0IiwiYXVkIjoiY29udGFjdC1zeW5jIiwic3ViIjoicm91dGVyIiwibmJmIjoxNzk1MzA1NjAwLCJleHAiOjE3OTUzMDkyMDAsImFjY291bnRzIjoiKiIsInNjb3BlIjoiY2FsbHMifQ.X4Aayi-r16BdouFvtQnu0VHB0_YM9hIadVIyEh908Uw_rQOLeOT4NKhvQdhnpUseKfoal1x2-s5uxhH54LaRzJGDJJDE9ZMAFng4K_X3jL4okUWx_nyf-a7pOdoU6prW_AUHHSZr5JJ1VbeTGtVevE4ogDPdUIydV3qW9fACFc57Nje9kI2BiiAKieckSb8VaD-d_vyuujesuMhvkyVEHBtiFflNd_OAtulpiiqjKvj-qCtvrfEpP-q1fIUVqlRGzhNH1D8c8qWK4xxOwhEFQ0pY6njf3exUfsy8gkRJStJhugwf7cpfYfN55mGyZ9tLZ1FKsLDQdxGxneF-q7r9rg";
 
 struct Fixture {
-    verifier: Verifier,
+    verifier: TokenVerifier,
     clock: Arc<ManualClock>,
     kid: String,
 }
@@ -33,7 +33,7 @@ fn fixture() -> Fixture {
     jwks["keys"].as_array_mut().unwrap().push(json!({"kty": "RSA", "kid": "rsa-1", "n": RSA_N, "e": "AQAB"}));
     let clock = Arc::new(ManualClock::new(DateTime::from_timestamp(NOW, 0).unwrap()));
     let same_clock = Arc::clone(&clock);
-    let verifier = Verifier::new(&jwks.to_string(), ISSUER, AUDIENCE, same_clock).unwrap();
+    let verifier = TokenVerifier::new(&jwks.to_string(), ISSUER, AUDIENCE, same_clock).unwrap();
     Fixture { verifier, clock, kid }
 }
 
@@ -74,7 +74,7 @@ impl Fixture {
         sign_with_header(&self.header(), claims)
     }
 
-    fn call(&self, path: &str, authorization: &[&str]) -> Result<Option<Arc<Caller>>, Status> {
+    fn call(&self, path: &str, authorization: &[&str]) -> Result<Option<Arc<TokenHolder>>, Status> {
         let mut headers = HeaderMap::new();
         for value in authorization {
             headers.append(AUTHORIZATION, value.parse().unwrap());
@@ -90,17 +90,18 @@ fn reason(status: &Status) -> String {
 const MATCH_CALLER: &str = "/contactsync.v1.CallerService/MatchCaller";
 const CREATE_ACCOUNT: &str = "/contactsync.v1.AccountService/CreateAccount";
 
+/// A good token of either algorithm makes a caller.
 #[test]
-fn a_good_token_of_either_algorithm_makes_a_caller() {
+fn good_token_of_either_algorithm_makes_caller() {
     let f = fixture();
 
     let caller = f.call(MATCH_CALLER, &[&format!("Bearer {}", f.sign(&claims()))]).unwrap().unwrap();
     assert_eq!(caller.subject(), "router");
-    assert!(caller.has(Scope::Calls) && caller.has(Scope::Sync) && !caller.has(Scope::Admin));
-    assert_eq!(caller.accounts(), &Accounts::Listed(HashSet::from([MINE.parse().unwrap()])));
+    assert!(caller.has(TokenScope::Calls) && caller.has(TokenScope::Sync) && !caller.has(TokenScope::Admin));
+    assert_eq!(caller.accounts(), &TokenAccounts::Listed(HashSet::from([MINE.parse().unwrap()])));
 
     let caller = f.call(MATCH_CALLER, &[&format!("bearer {RSA_TOKEN}")]).unwrap().unwrap();
-    assert_eq!(caller.accounts(), &Accounts::All);
+    assert_eq!(caller.accounts(), &TokenAccounts::All);
 }
 
 #[test]
@@ -124,8 +125,9 @@ fn tokens_that_other_issuers_shape_differently_are_read() {
     }
 }
 
+/// A request without a bearer token is told so.
 #[test]
-fn a_request_without_a_bearer_token_is_told_so() {
+fn request_without_bearer_token_is_told_so() {
     let f = fixture();
 
     for authorization in [&[][..], &["Basic dXNlcjpzZWNyZXQ="], &["Bearer"], &[""], &["token"]] {
@@ -135,8 +137,9 @@ fn a_request_without_a_bearer_token_is_told_so() {
     }
 }
 
+/// Every wrong token is refused with the same words.
 #[test]
-fn every_wrong_token_is_refused_with_the_same_words() {
+fn every_wrong_token_hears_same_words() {
     let f = fixture();
     let good = f.sign(&claims());
     let hmac = |secret: &[u8]| {
@@ -240,13 +243,14 @@ fn a_token_with_any_bit_flipped_is_refused() {
             flipped[byte] ^= 1;
             let token = format!("{}{}", &good[..start], BASE64_URL_SAFE_NO_PAD.encode(flipped));
 
-            assert_eq!(f.verifier.verify(&token), Err(Refused::Invalid), "byte {byte}");
+            assert_eq!(f.verifier.verify(&token), Err(TokenRefused::Invalid), "byte {byte}");
         }
     }
 }
 
+/// A token ends with its time, even when it is remembered.
 #[test]
-fn a_token_ends_with_its_time_even_when_it_is_remembered() {
+fn token_ends_in_time_even_when_remembered() {
     let f = fixture();
     let (token, early) = (f.sign(&claims()), f.sign(&with("nbf", json!(NOW + 30))));
 
@@ -257,14 +261,15 @@ fn a_token_ends_with_its_time_even_when_it_is_remembered() {
     assert!(f.verifier.verify(&token).is_ok(), "remembered, within the leeway");
     f.clock.advance(TimeDelta::seconds(1));
 
-    assert_eq!(f.verifier.verify(&token), Err(Refused::Expired), "remembered");
-    assert_eq!(f.verifier.verify(&token), Err(Refused::Expired), "read again");
+    assert_eq!(f.verifier.verify(&token), Err(TokenRefused::Expired), "remembered");
+    assert_eq!(f.verifier.verify(&token), Err(TokenRefused::Expired), "read again");
     let refused = f.call(MATCH_CALLER, &[&format!("Bearer {token}")]).unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unauthenticated, "TOKEN_EXPIRED"));
 }
 
+/// A token is verified once, and a refused one is not remembered.
 #[test]
-fn a_token_is_verified_once_and_a_refused_one_is_not_remembered() {
+fn token_is_verified_once_refused_one_unremembered() {
     let f = fixture();
     let token = f.sign(&claims());
 
@@ -278,8 +283,9 @@ fn a_token_is_verified_once_and_a_refused_one_is_not_remembered() {
     assert_eq!(f.verifier.verified.policy().max_capacity(), Some(CACHED_TOKENS_MAX));
 }
 
+/// A good token without the scope is denied, and told which one.
 #[test]
-fn a_good_token_without_the_scope_is_denied_and_told_which() {
+fn good_token_without_scope_is_told_which() {
     let f = fixture();
     let refused = f.call(CREATE_ACCOUNT, &[&format!("Bearer {}", f.sign(&claims()))]).unwrap_err();
 
@@ -288,8 +294,9 @@ fn a_good_token_without_the_scope_is_denied_and_told_which() {
     assert_eq!(details.error_info().unwrap().metadata["scope"], "admin");
 }
 
+/// A method that is not in the table is unimplemented for everybody.
 #[test]
-fn a_method_that_is_not_in_the_table_is_unimplemented_for_everybody() {
+fn untabled_method_is_unimplemented_for_everybody() {
     let f = fixture();
     let all = f.sign(&with("scope", json!("calls sync contacts.read contacts.erase admin")));
     let unknown =
@@ -336,8 +343,9 @@ fn a_caller_shows_no_subject() {
     assert!(!format!("{caller:?}").contains("bryce"));
 }
 
+/// A handler that no gate has passed gets no caller.
 #[test]
-fn a_handler_that_no_gate_has_passed_gets_no_caller() {
+fn handler_without_gate_gets_no_caller() {
     let refused = caller(&Request::new(())).err().unwrap();
 
     assert_eq!(refused.code(), Code::Internal);

@@ -26,8 +26,8 @@ use tokio_stream::{Stream, StreamExt};
 use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use super::{
-    deadline::Deadline,
-    frames::{Flood, FrameMeter},
+    deadline::CallDeadline,
+    frames::{FrameFlood, FrameMeter},
     server::ServerLimits,
 };
 
@@ -88,7 +88,7 @@ where
 struct Strangers(VecDeque<Weak<CallState>>);
 
 impl Strangers {
-    fn add(&mut self, calls: &Calls, connections_max: usize) {
+    fn add(&mut self, calls: &OpenCalls, connections_max: usize) {
         if self.0.len() >= 2 * connections_max {
             self.0.retain(|of| of.upgrade().is_some_and(|state| !state.activity().is_known));
         }
@@ -109,7 +109,7 @@ impl Strangers {
 
 /// What the calls of a connection tell it, and it them. In the extensions of each of its requests.
 #[derive(Clone)]
-pub(crate) struct Calls(Arc<CallState>);
+pub(crate) struct OpenCalls(Arc<CallState>);
 
 struct CallState {
     activity: Mutex<Activity>,
@@ -140,7 +140,7 @@ struct Activity {
     let_in: u32,
 }
 
-impl Calls {
+impl OpenCalls {
     pub(super) fn new(now: Instant) -> Self {
         let activity = Mutex::new(Activity {
             open: 0,
@@ -158,7 +158,7 @@ impl Calls {
     }
 
     /// A call with a token has begun. It counts as open until the guard is dropped.
-    pub(super) fn begin(&self, deadline: Option<Deadline>) -> OpenCall {
+    pub(super) fn begin(&self, deadline: Option<CallDeadline>) -> OpenCall {
         let mut activity = self.activity();
         activity.is_known = true;
         activity.begin(deadline);
@@ -166,7 +166,7 @@ impl Calls {
     }
 
     /// A call that needs no token; `None`: this connection has enough of them.
-    pub(super) fn begin_without_token(&self, deadline: Option<Deadline>) -> Option<OpenCall> {
+    pub(super) fn begin_without_token(&self, deadline: Option<CallDeadline>) -> Option<OpenCall> {
         let mut activity = self.activity();
         if activity.open_without_token >= OPEN_CALLS_MAX {
             return None;
@@ -184,7 +184,7 @@ impl Calls {
 }
 
 impl Activity {
-    fn begin(&mut self, deadline: Option<Deadline>) {
+    fn begin(&mut self, deadline: Option<CallDeadline>) {
         self.open += 1;
         self.last = Instant::now();
         self.until = match (self.until, deadline) {
@@ -196,7 +196,7 @@ impl Activity {
 
 /// A call whose answer is under way.
 pub(crate) struct OpenCall {
-    calls: Calls,
+    calls: OpenCalls,
     has_token: bool,
 }
 
@@ -224,7 +224,7 @@ enum End {
     #[error("older than any call may be")]
     Old,
     #[error("more frames than its calls need")]
-    Flood,
+    FrameFlood,
     #[error("no token was shown, and another connection needs its place")]
     MakesRoom,
 }
@@ -232,7 +232,7 @@ enum End {
 /// A connection that watches itself.
 pub(super) struct Connection<IO> {
     io: IO,
-    calls: Calls,
+    calls: OpenCalls,
     meter: FrameMeter,
     limits: ServerLimits,
     accepted_at: Instant,
@@ -249,7 +249,7 @@ impl<IO> Connection<IO> {
         let now = Instant::now();
         Self {
             io,
-            calls: Calls::new(now),
+            calls: OpenCalls::new(now),
             meter: FrameMeter::new(limits.frames_per_second, now),
             accepted_at: now,
             look_again: Box::pin(sleep_until(now + limits.handshake_timeout.min(LOOK_EVERY))),
@@ -300,7 +300,7 @@ impl<IO: AsyncRead + AsyncWrite + Connected + Unpin> Connection<IO> {
         self.ended.map_or(Ok(()), |end| Err(io::Error::new(io::ErrorKind::ConnectionAborted, end)))
     }
 
-    fn count(&mut self, from: usize, buf: &ReadBuf<'_>) -> Result<(), Flood> {
+    fn count(&mut self, from: usize, buf: &ReadBuf<'_>) -> Result<(), FrameFlood> {
         let read = &buf.filled()[from..];
         if read.is_empty() {
             return Ok(());
@@ -315,7 +315,7 @@ impl<IO: AsyncRead + AsyncWrite + Connected + Unpin> Connection<IO> {
         let peer_address = self.peer_address();
         match end {
             End::Idle | End::Old | End::MakesRoom => tracing::debug!(reason = %end, "a connection is closed"),
-            End::NotBegun | End::Untaken | End::Flood => {
+            End::NotBegun | End::Untaken | End::FrameFlood => {
                 tracing::warn!(reason = %end, peer.address = ?peer_address, "a connection is closed");
             }
         }
@@ -323,7 +323,7 @@ impl<IO: AsyncRead + AsyncWrite + Connected + Unpin> Connection<IO> {
             // Best effort: a client learns that calls after its last stream were not worked on.
             let code = match end {
                 End::Idle | End::Old | End::MakesRoom => NO_ERROR,
-                End::NotBegun | End::Untaken | End::Flood => ENHANCE_YOUR_CALM,
+                End::NotBegun | End::Untaken | End::FrameFlood => ENHANCE_YOUR_CALM,
             };
             let _ = Pin::new(&mut self.io).poll_write(cx, &goaway(self.meter.last_stream(), code));
         }
@@ -344,9 +344,9 @@ fn goaway(last_stream: u32, code: u32) -> [u8; 17] {
 }
 
 impl<IO> Connected for Connection<IO> {
-    type ConnectInfo = Calls;
+    type ConnectInfo = OpenCalls;
 
-    fn connect_info(&self) -> Calls {
+    fn connect_info(&self) -> OpenCalls {
         self.calls.clone()
     }
 }
@@ -358,7 +358,7 @@ impl<IO: AsyncRead + AsyncWrite + Connected + Unpin> AsyncRead for Connection<IO
         let from = buf.filled().len();
         let read = Pin::new(&mut this.io).poll_read(cx, buf);
         if this.count(from, buf).is_err() {
-            this.end(End::Flood, cx);
+            this.end(End::FrameFlood, cx);
             this.check(cx)?;
         }
         read

@@ -17,9 +17,9 @@ const UNBOUNDED_MAX: Duration = Duration::from_secs(10);
 
 /// When the answer must be on its way. In the extensions of every request that the gate lets through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Deadline(Instant);
+pub struct CallDeadline(Instant);
 
-impl Deadline {
+impl CallDeadline {
     /// The moment itself.
     pub fn instant(self) -> Instant {
         self.0
@@ -32,8 +32,8 @@ impl Deadline {
 }
 
 /// The deadline of this request: what a handler gives to whatever it waits for.
-pub fn deadline<T>(request: &Request<T>) -> Deadline {
-    request.extensions().get().copied().unwrap_or_else(|| Deadline(Instant::now() + UNBOUNDED_MAX))
+pub fn deadline<T>(request: &Request<T>) -> CallDeadline {
+    request.extensions().get().copied().unwrap_or_else(|| CallDeadline(Instant::now() + UNBOUNDED_MAX))
 }
 
 /// The deadline of a call that arrived at this instant. `None`: neither side sets one.
@@ -42,7 +42,7 @@ pub(crate) fn deadline_of(
     headers: &HeaderMap,
     time_max: Option<Duration>,
     arrived: Instant,
-) -> Result<Option<Deadline>, Status> {
+) -> Result<Option<CallDeadline>, Status> {
     let mut values = headers.get_all(GRPC_TIMEOUT).iter();
     let asked = match (values.next(), values.next()) {
         (None, _) => None,
@@ -54,7 +54,7 @@ pub(crate) fn deadline_of(
         (asked, max) => asked.or(max),
     };
     // The longest timeout that can be written is 11,400 years: an instant that far away may not exist on this system.
-    Ok(allowed.and_then(|allowed| arrived.checked_add(allowed)).map(Deadline))
+    Ok(allowed.and_then(|allowed| arrived.checked_add(allowed)).map(CallDeadline))
 }
 
 fn unreadable() -> Status {

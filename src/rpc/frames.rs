@@ -24,7 +24,7 @@ const SAVED_SECONDS: u32 = 10;
 
 /// A connection has sent more frames than its calls need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Flood;
+pub(super) struct FrameFlood;
 
 /// Counts the frames of one connection.
 #[derive(Debug)]
@@ -75,7 +75,7 @@ impl FrameMeter {
     }
 
     /// Counts what was read.
-    pub(super) fn read(&mut self, mut bytes: &[u8], now: Instant) -> Result<(), Flood> {
+    pub(super) fn read(&mut self, mut bytes: &[u8], now: Instant) -> Result<(), FrameFlood> {
         let passed: Duration = now.saturating_duration_since(self.refilled_at);
         self.refilled_at = now;
         self.left = (self.left + passed.as_secs_f64() * self.frames_per_second).min(self.frames_saved_max);
@@ -96,7 +96,7 @@ impl FrameMeter {
                 self.left -= self.begin_frame();
             }
         }
-        if self.left < 0.0 { Err(Flood) } else { Ok(()) }
+        if self.left < 0.0 { Err(FrameFlood) } else { Ok(()) }
     }
 
     /// What the frame costs whose header is there.
@@ -138,8 +138,9 @@ mod tests {
         (0..1_000_000).find(|_| meter.read(one, now).is_err()).unwrap_or(1_000_000)
     }
 
+    /// Frames are counted however they are cut into pieces.
     #[test]
-    fn frames_are_counted_however_they_are_cut_into_pieces() {
+    fn frames_are_counted_however_cut() {
         let now = Instant::now();
         let mut bytes = PREFACE.to_vec();
         bytes.extend(frame(SETTINGS, 0, &[0; 18]));
@@ -158,8 +159,9 @@ mod tests {
         }
     }
 
+    /// A connection has begun with its whole first frame.
     #[test]
-    fn a_connection_has_begun_with_its_whole_first_frame() {
+    fn connection_begins_with_whole_first_frame() {
         let now = Instant::now();
         let mut meter = FrameMeter::new(10, now);
         let settings = frame(SETTINGS, 0, &[0; 6]);
@@ -172,8 +174,9 @@ mod tests {
         assert!(meter.has_begun());
     }
 
+    /// Every kind of frame is a flood at last, and a second later some may come again.
     #[test]
-    fn every_kind_of_frame_is_a_flood_at_last_and_a_second_later_some_may_come_again() {
+    fn every_frame_kind_floods_then_recovers() {
         let now = Instant::now();
         for (kind, payload) in [(DATA, 0), (2, 5), (3, 4), (SETTINGS, 0), (PING, 8), (8, 4), (9, 0), (0xff, 100)] {
             let mut meter = FrameMeter::new(10, now);

@@ -30,23 +30,23 @@ use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
 use super::{
-    auth::{Caller, Verifier},
+    auth::{TokenHolder, TokenVerifier},
     body::read_body,
-    connection::{Calls, OpenCall},
-    deadline::{Deadline, deadline_of},
-    methods::{Method, Queue, find_method},
-    room::{NoRoom, Room},
+    connection::{OpenCall, OpenCalls},
+    deadline::{CallDeadline, deadline_of},
+    methods::{CallQueue, MethodRule, find_method},
+    room::{CallRoom, NoRoom},
     server::ServerLimits,
     status,
 };
 use crate::domain::{clock::Clock, ids::IdSource};
 
 /// What the gate needs for every request.
-pub(crate) struct Shared {
-    pub(crate) verifier: Arc<Verifier>,
+pub(crate) struct GateState {
+    pub(crate) verifier: Arc<TokenVerifier>,
     pub(crate) ids: Arc<IdSource>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) rooms: Rooms,
+    pub(crate) rooms: CallRooms,
     pub(crate) reflection: bool,
     /// Largest request message, in bytes.
     pub(crate) request_bytes_max: usize,
@@ -59,27 +59,27 @@ pub(crate) struct Shared {
 }
 
 /// Where calls are admitted to. A handler's call has a place as long as it is worked on; open streams hold none.
-pub(crate) struct Rooms {
+pub(crate) struct CallRooms {
     /// Those that wait for the call path's connections to the database.
-    calls: Arc<Room>,
+    calls: Arc<CallRoom>,
     /// All others.
-    others: Arc<Room>,
+    others: Arc<CallRoom>,
     /// Those whose message is still on its way.
-    reading: Arc<Room>,
+    reading: Arc<CallRoom>,
 }
 
-impl Rooms {
+impl CallRooms {
     pub(crate) fn new(limits: &ServerLimits) -> Self {
         Self {
-            calls: Room::new(limits.queued_calls_max.min(limits.calls_max)),
-            others: Room::new(limits.calls_max),
-            reading: Room::new(limits.calls_max),
+            calls: CallRoom::new(limits.queued_calls_max.min(limits.calls_max)),
+            others: CallRoom::new(limits.calls_max),
+            reading: CallRoom::new(limits.calls_max),
         }
     }
 
-    fn of(&self, method: Option<&Method>) -> &Arc<Room> {
+    fn of(&self, method: Option<&MethodRule>) -> &Arc<CallRoom> {
         match method.map(|method| method.queue) {
-            Some(Queue::CallPath) => &self.calls,
+            Some(CallQueue::CallPath) => &self.calls,
             _ => &self.others,
         }
     }
@@ -87,12 +87,12 @@ impl Rooms {
 
 /// The service that the server runs for each connection.
 #[derive(Clone)]
-pub(crate) struct Gate {
-    pub(crate) shared: Arc<Shared>,
+pub(crate) struct CallGate {
+    pub(crate) shared: Arc<GateState>,
     pub(crate) routes: Routes,
 }
 
-impl Service<Request<Body>> for Gate {
+impl Service<Request<Body>> for CallGate {
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = BoxFuture<Response<Body>, Infallible>;
@@ -109,7 +109,7 @@ impl Service<Request<Body>> for Gate {
     }
 }
 
-impl Gate {
+impl CallGate {
     async fn answer(self, request: Request<Body>, arrived: Instant) -> Response<Body> {
         let method = find_method(request.uri().path(), self.shared.reflection);
         let request_id = self.shared.ids.new_v7(self.shared.clock.now());
@@ -136,7 +136,7 @@ impl Gate {
 
     async fn pass(
         self,
-        method: Option<&'static Method>,
+        method: Option<&'static MethodRule>,
         mut request: Request<Body>,
         arrived: Instant,
         request_id: Uuid,
@@ -155,7 +155,7 @@ impl Gate {
             request.extensions_mut().insert(deadline);
         }
         // Every connection brings its own; a request without one came by no connection.
-        let calls = request.extensions_mut().remove::<Calls>().unwrap_or_else(|| Calls::new(arrived));
+        let calls = request.extensions_mut().remove::<OpenCalls>().unwrap_or_else(|| OpenCalls::new(arrived));
         let open_call = match &caller {
             Some(_) => calls.begin(deadline),
             None => calls.begin_without_token(deadline).ok_or_else(|| status::overloaded(NoRoom::Connection))?,
@@ -179,10 +179,10 @@ impl Gate {
     /// Reads the message, takes a place and lets the handler answer.
     async fn work(
         &self,
-        method: Option<&'static Method>,
+        method: Option<&'static MethodRule>,
         mut request: Request<Body>,
-        caller: Arc<Caller>,
-        calls: &Calls,
+        caller: Arc<TokenHolder>,
+        calls: &OpenCalls,
     ) -> Result<Response<Body>, Status> {
         let rooms = &self.shared.rooms;
         let room = rooms.of(method);
@@ -230,7 +230,7 @@ fn header_bytes(request: &Request<Body>) -> usize {
 }
 
 /// Waits until a call has to end without its answer, and says why.
-async fn early_end(deadline: Option<Deadline>, cut: CancellationToken) -> Status {
+async fn early_end(deadline: Option<CallDeadline>, cut: CancellationToken) -> Status {
     let passed = async {
         match deadline {
             Some(deadline) => sleep_until(deadline.instant()).await,
@@ -267,7 +267,7 @@ fn log_outcome(span: &Span, response: &Response<Body>, arrived: Instant) {
 /// trailers is made complete like one in the headers.
 struct AnswerBody {
     inner: Body,
-    deadline: Option<Deadline>,
+    deadline: Option<CallDeadline>,
     cut: CancellationToken,
     /// Made when the body is first waited for: a single message is there at once, and pays for no timer.
     early_end: Option<Pin<Box<dyn Future<Output = Status> + Send>>>,
@@ -280,7 +280,7 @@ struct AnswerBody {
 impl AnswerBody {
     fn of(
         inner: Body,
-        deadline: Option<Deadline>,
+        deadline: Option<CallDeadline>,
         cut: &CancellationToken,
         request_id: Uuid,
         open_call: OpenCall,

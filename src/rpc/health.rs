@@ -129,11 +129,11 @@ fn place_of(name: &str) -> Option<usize> {
 
 /// The handle by which the parts report how they are; clones share it.
 #[derive(Clone)]
-pub struct Health {
+pub struct ServingHealth {
     said: watch::Sender<HealthStatus>,
 }
 
-impl Health {
+impl ServingHealth {
     /// Everything is like this.
     pub fn new(is_serving: bool) -> Self {
         let serving = [is_serving; NAMES.len()];
@@ -227,8 +227,9 @@ mod tests {
         assert_eq!(names, NAMES);
     }
 
+    /// What is said of calls changes after two seconds of the contrary.
     #[test]
-    fn what_is_said_of_calls_changes_after_two_seconds_of_the_contrary() {
+    fn call_health_changes_after_two_contrary_seconds() {
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
         let mut health = CallHealth::new(true);
@@ -245,8 +246,9 @@ mod tests {
         assert!(health.is_serving());
     }
 
+    /// One answered call among failed ones is an answer.
     #[test]
-    fn one_answered_call_among_failed_ones_is_an_answer() {
+    fn one_answer_among_failures_is_answer() {
         let tally = CallTally::default();
         assert_eq!(tally.take(), None);
 

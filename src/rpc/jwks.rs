@@ -45,14 +45,14 @@ pub enum JwksError {
 }
 
 /// One key and the only algorithm that it may verify.
-pub(crate) struct Key {
+pub(crate) struct VerifyingJwk {
     kid: Option<String>,
     pub(crate) algorithm: Algorithm,
     pub(crate) verifying: DecodingKey,
 }
 
 /// A non-empty set of keys.
-pub(crate) struct Jwks(Vec<Key>);
+pub(crate) struct KeySet(Vec<VerifyingJwk>);
 
 #[derive(Deserialize)]
 struct RawSet {
@@ -77,7 +77,7 @@ struct RawKey {
     k: Option<serde::de::IgnoredAny>,
 }
 
-impl Jwks {
+impl KeySet {
     pub(crate) fn parse(json: &str) -> Result<Self, JwksError> {
         if json.len() > JWKS_BYTES_MAX {
             return Err(JwksError::TooLarge(json.len()));
@@ -86,7 +86,7 @@ impl Jwks {
         if raw.keys.len() > KEYS_MAX {
             return Err(JwksError::TooMany(raw.keys.len()));
         }
-        let mut keys: Vec<Key> = Vec::with_capacity(raw.keys.len());
+        let mut keys: Vec<VerifyingJwk> = Vec::with_capacity(raw.keys.len());
         for (index, raw) in raw.keys.into_iter().enumerate() {
             let Some(key) = read_key(index, raw)? else { continue };
             if key.kid.is_some() && keys.iter().any(|other| other.kid == key.kid) {
@@ -101,13 +101,13 @@ impl Jwks {
     }
 
     /// The keys that may have signed a token with this header: of its algorithm, and of its `kid` if it has one.
-    pub(crate) fn candidates(&self, algorithm: Algorithm, kid: Option<&str>) -> impl Iterator<Item = &Key> {
+    pub(crate) fn candidates(&self, algorithm: Algorithm, kid: Option<&str>) -> impl Iterator<Item = &VerifyingJwk> {
         self.0.iter().filter(move |key| key.algorithm == algorithm && (kid.is_none() || key.kid.as_deref() == kid))
     }
 }
 
 /// `None`: a key for something else. Keys are counted from 0 in errors.
-fn read_key(index: usize, raw: RawKey) -> Result<Option<Key>, JwksError> {
+fn read_key(index: usize, raw: RawKey) -> Result<Option<VerifyingJwk>, JwksError> {
     if raw.d.is_some() || raw.k.is_some() {
         return Err(JwksError::Private(index));
     }
@@ -122,7 +122,7 @@ fn read_key(index: usize, raw: RawKey) -> Result<Option<Key>, JwksError> {
         "RSA" if fits("RS256") => (Algorithm::RS256, read_rsa(index, raw.n.as_deref(), raw.e.as_deref())?),
         _ => return Ok(None),
     };
-    Ok(Some(Key { kid: raw.kid, algorithm, verifying }))
+    Ok(Some(VerifyingJwk { kid: raw.kid, algorithm, verifying }))
 }
 
 /// A point of the curve that is not of small order: signatures under such a key say nothing.
@@ -176,12 +176,13 @@ mod tests {
         })
     }
 
-    fn parse(keys: &[Value]) -> Result<Jwks, JwksError> {
-        Jwks::parse(&json!({"keys": keys}).to_string())
+    fn parse(keys: &[Value]) -> Result<KeySet, JwksError> {
+        KeySet::parse(&json!({"keys": keys}).to_string())
     }
 
+    /// Keys for other uses and algorithms are passed over.
     #[test]
-    fn keys_for_other_uses_and_algorithms_are_passed_over() {
+    fn keys_for_other_uses_are_passed_over() {
         let mut for_encryption = ed25519("enc");
         for_encryption["use"] = json!("enc");
         let mut for_pss = rsa(256, &[1, 0, 1]);
@@ -194,8 +195,9 @@ mod tests {
         assert_eq!(parse(&with_one).unwrap().0.len(), 1);
     }
 
+    /// A key verifies its own algorithm and name only.
     #[test]
-    fn a_key_verifies_its_own_algorithm_and_name_only() {
+    fn key_verifies_only_its_algorithm_and_name() {
         let keys = parse(&[ed25519("a"), rsa(256, &[1, 0, 1])]).unwrap();
         let count = |algorithm, kid| keys.candidates(algorithm, kid).count();
 
@@ -228,9 +230,9 @@ mod tests {
         assert!(matches!(parse(&[rsa(256, &[1, 0, 0])]), Err(JwksError::BadKey(0, "RSA"))));
         assert!(matches!(parse(&[ed25519("a"), ed25519("a")]), Err(JwksError::SameKid(_))));
         assert!(matches!(parse(&vec![ed25519("a"); 33]), Err(JwksError::TooMany(33))));
-        assert!(matches!(Jwks::parse(&" ".repeat(JWKS_BYTES_MAX + 1)), Err(JwksError::TooLarge(_))));
+        assert!(matches!(KeySet::parse(&" ".repeat(JWKS_BYTES_MAX + 1)), Err(JwksError::TooLarge(_))));
         for text in ["", "[]", "{}", "{\"keys\": 1}", "-----BEGIN PUBLIC KEY-----"] {
-            assert!(matches!(Jwks::parse(text), Err(JwksError::Unreadable(_))), "{text}");
+            assert!(matches!(KeySet::parse(text), Err(JwksError::Unreadable(_))), "{text}");
         }
     }
 }

@@ -20,7 +20,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{auth::Accounts, methods::Scope};
+use super::{auth::TokenAccounts, methods::TokenScope};
 
 /// Longest life of a local token.
 pub const VALID_FOR_MAX: TimeDelta = TimeDelta::days(30);
@@ -161,9 +161,9 @@ pub struct LocalClaims<'a> {
     /// Who will call; at most 256 bytes.
     pub subject: &'a str,
     /// For which accounts.
-    pub accounts: &'a Accounts,
+    pub accounts: &'a TokenAccounts,
     /// For what.
-    pub scopes: &'a [Scope],
+    pub scopes: &'a [TokenScope],
     /// The token is valid from this moment.
     pub now: DateTime<Utc>,
     /// How long, at most 30 days.
@@ -194,8 +194,8 @@ pub fn issue(signing_key_pem: &str, claims: &LocalClaims<'_>) -> Result<String, 
     let mut header = Header::new(Algorithm::EdDSA);
     header.kid = Some(thumbprint(&BASE64_URL_SAFE_NO_PAD.encode(signing.verifying_key().as_bytes())));
     let accounts = match claims.accounts {
-        Accounts::All => json!("*"),
-        Accounts::Listed(ids) => json!(ids),
+        TokenAccounts::All => json!("*"),
+        TokenAccounts::Listed(ids) => json!(ids),
     };
     let scope = claims.scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" ");
     let now = claims.now.timestamp();

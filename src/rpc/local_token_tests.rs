@@ -1,6 +1,6 @@
 use std::{collections::HashSet, sync::Arc};
 
-use super::{super::auth::Verifier, *};
+use super::{super::auth::TokenVerifier, *};
 use crate::domain::clock::ManualClock;
 
 /// A directory of this test's own, removed at its end.
@@ -33,7 +33,7 @@ fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_795_305_600, 0).unwrap()
 }
 
-fn local_claims<'a>(accounts: &'a Accounts, scopes: &'a [Scope]) -> LocalClaims<'a> {
+fn local_claims<'a>(accounts: &'a TokenAccounts, scopes: &'a [TokenScope]) -> LocalClaims<'a> {
     LocalClaims {
         issuer: "contact-sync",
         audience: "contact-sync",
@@ -45,30 +45,33 @@ fn local_claims<'a>(accounts: &'a Accounts, scopes: &'a [Scope]) -> LocalClaims<
     }
 }
 
+/// A local token is accepted with exactly what it was given.
 #[test]
-fn a_local_token_is_accepted_with_exactly_what_it_was_given() {
+fn local_token_grants_exactly_what_was_given() {
     let pair = generate(&[3; 32]);
     let clock = Arc::new(ManualClock::new(now()));
-    let verifier = Verifier::new(&pair.jwks_json, "contact-sync", "contact-sync", clock).unwrap();
+    let verifier = TokenVerifier::new(&pair.jwks_json, "contact-sync", "contact-sync", clock).unwrap();
     let account = "7b0c5f9e-58b4-4a3f-9d1e-0a2b3c4d5e6f".parse().unwrap();
 
-    for accounts in [Accounts::All, Accounts::Listed(HashSet::from([account]))] {
+    for accounts in [TokenAccounts::All, TokenAccounts::Listed(HashSet::from([account]))] {
         let token =
-            issue(&pair.signing_key_pem, &local_claims(&accounts, &[Scope::Calls, Scope::ContactsRead])).unwrap();
+            issue(&pair.signing_key_pem, &local_claims(&accounts, &[TokenScope::Calls, TokenScope::ContactsRead]))
+                .unwrap();
         let caller = verifier.verify(&token).unwrap();
 
         assert_eq!(caller.accounts(), &accounts);
         assert_eq!(caller.subject(), "local");
-        let has: Vec<Scope> = Scope::ALL.into_iter().filter(|&scope| caller.has(scope)).collect();
-        assert_eq!(has, [Scope::Calls, Scope::ContactsRead]);
+        let has: Vec<TokenScope> = TokenScope::ALL.into_iter().filter(|&scope| caller.has(scope)).collect();
+        assert_eq!(has, [TokenScope::Calls, TokenScope::ContactsRead]);
     }
 }
 
+/// A local token lives a second to thirty days.
 #[test]
-fn a_local_token_lives_a_second_to_thirty_days() {
+fn local_token_lives_second_to_thirty_days() {
     let pair = generate(&[3; 32]);
     let issue_for = |valid_for| {
-        let claims = LocalClaims { valid_for, ..local_claims(&Accounts::All, &[]) };
+        let claims = LocalClaims { valid_for, ..local_claims(&TokenAccounts::All, &[]) };
         issue(&pair.signing_key_pem, &claims)
     };
 
@@ -77,7 +80,7 @@ fn a_local_token_lives_a_second_to_thirty_days() {
     for wrong in [TimeDelta::zero(), TimeDelta::seconds(-1), TimeDelta::days(30) + TimeDelta::seconds(1)] {
         assert!(matches!(issue_for(wrong), Err(IssueError::BadLifetime)));
     }
-    assert!(matches!(issue("no key", &local_claims(&Accounts::All, &[])), Err(IssueError::BadKey)));
+    assert!(matches!(issue("no key", &local_claims(&TokenAccounts::All, &[])), Err(IssueError::BadKey)));
 }
 
 #[test]
@@ -99,8 +102,9 @@ fn the_name_of_a_key_is_its_thumbprint() {
     );
 }
 
+/// Keys are made once, for their owner only, and never overwritten.
 #[test]
-fn keys_are_made_once_for_their_owner_only_and_never_overwritten() {
+fn keys_are_made_once_for_owner_only() {
     let dir = TempDir::new("keys-made-once");
 
     let keys = ensure_local_keys(&dir.auth(), &[1; 32]).unwrap();
@@ -171,9 +175,10 @@ fn processes_that_start_at_once_use_one_pair() {
     assert_eq!(fs::read_dir(auth.parent().unwrap()).unwrap().count(), 1, "nothing partial is left");
 }
 
+/// The signing key is written as other tools read it.
 /// RFC 8410 §7: version 0, the algorithm's identifier alone, the key in an OCTET STRING of its own, and nothing behind it.
 #[test]
-fn the_signing_key_is_written_as_other_tools_read_it() {
+fn signing_key_is_written_as_others_read() {
     use base64::prelude::BASE64_STANDARD;
 
     let pair = generate(&[3; 32]);
@@ -187,14 +192,15 @@ fn the_signing_key_is_written_as_other_tools_read_it() {
     assert!(pair.signing_key_pem.ends_with("-----\n"));
 }
 
+/// A signing key of another tool or an earlier version is read.
 #[test]
-fn a_signing_key_of_another_tool_or_an_earlier_version_is_read() {
+fn signing_key_of_other_tools_is_read() {
     let pair = generate(&[3; 32]);
     let with_public_key = SigningKey::from_bytes(&[3; 32]).to_pkcs8_pem(LineEnding::LF).unwrap();
     let with_crlf = pair.signing_key_pem.replace('\n', "\r\n");
-    let expected = issue(&pair.signing_key_pem, &local_claims(&Accounts::All, &[])).unwrap();
+    let expected = issue(&pair.signing_key_pem, &local_claims(&TokenAccounts::All, &[])).unwrap();
 
     for pem in [with_public_key.as_str(), &with_crlf, pair.signing_key_pem.trim_end()] {
-        assert_eq!(issue(pem, &local_claims(&Accounts::All, &[])).unwrap(), expected, "one key, one token");
+        assert_eq!(issue(pem, &local_claims(&TokenAccounts::All, &[])).unwrap(), expected, "one key, one token");
     }
 }

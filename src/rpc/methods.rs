@@ -6,7 +6,7 @@ use std::{fmt, str::FromStr, time::Duration};
 
 /// What a token may be allowed to do; the claim `scope` lists them, separated by spaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Scope {
+pub enum TokenScope {
     /// The call path: `CallerService`.
     Calls,
     /// Integrations and their runs: `SyncService`.
@@ -19,7 +19,7 @@ pub enum Scope {
     Admin,
 }
 
-impl Scope {
+impl TokenScope {
     /// Every scope, in the order of the documentation.
     pub const ALL: [Self; 5] = [Self::Calls, Self::Sync, Self::ContactsRead, Self::ContactsErase, Self::Admin];
 
@@ -35,13 +35,13 @@ impl Scope {
     }
 }
 
-impl fmt::Display for Scope {
+impl fmt::Display for TokenScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
 }
 
-impl FromStr for Scope {
+impl FromStr for TokenScope {
     type Err = UnknownScope;
 
     fn from_str(text: &str) -> Result<Self, UnknownScope> {
@@ -56,16 +56,16 @@ pub struct UnknownScope;
 
 /// Who may call a method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub enum MethodAccess {
     /// Anybody who reaches the port, without a token.
     Open,
     /// A token with this scope.
-    Scope(Scope),
+    Scope(TokenScope),
 }
 
 /// What a call waits for, when there are too many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Queue {
+pub enum CallQueue {
     /// The call path's connections to the database: a short queue, for a phone rings.
     CallPath,
     /// Anything else.
@@ -74,15 +74,15 @@ pub enum Queue {
 
 /// One method as the server treats it.
 #[derive(Debug, Clone, Copy)]
-pub struct Method {
+pub struct MethodRule {
     /// The HTTP/2 path: `/package.Service/Method`.
     pub path: &'static str,
     /// Who may call it.
-    pub access: Access,
+    pub access: MethodAccess,
     /// How long the server works on one call, streams included; `None`: until the client leaves or the server drains.
     pub time_max: Option<Duration>,
     /// Which room it needs.
-    pub queue: Queue,
+    pub queue: CallQueue,
 }
 
 /// A phone rings meanwhile: the router has long given up after this.
@@ -94,63 +94,66 @@ const ASKS_CRM: Duration = Duration::from_secs(30);
 /// A follower of a run calls again after this; nobody watches for ever unseen.
 pub(super) const WATCH: Duration = Duration::from_hours(1);
 
-const fn method(path: &'static str, scope: Scope, time_max: Duration) -> Method {
-    Method { path, access: Access::Scope(scope), time_max: Some(time_max), queue: Queue::Other }
+const fn method(path: &'static str, scope: TokenScope, time_max: Duration) -> MethodRule {
+    MethodRule { path, access: MethodAccess::Scope(scope), time_max: Some(time_max), queue: CallQueue::Other }
 }
 
-const fn ringing(path: &'static str) -> Method {
-    Method { queue: Queue::CallPath, ..method(path, Scope::Calls, RINGING) }
+const fn ringing(path: &'static str) -> MethodRule {
+    MethodRule { queue: CallQueue::CallPath, ..method(path, TokenScope::Calls, RINGING) }
 }
 
-const fn open(path: &'static str, time_max: Option<Duration>) -> Method {
-    Method { path, access: Access::Open, time_max, queue: Queue::Other }
+const fn open(path: &'static str, time_max: Option<Duration>) -> MethodRule {
+    MethodRule { path, access: MethodAccess::Open, time_max, queue: CallQueue::Other }
 }
 
 /// Everything that is always served.
-pub const METHODS: [Method; 32] = [
+pub const METHODS: [MethodRule; 32] = [
     ringing("/contactsync.v1.CallerService/MatchCaller"),
     ringing("/contactsync.v1.CallerService/SelectMatch"),
-    method("/contactsync.v1.CallerService/PreRegisterContact", Scope::Calls, RINGING),
+    method("/contactsync.v1.CallerService/PreRegisterContact", TokenScope::Calls, RINGING),
     ringing("/contactsync.v1.CallerService/ResolveRequester"),
-    Method { queue: Queue::CallPath, ..method("/contactsync.v1.CallerService/ExplainMatch", Scope::Calls, PLAIN) },
-    method("/contactsync.v1.SyncService/TestConnection", Scope::Sync, ASKS_CRM),
-    method("/contactsync.v1.SyncService/EnableSync", Scope::Sync, ASKS_CRM),
-    method("/contactsync.v1.SyncService/UpdateSync", Scope::Sync, ASKS_CRM),
-    method("/contactsync.v1.SyncService/StartAuthorization", Scope::Sync, PLAIN),
-    method("/contactsync.v1.SyncService/DisableSync", Scope::Sync, PLAIN),
-    method("/contactsync.v1.SyncService/TriggerSync", Scope::Sync, PLAIN),
-    method("/contactsync.v1.SyncService/ConfirmDeletions", Scope::Sync, PLAIN),
-    method("/contactsync.v1.SyncService/GetIntegration", Scope::Sync, PLAIN),
-    method("/contactsync.v1.SyncService/ListIntegrations", Scope::Sync, PLAIN),
-    method("/contactsync.v1.SyncService/GetSyncRun", Scope::Sync, PLAIN),
-    method("/contactsync.v1.SyncService/ListSyncRuns", Scope::Sync, PLAIN),
-    method("/contactsync.v1.SyncService/CancelSyncRun", Scope::Sync, PLAIN),
-    method("/contactsync.v1.SyncService/WatchSyncRun", Scope::Sync, WATCH),
-    method("/contactsync.v1.SyncService/ListRejectedRecords", Scope::Sync, PLAIN),
-    method("/contactsync.v1.SyncService/RetryRejectedRecords", Scope::Sync, PLAIN),
-    method("/contactsync.v1.SyncService/TraceRecord", Scope::Sync, PLAIN),
-    method("/contactsync.v1.ContactService/GetContact", Scope::ContactsRead, PLAIN),
-    method("/contactsync.v1.ContactService/ListContacts", Scope::ContactsRead, PLAIN),
-    method("/contactsync.v1.ContactService/ListChanges", Scope::ContactsRead, PLAIN),
-    method("/contactsync.v1.ContactService/EraseContact", Scope::ContactsErase, PLAIN),
-    method("/contactsync.v1.AccountService/CreateAccount", Scope::Admin, PLAIN),
-    method("/contactsync.v1.AccountService/GetAccount", Scope::Admin, PLAIN),
-    method("/contactsync.v1.AccountService/UpdateAccount", Scope::Admin, PLAIN),
-    method("/contactsync.v1.AccountService/ListAccounts", Scope::Admin, PLAIN),
+    MethodRule {
+        queue: CallQueue::CallPath,
+        ..method("/contactsync.v1.CallerService/ExplainMatch", TokenScope::Calls, PLAIN)
+    },
+    method("/contactsync.v1.SyncService/TestConnection", TokenScope::Sync, ASKS_CRM),
+    method("/contactsync.v1.SyncService/EnableSync", TokenScope::Sync, ASKS_CRM),
+    method("/contactsync.v1.SyncService/UpdateSync", TokenScope::Sync, ASKS_CRM),
+    method("/contactsync.v1.SyncService/StartAuthorization", TokenScope::Sync, PLAIN),
+    method("/contactsync.v1.SyncService/DisableSync", TokenScope::Sync, PLAIN),
+    method("/contactsync.v1.SyncService/TriggerSync", TokenScope::Sync, PLAIN),
+    method("/contactsync.v1.SyncService/ConfirmDeletions", TokenScope::Sync, PLAIN),
+    method("/contactsync.v1.SyncService/GetIntegration", TokenScope::Sync, PLAIN),
+    method("/contactsync.v1.SyncService/ListIntegrations", TokenScope::Sync, PLAIN),
+    method("/contactsync.v1.SyncService/GetSyncRun", TokenScope::Sync, PLAIN),
+    method("/contactsync.v1.SyncService/ListSyncRuns", TokenScope::Sync, PLAIN),
+    method("/contactsync.v1.SyncService/CancelSyncRun", TokenScope::Sync, PLAIN),
+    method("/contactsync.v1.SyncService/WatchSyncRun", TokenScope::Sync, WATCH),
+    method("/contactsync.v1.SyncService/ListRejectedRecords", TokenScope::Sync, PLAIN),
+    method("/contactsync.v1.SyncService/RetryRejectedRecords", TokenScope::Sync, PLAIN),
+    method("/contactsync.v1.SyncService/TraceRecord", TokenScope::Sync, PLAIN),
+    method("/contactsync.v1.ContactService/GetContact", TokenScope::ContactsRead, PLAIN),
+    method("/contactsync.v1.ContactService/ListContacts", TokenScope::ContactsRead, PLAIN),
+    method("/contactsync.v1.ContactService/ListChanges", TokenScope::ContactsRead, PLAIN),
+    method("/contactsync.v1.ContactService/EraseContact", TokenScope::ContactsErase, PLAIN),
+    method("/contactsync.v1.AccountService/CreateAccount", TokenScope::Admin, PLAIN),
+    method("/contactsync.v1.AccountService/GetAccount", TokenScope::Admin, PLAIN),
+    method("/contactsync.v1.AccountService/UpdateAccount", TokenScope::Admin, PLAIN),
+    method("/contactsync.v1.AccountService/ListAccounts", TokenScope::Admin, PLAIN),
     open("/grpc.health.v1.Health/Check", Some(PLAIN)),
     open("/grpc.health.v1.Health/List", Some(PLAIN)),
     open("/grpc.health.v1.Health/Watch", None),
 ];
 
 /// Served, and then to anybody, only if reflection is switched on.
-pub const REFLECTION_METHODS: [Method; 2] = [
+pub const REFLECTION_METHODS: [MethodRule; 2] = [
     open("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Some(WATCH)),
     open("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Some(WATCH)),
 ];
 
 /// The method behind a path; `None`: it is not served.
-pub fn find_method(path: &str, reflection: bool) -> Option<&'static Method> {
-    let further: &'static [Method] = if reflection { &REFLECTION_METHODS } else { &[] };
+pub fn find_method(path: &str, reflection: bool) -> Option<&'static MethodRule> {
+    let further: &'static [MethodRule] = if reflection { &REFLECTION_METHODS } else { &[] };
     METHODS.iter().chain(further).find(|method| method.path == path)
 }
 
@@ -177,8 +180,9 @@ mod tests {
         paths
     }
 
+    /// Every method of the descriptors is in the table, and nothing else.
     #[test]
-    fn every_method_of_the_descriptors_is_in_the_table_and_nothing_else() {
+    fn table_lists_exactly_described_methods() {
         let table: BTreeSet<String> = METHODS.iter().map(|method| method.path.to_owned()).collect();
 
         assert_eq!(table, described_paths());
@@ -189,12 +193,12 @@ mod tests {
     fn each_service_needs_its_scope() {
         for method in METHODS {
             let expected = match method.path.split('/').nth(1).unwrap() {
-                _ if method.path.ends_with("/EraseContact") => Access::Scope(Scope::ContactsErase),
-                "contactsync.v1.CallerService" => Access::Scope(Scope::Calls),
-                "contactsync.v1.SyncService" => Access::Scope(Scope::Sync),
-                "contactsync.v1.ContactService" => Access::Scope(Scope::ContactsRead),
-                "contactsync.v1.AccountService" => Access::Scope(Scope::Admin),
-                "grpc.health.v1.Health" => Access::Open,
+                _ if method.path.ends_with("/EraseContact") => MethodAccess::Scope(TokenScope::ContactsErase),
+                "contactsync.v1.CallerService" => MethodAccess::Scope(TokenScope::Calls),
+                "contactsync.v1.SyncService" => MethodAccess::Scope(TokenScope::Sync),
+                "contactsync.v1.ContactService" => MethodAccess::Scope(TokenScope::ContactsRead),
+                "contactsync.v1.AccountService" => MethodAccess::Scope(TokenScope::Admin),
+                "grpc.health.v1.Health" => MethodAccess::Open,
                 other => panic!("unexpected service {other}"),
             };
 
@@ -202,15 +206,17 @@ mod tests {
         }
     }
 
+    /// Every method that needs a scope ends in time.
     #[test]
-    fn every_method_that_needs_a_scope_ends_in_time() {
-        for method in METHODS.iter().filter(|m| m.access != Access::Open) {
+    fn every_scoped_method_ends_in_time() {
+        for method in METHODS.iter().filter(|m| m.access != MethodAccess::Open) {
             assert!(method.time_max.is_some(), "{}", method.path);
         }
     }
 
+    /// Reflection is not served unless it is switched on, and unknown methods never are.
     #[test]
-    fn reflection_and_unknown_methods_are_not_served_unless_switched_on() {
+    fn reflection_needs_switch_unknown_methods_never_served() {
         let reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 
         assert!(find_method(reflection, false).is_none());
@@ -222,9 +228,9 @@ mod tests {
 
     #[test]
     fn a_scope_reads_back_as_it_is_written() {
-        for scope in Scope::ALL {
+        for scope in TokenScope::ALL {
             assert_eq!(scope.as_str().parse(), Ok(scope));
         }
-        assert_eq!("Calls".parse::<Scope>(), Err(UnknownScope));
+        assert_eq!("Calls".parse::<TokenScope>(), Err(UnknownScope));
     }
 }

@@ -1,5 +1,5 @@
 //! Edge in: owns tonic and the generated types. Every handler has three beats: parse the request into domain types, call one feature
-//! (or read the store), turn the answer into proto. A request's account comes from `auth::Caller::authorize` and nowhere else.
+//! (or read the store), turn the answer into proto. A request's account comes from `auth::TokenHolder::authorize` and nowhere else.
 
 pub mod auth;
 pub mod deadline;
@@ -36,4 +36,4 @@ pub use account::AccountRpc;
 pub use caller::CallerRpc;
 pub use contact::ContactRpc;
 pub use sync::SyncRpc;
-pub use watchers::Watchers;
+pub use watchers::WatchRoom;

@@ -103,8 +103,9 @@ mod tests {
         assert!(status.message().starts_with("page_token: "));
     }
 
+    /// A token gives its key back, and an empty one the first page.
     #[test]
-    fn a_token_gives_its_key_back_and_an_empty_one_the_first_page() {
+    fn token_returns_key_empty_gives_first_page() {
         let token = encode("ListContacts", &[ACCOUNT, ""], &["2026-11-22T00:00:00.000001Z", ACCOUNT]);
 
         assert!(token.len() <= TOKEN_BYTES_MAX / 2);
@@ -115,8 +116,9 @@ mod tests {
         assert_eq!(decode("ListContacts", &[ACCOUNT, ""], "").unwrap(), None);
     }
 
+    /// A token of another method, account, filter or version is refused.
     #[test]
-    fn a_token_of_another_method_account_filter_or_version_is_refused() {
+    fn token_of_other_list_is_refused() {
         let token = encode("ListContacts", &[ACCOUNT, "+1"], &["a"]);
         let other_version = BASE64_URL_SAFE_NO_PAD
             .encode(json!({"v": VERSION + 1, "m": "M", "f": fingerprint(&[]), "k": []}).to_string());
@@ -128,19 +130,22 @@ mod tests {
         assert_refused(decode("M", &[], &other_version));
     }
 
+    /// The parts of a filter do not run together.
     #[test]
-    fn the_parts_of_a_filter_do_not_run_together() {
+    fn filter_parts_never_run_together() {
         assert_ne!(fingerprint(&["ab", "c"]), fingerprint(&["a", "bc"]));
         assert_ne!(fingerprint(&["a"]), fingerprint(&["a", ""]));
     }
 
+    /// A token that is too long is refused before it is read.
     #[test]
-    fn a_token_that_is_too_long_is_refused_before_it_is_read() {
+    fn too_long_token_is_refused_unread() {
         assert_refused(decode("M", &[], &"A".repeat(TOKEN_BYTES_MAX + 1)));
     }
 
+    /// A page has fifty entries unless it is said, and never more than two hundred.
     #[test]
-    fn a_page_has_fifty_entries_unless_said_and_never_more_than_two_hundred() {
+    fn page_defaults_to_fifty_at_most_two_hundred() {
         assert_eq!(page_size(0).unwrap(), 50);
         assert_eq!(page_size(1).unwrap(), 1);
         assert_eq!(page_size(200).unwrap(), 200);

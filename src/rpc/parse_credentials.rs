@@ -193,8 +193,9 @@ mod tests {
         Kind::SalesforceJwt(pb::SalesforceJwt { client_id, username, private_key: private_key.into() })
     }
 
+    /// Each kind fits its CRMs, and is refused by name for others.
     #[test]
-    fn each_kind_fits_its_crms_and_is_refused_by_name_for_others() {
+    fn each_kind_fits_its_crms_only() {
         use Provider::{Pipedrive, Salesforce, Zendesk};
         let zendesk = || Kind::ZendeskApiToken(pb::ZendeskApiToken { email: "a@b.c".into(), token: "t".into() });
         let pem = "-----BEGIN PRIVATE KEY-----\nMIIE\n-----END PRIVATE KEY-----\n";
@@ -232,8 +233,9 @@ mod tests {
         }
     }
 
+    /// A refresh token without a client is one of the deployment's own client.
     #[test]
-    fn a_refresh_token_without_a_client_is_the_deployments_own() {
+    fn refresh_token_without_client_is_deployments() {
         let own = parsed(Provider::Pipedrive, "", refresh("", "")).unwrap();
 
         assert!(matches!(own, Credentials::RefreshToken { client: None, .. }));

@@ -11,7 +11,7 @@ use std::{
 use crate::domain::ids::AccountId;
 
 /// Places for calls. Counts those that are taken, in all and by whom.
-pub(crate) struct Room {
+pub(crate) struct CallRoom {
     places_max: usize,
     taken: Mutex<Taken>,
 }
@@ -44,7 +44,7 @@ pub(crate) enum NoRoom {
     Connection,
 }
 
-impl Room {
+impl CallRoom {
     pub(crate) fn new(places_max: usize) -> Arc<Self> {
         Arc::new(Self { places_max, taken: Mutex::default() })
     }
@@ -55,7 +55,7 @@ impl Room {
     }
 
     /// A place, of the share of this subject if one is given.
-    pub(crate) fn enter(self: &Arc<Self>, subject: Option<&Arc<str>>) -> Result<Place, NoRoom> {
+    pub(crate) fn enter(self: &Arc<Self>, subject: Option<&Arc<str>>) -> Result<RoomPlace, NoRoom> {
         let mut taken = self.taken();
         if taken.all >= self.places_max {
             return Err(NoRoom::Full);
@@ -67,7 +67,7 @@ impl Room {
             return Err(NoRoom::Subject);
         }
         taken.all += 1;
-        Ok(Place { room: Arc::clone(self), subject: subject.cloned(), account_id: OnceLock::new() })
+        Ok(RoomPlace { room: Arc::clone(self), subject: subject.cloned(), account_id: OnceLock::new() })
     }
 
     /// What one may have while so many places are taken.
@@ -81,13 +81,13 @@ impl Room {
 }
 
 /// One place, until it is dropped.
-pub(crate) struct Place {
-    room: Arc<Room>,
+pub(crate) struct RoomPlace {
+    room: Arc<CallRoom>,
     subject: Option<Arc<str>>,
     account_id: OnceLock<AccountId>,
 }
 
-impl Place {
+impl RoomPlace {
     /// Counts this place to the account that the request turned out to be for.
     pub(crate) fn take_account(&self, account_id: AccountId) -> Result<(), NoRoom> {
         if self.account_id.get().is_some() {
@@ -106,7 +106,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for RoomPlace {
     fn drop(&mut self) {
         let mut taken = self.room.taken();
         taken.all -= 1;
@@ -150,13 +150,14 @@ mod tests {
     }
 
     /// As many places as this subject gets.
-    fn fill(room: &Arc<Room>, name: &str) -> Vec<Place> {
+    fn fill(room: &Arc<CallRoom>, name: &str) -> Vec<RoomPlace> {
         std::iter::from_fn(|| room.enter(Some(&subject(name))).ok()).collect()
     }
 
+    /// However many are noisy, something is left for whoever comes next.
     #[test]
-    fn however_many_are_noisy_something_is_left_for_who_comes_next() {
-        let room = Room::new(192);
+    fn noisy_subjects_leave_room_for_next() {
+        let room = CallRoom::new(192);
         let mut places = Vec::new();
         for (name, expected) in [("first", 128), ("second", 43), ("third", 14), ("fourth", 5)] {
             let taken = fill(&room, name);
@@ -167,9 +168,10 @@ mod tests {
         assert!(!room.is_full());
     }
 
+    /// A full room has no place for anybody until one is given back.
     #[test]
-    fn a_full_room_has_no_place_for_anybody_until_one_is_given_back() {
-        let room = Room::new(5);
+    fn full_room_reopens_when_place_is_returned() {
+        let room = CallRoom::new(5);
         let noisy = fill(&room, "noisy");
         assert_eq!(noisy.len(), 4);
         let other = room.enter(None).unwrap();
@@ -182,9 +184,10 @@ mod tests {
         assert!(taken.by_subject.is_empty() && taken.by_account.is_empty() && taken.all == 0);
     }
 
+    /// One account has its share also behind a token of all accounts.
     #[test]
-    fn one_account_has_its_share_also_behind_a_token_of_all_accounts() {
-        let room = Room::new(4);
+    fn account_has_share_behind_all_accounts_token() {
+        let room = CallRoom::new(4);
         let mut places = Vec::new();
         for _ in 0..3 {
             let place = room.enter(None).unwrap();
@@ -204,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_room_of_one_serves_one() {
-        let room = Room::new(1);
+        let room = CallRoom::new(1);
         let place = room.enter(Some(&subject("only"))).unwrap();
 
         place.take_account(account(1)).unwrap();

@@ -19,10 +19,10 @@ use tonic::{
 };
 
 use super::{
-    auth::Verifier,
+    auth::TokenVerifier,
     connection::guarded,
-    gate::{Gate, Rooms, Shared},
-    health::Health,
+    gate::{CallGate, CallRooms, GateState},
+    health::ServingHealth,
     methods::WATCH,
     pb::{
         FILE_DESCRIPTOR_SET,
@@ -110,7 +110,7 @@ impl Default for ServerLimits {
 
 /// How a shutdown is paced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Drain {
+pub struct DrainTimes {
     /// From `NOT_SERVING` to the end of accepting: as long as load balancers take to notice.
     pub wait: Duration,
     /// From then on, what open calls may still take.
@@ -119,7 +119,7 @@ pub struct Drain {
 
 /// How a shutdown went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Drained {
+pub enum DrainOutcome {
     /// Every call had its answer.
     Clean,
     /// Some were cut off.
@@ -166,13 +166,13 @@ pub fn incoming(listener: TcpListener) -> TcpIncoming {
 }
 
 /// A server that is ready to run.
-pub struct Server {
+pub struct GrpcServer {
     /// What it may take.
     pub limits: ServerLimits,
     /// How it ends.
-    pub drain: Drain,
+    pub drain: DrainTimes,
     /// Who may call.
-    pub verifier: Arc<Verifier>,
+    pub verifier: Arc<TokenVerifier>,
     /// Makes request ids and the jitter of the connections' age.
     pub ids: Arc<IdSource>,
     /// For request ids.
@@ -180,10 +180,10 @@ pub struct Server {
     /// Serve reflection, to anybody.
     pub reflection: bool,
     /// What health checks are told.
-    pub health: Health,
+    pub health: ServingHealth,
 }
 
-impl Server {
+impl GrpcServer {
     /// Serves until `soft` is cancelled and the drain is over; `hard` cuts everything off at once.
     /// `incoming` is a listener's connections, or any pipe in a test.
     pub async fn serve<I, IO, IE>(
@@ -192,17 +192,17 @@ impl Server {
         incoming: I,
         soft: CancellationToken,
         hard: CancellationToken,
-    ) -> Result<Drained, ServerError>
+    ) -> Result<DrainOutcome, ServerError>
     where
         I: Stream<Item = Result<IO, IE>>,
         IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
         IE: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
         let cut = CancellationToken::new();
-        let gate = Gate {
+        let gate = CallGate {
             routes: self.all_routes(routes)?.prepare(),
-            shared: Arc::new(Shared {
-                rooms: Rooms::new(&self.limits),
+            shared: Arc::new(GateState {
+                rooms: CallRooms::new(&self.limits),
                 cut: cut.clone(),
                 verifier: Arc::clone(&self.verifier),
                 ids: Arc::clone(&self.ids),
@@ -232,7 +232,7 @@ impl Server {
             biased;
             ended = &mut serving => {
                 ended.map_err(ServerError::Transport)?;
-                return if soft.is_cancelled() { Ok(Drained::Clean) } else { Err(ServerError::ListenerEnded) };
+                return if soft.is_cancelled() { Ok(DrainOutcome::Clean) } else { Err(ServerError::ListenerEnded) };
             }
             () = overdue => {}
         }
@@ -244,7 +244,7 @@ impl Server {
         } else {
             tracing::warn!("connections that do not close are left to the end of the process");
         }
-        Ok(Drained::Cut)
+        Ok(DrainOutcome::Cut)
     }
 
     fn all_routes(&self, routes: Routes) -> Result<Routes, ServerError> {

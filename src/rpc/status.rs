@@ -252,8 +252,9 @@ mod tests {
         );
     }
 
+    /// Message and details stay within their sizes, and end with a whole character.
     #[test]
-    fn message_and_details_stay_within_their_sizes_at_a_characters_end() {
+    fn message_and_details_are_cut_between_characters() {
         let long = "ж".repeat(5_000);
         let metadata: Vec<(&str, &str)> = vec![(long.as_str(), long.as_str()); METADATA_ENTRIES_MAX];
 
@@ -278,8 +279,9 @@ mod tests {
         assert!(never.get_error_details().retry_info().is_none());
     }
 
+    /// An internal error tells nothing but the request's id.
     #[test]
-    fn an_internal_error_tells_nothing_but_the_requests_id() {
+    fn internal_error_tells_only_request_id() {
         let cause = io::Error::other("relation \"contacts\" does not exist");
 
         let status = internal(&cause);
@@ -292,8 +294,9 @@ mod tests {
         assert!(!format!("{whole:?}").contains("relation"));
     }
 
+    /// What tonic says of unreadable bytes blames the client, and has a reason.
     #[test]
-    fn what_tonic_says_of_unreadable_bytes_blames_the_client_and_has_a_reason() {
+    fn tonics_unreadable_bytes_blame_client_with_reason() {
         for (made, code, expected) in [
             (Status::internal("failed to decode Protobuf message"), Code::InvalidArgument, "MESSAGE_UNREADABLE"),
             (Status::out_of_range("decoded message length too large"), Code::ResourceExhausted, "MESSAGE_TOO_LARGE"),

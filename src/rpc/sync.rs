@@ -11,13 +11,13 @@ use super::{
     auth::caller,
     authorization, convert,
     deadline::deadline,
-    methods::Scope,
+    methods::TokenScope,
     page_token, parse,
     pb::{self, sync_service_server::SyncService},
     rejected, status,
     sync_requests::{list_filter, new_link, trial, update_of},
     together::ReadTogether,
-    watchers::{WatchPlace, Watchers},
+    watchers::{WatchPlace, WatchRoom},
 };
 use crate::{
     domain::{
@@ -46,7 +46,7 @@ pub struct SyncRpc {
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Who watches now.
-    pub watchers: Watchers,
+    pub watchers: WatchRoom,
     /// Ends the watchers when the server drains.
     pub stop: CancellationToken,
     /// From the end of a pass to the next, unless the request says otherwise.
@@ -289,7 +289,7 @@ impl SyncService for SyncRpc {
         request: Request<pb::ListRejectedRecordsRequest>,
     ) -> Result<Response<pb::ListRejectedRecordsResponse>, Status> {
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
-        let with_content = caller(&request)?.has(Scope::ContactsRead);
+        let with_content = caller(&request)?.has(TokenScope::ContactsRead);
 
         let page = rejected::list(&self.inspector, account_id, request.into_inner(), with_content).await?;
 
@@ -322,7 +322,7 @@ impl SyncService for SyncRpc {
         request: Request<pb::TraceRecordRequest>,
     ) -> Result<Response<pb::TraceRecordResponse>, Status> {
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
-        let with_content = caller(&request)?.has(Scope::ContactsRead);
+        let with_content = caller(&request)?.has(TokenScope::ContactsRead);
         let pb::TraceRecordRequest { integration_id, object_type, record_id, .. } = request.into_inner();
         let integration_id: Result<IntegrationId, Status> = parse::id("integration_id", &integration_id);
         let (account_id, integration_id) = (account_id, integration_id).together()?;

@@ -89,8 +89,9 @@ mod tests {
         assert_eq!(fields(&all([wrong("r[0]"), Ok(1), wrong("r[2]")].into_iter()).unwrap_err()), ["r[0]", "r[2]"]);
     }
 
+    /// A request that is wrong all over is told as much as fits.
     #[test]
-    fn a_request_that_is_wrong_all_over_is_told_as_much_as_fits() {
+    fn wholly_wrong_request_is_told_what_fits() {
         let long = "x".repeat(200);
         let refused = all((0..100).map(|_| wrong(&long))).unwrap_err();
 

@@ -9,7 +9,7 @@ use std::{
 use tokio::time::Instant;
 use tonic::Status;
 
-use super::{deadline::Deadline, status};
+use super::{deadline::CallDeadline, status};
 use crate::domain::ids::AccountId;
 
 /// Streams of `WatchSyncRun` at once in this process.
@@ -21,7 +21,7 @@ const RETRY_AFTER: Duration = Duration::from_secs(5);
 
 /// Everybody who watches; clones share it.
 #[derive(Clone, Default)]
-pub struct Watchers(Arc<Mutex<Entries>>);
+pub struct WatchRoom(Arc<Mutex<Entries>>);
 
 #[derive(Default)]
 struct Entries {
@@ -35,9 +35,9 @@ struct Entry {
     until: Instant,
 }
 
-impl Watchers {
+impl WatchRoom {
     /// A place until this deadline, or until it is dropped; `TOO_MANY_WATCHERS` if the account, or everybody, has enough.
-    pub(super) fn enter(&self, account_id: AccountId, deadline: Deadline) -> Result<WatchPlace, Status> {
+    pub(super) fn enter(&self, account_id: AccountId, deadline: CallDeadline) -> Result<WatchPlace, Status> {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();
         entries.places.retain(|entry| entry.until > now);
@@ -61,7 +61,7 @@ impl Watchers {
 
 /// A watcher's place.
 pub(super) struct WatchPlace {
-    watchers: Watchers,
+    watchers: WatchRoom,
     number: u64,
 }
 
@@ -84,13 +84,14 @@ mod tests {
         format!("7b0c5f9e-58b4-4a3f-9d1e-{number:012x}").parse().unwrap()
     }
 
-    fn in_an_hour() -> Deadline {
+    fn in_an_hour() -> CallDeadline {
         deadline_of(&HeaderMap::new(), Some(Duration::from_hours(1)), Instant::now()).unwrap().unwrap()
     }
 
+    /// An account has its share, and all accounts have the rest.
     #[tokio::test(start_paused = true)]
-    async fn an_account_has_its_share_and_all_accounts_have_the_rest() {
-        let watchers = Watchers::default();
+    async fn account_has_share_and_others_have_rest() {
+        let watchers = WatchRoom::default();
         let mut places = Vec::new();
         for number in 0..8 {
             for _ in 0..WATCHERS_PER_ACCOUNT_MAX {
@@ -107,9 +108,10 @@ mod tests {
         places.push(watchers.enter(account(0), in_an_hour()).unwrap());
     }
 
+    /// Who outlives the deadline has no place any more.
     #[tokio::test(start_paused = true)]
-    async fn who_outlives_his_deadline_has_no_place_any_more() {
-        let watchers = Watchers::default();
+    async fn watcher_past_deadline_has_no_place() {
+        let watchers = WatchRoom::default();
         let stalled: Vec<WatchPlace> =
             (0..WATCHERS_PER_ACCOUNT_MAX).map(|_| watchers.enter(account(1), in_an_hour()).unwrap()).collect();
         advance(Duration::from_hours(1)).await;

@@ -197,14 +197,14 @@ impl Execute<'_, Postgres> for Statement {
 }
 
 /// A statement's answer, until its end or the limit.
-struct Answer<'s> {
+struct StatementAnswer<'s> {
     steps: BoxStream<'s, Step>,
     heard: Heard<'s>,
     limit: Pin<Box<Sleep>>,
     has_ended: bool,
 }
 
-impl Stream for Answer<'_> {
+impl Stream for StatementAnswer<'_> {
     type Item = Step;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Step>> {
@@ -246,7 +246,7 @@ impl<'c> Executor<'c> for &'c mut Session {
         match self.ask(statement.sql.clone()) {
             Ok((raw, heard)) => {
                 let limit = Box::pin(sleep(heard.limit));
-                Answer { steps: raw.fetch_many(statement), heard, limit, has_ended: false }.boxed()
+                StatementAnswer { steps: raw.fetch_many(statement), heard, limit, has_ended: false }.boxed()
             }
             Err(error) => stream::once(async { Err(error) }).boxed(),
         }

@@ -146,19 +146,21 @@ pub(super) fn name_of(sql: &str) -> &str {
 /// The error, and if the database has refused the statement, which one that was.
 pub(super) fn named(error: Error, sql: &str) -> Error {
     match error {
-        Error::Database(refusal) => Error::Database(Box::new(Refusal { statement: name_of(sql).to_owned(), refusal })),
+        Error::Database(refusal) => {
+            Error::Database(Box::new(StatementRefusal { statement: name_of(sql).to_owned(), refusal }))
+        }
         error => error,
     }
 }
 
 /// What the database has refused, and why. Its text, also for debugging, holds no parameter and no row: details are left out, and
 /// messages of the class that quotes what it could not read.
-struct Refusal {
+struct StatementRefusal {
     statement: String,
     refusal: Box<dyn DatabaseError>,
 }
 
-impl fmt::Display for Refusal {
+impl fmt::Display for StatementRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let code = self.refusal.code().unwrap_or_default();
         // Class 22 is "data exception" (PostgreSQL's appendix A).
@@ -167,15 +169,15 @@ impl fmt::Display for Refusal {
     }
 }
 
-impl fmt::Debug for Refusal {
+impl fmt::Debug for StatementRefusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, f)
     }
 }
 
-impl std::error::Error for Refusal {}
+impl std::error::Error for StatementRefusal {}
 
-impl DatabaseError for Refusal {
+impl DatabaseError for StatementRefusal {
     fn message(&self) -> &str {
         self.refusal.message()
     }

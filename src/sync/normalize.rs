@@ -217,8 +217,9 @@ mod tests {
         assert_eq!(records[0].display_name, "second");
     }
 
+    /// One number that is written twice is one, and a text without a number is kept.
     #[test]
-    fn one_number_written_twice_is_one_and_a_text_without_number_is_kept() {
+    fn repeated_number_is_one_numberless_text_kept() {
         let (records, _) =
             normalize_page(vec![record("1", "a", &["(310)-867-5309", "+13108675309", "", "ask Bob"])], rules());
 
@@ -234,16 +235,18 @@ mod tests {
         assert!(records[0].numbers[0].key.is_some());
     }
 
+    /// A nameless record is shown by what it has.
     #[test]
-    fn a_nameless_record_is_shown_by_what_it_has() {
+    fn nameless_record_shows_what_it_has() {
         let (records, _) = normalize_page(vec![record("1", " ", &["+13108675309"]), record("2", "", &[])], rules());
 
         assert_eq!(records[0].display_name, "+13108675309");
         assert_eq!(records[1].display_name, "user 2");
     }
 
+    /// The fingerprint changes with every field, and with nothing else.
     #[test]
-    fn fingerprint_changes_with_every_field_and_with_nothing_else() {
+    fn fingerprint_changes_with_fields_alone() {
         let of = |record: Record| normalize(record, rules()).fingerprint;
         let base = of(record("1", "a", &["+13108675309"]));
         let mut later = record("1", "a", &["+13108675309"]);

@@ -70,8 +70,9 @@ mod tests {
         rejected::{Losses, RejectReason},
     };
 
+    /// A run tells how much of what could not be read, and no content.
     #[test]
-    fn a_run_tells_how_much_of_what_and_no_content() {
+    fn run_tells_counts_of_what_no_content() {
         let mut page = Rejects { characters: 2, ..Rejects::default() };
         page.reject(ObjectType::User, None, RejectReason::NotAnObject, "", "4711");
         page.reject(ObjectType::User, Some("4711".to_owned()), RejectReason::TimeUnreadable, "updated_at", "4711");

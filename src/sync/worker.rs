@@ -219,8 +219,9 @@ mod tests {
 
     use super::*;
 
+    /// A run that fails before it begins rests longer each time, and never for more than a minute.
     #[test]
-    fn a_run_that_fails_before_it_begins_rests_longer_each_time_and_never_for_more_than_a_minute() {
+    fn unbegun_run_rests_longer_within_minute() {
         let (busy, id) = (BusyIntegrations::default(), IntegrationId(Uuid::nil()));
         let (mut now, end) = (Instant::now(), Instant::now() + Duration::from_mins(4));
         let mut tries = 0;

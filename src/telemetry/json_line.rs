@@ -175,15 +175,17 @@ mod tests {
         }
     }
 
+    /// The strict parser refuses a name that comes twice.
     #[test]
-    fn the_strict_parser_refuses_a_name_that_comes_twice() {
+    fn strict_parser_refuses_repeated_name() {
         assert!(serde_json::from_str::<Strict>(r#"{"a":1,"b":{"c":1}}"#).is_ok());
         assert!(serde_json::from_str::<Strict>(r#"{"a":1,"a":1}"#).is_err());
         assert!(serde_json::from_str::<Strict>(r#"{"a":{"b":1,"b":2}}"#).is_err());
     }
 
+    /// A line has what the event and its spans say, each once.
     #[test]
-    fn a_line_has_what_the_event_and_its_spans_say_each_once() {
+    fn line_has_event_and_span_fields_once() {
         let (log, _guard) = Log::start();
         let outer = tracing::info_span!("rpc", rpc.method = "/a/B", request.id = 7, account.id = field::Empty);
         outer.record("account.id", "0199");
@@ -205,8 +207,9 @@ mod tests {
         assert_eq!((&line["account.id"], &line["ok"]), (&Value::from("0200"), &Value::from(false)));
     }
 
+    /// Fields that are named like a line's own are told apart.
     #[test]
-    fn fields_that_are_named_like_a_lines_own_are_told_apart() {
+    fn fields_named_like_lines_own_are_prefixed() {
         let (log, _guard) = Log::start();
 
         tracing::info_span!("odd", message = "of the span", level = 1, timestamp = "then").in_scope(|| {
@@ -221,8 +224,9 @@ mod tests {
         assert_eq!(line["type"], "x");
     }
 
+    /// An event without a message or span is a line, too.
     #[tokio::test]
-    async fn an_event_without_message_or_span_is_a_line_too() {
+    async fn event_without_message_or_span_is_line() {
         let (log, _guard) = Log::start();
 
         async { tracing::info!(records = 5) }.instrument(tracing::info_span!("empty")).await;

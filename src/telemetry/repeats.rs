@@ -148,8 +148,9 @@ mod tests {
         tracing::warn!(call, "a call was refused");
     }
 
+    /// Ten thousand warnings of two kinds are twelve lines.
     #[test]
-    fn ten_thousand_warnings_of_two_kinds_are_twelve_lines() {
+    fn ten_thousand_warnings_become_twelve_lines() {
         let (log, repeats, _guard) = log();
         for call in 0..10_000 {
             refuse(call);
@@ -163,8 +164,9 @@ mod tests {
         assert_eq!(log.count("times=9995 of=\"the database is gone\""), 1);
     }
 
+    /// What happens now and then is written each time.
     #[test]
-    fn what_happens_now_and_then_is_written_each_time() {
+    fn occasional_events_are_written_each_time() {
         let (log, repeats, _guard) = log();
         for call in 0..50 {
             refuse(call);
@@ -187,8 +189,9 @@ mod tests {
         assert_eq!(log.count("a page was copied"), 100);
     }
 
+    /// A count is told within ten seconds though nothing follows, and at the end.
     #[tokio::test(start_paused = true)]
-    async fn a_count_is_told_within_ten_seconds_though_nothing_follows_and_at_the_end() {
+    async fn count_is_told_within_ten_seconds_or_finally() {
         let (log, repeats, _guard) = log();
         let stop = CancellationToken::new();
         let counting = tokio_util::task::TaskTracker::new().spawn({

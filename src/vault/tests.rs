@@ -30,8 +30,9 @@ fn ring(primary: &str, keys: &[(&str, u8)]) -> KeyRing {
     KeyRing::parse(&ring_file(primary, keys)).unwrap()
 }
 
+/// What was sealed opens with a ring that is read back from its file.
 #[test]
-fn what_was_sealed_opens_with_a_ring_read_back_from_its_file() {
+fn sealed_value_opens_with_ring_from_file() {
     let ring = KeyRing::generate(&mut rng(1));
     let here = scope(1, 2, "api_token");
 
@@ -43,8 +44,9 @@ fn what_was_sealed_opens_with_a_ring_read_back_from_its_file() {
     assert!(!read_back.needs_reseal(&sealed));
 }
 
+/// A value that is moved to another account, integration or field does not open.
 #[test]
-fn a_value_moved_to_another_account_integration_or_field_does_not_open() {
+fn moved_value_does_not_open() {
     let ring = ring("k1", &[("k1", 7)]);
     let sealed = ring.seal(&mut rng(3), &scope(1, 2, "oauth"), &secret(SECRET)).unwrap();
 
@@ -87,8 +89,9 @@ fn a_value_with_any_byte_changed_never_opens() {
     }
 }
 
+/// An old key opens, and asks to be replaced.
 #[test]
-fn an_old_key_opens_and_asks_to_be_replaced() {
+fn old_key_opens_and_wants_replacing() {
     let here = scope(1, 2, "oauth");
     let sealed = ring("k1", &[("k1", 7)]).seal(&mut rng(6), &here, &secret(SECRET)).unwrap();
     let rotated = ring("k2", &[("k2", 8), ("k1", 7)]);
@@ -102,8 +105,9 @@ fn an_old_key_opens_and_asks_to_be_replaced() {
     assert!(!rotated.needs_reseal(b"not sealed"));
 }
 
+/// A key that is not in the ring is named.
 #[test]
-fn a_key_that_is_not_in_the_ring_is_named() {
+fn key_missing_from_ring_is_named() {
     let here = scope(1, 2, "oauth");
     let sealed = ring("2025-11", &[("2025-11", 7)]).seal(&mut rng(8), &here, &secret(SECRET)).unwrap();
 
@@ -113,8 +117,9 @@ fn a_key_that_is_not_in_the_ring_is_named() {
     assert!(error.to_string().contains("2025-11"));
 }
 
+/// The same key id with another key does not open.
 #[test]
-fn the_same_key_id_with_another_key_does_not_open() {
+fn same_key_id_with_other_key_fails() {
     let here = scope(1, 2, "oauth");
     let sealed = ring("k1", &[("k1", 7)]).seal(&mut rng(9), &here, &secret(SECRET)).unwrap();
 
@@ -150,8 +155,9 @@ fn sizes_are_limited() {
     );
 }
 
+/// A wrong key ring is refused without quoting it.
 #[test]
-fn a_wrong_key_ring_is_refused_without_quoting_it() {
+fn wrong_key_ring_is_refused_unquoted() {
     let long_id = "i".repeat(KEY_ID_BYTES_MAX + 1);
     let many: Vec<String> = (0..=KEYS_MAX).map(|index| format!("k{index}")).collect();
     let many: Vec<(&str, u8)> = many.iter().map(String::as_str).zip(1..).collect();
@@ -194,8 +200,9 @@ fn debug_shows_ids_and_no_key() {
 }
 
 proptest! {
+    /// Any text opens where it was sealed, and nowhere else.
     #[test]
-    fn any_text_opens_where_it_was_sealed_and_nowhere_else(
+    fn any_text_opens_only_where_sealed(
         text in ".{0,300}", seed: u64, account: u128, integration: u128, other: u128, field in "[a-z_]{1,64}", other_field in "[a-z_]{1,64}",
     ) {
         let ring = KeyRing::generate(&mut rng(seed));

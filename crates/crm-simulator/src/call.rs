@@ -11,7 +11,7 @@ use axum::{
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 
-use crate::{reply::Reply, requests};
+use crate::{reply::VendorReply, requests};
 
 /// Largest request body read; the vendors' own limits are of this order.
 const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
@@ -32,10 +32,10 @@ pub(crate) struct ApiCall {
 
 impl ApiCall {
     /// Reads a request; the error is the answer to one whose body is too long or broken off.
-    pub(crate) async fn read(request: Request<Body>) -> Result<Self, Reply> {
+    pub(crate) async fn read(request: Request<Body>) -> Result<Self, VendorReply> {
         let (parts, body) = request.into_parts();
         let Ok(body) = axum::body::to_bytes(body, BODY_BYTES_MAX).await else {
-            return Err(Reply::text(
+            return Err(VendorReply::text(
                 StatusCode::PAYLOAD_TOO_LARGE,
                 "text/plain",
                 "request body too large or broken off",
@@ -133,8 +133,8 @@ impl ApiCall {
     }
 
     /// The entry for the request log.
-    pub(crate) fn log_entry(&self, at: DateTime<Utc>) -> requests::Request {
-        requests::Request {
+    pub(crate) fn log_entry(&self, at: DateTime<Utc>) -> requests::LoggedRequest {
+        requests::LoggedRequest {
             method: self.method.to_string(),
             path: self.uri.path().to_owned(),
             query: self.uri.query().unwrap_or_default().to_owned(),

@@ -15,7 +15,7 @@ use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Clock,
+    SimulatorClock,
     pipedrive::{self, Pipedrive, PipedriveConfig},
     salesforce::{self, Salesforce, SalesforceConfig},
     zendesk::{self, RateLimits, Zendesk, ZendeskConfig},
@@ -114,7 +114,7 @@ struct Filled {
 }
 
 /// Serves until `shutdown` is cancelled. Errors: a file has a bad line, an address cannot be bound.
-pub async fn run(args: SimulateArgs, clock: Clock, shutdown: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(args: SimulateArgs, clock: SimulatorClock, shutdown: CancellationToken) -> anyhow::Result<()> {
     // Reading and generating take seconds for a large account; the runtime's threads are not for that.
     let filled =
         tokio::task::spawn_blocking(move || fill(&args, &clock)).await.context("filling the CRMs failed")??;
@@ -136,7 +136,7 @@ pub async fn run(args: SimulateArgs, clock: Clock, shutdown: CancellationToken) 
     Ok(())
 }
 
-fn fill(args: &SimulateArgs, clock: &Clock) -> anyhow::Result<Vec<Filled>> {
+fn fill(args: &SimulateArgs, clock: &SimulatorClock) -> anyhow::Result<Vec<Filled>> {
     let mut filled = Vec::new();
     if let Some(address) = args.zendesk_addr {
         let zendesk = fill_zendesk(args, Arc::clone(clock))?;
@@ -157,7 +157,7 @@ fn fill(args: &SimulateArgs, clock: &Clock) -> anyhow::Result<Vec<Filled>> {
     Ok(filled)
 }
 
-fn fill_zendesk(args: &SimulateArgs, clock: Clock) -> anyhow::Result<Arc<Zendesk>> {
+fn fill_zendesk(args: &SimulateArgs, clock: SimulatorClock) -> anyhow::Result<Arc<Zendesk>> {
     let limits = if args.zendesk_limits {
         RateLimits { account_per_minute: Some(700), export_per_minute: Some(20) }
     } else {
@@ -178,7 +178,7 @@ fn fill_zendesk(args: &SimulateArgs, clock: Clock) -> anyhow::Result<Arc<Zendesk
     Ok(zendesk)
 }
 
-fn fill_salesforce(args: &SimulateArgs, clock: Clock) -> anyhow::Result<Arc<Salesforce>> {
+fn fill_salesforce(args: &SimulateArgs, clock: SimulatorClock) -> anyhow::Result<Arc<Salesforce>> {
     let tells_limits = !args.no_limit_headers;
     let salesforce =
         Salesforce::new(SalesforceConfig { seed: args.seed, tells_limits, ..SalesforceConfig::new(clock) });
@@ -194,7 +194,7 @@ fn fill_salesforce(args: &SimulateArgs, clock: Clock) -> anyhow::Result<Arc<Sale
     Ok(salesforce)
 }
 
-fn fill_pipedrive(args: &SimulateArgs, clock: Clock) -> anyhow::Result<Arc<Pipedrive>> {
+fn fill_pipedrive(args: &SimulateArgs, clock: SimulatorClock) -> anyhow::Result<Arc<Pipedrive>> {
     let limits = if args.pipedrive_limits {
         pipedrive::RateLimits {
             daily_tokens: Some(30_000),
@@ -261,7 +261,7 @@ mod tests {
             "--pipedrive-addr 127.0.0.1:0 --pipedrive-persons",
         ] {
             let args = parse(&format!("simulate {options} no-such-file.jsonl")).unwrap();
-            let clock: Clock = Arc::new(|| DateTime::UNIX_EPOCH);
+            let clock: SimulatorClock = Arc::new(|| DateTime::UNIX_EPOCH);
 
             let error = run(args, clock, CancellationToken::new()).await.unwrap_err();
 
@@ -273,7 +273,7 @@ mod tests {
     async fn stopped_command_ends_well() {
         let addresses = "--zendesk-addr 127.0.0.1:0 --salesforce-addr 127.0.0.1:0 --pipedrive-addr 127.0.0.1:0";
         let args = parse(&format!("simulate {addresses} --contacts 10")).unwrap();
-        let clock: Clock = Arc::new(|| DateTime::UNIX_EPOCH + chrono::TimeDelta::days(20_000));
+        let clock: SimulatorClock = Arc::new(|| DateTime::UNIX_EPOCH + chrono::TimeDelta::days(20_000));
         let shutdown = CancellationToken::new();
         shutdown.cancel();
 

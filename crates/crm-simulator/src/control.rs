@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use crate::{
     call::ApiCall,
-    faults::{Faults, Rule},
-    reply::Reply,
+    faults::{FaultRule, Faults},
+    reply::VendorReply,
     requests::RequestLog,
 };
 
@@ -15,29 +15,34 @@ use crate::{
 pub(crate) const PREFIX: &str = "__control";
 
 /// Answers a control call; `oracle` makes the vendor's true state.
-pub(crate) fn answer(call: &ApiCall, faults: &Faults, requests: &RequestLog, oracle: impl FnOnce() -> Reply) -> Reply {
+pub(crate) fn answer(
+    call: &ApiCall,
+    faults: &Faults,
+    requests: &RequestLog,
+    oracle: impl FnOnce() -> VendorReply,
+) -> VendorReply {
     match (&call.method, call.segments().get(1).copied()) {
         (&Method::POST, Some("faults")) => add_faults(call, faults),
-        (&Method::GET, Some("faults")) => Reply::json(StatusCode::OK, &json!({"rules": faults.report()})),
+        (&Method::GET, Some("faults")) => VendorReply::json(StatusCode::OK, &json!({"rules": faults.report()})),
         (&Method::DELETE, Some("faults")) => {
             faults.clear();
-            Reply::empty()
+            VendorReply::empty()
         }
         (&Method::GET, Some("oracle")) => oracle(),
-        (&Method::GET, Some("requests")) => Reply::json(StatusCode::OK, &requests.report()),
+        (&Method::GET, Some("requests")) => VendorReply::json(StatusCode::OK, &requests.report()),
         (&Method::DELETE, Some("requests")) => {
             requests.clear();
-            Reply::empty()
+            VendorReply::empty()
         }
         _ => refused(StatusCode::NOT_FOUND, "no such control endpoint: there are faults, oracle and requests"),
     }
 }
 
 /// One rule, or a list of rules: all of them or none.
-fn add_faults(call: &ApiCall, faults: &Faults) -> Reply {
+fn add_faults(call: &ApiCall, faults: &Faults) -> VendorReply {
     let rules = match serde_json::from_slice::<Value>(&call.body) {
-        Ok(body @ Value::Array(_)) => serde_json::from_value::<Vec<Rule>>(body),
-        Ok(body) => serde_json::from_value::<Rule>(body).map(|rule| vec![rule]),
+        Ok(body @ Value::Array(_)) => serde_json::from_value::<Vec<FaultRule>>(body),
+        Ok(body) => serde_json::from_value::<FaultRule>(body).map(|rule| vec![rule]),
         Err(error) => Err(error),
     };
     let outcome = match rules {
@@ -45,11 +50,11 @@ fn add_faults(call: &ApiCall, faults: &Faults) -> Reply {
         Err(error) => Err(error.to_string()),
     };
     match outcome {
-        Ok(ids) => Reply::json(StatusCode::CREATED, &json!({"ids": ids})),
+        Ok(ids) => VendorReply::json(StatusCode::CREATED, &json!({"ids": ids})),
         Err(message) => refused(StatusCode::BAD_REQUEST, &message),
     }
 }
 
-fn refused(status: StatusCode, message: &str) -> Reply {
-    Reply::json(status, &json!({"error": message}))
+fn refused(status: StatusCode, message: &str) -> VendorReply {
+    VendorReply::json(status, &json!({"error": message}))
 }

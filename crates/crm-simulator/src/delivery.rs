@@ -17,7 +17,7 @@ use crate::{
     connection::ConnectionHandle,
     faults::{Action, Fault, Plan},
     gate::GateAt,
-    reply::Reply,
+    reply::VendorReply,
     serve::Shutdown,
 };
 
@@ -29,12 +29,12 @@ const SIGN_IN_PAGE: &str =
     "<!DOCTYPE html>\n<html><head><title>Sign in</title></head><body><form method=\"post\"></form></body></html>\n";
 
 /// The server's side of a request: the connection it came on and the stop signal.
-pub(crate) struct Wire {
+pub(crate) struct DeliveryWire {
     connection: Option<ConnectionHandle>,
     shutdown: CancellationToken,
 }
 
-impl Wire {
+impl DeliveryWire {
     pub(crate) fn of(extensions: &Extensions) -> Self {
         let connection = extensions.get::<ConnectInfo<ConnectionHandle>>().map(|info| info.0.clone());
         let shutdown = extensions.get::<Shutdown>().cloned().unwrap_or_default().0;
@@ -57,7 +57,7 @@ impl Wire {
     }
 
     /// Sends `reply`, dated `now`, as the plan has it.
-    pub(crate) async fn deliver(&self, mut reply: Reply, plan: &Plan, now: DateTime<Utc>) -> Response<Body> {
+    pub(crate) async fn deliver(&self, mut reply: VendorReply, plan: &Plan, now: DateTime<Utc>) -> Response<Body> {
         let mut dated = now;
         let mut transfer = Transfer::Whole;
         for action in &plan.actions {
@@ -82,7 +82,7 @@ impl Wire {
         self.send(reply, transfer)
     }
 
-    fn send(&self, mut reply: Reply, transfer: Transfer) -> Response<Body> {
+    fn send(&self, mut reply: VendorReply, transfer: Transfer) -> Response<Body> {
         let bytes = reply.body.clone();
         let announced = bytes.len().to_string();
         let body = match transfer {
@@ -131,9 +131,9 @@ enum Transfer {
 }
 
 /// Faults that change the answer itself.
-fn distort(reply: &mut Reply, fault: &Fault) {
+fn distort(reply: &mut VendorReply, fault: &Fault) {
     match fault {
-        Fault::Html => *reply = Reply::text(StatusCode::OK, "text/html; charset=utf-8", SIGN_IN_PAGE),
+        Fault::Html => *reply = VendorReply::text(StatusCode::OK, "text/html; charset=utf-8", SIGN_IN_PAGE),
         Fault::ContentType { value } => reply.set_header(header::CONTENT_TYPE, value),
         Fault::Truncate => reply.body = reply.body.slice(..reply.body.len() / 2),
         Fault::Patch { set, remove } => {
@@ -158,8 +158,11 @@ fn distort(reply: &mut Reply, fault: &Fault) {
             reply.headers.push((header::CONTENT_ENCODING, HeaderValue::from_static("gzip")));
         }
         Fault::Redirect { location, status } => {
-            *reply =
-                Reply::text(StatusCode::from_u16(*status).expect("checked when the rule was added"), "text/html", "");
+            *reply = VendorReply::text(
+                StatusCode::from_u16(*status).expect("checked when the rule was added"),
+                "text/html",
+                "",
+            );
             reply.set_header(header::LOCATION, location);
         }
         _ => {}

@@ -54,11 +54,11 @@ impl Drop for Leaving<'_> {
 }
 
 /// A test's hand on a gate. Dropping it opens the gate for good.
-pub struct Gate {
+pub struct RequestGate {
     post: Arc<GatePost>,
 }
 
-impl Gate {
+impl RequestGate {
     pub(crate) fn new(at: GateAt) -> Self {
         Self {
             post: Arc::new(GatePost {
@@ -105,7 +105,7 @@ impl Gate {
     }
 }
 
-impl Drop for Gate {
+impl Drop for RequestGate {
     fn drop(&mut self) {
         self.open();
     }

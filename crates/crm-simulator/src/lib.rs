@@ -37,4 +37,4 @@ pub use serve::serve;
 
 /// Where a simulated vendor reads the time: the system's clock in the command, a clock under the test's control in
 /// tests.
-pub type Clock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;
+pub type SimulatorClock = Arc<dyn Fn() -> DateTime<Utc> + Send + Sync>;

@@ -13,13 +13,13 @@ use crate::{call::percent_encoded, faults::Fault};
 pub(crate) const JSON: HeaderValue = HeaderValue::from_static("application/json; charset=utf-8");
 
 /// An answer that is complete and not yet sent.
-pub(crate) struct Reply {
+pub(crate) struct VendorReply {
     pub(crate) status: StatusCode,
     pub(crate) headers: Vec<(HeaderName, HeaderValue)>,
     pub(crate) body: Bytes,
 }
 
-impl Reply {
+impl VendorReply {
     /// `body` as JSON.
     pub(crate) fn json(status: StatusCode, body: &impl Serialize) -> Self {
         let body = serde_json::to_vec(body).expect("our bodies have string keys and no failing Serialize");

@@ -17,7 +17,7 @@ const ENDPOINTS_MAX: usize = 1_000;
 
 /// One request as it arrived, before faults and authentication.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Request {
+pub struct LoggedRequest {
     /// `GET`, `POST`, ...
     pub method: String,
     /// The path as sent, with `.json` and trailing slash if the client wrote them.
@@ -36,7 +36,7 @@ pub struct RequestReport {
     /// Requests by `METHOD path`, with `{id}` for numbers and without `.json`.
     pub counts: BTreeMap<String, u64>,
     /// The newest requests, oldest first, at most [`REQUESTS_KEPT_MAX`].
-    pub recent: Vec<Request>,
+    pub recent: Vec<LoggedRequest>,
 }
 
 impl RequestReport {
@@ -50,7 +50,7 @@ impl RequestReport {
 struct Log {
     total: u64,
     counts: BTreeMap<String, u64>,
-    recent: VecDeque<Request>,
+    recent: VecDeque<LoggedRequest>,
 }
 
 /// The log itself.
@@ -60,7 +60,7 @@ pub(crate) struct RequestLog {
 }
 
 impl RequestLog {
-    pub(crate) fn record(&self, request: Request, endpoint: String) {
+    pub(crate) fn record(&self, request: LoggedRequest, endpoint: String) {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         log.total += 1;
         let endpoint = if log.counts.len() < ENDPOINTS_MAX || log.counts.contains_key(&endpoint) {
@@ -93,7 +93,7 @@ mod tests {
     fn log_keeps_the_newest_requests_and_counts_all() {
         let log = RequestLog::default();
         for number in 0..=REQUESTS_KEPT_MAX {
-            let request = Request {
+            let request = LoggedRequest {
                 method: "GET".to_owned(),
                 path: format!("/{number}"),
                 query: String::new(),
@@ -114,7 +114,7 @@ mod tests {
     fn endless_endpoints_are_counted_together() {
         let log = RequestLog::default();
         for number in 0..2_000 {
-            let request = Request {
+            let request = LoggedRequest {
                 method: "GET".to_owned(),
                 path: String::new(),
                 query: String::new(),

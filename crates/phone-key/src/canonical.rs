@@ -265,8 +265,9 @@ mod tests {
         assert!(taken > 59_000, "only {taken} were taken");
     }
 
+    /// The fast path agrees with the library for every front of every plan.
     #[test]
-    fn fast_path_agrees_for_every_front_of_every_plan() {
+    fn fast_path_agrees_on_every_plans_fronts() {
         let mut random = Random(SEED);
         for code in codes() {
             let lengths = library::possible_lengths(code);
@@ -280,8 +281,9 @@ mod tests {
         }
     }
 
+    /// A value is that of 8 to 15 digits, and of nothing else.
     #[test]
-    fn value_is_that_of_8_to_15_digits_and_of_nothing_else() {
+    fn value_needs_8_to_15_digits_nothing_else() {
         let mut random = Random(SEED);
         for count in 0..20 {
             for _ in 0..2_000 {

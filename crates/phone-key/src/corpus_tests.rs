@@ -114,8 +114,9 @@ fn written(reading: &Reading) -> [String; 2] {
     [extended, keys(reading)]
 }
 
+/// Cells of public reports, and their like, are read rightly.
 #[test]
-fn cells_of_public_reports_and_their_like_are_read_rightly() {
+fn publicly_reported_cells_are_read_rightly() {
     let mut missed = Vec::new();
     let cells: Vec<_> = PUBLIC_CELLS.lines().chain(OWN_CELLS.lines()).filter(|line| !line.starts_with('#')).collect();
     for line in &cells {

@@ -73,8 +73,9 @@ mod tests {
         (reading.first().map_or_else(|| "-".to_owned(), |number| number.key.e164()), by.to_string())
     }
 
+    /// Countries are known by code and by English name.
     #[test]
-    fn countries_are_known_by_code_and_by_english_name() {
+    fn countries_are_known_by_code_and_english_name() {
         for (country, code) in [
             ("US", "US"),
             ("usa", "US"),
@@ -101,8 +102,9 @@ mod tests {
         }
     }
 
+    /// Numbers are read in the record's country before the account's.
     #[test]
-    fn numbers_are_read_in_the_records_country_before_the_accounts() {
+    fn records_country_is_tried_before_accounts() {
         for (raw, country, home, key, by) in [
             ("030 123456", "DE", "US", "+4930123456", "DE"),
             // Germany would have a number of it, too.
@@ -115,8 +117,9 @@ mod tests {
         }
     }
 
+    /// A line at home is kept by whoever moves abroad.
     #[test]
-    fn a_line_at_home_is_kept_by_whoever_moves_abroad() {
+    fn home_line_stays_when_its_owner_moves_abroad() {
         assert_eq!(near("(310) 867-5309", "FR", "US"), ("+13108675309".to_owned(), "US".to_owned()));
         // Both plans assign it, and in Germany it would be written with a 0. Delaware's code is Germany's, too.
         assert_eq!(near("(310) 867-5309", "DE", "US"), ("+13108675309".to_owned(), "US".to_owned()));

@@ -13,8 +13,9 @@ fn keys(reading: &Reading) -> Vec<String> {
     reading.numbers().map(|number| number.key.e164()).collect()
 }
 
+/// Every example of the document is read as it says, in every region.
 #[test]
-fn every_example_of_the_document_is_read_as_it_says_in_every_region() {
+fn document_examples_read_as_told_in_every_region() {
     let rows = DOCUMENT.split("|---|---|---|---|\n").nth(1).unwrap().split("\n\n").next().unwrap();
     let mut missed = Vec::new();
     for row in rows.lines() {
@@ -42,8 +43,9 @@ fn every_example_of_the_document_is_read_as_it_says_in_every_region() {
     assert!(missed.is_empty(), "{} examples are not so:\n{}", missed.len(), missed.join("\n"));
 }
 
+/// Every other form of a line is found by the rule that the document names.
 #[test]
-fn every_other_form_of_a_line_is_found_by_the_rule_that_the_document_names() {
+fn other_forms_are_found_by_documented_rules() {
     let rows = DOCUMENT.lines().filter(|line| line.starts_with("| `") && line.contains("and back"));
     let mut rules = Vec::new();
     for row in rows {

@@ -7,8 +7,9 @@ fn steps(code: &str, raw: &str) -> String {
     steps.join("; ")
 }
 
+/// Every row of the corpus is explained as it is read.
 #[test]
-fn every_row_of_the_corpus_is_explained_as_it_is_read() {
+fn every_corpus_row_is_explained_as_read() {
     for line in CORPUS.lines() {
         let mut fields = line.split('\t');
         let (code, raw) = (fields.next().unwrap(), fields.next().unwrap());
@@ -77,8 +78,9 @@ fn key_is_explained_in_words() {
     }
 }
 
+/// A reading that was chosen over another says over which.
 #[test]
-fn a_reading_that_was_chosen_over_another_says_over_which() {
+fn chosen_reading_says_what_it_beat() {
     for (code, raw, chosen, over) in [
         ("DE", "4917612345678", "country code 49", "not a national number"),
         ("AT", "442079460018", "country code 44", "not a national number"),

@@ -145,8 +145,9 @@ mod tests {
         Region::parse(code).unwrap()
     }
 
+    /// Digits of a text without a country are kept without leading zeros and signs.
     #[test]
-    fn digits_of_a_text_without_a_country_are_kept_without_zeros_and_signs() {
+    fn countryless_digits_are_kept_without_zeros_and_signs() {
         for (raw, digits) in [
             ("867-5309", 8_675_309),
             (" (310) 867-5309 ", 3_108_675_309),
@@ -167,8 +168,9 @@ mod tests {
         }
     }
 
+    /// A text with a country, with words or with several numbers has no local digits.
     #[test]
-    fn text_with_a_country_with_words_or_with_several_numbers_has_no_local_digits() {
+    fn country_words_or_several_numbers_exclude_local_digits() {
         for raw in [
             "",
             "112",
@@ -202,8 +204,9 @@ mod tests {
         assert_eq!(local_digits(&format!("867-5309{}", " ".repeat(RAW_LENGTH_MAX))), None);
     }
 
+    /// Probes find what is stored as at home, and the text proves it.
     #[test]
-    fn probes_find_what_is_stored_at_home_and_the_text_proves_it() {
+    fn probes_find_numbers_stored_at_home() {
         for (code, raw, digits) in [
             ("US", "310-867-5309", 13_108_675_309),
             ("US", "1 310 867 5309", 13_108_675_309),
@@ -245,8 +248,9 @@ mod tests {
         assert_eq!(assumed_region("44 20 7946 0018", None, british, &regions(&["US"])), None);
     }
 
+    /// A number that its own plan assigns is not assumed to be of another.
     #[test]
-    fn number_that_its_own_plan_assigns_is_not_assumed_to_be_of_another() {
+    fn number_assigned_at_home_is_assumed_nowhere_else() {
         let german = key(493_108_675_309);
         let stored = |raw: &str| read(raw, Some(region("US"))).first().map(|number| number.key);
 
@@ -259,8 +263,9 @@ mod tests {
         assert_eq!(assumed_region(berlin, stored(berlin), key(49_301_234_567), &regions(&["DE"])), Some(region("DE")));
     }
 
+    /// Suffixes are seven digits and more, of the same country.
     #[test]
-    fn suffixes_are_seven_digits_and_more_of_the_same_country() {
+    fn suffixes_have_seven_digits_of_same_country() {
         let caller = key(13_108_675_309);
 
         assert_eq!(suffix_probes(caller, region("US")), [3_108_675_309, 108_675_309, 8_675_309]);

@@ -85,8 +85,9 @@ mod tests {
             .collect()
     }
 
+    /// A main line is up to three digits shorter, or ends in the switchboard's zero.
     #[test]
-    fn main_line_is_up_to_three_digits_shorter_or_ends_in_the_switchboards_zero() {
+    fn main_line_is_shorter_or_ends_in_zero() {
         assert_eq!(
             prefixes(4_930_123_456_789),
             [
@@ -100,8 +101,9 @@ mod tests {
         );
     }
 
+    /// A caller from an extension meets the switchboard as it is stored.
     #[test]
-    fn caller_from_an_extension_meets_the_switchboard_as_stored() {
+    fn extension_caller_meets_switchboard_as_stored() {
         let stored = "030 123456-0";
         let main_line = read(stored, Some(Region::parse("DE").unwrap())).first().unwrap().key;
         let caller = PhoneKey::try_from_i64(4_930_123_456_789).unwrap();
@@ -111,8 +113,9 @@ mod tests {
         assert!(found.is_switchboard && is_switchboard(stored));
     }
 
+    /// A main line keeps five digits and is never the caller.
     #[test]
-    fn main_line_keeps_five_digits_and_is_never_the_caller() {
+    fn main_line_keeps_five_digits_never_is_caller() {
         assert_eq!(prefixes(43_140_000), [(4_314_000, false)]);
         // The switchboard itself; 12345 may be its main line, 12345 with a 0 is a shorter one.
         assert_eq!(
@@ -132,8 +135,9 @@ mod tests {
         assert_ne!(prefixes(43_501_001_234), [], "numbers of companies in all of Austria");
     }
 
+    /// A switchboard is a single zero behind a dash or a blank.
     #[test]
-    fn switchboard_is_a_single_zero_behind_a_dash_or_blank() {
+    fn switchboard_is_single_zero_behind_dash_or_blank() {
         for raw in ["030 123456-0", "+49 30 123456 - 0", "030 123456 0", "030 123456\u{2013}0 ", "030/123456\u{2010}0"]
         {
             assert!(is_switchboard(raw), "{raw}");

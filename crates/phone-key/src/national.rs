@@ -179,8 +179,9 @@ mod tests {
         true
     }
 
+    /// The short way agrees with the long one for every front of every region.
     #[test]
-    fn short_way_agrees_with_the_long_for_every_front_of_every_region() {
+    fn short_way_agrees_on_every_regions_fronts() {
         let fronts = usize::try_from(switch(FRONTS_VARIABLE, FRONTS)).unwrap();
         let width = (fronts - 1).to_string().len();
         let mut random = Random(SEED);
@@ -198,8 +199,9 @@ mod tests {
         assert!(taken > asked / 10, "only {taken} of {asked} were taken");
     }
 
+    /// The short way agrees with the long one, whatever signs and words stand there.
     #[test]
-    fn short_way_agrees_with_the_long_whatever_signs_and_words_stand_there() {
+    fn short_way_agrees_whatever_signs_and_words() {
         let mut random = Random(SEED);
         let regions = regions();
         let mut taken = 0;

@@ -137,8 +137,9 @@ mod tests {
     use super::*;
     use crate::{Region, read};
 
+    /// An old number is read as what it is today.
     #[test]
-    fn old_number_is_read_as_what_it_is_today() {
+    fn old_number_is_read_as_todays() {
         for (region, text, expected) in [
             ("BJ", "97 12 34 56", "+2290197123456"),
             ("US", "+229 97 12 34 56", "+2290197123456"),
@@ -187,8 +188,9 @@ mod tests {
         }
     }
 
+    /// Nothing that is made of an old number is an old number.
     #[test]
-    fn nothing_that_is_made_of_an_old_number_is_an_old_number() {
+    fn renumbered_number_is_never_renumbered_again() {
         for change in CHANGES.iter().chain(TWINS) {
             for (old, _) in change.fronts() {
                 let national = format!("{old}{}", &"12345678901234"[..change.digits - old.len()]);

@@ -28,8 +28,9 @@ fn assert_readings(rows: &[(&str, &str, &str)]) {
     }
 }
 
+/// A number as typed by people meets the number as sent by carriers.
 #[test]
-fn number_as_typed_by_people_meets_number_as_sent_by_carriers() {
+fn typed_number_meets_number_sent_by_carrier() {
     let spellings = [
         "(310)-867-5309",
         "310.867.5309",
@@ -325,8 +326,9 @@ proptest! {
         }
     }
 
+    /// A key that is read again is the same key, in every region.
     #[test]
-    fn key_read_again_is_the_same_key_in_every_region((_, number) in numbers(), (elsewhere, _) in numbers()) {
+    fn rereading_key_gives_same_key_everywhere((_, number) in numbers(), (elsewhere, _) in numbers()) {
         let e164 = number.format_as(rlibphonenumber::PhoneNumberFormat::E164).into_owned();
 
         for region in [Some(elsewhere), None] {

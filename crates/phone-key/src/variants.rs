@@ -122,8 +122,9 @@ mod tests {
         variants(key(digits)).map(|variant| (variant.key.as_i64(), variant.rule.as_str())).collect()
     }
 
+    /// Two forms of one line are variants of each other.
     #[test]
-    fn two_forms_of_one_line_are_variants_of_each_other() {
+    fn two_forms_of_line_are_mutual_variants() {
         for (one, other, rule) in [
             (5_491_123_456_789, 541_123_456_789, "argentina_mobile_9"),
             (5_493_516_123_456, 543_516_123_456, "argentina_mobile_9"),
@@ -140,8 +141,9 @@ mod tests {
         }
     }
 
+    /// Numbers that may be two subscribers have no variant.
     #[test]
-    fn numbers_that_may_be_two_subscribers_have_no_variant() {
+    fn possibly_distinct_subscribers_have_no_variant() {
         for digits in [
             // Argentina: free numbers, too short, too long.
             548_001_234_567,

@@ -122,8 +122,9 @@ mod tests {
         std::fs::remove_dir_all(root).unwrap();
     }
 
+    /// The PATH comes first, then the highest version, then the private copy.
     #[test]
-    fn path_comes_first_then_the_highest_version_then_the_private_copy() {
+    fn path_precedes_highest_version_then_private_copy() {
         let root = fresh_root("order");
         let nine = install(&root.join("usr/lib/postgresql/9/bin"));
         let seventeen = install(&root.join("usr/lib/postgresql/17/bin"));

@@ -5,7 +5,7 @@ use prost_types::{DescriptorProto, FileDescriptorSet};
 
 use super::*;
 use crate::rpc::{
-    methods::{Access, METHODS},
+    methods::{METHODS, MethodAccess},
     pb::FILE_DESCRIPTOR_SET,
 };
 
@@ -39,8 +39,9 @@ fn causes() -> Vec<&'static str> {
     CAUSES.iter().chain(&FAILURES).map(|(cause, _)| *cause).chain(further).collect()
 }
 
+/// Every reason that the service sends has advice, or says all itself.
 #[test]
-fn every_reason_that_the_service_sends_has_advice_or_says_all_itself() {
+fn every_reason_has_advice_or_speaks_for_itself() {
     let reasons = every_reason();
     assert!(reasons.len() > 45, "{reasons:?}");
 
@@ -96,11 +97,12 @@ const NOT_TYPED: [&str; 19] = [
     "force",
 ];
 
+/// Every field that a command can get wrong is told as its flag.
 #[test]
-fn every_field_that_a_command_can_get_wrong_is_told_as_its_flag() {
+fn every_wrong_field_is_told_as_flag() {
     let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
     let mut fields = BTreeSet::new();
-    for method in METHODS.iter().filter(|method| method.access != Access::Open) {
+    for method in METHODS.iter().filter(|method| method.access != MethodAccess::Open) {
         let (service, name) = method.path.trim_start_matches('/').split_once('/').unwrap();
         let service = service.rsplit('.').next().unwrap();
         let of = set.file.iter().flat_map(|file| &file.service).find(|of| of.name() == service).unwrap();
@@ -117,8 +119,9 @@ fn every_field_that_a_command_can_get_wrong_is_told_as_its_flag() {
     assert_eq!(flag_of("page_token", &[]), None);
 }
 
+/// A step names what the error says, and leaves a word for what it does not say.
 #[test]
-fn a_step_names_what_the_error_says_and_leaves_a_word_for_what_it_does_not() {
+fn step_names_errors_details_or_leaves_placeholder() {
     let metadata = |pairs: &[(&str, &str)]| pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
     let step = |reason: &str, pairs: &[(&str, &str)]| next_step(Code::Unavailable, reason, &metadata(pairs)).unwrap();
 
@@ -136,7 +139,7 @@ fn a_step_names_what_the_error_says_and_leaves_a_word_for_what_it_does_not() {
 
 #[test]
 fn texts_of_the_server_name_commands() {
-    for method in METHODS.iter().filter(|method| method.access != Access::Open) {
+    for method in METHODS.iter().filter(|method| method.access != MethodAccess::Open) {
         let name = method.path.rsplit('/').next().unwrap();
         let told = in_own_words(name);
         // Of these no text of the service speaks.

@@ -8,13 +8,13 @@ use tonic_types::StatusExt;
 
 use super::{
     advice::{self, FieldFlags},
-    show::{Lines, clean},
+    show::{LabelledLines, clean},
 };
 
 /// What stopped a command before the server could, and what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{what}")]
-pub(in crate::cli) struct Stopped {
+pub(in crate::cli) struct CommandFailure {
     /// What is missing or wrong.
     pub(in crate::cli) what: String,
     /// What would help.
@@ -24,7 +24,7 @@ pub(in crate::cli) struct Stopped {
 /// What a refused command was, for the words of its error. It stands behind a [`Status`] as its context.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the server refused it")]
-pub(in crate::cli) struct Asked {
+pub(in crate::cli) struct AskedCommand {
     /// What the command calls fields that others call otherwise.
     pub(in crate::cli) flags: FieldFlags,
     /// Where the token came from that it was asked with.
@@ -34,24 +34,25 @@ pub(in crate::cli) struct Asked {
 /// The error, a few aligned lines. What a program may search for, a message of this machine's own, stays on one line.
 pub(in crate::cli) fn describe(error: &anyhow::Error) -> String {
     if let Some(status) = error.downcast_ref::<Status>() {
-        let asked = error.downcast_ref::<Asked>().copied().unwrap_or(Asked { flags: &[], token_from: "" });
+        let asked =
+            error.downcast_ref::<AskedCommand>().copied().unwrap_or(AskedCommand { flags: &[], token_from: "" });
         return describe_status(status, asked);
     }
     // What stopped it is told in its own words, without the causes below.
-    if let Some(Stopped { what, next }) = error.downcast_ref::<Stopped>() {
+    if let Some(CommandFailure { what, next }) = error.downcast_ref::<CommandFailure>() {
         return format!("error  {what}\nnext   {next}");
     }
     format!("error  {error:#}")
 }
 
 /// Code, reason, message with the flags that are wrong, what else the server says of it, and what to do.
-fn describe_status(status: &Status, asked: Asked) -> String {
+fn describe_status(status: &Status, asked: AskedCommand) -> String {
     let details = status.get_error_details();
     let info = details.error_info();
     let reason = info.map_or("", |info| info.reason.as_str());
     let code = code_name(status.code());
     let is_plain = reason.is_empty() || reason == code;
-    let mut lines = Lines::default();
+    let mut lines = LabelledLines::default();
     lines.add("error", if is_plain { code.to_owned() } else { format!("{code}, {reason}") });
     let violations: Vec<_> = details.bad_request().into_iter().flat_map(|request| &request.field_violations).collect();
     if violations.is_empty() {
@@ -119,8 +120,9 @@ mod tests {
         describe(&anyhow::Error::from(status.clone()))
     }
 
+    /// A wrong field is named as what was typed, with what would be right.
     #[test]
-    fn a_wrong_field_is_named_as_what_was_typed_with_what_would_be_right() {
+    fn wrong_field_is_named_as_typed() {
         let mut details = ErrorDetails::with_error_info("INVALID_ARGUMENT", "contactsync", []);
         details.add_bad_request_violation("phone_number", "must have at most 250 bytes, and no NUL");
         let message = "phone_number: must have at most 250 bytes, and no NUL";
@@ -130,8 +132,9 @@ mod tests {
         assert_eq!(text, "error    INVALID_ARGUMENT\nmessage  --number: must have at most 250 bytes, and no NUL");
     }
 
+    /// A refusal tells its reason, what it is about, and what to do.
     #[test]
-    fn a_refusal_tells_its_reason_what_it_is_about_and_what_to_do() {
+    fn refusal_tells_reason_subject_and_next_step() {
         let metadata = [("integration_id".to_owned(), "0199".to_owned())];
         let details = ErrorDetails::with_error_info("INTEGRATION_EXISTS", "contactsync", metadata);
 
@@ -147,8 +150,9 @@ mod tests {
         );
     }
 
+    /// An answer of something else is not blamed on the service.
     #[test]
-    fn an_answer_of_something_else_is_not_blamed_on_the_service() {
+    fn foreign_answer_is_not_blamed_on_service() {
         let text = describe_status(&Status::internal("invalid compression flag: 123"));
 
         assert!(text.contains("hardly contact-sync"), "{text}");
@@ -162,12 +166,14 @@ mod tests {
         assert_eq!(text.lines().count(), 2);
     }
 
+    /// A command names its own arguments and its token.
     #[test]
-    fn a_command_names_its_own_arguments_and_its_token() {
+    fn command_names_its_own_arguments_and_token() {
         let mut details = ErrorDetails::with_error_info("INVALID_ARGUMENT", "contactsync", []);
         details.add_bad_request_violation("phone_number", "must have digits");
         details.add_bad_request_violation("page_token", "must be a token");
-        let asked = Asked { flags: &[("phone_number", "NUMBER")], token_from: "CONTACT_SYNC_TOKEN (environment)" };
+        let asked =
+            AskedCommand { flags: &[("phone_number", "NUMBER")], token_from: "CONTACT_SYNC_TOKEN (environment)" };
         let of = |status: Status| describe(&anyhow::Error::from(status).context(asked));
 
         let wrong = of(Status::with_error_details(Code::InvalidArgument, "both", details));

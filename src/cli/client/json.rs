@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tonic::{Code, Status};
 use tonic_types::pb as google;
 
-use super::failure::Stopped;
+use super::failure::CommandFailure;
 use crate::rpc::pb;
 
 const OPTIONS: SerializeOptions = SerializeOptions::new().skip_default_fields(false);
@@ -75,8 +75,8 @@ pub(in crate::cli) fn error(error: &anyhow::Error) -> String {
         return status_line(status.code(), status.message(), &details(status));
     }
     let code = if error.is::<tonic::transport::Error>() { Code::Unavailable } else { Code::FailedPrecondition };
-    match error.downcast_ref::<Stopped>() {
-        Some(Stopped { what, next }) => status_line(code, &format!("{what}; {next}"), &[]),
+    match error.downcast_ref::<CommandFailure>() {
+        Some(CommandFailure { what, next }) => status_line(code, &format!("{what}; {next}"), &[]),
         None => status_line(code, &format!("{error:#}"), &[]),
     }
 }
@@ -154,8 +154,9 @@ mod tests {
         assert_eq!(read.transcode_to::<pb::GetIntegrationResponse>().unwrap(), answer);
     }
 
+    /// An enum value of a newer server keeps its number.
     #[test]
-    fn an_enum_value_of_a_newer_server_keeps_its_number() {
+    fn unknown_enum_value_keeps_its_number() {
         let answer = pb::MatchCallerResponse { outcome: 99, ..Default::default() };
 
         assert_eq!(value(&line(&of(&answer)).unwrap())["outcome"], 99);
@@ -176,8 +177,9 @@ mod tests {
         assert_eq!(value(&text)["integration"]["id"], "");
     }
 
+    /// No name steers a terminal or breaks the line.
     #[test]
-    fn no_name_steers_a_terminal_or_breaks_the_line() {
+    fn names_never_steer_terminal_or_break_line() {
         let name = "a\u{1b}[2J\u{9b}\"\r\n\u{85}\u{2028}\u{2029}\u{7f}b";
         let answer =
             pb::GetAccountResponse { account: Some(pb::Account { display_name: name.into(), ..Default::default() }) };
@@ -188,8 +190,9 @@ mod tests {
         assert_eq!(value(&text)["account"]["displayName"], name);
     }
 
+    /// A time that has no text is an error.
     #[test]
-    fn a_time_that_has_no_text_is_an_error() {
+    fn time_without_text_is_error() {
         let answer = pb::MatchCallerResponse {
             sources: vec![pb::Source {
                 known_through: Some(prost_types::Timestamp { seconds: i64::MAX, nanos: 0 }),
@@ -201,8 +204,9 @@ mod tests {
         assert!(line(&of(&answer)).is_err());
     }
 
+    /// An error of the server is told with every detail.
     #[test]
-    fn an_error_of_the_server_is_told_with_every_detail() {
+    fn server_error_is_told_with_every_detail() {
         let mut details = ErrorDetails::with_error_info("OVERLOADED", "contactsync", [("k".into(), "v".into())]);
         details.set_retry_info(Some(Duration::from_millis(1_500))).set_request_info("0199", "");
         details.add_bad_request_violation("phone_number", "must have a digit");
@@ -225,8 +229,9 @@ mod tests {
         DynamicMessage::deserialize(descriptor, &mut serde_json::Deserializer::from_str(&text)).unwrap();
     }
 
+    /// Details that are unknown, broken or missing do no harm.
     #[test]
-    fn details_that_are_unknown_broken_or_missing_do_no_harm() {
+    fn unknown_broken_or_missing_details_are_harmless() {
         let any = |url: &str, value: &[u8]| prost_types::Any { type_url: url.into(), value: value.into() };
         let broken = any("type.googleapis.com/google.rpc.ErrorInfo", &[0xff, 0xff]);
         let details = vec![any("type.googleapis.com/acme.Unknown", b"\x08\x01"), broken, any("", b"")];
@@ -241,9 +246,10 @@ mod tests {
         assert_eq!(error(&Status::unknown("x").into()), r#"{"code":2,"message":"x","details":[]}"#);
     }
 
+    /// An error of this machine has the same form as one of the server.
     #[test]
-    fn an_error_of_this_machine_has_the_same_form() {
-        let stopped = Stopped { what: "nothing was erased".into(), next: "repeat with --yes".into() };
+    fn local_error_has_same_form() {
+        let stopped = CommandFailure { what: "nothing was erased".into(), next: "repeat with --yes".into() };
         let file = anyhow::anyhow!("no such file").context("--token-file");
 
         assert_eq!(

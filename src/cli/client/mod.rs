@@ -28,13 +28,13 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use self::failure::Stopped;
+use self::failure::CommandFailure;
 use super::token::{self, TokenArgs};
 use crate::{
     config::Config,
     domain::{clock::Clock, ids::AccountId},
     rpc::{
-        methods::{Scope, find_method},
+        methods::{TokenScope, find_method},
         pb::{
             account_service_client::AccountServiceClient, caller_service_client::CallerServiceClient,
             contact_service_client::ContactServiceClient, sync_service_client::SyncServiceClient,
@@ -88,7 +88,7 @@ pub(super) struct AccountOption {
 
 /// Secrets that come from the environment, and from nowhere on the command line, where others could read them.
 #[derive(Default)]
-pub(super) struct Secrets {
+pub(super) struct ClientSecrets {
     /// `CONTACT_SYNC_TOKEN`.
     pub(super) token: Option<SecretString>,
     /// `ZENDESK_...`.
@@ -135,32 +135,32 @@ impl CrmSecrets {
 }
 
 /// What a client command takes from the machine it runs on.
-pub(super) struct Here {
+pub(super) struct LocalContext {
     /// Tells where a server of this machine listens and keeps its keys.
     pub(super) config: Config,
     /// Dates a token that is issued here.
     pub(super) clock: Arc<dyn Clock>,
     /// From the environment.
-    pub(super) secrets: Secrets,
+    pub(super) secrets: ClientSecrets,
 }
 
 /// A connection to the server.
-pub(super) struct Client {
+pub(super) struct ServiceClient {
     channel: Channel,
-    guard: Guard,
+    guard: TokenInterceptor,
     is_json: bool,
     /// Where the token came from.
     token_from: &'static str,
 }
 
 /// What the generated clients are built on.
-pub(super) type Caller = InterceptedService<Channel, Guard>;
+pub(super) type GuardedChannel = InterceptedService<Channel, TokenInterceptor>;
 
 /// Puts the token and the time limit on every call.
 #[derive(Clone)]
-pub(super) struct Guard(MetadataValue<Ascii>);
+pub(super) struct TokenInterceptor(MetadataValue<Ascii>);
 
-impl Interceptor for Guard {
+impl Interceptor for TokenInterceptor {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
         let limit = request.extensions().get::<GrpcMethod<'_>>().map_or(UNKNOWN_METHOD, time_max);
         request.set_timeout(limit);
@@ -175,9 +175,9 @@ fn time_max(method: &GrpcMethod<'_>) -> Duration {
     find_method(&path, false).and_then(|method| method.time_max).unwrap_or(UNKNOWN_METHOD)
 }
 
-impl Client {
+impl ServiceClient {
     /// Connects. Errors say what to do: start a server, or say where it is and what token it takes.
-    pub(super) async fn connect(options: &ClientOptions, here: &Here) -> anyhow::Result<Self> {
+    pub(super) async fn connect(options: &ClientOptions, here: &LocalContext) -> anyhow::Result<Self> {
         let address = address(options.server.as_deref(), here.config.listen)?;
         let (token, token_from) = token_of(options, here)?;
         Ok(Self { token_from, ..Self::connect_to(&address, &token, options.json).await? })
@@ -199,7 +199,7 @@ impl Client {
             .connect_timeout(CONNECT_TIMEOUT);
         let channel = endpoint.connect().await.map_err(|error| {
             let cause = io_cause(&error).unwrap_or_else(|| error.to_string());
-            let stopped = Stopped {
+            let stopped = CommandFailure {
                 what: format!("no server answers at {address} ({cause})"),
                 next: format!(
                     "start one with `contact-sync serve`, or try everything with `contact-sync demo`; if it runs \
@@ -208,30 +208,30 @@ impl Client {
             };
             anyhow::Error::new(error).context(stopped)
         })?;
-        Ok(Self { channel, guard: Guard(bearer), is_json, token_from: "" })
+        Ok(Self { channel, guard: TokenInterceptor(bearer), is_json, token_from: "" })
     }
 
-    fn caller(&self) -> Caller {
+    fn caller(&self) -> GuardedChannel {
         InterceptedService::new(self.channel.clone(), self.guard.clone())
     }
 
     /// `AccountService`.
-    pub(super) fn accounts(&self) -> AccountServiceClient<Caller> {
+    pub(super) fn accounts(&self) -> AccountServiceClient<GuardedChannel> {
         AccountServiceClient::new(self.caller())
     }
 
     /// `CallerService`.
-    pub(super) fn callers(&self) -> CallerServiceClient<Caller> {
+    pub(super) fn callers(&self) -> CallerServiceClient<GuardedChannel> {
         CallerServiceClient::new(self.caller())
     }
 
     /// `ContactService`.
-    pub(super) fn contacts(&self) -> ContactServiceClient<Caller> {
+    pub(super) fn contacts(&self) -> ContactServiceClient<GuardedChannel> {
         ContactServiceClient::new(self.caller())
     }
 
     /// `SyncService`.
-    pub(super) fn syncs(&self) -> SyncServiceClient<Caller> {
+    pub(super) fn syncs(&self) -> SyncServiceClient<GuardedChannel> {
         SyncServiceClient::new(self.caller())
     }
 
@@ -285,7 +285,7 @@ fn io_cause(error: &(dyn std::error::Error + 'static)) -> Option<String> {
     None
 }
 
-fn token_of(options: &ClientOptions, here: &Here) -> anyhow::Result<(SecretString, &'static str)> {
+fn token_of(options: &ClientOptions, here: &LocalContext) -> anyhow::Result<(SecretString, &'static str)> {
     if let Some(path) = &options.token_file {
         return Ok((read_secret(path).context("--token-file")?, "of --token-file"));
     }
@@ -303,16 +303,16 @@ fn token_of(options: &ClientOptions, here: &Here) -> anyhow::Result<(SecretStrin
              --data-dir if it is not {}; elsewhere, give a token of the server's issuer",
             here.config.data_dir.display()
         );
-        Stopped { what, next }.into()
+        CommandFailure { what, next }.into()
     })
 }
 
 /// A short-lived token for everything that the commands do, signed with the local key.
-pub(super) fn own_token(here: &Here) -> anyhow::Result<String> {
+pub(super) fn own_token(here: &LocalContext) -> anyhow::Result<String> {
     let args = TokenArgs {
         accounts: Vec::new(),
         all_accounts: true,
-        scopes: Scope::ALL.to_vec(),
+        scopes: TokenScope::ALL.to_vec(),
         subject: "command-line".to_owned(),
         valid_for: OWN_TOKEN_VALID_FOR,
     };
@@ -411,8 +411,9 @@ mod tests {
         assert!(address(None, listen("127.0.0.1:0")).is_err());
     }
 
+    /// A server is a plain URL, or a host and a port.
     #[test]
-    fn a_server_is_a_plain_url_or_host_and_port() {
+    fn server_is_plain_url_or_host_and_port() {
         let of = |text| address(Some(text), listen("127.0.0.1:1"));
 
         assert_eq!(of("http://sync.internal:50051").unwrap(), "http://sync.internal:50051");
@@ -421,8 +422,9 @@ mod tests {
         assert!(of("https://sync.internal").unwrap_err().to_string().contains("plain HTTP/2"));
     }
 
+    /// Every method has the time limit of the table.
     #[test]
-    fn every_method_has_the_time_limit_of_the_table() {
+    fn methods_have_time_limits_of_table() {
         let limit = |service, method| time_max(&GrpcMethod::new(service, method));
 
         assert_eq!(limit("contactsync.v1.CallerService", "MatchCaller"), Duration::from_secs(2));
@@ -430,8 +432,9 @@ mod tests {
         assert_eq!(limit("contactsync.v1.SyncService", "NewerThanThis"), UNKNOWN_METHOD);
     }
 
+    /// A secret is one line, and its error never shows it.
     #[test]
-    fn a_secret_is_one_line_and_its_error_never_shows_it() {
+    fn secret_is_one_line_never_shown_in_error() {
         let path = std::env::temp_dir().join(format!("contact-sync-secret-{}", std::process::id()));
         let read = |text: &str| {
             fs::write(&path, text).unwrap();
@@ -447,8 +450,9 @@ mod tests {
         assert!(read_secret(&path).is_err());
     }
 
+    /// A private key is a block of lines, and its error never shows it.
     #[test]
-    fn a_private_key_is_a_block_of_lines_and_its_error_never_shows_it() {
+    fn private_key_is_block_never_shown_in_error() {
         const PEM: &str = include_str!("../../../tests/fixtures/oauth-test-key.pem");
         const CERTIFICATE: &str = "friendlyName: sync\n-----BEGIN CERTIFICATE-----\nMIIC\n-----END CERTIFICATE-----\n";
         let path = std::env::temp_dir().join(format!("contact-sync-key-{}", std::process::id()));

@@ -17,9 +17,9 @@ const GAP: usize = 2;
 
 /// Labels and values, aligned when printed. An empty value leaves its line out; equal labels in a row are shown once.
 #[derive(Default)]
-pub(in crate::cli) struct Lines(Vec<(String, String)>);
+pub(in crate::cli) struct LabelledLines(Vec<(String, String)>);
 
-impl Lines {
+impl LabelledLines {
     /// One more line, unless the value is empty.
     pub(in crate::cli) fn add(&mut self, label: &str, value: impl AsRef<str>) {
         let value = clean(value.as_ref());
@@ -29,7 +29,7 @@ impl Lines {
     }
 }
 
-impl fmt::Display for Lines {
+impl fmt::Display for LabelledLines {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let column = self.0.iter().map(|(label, _)| label.chars().count()).max().unwrap_or(0) + GAP;
         let mut last = "";
@@ -188,7 +188,7 @@ pub(in crate::cli) fn person(contact: &pb::Contact) -> String {
 }
 
 /// Everything about a contact.
-pub(in crate::cli) fn contact(lines: &mut Lines, contact: &pb::Contact) {
+pub(in crate::cli) fn contact(lines: &mut LabelledLines, contact: &pb::Contact) {
     lines.add("name", &contact.display_name);
     lines.add("contact", &contact.id);
     lines.add("organization", &contact.organization);
@@ -212,7 +212,7 @@ pub(in crate::cli) fn contact(lines: &mut Lines, contact: &pb::Contact) {
 }
 
 /// How far each CRM's copy can be trusted.
-pub(in crate::cli) fn sources(lines: &mut Lines, sources: &[pb::Source]) {
+pub(in crate::cli) fn sources(lines: &mut LabelledLines, sources: &[pb::Source]) {
     for source in sources {
         let known = time(source.known_through.as_ref());
         let known = if known.is_empty() { String::new() } else { format!(", known through {known}") };
@@ -223,7 +223,7 @@ pub(in crate::cli) fn sources(lines: &mut Lines, sources: &[pb::Source]) {
 }
 
 /// An integration as its administrator needs it.
-pub(in crate::cli) fn integration(lines: &mut Lines, integration: &pb::Integration) {
+pub(in crate::cli) fn integration(lines: &mut LabelledLines, integration: &pb::Integration) {
     lines.add("integration", &integration.id);
     lines.add("crm", format!("{} {}", provider(integration.provider()), integration.organization));
     lines.add("state", integration_state(integration.state()));
@@ -282,14 +282,14 @@ fn next_after(error: &pb::Notice) -> String {
 }
 
 /// What an integration does after a failed run.
-pub(in crate::cli) fn after_failure(lines: &mut Lines, integration: &pb::Integration) {
+pub(in crate::cli) fn after_failure(lines: &mut LabelledLines, integration: &pb::Integration) {
     lines.add("integration", integration_state(integration.state()));
     lines.add("integration", in_own_words(&integration.state_detail));
     lines.add("next pass", time(integration.next_due_time.as_ref()));
 }
 
 /// The last failed run among these, newest first: when, why, what to do, and whether it is over.
-pub(in crate::cli) fn last_failure(lines: &mut Lines, runs: &[pb::SyncRun]) {
+pub(in crate::cli) fn last_failure(lines: &mut LabelledLines, runs: &[pb::SyncRun]) {
     let Some(at) = runs.iter().position(|run| run.state() == pb::SyncRunState::Failed) else { return };
     let is_over = runs[..at].iter().any(|run| run.state() == pb::SyncRunState::Succeeded);
     let since = if is_over { "; a pass has succeeded since" } else { "" };
@@ -304,7 +304,7 @@ pub(in crate::cli) fn last_failure(lines: &mut Lines, runs: &[pb::SyncRun]) {
 }
 
 /// A sync run, as it is now.
-pub(in crate::cli) fn run(lines: &mut Lines, run: &pb::SyncRun) {
+pub(in crate::cli) fn run(lines: &mut LabelledLines, run: &pb::SyncRun) {
     lines.add("run", &run.id);
     let times = match (time(run.start_time.as_ref()), time(run.end_time.as_ref())) {
         (start, _) if start.is_empty() => String::new(),
@@ -329,9 +329,10 @@ pub(in crate::cli) fn run(lines: &mut Lines, run: &pb::SyncRun) {
 mod tests {
     use super::*;
 
+    /// Values stand below each other, and empty ones are left out.
     #[test]
-    fn values_stand_below_each_other_and_empty_ones_are_left_out() {
-        let mut lines = Lines::default();
+    fn values_stand_in_lines_empty_left_out() {
+        let mut lines = LabelledLines::default();
         lines.add("name", "Bryce Love");
         lines.add("organization", "");
         lines.add("number", "+13108675309");
@@ -342,7 +343,7 @@ mod tests {
 
     #[test]
     fn a_long_value_goes_on_below_itself() {
-        let mut lines = Lines::default();
+        let mut lines = LabelledLines::default();
         lines.add("next", "word ".repeat(30));
 
         let text = lines.to_string();
@@ -352,8 +353,9 @@ mod tests {
         assert_eq!(wrap("unbreakable", 3), ["unbreakable"]);
     }
 
+    /// A name cannot steer the terminal or break a line.
     #[test]
-    fn a_name_cannot_steer_the_terminal_or_break_a_line() {
+    fn name_cannot_steer_terminal_or_break_line() {
         assert_eq!(clean("Bryce\u{1b}[2J\u{9b}Love\r\n"), "Bryce [2J Love");
         assert_eq!(clean(" \t Bryce   Love\u{7f}"), "Bryce Love");
     }
@@ -365,15 +367,17 @@ mod tests {
         assert_eq!(shown, ["0", "999", "1,000", "12,345,678", "-1,234"]);
     }
 
+    /// Spans are said in the largest unit that fits.
     #[test]
-    fn spans_are_said_in_the_largest_unit_that_fits() {
+    fn spans_use_largest_fitting_unit() {
         let of = |seconds| span(&prost_types::Duration { seconds, nanos: 0 });
 
         assert_eq!([of(45), of(60), of(90), of(1_800), of(86_400)], ["45 s", "1 min", "1 min 30 s", "30 min", "24 h"]);
     }
 
+    /// A number shows what the CRM has only where that differs.
     #[test]
-    fn a_number_shows_what_the_crm_has_only_where_it_differs() {
+    fn number_shows_crms_text_only_where_different() {
         let of = |raw: &str, e164: &str, extension: &str| {
             number(&pb::PhoneNumber {
                 raw: raw.into(),

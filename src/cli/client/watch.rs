@@ -12,8 +12,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use tonic::{Code, Status};
 
 use super::{
-    Client, json,
-    show::{self, Lines, count},
+    ServiceClient, json,
+    show::{self, LabelledLines, count},
 };
 use crate::rpc::pb;
 
@@ -29,7 +29,7 @@ const LINE_EVERY: Duration = Duration::from_secs(1);
 
 /// Calls `see` with the run now and after each change, and returns it as it ended.
 pub(in crate::cli) async fn follow(
-    client: &Client,
+    client: &ServiceClient,
     account_id: &str,
     run_id: &str,
     mut see: impl FnMut(&pb::SyncRun),
@@ -75,7 +75,7 @@ fn is_finished(state: pb::SyncRunState) -> bool {
 
 /// Follows a run for a command, prints how it ended, and says by the exit code whether it succeeded. Ctrl-C ends the watching and not the
 /// run, and says so.
-pub(in crate::cli) async fn report(client: &Client, account_id: &str, run_id: &str) -> anyhow::Result<ExitCode> {
+pub(in crate::cli) async fn report(client: &ServiceClient, account_id: &str, run_id: &str) -> anyhow::Result<ExitCode> {
     let followed = if client.is_json() {
         // One object a line, so that a program can follow, too.
         let tell = |run: &pb::SyncRun| {
@@ -84,7 +84,7 @@ pub(in crate::cli) async fn report(client: &Client, account_id: &str, run_id: &s
         };
         unless_interrupted(follow(client, account_id, run_id, tell)).await
     } else {
-        let mut progress = Progress::start("  ");
+        let mut progress = RunProgress::start("  ");
         let followed = unless_interrupted(follow(client, account_id, run_id, |run| progress.show(run))).await;
         progress.end();
         followed
@@ -98,7 +98,7 @@ pub(in crate::cli) async fn report(client: &Client, account_id: &str, run_id: &s
         return Ok(ExitCode::from(INTERRUPTED));
     };
     if !client.is_json() {
-        let mut lines = Lines::default();
+        let mut lines = LabelledLines::default();
         show::run(&mut lines, &run);
         if run.state() == pb::SyncRunState::Failed {
             show::after_failure(&mut lines, &integration_of(client, account_id, &run).await?);
@@ -116,15 +116,19 @@ async fn unless_interrupted<T>(following: impl Future<Output = T>) -> Option<T> 
     }
 }
 
-async fn integration_of(client: &Client, account_id: &str, run: &pb::SyncRun) -> Result<pb::Integration, Status> {
+async fn integration_of(
+    client: &ServiceClient,
+    account_id: &str,
+    run: &pb::SyncRun,
+) -> Result<pb::Integration, Status> {
     let request =
         pb::GetIntegrationRequest { account_id: account_id.to_owned(), integration_id: run.integration_id.clone() };
     Ok(client.syncs().get_integration(request).await?.into_inner().integration.unwrap_or_default())
 }
 
 /// What is said when the watching ends before the run.
-fn left(run_id: &str) -> Lines {
-    let mut lines = Lines::default();
+fn left(run_id: &str) -> LabelledLines {
+    let mut lines = LabelledLines::default();
     lines.add("note", GOES_ON);
     lines.add("next", format!("`contact-sync sync watch --run {run_id}` follows it again"));
     lines.add(
@@ -135,7 +139,7 @@ fn left(run_id: &str) -> Lines {
 }
 
 /// Shows how far a run is.
-pub(in crate::cli) struct Progress {
+pub(in crate::cli) struct RunProgress {
     bar: Option<ProgressBar>,
     indent: &'static str,
     started: Instant,
@@ -144,7 +148,7 @@ pub(in crate::cli) struct Progress {
     last_line: Option<(Instant, String)>,
 }
 
-impl Progress {
+impl RunProgress {
     /// A bar if standard error is a terminal, else lines.
     pub(in crate::cli) fn start(indent: &'static str) -> Self {
         let bar = io::stderr().is_terminal().then(|| {
@@ -264,8 +268,9 @@ mod tests {
         assert!(describe(&queued, None).starts_with("queued: waits for a worker's place"));
     }
 
+    /// A wait tells what it is for and what it follows.
     #[test]
-    fn a_wait_tells_what_it_is_for_and_what_it_follows() {
+    fn wait_tells_its_purpose_and_cause() {
         let error = Some(pb::Notice { reason: "RATE_LIMITED".into(), message: "words".into() });
         let run = pb::SyncRun { phase: "waiting for the CRM's rate limit".into(), error, ..running() };
 
@@ -275,8 +280,9 @@ mod tests {
         assert!(text.contains("after RATE_LIMITED, 1 min 30 s left"), "{text}");
     }
 
+    /// Who stops watching is told that the run goes on.
     #[test]
-    fn who_stops_watching_is_told_that_the_run_goes_on() {
+    fn interrupted_watcher_hears_run_goes_on() {
         let text = left("0199").to_string();
 
         assert!(text.contains("the copy goes on") && text.contains("sync watch --run 0199"), "{text}");

@@ -14,14 +14,14 @@ use tokio::net::TcpStream;
 const PAGE_BYTES_MAX: usize = 64 * 1024;
 
 /// What came.
-pub(super) struct Answer {
+pub(super) struct BrowserAnswer {
     pub(super) status: StatusCode,
     /// Where it sends the browser; empty: nowhere.
     pub(super) location: String,
     page: String,
 }
 
-impl Answer {
+impl BrowserAnswer {
     /// The page's first paragraph.
     pub(super) fn paragraph(&self) -> &str {
         let inside = self.page.split_once("<p>").and_then(|(_, rest)| rest.split_once("</p>"));
@@ -30,7 +30,7 @@ impl Answer {
 }
 
 /// Opens an address.
-pub(super) async fn open(url: &str) -> anyhow::Result<Answer> {
+pub(super) async fn open(url: &str) -> anyhow::Result<BrowserAnswer> {
     let uri: Uri = url.parse().context("the browser got no address")?;
     let authority = uri.authority().context("the browser got an address without a host")?.as_str();
     let stream = TcpStream::connect(authority).await.with_context(|| format!("no answer at {authority}"))?;
@@ -47,7 +47,7 @@ pub(super) async fn open(url: &str) -> anyhow::Result<Answer> {
             page.extend(frame?.into_data().unwrap_or_default());
             anyhow::ensure!(page.len() <= PAGE_BYTES_MAX, "the page is too long");
         }
-        Ok(Answer { status, location, page: String::from_utf8_lossy(&page).into_owned() })
+        Ok(BrowserAnswer { status, location, page: String::from_utf8_lossy(&page).into_owned() })
     };
     let (mut exchange, mut connection) = (pin!(exchange), pin!(connection));
     tokio::select! {

@@ -1,4 +1,4 @@
-//! The CRMs of the story: simulated, filled with generated people and the cast, and served over HTTP on free ports.
+//! The CRMs of the story: simulated, filled with generated people and the people of the story, and served over HTTP on free ports.
 //! Invariant: what was started here is stopped here.
 
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use crm_simulator::{
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::cast::{self, Cast};
+use super::people::{self, DemoPeople};
 use crate::{
     config::{Provider, Providers, Secret},
     domain::clock::Clock,
@@ -24,7 +24,7 @@ use crate::{
 const SEED: u64 = 1;
 
 /// Three CRMs, and where each is served.
-pub(super) struct Crms {
+pub(super) struct DemoCrms {
     pub(super) zendesk: Arc<Zendesk>,
     pub(super) zendesk_url: String,
     pub(super) salesforce: Arc<Salesforce>,
@@ -41,12 +41,12 @@ struct Serving {
     stop: CancellationToken,
 }
 
-impl Crms {
-    /// Fills each with so many people and the cast, and serves it.
-    pub(super) async fn open(clock: Arc<dyn Clock>, people: usize) -> anyhow::Result<(Self, Cast)> {
+impl DemoCrms {
+    /// Fills each with so many people and the people of the story, and serves it.
+    pub(super) async fn open(clock: Arc<dyn Clock>, people: usize) -> anyhow::Result<(Self, DemoPeople)> {
         // Generating takes seconds for a large account; the runtime's threads are not for that.
         let filling = tokio::task::spawn_blocking(move || fill(&clock, people));
-        let (zendesk, salesforce, pipedrive, cast) = filling.await.context("filling the CRMs failed")??;
+        let (zendesk, salesforce, pipedrive, demo_people) = filling.await.context("filling the CRMs failed")??;
         let serving = Serving::default();
         let crms = Self {
             zendesk_url: serving.serve("Zendesk", zendesk::router(Arc::clone(&zendesk))).await?,
@@ -57,11 +57,11 @@ impl Crms {
             pipedrive,
             serving,
         };
-        Ok((crms, cast))
+        Ok((crms, demo_people))
     }
 
     /// Tells the service where they are, which OAuth client is its own, and that all of their quota is.
-    pub(super) fn enter(&self, providers: &mut Providers) {
+    pub(super) fn seed(&self, providers: &mut Providers) {
         let is_at = |provider: &mut Provider, url: &str, id: &str, secret: &str| {
             provider.base_url = Some(url.to_owned());
             provider.client_id = Some(id.to_owned());
@@ -101,10 +101,10 @@ impl Serving {
     }
 }
 
-type Filled = (Arc<Zendesk>, Arc<Salesforce>, Arc<Pipedrive>, Cast);
+type Filled = (Arc<Zendesk>, Arc<Salesforce>, Arc<Pipedrive>, DemoPeople);
 
 fn fill(clock: &Arc<dyn Clock>, people: usize) -> anyhow::Result<Filled> {
-    let now = || -> crm_simulator::Clock {
+    let now = || -> crm_simulator::SimulatorClock {
         let clock = Arc::clone(clock);
         Arc::new(move || clock.now())
     };
@@ -115,6 +115,6 @@ fn fill(clock: &Arc<dyn Clock>, people: usize) -> anyhow::Result<Filled> {
     salesforce.generate_people(people - leads, leads, SEED + 1).context("filling Salesforce")?;
     let pipedrive = Pipedrive::new(PipedriveConfig::new(now()));
     pipedrive.generate_people(people, SEED + 2).context("filling Pipedrive")?;
-    let cast = cast::enter(&zendesk, &salesforce, &pipedrive)?;
-    Ok((zendesk, salesforce, pipedrive, cast))
+    let demo_people = people::seed(&zendesk, &salesforce, &pipedrive)?;
+    Ok((zendesk, salesforce, pipedrive, demo_people))
 }

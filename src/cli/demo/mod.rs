@@ -4,14 +4,14 @@
 
 mod browser;
 mod calls;
-mod cast;
 mod crms;
+mod narrator;
+mod people;
 mod pipedrive;
 mod salesforce;
 mod stage;
 mod story;
 mod sync_off;
-mod teller;
 mod trust;
 mod zendesk;
 
@@ -19,7 +19,7 @@ use std::{process::ExitCode, sync::Arc};
 
 use anyhow::{Context, anyhow, bail};
 
-use self::{stage::Stage, story::Told, teller::Teller};
+use self::{narrator::DemoNarrator, stage::DemoStage, story::DemoResult};
 use super::client::{ACCOUNT_VARIABLE, SERVER_VARIABLE, failure};
 use crate::{config::Config, domain::clock::Clock, lifecycle::ShutdownSignals};
 
@@ -49,28 +49,28 @@ pub(super) async fn run(
     has_colour: bool,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = ShutdownSignals::listen().context("cannot listen for signals")?;
-    let mut teller = Teller::new(has_colour);
+    let mut narrator = DemoNarrator::new(has_colour);
     let contacts = usize::try_from(args.contacts).context("--contacts")?;
     let stage = tokio::select! {
-        stage = Box::pin(Stage::set(config, clock, contacts, &mut teller)) => stage?,
+        stage = Box::pin(DemoStage::set(config, clock, contacts, &mut narrator)) => stage?,
         name = signals.next() => bail!("stopped by {name} while starting"),
     };
     let told = tokio::select! {
-        told = Box::pin(story::tell(&stage, &mut teller)) => told,
+        told = Box::pin(story::tell(&stage, &mut narrator)) => told,
         name = signals.next() => Err(anyhow!("stopped by {name} before the story's end")),
     };
     let code = match told {
         Err(error) => {
             eprintln!("{}", failure::describe(&error));
-            teller.say(&format!("The service's log is {}.", stage.log_file.display()));
+            narrator.say(&format!("The service's log is {}.", stage.log_file.display()));
             ExitCode::FAILURE
         }
-        Ok(_) if !teller.sum_up() => {
-            teller.say(&format!("The service's log is {}.", stage.log_file.display()));
+        Ok(_) if !narrator.sum_up() => {
+            narrator.say(&format!("The service's log is {}.", stage.log_file.display()));
             ExitCode::FAILURE
         }
         Ok(told) if args.once => {
-            teller.say(&format!(
+            narrator.say(&format!(
                 "Without --once it serves on for calls of your own. Data and log of account {} are in {}.",
                 told.account_id,
                 stage.dir.display()
@@ -78,7 +78,7 @@ pub(super) async fn run(
             ExitCode::SUCCESS
         }
         Ok(told) => {
-            invite(&stage, &told, &teller);
+            invite(&stage, &told, &narrator);
             tokio::select! {
                 _ = signals.next() => ExitCode::SUCCESS,
                 () = stage.failed() => {
@@ -88,46 +88,46 @@ pub(super) async fn run(
             }
         }
     };
-    stage.strike(&mut signals).await?;
+    stage.stop(&mut signals).await?;
     Ok(code)
 }
 
 /// How to go on.
-fn invite(stage: &Stage, told: &Told, teller: &Teller) {
-    teller.heading("Your turn: in another terminal");
+fn invite(stage: &DemoStage, told: &DemoResult, narrator: &DemoNarrator) {
+    narrator.heading("Your turn: in another terminal");
     if let Some(dir) = std::env::current_exe().ok().and_then(|path| path.parent().map(|dir| dir.display().to_string()))
     {
-        teller.command(&format!("export PATH=\"{dir}:$PATH\""));
+        narrator.command(&format!("export PATH=\"{dir}:$PATH\""));
     }
-    teller.command(&format!("export CONTACT_SYNC_DATA_DIR=\"{}\"", stage.dir.display()));
-    teller.command(&format!("export {ACCOUNT_VARIABLE}={}", told.account_id));
+    narrator.command(&format!("export CONTACT_SYNC_DATA_DIR=\"{}\"", stage.dir.display()));
+    narrator.command(&format!("export {ACCOUNT_VARIABLE}={}", told.account_id));
     if stage.service.address.port() != 50051 {
-        teller.command(&format!("export {SERVER_VARIABLE}={}", stage.url()));
+        narrator.command(&format!("export {SERVER_VARIABLE}={}", stage.url()));
     }
-    teller.command("contact-sync match '+1 310 867 5309' --call-id my-call");
-    teller.command("contact-sync sync status");
-    teller.gap();
-    teller.say("Add yourself to Zendesk, copy what is new, and call:");
-    teller.command(&format!(
+    narrator.command("contact-sync match '+1 310 867 5309' --call-id my-call");
+    narrator.command("contact-sync sync status");
+    narrator.gap();
+    narrator.say("Add yourself to Zendesk, copy what is new, and call:");
+    narrator.command(&format!(
         "curl -u {}/token:{} -H 'Content-Type: application/json' \\\n    -d '{{\"user\":{{\"name\":\"Me\",\"phone\":\"+1 503 \
          555 0177\"}}}}' \\\n    {}/api/v2/users",
         crm_simulator::zendesk::DEFAULT_EMAIL,
         crm_simulator::zendesk::DEFAULT_API_TOKEN,
         stage.crms.zendesk_url
     ));
-    teller.command(&format!("contact-sync sync trigger --watch \\\n    --integration {}", told.zendesk_id));
-    teller.command("contact-sync match 5035550177");
-    teller.gap();
-    teller.fact("gRPC", &format!("{}, see proto/contactsync/v1", stage.url()));
-    teller.fact("Token", "contact-sync token --all-accounts");
+    narrator.command(&format!("contact-sync sync trigger --watch \\\n    --integration {}", told.zendesk_id));
+    narrator.command("contact-sync match 5035550177");
+    narrator.gap();
+    narrator.fact("gRPC", &format!("{}, see proto/contactsync/v1", stage.url()));
+    narrator.fact("Token", "contact-sync token --all-accounts");
     for (crm, url) in [
         ("Zendesk", &stage.crms.zendesk_url),
         ("Salesforce", &stage.crms.salesforce_url),
         ("Pipedrive", &stage.crms.pipedrive_url),
     ] {
-        teller.fact(crm, &format!("{url}, simulated"));
+        narrator.fact(crm, &format!("{url}, simulated"));
     }
-    teller.fact("Data and log", &format!("{}; remove it to forget everything", stage.dir.display()));
-    teller.gap();
-    teller.say("Ctrl-C stops everything.");
+    narrator.fact("Data and log", &format!("{}; remove it to forget everything", stage.dir.display()));
+    narrator.gap();
+    narrator.say("Ctrl-C stops everything.");
 }

@@ -16,11 +16,11 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tracing_subscriber::{EnvFilter, layer::SubscriberExt, registry, util::SubscriberInitExt};
 
-use super::{cast::Cast, crms::Crms, teller::Teller};
+use super::{crms::DemoCrms, narrator::DemoNarrator, people::DemoPeople};
 use crate::{
     cli::{
-        client::{self, Client, Here, Secrets, show::count},
-        serve::{Service, make_private_dir},
+        client::{self, ClientSecrets, LocalContext, ServiceClient, show::count},
+        serve::{RunningService, make_private_dir},
     },
     config::Config,
     domain::clock::Clock,
@@ -35,30 +35,30 @@ const GRACE: Duration = Duration::from_secs(10);
 const STOP_MAX: Duration = Duration::from_secs(30);
 
 /// Everything that was started.
-pub(super) struct Stage {
+pub(super) struct DemoStage {
     /// The demo's folder.
     pub(super) dir: PathBuf,
     /// Where the service writes its log.
     pub(super) log_file: PathBuf,
     /// The simulated CRMs.
-    pub(super) crms: Crms,
+    pub(super) crms: DemoCrms,
     /// The people of the story.
-    pub(super) cast: Cast,
+    pub(super) demo_people: DemoPeople,
     /// The service.
-    pub(super) service: Service,
+    pub(super) service: RunningService,
     /// Calls it.
-    pub(super) client: Client,
+    pub(super) client: ServiceClient,
     /// Kept for as long as the demo runs.
     _lock: File,
 }
 
-impl Stage {
+impl DemoStage {
     /// Starts everything, and says what is where.
     pub(super) async fn set(
         config: Config,
         clock: Arc<dyn Clock>,
         people: usize,
-        teller: &mut Teller,
+        narrator: &mut DemoNarrator,
     ) -> anyhow::Result<Self> {
         let started = Instant::now();
         let dir = std::path::absolute(config.data_dir.join("demo")).context("the demo's folder")?;
@@ -66,40 +66,40 @@ impl Stage {
         let lock = lock(&dir)?;
         let log_file = dir.join("service.log");
         start_log(&log_file, &config.log.filter)?;
-        teller.heading("Setting the stage");
-        teller.fact("Data and log", &format!("{} and service.log there", dir.display()));
+        narrator.heading("Setting the stage");
+        narrator.fact("Data and log", &format!("{} and service.log there", dir.display()));
 
-        let (crms, cast) = Crms::open(Arc::clone(&clock), people).await?;
+        let (crms, demo_people) = DemoCrms::open(Arc::clone(&clock), people).await?;
         let records = ["Contact", "Lead"].map(|object| crms.salesforce.record_count(object));
         for (crm, url, people, called) in [
             ("Zendesk", &crms.zendesk_url, crms.zendesk.user_count(), "users"),
             ("Salesforce", &crms.salesforce_url, records.iter().sum(), "records"),
             ("Pipedrive", &crms.pipedrive_url, crms.pipedrive.person_count(), "persons"),
         ] {
-            teller.fact(crm, &format!("simulated at {url}, {} {called}", count_of(people)));
+            narrator.fact(crm, &format!("simulated at {url}, {} {called}", count_of(people)));
         }
 
         let listener = listen(config.listen).await?;
         // On any port, which is known before the service starts: CRMs send browsers back there.
         let http = TcpListener::bind("127.0.0.1:0").await.context("no port is free for HTTP")?;
         let http_url = format!("http://{}", http.local_addr().context("the bound address cannot be read")?);
-        teller.fact("PostgreSQL", "private, in its folder pg; the first start takes longer");
+        narrator.fact("PostgreSQL", "private, in its folder pg; the first start takes longer");
         let mut config = Config { data_dir: dir.clone(), database_url: None, migrate_database_url: None, ..config };
         config.auth.jwks_file = None;
         config.vault.key_ring_file = None;
-        crms.enter(&mut config.providers);
+        crms.seed(&mut config.providers);
         config.http.listen = None;
         config.http.public_url = Some(http_url);
         config.drain.wait_seconds = 0;
-        let service = Service::start_on(listener, &config, Arc::clone(&clock), true).await?;
+        let service = RunningService::start_on(listener, &config, Arc::clone(&clock), true).await?;
         service.app.start_http(http, &service.lifecycle);
         let seconds = started.elapsed().as_secs_f64();
-        teller.fact("contact-sync", &format!("gRPC at http://{}, ready after {seconds:.1} s", service.address));
+        narrator.fact("contact-sync", &format!("gRPC at http://{}, ready after {seconds:.1} s", service.address));
 
-        let here = Here { config, clock, secrets: Secrets::default() };
+        let here = LocalContext { config, clock, secrets: ClientSecrets::default() };
         let token = SecretString::from(client::own_token(&here)?);
-        let client = Client::connect_to(&format!("http://{}", service.address), &token, false).await?;
-        Ok(Self { dir, log_file, crms, cast, service, client, _lock: lock })
+        let client = ServiceClient::connect_to(&format!("http://{}", service.address), &token, false).await?;
+        Ok(Self { dir, log_file, crms, demo_people, service, client, _lock: lock })
     }
 
     /// Where the service is called.
@@ -113,7 +113,7 @@ impl Stage {
     }
 
     /// Stops everything, in the order in which one needs the other.
-    pub(super) async fn strike(self, signals: &mut ShutdownSignals) -> anyhow::Result<()> {
+    pub(super) async fn stop(self, signals: &mut ShutdownSignals) -> anyhow::Result<()> {
         let Self { service, client, crms, .. } = self;
         drop(client);
         let lifecycle = service.lifecycle.clone();

@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, time::Instant};
 
 use anyhow::{Context as _, bail};
 
-use super::{cast::Person, stage::Stage, teller::Teller};
+use super::{narrator::DemoNarrator, people::DemoPerson, stage::DemoStage};
 use crate::{
     cli::client::{
         show::{self, person},
-        watch::{Progress, follow},
+        watch::{RunProgress, follow},
     },
     rpc::pb::{self, Provider, connection::Organization, credentials::Kind, resolve_requester_request::Subject},
 };
@@ -23,16 +23,16 @@ const PAGE_SIZE: i32 = 200;
 const BEGINNING_CHARS: usize = 53;
 
 /// What the chapters share.
-pub(super) struct Story<'a> {
-    pub(super) stage: &'a Stage,
-    pub(super) teller: &'a mut Teller,
+pub(super) struct DemoStory<'a> {
+    pub(super) stage: &'a DemoStage,
+    pub(super) narrator: &'a mut DemoNarrator,
     pub(super) account_id: String,
     integrations: BTreeMap<Provider, String>,
     calls: u32,
 }
 
 /// What is left when the story is told.
-pub(super) struct Told {
+pub(super) struct DemoResult {
     /// Its account.
     pub(super) account_id: String,
     /// The account's link to Zendesk.
@@ -40,7 +40,7 @@ pub(super) struct Told {
 }
 
 /// Tells all of it. An error is a call that was refused; wrong answers are with the teller.
-pub(super) async fn tell(stage: &Stage, teller: &mut Teller) -> anyhow::Result<Told> {
+pub(super) async fn tell(stage: &DemoStage, narrator: &mut DemoNarrator) -> anyhow::Result<DemoResult> {
     forget_earlier(stage).await?;
     let request = pb::CreateAccountRequest {
         display_name: ACCOUNT_NAME.to_owned(),
@@ -48,7 +48,7 @@ pub(super) async fn tell(stage: &Stage, teller: &mut Teller) -> anyhow::Result<T
         ..Default::default()
     };
     let account = stage.client.accounts().create_account(request).await?.into_inner().account.unwrap_or_default();
-    let mut story = Story { stage, teller, account_id: account.id, integrations: BTreeMap::new(), calls: 0 };
+    let mut story = DemoStory { stage, narrator, account_id: account.id, integrations: BTreeMap::new(), calls: 0 };
 
     story.connect_zendesk().await?;
     story.known_caller().await?;
@@ -70,11 +70,11 @@ pub(super) async fn tell(stage: &Stage, teller: &mut Teller) -> anyhow::Result<T
     story.explained().await?;
     story.corrected().await?;
     story.erased().await?;
-    Ok(Told { zendesk_id: story.integration_id(Provider::Zendesk), account_id: story.account_id })
+    Ok(DemoResult { zendesk_id: story.integration_id(Provider::Zendesk), account_id: story.account_id })
 }
 
 /// What earlier demos copied is removed, as an administrator would: otherwise their passes would run here, too.
-async fn forget_earlier(stage: &Stage) -> anyhow::Result<()> {
+async fn forget_earlier(stage: &DemoStage) -> anyhow::Result<()> {
     let mut page_token = String::new();
     loop {
         let request = pb::ListAccountsRequest { page_size: PAGE_SIZE, page_token };
@@ -99,7 +99,7 @@ async fn forget_earlier(stage: &Stage) -> anyhow::Result<()> {
     }
 }
 
-impl Story<'_> {
+impl DemoStory<'_> {
     /// Links a CRM and copies it; the run that did so.
     pub(super) async fn connect(
         &mut self,
@@ -130,7 +130,7 @@ impl Story<'_> {
     /// Switches sync of a CRM on or off.
     pub(super) async fn switch(&mut self, provider: Provider, mode: pb::SyncMode) -> anyhow::Result<pb::Integration> {
         let shown = if mode == pb::SyncMode::On { "ON" } else { "OFF" };
-        self.teller.ask("UpdateSync", &format!("{}, sync {shown}", show::provider(provider)));
+        self.narrator.ask("UpdateSync", &format!("{}, sync {shown}", show::provider(provider)));
         let request = pb::UpdateSyncRequest {
             account_id: self.account_id.clone(),
             integration_id: self.integration_id(provider),
@@ -151,7 +151,7 @@ impl Story<'_> {
 
     /// An integration's state, and the beginning of what it means.
     pub(super) fn tell_state(&self, integration: &pb::Integration) {
-        self.teller.answer(show::integration_state(integration.state()), &beginning(&integration.state_detail));
+        self.narrator.answer(show::integration_state(integration.state()), &beginning(&integration.state_detail));
     }
 
     /// A CRM's integration as it is now.
@@ -167,19 +167,19 @@ impl Story<'_> {
     /// Checks that the copy of a CRM is complete and on time.
     pub(super) async fn check_fresh(&mut self, provider: Provider) -> anyhow::Result<()> {
         let integration = self.integration(provider).await?;
-        self.teller.check("the copy is fresh", "ACTIVE", show::integration_state(integration.state()));
+        self.narrator.check("the copy is fresh", "ACTIVE", show::integration_state(integration.state()));
         Ok(())
     }
 
     /// Starts a CRM's next pass, and waits for its end.
     pub(super) async fn sync(&mut self, provider: Provider) -> anyhow::Result<()> {
-        self.teller.ask("TriggerSync", show::provider(provider));
+        self.narrator.ask("TriggerSync", show::provider(provider));
         self.trigger(provider, pb::SyncKind::Unspecified).await
     }
 
     /// Starts a pass that reads everything of a CRM again, and waits for its end.
     pub(super) async fn sweep(&mut self, provider: Provider) -> anyhow::Result<()> {
-        self.teller.ask("TriggerSync", &format!("{}, a sweep", show::provider(provider)));
+        self.narrator.ask("TriggerSync", &format!("{}, a sweep", show::provider(provider)));
         self.trigger(provider, pb::SyncKind::Sweep).await
     }
 
@@ -198,7 +198,7 @@ impl Story<'_> {
     /// Shows the first copy while it is under way, and tells how it ended.
     pub(super) async fn first_copy(&mut self, run_id: &str) -> anyhow::Result<pb::SyncRun> {
         let started = Instant::now();
-        let mut progress = Progress::start("    ");
+        let mut progress = RunProgress::start("    ");
         let followed = follow(&self.stage.client, &self.account_id, run_id, |run| {
             if run.state() == pb::SyncRunState::Running {
                 progress.show(run);
@@ -218,7 +218,7 @@ impl Story<'_> {
 
     fn tell_run(&mut self, run: pb::SyncRun, started: Instant) -> anyhow::Result<pb::SyncRun> {
         let seconds = started.elapsed().as_secs_f64();
-        self.teller.answer(show::run_state(run.state()), &format!("{} in {seconds:.1} s", brief_counts(&run)));
+        self.narrator.answer(show::run_state(run.state()), &format!("{} in {seconds:.1} s", brief_counts(&run)));
         if run.state() != pb::SyncRunState::Succeeded {
             bail!("the run ended {}: {}", show::run_state(run.state()), run.error.unwrap_or_default());
         }
@@ -246,7 +246,7 @@ impl Story<'_> {
         &mut self,
         request: pb::MatchCallerRequest,
     ) -> anyhow::Result<pb::MatchCallerResponse> {
-        self.teller.ask("MatchCaller", &shown_call(&request));
+        self.narrator.ask("MatchCaller", &shown_call(&request));
         let started = Instant::now();
         let answer = self.stage.client.callers().match_caller(request).await?.into_inner();
         let ms = started.elapsed().as_secs_f64() * 1_000.0;
@@ -257,7 +257,7 @@ impl Story<'_> {
             }
             (Some(contact), _) => person(contact),
         };
-        self.teller.answer(show::outcome(answer.outcome()), &format!("{who} ({ms:.0} ms)"));
+        self.narrator.answer(show::outcome(answer.outcome()), &format!("{who} ({ms:.0} ms)"));
         Ok(answer)
     }
 
@@ -269,9 +269,9 @@ impl Story<'_> {
     }
 
     /// The contact of somebody who is known by the number.
-    pub(super) async fn named(&mut self, person: Person) -> anyhow::Result<pb::Contact> {
+    pub(super) async fn named(&mut self, person: DemoPerson) -> anyhow::Result<pb::Contact> {
         let answer = self.look_up(person.dialled).await?;
-        self.teller.check("the caller is named", person.name, name(answer.selected.as_ref()));
+        self.narrator.check("the caller is named", person.name, name(answer.selected.as_ref()));
         Ok(answer.selected.unwrap_or_default())
     }
 
@@ -286,7 +286,7 @@ impl Story<'_> {
             Subject::ContactId(id) => format!("of contact {}", short(id)),
             Subject::PhoneNumber(number) => format!("of {number}"),
         };
-        self.teller.ask("ResolveRequester", &format!("in {}, {of}", show::provider(provider)));
+        self.narrator.ask("ResolveRequester", &format!("in {}, {of}", show::provider(provider)));
         let request = pb::ResolveRequesterRequest {
             account_id: self.account_id.clone(),
             integration_id: self.integration_id(provider),
@@ -295,20 +295,20 @@ impl Story<'_> {
         };
         let answer = self.stage.client.callers().resolve_requester(request).await?.into_inner();
         let text = answer.record.as_ref().map_or_else(|| beginning(&answer.note), show::record);
-        self.teller.answer(show::requester_outcome(answer.outcome()), &text);
+        self.narrator.answer(show::requester_outcome(answer.outcome()), &text);
         Ok(answer)
     }
 
     /// The contact as it is now, also if it is deleted; tells what became of it.
     pub(super) async fn look_again(&mut self, contact: &pb::Contact) -> anyhow::Result<pb::Contact> {
-        self.teller.ask("GetContact", &format!("{} of {}", short(&contact.id), contact.display_name));
+        self.narrator.ask("GetContact", &format!("{} of {}", short(&contact.id), contact.display_name));
         let request = pb::GetContactRequest { account_id: self.account_id.clone(), contact_id: contact.id.clone() };
         let answer = self.stage.client.contacts().get_contact(request).await?.into_inner();
         let now = answer.contact.context("GetContact answered without a contact")?;
         match (now.delete_time.as_ref(), now.survivor_id.as_str()) {
-            (None, "") => self.teller.answer("live", &show::person(&now)),
-            (deleted_at, "") => self.teller.answer("deleted", &show::time(deleted_at)),
-            (_, survivor) => self.teller.answer("merged", &format!("it lives on as {}", short(survivor))),
+            (None, "") => self.narrator.answer("live", &show::person(&now)),
+            (deleted_at, "") => self.narrator.answer("deleted", &show::time(deleted_at)),
+            (_, survivor) => self.narrator.answer("merged", &format!("it lives on as {}", short(survivor))),
         }
         Ok(now)
     }
@@ -317,7 +317,7 @@ impl Story<'_> {
     pub(super) async fn check_deleted(&mut self, contact: &pb::Contact) -> anyhow::Result<()> {
         let now = self.look_again(contact).await?;
         let state = if now.delete_time.is_some() && now.survivor_id.is_empty() { "deleted" } else { "live" };
-        self.teller.check("the contact is deleted", "deleted", state);
+        self.narrator.check("the contact is deleted", "deleted", state);
         Ok(())
     }
 }

@@ -4,66 +4,67 @@ use anyhow::Context as _;
 use crm_simulator::zendesk;
 
 use super::{
-    cast::{self, JON, JONATHAN, PRIYA, TESS},
-    story::{Story, id, name, record_id},
+    people::{self, JON, JONATHAN, PRIYA, TESS},
+    story::{DemoStory, id, name, record_id},
 };
 use crate::{
     cli::client::show,
     rpc::pb::{self, Provider, connection::Organization, credentials::Kind, resolve_requester_request::Subject},
 };
 
-impl Story<'_> {
+impl DemoStory<'_> {
     pub(super) async fn connect_zendesk(&mut self) -> anyhow::Result<()> {
-        self.teller.chapter("The administrator connects Zendesk: every contact is copied");
-        self.teller.ask("EnableSync", &format!("Zendesk \"{}\", an API token, a pass every 30 minutes", cast::ZENDESK));
+        self.narrator.chapter("The administrator connects Zendesk: every contact is copied");
+        self.narrator
+            .ask("EnableSync", &format!("Zendesk \"{}\", an API token, a pass every 30 minutes", people::ZENDESK));
         let users = self.stage.crms.zendesk.user_count();
         let (email, token) = (zendesk::DEFAULT_EMAIL.to_owned(), zendesk::DEFAULT_API_TOKEN.to_owned());
         let token = Kind::ZendeskApiToken(pb::ZendeskApiToken { email, token });
-        let organization = Organization::ZendeskSubdomain(cast::ZENDESK.to_owned());
+        let organization = Organization::ZendeskSubdomain(people::ZENDESK.to_owned());
         let run = self.connect(Provider::Zendesk, organization, token).await?;
-        self.teller.check("every user of Zendesk is here", users, run.counts.unwrap_or_default().created);
+        self.narrator.check("every user of Zendesk is here", users, run.counts.unwrap_or_default().created);
         self.check_fresh(Provider::Zendesk).await
     }
 
     pub(super) async fn created_in_zendesk(&mut self, stranger: &str, first_call: String) -> anyhow::Result<()> {
-        self.teller.chapter("An agent adds the stranger to Zendesk: the next pass names her");
-        let user = cast::user(&self.stage.crms.zendesk, PRIYA)?;
-        self.teller.crm("in Zendesk", &format!("new user {user}: {}, \"{}\"", PRIYA.name, PRIYA.typed));
+        self.narrator.chapter("An agent adds the stranger to Zendesk: the next pass names her");
+        let user = people::user(&self.stage.crms.zendesk, PRIYA)?;
+        self.narrator.crm("in Zendesk", &format!("new user {user}: {}, \"{}\"", PRIYA.name, PRIYA.typed));
         self.sync(Provider::Zendesk).await?;
         let call_id = self.next_call_id();
         let answer = self.match_caller(self.call_from(PRIYA.dialled, &call_id)).await?;
-        self.teller.check("the caller is named", PRIYA.name, name(answer.selected.as_ref()));
-        self.teller.check("the contact of her first call is hers now", stranger, id(answer.selected.as_ref()));
-        self.teller.check("there is no duplicate", 1, answer.total);
+        self.narrator.check("the caller is named", PRIYA.name, name(answer.selected.as_ref()));
+        self.narrator.check("the contact of her first call is hers now", stranger, id(answer.selected.as_ref()));
+        self.narrator.check("there is no duplicate", 1, answer.total);
         let requester = self.resolve(Provider::Zendesk, Subject::CallId(first_call)).await?;
-        self.teller.check("and her first call can have a ticket", user, record_id(&requester));
+        self.narrator.check("and her first call can have a ticket", user, record_id(&requester));
         Ok(())
     }
 
     pub(super) async fn merged_in_zendesk(&mut self) -> anyhow::Result<()> {
-        self.teller.chapter("Two users are merged in Zendesk: the loser's contact is deleted");
+        self.narrator.chapter("Two users are merged in Zendesk: the loser's contact is deleted");
         let loser = self.named(JON).await?;
-        let (loser_id, winner_id) = (self.stage.cast.jon, self.stage.cast.jonathan);
+        let (loser_id, winner_id) = (self.stage.demo_people.jon, self.stage.demo_people.jonathan);
         self.stage.crms.zendesk.merge_users(loser_id, winner_id).context("Zendesk refuses a merge")?;
-        self.teller.crm("in Zendesk", &format!("{} is merged into {}", JON.name, JONATHAN.name));
+        self.narrator.crm("in Zendesk", &format!("{} is merged into {}", JON.name, JONATHAN.name));
         self.sync(Provider::Zendesk).await?;
         self.check_deleted(&loser).await?;
         let answer = self.look_up(JON.dialled).await?;
-        self.teller.check("the loser is in no answer", "NOT_FOUND", show::outcome(answer.outcome()));
+        self.narrator.check("the loser is in no answer", "NOT_FOUND", show::outcome(answer.outcome()));
         let answer = self.look_up(JONATHAN.dialled).await?;
-        self.teller.check("the winner still is", JONATHAN.name, name(answer.selected.as_ref()));
+        self.narrator.check("the winner still is", JONATHAN.name, name(answer.selected.as_ref()));
         Ok(())
     }
 
     pub(super) async fn deleted_in_zendesk(&mut self) -> anyhow::Result<()> {
-        self.teller.chapter("A user is deleted in Zendesk: so is the contact");
+        self.narrator.chapter("A user is deleted in Zendesk: so is the contact");
         let contact = self.named(TESS).await?;
-        self.stage.crms.zendesk.delete_user(self.stage.cast.tess).context("Zendesk refuses a deletion")?;
-        self.teller.crm("in Zendesk", &format!("{} is deleted", TESS.name));
+        self.stage.crms.zendesk.delete_user(self.stage.demo_people.tess).context("Zendesk refuses a deletion")?;
+        self.narrator.crm("in Zendesk", &format!("{} is deleted", TESS.name));
         self.sync(Provider::Zendesk).await?;
         self.check_deleted(&contact).await?;
         let answer = self.look_up(TESS.dialled).await?;
-        self.teller.check("nobody is named any more", "NOT_FOUND", show::outcome(answer.outcome()));
+        self.narrator.check("nobody is named any more", "NOT_FOUND", show::outcome(answer.outcome()));
         Ok(())
     }
 }

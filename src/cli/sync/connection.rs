@@ -3,7 +3,7 @@
 use anyhow::bail;
 
 use crate::{
-    cli::client::{failure::Stopped, show},
+    cli::client::{failure::CommandFailure, show},
     rpc::pb::{self, connection::Organization},
 };
 
@@ -74,7 +74,7 @@ pub(super) fn only(of: pb::Provider, meant: pb::Provider, flag: &str, is_given: 
     }
     let (of, meant) = (show::provider(of), show::provider(meant));
     let what = format!("{flag} is for {of} only, and this is {meant}");
-    Err(Stopped { what, next: format!("leave {flag} out") }.into())
+    Err(CommandFailure { what, next: format!("leave {flag} out") }.into())
 }
 
 /// `30m`: a number and s, m or h, from a minute to a day.
@@ -117,8 +117,9 @@ mod tests {
         assert_eq!(connection.organization, Some(Organization::SalesforceOrgId("00Dx0000000BV7z".into())));
     }
 
+    /// A host of Salesforce's is for no other CRM.
     #[test]
-    fn a_host_of_salesforces_is_for_no_other_crm() {
+    fn salesforce_host_is_for_salesforce_only() {
         let zendesk = || ConnectionArgs { zendesk: Some("acme".into()), salesforce: None, pipedrive: None };
 
         let error = zendesk().parts(Some("acme.my.salesforce.com".into())).unwrap_err();

@@ -10,10 +10,10 @@ use serde_json::json;
 use super::connection::only;
 use crate::{
     cli::client::{
-        Client, CrmSecrets, Secrets,
-        failure::Stopped,
+        ClientSecrets, CrmSecrets, ServiceClient,
+        failure::CommandFailure,
         read_private_key, read_secret,
-        show::{self, Lines},
+        show::{self, LabelledLines},
     },
     rpc::pb::{self, credentials::Kind},
 };
@@ -55,11 +55,11 @@ pub(super) struct FoundCredentials {
 
 impl FoundCredentials {
     /// Tells on standard error what is used: an answer for a program stays as it is.
-    pub(super) fn tell(self, client: &Client) -> pb::Credentials {
+    pub(super) fn tell(self, client: &ServiceClient) -> pb::Credentials {
         if client.is_json() {
             eprintln!("{}", json!({ "credentials": self.used, "notUsed": self.unused }));
         } else {
-            let mut lines = Lines::default();
+            let mut lines = LabelledLines::default();
             lines.add("credentials", &self.used);
             lines.add("not used", self.unused.join(", "));
             eprint!("{lines}");
@@ -72,7 +72,7 @@ impl FoundCredentials {
 enum Found {
     Whole(Kind, String),
     /// Half of something, and what it lacks.
-    Half(Stopped),
+    Half(CommandFailure),
     Nothing,
 }
 
@@ -83,7 +83,7 @@ impl CredentialArgs {
     }
 
     /// The credentials, or what to do to bring some.
-    pub(super) fn required(self, provider: pb::Provider, secrets: &Secrets) -> anyhow::Result<FoundCredentials> {
+    pub(super) fn required(self, provider: pb::Provider, secrets: &ClientSecrets) -> anyhow::Result<FoundCredentials> {
         match self.find(provider, secrets)? {
             Found::Whole(kind, used) => Ok(brought(kind, used, provider, secrets)),
             Found::Half(stopped) => Err(stopped.into()),
@@ -91,7 +91,7 @@ impl CredentialArgs {
                 let what = "there are no credentials for the CRM".to_owned();
                 let ways = ways(provider);
                 let next = format!("{ways}; or let an administrator authorize it with `contact-sync sync authorize`");
-                Err(Stopped { what, next }.into())
+                Err(CommandFailure { what, next }.into())
             }
         }
     }
@@ -100,7 +100,7 @@ impl CredentialArgs {
     pub(super) fn optional(
         self,
         provider: pb::Provider,
-        secrets: &Secrets,
+        secrets: &ClientSecrets,
     ) -> anyhow::Result<Option<FoundCredentials>> {
         Ok(match self.find(provider, secrets)? {
             Found::Whole(kind, used) => Some(brought(kind, used, provider, secrets)),
@@ -109,7 +109,7 @@ impl CredentialArgs {
     }
 
     /// Errors are about what was typed: a flag of another CRM, a file that cannot be read, half of a way that was chosen by a flag.
-    fn find(self, provider: pb::Provider, secrets: &Secrets) -> anyhow::Result<Found> {
+    fn find(self, provider: pb::Provider, secrets: &ClientSecrets) -> anyhow::Result<Found> {
         for (of, flag, is_given) in [
             (pb::Provider::Zendesk, "--email", self.email.is_some()),
             (pb::Provider::Zendesk, "--api-token-file", self.api_token_file.is_some()),
@@ -146,7 +146,7 @@ pub(super) const fn ways(provider: pb::Provider) -> &'static str {
     }
 }
 
-fn brought(kind: Kind, used: String, provider: pb::Provider, secrets: &Secrets) -> FoundCredentials {
+fn brought(kind: Kind, used: String, provider: pb::Provider, secrets: &ClientSecrets) -> FoundCredentials {
     let (name, set) = match provider {
         pb::Provider::Salesforce => ("SALESFORCE", &secrets.salesforce),
         pb::Provider::Pipedrive => ("PIPEDRIVE", &secrets.pipedrive),
@@ -165,8 +165,8 @@ fn from_file(path: &Path) -> String {
     if path == Path::new("-") { "standard input".to_owned() } else { show::clean(&path.display().to_string()) }
 }
 
-fn half(what: String, next: impl Into<String>) -> Stopped {
-    Stopped { what, next: next.into() }
+fn half(what: String, next: impl Into<String>) -> CommandFailure {
+    CommandFailure { what, next: next.into() }
 }
 
 fn by_email(email: String, file: Option<PathBuf>, secrets: &CrmSecrets) -> anyhow::Result<Found> {
@@ -301,8 +301,8 @@ mod tests {
         }
     }
 
-    fn secrets(provider: pb::Provider, names: &[&str]) -> Secrets {
-        let mut secrets = Secrets::default();
+    fn secrets(provider: pb::Provider, names: &[&str]) -> ClientSecrets {
+        let mut secrets = ClientSecrets::default();
         let of = match provider {
             pb::Provider::Zendesk => &mut secrets.zendesk,
             pb::Provider::Salesforce => &mut secrets.salesforce,
@@ -319,12 +319,13 @@ mod tests {
 
     fn lacking(provider: pb::Provider, args: CredentialArgs, names: &[&str]) -> String {
         let error = args.required(provider, &secrets(provider, names)).unwrap_err();
-        let next = error.downcast_ref::<Stopped>().map(|stopped| stopped.next.clone()).unwrap_or_default();
+        let next = error.downcast_ref::<CommandFailure>().map(|stopped| stopped.next.clone()).unwrap_or_default();
         format!("{error}; {next}")
     }
 
+    /// What is used and what is not used is said by name.
     #[test]
-    fn what_is_used_and_what_is_not_is_said_by_name() {
+    fn used_and_unused_credentials_are_said_by_name() {
         use pb::Provider::{Pipedrive, Salesforce, Zendesk};
         let by_email = || CredentialArgs { email: Some("admin@example.com".into()), ..args() };
         for (provider, args, names, expected, unused) in [
@@ -411,8 +412,9 @@ mod tests {
         }
     }
 
+    /// Where none are needed, half of something is none.
     #[test]
-    fn where_none_are_needed_half_of_something_is_none() {
+    fn half_credential_is_none_where_optional() {
         for names in [&["CLIENT_ID"][..], &["API_TOKEN"], &[]] {
             let found = args().optional(pb::Provider::Zendesk, &secrets(pb::Provider::Zendesk, names)).unwrap();
 
@@ -420,8 +422,9 @@ mod tests {
         }
     }
 
+    /// Flags of another CRM are refused by name, and its variables are not.
     #[test]
-    fn flags_of_another_crm_are_refused_by_name_and_its_variables_are_not() {
+    fn other_crms_flags_are_refused_variables_not() {
         use pb::Provider::{Pipedrive, Salesforce, Zendesk};
         let text = || Some("x".to_owned());
         let path = || Some(PathBuf::from("x"));

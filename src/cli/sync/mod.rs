@@ -20,8 +20,8 @@ use self::{
     wishes::Wishes,
 };
 use super::client::{
-    AccountOption, Client, ClientOptions, Secrets, advice, json,
-    show::{self, Lines, count},
+    AccountOption, ClientOptions, ClientSecrets, ServiceClient, advice, json,
+    show::{self, LabelledLines, count},
     watch,
 };
 use crate::{
@@ -197,7 +197,7 @@ struct DisableArgs {
 }
 
 /// Asks the server, and prints its answer.
-pub(super) async fn run(args: SyncArgs, client: &Client, secrets: &Secrets) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: SyncArgs, client: &ServiceClient, secrets: &ClientSecrets) -> anyhow::Result<ExitCode> {
     match args.command {
         SyncCommand::Test(args) => test(args, client, secrets).await,
         SyncCommand::Enable(args) => enable(*args, client, secrets).await,
@@ -222,7 +222,7 @@ pub(super) async fn run(args: SyncArgs, client: &Client, secrets: &Secrets) -> a
     }
 }
 
-async fn test(args: TestArgs, client: &Client, secrets: &Secrets) -> anyhow::Result<ExitCode> {
+async fn test(args: TestArgs, client: &ServiceClient, secrets: &ClientSecrets) -> anyhow::Result<ExitCode> {
     let (provider, connection) = args.connection.parts(args.credentials.host())?;
     let request = pb::TestConnectionRequest {
         account_id: args.account.id.to_string(),
@@ -231,7 +231,7 @@ async fn test(args: TestArgs, client: &Client, secrets: &Secrets) -> anyhow::Res
         credentials: Some(args.credentials.required(provider, secrets)?.tell(client)),
     };
     let answer = client.syncs().test_connection(request).await?.into_inner();
-    let mut lines = Lines::default();
+    let mut lines = LabelledLines::default();
     lines.add("connection", if answer.ok { "works" } else { "does not work" });
     lines.add("reason", &answer.reason);
     lines.add("message", advice::message(&answer.reason, &answer.message));
@@ -253,7 +253,7 @@ async fn test(args: TestArgs, client: &Client, secrets: &Secrets) -> anyhow::Res
     Ok(if answer.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn enable(args: EnableArgs, client: &Client, secrets: &Secrets) -> anyhow::Result<ExitCode> {
+async fn enable(args: EnableArgs, client: &ServiceClient, secrets: &ClientSecrets) -> anyhow::Result<ExitCode> {
     let account_id = args.account.id.to_string();
     let (provider, connection) = args.connection.parts(args.credentials.host())?;
     args.wishes.refuse_others(provider)?;
@@ -288,7 +288,7 @@ async fn enable(args: EnableArgs, client: &Client, secrets: &Secrets) -> anyhow:
     }
 }
 
-async fn trigger(args: TriggerArgs, client: &Client) -> anyhow::Result<ExitCode> {
+async fn trigger(args: TriggerArgs, client: &ServiceClient) -> anyhow::Result<ExitCode> {
     let account_id = args.integration.account.id.to_string();
     let kind = match (args.full, args.sweep) {
         (true, _) => pb::SyncKind::Initial,
@@ -313,7 +313,7 @@ async fn trigger(args: TriggerArgs, client: &Client) -> anyhow::Result<ExitCode>
     Ok(ExitCode::SUCCESS)
 }
 
-async fn cancel(args: RunArgs, client: &Client) -> anyhow::Result<ExitCode> {
+async fn cancel(args: RunArgs, client: &ServiceClient) -> anyhow::Result<ExitCode> {
     let request =
         pb::CancelSyncRunRequest { account_id: args.account.id.to_string(), sync_run_id: args.run.to_string() };
     let answer = client.syncs().cancel_sync_run(request).await?.into_inner();
@@ -321,15 +321,15 @@ async fn cancel(args: RunArgs, client: &Client) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn run_lines(run: Option<&pb::SyncRun>) -> Lines {
-    let mut lines = Lines::default();
+fn run_lines(run: Option<&pb::SyncRun>) -> LabelledLines {
+    let mut lines = LabelledLines::default();
     if let Some(run) = run {
         show::run(&mut lines, run);
     }
     lines
 }
 
-async fn confirm_deletions(args: ConfirmArgs, client: &Client) -> anyhow::Result<ExitCode> {
+async fn confirm_deletions(args: ConfirmArgs, client: &ServiceClient) -> anyhow::Result<ExitCode> {
     let account_id = args.integration.account.id.to_string();
     let request = pb::ConfirmDeletionsRequest {
         account_id: account_id.clone(),
@@ -351,7 +351,7 @@ fn options(mode: pb::SyncMode, period: Option<prost_types::Duration>) -> pb::Int
 async fn update(
     integration: IntegrationOption,
     options: pb::IntegrationOptions,
-    client: &Client,
+    client: &ServiceClient,
 ) -> anyhow::Result<ExitCode> {
     let request = pb::UpdateSyncRequest {
         account_id: integration.account.id.to_string(),
@@ -363,7 +363,7 @@ async fn update(
     print_integration(client, &answer, answer.integration.as_ref())
 }
 
-async fn renew(args: CredentialsArgs, client: &Client, secrets: &Secrets) -> anyhow::Result<ExitCode> {
+async fn renew(args: CredentialsArgs, client: &ServiceClient, secrets: &ClientSecrets) -> anyhow::Result<ExitCode> {
     let provider = provider_of(&args.integration, client).await?;
     let request = pb::UpdateSyncRequest {
         account_id: args.integration.account.id.to_string(),
@@ -376,7 +376,7 @@ async fn renew(args: CredentialsArgs, client: &Client, secrets: &Secrets) -> any
     print_integration(client, &answer, answer.integration.as_ref())
 }
 
-async fn authorize(args: AuthorizeArgs, client: &Client) -> anyhow::Result<ExitCode> {
+async fn authorize(args: AuthorizeArgs, client: &ServiceClient) -> anyhow::Result<ExitCode> {
     let (provider, connection) = args.crm.parts(args.salesforce_host)?;
     let request = pb::StartAuthorizationRequest {
         account_id: args.account.id.to_string(),
@@ -392,7 +392,7 @@ async fn authorize(args: AuthorizeArgs, client: &Client) -> anyhow::Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-async fn provider_of(integration: &IntegrationOption, client: &Client) -> anyhow::Result<pb::Provider> {
+async fn provider_of(integration: &IntegrationOption, client: &ServiceClient) -> anyhow::Result<pb::Provider> {
     let request = pb::GetIntegrationRequest {
         account_id: integration.account.id.to_string(),
         integration_id: integration.id.to_string(),
@@ -401,7 +401,7 @@ async fn provider_of(integration: &IntegrationOption, client: &Client) -> anyhow
     Ok(found.provider())
 }
 
-async fn disable(args: DisableArgs, client: &Client) -> anyhow::Result<ExitCode> {
+async fn disable(args: DisableArgs, client: &ServiceClient) -> anyhow::Result<ExitCode> {
     let copied_data = if args.purge { pb::CopiedData::Purge } else { pb::CopiedData::Keep };
     let request = pb::DisableSyncRequest {
         account_id: args.integration.account.id.to_string(),
@@ -413,11 +413,11 @@ async fn disable(args: DisableArgs, client: &Client) -> anyhow::Result<ExitCode>
 }
 
 fn print_integration<A: Message + Name>(
-    client: &Client,
+    client: &ServiceClient,
     answer: &A,
     integration: Option<&pb::Integration>,
 ) -> anyhow::Result<ExitCode> {
-    let mut lines = Lines::default();
+    let mut lines = LabelledLines::default();
     if let Some(integration) = integration {
         show::integration(&mut lines, integration);
     }

@@ -7,10 +7,10 @@ use clap::Subcommand;
 use super::{IntegrationOption, status::PAGE_SIZE};
 use crate::{
     cli::client::{
-        Client,
+        ServiceClient,
         advice::in_own_words,
         json,
-        show::{self, Lines, count},
+        show::{self, LabelledLines, count},
         watch,
     },
     rpc::pb,
@@ -80,14 +80,14 @@ fn record_key(text: &str) -> Result<Record, String> {
     }
 }
 
-pub(super) async fn run(args: RejectedArgs, client: &Client) -> anyhow::Result<ExitCode> {
+pub(super) async fn run(args: RejectedArgs, client: &ServiceClient) -> anyhow::Result<ExitCode> {
     match args.command {
         RejectedCommand::List(args) => list(args, client).await,
         RejectedCommand::Retry(args) => retry(args, client).await,
     }
 }
 
-async fn list(args: ListArgs, client: &Client) -> anyhow::Result<ExitCode> {
+async fn list(args: ListArgs, client: &ServiceClient) -> anyhow::Result<ExitCode> {
     let (mut records, mut page_token) = (Vec::new(), String::new());
     let left_out = loop {
         let request = pb::ListRejectedRecordsRequest {
@@ -112,7 +112,7 @@ fn listed(records: &[pb::RejectedRecord], left_out: i64) -> String {
     let blocks: Vec<String> = records
         .iter()
         .map(|record| {
-            let mut lines = Lines::default();
+            let mut lines = LabelledLines::default();
             add_rejected(&mut lines, record, CONTENT_CHARS);
             lines.to_string()
         })
@@ -124,7 +124,7 @@ fn listed(records: &[pb::RejectedRecord], left_out: i64) -> String {
     }
 }
 
-async fn retry(args: RetryArgs, client: &Client) -> anyhow::Result<ExitCode> {
+async fn retry(args: RetryArgs, client: &ServiceClient) -> anyhow::Result<ExitCode> {
     let account_id = args.integration.account.id.to_string();
     let Record { object_type, record_id } = args.record.unwrap_or_default();
     let integration_id = args.integration.id.to_string();
@@ -134,7 +134,7 @@ async fn retry(args: RetryArgs, client: &Client) -> anyhow::Result<ExitCode> {
     if let Some(run) = answer.sync_run.as_ref().filter(|_| args.watch) {
         return watch::report(client, &account_id, &run.id).await;
     }
-    let mut lines = Lines::default();
+    let mut lines = LabelledLines::default();
     lines.add("asked for", count(answer.retried));
     match &answer.sync_run {
         Some(run) => show::run(&mut lines, run),
@@ -148,7 +148,7 @@ async fn retry(args: RetryArgs, client: &Client) -> anyhow::Result<ExitCode> {
 }
 
 /// Asks what has become of a record.
-pub(super) async fn trace(args: TraceArgs, client: &Client) -> anyhow::Result<ExitCode> {
+pub(super) async fn trace(args: TraceArgs, client: &ServiceClient) -> anyhow::Result<ExitCode> {
     let request = pb::TraceRecordRequest {
         account_id: args.integration.account.id.to_string(),
         integration_id: args.integration.id.to_string(),
@@ -160,8 +160,8 @@ pub(super) async fn trace(args: TraceArgs, client: &Client) -> anyhow::Result<Ex
     Ok(ExitCode::SUCCESS)
 }
 
-fn traced(answer: &pb::TraceRecordResponse) -> Lines {
-    let mut lines = Lines::default();
+fn traced(answer: &pb::TraceRecordResponse) -> LabelledLines {
+    let mut lines = LabelledLines::default();
     lines.add("fate", show::record_fate(answer.fate()));
     lines.add("meaning", in_own_words(&answer.explanation));
     lines.add("contact", &answer.contact_id);
@@ -177,7 +177,7 @@ fn traced(answer: &pb::TraceRecordResponse) -> Lines {
     lines
 }
 
-fn add_rejected(lines: &mut Lines, record: &pb::RejectedRecord, content_chars: usize) {
+fn add_rejected(lines: &mut LabelledLines, record: &pb::RejectedRecord, content_chars: usize) {
     let id = if record.record_id.is_empty() { "(no id)" } else { &record.record_id };
     lines.add("rejected", format!("{}/{id}", record.object_type));
     let copied = if record.is_copied { "copied without these values" } else { "not copied" };
@@ -219,8 +219,9 @@ mod tests {
         }
     }
 
+    /// A list shows why, and the beginning of what was sent.
     #[test]
-    fn a_list_shows_why_and_the_beginning_of_what_was_sent() {
+    fn list_shows_reason_and_beginning_of_content() {
         let text = listed(&[rejected("7", &"x".repeat(5_000)), rejected("", "\u{1b}[2J")], 1_500);
 
         assert!(text.contains("user/7") && text.contains("user/(no id)"), "{text}");

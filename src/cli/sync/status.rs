@@ -6,8 +6,8 @@ use tonic::Status;
 
 use crate::{
     cli::client::{
-        AccountOption, Client, json,
-        show::{self, Lines},
+        AccountOption, ServiceClient, json,
+        show::{self, LabelledLines},
     },
     domain::ids::IntegrationId,
     rpc::pb,
@@ -30,14 +30,14 @@ pub(super) struct StatusArgs {
 }
 
 /// Asks the server, and prints its answer.
-pub(super) async fn status(args: StatusArgs, client: &Client) -> anyhow::Result<ExitCode> {
+pub(super) async fn status(args: StatusArgs, client: &ServiceClient) -> anyhow::Result<ExitCode> {
     let account_id = args.account.id.to_string();
     let Some(integration_id) = args.integration else { return list(account_id, client).await };
     let integration_id = integration_id.to_string();
     let request = pb::GetIntegrationRequest { account_id: account_id.clone(), integration_id: integration_id.clone() };
     let answer = client.syncs().get_integration(request).await?.into_inner();
     let mut runs = newest_runs(account_id, integration_id, client).await?;
-    let mut lines = Lines::default();
+    let mut lines = LabelledLines::default();
     if let Some(integration) = &answer.integration {
         show::integration(&mut lines, integration);
     }
@@ -45,7 +45,7 @@ pub(super) async fn status(args: StatusArgs, client: &Client) -> anyhow::Result<
     runs.sync_runs.truncate(RUNS_SHOWN);
     let mut text = lines.to_string();
     for run in &runs.sync_runs {
-        let mut lines = Lines::default();
+        let mut lines = LabelledLines::default();
         show::run(&mut lines, run);
         text = format!("{text}\n{lines}");
     }
@@ -56,14 +56,14 @@ pub(super) async fn status(args: StatusArgs, client: &Client) -> anyhow::Result<
 async fn newest_runs(
     account_id: String,
     integration_id: String,
-    client: &Client,
+    client: &ServiceClient,
 ) -> Result<pb::ListSyncRunsResponse, Status> {
     let request =
         pb::ListSyncRunsRequest { account_id, integration_id, page_size: RUNS_LOOKED_AT, ..Default::default() };
     Ok(client.syncs().list_sync_runs(request).await?.into_inner())
 }
 
-async fn list(account_id: String, client: &Client) -> anyhow::Result<ExitCode> {
+async fn list(account_id: String, client: &ServiceClient) -> anyhow::Result<ExitCode> {
     let mut integrations = Vec::new();
     let mut page_token = String::new();
     loop {
@@ -78,7 +78,7 @@ async fn list(account_id: String, client: &Client) -> anyhow::Result<ExitCode> {
     let answer = pb::ListIntegrationsResponse { integrations, ..Default::default() };
     let mut text = Vec::new();
     for integration in answer.integrations.iter().filter(|_| !client.is_json()) {
-        let mut lines = Lines::default();
+        let mut lines = LabelledLines::default();
         show::integration(&mut lines, integration);
         let runs = newest_runs(account_id.clone(), integration.id.clone(), client).await?;
         show::last_failure(&mut lines, &runs.sync_runs);

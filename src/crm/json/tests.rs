@@ -26,8 +26,9 @@ fn every_string_can_be_read_afterwards() {
     }
 }
 
+/// What breaks off is no JSON, and no panic.
 #[test]
-fn what_breaks_off_is_no_json_and_no_panic() {
+fn broken_off_text_is_no_json_nor_panic() {
     for body in [&b"\""[..], b"\"\\", b"\"\\u", b"\"\\ud8", b"\"\\ud83d\\", b"\"\\ud83d\\u", b"{", b"[", b"", b"\xff"] {
         assert!(text(body).value().is_none(), "{}", String::from_utf8_lossy(body));
     }
@@ -40,8 +41,9 @@ fn another_encoding_is_refused_before_it_grows() {
     assert!(matches!(Text::json(b"\xff".repeat(REPLACED_MAX + 1)), Err(CrmError::Unreadable(_))));
 }
 
+/// Of an object only what is wanted is kept, and of a name that is repeated the last value.
 #[test]
-fn of_an_object_only_what_is_wanted_is_kept_and_the_last_of_a_name() {
+fn object_keeps_wanted_fields_last_value_counts() {
     let text = text(br#"{"a":1,"b":{"c":[1,2]},"a":2,"d":null,"e":"x"}"#);
 
     let fields = Fields::of(text.value().unwrap(), &["a", "b", "d", "z"]).unwrap();
@@ -56,8 +58,9 @@ fn of_an_object_only_what_is_wanted_is_kept_and_the_last_of_a_name() {
     }
 }
 
+/// A list is taken one by one, and not beyond its limit.
 #[test]
-fn a_list_is_taken_one_by_one_and_not_beyond_its_limit() {
+fn list_is_taken_one_by_one_within_limit() {
     let list = text(b"[1,null,{},[2]]");
     let mut taken = 0;
 
@@ -79,8 +82,9 @@ fn thirty_two_mebibytes_of_nothing_cost_no_element() {
     assert_eq!(taken, 2_000);
 }
 
+/// A text is a text, or the digits of a number.
 #[test]
-fn a_text_is_a_text_or_the_digits_of_a_number() {
+fn text_is_text_or_digits_of_number() {
     for (json, read) in [
         ("null", Ok(None)),
         ("\" \"", Ok(None)),

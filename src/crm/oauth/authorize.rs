@@ -38,11 +38,11 @@ pub struct Authorizing<'a> {
 
 #[derive(Deserialize)]
 struct Me {
-    data: MeData,
+    data: CompanyFields,
 }
 
 #[derive(Deserialize)]
-struct MeData {
+struct CompanyFields {
     company_domain: String,
     #[serde(default)]
     company_id: Option<u64>,

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 pub use authorize::Authorizing;
 
-use self::token::{Answer, Desk, Grant};
+use self::token::{Desk, Grant, TokenAnswer};
 use super::{CrmError, Crms, LoginRefusal, http::Endpoint};
 use crate::domain::{
     credentials::{Access, AccessToken, Credentials, OAuthClient},
@@ -105,7 +105,13 @@ impl Crms {
     }
 
     /// The access in an answer. `name` is the organisation's, as far as it is known.
-    fn access(&self, provider: Provider, name: &str, answer: &Answer, now: DateTime<Utc>) -> Result<Access, CrmError> {
+    fn access(
+        &self,
+        provider: Provider,
+        name: &str,
+        answer: &TokenAnswer,
+        now: DateTime<Utc>,
+    ) -> Result<Access, CrmError> {
         let life = answer.expires_in.map(|seconds| TimeDelta::seconds(seconds.cast_signed().max(0)).min(LIFE_MAX));
         let named = answer.instance_url.as_ref().or(answer.api_domain.as_ref());
         let api_url = named.map(|url| self.api_url(provider, name, url)).transpose()?;

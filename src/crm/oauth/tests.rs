@@ -118,8 +118,9 @@ async fn refused(provider: Provider, status: u16, body: &str) -> CrmError {
     crms(&url, None).obtain(&organization(provider), &refresh_token(Some(client())), now()).await.unwrap_err()
 }
 
+/// Zendesk is asked in JSON, and its rotated refresh token is taken.
 #[tokio::test]
-async fn zendesk_is_asked_in_json_and_its_rotated_refresh_token_is_taken() {
+async fn zendesk_is_asked_in_json_rotated_token_taken() {
     let body = json!({"access_token": "a", "refresh_token": "new-token", "token_type": "bearer", "expires_in": 7200});
     let (vendor, url) = Vendor::start(200, &body).await;
 
@@ -134,8 +135,9 @@ async fn zendesk_is_asked_in_json_and_its_rotated_refresh_token_is_taken() {
     assert_eq!((&fields["client_id"], &fields["client_secret"]), (&json!("the-id"), &json!("the secret")));
 }
 
+/// Salesforce is asked by a form, and says where its API is and whose.
 #[tokio::test]
-async fn salesforce_is_asked_by_a_form_and_says_where_its_api_is_and_whose() {
+async fn salesforce_form_answer_names_api_and_organization() {
     let body = json!({"access_token": "a", "token_type": "Bearer", "instance_url": "http://127.0.0.1:9/",
         "id": "https://login.salesforce.com/id/00Dx0000000BV7zEAO/005x00000012Q9PAAU"});
     let (vendor, url) = Vendor::start(200, &body).await;
@@ -175,8 +177,9 @@ async fn pipedrive_is_shown_its_client_by_basic() {
     assert!(!seen.body.contains("secret"), "{}", seen.body);
 }
 
+/// An assertion is signed for the login host and ends within three minutes.
 #[tokio::test]
-async fn an_assertion_is_signed_for_the_login_host_and_ends_within_three_minutes() {
+async fn assertion_for_login_host_ends_within_three_minutes() {
     #[derive(Deserialize)]
     struct Claims {
         iss: String,
@@ -209,8 +212,9 @@ async fn an_assertion_is_signed_for_the_login_host_and_ends_within_three_minutes
     assert!(matches!(unusable, CrmError::KeyUnusable));
 }
 
+/// An assertion is for the login host behind the My Domain.
 #[test]
-fn an_assertion_is_for_the_login_host_behind_my_domain() {
+fn my_domain_assertion_is_for_its_login_host() {
     for (host, audience_is) in [
         (None, "https://login.salesforce.com"),
         (Some("acme.my.salesforce.com"), "https://login.salesforce.com"),
@@ -224,8 +228,9 @@ fn an_assertion_is_for_the_login_host_behind_my_domain() {
     }
 }
 
+/// Behind a My Domain that is away stands a login host.
 #[test]
-fn behind_a_my_domain_that_is_away_stands_a_login_host() {
+fn absent_my_domain_falls_back_to_login_host() {
     let away = || CrmError::NoConnection { host: "acme.my.salesforce.com".into(), why: ConnectFailure::Name };
     for (host, error, login) in [
         (Some("acme.my.salesforce.com"), CrmError::HostMoved, Some("login.salesforce.com")),
@@ -240,8 +245,9 @@ fn behind_a_my_domain_that_is_away_stands_a_login_host() {
     }
 }
 
+/// A refusal is final only if it says so.
 #[tokio::test]
-async fn a_refusal_is_final_only_if_it_says_so() {
+async fn refusal_is_final_only_if_it_says_so() {
     use Provider::{Pipedrive, Salesforce, Zendesk};
     let pipedrive = r#"{"success":false,"error":"invalid_grant","message":"Invalid grant: refresh_token is invalid"}"#;
     assert!(matches!(refused(Pipedrive, 400, pipedrive).await, CrmError::GrantRefused));
@@ -270,8 +276,9 @@ async fn a_refusal_is_final_only_if_it_says_so() {
     assert!(matches!(refused(Pipedrive, 302, "").await, CrmError::HostMoved));
 }
 
+/// Each row of the table of token refusals has its meaning.
 #[tokio::test]
-async fn each_row_of_the_table_of_token_refusals_has_its_meaning() {
+async fn tabled_token_refusals_have_their_meanings() {
     use Provider::{Pipedrive, Salesforce, Zendesk};
     for (provider, status, error, words, expected) in [
         (Salesforce, 400, "invalid_grant", "expired access/refresh token", "GrantRefused"),
@@ -305,8 +312,9 @@ async fn each_row_of_the_table_of_token_refusals_has_its_meaning() {
     }
 }
 
+/// The deployment's own client is the operator's to mend.
 #[tokio::test]
-async fn the_deployments_own_client_is_the_operators_to_mend() {
+async fn deployments_client_is_operators_to_mend() {
     let (_, url) = Vendor::start(401, &json!({"error": "invalid_client"})).await;
     let ask = async |own| {
         let error =
@@ -322,8 +330,9 @@ async fn the_deployments_own_client_is_the_operators_to_mend() {
     assert!(words.contains("providers.pipedrive.client_id"), "{words}");
 }
 
+/// An API at another host is not used, and no secret is in what is said.
 #[tokio::test]
-async fn an_api_at_another_host_is_not_used_and_no_secret_is_in_what_is_said() {
+async fn api_at_foreign_host_is_unused_secrets_unsaid() {
     for elsewhere in ["http://127.0.0.2", "http://evil.example.com", "http://u@127.0.0.1", "http://127.0.0.1/x", "x"] {
         let body = json!({"access_token": "canary-a", "token_type": "Bearer", "refresh_token": "canary-r",
             "instance_url": elsewhere});

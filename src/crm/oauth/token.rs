@@ -52,7 +52,7 @@ pub(super) enum Grant<'a> {
 
 /// The tokens, and what else a vendor says with them.
 #[derive(Deserialize)]
-pub(super) struct Answer {
+pub(super) struct TokenAnswer {
     pub(super) access_token: String,
     pub(super) refresh_token: Option<String>,
     pub(super) expires_in: Option<u64>,
@@ -61,7 +61,7 @@ pub(super) struct Answer {
     pub(super) id: Option<String>,
 }
 
-impl Answer {
+impl TokenAnswer {
     /// Salesforce's identity URL names it: `https://login.salesforce.com/id/<organisation>/<user>`.
     pub(super) fn organization(&self) -> Option<String> {
         let (_, path) = self.id.as_deref()?.split_once("/id/")?;
@@ -93,7 +93,7 @@ type VendorClient = OAuth2Client<
     EndpointSet,
 >;
 
-impl From<VendorAnswer> for Answer {
+impl From<VendorAnswer> for TokenAnswer {
     fn from(answer: VendorAnswer) -> Self {
         let fields = answer.extra_fields();
         Self {
@@ -117,7 +117,7 @@ pub(super) struct Desk<'a> {
 
 impl Desk<'_> {
     /// Asks for tokens in the name of a client.
-    pub(super) async fn ask(&self, client: &OAuthClient, grant: Grant<'_>) -> Result<Answer, CrmError> {
+    pub(super) async fn ask(&self, client: &OAuthClient, grant: Grant<'_>) -> Result<TokenAnswer, CrmError> {
         let answer = if self.provider == Provider::Zendesk {
             self.ask_by_json(client, grant).await?
         } else {
@@ -130,20 +130,20 @@ impl Desk<'_> {
     }
 
     /// Asks for an access token by a signed assertion.
-    pub(super) async fn assert(&self, assertion: &SecretString) -> Result<Answer, CrmError> {
+    pub(super) async fn assert(&self, assertion: &SecretString) -> Result<TokenAnswer, CrmError> {
         let body = form_urlencoded::Serializer::new(String::new())
             .append_pair("grant_type", "urn:ietf:params:oauth:grant-type:jwt-bearer")
             .append_pair("assertion", assertion.expose_secret())
             .finish();
         match self.post(FORM, body.into_bytes()).await {
             // An assertion lives for minutes: what is over by the CRM's clock was made by a wrong one.
-            Err(Refusal::Expired) => Err(CrmError::LoginRefused(LoginRefusal::ClockWrong)),
+            Err(TokenRefusal::Expired) => Err(CrmError::LoginRefused(LoginRefusal::ClockWrong)),
             answer => Ok(answer?),
         }
     }
 
     /// Zendesk takes its fields as JSON, and says how long tokens live.
-    async fn ask_by_json(&self, client: &OAuthClient, grant: Grant<'_>) -> Result<Answer, CrmError> {
+    async fn ask_by_json(&self, client: &OAuthClient, grant: Grant<'_>) -> Result<TokenAnswer, CrmError> {
         let mut fields = json!({
             "client_id": client.id,
             "client_secret": client.secret.expose_secret(),
@@ -173,7 +173,7 @@ impl Desk<'_> {
         Ok(self.post(JSON, fields.to_string().into_bytes()).await?)
     }
 
-    async fn ask_by_form(&self, client: &OAuthClient, grant: Grant<'_>) -> Result<Answer, CrmError> {
+    async fn ask_by_form(&self, client: &OAuthClient, grant: Grant<'_>) -> Result<TokenAnswer, CrmError> {
         let client = self.client(client)?;
         let answer = match grant {
             Grant::Code { code, redirect_uri, verifier } => {
@@ -221,7 +221,7 @@ impl Desk<'_> {
         format!("{}{path}", self.base)
     }
 
-    async fn post(&self, content_type: HeaderValue, body: Vec<u8>) -> Result<Answer, Refusal> {
+    async fn post(&self, content_type: HeaderValue, body: Vec<u8>) -> Result<TokenAnswer, TokenRefusal> {
         let request = oauth2::http::Request::post(self.url())
             .header(CONTENT_TYPE, content_type)
             .header(ACCEPT, JSON)
@@ -232,7 +232,7 @@ impl Desk<'_> {
     }
 
     /// Sends a request; what comes back is a success with its whole body.
-    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, Refusal> {
+    async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TokenRefusal> {
         let request = request.try_into().map_err(|error: reqwest::Error| http::meaning_of(&error))?;
         let response = self.http.execute(request).await.map_err(|error| http::meaning_of(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
@@ -260,31 +260,31 @@ impl<'c> AsyncHttpClient<'c> for Desk<'_> {
 }
 
 /// Why there are no tokens.
-enum Refusal {
+enum TokenRefusal {
     /// What was shown is over.
     Expired,
     /// Anything else.
     Other(CrmError),
 }
 
-impl From<CrmError> for Refusal {
+impl From<CrmError> for TokenRefusal {
     fn from(error: CrmError) -> Self {
         Self::Other(error)
     }
 }
 
-impl From<Refusal> for CrmError {
-    fn from(refusal: Refusal) -> Self {
+impl From<TokenRefusal> for CrmError {
+    fn from(refusal: TokenRefusal) -> Self {
         match refusal {
-            Refusal::Expired => Self::GrantRefused,
-            Refusal::Other(error) => error,
+            TokenRefusal::Expired => Self::GrantRefused,
+            TokenRefusal::Other(error) => error,
         }
     }
 }
 
 /// What a 4xx of a token request means: by its code (RFC 6749 §5.2 and the vendors' further ones), and where the code has several
 /// meanings by its words. What is in no row is doubtful: told by its status, and taken for no more.
-fn meaning_of_refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Refusal {
+fn meaning_of_refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> TokenRefusal {
     #[derive(Deserialize)]
     struct Words {
         error: String,
@@ -310,7 +310,7 @@ fn meaning_of_refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> R
             CrmError::Unavailable("it asks to try again")
         }
         "invalid_grant" if is_about(&["expired", "too long-lived"]) && !is_about(&["password"]) => {
-            return Refusal::Expired;
+            return TokenRefusal::Expired;
         }
         "invalid_grant" => login_refusal(&words).map_or(CrmError::GrantRefused, CrmError::LoginRefused),
         "inactive_user" => CrmError::LoginRefused(LoginRefusal::UserInactive),

@@ -241,8 +241,9 @@ mod tests {
         Endpoint::Operator(url.to_owned())
     }
 
+    /// The vendor's host is made of the label, or named by the vendor.
     #[test]
-    fn vendors_host_is_made_of_the_label_or_named_by_the_vendor() {
+    fn host_comes_from_label_or_vendors_answer() {
         for (api_url, base) in [
             (None, "https://acme.pipedrive.com"),
             (Some("https://acme.pipedrive.com"), "https://acme.pipedrive.com"),
@@ -252,8 +253,9 @@ mod tests {
         }
     }
 
+    /// No token is sent to a host that is not the vendor's.
     #[test]
-    fn no_token_is_sent_to_a_host_that_is_not_the_vendors() {
+    fn no_token_goes_to_foreign_host() {
         for api_url in [
             "http://acme.pipedrive.com",
             "https://pipedrive.com.evil.example",

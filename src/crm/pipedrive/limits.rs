@@ -95,8 +95,9 @@ mod tests {
         pairs.iter().map(|(name, value)| (name.parse::<HeaderName>().unwrap(), value.parse().unwrap())).collect()
     }
 
+    /// A spent day waits for midnight of the server's clock.
     #[test]
-    fn spent_day_waits_for_midnight_of_the_servers_clock() {
+    fn spent_day_waits_for_servers_midnight() {
         for remaining in ["0", "19", "-1", "-5000", "0.5", "19.0"] {
             let error = meaning_of_429(&headers(&[EVENING, (DAILY_REMAINING, remaining), (BURST_RESET, "2")]));
 

@@ -195,8 +195,9 @@ mod tests {
         record.numbers.iter().map(|number| number.raw.as_str()).collect()
     }
 
+    /// A person has all its numbers and addresses, without empty ones and repeats.
     #[test]
-    fn person_has_all_its_numbers_and_addresses_without_empty_ones_and_repeats() {
+    fn person_has_distinct_nonempty_numbers_and_addresses() {
         let records = records_of(
             r#"[{"id":1,"name":"Ann Doe","first_name":"Ann","last_name":"Doe","org_id":9,"update_time":"2026-01-01T00:05:00Z",
                 "phones":[{"value":"","primary":true,"label":"work"},{"value":"+1 (555) 123-4567","label":"work"},
@@ -228,8 +229,9 @@ mod tests {
         }
     }
 
+    /// The name is the whole one, or made of its parts.
     #[test]
-    fn name_is_the_whole_one_or_made_of_its_parts() {
+    fn name_is_whole_or_made_of_parts() {
         let names: Vec<String> = records_of(
             r#"[{"id":1,"name":" ","first_name":"Ann","last_name":"Doe","add_time":"2026-01-01T00:00:00Z"},
                 {"id":2,"last_name":"Doe","add_time":"2026-01-01T00:00:00Z"},{"id":3,"add_time":"2026-01-01T00:00:00Z"}]"#,
@@ -241,8 +243,9 @@ mod tests {
         assert_eq!(names, ["Ann Doe", "Doe", ""]);
     }
 
+    /// The time is that of the change, else of the creation, in either notation.
     #[test]
-    fn time_is_of_the_change_else_of_the_creation_in_either_notation() {
+    fn time_is_change_else_creation_in_either_notation() {
         let times: Vec<String> = records_of(
             r#"[{"id":1,"update_time":"2026-01-01T00:05:00Z","add_time":"2026-01-01T00:00:00Z"},
                 {"id":2,"update_time":null,"add_time":"2026-01-01T00:00:00Z"},{"id":3,"update_time":"2026-01-01 00:05:00"}]"#,
@@ -270,8 +273,9 @@ mod tests {
         assert_eq!(rejects.records, 6);
     }
 
+    /// A value that cannot be read costs itself alone, and is counted.
     #[test]
-    fn a_value_that_cannot_be_read_costs_itself_and_is_counted() {
+    fn unreadable_value_costs_itself_and_is_counted() {
         let (records, rejects) = listed_of(
             br#"[{"id":1,"name":7,"is_deleted":null,"phones":["+1 555",5551234567,4.155551212E9,null,{"value":5557654321,"label":"work"},
                     {"value":true},[1]],"update_time":"2026-01-01T00:05:00Z"},
@@ -290,8 +294,9 @@ mod tests {
         assert_eq!((rejects.kept[1].fields.as_str(), rejects.kept[1].hides_number), ("is_deleted", false));
     }
 
+    /// A page that does not say how it goes on is no page.
     #[test]
-    fn a_page_that_does_not_say_how_it_goes_on_is_no_page() {
+    fn page_without_continuation_is_no_page() {
         let page_of = |json: &str| page(&Text::json(json.as_bytes().to_vec()).unwrap());
 
         assert_eq!(page_of(r#"{"data":[],"additional_data":{"next_cursor":null}}"#).unwrap().next_cursor, None);
@@ -313,8 +318,9 @@ mod tests {
         }
     }
 
+    /// A person with very many numbers keeps the first ones, and the rest is told.
     #[test]
-    fn a_person_with_very_many_numbers_keeps_the_first_and_the_rest_is_told() {
+    fn person_with_many_numbers_keeps_first_ones() {
         let phones: Vec<String> = (0..300_000).map(|n| format!(r#""+1310{n:07}""#)).collect();
         let row = format!(r#"[{{"id":1,"add_time":"2026-01-01T00:00:00Z","phones":[{}]}}]"#, phones.join(","));
 
@@ -324,8 +330,9 @@ mod tests {
         assert_eq!((rejects.kept.len(), rejects.kept[0].reason), (1, RejectReason::TooManyNumbers));
     }
 
+    /// Millions of rows are refused before any is kept.
     #[test]
-    fn millions_of_rows_are_refused_before_any_is_kept() {
+    fn millions_of_rows_are_refused_before_keeping() {
         let body = format!(r#"{{"data":[{}0]}}"#, "0,".repeat(1_000_000)).into_bytes();
 
         assert!(matches!(listed(&Text::json(body).unwrap()), Err(CrmError::Unreadable(_))));

@@ -95,8 +95,9 @@ mod tests {
         }
     }
 
+    /// Each refusal has its meaning, and no body in its words.
     #[test]
-    fn each_refusal_has_its_meaning_and_no_body_in_its_words() {
+    fn each_refusal_has_meaning_without_body() {
         let json = format!(r#"{{"success":false,"error":"{SECRET}"}}"#);
         let scope = format!(r#"{{"success":false,"error":"Scope and URL mismatch {SECRET}"}}"#);
         let uninstalled = format!(r#"{{"success":false,"error":"The app was uninstalled {SECRET}"}}"#);
@@ -132,8 +133,9 @@ mod tests {
         assert!(reply(200, &[], &json).refusal().is_none());
     }
 
+    /// A block by a page waits five minutes, or as long as it says.
     #[test]
-    fn block_by_a_page_waits_a_minute_or_as_long_as_it_says() {
+    fn block_page_waits_five_minutes_or_longer() {
         let html = ("content-type", "text/html; charset=UTF-8");
 
         assert_eq!(reply(403, &[html], "denied").refusal().unwrap().retry(), Retry::After(Duration::from_mins(5)));

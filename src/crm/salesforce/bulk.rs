@@ -182,8 +182,9 @@ mod tests {
     const FIRST: &[u8] =
         b"\"003D000000QV9n2IAD\",\"false\",\"2026-01-02T10:05:00.120Z\",\"Ann\",\"1\",\"A, \"\"B\"\"\nC\"\n";
 
+    /// A line of CSV is read by the names of its columns.
     #[test]
-    fn a_line_of_csv_is_read_by_the_names_of_its_columns() {
+    fn csv_line_is_read_by_column_names() {
         let answer = read(FIRST).unwrap();
 
         let [record] = &answer.records[..] else { panic!("{}", answer.count) };
@@ -192,8 +193,9 @@ mod tests {
         assert!(!record.is_gone && answer.rejects.is_empty());
     }
 
+    /// A line that cannot be read is rejected alone.
     #[test]
-    fn a_line_that_cannot_be_read_is_rejected_alone() {
+    fn unreadable_line_is_rejected_alone() {
         let second = b"\"003D000000QV9n3\",\"\",\"2026-01-02T10:05:00Z\",\"Jos\xe9\",\"2\",\"\"\n";
         let short = b"\"003D000000QV9n4\",\"false\"\n\n";
         let wrong = b"\"7\",\"false\",\"2026-01-02T10:05:00Z\",\"\",\"\",\"\"\n";
@@ -214,13 +216,15 @@ mod tests {
         assert!(read(b"").unwrap().records.is_empty());
     }
 
+    /// More lines than were asked for are not taken.
     #[test]
-    fn more_lines_than_were_asked_for_are_not_taken() {
+    fn more_lines_than_asked_for_are_refused() {
         assert!(matches!(read(&b"1\n".repeat(ROWS_PER_PART + 1)), Err(CrmError::Unreadable(_))));
     }
 
+    /// The last part has no place to go on.
     #[test]
-    fn the_last_part_has_no_place_to_go_on() {
+    fn last_part_has_no_locator() {
         let with = |text: &'static str| HeaderMap::from_iter([(LOCATOR.parse().unwrap(), text.parse().unwrap())]);
 
         assert_eq!(locator(&with("null")).unwrap(), None);

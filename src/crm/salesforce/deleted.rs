@@ -144,8 +144,9 @@ fn minute(millis: i64) -> String {
 mod tests {
     use super::*;
 
+    /// The log goes on behind the last entry that is done.
     #[test]
-    fn the_log_goes_on_behind_the_last_entry_that_is_done() {
+    fn log_resumes_behind_last_entry_done() {
         let json = serde_json::json!({
             "deletedRecords": [
                 {"id": "003D000000QV9n3", "deletedDate": "2026-01-02T10:00:01.000+0000"},
@@ -170,8 +171,9 @@ mod tests {
         assert_eq!(rest, all[1..]);
     }
 
+    /// An interval of a minute is not asked for.
     #[test]
-    fn an_interval_of_a_minute_is_not_asked_for() {
+    fn interval_within_minute_is_not_asked_for() {
         assert!(!is_askable(0, 119_999));
         assert!(!is_askable(59_999, 60_000));
         assert!(is_askable(59_999, 120_000));

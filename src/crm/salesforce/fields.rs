@@ -172,8 +172,9 @@ mod tests {
         Describe::read(&Text::json(json.into_bytes()).unwrap()).unwrap()
     }
 
+    /// A hidden field is told, and not asked for.
     #[test]
-    fn a_hidden_field_is_told_and_not_asked_for() {
+    fn hidden_field_is_told_not_asked_for() {
         let fields: Vec<(&str, &str)> =
             CONTACT.iter().map(|wish| (wish.shown_as, "string")).filter(|(name, _)| *name != "MobilePhone").collect();
 
@@ -189,8 +190,9 @@ mod tests {
         );
     }
 
+    /// The customer's own phone fields are taken, and the assistant's phone is not.
     #[test]
-    fn own_phone_fields_are_taken_and_the_assistants_phone_is_not() {
+    fn own_phone_fields_count_assistants_does_not() {
         let visible = visible(
             ObjectType::Lead,
             &describe(&[

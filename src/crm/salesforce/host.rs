@@ -61,8 +61,9 @@ mod tests {
         assert!(matches!(base(&Endpoint::Vendor, None), Err(CrmError::HostMissing)));
     }
 
+    /// An operator's host may be left for another of its ports only.
     #[test]
-    fn an_operators_host_may_be_left_for_another_of_its_ports_only() {
+    fn operators_host_changes_only_its_port() {
         let operator = Endpoint::Operator("http://127.0.0.1:8099/".to_owned());
 
         assert_eq!(base(&operator, None).unwrap(), "http://127.0.0.1:8099");

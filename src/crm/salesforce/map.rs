@@ -293,8 +293,9 @@ mod tests {
         record_of(ObjectType::Contact, &row)
     }
 
+    /// A Contact has its numbers under their fields' names.
     #[test]
-    fn a_contact_has_its_numbers_under_their_fields_names() {
+    fn contact_has_numbers_under_field_names() {
         let record = contact(&json!({
             "Name": "Ann Doe", "Email": "ann@example.com", "Phone": "(415) 555-1212", "MobilePhone": null, "Fax": "2", "Site__c": "3",
             "AssistantPhone": "4", "Account": {"attributes": {"type": "Account"}, "Name": "Acme"},
@@ -318,8 +319,9 @@ mod tests {
         assert_eq!(contact(&json!({})).unwrap().display_name, "");
     }
 
+    /// The country of the address is its code or its name.
     #[test]
-    fn the_country_of_the_address_is_its_code_or_its_name() {
+    fn address_country_is_code_or_name() {
         let region = |more: serde_json::Value| contact(&more).unwrap().region.map(|region| region.to_string());
         assert_eq!(region(json!({"MailingCountryCode": "DE", "MailingCountry": "Allemagne"})).as_deref(), Some("DE"));
         assert_eq!(region(json!({"MailingCountry": "United Kingdom"})).as_deref(), Some("GB"));
@@ -347,8 +349,9 @@ mod tests {
         assert!(plain.is_gone && plain.successor.is_none());
     }
 
+    /// A converted Lead is gone and names its Contact.
     #[test]
-    fn a_converted_lead_is_gone_and_names_its_contact() {
+    fn converted_lead_is_gone_and_names_contact() {
         let lead = |more: &Value| {
             let mut row = json!({"Id": "00QD000000QV9n2", "IsDeleted": false, "SystemModstamp": "2026-01-02T10:05:00.000+0000", "Company": "Acme"});
             row.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -365,8 +368,9 @@ mod tests {
         assert_eq!(open.key.record_id.len(), 18);
     }
 
+    /// A row that cannot be read is rejected alone.
     #[test]
-    fn a_row_that_cannot_be_read_is_rejected_alone() {
+    fn unreadable_row_is_rejected_alone() {
         for (more, reason) in [
             (json!({"Id": null}), RejectReason::IdUnreadable),
             (json!({"Id": "00QD000000QV9n2"}), RejectReason::IdUnreadable),
@@ -385,8 +389,9 @@ mod tests {
         }
     }
 
+    /// A value that cannot be read costs itself alone, and is counted.
     #[test]
-    fn a_value_that_cannot_be_read_costs_itself_and_is_counted() {
+    fn unreadable_value_costs_itself_and_is_counted() {
         for (more, numbers, lost) in [
             (json!({"Phone": 4_155_551_212_u64}), &["4155551212"][..], ""),
             (json!({"Phone": 4_155_551_212.0, "Fax": ["1", "2"]}), &["4155551212", "1", "2"], ""),
@@ -409,8 +414,9 @@ mod tests {
         }
     }
 
+    /// Of a field that comes twice, the last value counts.
     #[test]
-    fn of_a_field_that_comes_twice_the_last_value_counts() {
+    fn repeated_fields_last_value_counts() {
         let rows = format!(r#"[{{"Id":"{ID}","Phone":"1","SystemModstamp":"2026-01-02T10:05:00Z","Phone":"2"}}]"#);
 
         assert_eq!(answer_of(ObjectType::Contact, &rows).records[0].numbers[0].raw, "2");

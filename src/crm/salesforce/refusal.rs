@@ -209,8 +209,9 @@ mod tests {
         }
     }
 
+    /// A record with those words in it is no move.
     #[test]
-    fn a_record_with_those_words_in_it_is_no_move() {
+    fn record_with_those_words_is_no_move() {
         let page = br#"{"totalSize":1,"done":true,"records":[{"LastName":"Destination URL not reset"}]}"#;
 
         assert!(!says_moved(page) && !says_moved(b"") && says_moved(b"<p>Destination URL not reset</p>"));

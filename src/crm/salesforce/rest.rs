@@ -146,8 +146,9 @@ fn api_usage(text: &str) -> Option<(u64, u64)> {
 mod tests {
     use super::*;
 
+    /// The share of the day that is spent is read.
     #[test]
-    fn the_share_of_the_day_that_is_spent_is_read() {
+    fn spent_share_of_day_is_read() {
         assert_eq!(api_usage("api-usage=18/5000"), Some((18, 5000)));
         assert_eq!(api_usage("api-usage=25/5000; per-app-api-usage=17/250(appName=sample-app)"), Some((25, 5000)));
         for other in ["", "per-app-api-usage=17/250", "api-usage=x/1", "api-usage=5"] {

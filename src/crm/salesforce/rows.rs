@@ -157,8 +157,9 @@ mod tests {
         DateTime::from_timestamp_millis(millis)
     }
 
+    /// A window that is too slow is halved, and then read in growing parts.
     #[test]
-    fn a_window_that_is_too_slow_is_halved_and_then_read_in_growing_parts() {
+    fn slow_window_is_halved_then_grows() {
         let rows = Rows { since: Some(0), ..Rows::default() };
 
         let half = rows.halved(at(999_000)).unwrap();
@@ -172,8 +173,9 @@ mod tests {
         assert_eq!((last.since, last.bound, last.end()), (Some(750_000), None, Some(1_000_000)));
     }
 
+    /// Halving begins at the last row, and has an end.
     #[test]
-    fn halving_begins_at_the_last_row_and_has_an_end() {
+    fn halving_begins_at_last_row_and_ends() {
         let last = Keyset { at: 600_000, id: "003D000000QV9n2IAD".to_owned() };
         let mut rows = Rows { since: Some(0), after: Some(last), until: Some(999_000), ..Rows::default() };
 
@@ -190,8 +192,9 @@ mod tests {
         assert!(matches!(Rows::default().halved(None), Err(CrmError::Unavailable(_))));
     }
 
+    /// A last row that is the one before leads nowhere.
     #[test]
-    fn a_last_row_that_is_the_one_before_leads_nowhere() {
+    fn unmoved_last_row_leads_nowhere() {
         let row = |at, id: &str| Keyset { at, id: id.to_owned() };
 
         assert!(leads_on(None, &row(1, "a")));

@@ -80,8 +80,9 @@ mod tests {
         ["Name", "Account.Name"].map(str::to_owned).to_vec()
     }
 
+    /// A page is asked for by time, then by the last row.
     #[test]
-    fn a_page_is_asked_for_by_time_then_by_the_last_row() {
+    fn page_is_asked_by_time_then_last_row() {
         let none = Window { since: None, after: None, before: None };
         let since = Window { since: Some(1_767_348_000_120), ..none };
         let last = Keyset { at: 1_767_348_000_120, id: "003D000000QV9n2IAD".to_owned() };

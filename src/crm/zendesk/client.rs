@@ -354,8 +354,9 @@ fn export_limit(headers: &HeaderMap) -> Option<Told> {
 mod tests {
     use super::*;
 
+    /// The header of the export is read as far as it goes.
     #[test]
-    fn the_header_of_the_export_is_read_as_far_as_it_goes() {
+    fn export_header_is_read_as_far_as_possible() {
         let told = |text: &'static str| {
             export_limit(&HeaderMap::from_iter([(EXPORT_LIMIT.parse().unwrap(), text.parse().unwrap())]))
         };

@@ -203,8 +203,9 @@ mod tests {
         record.numbers.iter().map(|number| number.raw.as_str()).collect()
     }
 
+    /// The numbers are the phone and the phone identities, without repeats.
     #[test]
-    fn numbers_are_the_phone_and_the_phone_identities_without_repeats() {
+    fn numbers_are_phone_and_identities_without_repeats() {
         let (records, rejected) = records_of(
             r#"{"users":[{"id":1,"name":"A","phone":"+15551234567","updated_at":"2026-01-02T10:00:00Z"}],
                 "identities":[{"user_id":"1","type":"phone_number","value":"+15551234567"},{"user_id":1,"type":"phone_number","value":"+15557654321"},
@@ -222,8 +223,9 @@ mod tests {
         assert_eq!(records[0].url, "https://acme.zendesk.com/agent/users/1");
     }
 
+    /// A row that cannot be read is rejected alone.
     #[test]
-    fn a_row_that_cannot_be_read_is_rejected_alone() {
+    fn unreadable_row_is_rejected_alone() {
         let (records, rejected) = records_of(
             r#"{"users":[{"id":"x","updated_at":"2026-01-02T10:00:00Z"},{"id":2,"updated_at":"yesterday"},{"id":3},7,null,
                 {"id":4,"name":null,"phone":null,"email":null,"updated_at":"2026-01-02T10:00:00.5+0000","surprise":[1]}],
@@ -248,8 +250,9 @@ mod tests {
         assert!(!records[1].is_gone);
     }
 
+    /// Agents are gone where only end users are wished.
     #[test]
-    fn agents_are_gone_where_only_end_users_are_wished() {
+    fn agents_are_gone_where_only_end_users_wished() {
         let users = r#"{"users":[{"id":1,"role":"agent","updated_at":"2026-01-02T10:00:00Z"},{"id":2,"role":"end-user","updated_at":"2026-01-02T10:00:00Z"}],
             "end_of_stream":true}"#;
 
@@ -259,8 +262,9 @@ mod tests {
         assert_eq!(gone(UserRoles::All), [false, false]);
     }
 
+    /// A value that cannot be read costs itself alone, and is counted.
     #[test]
-    fn a_value_that_cannot_be_read_costs_itself_and_is_counted() {
+    fn unreadable_value_costs_itself_and_is_counted() {
         let page = page_of(
             br#"{"users":[{"id":1,"name":["A"],"phone":13108675309,"email":7,"active":null,"role":null,"updated_at":"2026-01-02T10:00:00Z"},
                 {"id":2,"phone":true,"active":"perhaps","updated_at":"2026-01-02 10:00:00"},
@@ -295,8 +299,9 @@ mod tests {
         assert_eq!((page.rejects.records, page.rejects.values, page.rejects.hidden_numbers), (0, 6, 3));
     }
 
+    /// A bad byte and half a surrogate cost a character each.
     #[test]
-    fn a_bad_byte_and_half_a_surrogate_cost_a_character() {
+    fn bad_byte_or_half_surrogate_costs_one_character() {
         let page = page_of(
             b"\xef\xbb\xbf{\"users\":[{\"id\":1,\"name\":\"Jos\xe9 \\ud83d \\ud83d\\ude00 \\\\ud83d\x01\",\"phone\":\"+1310867\xff5309\",\"updated_at\":\"2026-01-02T10:00:00Z\"}],\"identities\":[],\"end_of_stream\":true}",
             UserRoles::All,
@@ -307,8 +312,9 @@ mod tests {
         assert_eq!((page.rejects.characters, page.rejects.values), (4, 1));
     }
 
+    /// A user with very many numbers keeps the first ones, and the rest is told.
     #[test]
-    fn a_user_with_very_many_numbers_keeps_the_first_and_the_rest_is_told() {
+    fn user_with_many_numbers_keeps_first_ones() {
         let identity = |n: usize| format!(r#"{{"user_id":1,"type":"phone_number","value":"+1310{n:07}"}}"#);
         let identities: Vec<String> = (0..100_000).map(identity).collect();
         let json = format!(
@@ -323,8 +329,9 @@ mod tests {
         assert_eq!(page.rejects.kept.len(), 1);
     }
 
+    /// Millions of rows are refused before any is kept.
     #[test]
-    fn millions_of_rows_are_refused_before_any_is_kept() {
+    fn millions_of_rows_are_refused_before_keeping() {
         let mapping = Mapping { base_url: String::new(), roles: UserRoles::All };
         let json = format!(r#"{{"users":[{}0],"end_of_stream":true}}"#, "0,".repeat(1_000_000));
 

@@ -85,8 +85,9 @@ mod tests {
         }
     }
 
+    /// Only Zendesk's own word says that a record is not there.
     #[test]
-    fn only_zendesks_own_word_says_that_a_record_is_not_there() {
+    fn only_zendesks_own_word_means_absent_record() {
         let said = |body: &str| meaning(StatusCode::NOT_FOUND, &HeaderMap::new(), body.as_bytes());
 
         assert!(matches!(said(r#"{"error":"RecordNotFound","description":"Not found"}"#), CrmError::RecordNotFound));
@@ -96,8 +97,9 @@ mod tests {
         }
     }
 
+    /// A time to wait is obeyed also of a maintenance.
     #[test]
-    fn a_time_to_wait_is_obeyed_also_of_a_maintenance() {
+    fn maintenance_wait_is_obeyed_too() {
         let headers = [(RETRY_AFTER, "50, 53".parse().unwrap())].into_iter().collect();
 
         for status in [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE] {

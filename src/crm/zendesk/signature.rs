@@ -27,8 +27,9 @@ pub(super) fn of(token: &AccessToken) -> Result<HeaderValue, CrmError> {
 mod tests {
     use super::*;
 
+    /// Zendesk's own kinds of token sign, and another vendor's token never does.
     #[test]
-    fn zendesks_own_kinds_sign_and_another_vendors_token_never_does() {
+    fn own_token_kinds_sign_foreign_tokens_never() {
         let api_token = AccessToken::ZendeskApiToken { email: "ann@example.com".into(), token: "tok".into() };
         let basic = STANDARD.encode("ann@example.com/token:tok");
 

@@ -11,6 +11,7 @@ fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_000_000_000, 0).unwrap()
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as the columns have it")]
 fn minutes_ago(minutes: i64) -> Option<DateTime<Utc>> {
     Some(now() - TimeDelta::minutes(minutes))
 }
@@ -257,8 +258,9 @@ fn refused_before(minutes: i64) -> ControlState {
     ControlState { refused_at: minutes_ago(minutes), failures: 1, ..active() }
 }
 
+/// A first refusal holds nothing, and is looked at again minutes later.
 #[test]
-fn a_first_refusal_holds_nothing_and_is_looked_at_again_minutes_later() {
+fn first_refusal_only_leads_to_second_look() {
     let after = active().after_failure(REFUSED, false, now());
 
     assert_eq!((after.hold, after.refused_at), (None, Some(now())));
@@ -269,8 +271,9 @@ fn a_first_refusal_holds_nothing_and_is_looked_at_again_minutes_later() {
     assert_eq!(sooner.due_at, Some(now() + TimeDelta::minutes(2)));
 }
 
+/// A second refusal minutes later is believed, and probed hourly.
 #[test]
-fn a_second_refusal_minutes_later_is_believed_and_probed_hourly() {
+fn second_refusal_is_believed_and_probed_hourly() {
     let after = refused_before(3).after_failure(REFUSED, false, now());
 
     assert_eq!((after.hold, after.due_at), (Some(SyncHold::AuthFailed), Some(now() + TimeDelta::hours(1))));
@@ -279,31 +282,35 @@ fn a_second_refusal_minutes_later_is_believed_and_probed_hourly() {
     assert_eq!((again.hold, again.due_at), (after.hold, after.due_at));
 }
 
+/// A refresh token that is refused twice is spent, and not probed.
 #[test]
-fn a_refresh_token_that_is_refused_twice_is_spent_and_not_probed() {
+fn twice_refused_refresh_token_is_never_probed() {
     let after = refused_before(3).after_failure(GRANT_REFUSED, false, now());
 
     assert_eq!((after.hold, after.due_at), (Some(SyncHold::AuthFailed), None));
     assert!(after.spends_refresh_token);
 }
 
+/// A page between two refusals of access makes the second one a first one.
 #[test]
-fn a_page_between_two_refusals_of_access_makes_the_second_a_first() {
+fn page_between_access_refusals_makes_second_first() {
     let permission = FailureVerdict::Refused { spends_refresh_token: false, ends_with_a_page: false };
 
     assert_eq!(refused_before(30).after_failure(REFUSED, true, now()).hold, None);
     assert_eq!(refused_before(30).after_failure(permission, true, now()).hold, Some(SyncHold::AuthFailed));
 }
 
+/// A clock that was ahead does not put the second look off.
 #[test]
-fn a_clock_that_was_ahead_does_not_put_the_second_look_off() {
+fn clock_that_was_ahead_postpones_no_look() {
     let ahead = refused_before(-600);
 
     assert_eq!(ahead.after_failure(REFUSED, false, now()).due_at, Some(now() + TimeDelta::minutes(3)));
 }
 
+/// What no second look could change is believed at once.
 #[test]
-fn what_no_second_look_could_change_is_believed_at_once() {
+fn refusals_no_look_could_change_count_at_once() {
     for (spends_refresh_token, due_at) in [(false, Some(now() + TimeDelta::hours(1))), (true, None)] {
         let after = active().after_failure(FailureVerdict::Final { spends_refresh_token }, false, now());
 
@@ -311,8 +318,9 @@ fn what_no_second_look_could_change_is_believed_at_once() {
     }
 }
 
+/// An outage is tried for ever, and ever later.
 #[test]
-fn an_outage_is_tried_for_ever_and_ever_later() {
+fn outage_is_retried_forever_ever_later() {
     let due_in = |failures| {
         let state = ControlState { failures, ..active() };
         state.after_failure(FailureVerdict::Passes, false, now()).due_at.unwrap() - now()
@@ -323,8 +331,9 @@ fn an_outage_is_tried_for_ever_and_ever_later() {
     assert_eq!(due_in(1_000), TimeDelta::seconds(1800));
 }
 
+/// What passes neither ends a hold nor changes its words.
 #[test]
-fn what_passes_neither_ends_a_hold_nor_changes_its_words() {
+fn passing_failure_keeps_hold_and_its_words() {
     for hold in [SyncHold::AuthFailed, SyncHold::Paused] {
         for verdict in [FailureVerdict::Passes, FailureVerdict::Waits(Duration::from_mins(10))] {
             let after = held(hold).after_failure(verdict, false, now());
@@ -336,8 +345,9 @@ fn what_passes_neither_ends_a_hold_nor_changes_its_words() {
     assert_eq!(quota.hold, None);
 }
 
+/// A rate limit says when it goes on, and is never a hot loop.
 #[test]
-fn a_rate_limit_says_when_it_goes_on_and_is_never_a_hot_loop() {
+fn rate_limit_says_when_without_hot_loop() {
     for (wait, due_in) in [(0, 60), (1, 60), (600, 600), (21_600, 21_600)] {
         let after = active().after_failure(FailureVerdict::Waits(Duration::from_secs(wait)), false, now());
 

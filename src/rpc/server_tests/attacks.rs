@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::{raw::*, *};
-use crate::rpc::auth::Accounts;
+use crate::rpc::auth::TokenAccounts;
 
 const ENHANCE_YOUR_CALM: u32 = 0xb;
 const NO_ERROR: u32 = 0;
@@ -21,7 +21,7 @@ fn small() -> ServerLimits {
 }
 
 fn noisy_token(server: &Piped) -> String {
-    token_of(&server.keys, &[Scope::ContactsRead], "noisy", &Accounts::All)
+    token_of(&server.keys, &[TokenScope::ContactsRead], "noisy", &TokenAccounts::All)
 }
 
 async fn assert_served(server: &Piped, subject: &str, account_id: &str) {
@@ -29,8 +29,9 @@ async fn assert_served(server: &Piped, subject: &str, account_id: &str) {
     server.client().await.get_contact(request).await.unwrap();
 }
 
+/// A connection that does not begin is closed after ten seconds.
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_does_not_begin_is_closed_after_ten_seconds() {
+async fn connection_not_beginning_closes_after_ten_seconds() {
     let server = start_piped(small());
     let settings = frame(SETTINGS, 0, 0, &[0; 6]);
 
@@ -43,8 +44,9 @@ async fn a_connection_that_does_not_begin_is_closed_after_ten_seconds() {
     }
 }
 
+/// A byte now and then does not put off the end of the handshake.
 #[tokio::test(start_paused = true)]
-async fn a_byte_now_and_then_does_not_put_off_the_end_of_the_handshake() {
+async fn dripped_bytes_never_postpone_handshake_end() {
     let server = start_piped(small());
     let mut raw = server.pipe();
     for byte in PREFACE.chunks(1).take(4) {
@@ -57,8 +59,9 @@ async fn a_byte_now_and_then_does_not_put_off_the_end_of_the_handshake() {
     assert!(closed.after < seconds(11), "{closed:?}");
 }
 
+/// A connection without calls is told to go, and closed.
 #[tokio::test(start_paused = true)]
-async fn a_connection_without_calls_is_told_to_go_and_closed() {
+async fn callless_connection_is_told_to_go() {
     let server = start_piped(small());
 
     let stranger = server.begin().await.closed().await;
@@ -72,8 +75,9 @@ async fn a_connection_without_calls_is_told_to_go_and_closed() {
     assert!(known.after >= seconds(300) && known.after <= seconds(310), "{known:?}");
 }
 
+/// HTTP/1 and other rubbish end their connection at once.
 #[tokio::test(start_paused = true)]
-async fn http_1_and_other_rubbish_end_their_connection_at_once() {
+async fn http_1_and_rubbish_end_connection_at_once() {
     let server = start_piped(small());
 
     for rubbish in [&b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"[..], &[0; 100], &[0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3]] {
@@ -86,8 +90,9 @@ async fn http_1_and_other_rubbish_end_their_connection_at_once() {
     assert_served(&server, "quiet", ACCOUNT).await;
 }
 
+/// A flood of any frame closes its connection, and no other.
 #[tokio::test(start_paused = true)]
-async fn a_flood_of_any_frame_closes_its_connection_and_no_other() {
+async fn frame_flood_closes_only_its_connection() {
     let server = start_piped(small());
     let mut other = server.client().await;
 
@@ -137,8 +142,9 @@ async fn headers_that_never_end_close_their_connection() {
     assert!(closed.after <= seconds(70), "{closed:?}");
 }
 
+/// Calls without an accepted token are a flood at last.
 #[tokio::test(start_paused = true)]
-async fn calls_without_an_accepted_token_are_a_flood_at_last() {
+async fn unaccepted_calls_are_flood_at_last() {
     let server = start_piped(small());
     let headers = Raw::headers_of("no.good.token", GET_CONTACT);
     let mut raw = server.begin().await;
@@ -151,8 +157,9 @@ async fn calls_without_an_accepted_token_are_a_flood_at_last() {
     }
 }
 
+/// Calls that are opened and reset are a flood, even with a token.
 #[tokio::test(start_paused = true)]
-async fn calls_opened_and_reset_are_a_flood_even_with_a_token() {
+async fn calls_opened_and_reset_are_always_flood() {
     let server = start_piped(small());
     let headers = Raw::headers_of(&noisy_token(&server), GET_CONTACT);
     let mut raw = server.begin().await;
@@ -194,8 +201,9 @@ async fn a_busy_client_is_never_cut_off() {
     }
 }
 
+/// Calls whose message does not come leave others their room, and end.
 #[tokio::test(start_paused = true)]
-async fn calls_whose_message_does_not_come_leave_others_their_room_and_end() {
+async fn calls_without_message_leave_room_and_end() {
     let server = start_piped(small());
     let mut raw = server.begin().await;
     for call in 0..100 {
@@ -223,8 +231,9 @@ async fn calls_whose_message_does_not_come_leave_others_their_room_and_end() {
     assert_served(&server, "noisy", ACCOUNT).await;
 }
 
+/// A message that comes byte by byte has five seconds.
 #[tokio::test(start_paused = true)]
-async fn a_message_that_comes_byte_by_byte_has_five_seconds() {
+async fn dripped_message_has_five_seconds() {
     let server = start_piped(small());
     let mut raw = server.begin().await;
     raw.open(1, &noisy_token(&server), GET_CONTACT).await;
@@ -247,8 +256,9 @@ async fn a_message_that_comes_byte_by_byte_has_five_seconds() {
     assert!(!answer.is_empty());
 }
 
+/// A message that announces two gigabytes is refused at once.
 #[tokio::test(start_paused = true)]
-async fn a_message_that_announces_two_gigabytes_is_refused_at_once() {
+async fn announced_two_gigabytes_are_refused_at_once() {
     let server = start_piped(small());
     let mut raw = server.begin().await;
     raw.open(1, &noisy_token(&server), GET_CONTACT).await;
@@ -259,8 +269,9 @@ async fn a_message_that_announces_two_gigabytes_is_refused_at_once() {
     assert!(began.elapsed() < seconds(1));
 }
 
+/// Health calls whose message does not come keep nobody from asking.
 #[tokio::test(start_paused = true)]
-async fn health_calls_whose_message_does_not_come_keep_nobody_from_asking() {
+async fn stalled_health_calls_keep_nobody_from_asking() {
     let server = start_piped(small());
     let mut raw = server.begin().await;
     for call in 0..100 {
@@ -274,8 +285,9 @@ async fn health_calls_whose_message_does_not_come_keep_nobody_from_asking() {
     while !matches!(health.frame().await.unwrap(), (DATA, _, 1, _)) {}
 }
 
+/// One account leaves room for others, even behind a token that it shares with them.
 #[tokio::test(start_paused = true)]
-async fn one_account_leaves_room_for_others_even_behind_a_token_that_it_shares() {
+async fn account_leaves_room_even_behind_shared_token() {
     let mut server = start_piped(small());
     let tasks = TaskTracker::new();
     let mut client = server.client().await;
@@ -296,8 +308,9 @@ async fn one_account_leaves_room_for_others_even_behind_a_token_that_it_shares()
     client.get_contact(server.get_contact("answer", "router", ACCOUNT)).await.unwrap();
 }
 
+/// Above the limit, the oldest connection without a token makes room.
 #[tokio::test(start_paused = true)]
-async fn above_the_limit_the_oldest_connection_without_a_token_makes_room() {
+async fn oldest_tokenless_connection_makes_room() {
     let server = start_piped(ServerLimits { connections_max: 3, ..small() });
     let mut client = server.client().await;
     client.get_contact(server.get_contact("answer", "quiet", ACCOUNT)).await.unwrap();
@@ -325,8 +338,9 @@ async fn above_the_limit_the_oldest_connection_without_a_token_makes_room() {
     client.get_contact(server.get_contact("answer", "quiet", ACCOUNT)).await.unwrap();
 }
 
+/// Connections above the limit wait for those that have shown a token.
 #[tokio::test(start_paused = true)]
-async fn connections_above_the_limit_wait_for_those_that_have_shown_a_token() {
+async fn excess_connections_wait_for_those_with_tokens() {
     let server = start_piped(ServerLimits { connections_max: 2, ..small() });
     let mut clients = Vec::new();
     for _ in 0..2 {
@@ -342,8 +356,9 @@ async fn connections_above_the_limit_wait_for_those_that_have_shown_a_token() {
     assert!(began.elapsed() >= seconds(299), "{:?}", began.elapsed());
 }
 
+/// An accept that fails is tried again after a pause.
 #[tokio::test(start_paused = true)]
-async fn an_accept_that_fails_is_tried_again_after_a_pause() {
+async fn failed_accept_is_retried_after_pause() {
     let server = start_piped(small());
     for _ in 0..5 {
         server.fail_accept();
@@ -377,8 +392,9 @@ async fn answers_that_are_never_taken_end_their_connection() {
     assert!(closed.after >= seconds(20) && closed.after <= seconds(40), "{closed:?}");
 }
 
+/// A client that closes its side in the middle of a call leaves nothing behind.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_closes_its_side_in_the_middle_of_a_call_leaves_nothing_behind() {
+async fn client_closing_mid_call_leaves_nothing() {
     let server = start_piped(small());
     for _ in 0..20 {
         let mut raw = server.begin().await;

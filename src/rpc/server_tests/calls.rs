@@ -2,18 +2,19 @@
 
 use super::*;
 
+/// Every method is closed without a token, and with any other scope.
 #[tokio::test]
-async fn every_method_is_closed_without_a_token_and_with_any_other_scope() {
+async fn methods_need_token_with_their_own_scope() {
     let server = start_default().await;
     let channel = server.connect().await;
 
     for method in METHODS {
-        let Access::Scope(needed) = method.access else { continue };
+        let MethodAccess::Scope(needed) = method.access else { continue };
 
         let refused = call_path(&channel, method.path, Request::new(())).await.unwrap_err();
         assert_eq!(code_and_reason(&refused), (Code::Unauthenticated, "TOKEN_MISSING".into()), "{}", method.path);
 
-        let others: Vec<Scope> = Scope::ALL.into_iter().filter(|&scope| scope != needed).collect();
+        let others: Vec<TokenScope> = TokenScope::ALL.into_iter().filter(|&scope| scope != needed).collect();
         let refused = call_path(&channel, method.path, server.with_scopes(&others, ())).await.unwrap_err();
         assert_eq!(code_and_reason(&refused), (Code::PermissionDenied, "SCOPE_MISSING".into()), "{}", method.path);
 
@@ -37,8 +38,9 @@ async fn what_belongs_to_another_account_is_not_found() {
     assert_eq!(code_and_reason(&refused), (Code::NotFound, "ACCOUNT_NOT_FOUND".into()));
 }
 
+/// A handler learns the client's deadline, and is dropped when it passes.
 #[tokio::test]
-async fn a_handler_learns_the_clients_deadline_and_is_dropped_when_it_passes() {
+async fn handler_knows_deadline_and_is_dropped_then() {
     let mut server = start_default().await;
     let mut client = ContactServiceClient::new(server.connect().await);
     let mut request = server.get_contact("hang");
@@ -51,8 +53,9 @@ async fn a_handler_learns_the_clients_deadline_and_is_dropped_when_it_passes() {
     assert_eq!(server.events.recv().await, Some(Event::Dropped));
 }
 
+/// A handler is dropped when its client hangs up.
 #[tokio::test]
-async fn a_handler_is_dropped_when_its_client_hangs_up() {
+async fn handler_is_dropped_when_client_hangs_up() {
     let mut server = start_default().await;
     let mut client = ContactServiceClient::new(server.connect().await);
     let call = TaskTracker::new().spawn({
@@ -70,12 +73,12 @@ async fn a_handler_is_dropped_when_its_client_hangs_up() {
 /// What the server makes of one call without a client in between, whose own timer would answer first.
 async fn through_gate(path: &str, timeout: &str, keys: &KeyPair, contact_id: &str) -> Answer {
     let limits = ServerLimits::default();
-    let server = server(limits, Drain { wait: LONG, timeout: LONG }, keys);
+    let server = server(limits, DrainTimes { wait: LONG, timeout: LONG }, keys);
     let (dummy, _events) = dummy();
-    let gate = Gate {
+    let gate = CallGate {
         routes: dummy_routes(&limits, &dummy),
-        shared: Arc::new(Shared {
-            rooms: Rooms::new(&ServerLimits { calls_max: 1, ..limits }),
+        shared: Arc::new(GateState {
+            rooms: CallRooms::new(&ServerLimits { calls_max: 1, ..limits }),
             request_bytes_max: limits.request_bytes_max,
             header_bytes_max: limits.header_bytes_max,
             message_timeout: limits.message_timeout,
@@ -86,7 +89,7 @@ async fn through_gate(path: &str, timeout: &str, keys: &KeyPair, contact_id: &st
             reflection: false,
         }),
     };
-    let token = token(keys, &Scope::ALL);
+    let token = token(keys, &TokenScope::ALL);
     let message = prost::Message::encode_to_vec(&pb::GetContactRequest {
         account_id: ACCOUNT.to_owned(),
         contact_id: contact_id.to_owned(),
@@ -123,8 +126,9 @@ struct Answer {
 const GET_CONTACT: &str = "/contactsync.v1.ContactService/GetContact";
 const WATCH_SYNC_RUN: &str = "/contactsync.v1.SyncService/WatchSyncRun";
 
+/// A call is answered `DEADLINE_EXCEEDED` at the sooner of both limits.
 #[tokio::test(start_paused = true)]
-async fn a_call_is_answered_deadline_exceeded_at_the_sooner_of_both_limits() {
+async fn sooner_limit_answers_deadline_exceeded() {
     let keys = generate(&[1; 32]);
 
     for (timeout, expected) in [("300m", Duration::from_millis(300)), ("99999999H", Duration::from_secs(10))] {
@@ -137,8 +141,9 @@ async fn a_call_is_answered_deadline_exceeded_at_the_sooner_of_both_limits() {
     assert_eq!(late.status.code(), Code::DeadlineExceeded);
 }
 
+/// A stream ends with `DEADLINE_EXCEEDED` after its messages.
 #[tokio::test(start_paused = true)]
-async fn a_stream_ends_with_deadline_exceeded_after_its_messages() {
+async fn stream_ends_deadline_exceeded_after_messages() {
     let keys = generate(&[1; 32]);
 
     for (timeout, expected) in [("2S", Duration::from_secs(2)), ("99999999H", LONG)] {
@@ -150,16 +155,18 @@ async fn a_stream_ends_with_deadline_exceeded_after_its_messages() {
     }
 }
 
+/// A timeout that cannot be read is an `INVALID_ARGUMENT`.
 #[tokio::test]
-async fn a_timeout_that_cannot_be_read_is_an_invalid_argument() {
+async fn unreadable_timeout_is_invalid_argument() {
     let answer = through_gate(GET_CONTACT, "soon", &generate(&[1; 32]), "any").await;
 
     assert_eq!(answer.status.code(), Code::InvalidArgument);
     assert!(answer.status.message().starts_with("grpc-timeout: "));
 }
 
+/// A panic is an internal error with the request's id, and the connection lives on.
 #[tokio::test]
-async fn a_panic_is_an_internal_error_with_the_requests_id_and_the_connection_lives_on() {
+async fn panic_is_internal_error_and_connection_lives() {
     let server = start_default().await;
     let mut client = ContactServiceClient::new(server.connect().await);
 
@@ -177,8 +184,9 @@ async fn a_panic_is_an_internal_error_with_the_requests_id_and_the_connection_li
     client.get_contact(server.get_contact("answer")).await.unwrap();
 }
 
+/// A message above the limit is refused, and one at the limit is read.
 #[tokio::test]
-async fn a_message_above_the_limit_is_refused_and_one_at_the_limit_is_read() {
+async fn message_above_limit_is_refused_at_limit_read() {
     let server = start_default().await;
     let mut client = ContactServiceClient::new(server.connect().await);
     let of_size = |bytes: usize| {
@@ -197,10 +205,11 @@ async fn a_message_above_the_limit_is_refused_and_one_at_the_limit_is_read() {
     assert_eq!(huge.code(), Code::ResourceExhausted);
 }
 
+/// An answer above the limit is refused with a reason.
 #[tokio::test]
-async fn an_answer_above_the_limit_is_refused_with_a_reason() {
+async fn answer_above_limit_is_refused_with_reason() {
     let limits = ServerLimits { response_bytes_max: 64 * 1024, ..ServerLimits::default() };
-    let server = start(limits, Drain { wait: Duration::ZERO, timeout: LONG }, |_| {}).await;
+    let server = start(limits, DrainTimes { wait: Duration::ZERO, timeout: LONG }, |_| {}).await;
     let mut client = ContactServiceClient::new(server.connect().await);
 
     let refused = client.get_contact(server.get_contact("large")).await.unwrap_err();
@@ -215,14 +224,15 @@ async fn bytes_that_are_no_message_blame_the_client() {
     let channel = server.connect().await;
 
     // Field 1 as a number, where the request has a string.
-    let wrong = server.with_scopes(&[Scope::ContactsRead], Timestamp { seconds: 1, nanos: 0 });
+    let wrong = server.with_scopes(&[TokenScope::ContactsRead], Timestamp { seconds: 1, nanos: 0 });
     let refused = call_path(&channel, GET_CONTACT, wrong).await.unwrap_err();
 
     assert_eq!(code_and_reason(&refused), (Code::InvalidArgument, "MESSAGE_UNREADABLE".into()));
 }
 
+/// Headers above the limit are refused, and the server lives on.
 #[tokio::test]
-async fn headers_above_the_limit_are_refused_and_the_server_lives_on() {
+async fn headers_above_limit_are_refused_server_lives() {
     let server = start_default().await;
     for (bytes, name) in [(16 * 1024, "x-large"), (60 * 1024, "x-larger"), (20 * 1024, "authorization")] {
         let mut request = server.get_contact("answer");
@@ -239,10 +249,11 @@ async fn headers_above_the_limit_are_refused_and_the_server_lives_on() {
     ContactServiceClient::new(server.connect().await).get_contact(server.get_contact("answer")).await.unwrap();
 }
 
+/// A full server sheds calls, answers health, and has room again.
 #[tokio::test]
-async fn a_full_server_sheds_calls_answers_health_and_has_room_again() {
+async fn full_server_sheds_calls_and_answers_health() {
     let limits = ServerLimits { calls_max: 1, ..ServerLimits::default() };
-    let mut server = start(limits, Drain { wait: Duration::ZERO, timeout: LONG }, |_| {}).await;
+    let mut server = start(limits, DrainTimes { wait: Duration::ZERO, timeout: LONG }, |_| {}).await;
     // Idle connections take no room.
     let mut idle = Vec::new();
     for _ in 0..5 {
@@ -285,8 +296,9 @@ impl io::Write for Log {
     }
 }
 
+/// The log has method, account and request id, and nothing of the request.
 #[tokio::test]
-async fn the_log_has_method_account_and_request_id_and_nothing_of_the_request() {
+async fn log_has_call_facts_and_no_request() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()
@@ -312,7 +324,7 @@ async fn the_log_has_method_account_and_request_id_and_nothing_of_the_request() 
         assert!(failure.contains(field), "{field} is not in {failure}");
     }
     assert!(text.contains("answered"), "{text}");
-    for private in ["private-value", "test-subject", "Bearer", &token(&keys, &Scope::ALL)] {
+    for private in ["private-value", "test-subject", "Bearer", &token(&keys, &TokenScope::ALL)] {
         assert!(!text.contains(private), "{private} is in {text}");
     }
 }

@@ -4,7 +4,7 @@ use super::*;
 
 #[tokio::test]
 async fn health_watchers_are_told_before_calls_are_refused() {
-    let server = start(ServerLimits::default(), Drain { wait: LONG, timeout: LONG }, |_| {}).await;
+    let server = start(ServerLimits::default(), DrainTimes { wait: LONG, timeout: LONG }, |_| {}).await;
     let mut health = HealthClient::new(server.connect().await);
     let mut watches = Vec::new();
     for name in crate::rpc::health::NAMES {
@@ -21,11 +21,12 @@ async fn health_watchers_are_told_before_calls_are_refused() {
     // Load balancers have not noticed yet: new connections are still served.
     ContactServiceClient::new(server.connect().await).get_contact(server.get_contact("answer")).await.unwrap();
     server.hard.cancel();
-    assert_eq!(server.ended().await, Drained::Cut);
+    assert_eq!(server.ended().await, DrainOutcome::Cut);
 }
 
+/// Health lists every service, and a watch of an unknown one stays open.
 #[tokio::test]
-async fn health_lists_every_service_and_a_watch_of_an_unknown_one_stays_open() {
+async fn health_lists_services_unknown_watch_stays_open() {
     let server = start_default().await;
     let mut health = HealthClient::new(server.connect().await);
     let unknown = HealthCheckRequest { service: "contactsync.v9.CallerService".to_owned() };
@@ -44,9 +45,10 @@ async fn health_lists_every_service_and_a_watch_of_an_unknown_one_stays_open() {
     assert_eq!(watch.message().await.unwrap(), None);
 }
 
+/// Nothing is serving again once the drain has begun.
 #[tokio::test]
-async fn nothing_is_serving_again_once_the_drain_has_begun() {
-    let health = Health::new(true);
+async fn nothing_serves_again_once_drain_began() {
+    let health = ServingHealth::new(true);
     let mut watch =
         HealthClient::new(health.service(1024)).watch(HealthCheckRequest::default()).await.unwrap().into_inner();
     assert_eq!(watch.message().await.unwrap().unwrap().status(), Wire::Serving);
@@ -63,8 +65,9 @@ async fn nothing_is_serving_again_once_the_drain_has_begun() {
     assert_eq!(watch.message().await.unwrap(), None);
 }
 
+/// A drain finishes open calls, refuses new ones, and waits for no watcher.
 #[tokio::test]
-async fn a_drain_finishes_open_calls_refuses_new_ones_and_waits_for_no_watcher() {
+async fn drain_finishes_open_calls_not_watchers() {
     let mut server = start_default().await;
     let mut watch =
         HealthClient::new(server.connect().await).watch(HealthCheckRequest::default()).await.unwrap().into_inner();
@@ -85,12 +88,13 @@ async fn a_drain_finishes_open_calls_refuses_new_ones_and_waits_for_no_watcher()
     server.release.notify_one();
 
     call.await.unwrap().unwrap();
-    assert_eq!(server.ended().await, Drained::Clean);
+    assert_eq!(server.ended().await, DrainOutcome::Clean);
 }
 
+/// A drain that takes too long cuts calls and streams off with UNAVAILABLE.
 #[tokio::test]
-async fn a_drain_that_takes_too_long_cuts_calls_and_streams_off_with_unavailable() {
-    let drain = Drain { wait: Duration::ZERO, timeout: Duration::from_millis(20) };
+async fn overlong_drain_cuts_calls_and_streams_off() {
+    let drain = DrainTimes { wait: Duration::ZERO, timeout: Duration::from_millis(20) };
     let mut server = start(ServerLimits::default(), drain, |_| {}).await;
     let mut client = ContactServiceClient::new(server.connect().await);
     let call = TaskTracker::new().spawn({
@@ -98,7 +102,7 @@ async fn a_drain_that_takes_too_long_cuts_calls_and_streams_off_with_unavailable
         async move { client.get_contact(request).await }
     });
     assert!(matches!(server.events.recv().await, Some(Event::Begun(_))));
-    let request = server.with_scopes(&[Scope::Sync], pb::WatchSyncRunRequest::default());
+    let request = server.with_scopes(&[TokenScope::Sync], pb::WatchSyncRunRequest::default());
     let mut stream = SyncServiceClient::new(server.connect().await).watch_sync_run(request).await.unwrap().into_inner();
     assert!(stream.message().await.unwrap().is_some());
 
@@ -108,12 +112,12 @@ async fn a_drain_that_takes_too_long_cuts_calls_and_streams_off_with_unavailable
     assert_eq!(code_and_reason(&cut), (Code::Unavailable, "SHUTTING_DOWN".into()));
     let cut = stream.message().await.unwrap_err();
     assert_eq!(code_and_reason(&cut), (Code::Unavailable, "SHUTTING_DOWN".into()));
-    assert_eq!(server.ended().await, Drained::Cut);
+    assert_eq!(server.ended().await, DrainOutcome::Cut);
 }
 
 #[tokio::test]
 async fn reflection_is_served_only_when_switched_on() {
-    let drain = Drain { wait: Duration::ZERO, timeout: LONG };
+    let drain = DrainTimes { wait: Duration::ZERO, timeout: LONG };
     let off = start_default().await;
     let on = start(ServerLimits::default(), drain, |server| server.reflection = true).await;
     let list = |server: &Running| {
@@ -121,7 +125,7 @@ async fn reflection_is_served_only_when_switched_on() {
             host: String::new(),
             message_request: Some(MessageRequest::ListServices(String::new())),
         };
-        server.with_scopes(&Scope::ALL, tokio_stream::once(request))
+        server.with_scopes(&TokenScope::ALL, tokio_stream::once(request))
     };
 
     let refused =
@@ -150,7 +154,7 @@ async fn a_pipe_serves_as_well_as_a_port() {
     let (dummy, _events) = dummy();
     let (client_side, server_side) = tokio::io::duplex(64 * 1024);
     let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
-    let server = server(limits, Drain { wait: Duration::ZERO, timeout: LONG }, &keys);
+    let server = server(limits, DrainTimes { wait: Duration::ZERO, timeout: LONG }, &keys);
     let pipe = tokio_stream::once(Ok::<_, io::Error>(server_side)).chain(tokio_stream::pending());
     let ended = TaskTracker::new().spawn(server.serve(dummy_routes(&limits, &dummy), pipe, soft.clone(), hard));
 
@@ -163,14 +167,15 @@ async fn a_pipe_serves_as_well_as_a_port() {
     HealthClient::new(channel).check(HealthCheckRequest::default()).await.unwrap();
 
     soft.cancel();
-    assert_eq!(ended.await.unwrap().unwrap(), Drained::Clean);
+    assert_eq!(ended.await.unwrap().unwrap(), DrainOutcome::Clean);
 }
 
+/// A listener that ends by itself is an error.
 #[tokio::test]
-async fn a_listener_that_ends_by_itself_is_an_error() {
+async fn listener_ending_by_itself_is_error() {
     let keys = generate(&[1; 32]);
     let limits = ServerLimits::default();
-    let server = server(limits, Drain { wait: LONG, timeout: LONG }, &keys);
+    let server = server(limits, DrainTimes { wait: LONG, timeout: LONG }, &keys);
     let nothing = tokio_stream::empty::<Result<tokio::io::DuplexStream, io::Error>>();
     let (never, hard) = (CancellationToken::new(), CancellationToken::new());
 
@@ -179,9 +184,10 @@ async fn a_listener_that_ends_by_itself_is_an_error() {
     assert!(matches!(ended, Err(ServerError::ListenerEnded)));
 }
 
+/// Connections live up to a tenth less than their age.
 #[tokio::test]
-async fn connections_live_up_to_a_tenth_less_than_their_age() {
-    let mut server = server(ServerLimits::default(), Drain { wait: LONG, timeout: LONG }, &generate(&[1; 32]));
+async fn connection_ages_vary_by_tenth_below() {
+    let mut server = server(ServerLimits::default(), DrainTimes { wait: LONG, timeout: LONG }, &generate(&[1; 32]));
     let mut ages = HashSet::new();
 
     for seed in 0..50 {

@@ -26,10 +26,10 @@ use tower::ServiceExt;
 
 use super::{
     super::{
-        auth::{Accounts, caller},
+        auth::{TokenAccounts, caller},
         deadline::deadline,
         local_token::{KeyPair, LocalClaims, generate, issue},
-        methods::{Access, METHODS, Scope},
+        methods::{METHODS, MethodAccess, TokenScope},
         pb::{
             self,
             contact_service_client::ContactServiceClient,
@@ -187,7 +187,7 @@ struct Running {
     soft: CancellationToken,
     hard: CancellationToken,
     keys: KeyPair,
-    ended: tokio::task::JoinHandle<Result<Drained, ServerError>>,
+    ended: tokio::task::JoinHandle<Result<DrainOutcome, ServerError>>,
 }
 
 fn dummy() -> (Dummy, mpsc::UnboundedReceiver<Event>) {
@@ -199,21 +199,21 @@ fn dummy_routes(limits: &ServerLimits, dummy: &Dummy) -> Routes {
     routes(limits, dummy.clone(), dummy.clone(), dummy.clone(), dummy.clone())
 }
 
-fn server(limits: ServerLimits, drain: Drain, keys: &KeyPair) -> Server {
+fn server(limits: ServerLimits, drain: DrainTimes, keys: &KeyPair) -> GrpcServer {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(DateTime::from_timestamp(NOW, 0).unwrap()));
-    let verifier = Verifier::new(&keys.jwks_json, "issuer", "audience", Arc::clone(&clock)).unwrap();
-    Server {
+    let verifier = TokenVerifier::new(&keys.jwks_json, "issuer", "audience", Arc::clone(&clock)).unwrap();
+    GrpcServer {
         limits,
         drain,
         verifier: Arc::new(verifier),
         ids: Arc::new(IdSource::seeded(1)),
         clock,
         reflection: false,
-        health: Health::new(true),
+        health: ServingHealth::new(true),
     }
 }
 
-async fn start(limits: ServerLimits, drain: Drain, change: impl FnOnce(&mut Server)) -> Running {
+async fn start(limits: ServerLimits, drain: DrainTimes, change: impl FnOnce(&mut GrpcServer)) -> Running {
     let keys = generate(&[1; 32]);
     let (dummy, events) = dummy();
     let mut server = server(limits, drain, &keys);
@@ -227,7 +227,7 @@ async fn start(limits: ServerLimits, drain: Drain, change: impl FnOnce(&mut Serv
 }
 
 async fn start_default() -> Running {
-    start(ServerLimits::default(), Drain { wait: Duration::ZERO, timeout: LONG }, |_| {}).await
+    start(ServerLimits::default(), DrainTimes { wait: Duration::ZERO, timeout: LONG }, |_| {}).await
 }
 
 impl Running {
@@ -240,7 +240,7 @@ impl Running {
     }
 
     /// A request with a token of these scopes.
-    fn with_scopes<T>(&self, scopes: &[Scope], message: T) -> Request<T> {
+    fn with_scopes<T>(&self, scopes: &[TokenScope], message: T) -> Request<T> {
         let token = token(&self.keys, scopes);
         let mut request = Request::new(message);
         request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
@@ -249,20 +249,20 @@ impl Running {
 
     fn get_contact(&self, contact_id: &str) -> Request<pb::GetContactRequest> {
         let message = pb::GetContactRequest { account_id: ACCOUNT.to_owned(), contact_id: contact_id.to_owned() };
-        self.with_scopes(&[Scope::ContactsRead], message)
+        self.with_scopes(&[TokenScope::ContactsRead], message)
     }
 
-    async fn ended(self) -> Drained {
+    async fn ended(self) -> DrainOutcome {
         self.ended.await.unwrap().unwrap()
     }
 }
 
 /// A token of these scopes for the test's account.
-fn token(keys: &KeyPair, scopes: &[Scope]) -> String {
-    token_of(keys, scopes, "test-subject", &Accounts::Listed(HashSet::from([ACCOUNT.parse().unwrap()])))
+fn token(keys: &KeyPair, scopes: &[TokenScope]) -> String {
+    token_of(keys, scopes, "test-subject", &TokenAccounts::Listed(HashSet::from([ACCOUNT.parse().unwrap()])))
 }
 
-fn token_of(keys: &KeyPair, scopes: &[Scope], subject: &str, accounts: &Accounts) -> String {
+fn token_of(keys: &KeyPair, scopes: &[TokenScope], subject: &str, accounts: &TokenAccounts) -> String {
     let claims = LocalClaims {
         issuer: "issuer",
         audience: "audience",

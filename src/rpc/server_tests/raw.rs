@@ -66,7 +66,7 @@ pub(super) struct Piped {
 pub(super) fn start_piped(limits: ServerLimits) -> Piped {
     let keys = generate(&[1; 32]);
     let (dummy, events) = dummy();
-    let server = server(limits, Drain { wait: Duration::ZERO, timeout: LONG }, &keys);
+    let server = server(limits, DrainTimes { wait: Duration::ZERO, timeout: LONG }, &keys);
     let (connections, incoming) = mpsc::unbounded_channel();
     let incoming = UnboundedReceiverStream::new(incoming);
     let never = CancellationToken::new();
@@ -117,7 +117,7 @@ impl Piped {
     ) -> Request<pb::GetContactRequest> {
         let message = pb::GetContactRequest { account_id: account_id.to_owned(), contact_id: contact_id.to_owned() };
         let mut request = Request::new(message);
-        let token = token_of(&self.keys, &[Scope::ContactsRead], subject, &Accounts::All);
+        let token = token_of(&self.keys, &[TokenScope::ContactsRead], subject, &TokenAccounts::All);
         request.metadata_mut().insert("authorization", format!("Bearer {token}").parse().unwrap());
         request
     }

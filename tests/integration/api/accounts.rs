@@ -3,8 +3,8 @@
 use std::collections::{BTreeSet, HashSet};
 
 use contact_sync::rpc::{
-    auth::Accounts,
-    methods::Scope,
+    auth::TokenAccounts,
+    methods::TokenScope,
     pb::{
         self, CreateAccountRequest, ListAccountsRequest, UpdateAccountRequest,
         account_service_client::AccountServiceClient,
@@ -30,8 +30,9 @@ fn new_account(account_id: &str) -> CreateAccountRequest {
     }
 }
 
+/// Creating with an id is safe to repeat, and not to repeat differently.
 #[tokio::test]
-async fn creating_with_an_id_is_safe_to_repeat_and_not_to_repeat_differently() {
+async fn creating_with_id_repeats_only_identically() {
     let test = TestApp::start().await;
     let create = async |request: CreateAccountRequest| test.accounts().create_account(request).await;
 
@@ -48,15 +49,17 @@ async fn creating_with_an_id_is_safe_to_repeat_and_not_to_repeat_differently() {
     assert_eq!(refusal(&other), (Code::AlreadyExists, "ACCOUNT_EXISTS".to_owned()));
 }
 
+/// Creating without an id makes another account each time.
 #[tokio::test]
-async fn creating_without_an_id_makes_another_account_each_time() {
+async fn creating_without_id_makes_another_account() {
     let test = TestApp::start().await;
 
     assert_ne!(test.account().await, test.account().await);
 }
 
+/// An update changes what is given, and leaves the rest.
 #[tokio::test]
-async fn an_update_changes_what_is_given_and_leaves_the_rest() {
+async fn update_changes_given_and_leaves_rest() {
     let test = TestApp::start().await;
     let created = test.accounts().create_account(new_account(ID)).await.unwrap().into_inner().account.unwrap();
     test.minutes(1);
@@ -83,15 +86,16 @@ async fn an_update_changes_what_is_given_and_leaves_the_rest() {
     assert_eq!(stored.into_inner().account.unwrap(), emptied);
 }
 
+/// Listing shows the accounts of the token, page by page.
 #[tokio::test]
-async fn listing_shows_the_accounts_of_the_token_page_by_page() {
+async fn listing_pages_through_tokens_accounts() {
     let test = TestApp::start().await;
     let mut ids = BTreeSet::new();
     for _ in 0..7 {
         ids.insert(test.account().await);
     }
     let some: HashSet<_> = ids.iter().take(3).map(|id| id.parse().unwrap()).collect();
-    let token = test.token(&Accounts::Listed(some), &[Scope::Admin]);
+    let token = test.token(&TokenAccounts::Listed(some), &[TokenScope::Admin]);
     let list = async |mut client: AccountServiceClient<_>| {
         let (mut listed, mut page_token) = (Vec::new(), String::new());
         loop {
@@ -113,10 +117,11 @@ async fn listing_shows_the_accounts_of_the_token_page_by_page() {
     assert!(three.iter().eq(ids.iter().take(3)));
 }
 
+/// A token of some accounts creates none but its own.
 #[tokio::test]
-async fn a_token_of_some_accounts_creates_none_but_its_own() {
+async fn token_of_accounts_creates_only_its_own() {
     let test = TestApp::start().await;
-    let token = test.token(&only(ID), &[Scope::Admin]);
+    let token = test.token(&only(ID), &[TokenScope::Admin]);
     let create = async |request| AccountServiceClient::new(test.client_with(&token)).create_account(request).await;
 
     let unnamed = create(new_account("")).await.unwrap_err();
@@ -128,8 +133,9 @@ async fn a_token_of_some_accounts_creates_none_but_its_own() {
     assert!(own.is_ok());
 }
 
+/// What is asked of an account that does not exist is `NOT_FOUND`.
 #[tokio::test]
-async fn what_is_asked_of_an_account_that_does_not_exist_is_not_found() {
+async fn unknown_account_is_not_found() {
     let test = TestApp::start().await;
 
     let get = test.accounts().get_account(pb::GetAccountRequest { account_id: ID.into() }).await.unwrap_err();

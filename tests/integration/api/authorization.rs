@@ -3,9 +3,9 @@
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, TimeDelta, Utc};
 use contact_sync::rpc::{
-    auth::Accounts,
+    auth::TokenAccounts,
     local_token::{self, LocalClaims},
-    methods::Scope,
+    methods::TokenScope,
 };
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
@@ -21,13 +21,13 @@ const OTHER_ACCOUNT: &str = "8b0c5f9e-58b4-4a3f-9d1e-0a2b3c4d5e6f";
 const NOWHERE: &str = "01234567-89ab-7def-8123-456789abcdef";
 
 /// The scope that a method needs, by its service; said here again, on purpose.
-fn scope_of(path: &str) -> Scope {
+fn scope_of(path: &str) -> TokenScope {
     match path.split('/').nth(1).unwrap() {
-        _ if path.ends_with("/EraseContact") => Scope::ContactsErase,
-        "contactsync.v1.CallerService" => Scope::Calls,
-        "contactsync.v1.SyncService" => Scope::Sync,
-        "contactsync.v1.ContactService" => Scope::ContactsRead,
-        "contactsync.v1.AccountService" => Scope::Admin,
+        _ if path.ends_with("/EraseContact") => TokenScope::ContactsErase,
+        "contactsync.v1.CallerService" => TokenScope::Calls,
+        "contactsync.v1.SyncService" => TokenScope::Sync,
+        "contactsync.v1.ContactService" => TokenScope::ContactsRead,
+        "contactsync.v1.AccountService" => TokenScope::Admin,
         other => panic!("which scope does {other} need?"),
     }
 }
@@ -62,8 +62,8 @@ impl<'a> Forger<'a> {
             issuer: &self.test.config.auth.issuer,
             audience: &self.test.config.auth.audience,
             subject: "router",
-            accounts: &Accounts::All,
-            scopes: &Scope::ALL,
+            accounts: &TokenAccounts::All,
+            scopes: &TokenScope::ALL,
             now: self.now,
             valid_for: TimeDelta::hours(1),
         }
@@ -138,7 +138,7 @@ async fn a_wrong_token_opens_no_method() {
 async fn two_tokens_are_no_token() {
     let test = TestApp::start().await;
     let account = test.account().await;
-    let good = format!("Bearer {}", test.token(&Accounts::All, &Scope::ALL));
+    let good = format!("Bearer {}", test.token(&TokenAccounts::All, &TokenScope::ALL));
 
     for (path, bytes) in requests(&things(&account)) {
         let mut request = Request::new(bytes);
@@ -150,15 +150,16 @@ async fn two_tokens_are_no_token() {
     }
 }
 
+/// A token with every scope but the one that is needed opens no method.
 #[tokio::test]
-async fn a_token_with_every_scope_but_the_one_needed_opens_no_method() {
+async fn token_lacking_needed_scope_opens_no_method() {
     let test = TestApp::start().await;
     let account = test.account().await;
 
     for (path, bytes) in requests(&things(&account)) {
         let needed = scope_of(path);
-        let others: Vec<Scope> = Scope::ALL.into_iter().filter(|scope| *scope != needed).collect();
-        let status = test.invoke(&test.token(&Accounts::All, &others), path, &bytes).await.unwrap_err();
+        let others: Vec<TokenScope> = TokenScope::ALL.into_iter().filter(|scope| *scope != needed).collect();
+        let status = test.invoke(&test.token(&TokenAccounts::All, &others), path, &bytes).await.unwrap_err();
         assert_eq!(refusal(&status), (Code::PermissionDenied, "SCOPE_MISSING".to_owned()), "{path}");
         // And the one is enough.
         let answer = test.invoke(&test.token(&only(OTHER_ACCOUNT), &[needed]), path, &bytes).await;
@@ -169,13 +170,14 @@ async fn a_token_with_every_scope_but_the_one_needed_opens_no_method() {
     assert_nothing_happened(&test).await;
 }
 
+/// A token of another account, or of none, opens no method.
 #[tokio::test]
-async fn a_token_of_another_account_or_of_none_opens_no_method() {
+async fn token_of_other_or_no_account_opens_nothing() {
     let test = TestApp::start().await;
     let account = test.account().await;
 
-    for accounts in [only(OTHER_ACCOUNT), Accounts::Listed([].into())] {
-        let token = test.token(&accounts, &Scope::ALL);
+    for accounts in [only(OTHER_ACCOUNT), TokenAccounts::Listed([].into())] {
+        let token = test.token(&accounts, &TokenScope::ALL);
         for (path, bytes) in requests(&things(&account)) {
             match test.invoke(&token, path, &bytes).await {
                 Err(status) => {
@@ -189,11 +191,12 @@ async fn a_token_of_another_account_or_of_none_opens_no_method() {
     assert_nothing_happened(&test).await;
 }
 
+/// A token that was good ends when its time is over.
 #[tokio::test]
-async fn a_token_that_was_good_ends_when_its_time_is_over() {
+async fn good_token_ends_when_time_is_over() {
     let test = TestApp::start().await;
     let account = test.account().await;
-    let token = test.token(&Accounts::All, &[Scope::Admin]);
+    let token = test.token(&TokenAccounts::All, &[TokenScope::Admin]);
     let request = prost::Message::encode_to_vec(&contact_sync::rpc::pb::GetAccountRequest { account_id: account });
     let path = "/contactsync.v1.AccountService/GetAccount";
     assert!(test.invoke(&token, path, &request).await.is_ok());
@@ -206,10 +209,11 @@ async fn a_token_that_was_good_ends_when_its_time_is_over() {
     }
 }
 
+/// What is not served is UNIMPLEMENTED, whatever the token.
 #[tokio::test]
-async fn what_is_not_served_is_unimplemented_whatever_the_token() {
+async fn unserved_method_is_unimplemented_whatever_token() {
     let test = TestApp::start().await;
-    let token = test.token(&Accounts::All, &Scope::ALL);
+    let token = test.token(&TokenAccounts::All, &TokenScope::ALL);
 
     for path in [
         "/contactsync.v1.ContactService/ErasePerson",

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use contact_sync::rpc::{
-    auth::Accounts,
-    methods::Scope,
+    auth::TokenAccounts,
+    methods::TokenScope,
     pb::{self, FILE_DESCRIPTOR_SET, Provider},
 };
 use prost::Message;
@@ -425,11 +425,12 @@ fn assert_is_told(path: &str, status: &Status) {
     assert!(status.message().len() <= 512 && status.details().len() <= 4_096);
 }
 
+/// A wrong value is refused by the name of its field.
 #[tokio::test]
-async fn a_wrong_value_is_refused_by_the_name_of_its_field() {
+async fn wrong_value_is_refused_by_field_name() {
     let test = TestApp::start().await;
     let things = things(&test).await;
-    let token = test.token(&Accounts::All, &Scope::ALL);
+    let token = test.token(&TokenAccounts::All, &TokenScope::ALL);
     let contacts = test.rows(&things.account, "contacts").await;
 
     for (path, name, request) in all_cases(&things) {
@@ -447,11 +448,12 @@ fn wrong_fields(status: &Status) -> Vec<String> {
     status.get_details_bad_request().unwrap().field_violations.into_iter().map(|wrong| wrong.field).collect()
 }
 
+/// Everything that is wrong with a request is told at once.
 #[tokio::test]
-async fn everything_that_is_wrong_with_a_request_is_told_at_once() {
+async fn everything_wrong_is_told_at_once() {
     let test = TestApp::start().await;
     let things = things(&test).await;
-    let token = test.token(&Accounts::All, &Scope::ALL);
+    let token = test.token(&TokenAccounts::All, &TokenScope::ALL);
     let call = pb::MatchCallerRequest {
         account_id: "x".into(),
         phone_number: "1".repeat(251),
@@ -510,14 +512,15 @@ async fn everything_that_is_wrong_with_a_request_is_told_at_once() {
 
     // Whose account it is counts before what is wrong.
     let foreign = pb::MatchCallerRequest { account_id: NOWHERE.into(), ..call };
-    let one = test.token(&Accounts::Listed([things.account.parse().unwrap()].into()), &Scope::ALL);
+    let one = test.token(&TokenAccounts::Listed([things.account.parse().unwrap()].into()), &TokenScope::ALL);
     let path = "/contactsync.v1.CallerService/MatchCaller";
     let status = test.invoke(&one, path, &foreign.encode_to_vec()).await.unwrap_err();
     assert_eq!(status.code(), Code::NotFound);
 }
 
+/// Every field of every request has a wrong value in these tests.
 #[test]
-fn every_field_of_every_request_has_a_wrong_value_in_these_tests() {
+fn every_field_has_wrong_value_here() {
     let cases = all_cases(&Things::default());
     // Nothing that a bool can say is wrong.
     let without =
@@ -545,11 +548,12 @@ fn wire(number: i32, text: &[u8]) -> Vec<u8> {
     [bytes, text.to_vec()].concat()
 }
 
+/// No text in any field is an internal error.
 #[tokio::test]
-async fn no_text_in_any_field_is_an_internal_error() {
+async fn no_text_in_fields_is_internal_error() {
     let test = TestApp::start().await;
     let things = things(&test).await;
-    let token = test.token(&Accounts::All, &Scope::ALL);
+    let token = test.token(&TokenAccounts::All, &TokenScope::ALL);
     let texts: Vec<Vec<u8>> = vec![
         b"\0".to_vec(),
         b"a\0b".to_vec(),
@@ -579,11 +583,12 @@ async fn no_text_in_any_field_is_an_internal_error() {
     }
 }
 
+/// A message that is too large or cannot be read is refused with a reason.
 #[tokio::test]
-async fn a_message_that_is_too_large_or_cannot_be_read_is_refused_with_a_reason() {
+async fn oversized_or_unreadable_message_is_refused() {
     let test = TestApp::start().await;
     let things = things(&test).await;
-    let token = test.token(&Accounts::All, &Scope::ALL);
+    let token = test.token(&TokenAccounts::All, &TokenScope::ALL);
 
     for (path, message) in described() {
         let (path, _) = requests(&things).into_iter().find(|(known, _)| *known == path).unwrap();
@@ -604,11 +609,12 @@ async fn a_message_that_is_too_large_or_cannot_be_read_is_refused_with_a_reason(
     }
 }
 
+/// A list that is as long as a message can hold is refused.
 #[tokio::test]
-async fn a_list_as_long_as_a_message_can_hold_is_refused() {
+async fn list_as_long_as_message_is_refused() {
     let test = TestApp::start().await;
     let things = things(&test).await;
-    let token = test.token(&Accounts::All, &Scope::ALL);
+    let token = test.token(&TokenAccounts::All, &TokenScope::ALL);
 
     for (path, message) in described() {
         let (path, base) = requests(&things).into_iter().find(|(known, _)| *known == path).unwrap();
@@ -620,11 +626,12 @@ async fn a_list_as_long_as_a_message_can_hold_is_refused() {
     }
 }
 
+/// Flipped bits are never an internal error, and the server lives.
 #[tokio::test]
-async fn flipped_bits_are_never_an_internal_error_and_the_server_lives() {
+async fn flipped_bits_are_never_internal_error() {
     let test = TestApp::start().await;
     let things = things(&test).await;
-    let token = test.token(&Accounts::All, &Scope::ALL);
+    let token = test.token(&TokenAccounts::All, &TokenScope::ALL);
     let valid: Vec<_> = requests(&things)
         .into_iter()
         .filter(|(path, _)| !["/EnableSync", "/TestConnection", "/UpdateSync"].iter().any(|slow| path.ends_with(slow)))
@@ -657,8 +664,9 @@ fn forged(token: &str, change: impl FnOnce(&mut Value)) -> String {
     BASE64_URL_SAFE_NO_PAD.encode(content.to_string())
 }
 
+/// A page token that was tampered with is refused, or harmless.
 #[tokio::test]
-async fn a_page_token_that_was_tampered_with_is_refused_or_harmless() {
+async fn tampered_page_token_is_refused_or_harmless() {
     let test = TestApp::start().await;
     for n in 0..3 {
         test.user(&format!("Person {n}"), NUMBER);

@@ -2,9 +2,9 @@
 
 use std::{path::PathBuf, process::Stdio};
 
-use contact_sync::rpc::{auth::Accounts, methods::Scope};
+use contact_sync::rpc::{auth::TokenAccounts, methods::TokenScope};
 use crm_simulator::{
-    faults::{Fault, Rule},
+    faults::{Fault, FaultRule},
     salesforce,
 };
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ pub struct Desk<'a> {
 
 impl<'a> Desk<'a> {
     pub fn new(test: &'a TestApp) -> Self {
-        let token = test.token(&Accounts::All, &Scope::ALL);
+        let token = test.token(&TokenAccounts::All, &TokenScope::ALL);
         Self { test, token, account: String::new(), variables: Vec::new() }
     }
 
@@ -117,8 +117,9 @@ pub async fn syncing() -> TestApp {
     TestApp::start_with(|config| config.worker.concurrency = 1).await
 }
 
+/// An administrator connects Zendesk, and the caller gets the ticket.
 #[tokio::test]
-async fn an_administrator_connects_zendesk_and_the_caller_gets_the_ticket() {
+async fn administrator_connects_zendesk_and_caller_gets_ticket() {
     let test = syncing().await;
     let user = test.zendesk.create_user(&json!({"name": "Bryce Love", "phone": "(310)-867-5309"})).unwrap();
     let desk = Desk::new(&test).with_account().await;
@@ -140,8 +141,9 @@ async fn an_administrator_connects_zendesk_and_the_caller_gets_the_ticket() {
     assert_eq!(owner["record"]["recordId"], user.to_string());
 }
 
+/// An agent sees everyone on a number, and chooses.
 #[tokio::test]
-async fn an_agent_sees_everyone_on_a_number_and_chooses() {
+async fn agent_sees_all_on_number_and_chooses() {
     let test = TestApp::start().await;
     for name in ["Maria Ortiz", "Daniel Ortiz"] {
         test.zendesk.create_user(&json!({"name": name, "phone": "415 555 0142"})).unwrap();
@@ -163,8 +165,9 @@ async fn an_agent_sees_everyone_on_a_number_and_chooses() {
     assert!(one.ok().contains(second), "{}", one.out);
 }
 
+/// Salesforce is connected by a key file, as its page says.
 #[tokio::test]
-async fn salesforce_is_connected_by_a_key_file_as_its_page_says() {
+async fn salesforce_connects_by_key_file_as_documented() {
     let test = syncing().await;
     test.salesforce.create("Contact", &json!({"LastName": "Love", "Phone": "(310)-867-5309"})).unwrap();
     let organization = salesforce::organization_id();
@@ -186,8 +189,9 @@ async fn salesforce_is_connected_by_a_key_file_as_its_page_says() {
     assert!(called.ok().contains("Love"), "{}", called.out);
 }
 
+/// A clicked record is named on the outbound call without any sync.
 #[tokio::test]
-async fn a_clicked_record_is_named_on_the_outbound_call_without_any_sync() {
+async fn clicked_record_names_outbound_call_without_sync() {
     let test = TestApp::start().await;
     let desk = Desk::new(&test).with_account().await;
     let enabled = desk.run(&["sync", "enable", "--salesforce", "00D5g000004XyzA", "--off", "--json"]).await.json();
@@ -238,16 +242,17 @@ async fn passes_are_started_watched_stopped_and_switched() {
     assert!(gone.ok().contains("disabled"), "{}", gone.out);
 }
 
+/// What could not be read is shown, asked for again and traced.
 #[tokio::test]
-async fn what_could_not_be_read_is_shown_asked_for_again_and_traced() {
+async fn unread_is_shown_retried_and_traced() {
     let test = TestApp::start().await;
     let user = test.user("Bryce Love", "+13108675309");
     let replace = vec![("\"updated_at\":\"".to_owned(), b"\"updated_at\":\"x".to_vec())];
-    test.zendesk.faults().add(Rule::always(EXPORT, Fault::Bytes { replace })).unwrap();
+    test.zendesk.faults().add(FaultRule::always(EXPORT, Fault::Bytes { replace })).unwrap();
     let (account, integration) = test.synced().await;
     test.zendesk.faults().clear();
     let desk = Desk { account: account.clone(), ..Desk::new(&test) };
-    let narrow = Desk { token: test.token(&only(&account), &[Scope::Sync]), account, ..Desk::new(&test) };
+    let narrow = Desk { token: test.token(&only(&account), &[TokenScope::Sync]), account, ..Desk::new(&test) };
     let (of, named) = (["--integration", &integration], format!("user/{user}"));
     let (list, record) = ([&["sync", "rejected", "list"], &of[..]].concat(), ["--record", &named]);
 
@@ -273,8 +278,9 @@ async fn what_could_not_be_read_is_shown_asked_for_again_and_traced() {
     assert!(again.ok().contains("no run was started"), "{}", again.out);
 }
 
+/// Refusals name reason, field and what to do, and never the number.
 #[tokio::test]
-async fn refusals_name_reason_field_and_what_to_do_and_never_the_number() {
+async fn refusals_name_reason_field_step_never_number() {
     let test = TestApp::start().await;
     let desk = Desk::new(&test).with_account().await;
     desk.run(&["match", "+13108675309", "--call-id", "c-1"]).await.ok();
@@ -294,8 +300,9 @@ async fn refusals_name_reason_field_and_what_to_do_and_never_the_number() {
     assert!(wrong.refused().contains("CREDENTIALS_REFUSED") && !wrong.err.contains("mistyped"), "{}", wrong.err);
 }
 
+/// A wrong server or token is told with what helps.
 #[tokio::test]
-async fn a_wrong_server_or_token_is_told_with_what_helps() {
+async fn wrong_server_or_token_is_told_remedy() {
     let test = TestApp::start().await;
     let desk = Desk::new(&test).with_account().await;
     let list = ["account", "list"];
@@ -303,9 +310,10 @@ async fn a_wrong_server_or_token_is_told_with_what_helps() {
     let elsewhere = desk.run(&["account", "list", "--server", "127.0.0.1:1"]).await;
     let encrypted = desk.run(&["account", "list", "--server", "https://127.0.0.1:1"]).await;
     let stranger = Desk { token: "not.a.token".into(), ..Desk::new(&test) }.run(&list).await;
-    let narrow = Desk { token: test.token(&Accounts::All, &[Scope::Calls]), ..Desk::new(&test) }.run(&list).await;
+    let narrow =
+        Desk { token: test.token(&TokenAccounts::All, &[TokenScope::Calls]), ..Desk::new(&test) }.run(&list).await;
     let keyless = Desk { token: String::new(), ..Desk::new(&test) }.run(&list).await;
-    let other = Desk { token: test.token(&only(&test.account().await), &Scope::ALL), ..Desk::new(&test) };
+    let other = Desk { token: test.token(&only(&test.account().await), &TokenScope::ALL), ..Desk::new(&test) };
     let other = Desk { account: desk.account.clone(), ..other }.run(&["match", "+13108675309"]).await;
 
     assert!(elsewhere.refused().contains("no server answers at http://127.0.0.1:1"), "{}", elsewhere.err);
@@ -317,8 +325,9 @@ async fn a_wrong_server_or_token_is_told_with_what_helps() {
     assert!(other.refused().contains("NOT_FOUND, ACCOUNT_NOT_FOUND"), "{}", other.err);
 }
 
+/// A token may come from a file, and secrets have no flag.
 #[tokio::test]
-async fn a_token_may_come_from_a_file_and_secrets_have_no_flag() {
+async fn token_file_works_and_secrets_have_no_flag() {
     let test = TestApp::start().await;
     let desk = Desk::new(&test).with_account().await;
     let file = SecretFile::new("token", &format!("{}\n", desk.token));

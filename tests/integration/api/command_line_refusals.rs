@@ -3,7 +3,7 @@
 use std::process::Stdio;
 
 use crm_simulator::{
-    faults::{Fault, Rule},
+    faults::{Fault, FaultRule},
     salesforce,
 };
 use serde_json::json;
@@ -74,8 +74,9 @@ async fn every_dead_end_names_the_next_command() {
     }
 }
 
+/// The credentials that are used are told by name, and apart from the answer.
 #[tokio::test]
-async fn the_credentials_that_are_used_are_told_by_name_and_apart_from_the_answer() {
+async fn used_credentials_are_named_beside_answer() {
     let test = TestApp::start().await;
     let desk = Desk::new(&test).with_account().await;
     let desk = desk.with("ZENDESK_BEARER_TOKEN", "zendesk-token\n").with("ZENDESK_API_TOKEN", "secret");
@@ -104,8 +105,10 @@ async fn the_credentials_that_are_used_are_told_by_name_and_apart_from_the_answe
     }
 }
 
+/// A client id without its secret, and a token without its address, are told before anybody is
+/// asked.
 #[tokio::test]
-async fn a_client_id_without_its_secret_and_a_token_without_its_address_are_told_before_anybody_is_asked() {
+async fn half_credentials_are_told_before_asking() {
     let test = TestApp::start().await;
     for (variable, crm, words) in [
         ("ZENDESK_CLIENT_ID", ["--zendesk", "acme"], ["ZENDESK_CLIENT_SECRET is not", "set ZENDESK_CLIENT_SECRET"]),
@@ -125,8 +128,9 @@ async fn a_client_id_without_its_secret_and_a_token_without_its_address_are_told
     }
 }
 
+/// Flags of another CRM are refused before anything is done.
 #[tokio::test]
-async fn flags_of_another_crm_are_refused_before_anything_is_done() {
+async fn other_crms_flags_are_refused_before_acting() {
     let test = TestApp::start().await;
     let desk = Desk::new(&test).with_account().await.with("ZENDESK_BEARER_TOKEN", "zendesk-token");
     let enabled = desk.run(&["sync", "enable", "--zendesk", "acme", "--off", "--json"]).await.json();
@@ -150,8 +154,9 @@ async fn flags_of_another_crm_are_refused_before_anything_is_done() {
     assert_eq!(test.db.number("select count(*) from integrations").await, 1);
 }
 
+/// What Salesforce refuses is told with what to click or to type.
 #[tokio::test]
-async fn what_salesforce_refuses_is_told_with_what_to_click_or_to_type() {
+async fn salesforce_refusals_tell_what_to_do() {
     let test = TestApp::start().await;
     let organization = salesforce::organization_id();
     let key = SecretFile::new("refusals-key", KEY);
@@ -165,7 +170,7 @@ async fn what_salesforce_refuses_is_told_with_what_to_click_or_to_type() {
     let other = to("00D000000000xyzEAA");
     let other = desk.run(&[&["sync", "enable"], &other[..], &by_key, &[salesforce::DEFAULT_USERNAME]].concat()).await;
     let wrong_key = json!({"error": "invalid_grant", "error_description": "invalid assertion"});
-    test.salesforce.faults().add(Rule::always("/oauth2/token", Fault::json(400, &wrong_key))).unwrap();
+    test.salesforce.faults().add(FaultRule::always("/oauth2/token", Fault::json(400, &wrong_key))).unwrap();
     let wrong_key =
         desk.run(&[&["sync", "enable"], &ours[..], &by_key, &[salesforce::DEFAULT_USERNAME]].concat()).await;
 
@@ -178,8 +183,9 @@ async fn what_salesforce_refuses_is_told_with_what_to_click_or_to_type() {
     assert_says(wrong_key.refused(), &["ASSERTION_INVALID", "the key of --jwt-key-file"]);
 }
 
+/// A CRM that is not reached is told with its host.
 #[tokio::test]
-async fn a_crm_that_is_not_reached_is_told_with_its_host() {
+async fn unreached_crm_is_told_with_host() {
     let test = TestApp::start_with(|config| {
         config.providers.zendesk.base_url = Some("http://no-such-host.invalid".to_owned());
         config.providers.pipedrive.base_url = Some("http://127.0.0.1:1".to_owned());
@@ -204,8 +210,9 @@ fn stdin(text: &str) -> Stdio {
     std::fs::File::open(file.path()).unwrap().into()
 }
 
+/// Every flag that takes a secret takes a real file and standard input.
 #[tokio::test]
-async fn every_flag_that_takes_a_secret_takes_a_real_file_and_standard_input() {
+async fn secret_flags_take_real_file_and_stdin() {
     let test = TestApp::start().await;
     let desk = Desk::new(&test).with_account().await.with("SALESFORCE_CLIENT_ID", "client");
     let organization = salesforce::organization_id();
@@ -246,8 +253,9 @@ async fn every_flag_that_takes_a_secret_takes_a_real_file_and_standard_input() {
     }
 }
 
+/// The key file and its user may come from the environment, and are in nobody's way.
 #[tokio::test]
-async fn the_key_file_and_its_user_may_come_from_the_environment_and_are_in_nobodys_way() {
+async fn key_file_from_environment_disturbs_no_others() {
     let test = syncing().await;
     let key = SecretFile::new("environment-key", KEY);
     let organization = salesforce::organization_id();
@@ -268,8 +276,9 @@ async fn the_key_file_and_its_user_may_come_from_the_environment_and_are_in_nobo
     zendesk.ok();
 }
 
+/// A token that is refused is told by where it came from.
 #[tokio::test]
-async fn a_token_that_is_refused_is_told_by_where_it_came_from() {
+async fn refused_token_is_told_by_source() {
     let test = TestApp::start().await;
     let file = SecretFile::new("strange-token", "not.a.token");
     let stranger = Desk { token: "not.a.token".into(), ..Desk::new(&test) };
@@ -281,8 +290,9 @@ async fn a_token_that_is_refused_is_told_by_where_it_came_from() {
     assert_says(of_file.refused(), &["token of --token-file"]);
 }
 
+/// Whom an erasure means is shown before anything is done.
 #[tokio::test]
-async fn whom_an_erasure_means_is_shown_before_anything_is_done() {
+async fn person_to_erase_is_shown_before_erasing() {
     let test = TestApp::start().await;
     let user = test.user("Bryce Love", "(310)-867-5309");
     let (account, _) = test.synced().await;
@@ -303,13 +313,14 @@ async fn whom_an_erasure_means_is_shown_before_anything_is_done() {
     assert_says(&done.err, &person);
 }
 
+/// Status shows the last failure with what to do, until a pass has succeeded.
 #[tokio::test]
-async fn status_shows_the_last_failure_with_what_to_do_until_a_pass_has_succeeded() {
+async fn status_shows_last_failure_until_pass_succeeds() {
     let test = TestApp::start().await;
     let (account, integration) = test.synced().await;
     let desk = Desk { account: account.clone(), ..Desk::new(&test) };
     let one = ["sync", "status", "--integration", &integration];
-    test.zendesk.faults().add(Rule::always("/api/v2", Fault::ForbiddenRole)).unwrap();
+    test.zendesk.faults().add(FaultRule::always("/api/v2", Fault::ForbiddenRole)).unwrap();
     test.trigger(&account, &integration).await;
 
     let failed = [desk.run(&["sync", "status"]).await, desk.run(&one).await];
@@ -325,8 +336,9 @@ async fn status_shows_the_last_failure_with_what_to_do_until_a_pass_has_succeede
     }
 }
 
+/// Who stops watching is told that the copy goes on.
 #[tokio::test]
-async fn who_stops_watching_is_told_that_the_copy_goes_on() {
+async fn interrupted_watcher_hears_copy_goes_on() {
     use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 
     // Nobody works: the run waits in the queue for as long as it is watched.

@@ -42,8 +42,9 @@ async fn all_pages(
     }
 }
 
+/// Paging shows every contact once, whatever the pages' sizes.
 #[tokio::test]
-async fn paging_shows_every_contact_once_whatever_the_pages_sizes() {
+async fn paging_shows_each_once_at_any_size() {
     let test = TestApp::start().await;
     for n in 0..60 {
         let number = if n % 2 == 0 { BRYCE.into() } else { format!("+1310555{n:04}") };
@@ -69,8 +70,9 @@ async fn paging_shows_every_contact_once_whatever_the_pages_sizes() {
     assert!(ranks.is_sorted(), "the order of a match");
 }
 
+/// Contacts that come and go between pages neither repeat nor hide others.
 #[tokio::test]
-async fn contacts_that_come_and_go_between_pages_neither_repeat_nor_hide_others() {
+async fn changing_pages_neither_repeat_nor_hide_contacts() {
     let test = TestApp::start().await;
     for n in 0..30 {
         test.user(&format!("Person {n}"), BRYCE);
@@ -112,8 +114,9 @@ async fn page_sizes_have_a_default_and_a_limit() {
     }
 }
 
+/// A tombstone is told by its id, and leaves every list.
 #[tokio::test]
-async fn a_tombstone_is_told_by_its_id_and_leaves_every_list() {
+async fn tombstone_is_told_by_id_and_unlisted() {
     let test = TestApp::start().await;
     let user = test.user("Bryce Love", BRYCE);
     let (account, integration) = test.synced().await;
@@ -142,8 +145,9 @@ async fn placeholders_are_listed_and_found_by_number() {
     assert_eq!(ids_of(&test.list_contacts(&account, "310 555 0100").await), [stranger.as_str()]);
 }
 
+/// A number that cannot be read and an unknown contact are refused.
 #[tokio::test]
-async fn a_number_that_cannot_be_read_and_an_unknown_contact_are_refused() {
+async fn unreadable_number_and_unknown_contact_are_refused() {
     let test = TestApp::start().await;
     let account = test.account().await;
     for number in ["hello", "anonymous", "911"] {

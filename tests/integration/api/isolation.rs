@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use contact_sync::rpc::{
-    auth::Accounts,
-    methods::Scope,
+    auth::TokenAccounts,
+    methods::TokenScope,
     pb::{self, MatchOutcome, Provider},
 };
-use crm_simulator::faults::{Fault, Rule};
+use crm_simulator::faults::{Fault, FaultRule};
 use futures_util::{StreamExt, stream};
 use prost::Message;
 use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
@@ -58,7 +58,7 @@ async fn move_in(test: &TestApp, name: &str, record_id: &str) -> Things {
     // Somebody who cannot be read.
     test.user("Somebody", "+13105550199");
     let replace = vec![("\"updated_at\":\"".to_owned(), b"\"updated_at\":\"x".to_vec())];
-    let broken = test.zendesk.faults().add(Rule::always(EXPORT, Fault::Bytes { replace })).unwrap();
+    let broken = test.zendesk.faults().add(FaultRule::always(EXPORT, Fault::Bytes { replace })).unwrap();
     assert_eq!(test.sync_due().await, 1);
     test.zendesk.faults().remove(broken);
     let click = pb::PreRegisterContactRequest {
@@ -133,10 +133,11 @@ fn told_by(status: &Status) -> Vec<u8> {
     [status.message().as_bytes(), status.details()].concat()
 }
 
+/// A token of one account cannot ask for another by any method.
 #[tokio::test]
-async fn a_token_of_one_account_cannot_ask_for_another_by_any_method() {
+async fn token_of_account_reaches_no_other() {
     let neighbours = Neighbours::move_in().await;
-    let token = neighbours.test.token(&only(&neighbours.own.account), &Scope::ALL);
+    let token = neighbours.test.token(&only(&neighbours.own.account), &TokenScope::ALL);
     let before = neighbours.rows().await;
 
     for (path, request) in requests(&neighbours.victim) {
@@ -156,11 +157,12 @@ async fn a_token_of_one_account_cannot_ask_for_another_by_any_method() {
     assert_eq!(neighbours.rows().await, before);
 }
 
+/// A foreign id answers like one that does not exist, also to a token of all accounts.
 #[tokio::test]
-async fn a_foreign_id_answers_like_one_that_does_not_exist_also_to_a_token_of_all_accounts() {
+async fn foreign_id_answers_like_nonexistent_one() {
     let neighbours = Neighbours::move_in().await;
     let Neighbours { test, victim, own, .. } = &neighbours;
-    let tokens = [test.token(&only(&own.account), &Scope::ALL), test.token(&Accounts::All, &Scope::ALL)];
+    let tokens = [test.token(&only(&own.account), &TokenScope::ALL), test.token(&TokenAccounts::All, &TokenScope::ALL)];
     let before = neighbours.rows().await;
     let nowhere = "01234567-89ab-7def-8123-456789abcdef";
     let mut refused = 0;
@@ -192,11 +194,12 @@ async fn a_foreign_id_answers_like_one_that_does_not_exist_also_to_a_token_of_al
     assert_eq!(neighbours.rows().await, before);
 }
 
+/// An account's own business tells and changes nothing of its neighbour.
 #[tokio::test]
-async fn an_accounts_own_business_tells_and_changes_nothing_of_its_neighbour() {
+async fn own_business_touches_nothing_of_neighbour() {
     let neighbours = Neighbours::move_in().await;
     let Neighbours { test, own, .. } = &neighbours;
-    let token = test.token(&only(&own.account), &Scope::ALL);
+    let token = test.token(&only(&own.account), &TokenScope::ALL);
     let before = neighbours.rows().await;
 
     for (path, request) in requests(own) {
@@ -209,8 +212,9 @@ async fn an_accounts_own_business_tells_and_changes_nothing_of_its_neighbour() {
     assert_eq!(neighbours.rows().await, before);
 }
 
+/// One number and one call id mean different people in two accounts.
 #[tokio::test]
-async fn one_number_and_one_call_id_mean_different_people_in_two_accounts() {
+async fn same_number_and_call_id_differ_between_accounts() {
     let neighbours = Neighbours::move_in().await;
     let Neighbours { test, victim, own, .. } = &neighbours;
 
@@ -231,8 +235,9 @@ async fn one_number_and_one_call_id_mean_different_people_in_two_accounts() {
     neighbours.assert_tells_nothing("MatchCaller", &answers[1].encode_to_vec());
 }
 
+/// A page token of one account opens no list of another.
 #[tokio::test]
-async fn a_page_token_of_one_account_opens_no_list_of_another() {
+async fn page_token_opens_no_other_accounts_list() {
     let neighbours = Neighbours::move_in().await;
     let Neighbours { test, victim, own, .. } = &neighbours;
     test.enable_off(&victim.account, Provider::Salesforce, ORG).await;
@@ -360,12 +365,13 @@ impl Street {
     }
 }
 
+/// Ten thousand calls of every method with any ids tell no row of a neighbour.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_calls_of_every_method_with_any_ids_tell_no_row_of_a_neighbour() {
+async fn random_ids_tell_no_row_of_neighbour() {
     let mut dice = dice(seeds(1)[0]);
     let street = Street::build().await;
     let Neighbours { test, own, .. } = &street.neighbours;
-    let token = test.token(&only(&own.account), &Scope::ALL);
+    let token = test.token(&only(&own.account), &TokenScope::ALL);
     let before = street.neighbours.rows().await;
     let (mut called, mut answered): (BTreeSet<String>, BTreeMap<&str, usize>) = (BTreeSet::new(), BTreeMap::new());
 

@@ -59,8 +59,9 @@ impl Reader {
     }
 }
 
+/// Every answer is read back by the descriptor of its message.
 #[tokio::test]
-async fn every_answer_is_read_back_by_the_descriptor_of_its_message() {
+async fn every_answer_reads_back_by_its_descriptor() {
     let test = TestApp::start().await;
     let record = test.user("Bryce \u{1b}\u{2028}\"Love\"", "+13108675309");
     let mut reader = Reader::new();
@@ -156,8 +157,9 @@ async fn a_watch_tells_one_change_a_line() {
     assert_eq!(watched.err, "{\"credentials\":\"ZENDESK_BEARER_TOKEN (environment)\",\"notUsed\":[]}\n");
 }
 
+/// An error is one line of status, and the answer stays empty.
 #[tokio::test]
-async fn an_error_is_one_line_of_status_and_the_answer_stays_empty() {
+async fn error_is_one_line_and_answer_empty() {
     let test = TestApp::start().await;
     let desk = Desk::new(&test).with_account().await;
     let reader = Reader::new();

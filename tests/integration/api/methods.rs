@@ -230,8 +230,9 @@ impl TestApp {
     }
 }
 
+/// Every method of the descriptors is called by the tests over all methods.
 #[test]
-fn every_method_of_the_descriptors_is_called_by_the_tests_over_all_methods() {
+fn requests_cover_every_described_method() {
     let called: BTreeSet<String> = requests(&Things::default()).into_iter().map(|(path, _)| path.to_owned()).collect();
 
     assert_eq!(called, described(), "a method was added: give it a request here");

@@ -24,8 +24,9 @@ fn heard(answer: &MatchCallerResponse) -> (MatchOutcome, Option<String>, MatchTi
     (answer.outcome(), answer.selected.as_ref().map(|contact| contact.id.clone()), answer.tier())
 }
 
+/// A repeat hears the stored outcome and contact, when others have come to the number.
 #[tokio::test]
-async fn a_repeat_hears_the_stored_outcome_and_contact_when_others_have_come_to_the_number() {
+async fn repeat_hears_stored_answer_despite_newcomers() {
     let test = TestApp::start().await;
     test.user("Bryce Love", BRYCE);
     let (account, integration) = test.synced().await;
@@ -43,8 +44,9 @@ async fn a_repeat_hears_the_stored_outcome_and_contact_when_others_have_come_to_
     assert_eq!(id_of(other.selected.as_ref()), id_of(first.selected.as_ref()));
 }
 
+/// A repeat of a stranger is created once, and stays CREATED.
 #[tokio::test]
-async fn a_repeat_of_a_stranger_is_created_once_and_stays_created() {
+async fn repeated_stranger_is_created_once_stays_created() {
     let test = TestApp::start().await;
     let (account, _) = test.synced().await;
 
@@ -79,8 +81,9 @@ async fn a_repeat_after_adoption_hears_the_survivor() {
     integrity::assert_holds(&test).await;
 }
 
+/// A repeat hears the agent's choice beside the answer.
 #[tokio::test]
-async fn a_repeat_hears_the_agents_choice_beside_the_answer() {
+async fn repeat_hears_agents_choice_beside_answer() {
     let test = TestApp::start().await;
     test.user("Bryce Love", BRYCE);
     let (account, integration) = test.synced().await;
@@ -166,8 +169,9 @@ async fn a_hidden_or_unreadable_caller_is_stored_too() {
     assert_eq!(test.rows(&account, "contacts").await, 0);
 }
 
+/// A call id with another number is refused and changes nothing.
 #[tokio::test]
-async fn a_call_id_with_another_number_is_refused_and_changes_nothing() {
+async fn reused_call_id_is_refused_changing_nothing() {
     let test = TestApp::start().await;
     test.user("Bryce Love", BRYCE);
     let (account, _) = test.synced().await;
@@ -186,8 +190,9 @@ async fn a_call_id_with_another_number_is_refused_and_changes_nothing() {
     assert_eq!(test.rows(&account, "contacts").await, 1);
 }
 
+/// A refused repeat does not spoil a call that named nobody.
 #[tokio::test]
-async fn a_refused_repeat_does_not_spoil_a_call_that_named_nobody() {
+async fn refused_repeat_spoils_no_call_naming_nobody() {
     let test = TestApp::start().await;
     let (account, _) = test.synced().await;
     let look = || test.callers();
@@ -201,8 +206,9 @@ async fn a_refused_repeat_does_not_spoil_a_call_that_named_nobody() {
     assert_eq!(again.unwrap().into_inner().outcome(), MatchOutcome::NotFound);
 }
 
+/// A call whose contact has died is asked anew.
 #[tokio::test]
-async fn a_call_whose_contact_has_died_is_asked_anew() {
+async fn call_whose_contact_died_is_asked_anew() {
     let test = TestApp::start().await;
     let user = test.user("Bryce Love", BRYCE);
     let (account, integration) = test.synced().await;
@@ -218,8 +224,9 @@ async fn a_call_whose_contact_has_died_is_asked_anew() {
     assert_eq!(heard(&again), heard(&after));
 }
 
+/// A hundred racing routers hear the same of one call.
 #[tokio::test]
-async fn a_hundred_racing_routers_hear_the_same_of_one_call() {
+async fn racing_routers_hear_same_of_one_call() {
     let test = TestApp::start().await;
     test.user("Bryce Love", BRYCE);
     test.user("His Wife", BRYCE);
@@ -237,8 +244,9 @@ async fn a_hundred_racing_routers_hear_the_same_of_one_call() {
     assert_eq!(test.rows(&account, "contacts").await, 3);
 }
 
+/// One call id with two numbers at once belongs to one of them.
 #[tokio::test]
-async fn one_call_id_with_two_numbers_at_once_belongs_to_one_of_them() {
+async fn racing_numbers_leave_call_id_to_one() {
     let test = TestApp::start().await;
     let (account, _) = test.synced().await;
 
@@ -262,8 +270,9 @@ async fn one_call_id_with_two_numbers_at_once_belongs_to_one_of_them() {
     }
 }
 
+/// A known caller costs one read and, with a fresh call id, one statement more, which stores.
 #[tokio::test]
-async fn a_known_caller_costs_one_read_and_with_a_fresh_call_id_one_statement_more_that_stores() {
+async fn known_caller_reads_once_fresh_call_stores_once() {
     let test = TestApp::start().await;
     test.user("Bryce Love", BRYCE);
     let (account, _) = test.synced().await;
@@ -287,8 +296,9 @@ async fn a_known_caller_costs_one_read_and_with_a_fresh_call_id_one_statement_mo
     assert_eq!((new_caller.len(), new_caller[0].as_str()), (3, LOOK_UP), "{new_caller:?}");
 }
 
+/// A shared line, another policy and an outbound call cost the full statement.
 #[tokio::test]
-async fn a_shared_line_another_policy_and_an_outbound_call_cost_the_full_statement() {
+async fn shared_line_policy_or_outbound_costs_full_statement() {
     let test = TestApp::start().await;
     let account = test.account().await;
     for n in 0..21 {
@@ -321,8 +331,9 @@ async fn a_shared_line_another_policy_and_an_outbound_call_cost_the_full_stateme
     assert_eq!(statements.take(), [LOOK_UP], "of one there is nothing to decide");
 }
 
+/// A click, a pass and two routers at once leave one answer, which all hear.
 #[tokio::test]
-async fn a_click_a_pass_and_two_routers_at_once_leave_one_answer_that_all_hear() {
+async fn click_pass_and_routers_leave_one_answer() {
     let test = TestApp::start().await;
     let bryce = test.user("Bryce Love", BRYCE);
     let (account, integration) = test.synced().await;

@@ -34,8 +34,9 @@ const SIZES: [usize; 11] = [0, 1, 1, 2, 5, 19, 20, 21, 60, 200, 201];
 const TEXTS: [&str; 10] =
     ["", "NULL", "null", "a, b", "{x}", "(y)", "say \"hi\"", "back\\slash", "Zoë 📞", "line\nbreak"];
 
+/// What the lean statement answers, the full one answers equally.
 #[tokio::test]
-async fn what_the_lean_statement_answers_the_full_one_answers_equally() {
+async fn lean_and_full_statement_answer_equally() {
     let test = TestApp::start().await;
     let call_db = &test.app.call_db;
     let (mut lean_answers, mut left_to_full) = (0, 0);
@@ -245,8 +246,9 @@ impl<'a> RandomAccount<'a> {
     }
 }
 
+/// Known callers are named on a database that only reads.
 #[tokio::test]
-async fn known_callers_are_named_on_a_database_that_only_reads() {
+async fn known_callers_are_named_on_read_only_database() {
     let test = TestApp::start().await;
     test.user("Bryce Love", BRYCE);
     for n in 0..25 {

@@ -21,8 +21,9 @@ async fn salesforce(test: &TestApp) -> (String, String) {
     (account, integration)
 }
 
+/// A clicked record is known at once, without any sync.
 #[tokio::test]
-async fn a_clicked_record_is_known_at_once_without_any_sync() {
+async fn clicked_record_is_known_without_sync() {
     let test = TestApp::start().await;
     let (account, salesforce) = salesforce(&test).await;
 
@@ -65,8 +66,9 @@ async fn salesforce_ids_of_both_lengths_are_one_record() {
     assert_eq!(test.rows(&account, "external_refs").await, 1);
 }
 
+/// What cannot be a record of the provider is refused by field.
 #[tokio::test]
-async fn what_cannot_be_a_record_of_the_provider_is_refused_by_field() {
+async fn impossible_records_are_refused_by_field() {
     let test = TestApp::start().await;
     let (account, salesforce) = salesforce(&test).await;
     let pipedrive = test.enable_off(&account, Provider::Pipedrive, "acme").await;
@@ -148,8 +150,9 @@ async fn a_disabled_integration_takes_no_clicks() {
     assert_eq!(test.rows(&account, "expected_calls").await, 0);
 }
 
+/// A click on a known call changes the selection, and never the answer.
 #[tokio::test]
-async fn a_click_on_a_known_call_changes_the_selection_and_never_the_answer() {
+async fn click_on_known_call_changes_selection_only() {
     let test = TestApp::start().await;
     test.user("Bryce Love", NUMBER);
     let (account, zendesk) = test.synced().await;
@@ -184,8 +187,9 @@ async fn a_click_on_a_known_call_changes_the_selection_and_never_the_answer() {
     assert_eq!(test.rows(&account, "expected_calls").await, 0);
 }
 
+/// A click on an unknown call creates it, and its match keeps the selection.
 #[tokio::test]
-async fn a_click_on_an_unknown_call_creates_it_and_its_match_keeps_the_selection() {
+async fn click_on_unknown_call_creates_it_selected() {
     let test = TestApp::start().await;
     test.user("Bryce Love", NUMBER);
     let (account, _) = test.synced().await;
@@ -222,8 +226,9 @@ async fn a_click_on_an_unknown_call_creates_it_and_its_match_keeps_the_selection
     }
 }
 
+/// A click with the id of a call from another number is refused and stores nothing.
 #[tokio::test]
-async fn a_click_with_the_id_of_a_call_from_another_number_is_refused_and_stores_nothing() {
+async fn click_with_other_numbers_call_id_is_refused() {
     let test = TestApp::start().await;
     let account = test.account().await;
     let zendesk = test.enable_off(&account, Provider::Zendesk, "acme").await;
@@ -251,8 +256,9 @@ async fn a_click_with_the_id_of_a_call_from_another_number_is_refused_and_stores
     assert_eq!(test.resolve_call(&account, &zendesk, "hidden").await.contact_id, told.id);
 }
 
+/// A report binds the new record to the caller's placeholder.
 #[tokio::test]
-async fn a_report_binds_the_new_record_to_the_callers_placeholder() {
+async fn report_binds_new_record_to_callers_placeholder() {
     let test = TestApp::start().await;
     let account = test.account().await;
     let pipedrive = test.enable_off(&account, Provider::Pipedrive, "acme").await;
@@ -281,8 +287,9 @@ async fn a_report_binds_the_new_record_to_the_callers_placeholder() {
     integrity::assert_holds(&test).await;
 }
 
+/// A record that is known already absorbs the placeholder that it is bound to.
 #[tokio::test]
-async fn a_record_known_already_absorbs_the_placeholder_that_it_is_bound_to() {
+async fn known_record_absorbs_placeholder_bound_to_it() {
     let test = TestApp::start().await;
     let user = test.user("Bryce Love", "+13105559999");
     let (account, zendesk) = test.synced().await;
@@ -306,8 +313,9 @@ async fn a_record_known_already_absorbs_the_placeholder_that_it_is_bound_to() {
     integrity::assert_holds(&test).await;
 }
 
+/// A click never overwrites what a sync brought, and any sync wins over a click.
 #[tokio::test]
-async fn a_click_never_overwrites_what_a_sync_brought_and_any_sync_wins_over_a_click() {
+async fn click_never_overwrites_sync_any_sync_wins() {
     let test = TestApp::start().await;
     let synced = test
         .zendesk
@@ -337,8 +345,9 @@ async fn a_click_never_overwrites_what_a_sync_brought_and_any_sync_wins_over_a_c
     integrity::assert_holds(&test).await;
 }
 
+/// A second click without a name keeps the name and both numbers.
 #[tokio::test]
-async fn a_second_click_without_a_name_keeps_the_name_and_both_numbers() {
+async fn nameless_second_click_keeps_name_and_numbers() {
     let test = TestApp::start().await;
     let (account, salesforce) = salesforce(&test).await;
     let first = pb::PreRegisterContactRequest {
@@ -360,8 +369,9 @@ async fn a_second_click_without_a_name_keeps_the_name_and_both_numbers() {
     }
 }
 
+/// A record that the CRM has deleted is not registered again.
 #[tokio::test]
-async fn a_record_that_the_crm_has_deleted_is_not_registered_again() {
+async fn deleted_record_is_not_registered_again() {
     let test = TestApp::start().await;
     let user = test.user("Bryce Love", NUMBER);
     let (account, zendesk) = test.synced().await;

@@ -60,8 +60,9 @@ impl Desk {
     }
 }
 
+/// The next outbound call takes the click, and the one after does not.
 #[tokio::test]
-async fn the_next_outbound_call_takes_the_click_and_the_one_after_does_not() {
+async fn next_outbound_call_alone_takes_click() {
     let desk = Desk::open().await;
     let lead = desk.click(1, "anna").await;
 
@@ -78,8 +79,9 @@ async fn the_next_outbound_call_takes_the_click_and_the_one_after_does_not() {
     assert_eq!(requester.contact_id, lead);
 }
 
+/// A call without an id takes the click, too.
 #[tokio::test]
-async fn a_call_without_an_id_takes_the_click_too() {
+async fn call_without_id_takes_click_too() {
     let desk = Desk::open().await;
     let lead = desk.click(1, "anna").await;
 
@@ -91,8 +93,9 @@ async fn a_call_without_an_id_takes_the_click_too() {
     assert_eq!(desk.test.rows(&desk.account, "calls").await, 0);
 }
 
+/// An inbound call and another number leave the click waiting.
 #[tokio::test]
-async fn an_inbound_call_and_another_number_leave_the_click_waiting() {
+async fn inbound_or_other_number_leaves_click_waiting() {
     let desk = Desk::open().await;
     let lead = desk.click(1, "").await;
 
@@ -105,8 +108,9 @@ async fn an_inbound_call_and_another_number_leave_the_click_waiting() {
     Desk::assert_clicked(&outbound, &lead);
 }
 
+/// A click is good for five minutes, and not a second longer.
 #[tokio::test]
-async fn a_click_is_good_for_five_minutes_and_not_a_second_longer() {
+async fn click_is_good_for_five_minutes_exactly() {
     let desk = Desk::open().await;
     let lead = desk.click(1, "").await;
     desk.test.pass(TimeDelta::seconds(299));
@@ -119,8 +123,9 @@ async fn a_click_is_good_for_five_minutes_and_not_a_second_longer() {
     desk.assert_not_clicked(&too_late);
 }
 
+/// The same agent's click comes before a newer one.
 #[tokio::test]
-async fn the_same_agents_click_comes_before_a_newer_one() {
+async fn same_agents_click_precedes_newer_one() {
     let desk = Desk::open().await;
     let annas = desk.click(1, "anna").await;
     desk.test.pass(TimeDelta::seconds(1));
@@ -145,8 +150,9 @@ async fn the_newest_click_of_one_agent_counts() {
     Desk::assert_clicked(&answer, &newest);
 }
 
+/// An agent who has clicked twice and called once has no click left.
 #[tokio::test]
-async fn an_agent_who_has_clicked_twice_and_called_once_has_no_click_left() {
+async fn two_clicks_then_call_leave_no_click() {
     let desk = Desk::open().await;
     desk.click(1, "anna").await;
     desk.test.pass(TimeDelta::seconds(1));
@@ -158,8 +164,9 @@ async fn an_agent_who_has_clicked_twice_and_called_once_has_no_click_left() {
     desk.assert_not_clicked(&dialled_by_hand);
 }
 
+/// Several agents' clicks are AMBIGUOUS for a call without an agent, and stay.
 #[tokio::test]
-async fn several_agents_clicks_are_ambiguous_for_a_call_without_an_agent_and_stay() {
+async fn agentless_call_finds_several_clicks_ambiguous() {
     let desk = Desk::open().await;
     let annas = desk.click(1, "anna").await;
     let bobs = desk.click(2, "bob").await;
@@ -200,8 +207,9 @@ async fn of_racing_calls_one_takes_the_click() {
     }
 }
 
+/// Racing repeats of one call take one click and hear the same.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn racing_repeats_of_one_call_take_one_click_and_hear_the_same() {
+async fn racing_repeats_take_one_click_hear_same() {
     let desk = Desk::open().await;
     let replica = desk.test.replica(|_| {}).await;
     let apps = [&desk.test, &replica];
@@ -225,8 +233,9 @@ async fn racing_repeats_of_one_call_take_one_click_and_hear_the_same() {
     }
 }
 
+/// A call that was bound by its id keeps its record when another click waits.
 #[tokio::test]
-async fn a_call_that_was_bound_by_its_id_keeps_its_record_when_another_click_waits() {
+async fn call_bound_by_id_keeps_its_record() {
     let desk = Desk::open().await;
     let waiting = desk.click(1, "bob").await;
     let click = pb::PreRegisterContactRequest {
@@ -244,8 +253,9 @@ async fn a_call_that_was_bound_by_its_id_keeps_its_record_when_another_click_wai
     Desk::assert_clicked(&bobs_call, &waiting);
 }
 
+/// A click whose contact has died is passed over.
 #[tokio::test]
-async fn a_click_whose_contact_has_died_is_passed_over() {
+async fn click_with_dead_contact_is_passed_over() {
     let test = TestApp::start().await;
     let user = test.user("Bryce Love", NUMBER);
     let (account, zendesk) = test.synced().await;

@@ -22,8 +22,9 @@ fn text(explained: &pb::ExplainMatchResponse) -> String {
     explained.steps.join("\n")
 }
 
+/// The answer is that of a call, and the reasons name who comes first.
 #[tokio::test]
-async fn the_answer_is_that_of_a_call_and_the_reasons_name_who_comes_first() {
+async fn answer_equals_calls_and_reasons_name_first() {
     let test = TestApp::start().await;
     test.user("Bryce Love", BRYCE);
     test.user("His Wife", BRYCE);
@@ -39,8 +40,9 @@ async fn the_answer_is_that_of_a_call_and_the_reasons_name_who_comes_first() {
     assert_eq!((test.rows(&account, "calls").await, test.rows(&account, "contacts").await), (0, 2));
 }
 
+/// The answer is that of a call, in every tier and under every policy.
 #[tokio::test]
-async fn the_answer_is_that_of_a_call_in_every_tier_and_under_every_policy() {
+async fn answer_equals_calls_in_every_tier_and_policy() {
     let test = TestApp::start().await;
     for (name, number) in [("Ana", "+5491123456789"), ("Ada", "020 7946 0018"), ("Bryce", BRYCE), ("His Wife", BRYCE)] {
         test.user(name, number);
@@ -67,8 +69,9 @@ async fn the_answer_is_that_of_a_call_in_every_tier_and_under_every_policy() {
     }
 }
 
+/// A contact that does not match is told number by number.
 #[tokio::test]
-async fn a_contact_that_does_not_match_is_told_number_by_number() {
+async fn non_matching_contact_is_told_by_number() {
     let test = TestApp::start().await;
     let user = test.user("Bryce Love", "+13108675308").parse().unwrap();
     test.zendesk.add_identity(user, &serde_json::json!({"type": "phone_number", "value": "867-5309"})).unwrap();
@@ -89,8 +92,9 @@ async fn a_contact_that_does_not_match_is_told_number_by_number() {
     assert_eq!(dead.about_contact, ["This contact is deleted: it is in no answer."]);
 }
 
+/// A number of a further region is told as such.
 #[tokio::test]
-async fn a_number_of_a_further_region_is_told_as_such() {
+async fn further_regions_number_is_told_as_such() {
     let test = TestApp::start().await;
     test.user("Ada", "020 7946 0018");
     let (account, _) = test.synced_in("US", &["GB"]).await;
@@ -122,8 +126,9 @@ async fn withheld_unreadable_and_unknown_callers_are_told_apart() {
     assert_eq!(test.rows(&account, "contacts").await, 0);
 }
 
+/// An integration that is not up to date is said to be so.
 #[tokio::test]
-async fn an_integration_that_is_not_up_to_date_is_said() {
+async fn outdated_integration_is_told() {
     let test = TestApp::start().await;
     let account = test.account().await;
     test.enable(&account, "acme").await;

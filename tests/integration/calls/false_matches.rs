@@ -105,8 +105,9 @@ async fn assert_are_strangers(test: &TestApp, account: &str, texts: impl IntoIte
     looks.buffer_unordered(AT_ONCE).fold(0, async |sum, found| sum + found).await
 }
 
+/// A number that is one digit off names nobody.
 #[tokio::test]
-async fn a_number_that_is_one_digit_off_names_nobody() {
+async fn one_digit_off_names_nobody() {
     let (test, account) = acquainted().await;
     let near = one_digit_off(BRYCE);
     assert!(near.len() > 100);
@@ -117,8 +118,9 @@ async fn a_number_that_is_one_digit_off_names_nobody() {
     assert!(numbers > 60, "{numbers}");
 }
 
+/// The same last digits in another country name nobody.
 #[tokio::test]
-async fn the_same_last_digits_in_another_country_name_nobody() {
+async fn same_last_digits_abroad_name_nobody() {
     let (test, account) = acquainted().await;
 
     let numbers = assert_are_strangers(&test, &account, suffix_twins(BRYCE)).await;
@@ -133,8 +135,9 @@ async fn the_same_last_digits_in_another_country_name_nobody() {
     }
 }
 
+/// A part of a number, and a number with a part of another, name nobody.
 #[tokio::test]
-async fn a_part_of_a_number_and_a_number_with_a_part_of_another_name_nobody() {
+async fn partial_or_overlapping_numbers_name_nobody() {
     let (test, account) = acquainted().await;
     let whole = String::from_iter(digits(BRYCE));
     let mut parts = BTreeSet::new();
@@ -157,8 +160,9 @@ async fn a_part_of_a_number_and_a_number_with_a_part_of_another_name_nobody() {
     assert_eq!(numbers, 5);
 }
 
+/// Letters on a keypad name only whom they spell.
 #[tokio::test]
-async fn letters_on_a_keypad_name_only_whom_they_spell() {
+async fn keypad_letters_name_only_whom_they_spell() {
     let (test, account) = acquainted().await;
 
     let florist = test.look_up(&account, "+18003569377").await;
@@ -168,8 +172,9 @@ async fn letters_on_a_keypad_name_only_whom_they_spell() {
     assert_eq!(florist.selected.unwrap().display_name, "Florist");
 }
 
+/// What CRMs hold in the place of a number names nobody.
 #[tokio::test]
-async fn what_crms_hold_in_the_place_of_a_number_names_nobody() {
+async fn crm_fillers_for_numbers_name_nobody() {
     let (test, account) = acquainted().await;
 
     let numbers = assert_are_strangers(&test, &account, NO_NUMBERS.map(str::to_owned)).await;
@@ -179,8 +184,9 @@ async fn what_crms_hold_in_the_place_of_a_number_names_nobody() {
     assert_are_strangers(&test, &account, ["7378742833".to_owned()]).await;
 }
 
+/// Hidden and unreadable callers make nobody, however they call.
 #[tokio::test]
-async fn hidden_and_unreadable_callers_make_nobody_however_they_call() {
+async fn hidden_and_unreadable_callers_make_nobody() {
     let (test, account) = acquainted().await;
     let before = (test.rows(&account, "contacts").await, test.rows(&account, "phone_numbers").await);
     let hidden = [

@@ -5,8 +5,9 @@ use serde_json::json;
 
 use crate::support::{Subject, TestApp, call};
 
+/// A caller who is known to Zendesk is named, and gets the ticket.
 #[tokio::test]
-async fn a_caller_known_to_zendesk_is_named_and_gets_the_ticket() {
+async fn caller_known_to_zendesk_gets_ticket() {
     let test = TestApp::start().await;
     let user = test.zendesk.create_user(&json!({"name": "Bryce Love", "phone": "(310)-867-5309"})).unwrap();
     let (account, integration) = test.synced().await;
@@ -23,8 +24,9 @@ async fn a_caller_known_to_zendesk_is_named_and_gets_the_ticket() {
     assert_eq!(requester.record.unwrap().record_id, user.to_string());
 }
 
+/// A stranger gets one contact, and the sync adopts it.
 #[tokio::test]
-async fn a_stranger_gets_one_contact_and_the_sync_adopts_it() {
+async fn stranger_gets_one_contact_sync_adopts_it() {
     let test = TestApp::start().await;
     let (account, integration) = test.synced().await;
 

@@ -12,8 +12,9 @@ use crate::{
 
 const BRYCE: &str = "+13108675309";
 
+/// The one contact with the number is named, with everything beside it.
 #[tokio::test]
-async fn one_contact_with_the_number_is_named_with_everything_beside_it() {
+async fn only_contact_is_named_with_everything() {
     let test = TestApp::start().await;
     let user = test
         .zendesk
@@ -48,8 +49,9 @@ async fn one_contact_with_the_number_is_named_with_everything_beside_it() {
     assert_eq!(record.integration_id, integration);
 }
 
+/// Of several, the first created here is selected, whatever changes later.
 #[tokio::test]
-async fn of_several_the_first_created_here_is_selected_whatever_changes_later() {
+async fn first_created_is_selected_whatever_changes_later() {
     let test = TestApp::start().await;
     let first = test.user("Zoe First", BRYCE);
     let (account, integration) = test.synced().await;
@@ -69,8 +71,9 @@ async fn of_several_the_first_created_here_is_selected_whatever_changes_later() 
     assert_eq!(names, ["Zoe Renamed", "Adam Second"]);
 }
 
+/// A placeholder ranks after a younger contact with a record.
 #[tokio::test]
-async fn a_placeholder_ranks_after_a_younger_contact_with_a_record() {
+async fn placeholder_ranks_after_younger_contact_with_record() {
     let test = TestApp::start().await;
     let (account, integration) = test.synced().await;
     let stranger = id_of(test.match_caller(call(&account, BRYCE)).await.selected.as_ref());
@@ -88,8 +91,9 @@ async fn a_placeholder_ranks_after_a_younger_contact_with_a_record() {
     assert!(answer.candidates[1].is_placeholder);
 }
 
+/// A stranger gets a placeholder that carries the number.
 #[tokio::test]
-async fn a_stranger_gets_a_placeholder_that_carries_the_number() {
+async fn stranger_gets_placeholder_carrying_number() {
     let test = TestApp::start().await;
     let (account, _) = test.synced().await;
 
@@ -107,8 +111,9 @@ async fn a_stranger_gets_a_placeholder_that_carries_the_number() {
     assert_eq!((again.outcome(), id_of(again.selected.as_ref())), (MatchOutcome::Matched, contact.id));
 }
 
+/// Nobody means nobody only when every integration that is on is ACTIVE.
 #[tokio::test]
-async fn nobody_means_nobody_only_when_every_integration_that_is_on_is_active() {
+async fn nobody_is_final_only_if_integrations_are_active() {
     let test = TestApp::start().await;
     let account = test.account().await;
     let no_crm = test.look_up(&account, BRYCE).await;
@@ -157,8 +162,9 @@ async fn only_looking_makes_no_contact() {
     assert_eq!(test.rows(&account, "phone_numbers").await, 0);
 }
 
+/// A placeholder is made also while the first copy has not ended.
 #[tokio::test]
-async fn a_placeholder_is_made_also_while_the_first_copy_has_not_ended() {
+async fn placeholder_is_made_during_first_copy() {
     let test = TestApp::start().await;
     let account = test.account().await;
     test.enable(&account, "acme").await;
@@ -187,8 +193,9 @@ async fn a_hidden_caller_is_nobody_and_makes_nobody() {
     assert_eq!(test.rows(&account, "contacts").await, 1);
 }
 
+/// What is no number is nobody, and makes nobody.
 #[tokio::test]
-async fn what_is_no_number_is_nobody_and_makes_nobody() {
+async fn no_number_is_nobody_and_makes_nobody() {
     let test = TestApp::start().await;
     let (account, _) = test.synced().await;
 
@@ -233,8 +240,9 @@ async fn a_number_is_the_same_in_every_spelling() {
     assert_eq!(test.match_caller(british).await.selected.unwrap().display_name, "Liz Bennet");
 }
 
+/// A national number is read with the account's region.
 #[tokio::test]
-async fn a_national_number_is_read_with_the_accounts_region() {
+async fn national_number_uses_accounts_region() {
     let test = TestApp::start().await;
     let german = test.account_in("DE").await;
     let american = test.account_in("US").await;
@@ -246,8 +254,9 @@ async fn a_national_number_is_read_with_the_accounts_region() {
     assert_eq!(in_america.e164, BRYCE);
 }
 
+/// A long list is cut to twenty, and counted in full.
 #[tokio::test]
-async fn a_long_list_is_cut_to_twenty_and_counted_in_full() {
+async fn long_list_is_cut_but_counted_whole() {
     let test = TestApp::start().await;
     for n in 0..25 {
         test.user(&format!("Person {n}"), BRYCE);
@@ -268,8 +277,9 @@ async fn a_long_list_is_cut_to_twenty_and_counted_in_full() {
     assert_eq!(ids_of(&listed)[..20], ids_of(&answer.candidates)[..]);
 }
 
+/// A shared line is counted up to two hundred, and says so.
 #[tokio::test]
-async fn a_shared_line_is_counted_up_to_two_hundred_and_says_so() {
+async fn shared_line_count_caps_at_two_hundred() {
     let test = TestApp::start().await;
     for n in 0..201 {
         test.user(&format!("Person {n}"), BRYCE);
@@ -288,8 +298,9 @@ async fn a_shared_line_is_counted_up_to_two_hundred_and_says_so() {
     assert_eq!((full.candidates.len(), full.total, full.total_is_capped), (20, 200, false));
 }
 
+/// An agent's choice far down a long list is counted once.
 #[tokio::test]
-async fn an_agents_choice_far_down_a_long_list_is_counted_once() {
+async fn agents_choice_down_list_counts_once() {
     let test = TestApp::start().await;
     for n in 0..25 {
         test.user(&format!("Person {n}"), BRYCE);

@@ -210,8 +210,9 @@ async fn rush(replicas: &Replicas, user: &str, seed: u64, calls: usize) {
     rush.assert_one_contact_is_left(page_after > 0 && clicks_after > 0).await;
 }
 
+/// Calls from one new number that race with its page and a click leave one contact.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_from_one_new_number_that_race_with_its_page_and_a_click_leave_one_contact() {
+async fn calls_racing_page_and_click_leave_one_contact() {
     let replicas = Replicas::start().await;
     let user = replicas.test().user("New Customer", "310 555 0100");
     for seed in seeds(5) {
@@ -219,15 +220,17 @@ async fn calls_from_one_new_number_that_race_with_its_page_and_a_click_leave_one
     }
 }
 
+/// A thousand calls that race with their page and a click leave one contact.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_calls_that_race_with_their_page_and_a_click_leave_one_contact() {
+async fn thousand_racing_calls_leave_one_contact() {
     let replicas = Replicas::start().await;
     let user = replicas.test().user("New Customer", "310 555 0100");
     rush(&replicas, &user, seeds(1)[0], 1_000).await;
 }
 
+/// A thousand calls of a stranger make one contact, and each call id hears one answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_thousand_calls_of_a_stranger_make_one_contact_and_each_call_id_hears_one_answer() {
+async fn thousand_stranger_calls_make_one_contact() {
     let replicas = Replicas::start().await;
     let (account, _) = replicas.test().synced().await;
 

@@ -78,8 +78,10 @@ async fn by_default_the_first_created_comes_first() {
     assert_eq!(order(&test, &account).await, (contacts, "first_created".to_owned()));
 }
 
+/// The contact that was last selected for the number comes first; another number's selection does
+/// not count.
 #[tokio::test]
-async fn the_last_selected_for_the_number_comes_first_and_again_after_a_merge_into_another() {
+async fn last_selected_for_number_comes_first() {
     let test = TestApp::start().await;
     let (account, _, _, contacts) = shared_line(&test).await;
     test.set_policy(&account, MatchPolicy::LastSelected, "").await;
@@ -126,8 +128,9 @@ async fn contacts_of_the_preferred_integration_come_first() {
     assert_eq!(order(&test, &account).await, (expected, "preferred_integration".to_owned()));
 }
 
+/// A page goes on though the last of the one before is gone, and no page of another policy does.
 #[tokio::test]
-async fn a_page_goes_on_though_the_last_of_the_one_before_is_gone_and_no_page_of_another_policy_does() {
+async fn page_survives_lost_contact_not_policy_change() {
     let test = TestApp::start().await;
     let (account, zendesk, _, contacts) = shared_line(&test).await;
     test.set_policy(&account, MatchPolicy::LastUpdated, "").await;
@@ -158,8 +161,9 @@ async fn a_page_goes_on_though_the_last_of_the_one_before_is_gone_and_no_page_of
     assert!(refused.message().contains("page_token"), "{}", refused.message());
 }
 
+/// A click and a selection win for their call, under every policy.
 #[tokio::test]
-async fn a_click_and_a_selection_win_for_their_call_under_every_policy() {
+async fn click_and_selection_win_under_every_policy() {
     let test = TestApp::start().await;
     let (account, _, salesforce, contacts) = shared_line(&test).await;
     for (n, (policy, preferred)) in [
@@ -188,8 +192,9 @@ async fn a_click_and_a_selection_win_for_their_call_under_every_policy() {
     }
 }
 
+/// A policy ranks the first two hundred, and pages go on behind them.
 #[tokio::test]
-async fn a_policy_ranks_the_first_two_hundred_and_pages_go_on_behind_them() {
+async fn policy_ranks_two_hundred_pages_go_behind() {
     let test = TestApp::start().await;
     for n in 0..230 {
         test.user(&format!("Person {n}"), LINE);

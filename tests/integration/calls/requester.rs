@@ -22,8 +22,9 @@ fn by_number(number: &str) -> Subject {
     Subject::PhoneNumber(number.into())
 }
 
+/// A person who is kept in two CRMs resolves in each, though the call was AMBIGUOUS.
 #[tokio::test]
-async fn a_person_kept_in_two_crms_resolves_in_each_though_the_call_was_ambiguous() {
+async fn person_in_two_crms_resolves_in_each() {
     let test = TestApp::start().await;
     let user = test.user("Bryce Love", BRYCE);
     let (account, zendesk) = test.synced().await;
@@ -47,8 +48,9 @@ async fn a_person_kept_in_two_crms_resolves_in_each_though_the_call_was_ambiguou
     assert!(here.known_through.is_some());
 }
 
+/// A national number from elsewhere is read in the country that the request names.
 #[tokio::test]
-async fn a_national_number_from_elsewhere_is_read_in_the_country_that_the_request_names() {
+async fn national_number_uses_requests_region() {
     let test = TestApp::start().await;
     let user = test.user("Ada", "+4930901820");
     let (account, zendesk) = test.synced().await;
@@ -78,8 +80,9 @@ async fn a_national_number_from_elsewhere_is_read_in_the_country_that_the_reques
     assert_eq!(field(&list("").await.unwrap_err()), "phone_number");
 }
 
+/// The selected contact's record wins over others with the number.
 #[tokio::test]
-async fn the_selected_contacts_record_wins_over_others_with_the_number() {
+async fn selected_contacts_record_beats_others_with_number() {
     let test = TestApp::start().await;
     let first = test.user("Bryce Love", BRYCE);
     let (account, zendesk) = test.synced().await;
@@ -99,8 +102,9 @@ async fn the_selected_contacts_record_wins_over_others_with_the_number() {
     assert_eq!((chosen.contact_id.as_str(), record_of(&by_contact)), (wife.as_str(), second.as_str()));
 }
 
+/// Several records with a bare number are never guessed.
 #[tokio::test]
-async fn several_records_with_a_bare_number_are_never_guessed() {
+async fn several_records_of_bare_number_stay_unguessed() {
     let test = TestApp::start().await;
     let mut users = [test.user("Bryce Love", BRYCE), test.user("His Wife", BRYCE)];
     users.sort();
@@ -128,8 +132,9 @@ async fn a_shared_line_shows_at_most_twenty_candidates() {
     assert_eq!((response.outcome(), response.candidates.len()), (RequesterOutcome::Ambiguous, 20));
 }
 
+/// A contact of another CRM is resolved by any of its numbers.
 #[tokio::test]
-async fn a_contact_of_another_crm_is_resolved_by_any_of_its_numbers() {
+async fn other_crms_contact_resolves_by_any_number() {
     let test = TestApp::start().await;
     let user = test.zendesk.create_user(&json!({"name": "Bryce Love", "phone": BRYCE})).unwrap();
     test.zendesk.add_identity(user, &json!({"type": "phone_number", "value": "+13105550100"})).unwrap();
@@ -149,8 +154,9 @@ async fn a_contact_of_another_crm_is_resolved_by_any_of_its_numbers() {
     assert_eq!(by_other_number.outcome(), RequesterOutcome::SyncOff);
 }
 
+/// A Salesforce Contact is a better requester than a Lead of the same person.
 #[tokio::test]
-async fn a_salesforce_contact_is_a_better_requester_than_a_lead_of_the_same_person() {
+async fn contact_is_better_requester_than_own_lead() {
     let test = TestApp::start().await;
     let account = test.account().await;
     let salesforce = test.enable_off(&account, Provider::Salesforce, ORG).await;
@@ -170,8 +176,9 @@ async fn a_salesforce_contact_is_a_better_requester_than_a_lead_of_the_same_pers
     assert_eq!((response.outcome(), record_of(&response)), (RequesterOutcome::Resolved, CONTACT_18));
 }
 
+/// A placeholder resolves to nobody until a record has its number.
 #[tokio::test]
-async fn a_placeholder_resolves_to_nobody_until_a_record_has_its_number() {
+async fn placeholder_resolves_once_record_has_number() {
     let test = TestApp::start().await;
     let (account, zendesk) = test.synced().await;
     let stranger = id_of(test.ask(&account, BRYCE, "call-1").await.selected.as_ref());
@@ -186,8 +193,9 @@ async fn a_placeholder_resolves_to_nobody_until_a_record_has_its_number() {
     assert_eq!((after.outcome(), record_of(&after)), (RequesterOutcome::Resolved, user.as_str()));
 }
 
+/// A call whose contact died is resolved by number, or not at all.
 #[tokio::test]
-async fn a_call_whose_contact_died_is_resolved_by_number_or_not_at_all() {
+async fn dead_contacts_call_resolves_by_number_only() {
     let test = TestApp::start().await;
     let dying = test.user("Bryce Love", BRYCE);
     let (account, zendesk) = test.synced().await;
@@ -203,8 +211,9 @@ async fn a_call_whose_contact_died_is_resolved_by_number_or_not_at_all() {
     assert_eq!((record_of(&by_number), by_number.evidence()), (heir.as_str(), RequesterEvidence::OnlyRecordWithNumber));
 }
 
+/// A dead selection leaves the number, and an alias leads to its survivor.
 #[tokio::test]
-async fn a_dead_selection_leaves_the_number_and_an_alias_leads_to_its_survivor() {
+async fn dead_selection_falls_to_number_alias_to_survivor() {
     let test = TestApp::start().await;
     let user = test.user("Bryce Love", BRYCE);
     let dying = test.user("Colleague", "+13105550100");
@@ -236,8 +245,9 @@ async fn a_dead_selection_leaves_the_number_and_an_alias_leads_to_its_survivor()
     }
 }
 
+/// The outcome `SYNC_OFF` is given only if no record is held.
 #[tokio::test]
-async fn sync_off_is_said_only_if_no_record_is_held() {
+async fn sync_off_is_said_only_without_record() {
     let test = TestApp::start().await;
     let user = test.user("Bryce Love", BRYCE);
     let (account, zendesk) = test.synced().await;
@@ -251,8 +261,9 @@ async fn sync_off_is_said_only_if_no_record_is_held() {
     assert!(not_held.note.contains("sync is off"), "{}", not_held.note);
 }
 
+/// Nobody is `NOT_KNOWN_YET` while the copy is not complete, or not fresh.
 #[tokio::test]
-async fn nobody_is_not_known_yet_while_the_copy_is_not_complete_or_not_fresh() {
+async fn nobody_is_not_known_yet_while_incomplete() {
     let test = TestApp::start().await;
     let account = test.account().await;
     let zendesk = test.enable(&account, "acme").await;
@@ -294,8 +305,9 @@ async fn a_hidden_callers_call_has_no_requester() {
     assert_eq!(record_of(&told), user);
 }
 
+/// What does not exist is `NOT_FOUND` with its own reason.
 #[tokio::test]
-async fn what_does_not_exist_is_not_found_with_its_own_reason() {
+async fn nonexistent_things_have_own_not_found_reason() {
     let test = TestApp::start().await;
     test.user("Bryce Love", BRYCE);
     let (account, zendesk) = test.synced().await;

@@ -38,8 +38,9 @@ async fn the_last_choice_wins_and_attribution_follows_it() {
     assert_eq!(test.ask(&account, BRYCE, "call-2").await.selection, None);
 }
 
+/// Any live contact may be chosen, also a placeholder.
 #[tokio::test]
-async fn any_live_contact_may_be_chosen_also_a_placeholder() {
+async fn any_live_contact_may_be_chosen() {
     let test = TestApp::start().await;
     let (account, integration, _) = ambiguous_call(&test).await;
     let stranger = id_of(test.ask(&account, "+13105550100", "call-2").await.selected.as_ref());
@@ -53,8 +54,9 @@ async fn any_live_contact_may_be_chosen_also_a_placeholder() {
     assert_eq!(test.resolve_call(&account, &integration, "call-1").await.outcome(), pb::RequesterOutcome::Ambiguous);
 }
 
+/// An unknown call, and a contact that is not live, are `NOT_FOUND`.
 #[tokio::test]
-async fn an_unknown_call_and_a_contact_that_is_not_live_are_not_found() {
+async fn unknown_call_or_dead_contact_is_not_found() {
     let test = TestApp::start().await;
     let (account, integration, [first, _]) = ambiguous_call(&test).await;
     let record = test.contact(&account, &first).await.records[0].record_id.parse().unwrap();
@@ -89,8 +91,9 @@ async fn choosing_an_alias_chooses_its_survivor() {
     assert_eq!(test.resolve_call(&account, &integration, "call-1").await.record.unwrap().record_id, user);
 }
 
+/// A selection that was merged is told by its survivor.
 #[tokio::test]
-async fn a_selection_that_was_merged_is_told_by_its_survivor() {
+async fn merged_selection_is_told_by_survivor() {
     let test = TestApp::start().await;
     let user = test.user("Bryce Love", BRYCE);
     let (account, integration) = test.synced().await;
@@ -122,8 +125,9 @@ async fn racing_choices_end_in_one_of_them() {
     assert_eq!(test.resolve_call(&account, &integration, "call-1").await.contact_id, selection);
 }
 
+/// The caller of a hidden number can be chosen by the agent.
 #[tokio::test]
-async fn the_caller_of_a_hidden_number_can_be_chosen_by_the_agent() {
+async fn agent_can_choose_hidden_numbers_caller() {
     let test = TestApp::start().await;
     let (account, _, [first, _]) = ambiguous_call(&test).await;
     test.ask(&account, "anonymous", "call-2").await;

@@ -50,8 +50,9 @@ async fn page(test: &TestApp, page_size: i32, token: &str) -> Result<pb::ListCon
     Ok(test.contacts().list_contacts(request).await?.into_inner())
 }
 
+/// Ten thousand on one line are answered with twenty, and a count that says that it is capped.
 #[tokio::test]
-async fn ten_thousand_on_one_line_are_answered_with_twenty_and_a_count_that_says_that_it_is_capped() {
+async fn crowded_line_answers_twenty_and_capped_count() {
     let test = shared().await;
 
     for call_id in ["", "call-hot", "call-hot"] {
@@ -69,8 +70,9 @@ async fn ten_thousand_on_one_line_are_answered_with_twenty_and_a_count_that_says
     assert_eq!((quiet.outcome(), quiet.total), (MatchOutcome::Matched, 1));
 }
 
+/// Ten thousand on one line are listed in the order of the match, without gap or repeat.
 #[tokio::test]
-async fn ten_thousand_on_one_line_are_listed_in_the_order_of_the_match_without_gap_or_repeat() {
+async fn crowded_line_lists_in_match_order() {
     let test = shared().await;
     let answer = test.match_caller(call_with_id(ACCOUNT, &hot(), "")).await;
 
@@ -92,8 +94,9 @@ async fn ten_thousand_on_one_line_are_listed_in_the_order_of_the_match_without_g
     assert!(listed.iter().all(|contact| contact.numbers.iter().any(|number| number.e164 == hot())));
 }
 
+/// An answer with the largest contacts that there may be is bounded.
 #[tokio::test]
-async fn an_answer_with_the_largest_contacts_that_there_may_be_is_bounded() {
+async fn answer_with_largest_contacts_is_bounded() {
     let test = shared().await;
     // 64 numbers and 32 addresses are kept of a record.
     test.db
@@ -131,8 +134,9 @@ async fn cost_of_a_quiet_number(sharing: i64) -> (Vec<(String, String)>, i64) {
     (plan.nodes, plan.buffers)
 }
 
+/// A number of one's own is found the same way beside a line of ten thousand.
 #[tokio::test]
-async fn a_number_of_ones_own_is_found_the_same_way_beside_a_line_of_ten_thousand() {
+async fn own_number_costs_same_beside_crowded_line() {
     let (alone, beside) = (cost_of_a_quiet_number(0).await, cost_of_a_quiet_number(SHARING).await);
 
     assert_eq!(alone.0, beside.0, "another plan");

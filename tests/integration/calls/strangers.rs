@@ -41,8 +41,9 @@ pub async fn assert_all_lead_to_one<'i>(
     living
 }
 
+/// A hundred calls over two replicas make one contact.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_hundred_calls_over_two_replicas_make_one_contact() {
+async fn hundred_calls_over_replicas_make_one_contact() {
     let test = TestApp::start().await;
     let (account, _) = test.synced().await;
     let replica = test.replica(|_| {}).await;
@@ -66,8 +67,9 @@ async fn a_hundred_calls_over_two_replicas_make_one_contact() {
     integrity::assert_holds(&test).await;
 }
 
+/// Calls that race with the page that brings the caller end in one contact.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_that_race_with_the_page_that_brings_the_caller_end_in_one_contact() {
+async fn calls_racing_their_page_leave_one_contact() {
     let test = Arc::new(TestApp::start().await);
     let replica = Arc::new(test.replica(|_| {}).await);
     test.user("New Customer", "310 555 0100");
@@ -95,8 +97,9 @@ async fn calls_that_race_with_the_page_that_brings_the_caller_end_in_one_contact
     }
 }
 
+/// Calls that race with a click end in one contact.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_that_race_with_a_click_end_in_one_contact() {
+async fn calls_racing_click_leave_one_contact() {
     let test = TestApp::start().await;
     let replica = test.replica(|_| {}).await;
     for seed in seeds(12) {
@@ -125,8 +128,9 @@ async fn calls_that_race_with_a_click_end_in_one_contact() {
     }
 }
 
+/// A call, a page and a report of one person end in one contact.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_call_a_page_and_a_report_of_one_person_end_in_one_contact() {
+async fn call_page_and_report_leave_one_contact() {
     let test = TestApp::start().await;
     let user = test.user("New Customer", NEW);
     for seed in seeds(12) {
@@ -159,8 +163,9 @@ async fn a_call_a_page_and_a_report_of_one_person_end_in_one_contact() {
     }
 }
 
+/// A placeholder that is made while a page is not committed is found by the page's second look.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_placeholder_made_while_a_page_is_not_committed_is_found_by_the_pages_second_look() {
+async fn second_look_finds_placeholder_made_meanwhile() {
     let test = TestApp::start().await;
     let (account, integration) = test.synced().await;
     test.user("New Customer", NEW);
@@ -184,8 +189,9 @@ async fn a_placeholder_made_while_a_page_is_not_committed_is_found_by_the_pages_
     assert_eq!(test.contact(&account, &living).await.display_name, "New Customer");
 }
 
+/// A placeholder that is older than its record survives with its id.
 #[tokio::test]
-async fn a_placeholder_older_than_its_record_survives_with_its_id() {
+async fn older_placeholder_survives_with_its_id() {
     let test = TestApp::start().await;
     let (account, integration) = test.synced().await;
     let stranger = test.ask(&account, NEW, "call-1").await.selected.unwrap();
@@ -203,8 +209,9 @@ async fn a_placeholder_older_than_its_record_survives_with_its_id() {
     integrity::assert_holds(&test).await;
 }
 
+/// A record that is older than the placeholder survives, and the placeholder is its alias.
 #[tokio::test]
-async fn a_record_older_than_the_placeholder_survives_and_the_placeholder_is_its_alias() {
+async fn older_record_survives_placeholder_becomes_alias() {
     let test = TestApp::start().await;
     let user = test.user("Long Known", "+13105559999");
     let (account, integration) = test.synced().await;
@@ -251,8 +258,9 @@ async fn a_record_with_two_placeholders_numbers_absorbs_both() {
     integrity::assert_holds(&test).await;
 }
 
+/// Of several new records on a number, the smallest id absorbs.
 #[tokio::test]
-async fn of_several_new_records_on_a_number_the_smallest_id_absorbs() {
+async fn smallest_new_record_id_absorbs_placeholder() {
     let test = TestApp::start().await;
     let (account, integration) = test.synced().await;
     let stranger = id_of(test.ask(&account, NEW, "call-1").await.selected.as_ref());

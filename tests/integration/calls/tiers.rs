@@ -33,8 +33,9 @@ impl TestApp {
     }
 }
 
+/// Another form of the same line matches by its rule.
 #[tokio::test]
-async fn another_form_of_the_same_line_matches_by_its_rule() {
+async fn other_form_of_line_matches_by_rule() {
     let test = TestApp::start().await;
     for (name, stored) in [("Ana", "+5491123456789"), ("Bruna", "+55 11 8123-4567"), ("Carla", "+39 02 1234 5678")] {
         test.user(name, stored);
@@ -59,8 +60,9 @@ async fn another_form_of_the_same_line_matches_by_its_rule() {
     assert_eq!(requester.outcome(), pb::RequesterOutcome::Resolved);
 }
 
+/// An equal number wins over a variant, and a stranger comes behind it.
 #[tokio::test]
-async fn an_equal_number_wins_over_a_variant_and_a_stranger_comes_behind_it() {
+async fn equal_number_beats_variant_stranger_comes_behind() {
     let test = TestApp::start().await;
     let (account, integration) = test.synced_in("AR", &[]).await;
     // He calls before he is in the CRM.
@@ -83,8 +85,9 @@ async fn an_equal_number_wins_over_a_variant_and_a_stranger_comes_behind_it() {
     assert_eq!(id_of(equal.selected.as_ref()), stranger);
 }
 
+/// A number without a country is found in a further region.
 #[tokio::test]
-async fn a_number_without_a_country_is_found_in_a_further_region() {
+async fn countryless_number_is_found_in_further_region() {
     let test = TestApp::start().await;
     test.user("Ada", "020 7946 0018");
     let (account, _) = test.synced_in("US", &["GB", "DE"]).await;
@@ -100,8 +103,9 @@ async fn a_number_without_a_country_is_found_in_a_further_region() {
     assert_eq!(italian.outcome(), MatchOutcome::NotFound);
 }
 
+/// A number that somebody has at home names nobody in a further region.
 #[tokio::test]
-async fn a_number_that_somebody_has_at_home_names_nobody_in_a_further_region() {
+async fn number_at_home_names_nobody_in_further_region() {
     let test = TestApp::start().await;
     test.user("Bryce", "(310) 867-5309");
     let (account, _) = test.synced_in("US", &["DE"]).await;
@@ -112,8 +116,9 @@ async fn a_number_that_somebody_has_at_home_names_nobody_in_a_further_region() {
     assert_eq!(test.look_up(&account, "+13108675309").await.selected.unwrap().display_name, "Bryce");
 }
 
+/// A hint is given only if it is asked for, and never changes the answer.
 #[tokio::test]
-async fn a_hint_is_given_only_if_asked_for_and_never_changes_the_answer() {
+async fn hint_needs_asking_and_changes_no_answer() {
     let test = TestApp::start().await;
     test.user("Local", "867-5309");
     let (account, _) = test.synced_in("US", &[]).await;
@@ -134,8 +139,9 @@ async fn a_hint_is_given_only_if_asked_for_and_never_changes_the_answer() {
     assert_eq!(created.possible.len(), 1);
 }
 
+/// A suffix of two contacts, or of a number that can be called, is no hint.
 #[tokio::test]
-async fn a_suffix_of_two_contacts_or_of_a_number_that_can_be_called_is_no_hint() {
+async fn ambiguous_or_callable_suffix_is_no_hint() {
     let test = TestApp::start().await;
     test.user("One", "867-5309");
     test.user("Two", "867 5309");
@@ -146,8 +152,9 @@ async fn a_suffix_of_two_contacts_or_of_a_number_that_can_be_called_is_no_hint()
     assert!(test.hints(&account, "+12125550142").await.possible.is_empty());
 }
 
+/// An extension of a switchboard leads to the organisation, and to no person.
 #[tokio::test]
-async fn an_extension_of_a_switchboard_leads_to_the_organisation_and_to_no_person() {
+async fn switchboard_extension_hints_organization_not_person() {
     let test = TestApp::start().await;
     test.user("Muster GmbH", "030 123456-0");
     let (account, _) = test.synced_in("DE", &[]).await;

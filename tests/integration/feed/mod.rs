@@ -121,8 +121,9 @@ async fn a_contacts_life_is_told_in_order() {
     assert!(changes.iter().all(|change| change.contact.is_none()));
 }
 
+/// A new caller and the adoption by its record are told.
 #[tokio::test]
-async fn a_new_caller_and_the_adoption_by_its_record_are_told() {
+async fn new_caller_and_adoption_are_told() {
     let test = TestApp::start().await;
     let (account, integration) = test.synced().await;
     let stranger = id_of(test.ask(&account, BRYCE, "call-1").await.selected.as_ref());
@@ -140,8 +141,9 @@ async fn a_new_caller_and_the_adoption_by_its_record_are_told() {
     assert_eq!(mirrored(&changes), BTreeSet::from([stranger]));
 }
 
+/// A merge that the CRM names is told with the contact that goes on.
 #[tokio::test]
-async fn a_merge_that_the_crm_names_is_told_with_the_contact_that_goes_on() {
+async fn named_merge_is_told_with_survivor() {
     let test = TestApp::start().await;
     let account = test.account().await;
     let make = |name: &str, phone: &str| {
@@ -164,8 +166,9 @@ async fn a_merge_that_the_crm_names_is_told_with_the_contact_that_goes_on() {
     assert_eq!(mirrored(&changes), BTreeSet::from([living]));
 }
 
+/// A reader may go on from any position, and begin at the end.
 #[tokio::test]
-async fn a_reader_may_go_on_from_any_position_and_begin_at_the_end() {
+async fn reader_resumes_anywhere_or_begins_at_end() {
     let test = TestApp::start().await;
     for n in 0..25 {
         test.user(&format!("Person {n}"), &format!("+1310555{n:04}"));
@@ -194,8 +197,9 @@ async fn a_reader_may_go_on_from_any_position_and_begin_at_the_end() {
     assert_eq!((end.next_after, end.changes.len()), (25, 0));
 }
 
+/// Four publishers and readers at once see every change once, and in order.
 #[tokio::test]
-async fn four_publishers_and_readers_at_once_see_every_change_once_and_in_order() {
+async fn publishers_and_readers_see_changes_once_ordered() {
     for seed in seeds(2) {
         let mut dice = dice(seed);
         let test = TestApp::start().await;
@@ -259,8 +263,9 @@ async fn four_publishers_and_readers_at_once_see_every_change_once_and_in_order(
     }
 }
 
+/// Versions of a contact are numbered in their order.
 #[tokio::test]
-async fn versions_of_a_contact_are_numbered_in_their_order() {
+async fn contact_versions_are_numbered_in_order() {
     let test = TestApp::start().await;
     let user = test.user("Bryce Love", BRYCE).parse().unwrap();
     let (account, integration) = test.synced().await;
@@ -281,8 +286,9 @@ async fn versions_of_a_contact_are_numbered_in_their_order() {
     assert_eq!(wrong, 0);
 }
 
+/// Changes are kept thirty days, and a reader who was away is told.
 #[tokio::test]
-async fn changes_are_kept_thirty_days_and_a_reader_who_was_away_is_told() {
+async fn absent_reader_is_told_after_thirty_days() {
     let test = TestApp::start().await;
     let user = test.user("Bryce Love", BRYCE).parse().unwrap();
     let (account, integration) = test.synced().await;
@@ -374,8 +380,9 @@ pub async fn strangers(test: &TestApp, account: &str, range: std::ops::Range<usi
     }
 }
 
+/// A reader of a restored database is told to begin anew, and hears of everything that follows.
 #[tokio::test]
-async fn a_reader_of_a_restored_database_is_told_to_begin_anew_and_hears_of_everything_that_follows() {
+async fn restored_database_resets_readers_then_goes_on() {
     let test = TestApp::start().await;
     let account = test.account().await;
     strangers(&test, &account, 0..2).await;
@@ -404,8 +411,9 @@ async fn a_reader_of_a_restored_database_is_told_to_begin_anew_and_hears_of_ever
     assert_eq!(plain.read(&test, &account).await.unwrap(), 2);
 }
 
+/// After a restore that nothing shows, an operator begins a new epoch of all feeds.
 #[tokio::test]
-async fn after_a_restore_that_nothing_shows_an_operator_begins_a_new_epoch_of_all_feeds() {
+async fn operator_begins_new_epoch_after_unseen_restore() {
     let test = TestApp::start().await;
     let accounts = [test.account().await, test.account().await];
     let mut readers = [Reader::new(), Reader::new()];
@@ -431,8 +439,9 @@ async fn after_a_restore_that_nothing_shows_an_operator_begins_a_new_epoch_of_al
     }
 }
 
+/// A reader from the beginning of a later epoch is told where it begins.
 #[tokio::test]
-async fn a_reader_from_the_beginning_of_a_later_epoch_is_told_where_it_begins() {
+async fn reader_from_zero_hears_later_epochs_start() {
     let test = TestApp::start().await;
     let account = test.account().await;
     strangers(&test, &account, 0..3).await;
@@ -448,8 +457,9 @@ async fn a_reader_from_the_beginning_of_a_later_epoch_is_told_where_it_begins() 
     assert_eq!(reader.read(&test, &account).await.unwrap(), 1);
 }
 
+/// An epoch of another account, or of nobody, is refused.
 #[tokio::test]
-async fn an_epoch_of_another_account_or_of_nobody_is_refused() {
+async fn foreign_or_unknown_epoch_is_refused() {
     let test = TestApp::start().await;
     let (account, other) = (test.account().await, test.account().await);
     let (mut reader, mut elsewhere) = (Reader::new(), Reader::new());

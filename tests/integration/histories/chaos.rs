@@ -40,8 +40,9 @@ fn any_number(dice: &mut StdRng) -> String {
     format!("+1310867{}", 5_300 + dice.random_range(0..NUMBERS))
 }
 
+/// Calls, clicks and passes at once end in a true copy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn calls_clicks_and_passes_at_once_end_in_a_true_copy() {
+async fn calls_clicks_and_passes_leave_true_copy() {
     for seed in seeds(2) {
         let mut dice = dice(seed);
         let storm = Storm::gather(seed).await;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use chrono::TimeDelta;
 use contact_sync::rpc::pb;
 use crm_simulator::{
-    faults::{Fault, Rule},
+    faults::{Fault, FaultRule},
     gate::GateAt,
 };
 use rand::{RngExt, rngs::StdRng};
@@ -35,8 +35,9 @@ struct History {
     identities: Vec<(i64, i64)>,
 }
 
+/// Any history of the CRM ends in a true copy.
 #[tokio::test]
-async fn any_history_of_the_crm_ends_in_a_true_copy() {
+async fn any_crm_history_ends_in_true_copy() {
     let seeds = seeds(3);
     let mut events: BTreeMap<&str, i64> = BTreeMap::new();
     for seed in &seeds {
@@ -79,7 +80,7 @@ impl History {
             (0.03, Fault::Unprocessable),
             (0.02, Fault::Unauthorized),
         ] {
-            self.test.zendesk.faults().add(Rule { probability, ..Rule::always(EXPORT, fault) }).unwrap();
+            self.test.zendesk.faults().add(FaultRule { probability, ..FaultRule::always(EXPORT, fault) }).unwrap();
         }
     }
 

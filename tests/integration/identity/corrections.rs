@@ -23,8 +23,9 @@ fn told(verdict: Option<&pb::Verdict>) -> (VerdictOutcome, String) {
     (verdict.outcome(), verdict.record_id.clone())
 }
 
+/// A sync that brings the caller's record corrects what was told, once.
 #[tokio::test]
-async fn a_sync_that_brings_the_callers_record_corrects_what_was_told_once() {
+async fn sync_bringing_callers_record_corrects_once() {
     let test = TestApp::start().await;
     let (account, integration) = test.synced().await;
     test.ask(&account, BRYCE, "call-1").await;
@@ -47,8 +48,9 @@ async fn a_sync_that_brings_the_callers_record_corrects_what_was_told_once() {
     assert_eq!(test.corrections(&account, 0).await.len(), 1);
 }
 
+/// A selection corrects what was told once, and back again once more.
 #[tokio::test]
-async fn a_selection_corrects_what_was_told_once_and_back_again_once_more() {
+async fn selection_corrects_once_and_once_more_back() {
     let test = TestApp::start().await;
     let first = test.user("Bryce Love", BRYCE);
     let second = test.user("His Wife", BRYCE);
@@ -73,8 +75,9 @@ async fn a_selection_corrects_what_was_told_once_and_back_again_once_more() {
     assert_eq!(told(twice[1].after.as_ref()), (VerdictOutcome::Resolved, first));
 }
 
+/// A merge corrects what was told of the loser.
 #[tokio::test]
-async fn a_merge_corrects_what_was_told_of_the_loser() {
+async fn merge_corrects_what_was_told_of_loser() {
     let test = TestApp::start().await;
     let account = test.account().await;
     let make = |name: &str, phone: &str| {
@@ -97,8 +100,9 @@ async fn a_merge_corrects_what_was_told_of_the_loser() {
     assert_eq!(told(corrections[0].after.as_ref()), (VerdictOutcome::Resolved, winner));
 }
 
+/// A number that another contact loses corrects an AMBIGUOUS verdict.
 #[tokio::test]
-async fn a_number_that_another_contact_loses_corrects_an_ambiguous_verdict() {
+async fn number_lost_elsewhere_corrects_ambiguous_verdict() {
     let test = TestApp::start().await;
     let user = test.user("Bryce Love", BRYCE);
     let other = test.user("His Wife", BRYCE).parse().unwrap();
@@ -122,8 +126,9 @@ async fn a_number_that_another_contact_loses_corrects_an_ambiguous_verdict() {
     assert_eq!(told(corrections[0].after.as_ref()), (VerdictOutcome::Resolved, user));
 }
 
+/// A correction is written once, though its publisher was cut off again and again.
 #[tokio::test]
-async fn a_correction_is_written_once_though_its_publisher_was_cut_off_again_and_again() {
+async fn correction_is_written_once_despite_cut_publisher() {
     let test = TestApp::start().await;
     let (account, integration) = test.synced().await;
     let id: AccountId = account.parse().unwrap();
@@ -158,8 +163,9 @@ async fn a_correction_is_written_once_though_its_publisher_was_cut_off_again_and
     assert_gapless(&test.changes(&account, 0).await);
 }
 
+/// What is told again and otherwise corrects the first verdict, and is corrected itself.
 #[tokio::test]
-async fn what_is_told_again_and_otherwise_corrects_the_first_and_is_corrected_itself() {
+async fn different_retelling_corrects_first_and_is_corrected() {
     let test = TestApp::start().await;
     let (account, integration) = test.synced().await;
     test.ask(&account, BRYCE, "call-1").await;
@@ -184,8 +190,9 @@ async fn what_is_told_again_and_otherwise_corrects_the_first_and_is_corrected_it
     assert_gapless(&test.changes(&account, 0).await);
 }
 
+/// A record that is restored within a chain is told, and corrects what was told through it.
 #[tokio::test]
-async fn a_record_restored_within_a_chain_is_told_and_corrects_what_was_told_through_it() {
+async fn restore_within_chain_is_told_and_corrects() {
     let test = TestApp::start().await;
     let account = test.account().await;
     let make = |name: &str, phone: &str| {
@@ -218,8 +225,9 @@ async fn a_record_restored_within_a_chain_is_told_and_corrects_what_was_told_thr
     assert_eq!(told(corrections[0].after.as_ref()), (VerdictOutcome::Resolved, b));
 }
 
+/// A click that a known call takes corrects what was told of the call.
 #[tokio::test]
-async fn a_click_that_a_known_call_takes_corrects_what_was_told_of_the_call() {
+async fn click_taken_by_known_call_corrects_it() {
     const UNKNOWN: &str = "+13105550142";
     let test = TestApp::start().await;
     let user = test.user("Bryce Love", BRYCE);
@@ -239,8 +247,9 @@ async fn a_click_that_a_known_call_takes_corrects_what_was_told_of_the_call() {
     assert_eq!(told(corrections[0].after.as_ref()), (VerdictOutcome::Resolved, user));
 }
 
+/// Four publishers, and automations that ask again, write each correction once.
 #[tokio::test]
-async fn four_publishers_and_automations_that_ask_again_write_each_correction_once() {
+async fn racing_publishers_write_each_correction_once() {
     const CALLS: usize = 40;
     let test = TestApp::start().await;
     let replica = test.replica(|_| {}).await;
@@ -285,8 +294,9 @@ async fn four_publishers_and_automations_that_ask_again_write_each_correction_on
     assert_gapless(&test.changes(&account, 0).await);
 }
 
+/// The number of a call that was only clicked is that of its match.
 #[tokio::test]
-async fn the_number_of_a_call_that_was_only_clicked_is_that_of_its_match() {
+async fn match_gives_clicked_call_its_number() {
     const OTHER: &str = "+13105550142";
     let test = TestApp::start().await;
     let by_click = test.user("By the Click", BRYCE);
@@ -313,8 +323,9 @@ async fn the_number_of_a_call_that_was_only_clicked_is_that_of_its_match() {
     assert_eq!(test.corrections(&account, 0).await.len(), 1);
 }
 
+/// A record that comes with the number of the match corrects a call that was only clicked.
 #[tokio::test]
-async fn a_record_that_comes_with_the_number_of_the_match_corrects_a_call_that_was_only_clicked() {
+async fn late_record_with_matchs_number_corrects_clicked_call() {
     const OTHER: &str = "+13105550142";
     let test = TestApp::start().await;
     test.user("By the Click", BRYCE);
@@ -338,8 +349,9 @@ async fn a_record_that_comes_with_the_number_of_the_match_corrects_a_call_that_w
     assert_eq!(told(corrections[1].after.as_ref()), (VerdictOutcome::Resolved, late));
 }
 
+/// A placeholder that takes a known call's place doubts what was told of it.
 #[tokio::test]
-async fn a_placeholder_that_takes_a_known_calls_place_doubts_what_was_told_of_it() {
+async fn placeholder_taking_known_call_doubts_verdict() {
     let test = TestApp::start().await;
     let (account, _) = test.synced().await;
     let salesforce = test.enable_off(&account, Provider::Salesforce, ORG).await;

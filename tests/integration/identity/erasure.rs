@@ -6,8 +6,8 @@ use std::{
 };
 
 use contact_sync::rpc::{
-    auth::Accounts,
-    methods::Scope,
+    auth::TokenAccounts,
+    methods::TokenScope,
     pb::{self, ChangeKind, MatchOutcome, Provider},
 };
 use serde_json::json;
@@ -87,8 +87,9 @@ pub fn listen() -> (Log, DefaultGuard) {
     (log, guard)
 }
 
+/// Nothing is left of an erased person, and a full pass brings nothing back.
 #[tokio::test]
-async fn nothing_is_left_of_an_erased_person_and_a_full_pass_brings_nothing_back() {
+async fn erased_person_leaves_nothing_and_stays_away() {
     let (log, _logging) = listen();
     let test = TestApp::start().await;
     let user = test
@@ -145,8 +146,9 @@ async fn nothing_is_left_of_an_erased_person_and_a_full_pass_brings_nothing_back
     assert_eq!(shared.selected.unwrap().records[0].record_id, other);
 }
 
+/// Records that were merged into theirs before the first copy are erased with them.
 #[tokio::test]
-async fn records_that_were_merged_into_theirs_before_the_first_copy_are_erased_with_them() {
+async fn records_merged_before_first_copy_are_erased_too() {
     let test = TestApp::start().await;
     let account = test.account().await;
     let make = |name: &str| test.salesforce.create("Contact", &json!({"LastName": name, "Phone": BRYCE})).unwrap();
@@ -178,8 +180,9 @@ async fn records_that_were_merged_into_theirs_before_the_first_copy_are_erased_w
     }
 }
 
+/// A later call makes a fresh stranger, and a click on the record is refused.
 #[tokio::test]
-async fn a_later_call_makes_a_fresh_stranger_and_a_click_on_the_record_is_refused() {
+async fn erased_caller_is_stranger_click_is_refused() {
     let test = TestApp::start().await;
     let user = test.user("Bryce Love", BRYCE);
     let (account, integration) = test.synced().await;
@@ -199,8 +202,9 @@ async fn a_later_call_makes_a_fresh_stranger_and_a_click_on_the_record_is_refuse
     assert!(test.look_up(&account, BRYCE).await.selected.unwrap().is_placeholder);
 }
 
+/// Erasing an alias erases the person, and repeating it is safe.
 #[tokio::test]
-async fn erasing_an_alias_erases_the_person_and_repeating_it_is_safe() {
+async fn erasing_alias_erases_person_repeatably() {
     let test = TestApp::start().await;
     let (account, integration) = test.synced().await;
     let stranger = id_of(test.ask(&account, BRYCE, "call-1").await.selected.as_ref());
@@ -223,8 +227,9 @@ async fn erasing_an_alias_erases_the_person_and_repeating_it_is_safe() {
     assert!(erased[0].contact.is_none());
 }
 
+/// A stranger and a tombstone can be erased, and an unknown contact cannot.
 #[tokio::test]
-async fn a_stranger_and_a_tombstone_can_be_erased_and_nobody_else_can() {
+async fn strangers_and_tombstones_can_be_erased() {
     let test = TestApp::start().await;
     let user = test.user("Bryce Love", BRYCE).parse().unwrap();
     let (account, integration) = test.synced().await;
@@ -254,7 +259,10 @@ async fn a_stranger_and_a_tombstone_can_be_erased_and_nobody_else_can() {
 async fn erasing_needs_its_own_scope() {
     let test = TestApp::start().await;
     let account = test.account().await;
-    let token = test.token(&Accounts::All, &[Scope::Calls, Scope::Sync, Scope::ContactsRead, Scope::Admin]);
+    let token = test.token(
+        &TokenAccounts::All,
+        &[TokenScope::Calls, TokenScope::Sync, TokenScope::ContactsRead, TokenScope::Admin],
+    );
     let request = pb::EraseContactRequest { account_id: account, contact_id: uuid::Uuid::nil().to_string() };
     let mut client = pb::contact_service_client::ContactServiceClient::new(test.client_with(&token));
 
@@ -277,9 +285,10 @@ async fn call_and_ask(test: &TestApp, account: &str, integration: &str, number: 
     told.is_ok_and(|told| told.into_inner().outcome() == pb::RequesterOutcome::Resolved)
 }
 
+/// Five hundred erasures that race with syncs, calls, clicks and automations bring nobody back.
 /// F20: an erasure racing a sync, a call, a click, an automation and a reader of the feed.
 #[tokio::test]
-async fn five_hundred_erasures_racing_syncs_calls_clicks_and_automations_bring_nobody_back() {
+async fn racing_erasures_bring_nobody_back() {
     const RACES: usize = 500;
     const ROUNDS: usize = 10;
     for seed in seeds(1) {

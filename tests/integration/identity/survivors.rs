@@ -472,23 +472,27 @@ async fn live_through(provider: Provider, kinds: &'static [ObjectType], historie
     assert!(led > 100 && lost > 100, "{led} {lost}");
 }
 
+/// Any history of Salesforce's Contacts leaves no requester that is gone.
 #[tokio::test]
-async fn any_history_of_salesforces_contacts_leaves_no_requester_that_is_gone() {
+async fn contact_histories_leave_no_dead_requester() {
     live_through(Provider::Salesforce, &[ObjectType::Contact], 4).await;
 }
 
+/// Any history of Salesforce's Contacts and converted Leads leaves no requester that is gone.
 #[tokio::test]
-async fn any_history_of_salesforces_contacts_and_converted_leads_leaves_no_requester_that_is_gone() {
+async fn contact_and_lead_histories_leave_no_dead_requester() {
     live_through(Provider::Salesforce, &[ObjectType::Contact, ObjectType::Lead], 4).await;
 }
 
+/// Any history of Zendesk users whose merges are named leaves no requester that is gone.
 #[tokio::test]
-async fn any_history_of_zendesk_users_whose_merges_are_named_leaves_no_requester_that_is_gone() {
+async fn zendesk_merge_histories_leave_no_dead_requester() {
     live_through(Provider::Zendesk, &[ObjectType::User], 2).await;
 }
 
+/// Any history of Pipedrive persons whose merges are named leaves no requester that is gone.
 #[tokio::test]
-async fn any_history_of_pipedrive_persons_whose_merges_are_named_leaves_no_requester_that_is_gone() {
+async fn pipedrive_merge_histories_leave_no_dead_requester() {
     live_through(Provider::Pipedrive, &[ObjectType::Person], 2).await;
 }
 
@@ -534,8 +538,9 @@ async fn chain(length: usize, order: Order) -> (History, RecordKey) {
     (history, keys[length].clone())
 }
 
+/// A chain of thirty merges leads to its end, in whatever order it is told.
 #[tokio::test]
-async fn a_chain_of_thirty_merges_leads_to_its_end_in_whatever_order_it_is_told() {
+async fn thirty_merges_lead_to_end_in_any_order() {
     for order in [Order::OneByOne, Order::AllAtOnce, Order::NewestFirst, Order::OldestFirst] {
         println!("{order:?}");
         let (mut history, last) = chain(30, order).await;

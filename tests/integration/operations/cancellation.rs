@@ -8,8 +8,8 @@ use std::{
 };
 
 use contact_sync::rpc::{
-    auth::Accounts,
-    methods::Scope,
+    auth::TokenAccounts,
+    methods::TokenScope,
     pb::{self, MatchOutcome, Provider},
 };
 use futures_util::{StreamExt, future::join_all, stream};
@@ -147,8 +147,9 @@ async fn call_and_give_up(
     timeout(patience, invoke(client, path, request)).await.ok()
 }
 
+/// Ten thousand cancelled calls lose nothing and leave no transaction.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_cancelled_calls_lose_nothing_and_leave_no_transaction() {
+async fn cancelled_calls_lose_nothing_leave_no_transaction() {
     let test = Arc::new(
         TestApp::start_with(|config| {
             config.pools.call.connections = 2;
@@ -180,7 +181,8 @@ async fn ten_thousand_cancelled_calls_lose_nothing_and_leave_no_transaction() {
         subdomain: "acme".into(),
         record_id: user,
     };
-    let token: MetadataValue<Ascii> = format!("Bearer {}", test.token(&Accounts::All, &Scope::ALL)).parse().unwrap();
+    let token: MetadataValue<Ascii> =
+        format!("Bearer {}", test.token(&TokenAccounts::All, &TokenScope::ALL)).parse().unwrap();
     let stranger = test.ask(&things.account, "+13105559999", "call-2").await.selected.unwrap().id;
     let every_method = Arc::new(gentle(requests(&things), &stranger));
     for seed in seeds(1) {
@@ -229,7 +231,7 @@ async fn ten_thousand_cancelled_calls_lose_nothing_and_leave_no_transaction() {
 
 /// How long a call takes when as many are under way as there will be: the median.
 async fn usual_time(test: &TestApp, requests: &[Call]) -> Duration {
-    let token = test.token(&Accounts::All, &Scope::ALL);
+    let token = test.token(&TokenAccounts::All, &TokenScope::ALL);
     let mut times: Vec<Duration> =
         stream::iter(requests.iter().cycle().take(requests.len() * 10).map(async |(path, request)| {
             let started = Instant::now();
@@ -299,7 +301,7 @@ async fn assert_nobody_is_left_in_a_transaction(test: &TestApp) {
 
 /// Every connection of every pool still works, and what it writes is there for others to see.
 async fn assert_writes_last(test: &TestApp, things: &Things, salesforce: &str) {
-    let token = test.token(&Accounts::All, &Scope::ALL);
+    let token = test.token(&TokenAccounts::All, &TokenScope::ALL);
     let writes: Vec<Write> = (CALLS * 2..CALLS * 2 + 120).map(|n| write(n, things, salesforce)).collect();
     // More at once than there are connections, and no more than an account's share of the room.
     let told = stream::iter(&writes).map(|write| test.invoke(&token, write.path, &write.request)).buffered(AT_ONCE);
@@ -310,8 +312,9 @@ async fn assert_writes_last(test: &TestApp, things: &Things, salesforce: &str) {
     }
 }
 
+/// A client's deadline is kept, and its connection comes back.
 #[tokio::test]
-async fn a_clients_deadline_is_kept_and_its_connection_comes_back() {
+async fn clients_deadline_is_kept_and_connection_returns() {
     let test = TestApp::start_with(|config| config.pools.api.connections = 1).await;
     let account = test.account().await;
     let mut blocking = test.db.pool.begin().await.unwrap();
@@ -337,8 +340,9 @@ async fn a_clients_deadline_is_kept_and_its_connection_comes_back() {
     assert!(after.is_ok(), "{after:?}");
 }
 
+/// A deadline that has passed already is told, and one that cannot be read is refused.
 #[tokio::test]
-async fn a_deadline_that_has_passed_already_is_told_and_one_that_cannot_be_read_is_refused() {
+async fn passed_deadline_is_told_unreadable_is_refused() {
     let test = TestApp::start().await;
     let account = test.account().await;
     let ask = async |timeout: &'static str| {
@@ -356,8 +360,9 @@ async fn a_deadline_that_has_passed_already_is_told_and_one_that_cannot_be_read_
     assert_eq!(ample.outcome(), MatchOutcome::Created);
 }
 
+/// Calls survive the death of every connection at once.
 #[tokio::test]
-async fn calls_survive_the_death_of_every_connection_at_once() {
+async fn calls_survive_death_of_every_connection() {
     let test = TestApp::start().await;
     let number = "+13108675309";
     test.user("Bryce Love", number);

@@ -12,15 +12,15 @@ use chrono::TimeDelta;
 use contact_sync::{
     domain::clock::Clock,
     rpc::{
-        auth::Accounts,
+        auth::TokenAccounts,
         local_token,
-        methods::Scope,
+        methods::TokenScope,
         pb::{self, sync_service_client::SyncServiceClient},
     },
 };
 use crm_simulator::{
-    faults::{Fault, Rule},
-    gate::{Gate, GateAt},
+    faults::{Fault, FaultRule},
+    gate::{GateAt, RequestGate},
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -119,7 +119,7 @@ pub async fn stage(people: usize) -> (TestApp, String, String) {
     let test = TestApp::start().await;
     test.pass(system_now() - test.clock.now());
     test.zendesk.generate_people(people, 1).unwrap();
-    let client = test.client_with(&test.token(&Accounts::All, &Scope::ALL));
+    let client = test.client_with(&test.token(&TokenAccounts::All, &TokenScope::ALL));
     let account = {
         let request =
             pb::CreateAccountRequest { display_name: "Test".into(), default_region: "US".into(), ..Default::default() };
@@ -132,7 +132,7 @@ pub async fn stage(people: usize) -> (TestApp, String, String) {
 }
 
 /// Kills it where chance wants: while a page is on its way, or in the middle of a transaction.
-async fn kill_somewhere(test: &TestApp, process: Process, gate: &Gate, dice: &mut StdRng, files: &Files) {
+async fn kill_somewhere(test: &TestApp, process: Process, gate: &RequestGate, dice: &mut StdRng, files: &Files) {
     let mut process = process;
     let complete = "select count(*) from sync_runs where state = 'SUCCEEDED'";
     for releases in [true, false].into_iter().skip(usize::from(dice.random_bool(0.5))) {
@@ -168,8 +168,9 @@ async fn kill_somewhere(test: &TestApp, process: Process, gate: &Gate, dice: &mu
     eventually("the end of the dead process's connections", async || test.db.number(&gone).await == 0).await;
 }
 
+/// A first copy survives any number of kills, and is exact.
 #[tokio::test]
-async fn a_first_copy_survives_any_number_of_kills_and_is_exact() {
+async fn first_copy_survives_kills_and_is_exact() {
     for seed in seeds(1) {
         let mut dice = dice(seed);
         let (test, _, integration) = stage(PEOPLE).await;
@@ -223,8 +224,9 @@ fn assert_at_most_one_page_was_redone(asked: &[String], kills: usize) {
     assert_eq!(order.len(), PAGES);
 }
 
+/// A process that sleeps past its lease in a transaction wakes to no effect.
 #[tokio::test]
-async fn a_process_that_sleeps_past_its_lease_in_a_transaction_wakes_to_no_effect() {
+async fn process_sleeping_past_lease_has_no_effect() {
     let (test, _, integration) = stage(PEOPLE).await;
     let files = Files::make(&test);
     let gate = test.zendesk.faults().gate(EXPORT, 0, GateAt::Response).unwrap();
@@ -275,8 +277,9 @@ async fn a_process_that_sleeps_past_its_lease_in_a_transaction_wakes_to_no_effec
     assert_holds(&test).await;
 }
 
+/// A process that is told to end hands its run over, and exits in order.
 #[tokio::test]
-async fn a_process_that_is_told_to_end_hands_its_run_over_and_exits_in_order() {
+async fn process_told_to_end_hands_run_over() {
     let (test, _, integration) = stage(1_500).await;
     let files = Files::make(&test);
     let gate = test.zendesk.faults().gate(EXPORT, 1, GateAt::Request).unwrap();
@@ -303,8 +306,9 @@ async fn a_process_that_is_told_to_end_hands_its_run_over_and_exits_in_order() {
     assert_holds(&test).await;
 }
 
+/// A log of a whole sync holds no name, number, address or secret.
 #[tokio::test]
-async fn a_log_of_a_whole_sync_holds_no_name_number_address_or_secret() {
+async fn log_of_sync_holds_nothing_personal() {
     let (test, _, integration) = stage(0).await;
     let canaries =
         ["Quixotecanary", "quixote.canary", "3108675301", "867-5301", "admin@example.com", "c2VjcmV0", ":secret"];
@@ -314,7 +318,7 @@ async fn a_log_of_a_whole_sync_holds_no_name_number_address_or_secret() {
     let faults =
         [Fault::ServerError, Fault::Truncate, Fault::Html, Fault::RateLimited { retry_after_seconds: Some(0) }];
     for (skip, fault) in (0..).zip(faults) {
-        test.zendesk.faults().add(Rule { skip, ..Rule::once(EXPORT, fault) }).unwrap();
+        test.zendesk.faults().add(FaultRule { skip, ..FaultRule::once(EXPORT, fault) }).unwrap();
     }
     let files = Files::make(&test);
     let mut process = Process::start(&test, &files).await;

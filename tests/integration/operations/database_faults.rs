@@ -36,8 +36,9 @@ fn overloaded(status: &Status) -> bool {
         && status.get_error_details().retry_info().is_some_and(|info| info.retry_delay.is_some())
 }
 
+/// A full pool whose database lives is an overload, and one without a database is not.
 #[tokio::test]
-async fn a_full_pool_whose_database_lives_is_an_overload_and_one_without_a_database_is_not() {
+async fn only_full_pool_with_database_is_overload() {
     let scene = Scene::start_on(TestDb::create().await, None, |config| {
         config.pools.call.connections = 2;
         config.pools.call.acquire_timeout_ms = 500;
@@ -62,8 +63,9 @@ async fn a_full_pool_whose_database_lives_is_an_overload_and_one_without_a_datab
     scene.answered_again().await;
 }
 
+/// What the database refuses names the statement, and no value.
 #[tokio::test]
-async fn what_the_database_refuses_names_the_statement_and_no_value() {
+async fn database_refusals_name_statement_and_no_value() {
     let test = TestApp::start().await;
     let id = test.account().await.parse().unwrap();
     let account = accounts::find(&test.app.api_db, id).await.unwrap().unwrap();
@@ -86,8 +88,9 @@ async fn what_the_database_refuses_names_the_statement_and_no_value() {
     assert!(unavailable(&refused), "{refused:?}");
 }
 
+/// A schema that changes under prepared statements is taken up.
 #[tokio::test]
-async fn a_schema_that_changes_under_prepared_statements_is_taken_up() {
+async fn schema_changed_under_prepared_statements_is_used() {
     let test = TestApp::start().await;
     let account_id = test.account().await;
     let get = async || test.accounts().get_account(pb::GetAccountRequest { account_id: account_id.clone() }).await;
@@ -107,8 +110,9 @@ async fn a_schema_that_changes_under_prepared_statements_is_taken_up() {
     .await;
 }
 
+/// Sessions that the server ends for idleness cost no call.
 #[tokio::test]
-async fn sessions_that_the_server_ends_for_idleness_cost_no_call() {
+async fn idle_sessions_ended_by_server_cost_nothing() {
     let scene = Scene::start().await;
     let db = &scene.test.db;
     if db.number("select current_setting('server_version_num')::bigint").await < 140_000 {
@@ -129,8 +133,9 @@ async fn sessions_that_the_server_ends_for_idleness_cost_no_call() {
     }
 }
 
+/// A known caller is named although the answer cannot be stored.
 #[tokio::test]
-async fn a_known_caller_is_named_although_the_answer_cannot_be_stored() {
+async fn known_caller_is_named_though_answer_is_unstored() {
     let scene = Scene::start().await;
     let test = &scene.test;
     // As an operator's change of the table does.
@@ -147,8 +152,9 @@ async fn a_known_caller_is_named_although_the_answer_cannot_be_stored() {
     assert_eq!(test.rows(&scene.account, "calls").await, 1);
 }
 
+/// A commit that arrives after its connection was given up is done once.
 #[tokio::test]
-async fn a_commit_that_arrives_after_its_connection_was_given_up_is_done_once() {
+async fn late_commit_of_lost_connection_counts_once() {
     let scene = Scene::start().await;
     let test = &scene.test;
     let integration = test.enable(&scene.account, "other").await;
@@ -191,8 +197,9 @@ impl<'d> Role<'d> {
     }
 }
 
+/// A server without connections to spare answers calls on those that there are.
 #[tokio::test]
-async fn a_server_without_connections_to_spare_answers_calls_on_those_that_there_are() {
+async fn server_short_of_connections_answers_on_existing() {
     let db = TestDb::create().await;
     let role = Role::make(&db).await;
     let scene = Scene::start_on(db.share(), Some(&role.name), |_| {}).await;
@@ -211,8 +218,9 @@ async fn a_server_without_connections_to_spare_answers_calls_on_those_that_there
     role.drop().await;
 }
 
+/// Rights to the server's identity that come and go reset no reader of the feed.
 #[tokio::test]
-async fn rights_to_the_servers_identity_that_come_and_go_reset_no_reader_of_the_feed() {
+async fn changing_rights_to_identity_reset_no_reader() {
     let db = TestDb::create().await;
     let role = Role::make(&db).await;
     db.execute("revoke execute on function pg_control_system() from public").await;
@@ -268,8 +276,9 @@ impl Drop for Stopped {
     }
 }
 
+/// A server that is stopped, loses a process or refuses the password is used again.
 #[tokio::test]
-async fn a_server_that_is_stopped_loses_a_process_or_refuses_the_password_is_used_again() {
+async fn stopped_or_refusing_server_is_used_again() {
     let dir = DataDir::new();
     let cluster = dir.start().await;
     schema::migrate(&cluster.url()).await.unwrap();
@@ -312,8 +321,9 @@ async fn a_server_that_is_stopped_loses_a_process_or_refuses_the_password_is_use
     cluster.stop().await.unwrap();
 }
 
+/// A standby that is promoted is used, and readers of the feed begin anew.
 #[tokio::test]
-async fn a_standby_that_is_promoted_is_used_and_readers_of_the_feed_begin_anew() {
+async fn promoted_standby_is_used_and_readers_restart() {
     let (dir, other_dir) = (DataDir::new(), DataDir::new());
     let cluster = dir.start().await;
     schema::migrate(&cluster.url()).await.unwrap();

@@ -97,8 +97,9 @@ impl Scene {
 const SERVING: i32 = 1;
 const NOT_SERVING: i32 = 2;
 
+/// Connections that have gone silent are closed, and calls are answered by new ones.
 #[tokio::test]
-async fn connections_that_have_gone_silent_are_closed_and_calls_are_answered_by_new_ones() {
+async fn silent_connections_are_closed_for_new_ones() {
     let scene = Scene::start().await;
     for freeze in [Proxy::freeze, Proxy::freeze_questions, Proxy::freeze_answers] {
         let before = scene.proxy.count();
@@ -119,8 +120,9 @@ async fn connections_that_have_gone_silent_are_closed_and_calls_are_answered_by_
     scene.test.accounts().get_account(request).await.unwrap();
 }
 
+/// Many calls at once on silent connections lose one limit together, not one each.
 #[tokio::test]
-async fn many_calls_at_once_on_silent_connections_lose_one_limit_together_not_one_each() {
+async fn calls_on_silent_connections_lose_one_limit() {
     let scene = Scene::start().await;
     join_all((0..20).map(|_| scene.look())).await.into_iter().for_each(|answer| answer.unwrap());
 
@@ -133,8 +135,9 @@ async fn many_calls_at_once_on_silent_connections_lose_one_limit_together_not_on
     }
 }
 
+/// What is written on a silent connection is whole or absent, and can be done again.
 #[tokio::test]
-async fn what_is_written_on_a_silent_connection_is_whole_or_absent_and_can_be_done_again() {
+async fn silent_connections_writes_are_whole_or_absent() {
     let scene = Scene::start().await;
     let account_id = Uuid::from_u128(7).to_string();
     let create = || pb::CreateAccountRequest {
@@ -164,8 +167,9 @@ async fn connections_that_were_cut_cost_no_call() {
     }
 }
 
+/// All connections are there before the first call, and come back however late each is.
 #[tokio::test]
-async fn all_connections_are_there_before_the_first_call_and_come_back_however_late_each_is() {
+async fn connections_precede_calls_and_return_however_late() {
     let direct = TestDb::create().await;
     let proxy = Proxy::start(direct.url()).await;
     // Later than anybody waits for one.
@@ -193,8 +197,9 @@ async fn all_connections_are_there_before_the_first_call_and_come_back_however_l
     }
 }
 
+/// On a database that cannot write known callers are named, and nothing stays so.
 #[tokio::test]
-async fn on_a_database_that_cannot_write_known_callers_are_named_and_nothing_stays_so() {
+async fn read_only_database_still_names_known_callers() {
     let scene = Scene::start().await;
     let test = &scene.test;
     let name = "(select current_database())";
@@ -226,8 +231,9 @@ async fn on_a_database_that_cannot_write_known_callers_are_named_and_nothing_sta
     assert!(!repeat.degraded);
 }
 
+/// Health says of calls, and of the rest, what is so.
 #[tokio::test]
-async fn health_says_of_calls_and_of_the_rest_what_is_so() {
+async fn health_tells_truth_of_calls_and_rest() {
     let scene = Scene::start().await;
     assert_eq!((scene.says(CALLS).await, scene.says(CONTACTS).await), (SERVING, SERVING));
 
@@ -247,8 +253,9 @@ async fn health_says_of_calls_and_of_the_rest_what_is_so() {
     .await;
 }
 
+/// Health of calls follows calls, and not another pool.
 #[tokio::test]
-async fn health_of_calls_follows_calls_and_not_another_pool() {
+async fn health_of_calls_ignores_other_pools() {
     let scene = Scene::start().await;
     // What calls read is gone; everything else answers.
     scene.test.db.execute("alter table phone_numbers rename to elsewhere").await;
@@ -266,8 +273,9 @@ async fn health_of_calls_follows_calls_and_not_another_pool() {
     scene.look().await.unwrap();
 }
 
+/// A dropped database is UNAVAILABLE, and taken up again without a restart.
 #[tokio::test]
-async fn a_dropped_database_is_unavailable_and_taken_up_again_without_a_restart() {
+async fn dropped_database_is_taken_up_without_restart() {
     let scene = Scene::start().await;
     let db = &scene.test.db;
     let copy = db.back_up().await;
@@ -294,8 +302,9 @@ async fn a_dropped_database_is_unavailable_and_taken_up_again_without_a_restart(
     scene.answered_again().await;
 }
 
+/// Pools close in a moment, whatever their connections do.
 #[tokio::test]
-async fn pools_close_in_a_moment_whatever_their_connections_do() {
+async fn pools_close_at_once_whatever_connections_do() {
     let scene = Scene::start().await;
     scene.proxy.silence(true);
     scene.proxy.freeze();

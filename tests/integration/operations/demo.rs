@@ -80,8 +80,9 @@ fn text(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
+/// The demo tells its story, serves on, and can be told again.
 #[tokio::test]
-async fn the_demo_tells_its_story_serves_on_and_can_be_told_again() {
+async fn demo_tells_story_serves_on_and_repeats() {
     let dir = DataDir::new();
     let mut child = demo(&dir.0, &[]).spawn().unwrap();
 

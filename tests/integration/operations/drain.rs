@@ -18,8 +18,9 @@ use crate::{
 
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
 
+/// Whoever watches a run is told to watch elsewhere.
 #[tokio::test]
-async fn whoever_watches_a_run_is_told_to_watch_elsewhere() {
+async fn run_watchers_are_sent_elsewhere() {
     let test = TestApp::start().await;
     let account = test.account().await;
     let integration = test.enable(&account, "acme").await;
@@ -35,8 +36,9 @@ async fn whoever_watches_a_run_is_told_to_watch_elsewhere() {
     assert_eq!(refusal(&end), (Code::Unavailable, "SHUTTING_DOWN".to_owned()));
 }
 
+/// A call that is under way is answered, and health says no meanwhile.
 #[tokio::test]
-async fn a_call_that_is_under_way_is_answered_and_health_says_no_meanwhile() {
+async fn open_call_is_answered_while_health_says_no() {
     let test = TestApp::start_with(|config| config.drain.wait_seconds = 30).await;
     let account = test.account().await;
     let mut blocking = test.db.pool.begin().await.unwrap();
@@ -65,8 +67,9 @@ async fn a_call_that_is_under_way_is_answered_and_health_says_no_meanwhile() {
     assert!(asked_meanwhile.is_ok(), "load balancers need a moment to turn away: {asked_meanwhile:?}");
 }
 
+/// A transaction whose caller has hung up is finished before the process ends.
 #[tokio::test]
-async fn a_transaction_whose_caller_has_hung_up_is_finished_before_the_process_ends() {
+async fn abandoned_transaction_finishes_before_process_ends() {
     let test = TestApp::start().await;
     let account = test.account().await;
     let salesforce = test.enable_off(&account, Provider::Salesforce, ORG).await;

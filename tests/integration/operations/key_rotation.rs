@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use contact_sync::{
-    app::{App, World},
+    app::{AppWorld, ServiceApp},
     domain::{clock::Clock, ids::IdSource},
     rpc::pb,
     vault::KeyRing,
@@ -16,8 +16,9 @@ use crate::support::{TestApp, error_of};
 const OLD: &str = r#"{"id":"k1","key":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}"#;
 const NEW: &str = r#"{"id":"k2","key":"ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA="}"#;
 
+/// A pass seals credentials with the primary key, so that the old one can leave.
 #[tokio::test]
-async fn a_pass_seals_credentials_with_the_primary_key_so_that_the_old_one_can_leave() {
+async fn pass_reseals_credentials_so_old_key_leaves() {
     let test = TestApp::start().await;
     let (account, integration) = test.synced().await;
 
@@ -32,13 +33,13 @@ async fn a_pass_seals_credentials_with_the_primary_key_so_that_the_old_one_can_l
     assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", error_of(&run));
 }
 
-fn replica(test: &TestApp, key_ring: &str) -> App {
-    let world = World {
+fn replica(test: &TestApp, key_ring: &str) -> ServiceApp {
+    let world = AppWorld {
         clock: Arc::clone(&test.clock) as Arc<dyn Clock>,
         ids: Arc::new(IdSource::seeded(9)),
         key_ring: Arc::new(KeyRing::parse(key_ring).unwrap()),
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),
     };
-    App::new(&test.config, test.db.url(), world).unwrap()
+    ServiceApp::new(&test.config, test.db.url(), world).unwrap()
 }

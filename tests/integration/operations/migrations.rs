@@ -239,8 +239,9 @@ fn distributed(text: &str) -> Vec<(String, Option<String>)> {
         .collect()
 }
 
+/// The page `docs/scaling.md` distributes each table, with parents before children.
 #[tokio::test]
-async fn docs_scaling_distributes_each_table_with_parents_before_children() {
+async fn docs_scaling_distributes_parents_before_children() {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/scaling.md")).unwrap();
     let db = TestDb::create().await;
     let tables: Vec<String> = sqlx::query_scalar(

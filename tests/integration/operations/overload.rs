@@ -21,8 +21,9 @@ async fn ask(test: &TestApp, account: &str) -> Result<pb::MatchCallerResponse, S
     test.callers().match_caller(look_only(call(account, NUMBER))).await.map(tonic::Response::into_inner)
 }
 
+/// A burst is answered up to the share, and refused above it.
 #[tokio::test]
-async fn a_burst_is_answered_up_to_the_share_and_refused_above_it() {
+async fn burst_above_share_is_refused() {
     let test = TestApp::start_with(|config| config.pools.call.connections = 2).await;
     let account = test.account().await;
 
@@ -37,8 +38,9 @@ async fn a_burst_is_answered_up_to_the_share_and_refused_above_it() {
     ask(&test, &account).await.unwrap();
 }
 
+/// An account that floods is noticed by no other.
 #[tokio::test]
-async fn an_account_that_floods_is_noticed_by_no_other() {
+async fn flooding_account_is_noticed_by_no_other() {
     let test = TestApp::start_with(|config| config.pools.call.connections = 1).await;
     let (noisy, quiet) = (test.account().await, test.account().await);
     let is_over = AtomicBool::new(false);

@@ -166,8 +166,9 @@ pub const LEAN: (&str, &str) = ("store::caller_lookup::read_lean", "uuid, bigint
 /// The look-up of the others.
 const FULL: (&str, &str) = ("store::caller_lookup::read_full", "uuid, bigint, text, text, uuid, boolean, timestamptz");
 
+/// A look-up reads the numbers' index only, and of a shared line no more than its limit.
 #[tokio::test]
-async fn a_look_up_reads_the_numbers_index_only_and_a_shared_line_no_more_than_its_limit() {
+async fn look_up_reads_numbers_index_within_limit() {
     let db = database().await;
     let mut session = session(&db).await;
 
@@ -193,8 +194,9 @@ async fn a_look_up_reads_the_numbers_index_only_and_a_shared_line_no_more_than_i
     }
 }
 
+/// A policy ranks two hundred of a shared line by index, and no more.
 #[tokio::test]
-async fn a_policy_ranks_two_hundred_of_a_shared_line_by_index_and_no_more() {
+async fn policy_ranks_two_hundred_by_index() {
     let db = database().await;
     let mut session = session(&db).await;
 
@@ -213,8 +215,9 @@ async fn a_policy_ranks_two_hundred_of_a_shared_line_by_index_and_no_more() {
     }
 }
 
+/// The requester rule reads indexes only, and of a shared line no more than its limit.
 #[tokio::test]
-async fn the_requester_rule_reads_indexes_only_and_no_more_of_a_shared_line_than_its_limit() {
+async fn requester_rule_reads_indexes_within_limit() {
     let db = database().await;
     let mut session = session(&db).await;
     let contact = format!("'{:08x}-0000-7000-8000-{}'", 5, &ACCOUNT[24..]);
@@ -240,8 +243,9 @@ async fn the_requester_rule_reads_indexes_only_and_no_more_of_a_shared_line_than
     plan.assert_is_bounded("the contact and its numbers", 60);
 }
 
+/// What else the call path runs reads indexes only.
 #[tokio::test]
-async fn what_else_the_call_path_runs_reads_indexes_only() {
+async fn rest_of_call_path_reads_indexes_only() {
     let db = database().await;
     let mut session = session(&db).await;
     let contact = format!("'{:08x}-0000-7000-8000-{}'", 5, &ACCOUNT[24..]);
@@ -294,8 +298,9 @@ async fn what_else_the_call_path_runs_reads_indexes_only() {
     }
 }
 
+/// A look-up that is planned on empty tables reads indexes only, when they have filled.
 #[tokio::test]
-async fn a_look_up_planned_on_empty_tables_reads_indexes_only_when_they_have_filled() {
+async fn look_up_planned_on_empty_tables_stays_indexed() {
     let db = TestDb::create().await;
     for table in ["integrations", "contacts", "external_refs", "phone_numbers", "calls", "expected_calls"] {
         db.execute(&format!("alter table {table} set (autovacuum_enabled = false)")).await;
@@ -354,8 +359,9 @@ async fn adopting_strangers_among_many_numbers_reads_indexes_only() {
     plan.assert_is_bounded("the strangers of a page", 6_000);
 }
 
+/// Plans that are made while the database was empty serve when it has filled.
 #[tokio::test]
-async fn plans_made_while_the_database_was_empty_serve_when_it_has_filled() {
+async fn plans_of_empty_database_serve_when_filled() {
     let test = TestApp::start_with(|config| {
         config.pools.call.connections = 1;
         config.pools.api.connections = 1;

@@ -81,8 +81,9 @@ async fn remember(cluster: &Cluster, words: &str) {
     sqlx::query("insert into note values ($1)").bind(words).execute(&mut connection).await.unwrap();
 }
 
+/// A second start finds the data of the first.
 #[tokio::test]
-async fn a_second_start_finds_the_data_of_the_first() {
+async fn second_start_finds_first_ones_data() {
     let dir = DataDir::new();
     let first = dir.start().await;
     remember(&first, "kept").await;
@@ -98,8 +99,9 @@ async fn a_second_start_finds_the_data_of_the_first() {
     second.stop().await.unwrap();
 }
 
+/// Only the private socket leads in, and writes are durable.
 #[tokio::test]
-async fn only_the_private_socket_leads_in_and_writes_are_durable() {
+async fn only_private_socket_leads_in_writes_durable() {
     let dir = DataDir::new();
     let cluster = dir.start().await;
 
@@ -144,8 +146,9 @@ async fn the_servers_log_quotes_no_row() {
     assert!(!log.contains("3108675309"), "{log}");
 }
 
+/// Two services share one server, and the last one stops it.
 #[tokio::test]
-async fn two_services_share_one_server_and_the_last_one_stops_it() {
+async fn two_services_share_server_last_stops_it() {
     let dir = DataDir::new();
     let first = dir.start().await;
     let second = dir.start().await;
@@ -159,8 +162,9 @@ async fn two_services_share_one_server_and_the_last_one_stops_it() {
     assert_eq!(server_pid(&data), None);
 }
 
+/// Two services that start at once make one cluster.
 #[tokio::test]
-async fn two_services_that_start_at_once_make_one_cluster() {
+async fn simultaneous_starts_make_one_cluster() {
     let dir = DataDir::new();
 
     let (first, second) = tokio::join!(dir.try_start(), dir.try_start());
@@ -173,8 +177,9 @@ async fn two_services_that_start_at_once_make_one_cluster() {
     second.stop().await.unwrap();
 }
 
+/// A service that vanishes leaves a server that the next one uses and stops.
 #[tokio::test]
-async fn a_service_that_vanishes_leaves_a_server_that_the_next_one_uses_and_stops() {
+async fn vanished_services_server_is_used_and_stopped() {
     let dir = DataDir::new();
     let vanished = dir.start().await;
     remember(&vanished, "kept").await;
@@ -192,8 +197,9 @@ async fn a_service_that_vanishes_leaves_a_server_that_the_next_one_uses_and_stop
     assert_eq!(server_pid(&data), None);
 }
 
+/// A server that is ended by SIGKILL is started again with its data.
 #[tokio::test]
-async fn a_server_ended_by_sigkill_is_started_again_with_its_data() {
+async fn server_ended_by_sigkill_restarts_with_data() {
     let dir = DataDir::new();
     let cluster = dir.start().await;
     remember(&cluster, "kept").await;
@@ -211,8 +217,9 @@ async fn a_server_ended_by_sigkill_is_started_again_with_its_data() {
     again.stop().await.unwrap();
 }
 
+/// A pid file that names a stranger's process does not keep the server down.
 #[tokio::test]
-async fn a_pid_file_that_names_a_strangers_process_does_not_keep_the_server_down() {
+async fn strangers_pid_in_pid_file_is_harmless() {
     let dir = DataDir::new();
     let cluster = dir.start().await;
     let data = cluster.data_dir();
@@ -262,8 +269,9 @@ impl Drop for Stranger {
     }
 }
 
+/// A socket's lock that names a stranger's process does not keep the server down.
 #[tokio::test]
-async fn a_sockets_lock_that_names_a_strangers_process_does_not_keep_the_server_down() {
+async fn strangers_pid_in_socket_lock_is_harmless() {
     let dir = DataDir::new();
     let cluster = dir.start().await;
     let (data, lock) = (cluster.data_dir(), cluster.socket_dir().join(".s.PGSQL.5432.lock"));
@@ -279,8 +287,9 @@ async fn a_sockets_lock_that_names_a_strangers_process_does_not_keep_the_server_
     again.stop().await.unwrap();
 }
 
+/// A server that is killed while the service runs is started again.
 #[tokio::test]
-async fn a_server_that_is_killed_while_the_service_runs_is_started_again() {
+async fn server_killed_under_service_is_restarted() {
     let dir = DataDir::new();
     let cluster = dir.start().await;
     remember(&cluster, "kept").await;
@@ -305,8 +314,9 @@ async fn a_server_that_is_killed_while_the_service_runs_is_started_again() {
     assert_eq!(server_pid(&cluster.data_dir()), None);
 }
 
+/// A server that cannot be started again ends the watch and leaves nothing behind.
 #[tokio::test]
-async fn a_server_that_cannot_be_started_again_ends_the_watch_and_leaves_nothing_behind() {
+async fn unrestartable_server_ends_watch_leaving_nothing() {
     let dir = DataDir::new();
     let cluster = dir.start().await;
     let data = cluster.data_dir();
@@ -320,8 +330,9 @@ async fn a_server_that_cannot_be_started_again_ends_the_watch_and_leaves_nothing
     assert_eq!(left, None);
 }
 
+/// A start that takes too long leaves no server behind.
 #[tokio::test]
-async fn a_start_that_takes_too_long_leaves_no_server_behind() {
+async fn overlong_start_leaves_no_server() {
     let dir = DataDir::new();
     let cluster = dir.start().await;
     let data = cluster.data_dir();
@@ -338,8 +349,9 @@ async fn a_start_that_takes_too_long_leaves_no_server_behind() {
     }
 }
 
+/// A start that is given up in the middle asks the server to stop.
 #[tokio::test]
-async fn a_start_that_is_given_up_in_the_middle_asks_the_server_to_stop() {
+async fn start_given_up_midway_stops_server() {
     let dir = DataDir::new();
     let cluster = dir.start().await;
     let data = cluster.data_dir();
@@ -356,8 +368,9 @@ async fn a_start_that_is_given_up_in_the_middle_asks_the_server_to_stop() {
     eventually("no server", async || server_pid(&data).is_none()).await;
 }
 
+/// Ctrl-C in the terminal does not reach the server.
 #[tokio::test]
-async fn ctrl_c_in_the_terminal_does_not_reach_the_server() {
+async fn terminals_ctrl_c_never_reaches_server() {
     let dir = DataDir::new();
     let cluster = dir.start().await;
 
@@ -393,8 +406,9 @@ async fn the_server_never_runs_as_root() {
     cluster.stop().await.unwrap();
 }
 
+/// As root, a data directory that the server's user cannot enter is refused.
 #[tokio::test]
-async fn as_root_a_data_directory_that_the_servers_user_cannot_enter_is_refused() {
+async fn root_needs_directory_servers_user_can_enter() {
     if !geteuid().is_root() {
         return;
     }
@@ -408,8 +422,9 @@ async fn as_root_a_data_directory_that_the_servers_user_cannot_enter_is_refused(
     assert!(error.to_string().contains("/var/lib/contact-sync"), "{error}");
 }
 
+/// Missing programs are named with the line that installs them.
 #[tokio::test]
-async fn missing_programs_are_named_with_the_line_that_installs_them() {
+async fn missing_programs_are_named_with_install_line() {
     let dir = DataDir::new();
 
     let error =
@@ -419,8 +434,9 @@ async fn missing_programs_are_named_with_the_line_that_installs_them() {
     assert!(error.to_string().contains("apt-get install -y postgresql"), "{error}");
 }
 
+/// A socket path that would be too long is refused before anything is made.
 #[tokio::test]
-async fn a_socket_path_that_would_be_too_long_is_refused_before_anything_is_made() {
+async fn too_long_socket_path_is_refused_first() {
     let dir = DataDir::new();
     let deep = dir.0.join("d".repeat(100));
 
@@ -431,8 +447,9 @@ async fn a_socket_path_that_would_be_too_long_is_refused_before_anything_is_made
     assert!(!dir.0.exists());
 }
 
+/// Data of another major version is never passed over for an empty cluster.
 #[tokio::test]
-async fn data_of_another_major_version_is_never_passed_over_for_an_empty_cluster() {
+async fn data_of_other_major_version_is_refused() {
     let dir = DataDir::new();
     let cluster = dir.start().await;
     let data = cluster.data_dir();
@@ -445,8 +462,9 @@ async fn data_of_another_major_version_is_never_passed_over_for_an_empty_cluster
     assert!(error.to_string().contains("apt-get install -y postgresql-12"), "{error}");
 }
 
+/// A damaged data directory is refused with what is missing.
 #[tokio::test]
-async fn a_damaged_data_directory_is_refused_with_what_is_missing() {
+async fn damaged_data_directory_tells_what_is_missing() {
     let dir = DataDir::new();
     let cluster = dir.start().await;
     let data = cluster.data_dir();
@@ -458,8 +476,9 @@ async fn a_damaged_data_directory_is_refused_with_what_is_missing() {
     assert!(matches!(error, ClusterError::NotACluster { missing: "global/pg_control", .. }), "{error}");
 }
 
+/// A server that cannot start says why, at once.
 #[tokio::test]
-async fn a_server_that_cannot_start_says_why_at_once() {
+async fn server_that_cannot_start_says_why() {
     let dir = DataDir::new();
     let cluster = dir.start().await;
     let data = cluster.data_dir();
@@ -472,8 +491,9 @@ async fn a_server_that_cannot_start_says_why_at_once() {
     assert!(error.to_string().contains("shared_buffers"), "{error}");
 }
 
+/// A server that ends after it has begun its log is quoted from there.
 #[tokio::test]
-async fn a_server_that_ends_after_it_has_begun_its_log_is_quoted_from_there() {
+async fn server_ending_after_log_began_is_quoted() {
     let dir = DataDir::new();
     let cluster = dir.start().await;
     let data = cluster.data_dir();

@@ -25,8 +25,9 @@ async fn is_untouched(db: &TestDb, migrations: usize) {
     assert_eq!(usize::try_from(rows).unwrap(), migrations);
 }
 
+/// A database from before the baseline is refused with what to do.
 #[tokio::test]
-async fn a_database_from_before_the_baseline_is_refused_with_what_to_do() {
+async fn database_before_baseline_is_refused_with_remedy() {
     let seven = [
         20_261_122_000_000,
         20_261_122_000_100,
@@ -50,8 +51,9 @@ async fn a_database_from_before_the_baseline_is_refused_with_what_to_do() {
     }
 }
 
+/// A database of a newer program, or of another text, is refused, too.
 #[tokio::test]
-async fn a_database_of_a_newer_program_or_of_another_text_is_refused_too() {
+async fn newer_or_edited_database_is_refused_too() {
     let newer = made_by(&[schema::newest_version(), schema::newest_version() + 1]).await;
     let edited = made_by(&[schema::newest_version()]).await;
     for refused in [schema::migrate(newer.url()).await, schema::verify(newer.url()).await] {
@@ -62,16 +64,18 @@ async fn a_database_of_a_newer_program_or_of_another_text_is_refused_too() {
     }
 }
 
+/// A migrated database is taken, and migrating it again changes nothing.
 #[tokio::test]
-async fn a_migrated_database_is_taken_and_migrating_it_again_changes_nothing() {
+async fn migrating_migrated_database_changes_nothing() {
     let db = TestDb::create().await;
     schema::verify(db.url()).await.unwrap();
     schema::migrate(db.url()).await.unwrap();
     is_untouched(&db, 1).await;
 }
 
+/// A start on a migrated database that can only be read needs no write.
 #[tokio::test]
-async fn a_start_on_a_migrated_database_that_can_only_be_read_needs_no_write() {
+async fn read_only_migrated_database_needs_no_write() {
     let db = TestDb::create().await;
     let read_only = "do $$ begin execute format('alter database %I set default_transaction_read_only = on', current_database()); end $$";
     db.execute(read_only).await;

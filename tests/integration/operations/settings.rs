@@ -44,8 +44,9 @@ impl Drop for TempFile {
     }
 }
 
+/// A check tells every problem on a line, and by its exit code.
 #[test]
-fn a_check_tells_every_problem_on_a_line_and_by_its_exit_code() {
+fn check_tells_problems_by_line_and_exit_code() {
     let file = TempFile::new("wrong.toml", "[worker]\npoll_ms = 1\nconcurency = 2\n");
     let wrong = [
         ("CONTACT_SYNC_CONFIG", file.path()),
@@ -117,8 +118,9 @@ fn start_line(args: &[&str], env: &[(&str, &str)]) -> Value {
     serde_json::from_str(ended.err.lines().next().unwrap()).unwrap()
 }
 
+/// The log begins with version, schema and the settings that differ.
 #[test]
-fn the_log_begins_with_version_schema_and_the_settings_that_differ() {
+fn log_begins_with_version_schema_and_changes() {
     let database = ("DATABASE_URL", "postgres://app:hunter2@127.0.0.1:1/contacts");
 
     let line = start_line(&["--set", "worker.concurrency=4", "--set", "worker.poll_ms=500"], &[database]);
@@ -132,8 +134,9 @@ fn the_log_begins_with_version_schema_and_the_settings_that_differ() {
     );
 }
 
+/// Every shell gets completions, and bash completes by them.
 #[test]
-fn every_shell_gets_completions_and_bash_completes_by_them() {
+fn shells_get_completions_and_bash_uses_them() {
     for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let printed = contact_sync(&["completions", shell], &[("CONTACT_SYNC_LISTEN", "nowhere")]);
         assert_eq!((printed.code, printed.err.as_str()), (Some(0), ""), "{shell}");

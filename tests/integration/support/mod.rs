@@ -17,7 +17,7 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use contact_sync::{
-    app::{App, World},
+    app::{AppWorld, ServiceApp},
     config::{Config, Secret},
     domain::{
         clock::{Clock, ManualClock},
@@ -25,9 +25,9 @@ use contact_sync::{
     },
     lifecycle::ProcessLifecycle,
     rpc::{
-        auth::{Accounts, Verifier},
+        auth::{TokenAccounts, TokenVerifier},
         local_token::{self, LocalClaims},
-        methods::Scope,
+        methods::TokenScope,
         pb::{
             self, account_service_client::AccountServiceClient, caller_service_client::CallerServiceClient,
             contact_service_client::ContactServiceClient, sync_service_client::SyncServiceClient,
@@ -55,7 +55,7 @@ pub type Client = InterceptedService<Channel, Bearer>;
 /// The running service and everything around it.
 pub struct TestApp {
     pub db: TestDb,
-    pub app: App,
+    pub app: ServiceApp,
     pub zendesk: Arc<Zendesk>,
     pub salesforce: Arc<Salesforce>,
     pub pipedrive: Arc<Pipedrive>,
@@ -168,15 +168,15 @@ impl TestApp {
         let ids = Arc::new(IdSource::seeded(seed));
         let key_pair = local_token::generate(&[7; 32]);
         let lifecycle = ProcessLifecycle::new();
-        let world = World {
+        let world = AppWorld {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             ids,
             key_ring: Arc::new(KeyRing::parse(KEY_RING).unwrap()),
             tasks: lifecycle.tasks().clone(),
             stop: lifecycle.soft(),
         };
-        let app = App::new(&config, db.url(), world).unwrap();
-        let verifier = Verifier::new(
+        let app = ServiceApp::new(&config, db.url(), world).unwrap();
+        let verifier = TokenVerifier::new(
             &key_pair.jwks_json,
             &config.auth.issuer,
             &config.auth.audience,
@@ -205,13 +205,13 @@ impl TestApp {
     }
 
     /// A token with these accounts and scopes, good for a day from now.
-    pub fn token(&self, accounts: &Accounts, scopes: &[Scope]) -> String {
+    pub fn token(&self, accounts: &TokenAccounts, scopes: &[TokenScope]) -> String {
         issue(&self.signing_key, &self.config, accounts, scopes, self.clock.now())
     }
 
     /// May do everything; its token is as fresh as the clock.
     fn client(&self) -> Client {
-        self.client_with(&self.token(&Accounts::All, &Scope::ALL))
+        self.client_with(&self.token(&TokenAccounts::All, &TokenScope::ALL))
     }
 
     /// Sends this token with every request.
@@ -431,13 +431,19 @@ pub fn field(status: &Status) -> String {
 }
 
 /// The ids of an account list for a token.
-pub fn only(account_id: &str) -> Accounts {
-    Accounts::Listed([account_id.parse::<AccountId>().unwrap()].into())
+pub fn only(account_id: &str) -> TokenAccounts {
+    TokenAccounts::Listed([account_id.parse::<AccountId>().unwrap()].into())
 }
 
 const KEY_RING: &str = r#"{"primary":"k1","keys":[{"id":"k1","key":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}]}"#;
 
-fn issue(signing_key: &str, config: &Config, accounts: &Accounts, scopes: &[Scope], now: DateTime<Utc>) -> String {
+fn issue(
+    signing_key: &str,
+    config: &Config,
+    accounts: &TokenAccounts,
+    scopes: &[TokenScope],
+    now: DateTime<Utc>,
+) -> String {
     let claims = LocalClaims {
         issuer: &config.auth.issuer,
         audience: &config.auth.audience,
@@ -471,7 +477,7 @@ struct Crms {
 
 impl Crms {
     async fn start(clock: &Arc<ManualClock>, worlds: Worlds) -> Self {
-        let told: crm_simulator::Clock = {
+        let told: crm_simulator::SimulatorClock = {
             let clock = Arc::clone(clock);
             Arc::new(move || clock.now())
         };

@@ -5,13 +5,13 @@ use std::{future::Future, sync::Arc, time::Duration};
 
 use chrono::{DateTime, Utc};
 use contact_sync::{
-    app::App,
+    app::ServiceApp,
     domain::clock::{Clock, SystemClock},
     rpc::pb,
 };
 use crm_simulator::{
-    faults::{Fault, Rule},
-    gate::Gate,
+    faults::{Fault, FaultRule},
+    gate::RequestGate,
 };
 use tokio::{task::JoinHandle, time::timeout};
 use tonic::Status;
@@ -42,7 +42,7 @@ pub async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
 pub struct Beside(JoinHandle<usize>);
 
 impl Beside {
-    pub fn start(app: &App) -> Self {
+    pub fn start(app: &ServiceApp) -> Self {
         let worker = Arc::clone(&app.sync_worker);
         #[expect(clippy::disallowed_methods, reason = "awaited or aborted by the test")]
         let task = tokio::spawn(async move { worker.run_due().await.unwrap() });
@@ -67,13 +67,13 @@ impl Beside {
 }
 
 /// Waits until so many requests have come to a gate.
-pub async fn arrived(gate: &Gate, count: u64) {
+pub async fn arrived(gate: &RequestGate, count: u64) {
     soon("a request at the gate", gate.arrived(count)).await;
 }
 
 /// Puts a fault in force: on the export, after so many pages, so often (`None`: for ever).
 pub fn fail(test: &TestApp, skip: u32, times: Option<u32>, fault: Fault) {
-    test.zendesk.faults().add(Rule { skip, times, ..Rule::once(EXPORT, fault) }).unwrap();
+    test.zendesk.faults().add(FaultRule { skip, times, ..FaultRule::once(EXPORT, fault) }).unwrap();
 }
 
 /// The queries of the export since the log was cleared.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use contact_sync::{
-    app::{App, World},
+    app::{AppWorld, ServiceApp},
     domain::{
         clock::Clock,
         credentials::{Access, AccessToken, Credentials},
@@ -15,8 +15,8 @@ use contact_sync::{
     vault::KeyRing,
 };
 use crm_simulator::{
-    faults::{Fault, Rule},
-    gate::{Gate, GateAt},
+    faults::{Fault, FaultRule},
+    gate::{GateAt, RequestGate},
     salesforce, zendesk,
 };
 use secrecy::ExposeSecret;
@@ -59,7 +59,7 @@ fn refreshes(test: &TestApp) -> u64 {
     test.zendesk.token_requests().refresh_token
 }
 
-async fn current(app: &App, account: &str, integration: &str) -> Access {
+async fn current(app: &ServiceApp, account: &str, integration: &str) -> Access {
     let acme = Organization { provider: Provider::Zendesk, name: "acme".to_owned() };
     let (account, integration) = ids(account, integration);
     app.sync_context.access_tokens.current(account, integration, &acme, None).await.unwrap()
@@ -69,8 +69,8 @@ fn ids(account: &str, integration: &str) -> (AccountId, IntegrationId) {
     (account.parse().unwrap(), integration.parse().unwrap())
 }
 
-fn world(test: &TestApp, key_ring: &str) -> World {
-    World {
+fn world(test: &TestApp, key_ring: &str) -> AppWorld {
+    AppWorld {
         clock: Arc::clone(&test.clock) as Arc<dyn Clock>,
         ids: Arc::new(IdSource::seeded(9)),
         key_ring: Arc::new(KeyRing::parse(key_ring).unwrap()),
@@ -94,8 +94,9 @@ async fn last_error(test: &TestApp, account: &str, integration: &str) -> String 
     error_of(&test.last_run(account, integration).await)
 }
 
+/// What the try has rotated is stored, and a token is used until it ends.
 #[tokio::test]
-async fn what_the_try_has_rotated_is_stored_and_a_token_is_used_until_it_ends() {
+async fn rotated_token_is_stored_and_used_until_end() {
     let test = TestApp::start().await;
     let (account, integration) = authorized(&test).await;
     assert_eq!(refreshes(&test), 1, "the try's own token serves the first pass");
@@ -117,8 +118,9 @@ async fn what_the_try_has_rotated_is_stored_and_a_token_is_used_until_it_ends() 
     assert_eq!(test.zendesk.token_requests().refused, 0);
 }
 
+/// Of all who need a new token at once, one asks the CRM.
 #[tokio::test]
-async fn of_all_who_need_a_new_token_at_once_one_asks_the_crm() {
+async fn one_asks_for_all_who_need_token() {
     let test = TestApp::start().await;
     let other = test.replica(|_| {}).await;
     let (account, integration) = authorized(&test).await;
@@ -144,8 +146,9 @@ async fn of_all_who_need_a_new_token_at_once_one_asks_the_crm() {
     assert_eq!(test.zendesk.token_requests().refused, 0);
 }
 
+/// A run that is stopped while the CRM rotates loses nothing.
 #[tokio::test]
-async fn a_run_that_is_stopped_while_the_crm_rotates_loses_nothing() {
+async fn run_stopped_during_rotation_loses_nothing() {
     let test = TestApp::start().await;
     let (account, integration) = authorized(&test).await;
     test.pass(LIFE);
@@ -165,17 +168,18 @@ async fn a_run_that_is_stopped_while_the_crm_rotates_loses_nothing() {
 }
 
 /// A process of its own, in a runtime that is shut down while its request for a token stands at the gate.
-async fn crash_at(gate: &Gate, test: &TestApp) {
+async fn crash_at(gate: &RequestGate, test: &TestApp) {
     let (config, url, world) = (test.config.clone(), test.db.url().to_owned(), world(test, OLD_RING));
     let dying = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    dying.spawn(async move { App::new(&config, &url, world).unwrap().sync_worker.run_due().await });
+    dying.spawn(async move { ServiceApp::new(&config, &url, world).unwrap().sync_worker.run_due().await });
     arrived(gate, 1).await;
     dying.shutdown_background();
     soon("the end of the request", gate.deserted()).await;
 }
 
+/// A crash between the CRM's answer and its storing is said as what it is.
 #[tokio::test]
-async fn a_crash_between_the_crms_answer_and_its_storing_is_said_as_what_it_is() {
+async fn crash_before_storing_rotated_token_is_told() {
     let test = TestApp::start().await;
     let (account, integration) = authorized(&test).await;
     test.pass(LIFE);
@@ -199,8 +203,9 @@ async fn a_crash_between_the_crms_answer_and_its_storing_is_said_as_what_it_is()
     assert_eq!(test.integration(&account, &integration).await.state(), pb::IntegrationState::Active);
 }
 
+/// A crash before the CRM saw the request costs a minute, and nothing else.
 #[tokio::test]
-async fn a_crash_before_the_crm_saw_the_request_costs_a_minute_and_nothing_else() {
+async fn crash_before_token_request_costs_one_minute() {
     let test = TestApp::start().await;
     let (account, integration) = authorized(&test).await;
     test.pass(LIFE);
@@ -216,8 +221,10 @@ async fn a_crash_before_the_crm_saw_the_request_costs_a_minute_and_nothing_else(
     assert_eq!(column(&test, &integration, "refresh_claim").await, "", "the mark is gone with the success");
 }
 
+/// An authorization that is taken back stops the passes at the second look, and is asked for no
+/// more.
 #[tokio::test]
-async fn an_authorization_that_is_taken_back_stops_the_passes_and_is_asked_for_twice() {
+async fn withdrawn_authorization_stops_passes_after_second_look() {
     let test = TestApp::start().await;
     let (account, integration) = authorized(&test).await;
     test.zendesk.revoke_all_tokens();
@@ -239,7 +246,7 @@ async fn trouble_at_the_token_endpoint_is_tried_again() {
     let test = TestApp::start().await;
     let (account, integration) = authorized(&test).await;
     test.pass(LIFE);
-    test.zendesk.faults().add(Rule::once(TOKENS, Fault::Unavailable { retry_after_seconds: None })).unwrap();
+    test.zendesk.faults().add(FaultRule::once(TOKENS, Fault::Unavailable { retry_after_seconds: None })).unwrap();
 
     test.sync_due().await;
 
@@ -248,8 +255,9 @@ async fn trouble_at_the_token_endpoint_is_tried_again() {
     assert_eq!((mended.state(), mended.hold), (pb::IntegrationState::Active, None));
 }
 
+/// Credentials that were changed meanwhile are not overwritten by a late refresh.
 #[tokio::test]
-async fn credentials_that_were_changed_meanwhile_are_not_overwritten_by_a_late_refresh() {
+async fn late_refresh_never_overwrites_changed_credentials() {
     let test = TestApp::start().await;
     let (account, integration) = authorized(&test).await;
     test.pass(LIFE);
@@ -283,8 +291,9 @@ async fn a_disabled_integration_keeps_no_token() {
     assert_eq!(sealed(&test, &integration, "credentials").await, None);
 }
 
+/// A refresh token is not used up by a mere test.
 #[tokio::test]
-async fn a_refresh_token_is_not_used_up_by_a_mere_test() {
+async fn mere_test_uses_up_no_refresh_token() {
     let test = TestApp::start().await;
     let request = pb::TestConnectionRequest {
         account_id: test.account().await,
@@ -299,8 +308,9 @@ async fn a_refresh_token_is_not_used_up_by_a_mere_test() {
     assert_eq!(refreshes(&test), 0);
 }
 
+/// A client is let in without a person, and a wrong one is told.
 #[tokio::test]
-async fn a_client_is_let_in_without_a_person_and_a_wrong_one_is_told() {
+async fn client_enters_without_person_wrong_one_is_told() {
     let test = TestApp::start().await;
     let account = test.account().await;
     let client = |secret: &str| {
@@ -324,8 +334,9 @@ async fn a_client_is_let_in_without_a_person_and_a_wrong_one_is_told() {
     assert_eq!(test.zendesk.token_requests().client_credentials, 3);
 }
 
+/// Salesforce lets in by every way, and again after the session has ended.
 #[tokio::test]
-async fn salesforce_lets_in_by_every_way_and_again_after_the_session_has_ended() {
+async fn every_way_opens_salesforce_again_after_session() {
     use pb::credentials::Kind;
     let (client_id, client_secret) = (salesforce::DEFAULT_CLIENT_ID, salesforce::DEFAULT_CLIENT_SECRET);
     let ways = [
@@ -392,8 +403,9 @@ async fn a_salesforce_of_another_organisation_is_not_linked() {
     assert_eq!((refused.code(), reason(&refused)), (Code::FailedPrecondition, "OTHER_ORGANIZATION".to_owned()));
 }
 
+/// Tokens are readable in no column of any table, and in no answer.
 #[tokio::test]
-async fn tokens_are_readable_in_no_column_of_any_table_and_in_no_answer() {
+async fn tokens_are_readable_in_no_table_or_answer() {
     let test = TestApp::start().await;
     let (account, integration) = authorized(&test).await;
     let access = current(&test.app, &account, &integration).await;
@@ -421,24 +433,26 @@ async fn tokens_are_readable_in_no_column_of_any_table_and_in_no_answer() {
     assert!(secrets.iter().all(|secret| !shown.contains(secret)), "{shown}");
 }
 
+/// A token that a key which has left had sealed is got anew.
 #[tokio::test]
-async fn a_token_that_a_key_which_has_left_had_sealed_is_got_anew() {
+async fn token_sealed_by_departed_key_is_renewed() {
     let test = TestApp::start().await;
     let (account, integration) = authorized(&test).await;
 
     test.pass(PERIOD);
-    let both = App::new(&test.config, test.db.url(), world(&test, BOTH_RING)).unwrap();
+    let both = ServiceApp::new(&test.config, test.db.url(), world(&test, BOTH_RING)).unwrap();
     assert_eq!(both.sync_worker.run_due().await.unwrap(), 1);
     test.pass(PERIOD);
-    let new_alone = App::new(&test.config, test.db.url(), world(&test, NEW_RING)).unwrap();
+    let new_alone = ServiceApp::new(&test.config, test.db.url(), world(&test, NEW_RING)).unwrap();
     assert_eq!(new_alone.sync_worker.run_due().await.unwrap(), 1);
 
     assert_eq!(last_error(&test, &account, &integration).await, "");
     assert_eq!(refreshes(&test), 2);
 }
 
+/// A pass without the deployment's client waits for its operator.
 #[tokio::test]
-async fn a_pass_without_the_deployments_client_waits_for_its_operator() {
+async fn pass_without_deployments_client_waits_for_operator() {
     let test = TestApp::start().await;
     let account = test.account().await;
     let own = pb::RefreshToken { token: zendesk::DEFAULT_REFRESH_TOKEN.into(), ..Default::default() };
@@ -450,7 +464,7 @@ async fn a_pass_without_the_deployments_client_waits_for_its_operator() {
 
     let mut config = test.config.clone();
     (config.providers.zendesk.client_id, config.providers.zendesk.client_secret) = (None, None);
-    let without = App::new(&config, test.db.url(), world(&test, OLD_RING)).unwrap();
+    let without = ServiceApp::new(&config, test.db.url(), world(&test, OLD_RING)).unwrap();
     without.sync_worker.run_due().await.unwrap();
 
     let error = last_error(&test, &account, &integration).await;

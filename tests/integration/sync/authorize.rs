@@ -86,8 +86,9 @@ async fn open(test: &TestApp) -> i64 {
     test.db.number("select count(*) from authorizations").await
 }
 
+/// An administrator who comes back has linked the account.
 #[tokio::test]
-async fn an_administrator_who_comes_back_has_linked_the_account() {
+async fn returning_administrator_has_linked_account() {
     let test = start().await;
     test.zendesk.generate_people(5, 1).unwrap();
     let account = test.account().await;
@@ -159,8 +160,9 @@ async fn whichever_organisation_the_administrator_chooses_is_linked() {
     assert_holds(&test).await;
 }
 
+/// An authorization that was taken back is given again, and contacts are kept.
 #[tokio::test]
-async fn an_authorization_that_was_taken_back_is_given_again_and_contacts_are_kept() {
+async fn authorization_given_again_keeps_contacts() {
     let test = start().await;
     test.zendesk.generate_people(5, 1).unwrap();
     let account = test.account().await;
@@ -188,8 +190,9 @@ async fn an_authorization_that_was_taken_back_is_given_again_and_contacts_are_ke
     assert_holds(&test).await;
 }
 
+/// A secret works once, for ten minutes, and for its own account.
 #[tokio::test]
-async fn a_secret_works_once_for_ten_minutes_and_for_its_own_account() {
+async fn secret_works_once_briefly_for_own_account() {
     let test = start().await;
     let (account, other) = (test.account().await, test.account().await);
     let used = consent(&begin(&test, zendesk(&account)).await).await;
@@ -234,8 +237,9 @@ async fn an_administrator_who_says_no_changes_nothing() {
     assert_eq!(open(&test).await, 0, "the secret is spent");
 }
 
+/// A code that is not the CRM's, or not this browser's, brings nothing.
 #[tokio::test]
-async fn a_code_that_is_not_the_crms_or_not_this_browsers_brings_nothing() {
+async fn foreign_code_brings_nothing() {
     let test = start().await;
     let account = test.account().await;
     let first = consent(&begin(&test, zendesk(&account)).await).await;
@@ -253,8 +257,9 @@ async fn a_code_that_is_not_the_crms_or_not_this_browsers_brings_nothing() {
     assert!(integrations(&test, &account).await.is_empty());
 }
 
+/// Another organisation than the one to be authorized is refused.
 #[tokio::test]
-async fn another_organisation_than_the_one_to_be_authorized_is_refused() {
+async fn organization_other_than_authorized_is_refused() {
     let test = start().await;
     let account = test.account().await;
     let integration = test.enable_off(&account, Provider::Pipedrive, "elsewhere").await;
@@ -288,8 +293,9 @@ async fn what_the_deployment_lacks_is_named() {
     assert!(client.contains("providers.zendesk.client_id"), "{client}");
 }
 
+/// Only what is there, and one's own, can be authorized.
 #[tokio::test]
-async fn only_what_is_there_and_ones_own_can_be_authorized() {
+async fn only_own_existing_links_can_be_authorized() {
     let test = start().await;
     let (account, other) = (test.account().await, test.account().await);
     let integration = test.enable(&other, "acme").await;
@@ -298,7 +304,7 @@ async fn only_what_is_there_and_ones_own_can_be_authorized() {
     assert_eq!(reason(&refused(again(&account, &integration)).await), "INTEGRATION_NOT_FOUND");
     ask_disable(&test, &other, &integration, pb::CopiedData::Keep).await.unwrap();
     assert_eq!(reason(&refused(again(&other, &integration)).await), "INTEGRATION_DISABLED");
-    let token = test.token(&only(&other), &[rpc::methods::Scope::Sync]);
+    let token = test.token(&only(&other), &[rpc::methods::TokenScope::Sync]);
     let mut stranger = pb::sync_service_client::SyncServiceClient::new(test.client_with(&token));
     assert_eq!(stranger.start_authorization(zendesk(&account)).await.unwrap_err().code(), Code::NotFound);
 
@@ -307,8 +313,9 @@ async fn only_what_is_there_and_ones_own_can_be_authorized() {
     assert!(test.integration(&other, &integration).await.enabled);
 }
 
+/// Those under way are bounded, and forgotten when they are over.
 #[tokio::test]
-async fn those_under_way_are_bounded_and_forgotten_when_they_are_over() {
+async fn open_authorizations_are_bounded_and_forgotten() {
     let test = start().await;
     let account = test.account().await;
     for _ in 0..100 {
@@ -323,8 +330,9 @@ async fn those_under_way_are_bounded_and_forgotten_when_they_are_over() {
     assert_eq!(open(&test).await, 1);
 }
 
+/// Nothing of an authorization under way is readable in the database.
 #[tokio::test]
-async fn nothing_of_an_authorization_under_way_is_readable_in_the_database() {
+async fn open_authorization_is_unreadable_in_database() {
     let test = start().await;
     let account = test.account().await;
     let url = begin(&test, zendesk(&account)).await;
@@ -338,8 +346,9 @@ async fn nothing_of_an_authorization_under_way_is_readable_in_the_database() {
     assert_eq!((open(&test).await, test.db.number(&sql).await), (1, 0));
 }
 
+/// The listener answers only what it knows, and bounds what it reads.
 #[tokio::test]
-async fn the_listener_answers_only_what_it_knows_and_bounds_what_it_reads() {
+async fn listener_answers_known_and_bounds_reading() {
     let test = start().await;
     let url = test.config.http.public_url.clone().unwrap();
     let get = async |path: &str| browser().get(format!("{url}{path}")).send().await.unwrap().status();

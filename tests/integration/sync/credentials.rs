@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use chrono::TimeDelta;
 use contact_sync::{
-    app::{App, World},
+    app::{AppWorld, ServiceApp},
     domain::{
         clock::Clock,
         ids::{AccountId, IdSource, IntegrationId},
@@ -27,8 +27,9 @@ use crate::{
 
 const PERIOD: TimeDelta = TimeDelta::minutes(30);
 
+/// Renewed credentials go on where the refused ones stopped, and contacts are kept.
 #[tokio::test]
-async fn renewed_credentials_go_on_where_the_refused_ones_stopped_and_contacts_are_kept() {
+async fn renewed_credentials_resume_and_contacts_stay() {
     let test = TestApp::start().await;
     let user = test.zendesk.create_user(&json!({"name": "Ann", "phone": "+13108675301"})).unwrap();
     let (account, integration) = test.synced().await;
@@ -57,8 +58,9 @@ async fn renewed_credentials_go_on_where_the_refused_ones_stopped_and_contacts_a
     assert_holds(&test).await;
 }
 
+/// Credentials that are renewed while a pass runs with the old ones are not held to be refused.
 #[tokio::test]
-async fn credentials_renewed_while_a_pass_runs_with_the_old_ones_are_not_held_to_be_refused() {
+async fn credentials_renewed_during_pass_stay_unrefused() {
     // An administrator rotates the token in the middle of a long pass: new one stored, old one revoked.
     let test = TestApp::start().await;
     test.zendesk.generate_people(1_500, 1).unwrap();
@@ -81,8 +83,9 @@ async fn credentials_renewed_while_a_pass_runs_with_the_old_ones_are_not_held_to
     assert_holds(&test).await;
 }
 
+/// A full pass that new credentials interrupt is made all the same.
 #[tokio::test]
-async fn a_full_pass_that_new_credentials_interrupt_is_made_all_the_same() {
+async fn full_pass_interrupted_by_credentials_is_made() {
     let test = TestApp::start().await;
     test.zendesk.generate_people(10, 1).unwrap();
     let (account, integration) = test.synced().await;
@@ -106,8 +109,9 @@ async fn a_full_pass_that_new_credentials_interrupt_is_made_all_the_same() {
     assert_holds(&test).await;
 }
 
+/// Stored credentials are readable in no column of any table.
 #[tokio::test]
-async fn stored_credentials_are_readable_in_no_column_of_any_table() {
+async fn stored_credentials_are_readable_in_no_table() {
     let test = TestApp::start().await;
     let account = test.account().await;
     let integration = test.enable(&account, "acme").await;
@@ -132,8 +136,9 @@ async fn stored_credentials_are_readable_in_no_column_of_any_table() {
     }
 }
 
+/// Credentials of another row or another key do not open, and the state says so.
 #[tokio::test]
-async fn credentials_of_another_row_or_another_key_do_not_open_and_the_state_says_so() {
+async fn credentials_of_other_row_or_key_stay_closed() {
     let test = TestApp::start().await;
     let (account, integration) = test.synced().await;
     let other_account = test.account().await;
@@ -157,14 +162,14 @@ async fn credentials_of_another_row_or_another_key_do_not_open_and_the_state_say
 
     // A replica with another key ring; the first integration is looked at every hour.
     test.pass(PERIOD);
-    let world = World {
+    let world = AppWorld {
         clock: Arc::clone(&test.clock) as Arc<dyn Clock>,
         ids: Arc::new(IdSource::seeded(9)),
         key_ring: Arc::new(KeyRing::parse(OTHER_KEY_RING).unwrap()),
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),
     };
-    let stranger = App::new(&test.config, test.db.url(), world).unwrap();
+    let stranger = ServiceApp::new(&test.config, test.db.url(), world).unwrap();
     assert_eq!(stranger.sync_worker.run_due().await.unwrap(), 1);
     let shown = test.integration(&other_account, &other).await;
     assert_eq!(shown.state(), pb::IntegrationState::AuthFailed);

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use contact_sync::rpc::pb;
 use crm_simulator::{
-    faults::{Fault, Rule},
+    faults::{Fault, FaultRule},
     gate::GateAt,
 };
 use serde_json::json;
@@ -29,8 +29,9 @@ async fn try_connection(test: &TestApp, credentials: pb::Credentials) -> pb::Tes
     test.syncs().test_connection(request).await.unwrap().into_inner()
 }
 
+/// A connection that works says how much there is.
 #[tokio::test]
-async fn a_connection_that_works_says_how_much_there_is() {
+async fn working_connection_says_how_much_there_is() {
     let test = TestApp::start().await;
     test.zendesk.generate_people(7, 1).unwrap();
 
@@ -68,7 +69,7 @@ async fn a_connection_that_does_not_work_says_why() {
         (Fault::Truncate, "CRM_ANSWER_UNREADABLE"),
         (Fault::Redirect { location: "http://127.0.0.1:9/".into(), status: 302 }, "CRM_HOST_MOVED"),
     ] {
-        test.zendesk.faults().add(Rule::always("/users/me", fault.clone())).unwrap();
+        test.zendesk.faults().add(FaultRule::always("/users/me", fault.clone())).unwrap();
         let tried = try_connection(&test, api_token("secret")).await;
         assert!(!tried.ok, "{fault:?}");
         assert_eq!(tried.reason, expected, "{fault:?}");
@@ -83,8 +84,9 @@ async fn a_connection_that_does_not_work_says_why() {
     assert_eq!(test.db.number("select count(*) from integrations").await, 0);
 }
 
+/// Enabling is idempotent by request id, and a second link is refused with the first one's id.
 #[tokio::test]
-async fn enabling_is_idempotent_by_request_id_and_a_second_link_is_refused_with_the_firsts_id() {
+async fn enabling_repeats_safely_second_link_names_first() {
     let test = TestApp::start().await;
     let account = test.account().await;
     let mut request = enable_request(&account, "acme");
@@ -133,8 +135,9 @@ async fn racing_enables_make_one_integration() {
     assert_holds(&test).await;
 }
 
+/// Sync that is off from the start needs no credentials, and asks the CRM nothing.
 #[tokio::test]
-async fn sync_off_from_the_start_needs_no_credentials_and_asks_the_crm_nothing() {
+async fn sync_off_from_start_asks_crm_nothing() {
     let test = TestApp::start().await;
     test.zendesk.create_user(&json!({"name": "Ann", "phone": "+13108675301"})).unwrap();
     let account = test.account().await;
@@ -164,8 +167,9 @@ async fn sync_off_from_the_start_needs_no_credentials_and_asks_the_crm_nothing()
     assert_holds(&test).await;
 }
 
+/// Switching off stops the running pass, and nothing of its page is written.
 #[tokio::test]
-async fn switching_off_stops_the_running_pass_and_nothing_of_its_page_is_written() {
+async fn switching_off_stops_pass_and_writes_nothing() {
     let test = TestApp::start().await;
     test.zendesk.generate_people(1_500, 1).unwrap();
     let account = test.account().await;
@@ -197,8 +201,9 @@ async fn switching_off_stops_the_running_pass_and_nothing_of_its_page_is_written
     assert_holds(&test).await;
 }
 
+/// Sync that was switched off keeps naming callers, and says what is lost.
 #[tokio::test]
-async fn sync_that_was_switched_off_keeps_naming_callers_and_says_what_is_lost() {
+async fn switched_off_sync_names_callers_tells_losses() {
     let test = TestApp::start().await;
     test.zendesk.create_user(&json!({"name": "Ann", "phone": "+13108675301"})).unwrap();
     let (account, integration) = test.synced().await;
@@ -215,8 +220,9 @@ async fn sync_that_was_switched_off_keeps_naming_callers_and_says_what_is_lost()
     assert_eq!(lost.outcome(), pb::RequesterOutcome::SyncOff);
 }
 
+/// A disabled integration keeps its contacts, and is taken up again with its ids.
 #[tokio::test]
-async fn a_disabled_integration_keeps_its_contacts_and_is_taken_up_again_with_its_ids() {
+async fn disabled_integration_returns_with_contacts_and_ids() {
     let test = TestApp::start().await;
     let user = test.zendesk.create_user(&json!({"name": "Ann", "phone": "+13108675301"})).unwrap();
     let (account, integration) = test.synced().await;

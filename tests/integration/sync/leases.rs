@@ -17,7 +17,7 @@ use crate::{
 const PERIOD: TimeDelta = TimeDelta::minutes(30);
 
 /// A first copy of 2,500 users that stands at the gate with its page `number` made; the gate counts from there on.
-async fn standing_at(test: &TestApp, number: u32) -> (String, crm_simulator::gate::Gate, Beside) {
+async fn standing_at(test: &TestApp, number: u32) -> (String, crm_simulator::gate::RequestGate, Beside) {
     test.zendesk.generate_people(2_500, 1).unwrap();
     let account = test.account().await;
     let integration = test.enable(&account, "acme").await;
@@ -27,8 +27,9 @@ async fn standing_at(test: &TestApp, number: u32) -> (String, crm_simulator::gat
     (integration, gate, sync)
 }
 
+/// A replica takes over where the first one was, and its late page is refused.
 #[tokio::test]
-async fn a_replica_takes_over_where_the_first_was_and_its_late_page_is_refused() {
+async fn replica_takes_over_and_late_page_is_refused() {
     let test = TestApp::start().await;
     let replica = test.replica(|_| {}).await;
     let (integration, gate, late) = standing_at(&test, 2).await;
@@ -55,8 +56,9 @@ async fn a_replica_takes_over_where_the_first_was_and_its_late_page_is_refused()
     assert_holds(&test).await;
 }
 
+/// A lease of a clock that was a year ahead holds nobody up.
 #[tokio::test]
-async fn a_lease_of_a_clock_that_was_a_year_ahead_holds_nobody_up() {
+async fn lease_from_clock_ahead_holds_nobody_up() {
     let test = TestApp::start().await;
     let replica = test.replica(|_| {}).await;
     let (integration, gate, dying) = standing_at(&test, 2).await;
@@ -75,8 +77,9 @@ async fn a_lease_of_a_clock_that_was_a_year_ahead_holds_nobody_up() {
     assert_holds(&test).await;
 }
 
+/// A late worker that wakes after everything is done changes nothing.
 #[tokio::test]
-async fn a_late_worker_that_wakes_after_everything_is_done_changes_nothing() {
+async fn worker_waking_too_late_changes_nothing() {
     let test = TestApp::start().await;
     let replica = test.replica(|_| {}).await;
     let (integration, gate, late) = standing_at(&test, 1).await;
@@ -104,8 +107,9 @@ async fn a_late_worker_that_wakes_after_everything_is_done_changes_nothing() {
     assert_holds(&test).await;
 }
 
+/// Workers that race for one integration run it once.
 #[tokio::test]
-async fn workers_that_race_for_one_integration_run_it_once() {
+async fn racing_workers_run_integration_once() {
     let test = TestApp::start().await;
     let replica = test.replica(|_| {}).await;
     test.zendesk.generate_people(20, 1).unwrap();
@@ -127,8 +131,9 @@ async fn workers_that_race_for_one_integration_run_it_once() {
     assert_holds(&test).await;
 }
 
+/// A heartbeat that waits for the last page leaves no lease behind.
 #[tokio::test]
-async fn a_heartbeat_that_waits_for_the_last_page_leaves_no_lease_behind() {
+async fn heartbeat_waiting_for_last_page_frees_lease() {
     let test = TestApp::start_with(|config| {
         config.worker.lease_seconds = 60;
         config.worker.heartbeat_seconds = 1;
@@ -166,8 +171,9 @@ async fn a_heartbeat_that_waits_for_the_last_page_leaves_no_lease_behind() {
     assert_holds(&test).await;
 }
 
+/// A crash between the last page and its second look is made good by the next pass.
 #[tokio::test]
-async fn a_crash_between_the_last_page_and_its_second_look_is_made_good_by_the_next_pass() {
+async fn next_pass_repeats_second_look_after_crash() {
     let test = TestApp::start().await;
     test.zendesk.create_user(&json!({"name": "Ann", "phone": "+13108675301"})).unwrap();
     let account = test.account().await;
@@ -205,8 +211,9 @@ async fn a_crash_between_the_last_page_and_its_second_look_is_made_good_by_the_n
     assert_holds(&test).await;
 }
 
+/// A crash between a page and its second look is made good by the resumed run.
 #[tokio::test]
-async fn a_crash_between_a_page_and_its_second_look_is_made_good_by_the_resumed_run() {
+async fn resumed_run_repeats_second_look_after_crash() {
     let test = TestApp::start().await;
     test.zendesk.generate_people(1_500, 1).unwrap();
     let oldest = test.zendesk.oracle().into_iter().min_by(|a, b| a.updated_at.cmp(&b.updated_at)).unwrap().id;
@@ -243,8 +250,9 @@ async fn a_crash_between_a_page_and_its_second_look_is_made_good_by_the_resumed_
     assert_holds(&test).await;
 }
 
+/// A run that kills its worker again and again is paused, and a trigger tries anew.
 #[tokio::test]
-async fn a_run_that_kills_its_worker_again_and_again_is_paused_and_a_trigger_tries_anew() {
+async fn worker_killing_run_is_paused_until_trigger() {
     let test = TestApp::start().await;
     let (integration, gate, sync) = standing_at(&test, 2).await;
     sync.dies().await;
@@ -287,8 +295,9 @@ async fn a_run_that_kills_its_worker_again_and_again_is_paused_and_a_trigger_tri
     assert_holds(&test).await;
 }
 
+/// A worker that is told to stop hands its run over at once.
 #[tokio::test]
-async fn a_worker_that_is_told_to_stop_hands_its_run_over_at_once() {
+async fn stopping_worker_hands_run_over_at_once() {
     let test = TestApp::start_with(|config| {
         config.worker.concurrency = 1;
         config.worker.poll_ms = 50;
@@ -312,8 +321,9 @@ async fn a_worker_that_is_told_to_stop_hands_its_run_over_at_once() {
     assert_holds(&test).await;
 }
 
+/// A copy survives the loss of its connections to the database.
 #[tokio::test]
-async fn a_copy_survives_the_loss_of_its_connections_to_the_database() {
+async fn copy_survives_lost_database_connections() {
     let test = TestApp::start_with(|config| {
         config.worker.concurrency = 1;
         config.worker.poll_ms = 50;

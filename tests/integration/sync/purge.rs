@@ -15,8 +15,9 @@ use crate::{
 
 const PERIOD: TimeDelta = TimeDelta::minutes(30);
 
+/// A purge removes what was copied, and a new link copies anew.
 #[tokio::test]
-async fn a_purge_removes_what_was_copied_and_a_new_link_copies_anew() {
+async fn purge_removes_copy_and_new_link_recopies() {
     let test = TestApp::start().await;
     test.zendesk.generate_people(1_100, 1).unwrap();
     test.zendesk.create_user(&json!({"name": "Ann", "phone": "+13108675301"})).unwrap();
@@ -67,8 +68,9 @@ async fn a_purge_removes_what_was_copied_and_a_new_link_copies_anew() {
     assert_holds(&test).await;
 }
 
+/// A purge in the middle of a first copy leaves no place to go on from.
 #[tokio::test]
-async fn a_purge_in_the_middle_of_a_first_copy_leaves_no_place_to_go_on_from() {
+async fn purge_during_first_copy_leaves_no_resume_point() {
     let test = TestApp::start().await;
     test.zendesk.generate_people(2_500, 1).unwrap();
     let account = test.account().await;

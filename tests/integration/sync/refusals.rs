@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use contact_sync::rpc::pb::{self, connection::Organization, credentials::Kind};
 use crm_simulator::{
-    faults::{Fault, Rule},
+    faults::{Fault, FaultRule},
     salesforce,
 };
 use serde_json::json;
@@ -67,8 +67,9 @@ async fn refused(
     (tried.reason, tried.message, tried.metadata)
 }
 
+/// Credentials of another organisation say which one they open.
 #[tokio::test]
-async fn credentials_of_another_organisation_say_which_one_they_open() {
+async fn foreign_credentials_name_organization_they_open() {
     let test = TestApp::start().await;
     let salesforce_id = salesforce::organization_id();
     let other = pb::Connection {
@@ -88,8 +89,9 @@ async fn credentials_of_another_organisation_say_which_one_they_open() {
     }
 }
 
+/// A CRM that is not reached says which host, and where it failed.
 #[tokio::test]
-async fn a_crm_that_is_not_reached_says_which_host_and_where_it_failed() {
+async fn unreached_crm_says_host_and_failing_step() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent_url = format!("http://{}", silent.local_addr().unwrap());
     let plain = TestApp::start().await;
@@ -122,8 +124,9 @@ async fn a_crm_that_is_not_reached_says_which_host_and_where_it_failed() {
     }
 }
 
+/// A login that Salesforce refuses says what it lacks.
 #[tokio::test]
-async fn a_login_that_salesforce_refuses_says_what_it_lacks() {
+async fn refused_salesforce_login_says_what_it_lacks() {
     let test = TestApp::start().await;
     let said = |error: &str, words: &str| Fault::json(400, &json!({"error": error, "error_description": words}));
     for (username, fault, cause, word) in [
@@ -158,7 +161,7 @@ async fn a_login_that_salesforce_refuses_says_what_it_lacks() {
         ("admin@example.com", Some(said("invalid_grant", "something that nobody knows")), "LOGIN_REFUSED", "policies"),
     ] {
         if let Some(fault) = fault {
-            test.salesforce.faults().add(Rule::always("/services/oauth2/token", fault)).unwrap();
+            test.salesforce.faults().add(FaultRule::always("/services/oauth2/token", fault)).unwrap();
         }
 
         let (reason, message, metadata) =
@@ -170,8 +173,9 @@ async fn a_login_that_salesforce_refuses_says_what_it_lacks() {
     }
 }
 
+/// A disabled integration is told apart from one whose sync is off.
 #[tokio::test]
-async fn a_disabled_integration_is_told_apart_from_one_whose_sync_is_off() {
+async fn disabled_is_told_apart_from_sync_off() {
     let test = TestApp::start().await;
     let account_id = test.account().await;
     let off = test.enable_off(&account_id, pb::Provider::Pipedrive, "acme").await;
@@ -228,8 +232,9 @@ fn wishes() -> [(pb::Provider, &'static str, pb::IntegrationOptions); 5] {
     ]
 }
 
+/// Options and organisations of another CRM are refused by name.
 #[tokio::test]
-async fn options_and_organisations_of_another_crm_are_refused_by_name() {
+async fn other_crms_options_are_refused_by_name() {
     let test = TestApp::start().await;
     for (provider, connection) in [
         (pb::Provider::Zendesk, zendesk_connection("acme")),
@@ -284,8 +289,9 @@ async fn options_and_organisations_of_another_crm_are_refused_by_name() {
     assert!(refused.message().contains("connection.zendesk_subdomain is for Zendesk only"), "{}", refused.message());
 }
 
+/// Options that say nothing of another CRM are no harm.
 #[tokio::test]
-async fn options_that_say_nothing_of_another_crm_are_no_harm() {
+async fn empty_options_of_other_crm_are_harmless() {
     let test = TestApp::start().await;
     let mut request = enable_request(&test.account().await, "acme");
     let nothing = || Some(pb::ObjectOptions::default());

@@ -5,12 +5,12 @@ use chrono::TimeDelta;
 use contact_sync::{
     retention,
     rpc::{
-        methods::Scope,
+        methods::TokenScope,
         pb::{self, RecordFate, sync_service_client::SyncServiceClient},
     },
 };
 use crm_simulator::{
-    faults::{Fault, Rule},
+    faults::{Fault, FaultRule},
     gate::GateAt,
 };
 use serde_json::json;
@@ -95,7 +95,7 @@ fn trace_request(account: &str, integration: &str, object_type: &str, record_id:
 /// The time of no user's last change can be read.
 fn break_all(test: &TestApp, paths: &str) {
     let replace = vec![("\"updated_at\":\"".to_owned(), b"\"updated_at\":\"x".to_vec())];
-    test.zendesk.faults().add(Rule::always(paths, Fault::Bytes { replace })).unwrap();
+    test.zendesk.faults().add(FaultRule::always(paths, Fault::Bytes { replace })).unwrap();
 }
 
 /// The time of one user's last change cannot be read; another one, changed later, is sound.
@@ -106,7 +106,7 @@ fn break_one(test: &TestApp) {
     test.user("Ann Sound", "+13108675301");
     test.pass(TimeDelta::minutes(2));
     let replace = vec![("T09:00:07".to_owned(), b" at seven ".to_vec())];
-    test.zendesk.faults().add(Rule::always(EXPORT, Fault::Bytes { replace })).unwrap();
+    test.zendesk.faults().add(FaultRule::always(EXPORT, Fault::Bytes { replace })).unwrap();
 }
 
 async fn read_everything(test: &TestApp, account: &str, integration: &str) {
@@ -115,8 +115,9 @@ async fn read_everything(test: &TestApp, account: &str, integration: &str) {
     assert_eq!(test.sync_due().await, 1);
 }
 
+/// A thousand are kept, and the others counted, until a full read counts anew.
 #[tokio::test]
-async fn a_thousand_are_kept_and_the_others_counted_until_a_full_read_counts_anew() {
+async fn thousand_are_kept_others_counted_until_reread() {
     let test = TestApp::start().await;
     test.zendesk.generate_people(1_050, 1).unwrap();
     break_all(&test, EXPORT);
@@ -133,8 +134,9 @@ async fn a_thousand_are_kept_and_the_others_counted_until_a_full_read_counts_ane
     assert_eq!(test.last_run(&account, &integration).await.counts.unwrap().created, 1_050);
 }
 
+/// Of a large record the first 16 KiB are kept, and a page of such fits an answer.
 #[tokio::test]
-async fn of_a_large_record_the_first_16_kib_are_kept_and_a_page_of_such_fits_an_answer() {
+async fn large_records_keep_16_kib_within_answer() {
     let test = TestApp::start().await;
     for n in 0..205 {
         test.zendesk.create_user(&json!({"name": format!("Large {n}"), "notes": "n".repeat(20_000)})).unwrap();
@@ -150,8 +152,9 @@ async fn of_a_large_record_the_first_16_kib_are_kept_and_a_page_of_such_fits_an_
     assert!((16 * 1024..17 * 1024).contains(&longest), "{longest}");
 }
 
+/// Rejected records are kept thirty days after they were last met.
 #[tokio::test]
-async fn rejected_records_are_kept_thirty_days_after_they_were_last_met() {
+async fn rejected_records_stay_thirty_days_after_last() {
     let test = TestApp::start().await;
     test.user("Zebulon Broken", "+13108675307");
     break_all(&test, EXPORT);
@@ -169,14 +172,15 @@ async fn rejected_records_are_kept_thirty_days_after_they_were_last_met() {
     assert_eq!(test.rows(&account, "rejected_records").await, 0);
 }
 
+/// The content is for tokens that may read contacts, and in no table or log.
 #[tokio::test]
-async fn the_content_is_for_tokens_that_may_read_contacts_and_in_no_table_or_log() {
+async fn content_needs_contacts_scope_and_stays_sealed() {
     let (log, _logging) = listen();
     let test = TestApp::start().await;
     let user = test.user("Zebulon Quux", "+13108675307");
     break_all(&test, "");
     let (account, integration) = test.synced().await;
-    let token = test.token(&only(&account), &[Scope::Sync]);
+    let token = test.token(&only(&account), &[TokenScope::Sync]);
     let mut narrow = SyncServiceClient::new(test.client_with(&token));
     let request = pb::ListRejectedRecordsRequest {
         account_id: account.clone(),
@@ -205,13 +209,14 @@ async fn the_content_is_for_tokens_that_may_read_contacts_and_in_no_table_or_log
     }
 }
 
+/// One without an id is listed once, and loses its content when anybody is erased.
 #[tokio::test]
-async fn one_without_an_id_is_listed_once_and_loses_its_content_when_anybody_is_erased() {
+async fn idless_record_loses_content_at_any_erasure() {
     let test = TestApp::start().await;
     let user = test.user("Zebulon Quux", "+13108675307");
     test.user("Ann Sound", "+13108675301");
     let replace = vec![(format!("\"id\":{user},"), b"\"id\":null,".to_vec())];
-    test.zendesk.faults().add(Rule::always(EXPORT, Fault::Bytes { replace })).unwrap();
+    test.zendesk.faults().add(FaultRule::always(EXPORT, Fault::Bytes { replace })).unwrap();
     let (account, integration) = test.synced().await;
     read_everything(&test, &account, &integration).await;
 
@@ -232,8 +237,9 @@ async fn one_without_an_id_is_listed_once_and_loses_its_content_when_anybody_is_
     assert!(test.rejected(&account, &integration).await.is_empty());
 }
 
+/// A retry during a run is done by the one that follows at once.
 #[tokio::test]
-async fn a_retry_during_a_run_is_done_by_the_one_that_follows_at_once() {
+async fn retry_during_run_is_done_by_next() {
     let test = TestApp::start().await;
     break_one(&test);
     let (account, integration) = test.synced().await;
@@ -261,13 +267,14 @@ async fn a_retry_during_a_run_is_done_by_the_one_that_follows_at_once() {
     assert_eq!(test.sync_due().await, 0);
 }
 
+/// A retry that the CRM does not answer stops no pass, and is told.
 #[tokio::test]
-async fn a_retry_that_the_crm_does_not_answer_stops_no_pass_and_is_told() {
+async fn unanswered_retry_stops_no_pass_is_told() {
     let test = TestApp::start().await;
     break_one(&test);
     let (account, integration) = test.synced().await;
     test.zendesk.faults().clear();
-    test.zendesk.faults().add(Rule::always("show_many", Fault::ServerError)).unwrap();
+    test.zendesk.faults().add(FaultRule::always("show_many", Fault::ServerError)).unwrap();
     test.user("Carl Later", "+13108675303");
     test.pass(TimeDelta::minutes(2));
 
@@ -286,8 +293,9 @@ async fn a_retry_that_the_crm_does_not_answer_stops_no_pass_and_is_told() {
     assert_eq!(test.look_up(&account, "+13108675303").await.outcome(), pb::MatchOutcome::Matched);
 }
 
+/// A retry while sync is off is refused, and leaves no wish.
 #[tokio::test]
-async fn a_retry_while_sync_is_off_is_refused_and_leaves_no_wish() {
+async fn retry_while_sync_off_leaves_no_wish() {
     let test = TestApp::start().await;
     test.user("Zebulon Broken", "+13108675307");
     break_all(&test, EXPORT);
@@ -305,8 +313,9 @@ async fn a_retry_while_sync_is_off_is_refused_and_leaves_no_wish() {
     assert!(!test.rejected(&account, &integration).await[0].is_retried);
 }
 
+/// A trace tells why a record is here, or why not.
 #[tokio::test]
-async fn a_trace_tells_why_a_record_is_here_or_not() {
+async fn trace_tells_why_record_is_here() {
     let test = TestApp::start().await;
     let here = test.user("Ann Sound", "+13108675301");
     let gone = test.user("Bob Gone", "+13108675302");
@@ -338,8 +347,9 @@ async fn a_trace_tells_why_a_record_is_here_or_not() {
     }
 }
 
+/// A trace names what a record was merged into.
 #[tokio::test]
-async fn a_trace_names_what_a_record_was_merged_into() {
+async fn trace_names_what_record_merged_into() {
     let test = TestApp::start().await;
     let create = |name: &str| test.salesforce.create("Contact", &json!({"LastName": name})).unwrap();
     let (winner, loser) = (create("Winner"), create("Loser"));

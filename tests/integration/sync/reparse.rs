@@ -24,8 +24,9 @@ impl TestApp {
     }
 }
 
+/// After a change of region, stored numbers are read for the new one.
 #[tokio::test]
-async fn after_a_change_of_region_stored_numbers_are_read_for_the_new_one() {
+async fn region_change_rereads_stored_numbers() {
     let test = TestApp::start().await;
     test.user("Ada", "020 7946 0018");
     test.user("Bryce", "+13108675309");
@@ -44,8 +45,9 @@ async fn after_a_change_of_region_stored_numbers_are_read_for_the_new_one() {
     assert_eq!(test.trigger(&account, &integration).await.counts.unwrap().created, 0);
 }
 
+/// Until stored numbers are read again, nobody is not surely nobody.
 #[tokio::test]
-async fn until_stored_numbers_are_read_again_nobody_is_not_surely_nobody() {
+async fn nobody_is_uncertain_until_numbers_are_reread() {
     let test = TestApp::start().await;
     test.user("Ada", "020 7946 0018");
     let (account, integration) = test.synced().await;
@@ -66,8 +68,9 @@ async fn until_stored_numbers_are_read_again_nobody_is_not_surely_nobody() {
     assert_eq!(replica.look_up(&account, "+442079460099").await.outcome(), MatchOutcome::NotFound);
 }
 
+/// Both spellings of a number are kept when they are two numbers after a move.
 #[tokio::test]
-async fn both_spellings_of_a_number_are_kept_when_they_are_two_numbers_after_a_move() {
+async fn spelling_made_distinct_by_move_is_kept() {
     let test = TestApp::start().await;
     let user = test.user("Ada", "(310) 867-5309").parse().unwrap();
     test.zendesk.add_identity(user, &serde_json::json!({"type": "phone_number", "value": "+13108675309"})).unwrap();
@@ -86,8 +89,9 @@ async fn both_spellings_of_a_number_are_kept_when_they_are_two_numbers_after_a_m
     assert_eq!(test.look_up(&account, "+13108675309").await.selected.unwrap().display_name, "Ada");
 }
 
+/// A sweep that is asked for during another one comes behind it.
 #[tokio::test]
-async fn a_sweep_that_is_asked_for_during_another_comes_behind_it() {
+async fn sweep_asked_during_another_comes_behind() {
     let test = TestApp::start().await;
     test.user("Ada", "020 7946 0018");
     let (account, integration) = test.synced().await;
@@ -117,8 +121,9 @@ async fn a_sweep_that_is_asked_for_during_another_comes_behind_it() {
     assert_eq!(test.sync_due().await, 0, "and no third");
 }
 
+/// An account whose numbers cannot be read again does not keep others waiting.
 #[tokio::test]
-async fn an_account_whose_numbers_cannot_be_read_again_does_not_keep_others_waiting() {
+async fn unreadable_account_keeps_no_others_waiting() {
     let test = TestApp::start().await;
     test.user("Ada", "020 7946 0018");
     let mut accounts = Vec::new();
@@ -143,8 +148,9 @@ async fn an_account_whose_numbers_cannot_be_read_again_does_not_keep_others_wait
     assert_eq!(replica.look_up(&accounts[1], "+442079460018").await.outcome(), MatchOutcome::Matched);
 }
 
+/// A clicked number keeps the region that the click named.
 #[tokio::test]
-async fn a_clicked_number_keeps_the_region_that_the_click_named() {
+async fn clicked_number_keeps_clicks_region() {
     let test = TestApp::start().await;
     let account = test.account().await;
     let salesforce = test.enable_off(&account, pb::Provider::Salesforce, ORG).await;
@@ -163,8 +169,9 @@ async fn a_clicked_number_keeps_the_region_that_the_click_named() {
     assert_eq!(test.look_up(&account, "+442079460018").await.selected.unwrap().id, clicked.id);
 }
 
+/// A stranger on a number that a record gains by it is adopted.
 #[tokio::test]
-async fn a_stranger_on_a_number_that_a_record_gains_by_it_is_adopted() {
+async fn stranger_on_reread_number_is_adopted() {
     let test = TestApp::start().await;
     test.user("Ada", "020 7946 0018");
     let (account, _) = test.synced().await;
@@ -180,8 +187,9 @@ async fn a_stranger_on_a_number_that_a_record_gains_by_it_is_adopted() {
     assert_eq!((ada.display_name.as_str(), test.living(&account, &stranger.id).await), ("Ada", ada.id.clone()));
 }
 
+/// Numbers of older rules are read again batch by batch, and a crash goes on where it was.
 #[tokio::test]
-async fn numbers_of_older_rules_are_read_again_batch_by_batch_and_a_crash_goes_on_where_it_was() {
+async fn old_numbers_reread_in_batches_surviving_crash() {
     const CONTACTS: i64 = 450;
     let test = TestApp::start().await;
     for n in 0..CONTACTS {
@@ -212,8 +220,9 @@ async fn numbers_of_older_rules_are_read_again_batch_by_batch_and_a_crash_goes_o
     }
 }
 
+/// Numbers that newer rules read as before are left as they are.
 #[tokio::test]
-async fn numbers_that_newer_rules_read_as_before_are_left_as_they_are() {
+async fn unchanged_numbers_of_newer_rules_stay() {
     let test = TestApp::start().await;
     test.user("Ada", "(310) 555-0100");
     let (account, _) = test.synced().await;
@@ -227,8 +236,9 @@ async fn numbers_that_newer_rules_read_as_before_are_left_as_they_are() {
     assert_eq!(replica.look_up(&account, "+13105559999").await.outcome(), MatchOutcome::NotFound, "all were read");
 }
 
+/// A pass that began before the change writes nothing by the old regions.
 #[tokio::test]
-async fn a_pass_that_began_before_the_change_writes_nothing_by_the_old_regions() {
+async fn pass_from_before_change_writes_no_old_regions() {
     let test = TestApp::start().await;
     let (account, integration) = test.synced().await;
     test.user("Ada", "020 7946 0018");

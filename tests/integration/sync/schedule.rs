@@ -14,8 +14,9 @@ use crate::{
 
 const PERIOD: TimeDelta = TimeDelta::minutes(30);
 
+/// The next pass is due a period after the last one has finished.
 #[tokio::test]
-async fn the_next_pass_is_due_a_period_after_the_last_has_finished() {
+async fn next_pass_is_due_period_after_last() {
     let test = TestApp::start().await;
     test.zendesk.generate_people(5, 1).unwrap();
     let account = test.account().await;
@@ -41,8 +42,9 @@ async fn the_next_pass_is_due_a_period_after_the_last_has_finished() {
     assert_eq!(test.sync_due().await, 1);
 }
 
+/// An integration may have a period of its own.
 #[tokio::test]
-async fn an_integration_may_have_a_period_of_its_own() {
+async fn integration_may_have_own_period() {
     let test = TestApp::start().await;
     let account = test.account().await;
     let mut request = enable_request(&account, "acme");
@@ -65,8 +67,9 @@ async fn an_integration_may_have_a_period_of_its_own() {
     assert_eq!(test.integration(&account, &integration.id).await.state(), pb::IntegrationState::Stale);
 }
 
+/// A copy is stale after three periods, and says so in answers.
 #[tokio::test]
-async fn a_copy_is_stale_after_three_periods_and_says_so_in_answers() {
+async fn copy_is_told_stale_after_three_periods() {
     let test = TestApp::start().await;
     test.zendesk.create_user(&json!({"name": "Ann", "phone": "+13108675301"})).unwrap();
     let (account, integration) = test.synced().await;
@@ -89,12 +92,13 @@ async fn a_copy_is_stale_after_three_periods_and_says_so_in_answers() {
     assert_eq!(test.look_up(&account, "+13108675399").await.outcome(), pb::MatchOutcome::NotFound);
 }
 
+/// A failing CRM is tried again later and later, and for ever.
 #[tokio::test]
-async fn a_failing_crm_is_tried_again_later_and_later_and_for_ever() {
+async fn failing_crm_is_retried_ever_later() {
     let test = TestApp::start_with(|config| config.worker.attempts_max = 1).await;
     test.zendesk.generate_people(5, 1).unwrap();
     let (account, integration) = test.synced().await;
-    let rule = crm_simulator::faults::Rule::always(EXPORT, Fault::ServerError);
+    let rule = crm_simulator::faults::FaultRule::always(EXPORT, Fault::ServerError);
     test.zendesk.faults().add(rule).unwrap();
     test.pass(PERIOD);
 
@@ -112,7 +116,7 @@ async fn a_failing_crm_is_tried_again_later_and_later_and_for_ever() {
 
     test.zendesk.faults().clear();
     assert_eq!(test.sync_due().await, 1);
-    test.zendesk.faults().add(crm_simulator::faults::Rule::once(EXPORT, Fault::ServerError)).unwrap();
+    test.zendesk.faults().add(crm_simulator::faults::FaultRule::once(EXPORT, Fault::ServerError)).unwrap();
     test.pass(PERIOD);
     assert_eq!(test.sync_due().await, 1);
     let due_at = time(test.integration(&account, &integration).await.next_due_time);
@@ -120,8 +124,9 @@ async fn a_failing_crm_is_tried_again_later_and_later_and_for_ever() {
     assert_holds(&test).await;
 }
 
+/// An incremental pass before the first copy is a first copy.
 #[tokio::test]
-async fn an_incremental_pass_before_the_first_copy_is_a_first_copy() {
+async fn incremental_before_first_copy_becomes_initial() {
     let test = TestApp::start_with(|config| config.worker.attempts_max = 1).await;
     test.zendesk.generate_people(5, 1).unwrap();
     let account = test.account().await;

@@ -56,8 +56,9 @@ impl Served {
     }
 }
 
+/// A process whose database is cut off stops when it is asked to.
 #[tokio::test]
-async fn a_process_whose_database_is_cut_off_stops_when_asked() {
+async fn process_with_cut_database_stops_when_asked() {
     let mut served = Served::start().await;
     served.proxy.refuse(true);
     served.proxy.cut();
@@ -69,8 +70,9 @@ async fn a_process_whose_database_is_cut_off_stops_when_asked() {
     assert!(served.log().contains("stopped"), "{}", served.log());
 }
 
+/// A process whose database is frozen stops when it is asked to.
 #[tokio::test]
-async fn a_process_whose_database_is_frozen_stops_when_asked() {
+async fn process_with_frozen_database_stops_when_asked() {
     let mut served = Served::start().await;
     served.proxy.silence(true);
     served.proxy.freeze();
@@ -82,8 +84,9 @@ async fn a_process_whose_database_is_frozen_stops_when_asked() {
     assert!(served.log().contains("stopped"), "{}", served.log());
 }
 
+/// A process whose database never answers stops also while it starts.
 #[tokio::test]
-async fn a_process_whose_database_never_answers_stops_also_while_it_starts() {
+async fn process_with_silent_database_stops_while_starting() {
     let test = TestApp::start().await;
     let proxy = Proxy::start(test.db.url()).await;
     proxy.silence(true);
@@ -118,8 +121,9 @@ async fn a_second_signal_ends_it_at_once() {
     assert!(matches!(status.code(), Some(0 | 3)), "{status}: {}", served.log());
 }
 
+/// A process whose run waits for its CRM gives it back and ends.
 #[tokio::test]
-async fn a_process_whose_run_waits_for_its_crm_gives_it_back_and_ends() {
+async fn process_returns_run_waiting_for_crm() {
     let (test, _, integration) = stage(10).await;
     fail(&test, 0, None, Fault::RateLimited { retry_after_seconds: Some(50) });
     let proxy = Proxy::start(test.db.url()).await;

@@ -27,8 +27,9 @@ async fn next(stream: &mut tonic::Streaming<pb::WatchSyncRunResponse>) -> Option
     soon("a word of the watched run", stream.message()).await.unwrap().map(|answer| answer.sync_run.unwrap())
 }
 
+/// A trigger runs now, and the run under way is returned to the next one.
 #[tokio::test]
-async fn a_trigger_runs_now_and_the_run_under_way_is_returned_to_the_next() {
+async fn trigger_runs_now_or_returns_current_run() {
     let test = TestApp::start().await;
     test.zendesk.generate_people(5, 1).unwrap();
     let (account, integration) = test.synced().await;
@@ -85,8 +86,9 @@ async fn racing_triggers_start_one_run() {
     assert_holds(&test).await;
 }
 
+/// A request id starts one run, however often it comes.
 #[tokio::test]
-async fn a_request_id_starts_one_run_however_often_it_comes() {
+async fn repeated_request_id_starts_one_run() {
     let test = TestApp::start().await;
     let (account, integration) = test.synced().await;
     test.pass(TimeDelta::seconds(1));
@@ -111,8 +113,9 @@ async fn a_request_id_starts_one_run_however_often_it_comes() {
     assert_eq!((refused.code(), reason(&refused)), (Code::FailedPrecondition, "REQUEST_ID_REUSED".to_owned()));
 }
 
+/// A full pass reads everything again, and changes nothing.
 #[tokio::test]
-async fn a_full_pass_reads_everything_again_and_changes_nothing() {
+async fn full_pass_rereads_everything_changes_nothing() {
     let test = TestApp::start().await;
     test.zendesk.generate_people(1_200, 1).unwrap();
     let (account, integration) = test.synced().await;
@@ -152,8 +155,9 @@ async fn what_cannot_be_triggered_says_why() {
     assert_eq!(test.zendesk.requests().total, 0);
 }
 
+/// A queued run is cancelled, and the next pass comes a period later.
 #[tokio::test]
-async fn a_queued_run_is_cancelled_and_the_next_pass_comes_a_period_later() {
+async fn queued_run_cancels_until_next_period() {
     let test = TestApp::start().await;
     test.zendesk.generate_people(5, 1).unwrap();
     let account = test.account().await;
@@ -174,8 +178,9 @@ async fn a_queued_run_is_cancelled_and_the_next_pass_comes_a_period_later() {
     assert_holds(&test).await;
 }
 
+/// A cancelled first copy keeps its pages, writes no more, and goes on where it was.
 #[tokio::test]
-async fn a_cancelled_first_copy_keeps_its_pages_writes_no_more_and_goes_on_where_it_was() {
+async fn cancelled_first_copy_resumes_where_it_was() {
     let test = TestApp::start().await;
     test.zendesk.generate_people(2_500, 1).unwrap();
     let account = test.account().await;
@@ -255,8 +260,9 @@ async fn a_watched_run_tells_its_progress_and_ends() {
     assert_eq!(test.last_run(&account, &integration).await.id, run);
 }
 
+/// A watched run that is cancelled or fails ends its stream, too.
 #[tokio::test]
-async fn a_watched_run_that_is_cancelled_or_fails_ends_its_stream_too() {
+async fn cancelled_or_failed_run_ends_watchers_stream() {
     let test = TestApp::start_with(|config| config.worker.attempts_max = 2).await;
     let account = test.account().await;
     let integration = test.enable(&account, "acme").await;

@@ -8,7 +8,7 @@ use std::{
 
 use chrono::TimeDelta;
 use contact_sync::{domain::clock::Clock, rpc::pb};
-use crm_simulator::faults::{Fault, Rule};
+use crm_simulator::faults::{Fault, FaultRule};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -56,8 +56,9 @@ fn patch(set: &[(&str, Value)]) -> Fault {
     Fault::Patch { set, remove: Vec::new() }
 }
 
+/// An answer that breaks once is asked for again.
 #[tokio::test]
-async fn an_answer_that_breaks_once_is_asked_for_again() {
+async fn briefly_broken_answer_is_asked_again() {
     let mut copied = Copied::make().await;
     for (fault, _) in breakages() {
         let what = format!("{fault:?}");
@@ -76,8 +77,9 @@ async fn an_answer_that_breaks_once_is_asked_for_again() {
     assert_holds(&copied.test).await;
 }
 
+/// An answer that stays broken fails the pass, and loses nothing.
 #[tokio::test]
-async fn an_answer_that_stays_broken_fails_the_pass_and_loses_nothing() {
+async fn lastingly_broken_answer_fails_pass_losing_nothing() {
     let mut copied = Copied::make().await;
     for (fault, expected) in breakages() {
         let what = format!("{fault:?}");
@@ -167,8 +169,9 @@ async fn a_redirect_is_never_followed() {
     copied.assert_recovers("redirect").await;
 }
 
+/// A wrong clock of the CRM never promises the future.
 #[tokio::test]
-async fn a_wrong_clock_of_the_crm_never_promises_the_future() {
+async fn crms_wrong_clock_never_promises_future() {
     let copied = Copied::make().await;
     for (skew, expected) in
         [(86_400 * 365, TimeDelta::zero()), (30, TimeDelta::seconds(-30)), (-86_400, TimeDelta::seconds(-86_460))]
@@ -184,8 +187,9 @@ async fn a_wrong_clock_of_the_crm_never_promises_the_future() {
     }
 }
 
+/// A poisoned row is rejected alone, whatever is wrong with it.
 #[tokio::test]
-async fn a_poisoned_row_is_rejected_alone_whatever_is_wrong_with_it() {
+async fn poisoned_row_is_rejected_alone() {
     let fields = ["id", "name", "email", "phone", "role", "active", "updated_at", "suspended", "url"];
     let poisons = [
         Value::Null,
@@ -240,8 +244,9 @@ async fn a_poisoned_row_is_rejected_alone_whatever_is_wrong_with_it() {
     assert_eq!(of_known_users.count(), 0, "{differences:?}");
 }
 
+/// An envelope without what is not needed is read.
 #[tokio::test]
-async fn an_envelope_without_what_is_not_needed_is_read() {
+async fn envelope_without_unneeded_parts_is_read() {
     let mut copied = Copied::make().await;
     for fault in [
         patch(&[("/identities", Value::Null)]),
@@ -263,8 +268,9 @@ async fn an_envelope_without_what_is_not_needed_is_read() {
     }
 }
 
+/// A request that hangs is given up, and asked again.
 #[tokio::test]
-async fn a_request_that_hangs_is_given_up_and_asked_again() {
+async fn hanging_request_is_given_up_and_repeated() {
     let test = TestApp::start_with(|config| {
         config.worker.attempts_max = 2;
         config.providers.zendesk.timeout_seconds = 1;
@@ -277,7 +283,7 @@ async fn a_request_that_hangs_is_given_up_and_asked_again() {
     for fault in [Fault::Hang, Fault::Drip { chunk_bytes: 1_000, every_ms: 5_000 }, dripping] {
         let what = format!("{fault:?}");
         test.pass(PERIOD);
-        test.zendesk.faults().add(Rule { skip: 1, ..Rule::once(EXPORT, fault.clone()) }).unwrap();
+        test.zendesk.faults().add(FaultRule { skip: 1, ..FaultRule::once(EXPORT, fault.clone()) }).unwrap();
         test.zendesk.generate_in_one_second(1_050, 2, test.clock.now().timestamp() - 100).unwrap();
         test.zendesk.clear_requests();
 
@@ -305,8 +311,9 @@ async fn a_request_that_hangs_is_given_up_and_asked_again() {
     assert_holds(&test).await;
 }
 
+/// A request that hangs does not hold up a disable.
 #[tokio::test]
-async fn a_request_that_hangs_does_not_hold_up_a_disable() {
+async fn hanging_request_never_delays_disable() {
     let test = TestApp::start_with(|config| {
         config.worker.lease_seconds = 3;
         config.worker.heartbeat_seconds = 1;

@@ -14,8 +14,9 @@ use crate::{
 
 const PERIOD: TimeDelta = TimeDelta::minutes(30);
 
+/// A first copy reads every page once, and the next pass goes on from the cursor.
 #[tokio::test]
-async fn first_copy_reads_every_page_once_and_the_next_pass_goes_on_from_the_cursor() {
+async fn first_copy_reads_once_next_resumes_cursor() {
     let test = TestApp::start().await;
     test.zendesk.generate_people(2_300, 1).unwrap();
 
@@ -53,8 +54,9 @@ async fn first_copy_reads_every_page_once_and_the_next_pass_goes_on_from_the_cur
     assert_holds(&test).await;
 }
 
+/// An empty account is copied, and its first user comes with the next pass.
 #[tokio::test]
-async fn an_empty_account_is_copied_and_its_first_user_comes_with_the_next_pass() {
+async fn empty_accounts_first_user_comes_next_pass() {
     let test = TestApp::start().await;
     let (account, integration) = test.synced().await;
     assert_eq!(test.integration(&account, &integration).await.state(), pb::IntegrationState::Active);
@@ -80,8 +82,9 @@ async fn an_empty_page_is_not_the_end() {
     assert_is_a_true_copy(&test, &integration).await;
 }
 
+/// A cursor that does not move fails the pass, and the old cursor stays.
 #[tokio::test]
-async fn a_cursor_that_does_not_move_fails_the_pass_and_the_old_cursor_stays() {
+async fn unmoving_cursor_fails_pass_old_one_stays() {
     for fault in [Fault::StuckCursor, Fault::EmptyPage { advance: false }] {
         let test = TestApp::start_with(|config| config.worker.attempts_max = 2).await;
         test.zendesk.generate_people(10, 3).unwrap();
@@ -108,8 +111,9 @@ async fn a_cursor_that_does_not_move_fails_the_pass_and_the_old_cursor_stays() {
     }
 }
 
+/// Cursors that lead in a circle fail the pass.
 #[tokio::test]
-async fn cursors_that_lead_in_a_circle_fail_the_pass() {
+async fn circling_cursors_fail_pass() {
     let test = TestApp::start_with(|config| config.worker.attempts_max = 1).await;
     test.zendesk.generate_people(10, 3).unwrap();
     let (account, integration) = test.synced().await;
@@ -138,8 +142,9 @@ async fn cursors_that_lead_in_a_circle_fail_the_pass() {
     assert_is_a_true_copy(&test, &integration).await;
 }
 
+/// A first copy whose cursor never moves fails, and is made later.
 #[tokio::test]
-async fn a_first_copy_whose_cursor_never_moves_fails_and_is_made_later() {
+async fn first_copy_with_unmoving_cursor_comes_later() {
     let test = TestApp::start_with(|config| config.worker.attempts_max = 2).await;
     test.zendesk.generate_people(10, 4).unwrap();
     let account = test.account().await;
@@ -158,8 +163,9 @@ async fn a_first_copy_whose_cursor_never_moves_fails_and_is_made_later() {
     assert_is_a_true_copy(&test, &integration).await;
 }
 
+/// A user on two pages, and twice on one, is one contact.
 #[tokio::test]
-async fn a_user_on_two_pages_and_twice_on_one_is_one_contact() {
+async fn repeated_user_is_one_contact() {
     let test = TestApp::start().await;
     test.zendesk.generate_people(2_100, 5).unwrap();
     fail(&test, 1, None, Fault::RepeatPrevious);
@@ -204,8 +210,9 @@ async fn an_older_copy_never_overwrites_a_newer_one() {
     assert_holds(&test).await;
 }
 
+/// More users in one second than fit a page are all copied.
 #[tokio::test]
-async fn more_users_in_one_second_than_fit_a_page_are_all_copied() {
+async fn second_with_more_than_page_is_copied() {
     let test = TestApp::start().await;
     let second = test.clock.now().timestamp() - 3_600;
     test.zendesk.generate_in_one_second(2_500, 6, second).unwrap();
@@ -220,8 +227,9 @@ async fn more_users_in_one_second_than_fit_a_page_are_all_copied() {
     assert_is_a_true_copy(&test, &integration).await;
 }
 
+/// What changes while pages are read is not missed.
 #[tokio::test]
-async fn what_changes_while_pages_are_read_is_not_missed() {
+async fn changes_while_pages_are_read_are_caught() {
     let test = TestApp::start().await;
     test.zendesk.generate_people(1_500, 8).unwrap();
     let users: Vec<i64> = {
@@ -254,8 +262,9 @@ async fn what_changes_while_pages_are_read_is_not_missed() {
     assert_holds(&test).await;
 }
 
+/// A copy is known through a minute before the CRM's clock.
 #[tokio::test]
-async fn a_copy_is_known_through_a_minute_before_the_crms_clock() {
+async fn copy_is_known_through_minute_before_crm() {
     // Zendesk does not promise what changed in the last minute.
     let test = TestApp::start().await;
     let (account, integration) = test.synced().await;

@@ -91,8 +91,9 @@ impl Copied {
     }
 }
 
+/// What is refused twice, minutes apart, holds the integration and is looked at hourly.
 #[tokio::test]
-async fn what_is_refused_twice_minutes_apart_holds_the_integration_and_is_looked_at_hourly() {
+async fn twice_refused_integration_is_held_and_probed() {
     for (fault, expected, hint, requests) in [
         // A token that was brought is shown twice: vendors refuse a good one now and then.
         (Fault::Unauthorized, "CREDENTIALS_REFUSED", "bring others", 2),
@@ -132,8 +133,9 @@ async fn what_is_refused_twice_minutes_apart_holds_the_integration_and_is_looked
     }
 }
 
+/// Credentials that are revoked between two pages keep the first page.
 #[tokio::test]
-async fn credentials_revoked_between_two_pages_keep_the_first_page() {
+async fn credentials_revoked_midway_keep_first_page() {
     let test = TestApp::start().await;
     test.zendesk.generate_people(1_500, 2).unwrap();
     let account = test.account().await;
@@ -148,8 +150,9 @@ async fn credentials_revoked_between_two_pages_keep_the_first_page() {
     assert_eq!(column(&test, &integration, "checkpoint").await, "");
 }
 
+/// An unknown organisation pauses on the third pass, and a trigger tries again.
 #[tokio::test]
-async fn an_unknown_organisation_pauses_on_the_third_pass_and_a_trigger_tries_again() {
+async fn unknown_organization_pauses_until_trigger() {
     let copied = Copied::make().await;
     fail(&copied.test, 0, None, Fault::NotFound);
 
@@ -169,8 +172,9 @@ async fn an_unknown_organisation_pauses_on_the_third_pass_and_a_trigger_tries_ag
     assert_is_a_true_copy(&copied.test, &copied.integration).await;
 }
 
+/// A cursor that is refused starts the window again, and loses and doubles nothing.
 #[tokio::test]
-async fn a_cursor_that_is_refused_starts_the_window_again_and_loses_and_doubles_nothing() {
+async fn refused_cursor_restarts_window_losing_nothing() {
     let mut copied = Copied::make().await;
     fail(&copied.test, 0, Some(1), Fault::Unprocessable);
 
@@ -195,8 +199,9 @@ async fn a_cursor_that_is_refused_starts_the_window_again_and_loses_and_doubles_
     copied.assert_recovers("422").await;
 }
 
+/// A refused resume point falls back to the checkpoint.
 #[tokio::test]
-async fn a_refused_resume_point_falls_back_to_the_checkpoint() {
+async fn refused_resume_point_falls_back_to_checkpoint() {
     let test = TestApp::start().await;
     test.zendesk.generate_people(10, 3).unwrap();
     let (account, integration) = test.synced().await;
@@ -219,8 +224,9 @@ async fn a_refused_resume_point_falls_back_to_the_checkpoint() {
     assert_holds(&test).await;
 }
 
+/// A rate limit is waited for as long as Zendesk says.
 #[tokio::test]
-async fn a_rate_limit_is_waited_for_as_long_as_zendesk_says() {
+async fn rate_limit_waits_as_long_as_told() {
     for (fault, at_least) in [
         (Fault::RateLimited { retry_after_seconds: Some(1) }, Duration::from_secs(1)),
         (Fault::Unavailable { retry_after_seconds: Some(1) }, Duration::from_secs(1)),
@@ -242,8 +248,9 @@ async fn a_rate_limit_is_waited_for_as_long_as_zendesk_says() {
     }
 }
 
+/// A rate limit that never ends fails the pass after a bounded number of requests.
 #[tokio::test]
-async fn a_rate_limit_that_never_ends_fails_the_pass_after_a_bounded_number_of_requests() {
+async fn endless_rate_limit_fails_after_bounded_requests() {
     let copied = Copied::make().await;
     fail(&copied.test, 0, None, Fault::RateLimited { retry_after_seconds: Some(0) });
 
@@ -253,8 +260,9 @@ async fn a_rate_limit_that_never_ends_fails_the_pass_after_a_bounded_number_of_r
     copied.assert_recovers("429").await;
 }
 
+/// A long Retry-After ends the pass, and the next one comes when it is over.
 #[tokio::test]
-async fn a_long_retry_after_ends_the_pass_and_the_next_comes_when_it_is_over() {
+async fn long_retry_after_ends_pass_until_over() {
     for (seconds, waits) in [(600, 600), (4_000_000_000, 3_600)] {
         let copied = Copied::make().await;
         fail(&copied.test, 0, Some(1), Fault::RateLimited { retry_after_seconds: Some(seconds) });

@@ -25,8 +25,9 @@ async fn numbers_of(test: &TestApp, account: &str, number: &str) -> Vec<String> 
     numbers
 }
 
+/// Every number of a user names it, and a removed one does not.
 #[tokio::test]
-async fn every_number_of_a_user_names_it_and_a_removed_one_does_not() {
+async fn users_numbers_name_it_removed_do_not() {
     let test = TestApp::start().await;
     let user = test.zendesk.create_user(&json!({"name": "Ann", "phone": "(310) 867-5301 ext. 12"})).unwrap();
     let second = test.zendesk.add_identity(user, &json!({"type": "phone_number", "value": "+13108675302"})).unwrap();
@@ -50,8 +51,9 @@ async fn every_number_of_a_user_names_it_and_a_removed_one_does_not() {
     assert_holds(&test).await;
 }
 
+/// A number that several users share is AMBIGUOUS, and the first created is selected.
 #[tokio::test]
-async fn a_number_that_several_users_share_is_ambiguous_and_the_first_created_is_selected() {
+async fn shared_number_is_ambiguous_first_created_selected() {
     let test = TestApp::start().await;
     let first = test.zendesk.create_user(&json!({"name": "Ann", "phone": "+13108675301"})).unwrap();
     let second = test.zendesk.create_user(&json!({"name": "Bob", "phone": "(310)-867-5301"})).unwrap();
@@ -74,8 +76,9 @@ async fn a_number_that_several_users_share_is_ambiguous_and_the_first_created_is
     assert_holds(&test).await;
 }
 
+/// Agents are contacts with their role, and suspended users are kept.
 #[tokio::test]
-async fn agents_are_contacts_with_their_role_and_suspended_users_are_kept() {
+async fn agents_have_role_suspended_users_are_kept() {
     let test = TestApp::start().await;
     test.zendesk.create_user(&json!({"name": "Agent", "role": "agent", "phone": "+13108675301"})).unwrap();
     let user = test.zendesk.create_user(&json!({"name": "User", "phone": "+13108675302"})).unwrap();
@@ -95,8 +98,9 @@ async fn agents_are_contacts_with_their_role_and_suspended_users_are_kept() {
     assert_is_a_true_copy(&test, &integration).await;
 }
 
+/// A deleted user leaves every answer, and a restore brings the same contact back.
 #[tokio::test]
-async fn a_deleted_user_leaves_every_answer_and_a_restore_brings_the_same_contact_back() {
+async fn deleted_user_leaves_restore_returns_same_contact() {
     let test = TestApp::start().await;
     let user =
         test.zendesk.create_user(&json!({"name": "Ann", "phone": "+13108675301", "email": "ann@example.com"})).unwrap();
@@ -148,8 +152,9 @@ async fn a_deleted_user_leaves_every_answer_and_a_restore_brings_the_same_contac
     assert_holds(&test).await;
 }
 
+/// A user that is first seen as deleted is nobody until it is restored.
 #[tokio::test]
-async fn a_user_first_seen_as_deleted_is_nobody_until_it_is_restored() {
+async fn user_first_seen_deleted_is_nobody_until_restored() {
     let test = TestApp::start().await;
     let user = test.zendesk.create_user(&json!({"name": "Ann", "phone": "+13108675301"})).unwrap();
     test.zendesk.delete_user(user).unwrap();
@@ -168,8 +173,9 @@ async fn a_user_first_seen_as_deleted_is_nobody_until_it_is_restored() {
     assert_holds(&test).await;
 }
 
+/// A user that is deleted for good stays gone, and its new name is nowhere.
 #[tokio::test]
-async fn a_user_deleted_for_good_stays_gone_and_its_new_name_is_nowhere() {
+async fn user_deleted_for_good_stays_gone() {
     let test = TestApp::start().await;
     let user = test.zendesk.create_user(&json!({"name": "Ann", "phone": "+13108675301"})).unwrap();
     let (account, integration) = test.synced().await;
@@ -185,8 +191,9 @@ async fn a_user_deleted_for_good_stays_gone_and_its_new_name_is_nowhere() {
     assert_holds(&test).await;
 }
 
+/// A caller whose user was deleted is a stranger, and the restored user absorbs it.
 #[tokio::test]
-async fn a_caller_whose_user_was_deleted_is_a_stranger_and_the_restored_user_absorbs_it() {
+async fn restored_user_absorbs_stranger_made_meanwhile() {
     let test = TestApp::start().await;
     let user = test.zendesk.create_user(&json!({"name": "Ann", "phone": "+13108675301"})).unwrap();
     let (account, integration) = test.synced().await;
@@ -207,8 +214,9 @@ async fn a_caller_whose_user_was_deleted_is_a_stranger_and_the_restored_user_abs
     assert_holds(&test).await;
 }
 
+/// A merge deletes the loser, and a ticket goes to the winner, never to the dead.
 #[tokio::test]
-async fn a_merge_deletes_the_loser_and_a_ticket_goes_to_the_winner_never_to_the_dead() {
+async fn merge_deletes_loser_winner_gets_tickets() {
     let test = TestApp::start().await;
     let loser = test.zendesk.create_user(&json!({"name": "Ann", "phone": "+13108675301"})).unwrap();
     let winner = test.zendesk.create_user(&json!({"name": "Ann D.", "phone": "(310) 867-5301"})).unwrap();
@@ -236,8 +244,9 @@ async fn a_merge_deletes_the_loser_and_a_ticket_goes_to_the_winner_never_to_the_
     assert_holds(&test).await;
 }
 
+/// Names and numbers that nobody should type are kept, and bounded.
 #[tokio::test]
-async fn names_and_numbers_that_nobody_should_type_are_kept_and_bounded() {
+async fn untypable_names_and_numbers_are_kept_bounded() {
     let test = TestApp::start().await;
     let long = "x".repeat(60_000);
     for (n, user) in [
@@ -270,8 +279,9 @@ async fn names_and_numbers_that_nobody_should_type_are_kept_and_bounded() {
     assert_holds(&test).await;
 }
 
+/// A user with very many numbers is copied with the first of them.
 #[tokio::test]
-async fn a_user_with_very_many_numbers_is_copied_with_the_first_of_them() {
+async fn user_with_many_numbers_keeps_first_ones() {
     let test = TestApp::start().await;
     let identities: Vec<_> =
         (0..90).map(|n| json!({"type": "phone_number", "value": format!("+131086753{n:02}")})).collect();
@@ -289,8 +299,9 @@ async fn a_user_with_very_many_numbers_is_copied_with_the_first_of_them() {
     assert_holds(&test).await;
 }
 
+/// A national number is read with the account's own region.
 #[tokio::test]
-async fn a_national_number_is_read_with_the_accounts_own_region() {
+async fn national_number_uses_accounts_own_region() {
     let test = TestApp::start().await;
     test.zendesk.create_user(&json!({"name": "Ann", "phone": "020 7946 0958"})).unwrap();
     let british = test.account_in("GB").await;

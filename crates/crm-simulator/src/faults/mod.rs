@@ -14,7 +14,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::gate::{Gate, GateAt, GatePost};
+use super::gate::{GateAt, GatePost, RequestGate};
 
 /// Rules in force at once.
 const RULES_MAX: usize = 1_000;
@@ -191,7 +191,7 @@ pub struct VendorCall {
 /// When a fault happens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Rule {
+pub struct FaultRule {
     /// The rule counts requests whose path and query contain this; empty matches all.
     pub path: String,
     /// Only requests of this method; any if absent.
@@ -231,7 +231,7 @@ impl Fault {
     }
 }
 
-impl Rule {
+impl FaultRule {
     /// The next matching request fails.
     pub fn once(path: &str, fault: Fault) -> Self {
         Self { path: path.to_owned(), method: None, times: Some(1), skip: 0, rows_above: None, probability: 1.0, fault }
@@ -281,7 +281,7 @@ pub struct RuleId(u64);
 #[derive(Serialize)]
 pub(super) struct RuleReport {
     id: RuleId,
-    rule: Rule,
+    rule: FaultRule,
     matched: u64,
     fired: u64,
 }
@@ -294,7 +294,7 @@ pub(super) enum Action {
 }
 
 struct Entry {
-    rule: Rule,
+    rule: FaultRule,
     action: Action,
     matched: u64,
     fired: u64,
@@ -318,14 +318,14 @@ impl Faults {
     }
 
     /// Puts a rule in force. Errors: a value of it is out of range, or there are 1,000 rules already.
-    pub fn add(&self, rule: Rule) -> Result<RuleId, RuleError> {
+    pub fn add(&self, rule: FaultRule) -> Result<RuleId, RuleError> {
         check(&rule)?;
         let action = Action::Fault(rule.fault.clone());
         self.insert(rule, action)
     }
 
     /// Puts all rules in force, or none. Errors: as of [`Faults::add`].
-    pub fn add_all(&self, rules: Vec<Rule>) -> Result<Vec<RuleId>, RuleError> {
+    pub fn add_all(&self, rules: Vec<FaultRule>) -> Result<Vec<RuleId>, RuleError> {
         rules.iter().try_for_each(check)?;
         if self.lock().entries.len() + rules.len() > RULES_MAX {
             return Err(RuleError::TooMany);
@@ -341,14 +341,15 @@ impl Faults {
         number: u32,
         hook: impl Fn() + Send + Sync + 'static,
     ) -> Result<RuleId, RuleError> {
-        let rule = Rule { skip: number.saturating_sub(1), ..Rule::once(path, Fault::Apply { calls: Vec::new() }) };
+        let rule =
+            FaultRule { skip: number.saturating_sub(1), ..FaultRule::once(path, Fault::Apply { calls: Vec::new() }) };
         self.insert(rule, Action::Hook(Arc::new(hook)))
     }
 
     /// Holds every request that matches `path` after the first `skip`, until the gate is told otherwise.
-    pub fn gate(&self, path: &str, skip: u32, at: GateAt) -> Result<Gate, RuleError> {
-        let gate = Gate::new(at);
-        let rule = Rule { skip, ..Rule::always(path, Fault::Apply { calls: Vec::new() }) };
+    pub fn gate(&self, path: &str, skip: u32, at: GateAt) -> Result<RequestGate, RuleError> {
+        let gate = RequestGate::new(at);
+        let rule = FaultRule { skip, ..FaultRule::always(path, Fault::Apply { calls: Vec::new() }) };
         self.insert(rule, Action::Gate(gate.post()))?;
         Ok(gate)
     }
@@ -402,7 +403,7 @@ impl Faults {
         Plan { actions }
     }
 
-    fn insert(&self, rule: Rule, action: Action) -> Result<RuleId, RuleError> {
+    fn insert(&self, rule: FaultRule, action: Action) -> Result<RuleId, RuleError> {
         let mut rules = self.lock();
         if rules.entries.len() >= RULES_MAX {
             return Err(RuleError::TooMany);
@@ -444,7 +445,7 @@ fn roll(dice: &mut ChaCha8Rng) -> f64 {
     f64::from(dice.next_u32()) / (f64::from(u32::MAX) + 1.0)
 }
 
-fn check(rule: &Rule) -> Result<(), RuleError> {
+fn check(rule: &FaultRule) -> Result<(), RuleError> {
     let require = |is_right: bool, field, expected| {
         if is_right { Ok(()) } else { Err(RuleError::OutOfRange { field, expected }) }
     };

@@ -6,10 +6,11 @@ fn fires(faults: &Faults, method: &str, target: &str) -> bool {
     !faults.decide(method, target).actions.is_empty()
 }
 
+/// A rule fires after the requests that it skips, and only so many times.
 #[test]
-fn rule_fires_after_skipped_requests_and_so_many_times() {
+fn rule_fires_after_skips_and_limited_times() {
     let faults = Faults::new(1);
-    let rule = Rule { skip: 2, times: Some(2), ..Rule::once("/users", Fault::ServerError) };
+    let rule = FaultRule { skip: 2, times: Some(2), ..FaultRule::once("/users", Fault::ServerError) };
     let id = faults.add(rule).unwrap();
 
     let fired: Vec<bool> = (0..6).map(|_| fires(&faults, "GET", "/api/users?x")).collect();
@@ -21,7 +22,7 @@ fn rule_fires_after_skipped_requests_and_so_many_times() {
 #[test]
 fn other_paths_and_methods_are_left_alone() {
     let faults = Faults::new(1);
-    faults.add(Rule { method: Some("post".to_owned()), ..Rule::always("/users", Fault::Hang) }).unwrap();
+    faults.add(FaultRule { method: Some("post".to_owned()), ..FaultRule::always("/users", Fault::Hang) }).unwrap();
 
     assert!(!fires(&faults, "GET", "/users"));
     assert!(!fires(&faults, "POST", "/tickets"));
@@ -34,7 +35,7 @@ fn other_paths_and_methods_are_left_alone() {
 fn chance_comes_from_the_seed() {
     let draw = |seed| {
         let faults = Faults::new(seed);
-        faults.add(Rule { probability: 0.3, ..Rule::always("", Fault::ServerError) }).unwrap();
+        faults.add(FaultRule { probability: 0.3, ..FaultRule::always("", Fault::ServerError) }).unwrap();
         (0..1_000).map(|_| fires(&faults, "GET", "/")).collect::<Vec<bool>>()
     };
 
@@ -44,10 +45,11 @@ fn chance_comes_from_the_seed() {
     assert!((200..400).contains(&hits), "{hits} of 1000");
 }
 
+/// Only requests for many rows fail, where that is wished.
 #[test]
-fn only_requests_for_many_rows_fail_where_that_is_wished() {
+fn only_large_pages_fail_where_wished() {
     let faults = Faults::new(1);
-    faults.add(Rule { rows_above: Some(500), ..Rule::always("", Fault::Hang) }).unwrap();
+    faults.add(FaultRule { rows_above: Some(500), ..FaultRule::always("", Fault::Hang) }).unwrap();
 
     for (target, fails) in [
         ("/api/v2/incremental/users/cursor?start_time=0&per_page=1000", true),
@@ -62,13 +64,17 @@ fn only_requests_for_many_rows_fail_where_that_is_wished() {
     }
 }
 
+/// Rules are read from JSON with defaults, and unknown fields are rejected.
 #[test]
-fn rules_read_from_json_with_defaults_and_reject_unknown_fields() {
-    let read = |text| serde_json::from_str::<Rule>(text);
+fn rules_read_with_defaults_reject_unknown_fields() {
+    let read = |text| serde_json::from_str::<FaultRule>(text);
 
     let rule = read(r#"{"path":"/x","fault":{"kind":"rate_limited","retry_after_seconds":3}}"#).unwrap();
-    assert_eq!(rule, Rule::once("/x", Fault::RateLimited { retry_after_seconds: Some(3) }));
-    assert_eq!(read(r#"{"path":"","times":null,"fault":{"kind":"hang"}}"#).unwrap(), Rule::always("", Fault::Hang));
+    assert_eq!(rule, FaultRule::once("/x", Fault::RateLimited { retry_after_seconds: Some(3) }));
+    assert_eq!(
+        read(r#"{"path":"","times":null,"fault":{"kind":"hang"}}"#).unwrap(),
+        FaultRule::always("", Fault::Hang)
+    );
     assert!(read(r#"{"path":"/x","often":3,"fault":{"kind":"hang"}}"#).is_err());
     assert!(read(r#"{"path":"/x","fault":{"kind":"delay","seconds":3}}"#).is_err());
 }
@@ -76,12 +82,12 @@ fn rules_read_from_json_with_defaults_and_reject_unknown_fields() {
 #[test]
 fn values_out_of_range_are_refused_by_field() {
     let faults = Faults::new(1);
-    let error = faults.add(Rule { probability: 1.5, ..Rule::once("", Fault::Hang) }).unwrap_err();
+    let error = faults.add(FaultRule { probability: 1.5, ..FaultRule::once("", Fault::Hang) }).unwrap_err();
 
     assert_eq!(error.to_string(), "probability must be from 0 to 1");
-    assert!(faults.add(Rule::once("", Fault::Drip { chunk_bytes: 0, every_ms: 1 })).is_err());
-    assert!(faults.add(Rule::once("", Fault::answer(99, ("retry-after", "1"), ""))).is_err());
-    assert!(faults.add(Rule::once("", Fault::answer(403, ("a name", "1"), ""))).is_err());
-    assert!(faults.add(Rule::once("", Fault::page(403))).is_ok());
-    assert!(faults.add(Rule::once("", Fault::GzipBomb { mib: 10_000 })).is_err());
+    assert!(faults.add(FaultRule::once("", Fault::Drip { chunk_bytes: 0, every_ms: 1 })).is_err());
+    assert!(faults.add(FaultRule::once("", Fault::answer(99, ("retry-after", "1"), ""))).is_err());
+    assert!(faults.add(FaultRule::once("", Fault::answer(403, ("a name", "1"), ""))).is_err());
+    assert!(faults.add(FaultRule::once("", Fault::page(403))).is_ok());
+    assert!(faults.add(FaultRule::once("", Fault::GzipBomb { mib: 10_000 })).is_err());
 }

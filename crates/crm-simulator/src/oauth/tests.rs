@@ -81,8 +81,9 @@ fn code_is_bound_to_client_redirect_and_challenge() {
     assert!(exchange(&oauth, &code(Some(CHALLENGE)), Some(VERIFIER), at(1)).is_ok());
 }
 
+/// An authorization needs a known client, a real redirect address and S256.
 #[test]
-fn authorization_needs_a_known_client_a_real_redirect_and_s256() {
+fn authorization_needs_known_client_real_redirect_and_s256() {
     let oauth = oauth();
     let good = request(Some(CHALLENGE));
     for (request, expected) in [
@@ -97,8 +98,9 @@ fn authorization_needs_a_known_client_a_real_redirect_and_s256() {
     }
 }
 
+/// Rotation ends the old refresh token and its access token.
 #[test]
-fn rotation_ends_the_old_refresh_token_and_its_access_token() {
+fn rotation_ends_old_refresh_and_access_token() {
     let oauth = oauth();
 
     let first = oauth.refresh(CLIENT, "static-refresh", TERMS, at(0)).unwrap();
@@ -112,8 +114,9 @@ fn rotation_ends_the_old_refresh_token_and_its_access_token() {
     assert_eq!(second.scope, "read");
 }
 
+/// A refresh token that does not rotate stays good, with the access tokens got before.
 #[test]
-fn refresh_token_that_does_not_rotate_stays_good_with_the_access_tokens_before() {
+fn unrotated_refresh_token_and_earlier_access_stay_good() {
     let oauth = oauth();
     let terms = Terms { rotates_refresh_tokens: false, ..TERMS };
 
@@ -136,8 +139,9 @@ fn tokens_end_with_their_time() {
     assert_eq!(oauth.refresh(CLIENT, &refresh_token, TERMS, at(86_400)), Err(GrantError::InvalidRefreshToken));
 }
 
+/// Client credentials need the secret and give no refresh token.
 #[test]
-fn client_credentials_need_the_secret_and_give_no_refresh_token() {
+fn client_credentials_need_secret_give_no_refresh_token() {
     let oauth = oauth();
 
     let grant = oauth.client_credentials(CLIENT, "read", TERMS, at(0)).unwrap();
@@ -147,8 +151,9 @@ fn client_credentials_need_the_secret_and_give_no_refresh_token() {
     assert_eq!(refused, Err(GrantError::InvalidClient));
 }
 
+/// Tokens are ended one by one, or all at once.
 #[test]
-fn tokens_are_ended_one_by_one_or_all_at_once() {
+fn tokens_end_one_by_one_or_together() {
     let oauth = oauth();
     let terms = Terms { rotates_refresh_tokens: false, ..TERMS };
 

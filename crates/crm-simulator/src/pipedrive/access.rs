@@ -9,13 +9,13 @@ use serde_json::json;
 use super::{
     Pipedrive,
     limits::Credential,
-    refusal::{Refusal, invalid_grant, oauth_error},
+    refusal::{PipedriveRefusal, invalid_grant, oauth_error},
 };
 use crate::{
     call::ApiCall,
     faults::Fault,
     oauth::{AuthorizationError, AuthorizationRequest, Client, GrantError, Terms},
-    reply::Reply,
+    reply::VendorReply,
 };
 
 /// What the client application is granted.
@@ -25,11 +25,11 @@ const REFRESH_SECONDS: u32 = 60 * 24 * 3_600;
 
 impl Pipedrive {
     /// The credential that a request came with. Errors: none, or none that is good.
-    pub(super) fn authenticate(&self, call: &ApiCall) -> Result<Credential, Refusal> {
+    pub(super) fn authenticate(&self, call: &ApiCall) -> Result<Credential, PipedriveRefusal> {
         let header = |name: &str| call.headers.get(name).and_then(|value| value.to_str().ok());
         if let Some(token) = header("x-api-token").or_else(|| call.param("api_token")) {
             let is_right = token == self.config.api_token;
-            return if is_right { Ok(Credential::ApiToken) } else { Err(Refusal::Unauthorized) };
+            return if is_right { Ok(Credential::ApiToken) } else { Err(PipedriveRefusal::Unauthorized) };
         }
         let bearer = header("authorization").and_then(|value| value.trim().split_once(' '));
         match bearer {
@@ -38,12 +38,12 @@ impl Pipedrive {
             {
                 Ok(Credential::OAuth)
             }
-            _ => Err(Refusal::Unauthorized),
+            _ => Err(PipedriveRefusal::Unauthorized),
         }
     }
 
     /// `GET /oauth/authorize`: an administrator who consents at once, or refuses if `login_hint=deny`.
-    pub(super) fn authorize(&self, call: &ApiCall) -> Reply {
+    pub(super) fn authorize(&self, call: &ApiCall) -> VendorReply {
         let text = |name| call.param(name).unwrap_or_default();
         let (redirect_uri, state) = (text("redirect_uri"), text("state"));
         let request = AuthorizationRequest {
@@ -66,11 +66,11 @@ impl Pipedrive {
         if !state.is_empty() {
             parameters.push(("state", state));
         }
-        Reply::redirect(redirect_uri, &parameters)
+        VendorReply::redirect(redirect_uri, &parameters)
     }
 
     /// `POST /oauth/token`.
-    pub(super) fn grant_token(&self, call: &ApiCall, faults: &[&Fault]) -> Reply {
+    pub(super) fn grant_token(&self, call: &ApiCall, faults: &[&Fault]) -> VendorReply {
         let form = call.form();
         let field = |name: &str| form.get(name).map(String::as_str);
         let Some((id, secret)) = basic_credentials(call) else { return invalid_client() };
@@ -102,7 +102,7 @@ impl Pipedrive {
                     "scope": grant.scope,
                     "api_domain": self.api_domain(call, faults),
                 });
-                let mut reply = Reply::json(StatusCode::OK, &body);
+                let mut reply = VendorReply::json(StatusCode::OK, &body);
                 reply.set_header(header::CACHE_CONTROL, "no-store");
                 reply
             }
@@ -112,7 +112,7 @@ impl Pipedrive {
     }
 
     /// `POST /oauth/revoke`: 200 also for a token that is not known.
-    pub(super) fn revoke_token(&self, call: &ApiCall) -> Reply {
+    pub(super) fn revoke_token(&self, call: &ApiCall) -> VendorReply {
         let is_client = basic_credentials(call)
             .is_some_and(|(id, secret)| id == self.config.client_id && secret == self.config.client_secret);
         if !is_client {
@@ -121,7 +121,7 @@ impl Pipedrive {
         if let Some(token) = call.form().get("token") {
             self.oauth.revoke(token);
         }
-        Reply::json(StatusCode::OK, &json!({"success": true}))
+        VendorReply::json(StatusCode::OK, &json!({"success": true}))
     }
 
     fn api_domain(&self, call: &ApiCall, faults: &[&Fault]) -> String {
@@ -133,7 +133,7 @@ impl Pipedrive {
     }
 }
 
-fn invalid_client() -> Reply {
+fn invalid_client() -> VendorReply {
     oauth_error(StatusCode::UNAUTHORIZED, "invalid_client", "Invalid client: client is invalid")
 }
 

@@ -16,14 +16,14 @@ use super::{
     Pipedrive,
     limits::seconds_to_midnight,
     lists::data,
-    refusal::{Refusal, injected},
+    refusal::{PipedriveRefusal, injected},
 };
 use crate::{
     call::ApiCall,
     control,
-    delivery::Wire,
+    delivery::DeliveryWire,
     faults::{Fault, Plan},
-    reply::Reply,
+    reply::VendorReply,
 };
 
 /// Pipedrive's API, its authorization server and the control endpoints over `pipedrive`. Hand it to
@@ -33,7 +33,7 @@ pub fn router(pipedrive: Arc<Pipedrive>) -> Router {
 }
 
 async fn respond(AxumState(pipedrive): AxumState<Arc<Pipedrive>>, request: Request) -> Response<Body> {
-    let wire = Wire::of(request.extensions());
+    let wire = DeliveryWire::of(request.extensions());
     let nothing = Plan { actions: Vec::new() };
     let call = match ApiCall::read(request).await {
         Ok(call) => call,
@@ -52,7 +52,7 @@ async fn respond(AxumState(pipedrive): AxumState<Arc<Pipedrive>>, request: Reque
 }
 
 /// The log must not keep the API token that stands in a query.
-fn log_entry(call: &ApiCall, pipedrive: &Pipedrive) -> crate::requests::Request {
+fn log_entry(call: &ApiCall, pipedrive: &Pipedrive) -> crate::requests::LoggedRequest {
     let mut entry = call.log_entry(pipedrive.now());
     let kept: Vec<&str> = entry.query.split('&').filter(|pair| !pair.starts_with("api_token=")).collect();
     entry.query = kept.join("&");
@@ -70,12 +70,12 @@ impl Pipedrive {
         }
     }
 
-    fn reply(&self, call: &ApiCall, plan: &Plan) -> Reply {
+    fn reply(&self, call: &ApiCall, plan: &Plan) -> VendorReply {
         let faults: Vec<&Fault> = plan.faults().collect();
         let now = self.now();
         let until_midnight = seconds_to_midnight(now);
         let refusal =
-            faults.iter().find_map(|fault| Reply::scripted(fault).or_else(|| injected(fault, until_midnight)));
+            faults.iter().find_map(|fault| VendorReply::scripted(fault).or_else(|| injected(fault, until_midnight)));
         if call.segments().first() == Some(&"oauth") {
             return refusal.unwrap_or_else(|| self.answer_oauth(call, &faults));
         }
@@ -94,28 +94,28 @@ impl Pipedrive {
         reply
     }
 
-    fn answer_oauth(&self, call: &ApiCall, faults: &[&Fault]) -> Reply {
+    fn answer_oauth(&self, call: &ApiCall, faults: &[&Fault]) -> VendorReply {
         match (call.method.as_str(), call.segments().as_slice()) {
             ("GET", ["oauth", "authorize"]) => self.authorize(call),
             ("POST", ["oauth", "token"]) => self.grant_token(call, faults),
             ("POST", ["oauth", "revoke"]) => self.revoke_token(call),
-            _ => Refusal::UnknownEndpoint.reply(),
+            _ => PipedriveRefusal::UnknownEndpoint.reply(),
         }
     }
 
     /// The endpoint's answer to the token's user.
-    pub(super) fn answer(&self, call: &ApiCall, faults: &[&Fault]) -> Reply {
+    pub(super) fn answer(&self, call: &ApiCall, faults: &[&Fault]) -> VendorReply {
         let segments = call.segments();
         let outcome = match segments.as_slice() {
             ["api", "v2", rest @ ..] => self.answer_v2(call, rest, faults),
             // Version 1 has both paths.
             ["api", "v1", rest @ ..] | ["v1", rest @ ..] => self.answer_v1(call, rest),
-            _ => Err(Refusal::UnknownEndpoint),
+            _ => Err(PipedriveRefusal::UnknownEndpoint),
         };
         outcome.unwrap_or_else(|refusal| refusal.reply())
     }
 
-    fn answer_v2(&self, call: &ApiCall, rest: &[&str], faults: &[&Fault]) -> Result<Reply, Refusal> {
+    fn answer_v2(&self, call: &ApiCall, rest: &[&str], faults: &[&Fault]) -> Result<VendorReply, PipedriveRefusal> {
         match (call.method.as_str(), rest) {
             ("GET", ["persons"]) => self.list_persons(call, faults),
             ("POST", ["persons"]) => {
@@ -138,20 +138,20 @@ impl Pipedrive {
             }
             ("GET", ["organizations"]) => self.list_organizations(call),
             ("GET", ["organizations", id]) => {
-                self.show_organization(id.parse().map_err(|_| Refusal::NotFound { entity: "Organization" })?)
+                self.show_organization(id.parse().map_err(|_| PipedriveRefusal::NotFound { entity: "Organization" })?)
             }
-            _ => Err(Refusal::UnknownEndpoint),
+            _ => Err(PipedriveRefusal::UnknownEndpoint),
         }
     }
 
-    fn answer_v1(&self, call: &ApiCall, rest: &[&str]) -> Result<Reply, Refusal> {
+    fn answer_v1(&self, call: &ApiCall, rest: &[&str]) -> Result<VendorReply, PipedriveRefusal> {
         match (call.method.as_str(), rest) {
             ("GET", ["users", "me"]) => Ok(self.show_me()),
             ("GET", ["users"]) => Ok(self.list_users()),
             ("GET", ["recents"]) => self.list_recents(call),
             ("PUT", ["persons", id, "merge"]) => self.put_merge(call, person_id(id)?),
-            (_, ["persons", ..]) => Err(Refusal::Gone),
-            _ => Err(Refusal::UnknownEndpoint),
+            (_, ["persons", ..]) => Err(PipedriveRefusal::Gone),
+            _ => Err(PipedriveRefusal::UnknownEndpoint),
         }
     }
 
@@ -163,10 +163,10 @@ impl Pipedrive {
     }
 }
 
-fn person_id(text: &str) -> Result<i64, Refusal> {
-    text.parse().map_err(|_| Refusal::PERSON)
+fn person_id(text: &str) -> Result<i64, PipedriveRefusal> {
+    text.parse().map_err(|_| PipedriveRefusal::PERSON)
 }
 
-fn body_of(call: &ApiCall) -> Result<Value, Refusal> {
-    call.json_body().filter(Value::is_object).ok_or(Refusal::Unreadable)
+fn body_of(call: &ApiCall) -> Result<Value, PipedriveRefusal> {
+    call.json_body().filter(Value::is_object).ok_or(PipedriveRefusal::Unreadable)
 }

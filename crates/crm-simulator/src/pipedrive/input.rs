@@ -203,8 +203,9 @@ mod tests {
         }
     }
 
+    /// The first entry is the main one, unless another one is.
     #[test]
-    fn first_entry_is_the_main_one_unless_another_is() {
+    fn first_entry_is_primary_unless_another_is() {
         let entries = |value| read(&json!({"phones": value})).unwrap().phones.unwrap();
 
         assert!(entries(json!([{"value": "1"}, {"value": "2"}]))[0].is_primary);

@@ -10,8 +10,8 @@ use std::{
 use axum::http::{HeaderName, Method};
 use chrono::{DateTime, Utc};
 
-use super::refusal::{DAILY_REMAINING, REMAINING, RESET, Refusal};
-use crate::{call::ApiCall, reply::Reply};
+use super::refusal::{DAILY_REMAINING, PipedriveRefusal, REMAINING, RESET};
+use crate::{call::ApiCall, reply::VendorReply};
 
 /// Said in headers while there is no limit: one seat of the plan Lite.
 const DAILY_TOKENS: u32 = 30_000;
@@ -69,7 +69,7 @@ impl Budget {
         credential: Credential,
         call: &ApiCall,
         now: DateTime<Utc>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), PipedriveRefusal> {
         let used = &mut *self.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.turn_to(now);
         let is_search = call.segments().last() == Some(&"search");
@@ -83,7 +83,7 @@ impl Budget {
         }
         let price = price_of(call);
         if limits.daily_tokens.is_some_and(|limit| used.tokens.saturating_add(price) > limit) {
-            return Err(Refusal::DailyLimited { reset_seconds: seconds_to_midnight(now) });
+            return Err(PipedriveRefusal::DailyLimited { reset_seconds: seconds_to_midnight(now) });
         }
         used.tokens = used.tokens.saturating_add(price);
         remember(window, now);
@@ -96,7 +96,7 @@ impl Budget {
     /// Tells of both limits in headers; what a refusal has said stays.
     pub(super) fn add_headers(
         &self,
-        reply: &mut Reply,
+        reply: &mut VendorReply,
         limits: RateLimits,
         credential: Option<Credential>,
         now: DateTime<Utc>,
@@ -146,9 +146,9 @@ impl Used {
     }
 }
 
-fn check_burst(window: &VecDeque<i64>, limit: Option<u32>, now: DateTime<Utc>) -> Result<(), Refusal> {
+fn check_burst(window: &VecDeque<i64>, limit: Option<u32>, now: DateTime<Utc>) -> Result<(), PipedriveRefusal> {
     if limit.is_some_and(|limit| window.len() >= limit as usize) {
-        return Err(Refusal::BurstLimited { reset_seconds: reset_seconds(window, now) });
+        return Err(PipedriveRefusal::BurstLimited { reset_seconds: reset_seconds(window, now) });
     }
     Ok(())
 }

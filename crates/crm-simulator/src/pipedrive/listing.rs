@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{
     input::parse_time,
     person::{INCLUDABLE_FIELDS, Person, Shown, Stamp, wire_time},
-    refusal::Refusal,
+    refusal::PipedriveRefusal,
     state::State,
 };
 use crate::call::ApiCall;
@@ -27,7 +27,7 @@ const CUSTOM_FIELDS_MAX: usize = 15;
 /// reading all persons in order.
 const WINDOW_SORTED_MAX: usize = 20_000;
 
-const BAD_CURSOR: Refusal = Refusal::Invalid { field: "cursor", problem: "is invalid" };
+const BAD_CURSOR: PipedriveRefusal = PipedriveRefusal::Invalid { field: "cursor", problem: "is invalid" };
 
 /// What a list is sorted by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -70,7 +70,7 @@ impl Cursor {
     }
 
     /// The id of a cursor in a list by id.
-    pub(super) fn read_id(call: &ApiCall) -> Result<i64, Refusal> {
+    pub(super) fn read_id(call: &ApiCall) -> Result<i64, PipedriveRefusal> {
         let Some(text) = call.param("cursor") else { return Ok(0) };
         Self::decode(text).filter(|cursor| cursor.field == SortBy::Id).map(|cursor| cursor.id).ok_or(BAD_CURSOR)
     }
@@ -104,10 +104,10 @@ pub(super) struct Listing<'a> {
 }
 
 impl<'a> Listing<'a> {
-    pub(super) fn read(call: &'a ApiCall) -> Result<Self, Refusal> {
+    pub(super) fn read(call: &'a ApiCall) -> Result<Self, PipedriveRefusal> {
         for (field, problem) in [("filter_id", "names no filter"), ("deal_id", "names no deal")] {
             if call.param(field).is_some() {
-                return Err(Refusal::Invalid { field, problem });
+                return Err(PipedriveRefusal::Invalid { field, problem });
             }
         }
         let sort_by = match call.param("sort_by") {
@@ -115,13 +115,18 @@ impl<'a> Listing<'a> {
             Some("update_time") => SortBy::UpdateTime,
             Some("add_time") => SortBy::AddTime,
             Some(_) => {
-                return Err(Refusal::Invalid { field: "sort_by", problem: "must be id, update_time or add_time" });
+                return Err(PipedriveRefusal::Invalid {
+                    field: "sort_by",
+                    problem: "must be id, update_time or add_time",
+                });
             }
         };
         let direction = match call.param("sort_direction") {
             None | Some("asc") => Direction::Asc,
             Some("desc") => Direction::Desc,
-            Some(_) => return Err(Refusal::Invalid { field: "sort_direction", problem: "must be asc or desc" }),
+            Some(_) => {
+                return Err(PipedriveRefusal::Invalid { field: "sort_direction", problem: "must be asc or desc" });
+            }
         };
         let (since, until) = (read_time(call, "updated_since")?, read_time(call, "updated_until")?);
         let mut listing = Self {
@@ -144,7 +149,7 @@ impl<'a> Listing<'a> {
         Ok(listing)
     }
 
-    fn place(&mut self, cursor: &Cursor) -> Result<(), Refusal> {
+    fn place(&mut self, cursor: &Cursor) -> Result<(), PipedriveRefusal> {
         if cursor.field != self.sort_by || cursor.sort_direction != self.direction {
             return Err(BAD_CURSOR);
         }
@@ -280,23 +285,23 @@ fn is_empty_range(from: Bound<Key>, to: Bound<Key>) -> bool {
 }
 
 /// From 1 to 500; Pipedrive refuses what is outside.
-pub(super) fn limit_of(call: &ApiCall) -> Result<usize, Refusal> {
+pub(super) fn limit_of(call: &ApiCall) -> Result<usize, PipedriveRefusal> {
     match call.param("limit") {
         None => Ok(PAGE_DEFAULT),
         Some(limit) => limit
             .parse()
             .ok()
             .filter(|limit| (1..=PAGE_MAX).contains(limit))
-            .ok_or(Refusal::Invalid { field: "limit", problem: "must be from 1 to 500" }),
+            .ok_or(PipedriveRefusal::Invalid { field: "limit", problem: "must be from 1 to 500" }),
     }
 }
 
-pub(super) fn read_id(call: &ApiCall, field: &'static str) -> Result<Option<i64>, Refusal> {
+pub(super) fn read_id(call: &ApiCall, field: &'static str) -> Result<Option<i64>, PipedriveRefusal> {
     let Some(text) = call.param(field) else { return Ok(None) };
-    text.parse().map(Some).map_err(|_| Refusal::Invalid { field, problem: "must be a whole number" })
+    text.parse().map(Some).map_err(|_| PipedriveRefusal::Invalid { field, problem: "must be a whole number" })
 }
 
-pub(super) fn read_ids(call: &ApiCall) -> Result<Option<Vec<i64>>, Refusal> {
+pub(super) fn read_ids(call: &ApiCall) -> Result<Option<Vec<i64>>, PipedriveRefusal> {
     let ids = call.list_param("ids");
     if ids.is_empty() {
         return Ok(None);
@@ -304,26 +309,26 @@ pub(super) fn read_ids(call: &ApiCall) -> Result<Option<Vec<i64>>, Refusal> {
     let problem = "must be at most 100 whole numbers";
     let numbers: Result<Vec<i64>, _> = ids.iter().map(|id| id.parse()).collect();
     let mut numbers =
-        numbers.ok().filter(|ids| ids.len() <= IDS_MAX).ok_or(Refusal::Invalid { field: "ids", problem })?;
+        numbers.ok().filter(|ids| ids.len() <= IDS_MAX).ok_or(PipedriveRefusal::Invalid { field: "ids", problem })?;
     numbers.sort_unstable();
     numbers.dedup();
     Ok(Some(numbers))
 }
 
-fn read_time(call: &ApiCall, field: &'static str) -> Result<Option<Stamp>, Refusal> {
+fn read_time(call: &ApiCall, field: &'static str) -> Result<Option<Stamp>, PipedriveRefusal> {
     let Some(text) = call.param(field) else { return Ok(None) };
     let problem = "is invalid, RFC 3339 in whole seconds is expected";
-    parse_time(text).map(Some).ok_or(Refusal::Invalid { field, problem })
+    parse_time(text).map(Some).ok_or(PipedriveRefusal::Invalid { field, problem })
 }
 
-pub(super) fn read_shown(call: &ApiCall) -> Result<Shown<'_>, Refusal> {
+pub(super) fn read_shown(call: &ApiCall) -> Result<Shown<'_>, PipedriveRefusal> {
     let included = call.list_param("include_fields");
     if !included.iter().all(|field| INCLUDABLE_FIELDS.contains(field)) {
-        return Err(Refusal::Invalid { field: "include_fields", problem: "holds an unknown field" });
+        return Err(PipedriveRefusal::Invalid { field: "include_fields", problem: "holds an unknown field" });
     }
     let custom_fields = call.list_param("custom_fields");
     if custom_fields.len() > CUSTOM_FIELDS_MAX {
-        return Err(Refusal::Invalid { field: "custom_fields", problem: "must be at most 15 keys" });
+        return Err(PipedriveRefusal::Invalid { field: "custom_fields", problem: "must be at most 15 keys" });
     }
     Ok(Shown { included, custom_fields, has_empty_phones: false })
 }

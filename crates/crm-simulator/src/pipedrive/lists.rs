@@ -10,14 +10,14 @@ use super::{
     HiddenAnswer, Pipedrive,
     listing::{Cursor, Listing, limit_of, read_ids, read_shown},
     person::{Entry, Person, PersonJson, Shown, wire_time},
-    refusal::Refusal,
+    refusal::PipedriveRefusal,
     state::State,
 };
-use crate::{call::ApiCall, faults::Fault, reply::Reply};
+use crate::{call::ApiCall, faults::Fault, reply::VendorReply};
 
 impl Pipedrive {
     /// `GET /api/v2/persons`.
-    pub(super) fn list_persons(&self, call: &ApiCall, faults: &[&Fault]) -> Result<Reply, Refusal> {
+    pub(super) fn list_persons(&self, call: &ApiCall, faults: &[&Fault]) -> Result<VendorReply, PipedriveRefusal> {
         let mut listing = Listing::read(call)?;
         listing.shown.has_empty_phones = self.config.empty_phone_entries;
         let state = self.state();
@@ -53,28 +53,28 @@ impl Pipedrive {
     }
 
     /// `GET /api/v2/persons/{id}`, and the answer to a create or update.
-    pub(super) fn show_person(&self, call: &ApiCall, id: i64) -> Result<Reply, Refusal> {
+    pub(super) fn show_person(&self, call: &ApiCall, id: i64) -> Result<VendorReply, PipedriveRefusal> {
         let shown = Shown { has_empty_phones: self.config.empty_phone_entries, ..read_shown(call)? };
         let state = self.state();
         let person = self.visible(&state, id)?;
         if person.is_deleted() && self.config.deleted_answers_not_found {
-            return Err(Refusal::PERSON);
+            return Err(PipedriveRefusal::PERSON);
         }
         Ok(data(&PersonJson { person, shown: &shown }))
     }
 
     /// A person that the token's user may see.
-    pub(super) fn visible<'s>(&self, state: &'s State, id: i64) -> Result<&'s Person, Refusal> {
-        let person = state.find(id).ok_or(Refusal::PERSON)?;
+    pub(super) fn visible<'s>(&self, state: &'s State, id: i64) -> Result<&'s Person, PipedriveRefusal> {
+        let person = state.find(id).ok_or(PipedriveRefusal::PERSON)?;
         match (person.is_hidden, self.config.hidden_answer) {
             (false, _) => Ok(person),
-            (true, HiddenAnswer::NotFound) => Err(Refusal::PERSON),
-            (true, HiddenAnswer::Forbidden) => Err(Refusal::NotVisible),
+            (true, HiddenAnswer::NotFound) => Err(PipedriveRefusal::PERSON),
+            (true, HiddenAnswer::Forbidden) => Err(PipedriveRefusal::NotVisible),
         }
     }
 
     /// `GET /api/v2/organizations`: by id.
-    pub(super) fn list_organizations(&self, call: &ApiCall) -> Result<Reply, Refusal> {
+    pub(super) fn list_organizations(&self, call: &ApiCall) -> Result<VendorReply, PipedriveRefusal> {
         let (after, limit, ids) = (Cursor::read_id(call)?, limit_of(call)?, read_ids(call)?);
         let state = self.state();
         let from = (Bound::Excluded(after), Bound::Unbounded);
@@ -89,10 +89,10 @@ impl Pipedrive {
     }
 
     /// `GET /api/v2/organizations/{id}`.
-    pub(super) fn show_organization(&self, id: i64) -> Result<Reply, Refusal> {
+    pub(super) fn show_organization(&self, id: i64) -> Result<VendorReply, PipedriveRefusal> {
         let organization = organization_json(&self.state(), id);
         if organization.is_null() {
-            return Err(Refusal::NotFound { entity: "Organization" });
+            return Err(PipedriveRefusal::NotFound { entity: "Organization" });
         }
         Ok(data(&organization))
     }
@@ -108,22 +108,25 @@ fn organization_json(state: &State, id: i64) -> Value {
 }
 
 /// The envelope of one record.
-pub(super) fn data(data: &impl Serialize) -> Reply {
+pub(super) fn data(data: &impl Serialize) -> VendorReply {
     #[derive(Serialize)]
     struct Envelope<'a, T> {
         success: bool,
         data: &'a T,
     }
-    Reply::json(StatusCode::OK, &Envelope { success: true, data })
+    VendorReply::json(StatusCode::OK, &Envelope { success: true, data })
 }
 
 /// The envelope of a page.
-pub(super) fn page(data: &impl Serialize, next_cursor: Option<&str>) -> Reply {
+pub(super) fn page(data: &impl Serialize, next_cursor: Option<&str>) -> VendorReply {
     #[derive(Serialize)]
     struct Envelope<'a, T> {
         success: bool,
         data: &'a T,
         additional_data: Value,
     }
-    Reply::json(StatusCode::OK, &Envelope { success: true, data, additional_data: json!({"next_cursor": next_cursor}) })
+    VendorReply::json(
+        StatusCode::OK,
+        &Envelope { success: true, data, additional_data: json!({"next_cursor": next_cursor}) },
+    )
 }

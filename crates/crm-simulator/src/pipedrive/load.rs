@@ -7,7 +7,7 @@ use super::{
     Pipedrive,
     input::{FieldError, Name, PersonInput},
     person::Entry,
-    refusal::Refusal,
+    refusal::PipedriveRefusal,
 };
 use crate::{
     given::Given,
@@ -40,7 +40,7 @@ pub enum LoadError {
         /// From one.
         line: usize,
         /// Which field, and why.
-        refusal: Refusal,
+        refusal: PipedriveRefusal,
     },
 }
 
@@ -59,7 +59,7 @@ impl Pipedrive {
     }
 
     /// Adds so many generated people, the same for the same seed and clock.
-    pub fn generate_people(&self, count: usize, seed: u64) -> Result<(), Refusal> {
+    pub fn generate_people(&self, count: usize, seed: u64) -> Result<(), PipedriveRefusal> {
         let mut state = self.state();
         for person in People::new(seed, self.now()).take(count) {
             state.load(input_of(person), 0)?;

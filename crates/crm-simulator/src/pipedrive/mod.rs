@@ -26,7 +26,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::{
-    Clock,
+    SimulatorClock,
     faults::Faults,
     oauth::{OAuth, OAuthConfig, StaticGrant, TokenRequests},
     requests::{RequestLog, RequestReport},
@@ -40,7 +40,7 @@ pub use input::FieldError;
 pub use limits::RateLimits;
 pub use load::LoadError;
 pub use oracle::TruePerson;
-pub use refusal::Refusal;
+pub use refusal::PipedriveRefusal;
 
 /// The API token, and an OAuth access token of the same user.
 pub const DEFAULT_API_TOKEN: &str = "pipedrive-token";
@@ -75,7 +75,7 @@ pub enum HiddenAnswer {
 #[expect(clippy::struct_excessive_bools, reason = "independent answers to independent questions")]
 pub struct PipedriveConfig {
     /// Pipedrive's clock: `Date` headers, times of change, limits, lives of tokens.
-    pub clock: Clock,
+    pub clock: SimulatorClock,
     /// Of tokens and the faults' chances.
     pub seed: u64,
     /// The user's API token.
@@ -116,7 +116,7 @@ pub struct PipedriveConfig {
 
 impl PipedriveConfig {
     /// A company with the default credentials and without limits.
-    pub fn new(clock: Clock) -> Self {
+    pub fn new(clock: SimulatorClock) -> Self {
         Self {
             clock,
             seed: 0,
@@ -179,51 +179,51 @@ impl Pipedrive {
     }
 
     /// Creates a person from the fields that `POST /api/v2/persons` takes; the id is the company's to give.
-    pub fn create_person(&self, person: &Value) -> Result<i64, Refusal> {
+    pub fn create_person(&self, person: &Value) -> Result<i64, PipedriveRefusal> {
         let input = read_person(person)?;
         self.state().create(input, self.now().timestamp())
     }
 
     /// Puts in a person as it is said to be (id, times, state, `org_name`), as from a line of a persons file.
-    pub fn load_person(&self, person: &Value) -> Result<i64, Refusal> {
+    pub fn load_person(&self, person: &Value) -> Result<i64, PipedriveRefusal> {
         let input = read_person(person)?;
         self.state().load(input, self.now().timestamp())
     }
 
     /// Updates a person from the fields that `PATCH /api/v2/persons/{id}` takes.
-    pub fn update_person(&self, id: i64, person: &Value) -> Result<(), Refusal> {
+    pub fn update_person(&self, id: i64, person: &Value) -> Result<(), PipedriveRefusal> {
         let input = read_person(person)?;
         self.state().update(id, input, self.now().timestamp())
     }
 
     /// Deletes a person; it is still there, marked.
-    pub fn delete_person(&self, id: i64) -> Result<(), Refusal> {
+    pub fn delete_person(&self, id: i64) -> Result<(), PipedriveRefusal> {
         self.state().delete(id, self.config.deletes_touch_update_time, self.now().timestamp())
     }
 
     /// Takes a person away for good, as Pipedrive does 30 days after a delete: it answers 404 from now on.
-    pub fn purge_person(&self, id: i64) -> Result<(), Refusal> {
+    pub fn purge_person(&self, id: i64) -> Result<(), PipedriveRefusal> {
         self.state().purge(id, self.now().timestamp())
     }
 
     /// Brings a deleted person back.
-    pub fn restore_person(&self, id: i64) -> Result<(), Refusal> {
+    pub fn restore_person(&self, id: i64) -> Result<(), PipedriveRefusal> {
         self.state().restore(id, self.config.restores_touch_update_time, self.now().timestamp())
     }
 
     /// Merges `loser` into `winner`: the loser is deleted for ever, the winner gets its numbers and addresses.
-    pub fn merge_persons(&self, loser: i64, winner: i64) -> Result<(), Refusal> {
+    pub fn merge_persons(&self, loser: i64, winner: i64) -> Result<(), PipedriveRefusal> {
         let touches = (self.config.deletes_touch_update_time, self.config.merges_touch_winner);
         self.state().merge(loser, winner, touches, self.now().timestamp())
     }
 
     /// Hides a person from the token's user: it is in no list, and answers as [`HiddenAnswer`] says.
-    pub fn hide_from_token(&self, id: i64) -> Result<(), Refusal> {
+    pub fn hide_from_token(&self, id: i64) -> Result<(), PipedriveRefusal> {
         self.state().set_hidden(id, true)
     }
 
     /// Shows a hidden person again.
-    pub fn show_to_token(&self, id: i64) -> Result<(), Refusal> {
+    pub fn show_to_token(&self, id: i64) -> Result<(), PipedriveRefusal> {
         self.state().set_hidden(id, false)
     }
 
@@ -286,7 +286,7 @@ impl Pipedrive {
     }
 }
 
-fn read_person(person: &Value) -> Result<PersonInput, Refusal> {
-    let fields = person.as_object().ok_or(Refusal::Unreadable)?;
+fn read_person(person: &Value) -> Result<PersonInput, PipedriveRefusal> {
+    let fields = person.as_object().ok_or(PipedriveRefusal::Unreadable)?;
     Ok(PersonInput::read(fields)?)
 }

@@ -12,7 +12,7 @@ use super::{
     person::{Entry, Person, wire_time},
     state::State,
 };
-use crate::reply::Reply;
+use crate::reply::VendorReply;
 
 /// A person as it truly is. `Debug` shows no name, address or number.
 #[derive(Clone, PartialEq, Eq, Serialize)]
@@ -88,12 +88,12 @@ impl Pipedrive {
         state.find(id).map(|person| TruePerson::of(&state, person))
     }
 
-    pub(super) fn oracle_reply(&self) -> Reply {
+    pub(super) fn oracle_reply(&self) -> VendorReply {
         #[derive(Serialize)]
         struct Oracle {
             now: DateTime<Utc>,
             persons: Vec<TruePerson>,
         }
-        Reply::json(StatusCode::OK, &Oracle { now: self.now(), persons: self.persons() })
+        VendorReply::json(StatusCode::OK, &Oracle { now: self.now(), persons: self.persons() })
     }
 }

@@ -5,7 +5,7 @@ use axum::http::{HeaderName, StatusCode, header};
 use serde_json::json;
 
 use super::input::FieldError;
-use crate::{faults::Fault, reply::Reply};
+use crate::{faults::Fault, reply::VendorReply};
 
 const INFO: &str = "Please check developers.pipedrive.com";
 const UNAVAILABLE_PAGE: &str = "<!DOCTYPE html>\n<html><head><title>503 Service Unavailable</title></head>\
@@ -20,7 +20,7 @@ pub(super) const DAILY_REMAINING: HeaderName = HeaderName::from_static("x-daily-
 
 /// Why Pipedrive does not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum PipedriveRefusal {
     /// No such record, or none any more: 404.
     #[error("{entity} not found")]
     NotFound {
@@ -67,11 +67,11 @@ pub enum Refusal {
     },
 }
 
-impl Refusal {
+impl PipedriveRefusal {
     pub(super) const PERSON: Self = Self::NotFound { entity: "Person" };
 
     /// The answer on the wire.
-    pub(super) fn reply(&self) -> Reply {
+    pub(super) fn reply(&self) -> VendorReply {
         match self {
             Self::NotFound { entity } => error(StatusCode::NOT_FOUND, &format!("{entity} not found.")),
             Self::UnknownEndpoint => error(StatusCode::NOT_FOUND, "Unknown method ."),
@@ -108,30 +108,32 @@ impl Refusal {
 }
 
 /// The refusal that an injected fault asks for, if it asks for one. `daily_reset_seconds`: until midnight.
-pub(super) fn injected(fault: &Fault, daily_reset_seconds: u32) -> Option<Reply> {
-    let html = |status, page| Reply::text(status, "text/html; charset=UTF-8", page);
+pub(super) fn injected(fault: &Fault, daily_reset_seconds: u32) -> Option<VendorReply> {
+    let html = |status, page| VendorReply::text(status, "text/html; charset=UTF-8", page);
     let reply = match fault {
         Fault::RateLimited { retry_after_seconds } => {
-            let reply = Refusal::BurstLimited { reset_seconds: retry_after_seconds.unwrap_or(2) }.reply();
+            let reply = PipedriveRefusal::BurstLimited { reset_seconds: retry_after_seconds.unwrap_or(2) }.reply();
             with_retry_after(reply, *retry_after_seconds)
         }
-        Fault::BurstLimited { reset_seconds } => Refusal::BurstLimited { reset_seconds: *reset_seconds }.reply(),
-        Fault::DailyLimit => Refusal::DailyLimited { reset_seconds: daily_reset_seconds }.reply(),
+        Fault::BurstLimited { reset_seconds } => {
+            PipedriveRefusal::BurstLimited { reset_seconds: *reset_seconds }.reply()
+        }
+        Fault::DailyLimit => PipedriveRefusal::DailyLimited { reset_seconds: daily_reset_seconds }.reply(),
         Fault::CloudflareBlocked => html(StatusCode::FORBIDDEN, CLOUDFLARE_PAGE),
         Fault::AccountClosed => coded(StatusCode::PAYMENT_REQUIRED, "Company account is not open"),
         Fault::ServerError => error(StatusCode::INTERNAL_SERVER_ERROR, "Internal server error"),
         Fault::Unavailable { retry_after_seconds } => {
             with_retry_after(html(StatusCode::SERVICE_UNAVAILABLE, UNAVAILABLE_PAGE), *retry_after_seconds)
         }
-        Fault::Unauthorized => Refusal::Unauthorized.reply(),
-        Fault::ForbiddenRole => Refusal::NotVisible.reply(),
+        Fault::Unauthorized => PipedriveRefusal::Unauthorized.reply(),
+        Fault::ForbiddenRole => PipedriveRefusal::NotVisible.reply(),
         Fault::ForbiddenScope => {
             let message = "Scope and URL mismatch";
             coded(StatusCode::FORBIDDEN, message)
         }
-        Fault::NotFound => Refusal::PERSON.reply(),
-        Fault::Unprocessable => Refusal::Invalid { field: "base", problem: "is invalid" }.reply(),
-        Fault::CursorRefused => Refusal::Invalid { field: "cursor", problem: "is invalid" }.reply(),
+        Fault::NotFound => PipedriveRefusal::PERSON.reply(),
+        Fault::Unprocessable => PipedriveRefusal::Invalid { field: "base", problem: "is invalid" }.reply(),
+        Fault::CursorRefused => PipedriveRefusal::Invalid { field: "cursor", problem: "is invalid" }.reply(),
         Fault::TokenError { error } if error == "invalid_grant" => invalid_grant(),
         Fault::TokenError { error } => oauth_error(StatusCode::BAD_REQUEST, error, "Token request refused"),
         _ => return None,
@@ -140,28 +142,28 @@ pub(super) fn injected(fault: &Fault, daily_reset_seconds: u32) -> Option<Reply>
 }
 
 /// A code or refresh token that is no good: 400. Pipedrive does not tell unknown from used.
-pub(super) fn invalid_grant() -> Reply {
+pub(super) fn invalid_grant() -> VendorReply {
     let body =
         json!({"success": false, "error": "invalid_grant", "message": "Invalid grant: refresh_token is invalid"});
-    Reply::json(StatusCode::BAD_REQUEST, &body)
+    VendorReply::json(StatusCode::BAD_REQUEST, &body)
 }
 
 /// Another refusal of the authorization server.
-pub(super) fn oauth_error(status: StatusCode, error: &str, message: &str) -> Reply {
-    Reply::json(status, &json!({"success": false, "error": error, "message": message}))
+pub(super) fn oauth_error(status: StatusCode, error: &str, message: &str) -> VendorReply {
+    VendorReply::json(status, &json!({"success": false, "error": error, "message": message}))
 }
 
-fn error(status: StatusCode, message: &str) -> Reply {
+fn error(status: StatusCode, message: &str) -> VendorReply {
     let body = json!({"success": false, "error": message, "error_info": INFO, "data": null, "additional_data": null});
-    Reply::json(status, &body)
+    VendorReply::json(status, &body)
 }
 
-fn coded(status: StatusCode, message: &str) -> Reply {
+fn coded(status: StatusCode, message: &str) -> VendorReply {
     let body = json!({"success": false, "error": message, "errorCode": status.as_u16(), "error_info": INFO});
-    Reply::json(status, &body)
+    VendorReply::json(status, &body)
 }
 
-fn with_retry_after(mut reply: Reply, seconds: Option<u32>) -> Reply {
+fn with_retry_after(mut reply: VendorReply, seconds: Option<u32>) -> VendorReply {
     if let Some(seconds) = seconds {
         reply.set_header(header::RETRY_AFTER, &seconds.to_string());
     }

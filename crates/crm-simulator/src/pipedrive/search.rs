@@ -9,10 +9,10 @@ use super::{
     listing::{Cursor, limit_of, read_id},
     lists::page,
     person::{Entry, Person},
-    refusal::Refusal,
+    refusal::PipedriveRefusal,
     state::State,
 };
-use crate::{call::ApiCall, reply::Reply};
+use crate::{call::ApiCall, reply::VendorReply};
 
 /// Where a search can look.
 const FIELDS: [&str; 5] = ["custom_fields", "email", "notes", "phone", "name"];
@@ -23,19 +23,19 @@ const TERM_BYTES_MAX: usize = 4_096;
 
 impl Pipedrive {
     /// `GET /api/v2/persons/search`.
-    pub(super) fn search_persons(&self, call: &ApiCall) -> Result<Reply, Refusal> {
+    pub(super) fn search_persons(&self, call: &ApiCall) -> Result<VendorReply, PipedriveRefusal> {
         let is_exact = matches!(call.param("exact_match"), Some("true" | "1"));
         let term = call.param("term").unwrap_or_default().trim().to_lowercase();
         let length_min = if is_exact { 1 } else { TERM_MIN };
         if term.chars().count() < length_min || term.len() > TERM_BYTES_MAX {
-            return Err(Refusal::Invalid {
+            return Err(PipedriveRefusal::Invalid {
                 field: "term",
                 problem: "must be at least 2 letters, or 1 to match exactly",
             });
         }
         let fields = call.list_param("fields");
         if !fields.iter().all(|field| FIELDS.contains(field)) {
-            return Err(Refusal::Invalid { field: "fields", problem: "holds an unknown field" });
+            return Err(PipedriveRefusal::Invalid { field: "fields", problem: "holds an unknown field" });
         }
         let (after, limit) = (Cursor::read_id(call)?, limit_of(call)?);
         let org_id = read_id(call, "organization_id")?;

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     input::{Name, PersonInput},
     person::{Entry, Person, Stamp},
-    refusal::Refusal,
+    refusal::PipedriveRefusal,
 };
 use crate::given::Given;
 
@@ -18,7 +18,7 @@ const PERSONS_MAX: usize = 5_000_000;
 /// Persons deleted for good that are still told of.
 const PURGED_MAX: usize = 1_000_000;
 
-const BLANK_NAME: Refusal = Refusal::Invalid { field: "name", problem: "is required" };
+const BLANK_NAME: PipedriveRefusal = PipedriveRefusal::Invalid { field: "name", problem: "is required" };
 
 /// A company that persons work for.
 pub(super) struct Organization {
@@ -86,7 +86,7 @@ impl State {
     // Changing.
 
     /// Creates a person as the API does.
-    pub(super) fn create(&mut self, input: PersonInput, now: Stamp) -> Result<i64, Refusal> {
+    pub(super) fn create(&mut self, input: PersonInput, now: Stamp) -> Result<i64, PipedriveRefusal> {
         // A caller has no say in these.
         let input =
             PersonInput { id: None, add_time: None, update_time: None, is_deleted: None, org_name: None, ..input };
@@ -96,13 +96,13 @@ impl State {
         if let Given::Value(org_id) = input.org_id
             && !self.organizations.contains_key(&org_id)
         {
-            return Err(Refusal::Invalid { field: "org_id", problem: "names no organization" });
+            return Err(PipedriveRefusal::Invalid { field: "org_id", problem: "names no organization" });
         }
         self.load(input, now)
     }
 
     /// Takes a person as it is said to be. `fallback` is its time of creation if it has none.
-    pub(super) fn load(&mut self, input: PersonInput, fallback: Stamp) -> Result<i64, Refusal> {
+    pub(super) fn load(&mut self, input: PersonInput, fallback: Stamp) -> Result<i64, PipedriveRefusal> {
         let id = input.id.unwrap_or(self.last_id.saturating_add(1));
         let add_time = input.add_time.or(input.update_time).unwrap_or(fallback);
         let update_time = input.update_time.unwrap_or(add_time);
@@ -130,7 +130,7 @@ impl State {
     }
 
     /// Updates a person that is not deleted. Lists are replaced whole.
-    pub(super) fn update(&mut self, id: i64, input: PersonInput, now: Stamp) -> Result<(), Refusal> {
+    pub(super) fn update(&mut self, id: i64, input: PersonInput, now: Stamp) -> Result<(), PipedriveRefusal> {
         if input.name.as_ref().is_some_and(|name| name.text.is_empty()) {
             return Err(BLANK_NAME);
         }
@@ -155,7 +155,7 @@ impl State {
     }
 
     /// Deletes a person; `touches`: also its time of change.
-    pub(super) fn delete(&mut self, id: i64, touches: bool, now: Stamp) -> Result<(), Refusal> {
+    pub(super) fn delete(&mut self, id: i64, touches: bool, now: Stamp) -> Result<(), PipedriveRefusal> {
         self.live(id)?;
         self.change(id, |person| {
             person.delete_time = Some(now);
@@ -164,10 +164,10 @@ impl State {
     }
 
     /// Brings a deleted person back, but not one that was merged away; `touches`: also its time of change.
-    pub(super) fn restore(&mut self, id: i64, touches: bool, now: Stamp) -> Result<(), Refusal> {
-        let person = self.find(id).ok_or(Refusal::PERSON)?;
+    pub(super) fn restore(&mut self, id: i64, touches: bool, now: Stamp) -> Result<(), PipedriveRefusal> {
+        let person = self.find(id).ok_or(PipedriveRefusal::PERSON)?;
         if !person.is_deleted() || person.merged_into.is_some() {
-            return Err(Refusal::Invalid { field: "id", problem: "names no person that can be restored" });
+            return Err(PipedriveRefusal::Invalid { field: "id", problem: "names no person that can be restored" });
         }
         self.change(id, |person| {
             person.delete_time = None;
@@ -176,8 +176,8 @@ impl State {
     }
 
     /// Takes a person away for good, deleted before or not: nothing but its absence tells of it.
-    pub(super) fn purge(&mut self, id: i64, now: Stamp) -> Result<(), Refusal> {
-        let person = self.persons.remove(&id).ok_or(Refusal::PERSON)?;
+    pub(super) fn purge(&mut self, id: i64, now: Stamp) -> Result<(), PipedriveRefusal> {
+        let person = self.persons.remove(&id).ok_or(PipedriveRefusal::PERSON)?;
         self.unindex(&person);
         self.previous.remove(&id);
         if self.purged.len() >= PURGED_MAX {
@@ -188,9 +188,15 @@ impl State {
     }
 
     /// Merges `loser` into `winner`: the loser is deleted for ever, its numbers and addresses go to the winner.
-    pub(super) fn merge(&mut self, loser: i64, winner: i64, touches: (bool, bool), now: Stamp) -> Result<(), Refusal> {
+    pub(super) fn merge(
+        &mut self,
+        loser: i64,
+        winner: i64,
+        touches: (bool, bool),
+        now: Stamp,
+    ) -> Result<(), PipedriveRefusal> {
         if loser == winner {
-            return Err(Refusal::Invalid { field: "merge_with_id", problem: "must be another person" });
+            return Err(PipedriveRefusal::Invalid { field: "merge_with_id", problem: "must be another person" });
         }
         self.live(winner)?;
         let (emails, phones) = {
@@ -211,8 +217,8 @@ impl State {
     }
 
     /// Hides a person from the token's user, or shows it again. Its time of change stays.
-    pub(super) fn set_hidden(&mut self, id: i64, is_hidden: bool) -> Result<(), Refusal> {
-        self.persons.get_mut(&id).ok_or(Refusal::PERSON)?.is_hidden = is_hidden;
+    pub(super) fn set_hidden(&mut self, id: i64, is_hidden: bool) -> Result<(), PipedriveRefusal> {
+        self.persons.get_mut(&id).ok_or(PipedriveRefusal::PERSON)?.is_hidden = is_hidden;
         Ok(())
     }
 
@@ -233,12 +239,12 @@ impl State {
         }
     }
 
-    fn live(&self, id: i64) -> Result<&Person, Refusal> {
-        self.find(id).filter(|person| !person.is_deleted()).ok_or(Refusal::PERSON)
+    fn live(&self, id: i64) -> Result<&Person, PipedriveRefusal> {
+        self.find(id).filter(|person| !person.is_deleted()).ok_or(PipedriveRefusal::PERSON)
     }
 
-    fn change(&mut self, id: i64, change: impl FnOnce(&mut Person)) -> Result<(), Refusal> {
-        let old = self.persons.remove(&id).ok_or(Refusal::PERSON)?;
+    fn change(&mut self, id: i64, change: impl FnOnce(&mut Person)) -> Result<(), PipedriveRefusal> {
+        let old = self.persons.remove(&id).ok_or(PipedriveRefusal::PERSON)?;
         self.unindex(&old);
         let mut new = old.clone();
         change(&mut new);
@@ -251,12 +257,15 @@ impl State {
         Ok(())
     }
 
-    fn insert_new(&mut self, person: Person) -> Result<i64, Refusal> {
+    fn insert_new(&mut self, person: Person) -> Result<i64, PipedriveRefusal> {
         if self.persons.contains_key(&person.id) || self.purged.contains_key(&person.id) {
-            return Err(Refusal::Invalid { field: "id", problem: "is another person's" });
+            return Err(PipedriveRefusal::Invalid { field: "id", problem: "is another person's" });
         }
         if self.persons.len() >= PERSONS_MAX {
-            return Err(Refusal::Invalid { field: "id", problem: "is beyond the 5,000,000 persons of one company" });
+            return Err(PipedriveRefusal::Invalid {
+                field: "id",
+                problem: "is beyond the 5,000,000 persons of one company",
+            });
         }
         let id = person.id;
         self.last_id = self.last_id.max(id);

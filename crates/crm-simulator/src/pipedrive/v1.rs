@@ -11,10 +11,10 @@ use super::{
     COMPANY_DOMAIN, COMPANY_ID, Pipedrive, USER_EMAIL, USER_ID,
     lists::data,
     person::{PersonV1Json, Stamp, wire_time_v1},
-    refusal::Refusal,
+    refusal::PipedriveRefusal,
     state::State,
 };
-use crate::{call::ApiCall, reply::Reply};
+use crate::{call::ApiCall, reply::VendorReply};
 
 /// Rows of a page unless asked otherwise, and the most.
 const PAGE_DEFAULT: usize = 100;
@@ -22,7 +22,7 @@ const PAGE_MAX: usize = 500;
 
 impl Pipedrive {
     /// `GET /v1/users/me`.
-    pub(super) fn show_me(&self) -> Reply {
+    pub(super) fn show_me(&self) -> VendorReply {
         let mut user = self.user_json();
         if let Value::Object(fields) = &mut user {
             fields.insert("company_id".to_owned(), json!(COMPANY_ID));
@@ -35,7 +35,7 @@ impl Pipedrive {
     }
 
     /// `GET /v1/users`: the one user there is.
-    pub(super) fn list_users(&self) -> Reply {
+    pub(super) fn list_users(&self) -> VendorReply {
         data(&json!([self.user_json()]))
     }
 
@@ -50,11 +50,12 @@ impl Pipedrive {
     }
 
     /// `PUT /v1/persons/{id}/merge`: the person of the path goes, the one of the body stays.
-    pub(super) fn put_merge(&self, call: &ApiCall, loser: i64) -> Result<Reply, Refusal> {
-        let body = call.json_body().ok_or(Refusal::Unreadable)?;
+    pub(super) fn put_merge(&self, call: &ApiCall, loser: i64) -> Result<VendorReply, PipedriveRefusal> {
+        let body = call.json_body().ok_or(PipedriveRefusal::Unreadable)?;
         // Version 1 takes a text for a number.
         let winner = body.get("merge_with_id").and_then(|id| id.as_i64().or_else(|| id.as_str()?.parse().ok()));
-        let winner = winner.ok_or(Refusal::Invalid { field: "merge_with_id", problem: "must be a whole number" })?;
+        let winner =
+            winner.ok_or(PipedriveRefusal::Invalid { field: "merge_with_id", problem: "must be a whole number" })?;
         {
             let state = self.state();
             self.visible(&state, loser)?;
@@ -74,10 +75,13 @@ impl Pipedrive {
     }
 
     /// `GET /v1/recents`: persons created, changed or deleted since a time, oldest first.
-    pub(super) fn list_recents(&self, call: &ApiCall) -> Result<Reply, Refusal> {
+    pub(super) fn list_recents(&self, call: &ApiCall) -> Result<VendorReply, PipedriveRefusal> {
         let asked = call.param("since_timestamp").unwrap_or_default();
         let since = NaiveDateTime::parse_from_str(asked, "%Y-%m-%d %H:%M:%S")
-            .map_err(|_| Refusal::Invalid { field: "since_timestamp", problem: "must be YYYY-MM-DD HH:MM:SS" })?
+            .map_err(|_| PipedriveRefusal::Invalid {
+                field: "since_timestamp",
+                problem: "must be YYYY-MM-DD HH:MM:SS",
+            })?
             .and_utc()
             .timestamp();
         let (start, limit) = (number_of(call, "start", 0)?, number_of(call, "limit", PAGE_DEFAULT)?.min(PAGE_MAX));
@@ -98,7 +102,7 @@ impl Pipedrive {
         let last = rows.last().map_or_else(|| asked.to_owned(), |(stamp, _)| wire_time_v1(*stamp));
         let body = json!({"success": true, "data": items, "additional_data":
             {"since_timestamp": asked, "last_timestamp_on_page": last, "pagination": pagination}});
-        Ok(Reply::json(StatusCode::OK, &body))
+        Ok(VendorReply::json(StatusCode::OK, &body))
     }
 }
 
@@ -117,7 +121,7 @@ fn recent_changes(state: &State, since: Stamp) -> BTreeSet<(Stamp, i64)> {
     changes
 }
 
-fn number_of(call: &ApiCall, field: &'static str, default: usize) -> Result<usize, Refusal> {
+fn number_of(call: &ApiCall, field: &'static str, default: usize) -> Result<usize, PipedriveRefusal> {
     let Some(text) = call.param(field) else { return Ok(default) };
-    text.parse().map_err(|_| Refusal::Invalid { field, problem: "must be a whole number" })
+    text.parse().map_err(|_| PipedriveRefusal::Invalid { field, problem: "must be a whole number" })
 }

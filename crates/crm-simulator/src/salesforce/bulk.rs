@@ -19,13 +19,13 @@ use super::{
     Salesforce,
     id::RecordId,
     record::{Millis, wire_time},
-    refusal::Refusal,
+    refusal::SalesforceRefusal,
     rest::body,
     schema::Schema,
     session::administrator,
     soql::{Query, Row},
 };
-use crate::{call::ApiCall, faults::Fault, reply::Reply};
+use crate::{call::ApiCall, faults::Fault, reply::VendorReply};
 
 /// Rows of one answer, unless the client asks for less.
 pub(super) const RESULT_ROWS: usize = 50_000;
@@ -142,8 +142,8 @@ pub(super) struct Jobs {
 }
 
 impl Jobs {
-    fn find(&mut self, id: &str) -> Result<&mut Job, Refusal> {
-        RecordId::parse(id).and_then(|id| self.by_id.get_mut(&id)).ok_or_else(Refusal::not_found)
+    fn find(&mut self, id: &str) -> Result<&mut Job, SalesforceRefusal> {
+        RecordId::parse(id).and_then(|id| self.by_id.get_mut(&id)).ok_or_else(SalesforceRefusal::not_found)
     }
 }
 
@@ -155,22 +155,22 @@ impl Salesforce {
         version: &str,
         rest: &[&str],
         faults: &[&Fault],
-    ) -> Result<Reply, Refusal> {
+    ) -> Result<VendorReply, SalesforceRefusal> {
         match (&call.method, rest) {
             (&Method::POST, []) => self.create_job(call, version),
             (&Method::GET, [id]) => self.poll_job(id, faults),
             (&Method::PATCH, [id]) => self.abort_job(call, id),
             (&Method::DELETE, [id]) => self.delete_job(id),
             (&Method::GET, [id, "results"]) => self.job_results(call, id, faults),
-            (method, [] | [_] | [_, "results"]) => Err(Refusal::method_not_allowed(method.as_str())),
-            _ => Err(Refusal::not_found()),
+            (method, [] | [_] | [_, "results"]) => Err(SalesforceRefusal::method_not_allowed(method.as_str())),
+            _ => Err(SalesforceRefusal::not_found()),
         }
     }
 
-    fn create_job(&self, call: &ApiCall, version: &str) -> Result<Reply, Refusal> {
+    fn create_job(&self, call: &ApiCall, version: &str) -> Result<VendorReply, SalesforceRefusal> {
         let input = body(call)?;
         let text = |name: &str| input.get(name).and_then(Value::as_str);
-        let invalid = |message: &str| Refusal::bad("INVALIDJOB", message);
+        let invalid = |message: &str| SalesforceRefusal::bad("INVALIDJOB", message);
         let operation = match text("operation") {
             Some("query") => "query",
             Some("queryAll") => "queryAll",
@@ -219,13 +219,13 @@ impl Salesforce {
             line_ending,
             version: version.to_owned(),
         };
-        let reply = Reply::json(StatusCode::OK, &job.json());
+        let reply = VendorReply::json(StatusCode::OK, &job.json());
         jobs.by_id.insert(id, job);
         Ok(reply)
     }
 
     /// Each poll brings a job further.
-    fn poll_job(&self, id: &str, faults: &[&Fault]) -> Result<Reply, Refusal> {
+    fn poll_job(&self, id: &str, faults: &[&Fault]) -> Result<VendorReply, SalesforceRefusal> {
         let now = self.now_millis();
         let polls_needed = self.config.bulk_polls.max(1);
         let mut jobs = self.jobs();
@@ -251,48 +251,48 @@ impl Salesforce {
                 _ => {}
             }
         }
-        Ok(Reply::json(StatusCode::OK, &job.json()))
+        Ok(VendorReply::json(StatusCode::OK, &job.json()))
     }
 
-    fn abort_job(&self, call: &ApiCall, id: &str) -> Result<Reply, Refusal> {
+    fn abort_job(&self, call: &ApiCall, id: &str) -> Result<VendorReply, SalesforceRefusal> {
         if body(call)?.get("state") != Some(&json!("Aborted")) {
-            return Err(Refusal::bad("INVALIDJOBSTATE", "the only state that a client can set is Aborted"));
+            return Err(SalesforceRefusal::bad("INVALIDJOBSTATE", "the only state that a client can set is Aborted"));
         }
         let mut jobs = self.jobs();
         let job = jobs.find(id)?;
         if job.state.is_over() {
             let message = format!("Aborting already {} Job not allowed", job.state.name());
-            return Err(Refusal::bad("INVALIDJOBSTATE", message));
+            return Err(SalesforceRefusal::bad("INVALIDJOBSTATE", message));
         }
         job.state = JobState::Aborted;
         job.changed = self.now_millis();
-        Ok(Reply::json(StatusCode::OK, &job.json()))
+        Ok(VendorReply::json(StatusCode::OK, &job.json()))
     }
 
-    fn delete_job(&self, id: &str) -> Result<Reply, Refusal> {
+    fn delete_job(&self, id: &str) -> Result<VendorReply, SalesforceRefusal> {
         let mut jobs = self.jobs();
         let job = jobs.find(id)?;
         if !job.state.is_over() {
-            return Err(Refusal::bad("INVALIDJOBSTATE", "a job that is not over cannot be deleted"));
+            return Err(SalesforceRefusal::bad("INVALIDJOBSTATE", "a job that is not over cannot be deleted"));
         }
         let id = job.id;
         jobs.by_id.remove(&id);
-        Ok(Reply::empty())
+        Ok(VendorReply::empty())
     }
 
-    fn job_results(&self, call: &ApiCall, id: &str, faults: &[&Fault]) -> Result<Reply, Refusal> {
+    fn job_results(&self, call: &ApiCall, id: &str, faults: &[&Fault]) -> Result<VendorReply, SalesforceRefusal> {
         let state = self.state();
         let mut jobs = self.jobs();
         let job = jobs.find(id)?;
         if job.state != JobState::JobComplete {
             let message = format!("Results of a job in state {} cannot be read", job.state.name());
-            return Err(Refusal::bad("INVALIDJOBSTATE", message));
+            return Err(SalesforceRefusal::bad("INVALIDJOBSTATE", message));
         }
         if self.now_millis() >= job.made + RESULT_MILLIS {
-            return Err(Refusal::not_found());
+            return Err(SalesforceRefusal::not_found());
         }
         let from = call.param("locator").map_or(Some(0), read_locator).filter(|from| *from <= job.rows.len());
-        let from = from.ok_or_else(Refusal::invalid_locator)?;
+        let from = from.ok_or_else(SalesforceRefusal::invalid_locator)?;
         let most = self.config.bulk_rows_max.max(1);
         let size = call.param("maxRecords").and_then(|size| size.parse().ok()).unwrap_or(most).clamp(1, most);
         let to = (from + size).min(job.rows.len());
@@ -305,7 +305,7 @@ impl Salesforce {
         }
         let next = if to < job.rows.len() { STANDARD_NO_PAD.encode(to.to_string()) } else { "null".to_owned() };
         let content_type = HeaderValue::from_static("text/csv");
-        let mut reply = Reply {
+        let mut reply = VendorReply {
             status: StatusCode::OK,
             headers: vec![(header::CONTENT_TYPE, content_type)],
             body: Bytes::from(text),

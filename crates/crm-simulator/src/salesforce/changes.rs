@@ -9,7 +9,7 @@ use super::{
     input::{Changes, read_changes},
     objects::ObjectKind,
     record::{Millis, Record, Values},
-    refusal::Refusal,
+    refusal::SalesforceRefusal,
     state::State,
 };
 
@@ -23,7 +23,7 @@ impl State {
         kind: ObjectKind,
         fields: &Map<String, Value>,
         now: Millis,
-    ) -> Result<RecordId, Refusal> {
+    ) -> Result<RecordId, SalesforceRefusal> {
         let mut changes = read_changes(self, kind, fields, true)?;
         if kind == ObjectKind::Lead {
             changes.set_if_absent(self.schema.object(kind), "Status", "Open - Not Contacted");
@@ -38,20 +38,25 @@ impl State {
     }
 
     /// Changes fields of a record as a user does.
-    pub(super) fn update(&mut self, id: RecordId, fields: &Map<String, Value>, now: Millis) -> Result<(), Refusal> {
+    pub(super) fn update(
+        &mut self,
+        id: RecordId,
+        fields: &Map<String, Value>,
+        now: Millis,
+    ) -> Result<(), SalesforceRefusal> {
         let (kind, record) = self.live(id)?;
         let object = self.schema.object(kind);
         if kind == ObjectKind::Lead && record.stored_text(object, "IsConverted") == Some("true") {
-            return Err(Refusal::bad("CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead"));
+            return Err(SalesforceRefusal::bad("CANNOT_UPDATE_CONVERTED_LEAD", "cannot reference converted lead"));
         }
         if kind == ObjectKind::Contact && record.stored_text(object, "IsPersonAccount") == Some("true") {
             let message = "A person account's contact is changed through its account";
-            return Err(Refusal::bad("INVALID_FIELD_FOR_INSERT_UPDATE", message));
+            return Err(SalesforceRefusal::bad("INVALID_FIELD_FOR_INSERT_UPDATE", message));
         }
         // A person's name is made of its parts.
         let names_whole = fields.keys().any(|name| name.eq_ignore_ascii_case("Name"));
         if kind == ObjectKind::Account && names_whole && self.person_contact(id).is_some() {
-            return Err(Refusal::not_writeable("Name"));
+            return Err(SalesforceRefusal::not_writeable("Name"));
         }
         let changes = read_changes(self, kind, fields, false)?;
         self.change(kind, id, now, |record| {
@@ -65,17 +70,20 @@ impl State {
     }
 
     /// Moves a record's `SystemModstamp` alone, as automated processes do.
-    pub(super) fn touch(&mut self, id: RecordId, now: Millis) -> Result<(), Refusal> {
+    pub(super) fn touch(&mut self, id: RecordId, now: Millis) -> Result<(), SalesforceRefusal> {
         let (kind, _) = self.live(id)?;
         self.change(kind, id, now, |_| {});
         Ok(())
     }
 
     /// Puts a record into the recycle bin; an account's contacts go along.
-    pub(super) fn delete(&mut self, id: RecordId, now: Millis) -> Result<(), Refusal> {
+    pub(super) fn delete(&mut self, id: RecordId, now: Millis) -> Result<(), SalesforceRefusal> {
         let (kind, _) = self.live(id)?;
         if !kind.is_deletable() {
-            return Err(Refusal::bad("INSUFFICIENT_ACCESS_OR_READONLY", "users and permissions are not deleted"));
+            return Err(SalesforceRefusal::bad(
+                "INSUFFICIENT_ACCESS_OR_READONLY",
+                "users and permissions are not deleted",
+            ));
         }
         self.check_no_shadow(kind, id)?;
         self.change(kind, id, now, |record| record.is_deleted = true);
@@ -90,9 +98,9 @@ impl State {
     }
 
     /// Removes a record for good, in the recycle bin or not: `queryAll` does not show it either.
-    pub(super) fn hard_delete(&mut self, id: RecordId, now: Millis) -> Result<(), Refusal> {
+    pub(super) fn hard_delete(&mut self, id: RecordId, now: Millis) -> Result<(), SalesforceRefusal> {
         let kind = self.find(id).and_then(|_| self.schema.of_id(id)).map(|object| object.kind);
-        let kind = kind.filter(|kind| kind.is_deletable()).ok_or_else(|| Refusal::unknown_id(id))?;
+        let kind = kind.filter(|kind| kind.is_deletable()).ok_or_else(|| SalesforceRefusal::unknown_id(id))?;
         self.check_no_shadow(kind, id)?;
         if kind == ObjectKind::Account {
             for contact in self.contacts_of(id) {
@@ -105,11 +113,11 @@ impl State {
 
     /// Takes a record out of the recycle bin; with an account come the contacts that went with it. The loser of a merge
     /// comes back without its master.
-    pub(super) fn undelete(&mut self, id: RecordId, now: Millis) -> Result<(), Refusal> {
-        let kind = self.schema.of_id(id).map(|object| object.kind).ok_or_else(|| Refusal::unknown_id(id))?;
-        let record = self.find(id).ok_or_else(|| Refusal::unknown_id(id))?;
+    pub(super) fn undelete(&mut self, id: RecordId, now: Millis) -> Result<(), SalesforceRefusal> {
+        let kind = self.schema.of_id(id).map(|object| object.kind).ok_or_else(|| SalesforceRefusal::unknown_id(id))?;
+        let record = self.find(id).ok_or_else(|| SalesforceRefusal::unknown_id(id))?;
         if !record.is_deleted {
-            return Err(Refusal::bad("UNDELETE_FAILED", "entity is not in the recycle bin"));
+            return Err(SalesforceRefusal::bad("UNDELETE_FAILED", "entity is not in the recycle bin"));
         }
         let deleted_at = record.stamp;
         let undo = |record: &mut Record| {
@@ -134,8 +142,8 @@ impl State {
         losers: &[RecordId],
         fields: &Map<String, Value>,
         now: Millis,
-    ) -> Result<(), Refusal> {
-        let refused = |message: &str| Err(Refusal::bad("INVALID_OPERATION", message));
+    ) -> Result<(), SalesforceRefusal> {
+        let refused = |message: &str| Err(SalesforceRefusal::bad("INVALID_OPERATION", message));
         let (kind, _) = self.live(master)?;
         if !kind.is_deletable() {
             return refused("only accounts, contacts and leads can be merged");
@@ -179,11 +187,14 @@ impl State {
         lead: RecordId,
         contact: Option<RecordId>,
         now: Millis,
-    ) -> Result<RecordId, Refusal> {
+    ) -> Result<RecordId, SalesforceRefusal> {
         let (kind, record) = self.live(lead)?;
         let object = self.schema.object(ObjectKind::Lead);
         if kind != ObjectKind::Lead || record.stored_text(object, "IsConverted") == Some("true") {
-            return Err(Refusal::bad("CANNOT_UPDATE_CONVERTED_LEAD", "the record is no Lead, or converted already"));
+            return Err(SalesforceRefusal::bad(
+                "CANNOT_UPDATE_CONVERTED_LEAD",
+                "the record is no Lead, or converted already",
+            ));
         }
         let text = |name: &str| record.stored_text(object, name).map(|text| Value::String(text.to_owned()));
         let pick = |names: &[&str]| names.iter().filter_map(|name| Some(((*name).to_owned(), text(name)?))).collect();
@@ -202,7 +213,7 @@ impl State {
         let (account, contact) = if let Some(contact) = contact {
             let (contact_kind, record) = self.live(contact)?;
             if contact_kind != ObjectKind::Contact {
-                return Err(Refusal::invalid_reference("contactId"));
+                return Err(SalesforceRefusal::invalid_reference("contactId"));
             }
             let object = self.schema.object(ObjectKind::Contact);
             (object.slot("AccountId").and_then(|slot| record.reference(object, slot)), contact)

@@ -6,32 +6,32 @@ use serde_json::{Value, json};
 use super::{
     Salesforce,
     objects::{Access, Kind, ObjectKind, Source},
-    refusal::Refusal,
-    schema::{Field, Object},
+    refusal::SalesforceRefusal,
+    schema::{Field, ObjectSchema},
 };
-use crate::reply::Reply;
+use crate::reply::VendorReply;
 
 impl Salesforce {
     /// `GET /sobjects`.
-    pub(super) fn describe_all(&self, version: &str) -> Reply {
+    pub(super) fn describe_all(&self, version: &str) -> VendorReply {
         let state = self.state();
         let objects: Vec<Value> = state.schema.objects().map(|object| summary(object, version)).collect();
-        Reply::json(StatusCode::OK, &json!({"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": objects}))
+        VendorReply::json(StatusCode::OK, &json!({"encoding": "UTF-8", "maxBatchSize": 200, "sobjects": objects}))
     }
 
     /// `GET /sobjects/{object}`.
-    pub(super) fn describe_briefly(&self, version: &str, object: &str) -> Result<Reply, Refusal> {
+    pub(super) fn describe_briefly(&self, version: &str, object: &str) -> Result<VendorReply, SalesforceRefusal> {
         let state = self.state();
-        let object = state.schema.find(object).map_err(|_| Refusal::not_found())?;
+        let object = state.schema.find(object).map_err(|_| SalesforceRefusal::not_found())?;
         let recent: [Value; 0] = [];
         let body = json!({"objectDescribe": summary(object, version), "recentItems": recent});
-        Ok(Reply::json(StatusCode::OK, &body))
+        Ok(VendorReply::json(StatusCode::OK, &body))
     }
 
     /// `GET /sobjects/{object}/describe`.
-    pub(super) fn describe(&self, version: &str, object: &str) -> Result<Reply, Refusal> {
+    pub(super) fn describe(&self, version: &str, object: &str) -> Result<VendorReply, SalesforceRefusal> {
         let state = self.state();
-        let object = state.schema.find(object).map_err(|_| Refusal::not_found())?;
+        let object = state.schema.find(object).map_err(|_| SalesforceRefusal::not_found())?;
         let mut body = summary(object, version);
         body["fields"] = object.visible_fields().map(|(_, field)| field_json(field)).collect();
         for list in ["actionOverrides", "childRelationships", "namedLayoutInfos", "recordTypeInfos", "supportedScopes"]
@@ -41,11 +41,11 @@ impl Salesforce {
         body["compactLayoutable"] = json!(true);
         body["searchLayoutable"] = json!(true);
         body["urls"]["uiDetailTemplate"] = json!("/{ID}");
-        Ok(Reply::json(StatusCode::OK, &body))
+        Ok(VendorReply::json(StatusCode::OK, &body))
     }
 }
 
-fn summary(object: &Object, version: &str) -> Value {
+fn summary(object: &ObjectSchema, version: &str) -> Value {
     let name = object.name();
     let base = format!("/services/data/{version}/sobjects/{name}");
     let is_deletable = object.kind.is_deletable();

@@ -14,16 +14,16 @@ use serde_json::{Value, json};
 use super::{
     Salesforce,
     id::RecordId,
-    refusal::{Refusal, injected, maintenance},
+    refusal::{SalesforceRefusal, injected, maintenance},
     session::session_of,
     soap,
 };
 use crate::{
     call::ApiCall,
     control,
-    delivery::Wire,
+    delivery::DeliveryWire,
     faults::{Fault, Plan},
-    reply::Reply,
+    reply::VendorReply,
 };
 
 /// API versions that are served.
@@ -35,7 +35,7 @@ pub fn router(salesforce: Arc<Salesforce>) -> Router {
 }
 
 async fn respond(AxumState(salesforce): AxumState<Arc<Salesforce>>, request: Request) -> Response<Body> {
-    let wire = Wire::of(request.extensions());
+    let wire = DeliveryWire::of(request.extensions());
     let nothing = Plan { actions: Vec::new() };
     let call = match ApiCall::read(request).await {
         Ok(call) => call,
@@ -73,9 +73,10 @@ impl Salesforce {
         }
     }
 
-    fn reply(&self, call: &ApiCall, plan: &Plan) -> Reply {
+    fn reply(&self, call: &ApiCall, plan: &Plan) -> VendorReply {
         let faults: Vec<&Fault> = plan.faults().collect();
-        if let Some(page) = faults.iter().find_map(|fault| Reply::scripted(fault).or_else(|| maintenance(fault))) {
+        if let Some(page) = faults.iter().find_map(|fault| VendorReply::scripted(fault).or_else(|| maintenance(fault)))
+        {
             return page;
         }
         let segments = call.segments();
@@ -100,7 +101,7 @@ impl Salesforce {
         }
     }
 
-    fn add_usage(&self, reply: &mut Reply) {
+    fn add_usage(&self, reply: &mut VendorReply) {
         if !self.config.tells_limits {
             return;
         }
@@ -110,7 +111,7 @@ impl Salesforce {
     }
 
     /// The resource's answer to the administrator.
-    pub(super) fn answer(&self, call: &ApiCall, faults: &[&Fault]) -> Reply {
+    pub(super) fn answer(&self, call: &ApiCall, faults: &[&Fault]) -> VendorReply {
         let segments = call.segments();
         let outcome = match segments.as_slice() {
             ["services", "data"] => Ok(versions()),
@@ -118,12 +119,18 @@ impl Salesforce {
             ["services", "data", version, rest @ ..] if is_version(version) => {
                 self.resource(call, version, rest, faults)
             }
-            _ => Err(Refusal::not_found()),
+            _ => Err(SalesforceRefusal::not_found()),
         };
         outcome.unwrap_or_else(|refusal| refusal.reply())
     }
 
-    fn resource(&self, call: &ApiCall, version: &str, rest: &[&str], faults: &[&Fault]) -> Result<Reply, Refusal> {
+    fn resource(
+        &self,
+        call: &ApiCall,
+        version: &str,
+        rest: &[&str],
+        faults: &[&Fault],
+    ) -> Result<VendorReply, SalesforceRefusal> {
         let is_get = call.method == Method::GET;
         match rest {
             ["sobjects", rest @ ..] => self.sobjects(call, version, rest),
@@ -137,13 +144,15 @@ impl Salesforce {
             ["search"] if is_get => self.search(call, version),
             ["limits"] if is_get => Ok(self.limits()),
             [] if is_get => Ok(resources(version)),
-            ["query" | "queryAll" | "search" | "limits"] => Err(Refusal::method_not_allowed(call.method.as_str())),
-            _ => Err(Refusal::not_found()),
+            ["query" | "queryAll" | "search" | "limits"] => {
+                Err(SalesforceRefusal::method_not_allowed(call.method.as_str()))
+            }
+            _ => Err(SalesforceRefusal::not_found()),
         }
     }
 
     /// `GET /limits`.
-    fn limits(&self) -> Reply {
+    fn limits(&self) -> VendorReply {
         let max = self.config.daily_limit;
         let used = self.usage().used(self.now_millis());
         let full = |max: u32| json!({"Max": max, "Remaining": max});
@@ -155,7 +164,7 @@ impl Salesforce {
             "DataStorageMB": full(1_073),
             "FileStorageMB": full(1_073),
         });
-        Reply::json(StatusCode::OK, &body)
+        VendorReply::json(StatusCode::OK, &body)
     }
 }
 
@@ -165,7 +174,7 @@ fn is_version(text: &str) -> bool {
 }
 
 /// `GET /services/data`: open to everybody.
-fn versions() -> Reply {
+fn versions() -> VendorReply {
     let version = |number: u32| {
         // Three releases a year; v68 came in summer 2026.
         let (year, season) = (26 - (68 - number) / 3, ["Summer", "Spring", "Winter"][((68 - number) % 3) as usize]);
@@ -175,13 +184,13 @@ fn versions() -> Reply {
             "version": format!("{number}.0"),
         })
     };
-    Reply::json(StatusCode::OK, &VERSIONS.map(version).collect::<Vec<Value>>())
+    VendorReply::json(StatusCode::OK, &VERSIONS.map(version).collect::<Vec<Value>>())
 }
 
-fn resources(version: &str) -> Reply {
+fn resources(version: &str) -> VendorReply {
     let names = ["composite", "jobs", "limits", "parameterizedSearch", "query", "queryAll", "search", "sobjects"];
     let resource = |name: &str| (name.to_owned(), json!(format!("/services/data/{version}/{name}")));
-    Reply::json(StatusCode::OK, &names.map(resource).into_iter().collect::<Value>())
+    VendorReply::json(StatusCode::OK, &names.map(resource).into_iter().collect::<Value>())
 }
 
 /// `METHOD /path` with `{id}` and `{locator}`, for counting.

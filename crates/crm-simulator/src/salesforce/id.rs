@@ -115,8 +115,9 @@ mod tests {
         }
     }
 
+    /// The case of an id matters, and one with a wrong suffix is no id.
     #[test]
-    fn case_matters_and_a_wrong_suffix_is_no_id() {
+    fn case_matters_and_wrong_suffix_is_no_id() {
         assert_ne!(RecordId::parse("003D000000QV9n2"), RecordId::parse("003D000000QV9N2"));
         for text in ["", "003", "003D000000QV9n2IAE", "003D000000QV9n2I", "003D00000_QV9n2", "003D000000QV9é"] {
             assert_eq!(RecordId::parse(text), None, "{text}");

@@ -8,8 +8,8 @@ use super::{
     id::RecordId,
     objects::{Access, Kind, ObjectKind, Source},
     record::read_time,
-    refusal::Refusal,
-    schema::{Field, Object, Slot},
+    refusal::SalesforceRefusal,
+    schema::{Field, ObjectSchema, Slot},
     state::State,
 };
 
@@ -19,7 +19,7 @@ pub(super) struct Changes(pub(super) Vec<(Slot, Option<String>)>);
 
 impl Changes {
     /// With this value too; nothing changes if the organisation has no such field.
-    pub(super) fn set(mut self, object: &Object, name: &str, value: Option<String>) -> Self {
+    pub(super) fn set(mut self, object: &ObjectSchema, name: &str, value: Option<String>) -> Self {
         if let Some(slot) = object.slot(name) {
             self.0.retain(|(given, _)| *given != slot);
             self.0.push((slot, value));
@@ -27,7 +27,7 @@ impl Changes {
         self
     }
 
-    pub(super) fn set_if_absent(&mut self, object: &Object, name: &str, value: &str) {
+    pub(super) fn set_if_absent(&mut self, object: &ObjectSchema, name: &str, value: &str) {
         if let Some(slot) = object.slot(name)
             && !self.0.iter().any(|(given, _)| *given == slot)
         {
@@ -42,19 +42,19 @@ pub(super) fn read_changes(
     kind: ObjectKind,
     fields: &Map<String, Value>,
     is_new: bool,
-) -> Result<Changes, Refusal> {
+) -> Result<Changes, SalesforceRefusal> {
     let object = state.schema.object(kind);
     let mut changes = Changes::default();
     for (name, value) in fields.iter().filter(|(name, _)| !is_envelope(name)) {
-        let no_such = || Refusal::no_such_column(name, object.name());
+        let no_such = || SalesforceRefusal::no_such_column(name, object.name());
         let slot = object.visible_slot(name).ok_or_else(no_such)?;
         let field = object.field(slot);
         if field.access == Access::System {
-            return Err(Refusal::not_writeable(&field.name));
+            return Err(SalesforceRefusal::not_writeable(&field.name));
         }
         let text = stored_text(field, value)?;
         if text.is_none() && field.access == Access::Required {
-            return Err(Refusal::missing(&[&field.name]));
+            return Err(SalesforceRefusal::missing(&[&field.name]));
         }
         check_reference(state, field, text.as_deref())?;
         changes.0.push((slot, text));
@@ -65,7 +65,7 @@ pub(super) fn read_changes(
     let is_person = kind == ObjectKind::Account
         && changes.0.iter().any(|(given, text)| Some(*given) == last_name && text.is_some());
     if is_person && is_given("Name") {
-        return Err(Refusal::not_writeable("Name"));
+        return Err(SalesforceRefusal::not_writeable("Name"));
     }
     if is_new && !is_person {
         let missing: Vec<&str> = object
@@ -74,7 +74,7 @@ pub(super) fn read_changes(
             .map(|(_, field)| field.name.as_str())
             .collect();
         if !missing.is_empty() {
-            return Err(Refusal::missing(&missing));
+            return Err(SalesforceRefusal::missing(&missing));
         }
     }
     Ok(changes)
@@ -86,39 +86,40 @@ pub(super) fn is_envelope(name: &str) -> bool {
 }
 
 /// A JSON value as the stored text of a field. An empty text is null, as in Salesforce.
-pub(super) fn stored_text(field: &Field, value: &Value) -> Result<Option<String>, Refusal> {
+pub(super) fn stored_text(field: &Field, value: &Value) -> Result<Option<String>, SalesforceRefusal> {
     let name = field.name.as_str();
     let text = match (value, field.kind) {
         (Value::Null, _) => return Ok(None),
         (Value::Bool(flag), Kind::Boolean) => return Ok(Some(flag.to_string())),
-        (_, Kind::Boolean) => return Err(Refusal::wrong_type(name, "boolean")),
+        (_, Kind::Boolean) => return Err(SalesforceRefusal::wrong_type(name, "boolean")),
         (Value::String(text), _) if text.is_empty() => return Ok(None),
         (Value::String(text), _) => text,
-        _ => return Err(Refusal::wrong_type(name, "string")),
+        _ => return Err(SalesforceRefusal::wrong_type(name, "string")),
     };
     match field.kind {
         Kind::Id | Kind::Reference(..) => {
-            let id = RecordId::parse(text).ok_or_else(|| Refusal::malformed_id(text))?;
+            let id = RecordId::parse(text).ok_or_else(|| SalesforceRefusal::malformed_id(text))?;
             Ok(Some(id.to_string()))
         }
         Kind::DateTime => {
-            let time = read_time(text).ok_or_else(|| Refusal::wrong_type(name, "datetime"))?;
+            let time = read_time(text).ok_or_else(|| SalesforceRefusal::wrong_type(name, "datetime"))?;
             Ok(Some(time.to_string()))
         }
         Kind::Date => {
-            let date = NaiveDate::parse_from_str(text, "%Y-%m-%d").map_err(|_| Refusal::wrong_type(name, "date"))?;
+            let date =
+                NaiveDate::parse_from_str(text, "%Y-%m-%d").map_err(|_| SalesforceRefusal::wrong_type(name, "date"))?;
             Ok(Some(date.to_string()))
         }
-        Kind::Email if !is_email(text) => Err(Refusal::invalid_email(name)),
-        _ if text.chars().count() > field.length => Err(Refusal::too_long(name, field.length)),
+        Kind::Email if !is_email(text) => Err(SalesforceRefusal::invalid_email(name)),
+        _ if text.chars().count() > field.length => Err(SalesforceRefusal::too_long(name, field.length)),
         _ => Ok(Some(text.clone())),
     }
 }
 
-fn check_reference(state: &State, field: &Field, text: Option<&str>) -> Result<(), Refusal> {
+fn check_reference(state: &State, field: &Field, text: Option<&str>) -> Result<(), SalesforceRefusal> {
     let (Kind::Reference(to, _), Source::Stored, Some(text)) = (field.kind, field.source, text) else { return Ok(()) };
     let is_there = RecordId::parse(text).is_some_and(|id| state.live(id).is_ok_and(|(kind, _)| kind == to));
-    if is_there { Ok(()) } else { Err(Refusal::invalid_reference(&field.name)) }
+    if is_there { Ok(()) } else { Err(SalesforceRefusal::invalid_reference(&field.name)) }
 }
 
 fn is_email(text: &str) -> bool {

@@ -14,7 +14,7 @@ use super::{
     input::stored_text,
     objects::{Kind, ObjectKind, Source},
     record::{Millis, Record, Values, read_time},
-    refusal::Refusal,
+    refusal::SalesforceRefusal,
     schema::Slot,
     state::State,
 };
@@ -56,15 +56,15 @@ pub enum LoadError {
         /// From one.
         line: usize,
         /// Why.
-        refusal: Refusal,
+        refusal: SalesforceRefusal,
     },
 }
 
 impl Salesforce {
     /// Puts in a record as it is said to be, in Salesforce's own JSON: id, times, deletion, merge. What is not said has
     /// its default; references may lead nowhere. An account with a last name gets its Contact, unless it names one.
-    pub fn load_record(&self, object: &str, record: &Value) -> Result<String, Refusal> {
-        let fields = record.as_object().ok_or_else(Refusal::unreadable)?;
+    pub fn load_record(&self, object: &str, record: &Value) -> Result<String, SalesforceRefusal> {
+        let fields = record.as_object().ok_or_else(SalesforceRefusal::unreadable)?;
         let mut state = self.state();
         let kind = state.schema.find(object)?.kind;
         Ok(load(&mut state, kind, fields, self.now_millis())?.to_string())
@@ -106,7 +106,7 @@ impl Salesforce {
 
     /// Adds so many generated Contacts and Leads, and the Accounts of the Contacts; the same for the same seed and
     /// clock.
-    pub fn generate_people(&self, contacts: usize, leads: usize, seed: u64) -> Result<(), Refusal> {
+    pub fn generate_people(&self, contacts: usize, leads: usize, seed: u64) -> Result<(), SalesforceRefusal> {
         let mut people = People::new(seed, self.now());
         let mut state = self.state();
         let mut accounts: HashMap<u64, RecordId> = HashMap::new();
@@ -157,10 +157,10 @@ fn load(
     kind: ObjectKind,
     fields: &Map<String, Value>,
     fallback: Millis,
-) -> Result<RecordId, Refusal> {
+) -> Result<RecordId, SalesforceRefusal> {
     let said = Said::read(state, kind, fields)?;
     let id = match said.id {
-        Some(id) if id.prefix() != kind.prefix() => return Err(Refusal::invalid_reference("Id")),
+        Some(id) if id.prefix() != kind.prefix() => return Err(SalesforceRefusal::invalid_reference("Id")),
         Some(id) => id,
         None => state.take_id(kind),
     };
@@ -199,7 +199,7 @@ struct Said {
 }
 
 impl Said {
-    fn read(state: &State, kind: ObjectKind, fields: &Map<String, Value>) -> Result<Self, Refusal> {
+    fn read(state: &State, kind: ObjectKind, fields: &Map<String, Value>) -> Result<Self, SalesforceRefusal> {
         let object = state.schema.object(kind);
         let mut said = Self::default();
         for (name, value) in fields {
@@ -208,19 +208,20 @@ impl Said {
                 if name == "attributes" || object.relationship(name).is_some() {
                     continue;
                 }
-                return Err(Refusal::no_such_column(name, object.name()));
+                return Err(SalesforceRefusal::no_such_column(name, object.name()));
             };
             let field = object.field(slot);
             let id = || {
                 let text = value.as_str();
                 let is_right = value.is_null() || text.is_some();
-                let id =
-                    text.map(|text| RecordId::parse(text).ok_or_else(|| Refusal::malformed_id(text))).transpose()?;
-                if is_right { Ok(id) } else { Err(Refusal::wrong_type(&field.name, "id")) }
+                let id = text
+                    .map(|text| RecordId::parse(text).ok_or_else(|| SalesforceRefusal::malformed_id(text)))
+                    .transpose()?;
+                if is_right { Ok(id) } else { Err(SalesforceRefusal::wrong_type(&field.name, "id")) }
             };
             let time = || {
                 let time = value.as_str().map(|text| read_time(text).ok_or(())).transpose();
-                time.map_err(|()| Refusal::wrong_type(&field.name, "datetime"))
+                time.map_err(|()| SalesforceRefusal::wrong_type(&field.name, "datetime"))
             };
             match field.source {
                 Source::Id => said.id = id()?,

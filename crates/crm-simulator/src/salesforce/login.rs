@@ -10,14 +10,14 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     Salesforce,
-    refusal::Refusal,
+    refusal::SalesforceRefusal,
     session::{administrator, organization, session_of},
 };
 use crate::{
     call::ApiCall,
     faults::Fault,
     oauth::{AuthorizationError, AuthorizationRequest, Client, Grant, GrantError, Terms},
-    reply::Reply,
+    reply::VendorReply,
 };
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
@@ -42,7 +42,7 @@ struct Claims {
 
 impl Salesforce {
     /// `/services/oauth2/..`.
-    pub(super) fn oauth2(&self, call: &ApiCall, endpoint: &str, faults: &[&Fault]) -> Reply {
+    pub(super) fn oauth2(&self, call: &ApiCall, endpoint: &str, faults: &[&Fault]) -> VendorReply {
         match (&call.method, endpoint) {
             (&Method::GET, "authorize") => self.authorize(call),
             (&Method::POST, "token") => self.token(call, faults),
@@ -51,15 +51,15 @@ impl Salesforce {
                 let token = call.param("token").or(form.get("token").map(String::as_str));
                 let Some(token) = token else { return refused(&NoToken("invalid_request", "token is missing")) };
                 self.oauth.revoke(token);
-                Reply::json(StatusCode::OK, &json!({}))
+                VendorReply::json(StatusCode::OK, &json!({}))
             }
             (&Method::GET | &Method::POST, "userinfo") => self.identity(call),
-            _ => Refusal::not_found().reply(),
+            _ => SalesforceRefusal::not_found().reply(),
         }
     }
 
     /// A user who consents at once, or with `login_hint=deny` one who does not.
-    fn authorize(&self, call: &ApiCall) -> Reply {
+    fn authorize(&self, call: &ApiCall) -> VendorReply {
         let text = |name| call.param(name).unwrap_or_default();
         let redirect_uri = text("redirect_uri");
         let request = AuthorizationRequest {
@@ -93,10 +93,10 @@ impl Salesforce {
             Ok(code) => parameters.push(("code", code)),
         }
         parameters.extend(call.param("state").map(|state| ("state", state)));
-        Reply::redirect(redirect_uri, &parameters)
+        VendorReply::redirect(redirect_uri, &parameters)
     }
 
-    fn token(&self, call: &ApiCall, faults: &[&Fault]) -> Reply {
+    fn token(&self, call: &ApiCall, faults: &[&Fault]) -> VendorReply {
         if let Some(refusal) = faults.iter().find_map(|fault| token_error(fault)) {
             return refusal;
         }
@@ -187,7 +187,7 @@ impl Salesforce {
         Ok(())
     }
 
-    fn token_reply(&self, call: &ApiCall, grant: &Grant, tells_refresh_token: bool, faults: &[&Fault]) -> Reply {
+    fn token_reply(&self, call: &ApiCall, grant: &Grant, tells_refresh_token: bool, faults: &[&Fault]) -> VendorReply {
         let moved = faults.iter().find_map(|fault| match fault {
             Fault::InstanceMoved { url } => Some(url.clone()),
             _ => None,
@@ -207,7 +207,7 @@ impl Salesforce {
         if let Some(token) = grant.refresh_token.as_ref().filter(|_| tells_refresh_token) {
             body["refresh_token"] = json!(token);
         }
-        Reply::json(StatusCode::OK, &body)
+        VendorReply::json(StatusCode::OK, &body)
     }
 
     /// A session without a proof that `oauth` knows of.
@@ -230,14 +230,14 @@ impl Salesforce {
     }
 
     /// `/services/oauth2/userinfo` and `/id/{organisation}/{user}`.
-    pub(super) fn identity(&self, call: &ApiCall) -> Reply {
+    pub(super) fn identity(&self, call: &ApiCall) -> VendorReply {
         if !session_of(call).is_some_and(|session| self.oauth.admits(session, self.now())) {
-            return Reply::text(StatusCode::FORBIDDEN, "text/html; charset=utf-8", "Bad_OAuth_Token");
+            return VendorReply::text(StatusCode::FORBIDDEN, "text/html; charset=utf-8", "Bad_OAuth_Token");
         }
         let username = &self.config.username;
         let instance = self.instance_url(call);
         let url = |path: &str| Value::String(format!("{instance}{path}"));
-        Reply::json(
+        VendorReply::json(
             StatusCode::OK,
             &json!({
                 "id": identity_url(call),
@@ -275,12 +275,12 @@ fn identity_url(call: &ApiCall) -> String {
     format!("{}/id/{}/{}", call.base_url, organization(), administrator())
 }
 
-fn refused(error: &NoToken) -> Reply {
-    Reply::json(StatusCode::BAD_REQUEST, &json!({"error": error.0, "error_description": error.1}))
+fn refused(error: &NoToken) -> VendorReply {
+    VendorReply::json(StatusCode::BAD_REQUEST, &json!({"error": error.0, "error_description": error.1}))
 }
 
 /// The refusal of a token that an injected fault asks for.
-fn token_error(fault: &Fault) -> Option<Reply> {
+fn token_error(fault: &Fault) -> Option<VendorReply> {
     let error = match fault {
         Fault::Unauthorized => "invalid_grant",
         Fault::ServerError => "unknown_error",
@@ -299,7 +299,7 @@ fn token_error(fault: &Fault) -> Option<Reply> {
         "app_not_found" => "External client app is not installed in this org",
         _ => "the request was refused",
     };
-    Some(Reply::json(StatusCode::BAD_REQUEST, &json!({"error": error, "error_description": description})))
+    Some(VendorReply::json(StatusCode::BAD_REQUEST, &json!({"error": error, "error_description": description})))
 }
 
 /// A client may show its secret in the header instead of the form.

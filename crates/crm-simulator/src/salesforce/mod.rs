@@ -37,7 +37,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
 use super::{
-    Clock,
+    SimulatorClock,
     call::ApiCall,
     faults::Faults,
     oauth::{OAuth, OAuthConfig, StaticGrant},
@@ -56,7 +56,7 @@ pub use super::oauth::TokenRequests;
 pub use http::router;
 pub use load::LoadError;
 pub use oracle::TrueRecord;
-pub use refusal::Refusal;
+pub use refusal::SalesforceRefusal;
 
 /// The client application, and its defaults.
 pub const DEFAULT_CLIENT_ID: &str = "client";
@@ -83,7 +83,7 @@ pub fn organization_id() -> String {
 #[derive(Clone)]
 pub struct SalesforceConfig {
     /// Salesforce's clock: `Date` headers, times of change, lives of tokens and locators.
-    pub clock: Clock,
+    pub clock: SimulatorClock,
     /// Of the faults' chances and the tokens.
     pub seed: u64,
     /// The one client application.
@@ -135,7 +135,7 @@ pub struct SalesforceConfig {
 
 impl SalesforceConfig {
     /// An organisation with the default credentials, Leads, no person accounts, no lag, and 100,000 calls a day.
-    pub fn new(clock: Clock) -> Self {
+    pub fn new(clock: SimulatorClock) -> Self {
         Self {
             clock,
             seed: 0,
@@ -219,47 +219,47 @@ impl Salesforce {
     // Records.
 
     /// Makes a record from the fields that `POST /sobjects/{object}` takes, and gives its long id.
-    pub fn create(&self, object: &str, fields: &Value) -> Result<String, Refusal> {
+    pub fn create(&self, object: &str, fields: &Value) -> Result<String, SalesforceRefusal> {
         let mut state = self.state();
         let kind = state.schema.find(object)?.kind;
         Ok(state.create(kind, object_of(fields)?, self.now_millis())?.to_string())
     }
 
     /// Changes fields of a record.
-    pub fn update(&self, object: &str, id: &str, fields: &Value) -> Result<(), Refusal> {
+    pub fn update(&self, object: &str, id: &str, fields: &Value) -> Result<(), SalesforceRefusal> {
         let mut state = self.state();
         let id = state.id_of(object, id)?;
         state.update(id, object_of(fields)?, self.now_millis())
     }
 
     /// Moves a record's `SystemModstamp`, and not its `LastModifiedDate`, as automated processes do.
-    pub fn touch_system(&self, object: &str, id: &str) -> Result<(), Refusal> {
+    pub fn touch_system(&self, object: &str, id: &str) -> Result<(), SalesforceRefusal> {
         let mut state = self.state();
         let id = state.id_of(object, id)?;
         state.touch(id, self.now_millis())
     }
 
     /// Puts a record into the recycle bin.
-    pub fn delete(&self, object: &str, id: &str) -> Result<(), Refusal> {
+    pub fn delete(&self, object: &str, id: &str) -> Result<(), SalesforceRefusal> {
         let mut state = self.state();
         let id = state.id_of(object, id)?;
         state.delete(id, self.now_millis())
     }
 
     /// Removes a record for good, so that `queryAll` does not show it either.
-    pub fn hard_delete(&self, object: &str, id: &str) -> Result<(), Refusal> {
+    pub fn hard_delete(&self, object: &str, id: &str) -> Result<(), SalesforceRefusal> {
         let mut state = self.state();
         let id = state.id_of(object, id)?;
         state.hard_delete(id, self.now_millis())
     }
 
     /// Takes a record out of the recycle bin.
-    pub fn undelete(&self, id: &str) -> Result<(), Refusal> {
+    pub fn undelete(&self, id: &str) -> Result<(), SalesforceRefusal> {
         self.state().undelete(read_id(id)?, self.now_millis())
     }
 
     /// Merges one or two records into another of the same object.
-    pub fn merge(&self, object: &str, master: &str, losers: &[&str]) -> Result<(), Refusal> {
+    pub fn merge(&self, object: &str, master: &str, losers: &[&str]) -> Result<(), SalesforceRefusal> {
         let mut state = self.state();
         let master = state.id_of(object, master)?;
         let losers = losers.iter().map(|loser| state.id_of(object, loser)).collect::<Result<Vec<_>, _>>()?;
@@ -267,21 +267,21 @@ impl Salesforce {
     }
 
     /// Converts a Lead into a Contact, a new one at a new Account if none is given. Gives the Contact's id.
-    pub fn convert_lead(&self, lead: &str, contact: Option<&str>) -> Result<String, Refusal> {
+    pub fn convert_lead(&self, lead: &str, contact: Option<&str>) -> Result<String, SalesforceRefusal> {
         let (lead, contact) = (read_id(lead)?, contact.map(read_id).transpose()?);
         Ok(self.state().convert_lead(lead, contact, self.now_millis())?.to_string())
     }
 
     /// Hides the newest change of a record, and those to come, from queries until it is revealed: they see the record
     /// as it was before, or not at all.
-    pub fn hide(&self, id: &str) -> Result<(), Refusal> {
+    pub fn hide(&self, id: &str) -> Result<(), SalesforceRefusal> {
         let id = read_id(id)?;
         self.state().hide(id, None);
         Ok(())
     }
 
     /// Makes hidden changes of a record visible.
-    pub fn reveal(&self, id: &str) -> Result<(), Refusal> {
+    pub fn reveal(&self, id: &str) -> Result<(), SalesforceRefusal> {
         let id = read_id(id)?;
         self.state().reveal(id);
         Ok(())
@@ -289,13 +289,13 @@ impl Salesforce {
 
     /// Hides a record from the administrator, as sharing does: nothing that reads shows it until it is shown again, and
     /// nothing tells it from one that is not there. Its name still stands in the records that refer to it.
-    pub fn hide_from_user(&self, id: &str) -> Result<(), Refusal> {
+    pub fn hide_from_user(&self, id: &str) -> Result<(), SalesforceRefusal> {
         let id = read_id(id)?;
         self.state().hide_from_user(id)
     }
 
     /// Shares a hidden record with the administrator again.
-    pub fn show_to_user(&self, id: &str) -> Result<(), Refusal> {
+    pub fn show_to_user(&self, id: &str) -> Result<(), SalesforceRefusal> {
         let id = read_id(id)?;
         self.state().show_to_user(id);
         Ok(())
@@ -372,10 +372,10 @@ impl Salesforce {
     }
 }
 
-fn object_of(fields: &Value) -> Result<&Map<String, Value>, Refusal> {
-    fields.as_object().ok_or_else(Refusal::unreadable)
+fn object_of(fields: &Value) -> Result<&Map<String, Value>, SalesforceRefusal> {
+    fields.as_object().ok_or_else(SalesforceRefusal::unreadable)
 }
 
-fn read_id(text: &str) -> Result<RecordId, Refusal> {
-    RecordId::parse(text).ok_or_else(|| Refusal::malformed_id(text))
+fn read_id(text: &str) -> Result<RecordId, SalesforceRefusal> {
+    RecordId::parse(text).ok_or_else(|| SalesforceRefusal::malformed_id(text))
 }

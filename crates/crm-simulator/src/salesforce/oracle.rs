@@ -12,10 +12,10 @@ use super::{
     Salesforce,
     id::RecordId,
     record::{FieldValue, Record},
-    schema::Object,
+    schema::ObjectSchema,
     state::State,
 };
-use crate::reply::Reply;
+use crate::reply::VendorReply;
 
 /// A record as it truly is; one that was deleted for good is not there. `Debug` shows no name, address or number.
 #[derive(Clone, PartialEq, Serialize)]
@@ -33,7 +33,7 @@ pub struct TrueRecord {
 }
 
 impl TrueRecord {
-    fn of(state: &State, record: &Record, object: &Object) -> Self {
+    fn of(state: &State, record: &Record, object: &ObjectSchema) -> Self {
         let value = |slot| record.get(object, slot);
         let fields = object
             .fields()
@@ -88,7 +88,7 @@ impl Salesforce {
         state.schema.find(object).map_or(0, |object| state.table(object.kind).records().len())
     }
 
-    pub(super) fn oracle_reply(&self) -> Reply {
+    pub(super) fn oracle_reply(&self) -> VendorReply {
         #[derive(Serialize)]
         struct Oracle {
             now: DateTime<Utc>,
@@ -102,6 +102,6 @@ impl Salesforce {
             contacts: self.records("Contact"),
             leads: self.records("Lead"),
         };
-        Reply::json(StatusCode::OK, &body)
+        VendorReply::json(StatusCode::OK, &body)
     }
 }

@@ -7,7 +7,7 @@ use super::{
     input::Changes,
     objects::ObjectKind,
     record::{Millis, Record, Values},
-    refusal::Refusal,
+    refusal::SalesforceRefusal,
     state::State,
 };
 
@@ -46,7 +46,7 @@ impl State {
         account: RecordId,
         contact: RecordId,
         now: Option<Millis>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), SalesforceRefusal> {
         let (Some(changes), Some(record)) = (self.shadow_of(account), self.find(account)) else { return Ok(()) };
         let contacts = self.schema.object(ObjectKind::Contact);
         let changes = changes.set(contacts, "AccountId", Some(account.to_string())).set(
@@ -103,23 +103,31 @@ impl State {
     }
 
     /// A shadow is not deleted or merged by itself.
-    pub(super) fn check_no_shadow(&self, kind: ObjectKind, id: RecordId) -> Result<(), Refusal> {
+    pub(super) fn check_no_shadow(&self, kind: ObjectKind, id: RecordId) -> Result<(), SalesforceRefusal> {
         let object = self.schema.object(kind);
         let is_person =
             self.find(id).is_some_and(|record| record.stored_text(object, "IsPersonAccount") == Some("true"));
         if kind == ObjectKind::Contact && is_person {
             let message = "a person account's contact goes with its account";
-            return Err(Refusal::bad("INSUFFICIENT_ACCESS_OR_READONLY", message));
+            return Err(SalesforceRefusal::bad("INSUFFICIENT_ACCESS_OR_READONLY", message));
         }
         Ok(())
     }
 
     /// Persons merge with persons, companies with companies, and shadows not at all.
-    pub(super) fn check_same_person(&self, kind: ObjectKind, left: RecordId, right: RecordId) -> Result<(), Refusal> {
+    pub(super) fn check_same_person(
+        &self,
+        kind: ObjectKind,
+        left: RecordId,
+        right: RecordId,
+    ) -> Result<(), SalesforceRefusal> {
         self.check_no_shadow(kind, left)?;
         self.check_no_shadow(kind, right)?;
         if kind == ObjectKind::Account && self.person_contact(left).is_some() != self.person_contact(right).is_some() {
-            return Err(Refusal::bad("INVALID_OPERATION", "a person account cannot be merged with a business account"));
+            return Err(SalesforceRefusal::bad(
+                "INVALID_OPERATION",
+                "a person account cannot be merged with a business account",
+            ));
         }
         Ok(())
     }

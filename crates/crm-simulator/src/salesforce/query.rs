@@ -11,12 +11,12 @@ use super::{
     Salesforce,
     id::RecordId,
     record::Millis,
-    refusal::Refusal,
+    refusal::SalesforceRefusal,
     soql::{self, Query, Row},
     state::State,
     wire::{Layout, RowJson},
 };
-use crate::{call::ApiCall, faults::Fault, reply::Reply};
+use crate::{call::ApiCall, faults::Fault, reply::VendorReply};
 
 /// Rows of a page: the least and the most that a client may ask for, and the most without its asking.
 pub(super) const PAGE_ROWS_MAX: usize = 2_000;
@@ -49,9 +49,9 @@ impl Cursors {
         self.by_id.clear();
     }
 
-    fn find(&self, id: RecordId, now: Millis) -> Result<Arc<Cursor>, Refusal> {
+    fn find(&self, id: RecordId, now: Millis) -> Result<Arc<Cursor>, SalesforceRefusal> {
         let found = self.by_id.get(&id).filter(|cursor| now < cursor.made + LOCATOR_MILLIS);
-        found.map(Arc::clone).ok_or_else(Refusal::invalid_locator)
+        found.map(Arc::clone).ok_or_else(SalesforceRefusal::invalid_locator)
     }
 
     fn keep(&mut self, cursor: Arc<Cursor>) -> RecordId {
@@ -86,7 +86,7 @@ impl Salesforce {
         state: &mut State,
         statement: &str,
         with_deleted: bool,
-    ) -> Result<(Query, Vec<Row>), Refusal> {
+    ) -> Result<(Query, Vec<Row>), SalesforceRefusal> {
         let now = self.now_millis();
         state.lift_veils(now);
         let query = soql::bind(&state.schema, &soql::parse(statement)?, statement, now)?;
@@ -101,14 +101,14 @@ impl Salesforce {
         version: &str,
         resource: &str,
         faults: &[&Fault],
-    ) -> Result<Reply, Refusal> {
-        let no_query = || Refusal::bad("MALFORMED_QUERY", "A query string has to be specified");
+    ) -> Result<VendorReply, SalesforceRefusal> {
+        let no_query = || SalesforceRefusal::bad("MALFORMED_QUERY", "A query string has to be specified");
         let statement = call.param("q").ok_or_else(no_query)?;
         let mut state = self.state();
         let (query, rows) = self.run_query(&mut state, statement, resource == "queryAll")?;
         if query.columns.is_empty() {
             let page = Page { total_size: rows.len(), done: true, next_records_url: None, records: Vec::new() };
-            return Ok(Reply::json(StatusCode::OK, &page));
+            return Ok(VendorReply::json(StatusCode::OK, &page));
         }
         let cursor = Cursor {
             query: Arc::new(query),
@@ -127,18 +127,25 @@ impl Salesforce {
         resource: &str,
         locator: &str,
         faults: &[&Fault],
-    ) -> Result<Reply, Refusal> {
+    ) -> Result<VendorReply, SalesforceRefusal> {
         let parts = locator.split_once('-').and_then(|(id, from)| Some((RecordId::parse(id)?, from.parse().ok()?)));
-        let (id, from): (RecordId, usize) = parts.ok_or_else(Refusal::invalid_locator)?;
+        let (id, from): (RecordId, usize) = parts.ok_or_else(SalesforceRefusal::invalid_locator)?;
         let cursor = self.cursors().find(id, self.now_millis())?;
         if from > cursor.rows.len() {
-            return Err(Refusal::invalid_locator());
+            return Err(SalesforceRefusal::invalid_locator());
         }
         let state = self.state();
         Ok(self.page(&state, &cursor, Some(id), from, &PageAsked { call, version, resource, faults }))
     }
 
-    fn page(&self, state: &State, cursor: &Arc<Cursor>, id: Option<RecordId>, from: usize, asked: &PageAsked) -> Reply {
+    fn page(
+        &self,
+        state: &State,
+        cursor: &Arc<Cursor>,
+        id: Option<RecordId>,
+        from: usize,
+        asked: &PageAsked,
+    ) -> VendorReply {
         let size =
             if asked.call.headers.contains_key(OPTIONS_HEADER) { self.page_rows(asked.call) } else { cursor.page_rows };
         let mut count = size.min(cursor.rows.len() - from);
@@ -177,7 +184,7 @@ impl Salesforce {
             next_records_url,
             records: rows.iter().map(|row| layout.row(row)).collect(),
         };
-        Reply::json(StatusCode::OK, &page)
+        VendorReply::json(StatusCode::OK, &page)
     }
 
     /// The header is a hint: the server may give less.

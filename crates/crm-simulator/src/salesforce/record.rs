@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::{
     id::RecordId,
     objects::{Kind, ObjectKind, Source},
-    schema::{Object, Slot},
+    schema::{ObjectSchema, Slot},
     session::administrator,
 };
 
@@ -80,7 +80,7 @@ pub(super) enum FieldValue<'a> {
 }
 
 impl Record {
-    pub(super) fn get<'a>(&'a self, object: &Object, slot: Slot) -> FieldValue<'a> {
+    pub(super) fn get<'a>(&'a self, object: &ObjectSchema, slot: Slot) -> FieldValue<'a> {
         let field = object.field(slot);
         match field.source {
             Source::Stored => self.stored(field.kind, slot, &field.name),
@@ -113,7 +113,7 @@ impl Record {
     }
 
     /// An account's own name, else the first and the last name.
-    fn name(&self, object: &Object, slot: Slot) -> FieldValue<'_> {
+    fn name(&self, object: &ObjectSchema, slot: Slot) -> FieldValue<'_> {
         if let Some(own) = self.values.get(slot) {
             return FieldValue::Text(Cow::Borrowed(own));
         }
@@ -126,12 +126,12 @@ impl Record {
     }
 
     /// A stored field by name; null if the object has none of this name.
-    pub(super) fn stored_text(&self, object: &Object, name: &str) -> Option<&str> {
+    pub(super) fn stored_text(&self, object: &ObjectSchema, name: &str) -> Option<&str> {
         object.slot(name).and_then(|slot| self.values.get(slot))
     }
 
     /// The record that a field refers to.
-    pub(super) fn reference(&self, object: &Object, slot: Slot) -> Option<RecordId> {
+    pub(super) fn reference(&self, object: &ObjectSchema, slot: Slot) -> Option<RecordId> {
         if let FieldValue::Id(id) = self.get(object, slot) { Some(id) } else { None }
     }
 }
@@ -192,8 +192,9 @@ mod tests {
         assert_eq!([3, 1, 7, 9].map(|slot| changed.get(Slot(slot))), [Some("Bo"), None, Some(""), Some("x")]);
     }
 
+    /// Times are read in every form, and written without a colon in the offset.
     #[test]
-    fn times_are_read_in_every_form_and_written_without_a_colon() {
+    fn times_read_in_every_form_written_without_colon() {
         for text in ["2026-01-02T10:05:00.120Z", "2026-01-02T12:05:00.12+02:00", "2026-01-02T10:05:00.120+0000"] {
             let millis = read_time(text).unwrap();
 

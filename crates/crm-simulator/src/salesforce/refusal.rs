@@ -6,7 +6,7 @@ use axum::http::{StatusCode, header};
 use serde_json::json;
 
 use super::id::RecordId;
-use crate::{faults::Fault, reply::Reply};
+use crate::{faults::Fault, reply::VendorReply};
 
 const UNAVAILABLE_PAGE: &str = "<!DOCTYPE html>\n<html><head><title>We are down for maintenance.</title></head>\
     <body><h1>We are down for maintenance.</h1></body></html>\n";
@@ -14,7 +14,7 @@ const UNAVAILABLE_PAGE: &str = "<!DOCTYPE html>\n<html><head><title>We are down 
 /// Why Salesforce does not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{code}: {message}")]
-pub struct Refusal {
+pub struct SalesforceRefusal {
     /// HTTP status on REST.
     pub status: StatusCode,
     /// Salesforce's error code.
@@ -25,7 +25,7 @@ pub struct Refusal {
     pub fields: Vec<String>,
 }
 
-impl Refusal {
+impl SalesforceRefusal {
     fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into(), fields: Vec::new() }
     }
@@ -130,8 +130,8 @@ impl Refusal {
     }
 
     /// The answer on REST.
-    pub(super) fn reply(&self) -> Reply {
-        Reply::json(self.status, &json!([self.entry("errorCode")]))
+    pub(super) fn reply(&self) -> VendorReply {
+        VendorReply::json(self.status, &json!([self.entry("errorCode")]))
     }
 
     /// As one of a list of results, where the code has another name.
@@ -145,21 +145,21 @@ impl Refusal {
 }
 
 /// The refusal that an injected fault asks for, if it asks for one.
-pub(super) fn injected(fault: &Fault) -> Option<Refusal> {
-    let refused = |status, code, message: &str| Some(Refusal::new(status, code, message));
+pub(super) fn injected(fault: &Fault) -> Option<SalesforceRefusal> {
+    let refused = |status, code, message: &str| Some(SalesforceRefusal::new(status, code, message));
     match fault {
         Fault::RateLimited { .. } => refused(
             StatusCode::FORBIDDEN,
             "REQUEST_LIMIT_EXCEEDED",
             "ConcurrentRequests (Concurrent API Requests) Limit exceeded.",
         ),
-        Fault::DailyLimit => Some(Refusal::daily_limit()),
+        Fault::DailyLimit => Some(SalesforceRefusal::daily_limit()),
         Fault::ServerError => refused(
             StatusCode::INTERNAL_SERVER_ERROR,
             "UNKNOWN_EXCEPTION",
             "An unexpected error occurred. Please include this ErrorId if you contact support: 0-0 (0)",
         ),
-        Fault::Unauthorized => Some(Refusal::invalid_session()),
+        Fault::Unauthorized => Some(SalesforceRefusal::invalid_session()),
         Fault::ForbiddenRole => {
             refused(StatusCode::FORBIDDEN, "INSUFFICIENT_ACCESS", "insufficient access rights on cross-reference id")
         }
@@ -169,23 +169,27 @@ pub(super) fn injected(fault: &Fault) -> Option<Refusal> {
         Fault::ApiDisabled => {
             refused(StatusCode::FORBIDDEN, "API_DISABLED_FOR_ORG", "The REST API is not enabled for this Organization.")
         }
-        Fault::NotFound => Some(Refusal::not_found()),
+        Fault::NotFound => Some(SalesforceRefusal::not_found()),
         Fault::Unprocessable => {
-            Some(Refusal::bad("FIELD_CUSTOM_VALIDATION_EXCEPTION", "The record breaks a validation rule"))
+            Some(SalesforceRefusal::bad("FIELD_CUSTOM_VALIDATION_EXCEPTION", "The record breaks a validation rule"))
         }
-        Fault::QueryTimeout => Some(Refusal::bad("QUERY_TIMEOUT", "Your query request was running for too long.")),
-        Fault::DuplicatesDetected => Some(Refusal::bad("DUPLICATES_DETECTED", "Use one of these records?")),
-        Fault::LocatorGone => Some(Refusal::invalid_locator()),
-        Fault::ReplicationTooOld => Some(Refusal::replication_too_old()),
-        Fault::TooManyIds => Some(Refusal::bad("EXCEEDED_ID_LIMIT", "exceeded id limit for this call: 600000")),
+        Fault::QueryTimeout => {
+            Some(SalesforceRefusal::bad("QUERY_TIMEOUT", "Your query request was running for too long."))
+        }
+        Fault::DuplicatesDetected => Some(SalesforceRefusal::bad("DUPLICATES_DETECTED", "Use one of these records?")),
+        Fault::LocatorGone => Some(SalesforceRefusal::invalid_locator()),
+        Fault::ReplicationTooOld => Some(SalesforceRefusal::replication_too_old()),
+        Fault::TooManyIds => {
+            Some(SalesforceRefusal::bad("EXCEEDED_ID_LIMIT", "exceeded id limit for this call: 600000"))
+        }
         _ => None,
     }
 }
 
 /// The answer of what stands before Salesforce, if a fault asks for it.
-pub(super) fn maintenance(fault: &Fault) -> Option<Reply> {
+pub(super) fn maintenance(fault: &Fault) -> Option<VendorReply> {
     let Fault::Unavailable { retry_after_seconds } = fault else { return None };
-    let mut page = Reply::text(StatusCode::SERVICE_UNAVAILABLE, "text/html; charset=utf-8", UNAVAILABLE_PAGE);
+    let mut page = VendorReply::text(StatusCode::SERVICE_UNAVAILABLE, "text/html; charset=utf-8", UNAVAILABLE_PAGE);
     if let Some(seconds) = retry_after_seconds {
         page.set_header(header::RETRY_AFTER, &seconds.to_string());
     }

@@ -10,9 +10,9 @@ use super::{
     Salesforce,
     id::RecordId,
     record::{Millis, read_time, wire_time},
-    refusal::Refusal,
+    refusal::SalesforceRefusal,
 };
-use crate::{call::ApiCall, reply::Reply};
+use crate::{call::ApiCall, reply::VendorReply};
 
 const MINUTE: Millis = 60_000;
 const DAY: Millis = 24 * 60 * MINUTE;
@@ -31,7 +31,7 @@ struct Window {
 
 impl Salesforce {
     /// `GET /sobjects/{object}/deleted/`.
-    pub(super) fn deleted(&self, call: &ApiCall, object: &str) -> Result<Reply, Refusal> {
+    pub(super) fn deleted(&self, call: &ApiCall, object: &str) -> Result<VendorReply, SalesforceRefusal> {
         let state = self.state();
         let kind = state.schema.find(object)?.kind;
         let window = self.window(call, DELETED_AGE)?;
@@ -45,11 +45,11 @@ impl Salesforce {
             "earliestDateAvailable": wire_time(self.now_millis() - DELETED_AGE),
             "latestDateCovered": wire_time(window.end),
         });
-        Ok(Reply::json(StatusCode::OK, &body))
+        Ok(VendorReply::json(StatusCode::OK, &body))
     }
 
     /// `GET /sobjects/{object}/updated/`.
-    pub(super) fn updated(&self, call: &ApiCall, object: &str) -> Result<Reply, Refusal> {
+    pub(super) fn updated(&self, call: &ApiCall, object: &str) -> Result<VendorReply, SalesforceRefusal> {
         let state = self.state();
         let kind = state.schema.find(object)?.kind;
         let window = self.window(call, UPDATED_AGE)?;
@@ -60,15 +60,15 @@ impl Salesforce {
         let changed = table.by_stamp().range(keys).map(|(_, id)| *id).filter(is_told);
         let ids: BTreeSet<RecordId> = changed.take(IDS_MAX + 1).collect();
         check_count(ids.len())?;
-        Ok(Reply::json(StatusCode::OK, &json!({"ids": ids, "latestDateCovered": wire_time(window.end)})))
+        Ok(VendorReply::json(StatusCode::OK, &json!({"ids": ids, "latestDateCovered": wire_time(window.end)})))
     }
 
-    fn window(&self, call: &ApiCall, age: Millis) -> Result<Window, Refusal> {
-        let refused = |message: &str| Err(Refusal::bad("INVALID_REPLICATION_DATE", message));
+    fn window(&self, call: &ApiCall, age: Millis) -> Result<Window, SalesforceRefusal> {
+        let refused = |message: &str| Err(SalesforceRefusal::bad("INVALID_REPLICATION_DATE", message));
         let read = |name| call.param(name).and_then(read_time).map(|time| time.div_euclid(MINUTE) * MINUTE);
         let (Some(start), Some(end)) = (read("start"), read("end")) else {
             let message = "start and end must be dates with times, such as 2026-01-02T10:00:00+00:00, URL-encoded";
-            return Err(Refusal::bad("MALFORMED_QUERY", message));
+            return Err(SalesforceRefusal::bad("MALFORMED_QUERY", message));
         };
         let now = self.now_millis();
         if end <= start {
@@ -78,7 +78,7 @@ impl Salesforce {
             return refused("startDate cannot be in the future");
         }
         if start < now - age {
-            return Err(Refusal::replication_too_old());
+            return Err(SalesforceRefusal::replication_too_old());
         }
         let lag = Millis::from(self.config.visibility_lag_seconds) * 1_000;
         let newest = (now - lag).div_euclid(MINUTE) * MINUTE;
@@ -86,7 +86,7 @@ impl Salesforce {
     }
 }
 
-fn check_count(count: usize) -> Result<(), Refusal> {
+fn check_count(count: usize) -> Result<(), SalesforceRefusal> {
     let message = "exceeded id limit for this call: 600000";
-    if count > IDS_MAX { Err(Refusal::bad("EXCEEDED_ID_LIMIT", message)) } else { Ok(()) }
+    if count > IDS_MAX { Err(SalesforceRefusal::bad("EXCEEDED_ID_LIMIT", message)) } else { Ok(()) }
 }

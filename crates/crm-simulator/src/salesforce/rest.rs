@@ -9,12 +9,12 @@ use super::{
     id::RecordId,
     objects::ObjectKind,
     record::Millis,
-    refusal::Refusal,
+    refusal::SalesforceRefusal,
     soql::{self, Row},
     state::State,
     wire::Layout,
 };
-use crate::{call::ApiCall, reply::Reply};
+use crate::{call::ApiCall, reply::VendorReply};
 
 /// Records in one composite call.
 const COLLECTION_MAX: usize = 200;
@@ -23,7 +23,12 @@ const RETRIEVED_MAX: usize = 2_000;
 
 impl Salesforce {
     /// `/sobjects` and what is below.
-    pub(super) fn sobjects(&self, call: &ApiCall, version: &str, rest: &[&str]) -> Result<Reply, Refusal> {
+    pub(super) fn sobjects(
+        &self,
+        call: &ApiCall,
+        version: &str,
+        rest: &[&str],
+    ) -> Result<VendorReply, SalesforceRefusal> {
         match (call.method.as_str(), rest) {
             ("GET", []) => Ok(self.describe_all(version)),
             ("GET", [object]) => self.describe_briefly(version, object),
@@ -34,41 +39,52 @@ impl Salesforce {
             ("GET", [object, id]) => self.get_record(call, version, object, id),
             ("PATCH", [object, id]) => {
                 self.update(object, id, &Value::Object(body(call)?))?;
-                Ok(Reply::empty())
+                Ok(VendorReply::empty())
             }
             ("DELETE", [object, id]) => {
                 self.delete(object, id)?;
-                Ok(Reply::empty())
+                Ok(VendorReply::empty())
             }
-            (method, [_] | [_, _]) => Err(Refusal::method_not_allowed(method)),
-            _ => Err(Refusal::not_found()),
+            (method, [_] | [_, _]) => Err(SalesforceRefusal::method_not_allowed(method)),
+            _ => Err(SalesforceRefusal::not_found()),
         }
     }
 
-    fn post_record(&self, call: &ApiCall, version: &str, object: &str) -> Result<Reply, Refusal> {
+    fn post_record(&self, call: &ApiCall, version: &str, object: &str) -> Result<VendorReply, SalesforceRefusal> {
         let id = self.create(object, &Value::Object(body(call)?))?;
-        let mut reply = Reply::json(StatusCode::CREATED, &json!({"id": id, "success": true, "errors": []}));
+        let mut reply = VendorReply::json(StatusCode::CREATED, &json!({"id": id, "success": true, "errors": []}));
         reply.set_header(header::LOCATION, &format!("/services/data/{version}/sobjects/{object}/{id}"));
         Ok(reply)
     }
 
-    fn get_record(&self, call: &ApiCall, version: &str, object: &str, id: &str) -> Result<Reply, Refusal> {
+    fn get_record(
+        &self,
+        call: &ApiCall,
+        version: &str,
+        object: &str,
+        id: &str,
+    ) -> Result<VendorReply, SalesforceRefusal> {
         let state = self.state();
-        let kind = state.schema.find(object).map_err(|_| Refusal::not_found())?.kind;
+        let kind = state.schema.find(object).map_err(|_| SalesforceRefusal::not_found())?.kind;
         let fields: Vec<String> = call.list_param("fields").into_iter().map(str::to_owned).collect();
         let id_read = RecordId::parse(id).filter(|id| id.prefix() == kind.prefix());
-        let record = id_read.and_then(|id| state.find(id)).ok_or_else(|| Refusal::no_such_record(id))?;
+        let record = id_read.and_then(|id| state.find(id)).ok_or_else(|| SalesforceRefusal::no_such_record(id))?;
         if record.is_deleted || state.is_hidden(record.id) {
-            return Err(Refusal::not_found());
+            return Err(SalesforceRefusal::not_found());
         }
         let fields = if fields.is_empty() { all_fields(&state, kind) } else { fields };
         let query = soql::bind_search(&state.schema, kind, &fields, None, self.now_millis())?;
         let row = query.row_of(&state, record);
-        Ok(Reply::json(StatusCode::OK, &Layout::new(&state.schema, &query, version).row(&row)))
+        Ok(VendorReply::json(StatusCode::OK, &Layout::new(&state.schema, &query, version).row(&row)))
     }
 
     /// `/composite/sobjects`: several records in one call.
-    pub(super) fn collections(&self, call: &ApiCall, version: &str, rest: &[&str]) -> Result<Reply, Refusal> {
+    pub(super) fn collections(
+        &self,
+        call: &ApiCall,
+        version: &str,
+        rest: &[&str],
+    ) -> Result<VendorReply, SalesforceRefusal> {
         match (&call.method, rest) {
             (&Method::POST, []) => {
                 let input = body(call)?;
@@ -81,7 +97,7 @@ impl Salesforce {
                 let input = body(call)?;
                 self.each(records_of(&input)?, is_all_or_none(&input), |state, fields, now| {
                     let id = fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("id"));
-                    let id = id.and_then(|(_, id)| id.as_str()).ok_or_else(|| Refusal::missing(&["Id"]))?;
+                    let id = id.and_then(|(_, id)| id.as_str()).ok_or_else(|| SalesforceRefusal::missing(&["Id"]))?;
                     let id = state.id_of(object_of(fields)?, id)?;
                     state.update(id, fields, now).map(|()| id)
                 })
@@ -89,7 +105,7 @@ impl Salesforce {
             (&Method::DELETE, []) => {
                 let all_or_none = call.param("allOrNone") == Some("true");
                 self.each(call.list_param("ids"), all_or_none, |state, id, now| {
-                    let id = RecordId::parse(id).ok_or_else(|| Refusal::malformed_id(id))?;
+                    let id = RecordId::parse(id).ok_or_else(|| SalesforceRefusal::malformed_id(id))?;
                     state.delete(id, now).map(|()| id)
                 })
             }
@@ -103,13 +119,19 @@ impl Salesforce {
                 };
                 self.retrieve(version, object, &texts("ids"), &texts("fields"))
             }
-            (method, _) => Err(Refusal::method_not_allowed(method.as_str())),
+            (method, _) => Err(SalesforceRefusal::method_not_allowed(method.as_str())),
         }
     }
 
-    fn retrieve(&self, version: &str, object: &str, ids: &[&str], fields: &[&str]) -> Result<Reply, Refusal> {
+    fn retrieve(
+        &self,
+        version: &str,
+        object: &str,
+        ids: &[&str],
+        fields: &[&str],
+    ) -> Result<VendorReply, SalesforceRefusal> {
         if ids.len() > RETRIEVED_MAX {
-            return Err(Refusal::bad("INVALID_BATCH_SIZE", "a call reads 2000 records at most"));
+            return Err(SalesforceRefusal::bad("INVALID_BATCH_SIZE", "a call reads 2000 records at most"));
         }
         let state = self.state();
         let kind = state.schema.find(object)?.kind;
@@ -123,7 +145,7 @@ impl Salesforce {
         let rows: Vec<Option<Row>> = ids.iter().map(row).collect();
         let layout = Layout::new(&state.schema, &query, version);
         let shown: Vec<_> = rows.iter().map(|row| row.as_ref().map(|row| layout.row(row))).collect();
-        Ok(Reply::json(StatusCode::OK, &shown))
+        Ok(VendorReply::json(StatusCode::OK, &shown))
     }
 
     /// Does `work` for each item and tells of each how it went. With `all_or_none`, one refusal undoes all.
@@ -131,11 +153,11 @@ impl Salesforce {
         &self,
         items: Vec<T>,
         all_or_none: bool,
-        work: impl Fn(&mut State, T, Millis) -> Result<RecordId, Refusal>,
-    ) -> Result<Reply, Refusal> {
+        work: impl Fn(&mut State, T, Millis) -> Result<RecordId, SalesforceRefusal>,
+    ) -> Result<VendorReply, SalesforceRefusal> {
         if items.is_empty() || items.len() > COLLECTION_MAX {
             let message = "Invalid number of records in the request: from 1 to 200 are accepted";
-            return Err(Refusal::bad("INVALID_BATCH_SIZE", message));
+            return Err(SalesforceRefusal::bad("INVALID_BATCH_SIZE", message));
         }
         let now = self.now_millis();
         let mut state = self.state();
@@ -153,7 +175,7 @@ impl Salesforce {
         }
         if let Some(before) = before.filter(|_| is_refused) {
             state.restore(before);
-            let rolled_back = Refusal::bad(
+            let rolled_back = SalesforceRefusal::bad(
                 "ALL_OR_NONE_OPERATION_ROLLED_BACK",
                 "Record rolled back because not all records were valid and the request was using AllOrNone header",
             );
@@ -161,7 +183,7 @@ impl Salesforce {
                 *result = json!({"success": false, "errors": [rolled_back.entry("statusCode")]});
             }
         }
-        Ok(Reply::json(StatusCode::OK, &results))
+        Ok(VendorReply::json(StatusCode::OK, &results))
     }
 }
 
@@ -170,20 +192,21 @@ pub(super) fn all_fields(state: &State, kind: ObjectKind) -> Vec<String> {
 }
 
 /// The body as a JSON object.
-pub(super) fn body(call: &ApiCall) -> Result<Map<String, Value>, Refusal> {
-    if let Some(Value::Object(fields)) = call.json_body() { Ok(fields) } else { Err(Refusal::unreadable()) }
+pub(super) fn body(call: &ApiCall) -> Result<Map<String, Value>, SalesforceRefusal> {
+    if let Some(Value::Object(fields)) = call.json_body() { Ok(fields) } else { Err(SalesforceRefusal::unreadable()) }
 }
 
-fn records_of(input: &Map<String, Value>) -> Result<Vec<&Map<String, Value>>, Refusal> {
-    let records = input.get("records").and_then(Value::as_array).ok_or_else(|| Refusal::missing(&["records"]))?;
-    records.iter().map(|record| record.as_object().ok_or_else(Refusal::unreadable)).collect()
+fn records_of(input: &Map<String, Value>) -> Result<Vec<&Map<String, Value>>, SalesforceRefusal> {
+    let records =
+        input.get("records").and_then(Value::as_array).ok_or_else(|| SalesforceRefusal::missing(&["records"]))?;
+    records.iter().map(|record| record.as_object().ok_or_else(SalesforceRefusal::unreadable)).collect()
 }
 
 fn is_all_or_none(input: &Map<String, Value>) -> bool {
     input.get("allOrNone").and_then(Value::as_bool).unwrap_or(false)
 }
 
-fn object_of(fields: &Map<String, Value>) -> Result<&str, Refusal> {
+fn object_of(fields: &Map<String, Value>) -> Result<&str, SalesforceRefusal> {
     let object = fields.get("attributes").and_then(|attributes| attributes.get("type")).and_then(Value::as_str);
-    object.ok_or_else(|| Refusal::bad("INVALID_FIELD", "each record needs attributes with a type"))
+    object.ok_or_else(|| SalesforceRefusal::bad("INVALID_FIELD", "each record needs attributes with a type"))
 }

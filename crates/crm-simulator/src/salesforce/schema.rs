@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use super::{
     SalesforceConfig,
     objects::{Access, Kind, ObjectKind, Source},
-    refusal::Refusal,
+    refusal::SalesforceRefusal,
 };
 
 /// Fields of one object, custom ones included: a record numbers them with one byte.
@@ -30,13 +30,13 @@ pub(super) struct Field {
 pub(super) struct Slot(pub(super) u8);
 
 /// An object of this organisation.
-pub(super) struct Object {
+pub(super) struct ObjectSchema {
     pub(super) kind: ObjectKind,
     fields: Vec<Field>,
     by_name: HashMap<String, Slot>,
 }
 
-impl Object {
+impl ObjectSchema {
     fn new(kind: ObjectKind, config: &SalesforceConfig) -> Self {
         let is_of = |(object, _): &&(String, String)| object.eq_ignore_ascii_case(kind.name());
         let is_hidden =
@@ -104,33 +104,33 @@ impl Object {
 
 /// The objects of one organisation.
 pub(super) struct Schema {
-    objects: Vec<Object>,
+    objects: Vec<ObjectSchema>,
     has_leads: bool,
 }
 
 impl Schema {
     pub(super) fn new(config: &SalesforceConfig) -> Self {
-        let objects = ObjectKind::ALL.into_iter().map(|kind| Object::new(kind, config)).collect();
+        let objects = ObjectKind::ALL.into_iter().map(|kind| ObjectSchema::new(kind, config)).collect();
         Self { objects, has_leads: config.has_leads }
     }
 
-    pub(super) fn object(&self, kind: ObjectKind) -> &Object {
+    pub(super) fn object(&self, kind: ObjectKind) -> &ObjectSchema {
         &self.objects[kind as usize]
     }
 
     /// The objects that this organisation offers.
-    pub(super) fn objects(&self) -> impl Iterator<Item = &Object> {
+    pub(super) fn objects(&self) -> impl Iterator<Item = &ObjectSchema> {
         self.objects.iter().filter(|object| self.has_leads || object.kind != ObjectKind::Lead)
     }
 
     /// An object by name. Errors: there is none, or this organisation does not offer it.
-    pub(super) fn find(&self, name: &str) -> Result<&Object, Refusal> {
+    pub(super) fn find(&self, name: &str) -> Result<&ObjectSchema, SalesforceRefusal> {
         let found = self.objects().find(|object| object.name().eq_ignore_ascii_case(name));
-        found.ok_or_else(|| Refusal::unsupported_object(name))
+        found.ok_or_else(|| SalesforceRefusal::unsupported_object(name))
     }
 
     /// The object that an id is of.
-    pub(super) fn of_id(&self, id: super::id::RecordId) -> Option<&Object> {
+    pub(super) fn of_id(&self, id: super::id::RecordId) -> Option<&ObjectSchema> {
         self.objects().find(|object| object.kind.prefix() == id.prefix())
     }
 }

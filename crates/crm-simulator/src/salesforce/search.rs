@@ -9,13 +9,13 @@ use super::{
     Salesforce,
     objects::Kind,
     record::Record,
-    refusal::Refusal,
+    refusal::SalesforceRefusal,
     rest::body,
-    schema::{Field, Object, Schema},
+    schema::{Field, ObjectSchema, Schema},
     soql::{self, Expression},
     wire::Layout,
 };
-use crate::{call::ApiCall, reply::Reply};
+use crate::{call::ApiCall, reply::VendorReply};
 
 /// Rows of one answer.
 const RESULTS_MAX: usize = 2_000;
@@ -53,13 +53,13 @@ struct Words {
 }
 
 impl Words {
-    fn read(text: &str) -> Result<Self, Refusal> {
+    fn read(text: &str) -> Result<Self, SalesforceRefusal> {
         let text = text.trim().trim_matches('"');
         let words = text.split_whitespace().map(|word| (word.trim_matches('*').to_lowercase(), word.ends_with('*')));
         let words: Vec<(String, bool)> = words.filter(|(word, _)| !word.is_empty()).collect();
         if words.iter().map(|(word, _)| word.chars().count()).sum::<usize>() < 2 {
             let message = "search term must be longer than one character: ";
-            return Err(Refusal::bad("MALFORMED_SEARCH", message));
+            return Err(SalesforceRefusal::bad("MALFORMED_SEARCH", message));
         }
         Ok(Self { texts: words, digits: digits(text), is_beginning: text.ends_with('*') })
     }
@@ -87,23 +87,23 @@ fn digits(phone: &str) -> String {
 
 impl Salesforce {
     /// `GET /search?q=FIND ..`.
-    pub(super) fn search(&self, call: &ApiCall, version: &str) -> Result<Reply, Refusal> {
-        let no_query = || Refusal::bad("MALFORMED_SEARCH", "A search string has to be specified");
+    pub(super) fn search(&self, call: &ApiCall, version: &str) -> Result<VendorReply, SalesforceRefusal> {
+        let no_query = || SalesforceRefusal::bad("MALFORMED_SEARCH", "A search string has to be specified");
         let search = read_sosl(call.param("q").ok_or_else(no_query)?)?;
         self.find(&search, version)
     }
 
     /// `GET` or `POST /parameterizedSearch`.
-    pub(super) fn parameterized_search(&self, call: &ApiCall, version: &str) -> Result<Reply, Refusal> {
+    pub(super) fn parameterized_search(&self, call: &ApiCall, version: &str) -> Result<VendorReply, SalesforceRefusal> {
         let search = match call.method {
             Method::GET => read_parameters(call)?,
             Method::POST => read_body(&Value::Object(body(call)?))?,
-            _ => return Err(Refusal::method_not_allowed(call.method.as_str())),
+            _ => return Err(SalesforceRefusal::method_not_allowed(call.method.as_str())),
         };
         self.find(&search, version)
     }
 
-    fn find(&self, search: &Search, version: &str) -> Result<Reply, Refusal> {
+    fn find(&self, search: &Search, version: &str) -> Result<VendorReply, SalesforceRefusal> {
         let mut state = self.state();
         state.lift_veils(self.now_millis());
         let mut found: Vec<Value> = Vec::new();
@@ -136,7 +136,7 @@ impl Salesforce {
                 found.push(row.expect("a row has string keys and no failing Serialize"));
             }
         }
-        Ok(Reply::json(StatusCode::OK, &json!({"searchRecords": found})))
+        Ok(VendorReply::json(StatusCode::OK, &json!({"searchRecords": found})))
     }
 }
 
@@ -147,11 +147,11 @@ impl Returning {
 }
 
 /// Where a search looks that names no object.
-fn searchable(schema: &Schema) -> impl Iterator<Item = &Object> {
+fn searchable(schema: &Schema) -> impl Iterator<Item = &ObjectSchema> {
     schema.objects().filter(|object| object.kind.is_searchable())
 }
 
-fn is_found(record: &Record, object: &Object, search: &Search) -> bool {
+fn is_found(record: &Record, object: &ObjectSchema, search: &Search) -> bool {
     let is_meant = |field: &Field| match search.group {
         Group::Phone => field.kind == Kind::Phone,
         Group::Email => field.kind == Kind::Email,
@@ -165,12 +165,12 @@ fn is_found(record: &Record, object: &Object, search: &Search) -> bool {
     })
 }
 
-fn malformed(message: &str) -> Refusal {
-    Refusal::bad("MALFORMED_SEARCH", message)
+fn malformed(message: &str) -> SalesforceRefusal {
+    SalesforceRefusal::bad("MALFORMED_SEARCH", message)
 }
 
 /// `FIND {..} IN PHONE FIELDS RETURNING Contact(Id, Name WHERE .. LIMIT n), Lead LIMIT n`.
-fn read_sosl(text: &str) -> Result<Search, Refusal> {
+fn read_sosl(text: &str) -> Result<Search, SalesforceRefusal> {
     let rest = keyword(text, "FIND").ok_or_else(|| malformed("unexpected token: FIND is expected"))?;
     let rest = rest.trim_start().strip_prefix('{').ok_or_else(|| malformed("the text to find stands in braces"))?;
     let mut looked_for = String::new();
@@ -194,7 +194,7 @@ fn read_sosl(text: &str) -> Result<Search, Refusal> {
     Ok(Search { words: Words::read(&looked_for)?, group, returning, limit: limit.unwrap_or(RESULTS_MAX) })
 }
 
-fn read_group(text: &str) -> Result<(Group, &str), Refusal> {
+fn read_group(text: &str) -> Result<(Group, &str), SalesforceRefusal> {
     let Some(rest) = keyword(text, "IN") else { return Ok((Group::All, text)) };
     let rest = rest.trim_start();
     let (name, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
@@ -203,7 +203,7 @@ fn read_group(text: &str) -> Result<(Group, &str), Refusal> {
     Ok((group, rest))
 }
 
-fn group_of(name: &str) -> Result<Group, Refusal> {
+fn group_of(name: &str) -> Result<Group, SalesforceRefusal> {
     match name.to_ascii_uppercase().as_str() {
         "ALL" | "SIDEBAR" => Ok(Group::All),
         "NAME" => Ok(Group::Name),
@@ -213,7 +213,7 @@ fn group_of(name: &str) -> Result<Group, Refusal> {
     }
 }
 
-fn read_returning(text: &str) -> Result<(Vec<Returning>, &str), Refusal> {
+fn read_returning(text: &str) -> Result<(Vec<Returning>, &str), SalesforceRefusal> {
     let Some(mut rest) = keyword(text, "RETURNING") else { return Ok((Vec::new(), text)) };
     let mut returning = Vec::new();
     loop {
@@ -236,7 +236,7 @@ fn read_returning(text: &str) -> Result<(Vec<Returning>, &str), Refusal> {
 }
 
 /// `Id, Name WHERE .. LIMIT n`.
-fn read_inside(object: &str, text: &str) -> Result<Returning, Refusal> {
+fn read_inside(object: &str, text: &str) -> Result<Returning, SalesforceRefusal> {
     let (text, limit) = match find_keyword(text, "LIMIT") {
         Some(at) => (&text[..at], read_limit(&text[at..])?.0),
         None => (text, None),
@@ -249,7 +249,7 @@ fn read_inside(object: &str, text: &str) -> Result<Returning, Refusal> {
     Ok(Returning { object: object.to_owned(), fields, condition, limit: limit.unwrap_or(RESULTS_MAX) })
 }
 
-fn read_limit(text: &str) -> Result<(Option<usize>, &str), Refusal> {
+fn read_limit(text: &str) -> Result<(Option<usize>, &str), SalesforceRefusal> {
     let Some(rest) = keyword(text, "LIMIT") else { return Ok((None, text)) };
     let rest = rest.trim_start();
     let end = rest.find(|character: char| !character.is_ascii_digit()).unwrap_or(rest.len());
@@ -299,7 +299,7 @@ fn closing(text: &str) -> Option<usize> {
 }
 
 /// `?q=..&in=PHONE&sobject=Contact&Contact.fields=Id,Name&fields=Id`.
-fn read_parameters(call: &ApiCall) -> Result<Search, Refusal> {
+fn read_parameters(call: &ApiCall) -> Result<Search, SalesforceRefusal> {
     let words = Words::read(call.param("q").unwrap_or_default())?;
     let group = call.param("in").map_or(Ok(Group::All), group_of)?;
     let returning = call.list_param("sobject").into_iter().map(|object| {
@@ -310,11 +310,16 @@ fn read_parameters(call: &ApiCall) -> Result<Search, Refusal> {
         Ok(returning_of(object, &fields, condition, limit))
     });
     let limit = call.param("overallLimit").and_then(|limit| limit.parse().ok()).unwrap_or(RESULTS_MAX);
-    Ok(Search { words, group, returning: returning.collect::<Result<_, Refusal>>()?, limit: limit.min(RESULTS_MAX) })
+    Ok(Search {
+        words,
+        group,
+        returning: returning.collect::<Result<_, SalesforceRefusal>>()?,
+        limit: limit.min(RESULTS_MAX),
+    })
 }
 
 /// `{"q": .., "in": "PHONE", "fields": [..], "sobjects": [{"name": .., "fields": [..], "where": ..}]}`.
-fn read_body(input: &Value) -> Result<Search, Refusal> {
+fn read_body(input: &Value) -> Result<Search, SalesforceRefusal> {
     let texts = |value: &Value| -> Vec<String> {
         value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
     };
@@ -328,7 +333,7 @@ fn read_body(input: &Value) -> Result<Search, Refusal> {
     Ok(Search {
         words: Words::read(input["q"].as_str().unwrap_or_default())?,
         group: input["in"].as_str().map_or(Ok(Group::All), group_of)?,
-        returning: returning.collect::<Result<_, Refusal>>()?,
+        returning: returning.collect::<Result<_, SalesforceRefusal>>()?,
         limit: number(&input["overallLimit"]).unwrap_or(RESULTS_MAX).min(RESULTS_MAX),
     })
 }
@@ -364,8 +369,9 @@ mod tests {
         assert_eq!((search.returning[1].object.as_str(), search.returning.len()), ("Lead", 2));
     }
 
+    /// A number is found by all its digits, or by their beginning.
     #[test]
-    fn number_is_found_by_all_its_digits_or_their_beginning() {
+    fn number_is_found_whole_or_by_its_beginning() {
         let finds = |text: &str, phone: &str| Words::read(text).unwrap().finds_phone(phone);
 
         assert!(finds("4155551212", "(415) 555-1212 x7"));

@@ -11,7 +11,7 @@ use super::{
     input::Changes,
     objects::ObjectKind,
     record::{Millis, Record, Values},
-    refusal::Refusal,
+    refusal::SalesforceRefusal,
     schema::Schema,
 };
 use crate::call::ApiCall;
@@ -89,15 +89,15 @@ impl Usage {
 
 impl Salesforce {
     /// Lets a call with a good session in, and counts it.
-    pub(super) fn admit(&self, session: Option<&str>) -> Result<(), Refusal> {
+    pub(super) fn admit(&self, session: Option<&str>) -> Result<(), SalesforceRefusal> {
         let is_good = session.is_some_and(|session| self.oauth.admits(session, self.now()));
         if !is_good {
-            return Err(Refusal::invalid_session());
+            return Err(SalesforceRefusal::invalid_session());
         }
         let now = self.now_millis();
         let mut usage = self.usage();
         if usage.used(now) >= self.config.daily_limit {
-            return Err(Refusal::daily_limit());
+            return Err(SalesforceRefusal::daily_limit());
         }
         usage.count(now);
         Ok(())

@@ -13,20 +13,20 @@ use super::{
     Salesforce,
     id::RecordId,
     objects::Kind,
-    refusal::Refusal,
+    refusal::SalesforceRefusal,
     session::{administrator, organization},
     state::State,
 };
-use crate::{call::ApiCall, reply::Reply};
+use crate::{call::ApiCall, reply::VendorReply};
 
 /// Records or merges in one call.
 const ITEMS_MAX: usize = 200;
 
 impl Salesforce {
     /// `POST /services/Soap/{u|c}/{version}`, its session checked here because it is in the body.
-    pub(super) fn soap(&self, call: &ApiCall, flavour: &str, is_administrator: bool) -> Reply {
+    pub(super) fn soap(&self, call: &ApiCall, flavour: &str, is_administrator: bool) -> VendorReply {
         if call.method != Method::POST {
-            return Refusal::method_not_allowed(call.method.as_str()).reply();
+            return SalesforceRefusal::method_not_allowed(call.method.as_str()).reply();
         }
         let namespace = if flavour == "c" { "urn:enterprise.soap.sforce.com" } else { "urn:partner.soap.sforce.com" };
         match self.soap_result(call, is_administrator) {
@@ -36,8 +36,8 @@ impl Salesforce {
     }
 
     /// The name of the call and the XML of its results.
-    fn soap_result(&self, call: &ApiCall, is_administrator: bool) -> Result<(String, String), Refusal> {
-        let malformed = || Refusal::bad("UNKNOWN_EXCEPTION", "the body is no SOAP envelope");
+    fn soap_result(&self, call: &ApiCall, is_administrator: bool) -> Result<(String, String), SalesforceRefusal> {
+        let malformed = || SalesforceRefusal::bad("UNKNOWN_EXCEPTION", "the body is no SOAP envelope");
         // A call from inside the process has a JSON body: the envelope as a text.
         let text = match serde_json::from_slice(&call.body) {
             Ok(text) if is_administrator => text,
@@ -56,7 +56,7 @@ impl Salesforce {
             self.admit(session).map_err(|refusal| match refusal.code {
                 "INVALID_SESSION_ID" => {
                     let message = "Invalid Session ID found in SessionHeader: Illegal Session. Session not found";
-                    Refusal { message: message.to_owned(), ..refusal }
+                    SalesforceRefusal { message: message.to_owned(), ..refusal }
                 }
                 _ => refusal,
             })?;
@@ -65,12 +65,17 @@ impl Salesforce {
             "merge" => self.each_item(operation, "request", |state, request| self.soap_merge(state, request))?,
             "undelete" => self.each_item(operation, "ids", |state, id| self.soap_undelete(state, id))?,
             "convertLead" => self.each_item(operation, "leadConverts", |state, item| self.soap_convert(state, item))?,
-            _ => return Err(Refusal::bad("UNKNOWN_EXCEPTION", format!("No operation available for request {name}"))),
+            _ => {
+                return Err(SalesforceRefusal::bad(
+                    "UNKNOWN_EXCEPTION",
+                    format!("No operation available for request {name}"),
+                ));
+            }
         };
         Ok((name, results))
     }
 
-    fn login(&self, call: &ApiCall, operation: Node) -> Result<String, Refusal> {
+    fn login(&self, call: &ApiCall, operation: Node) -> Result<String, SalesforceRefusal> {
         let text = |name| text_of(operation, name).unwrap_or_default();
         let (username, password) = (text("username"), text("password"));
         let config = &self.config;
@@ -78,7 +83,7 @@ impl Salesforce {
             && (password == config.password || password == format!("{}{}", config.password, config.security_token));
         if !is_right {
             let message = "Invalid username, password, security token; or user locked out.";
-            return Err(Refusal::bad("INVALID_LOGIN", message));
+            return Err(SalesforceRefusal::bad("INVALID_LOGIN", message));
         }
         let session = self.issue_session();
         let server = self.instance_url(call);
@@ -100,21 +105,24 @@ impl Salesforce {
         &self,
         operation: Node,
         name: &str,
-        work: impl Fn(&mut State, Node) -> Result<String, Refusal>,
-    ) -> Result<String, Refusal> {
+        work: impl Fn(&mut State, Node) -> Result<String, SalesforceRefusal>,
+    ) -> Result<String, SalesforceRefusal> {
         // One client names the items of a merge as the operation's schema does, another as its own interface does.
         let names = [name, if name == "request" { "mergeRequests" } else { name }];
         let items = operation.children().filter(|item| names.contains(&item.tag_name().name()));
         let items: Vec<Node> = items.take(ITEMS_MAX + 1).collect();
         if items.len() > ITEMS_MAX {
-            return Err(Refusal::bad("EXCEEDED_ID_LIMIT", "record limit reached. cannot submit more than 200 records"));
+            return Err(SalesforceRefusal::bad(
+                "EXCEEDED_ID_LIMIT",
+                "record limit reached. cannot submit more than 200 records",
+            ));
         }
         let mut state = self.state();
         Ok(items.into_iter().map(|item| work(&mut state, item).unwrap_or_else(|refusal| failed(&refusal))).collect())
     }
 
-    fn soap_merge(&self, state: &mut State, request: Node) -> Result<String, Refusal> {
-        let record = child(request, "masterRecord").ok_or_else(|| Refusal::missing(&["masterRecord"]))?;
+    fn soap_merge(&self, state: &mut State, request: Node) -> Result<String, SalesforceRefusal> {
+        let record = child(request, "masterRecord").ok_or_else(|| SalesforceRefusal::missing(&["masterRecord"]))?;
         let master = id_in(record, "Id")?;
         let losers = request.children().filter(|node| node.tag_name().name() == "recordToMergeIds");
         let losers: Vec<RecordId> = losers.map(|node| read_id(node.text())).collect::<Result<_, _>>()?;
@@ -124,13 +132,13 @@ impl Salesforce {
         Ok(format!("<result><id>{master}</id>{merged}<success>true</success></result>"))
     }
 
-    fn soap_undelete(&self, state: &mut State, id: Node) -> Result<String, Refusal> {
+    fn soap_undelete(&self, state: &mut State, id: Node) -> Result<String, SalesforceRefusal> {
         let id = read_id(id.text())?;
         state.undelete(id, self.now_millis())?;
         Ok(format!("<result><id>{id}</id><success>true</success></result>"))
     }
 
-    fn soap_convert(&self, state: &mut State, item: Node) -> Result<String, Refusal> {
+    fn soap_convert(&self, state: &mut State, item: Node) -> Result<String, SalesforceRefusal> {
         let lead = id_in(item, "leadId")?;
         let contact = text_of(item, "contactId").map(|id| read_id(Some(id))).transpose()?;
         let contact = state.convert_lead(lead, contact, self.now_millis())?;
@@ -174,16 +182,16 @@ fn text_of<'a>(node: Node<'a, '_>, name: &str) -> Option<&'a str> {
     child(node, name).and_then(|child| child.text()).map(str::trim).filter(|text| !text.is_empty())
 }
 
-fn id_in(node: Node, name: &str) -> Result<RecordId, Refusal> {
+fn id_in(node: Node, name: &str) -> Result<RecordId, SalesforceRefusal> {
     read_id(text_of(node, name))
 }
 
-fn read_id(text: Option<&str>) -> Result<RecordId, Refusal> {
+fn read_id(text: Option<&str>) -> Result<RecordId, SalesforceRefusal> {
     let text = text.map(str::trim).unwrap_or_default();
-    RecordId::parse(text).ok_or_else(|| Refusal::malformed_id(text))
+    RecordId::parse(text).ok_or_else(|| SalesforceRefusal::malformed_id(text))
 }
 
-fn failed(refusal: &Refusal) -> String {
+fn failed(refusal: &SalesforceRefusal) -> String {
     let fields = elements("fields", refusal.fields.iter().cloned());
     format!(
         "<result><errors>{fields}<message>{}</message><statusCode>{}</statusCode></errors>\
@@ -194,7 +202,7 @@ fn failed(refusal: &Refusal) -> String {
 }
 
 /// A refusal of the whole call.
-pub(super) fn fault(refusal: &Refusal) -> Reply {
+pub(super) fn fault(refusal: &SalesforceRefusal) -> VendorReply {
     let (code, message) = (refusal.code, escaped(&refusal.message));
     let kind = if matches!(code, "INVALID_LOGIN") { "LoginFault" } else { "UnexpectedErrorFault" };
     let body = format!(
@@ -207,14 +215,14 @@ pub(super) fn fault(refusal: &Refusal) -> Reply {
     reply
 }
 
-fn envelope(namespace: &str, body: &str) -> Reply {
+fn envelope(namespace: &str, body: &str) -> VendorReply {
     let text = format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?><soapenv:Envelope \
          xmlns:soapenv=\"http://schemas.xmlsoap.org/soap/envelope/\" xmlns=\"{namespace}\" xmlns:sf=\"{namespace}\" \
          xmlns:xsi=\"http://www.w3.org/2001/XMLSchema-instance\"><soapenv:Body>{body}</soapenv:Body></soapenv:Envelope>"
     );
     let content_type = HeaderValue::from_static("text/xml; charset=utf-8");
-    Reply { status: StatusCode::OK, headers: vec![(header::CONTENT_TYPE, content_type)], body: Bytes::from(text) }
+    VendorReply { status: StatusCode::OK, headers: vec![(header::CONTENT_TYPE, content_type)], body: Bytes::from(text) }
 }
 
 /// An element of this name for each text.

@@ -12,7 +12,7 @@ use super::{
     id::RecordId,
     objects::ObjectKind,
     record::{Millis, Record},
-    refusal::Refusal,
+    refusal::SalesforceRefusal,
     schema::Schema,
 };
 
@@ -112,10 +112,10 @@ impl State {
     }
 
     /// The kind and the record of an id, if it is there and not deleted.
-    pub(super) fn live(&self, id: RecordId) -> Result<(ObjectKind, &Arc<Record>), Refusal> {
-        let kind = self.schema.of_id(id).map(|object| object.kind).ok_or_else(|| Refusal::unknown_id(id))?;
-        let record = self.table(kind).records.get(&id).ok_or_else(|| Refusal::unknown_id(id))?;
-        if record.is_deleted { Err(Refusal::deleted()) } else { Ok((kind, record)) }
+    pub(super) fn live(&self, id: RecordId) -> Result<(ObjectKind, &Arc<Record>), SalesforceRefusal> {
+        let kind = self.schema.of_id(id).map(|object| object.kind).ok_or_else(|| SalesforceRefusal::unknown_id(id))?;
+        let record = self.table(kind).records.get(&id).ok_or_else(|| SalesforceRefusal::unknown_id(id))?;
+        if record.is_deleted { Err(SalesforceRefusal::deleted()) } else { Ok((kind, record)) }
     }
 
     /// A record as readers see it: its older copy while its newest change is veiled, and nothing if it is hidden.
@@ -164,11 +164,11 @@ impl State {
     }
 
     /// Reads the id of a record of an object.
-    pub(super) fn id_of(&self, object: &str, id: &str) -> Result<RecordId, Refusal> {
+    pub(super) fn id_of(&self, object: &str, id: &str) -> Result<RecordId, SalesforceRefusal> {
         let kind = self.schema.find(object)?.kind;
-        let read = RecordId::parse(id).ok_or_else(|| Refusal::malformed_id(id))?;
+        let read = RecordId::parse(id).ok_or_else(|| SalesforceRefusal::malformed_id(id))?;
         let is_there = read.prefix() == kind.prefix() && self.find(read).is_some();
-        if is_there { Ok(read) } else { Err(Refusal::no_such_record(id)) }
+        if is_there { Ok(read) } else { Err(SalesforceRefusal::no_such_record(id)) }
     }
 
     pub(super) fn take_id(&mut self, kind: ObjectKind) -> RecordId {
@@ -183,14 +183,20 @@ impl State {
         kind: ObjectKind,
         record: Record,
         now: Option<Millis>,
-    ) -> Result<RecordId, Refusal> {
+    ) -> Result<RecordId, SalesforceRefusal> {
         let id = record.id;
         let table = &mut self.tables[kind as usize];
         if table.records.contains_key(&id) {
-            return Err(Refusal::bad("DUPLICATE_VALUE", format!("duplicate value found: Id duplicates record {id}")));
+            return Err(SalesforceRefusal::bad(
+                "DUPLICATE_VALUE",
+                format!("duplicate value found: Id duplicates record {id}"),
+            ));
         }
         if table.records.len() >= RECORDS_MAX {
-            return Err(Refusal::bad("STORAGE_LIMIT_EXCEEDED", "the organisation holds 5,000,000 records at most"));
+            return Err(SalesforceRefusal::bad(
+                "STORAGE_LIMIT_EXCEEDED",
+                "the organisation holds 5,000,000 records at most",
+            ));
         }
         table.next_number = table.next_number.max(id.number().unwrap_or(0));
         if record.is_deleted {
@@ -249,8 +255,8 @@ impl State {
 
     // Sharing.
 
-    pub(super) fn hide_from_user(&mut self, id: RecordId) -> Result<(), Refusal> {
-        self.find(id).ok_or_else(|| Refusal::unknown_id(id))?;
+    pub(super) fn hide_from_user(&mut self, id: RecordId) -> Result<(), SalesforceRefusal> {
+        self.find(id).ok_or_else(|| SalesforceRefusal::unknown_id(id))?;
         self.hidden.insert(id);
         Ok(())
     }

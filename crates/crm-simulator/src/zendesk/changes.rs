@@ -8,25 +8,29 @@ use chrono::{DateTime, Utc};
 
 use super::{
     input::{Given, IdentityInput, UserInput},
-    refusal::Refusal,
+    refusal::ZendeskRefusal,
     state::{State, check_name, non_empty},
     user::{EMAIL, Identity, PHONE, Role, Stamp, User},
 };
 
 const NAME_OF_PURGED: &str = "Permanently Deleted User";
 
-const DELETED: Refusal = Refusal::Invalid { field: "base", code: "InvalidValue", problem: "the user is deleted" };
-const TAKEN_NUMBER: Refusal =
-    Refusal::Invalid { field: "value", code: "DuplicateValue", problem: "is already being used by another user" };
+const DELETED: ZendeskRefusal =
+    ZendeskRefusal::Invalid { field: "base", code: "InvalidValue", problem: "the user is deleted" };
+const TAKEN_NUMBER: ZendeskRefusal = ZendeskRefusal::Invalid {
+    field: "value",
+    code: "DuplicateValue",
+    problem: "is already being used by another user",
+};
 
 impl State {
     /// Updates a user. `"active": true` restores one that was deleted softly; nothing else can be done to a deleted
     /// user.
-    pub(super) fn update(&mut self, id: i64, input: UserInput, now: DateTime<Utc>) -> Result<(), Refusal> {
+    pub(super) fn update(&mut self, id: i64, input: UserInput, now: DateTime<Utc>) -> Result<(), ZendeskRefusal> {
         let stamp = self.stamp(now);
         self.change(id, Some(stamp), |state, user| {
             if user.is_purged {
-                return Err(Refusal::NotFound);
+                return Err(ZendeskRefusal::NotFound);
             }
             if !user.is_active {
                 if input.is_active != Some(true) || user.merged_into.is_some() {
@@ -38,7 +42,7 @@ impl State {
         })
     }
 
-    fn apply(&mut self, user: &mut User, input: UserInput, stamp: Stamp) -> Result<(), Refusal> {
+    fn apply(&mut self, user: &mut User, input: UserInput, stamp: Stamp) -> Result<(), ZendeskRefusal> {
         check_name(&input.name, false)?;
         if let Given::Value(name) = input.name {
             user.name = name;
@@ -72,7 +76,7 @@ impl State {
 
     /// Brings a user back that is not in the indexes now. Numbers that others have taken meanwhile are no longer direct
     /// lines.
-    fn restore(&mut self, user: &mut User) -> Result<(), Refusal> {
+    fn restore(&mut self, user: &mut User) -> Result<(), ZendeskRefusal> {
         self.check_unique(user)?;
         user.identities.retain(|identity| identity.kind != PHONE || !self.is_number_used(&identity.value));
         if let Some(phone) = &user.phone {
@@ -83,11 +87,11 @@ impl State {
     }
 
     /// Deletes a user softly.
-    pub(super) fn delete(&mut self, id: i64, now: DateTime<Utc>) -> Result<(), Refusal> {
+    pub(super) fn delete(&mut self, id: i64, now: DateTime<Utc>) -> Result<(), ZendeskRefusal> {
         let stamp = self.stamp(now);
         self.change(id, Some(stamp), |_, user| {
             if !user.is_active {
-                return Err(Refusal::NotFound);
+                return Err(ZendeskRefusal::NotFound);
             }
             user.is_active = false;
             Ok(())
@@ -95,11 +99,11 @@ impl State {
     }
 
     /// Deletes a softly deleted user for good.
-    pub(super) fn purge(&mut self, id: i64, now: DateTime<Utc>) -> Result<(), Refusal> {
+    pub(super) fn purge(&mut self, id: i64, now: DateTime<Utc>) -> Result<(), ZendeskRefusal> {
         let stamp = self.stamp(now);
         self.change(id, Some(stamp), |_, user| {
             if !user.is_deleted_softly() {
-                return Err(Refusal::NotFound);
+                return Err(ZendeskRefusal::NotFound);
             }
             NAME_OF_PURGED.clone_into(&mut user.name);
             user.email = None;
@@ -115,7 +119,7 @@ impl State {
 
     /// Merges `loser` into `winner`: the loser is deleted, its e-mail addresses become the winner's. It cannot be
     /// undone.
-    pub(super) fn merge(&mut self, loser: i64, winner: i64, now: DateTime<Utc>) -> Result<(), Refusal> {
+    pub(super) fn merge(&mut self, loser: i64, winner: i64, now: DateTime<Utc>) -> Result<(), ZendeskRefusal> {
         self.check_merge(loser, winner)?;
         let (loser_stamp, winner_stamp) = (self.stamp(now), self.stamp(now));
         let moves_phones = self.quirks.merge_moves_phones;
@@ -144,13 +148,13 @@ impl State {
         })
     }
 
-    fn check_merge(&self, loser: i64, winner: i64) -> Result<(), Refusal> {
-        let refused = |problem| Err(Refusal::Invalid { field: "base", code: "InvalidValue", problem });
+    fn check_merge(&self, loser: i64, winner: i64) -> Result<(), ZendeskRefusal> {
+        let refused = |problem| Err(ZendeskRefusal::Invalid { field: "base", code: "InvalidValue", problem });
         if loser == winner {
             return refused("a user cannot be merged with itself");
         }
         for id in [loser, winner] {
-            let user = self.find(id).filter(|user| user.is_active).ok_or(Refusal::NotFound)?;
+            let user = self.find(id).filter(|user| user.is_active).ok_or(ZendeskRefusal::NotFound)?;
             if user.role != Role::EndUser {
                 return refused("only end users can be merged");
             }
@@ -164,8 +168,8 @@ impl State {
         user_id: i64,
         input: &IdentityInput,
         now: DateTime<Utc>,
-    ) -> Result<i64, Refusal> {
-        let blank = |field| Refusal::Invalid { field, code: "BlankValue", problem: "cannot be blank" };
+    ) -> Result<i64, ZendeskRefusal> {
+        let blank = |field| ZendeskRefusal::Invalid { field, code: "BlankValue", problem: "cannot be blank" };
         let kind = input.kind.ok_or(blank("type"))?;
         let value = input.value.as_deref().filter(|value| !value.is_empty()).ok_or(blank("value"))?;
         self.change_identities(user_id, now, |state, user, stamp| {
@@ -194,7 +198,7 @@ impl State {
         id: i64,
         input: &IdentityInput,
         now: DateTime<Utc>,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), ZendeskRefusal> {
         self.change_identities(user_id, now, |state, user, stamp| {
             if let Some(number) = &input.value
                 && state.is_number_used(number)
@@ -216,7 +220,12 @@ impl State {
     }
 
     /// Makes an identity the main one of its kind; of an e-mail address it becomes the user's `email`.
-    pub(super) fn make_identity_primary(&mut self, user_id: i64, id: i64, now: DateTime<Utc>) -> Result<(), Refusal> {
+    pub(super) fn make_identity_primary(
+        &mut self,
+        user_id: i64,
+        id: i64,
+        now: DateTime<Utc>,
+    ) -> Result<(), ZendeskRefusal> {
         self.change_identities(user_id, now, |_, user, stamp| {
             let identity = identity_of(user, id)?;
             let (kind, value) = (identity.kind, identity.value.clone());
@@ -233,7 +242,7 @@ impl State {
 
     /// Deletes an identity. The number of a phone identity stays in the user's `phone`, as Zendesk warns; the next
     /// address becomes the main one.
-    pub(super) fn delete_identity(&mut self, user_id: i64, id: i64, now: DateTime<Utc>) -> Result<(), Refusal> {
+    pub(super) fn delete_identity(&mut self, user_id: i64, id: i64, now: DateTime<Utc>) -> Result<(), ZendeskRefusal> {
         self.change_identities(user_id, now, |_, user, _| {
             let kind = identity_of(user, id)?.kind;
             user.identities.retain(|identity| identity.id != id);
@@ -252,18 +261,18 @@ impl State {
         &mut self,
         user_id: i64,
         now: DateTime<Utc>,
-        change: impl FnOnce(&mut Self, &mut User, Stamp) -> Result<T, Refusal>,
-    ) -> Result<T, Refusal> {
+        change: impl FnOnce(&mut Self, &mut User, Stamp) -> Result<T, ZendeskRefusal>,
+    ) -> Result<T, ZendeskRefusal> {
         let stamp = self.stamp(now);
         let user_stamp = self.quirks.identity_change_touches_user.then_some(stamp);
         self.change(user_id, user_stamp, |state, user| {
-            if user.is_active { change(state, user, stamp) } else { Err(Refusal::NotFound) }
+            if user.is_active { change(state, user, stamp) } else { Err(ZendeskRefusal::NotFound) }
         })
     }
 }
 
-fn identity_of(user: &mut User, id: i64) -> Result<&mut Identity, Refusal> {
-    user.identities.iter_mut().find(|identity| identity.id == id).ok_or(Refusal::NotFound)
+fn identity_of(user: &mut User, id: i64) -> Result<&mut Identity, ZendeskRefusal> {
+    user.identities.iter_mut().find(|identity| identity.id == id).ok_or(ZendeskRefusal::NotFound)
 }
 
 #[cfg(test)]
@@ -289,8 +298,9 @@ mod tests {
         state.find(id).unwrap().identity_values(PHONE).collect()
     }
 
+    /// A number that nobody has is a direct line, and the next user with it shares it.
     #[test]
-    fn number_that_nobody_has_is_a_direct_line_and_the_next_user_shares_it() {
+    fn unowned_number_is_direct_line_then_shared() {
         let mut state = State::new(Quirks::default());
 
         let first = create(&mut state, &json!({"name": "Ann", "phone": "+15550100"}));
@@ -302,8 +312,9 @@ mod tests {
         assert_eq!(state.find(second).unwrap().is_phone_shared, Some(true));
     }
 
+    /// A deleted user frees address and number, and a restore wants them back.
     #[test]
-    fn deleted_user_frees_address_and_number_and_a_restore_wants_them_back() {
+    fn deleted_user_frees_address_restore_wants_it_back() {
         let mut state = State::new(Quirks::default());
         let ann = create(&mut state, &json!({"name": "Ann", "email": "ann@example.com", "phone": "1"}));
         state.delete(ann, now()).unwrap();
@@ -317,7 +328,7 @@ mod tests {
         state.delete(ann, now()).unwrap();
         create(&mut state, &json!({"name": "Eve", "email": "Ann@Example.com"}));
         let refused = state.update(ann, input(&json!({"active": true})), now());
-        assert!(matches!(refused, Err(Refusal::Invalid { field: "email", .. })));
+        assert!(matches!(refused, Err(ZendeskRefusal::Invalid { field: "email", .. })));
         assert!(!state.find(ann).unwrap().is_active);
     }
 
@@ -337,8 +348,9 @@ mod tests {
         assert_eq!(state.external_id_owner("a"), Some(ann));
     }
 
+    /// A merge deletes the loser for ever and moves its addresses to the winner.
     #[test]
-    fn merge_deletes_the_loser_for_ever_and_moves_its_addresses() {
+    fn merge_deletes_loser_forever_and_moves_addresses() {
         let mut state = State::new(Quirks::default());
         let loser = create(&mut state, &json!({"name": "Ann", "email": "a@example.com", "phone": "1"}));
         let winner = create(&mut state, &json!({"name": "Ann D", "phone": "2"}));
@@ -364,8 +376,9 @@ mod tests {
         assert!(state.find(user).unwrap().is_active);
     }
 
+    /// A deleted phone identity leaves the number in the user's phone field.
     #[test]
-    fn deleted_phone_identity_leaves_the_number_in_the_field() {
+    fn deleted_phone_identity_leaves_number_in_field() {
         let mut state = State::new(Quirks::default());
         let ann = create(&mut state, &json!({"name": "Ann", "phone": "1"}));
         let identity = state.find(ann).unwrap().identities[0].id;

@@ -10,11 +10,11 @@ use serde::Serialize;
 
 use super::{
     Zendesk,
-    refusal::Refusal,
+    refusal::ZendeskRefusal,
     state::State,
     user::{IdentityJson, MICROS, Stamp, User, UserJson},
 };
-use crate::{call::ApiCall, faults::Fault, reply::Reply};
+use crate::{call::ApiCall, faults::Fault, reply::VendorReply};
 
 /// Rows of a page: the default and the most.
 const PAGE_MAX: usize = 1_000;
@@ -23,15 +23,16 @@ const SAMPLE_MAX: usize = 50;
 /// A first request must ask for a time at least this old.
 const START_TIME_AGE_SECONDS: i64 = 60;
 
-const TOO_RECENT: Refusal = Refusal::BadRequest {
+const TOO_RECENT: ZendeskRefusal = ZendeskRefusal::BadRequest {
     code: "StartTimeTooRecent",
     description: "Too recent start_time. Use a start_time older than 60 seconds",
 };
-const NO_START: Refusal = Refusal::BadRequest { code: "InvalidValue", description: "start_time or cursor is required" };
-const BAD_START: Refusal =
-    Refusal::BadRequest { code: "InvalidValue", description: "start_time must be a Unix time in seconds" };
-const BAD_CURSOR: Refusal =
-    Refusal::BadRequest { code: "InvalidPaginationParameter", description: "cursor is not valid" };
+const NO_START: ZendeskRefusal =
+    ZendeskRefusal::BadRequest { code: "InvalidValue", description: "start_time or cursor is required" };
+const BAD_START: ZendeskRefusal =
+    ZendeskRefusal::BadRequest { code: "InvalidValue", description: "start_time must be a Unix time in seconds" };
+const BAD_CURSOR: ZendeskRefusal =
+    ZendeskRefusal::BadRequest { code: "InvalidPaginationParameter", description: "cursor is not valid" };
 
 /// A place in the export's order: after this key. In the vendor's notation `1576613539.0||467|`, in base64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +97,7 @@ struct TimePage<'a> {
 
 impl Zendesk {
     /// `GET /api/v2/incremental/users/cursor`.
-    pub(super) fn export_by_cursor(&self, call: &ApiCall, faults: &[&Fault]) -> Result<Reply, Refusal> {
+    pub(super) fn export_by_cursor(&self, call: &ApiCall, faults: &[&Fault]) -> Result<VendorReply, ZendeskRefusal> {
         let asked = self.read_cursor(call)?;
         let state = self.state();
         let mut rows = self.rows_after(&state, Bound::Excluded(asked.key), page_size(call) + 1);
@@ -135,20 +136,20 @@ impl Zendesk {
             before_cursor: None,
             end_of_stream: is_end,
         };
-        Ok(Reply::json(StatusCode::OK, &page))
+        Ok(VendorReply::json(StatusCode::OK, &page))
     }
 
     /// `GET /api/v2/incremental/users`. As in life, more rows in one second than fit a page repeat for ever.
-    pub(super) fn export_by_time(&self, call: &ApiCall) -> Result<Reply, Refusal> {
+    pub(super) fn export_by_time(&self, call: &ApiCall) -> Result<VendorReply, ZendeskRefusal> {
         self.time_page(call, page_size(call))
     }
 
     /// `GET /api/v2/incremental/users/sample`: a short page of the export by time.
-    pub(super) fn sample_by_time(&self, call: &ApiCall) -> Result<Reply, Refusal> {
+    pub(super) fn sample_by_time(&self, call: &ApiCall) -> Result<VendorReply, ZendeskRefusal> {
         self.time_page(call, SAMPLE_MAX)
     }
 
-    fn time_page(&self, call: &ApiCall, size: usize) -> Result<Reply, Refusal> {
+    fn time_page(&self, call: &ApiCall, size: usize) -> Result<VendorReply, ZendeskRefusal> {
         let start = read_seconds(call)?.ok_or(NO_START)?;
         // The links lead to the last second seen, so the age rule of the first request cannot hold here.
         if start > self.now().timestamp() {
@@ -165,10 +166,10 @@ impl Zendesk {
             next_page: call.url_with("start_time", &end_time.unwrap_or(start).to_string(), &[]),
             end_of_stream: rows.len() < size,
         };
-        Ok(Reply::json(StatusCode::OK, &page))
+        Ok(VendorReply::json(StatusCode::OK, &page))
     }
 
-    fn read_cursor(&self, call: &ApiCall) -> Result<Cursor, Refusal> {
+    fn read_cursor(&self, call: &ApiCall) -> Result<Cursor, ZendeskRefusal> {
         if let Some(cursor) = call.param("cursor") {
             return Cursor::decode(cursor).ok_or(BAD_CURSOR);
         }
@@ -211,7 +212,7 @@ fn page_size(call: &ApiCall) -> usize {
     call.param("per_page").and_then(|size| size.parse().ok()).unwrap_or(PAGE_MAX).clamp(1, PAGE_MAX)
 }
 
-fn read_seconds(call: &ApiCall) -> Result<Option<i64>, Refusal> {
+fn read_seconds(call: &ApiCall) -> Result<Option<i64>, ZendeskRefusal> {
     let Some(text) = call.param("start_time") else { return Ok(None) };
     text.parse().ok().filter(|seconds| *seconds >= 0).map(Some).ok_or(BAD_START)
 }

@@ -17,15 +17,15 @@ use super::{
     lists::user_json,
     me::{ADMINISTRATOR_ID, anonymous},
     read_identity, read_user,
-    refusal::{Refusal, injected},
+    refusal::{ZendeskRefusal, injected},
     user::{DeletedUserJson, IdentityJson},
 };
 use crate::{
     call::ApiCall,
     control,
-    delivery::Wire,
+    delivery::DeliveryWire,
     faults::{Fault, Plan},
-    reply::Reply,
+    reply::VendorReply,
 };
 
 /// Said in headers while there is no limit.
@@ -53,7 +53,7 @@ pub fn router(zendesk: Arc<Zendesk>) -> Router {
 }
 
 async fn respond(AxumState(zendesk): AxumState<Arc<Zendesk>>, request: Request) -> Response<Body> {
-    let wire = Wire::of(request.extensions());
+    let wire = DeliveryWire::of(request.extensions());
     let nothing = Plan { actions: Vec::new() };
     let call = match ApiCall::read(request).await {
         Ok(call) => call,
@@ -82,10 +82,11 @@ impl Zendesk {
         }
     }
 
-    fn reply(&self, call: &ApiCall, plan: &Plan) -> Reply {
+    fn reply(&self, call: &ApiCall, plan: &Plan) -> VendorReply {
         let faults: Vec<&Fault> = plan.faults().collect();
         let is_bearer = authorization(call).is_some_and(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-        let refusal = faults.iter().find_map(|fault| Reply::scripted(fault).or_else(|| injected(fault, is_bearer)));
+        let refusal =
+            faults.iter().find_map(|fault| VendorReply::scripted(fault).or_else(|| injected(fault, is_bearer)));
         if call.segments().first() == Some(&"oauth") {
             return refusal.unwrap_or_else(|| self.answer_oauth(call));
         }
@@ -94,7 +95,7 @@ impl Zendesk {
             None => match self.admit(call) {
                 Ok(Caller::Administrator) => self.answer(call, &faults),
                 Ok(Caller::Anonymous) if call.segments() == ["api", "v2", "users", "me"] => anonymous(call),
-                Ok(Caller::Anonymous) => Refusal::Unauthenticated.reply(),
+                Ok(Caller::Anonymous) => ZendeskRefusal::Unauthenticated.reply(),
                 Err(refusal) => refusal.reply(),
             },
         };
@@ -102,7 +103,7 @@ impl Zendesk {
         reply
     }
 
-    fn admit(&self, call: &ApiCall) -> Result<Caller, Refusal> {
+    fn admit(&self, call: &ApiCall) -> Result<Caller, ZendeskRefusal> {
         let caller = self.authenticate(call)?;
         let now = self.now().timestamp();
         let mut windows = self.windows.lock().unwrap_or_else(PoisonError::into_inner);
@@ -116,17 +117,17 @@ impl Zendesk {
             (&mut windows.account_used, limits.account_per_minute)
         };
         if limit.is_some_and(|limit| *used >= limit) {
-            return Err(Refusal::RateLimited { retry_after_seconds: Some(seconds_to_next_minute(now)) });
+            return Err(ZendeskRefusal::RateLimited { retry_after_seconds: Some(seconds_to_next_minute(now)) });
         }
         *used = used.saturating_add(1);
         Ok(caller)
     }
 
-    fn authenticate(&self, call: &ApiCall) -> Result<Caller, Refusal> {
+    fn authenticate(&self, call: &ApiCall) -> Result<Caller, ZendeskRefusal> {
         let Some((scheme, credentials)) = authorization(call) else { return Ok(Caller::Anonymous) };
         if scheme.eq_ignore_ascii_case("bearer") {
             let is_right = self.oauth.admits(credentials, self.now());
-            return if is_right { Ok(Caller::Administrator) } else { Err(Refusal::InvalidToken) };
+            return if is_right { Ok(Caller::Administrator) } else { Err(ZendeskRefusal::InvalidToken) };
         }
         let decoded =
             STANDARD.decode(credentials).ok().and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
@@ -134,11 +135,11 @@ impl Zendesk {
         if scheme.eq_ignore_ascii_case("basic") && decoded == expected {
             Ok(Caller::Administrator)
         } else {
-            Err(Refusal::Unauthenticated)
+            Err(ZendeskRefusal::Unauthenticated)
         }
     }
 
-    fn add_limit_headers(&self, reply: &mut Reply, is_export: bool) {
+    fn add_limit_headers(&self, reply: &mut VendorReply, is_export: bool) {
         if !self.config.tells_limits {
             return;
         }
@@ -167,7 +168,7 @@ impl Zendesk {
     }
 
     /// The endpoint's answer to the administrator.
-    pub(super) fn answer(&self, call: &ApiCall, faults: &[&Fault]) -> Reply {
+    pub(super) fn answer(&self, call: &ApiCall, faults: &[&Fault]) -> VendorReply {
         let segments = call.segments();
         let outcome = match segments.as_slice() {
             ["api", "v2", "users", rest @ ..] => self.answer_users(call, rest),
@@ -179,12 +180,12 @@ impl Zendesk {
             ["api", "v2", "deleted_users", rest @ ..] => self.answer_deleted(call, rest),
             ["api", "v2", "search"] if call.method == Method::GET => self.search_all(call),
             ["api", "v2", "search", "count"] if call.method == Method::GET => self.search_count(call),
-            _ => Err(Refusal::InvalidEndpoint),
+            _ => Err(ZendeskRefusal::InvalidEndpoint),
         };
         outcome.unwrap_or_else(|refusal| refusal.reply())
     }
 
-    fn answer_users(&self, call: &ApiCall, rest: &[&str]) -> Result<Reply, Refusal> {
+    fn answer_users(&self, call: &ApiCall, rest: &[&str]) -> Result<VendorReply, ZendeskRefusal> {
         match (call.method.as_str(), rest) {
             ("GET", []) => self.list_users(call),
             ("POST", []) => self.post_user(call, false),
@@ -194,14 +195,14 @@ impl Zendesk {
             ("GET", ["search"]) => self.search_users(call),
             ("GET", ["show_many"]) => self.show_many(call),
             (_, [id, rest @ ..]) => {
-                let id = id.parse().map_err(|_| Refusal::NotFound)?;
+                let id = id.parse().map_err(|_| ZendeskRefusal::NotFound)?;
                 self.answer_user(call, id, rest)
             }
-            _ => Err(Refusal::InvalidEndpoint),
+            _ => Err(ZendeskRefusal::InvalidEndpoint),
         }
     }
 
-    fn answer_user(&self, call: &ApiCall, id: i64, rest: &[&str]) -> Result<Reply, Refusal> {
+    fn answer_user(&self, call: &ApiCall, id: i64, rest: &[&str]) -> Result<VendorReply, ZendeskRefusal> {
         match (call.method.as_str(), rest) {
             ("GET", []) if id == ADMINISTRATOR_ID && self.state().find(id).is_none() => Ok(self.show_me(call)),
             ("GET", []) => self.show_user(call, id, StatusCode::OK),
@@ -224,14 +225,20 @@ impl Zendesk {
                 self.show_identity(call, id, identity_id, StatusCode::CREATED)
             }
             (_, ["identities", identity_id, rest @ ..]) => {
-                let identity_id = identity_id.parse().map_err(|_| Refusal::NotFound)?;
+                let identity_id = identity_id.parse().map_err(|_| ZendeskRefusal::NotFound)?;
                 self.answer_identity(call, id, identity_id, rest)
             }
-            _ => Err(Refusal::InvalidEndpoint),
+            _ => Err(ZendeskRefusal::InvalidEndpoint),
         }
     }
 
-    fn answer_identity(&self, call: &ApiCall, user_id: i64, id: i64, rest: &[&str]) -> Result<Reply, Refusal> {
+    fn answer_identity(
+        &self,
+        call: &ApiCall,
+        user_id: i64,
+        id: i64,
+        rest: &[&str],
+    ) -> Result<VendorReply, ZendeskRefusal> {
         let update = |identity: &Value| {
             let input = read_identity(identity)?;
             self.state().update_identity(user_id, id, &input, self.now())?;
@@ -247,40 +254,40 @@ impl Zendesk {
             }
             ("DELETE", []) => {
                 self.delete_identity(user_id, id)?;
-                Ok(Reply::empty())
+                Ok(VendorReply::empty())
             }
-            _ => Err(Refusal::InvalidEndpoint),
+            _ => Err(ZendeskRefusal::InvalidEndpoint),
         }
     }
 
-    fn answer_deleted(&self, call: &ApiCall, rest: &[&str]) -> Result<Reply, Refusal> {
+    fn answer_deleted(&self, call: &ApiCall, rest: &[&str]) -> Result<VendorReply, ZendeskRefusal> {
         match (call.method.as_str(), rest) {
             ("GET", []) => self.list_deleted(call),
             ("GET", ["count"]) => Ok(self.count_deleted()),
             ("GET", [id]) => {
                 let state = self.state();
                 let user = id.parse().ok().and_then(|id| state.find(id)).filter(|user| user.is_deleted_softly());
-                let user = user.ok_or(Refusal::NotFound)?;
-                Ok(Reply::json(
+                let user = user.ok_or(ZendeskRefusal::NotFound)?;
+                Ok(VendorReply::json(
                     StatusCode::OK,
                     &json!({"deleted_user": DeletedUserJson { user, base_url: &call.base_url }}),
                 ))
             }
             ("DELETE", [id]) => {
-                let id = id.parse().map_err(|_| Refusal::NotFound)?;
+                let id = id.parse().map_err(|_| ZendeskRefusal::NotFound)?;
                 self.purge_user(id)?;
                 let state = self.state();
-                let user = state.find(id).ok_or(Refusal::NotFound)?;
-                Ok(Reply::json(
+                let user = state.find(id).ok_or(ZendeskRefusal::NotFound)?;
+                Ok(VendorReply::json(
                     StatusCode::OK,
                     &json!({"deleted_user": DeletedUserJson { user, base_url: &call.base_url }}),
                 ))
             }
-            _ => Err(Refusal::InvalidEndpoint),
+            _ => Err(ZendeskRefusal::InvalidEndpoint),
         }
     }
 
-    fn post_user(&self, call: &ApiCall, or_update: bool) -> Result<Reply, Refusal> {
+    fn post_user(&self, call: &ApiCall, or_update: bool) -> Result<VendorReply, ZendeskRefusal> {
         let user = body_field(call, "user")?;
         if or_update && let Ok(id) = self.find_named(&user) {
             self.update_user(id, &user)?;
@@ -294,7 +301,7 @@ impl Zendesk {
     }
 
     /// The active user that a body names by id, e-mail address or external id.
-    fn find_named(&self, user: &Value) -> Result<i64, Refusal> {
+    fn find_named(&self, user: &Value) -> Result<i64, ZendeskRefusal> {
         let state = self.state();
         let text = |name: &str| user.get(name).and_then(Value::as_str);
         // An id in quotation marks is an id too, as in Zendesk.
@@ -302,26 +309,35 @@ impl Zendesk {
         let found = id
             .or_else(|| text("email").and_then(|email| state.email_owner(email)))
             .or_else(|| text("external_id").and_then(|external_id| state.external_id_owner(external_id)));
-        found.filter(|id| state.find(*id).is_some_and(|user| user.is_active)).ok_or(Refusal::NotFound)
+        found.filter(|id| state.find(*id).is_some_and(|user| user.is_active)).ok_or(ZendeskRefusal::NotFound)
     }
 
-    pub(super) fn show_user(&self, call: &ApiCall, id: i64, status: StatusCode) -> Result<Reply, Refusal> {
+    pub(super) fn show_user(&self, call: &ApiCall, id: i64, status: StatusCode) -> Result<VendorReply, ZendeskRefusal> {
         let state = self.state();
-        let user = state.find(id).filter(|user| !user.is_purged).ok_or(Refusal::NotFound)?;
-        Ok(Reply::json(status, &json!({"user": user_json(user, call)})))
+        let user = state.find(id).filter(|user| !user.is_purged).ok_or(ZendeskRefusal::NotFound)?;
+        Ok(VendorReply::json(status, &json!({"user": user_json(user, call)})))
     }
 
-    fn show_identity(&self, call: &ApiCall, user_id: i64, id: i64, status: StatusCode) -> Result<Reply, Refusal> {
+    fn show_identity(
+        &self,
+        call: &ApiCall,
+        user_id: i64,
+        id: i64,
+        status: StatusCode,
+    ) -> Result<VendorReply, ZendeskRefusal> {
         let state = self.state();
-        let user = state.find(user_id).ok_or(Refusal::NotFound)?;
-        let identity = user.identities.iter().find(|identity| identity.id == id).ok_or(Refusal::NotFound)?;
-        Ok(Reply::json(status, &json!({"identity": IdentityJson { identity, user_id, base_url: &call.base_url }})))
+        let user = state.find(user_id).ok_or(ZendeskRefusal::NotFound)?;
+        let identity = user.identities.iter().find(|identity| identity.id == id).ok_or(ZendeskRefusal::NotFound)?;
+        Ok(VendorReply::json(
+            status,
+            &json!({"identity": IdentityJson { identity, user_id, base_url: &call.base_url }}),
+        ))
     }
 }
 
-fn body_field(call: &ApiCall, field: &'static str) -> Result<Value, Refusal> {
+fn body_field(call: &ApiCall, field: &'static str) -> Result<Value, ZendeskRefusal> {
     let body = call.json_body().and_then(|mut body| body.get_mut(field).map(Value::take));
-    body.filter(Value::is_object).ok_or(Refusal::Unreadable { expected: field })
+    body.filter(Value::is_object).ok_or(ZendeskRefusal::Unreadable { expected: field })
 }
 
 fn authorization(call: &ApiCall) -> Option<(&str, &str)> {

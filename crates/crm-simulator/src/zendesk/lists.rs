@@ -10,10 +10,10 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Zendesk,
-    refusal::Refusal,
+    refusal::ZendeskRefusal,
     user::{DeletedUserJson, IdentityJson, Role, User, UserJson, wire_time},
 };
-use crate::{call::ApiCall, reply::Reply};
+use crate::{call::ApiCall, reply::VendorReply};
 
 /// Rows of a page: the default and the most.
 const PAGE_MAX: usize = 100;
@@ -22,8 +22,9 @@ const PAGE_NUMBER_MAX: usize = 100;
 /// Ids in one show-many call.
 const MANY_MAX: usize = 100;
 
-const BAD_PAGE: Refusal = Refusal::BadRequest { code: "InvalidPaginationParameter", description: "page is not valid" };
-const TOO_DEEP: Refusal = Refusal::BadRequest {
+const BAD_PAGE: ZendeskRefusal =
+    ZendeskRefusal::BadRequest { code: "InvalidPaginationParameter", description: "page is not valid" };
+const TOO_DEEP: ZendeskRefusal = ZendeskRefusal::BadRequest {
     code: "InvalidPaginationDepth",
     description: "Number of pages is limited to 100 with offset pagination. Use cursor pagination instead",
 };
@@ -36,7 +37,7 @@ pub(super) struct Page<T> {
 
 impl<T: Copy> Page<T> {
     /// The body: the items under `key`, as `shape` writes them, and the envelope.
-    pub(super) fn reply<J: Serialize>(&self, key: &str, shape: impl Fn(T) -> J) -> Reply {
+    pub(super) fn reply<J: Serialize>(&self, key: &str, shape: impl Fn(T) -> J) -> VendorReply {
         let mut body = self.envelope.clone();
         let items = self
             .items
@@ -44,12 +45,15 @@ impl<T: Copy> Page<T> {
             .map(|item| serde_json::to_value(shape(*item)).expect("our shapes have string keys"))
             .collect();
         body.insert(key.to_owned(), Value::Array(items));
-        Reply::json(StatusCode::OK, &body)
+        VendorReply::json(StatusCode::OK, &body)
     }
 }
 
 /// The page that `call` asks for. `items` gives what lies between two ids, in id order.
-pub(super) fn paged<T, I>(call: &ApiCall, items: impl Fn(Bound<i64>, Bound<i64>) -> I) -> Result<Page<T>, Refusal>
+pub(super) fn paged<T, I>(
+    call: &ApiCall,
+    items: impl Fn(Bound<i64>, Bound<i64>) -> I,
+) -> Result<Page<T>, ZendeskRefusal>
 where
     I: DoubleEndedIterator<Item = (i64, T)>,
 {
@@ -57,7 +61,7 @@ where
     if is_by_cursor { by_cursor(call, items) } else { by_number(call, items) }
 }
 
-fn by_cursor<T, I>(call: &ApiCall, items: impl Fn(Bound<i64>, Bound<i64>) -> I) -> Result<Page<T>, Refusal>
+fn by_cursor<T, I>(call: &ApiCall, items: impl Fn(Bound<i64>, Bound<i64>) -> I) -> Result<Page<T>, ZendeskRefusal>
 where
     I: DoubleEndedIterator<Item = (i64, T)>,
 {
@@ -87,7 +91,7 @@ where
     Ok(Page { items: found.into_iter().map(|(_, item)| item).collect(), envelope })
 }
 
-fn by_number<T, I>(call: &ApiCall, items: impl Fn(Bound<i64>, Bound<i64>) -> I) -> Result<Page<T>, Refusal>
+fn by_number<T, I>(call: &ApiCall, items: impl Fn(Bound<i64>, Bound<i64>) -> I) -> Result<Page<T>, ZendeskRefusal>
 where
     I: DoubleEndedIterator<Item = (i64, T)>,
 {
@@ -116,7 +120,7 @@ pub(super) fn numbered_envelope(call: &ApiCall, number: usize, size: usize, coun
 }
 
 /// A page size between one and 100; a larger one counts as 100.
-pub(super) fn size_of(call: &ApiCall, name: &str) -> Result<usize, Refusal> {
+pub(super) fn size_of(call: &ApiCall, name: &str) -> Result<usize, ZendeskRefusal> {
     match call.param(name) {
         Some(size) => Ok(size.parse::<usize>().ok().filter(|size| *size > 0).ok_or(BAD_PAGE)?.min(PAGE_MAX)),
         None => Ok(PAGE_MAX),
@@ -134,7 +138,7 @@ fn decode_place(cursor: &str) -> Option<i64> {
 
 impl Zendesk {
     /// `GET /api/v2/users`: active users, by id.
-    pub(super) fn list_users(&self, call: &ApiCall) -> Result<Reply, Refusal> {
+    pub(super) fn list_users(&self, call: &ApiCall) -> Result<VendorReply, ZendeskRefusal> {
         let roles = roles_of(call);
         let external_id = call.param("external_id").map(str::to_lowercase);
         let is_wanted = |user: &User| {
@@ -152,7 +156,7 @@ impl Zendesk {
     }
 
     /// `GET /api/v2/users/count`.
-    pub(super) fn count_users(&self, call: &ApiCall) -> Reply {
+    pub(super) fn count_users(&self, call: &ApiCall) -> VendorReply {
         let roles = roles_of(call);
         let state = self.state();
         let count = if roles.is_empty() {
@@ -164,12 +168,12 @@ impl Zendesk {
     }
 
     /// `GET /api/v2/users/show_many`: by id or external id, in the order asked for; what is not there is left out.
-    pub(super) fn show_many(&self, call: &ApiCall) -> Result<Reply, Refusal> {
+    pub(super) fn show_many(&self, call: &ApiCall) -> Result<VendorReply, ZendeskRefusal> {
         let state = self.state();
         let ids = call.list_param("ids");
         let external_ids = call.list_param("external_ids");
         if ids.len() + external_ids.len() > MANY_MAX {
-            return Err(Refusal::BadRequest { code: "TooManyIds", description: "at most 100 ids" });
+            return Err(ZendeskRefusal::BadRequest { code: "TooManyIds", description: "at most 100 ids" });
         }
         let by_id = ids.iter().filter_map(|id| id.parse().ok());
         let by_external_id = external_ids.iter().filter_map(|id| state.external_id_owner(id));
@@ -177,14 +181,14 @@ impl Zendesk {
             by_id.chain(by_external_id).filter_map(|id| state.find(id)).filter(|user| !user.is_purged).collect();
         let users: Vec<_> = found.iter().map(|user| user_json(user, call)).collect();
         let body = json!({"users": users, "count": users.len(), "next_page": null, "previous_page": null});
-        Ok(Reply::json(StatusCode::OK, &body))
+        Ok(VendorReply::json(StatusCode::OK, &body))
     }
 
     /// `GET /api/v2/users/{id}/identities`.
-    pub(super) fn list_identities(&self, call: &ApiCall, user_id: i64) -> Result<Reply, Refusal> {
+    pub(super) fn list_identities(&self, call: &ApiCall, user_id: i64) -> Result<VendorReply, ZendeskRefusal> {
         let kinds = call.list_param("type");
         let state = self.state();
-        let user = state.find(user_id).filter(|user| !user.is_purged).ok_or(Refusal::NotFound)?;
+        let user = state.find(user_id).filter(|user| !user.is_purged).ok_or(ZendeskRefusal::NotFound)?;
         let range = |from: Bound<i64>, to: Bound<i64>| {
             let is_within = move |id: i64| std::ops::RangeBounds::contains(&(from, to), &id);
             let wanted = user.identities.iter().filter(|identity| kinds.is_empty() || kinds.contains(&identity.kind));
@@ -195,7 +199,7 @@ impl Zendesk {
     }
 
     /// `GET /api/v2/deleted_users`: softly and permanently deleted ones.
-    pub(super) fn list_deleted(&self, call: &ApiCall) -> Result<Reply, Refusal> {
+    pub(super) fn list_deleted(&self, call: &ApiCall) -> Result<VendorReply, ZendeskRefusal> {
         let state = self.state();
         let range = |from, to| {
             state.users().range((from, to)).filter(|(_, user)| !user.is_active).map(|(id, user)| (*id, user))
@@ -204,14 +208,14 @@ impl Zendesk {
     }
 
     /// `GET /api/v2/deleted_users/count`.
-    pub(super) fn count_deleted(&self) -> Reply {
+    pub(super) fn count_deleted(&self) -> VendorReply {
         let state = self.state();
         self.count_reply(state.users().len() - state.active_count())
     }
 
-    fn count_reply(&self, count: usize) -> Reply {
+    fn count_reply(&self, count: usize) -> VendorReply {
         let refreshed_at = wire_time(self.now().timestamp_micros());
-        Reply::json(StatusCode::OK, &json!({"count": {"value": count, "refreshed_at": refreshed_at}}))
+        VendorReply::json(StatusCode::OK, &json!({"count": {"value": count, "refreshed_at": refreshed_at}}))
     }
 }
 

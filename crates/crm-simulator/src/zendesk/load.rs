@@ -8,7 +8,7 @@ use chrono::DateTime;
 use super::{
     Zendesk,
     input::{FieldError, Given, IdentityInput, UserInput},
-    refusal::Refusal,
+    refusal::ZendeskRefusal,
     user::{EMAIL, MICROS, PHONE, Role},
 };
 use crate::{
@@ -41,7 +41,7 @@ pub enum LoadError {
         /// From one.
         line: usize,
         /// Which field, and why.
-        refusal: Refusal,
+        refusal: ZendeskRefusal,
     },
 }
 
@@ -61,7 +61,7 @@ impl Zendesk {
     }
 
     /// Adds so many generated people, the same for the same seed and clock.
-    pub fn generate_people(&self, count: usize, seed: u64) -> Result<(), Refusal> {
+    pub fn generate_people(&self, count: usize, seed: u64) -> Result<(), ZendeskRefusal> {
         let people = People::new(seed, self.now());
         let mut state = self.state();
         for person in people.take(count) {
@@ -72,7 +72,7 @@ impl Zendesk {
 
     /// Adds `count` end users who all changed at this second of the past: what makes the export by time loop, and
     /// cursors tie.
-    pub fn generate_in_one_second(&self, count: usize, seed: u64, second: i64) -> Result<Vec<i64>, Refusal> {
+    pub fn generate_in_one_second(&self, count: usize, seed: u64, second: i64) -> Result<Vec<i64>, ZendeskRefusal> {
         let people = People::new(seed, DateTime::from_timestamp(second, 0).unwrap_or_default());
         let mut state = self.state();
         let stamp = second.saturating_mul(MICROS);

@@ -6,14 +6,14 @@ use axum::http::StatusCode;
 use serde_json::{Value, json};
 
 use super::{Zendesk, user::wire_time};
-use crate::{call::ApiCall, reply::Reply};
+use crate::{call::ApiCall, reply::VendorReply};
 
 /// The id of the administrator when no user of the account has the administrator's address.
 pub(super) const ADMINISTRATOR_ID: i64 = 1_800_000_000_001;
 
 impl Zendesk {
     /// The administrator: the user of that address, else one that is not among the account's users.
-    pub(super) fn show_me(&self, call: &ApiCall) -> Reply {
+    pub(super) fn show_me(&self, call: &ApiCall) -> VendorReply {
         let owner = self.state().email_owner(&self.config.email);
         if let Some(reply) = owner.and_then(|id| self.show_user(call, id, StatusCode::OK).ok()) {
             return reply;
@@ -36,7 +36,7 @@ impl Zendesk {
 }
 
 /// What `/users/me` answers without credentials: 200, and nobody.
-pub(super) fn anonymous(call: &ApiCall) -> Reply {
+pub(super) fn anonymous(call: &ApiCall) -> VendorReply {
     let fields = json!({
         "id": null,
         "url": format!("{}/api/v2/users/.json", call.base_url),
@@ -53,7 +53,7 @@ pub(super) fn anonymous(call: &ApiCall) -> Reply {
 }
 
 /// The answer of `/users/me`: `fields`, and what is the same for everybody who is no user of the account.
-fn me(fields: Value) -> Reply {
+fn me(fields: Value) -> VendorReply {
     let mut user = json!({
         "active": true,
         "phone": null,
@@ -74,5 +74,5 @@ fn me(fields: Value) -> Reply {
     if let (Value::Object(user), Value::Object(fields)) = (&mut user, fields) {
         user.extend(fields);
     }
-    Reply::json(StatusCode::OK, &json!({"user": user}))
+    VendorReply::json(StatusCode::OK, &json!({"user": user}))
 }

@@ -27,7 +27,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
 use super::{
-    Clock,
+    SimulatorClock,
     call::ApiCall,
     faults::Faults,
     oauth::{OAuth, OAuthConfig, StaticGrant, TokenRequests},
@@ -40,7 +40,7 @@ pub use http::router;
 pub use input::FieldError;
 pub use load::LoadError;
 pub use oracle::{TrueIdentity, TrueUser};
-pub use refusal::Refusal;
+pub use refusal::ZendeskRefusal;
 
 /// The user of the API token, and its defaults.
 pub const DEFAULT_EMAIL: &str = "admin@example.com";
@@ -61,7 +61,7 @@ pub const ACCESS_TOKEN_SECONDS: u32 = 1_800;
 #[derive(Clone)]
 pub struct ZendeskConfig {
     /// Zendesk's clock: `Date` headers, times of change, rate limit windows.
-    pub clock: Clock,
+    pub clock: SimulatorClock,
     /// Of tokens and the faults' chances.
     pub seed: u64,
     /// The administrator's address.
@@ -91,7 +91,7 @@ pub struct ZendeskConfig {
 
 impl ZendeskConfig {
     /// An account with the default credentials, without lag and without limits.
-    pub fn new(clock: Clock) -> Self {
+    pub fn new(clock: SimulatorClock) -> Self {
         Self {
             clock,
             seed: 0,
@@ -180,13 +180,13 @@ impl Zendesk {
     }
 
     /// Creates a user from the fields that `POST /api/v2/users` takes under `user`; the id is the account's to give.
-    pub fn create_user(&self, user: &Value) -> Result<i64, Refusal> {
+    pub fn create_user(&self, user: &Value) -> Result<i64, ZendeskRefusal> {
         let input = read_user(user)?;
         self.state().create(input, self.now())
     }
 
     /// Puts in a user as it is said to be (id, times, state, identities), as from a line of a users file.
-    pub fn load_user(&self, user: &Value) -> Result<i64, Refusal> {
+    pub fn load_user(&self, user: &Value) -> Result<i64, ZendeskRefusal> {
         let input = read_user(user)?;
         let input = UserInput { are_identities_complete: input.identities.is_some(), ..input };
         let now = self.now().timestamp_micros();
@@ -194,39 +194,39 @@ impl Zendesk {
     }
 
     /// Updates a user from the fields that `PUT /api/v2/users/{id}` takes under `user`.
-    pub fn update_user(&self, id: i64, user: &Value) -> Result<(), Refusal> {
+    pub fn update_user(&self, id: i64, user: &Value) -> Result<(), ZendeskRefusal> {
         let input = read_user(user)?;
         self.state().update(id, input, self.now())
     }
 
     /// Deletes a user softly.
-    pub fn delete_user(&self, id: i64) -> Result<(), Refusal> {
+    pub fn delete_user(&self, id: i64) -> Result<(), ZendeskRefusal> {
         self.state().delete(id, self.now())
     }
 
     /// Deletes a softly deleted user for good.
-    pub fn purge_user(&self, id: i64) -> Result<(), Refusal> {
+    pub fn purge_user(&self, id: i64) -> Result<(), ZendeskRefusal> {
         self.state().purge(id, self.now())
     }
 
     /// Brings a softly deleted user back.
-    pub fn restore_user(&self, id: i64) -> Result<(), Refusal> {
+    pub fn restore_user(&self, id: i64) -> Result<(), ZendeskRefusal> {
         self.update_user(id, &json!({"active": true}))
     }
 
     /// Merges `loser` into `winner`, both end users.
-    pub fn merge_users(&self, loser: i64, winner: i64) -> Result<(), Refusal> {
+    pub fn merge_users(&self, loser: i64, winner: i64) -> Result<(), ZendeskRefusal> {
         self.state().merge(loser, winner, self.now())
     }
 
     /// Adds an identity (`{"type": "phone_number", "value": ".."}`) to a user and gives its id.
-    pub fn add_identity(&self, user_id: i64, identity: &Value) -> Result<i64, Refusal> {
+    pub fn add_identity(&self, user_id: i64, identity: &Value) -> Result<i64, ZendeskRefusal> {
         let input = read_identity(identity)?;
         self.state().add_identity(user_id, &input, self.now())
     }
 
     /// Deletes an identity of a user.
-    pub fn delete_identity(&self, user_id: i64, identity_id: i64) -> Result<(), Refusal> {
+    pub fn delete_identity(&self, user_id: i64, identity_id: i64) -> Result<(), ZendeskRefusal> {
         self.state().delete_identity(user_id, identity_id, self.now())
     }
 
@@ -286,16 +286,16 @@ impl Zendesk {
     }
 }
 
-fn read_user(user: &Value) -> Result<UserInput, Refusal> {
-    let fields = user.as_object().ok_or(Refusal::Unreadable { expected: "user" })?;
+fn read_user(user: &Value) -> Result<UserInput, ZendeskRefusal> {
+    let fields = user.as_object().ok_or(ZendeskRefusal::Unreadable { expected: "user" })?;
     UserInput::read(fields).map_err(refused_field)
 }
 
-fn read_identity(identity: &Value) -> Result<input::IdentityInput, Refusal> {
-    let fields = identity.as_object().ok_or(Refusal::Unreadable { expected: "identity" })?;
+fn read_identity(identity: &Value) -> Result<input::IdentityInput, ZendeskRefusal> {
+    let fields = identity.as_object().ok_or(ZendeskRefusal::Unreadable { expected: "identity" })?;
     input::IdentityInput::read(fields).map_err(refused_field)
 }
 
-fn refused_field(error: FieldError) -> Refusal {
-    Refusal::Invalid { field: error.field, code: "InvalidValue", problem: error.expected }
+fn refused_field(error: FieldError) -> ZendeskRefusal {
+    ZendeskRefusal::Invalid { field: error.field, code: "InvalidValue", problem: error.expected }
 }

@@ -11,7 +11,7 @@ use super::{
     Zendesk,
     user::{User, wire_time},
 };
-use crate::reply::Reply;
+use crate::reply::VendorReply;
 
 /// A user as it truly is. `Debug` shows no name, address or number.
 #[derive(Clone, PartialEq, Eq, Serialize)]
@@ -120,12 +120,12 @@ impl Zendesk {
         self.state().find(id).map(TrueUser::of)
     }
 
-    pub(super) fn oracle_reply(&self) -> Reply {
+    pub(super) fn oracle_reply(&self) -> VendorReply {
         #[derive(Serialize)]
         struct Oracle {
             now: DateTime<Utc>,
             users: Vec<TrueUser>,
         }
-        Reply::json(StatusCode::OK, &Oracle { now: self.now(), users: self.oracle() })
+        VendorReply::json(StatusCode::OK, &Oracle { now: self.now(), users: self.oracle() })
     }
 }

@@ -5,14 +5,14 @@ use axum::http::{StatusCode, header};
 use serde_json::json;
 
 use super::tokens::token_error;
-use crate::{faults::Fault, reply::Reply};
+use crate::{faults::Fault, reply::VendorReply};
 
 const UNAVAILABLE_PAGE: &str = "<!DOCTYPE html>\n<html><head><title>503 Service Unavailable</title></head>\
     <body><h1>Service Unavailable</h1></body></html>\n";
 
 /// Why Zendesk does not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum ZendeskRefusal {
     /// No such record, or none any more: 404.
     #[error("no such record")]
     NotFound,
@@ -60,9 +60,9 @@ pub enum Refusal {
     },
 }
 
-impl Refusal {
+impl ZendeskRefusal {
     /// The answer on the wire.
-    pub(super) fn reply(&self) -> Reply {
+    pub(super) fn reply(&self) -> VendorReply {
         match self {
             Self::NotFound => error(StatusCode::NOT_FOUND, "RecordNotFound", "Not found"),
             Self::InvalidEndpoint => error(StatusCode::NOT_FOUND, "InvalidEndpoint", "Not found"),
@@ -79,7 +79,8 @@ impl Refusal {
                 "Invalid search: Requested response size was greater than Search Response Limits",
             ),
             Self::Unauthenticated => {
-                let mut reply = Reply::json(StatusCode::UNAUTHORIZED, &json!({"error": "Couldn't authenticate you"}));
+                let mut reply =
+                    VendorReply::json(StatusCode::UNAUTHORIZED, &json!({"error": "Couldn't authenticate you"}));
                 reply.set_header(header::WWW_AUTHENTICATE, "Basic realm=\"Web Password\"");
                 reply
             }
@@ -87,12 +88,12 @@ impl Refusal {
                 let description =
                     "The access token provided is expired, revoked, malformed or invalid for other reasons.";
                 let body = json!({"error": "invalid_token", "error_description": description});
-                Reply::json(StatusCode::UNAUTHORIZED, &body)
+                VendorReply::json(StatusCode::UNAUTHORIZED, &body)
             }
             Self::RateLimited { retry_after_seconds } => {
                 let text = "Number of allowed API requests per minute exceeded";
                 with_retry_after(
-                    Reply::text(StatusCode::TOO_MANY_REQUESTS, "text/plain; charset=utf-8", text),
+                    VendorReply::text(StatusCode::TOO_MANY_REQUESTS, "text/plain; charset=utf-8", text),
                     *retry_after_seconds,
                 )
             }
@@ -101,30 +102,32 @@ impl Refusal {
 }
 
 /// The refusal that an injected fault asks for, if it asks for one.
-pub(super) fn injected(fault: &Fault, is_bearer: bool) -> Option<Reply> {
+pub(super) fn injected(fault: &Fault, is_bearer: bool) -> Option<VendorReply> {
     let reply = match fault {
         Fault::RateLimited { retry_after_seconds } => {
-            Refusal::RateLimited { retry_after_seconds: *retry_after_seconds }.reply()
+            ZendeskRefusal::RateLimited { retry_after_seconds: *retry_after_seconds }.reply()
         }
-        Fault::ServerError => Reply::json(
+        Fault::ServerError => VendorReply::json(
             StatusCode::INTERNAL_SERVER_ERROR,
             &json!({"error": "InternalError", "description": "Internal error"}),
         ),
         Fault::Unavailable { retry_after_seconds } => {
-            let page = Reply::text(StatusCode::SERVICE_UNAVAILABLE, "text/html; charset=utf-8", UNAVAILABLE_PAGE);
+            let page = VendorReply::text(StatusCode::SERVICE_UNAVAILABLE, "text/html; charset=utf-8", UNAVAILABLE_PAGE);
             with_retry_after(page, *retry_after_seconds)
         }
-        Fault::Unauthorized => if is_bearer { Refusal::InvalidToken } else { Refusal::Unauthenticated }.reply(),
+        Fault::Unauthorized => {
+            if is_bearer { ZendeskRefusal::InvalidToken } else { ZendeskRefusal::Unauthenticated }.reply()
+        }
         Fault::ForbiddenRole => {
             let message = "You do not have access to this page. \
                 Please contact the account owner of this help desk for further help.";
-            Reply::json(StatusCode::FORBIDDEN, &json!({"error": {"title": "Forbidden", "message": message}}))
+            VendorReply::json(StatusCode::FORBIDDEN, &json!({"error": {"title": "Forbidden", "message": message}}))
         }
         Fault::ForbiddenScope => {
             let description = "You are missing the following required scopes: read";
-            Reply::json(StatusCode::FORBIDDEN, &json!({"error": "Forbidden", "description": description}))
+            VendorReply::json(StatusCode::FORBIDDEN, &json!({"error": "Forbidden", "description": description}))
         }
-        Fault::NotFound => Refusal::NotFound.reply(),
+        Fault::NotFound => ZendeskRefusal::NotFound.reply(),
         Fault::Unprocessable => invalid("base", "InvalidValue", "is not valid"),
         Fault::TokenError { error } => token_error(error),
         _ => return None,
@@ -132,19 +135,19 @@ pub(super) fn injected(fault: &Fault, is_bearer: bool) -> Option<Reply> {
     Some(reply)
 }
 
-fn error(status: StatusCode, code: &str, description: &str) -> Reply {
-    Reply::json(status, &json!({"error": code, "description": description}))
+fn error(status: StatusCode, code: &str, description: &str) -> VendorReply {
+    VendorReply::json(status, &json!({"error": code, "description": description}))
 }
 
-fn invalid(field: &str, code: &str, problem: &str) -> Reply {
+fn invalid(field: &str, code: &str, problem: &str) -> VendorReply {
     let mut label = field.replace('_', " ");
     label[..1].make_ascii_uppercase();
     let details = json!({field: [{"description": format!("{label}: {problem}"), "error": code}]});
     let body = json!({"error": "RecordInvalid", "description": "Record validation errors", "details": details});
-    Reply::json(StatusCode::UNPROCESSABLE_ENTITY, &body)
+    VendorReply::json(StatusCode::UNPROCESSABLE_ENTITY, &body)
 }
 
-fn with_retry_after(mut reply: Reply, seconds: Option<u32>) -> Reply {
+fn with_retry_after(mut reply: VendorReply, seconds: Option<u32>) -> VendorReply {
     if let Some(seconds) = seconds {
         reply.set_header(header::RETRY_AFTER, &seconds.to_string());
     }

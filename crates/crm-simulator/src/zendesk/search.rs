@@ -8,10 +8,10 @@ use serde_json::{Value, json};
 use super::{
     Zendesk,
     lists::{numbered_envelope, size_of, user_json},
-    refusal::Refusal,
+    refusal::ZendeskRefusal,
     user::{EMAIL, Role, User, UserJson},
 };
-use crate::{call::ApiCall, reply::Reply};
+use crate::{call::ApiCall, reply::VendorReply};
 
 const RESULTS_MAX: usize = 1_000;
 /// Longest query read, bytes.
@@ -105,25 +105,25 @@ fn read_query(query: &str) -> Vec<Term> {
 
 impl Zendesk {
     /// `GET /api/v2/search`: results of several types in one list; here users only.
-    pub(super) fn search_all(&self, call: &ApiCall) -> Result<Reply, Refusal> {
+    pub(super) fn search_all(&self, call: &ApiCall) -> Result<VendorReply, ZendeskRefusal> {
         let is_for_users = call.param("filter[type]").is_none_or(|kind| kind == "user");
         let state = self.state();
         let found = if is_for_users { find_matches(state.users().values(), call)? } else { Vec::new() };
         let shape = |user| UserJson { user, base_url: &call.base_url, is_search_result: true };
         let mut body = search_page(call, "results", &found, shape)?;
         body["facets"] = Value::Null;
-        Ok(Reply::json(StatusCode::OK, &body))
+        Ok(VendorReply::json(StatusCode::OK, &body))
     }
 
     /// `GET /api/v2/search/count`.
-    pub(super) fn search_count(&self, call: &ApiCall) -> Result<Reply, Refusal> {
+    pub(super) fn search_count(&self, call: &ApiCall) -> Result<VendorReply, ZendeskRefusal> {
         let state = self.state();
         let found = find_matches(state.users().values(), call)?;
-        Ok(Reply::json(StatusCode::OK, &json!({"count": found.len()})))
+        Ok(VendorReply::json(StatusCode::OK, &json!({"count": found.len()})))
     }
 
     /// `GET /api/v2/users/search`.
-    pub(super) fn search_users(&self, call: &ApiCall) -> Result<Reply, Refusal> {
+    pub(super) fn search_users(&self, call: &ApiCall) -> Result<VendorReply, ZendeskRefusal> {
         let state = self.state();
         let found = match call.param("external_id") {
             Some(external_id) => {
@@ -132,13 +132,13 @@ impl Zendesk {
             None => find_matches(state.users().values(), call)?,
         };
         let body = search_page(call, "users", &found, |user| user_json(user, call))?;
-        Ok(Reply::json(StatusCode::OK, &body))
+        Ok(VendorReply::json(StatusCode::OK, &body))
     }
 }
 
-fn find_matches<'u>(users: impl Iterator<Item = &'u User>, call: &ApiCall) -> Result<Vec<&'u User>, Refusal> {
+fn find_matches<'u>(users: impl Iterator<Item = &'u User>, call: &ApiCall) -> Result<Vec<&'u User>, ZendeskRefusal> {
     let query = call.param("query").filter(|query| query.len() <= QUERY_BYTES_MAX);
-    let query = query.ok_or(Refusal::BadRequest { code: "InvalidValue", description: "query is required" })?;
+    let query = query.ok_or(ZendeskRefusal::BadRequest { code: "InvalidValue", description: "query is required" })?;
     let terms = read_query(query);
     Ok(users.filter(|user| user.is_active && terms.iter().all(|term| term.holds(user))).collect())
 }
@@ -148,12 +148,12 @@ fn search_page<'u>(
     key: &str,
     found: &[&'u User],
     shape: impl Fn(&'u User) -> UserJson<'u>,
-) -> Result<Value, Refusal> {
+) -> Result<Value, ZendeskRefusal> {
     let size = size_of(call, "per_page")?;
     let number = call.param("page").and_then(|page| page.parse::<usize>().ok()).unwrap_or(1).max(1);
     let first = number.saturating_sub(1).saturating_mul(size);
     if first >= RESULTS_MAX {
-        return Err(Refusal::SearchTooDeep);
+        return Err(ZendeskRefusal::SearchTooDeep);
     }
     let last = found.len().min(RESULTS_MAX);
     let items: Vec<Value> = found[first.min(last)..(first + size).min(last)]

@@ -10,7 +10,7 @@ use chrono::{DateTime, Utc};
 use super::{
     Quirks,
     input::{Given, IdentityInput, UserInput},
-    refusal::Refusal,
+    refusal::ZendeskRefusal,
     user::{EMAIL, Identity, PHONE, Role, Stamp, User},
 };
 
@@ -117,7 +117,7 @@ impl State {
     }
 
     /// Creates a user as the API does.
-    pub(super) fn create(&mut self, input: UserInput, now: DateTime<Utc>) -> Result<i64, Refusal> {
+    pub(super) fn create(&mut self, input: UserInput, now: DateTime<Utc>) -> Result<i64, ZendeskRefusal> {
         check_name(&input.name, true)?;
         let stamp = self.stamp(now);
         // A caller has no say in these.
@@ -131,7 +131,7 @@ impl State {
 
     /// Takes a user as it is said to be: times, id, state. `fallback` is its time of creation if it has none.
     /// The identities of such a user may contradict Zendesk's rules on direct lines.
-    pub(super) fn load(&mut self, input: UserInput, fallback: Stamp) -> Result<i64, Refusal> {
+    pub(super) fn load(&mut self, input: UserInput, fallback: Stamp) -> Result<i64, ZendeskRefusal> {
         let user = self.assemble(input, fallback)?;
         if user.is_active {
             self.check_unique(&user)?;
@@ -144,9 +144,9 @@ impl State {
         &mut self,
         id: i64,
         stamp: Option<Stamp>,
-        change: impl FnOnce(&mut Self, &mut User) -> Result<T, Refusal>,
-    ) -> Result<T, Refusal> {
-        let old = self.users.remove(&id).ok_or(Refusal::NotFound)?;
+        change: impl FnOnce(&mut Self, &mut User) -> Result<T, ZendeskRefusal>,
+    ) -> Result<T, ZendeskRefusal> {
+        let old = self.users.remove(&id).ok_or(ZendeskRefusal::NotFound)?;
         self.unindex(&old);
         let mut new = old.clone();
         let outcome = change(self, &mut new);
@@ -166,16 +166,16 @@ impl State {
         outcome
     }
 
-    fn insert_new(&mut self, user: User) -> Result<i64, Refusal> {
+    fn insert_new(&mut self, user: User) -> Result<i64, ZendeskRefusal> {
         if self.users.contains_key(&user.id) {
-            return Err(Refusal::Invalid {
+            return Err(ZendeskRefusal::Invalid {
                 field: "id",
                 code: "DuplicateValue",
                 problem: "is already being used by another user",
             });
         }
         if self.users.len() >= USERS_MAX {
-            return Err(Refusal::Invalid {
+            return Err(ZendeskRefusal::Invalid {
                 field: "base",
                 code: "LimitExceeded",
                 problem: "the account holds 5,000,000 users at most",
@@ -187,7 +187,7 @@ impl State {
         Ok(id)
     }
 
-    fn assemble(&mut self, input: UserInput, fallback: Stamp) -> Result<User, Refusal> {
+    fn assemble(&mut self, input: UserInput, fallback: Stamp) -> Result<User, ZendeskRefusal> {
         let created_at = input.created_at.or(input.updated_at).unwrap_or(fallback);
         let email = non_empty(input.email);
         let phone = non_empty(input.phone);
@@ -265,7 +265,12 @@ impl State {
 
     /// Gives a user, not in the indexes now, another main number. A number that nobody has becomes a direct line, an
     /// identity of this user; one that somebody has is shared, and no identity.
-    pub(super) fn set_phone(&mut self, user: &mut User, phone: Option<String>, stamp: Stamp) -> Result<(), Refusal> {
+    pub(super) fn set_phone(
+        &mut self,
+        user: &mut User,
+        phone: Option<String>,
+        stamp: Stamp,
+    ) -> Result<(), ZendeskRefusal> {
         if phone == user.phone && phone.is_some() {
             return Ok(());
         }
@@ -287,11 +292,11 @@ impl State {
         Ok(())
     }
 
-    pub(super) fn check_phone(&self, phone: &str) -> Result<(), Refusal> {
+    pub(super) fn check_phone(&self, phone: &str) -> Result<(), ZendeskRefusal> {
         let digits = phone.strip_prefix('+').unwrap_or_default();
         let is_e164 = (8..=15).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit());
         if self.quirks.validates_phones && !is_e164 {
-            return Err(Refusal::Invalid {
+            return Err(ZendeskRefusal::Invalid {
                 field: "phone",
                 code: "InvalidFormat",
                 problem: "is not properly formatted",
@@ -301,9 +306,13 @@ impl State {
     }
 
     /// The addresses and the external id of a user, not in the indexes now, must be nobody else's.
-    pub(super) fn check_unique(&self, user: &User) -> Result<(), Refusal> {
+    pub(super) fn check_unique(&self, user: &User) -> Result<(), ZendeskRefusal> {
         let taken = |field| {
-            Err(Refusal::Invalid { field, code: "DuplicateValue", problem: "is already being used by another user" })
+            Err(ZendeskRefusal::Invalid {
+                field,
+                code: "DuplicateValue",
+                problem: "is already being used by another user",
+            })
         };
         if user.identity_values(EMAIL).any(|email| self.email_owner(email).is_some()) {
             return taken("email");
@@ -314,9 +323,9 @@ impl State {
         Ok(())
     }
 
-    fn check_direct_lines(&self, user: &User) -> Result<(), Refusal> {
+    fn check_direct_lines(&self, user: &User) -> Result<(), ZendeskRefusal> {
         if user.identity_values(PHONE).any(|number| self.is_number_used(number)) {
-            return Err(Refusal::Invalid {
+            return Err(ZendeskRefusal::Invalid {
                 field: "phone",
                 code: "DuplicateValue",
                 problem: "is already being used by another user",
@@ -375,14 +384,14 @@ impl State {
 }
 
 /// A name that is given must say something; one that is `required` must be given.
-pub(super) fn check_name(name: &Given<String>, required: bool) -> Result<(), Refusal> {
+pub(super) fn check_name(name: &Given<String>, required: bool) -> Result<(), ZendeskRefusal> {
     let is_blank = match name {
         Given::Absent => required,
         Given::Null => true,
         Given::Value(name) => name.trim().is_empty(),
     };
     if is_blank {
-        return Err(Refusal::Invalid { field: "name", code: "BlankValue", problem: "cannot be blank" });
+        return Err(ZendeskRefusal::Invalid { field: "name", code: "BlankValue", problem: "cannot be blank" });
     }
     Ok(())
 }

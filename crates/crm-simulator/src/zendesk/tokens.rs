@@ -9,7 +9,7 @@ use super::Zendesk;
 use crate::{
     call::ApiCall,
     oauth::{AuthorizationError, AuthorizationRequest, Client, GrantError, Terms},
-    reply::Reply,
+    reply::VendorReply,
 };
 
 /// Lives of an access token that a client may ask for, seconds: five minutes to two days.
@@ -23,16 +23,16 @@ const DENIED: &str = "The end-user or authorization server denied the request.";
 
 impl Zendesk {
     /// The endpoints under `/oauth/`, which need no token.
-    pub(super) fn answer_oauth(&self, call: &ApiCall) -> Reply {
+    pub(super) fn answer_oauth(&self, call: &ApiCall) -> VendorReply {
         match (call.method.as_str(), call.segments().as_slice()) {
             ("GET", ["oauth", "authorizations", "new"]) => self.authorize(call),
             ("POST", ["oauth", "tokens"]) => self.grant_token(call),
-            _ => super::Refusal::InvalidEndpoint.reply(),
+            _ => super::ZendeskRefusal::InvalidEndpoint.reply(),
         }
     }
 
     /// An administrator who consents at once, or refuses if `login_hint=deny`.
-    fn authorize(&self, call: &ApiCall) -> Reply {
+    fn authorize(&self, call: &ApiCall) -> VendorReply {
         let text = |name| call.param(name).unwrap_or_default();
         let redirect_uri = text("redirect_uri");
         let request = AuthorizationRequest {
@@ -59,10 +59,10 @@ impl Zendesk {
             parameters.push(("state", state.to_owned()));
         }
         let pairs: Vec<(&str, &str)> = parameters.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        Reply::redirect(redirect_uri, &pairs)
+        VendorReply::redirect(redirect_uri, &pairs)
     }
 
-    fn grant_token(&self, call: &ApiCall) -> Reply {
+    fn grant_token(&self, call: &ApiCall) -> VendorReply {
         let form = call.form();
         let field = |name: &str| form.get(name).map(String::as_str);
         let life = |name: &str, range: std::ops::RangeInclusive<u32>, default: u32| match field(name) {
@@ -113,19 +113,19 @@ impl Zendesk {
             body["refresh_token"] = json!(refresh_token);
             body["refresh_token_expires_in"] = json!(refresh_seconds);
         }
-        let mut reply = Reply::json(StatusCode::OK, &body);
+        let mut reply = VendorReply::json(StatusCode::OK, &body);
         reply.set_header(header::CACHE_CONTROL, "no-store");
         reply
     }
 }
 
 /// No token, for this reason; of a code or refresh token that is no good: `invalid_grant`.
-pub(super) fn token_error(error: &str) -> Reply {
+pub(super) fn token_error(error: &str) -> VendorReply {
     let description = "The provided authorization grant is invalid, expired, revoked, does not match the redirection \
         URI used in the authorization request, or was issued to another client.";
     oauth_error(StatusCode::BAD_REQUEST, error, description)
 }
 
-fn oauth_error(status: StatusCode, error: &str, description: &str) -> Reply {
-    Reply::json(status, &json!({"error": error, "error_description": description}))
+fn oauth_error(status: StatusCode, error: &str, description: &str) -> VendorReply {
+    VendorReply::json(status, &json!({"error": error, "error_description": description}))
 }

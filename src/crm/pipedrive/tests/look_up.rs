@@ -46,8 +46,9 @@ async fn to_an_administrator_the_vanished_are_gone() {
     assert_eq!(company.pipedrive.requests().count_of("users/me"), 2);
 }
 
+/// To anybody but an administrator the vanished are hidden, and the deleted gone.
 #[tokio::test]
-async fn to_anybody_else_the_vanished_are_hidden_and_the_deleted_gone() {
+async fn non_admin_sees_vanished_hidden_and_deleted_gone() {
     let company = Company::start_with(|config| config.company_user_is_admin = false).await;
     let ids = company.create_many(4);
     company.pipedrive.delete_person(ids[1]).unwrap();
@@ -66,8 +67,9 @@ async fn person_that_may_not_be_seen_is_hidden() {
     assert_eq!(fates(&company, &keys(&ids)).await, ["hidden", "found"]);
 }
 
+/// An id that cannot be one does not spoil the others.
 #[tokio::test]
-async fn id_that_cannot_be_one_does_not_spoil_the_others() {
+async fn impossible_id_spoils_no_others() {
     let company = Company::start().await;
     let mut keys = keys(&company.create_many(1));
     keys.push(RecordKey { object_type: ObjectType::Person, record_id: "99999999999999999999".to_owned() });

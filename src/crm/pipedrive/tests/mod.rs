@@ -15,7 +15,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use crm_simulator::{
-    faults::{Fault, Rule},
+    faults::{Fault, FaultRule},
     pipedrive::{self as simulated, PipedriveConfig},
 };
 use serde_json::json;
@@ -132,11 +132,11 @@ impl Company {
     }
 
     fn fail(&self, path: &str, fault: Fault) {
-        self.pipedrive.faults().add(Rule::once(path, fault)).unwrap();
+        self.pipedrive.faults().add(FaultRule::once(path, fault)).unwrap();
     }
 
     fn fail_always(&self, path: &str, fault: Fault) {
-        self.pipedrive.faults().add(Rule::always(path, fault)).unwrap();
+        self.pipedrive.faults().add(FaultRule::always(path, fault)).unwrap();
     }
 
     fn advance(&self, seconds: i64) {

@@ -41,8 +41,9 @@ async fn position_of_nobody_is_refused() {
     assert_eq!(company.pipedrive.requests().total, 0);
 }
 
+/// A cursor that does not lead on ends the pass.
 #[tokio::test]
-async fn cursor_that_does_not_lead_on_ends_the_pass() {
+async fn cursor_that_leads_nowhere_ends_pass() {
     let company = Company::start().await;
     company.create_many(1_200);
     let client = company.client();
@@ -52,8 +53,9 @@ async fn cursor_that_does_not_lead_on_ends_the_pass() {
     assert!(matches!(client.fetch_page(page.next.as_deref(), Effort::Whole).await, Err(CrmError::Stuck)));
 }
 
+/// An empty page is not the end, and rows may repeat.
 #[tokio::test]
-async fn empty_page_is_not_the_end_and_rows_may_repeat() {
+async fn empty_page_is_not_end_rows_may_repeat() {
     let company = Company::start().await;
     company.create_many(600);
     company.fail(PERSONS, Fault::EmptyPage { advance: true });
@@ -64,8 +66,9 @@ async fn empty_page_is_not_the_end_and_rows_may_repeat() {
     assert_eq!((pass.records.len(), pass.pages), (601, 3));
 }
 
+/// A page that does not say whether there is more is not the end.
 #[tokio::test]
-async fn page_that_does_not_say_whether_there_is_more_is_not_the_end() {
+async fn page_silent_about_more_is_not_end() {
     let company = Company::start().await;
     company.create_many(1);
     company.fail(PERSONS, Fault::Patch { set: [].into(), remove: vec!["/additional_data".to_owned()] });
@@ -96,8 +99,9 @@ async fn empty_numbers_are_none() {
     assert_eq!(pass.records.iter().map(|record| record.numbers.len()).collect::<Vec<_>>(), [0, 1]);
 }
 
+/// A clock that was ahead makes everything be read again.
 #[tokio::test]
-async fn clock_that_was_ahead_makes_everything_be_read_again() {
+async fn clock_that_was_ahead_makes_everything_reread() {
     let company = Company::start().await;
     company.create_many(1);
     company.fail(PERSONS, Fault::DateSkew { seconds: 2 * PERIOD });

@@ -9,8 +9,9 @@ use serde_json::json;
 use super::{Company, ORGANIZATIONS, PERIOD, PERSONS, RECENTS, START, at, pass};
 use crate::domain::options::ObjectOptions;
 
+/// A first copy reads every person by id, and its window ends with its first answer.
 #[tokio::test]
-async fn first_copy_reads_every_person_by_id_and_its_window_ends_with_its_first_answer() {
+async fn first_copys_window_ends_at_first_answer() {
     let company = Company::start().await;
     company.create_many(1_200);
     let seconds = Arc::clone(&company.seconds);
@@ -31,8 +32,9 @@ async fn first_copy_reads_every_person_by_id_and_its_window_ends_with_its_first_
     assert_eq!(company.pipedrive.requests().total, 4, "one for the user, three pages");
 }
 
+/// An increment with nothing new costs two requests, in whole seconds.
 #[tokio::test]
-async fn increment_with_nothing_new_costs_two_requests_in_whole_seconds() {
+async fn idle_increment_costs_two_whole_second_requests() {
     let company = Company::start().await;
     company.create_many(3);
     company.advance(PERIOD);
@@ -48,8 +50,9 @@ async fn increment_with_nothing_new_costs_two_requests_in_whole_seconds() {
     assert!(company.queries(RECENTS)[0].contains("since_timestamp=2026-09-21+14:42:20&items=person&start=0&limit=500"));
 }
 
+/// An increment brings what was created or changed, and what shares its last second.
 #[tokio::test]
-async fn increment_brings_what_was_created_or_changed_and_what_shares_its_last_second() {
+async fn increment_brings_changes_and_last_second_ties() {
     let company = Company::start().await;
     let ids = company.create_many(3);
     company.advance(PERIOD);
@@ -65,8 +68,9 @@ async fn increment_brings_what_was_created_or_changed_and_what_shares_its_last_s
     assert_eq!(next.names(), ["Tie", "Tie after", "New"]);
 }
 
+/// A change during a pass is seen by it, or by the next.
 #[tokio::test]
-async fn change_during_a_pass_is_seen_by_it_or_by_the_next() {
+async fn change_during_pass_is_seen_now_or_next() {
     let company = Company::start().await;
     let ids = company.create_many(600);
     company.advance(PERIOD);
@@ -89,8 +93,9 @@ async fn change_during_a_pass_is_seen_by_it_or_by_the_next() {
     assert_eq!(company.next_pass(&next).await.records.len(), 0);
 }
 
+/// A deleted person is gone, though its time of change stays.
 #[tokio::test]
-async fn deleted_person_is_gone_though_its_time_of_change_stays() {
+async fn deleted_person_is_gone_with_unchanged_time() {
     let company = Company::start().await;
     let ids = company.create_many(4);
     company.advance(PERIOD);
@@ -130,8 +135,9 @@ async fn hint_of_a_deletion_is_not_believed() {
     assert_eq!(next.names(), ["P1"]);
 }
 
+/// To a user who is no administrator, a vanished person is not gone.
 #[tokio::test]
-async fn to_a_user_who_is_no_administrator_a_vanished_person_is_not_gone() {
+async fn to_non_admin_vanished_person_is_not_gone() {
     let company = Company::start_with(|config| config.company_user_is_admin = false).await;
     let ids = company.create_many(2);
     let first = company.pass(None).await;
@@ -145,8 +151,9 @@ async fn to_a_user_who_is_no_administrator_a_vanished_person_is_not_gone() {
     assert_eq!(next.gone, [ids[1].to_string()], "it says so itself");
 }
 
+/// More deletions than a pass asks for are left to a sweep.
 #[tokio::test]
-async fn more_deletions_than_a_pass_asks_for_are_left_to_a_sweep() {
+async fn excess_deletions_are_left_to_sweep() {
     let company = Company::start().await;
     let ids = company.create_many(230);
     let first = company.pass(None).await;
@@ -180,8 +187,9 @@ async fn changes_are_looked_through_page_by_page() {
     assert!(next.notices.is_empty());
 }
 
+/// Without recent changes a pass goes on, and says so once.
 #[tokio::test]
-async fn without_recent_changes_a_pass_goes_on_and_says_so_once() {
+async fn pass_goes_on_without_recents_told_once() {
     for fault in [Fault::ForbiddenScope, Fault::NotFound] {
         let company = Company::start().await;
         company.create_many(1);
@@ -218,8 +226,9 @@ async fn deleted_rows_of_a_list_are_gone() {
     assert_eq!(next.gone, [ids[0].to_string()]);
 }
 
+/// Organisations are named, and each is asked for once.
 #[tokio::test]
-async fn organizations_are_named_and_each_is_asked_for_once() {
+async fn organizations_are_named_and_asked_for_once() {
     let company = Company::start().await;
     let (acme, initech) =
         (company.pipedrive.create_organization("Acme"), company.pipedrive.create_organization("Initech"));
@@ -252,8 +261,9 @@ async fn organizations_that_are_hidden_cost_their_names_only() {
     assert!(first.records.iter().all(|record| record.organization.is_empty()));
 }
 
+/// Persons that are not to be copied are not asked for.
 #[tokio::test]
-async fn persons_that_are_not_to_be_copied_are_not_asked_for() {
+async fn unwanted_persons_are_not_asked_for() {
     let company = Company::start().await;
     company.create_many(1);
     let wishes = ObjectOptions { is_copied: false, mirrors_deletions: true };

@@ -45,8 +45,9 @@ async fn spent_day_waits_for_midnight() {
     assert_eq!((error.reason(), error.retry()), ("DAILY_LIMIT", Retry::After(to_midnight)));
 }
 
+/// Beyond the share of the day, nothing is asked.
 #[tokio::test]
-async fn beyond_the_share_of_the_day_nothing_is_asked() {
+async fn beyond_daily_share_nothing_is_asked() {
     let company = Company::start_with(|config| config.limits.daily_tokens = Some(100)).await;
     let client = company.client_with(|_| {}, 30);
     let spend = async || client.fetch_page(None, Effort::Whole).await;

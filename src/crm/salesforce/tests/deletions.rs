@@ -40,8 +40,9 @@ async fn a_record_deleted_for_good_is_gone() {
     assert!(!second.ids().contains(&other) && !second.needs_sweep);
 }
 
+/// A record that was deleted and taken back is not gone.
 #[tokio::test]
-async fn a_record_deleted_and_taken_back_is_not_gone() {
+async fn record_deleted_and_restored_is_not_gone() {
     let org = Org::start().await;
     let (back, deleted) = (org.contact(&json!({})), org.contact(&json!({})));
     let client = org.client();
@@ -79,8 +80,9 @@ async fn switched_on_later_mirroring_catches_up() {
     assert_eq!(third.gone, [contact_key(&id)]);
 }
 
+/// What the log does not tell any more needs a sweep, once.
 #[tokio::test]
-async fn what_the_log_does_not_tell_any_more_needs_a_sweep_once() {
+async fn deletions_beyond_log_need_one_sweep() {
     let org = Org::start().await;
     let id = org.contact(&json!({}));
     let client = org.client();
@@ -96,8 +98,9 @@ async fn what_the_log_does_not_tell_any_more_needs_a_sweep_once() {
     assert!(!third.needs_sweep);
 }
 
+/// More deletions than an answer holds are asked for in parts.
 #[tokio::test]
-async fn more_deletions_than_an_answer_holds_are_asked_for_in_parts() {
+async fn deletions_beyond_answers_size_come_in_parts() {
     let org = Org::start().await;
     let ids = [org.contact(&json!({})), org.contact(&json!({}))];
     let client = org.client();
@@ -132,8 +135,9 @@ async fn org_of_a_user_who_does_not_see_all() -> Org {
     Org::start_with(|config| config.administrator_sees_all = false).await
 }
 
+/// Looked-up records are found also in the recycle bin.
 #[tokio::test]
-async fn looked_up_records_are_found_also_in_the_recycle_bin() {
+async fn look_up_finds_recycle_bin_too() {
     let org = Org::start().await;
     let (live, deleted) = (org.contact(&json!({"Phone": "1"})), org.contact(&json!({})));
     org.simulated.delete("Contact", &deleted).unwrap();
@@ -146,8 +150,9 @@ async fn looked_up_records_are_found_also_in_the_recycle_bin() {
     assert!(deleted.key == keys[1] && deleted.is_gone);
 }
 
+/// What is not shown to a user who sees all is gone.
 #[tokio::test]
-async fn what_is_not_shown_to_a_user_who_sees_all_is_gone() {
+async fn unseen_by_user_seeing_all_is_gone() {
     let org = Org::start().await;
 
     let (keys, sightings) = sightings_of_absent(&org).await;
@@ -156,8 +161,9 @@ async fn what_is_not_shown_to_a_user_who_sees_all_is_gone() {
     assert!(sightings.gone.contains(&keys[1]), "{sightings:?}");
 }
 
+/// What is not shown to a user who does not see all is hidden.
 #[tokio::test]
-async fn what_is_not_shown_to_a_user_who_does_not_see_all_is_hidden() {
+async fn unseen_by_user_not_seeing_all_is_hidden() {
     let org = org_of_a_user_who_does_not_see_all().await;
 
     let (keys, sightings) = sightings_of_absent(&org).await;
@@ -166,8 +172,9 @@ async fn what_is_not_shown_to_a_user_who_does_not_see_all_is_hidden() {
     assert!(sightings.records.len() == 1 && sightings.gone.is_empty());
 }
 
+/// To see all Contacts is to know of Contacts alone.
 #[tokio::test]
-async fn to_see_all_contacts_is_to_know_of_contacts_alone() {
+async fn seeing_all_contacts_tells_of_contacts_alone() {
     let org = org_of_a_user_who_does_not_see_all().await;
     let (contact, lead) = (org.contact(&json!({})), org.lead());
     org.simulated.hard_delete("Contact", &contact).unwrap();

@@ -11,8 +11,9 @@ use crate::{
     domain::options::Options,
 };
 
+/// A first copy brings every Contact and Lead, and says how far it knows.
 #[tokio::test]
-async fn a_first_copy_brings_every_contact_and_lead_and_says_how_far_it_knows() {
+async fn first_copy_brings_all_and_known_through() {
     let org = Org::start().await;
     org.simulated.generate_people(2_300, 150, 1).unwrap();
 
@@ -23,8 +24,9 @@ async fn a_first_copy_brings_every_contact_and_lead_and_says_how_far_it_knows() 
     assert!(pass.notices.is_empty() && pass.gone.is_empty() && !pass.needs_sweep);
 }
 
+/// Rows of one millisecond are not lost between pages.
 #[tokio::test]
-async fn rows_of_one_millisecond_are_not_lost_between_pages() {
+async fn rows_of_one_millisecond_survive_page_boundaries() {
     let org = Org::start().await;
     for _ in 0..2_050 {
         org.contact(&json!({}));
@@ -35,8 +37,9 @@ async fn rows_of_one_millisecond_are_not_lost_between_pages() {
     assert_eq!(pass.ids().len(), 2_050);
 }
 
+/// Pages that are shorter than asked for are not the end.
 #[tokio::test]
-async fn pages_shorter_than_asked_for_are_not_the_end() {
+async fn short_pages_are_not_the_end() {
     let org = Org::start_with(|config| config.page_rows_max = 300).await;
     org.simulated.generate_people(1_000, 0, 1).unwrap();
 
@@ -58,8 +61,9 @@ async fn bulk_jobs_bring_the_same_records_as_queries() {
     assert_eq!(bulk.known_through, rest.known_through);
 }
 
+/// After a bulk copy, the next pass brings what has changed.
 #[tokio::test]
-async fn after_a_bulk_copy_the_next_pass_brings_what_changed() {
+async fn pass_after_bulk_copy_brings_changes() {
     let org = Org::start().await;
     org.simulated.generate_people(20, 5, 1).unwrap();
     let client = org.client_with(Options::default(), 0);
@@ -72,8 +76,9 @@ async fn after_a_bulk_copy_the_next_pass_brings_what_changed() {
     assert_eq!(second.ids(), [id]);
 }
 
+/// A job whose results have expired is made anew.
 #[tokio::test]
-async fn a_job_whose_results_have_expired_is_made_anew() {
+async fn job_with_expired_results_is_made_anew() {
     let org = Org::start_with(|config| config.bulk_rows_max = 10).await;
     org.simulated.generate_people(25, 0, 1).unwrap();
     let client = org.client_with(Options::default(), 0);
@@ -91,8 +96,9 @@ async fn a_job_whose_results_have_expired_is_made_anew() {
     assert_eq!(rest.ids().len(), 25);
 }
 
+/// Jobs that fail again and again give way to queries.
 #[tokio::test]
-async fn jobs_that_fail_again_and_again_give_way_to_queries() {
+async fn repeatedly_failing_jobs_give_way_to_queries() {
     let org = Org::start().await;
     org.simulated.generate_people(30, 0, 1).unwrap();
     org.fault("/jobs/query/", None, Fault::JobFailed { message: "too busy".to_owned() });
@@ -122,8 +128,9 @@ async fn without_a_bulk_interface_queries_do() {
     assert_eq!(pass.ids().len(), 30);
 }
 
+/// A part of the results that is cut is refused.
 #[tokio::test]
-async fn a_part_of_the_results_that_is_cut_is_refused() {
+async fn cut_part_of_results_is_refused() {
     let org = Org::start().await;
     org.simulated.generate_people(30, 0, 1).unwrap();
     org.fault("/results", Some(1), Fault::Truncate);
@@ -142,8 +149,9 @@ async fn a_part_of_the_results_that_is_cut_is_refused() {
     assert_eq!(rest.ids().len(), 30);
 }
 
+/// Hidden fields and objects are told, and the rest is copied.
 #[tokio::test]
-async fn hidden_fields_and_objects_are_told_and_the_rest_is_copied() {
+async fn hidden_fields_and_objects_are_told_rest_copied() {
     let org = Org::start_with(|config| {
         config.hidden_fields = vec![("Contact".to_owned(), "MobilePhone".to_owned())];
         config.has_leads = false;
@@ -159,8 +167,9 @@ async fn hidden_fields_and_objects_are_told_and_the_rest_is_copied() {
     assert!(pass.notices[1].to_string().starts_with("OBJECT_HIDDEN: Leads "));
 }
 
+/// The customer's own phone fields name the person, and the assistant's does not.
 #[tokio::test]
-async fn own_phone_fields_name_the_person_and_the_assistants_does_not() {
+async fn own_phone_fields_name_person_assistants_does_not() {
     let org = Org::start_with(|config| config.custom_phones = vec![("Contact".to_owned(), "Desk__c".to_owned())]).await;
     let id = org.contact(&json!({"Phone": "1", "Fax": "2", "AssistantPhone": "3", "Desk__c": "4"}));
 

@@ -26,8 +26,9 @@ async fn copied(org: &Org) -> (Salesforce, Pass) {
     (client, first)
 }
 
+/// An increment with nothing new costs two requests for each object.
 #[tokio::test]
-async fn an_increment_with_nothing_new_costs_two_requests_an_object() {
+async fn idle_increment_costs_two_requests_per_object() {
     let org = Org::start().await;
     org.simulated.generate_people(50, 10, 1).unwrap();
     let (client, first) = copied(&org).await;
@@ -39,8 +40,9 @@ async fn an_increment_with_nothing_new_costs_two_requests_an_object() {
     assert_eq!(second.known_through.unwrap() - first.known_through.unwrap(), chrono::TimeDelta::minutes(30));
 }
 
+/// What was made, changed or deleted comes with the next pass.
 #[tokio::test]
-async fn what_was_made_changed_or_deleted_comes_with_the_next_pass() {
+async fn next_pass_brings_made_changed_and_deleted() {
     let org = Org::start().await;
     let (changed, deleted, lead) = (org.contact(&json!({})), org.contact(&json!({})), org.lead());
     org.contact(&json!({}));
@@ -58,8 +60,9 @@ async fn what_was_made_changed_or_deleted_comes_with_the_next_pass() {
     assert!(newest[&deleted].is_gone && !newest[&made].is_gone && !newest[&lead].is_gone);
 }
 
+/// A row that becomes visible late is not lost.
 #[tokio::test]
-async fn a_row_that_becomes_visible_late_is_not_lost() {
+async fn row_visible_late_is_not_lost() {
     let org = Org::start().await;
     let early = org.contact(&json!({}));
     org.simulated.hide(&early).unwrap();
@@ -105,8 +108,9 @@ async fn a_converted_lead_names_its_contact() {
     assert!(!newest[&contact].is_gone);
 }
 
+/// A record that was taken out of the recycle bin is back.
 #[tokio::test]
-async fn a_record_taken_out_of_the_recycle_bin_is_back() {
+async fn record_from_recycle_bin_is_back() {
     let org = Org::start().await;
     let id = org.contact(&json!({}));
     org.simulated.delete("Contact", &id).unwrap();
@@ -119,8 +123,9 @@ async fn a_record_taken_out_of_the_recycle_bin_is_back() {
     assert!(!second.newest()[&id].is_gone);
 }
 
+/// A field that is not there any more is left out at once.
 #[tokio::test]
-async fn a_field_that_is_not_there_any_more_is_left_out_at_once() {
+async fn vanished_field_is_left_out_at_once() {
     let org = Org::start().await;
     let (client, first) = copied(&org).await;
     org.contact(&json!({"MobilePhone": "2"}));
@@ -132,8 +137,9 @@ async fn a_field_that_is_not_there_any_more_is_left_out_at_once() {
     assert!(!second.checkpoint.contains("Removed__c"));
 }
 
+/// Queries that take too long are asked over shorter times.
 #[tokio::test]
-async fn queries_that_take_too_long_are_asked_over_shorter_times() {
+async fn slow_queries_are_asked_over_shorter_times() {
     let org = Org::start().await;
     org.simulated.generate_people(300, 0, 1).unwrap();
     org.fault("/queryAll", Some(5), Fault::QueryTimeout);
@@ -143,8 +149,9 @@ async fn queries_that_take_too_long_are_asked_over_shorter_times() {
     assert_eq!(pass.ids().len(), 300);
 }
 
+/// Queries that always take too long are given up.
 #[tokio::test]
-async fn queries_that_always_take_too_long_are_given_up() {
+async fn always_slow_queries_are_given_up() {
     let org = Org::start().await;
     org.fault("/queryAll", None, Fault::QueryTimeout);
 
@@ -153,8 +160,9 @@ async fn queries_that_always_take_too_long_are_given_up() {
     assert!(matches!(error, CrmError::Unavailable(_)), "{error}");
 }
 
+/// A kind that is switched on later is read from its beginning, and the other one is not.
 #[tokio::test]
-async fn a_kind_that_is_switched_on_later_is_read_from_its_beginning_and_the_other_is_not() {
+async fn kind_switched_on_later_is_read_whole_alone() {
     let org = Org::start().await;
     org.contact(&json!({}));
     let lead = org.lead();
@@ -168,8 +176,9 @@ async fn a_kind_that_is_switched_on_later_is_read_from_its_beginning_and_the_oth
     assert_eq!(second.ids(), [lead]);
 }
 
+/// A kind that was switched off for a time is caught up with.
 #[tokio::test]
-async fn a_kind_that_was_switched_off_for_a_time_is_caught_up_with() {
+async fn kind_switched_off_meanwhile_is_caught_up_with() {
     let org = Org::start().await;
     let (client, first) = copied(&org).await;
     let lead = org.lead();

@@ -52,8 +52,9 @@ async fn an_expired_session_is_told() {
     assert!(matches!(probe, CrmError::CredentialsRefused), "{probe}");
 }
 
+/// A failed page is read again from the same place.
 #[tokio::test]
-async fn a_failed_page_is_read_again_from_the_same_place() {
+async fn failed_page_is_read_from_same_place() {
     let org = Org::start_with(|config| config.page_rows_max = 200).await;
     org.simulated.generate_people(500, 0, 1).unwrap();
     let client = org.client();
@@ -97,8 +98,9 @@ async fn a_probe_tells_the_organisation_apart_and_counts() {
     assert!(matches!(&other, CrmError::OtherOrganization(Some(opened)) if *opened == id), "{other}");
 }
 
+/// A probe wants to see one kind at least.
 #[tokio::test]
-async fn a_probe_wants_to_see_one_kind_at_least() {
+async fn probe_wants_one_visible_kind_at_least() {
     let org = Org::start_with(|config| config.has_leads = false).await;
     org.contact(&json!({}));
     let id = org.client().rest.identity().await.unwrap().organization_id;

@@ -11,7 +11,7 @@ use std::{
 
 use chrono::{DateTime, Utc};
 use crm_simulator::{
-    faults::{Fault, Rule},
+    faults::{Fault, FaultRule},
     salesforce::{self as simulated, SalesforceConfig},
 };
 use serde_json::{Value, json};
@@ -120,7 +120,7 @@ impl Org {
     }
 
     pub(super) fn fault(&self, path: &str, times: Option<u32>, fault: Fault) {
-        self.simulated.faults().add(Rule { times, ..Rule::once(path, fault) }).unwrap();
+        self.simulated.faults().add(FaultRule { times, ..FaultRule::once(path, fault) }).unwrap();
     }
 }
 

@@ -291,8 +291,9 @@ const RIGHT_BUT_SEVERAL_WRITES: &[&str] = &[
         b as (delete from contacts where account_id = $1 and contact_id in (select contact_id from a)) select 1",
 ];
 
+/// The lint finds each kind of misfit by its rule.
 #[tokio::test]
-async fn the_lint_finds_each_kind_of_misfit_by_its_rule() {
+async fn lint_finds_each_misfit_by_its_rule() {
     let known = Known::read(&TestDb::create().await).await;
     let groups: [(&[&str], &[Rule]); 7] = [
         (WITHOUT_ACCOUNT, &[Rule::Account, Rule::Table, Rule::Readable]),

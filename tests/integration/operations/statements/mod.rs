@@ -105,8 +105,9 @@ fn list_for(rule: Rule) -> &'static [&'static str] {
     }
 }
 
+/// Every statement is one account's, and fit for a distributed database.
 #[tokio::test]
-async fn every_statement_is_one_accounts_and_fit_for_a_distributed_database() {
+async fn statements_are_one_accounts_and_distributable() {
     let known = Known::read(&TestDb::create().await).await;
     let mut used = BTreeSet::new();
     let mut broken = Vec::new();
@@ -166,8 +167,9 @@ fn every_statement_names_its_place() {
     }
 }
 
+/// Statements and migrations use nothing that does not travel.
 #[test]
-fn statements_and_migrations_use_nothing_that_does_not_travel() {
+fn statements_and_migrations_use_only_what_travels() {
     let mut texts = statements();
     let migrations = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
     for file in fs::read_dir(migrations).unwrap() {

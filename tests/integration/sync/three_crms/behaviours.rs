@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 use contact_sync::{domain::clock::Clock, rpc::pb};
-use crm_simulator::faults::{Fault, Rule};
+use crm_simulator::faults::{Fault, FaultRule};
 use uuid::Uuid;
 
 use super::crm::{Crm, Truth};
@@ -169,7 +169,7 @@ pub async fn increment_with_nothing_new_is_cheap<C: Crm>() {
 pub async fn row_that_comes_twice_is_one_contact<C: Crm>() {
     let test = TestApp::start().await;
     C::generate(&test, C::PAGE_SIZE + 50, 3);
-    C::faults(&test).add(Rule { times: Some(2), ..Rule::once(C::PAGES, Fault::DuplicateRow) }).unwrap();
+    C::faults(&test).add(FaultRule { times: Some(2), ..FaultRule::once(C::PAGES, Fault::DuplicateRow) }).unwrap();
 
     let (account, integration) = copied::<C>(&test).await;
 
@@ -177,7 +177,8 @@ pub async fn row_that_comes_twice_is_one_contact<C: Crm>() {
     assert!(test.last_run(&account, &integration).await.counts.unwrap().skipped >= 1);
 }
 
-pub async fn deletion_is_mirrored_and_a_restore_brings_the_same_contact_back<C: Crm>() {
+/// A deletion is mirrored, and a restore brings the same contact back.
+pub async fn deletion_is_mirrored_restore_returns_same_contact<C: Crm>() {
     let test = TestApp::start().await;
     let bryce = C::create(&test, "Bryce Love", BRYCE);
     C::create(&test, "Other", OTHER);
@@ -199,7 +200,8 @@ pub async fn deletion_is_mirrored_and_a_restore_brings_the_same_contact_back<C: 
     assert_is_the_truth::<C>(&test, &integration).await;
 }
 
-pub async fn loser_of_a_merge_is_deleted_and_the_winner_stays<C: Crm>() {
+/// The loser of a merge is deleted, and the winner stays.
+pub async fn merge_loser_is_deleted_and_winner_stays<C: Crm>() {
     let test = TestApp::start().await;
     let loser = C::create(&test, "Loser", OTHER);
     test.pass(TimeDelta::seconds(5));
@@ -233,7 +235,8 @@ impl Earlier for Option<prost_types::Timestamp> {
     }
 }
 
-pub async fn access_that_ends_in_the_middle_is_renewed_once<C: Crm>() {
+/// Access that ends in the middle is renewed once.
+pub async fn access_ending_midway_is_renewed_once<C: Crm>() {
     let test = TestApp::start().await;
     C::generate(&test, C::PAGE_SIZE + 100, 4);
     let account = test.account().await;
@@ -253,7 +256,8 @@ pub async fn access_that_ends_in_the_middle_is_renewed_once<C: Crm>() {
     assert_is_the_truth::<C>(&test, &integration).await;
 }
 
-pub async fn revoked_grant_is_told_and_new_credentials_go_on_with_the_same_contacts<C: Crm>() {
+/// A revoked grant is told at the second look, contacts stay, and nothing is tried again by itself.
+pub async fn revoked_grant_is_told_and_contacts_stay<C: Crm>() {
     let test = TestApp::start().await;
     C::create(&test, "Bryce Love", BRYCE);
     let account = test.account().await;
@@ -274,11 +278,12 @@ pub async fn revoked_grant_is_told_and_new_credentials_go_on_with_the_same_conta
     assert_eq!(test.sync_due().await, 0, "refused credentials are not tried again");
 }
 
-pub async fn daily_limit_pauses_with_the_time_when_it_goes_on<C: Crm>() {
+/// A daily limit pauses, with the time when it goes on.
+pub async fn daily_limit_pauses_until_told_time<C: Crm>() {
     let test = TestApp::start().await;
     C::create(&test, "Bryce Love", BRYCE);
     let (account, integration) = copied::<C>(&test).await;
-    C::faults(&test).add(Rule::always(C::PAGES, C::daily_limit())).unwrap();
+    C::faults(&test).add(FaultRule::always(C::PAGES, C::daily_limit())).unwrap();
 
     next_pass(&test).await;
 
@@ -302,7 +307,7 @@ fn impatient(config: &mut contact_sync::config::Config) {
 pub async fn passing_fault_leaves_a_true_copy<C: Crm>(fault: Fault) {
     let test = TestApp::start_with(impatient).await;
     C::generate(&test, C::PAGE_SIZE + 50, 50);
-    let rule = C::faults(&test).add(Rule { skip: 1, ..Rule::once(C::PAGES, fault) }).unwrap();
+    let rule = C::faults(&test).add(FaultRule { skip: 1, ..FaultRule::once(C::PAGES, fault) }).unwrap();
 
     let (account, integration) = copied::<C>(&test).await;
 
@@ -331,7 +336,8 @@ pub async fn crash_between_pages_loses_and_doubles_nothing<C: Crm>() {
     assert_is_the_truth::<C>(&test, &integration).await;
 }
 
-pub async fn switched_off_nothing_is_asked_and_switched_on_it_catches_up<C: Crm>() {
+/// Switched off, nothing is asked, and switched on, it catches up.
+pub async fn switched_off_asks_nothing_on_catches_up<C: Crm>() {
     let test = TestApp::start().await;
     let bryce = C::create(&test, "Bryce Love", BRYCE);
     let (account, integration) = copied::<C>(&test).await;

@@ -4,7 +4,7 @@
 use chrono::TimeDelta;
 use contact_sync::rpc::pb::{self, IntegrationState, MatchOutcome, RequesterOutcome};
 use crm_simulator::{
-    faults::{Fault, Rule},
+    faults::{Fault, FaultRule},
     gate::GateAt,
 };
 use serde_json::json;
@@ -120,7 +120,7 @@ impl Watch {
 
     /// A pass that this fault ends, after so many pages.
     async fn fail<C: Crm>(&mut self, skip: u32, fault: Fault, state: IntegrationState) {
-        let rule = C::faults(&self.test).add(Rule { skip, ..Rule::always(C::PAGES, fault) }).unwrap();
+        let rule = C::faults(&self.test).add(FaultRule { skip, ..FaultRule::always(C::PAGES, fault) }).unwrap();
         assert_eq!(self.test.sync_due().await, 1);
         if state == IntegrationState::AuthFailed {
             self.test.second_look().await;
@@ -162,7 +162,8 @@ fn enter<C: Crm>(test: &TestApp, n: usize) -> (String, String) {
     (number, record_id)
 }
 
-pub async fn caller_is_never_called_unknown_at_any_moment_of_a_first_copy<C: Crm>() {
+/// A caller is never called unknown at any moment of a first copy.
+pub async fn caller_is_never_unknown_during_first_copy<C: Crm>() {
     let mut watch = Watch::begin::<C>().await;
     watch.look(IntegrationState::Pending).await;
     assert_eq!(watch.named, 0);
@@ -203,7 +204,8 @@ fn lasting_refusal<C: Crm>() -> Fault {
     }
 }
 
-pub async fn caller_is_never_called_unknown_whatever_stops_the_copy<C: Crm>() {
+/// A caller is never called unknown, whatever stops the copy.
+pub async fn caller_is_never_unknown_whatever_stops_copy<C: Crm>() {
     let mut watch = Watch::begin::<C>().await;
     // A first copy that has come to its second page, and no further.
     watch.fail::<C>(1, Fault::ServerError, IntegrationState::InitialSync).await;
@@ -257,7 +259,8 @@ async fn copy_that_was_complete_ages<C: Crm>(mut watch: Watch) {
     watch.assert_is_complete().await;
 }
 
-pub async fn caller_is_never_called_unknown_while_the_link_comes_back<C: Crm>() {
+/// A caller is never called unknown while the link comes back.
+pub async fn caller_is_never_unknown_while_link_returns<C: Crm>() {
     let mut watch = Watch::begin::<C>().await;
     // Cut off in the middle of its first copy, and taken up with what there is.
     watch.fail::<C>(1, Fault::ServerError, IntegrationState::InitialSync).await;
@@ -282,8 +285,9 @@ pub async fn caller_is_never_called_unknown_while_the_link_comes_back<C: Crm>() 
     watch.assert_is_complete().await;
 }
 
+/// Nobody is nobody only when the last of two CRMs is complete.
 #[tokio::test]
-async fn nobody_is_nobody_only_when_the_last_of_two_crms_is_complete() {
+async fn nobody_is_final_only_with_both_crms_complete() {
     let test = TestApp::start().await;
     let in_zendesk = enter::<ZendeskCrm>(&test, 1);
     let in_salesforce = enter::<SalesforceCrm>(&test, 2);
@@ -308,7 +312,7 @@ async fn nobody_is_nobody_only_when_the_last_of_two_crms_is_complete() {
     assert_eq!(pass.ended().await, 1);
     let copied = test.look_up(&account, STRANGER).await;
     test.pass(TimeDelta::minutes(60));
-    test.zendesk.faults().add(Rule::always(ZendeskCrm::PAGES, Fault::ServerError)).unwrap();
+    test.zendesk.faults().add(FaultRule::always(ZendeskCrm::PAGES, Fault::ServerError)).unwrap();
     assert_eq!(test.sync_due().await, 2);
     test.pass(TimeDelta::minutes(31));
     let one_is_stale = test.look_up(&account, STRANGER).await;
@@ -325,8 +329,10 @@ async fn nobody_is_nobody_only_when_the_last_of_two_crms_is_complete() {
     assert_eq!((copied.outcome(), copied.complete), (MatchOutcome::NotFound, true));
 }
 
+/// A caller of a kind of record that is switched on later is not called unknown before it is
+/// copied.
 #[tokio::test]
-async fn caller_of_a_kind_of_record_that_is_switched_on_later_is_not_called_unknown_before_it_is_copied() {
+async fn caller_of_later_kind_is_never_unknown() {
     let test = TestApp::start().await;
     let fields = json!({"LastName": "Lead", "Company": "Acme", "Phone": STRANGER});
     let lead = test.salesforce.create("Lead", &fields).unwrap();

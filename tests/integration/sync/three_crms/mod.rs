@@ -67,52 +67,52 @@ suites! {
     behaviours::increment_brings_what_changed_and_nothing_else
     behaviours::increment_with_nothing_new_is_cheap
     times::change_during_a_pass_is_not_lost
-    unread::bad_byte_and_half_a_surrogate_cost_a_character
+    unread::bad_byte_or_half_surrogate_costs_character
     unread::number_of_another_kind_is_read_or_told
-    unread::lost_number_makes_answers_incomplete_until_its_record_is_read_again
-    unread::lost_record_makes_answers_incomplete_until_everything_is_read_a_day_later
-    rejected::record_that_cannot_be_read_is_listed_with_why_and_what_was_sent
+    unread::lost_number_leaves_incomplete_until_record_reread
+    unread::lost_record_leaves_incomplete_until_daily_reread
+    rejected::unreadable_record_is_listed_with_why_and_content
     rejected::rejected_record_is_forgotten_when_it_comes_whole
     rejected::retried_record_that_was_mended_is_copied
-    rejected::retried_record_that_still_cannot_be_read_stays_and_is_asked_for_once
+    rejected::still_unreadable_retry_stays_asked_once
     rejected::retried_record_that_is_gone_is_forgotten
     rejected::known_record_that_a_sweep_cannot_read_stays
-    rejected::rejected_record_that_a_full_read_does_not_meet_is_forgotten
-    rejected::record_that_has_lost_a_value_is_listed_as_copied_until_it_comes_whole
-    rejected::rejected_record_goes_with_its_erased_person_and_does_not_come_back
+    rejected::rejected_record_missing_from_full_read_is_forgotten
+    rejected::record_missing_value_is_listed_as_copied
+    rejected::rejected_record_goes_with_erased_person
     rejected::rejected_records_go_with_a_purge
     times::ties_at_a_page_boundary_lose_nobody
     behaviours::row_that_comes_twice_is_one_contact
-    behaviours::deletion_is_mirrored_and_a_restore_brings_the_same_contact_back
-    behaviours::loser_of_a_merge_is_deleted_and_the_winner_stays
-    behaviours::access_that_ends_in_the_middle_is_renewed_once
-    behaviours::revoked_grant_is_told_and_new_credentials_go_on_with_the_same_contacts
-    behaviours::daily_limit_pauses_with_the_time_when_it_goes_on
+    behaviours::deletion_is_mirrored_restore_returns_same_contact
+    behaviours::merge_loser_is_deleted_and_winner_stays
+    behaviours::access_ending_midway_is_renewed_once
+    behaviours::revoked_grant_is_told_and_contacts_stay
+    behaviours::daily_limit_pauses_until_told_time
     behaviours::crash_between_pages_loses_and_doubles_nothing
-    behaviours::switched_off_nothing_is_asked_and_switched_on_it_catches_up
+    behaviours::switched_off_asks_nothing_on_catches_up
     behaviours::same_organization_twice_is_refused
     behaviours::requester_is_the_callers_record
     times::row_that_becomes_visible_late_is_not_lost
-    times::change_in_the_very_second_of_a_pass_is_not_lost
-    times::older_copy_of_a_record_that_is_gone_does_not_bring_it_back
+    times::change_in_very_second_of_pass_is_kept
+    times::older_copy_of_gone_record_revives_nobody
     refused::blip_at_renewal_is_asked_again
-    refused::good_token_that_is_refused_once_is_shown_again
-    refused::refresh_token_that_is_refused_once_is_sent_again
-    refused::spent_refresh_token_is_sent_by_a_trigger_alone_once_each
+    refused::good_token_refused_once_is_shown_again
+    refused::refresh_token_refused_once_is_sent_again
+    refused::only_triggers_send_spent_refresh_token_once
     refused::page_of_a_proxy_says_nothing_of_credentials
-    refused::refusal_that_is_not_understood_holds_nothing_at_once
+    refused::unknown_refusal_holds_nothing_at_once
     refused::wait_of_nothing_is_no_hot_loop
     refused::wait_in_any_form_is_obeyed
     refused::uninstalled_app_is_believed_at_once
     refused::host_that_begins_to_answer_404_deletes_nobody
-    complete_or_not::caller_is_never_called_unknown_at_any_moment_of_a_first_copy
-    complete_or_not::caller_is_never_called_unknown_whatever_stops_the_copy
-    complete_or_not::caller_is_never_called_unknown_while_the_link_comes_back
+    complete_or_not::caller_is_never_unknown_during_first_copy
+    complete_or_not::caller_is_never_unknown_whatever_stops_copy
+    complete_or_not::caller_is_never_unknown_while_link_returns
     histories::random_histories_end_in_the_truth
-    page_sizes::pages_that_a_gateway_does_not_wait_for_are_halved_until_they_come
-    page_sizes::answers_that_are_too_large_are_halved_until_they_are_not
-    page_sizes::a_page_that_never_comes_is_told_and_tried_later
+    page_sizes::pages_too_slow_for_gateway_are_halved
+    page_sizes::too_large_answers_are_halved_until_fitting
+    page_sizes::page_never_coming_is_told_tried_later
     races::two_accounts_with_one_organisation_share_nothing
     races::record_clicked_during_a_sweep_stays
-    races::record_that_goes_while_a_sweep_asks_for_it_is_gone
+    races::record_gone_while_sweep_asks_is_gone
 }

@@ -15,7 +15,7 @@ use contact_sync::{
     rpc::pb,
 };
 use crm_simulator::{
-    faults::{Fault, Rule},
+    faults::{Fault, FaultRule},
     pipedrive, salesforce, zendesk,
 };
 use serde_json::json;
@@ -48,8 +48,9 @@ async fn assert_succeeded(test: &TestApp, account: &str, integration: &str, what
     run
 }
 
+/// A search that Zendesk refuses costs a notice, and the page lands.
 #[tokio::test]
-async fn a_search_that_zendesk_refuses_costs_a_notice_and_the_page_lands() {
+async fn refused_zendesk_search_costs_only_notice() {
     for fault in [
         Fault::Unprocessable,
         Fault::ForbiddenRole,
@@ -68,7 +69,7 @@ async fn a_search_that_zendesk_refuses_costs_a_notice_and_the_page_lands() {
             test.zendesk.create_user(&json!({"name": "Ann", "email": "ann@example.com", "phone": BRYCE})).unwrap();
         let winner = test.zendesk.create_user(&json!({"name": "Ann D.", "email": "ann.d@example.com"})).unwrap();
         let (account, integration) = test.synced().await;
-        let rule = test.zendesk.faults().add(Rule::always("/users/search", fault)).unwrap();
+        let rule = test.zendesk.faults().add(FaultRule::always("/users/search", fault)).unwrap();
 
         test.zendesk.merge_users(loser, winner).unwrap();
         test.zendesk.create_user(&json!({"name": "New", "phone": OTHER})).unwrap();
@@ -91,14 +92,15 @@ async fn a_search_that_zendesk_refuses_costs_a_notice_and_the_page_lands() {
     }
 }
 
+/// A token that ends during a search is renewed as anywhere.
 #[tokio::test]
-async fn a_token_that_ends_during_a_search_is_renewed_as_anywhere() {
+async fn token_ending_during_search_is_renewed() {
     let test = TestApp::start().await;
     let ann = test.zendesk.create_user(&json!({"name": "Ann", "email": "ann@example.com", "phone": BRYCE})).unwrap();
     let account = test.account().await;
     let integration = link::<ZendeskCrm>(&test, &account, ZendeskCrm::refresh_token()).await;
     test.sync_due().await;
-    test.zendesk.faults().add(Rule::once("/users/search", Fault::Unauthorized)).unwrap();
+    test.zendesk.faults().add(FaultRule::once("/users/search", Fault::Unauthorized)).unwrap();
 
     test.zendesk.delete_user(ann).unwrap();
     next_pass(&test).await;
@@ -107,8 +109,9 @@ async fn a_token_that_ends_during_a_search_is_renewed_as_anywhere() {
     assert!(run.notices.is_empty(), "{:?}", run.notices);
 }
 
+/// The winner of a merge has all its addresses, though the export does not show it.
 #[tokio::test]
-async fn the_winner_of_a_merge_has_all_its_addresses_though_the_export_does_not_show_it() {
+async fn merge_winner_has_addresses_hidden_by_export() {
     let test = TestApp::start_in(Worlds {
         zendesk: Some(|config| {
             config.quirks.merge_touches_winner = false;
@@ -177,8 +180,9 @@ async fn pages_and_look_ups(
     }
 }
 
+/// A record that is looked up equals the one of a page.
 #[tokio::test]
-async fn a_record_that_is_looked_up_equals_the_one_of_a_page() {
+async fn looked_up_record_equals_paged_one() {
     let test = TestApp::start().await;
     ZendeskCrm::generate(&test, 250, 7);
     SalesforceCrm::generate(&test, 250, 7);
@@ -213,14 +217,15 @@ fn contact(test: &TestApp, name: &str, phone: &str) -> String {
     test.salesforce.create("Contact", &json!({"LastName": name, "Phone": phone})).unwrap()
 }
 
+/// The log of deleted Leads alone stops nothing, and is read later from where it was.
 #[tokio::test]
-async fn the_log_of_deleted_leads_alone_stops_nothing_and_is_read_later_from_where_it_was() {
+async fn failing_lead_deletion_log_is_read_later() {
     for fault in [Fault::ServerError, Fault::ForbiddenRole, Fault::Html, answer(410, "<html>gone</html>")] {
         let what = format!("{fault:?}");
         let test = TestApp::start().await;
         let (old, purged) = (contact(&test, "Old", BRYCE), lead(&test, "Purged", OTHER));
         let (account, integration) = copied::<SalesforceCrm>(&test).await;
-        test.salesforce.faults().add(Rule::always("/Lead/deleted", fault)).unwrap();
+        test.salesforce.faults().add(FaultRule::always("/Lead/deleted", fault)).unwrap();
 
         test.pass(PERIOD);
         test.salesforce.hard_delete("Lead", &purged).unwrap();
@@ -241,15 +246,16 @@ async fn the_log_of_deleted_leads_alone_stops_nothing_and_is_read_later_from_whe
     }
 }
 
+/// Trouble with Leads does not stop Contacts, and `complete` does not lie.
 #[tokio::test]
-async fn trouble_with_leads_does_not_stop_contacts_and_complete_does_not_lie() {
+async fn lead_trouble_spares_contacts_but_leaves_incomplete() {
     for path in ["/sobjects/Lead/describe", "FROM+Lead"] {
         let test = TestApp::start().await;
         contact(&test, "Contact", BRYCE);
         lead(&test, "Lead", OTHER);
         let account = test.account().await;
         let integration = link::<SalesforceCrm>(&test, &account, SalesforceCrm::token()).await;
-        test.salesforce.faults().add(Rule::always(path, Fault::ServerError)).unwrap();
+        test.salesforce.faults().add(FaultRule::always(path, Fault::ServerError)).unwrap();
 
         assert_eq!(test.sync_due().await, 1);
 
@@ -276,13 +282,14 @@ async fn trouble_with_leads_does_not_stop_contacts_and_complete_does_not_lie() {
     }
 }
 
+/// Trouble with an object that is known keeps its checkpoint and what is promised.
 #[tokio::test]
-async fn trouble_with_an_object_that_is_known_keeps_its_checkpoint_and_what_is_promised() {
+async fn troubled_known_object_keeps_checkpoint_and_promise() {
     let test = TestApp::start().await;
     contact(&test, "Contact", BRYCE);
     let (account, integration) = copied::<SalesforceCrm>(&test).await;
     let before = test.integration(&account, &integration).await.known_through;
-    test.salesforce.faults().add(Rule::always("FROM+Contact", Fault::ServerError)).unwrap();
+    test.salesforce.faults().add(FaultRule::always("FROM+Contact", Fault::ServerError)).unwrap();
     let new = contact(&test, "New", "+13105550143");
     lead(&test, "Lead", OTHER);
 
@@ -301,13 +308,14 @@ async fn trouble_with_an_object_that_is_known_keeps_its_checkpoint_and_what_is_p
     assert!(time(test.integration(&account, &integration).await.known_through) > time(before));
 }
 
+/// Where Salesforce as a whole fails, no object is left out, and the run fails.
 #[tokio::test]
-async fn where_salesforce_as_a_whole_fails_no_object_is_left_and_the_run_fails() {
+async fn salesforce_failing_wholly_fails_run() {
     let test = TestApp::start().await;
     contact(&test, "Contact", BRYCE);
     let account = test.account().await;
     let integration = link::<SalesforceCrm>(&test, &account, SalesforceCrm::token()).await;
-    test.salesforce.faults().add(Rule::always("/services/", Fault::Html)).unwrap();
+    test.salesforce.faults().add(FaultRule::always("/services/", Fault::Html)).unwrap();
 
     test.sync_due().await;
 
@@ -319,13 +327,14 @@ async fn where_salesforce_as_a_whole_fails_no_object_is_left_and_the_run_fails()
     assert!(selected(&test, &account, BRYCE).await.is_some());
 }
 
+/// A sweep that leaves Leads out deletes none of them.
 #[tokio::test]
-async fn a_sweep_that_leaves_leads_deletes_none_of_them() {
+async fn sweep_leaving_leads_deletes_none() {
     let test = TestApp::start().await;
     contact(&test, "Contact", BRYCE);
     lead(&test, "Lead", OTHER);
     let (account, integration) = copied::<SalesforceCrm>(&test).await;
-    test.salesforce.faults().add(Rule::always("FROM+Lead", Fault::ServerError)).unwrap();
+    test.salesforce.faults().add(FaultRule::always("FROM+Lead", Fault::ServerError)).unwrap();
     let request = pb::TriggerSyncRequest {
         account_id: account.clone(),
         integration_id: integration.clone(),
@@ -346,8 +355,9 @@ async fn a_sweep_that_leaves_leads_deletes_none_of_them() {
     assert_holds(&test).await;
 }
 
+/// Whatever Pipedrive answers for one person costs nobody else.
 #[tokio::test]
-async fn whatever_pipedrive_answers_for_one_person_costs_nobody_else() {
+async fn pipedrives_answers_for_one_cost_nobody_else() {
     for (fault, is_deleted) in [
         (answer(410, r#"{"success":false,"error":"Person is purged"}"#), true),
         (answer(410, "<html>gone</html>"), false),
@@ -362,7 +372,7 @@ async fn whatever_pipedrive_answers_for_one_person_costs_nobody_else() {
         let (account, integration) = copied::<PipedriveCrm>(&test).await;
         test.pipedrive.delete_person(purged.parse().unwrap()).unwrap();
         PipedriveCrm::create(&test, "New", OTHER);
-        test.pipedrive.faults().add(Rule::always(&format!("/api/v2/persons/{purged}"), fault)).unwrap();
+        test.pipedrive.faults().add(FaultRule::always(&format!("/api/v2/persons/{purged}"), fault)).unwrap();
 
         next_pass(&test).await;
 
@@ -373,15 +383,16 @@ async fn whatever_pipedrive_answers_for_one_person_costs_nobody_else() {
     }
 }
 
+/// Hints and names that Pipedrive does not give are told, and the pass goes on.
 #[tokio::test]
-async fn hints_and_names_that_pipedrive_does_not_give_are_told_and_the_pass_goes_on() {
+async fn missing_pipedrive_hints_and_names_are_told() {
     for (path, reason) in [("/v1/recents", "DELETIONS_LEFT"), ("/v2/organizations", "ORGANIZATIONS_LEFT")] {
         let test = TestApp::start().await;
         let (account, integration) = copied::<PipedriveCrm>(&test).await;
         let acme = test.pipedrive.create_organization("Acme");
         let person = json!({"name": "New", "org_id": acme, "phones": [{"value": OTHER}]});
         test.pipedrive.create_person(&person).unwrap();
-        test.pipedrive.faults().add(Rule::always(path, Fault::ServerError)).unwrap();
+        test.pipedrive.faults().add(FaultRule::always(path, Fault::ServerError)).unwrap();
 
         next_pass(&test).await;
 
@@ -399,13 +410,14 @@ async fn hints_and_names_that_pipedrive_does_not_give_are_told_and_the_pass_goes
     }
 }
 
+/// A count that is refused costs the estimate only.
 #[tokio::test]
-async fn a_count_that_is_refused_costs_the_estimate_only() {
+async fn refused_count_costs_only_estimate() {
     let test = TestApp::start().await;
     test.zendesk.create_user(&json!({"name": "Ann", "phone": BRYCE})).unwrap();
     let account = test.account().await;
     let integration = test.enable(&account, "acme").await;
-    test.zendesk.faults().add(Rule::always("/users/count", Fault::ServerError)).unwrap();
+    test.zendesk.faults().add(FaultRule::always("/users/count", Fault::ServerError)).unwrap();
 
     test.sync_due().await;
 

@@ -1,7 +1,7 @@
 //! Pages that are too much for a CRM are halved, at each of the three; written once, see `suite!`.
 
 use contact_sync::rpc::pb;
-use crm_simulator::faults::{Fault, Rule};
+use crm_simulator::faults::{Fault, FaultRule};
 
 use super::{
     behaviours::{assert_is_the_truth, copied, link, next_pass},
@@ -19,7 +19,7 @@ fn gateway_timeout() -> Fault {
 async fn copies_in_smaller_pages<C: Crm>(fault: Fault, count: usize) {
     let test = TestApp::start().await;
     C::generate(&test, count, 5);
-    let rule = Rule { rows_above: Some(MANAGED), ..Rule::always(C::PAGES, fault) };
+    let rule = FaultRule { rows_above: Some(MANAGED), ..FaultRule::always(C::PAGES, fault) };
     let rule = C::faults(&test).add(rule).unwrap();
 
     let (account, integration) = copied::<C>(&test).await;
@@ -36,20 +36,23 @@ async fn copies_in_smaller_pages<C: Crm>(fault: Fault, count: usize) {
     assert_is_the_truth::<C>(&test, &integration).await;
 }
 
-pub async fn pages_that_a_gateway_does_not_wait_for_are_halved_until_they_come<C: Crm>() {
+/// Pages that a gateway does not wait for are halved until they come.
+pub async fn pages_too_slow_for_gateway_are_halved<C: Crm>() {
     copies_in_smaller_pages::<C>(gateway_timeout(), C::PAGE_SIZE + 100).await;
 }
 
-pub async fn answers_that_are_too_large_are_halved_until_they_are_not<C: Crm>() {
+/// Answers that are too large are halved until they are not.
+pub async fn too_large_answers_are_halved_until_fitting<C: Crm>() {
     copies_in_smaller_pages::<C>(Fault::Oversized { mib: 33 }, 700).await;
 }
 
-pub async fn a_page_that_never_comes_is_told_and_tried_later<C: Crm>() {
+/// A page that never comes is told, and tried later.
+pub async fn page_never_coming_is_told_tried_later<C: Crm>() {
     let test = TestApp::start().await;
     C::create(&test, "Bryce Love", "(310)-867-5309");
     let account = test.account().await;
     let integration = link::<C>(&test, &account, C::token()).await;
-    let rule = C::faults(&test).add(Rule::always(C::PAGES, gateway_timeout())).unwrap();
+    let rule = C::faults(&test).add(FaultRule::always(C::PAGES, gateway_timeout())).unwrap();
 
     test.sync_due().await;
 
@@ -66,7 +69,7 @@ pub async fn a_page_that_never_comes_is_told_and_tried_later<C: Crm>() {
 async fn parts_of_a_bulk_job_are_halved_too() {
     let test = TestApp::start_with(|config| config.providers.salesforce_bulk_above = 0).await;
     SalesforceCrm::generate(&test, 700, 5);
-    let rule = Rule { rows_above: Some(MANAGED), ..Rule::always("/results", gateway_timeout()) };
+    let rule = FaultRule { rows_above: Some(MANAGED), ..FaultRule::always("/results", gateway_timeout()) };
     let rule = test.salesforce.faults().add(rule).unwrap();
 
     let (account, integration) = copied::<SalesforceCrm>(&test).await;

@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use contact_sync::{domain::clock::Clock, rpc::pb};
 use crm_simulator::{
-    faults::{Fault, Rule},
+    faults::{Fault, FaultRule},
     gate::GateAt,
 };
 use serde_json::json;
@@ -29,14 +29,15 @@ fn mirror(switch: pb::Switch) -> pb::IntegrationOptions {
     pb::IntegrationOptions { pipedrive_persons: Some(persons), ..Default::default() }
 }
 
+/// A person that vanishes without a trace is found missing by the sweep that comes by itself.
 #[tokio::test]
-async fn a_person_that_vanishes_without_a_trace_is_found_missing_by_the_sweep_that_comes_by_itself() {
+async fn traceless_deletion_is_found_by_due_sweep() {
     let test = TestApp::start().await;
     let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
     let (account, integration) = copied::<PipedriveCrm>(&test).await;
     test.pipedrive.purge_person(id.parse().unwrap()).unwrap();
     // Without the scope for recent changes there is not even a hint.
-    PipedriveCrm::faults(&test).add(Rule::always("/recents", Fault::ForbiddenScope)).unwrap();
+    PipedriveCrm::faults(&test).add(FaultRule::always("/recents", Fault::ForbiddenScope)).unwrap();
 
     next_pass(&test).await;
     assert!(look_up(&test, &account).await.is_some(), "an increment shows nothing");
@@ -52,8 +53,9 @@ async fn a_person_that_vanishes_without_a_trace_is_found_missing_by_the_sweep_th
     assert!(time(test.integration(&account, &integration).await.next_sweep_time) > test.clock.now());
 }
 
+/// A deletion that recent changes hint at is confirmed, and mirrored in half an hour.
 #[tokio::test]
-async fn a_deletion_that_recents_hint_at_is_confirmed_and_mirrored_in_half_an_hour() {
+async fn hinted_deletion_is_confirmed_by_next_pass() {
     let test = TestApp::start().await;
     let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
     let (account, _) = copied::<PipedriveCrm>(&test).await;
@@ -65,8 +67,9 @@ async fn a_deletion_that_recents_hint_at_is_confirmed_and_mirrored_in_half_an_ho
     assert!(look_up(&test, &account).await.is_none());
 }
 
+/// A hidden person is not taken for deleted, and the run says so.
 #[tokio::test]
-async fn a_hidden_person_is_not_taken_for_deleted_and_the_run_says_so() {
+async fn hidden_person_is_told_and_not_deleted() {
     let worlds = Worlds { pipedrive: Some(|config| config.company_user_is_admin = false), ..Worlds::default() };
     let test = TestApp::start_in(worlds).await;
     let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
@@ -142,8 +145,10 @@ async fn what_was_confirmed_does_not_release_more() {
     assert_eq!(test.integration(&account, &integration).await.held_deletions, 600);
 }
 
+/// With deletions off, the contact names the caller and is no requester, until they are switched
+/// on.
 #[tokio::test]
-async fn with_deletions_off_the_contact_names_the_caller_and_is_no_requester_until_they_are_switched_on() {
+async fn unmirrored_deletion_names_caller_is_no_requester() {
     let test = TestApp::start().await;
     let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
     let (account, integration) = copied::<PipedriveCrm>(&test).await;
@@ -167,8 +172,9 @@ async fn with_deletions_off_the_contact_names_the_caller_and_is_no_requester_unt
     assert!(test.contact(&account, &caller.id).await.delete_time.is_some());
 }
 
+/// All numbers and addresses of a person are copied, and empty ones are not.
 #[tokio::test]
-async fn all_numbers_and_addresses_of_a_person_are_copied_and_empty_ones_are_not() {
+async fn persons_nonempty_numbers_and_addresses_are_copied() {
     let worlds = Worlds { pipedrive: Some(|config| config.empty_phone_entries = true), ..Worlds::default() };
     let test = TestApp::start_in(worlds).await;
     let person = json!({"name": "Bryce Love",
@@ -202,8 +208,9 @@ passing_faults! { PipedriveCrm:
     a_silent_server: Fault::Hang,
 }
 
+/// Times are asked for in whole seconds, for fractions are refused.
 #[tokio::test]
-async fn times_are_asked_for_in_whole_seconds_for_fractions_are_refused() {
+async fn times_are_asked_in_whole_seconds() {
     let test = TestApp::start().await;
     let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
     test.pass(TimeDelta::milliseconds(789));
@@ -226,14 +233,15 @@ async fn times_are_asked_for_in_whole_seconds_for_fractions_are_refused() {
     assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
 }
 
+/// Cloudflare's 403 ends the pass at once and deletes nobody, and the next pass catches up.
 #[tokio::test]
-async fn cloudflares_403_ends_the_pass_at_once_deletes_nobody_and_the_next_pass_catches_up() {
+async fn cloudflares_403_ends_pass_and_deletes_nobody() {
     let test = TestApp::start().await;
     PipedriveCrm::generate(&test, 20, 10);
     let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
     let (account, integration) = copied::<PipedriveCrm>(&test).await;
     PipedriveCrm::rename(&test, &id, "Renamed");
-    let rule = PipedriveCrm::faults(&test).add(Rule::always("/api/", Fault::CloudflareBlocked)).unwrap();
+    let rule = PipedriveCrm::faults(&test).add(FaultRule::always("/api/", Fault::CloudflareBlocked)).unwrap();
 
     next_pass(&test).await;
 
@@ -247,8 +255,9 @@ async fn cloudflares_403_ends_the_pass_at_once_deletes_nobody_and_the_next_pass_
     assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
 }
 
+/// Deletions that are confirmed while a pass or a sweep runs are made by a sweep at once.
 #[tokio::test]
-async fn deletions_confirmed_while_a_pass_or_a_sweep_runs_are_made_by_a_sweep_at_once() {
+async fn confirmed_deletions_are_swept_after_running_pass() {
     for kind in [pb::SyncKind::Incremental, pb::SyncKind::Sweep] {
         let test = TestApp::start().await;
         PipedriveCrm::generate(&test, 400, 11);
@@ -282,8 +291,9 @@ async fn deletions_confirmed_while_a_pass_or_a_sweep_runs_are_made_by_a_sweep_at
     }
 }
 
+/// A closed account and Cloudflare's page are told in words.
 #[tokio::test]
-async fn a_closed_account_and_cloudflares_page_are_told_in_words() {
+async fn closed_account_and_cloudflare_are_told() {
     for (fault, expected) in [
         (Fault::AccountClosed, "CRM_ACCOUNT_CLOSED"),
         (Fault::CloudflareBlocked, "RATE_LIMITED"),
@@ -292,7 +302,7 @@ async fn a_closed_account_and_cloudflares_page_are_told_in_words() {
         let test = TestApp::start().await;
         let (account, integration) = copied::<PipedriveCrm>(&test).await;
         let shown = format!("{fault:?}");
-        PipedriveCrm::faults(&test).add(Rule::always(PipedriveCrm::PAGES, fault)).unwrap();
+        PipedriveCrm::faults(&test).add(FaultRule::always(PipedriveCrm::PAGES, fault)).unwrap();
 
         next_pass(&test).await;
 
@@ -319,8 +329,9 @@ async fn credentials_of_another_company_are_refused() {
     assert_eq!(reason(&refused), "OTHER_ORGANIZATION");
 }
 
+/// A sweep that dies while it asks goes on where it was.
 #[tokio::test]
-async fn a_sweep_that_dies_while_it_asks_goes_on_where_it_was() {
+async fn sweep_dying_while_asking_resumes() {
     let test = TestApp::start().await;
     PipedriveCrm::generate(&test, 90, 9);
     let account = test.account().await;

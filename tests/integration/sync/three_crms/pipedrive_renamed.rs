@@ -2,7 +2,7 @@
 
 use contact_sync::rpc::pb;
 use crm_simulator::{
-    faults::{Fault, Rule},
+    faults::{Fault, FaultRule},
     pipedrive,
 };
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ const ME: &str = "/users/me";
 /// From now on the company is called so.
 fn call_it(test: &TestApp, set: &[(&str, Value)]) {
     let set = set.iter().map(|(pointer, value)| ((*pointer).to_owned(), value.clone())).collect();
-    PipedriveCrm::faults(test).add(Rule::always(ME, Fault::Patch { set, remove: Vec::new() })).unwrap();
+    PipedriveCrm::faults(test).add(FaultRule::always(ME, Fault::Patch { set, remove: Vec::new() })).unwrap();
 }
 
 fn renamed() -> [(&'static str, Value); 1] {
@@ -53,8 +53,9 @@ fn enable(account: &str, label: &str) -> pb::EnableSyncRequest {
     }
 }
 
+/// A renamed company is followed, and told by the first pass that hears of it.
 #[tokio::test]
-async fn a_renamed_company_is_followed_and_told_by_the_first_pass_that_hears_of_it() {
+async fn rename_is_followed_and_told_once() {
     let test = TestApp::start().await;
     PipedriveCrm::create(&test, "Bryce Love", BRYCE);
     let (account, integration) = copied::<PipedriveCrm>(&test).await;
@@ -70,15 +71,16 @@ async fn a_renamed_company_is_followed_and_told_by_the_first_pass_that_hears_of_
     assert!(!is_told(&sweep(&test, &account, &integration).await), "told once");
 }
 
+/// A host that sends elsewhere is asked about where every company is known.
 #[tokio::test]
-async fn a_host_that_sends_elsewhere_is_asked_about_where_every_company_is_known() {
+async fn renamed_company_is_found_by_central_host() {
     for fault in [Fault::page(404), Fault::answer(301, ("location", "https://acme-2.pipedrive.com/"), "")] {
         let test = TestApp::start().await;
         let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
         let (account, integration) = copied::<PipedriveCrm>(&test).await;
         call_it(&test, &renamed());
         PipedriveCrm::rename(&test, &id, "Renamed");
-        PipedriveCrm::faults(&test).add(Rule::once(PipedriveCrm::PAGES, fault)).unwrap();
+        PipedriveCrm::faults(&test).add(FaultRule::once(PipedriveCrm::PAGES, fault)).unwrap();
 
         next_pass(&test).await;
 
@@ -112,8 +114,9 @@ async fn another_company_is_refused_under_whatever_name() {
     }
 }
 
+/// An administrator mends a renamed company by update, and by enabling it.
 #[tokio::test]
-async fn an_administrator_mends_a_renamed_company_by_update_and_by_enabling_it() {
+async fn administrator_mends_rename_by_update_or_enabling() {
     let test = TestApp::start().await;
     PipedriveCrm::create(&test, "Bryce Love", BRYCE);
     let (account, integration) = copied::<PipedriveCrm>(&test).await;
@@ -133,8 +136,9 @@ async fn an_administrator_mends_a_renamed_company_by_update_and_by_enabling_it()
     assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
 }
 
+/// A token that names another host is used there once the company is proven.
 #[tokio::test]
-async fn a_token_that_names_another_host_is_used_there_once_the_company_is_proven() {
+async fn tokens_other_host_needs_proven_company() {
     for (set, is_ours) in [(renamed().to_vec(), true), (vec![("/data/company_id", json!(4_711))], false)] {
         let test = TestApp::start().await;
         let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
@@ -142,7 +146,9 @@ async fn a_token_that_names_another_host_is_used_there_once_the_company_is_prove
         let integration = link::<PipedriveCrm>(&test, &account, PipedriveCrm::refresh_token()).await;
         assert_eq!(test.sync_due().await, 1);
         let api_domain = serve(pipedrive::router(Arc::clone(&test.pipedrive))).await;
-        PipedriveCrm::faults(&test).add(Rule::always("/oauth/token", Fault::OtherApiDomain { api_domain })).unwrap();
+        PipedriveCrm::faults(&test)
+            .add(FaultRule::always("/oauth/token", Fault::OtherApiDomain { api_domain }))
+            .unwrap();
         call_it(&test, &set);
         PipedriveCrm::end_access_tokens(&test);
         PipedriveCrm::rename(&test, &id, "Renamed");

@@ -65,7 +65,11 @@ pub async fn two_accounts_with_one_organisation_share_nothing<C: Crm>() {
 }
 
 /// A sweep that stands still after its first list is made, and before it is taken in.
-async fn sweeping<C: Crm>(test: &TestApp, account: &str, integration: &str) -> (crm_simulator::gate::Gate, Beside) {
+async fn sweeping<C: Crm>(
+    test: &TestApp,
+    account: &str,
+    integration: &str,
+) -> (crm_simulator::gate::RequestGate, Beside) {
     test.pass(PERIOD);
     let sweep = |request: &mut pb::TriggerSyncRequest| request.set_kind(pb::SyncKind::Sweep);
     ask_trigger(test, account, integration, sweep).await.unwrap();
@@ -107,7 +111,8 @@ pub async fn record_clicked_during_a_sweep_stays<C: Crm>() {
     assert_is_the_truth::<C>(&test, &integration).await;
 }
 
-pub async fn record_that_goes_while_a_sweep_asks_for_it_is_gone<C: Crm>() {
+/// A record that goes while a sweep asks for it is gone.
+pub async fn record_gone_while_sweep_asks_is_gone<C: Crm>() {
     let test = TestApp::start().await;
     let bryce = C::create(&test, "Bryce Love", BRYCE);
     let loser = C::create(&test, "Loser", OTHER);

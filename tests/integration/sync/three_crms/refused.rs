@@ -3,7 +3,7 @@
 
 use chrono::TimeDelta;
 use contact_sync::{domain::clock::Clock, rpc::pb};
-use crm_simulator::faults::{Fault, Rule};
+use crm_simulator::faults::{Fault, FaultRule};
 use serde_json::json;
 
 use super::{
@@ -67,7 +67,7 @@ pub async fn blip_at_renewal_is_asked_again<C: Crm>() {
         let what = format!("{fault:?}");
         let test = TestApp::start().await;
         let (account, integration, _) = ended::<C>(&test).await;
-        C::faults(&test).add(Rule { times: Some(times), ..Rule::once(tokens::<C>(), fault) }).unwrap();
+        C::faults(&test).add(FaultRule { times: Some(times), ..FaultRule::once(tokens::<C>(), fault) }).unwrap();
 
         next_pass(&test).await;
 
@@ -75,14 +75,15 @@ pub async fn blip_at_renewal_is_asked_again<C: Crm>() {
     }
 }
 
-pub async fn good_token_that_is_refused_once_is_shown_again<C: Crm>() {
+/// A good token that is refused once is shown again.
+pub async fn good_token_refused_once_is_shown_again<C: Crm>() {
     for fault in [Fault::Unauthorized, Fault::answer(401, ("content-type", "text/plain"), ""), Fault::page(401)] {
         let what = format!("{fault:?}");
         let test = TestApp::start().await;
         let id = C::create(&test, "Bryce Love", BRYCE);
         let (account, integration) = copied::<C>(&test).await;
         C::rename(&test, &id, "Renamed");
-        C::faults(&test).add(Rule::once(C::PAGES, fault)).unwrap();
+        C::faults(&test).add(FaultRule::once(C::PAGES, fault)).unwrap();
 
         next_pass(&test).await;
 
@@ -90,11 +91,12 @@ pub async fn good_token_that_is_refused_once_is_shown_again<C: Crm>() {
     }
 }
 
-pub async fn refresh_token_that_is_refused_once_is_sent_again<C: Crm>() {
+/// A refresh token that is refused once is sent again.
+pub async fn refresh_token_refused_once_is_sent_again<C: Crm>() {
     for error in ["invalid_grant", "inactive_user"] {
         let test = TestApp::start().await;
         let (account, integration, _) = ended::<C>(&test).await;
-        C::faults(&test).add(Rule::once(tokens::<C>(), Fault::TokenError { error: error.to_owned() })).unwrap();
+        C::faults(&test).add(FaultRule::once(tokens::<C>(), Fault::TokenError { error: error.to_owned() })).unwrap();
 
         next_pass(&test).await;
 
@@ -108,11 +110,12 @@ pub async fn refresh_token_that_is_refused_once_is_sent_again<C: Crm>() {
     }
 }
 
-pub async fn spent_refresh_token_is_sent_by_a_trigger_alone_once_each<C: Crm>() {
+/// A spent refresh token is sent by a trigger alone, once each.
+pub async fn only_triggers_send_spent_refresh_token_once<C: Crm>() {
     let test = TestApp::start().await;
     let (account, integration, _) = ended::<C>(&test).await;
     let refusal = Fault::TokenError { error: "invalid_grant".to_owned() };
-    C::faults(&test).add(Rule::always(tokens::<C>(), refusal)).unwrap();
+    C::faults(&test).add(FaultRule::always(tokens::<C>(), refusal)).unwrap();
     let refused = async || {
         let before = column(&test, &integration, "failures").await;
         let due = test.sync_due().await;
@@ -151,7 +154,7 @@ pub async fn page_of_a_proxy_says_nothing_of_credentials<C: Crm>() {
     let id = C::create(&test, "Bryce Love", BRYCE);
     let (account, integration) = copied::<C>(&test).await;
     C::rename(&test, &id, "Renamed");
-    C::faults(&test).add(Rule::once(C::PAGES, Fault::page(403))).unwrap();
+    C::faults(&test).add(FaultRule::once(C::PAGES, Fault::page(403))).unwrap();
 
     next_pass(&test).await;
 
@@ -164,7 +167,8 @@ pub async fn page_of_a_proxy_says_nothing_of_credentials<C: Crm>() {
     assert_succeeded::<C>(&test, &account, &integration, "403 of a proxy").await;
 }
 
-pub async fn refusal_that_is_not_understood_holds_nothing_at_once<C: Crm>() {
+/// A refusal that is not understood holds nothing at once.
+pub async fn unknown_refusal_holds_nothing_at_once<C: Crm>() {
     for (status, body) in [
         (403, json!([{"errorCode": "SOMETHING_NEW", "message": "words"}])),
         (403, json!({"error": "something_new"})),
@@ -175,7 +179,7 @@ pub async fn refusal_that_is_not_understood_holds_nothing_at_once<C: Crm>() {
         let id = C::create(&test, "Bryce Love", BRYCE);
         let (account, integration) = copied::<C>(&test).await;
         C::rename(&test, &id, "Renamed");
-        C::faults(&test).add(Rule::always(C::PAGES, Fault::json(status, &body))).unwrap();
+        C::faults(&test).add(FaultRule::always(C::PAGES, Fault::json(status, &body))).unwrap();
 
         next_pass(&test).await;
         assert_eq!(state(&test, &account, &integration).await, pb::IntegrationState::Active, "{what}");
@@ -197,7 +201,7 @@ pub async fn refusal_that_is_not_understood_holds_nothing_at_once<C: Crm>() {
 pub async fn wait_of_nothing_is_no_hot_loop<C: Crm>() {
     let test = TestApp::start().await;
     let (account, integration) = copied::<C>(&test).await;
-    C::faults(&test).add(Rule::always(C::PAGES, Fault::answer(503, ("retry-after", "0"), ""))).unwrap();
+    C::faults(&test).add(FaultRule::always(C::PAGES, Fault::answer(503, ("retry-after", "0"), ""))).unwrap();
     C::forget_requests(&test);
 
     next_pass(&test).await;
@@ -217,7 +221,7 @@ pub async fn wait_in_any_form_is_obeyed<C: Crm>() {
     ] {
         let test = TestApp::start().await;
         let (account, integration) = copied::<C>(&test).await;
-        C::faults(&test).add(Rule::once(C::PAGES, Fault::answer(503, ("retry-after", text), ""))).unwrap();
+        C::faults(&test).add(FaultRule::once(C::PAGES, Fault::answer(503, ("retry-after", text), ""))).unwrap();
 
         next_pass(&test).await;
 
@@ -234,7 +238,7 @@ pub async fn uninstalled_app_is_believed_at_once<C: Crm>() {
     let test = TestApp::start().await;
     let (account, integration, _) = ended::<C>(&test).await;
     let words = json!({"error": "invalid_grant", "error_description": "The app was uninstalled by a user"});
-    C::faults(&test).add(Rule::always(tokens::<C>(), Fault::json(400, &words))).unwrap();
+    C::faults(&test).add(FaultRule::always(tokens::<C>(), Fault::json(400, &words))).unwrap();
 
     next_pass(&test).await;
 
@@ -275,7 +279,7 @@ pub async fn host_that_begins_to_answer_404_deletes_nobody<C: Crm>() {
         {
             // A full read of Pipedrive's begins with who asks.
             let skip = u32::from(path == "/users/me" && C::PROVIDER == pb::Provider::Pipedrive);
-            C::faults(&test).add(Rule { skip, ..Rule::always(path, fault) }).unwrap();
+            C::faults(&test).add(FaultRule { skip, ..FaultRule::always(path, fault) }).unwrap();
         }
 
         let sweep = |request: &mut pb::TriggerSyncRequest| request.kind = pb::SyncKind::Sweep.into();

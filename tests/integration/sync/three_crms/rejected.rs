@@ -3,7 +3,7 @@
 
 use chrono::TimeDelta;
 use contact_sync::rpc::pb::{self, RecordFate};
-use crm_simulator::faults::{Fault, Rule};
+use crm_simulator::faults::{Fault, FaultRule};
 
 use super::{
     behaviours::{copied, next_pass},
@@ -25,7 +25,7 @@ fn break_one<C: Crm>(test: &TestApp, paths: &str) -> String {
     test.pass(TimeDelta::seconds(1));
     C::create(test, "Ann Sound", "+13108675301");
     test.pass(TimeDelta::minutes(30));
-    C::faults(test).add(Rule::always(paths, unreadable())).unwrap();
+    C::faults(test).add(FaultRule::always(paths, unreadable())).unwrap();
     id
 }
 
@@ -37,7 +37,7 @@ fn unreadable() -> Fault {
 fn lose_number_of_one<C: Crm>(test: &TestApp) -> String {
     let id = C::create(test, NAME, NUMBER);
     let replace = vec![(format!("\"{NUMBER}\""), b"true".to_vec())];
-    C::faults(test).add(Rule::always("", Fault::Bytes { replace })).unwrap();
+    C::faults(test).add(FaultRule::always("", Fault::Bytes { replace })).unwrap();
     id
 }
 
@@ -50,7 +50,8 @@ async fn read_everything(test: &TestApp, account: &str, integration: &str, kind:
     run
 }
 
-pub async fn record_that_cannot_be_read_is_listed_with_why_and_what_was_sent<C: Crm>() {
+/// A record that cannot be read is listed with why and what was sent.
+pub async fn unreadable_record_is_listed_with_why_and_content<C: Crm>() {
     let test = TestApp::start().await;
     let id = break_one::<C>(&test, C::PAGES);
     let (account, integration) = copied::<C>(&test).await;
@@ -111,7 +112,8 @@ pub async fn retried_record_that_was_mended_is_copied<C: Crm>() {
     assert_eq!(test.look_up(&account, NUMBER).await.outcome(), pb::MatchOutcome::Matched);
 }
 
-pub async fn retried_record_that_still_cannot_be_read_stays_and_is_asked_for_once<C: Crm>() {
+/// A retried record that still cannot be read stays, and is asked for once.
+pub async fn still_unreadable_retry_stays_asked_once<C: Crm>() {
     let test = TestApp::start().await;
     let id = break_one::<C>(&test, "");
     let (account, integration) = copied::<C>(&test).await;
@@ -159,7 +161,7 @@ pub async fn known_record_that_a_sweep_cannot_read_stays<C: Crm>() {
     let test = TestApp::start().await;
     let id = break_one::<C>(&test, "/none");
     let (account, integration) = copied::<C>(&test).await;
-    C::faults(&test).add(Rule::always(C::PAGES, unreadable())).unwrap();
+    C::faults(&test).add(FaultRule::always(C::PAGES, unreadable())).unwrap();
 
     let run = read_everything(&test, &account, &integration, pb::SyncKind::Sweep).await;
 
@@ -179,8 +181,9 @@ pub async fn known_record_that_a_sweep_cannot_read_stays<C: Crm>() {
     assert!(test.rejected(&account, &integration).await.is_empty());
 }
 
+/// A rejected record that a full read does not meet is forgotten.
 /// One that is not in the CRM any more is known by a full read, and by nothing less.
-pub async fn rejected_record_that_a_full_read_does_not_meet_is_forgotten<C: Crm>() {
+pub async fn rejected_record_missing_from_full_read_is_forgotten<C: Crm>() {
     for kind in [pb::SyncKind::Initial, pb::SyncKind::Sweep] {
         let test = TestApp::start().await;
         let id = break_one::<C>(&test, C::PAGES);
@@ -197,7 +200,8 @@ pub async fn rejected_record_that_a_full_read_does_not_meet_is_forgotten<C: Crm>
     }
 }
 
-pub async fn record_that_has_lost_a_value_is_listed_as_copied_until_it_comes_whole<C: Crm>() {
+/// A record that has lost a value is listed as copied, until it comes whole.
+pub async fn record_missing_value_is_listed_as_copied<C: Crm>() {
     let test = TestApp::start().await;
     let id = lose_number_of_one::<C>(&test);
     let (account, integration) = copied::<C>(&test).await;
@@ -219,7 +223,8 @@ pub async fn record_that_has_lost_a_value_is_listed_as_copied_until_it_comes_who
     assert_eq!(test.look_up(&account, NUMBER).await.outcome(), pb::MatchOutcome::Matched);
 }
 
-pub async fn rejected_record_goes_with_its_erased_person_and_does_not_come_back<C: Crm>() {
+/// A rejected record goes with its erased person, and does not come back.
+pub async fn rejected_record_goes_with_erased_person<C: Crm>() {
     let test = TestApp::start().await;
     let id = lose_number_of_one::<C>(&test);
     let (account, integration) = copied::<C>(&test).await;

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use contact_sync::rpc::pb;
-use crm_simulator::faults::{Fault, Rule};
+use crm_simulator::faults::{Fault, FaultRule};
 use serde_json::json;
 
 use super::{
@@ -49,8 +49,9 @@ fn click(account: &str, integration: &str, object_type: &str, record_id: &str) -
     }
 }
 
+/// Contacts and Leads are copied with every number but the assistant's.
 #[tokio::test]
-async fn contacts_and_leads_are_copied_with_every_number_but_the_assistants() {
+async fn every_number_but_assistants_is_copied() {
     let test = TestApp::start().await;
     let fields = json!({"LastName": "Love", "FirstName": "Bryce", "Phone": "(310)-867-5309", "MobilePhone": "310 555 0101",
         "HomePhone": "310 555 0102", "OtherPhone": "310 555 0103", "AssistantPhone": "310 555 0104", "Fax": "310 555 0105"});
@@ -69,8 +70,9 @@ async fn contacts_and_leads_are_copied_with_every_number_but_the_assistants() {
     assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
 }
 
+/// Leads that are switched on later are all copied by the next pass.
 #[tokio::test]
-async fn leads_switched_on_later_are_all_copied_by_the_next_pass() {
+async fn leads_switched_on_later_are_all_copied() {
     let test = TestApp::start().await;
     lead(&test, "Old Lead", OTHER);
     let account = test.account().await;
@@ -139,8 +141,9 @@ async fn a_converted_lead_leads_to_its_contact() {
     assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
 }
 
+/// A Lead that is converted into a Contact that is known adds nobody.
 #[tokio::test]
-async fn a_lead_converted_into_a_contact_that_is_known_adds_nobody() {
+async fn lead_converted_into_known_contact_adds_nobody() {
     let test = TestApp::start().await;
     let lead_id = lead(&test, "Love", BRYCE);
     let contact_id = SalesforceCrm::create(&test, "Love", BRYCE);
@@ -156,8 +159,9 @@ async fn a_lead_converted_into_a_contact_that_is_known_adds_nobody() {
     assert_eq!(requester(&test, &account, &integration, BRYCE).await, (pb::RequesterOutcome::Resolved, contact_id));
 }
 
+/// A chain of merges leads to its end in one step, and an undelete undoes its own.
 #[tokio::test]
-async fn a_chain_of_merges_leads_to_its_end_in_one_step_and_an_undelete_undoes_its_own() {
+async fn merge_chain_reaches_end_undelete_undoes_own() {
     let test = TestApp::start().await;
     let [a, b, c] = ["+13105550101", "+13105550102", "+13105550103"]
         .map(|number| SalesforceCrm::create(&test, &format!("P {number}"), number));
@@ -186,8 +190,9 @@ async fn a_chain_of_merges_leads_to_its_end_in_one_step_and_an_undelete_undoes_i
     assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
 }
 
+/// A loser whose winner was never copied waits for it.
 #[tokio::test]
-async fn a_loser_whose_winner_was_never_copied_waits_for_it() {
+async fn loser_waits_for_winner_never_copied() {
     let test = TestApp::start().await;
     let loser = SalesforceCrm::create(&test, "Loser", OTHER);
     let (account, integration) = copied::<SalesforceCrm>(&test).await;
@@ -209,8 +214,9 @@ async fn a_loser_whose_winner_was_never_copied_waits_for_it() {
     assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
 }
 
+/// A row that is deleted for good shows in the list of deletions.
 #[tokio::test]
-async fn a_row_deleted_for_good_shows_in_the_list_of_deletions() {
+async fn row_deleted_for_good_is_listed_deleted() {
     let test = TestApp::start().await;
     let id = SalesforceCrm::create(&test, "Bryce Love", BRYCE);
     let (account, integration) = copied::<SalesforceCrm>(&test).await;
@@ -223,8 +229,9 @@ async fn a_row_deleted_for_good_shows_in_the_list_of_deletions() {
     assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
 }
 
+/// With deletions off, a contact names the caller and is no requester, until they are switched on.
 #[tokio::test]
-async fn with_deletions_off_a_contact_names_the_caller_and_is_no_requester_until_they_are_switched_on() {
+async fn unmirrored_deletion_names_caller_is_no_requester() {
     let test = TestApp::start().await;
     let id = lead(&test, "Bryce Love", BRYCE);
     let (account, integration) = copied::<SalesforceCrm>(&test).await;
@@ -248,8 +255,9 @@ async fn with_deletions_off_a_contact_names_the_caller_and_is_no_requester_until
     assert!(look_up(&test, &account, BRYCE).await.is_none());
 }
 
+/// Deletions are confirmed, though answers by ids are shorter than asked for.
 #[tokio::test]
-async fn deletions_are_confirmed_though_answers_by_ids_are_shorter_than_asked_for() {
+async fn deletions_are_confirmed_by_short_answers_too() {
     let worlds = Worlds { salesforce: Some(|config| config.page_rows_max = 2), ..Worlds::default() };
     let test = TestApp::start_in(worlds).await;
     let ids: Vec<String> = (0..7).map(|n| SalesforceCrm::create(&test, &format!("P {n}"), OTHER)).collect();
@@ -267,13 +275,14 @@ async fn deletions_are_confirmed_though_answers_by_ids_are_shorter_than_asked_fo
     assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
 }
 
+/// Deletions from before the log are found by a sweep.
 #[tokio::test]
-async fn deletions_from_before_the_log_are_found_by_a_sweep() {
+async fn deletions_before_log_are_found_by_sweep() {
     let test = TestApp::start().await;
     let id = SalesforceCrm::create(&test, "Bryce Love", BRYCE);
     let (account, integration) = copied::<SalesforceCrm>(&test).await;
     test.salesforce.hard_delete("Contact", &id).unwrap();
-    SalesforceCrm::faults(&test).add(Rule::once("/deleted/", Fault::ReplicationTooOld)).unwrap();
+    SalesforceCrm::faults(&test).add(FaultRule::once("/deleted/", Fault::ReplicationTooOld)).unwrap();
 
     next_pass(&test).await;
     assert!(look_up(&test, &account, BRYCE).await.is_some());
@@ -284,8 +293,9 @@ async fn deletions_from_before_the_log_are_found_by_a_sweep() {
     assert!(look_up(&test, &account, BRYCE).await.is_none());
 }
 
+/// Hidden fields and objects are not asked for, and the run says so.
 #[tokio::test]
-async fn hidden_fields_and_objects_are_not_asked_for_and_the_run_says_so() {
+async fn hidden_fields_and_objects_are_told() {
     let worlds = Worlds {
         salesforce: Some(|config| {
             config.hidden_fields = vec![("Contact".to_owned(), "MobilePhone".to_owned())];
@@ -335,7 +345,7 @@ async fn refusals_that_last_are_told_in_words() {
         let test = TestApp::start().await;
         let (account, integration) = copied::<SalesforceCrm>(&test).await;
         let shown = format!("{fault:?}");
-        SalesforceCrm::faults(&test).add(Rule::always(SalesforceCrm::PAGES, fault)).unwrap();
+        SalesforceCrm::faults(&test).add(FaultRule::always(SalesforceCrm::PAGES, fault)).unwrap();
 
         next_pass(&test).await;
 
@@ -364,8 +374,9 @@ async fn credentials_of_another_organisation_are_refused() {
     assert_eq!(reason(&refused), "OTHER_ORGANIZATION");
 }
 
+/// Click and sync of one record are one contact, in every order.
 #[tokio::test]
-async fn click_and_sync_of_one_record_are_one_contact_in_every_order() {
+async fn clicked_and_synced_record_is_one_contact() {
     for order in ["click first", "sync first", "click during the pass"] {
         let test = TestApp::start().await;
         SalesforceCrm::generate(&test, SalesforceCrm::PAGE_SIZE, 13);
@@ -430,8 +441,9 @@ async fn a_person_account_is_its_contact() {
     assert!(refused.message().contains("003"), "{}", refused.message());
 }
 
+/// Numbers are read in the country of the record's address, also after a move and for a click.
 #[tokio::test]
-async fn numbers_are_read_in_the_country_of_the_records_address_also_after_a_move_and_for_a_click() {
+async fn numbers_are_read_in_address_country() {
     const BERLIN: &str = "+4930123456";
     let test = TestApp::start().await;
     let create = |object, fields| test.salesforce.create(object, &fields).unwrap();

@@ -2,7 +2,7 @@
 
 use contact_sync::rpc::pb;
 use crm_simulator::{
-    faults::{Fault, Rule},
+    faults::{Fault, FaultRule},
     gate::GateAt,
 };
 
@@ -17,8 +17,9 @@ use crate::{
 
 const BRYCE: &str = "+13108675309";
 
+/// A large organisation is copied by bulk jobs, which survive a crash.
 #[tokio::test]
-async fn a_large_organisation_is_copied_by_bulk_jobs_that_survive_a_crash() {
+async fn bulk_copy_survives_crash() {
     let test = TestApp::start_with(|config| config.providers.salesforce_bulk_above = 1_000).await;
     test.salesforce.generate_people(12_000, 50, 11).unwrap();
     let account = test.account().await;
@@ -43,7 +44,7 @@ async fn a_large_organisation_is_copied_by_bulk_jobs_that_survive_a_crash() {
 async fn a_bulk_job_is_made_anew_after(fault: Fault) {
     let test = TestApp::start_with(|config| config.providers.salesforce_bulk_above = 100).await;
     test.salesforce.generate_people(500, 0, 12).unwrap();
-    SalesforceCrm::faults(&test).add(Rule::once("/jobs/query/", fault)).unwrap();
+    SalesforceCrm::faults(&test).add(FaultRule::once("/jobs/query/", fault)).unwrap();
 
     let (account, integration) = copied::<SalesforceCrm>(&test).await;
 
@@ -57,24 +58,27 @@ async fn a_bulk_job_that_fails_is_made_anew() {
     a_bulk_job_is_made_anew_after(Fault::JobFailed { message: "internal".into() }).await;
 }
 
+/// A bulk job that is aborted is made anew.
 #[tokio::test]
-async fn a_bulk_job_that_is_aborted_is_made_anew() {
+async fn aborted_bulk_job_is_made_anew() {
     a_bulk_job_is_made_anew_after(Fault::JobAborted).await;
 }
 
+/// A bulk job that is not known any more is made anew.
 #[tokio::test]
-async fn a_bulk_job_that_is_not_known_any_more_is_made_anew() {
+async fn unknown_bulk_job_is_made_anew() {
     a_bulk_job_is_made_anew_after(Fault::NotFound).await;
 }
 
+/// A bad byte in the results of a bulk job costs a character.
 /// One byte ends no copy of a large organisation, and no line is lost for it.
 #[tokio::test]
-async fn a_bad_byte_in_the_results_of_a_bulk_job_costs_a_character() {
+async fn bad_byte_in_bulk_results_costs_character() {
     let test = TestApp::start_with(|config| config.providers.salesforce_bulk_above = 0).await;
     SalesforceCrm::create(&test, "Jose Broken", "+13108675301");
     SalesforceCrm::create(&test, "Ann Sound", BRYCE);
     let bad = Fault::Bytes { replace: vec![("Jose".to_owned(), b"Jos\xe9".to_vec())] };
-    SalesforceCrm::faults(&test).add(Rule::once("/results", bad)).unwrap();
+    SalesforceCrm::faults(&test).add(FaultRule::once("/results", bad)).unwrap();
 
     let (account, integration) = copied::<SalesforceCrm>(&test).await;
 

@@ -13,7 +13,7 @@ use axum::{
 };
 use contact_sync::rpc::pb;
 use crm_simulator::{
-    faults::{Fault, Rule},
+    faults::{Fault, FaultRule},
     salesforce,
 };
 use serde_json::json;
@@ -26,8 +26,9 @@ use crate::support::{TestApp, error_of, serve};
 
 const BRYCE: &str = "+13108675309";
 
+/// A token with another instance URL is used there from then on.
 #[tokio::test]
-async fn a_token_with_another_instance_url_is_used_there_from_then_on() {
+async fn tokens_other_instance_url_is_used_henceforth() {
     let test = TestApp::start().await;
     let id = SalesforceCrm::create(&test, "Bryce Love", BRYCE);
     let account = test.account().await;
@@ -44,7 +45,7 @@ async fn a_token_with_another_instance_url_is_used_there_from_then_on() {
     let new_home = serve(salesforce::router(Arc::clone(&test.salesforce)).layer(counting)).await;
     test.salesforce
         .faults()
-        .add(Rule::always("/services/oauth2/token", Fault::InstanceMoved { url: new_home }))
+        .add(FaultRule::always("/services/oauth2/token", Fault::InstanceMoved { url: new_home }))
         .unwrap();
 
     // Its sessions end when it moves.
@@ -83,8 +84,9 @@ async fn home(test: &TestApp, answer: &Arc<Mutex<Option<OldAnswer>>>) -> String 
     serve(salesforce::router(Arc::clone(&test.salesforce)).layer(layer)).await
 }
 
+/// An old host that does not answer any more is left for the one that a new token names.
 #[tokio::test]
-async fn an_old_host_that_does_not_answer_any_more_is_left_for_the_one_that_a_new_token_names() {
+async fn new_tokens_host_replaces_dead_one() {
     let not_reset = r#"[{"errorCode":"URL_NOT_RESET","message":"Destination URL not reset. The URL returned from login must be set"}]"#;
     for answer in [
         (301, "text/html", "<html>moved</html>"),
@@ -101,7 +103,7 @@ async fn an_old_host_that_does_not_answer_any_more_is_left_for_the_one_that_a_ne
         let old_answer = Arc::default();
         let old_home = home(&test, &old_answer).await;
         let faults = test.salesforce.faults();
-        let named = faults.add(Rule::always(TOKENS, Fault::InstanceMoved { url: old_home })).unwrap();
+        let named = faults.add(FaultRule::always(TOKENS, Fault::InstanceMoved { url: old_home })).unwrap();
         let integration = link::<SalesforceCrm>(&test, &account, SalesforceCrm::refresh_token()).await;
         assert_eq!(test.sync_due().await, 1);
 
@@ -116,8 +118,9 @@ async fn an_old_host_that_does_not_answer_any_more_is_left_for_the_one_that_a_ne
     }
 }
 
+/// A new token of another organisation is not used.
 #[tokio::test]
-async fn a_new_token_of_another_organisation_is_not_used() {
+async fn new_token_of_other_organization_is_unused() {
     let test = TestApp::start().await;
     SalesforceCrm::create(&test, "Bryce Love", BRYCE);
     let account = test.account().await;
@@ -125,7 +128,7 @@ async fn a_new_token_of_another_organisation_is_not_used() {
     assert_eq!(test.sync_due().await, 1);
     let other = json!("https://login.salesforce.com/id/00Dx0000000BV7zEAO/005x00000012Q9PAAU");
     let set = [("/id".to_owned(), other)].into();
-    test.salesforce.faults().add(Rule::always(TOKENS, Fault::Patch { set, remove: Vec::new() })).unwrap();
+    test.salesforce.faults().add(FaultRule::always(TOKENS, Fault::Patch { set, remove: Vec::new() })).unwrap();
     test.salesforce.expire_sessions();
     SalesforceCrm::forget_requests(&test);
 

@@ -1,7 +1,7 @@
 //! When things change and when they show: during a pass, in one second, late, and in older copies.
 
 use chrono::TimeDelta;
-use crm_simulator::faults::{Fault, Rule, VendorCall};
+use crm_simulator::faults::{Fault, FaultRule, VendorCall};
 
 use super::{
     behaviours::{PERIOD, assert_is_the_truth, copied, next_pass, selected},
@@ -20,7 +20,7 @@ pub async fn change_during_a_pass_is_not_lost<C: Crm>() {
     // While the second page is asked for, somebody on the first one is renamed.
     let (method, path, body) = C::call_to_rename(&first, "Renamed Meanwhile");
     let calls = vec![VendorCall { method: method.into(), path, body: Some(body) }];
-    C::faults(&test).add(Rule { skip: 1, ..Rule::once(C::PAGES, Fault::Apply { calls }) }).unwrap();
+    C::faults(&test).add(FaultRule { skip: 1, ..FaultRule::once(C::PAGES, Fault::Apply { calls }) }).unwrap();
 
     let (_, integration) = copied::<C>(&test).await;
     C::rename(&test, &bystander, "Renamed Later");
@@ -69,7 +69,8 @@ pub async fn row_that_becomes_visible_late_is_not_lost<C: Crm>() {
     assert_is_the_truth::<C>(&test, &integration).await;
 }
 
-pub async fn change_in_the_very_second_of_a_pass_is_not_lost<C: Crm>() {
+/// A change in the very second of a pass is not lost.
+pub async fn change_in_very_second_of_pass_is_kept<C: Crm>() {
     let test = likely::<C>().await;
     let first = C::create(&test, "First", BRYCE);
     C::create(&test, "Second", OTHER);
@@ -89,14 +90,15 @@ pub async fn change_in_the_very_second_of_a_pass_is_not_lost<C: Crm>() {
     assert_is_the_truth::<C>(&test, &integration).await;
 }
 
-pub async fn older_copy_of_a_record_that_is_gone_does_not_bring_it_back<C: Crm>() {
+/// An older copy of a record that is gone does not bring it back.
+pub async fn older_copy_of_gone_record_revives_nobody<C: Crm>() {
     let test = TestApp::start_in(C::world_that_lists_the_gone()).await;
     let bryce = C::create(&test, "Bryce Love", BRYCE);
     let (account, integration) = copied::<C>(&test).await;
     test.pass(TimeDelta::minutes(5));
     C::delete(&test, &bryce);
     // One page holds both: the record as it is now, gone, and behind it a copy from before, alive.
-    let rule = C::faults(&test).add(Rule::once(C::PAGES, Fault::StaleRow { id: None })).unwrap();
+    let rule = C::faults(&test).add(FaultRule::once(C::PAGES, Fault::StaleRow { id: None })).unwrap();
 
     next_pass(&test).await;
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
 use contact_sync::{config::Config, rpc::pb};
-use crm_simulator::faults::{Fault, Rule};
+use crm_simulator::faults::{Fault, FaultRule};
 use serde_json::json;
 
 use super::{
@@ -52,7 +52,7 @@ async fn phase_of(test: &TestApp, account: &str, integration: &str) -> String {
 }
 
 async fn throttled(test: &TestApp, count: usize) -> Vec<(String, String)> {
-    test.zendesk.faults().add(Rule::always(EXPORT, Fault::RateLimited { retry_after_seconds: Some(20) })).unwrap();
+    test.zendesk.faults().add(FaultRule::always(EXPORT, Fault::RateLimited { retry_after_seconds: Some(20) })).unwrap();
     let mut tenants = Vec::new();
     for n in 0..count {
         let account = test.account().await;
@@ -68,8 +68,9 @@ async fn throttled(test: &TestApp, count: usize) -> Vec<(String, String)> {
     tenants
 }
 
+/// Tenants that wait for their rate limit hold no place that a fifth one needs.
 #[tokio::test]
-async fn tenants_that_wait_for_their_rate_limit_hold_no_place_that_a_fifth_one_needs() {
+async fn rate_limited_tenants_hold_no_place() {
     let test = working(Worlds::default(), 4, |_| {}).await;
     PipedriveCrm::create(&test, "Bryce Love", BRYCE);
     let waiting = throttled(&test, 4).await;
@@ -100,10 +101,11 @@ async fn tenants_that_wait_for_their_rate_limit_hold_no_place_that_a_fifth_one_n
     }
 }
 
+/// An export that never ends takes turns with others on one place.
 #[tokio::test]
-async fn an_export_that_never_ends_takes_turns_with_others_on_one_place() {
+async fn endless_export_takes_turns_on_one_place() {
     let test = working(Worlds::default(), 1, |_| {}).await;
-    test.zendesk.faults().add(Rule::always(EXPORT, Fault::EmptyPage { advance: true })).unwrap();
+    test.zendesk.faults().add(FaultRule::always(EXPORT, Fault::EmptyPage { advance: true })).unwrap();
     let account = test.account().await;
     let endless = test.enable(&account, "endless").await;
     eventually("pages", async || test.zendesk.requests().count_of("incremental") > 3).await;
@@ -122,10 +124,11 @@ async fn an_export_that_never_ends_takes_turns_with_others_on_one_place() {
     assert_eq!((run.state(), run.counts.unwrap().read), (pb::SyncRunState::Running, 0), "{}", error_of(&run));
 }
 
+/// A first copy that keeps to its share lets another one by, and is never refused.
 #[tokio::test]
-async fn a_first_copy_that_keeps_to_its_share_lets_another_one_by_and_is_never_refused() {
+async fn paced_first_copy_lets_others_by_unrefused() {
     let test = working(limited(), 1, |config| config.providers.zendesk.first_copy_share_percent = 95).await;
-    test.zendesk.faults().add(Rule::always(EXPORT, Fault::EmptyPage { advance: true })).unwrap();
+    test.zendesk.faults().add(FaultRule::always(EXPORT, Fault::EmptyPage { advance: true })).unwrap();
     let account = test.account().await;
     let paced = test.enable(&account, "paced").await;
     let phase = "keeping to its share of the CRM's rate limit";
@@ -143,7 +146,7 @@ async fn a_first_copy_that_keeps_to_its_share_lets_another_one_by_and_is_never_r
 #[tokio::test]
 async fn two_integrations_of_one_zendesk_share_one_window() {
     let test = working(limited(), 2, |config| config.providers.zendesk.first_copy_share_percent = 80).await;
-    test.zendesk.faults().add(Rule::always(EXPORT, Fault::EmptyPage { advance: true })).unwrap();
+    test.zendesk.faults().add(FaultRule::always(EXPORT, Fault::EmptyPage { advance: true })).unwrap();
     let mut both = Vec::new();
     for _ in 0..2 {
         let account = test.account().await;
@@ -160,8 +163,9 @@ async fn two_integrations_of_one_zendesk_share_one_window() {
     assert!((16..=17).contains(&asked), "{asked}: one request may be under way before the limit is known");
 }
 
+/// A bulk job that takes its time holds no place.
 #[tokio::test]
-async fn a_bulk_job_that_takes_its_time_holds_no_place() {
+async fn slow_bulk_job_holds_no_place() {
     let worlds = Worlds { salesforce: Some(|config| config.bulk_polls = 1_000), ..Worlds::default() };
     let test = working(worlds, 1, |config| config.providers.salesforce_bulk_above = 0).await;
     test.salesforce.create("Contact", &json!({"LastName": "Love", "Phone": BRYCE})).unwrap();
@@ -177,8 +181,9 @@ async fn a_bulk_job_that_takes_its_time_holds_no_place() {
     assert_eq!(test.last_run(&account, &slow).await.state(), pb::SyncRunState::Running);
 }
 
+/// An integration whose run cannot begin is tried ever more rarely, and stops nobody.
 #[tokio::test]
-async fn an_integration_whose_run_cannot_begin_is_tried_ever_more_rarely_and_stops_nobody() {
+async fn unbeginnable_run_retries_rarely_stops_nobody() {
     let test = working(Worlds::default(), 1, |_| {}).await;
     let broken = test.account().await;
     for statement in [

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use contact_sync::rpc::pb;
-use crm_simulator::faults::{Fault, Rule};
+use crm_simulator::faults::{Fault, FaultRule};
 
 use super::{behaviours::copied, crm::Crm};
 use crate::support::{Subject, TestApp, error_of};
@@ -18,12 +18,13 @@ fn notice<'r>(run: &'r pb::SyncRun, reason: &str) -> Option<&'r str> {
     run.notices.iter().find(|notice| notice.reason == reason).map(|notice| notice.message.as_str())
 }
 
+/// A bad byte and half a surrogate cost a character.
 /// One bad byte ends no page, and no record is lost for it.
-pub async fn bad_byte_and_half_a_surrogate_cost_a_character<C: Crm>() {
+pub async fn bad_byte_or_half_surrogate_costs_character<C: Crm>() {
     let test = TestApp::start().await;
     C::create(&test, "Jose Broken", "+13108675301");
     C::create(&test, "Ann Sound", "+13108675302");
-    C::faults(&test).add(Rule::once(C::PAGES, replacing("Jose", b"Jos\xe9\\ud83d"))).unwrap();
+    C::faults(&test).add(FaultRule::once(C::PAGES, replacing("Jose", b"Jos\xe9\\ud83d"))).unwrap();
 
     let (account, integration) = copied::<C>(&test).await;
 
@@ -43,7 +44,7 @@ pub async fn number_of_another_kind_is_read_or_told<C: Crm>() {
     C::create(&test, "Bob", "+13108675302");
     let faults = [replacing("\"+13108675301\"", b"13108675301"), replacing("\"+13108675302\"", b"true")];
     for fault in faults {
-        C::faults(&test).add(Rule::once(C::PAGES, fault)).unwrap();
+        C::faults(&test).add(FaultRule::once(C::PAGES, fault)).unwrap();
     }
 
     let (account, integration) = copied::<C>(&test).await;
@@ -65,7 +66,7 @@ async fn lost<C: Crm>(sent: &str, other: &[u8]) -> (TestApp, String, String, Str
     assert!(test.look_up(&account, BOB).await.complete);
     let bob = C::create(&test, "Bob", BOB);
     test.pass(TimeDelta::minutes(31));
-    let rule = C::faults(&test).add(Rule::once(C::PAGES, replacing(sent, other))).unwrap();
+    let rule = C::faults(&test).add(FaultRule::once(C::PAGES, replacing(sent, other))).unwrap();
 
     assert_eq!(test.sync_due().await, 1);
 
@@ -90,7 +91,8 @@ async fn assert_is_whole(test: &TestApp, account: &str, bob: &str) {
     assert_eq!(test.look_up(account, STRANGER).await.outcome(), pb::MatchOutcome::NotFound);
 }
 
-pub async fn lost_number_makes_answers_incomplete_until_its_record_is_read_again<C: Crm>() {
+/// A lost number makes answers incomplete until its record is read again.
+pub async fn lost_number_leaves_incomplete_until_record_reread<C: Crm>() {
     let (test, account, integration, bob) = lost::<C>(&format!("\"{BOB}\""), b"true").await;
 
     test.retry(&account, &integration, "", "").await;
@@ -99,7 +101,8 @@ pub async fn lost_number_makes_answers_incomplete_until_its_record_is_read_again
     assert_is_whole(&test, &account, &bob).await;
 }
 
-pub async fn lost_record_makes_answers_incomplete_until_everything_is_read_a_day_later<C: Crm>() {
+/// A lost record makes answers incomplete until everything is read, a day later.
+pub async fn lost_record_leaves_incomplete_until_daily_reread<C: Crm>() {
     let time = format!("\"{}\":\"", C::CHANGED_AT);
     let (test, account, _, bob) = lost::<C>(&time, format!("{time}?").as_bytes()).await;
 

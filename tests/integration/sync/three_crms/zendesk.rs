@@ -23,8 +23,9 @@ fn users(which: pb::ZendeskUsers) -> pb::IntegrationOptions {
     pb::IntegrationOptions { zendesk_users: which.into(), ..Default::default() }
 }
 
+/// Agents leave when only end users are wished, and come back.
 #[tokio::test]
-async fn agents_leave_when_only_end_users_are_wished_and_come_back() {
+async fn agents_leave_for_end_users_and_return() {
     let test = TestApp::start().await;
     test.zendesk.create_user(&json!({"name": "Agent", "role": "agent", "phone": OTHER})).unwrap();
     ZendeskCrm::create(&test, "Bryce Love", BRYCE);
@@ -43,8 +44,9 @@ async fn agents_leave_when_only_end_users_are_wished_and_come_back() {
     assert_is_the_truth::<ZendeskCrm>(&test, &integration).await;
 }
 
+/// The winner of a merge and its identities are read again, though nothing says that it changed.
 #[tokio::test]
-async fn the_winner_of_a_merge_and_its_identities_are_read_again_though_nothing_says_that_it_changed() {
+async fn unannounced_merge_winner_is_reread_with_identities() {
     let worlds = Worlds {
         zendesk: Some(|config| {
             config.quirks.merge_touches_winner = false;
@@ -66,8 +68,9 @@ async fn the_winner_of_a_merge_and_its_identities_are_read_again_though_nothing_
     assert_is_the_truth::<ZendeskCrm>(&test, &integration).await;
 }
 
+/// An identity that the export never showed comes with the sweep.
 #[tokio::test]
-async fn an_identity_that_the_export_never_showed_comes_with_the_sweep() {
+async fn unexported_identity_comes_with_sweep() {
     let worlds =
         Worlds { zendesk: Some(|config| config.quirks.identity_change_touches_user = false), ..Worlds::default() };
     let test = TestApp::start_in(worlds).await;
@@ -91,8 +94,9 @@ async fn an_identity_that_the_export_never_showed_comes_with_the_sweep() {
     assert_is_the_truth::<ZendeskCrm>(&test, &integration).await;
 }
 
+/// A user that is deleted for good without a row is found missing by the sweep.
 #[tokio::test]
-async fn a_user_deleted_for_good_without_a_row_is_found_missing_by_the_sweep() {
+async fn user_purged_without_row_is_swept() {
     let worlds = Worlds { zendesk: Some(|config| config.quirks.exports_purged_users = false), ..Worlds::default() };
     let test = TestApp::start_in(worlds).await;
     let id = ZendeskCrm::create(&test, "Bryce Love", BRYCE);
@@ -109,8 +113,9 @@ async fn a_user_deleted_for_good_without_a_row_is_found_missing_by_the_sweep() {
     assert!(test.look_up(&account, BRYCE).await.selected.is_none());
 }
 
+/// A user whose phone is null is copied, and loses the number that it had.
 #[tokio::test]
-async fn a_user_whose_phone_is_null_is_copied_and_loses_the_number_that_it_had() {
+async fn null_phone_user_is_copied_losing_number() {
     let test = TestApp::start().await;
     let id = ZendeskCrm::create(&test, "Bryce Love", BRYCE);
     let never = test.zendesk.create_user(&json!({"name": "No Phone", "phone": null})).unwrap();
@@ -131,8 +136,9 @@ async fn a_user_whose_phone_is_null_is_copied_and_loses_the_number_that_it_had()
     assert_is_the_truth::<ZendeskCrm>(&test, &integration).await;
 }
 
+/// Roles that are narrowed during a first copy hold for what was read before, too.
 #[tokio::test]
-async fn roles_narrowed_during_a_first_copy_hold_for_what_was_read_before_too() {
+async fn narrowed_roles_hold_for_pages_already_read() {
     let test = TestApp::start().await;
     test.zendesk.create_user(&json!({"name": "Agent", "role": "agent", "phone": OTHER})).unwrap();
     // With agents among them, on the first page too.

@@ -4,7 +4,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
 use super::Server;
-use crate::pipedrive::{COMPANY_DOMAIN, COMPANY_ID, HiddenAnswer, Refusal};
+use crate::pipedrive::{COMPANY_DOMAIN, COMPANY_ID, HiddenAnswer, PipedriveRefusal};
 
 #[tokio::test]
 async fn created_person_has_version_2s_shape() {
@@ -31,8 +31,9 @@ async fn created_person_has_version_2s_shape() {
     assert_eq!(server.get(&format!("/api/v2/organizations/{org}")).await["data"]["name"], "Acme");
 }
 
+/// An update replaces lists whole and moves the time of change.
 #[tokio::test]
-async fn update_replaces_lists_whole_and_moves_the_time_of_change() {
+async fn update_replaces_whole_lists_and_moves_change_time() {
     let server = Server::start().await;
     let id = server.create("Ann", "1");
     server.advance(5);
@@ -75,8 +76,9 @@ async fn bad_bodies_and_parameters_are_refused_by_name() {
     }
 }
 
+/// A deleted person is in no list, and answers until it is purged.
 #[tokio::test]
-async fn deleted_person_is_in_no_list_and_answers_until_it_is_purged() {
+async fn deleted_person_is_unlisted_but_answers_until_purged() {
     let server = Server::start().await;
     let ids = server.create_many(2);
     let path = format!("/api/v2/persons/{}", ids[0]);
@@ -116,8 +118,9 @@ async fn quirks_of_deletion_can_be_turned() {
     assert_eq!(server.ask(Method::GET, &format!("/api/v2/persons/{id}"), None).await.0, StatusCode::NOT_FOUND);
 }
 
+/// A merge takes the person of the path into the other, and answers in the form of version 1.
 #[tokio::test]
-async fn merge_takes_the_person_of_the_path_and_answers_in_version_1() {
+async fn merge_absorbs_person_of_path_answers_version_1() {
     let server = Server::start().await;
     let (loser, winner) = (server.create("Ann", "1"), server.create("Ann D", "2"));
     server.advance(5);
@@ -137,7 +140,7 @@ async fn merge_takes_the_person_of_the_path_and_answers_in_version_1() {
     assert_eq!(phones, [Some("2"), Some("1")]);
     assert_eq!(server.pipedrive.true_person(loser).unwrap().merged_into, Some(winner));
     assert_eq!(server.list("/api/v2/persons?limit=9").await, [winner]);
-    assert!(matches!(server.pipedrive.restore_person(loser), Err(Refusal::Invalid { .. })));
+    assert!(matches!(server.pipedrive.restore_person(loser), Err(PipedriveRefusal::Invalid { .. })));
     assert!(server.pipedrive.merge_persons(winner, winner).is_err());
 }
 
@@ -205,8 +208,9 @@ async fn recents_tell_of_changes_deletions_and_purges() {
     assert_eq!(server.ask(Method::GET, "/v1/recents", None).await.0, StatusCode::BAD_REQUEST);
 }
 
+/// Who asks is told who they are, and the old persons API is gone.
 #[tokio::test]
-async fn who_asks_is_told_and_old_persons_are_gone() {
+async fn me_is_answered_and_old_persons_gone() {
     let server = Server::start_with(|config| config.company_user_is_admin = false).await;
 
     let me = server.get("/api/v1/users/me").await;

@@ -4,12 +4,12 @@ use reqwest::{Method, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{Server, ids_of};
-use crate::faults::{Fault, Rule, VendorCall};
+use crate::faults::{Fault, FaultRule, VendorCall};
 
 const LIST: &str = "/api/v2/persons";
 
 fn fail(server: &Server, fault: Fault) {
-    server.pipedrive.faults().add(Rule::once(LIST, fault)).unwrap();
+    server.pipedrive.faults().add(FaultRule::once(LIST, fault)).unwrap();
 }
 
 #[tokio::test]
@@ -77,7 +77,7 @@ async fn odd_pages_lose_no_person() {
         ] {
             for skip in [0, 1] {
                 let shown = format!("{order} {fault:?} on page {skip}");
-                let rule = Rule { skip, ..Rule::once(LIST, fault.clone()) };
+                let rule = FaultRule { skip, ..FaultRule::once(LIST, fault.clone()) };
                 server.pipedrive.faults().add(rule).unwrap();
 
                 let mut seen = server.list(&first).await;
@@ -91,8 +91,9 @@ async fn odd_pages_lose_no_person() {
     }
 }
 
+/// A stuck cursor repeats the page that it was asked for.
 #[tokio::test]
-async fn stuck_cursor_repeats_the_page_it_was_asked_for() {
+async fn stuck_cursor_repeats_page_it_was_asked_for() {
     let server = Server::start().await;
     server.create_many(3);
     fail(&server, Fault::StuckCursor);
@@ -100,8 +101,9 @@ async fn stuck_cursor_repeats_the_page_it_was_asked_for() {
     assert_eq!(server.list(&format!("{LIST}?limit=2")).await, [1, 2, 1, 2, 3]);
 }
 
+/// Stale rows, empty numbers and patches are on the page.
 #[tokio::test]
-async fn stale_rows_empty_numbers_and_patches_are_on_the_page() {
+async fn stale_rows_empty_numbers_and_patches_show() {
     let server = Server::start().await;
     let id = server.create("Ann", "1");
     server.pipedrive.update_person(id, &json!({"name": "Ann Doe"})).unwrap();

@@ -2,8 +2,9 @@
 
 use super::Server;
 
+/// A file fills the company just as it says.
 #[tokio::test]
-async fn file_fills_the_company_as_it_is_said_to_be() {
+async fn file_fills_company_as_it_says() {
     let server = Server::start().await;
     let file = "\u{feff}{\"id\":7,\"name\":\"Ann Doe\",\"phones\":[{\"value\":\"(310)-867-5309\"}]}\n\n\
         {\"id\":9,\"first_name\":\"Bob\",\"org_id\":4,\"org_name\":\"Acme\",\"update_time\":\"2026-01-02T10:05:00Z\",\
@@ -21,8 +22,9 @@ async fn file_fills_the_company_as_it_is_said_to_be() {
     assert!(server.create("Next", "1") > 10);
 }
 
+/// A bad line is named with its field and without its value.
 #[tokio::test]
-async fn bad_line_is_named_with_its_field_and_without_its_value() {
+async fn bad_line_names_field_without_its_value() {
     for (file, message) in [
         (
             "{\"id\":1}\n{\"id\":2,\"phones\":\"3108675309\"}",
@@ -40,8 +42,9 @@ async fn bad_line_is_named_with_its_field_and_without_its_value() {
     }
 }
 
+/// A generated company is the same for the same seed.
 #[tokio::test]
-async fn generated_company_is_the_same_for_the_same_seed() {
+async fn same_seed_generates_same_company() {
     let server = Server::start().await;
     server.pipedrive.generate_people(2_000, 42).unwrap();
     let persons = server.pipedrive.persons();

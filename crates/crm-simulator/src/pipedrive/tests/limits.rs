@@ -36,8 +36,9 @@ async fn requests_cost_what_pipedrive_says() {
     }
 }
 
+/// Headers are sent without limits, too, and do not count down then.
 #[tokio::test]
-async fn headers_are_sent_without_limits_and_do_not_count_down() {
+async fn headers_come_without_limits_and_never_count_down() {
     let server = Server::start().await;
     list(&server).await;
 
@@ -79,8 +80,9 @@ async fn searches_have_a_limit_of_their_own() {
     assert_eq!(list(&server).await.status().as_u16(), 200);
 }
 
+/// A spent day is told by its own header and ends at midnight.
 #[tokio::test]
-async fn spent_day_is_told_by_its_own_header_and_ends_at_midnight() {
+async fn spent_day_has_own_header_ends_at_midnight() {
     let limits = RateLimits { daily_tokens: Some(25), ..RateLimits::default() };
     let server = Server::start_with(|config| config.limits = limits).await;
     list(&server).await;

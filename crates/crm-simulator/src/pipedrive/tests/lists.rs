@@ -42,8 +42,9 @@ async fn every_order_pages_to_its_end() {
     }
 }
 
+/// A window takes its first second, and not its last.
 #[tokio::test]
-async fn window_takes_its_first_second_and_not_its_last() {
+async fn window_takes_first_second_and_not_last() {
     let (server, _) = with_history().await;
     let window = "updated_since=2026-09-21T14:12:40Z&updated_until=2026-09-21T14:13:10Z";
     for (query, expected) in [
@@ -72,8 +73,9 @@ async fn window_takes_its_first_second_and_not_its_last() {
     }
 }
 
+/// A person that changes during a pass comes again in the order of change, and once in that of ids.
 #[tokio::test]
-async fn person_that_changes_during_a_pass_comes_again_by_change_and_once_by_id() {
+async fn person_changed_midway_comes_twice_by_change_only() {
     for (order, expected) in [("id", vec![1, 2, 3, 4, 5]), ("update_time", vec![1, 3, 5, 2, 4, 1])] {
         let (server, _) = with_history().await;
         let changing = std::sync::Arc::clone(&server.pipedrive);
@@ -86,8 +88,9 @@ async fn person_that_changes_during_a_pass_comes_again_by_change_and_once_by_id(
     }
 }
 
+/// A cursor holds for the order that it was made for, and for no other.
 #[tokio::test]
-async fn cursor_holds_for_the_order_it_was_made_for() {
+async fn cursor_holds_for_its_own_order_only() {
     let (server, _) = with_history().await;
     let page = server.get("/api/v2/persons?limit=2").await;
     let cursor = page["additional_data"]["next_cursor"].as_str().unwrap();
@@ -98,8 +101,9 @@ async fn cursor_holds_for_the_order_it_was_made_for() {
     }
 }
 
+/// A number that is missing is an empty list, or an empty text.
 #[tokio::test]
-async fn number_that_is_missing_is_an_empty_list_or_an_empty_text() {
+async fn missing_number_is_empty_list_or_text() {
     for (quirk, expected) in [(false, json!([])), (true, json!([{"value": "", "primary": true, "label": "work"}]))] {
         let server = Server::start_with(|config| config.empty_phone_entries = quirk).await;
         server.pipedrive.create_person(&json!({"name": "Ann"})).unwrap();

@@ -4,7 +4,7 @@ use reqwest::{Method, Response, StatusCode};
 use serde_json::{Value, json};
 
 use super::Server;
-use crate::faults::{Fault, Rule};
+use crate::faults::{Fault, FaultRule};
 
 const AUTHORIZE: &str =
     "/oauth/authorize?client_id=client&redirect_uri=http%3A%2F%2Flocalhost%2Fcb%3Fa%3D1&state=s%2Ft";
@@ -32,8 +32,9 @@ fn location(response: &Response) -> &str {
     response.headers()["location"].to_str().unwrap()
 }
 
+/// A consent gives a code, and the code gives tokens.
 #[tokio::test]
-async fn consent_gives_a_code_and_the_code_gives_tokens() {
+async fn consent_gives_code_and_code_gives_tokens() {
     let server = Server::start().await;
     let response = server.send(Method::GET, AUTHORIZE, None).await;
     let back = location(&response).strip_prefix("http://localhost/cb?a=1&code=").unwrap();
@@ -96,8 +97,9 @@ async fn rotation_is_a_choice() {
     assert_eq!(server.token(refresh).await.0, StatusCode::BAD_REQUEST);
 }
 
+/// Tokens are ended from outside, and the API token stays.
 #[tokio::test]
-async fn tokens_are_ended_from_outside_and_the_api_token_stays() {
+async fn tokens_end_from_outside_and_api_token_stays() {
     let server = Server::start().await;
     let refresh = "grant_type=refresh_token&refresh_token=pipedrive-refresh";
     let access = async || server.token(refresh).await.1["access_token"].as_str().unwrap().to_owned();
@@ -138,7 +140,7 @@ async fn no_token_and_wrong_tokens_are_refused_alike() {
 async fn token_faults_happen_at_the_token_endpoint() {
     let server = Server::start().await;
     let refresh = "grant_type=refresh_token&refresh_token=pipedrive-refresh";
-    let fail = |fault| server.pipedrive.faults().add(Rule::once("/oauth/token", fault)).unwrap();
+    let fail = |fault| server.pipedrive.faults().add(FaultRule::once("/oauth/token", fault)).unwrap();
 
     fail(Fault::TokenError { error: "invalid_grant".to_owned() });
     assert_eq!(server.token(refresh).await.1["error"], "invalid_grant");

@@ -8,8 +8,8 @@ use super::{
         id::RecordId,
         objects::{Kind, ObjectKind},
         record::{Millis, instant},
-        refusal::Refusal,
-        schema::{Object, Schema},
+        refusal::SalesforceRefusal,
+        schema::{ObjectSchema, Schema},
     },
     Column, Condition, Expression, Join, Literal, Operand, Operator, Order, PARENTS_MAX, Parent, Path, Query, Spot,
     Statement,
@@ -22,16 +22,17 @@ pub(in super::super) fn bind(
     statement: &Statement,
     text: &str,
     now: Millis,
-) -> Result<Query, Refusal> {
-    let object = schema
-        .find(&statement.object.it)
-        .map_err(|refusal| Refusal { message: pointed(text, statement.object.at, &refusal.message), ..refusal })?;
+) -> Result<Query, SalesforceRefusal> {
+    let object = schema.find(&statement.object.it).map_err(|refusal| SalesforceRefusal {
+        message: pointed(text, statement.object.at, &refusal.message),
+        ..refusal
+    })?;
     let mut binder = Binder { schema, object, text, now, parents: Vec::new() };
     let columns = statement.columns.iter().map(|path| binder.column(path)).collect::<Result<Vec<_>, _>>()?;
     for (at, column) in columns.iter().enumerate() {
         if columns[..at].iter().any(|other| other.names == column.names) {
             let name = column.names.join(".");
-            return Err(Refusal::bad("INVALID_FIELD", format!("duplicate field selected: {name}")));
+            return Err(SalesforceRefusal::bad("INVALID_FIELD", format!("duplicate field selected: {name}")));
         }
     }
     let (mut joins, mut conditions) = (Vec::new(), Vec::new());
@@ -50,7 +51,7 @@ pub(in super::super) fn bind(
         let path = binder.path(&order.path)?;
         Ok(Order { path, is_descending: order.is_descending, are_nulls_last: order.are_nulls_last })
     });
-    let order = order.collect::<Result<Vec<_>, Refusal>>()?;
+    let order = order.collect::<Result<Vec<_>, SalesforceRefusal>>()?;
     Ok(Query {
         object: object.kind,
         columns,
@@ -65,14 +66,14 @@ pub(in super::super) fn bind(
 
 struct Binder<'a> {
     schema: &'a Schema,
-    object: &'a Object,
+    object: &'a ObjectSchema,
     text: &'a str,
     now: Millis,
     parents: Vec<Parent>,
 }
 
 impl Binder<'_> {
-    fn column(&mut self, written: &Spot<String>) -> Result<Column, Refusal> {
+    fn column(&mut self, written: &Spot<String>) -> Result<Column, SalesforceRefusal> {
         let path = self.path(written)?;
         let mut parents = Vec::new();
         let mut from = path.parent;
@@ -93,7 +94,7 @@ impl Binder<'_> {
         Ok(Column { names, parents, path })
     }
 
-    fn path(&mut self, written: &Spot<String>) -> Result<Path, Refusal> {
+    fn path(&mut self, written: &Spot<String>) -> Result<Path, SalesforceRefusal> {
         let mut parts: Vec<&str> = written.it.split('.').collect();
         // The object's own name may stand before its fields.
         if parts.len() > 1 && parts[0].eq_ignore_ascii_case(self.object.name()) {
@@ -101,7 +102,7 @@ impl Binder<'_> {
         }
         let name = parts.pop().unwrap_or_default();
         if parts.len() > PARENTS_MAX {
-            return Err(Refusal::bad("INVALID_FIELD", "a field path has five relationships at most"));
+            return Err(SalesforceRefusal::bad("INVALID_FIELD", "a field path has five relationships at most"));
         }
         let (mut object, mut parent) = (self.object, None);
         for relationship in parts {
@@ -110,7 +111,7 @@ impl Binder<'_> {
                             custom relationship name. Please reference your WSDL or the describe call for the \
                             appropriate names.";
                 let message = format!("Didn't understand relationship '{relationship}' in field path. {hint}");
-                Refusal::bad("INVALID_FIELD", pointed(self.text, written.at, &message))
+                SalesforceRefusal::bad("INVALID_FIELD", pointed(self.text, written.at, &message))
             })?;
             let step = Parent { from: parent, reference, to };
             let known = self.parents.iter().position(|known| *known == step);
@@ -127,12 +128,12 @@ impl Binder<'_> {
                  the appropriate names.",
                 object.name()
             );
-            Refusal::bad("INVALID_FIELD", pointed(self.text, written.at, &message))
+            SalesforceRefusal::bad("INVALID_FIELD", pointed(self.text, written.at, &message))
         })?;
         Ok(Path { parent, object: object.kind, slot })
     }
 
-    fn condition(&mut self, written: &Expression) -> Result<Condition, Refusal> {
+    fn condition(&mut self, written: &Expression) -> Result<Condition, SalesforceRefusal> {
         match written {
             Expression::All(parts) => Ok(Condition::All(self.conditions(parts)?)),
             Expression::Any(parts) => Ok(Condition::Any(self.conditions(parts)?)),
@@ -147,13 +148,13 @@ impl Binder<'_> {
                 let field = self.schema.object(bound.object).field(bound.slot);
                 if field.kind == Kind::LongText {
                     let message = format!("field '{}' can not be filtered in a query call", field.name);
-                    return Err(Refusal::bad("INVALID_FIELD", pointed(self.text, path.at, &message)));
+                    return Err(SalesforceRefusal::bad("INVALID_FIELD", pointed(self.text, path.at, &message)));
                 }
                 let is_text =
                     !matches!(field.kind, Kind::Id | Kind::Reference(..) | Kind::Boolean | Kind::DateTime | Kind::Date);
                 if *operator == Operator::Like && !is_text {
                     let message = pointed(self.text, path.at, "invalid operator on field");
-                    return Err(Refusal::bad("INVALID_QUERY_FILTER_OPERATOR", message));
+                    return Err(SalesforceRefusal::bad("INVALID_QUERY_FILTER_OPERATOR", message));
                 }
                 let is_range = values.iter().any(|value| matches!(value, Literal::LastDays(_)));
                 let operator =
@@ -170,7 +171,7 @@ impl Binder<'_> {
         }
     }
 
-    fn join(&mut self, written: &Spot<String>, is_in: bool, of: &Statement) -> Result<Join, Refusal> {
+    fn join(&mut self, written: &Spot<String>, is_in: bool, of: &Statement) -> Result<Join, SalesforceRefusal> {
         let path = self.path(written)?;
         let of = bind(self.schema, of, self.text, self.now)?;
         let is_reference = |path: Path| {
@@ -185,7 +186,7 @@ impl Binder<'_> {
         Ok(Join { path, is_in, of })
     }
 
-    fn conditions(&mut self, written: &[Expression]) -> Result<Vec<Condition>, Refusal> {
+    fn conditions(&mut self, written: &[Expression]) -> Result<Vec<Condition>, SalesforceRefusal> {
         written.iter().map(|part| self.condition(part)).collect()
     }
 
@@ -214,11 +215,11 @@ impl Binder<'_> {
         }
     }
 
-    fn wrong_type(&self, path: &Spot<String>, name: &str, kind: Kind, value: &Literal) -> Refusal {
+    fn wrong_type(&self, path: &Spot<String>, name: &str, kind: Kind, value: &Literal) -> SalesforceRefusal {
         let (expected, quotes) = match kind {
             Kind::Id | Kind::Reference(..) if matches!(value, Literal::Text(_)) => {
                 let message = pointed(self.text, path.at, "invalid ID field");
-                return Refusal::bad("INVALID_QUERY_FILTER_OPERATOR", message);
+                return SalesforceRefusal::bad("INVALID_QUERY_FILTER_OPERATOR", message);
             }
             Kind::Id | Kind::Reference(..) => ("id", "should be enclosed in quotes"),
             Kind::Boolean => ("boolean", "should not be enclosed in quotes"),
@@ -227,7 +228,7 @@ impl Binder<'_> {
             _ => ("string", "should be enclosed in quotes"),
         };
         let message = format!("value of filter criterion for field '{name}' must be of type {expected} and {quotes}");
-        Refusal::bad("INVALID_FIELD", pointed(self.text, path.at, &message))
+        SalesforceRefusal::bad("INVALID_FIELD", pointed(self.text, path.at, &message))
     }
 }
 
@@ -247,7 +248,7 @@ pub(in super::super) fn bind_search(
     fields: &[String],
     condition: Option<Expression>,
     now: Millis,
-) -> Result<Query, Refusal> {
+) -> Result<Query, SalesforceRefusal> {
     let spot = |it: String| Spot { at: 0, it };
     let text = format!("SELECT {} FROM {}", fields.join(", "), kind.name());
     let statement = Statement {

@@ -222,8 +222,9 @@ mod tests {
         }
     }
 
+    /// Null is unequal to all but null, and never less.
     #[test]
-    fn null_is_unequal_to_all_but_null_and_never_less() {
+    fn null_equals_only_null_and_is_never_less() {
         let x = || [Operand::Text("x".to_owned())];
 
         assert!(compare(&FieldValue::Null, Operator::NotEqual, &x()));

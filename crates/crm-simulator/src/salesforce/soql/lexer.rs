@@ -1,7 +1,7 @@
 //! The words of a SOQL text. Owns: strings and their escapes, dates and times, names, signs.
 
 use super::{
-    super::{record::read_time, refusal::Refusal},
+    super::{record::read_time, refusal::SalesforceRefusal},
     Literal, STATEMENT_CHARS_MAX, Spot,
 };
 
@@ -20,10 +20,13 @@ const SIGNS: [&str; 10] = ["<=", ">=", "!=", "<>", "=", "<", ">", "(", ")", ","]
 pub(super) const WILDCARDS: [char; 2] = ['%', '_'];
 
 /// Splits a text into its words.
-pub(super) fn tokens(text: &str) -> Result<Vec<Spot<Token>>, Refusal> {
+pub(super) fn tokens(text: &str) -> Result<Vec<Spot<Token>>, SalesforceRefusal> {
     let characters: Vec<char> = text.chars().collect();
     if characters.len() > STATEMENT_CHARS_MAX {
-        return Err(Refusal::bad("QUERY_TOO_COMPLICATED", "SOQL statements cannot be longer than 100000 characters."));
+        return Err(SalesforceRefusal::bad(
+            "QUERY_TOO_COMPLICATED",
+            "SOQL statements cannot be longer than 100000 characters.",
+        ));
     }
     let mut tokens = Vec::new();
     let mut at = 0;
@@ -50,7 +53,7 @@ fn starts_with(characters: &[char], sign: &str) -> bool {
 }
 
 /// The string that begins at `start`, and the place after it.
-fn string(characters: &[char], start: usize) -> Result<(Token, usize), Refusal> {
+fn string(characters: &[char], start: usize) -> Result<(Token, usize), SalesforceRefusal> {
     let mut text = String::new();
     let mut at = start + 1;
     loop {
@@ -87,7 +90,7 @@ fn unescaped(character: char) -> Option<char> {
     }
 }
 
-fn word(characters: &[char], start: usize) -> Result<(Token, usize), Refusal> {
+fn word(characters: &[char], start: usize) -> Result<(Token, usize), SalesforceRefusal> {
     let is_part = |character: &char| character.is_alphanumeric() || "._:+-".contains(*character);
     let length = characters[start..].iter().take_while(|character| is_part(character)).count();
     if length == 0 {
@@ -112,7 +115,7 @@ fn word(characters: &[char], start: usize) -> Result<(Token, usize), Refusal> {
     Ok((token, end))
 }
 
-fn number_or_time(text: &str) -> Result<Literal, Refusal> {
+fn number_or_time(text: &str) -> Result<Literal, SalesforceRefusal> {
     if text.contains('T') {
         return read_time(text).map(Literal::Time).ok_or_else(|| unexpected(text));
     }
@@ -123,11 +126,11 @@ fn number_or_time(text: &str) -> Result<Literal, Refusal> {
     text.parse::<f64>().map(|_| Literal::Number(text.to_owned())).map_err(|_| unexpected(text))
 }
 
-pub(super) fn malformed(message: &str) -> Refusal {
-    Refusal::bad("MALFORMED_QUERY", message)
+pub(super) fn malformed(message: &str) -> SalesforceRefusal {
+    SalesforceRefusal::bad("MALFORMED_QUERY", message)
 }
 
-pub(super) fn unexpected(text: &str) -> Refusal {
+pub(super) fn unexpected(text: &str) -> SalesforceRefusal {
     let text: String = text.chars().take(80).collect();
     malformed(&format!("unexpected token: '{text}'"))
 }

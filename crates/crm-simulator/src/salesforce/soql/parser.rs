@@ -2,7 +2,7 @@
 //! parentheses.
 
 use super::{
-    super::refusal::Refusal,
+    super::refusal::SalesforceRefusal,
     Expression, Literal, Operator, OrderBy, Spot, Statement,
     lexer::{Token, malformed, tokens, unexpected},
 };
@@ -13,7 +13,7 @@ const DEPTH_MAX: usize = 50;
 const OFFSET_MAX: usize = 2_000;
 
 /// Reads a statement.
-pub(in super::super) fn parse(text: &str) -> Result<Statement, Refusal> {
+pub(in super::super) fn parse(text: &str) -> Result<Statement, SalesforceRefusal> {
     let mut parser = Parser::new(text)?;
     let statement = parser.statement()?;
     parser.end()?;
@@ -21,7 +21,7 @@ pub(in super::super) fn parse(text: &str) -> Result<Statement, Refusal> {
 }
 
 /// Reads a condition by itself: that of a search's `RETURNING`.
-pub(in super::super) fn parse_condition_of_search(text: &str) -> Result<Expression, Refusal> {
+pub(in super::super) fn parse_condition_of_search(text: &str) -> Result<Expression, SalesforceRefusal> {
     let mut parser = Parser { may_join: false, ..Parser::new(text)? };
     let condition = parser.condition(0)?;
     parser.end()?;
@@ -36,11 +36,11 @@ struct Parser {
 }
 
 impl Parser {
-    fn new(text: &str) -> Result<Self, Refusal> {
+    fn new(text: &str) -> Result<Self, SalesforceRefusal> {
         Ok(Self { tokens: tokens(text)?, at: 0, may_join: true })
     }
 
-    fn statement(&mut self) -> Result<Statement, Refusal> {
+    fn statement(&mut self) -> Result<Statement, SalesforceRefusal> {
         let mut statement = self.selection()?;
         if self.takes("order") {
             self.keyword("by")?;
@@ -52,13 +52,13 @@ impl Parser {
         statement.limit = if self.takes("limit") { Some(self.number()?) } else { None };
         statement.offset = if self.takes("offset") { self.number()? } else { 0 };
         if statement.offset > OFFSET_MAX {
-            return Err(Refusal::bad("NUMBER_OUTSIDE_VALID_RANGE", "Maximum SOQL offset allowed is 2000"));
+            return Err(SalesforceRefusal::bad("NUMBER_OUTSIDE_VALID_RANGE", "Maximum SOQL offset allowed is 2000"));
         }
         Ok(statement)
     }
 
     /// A statement up to its condition: all that one within another may have.
-    fn selection(&mut self) -> Result<Statement, Refusal> {
+    fn selection(&mut self) -> Result<Statement, SalesforceRefusal> {
         self.keyword("select")?;
         let columns = self.columns()?;
         self.keyword("from")?;
@@ -68,7 +68,7 @@ impl Parser {
     }
 
     /// The paths selected; none for `count()`.
-    fn columns(&mut self) -> Result<Vec<Spot<String>>, Refusal> {
+    fn columns(&mut self) -> Result<Vec<Spot<String>>, SalesforceRefusal> {
         let first = self.name()?;
         if first.it.eq_ignore_ascii_case("count") && self.takes_sign("(") {
             self.sign(")")?;
@@ -81,7 +81,7 @@ impl Parser {
         Ok(columns)
     }
 
-    fn order_by(&mut self) -> Result<OrderBy, Refusal> {
+    fn order_by(&mut self) -> Result<OrderBy, SalesforceRefusal> {
         let path = self.name()?;
         let is_descending = !self.takes("asc") && self.takes("desc");
         let mut are_nulls_last = false;
@@ -94,9 +94,9 @@ impl Parser {
         Ok(OrderBy { path, is_descending, are_nulls_last })
     }
 
-    fn condition(&mut self, depth: usize) -> Result<Expression, Refusal> {
+    fn condition(&mut self, depth: usize) -> Result<Expression, SalesforceRefusal> {
         if depth > DEPTH_MAX {
-            return Err(Refusal::bad("QUERY_TOO_COMPLICATED", "the condition is nested too deeply"));
+            return Err(SalesforceRefusal::bad("QUERY_TOO_COMPLICATED", "the condition is nested too deeply"));
         }
         let first = self.simple(depth)?;
         for (keyword, other) in [("and", "or"), ("or", "and")] {
@@ -115,10 +115,10 @@ impl Parser {
         Ok(first)
     }
 
-    fn simple(&mut self, depth: usize) -> Result<Expression, Refusal> {
+    fn simple(&mut self, depth: usize) -> Result<Expression, SalesforceRefusal> {
         if self.takes("not") {
             if depth > DEPTH_MAX {
-                return Err(Refusal::bad("QUERY_TOO_COMPLICATED", "the condition is nested too deeply"));
+                return Err(SalesforceRefusal::bad("QUERY_TOO_COMPLICATED", "the condition is nested too deeply"));
             }
             return Ok(Expression::Not(Box::new(self.simple(depth + 1)?)));
         }
@@ -130,7 +130,7 @@ impl Parser {
         self.comparison()
     }
 
-    fn comparison(&mut self) -> Result<Expression, Refusal> {
+    fn comparison(&mut self) -> Result<Expression, SalesforceRefusal> {
         let path = self.name()?;
         if self.takes("in") {
             return self.among(path, Operator::In);
@@ -144,7 +144,7 @@ impl Parser {
         Ok(Expression::Compare { path, operator, values })
     }
 
-    fn operator(&mut self) -> Result<Operator, Refusal> {
+    fn operator(&mut self) -> Result<Operator, SalesforceRefusal> {
         let operator = match self.next()? {
             Token::Sign("=") => Operator::Equal,
             Token::Sign("!=" | "<>") => Operator::NotEqual,
@@ -158,7 +158,7 @@ impl Parser {
     }
 
     /// What follows `IN`: values, or a statement that gives them.
-    fn among(&mut self, path: Spot<String>, operator: Operator) -> Result<Expression, Refusal> {
+    fn among(&mut self, path: Spot<String>, operator: Operator) -> Result<Expression, SalesforceRefusal> {
         self.sign("(")?;
         if !self.is_at("select") {
             return Ok(Expression::Compare { path, operator, values: self.list()? });
@@ -174,7 +174,7 @@ impl Parser {
     }
 
     /// Values up to the closing parenthesis.
-    fn list(&mut self) -> Result<Vec<Literal>, Refusal> {
+    fn list(&mut self) -> Result<Vec<Literal>, SalesforceRefusal> {
         let mut values = vec![self.literal()?];
         while self.takes_sign(",") {
             values.push(self.literal()?);
@@ -183,21 +183,21 @@ impl Parser {
         Ok(values)
     }
 
-    fn literal(&mut self) -> Result<Literal, Refusal> {
+    fn literal(&mut self) -> Result<Literal, SalesforceRefusal> {
         match self.next()? {
             Token::Literal(literal) => Ok(literal),
             other => Err(unexpected(&shown(&other))),
         }
     }
 
-    fn number(&mut self) -> Result<usize, Refusal> {
+    fn number(&mut self) -> Result<usize, SalesforceRefusal> {
         match self.next()? {
             Token::Literal(Literal::Number(text)) => text.parse().map_err(|_| unexpected(&text)),
             other => Err(unexpected(&shown(&other))),
         }
     }
 
-    fn name(&mut self) -> Result<Spot<String>, Refusal> {
+    fn name(&mut self) -> Result<Spot<String>, SalesforceRefusal> {
         let at = self.tokens.get(self.at).map_or(0, |token| token.at);
         match self.next()? {
             Token::Word(name) => Ok(Spot { at, it: name }),
@@ -205,7 +205,7 @@ impl Parser {
         }
     }
 
-    fn keyword(&mut self, keyword: &str) -> Result<(), Refusal> {
+    fn keyword(&mut self, keyword: &str) -> Result<(), SalesforceRefusal> {
         if self.takes(keyword) {
             return Ok(());
         }
@@ -213,7 +213,7 @@ impl Parser {
         Err(unexpected(&shown(&found)))
     }
 
-    fn sign(&mut self, sign: &str) -> Result<(), Refusal> {
+    fn sign(&mut self, sign: &str) -> Result<(), SalesforceRefusal> {
         if self.takes_sign(sign) {
             return Ok(());
         }
@@ -221,7 +221,7 @@ impl Parser {
         Err(unexpected(&shown(&found)))
     }
 
-    fn end(&self) -> Result<(), Refusal> {
+    fn end(&self) -> Result<(), SalesforceRefusal> {
         self.tokens.get(self.at).map_or(Ok(()), |token| Err(unexpected(&shown(&token.it))))
     }
 
@@ -243,7 +243,7 @@ impl Parser {
         is_there
     }
 
-    fn next(&mut self) -> Result<Token, Refusal> {
+    fn next(&mut self) -> Result<Token, SalesforceRefusal> {
         let token = self.tokens.get(self.at).ok_or_else(|| malformed("unexpected token: '<EOF>'"))?;
         self.at += 1;
         Ok(token.it.clone())

@@ -16,7 +16,7 @@ use super::{
 };
 
 /// The records to look at, by one of the indexes.
-enum Access {
+enum AccessPath {
     Ids(BTreeSet<RecordId>),
     ByStamp(RangeInclusive<Millis>),
     ById(RangeInclusive<RecordId>),
@@ -85,36 +85,36 @@ impl Query {
         self.condition.as_ref().is_none_or(|condition| condition.matches(row, &state.schema))
     }
 
-    fn access(&self, id: Slot, stamp: Slot) -> Access {
+    fn access(&self, id: Slot, stamp: Slot) -> AccessPath {
         if let Some(ids) = self.condition.as_ref().and_then(|condition| ids_of(condition, id)) {
-            return Access::Ids(ids);
+            return AccessPath::Ids(ids);
         }
         let stamps = self.condition.as_ref().map_or(Millis::MIN..=Millis::MAX, |condition| stamps_of(condition, stamp));
         let is_first = |slot| self.order.first().is_some_and(|order| is_own(order, slot));
         let is_page_by_id = is_first(id) && self.limit.is_some();
         let is_bounded = stamps != (Millis::MIN..=Millis::MAX);
         if !is_page_by_id && (is_bounded || is_first(stamp)) {
-            return Access::ByStamp(stamps);
+            return AccessPath::ByStamp(stamps);
         }
         let all = RecordId::MIN..=RecordId::MAX;
-        Access::ById(self.condition.as_ref().map_or(all, |condition| id_range_of(condition, id)))
+        AccessPath::ById(self.condition.as_ref().map_or(all, |condition| id_range_of(condition, id)))
     }
 
     /// Whether the index gives the rows in the query's order.
-    fn is_sorted_by(&self, access: &Access, id: Slot, stamp: Slot) -> bool {
+    fn is_sorted_by(&self, access: &AccessPath, id: Slot, stamp: Slot) -> bool {
         match (access, self.order.as_slice()) {
             (_, []) => true,
-            (Access::ByStamp(_), [first]) => is_own(first, stamp),
-            (Access::ByStamp(_), [first, second]) => {
+            (AccessPath::ByStamp(_), [first]) => is_own(first, stamp),
+            (AccessPath::ByStamp(_), [first, second]) => {
                 is_own(first, stamp) && is_own(second, id) && first.is_descending == second.is_descending
             }
-            (Access::ById(_) | Access::Ids(_), [first, ..]) => is_own(first, id),
+            (AccessPath::ById(_) | AccessPath::Ids(_), [first, ..]) => is_own(first, id),
             _ => false,
         }
     }
 }
 
-impl Access {
+impl AccessPath {
     fn records<'s>(&'s self, state: &'s State, kind: super::ObjectKind) -> Records<'s> {
         let table = state.table(kind);
         let find = |id: &RecordId| table.records().get(id);

@@ -4,7 +4,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{Server, column, rows};
-use crate::faults::{Fault, Rule};
+use crate::faults::{Fault, FaultRule};
 
 const JOBS: &str = "/jobs/query";
 
@@ -91,8 +91,9 @@ async fn pages_of_results_fit_together_in_any_order() {
     assert_eq!(refused, (400, "INVALID_QUERY_LOCATOR".to_owned()));
 }
 
+/// A job can be aborted, and deleted when it is over.
 #[tokio::test]
-async fn job_can_be_aborted_and_deleted_when_it_is_over() {
+async fn job_is_aborted_then_deleted_once_over() {
     let server = Server::start().await;
     server.contacts(1);
     let job = job(&server, "query", "SELECT Id FROM Contact").await;
@@ -129,7 +130,7 @@ async fn jobs_fail_and_lines_are_broken_by_faults() {
     let server = Server::start().await;
     server.contacts(2);
     let query = "SELECT Name FROM Contact ORDER BY Id";
-    let add = |path: &str, fault| server.salesforce.faults().add(Rule::once(path, fault)).unwrap();
+    let add = |path: &str, fault| server.salesforce.faults().add(FaultRule::once(path, fault)).unwrap();
 
     let failing = job(&server, "query", query).await;
     add("/jobs/query/", Fault::JobFailed { message: "TooManyLockFailure".to_owned() });

@@ -7,8 +7,9 @@ use super::{Server, column, rows};
 
 const ALL: &str = "SELECT Id, IsDeleted, MasterRecordId FROM Contact ORDER BY Id";
 
+/// A deleted record is in `queryAll` until it is deleted for good.
 #[tokio::test]
-async fn deleted_record_is_in_query_all_until_it_is_deleted_for_good() {
+async fn query_all_shows_deleted_until_deleted_for_good() {
     let server = Server::start().await;
     let ids = server.contacts(2);
     server.advance(1_000);
@@ -50,8 +51,9 @@ async fn losers_name_their_master_and_chains_stay() {
     assert_eq!(salesforce.record(&ids[3]).unwrap().master_record_id, None);
 }
 
+/// A converted Lead names its Contact and is read-only.
 #[tokio::test]
-async fn converted_lead_names_its_contact_and_is_read_only() {
+async fn converted_lead_names_contact_and_is_read_only() {
     let server = Server::start().await;
     let salesforce = &server.salesforce;
     let lead =
@@ -75,8 +77,9 @@ async fn converted_lead_names_its_contact_and_is_read_only() {
     assert!(salesforce.convert_lead(&first, None).is_err());
 }
 
+/// An automated change moves the `SystemModstamp` alone, and ties are kept.
 #[tokio::test]
-async fn automated_change_moves_the_stamp_alone_and_ties_are_kept() {
+async fn automated_change_moves_stamp_alone_ties_are_kept() {
     let server = Server::start().await;
     let ids = server.contacts(2);
     server.advance(1);

@@ -7,14 +7,14 @@ use serde_json::{Value, json};
 
 use super::{DATA, Server, column, query_path, rows};
 use crate::{
-    faults::{Fault, Rule, VendorCall},
+    faults::{Fault, FaultRule, VendorCall},
     gate::GateAt,
 };
 
 const ALL: &str = "SELECT Id, Name FROM Contact ORDER BY SystemModstamp, Id";
 
 fn fail(server: &Server, path: &str, fault: Fault) {
-    server.salesforce.faults().add(Rule::once(path, fault)).unwrap();
+    server.salesforce.faults().add(FaultRule::once(path, fault)).unwrap();
 }
 
 #[tokio::test]

@@ -10,8 +10,9 @@ const FILE: &str = "\u{feff}{\"Id\":\"003D000000QV9n2IAD\",\"LastName\":\"Doe\",
     {\"LastName\":\"Roe\",\"SystemModstamp\":\"2026-01-02T10:05:00.123+0000\",\"Name\":\"ignored\"}\n\
     {\"LastName\":\"Gone\",\"MasterRecordId\":\"003D000000QV9n2\"}\n";
 
+/// Records are taken just as they are said to be.
 #[tokio::test]
-async fn records_are_taken_as_they_are_said_to_be() {
+async fn records_are_taken_as_they_say() {
     let server = Server::start().await;
 
     assert_eq!(server.salesforce.load_records("Contact", FILE.as_bytes()).unwrap(), 3);
@@ -60,8 +61,9 @@ async fn bad_lines_are_named_without_their_values() {
     assert!(server.salesforce.load_records("Nothing", FILE.as_bytes()).is_err());
 }
 
+/// Generated people are the same for the same seed.
 #[tokio::test]
-async fn generated_people_are_the_same_for_the_same_seed() {
+async fn same_seed_generates_same_people() {
     let people = async |seed| {
         let server = Server::start().await;
         server.salesforce.generate_people(300, 100, seed).unwrap();

@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     call::percent_encoded,
-    faults::{Fault, Rule},
+    faults::{Fault, FaultRule},
 };
 
 const REDIRECT: &str = "http://127.0.0.1:9/callback?x=1";
@@ -67,8 +67,9 @@ fn description(body: &Value) -> (&str, &str) {
     (body["error"].as_str().unwrap(), body["error_description"].as_str().unwrap())
 }
 
+/// A code brings tokens that say nothing of how long they live.
 #[tokio::test]
-async fn code_brings_tokens_that_say_nothing_of_their_life() {
+async fn code_brings_tokens_silent_about_their_life() {
     let server = Server::start().await;
     let code = code(&server, "&prompt=login&scope=api%20refresh_token").await;
 
@@ -111,8 +112,9 @@ async fn code_is_bound_to_redirect_challenge_and_scope() {
     assert_eq!(denied, format!("{REDIRECT}{expected}"));
 }
 
+/// A session that has ended is refreshed; a refresh token that has ended is not.
 #[tokio::test]
-async fn ended_session_is_refreshed_and_ended_refresh_token_is_not() {
+async fn ended_session_refreshes_ended_refresh_token_does_not() {
     let server = Server::start().await;
 
     server.salesforce.expire_sessions();
@@ -219,7 +221,7 @@ async fn assertion_is_checked_for_signature_and_claims() {
 #[tokio::test]
 async fn token_endpoint_fails_as_told() {
     let server = Server::start().await;
-    let add = |fault| server.salesforce.faults().add(Rule::once("/oauth2/token", fault)).unwrap();
+    let add = |fault| server.salesforce.faults().add(FaultRule::once("/oauth2/token", fault)).unwrap();
     let error = |error: &str| Fault::TokenError { error: error.to_owned() };
     for (fault, expected) in [
         (error("invalid_grant"), "expired access/refresh token"),

@@ -4,12 +4,13 @@ use reqwest::Method;
 use serde_json::json;
 
 use super::{Server, column, query_path, rows};
-use crate::faults::{Fault, Rule};
+use crate::faults::{Fault, FaultRule};
 
 const ALL: &str = "SELECT Id, Name, Account.Name FROM Contact ORDER BY SystemModstamp, Id";
 
+/// Pages show the result as it was at the moment when it was asked for.
 #[tokio::test]
-async fn pages_show_the_result_of_the_moment_it_was_asked() {
+async fn pages_show_result_as_of_asking() {
     let server = Server::start_with(|config| config.page_rows_max = 2).await;
     let account = server.salesforce.create("Account", &json!({"Name": "Acme"})).unwrap();
     let ids = server.contacts(5);
@@ -52,8 +53,9 @@ async fn locator_serves_under_both_paths_for_two_days() {
     }
 }
 
+/// The batch size is a hint, from 200 to 2,000.
 #[tokio::test]
-async fn batch_size_is_a_hint_from_200_to_2000() {
+async fn batch_size_hint_counts_from_200_to_2000() {
     let server = Server::start().await;
     server.salesforce.generate_people(2_300, 0, 1).unwrap();
     let path = query_path("query", "SELECT Id FROM Contact");
@@ -85,7 +87,7 @@ async fn odd_pages_lose_no_row() {
     let server = Server::start_with(|config| config.page_rows_max = 2).await;
     let ids = server.contacts(5);
     let path = query_path("query", ALL);
-    let fail = |part: &str, fault| server.salesforce.faults().add(Rule::once(part, fault)).unwrap();
+    let fail = |part: &str, fault| server.salesforce.faults().add(FaultRule::once(part, fault)).unwrap();
 
     fail("/query", Fault::ShortPage { rows: 1 });
     assert_eq!(column(&server.read(&path).await, "Id"), ids);
@@ -101,21 +103,23 @@ async fn odd_pages_lose_no_row() {
     assert_eq!(column(&server.read(&path).await, "Id")[..3], [&ids[0], &ids[1], &ids[0]]);
 }
 
+/// A stale row is the record as it was before its newest change.
 #[tokio::test]
-async fn stale_row_is_the_record_before_its_newest_change() {
+async fn stale_row_shows_record_before_newest_change() {
     let server = Server::start().await;
     let ids = server.contacts(2);
     server.advance(1);
     server.salesforce.update("Contact", &ids[0], &json!({"LastName": "New"})).unwrap();
-    server.salesforce.faults().add(Rule::once("/query", Fault::StaleRow { id: None })).unwrap();
+    server.salesforce.faults().add(FaultRule::once("/query", Fault::StaleRow { id: None })).unwrap();
 
     let seen = server.read(&query_path("query", ALL)).await;
 
     assert_eq!(column(&seen, "Name"), ["C001", "New", "C000"]);
 }
 
+/// A late row is seen as it was until its time has come.
 #[tokio::test]
-async fn late_row_is_seen_as_it_was_until_its_time() {
+async fn late_row_shows_old_state_until_its_time() {
     let server = Server::start().await;
     let ids = server.contacts(2);
     server.advance(1);
@@ -124,7 +128,7 @@ async fn late_row_is_seen_as_it_was_until_its_time() {
     let path = query_path("query", ALL);
     for id in [&ids[0], &made] {
         let fault = Fault::LateRow { id: id.clone(), queries: 2 };
-        server.salesforce.faults().add(Rule::once("/query", fault)).unwrap();
+        server.salesforce.faults().add(FaultRule::once("/query", fault)).unwrap();
     }
 
     for _ in 0..2 {
@@ -140,8 +144,9 @@ async fn late_row_is_seen_as_it_was_until_its_time() {
     assert_eq!(server.read(&path).await.len(), 3);
 }
 
+/// Changes become visible after the lag, with their old stamp.
 #[tokio::test]
-async fn changes_are_visible_after_the_lag_with_their_old_stamp() {
+async fn changes_show_after_lag_with_old_stamp() {
     let server = Server::start_with(|config| config.visibility_lag_seconds = 3).await;
     let id = server.contact("Old");
     let path = query_path("query", ALL);

@@ -29,8 +29,9 @@ async fn person_is_an_account_and_a_contact() {
     assert_eq!(rows(&page)[0]["PersonContact"]["Name"], "Ann Doe");
 }
 
+/// The Contact of a person account follows its account and does nothing by itself.
 #[tokio::test]
-async fn contact_follows_its_account_and_does_nothing_by_itself() {
+async fn contact_follows_its_account_never_acts_itself() {
     let (server, account, contact) = organisation().await;
     let salesforce = &server.salesforce;
     server.advance(1_000);
@@ -50,8 +51,9 @@ async fn contact_follows_its_account_and_does_nothing_by_itself() {
     assert_eq!(salesforce.record(&contact), None);
 }
 
+/// Person accounts merge with their Contacts, and not with companies.
 #[tokio::test]
-async fn persons_merge_with_their_contacts_and_not_with_companies() {
+async fn persons_merge_with_contacts_not_with_companies() {
     let (server, account, contact) = organisation().await;
     let salesforce = &server.salesforce;
     let other = salesforce.create("Account", &json!({"LastName": "Roe"})).unwrap();

@@ -76,8 +76,9 @@ async fn order_limit_and_offset_cut_the_result() {
     assert_eq!(counted, json!({"totalSize": 2, "done": true, "records": []}));
 }
 
+/// A window over equal stamps is read by stamp and id.
 #[tokio::test]
-async fn window_over_equal_stamps_is_read_by_stamp_and_id() {
+async fn equal_stamps_are_read_by_stamp_and_id() {
     let server = Server::start().await;
     let ids = server.contacts(7);
 
@@ -96,8 +97,9 @@ async fn window_over_equal_stamps_is_read_by_stamp_and_id() {
     assert_eq!(seen, ids);
 }
 
+/// Parents are nested, and null where there is none.
 #[tokio::test]
-async fn parents_are_nested_and_null_where_there_is_none() {
+async fn parents_are_nested_or_null() {
     let server = organisation().await;
 
     let page = server.query("SELECT Id, Account.Name, LastName, Account.Owner.Name FROM Contact ORDER BY Id").await;

@@ -69,8 +69,9 @@ async fn joins_select_by_what_another_query_gives() {
     }
 }
 
+/// A hidden record is nowhere but in the oracle, until it is shown again.
 #[tokio::test]
-async fn hidden_record_is_nowhere_but_in_the_oracle_until_it_is_shown() {
+async fn hidden_record_shows_only_in_oracle() {
     let server = Server::start_with(|config| config.bulk_polls = 1).await;
     let id = server.salesforce.create("Contact", &json!({"LastName": "Doe", "Phone": "4155551212"})).unwrap();
     server.salesforce.hide_from_user(&id).unwrap();
@@ -99,8 +100,9 @@ async fn hidden_record_is_nowhere_but_in_the_oracle_until_it_is_shown() {
     assert!(!server.salesforce.record(&id).unwrap().is_hidden);
 }
 
+/// A hidden record is not told as deleted, and its older copies do not show.
 #[tokio::test]
-async fn hidden_record_is_not_told_as_deleted_and_its_older_copies_do_not_show() {
+async fn hidden_record_never_shows_deleted_or_stale() {
     let server = Server::start().await;
     let id = server.contact("Doe");
     server.salesforce.update("Contact", &id, &json!({"LastName": "Roe"})).unwrap();

@@ -4,7 +4,7 @@ use reqwest::StatusCode;
 use serde_json::json;
 
 use super::{DEFAULT_ACCESS_TOKEN, Server};
-use crate::faults::{Fault, Rule};
+use crate::faults::{Fault, FaultRule};
 
 fn envelope(session: &str, body: &str) -> String {
     format!(
@@ -28,8 +28,9 @@ async fn call(server: &Server, body: &str) -> String {
     text
 }
 
+/// A merge takes the fields of the master and names the merged records.
 #[tokio::test]
-async fn merge_takes_fields_of_the_master_and_names_the_merged() {
+async fn merge_takes_master_fields_and_names_merged() {
     let server = Server::start().await;
     let ids = server.contacts(3);
     server.salesforce.update("Contact", &ids[0], &json!({"Fax": "9"})).unwrap();
@@ -118,7 +119,7 @@ async fn refusals_are_faults() {
     assert!(text.contains("sf:UNKNOWN_EXCEPTION"), "{text}");
     let (_, text) = send(&server, envelope(DEFAULT_ACCESS_TOKEN, "<emptyRecycleBin/>")).await;
     assert!(text.contains("No operation available for request emptyRecycleBin"), "{text}");
-    server.salesforce.faults().add(Rule::once("/Soap/", Fault::DailyLimit)).unwrap();
+    server.salesforce.faults().add(FaultRule::once("/Soap/", Fault::DailyLimit)).unwrap();
     let (_, text) = send(&server, envelope(DEFAULT_ACCESS_TOKEN, nothing)).await;
     assert!(text.contains("<faultcode>sf:REQUEST_LIMIT_EXCEEDED</faultcode>"), "{text}");
 }

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use super::{Server, ids_of};
 use crate::zendesk::{DEFAULT_API_TOKEN, RateLimits};
 
+/// Wrong credentials are refused; without any, `/users/me` answers with a user whose id is null.
 #[tokio::test]
-async fn wrong_credentials_are_refused_and_nobody_is_somebody_at_me() {
+async fn wrong_credentials_are_refused_anonymous_me_is_null() {
     let server = Server::start().await;
     let url = |path: &str| format!("{}{path}", server.base);
 
@@ -102,8 +103,9 @@ async fn bad_bodies_are_refused_in_zendesks_shape() {
     assert_eq!((status, body), (StatusCode::NOT_FOUND, json!({"error": "RecordNotFound", "description": "Not found"})));
 }
 
+/// A `create_or_update` finds users by address, and not by phone.
 #[tokio::test]
-async fn create_or_update_finds_by_address_and_not_by_phone() {
+async fn create_or_update_finds_by_address_only() {
     let server = Server::start().await;
     let ann = server.create(&json!({"name": "Ann", "email": "ann@example.com", "phone": "1"}));
     let put = async |user: Value| {
@@ -178,8 +180,9 @@ async fn merge_keeps_the_user_in_the_body() {
     assert_eq!(oracle["users"][1]["identities"].as_array().unwrap().len(), 2);
 }
 
+/// Users are paged by cursor both ways, and by number up to the hundredth page.
 #[tokio::test]
-async fn users_are_paged_by_cursor_both_ways_and_by_number_to_the_hundredth_page() {
+async fn users_page_both_ways_or_to_hundredth_page() {
     let server = Server::start().await;
     let ids: Vec<i64> = (0..5).map(|number| server.create(&json!({"name": format!("U{number}")}))).collect();
     server.create(&json!({"name": "Agent", "role": "agent"}));
@@ -202,8 +205,9 @@ async fn users_are_paged_by_cursor_both_ways_and_by_number_to_the_hundredth_page
     assert_eq!(ids_of(&many["users"]), [ids[3], ids[1]]);
 }
 
+/// A search finds by the end of a number, among the living.
 #[tokio::test]
-async fn search_finds_by_the_end_of_a_number_among_the_living() {
+async fn search_finds_living_by_number_ending() {
     let server = Server::start().await;
     let ann = server.create(&json!({"name": "Ann Doe", "phone": "+1 (513) 555-7611", "email": "ann@example.com"}));
     let gone = server.create(&json!({"name": "Gone", "phone": "513.555.7611"}));
@@ -240,8 +244,9 @@ async fn chunked_bodies_are_read() {
     assert_eq!(server.zendesk.user_count(), 1);
 }
 
+/// Limits are kept by the minute of the account's clock.
 #[tokio::test]
-async fn limits_are_kept_by_the_minute_of_the_accounts_clock() {
+async fn limits_follow_minute_of_accounts_clock() {
     let limits = RateLimits { account_per_minute: None, export_per_minute: Some(2) };
     let server = Server::start_with(|config| config.limits = limits).await;
     let path = "/api/v2/incremental/users/cursor?start_time=0";

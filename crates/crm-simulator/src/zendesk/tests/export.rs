@@ -7,8 +7,9 @@ use super::{START, Server, ids_of};
 
 const FIRST: &str = "/api/v2/incremental/users/cursor.json?start_time=0";
 
+/// An export gives every user once, in the order of change.
 #[tokio::test]
-async fn export_gives_every_user_once_in_order_of_change() {
+async fn export_gives_users_once_in_change_order() {
     let server = Server::start().await;
     server.zendesk.generate_people(2_500, 7).unwrap();
 
@@ -20,8 +21,9 @@ async fn export_gives_every_user_once_in_order_of_change() {
     assert_eq!(server.zendesk.requests().count_of("incremental"), 3);
 }
 
+/// More users in one second than fit a page all come by cursor.
 #[tokio::test]
-async fn more_users_in_one_second_than_fit_a_page_all_come_by_cursor() {
+async fn cursor_passes_second_with_more_than_page() {
     let server = Server::start().await;
     let mut made = server.zendesk.generate_in_one_second(2_345, 7, START - 1_000).unwrap();
 
@@ -32,8 +34,9 @@ async fn more_users_in_one_second_than_fit_a_page_all_come_by_cursor() {
     assert_eq!(ids, made);
 }
 
+/// More users in one second than fit a page make an export by time loop.
 #[tokio::test]
-async fn more_users_in_one_second_than_fit_a_page_loop_by_time() {
+async fn by_time_second_with_more_than_page_loops() {
     let server = Server::start().await;
     server.zendesk.generate_in_one_second(1_500, 7, START - 1_000).unwrap();
 
@@ -46,8 +49,9 @@ async fn more_users_in_one_second_than_fit_a_page_loop_by_time() {
     assert_eq!(first["next_page"], second["next_page"]);
 }
 
+/// An export by time always has a next page, and repeats the last second.
 #[tokio::test]
-async fn export_by_time_always_has_a_next_page_and_repeats_the_last_second() {
+async fn export_by_time_always_repeats_last_second() {
     let server = Server::start().await;
     server.create(&json!({"name": "Ann"}));
 
@@ -58,8 +62,9 @@ async fn export_by_time_always_has_a_next_page_and_repeats_the_last_second() {
     assert_eq!(ids_of(&again["users"]), ids_of(&page["users"]));
 }
 
+/// Resuming reads the last user again, and then what has changed.
 #[tokio::test]
-async fn resuming_reads_the_last_user_again_and_then_what_changed() {
+async fn resuming_rereads_last_user_then_what_changed() {
     let server = Server::start().await;
     let ann = server.create(&json!({"name": "Ann"}));
     let bob = server.create(&json!({"name": "Bob"}));
@@ -76,8 +81,9 @@ async fn resuming_reads_the_last_user_again_and_then_what_changed() {
     assert_eq!(ids, [ann, eve, bob]);
 }
 
+/// A user that is changed during a pass moves to its end.
 #[tokio::test]
-async fn user_changed_during_a_pass_moves_to_its_end() {
+async fn user_changed_during_pass_moves_to_end() {
     let server = Server::start().await;
     let ids: Vec<i64> = (0..4).map(|number| server.create(&json!({"name": format!("U{number}")}))).collect();
 
@@ -107,8 +113,9 @@ async fn identities_come_along_when_asked_for() {
     assert!(with["after_url"].as_str().unwrap().contains("include=identities"));
 }
 
+/// The start must be a minute old, and cursors real.
 #[tokio::test]
-async fn start_must_be_a_minute_old_and_cursors_real() {
+async fn start_must_be_minute_old_and_cursors_real() {
     let server = Server::start().await;
     for (query, error) in [
         (format!("start_time={}", START - 59), "StartTimeTooRecent"),
@@ -123,8 +130,9 @@ async fn start_must_be_a_minute_old_and_cursors_real() {
     server.get(&format!("/api/v2/incremental/users/cursor?start_time={}", START - 60)).await;
 }
 
+/// With a lag, the newest changes are not told yet.
 #[tokio::test]
-async fn with_a_lag_the_newest_changes_are_not_told_yet() {
+async fn lag_keeps_newest_changes_back() {
     let server = Server::start_with(|config| config.freshness_lag_seconds = 60).await;
     let ann = server.create(&json!({"name": "Ann"}));
 
@@ -136,8 +144,9 @@ async fn with_a_lag_the_newest_changes_are_not_told_yet() {
     assert_eq!(after, [ann]);
 }
 
+/// Purged users stay in the feed, or leave it.
 #[tokio::test]
-async fn purged_users_stay_in_the_feed_or_leave_it() {
+async fn purged_users_stay_in_feed_or_leave() {
     for stays in [true, false] {
         let server = Server::start_with(|config| config.quirks.exports_purged_users = stays).await;
         let ann = server.create(&json!({"name": "Ann", "phone": "1"}));

@@ -7,9 +7,9 @@ use serde_json::{Value, json};
 
 use super::{Server, ids_of};
 use crate::{
-    faults::{Fault, Rule},
+    faults::{Fault, FaultRule},
     gate::GateAt,
-    zendesk::{Refusal, Zendesk},
+    zendesk::{Zendesk, ZendeskRefusal},
 };
 
 const FIRST: &str = "/api/v2/incremental/users/cursor?start_time=0";
@@ -24,7 +24,7 @@ async fn with_users(count: usize) -> (Server, Vec<i64>) {
 }
 
 fn fail(server: &Server, fault: Fault) {
-    server.zendesk.faults().add(Rule::once(EXPORT, fault)).unwrap();
+    server.zendesk.faults().add(FaultRule::once(EXPORT, fault)).unwrap();
 }
 
 #[tokio::test]
@@ -57,8 +57,9 @@ async fn refusals_come_in_zendesks_shapes_and_once() {
     }
 }
 
+/// Broken bodies and connections reach the client as such.
 #[tokio::test]
-async fn broken_bodies_and_connections_reach_the_client_as_such() {
+async fn broken_bodies_and_connections_reach_client() {
     let (server, _) = with_users(3).await;
 
     fail(&server, Fault::Truncate);
@@ -118,7 +119,7 @@ async fn odd_pages_lose_no_user() {
     fail(&server, Fault::EmptyPage { advance: false });
     let (seen, _) = server.export(&first).await;
     assert_eq!(seen, ids);
-    server.zendesk.faults().add(Rule { skip: 1, ..Rule::once(EXPORT, Fault::RepeatPrevious) }).unwrap();
+    server.zendesk.faults().add(FaultRule { skip: 1, ..FaultRule::once(EXPORT, Fault::RepeatPrevious) }).unwrap();
     let (seen, _) = server.export(&first).await;
     assert_eq!(seen, [ids[0], ids[1], ids[1], ids[2], ids[3], ids[4], ids[5]]);
     fail(&server, Fault::DuplicateRow);
@@ -145,8 +146,9 @@ async fn empty_pages_move_the_cursor_or_leave_it() {
     }
 }
 
+/// A stale row is an older copy on a later page.
 #[tokio::test]
-async fn stale_row_is_an_older_copy_on_a_later_page() {
+async fn stale_row_is_older_copy_on_later_page() {
     let (server, ids) = with_users(2).await;
     server.zendesk.update_user(ids[0], &json!({"name": "New name"})).unwrap();
     fail(&server, Fault::StaleRow { id: Some(ids[0]) });
@@ -261,7 +263,7 @@ async fn control_endpoint_adds_reports_and_clears_faults() {
 async fn calls_inside_the_process_follow_the_same_rules() {
     let (server, ids) = with_users(2).await;
 
-    assert_eq!(server.zendesk.merge_users(ids[0], 5), Err(Refusal::NotFound));
+    assert_eq!(server.zendesk.merge_users(ids[0], 5), Err(ZendeskRefusal::NotFound));
     let (status, body) = server.zendesk.call("GET", "/api/v2/users/search?query=U1", None).unwrap();
 
     assert_eq!((status, ids_of(&body["users"])), (StatusCode::OK, vec![ids[1]]));

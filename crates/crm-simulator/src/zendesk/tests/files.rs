@@ -30,8 +30,9 @@ async fn file_lines_become_users_with_zendesks_defaults() {
     assert!(server.create(&json!({"name": "Next"})) > 9);
 }
 
+/// A bad line is named with its field and without its value.
 #[tokio::test]
-async fn bad_line_is_named_with_its_field_and_without_its_value() {
+async fn bad_line_names_field_without_its_value() {
     for (file, message) in [
         (
             "{\"id\":1}\n{\"id\":2,\"phone\":3108675309}",
@@ -53,8 +54,9 @@ async fn bad_line_is_named_with_its_field_and_without_its_value() {
     }
 }
 
+/// A generated account has shared numbers, agents and people without a number.
 #[tokio::test]
-async fn generated_account_has_shared_numbers_agents_and_people_without_a_number() {
+async fn generated_account_has_shared_numbers_agents_and_numberless() {
     let server = Server::start().await;
     server.zendesk.generate_people(5_000, 42).unwrap();
     let users = server.zendesk.oracle();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::Server;
 use crate::{
-    faults::{Fault, Rule},
+    faults::{Fault, FaultRule},
     zendesk::DEFAULT_BEARER_TOKEN,
 };
 
@@ -49,8 +49,9 @@ fn text<'a>(tokens: &'a Value, field: &str) -> &'a str {
     tokens[field].as_str().unwrap()
 }
 
+/// A code with its verifier gives tokens for the life that was asked for.
 #[tokio::test]
-async fn code_with_its_verifier_gives_tokens_for_the_life_asked_for() {
+async fn code_with_verifier_gives_tokens_of_asked_life() {
     let server = Server::start().await;
     let code = server.code(&format!("&code_challenge={CHALLENGE}&code_challenge_method=S256")).await;
     let exchange = json!({"grant_type": "authorization_code", "code": code, "redirect_uri": REDIRECT,
@@ -71,8 +72,9 @@ async fn code_with_its_verifier_gives_tokens_for_the_life_asked_for() {
     assert_eq!((status, &again["error"]), (StatusCode::BAD_REQUEST, &json!("invalid_grant")));
 }
 
+/// A refresh always rotates, and ends the access token before.
 #[tokio::test]
-async fn refresh_always_rotates_and_ends_the_access_token_before() {
+async fn refresh_always_rotates_and_ends_earlier_access() {
     let server = Server::start().await;
     let refresh = json!({"grant_type": "refresh_token", "refresh_token": "zendesk-refresh"});
 
@@ -87,8 +89,9 @@ async fn refresh_always_rotates_and_ends_the_access_token_before() {
     assert_eq!(server.read_with(text(&first, "access_token")).await.0, StatusCode::UNAUTHORIZED);
 }
 
+/// A form is taken, too, and client credentials have no refresh token.
 #[tokio::test]
-async fn form_is_taken_too_and_client_credentials_have_no_refresh_token() {
+async fn form_is_taken_client_credentials_cannot_refresh() {
     let server = Server::start().await;
     let form = "grant_type=client_credentials&client_id=client&client_secret=secret&scope=users%3Aread";
     let request = server.client.post(format!("{}/oauth/tokens", server.base)).body(form);
@@ -101,8 +104,9 @@ async fn form_is_taken_too_and_client_credentials_have_no_refresh_token() {
     assert_eq!((requests.client_credentials, requests.refused), (1, 0));
 }
 
+/// What is wrong is named as OAuth names it.
 #[tokio::test]
-async fn what_is_wrong_is_named_as_oauth_names_it() {
+async fn errors_are_named_as_oauth_names_them() {
     let server = Server::start().await;
     for (fields, status, error) in [
         (json!({"grant_type": "refresh_token", "refresh_token": "guess"}), 400, "invalid_grant"),
@@ -122,8 +126,9 @@ async fn what_is_wrong_is_named_as_oauth_names_it() {
     assert_eq!(status, StatusCode::BAD_REQUEST);
 }
 
+/// Tokens are ended from outside, and the fault refuses one request.
 #[tokio::test]
-async fn tokens_are_ended_from_outside_and_the_fault_refuses_one_request() {
+async fn tokens_end_from_outside_fault_refuses_one_request() {
     let server = Server::start().await;
     server.zendesk.expire_access_tokens();
     assert_eq!(server.read_with(DEFAULT_BEARER_TOKEN).await.0, StatusCode::UNAUTHORIZED);
@@ -132,7 +137,7 @@ async fn tokens_are_ended_from_outside_and_the_fault_refuses_one_request() {
     server
         .zendesk
         .faults()
-        .add(Rule::once("/oauth/tokens", Fault::TokenError { error: "invalid_grant".to_owned() }))
+        .add(FaultRule::once("/oauth/tokens", Fault::TokenError { error: "invalid_grant".to_owned() }))
         .unwrap();
 
     assert_eq!(server.token(refresh.clone()).await.1["error"], "invalid_grant");

@@ -21,14 +21,14 @@ const CYAN: &str = "36";
 const YELLOW: &str = "33";
 
 /// Tells the story on standard output.
-pub(super) struct Teller {
+pub(super) struct DemoNarrator {
     has_colour: bool,
     chapter: u32,
     checks: u32,
     wrong: Vec<String>,
 }
 
-impl Teller {
+impl DemoNarrator {
     /// With colours, or without.
     pub(super) fn new(has_colour: bool) -> Self {
         Self { has_colour, chapter: 0, checks: 0, wrong: Vec::new() }
@@ -157,17 +157,18 @@ mod tests {
         assert_eq!(painted.replace("\x1b[36m", "").replace("\x1b[0m", ""), plain);
     }
 
+    /// A wrong answer is remembered, and a right one counted.
     #[test]
-    fn a_wrong_answer_is_remembered_and_a_right_one_counted() {
-        let mut teller = Teller::new(false);
-        teller.chapter("A call");
-        teller.check("the caller is named", "Bryce Love", "Bryce Love");
-        assert!(teller.sum_up());
+    fn wrong_answer_is_remembered_right_one_counted() {
+        let mut narrator = DemoNarrator::new(false);
+        narrator.chapter("A call");
+        narrator.check("the caller is named", "Bryce Love", "Bryce Love");
+        assert!(narrator.sum_up());
 
-        teller.check("nobody is named", "Bryce Love", "");
+        narrator.check("nobody is named", "Bryce Love", "");
 
-        assert!(!teller.sum_up());
-        assert_eq!(teller.wrong, ["chapter 1: nobody is named: expected Bryce Love, got nothing"]);
-        assert_eq!(teller.checks, 2);
+        assert!(!narrator.sum_up());
+        assert_eq!(narrator.wrong, ["chapter 1: nobody is named: expected Bryce Love, got nothing"]);
+        assert_eq!(narrator.checks, 2);
     }
 }
