@@ -150,7 +150,7 @@ async fn kill_somewhere(test: &TestApp, process: Process, gate: &RequestGate, di
         let came = gate.count().arrived;
         gate.release_one();
         let busy = format!(
-            "select count(*) from pg_stat_activity where {} and query ~ 'store::(contacts|external_refs|phone_numbers|lease::lock|run_progress::(advance|complete))' and state <> 'idle'",
+            "select count(*) from pg_stat_activity where {} and query ~ 'store::(contact_writes|lease::lock|run_progress::(advance|complete))' and state <> 'idle'",
             process.connections
         );
         let mut looks = dice.random_range(1..6);
@@ -233,7 +233,7 @@ async fn process_sleeping_past_lease_has_no_effect() {
     let mut sleeper = Process::start(&test, &files).await;
     let pid = Pid::from_raw(i32::try_from(sleeper.child.id()).unwrap());
     let open = format!(
-        "select count(*) from pg_stat_activity where {} and xact_start is not null and query ~ 'store::(contacts|external_refs|phone_numbers|lease::lock)'",
+        "select count(*) from pg_stat_activity where {} and xact_start is not null and query ~ 'store::(contact_writes|lease::lock)'",
         sleeper.connections
     );
     loop {
