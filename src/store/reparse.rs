@@ -35,7 +35,7 @@ pub async fn find_due(db: &Db) -> Result<Vec<AccountId>, StoreError> {
 
 /// How an account's numbers are to be read, and behind which contact it goes on.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RereadPoint {
+pub struct ReparsePoint {
     /// The country of numbers written without one.
     pub default_region: Region,
     /// The customer works in other countries too.
@@ -45,7 +45,7 @@ pub struct RereadPoint {
 }
 
 /// Locks the account for this batch; `None`: nothing is to be read again (any more). Pages wait meanwhile, calls do not.
-pub async fn lock(tx: &mut Tx, account_id: AccountId) -> Result<Option<RereadPoint>, StoreError> {
+pub async fn lock(tx: &mut Tx, account_id: AccountId) -> Result<Option<ReparsePoint>, StoreError> {
     let row = sqlx::query!(
         r#"-- store::reparse::lock
         select default_region, cardinality(further_regions) > 0 as "has_further_regions!", reparse_after
@@ -58,7 +58,7 @@ pub async fn lock(tx: &mut Tx, account_id: AccountId) -> Result<Option<RereadPoi
     .fetch_optional(&mut **tx)
     .await?;
     row.map(|row| {
-        Ok(RereadPoint {
+        Ok(ReparsePoint {
             default_region: known(Region::parse(&row.default_region).ok(), "accounts", "default_region")?,
             has_further_regions: row.has_further_regions,
             after: row.reparse_after.map(ContactId),
