@@ -1,5 +1,5 @@
 //! Holds requests until a test lets them go: races without sleeps. Owns: the count of requests held and the permits to
-//! go on. Invariant: dropping the [`Gate`] opens it, so that a failing test does not leave a server waiting.
+//! go on. Invariant: dropping the [`RequestGate`] opens it, so that a failing test does not leave a server waiting.
 
 use std::sync::Arc;
 

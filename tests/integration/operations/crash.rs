@@ -32,6 +32,7 @@ use crate::{
     histories::integrity::assert_holds,
     histories::oracle::assert_is_a_true_copy,
     support::calls::{dice, seeds},
+    support::statements::aim_at,
     support::sync::{EXPORT, arrived, column, eventually, expire_leases, pages, param, soon, system_now},
     support::{TestApp, enable_request},
 };
@@ -150,8 +151,14 @@ async fn kill_somewhere(test: &TestApp, process: Process, gate: &RequestGate, di
         let came = gate.count().arrived;
         gate.release_one();
         let busy = format!(
-            "select count(*) from pg_stat_activity where {} and query ~ 'store::(contact_writes|lease::lock|run_progress::(advance|complete))' and state <> 'idle'",
-            process.connections
+            "select count(*) from pg_stat_activity where {} and query ~ '{}' and state <> 'idle'",
+            process.connections,
+            aim_at(&[
+                "store::contact_writes::",
+                "store::lease::lock",
+                "store::run_progress::advance",
+                "store::run_progress::complete"
+            ])
         );
         let mut looks = dice.random_range(1..6);
         while looks > 0 && gate.count().arrived == came {
@@ -233,8 +240,9 @@ async fn process_sleeping_past_lease_has_no_effect() {
     let mut sleeper = Process::start(&test, &files).await;
     let pid = Pid::from_raw(i32::try_from(sleeper.child.id()).unwrap());
     let open = format!(
-        "select count(*) from pg_stat_activity where {} and xact_start is not null and query ~ 'store::(contact_writes|lease::lock)'",
-        sleeper.connections
+        "select count(*) from pg_stat_activity where {} and xact_start is not null and query ~ '{}'",
+        sleeper.connections,
+        aim_at(&["store::contact_writes::", "store::lease::lock"])
     );
     loop {
         eventually("a page", async || {

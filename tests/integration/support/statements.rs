@@ -1,7 +1,8 @@
 //! Which statements the service runs.
 
-use std::{cell::RefCell, fmt, sync::Once};
+use std::{cell::RefCell, fmt, fs, sync::Once};
 
+use serde_json::Value;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tracing::{Event, Level, Subscriber, callsite, field::Visit, subscriber};
 use tracing_subscriber::{Layer, filter::Targets, layer::Context, layer::SubscriberExt, registry};
@@ -22,6 +23,20 @@ const OF_CALLS: [&str; 10] = [
     "store::sources::",
 ];
 
+/// A pattern of all statements whose names begin so, for `pg_stat_activity`. A test that aims at what is not there any more fails.
+pub fn aim_at(beginnings: &[&str]) -> String {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/.sqlx");
+    let names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|file| serde_json::from_str::<Value>(&fs::read_to_string(file.unwrap().path()).unwrap()).unwrap())
+        .map(|json| json["query"].as_str().unwrap().trim_start_matches("-- ").to_owned())
+        .collect();
+    for beginning in beginnings {
+        assert!(names.iter().any(|name| name.starts_with(beginning)), "no statement's name begins with {beginning}");
+    }
+    format!("^-- ({})", beginnings.join("|"))
+}
+
 thread_local! {
     static RUN: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
@@ -41,6 +56,7 @@ impl Statements {
             "the service has this thread alone"
         );
         LISTENS.call_once(|| {
+            aim_at(&OF_CALLS);
             let only = Targets::new().with_target(TARGET, Level::DEBUG);
             subscriber::set_global_default(registry().with(Recorder.with_filter(only))).unwrap();
             // Whoever came by while it was being set must ask again.
