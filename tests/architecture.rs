@@ -481,10 +481,12 @@ fn split_exports(source: &Source) -> (String, Vec<(String, String)>) {
         let mut paths = BTreeSet::new();
         rest = &path[expand(&source.module, path, &mut paths)..];
         let own = source.module.join("::");
-        exports.extend(paths.into_iter().map(|path| {
+        let exported = paths.into_iter().map(|path| {
             let name = path.rsplit("::").next().unwrap();
             (format!("{own}::{name}"), path.clone())
-        }));
+        });
+        // A macro is passed on by its bare name.
+        exports.extend(exported.filter(|(name, path)| name != path));
     }
     code.push_str(rest);
     (code, exports)
