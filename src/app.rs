@@ -16,17 +16,14 @@ use uuid::Uuid;
 use self::limits::{raise_descriptor_limit, server_limits};
 use crate::{
     click_to_call::ClickToCall,
-    config::Config,
+    config::{Config, ProviderConfig},
     credentials::{AccessTokens, CredentialVault, SuppressionKeys},
-    crm::{
-        CrmSettings, Crms, ProviderSettings,
-        http::{Endpoint, HttpError},
-    },
+    crm::{self, CrmSettings, Crms, Endpoint, ProviderSettings, http::HttpError},
     domain::{
         clock::Clock,
         credentials::OAuthClient,
         ids::{AccountId, IdSource},
-        integration::Provider,
+        provider::{Descriptors, PerProvider},
     },
     erasure::PersonErasure,
     feed::ChangeFeed,
@@ -99,6 +96,7 @@ pub struct ServiceApp {
     rules: RulesCache,
     feed: ChangeFeed,
     erasure: PersonErasure,
+    descriptors: Descriptors,
     clock: Arc<dyn Clock>,
     ids: Arc<IdSource>,
     stop: CancellationToken,
@@ -116,6 +114,7 @@ impl ServiceApp {
             Db::connect_lazy(database_url, name, settings, tasks.clone()).map_err(AppError::DatabaseUrl)
         };
         let (api_db, sync_db) = (db("api", api)?, db("sync", sync)?);
+        let descriptors = crm::descriptors();
         let crms = Crms::new(crm_settings(config))?;
         let vault = CredentialVault { key_ring, ids: Arc::clone(&ids) };
         let access_tokens = |db: &Db| AccessTokens {
@@ -155,6 +154,7 @@ impl ServiceApp {
                 db: api_db.clone(),
                 rules: rules.clone(),
                 suppression_keys: suppression_keys.clone(),
+                descriptors,
                 clock: Arc::clone(&clock),
                 ids: Arc::clone(&ids),
             },
@@ -169,7 +169,12 @@ impl ServiceApp {
                 wake: Arc::clone(&wake),
             },
             control: SyncControl { db: api_db.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&ids), wake },
-            inspector: RecordInspector { db: api_db.clone(), vault, suppression_keys: suppression_keys.clone() },
+            inspector: RecordInspector {
+                db: api_db.clone(),
+                vault,
+                suppression_keys: suppression_keys.clone(),
+                descriptors,
+            },
             feed: ChangeFeed::new(api_db.clone(), rules.clone(), Arc::clone(&clock), Arc::clone(&ids)),
             erasure: PersonErasure {
                 db: api_db.clone(),
@@ -177,6 +182,7 @@ impl ServiceApp {
                 rules: rules.clone(),
                 clock: Arc::clone(&clock),
             },
+            descriptors,
             rules,
             call_db,
             api_db,
@@ -208,6 +214,7 @@ impl ServiceApp {
             control: self.control.clone(),
             inspector: self.inspector.clone(),
             db: self.api_db.clone(),
+            descriptors: self.descriptors,
             clock: Arc::clone(&self.clock),
             watchers: WatchRoom::default(),
             stop: self.stop.clone(),
@@ -339,7 +346,7 @@ async fn watch_database(db: Db, health: ServingHealth, stop: CancellationToken) 
 }
 
 fn crm_settings(config: &Config) -> CrmSettings {
-    let provider = |provider: &crate::config::Provider| ProviderSettings {
+    let settings = |provider: &ProviderConfig| ProviderSettings {
         endpoint: provider.base_url.clone().map_or(Endpoint::Vendor, Endpoint::Operator),
         silence_max: Duration::from_secs(provider.timeout_seconds),
         quota_share_percent: provider.quota_share_percent,
@@ -351,10 +358,8 @@ fn crm_settings(config: &Config) -> CrmSettings {
             .map(|(id, secret)| OAuthClient { id, secret: secret.0 }),
     };
     CrmSettings {
-        zendesk: provider(&config.providers.zendesk),
-        salesforce: provider(&config.providers.salesforce),
-        salesforce_bulk_above: i64::try_from(config.providers.salesforce_bulk_above).unwrap_or(i64::MAX),
-        pipedrive: provider(&config.providers.pipedrive),
+        providers: PerProvider::from_fn(|provider| settings(&config.providers.each[provider])),
+        bulk_above: i64::try_from(config.providers.salesforce_bulk_above).unwrap_or(i64::MAX),
     }
 }
 
@@ -371,12 +376,9 @@ fn sync_settings(config: &Config) -> SyncSettings {
         runs_max: usize::try_from(config.worker.concurrency).unwrap_or(usize::MAX),
         attempts_max: config.worker.attempts_max,
         backoff_base: Duration::from_millis(config.worker.backoff_base_ms),
-        sweep_every: [
-            (Provider::Zendesk, &config.providers.zendesk),
-            (Provider::Salesforce, &config.providers.salesforce),
-            (Provider::Pipedrive, &config.providers.pipedrive),
-        ]
-        .map(|(of, provider)| (of, Duration::from_hours(provider.sweep_hours.into()))),
+        sweep_every: PerProvider::from_fn(|provider| {
+            Duration::from_hours(config.providers.each[provider].sweep_hours.into())
+        }),
     }
 }
 

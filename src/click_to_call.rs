@@ -1,4 +1,4 @@
-//! ClickRequest-to-call, and the report of a record that an automation has just created: the record is known before the next sync, and tied to the
+//! Click-to-call, and the report of a record that an automation has just created: the record is known before the next sync, and tied to the
 //! call that goes with it. Works for any provider, with sync on or off; never talks to a CRM.
 
 use std::sync::Arc;
@@ -14,6 +14,7 @@ use crate::{
         clock::Clock,
         contact::Contact,
         ids::{AccountId, ContactId, ExpectedCallId, IdSource, IntegrationId},
+        provider::Descriptors,
         record::{InvalidRecordKey, NormalNumber, NormalRecord, RecordKey},
         suppression::SuppressionKey,
     },
@@ -69,6 +70,8 @@ pub struct ClickToCall {
     pub rules: RulesCache,
     /// The accounts' secrets, by which erased records are known.
     pub suppression_keys: SuppressionKeys,
+    /// By whose rules records are named.
+    pub descriptors: Descriptors,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// New ids.
@@ -90,7 +93,8 @@ impl ClickToCall {
         if !integration.freshness.is_enabled {
             return Err(ClickError::IntegrationDisabled);
         }
-        let key = RecordKey::parse(integration.freshness.provider, &click.object_type, &click.record_id);
+        let descriptor = self.descriptors[integration.freshness.provider];
+        let key = RecordKey::parse(descriptor, &click.object_type, &click.record_id);
         let country = match (click.region, &key) {
             (Some(region), _) => Some(region),
             (None, Ok(key)) => held_records::find_country(&self.db, account_id, integration_id, key).await?,

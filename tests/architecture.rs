@@ -9,6 +9,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+#[path = "architecture/vendors.rs"]
+mod vendors;
+
 /// The modules that a module may use besides itself. Who is not here may use everything: it joins the parts.
 const MAY_USE: &[(&str, &[&str])] = &[
     // Nouns.
@@ -74,6 +77,7 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("clap", &["cli", "config"]),
     ("figment", &["config"]),
     ("indicatif", &["cli"]),
+    ("strum", &["domain"]),
     ("anyhow", &["main", "cli"]),
 ];
 
@@ -140,26 +144,38 @@ fn module_of(file: &Path) -> Vec<String> {
 
 /// Without comments, the contents of literals, and everything from the first `#[cfg(test)]` on: tests stand last.
 fn code_of(text: &str) -> String {
+    without_comments(text, false)
+}
+
+/// The same with the contents of literals.
+fn text_of(text: &str) -> String {
+    without_comments(text, true)
+}
+
+fn without_comments(text: &str, keeps_literals: bool) -> String {
     let mut code = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(first) = rest.chars().next() {
-        let skipped = if rest.starts_with("//") {
-            rest.find('\n').unwrap_or(rest.len())
+        let comment = if rest.starts_with("//") {
+            Some(rest.find('\n').unwrap_or(rest.len()))
         } else if rest.starts_with("/*") {
-            rest.find("*/").map_or(rest.len(), |end| end + 2)
-        } else if let Some(raw) = raw_literal(rest) {
-            raw
-        } else if first == '"' {
-            literal(rest)
-        } else if let Some(quoted) = ["'\"'", "'\\\"'", "'\\''"].iter().find(|quoted| rest.starts_with(**quoted)) {
-            quoted.len()
+            Some(rest.find("*/").map_or(rest.len(), |end| end + 2))
         } else {
-            code.push(first);
-            rest = &rest[first.len_utf8()..];
-            continue;
+            None
         };
-        code.push(' ');
-        rest = &rest[skipped..];
+        let quoted =
+            || ["'\"'", "'\\\"'", "'\\''"].iter().find(|quoted| rest.starts_with(**quoted)).map(|quoted| quoted.len());
+        let literal = || raw_literal(rest).or_else(|| (first == '"').then(|| literal(rest))).or_else(quoted);
+        match comment.map_or_else(|| literal().map(|length| (length, keeps_literals)), |length| Some((length, false))) {
+            Some((length, is_kept)) => {
+                code.push_str(if is_kept { &rest[..length] } else { " " });
+                rest = &rest[length..];
+            }
+            None => {
+                code.push(first);
+                rest = &rest[first.len_utf8()..];
+            }
+        }
     }
     let end = code.find("#[cfg(test)]").unwrap_or(code.len());
     code.truncate(end);

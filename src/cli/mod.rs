@@ -37,7 +37,12 @@ use self::client::{
 };
 use crate::{
     config::{LoadedSettings, SettingFlags},
-    domain::clock::{Clock, SystemClock},
+    crm,
+    domain::{
+        clock::{Clock, SystemClock},
+        credentials::CredentialType,
+        provider::PerProvider,
+    },
     store::schema,
     telemetry,
 };
@@ -297,25 +302,21 @@ fn variables() -> impl Iterator<Item = (String, String)> {
 fn read_secrets() -> ClientSecrets {
     let text = |name: &str| std::env::var(name).ok().map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
     let secret = |name: &str| text(name).map(SecretString::from);
-    let crm = |name: &str| CrmSecrets {
-        api_token: secret(&format!("{name}_API_TOKEN")),
-        bearer_token: secret(&format!("{name}_BEARER_TOKEN")),
-        refresh_token: secret(&format!("{name}_REFRESH_TOKEN")),
-        client_id: secret(&format!("{name}_CLIENT_ID")),
-        client_secret: secret(&format!("{name}_CLIENT_SECRET")),
-        jwt_key_file: None,
-        username: None,
-    };
-    ClientSecrets {
-        token: secret(client::TOKEN_VARIABLE),
-        zendesk: crm("ZENDESK"),
-        salesforce: CrmSecrets {
-            jwt_key_file: text("SALESFORCE_JWT_KEY_FILE").map(Into::into),
-            username: text("SALESFORCE_USERNAME"),
-            ..crm("SALESFORCE")
-        },
-        pipedrive: crm("PIPEDRIVE"),
-    }
+    let descriptors = crm::descriptors();
+    let crms = PerProvider::from_fn(|provider| {
+        let name = provider.as_str();
+        let signs = descriptors[provider].credentials.contains(&CredentialType::JwtBearer);
+        CrmSecrets {
+            api_token: secret(&format!("{name}_API_TOKEN")),
+            bearer_token: secret(&format!("{name}_BEARER_TOKEN")),
+            refresh_token: secret(&format!("{name}_REFRESH_TOKEN")),
+            client_id: secret(&format!("{name}_CLIENT_ID")),
+            client_secret: secret(&format!("{name}_CLIENT_SECRET")),
+            jwt_key_file: text(&format!("{name}_JWT_KEY_FILE")).filter(|_| signs).map(Into::into),
+            username: text(&format!("{name}_USERNAME")).filter(|_| signs),
+        }
+    });
+    ClientSecrets { token: secret(client::TOKEN_VARIABLE), crms }
 }
 
 /// A terminal that shows colours, and nobody who minds (no-color.org).

@@ -9,19 +9,29 @@ use super::{
     load::{ConfigError, flatten},
     sources::SettingOrigin,
 };
-use crate::telemetry;
+use crate::{domain::provider::Provider, telemetry};
 
 /// Never shown, not even in an error about themselves.
-pub(super) const SECRETS: [&str; 5] = [
-    "database_url",
-    "migrate_database_url",
-    "providers.zendesk.client_secret",
-    "providers.salesforce.client_secret",
-    "providers.pipedrive.client_secret",
+pub(super) fn is_secret(name: &str) -> bool {
+    matches!(name, "database_url" | "migrate_database_url") || of_provider(name) == Some("client_secret")
+}
+
+/// A setting that every CRM has, without the CRM's name.
+fn of_provider(name: &str) -> Option<&str> {
+    let (section, setting) = name.strip_prefix("providers.")?.split_once('.')?;
+    Provider::ALL.iter().any(|provider| provider.setting_name() == section).then_some(setting)
+}
+
+/// What each number of a CRM must be, in every CRM's section.
+const PROVIDER_RANGES: [(&str, u64, u64); 4] = [
+    ("timeout_seconds", 1, 300),
+    ("quota_share_percent", 1, 100),
+    ("first_copy_share_percent", 1, 100),
+    ("sweep_hours", 1, 8_760),
 ];
 
-/// What each number must be; both ends are allowed.
-pub(super) const RANGES: [(&str, u64, u64); 42] = [
+/// What each other number must be; both ends are allowed.
+pub(super) const RANGES: [(&str, u64, u64); 30] = [
     ("sync.period_seconds", 60, 86_400),
     ("worker.lease_seconds", 1, 600),
     ("worker.heartbeat_seconds", 1, 200),
@@ -30,19 +40,7 @@ pub(super) const RANGES: [(&str, u64, u64); 42] = [
     ("worker.turn_seconds", 0, 3_600),
     ("worker.attempts_max", 1, 100),
     ("worker.backoff_base_ms", 1, 60_000),
-    ("providers.zendesk.timeout_seconds", 1, 300),
-    ("providers.zendesk.quota_share_percent", 1, 100),
-    ("providers.zendesk.first_copy_share_percent", 1, 100),
-    ("providers.zendesk.sweep_hours", 1, 8_760),
-    ("providers.salesforce.timeout_seconds", 1, 300),
-    ("providers.salesforce.quota_share_percent", 1, 100),
-    ("providers.salesforce.first_copy_share_percent", 1, 100),
-    ("providers.salesforce.sweep_hours", 1, 8_760),
     ("providers.salesforce_bulk_above", 0, 1_000_000_000),
-    ("providers.pipedrive.timeout_seconds", 1, 300),
-    ("providers.pipedrive.quota_share_percent", 1, 100),
-    ("providers.pipedrive.first_copy_share_percent", 1, 100),
-    ("providers.pipedrive.sweep_hours", 1, 8_760),
     ("pools.call.connections", 1, 256),
     ("pools.call.acquire_timeout_ms", 10, 60_000),
     ("pools.api.connections", 1, 256),
@@ -66,9 +64,17 @@ pub(super) const RANGES: [(&str, u64, u64); 42] = [
     ("auth.audience", 1, 256),
 ];
 
+/// What every number must be, and how long some texts.
+pub(super) fn ranges() -> impl Iterator<Item = (String, u64, u64)> {
+    let of_providers = Provider::ALL.iter().flat_map(|provider| {
+        PROVIDER_RANGES.map(|(name, min, max)| (format!("providers.{}.{name}", provider.setting_name()), min, max))
+    });
+    RANGES.iter().map(|(name, min, max)| ((*name).to_owned(), *min, *max)).chain(of_providers)
+}
+
 /// Of numbers; the ranges of texts are about their length.
 pub(super) fn range_of(name: &str) -> Option<(u64, u64)> {
-    RANGES.iter().find(|range| range.0 == name && !name.starts_with("auth.")).map(|&(_, min, max)| (min, max))
+    ranges().find(|range| range.0 == name && !name.starts_with("auth.")).map(|(_, min, max)| (min, max))
 }
 
 /// Everything that is wrong with these settings, whose types are right. `origins` has those that were written.
@@ -105,14 +111,14 @@ impl Checks<'_> {
     fn ranges(&mut self, config: &Config) {
         let flat = flatten(config);
         let before = self.problems.len();
-        for (name, min, max) in RANGES {
-            let value = flat.get(name);
+        for (name, min, max) in ranges() {
+            let value = flat.get(&name);
             let (size, unit) = match value.and_then(Value::as_str) {
                 Some(text) => (Some(text.len() as u64), " bytes long"),
                 None => (value.and_then(Value::as_u64), ""),
             };
             if let Some(size) = size.filter(|size| !(min..=max).contains(size)) {
-                self.wrong(name, format!("is {size}{unit}"), format!("{min} to {max}{unit}"));
+                self.wrong(&name, format!("is {size}{unit}"), format!("{min} to {max}{unit}"));
             }
         }
         let (lease, heartbeat) = (config.worker.lease_seconds, config.worker.heartbeat_seconds);
@@ -135,12 +141,8 @@ impl Checks<'_> {
     }
 
     fn providers(&mut self, config: &Config) {
-        let providers = &config.providers;
-        for (name, provider) in [
-            ("zendesk", &providers.zendesk),
-            ("salesforce", &providers.salesforce),
-            ("pipedrive", &providers.pipedrive),
-        ] {
+        for (of, provider) in config.providers.each.iter() {
+            let name = of.setting_name();
             if let Some(url) = &provider.base_url
                 && let Err(problem) = check_base_url(url)
             {

@@ -18,7 +18,7 @@ use serde_json::Value;
 
 use super::{
     Config,
-    checks::{self, SECRETS, range_of},
+    checks::{self, is_secret, range_of},
     sources::{FILE_BYTES_MAX, SettingFlags, SettingOrigin, WrittenSetting, read_all},
 };
 
@@ -103,7 +103,7 @@ impl LoadedSettings {
         flatten(&self.config).into_iter().map(|(name, value)| SettingEntry {
             is_changed: self.defaults.get(&name) != Some(&value),
             // Only what is masked has stars where a secret stands.
-            is_masked: SECRETS.contains(&name.as_str()) && value.as_str().is_some_and(|text| text.contains("***")),
+            is_masked: is_secret(&name) && value.as_str().is_some_and(|text| text.contains("***")),
             origin: self.origin(&name),
             name,
             value,
@@ -253,7 +253,7 @@ fn unfit(name: &str, origin: &SettingOrigin, error: &figment::Error) -> ConfigEr
         _ => range_of(name).map_or("a text".to_owned(), |(min, max)| format!("a whole number from {min} to {max}")),
     };
     let problem =
-        if SECRETS.contains(&name) { "cannot be read".to_owned() } else { format!("cannot be read ({})", error.kind) };
+        if is_secret(name) { "cannot be read".to_owned() } else { format!("cannot be read ({})", error.kind) };
     ConfigError::wrong(name, origin, problem, expected)
 }
 

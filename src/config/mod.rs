@@ -4,6 +4,7 @@
 
 mod checks;
 mod load;
+mod providers;
 mod sources;
 
 use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
@@ -19,6 +20,7 @@ use crate::{
 
 pub use self::{
     load::{ConfigError, LoadedSettings, SettingEntry},
+    providers::{ProviderConfig, Providers},
     sources::{SettingFlags, SettingOrigin},
 };
 
@@ -141,55 +143,6 @@ impl Pool {
     }
 }
 
-/// The CRMs.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Providers {
-    /// Zendesk Support.
-    pub zendesk: Provider,
-    /// Salesforce.
-    pub salesforce: Provider,
-    /// Above so many records of a kind, Salesforce's bulk interface reads all of them: 0 to 1,000,000,000.
-    pub salesforce_bulk_above: u64,
-    /// Pipedrive.
-    pub pipedrive: Provider,
-}
-
-/// One CRM.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Provider {
-    /// Where its API is asked instead of at the vendor: a proxy or the simulator. `http` or `https`, without a path;
-    /// `{subdomain}` stands for the organisation. The operator's word: never taken from a request.
-    pub base_url: Option<String>,
-    /// The deployment's own OAuth client of this CRM, with `client_secret`: what administrators authorize, and what refresh tokens that
-    /// come without a client are used with.
-    pub client_id: Option<String>,
-    /// Its secret.
-    pub client_secret: Option<Secret>,
-    /// How long the CRM may be silent within one request, which as a whole may take three times that: 1 to 300 seconds.
-    pub timeout_seconds: u64,
-    /// The share of the customer's request quota that this service may use: 1 to 100 percent.
-    pub quota_share_percent: u32,
-    /// The same share while everything is copied for the first time: 1 to 100 percent.
-    pub first_copy_share_percent: u32,
-    /// How often everything is read again, and what did not come is asked for (it shows deletions and changes that the CRM lists
-    /// nowhere): every 1 to 8,760 hours.
-    pub sweep_hours: u32,
-}
-
-impl Provider {
-    const fn with(quota_share_percent: u32, first_copy_share_percent: u32, sweep_hours: u32) -> Self {
-        Self {
-            base_url: None,
-            client_id: None,
-            client_secret: None,
-            timeout_seconds: 30,
-            quota_share_percent,
-            first_copy_share_percent,
-            sweep_hours,
-        }
-    }
-}
-
 /// What is served over HTTP: `/oauth/callback`, where CRMs send administrators back to, and `/healthz`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Http {
@@ -304,13 +257,7 @@ impl Config {
                 api: Pool { connections: 4, acquire_timeout_ms: 2_000 },
                 sync: Pool { connections: 6, acquire_timeout_ms: 10_000 },
             },
-            providers: Providers {
-                zendesk: Provider::with(80, 95, 168),
-                salesforce: Provider::with(50, 50, 168),
-                salesforce_bulk_above: 50_000,
-                // Polling Pipedrive shows no deletion.
-                pipedrive: Provider::with(50, 50, 12),
-            },
+            providers: Providers::default(),
             http: Http { listen: None, public_url: None },
             server: Server {
                 calls_max: limits.calls_max,

@@ -16,8 +16,9 @@ pub use suppression::{SuppressionKeyError, SuppressionKeys};
 
 use crate::{
     domain::{
-        credentials::{Access, AccessToken, Credentials, OAuthClient},
+        credentials::{Access, AccessSecret, AccessToken, CredentialKind, Credentials, OAuthClient},
         ids::{AccountId, IdSource, IntegrationId},
+        provider::Provider,
     },
     vault::{KeyRing, Scope, VaultError},
 };
@@ -49,11 +50,18 @@ pub struct CredentialVault {
     pub ids: Arc<IdSource>,
 }
 
+/// The CRM that they are of is sealed with them, so that whatever opens is shown to that one only.
+#[derive(Serialize, Deserialize)]
+struct StoredCredentials {
+    provider: String,
+    #[serde(flatten)]
+    kind: StoredKind,
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
-enum StoredCredentials {
-    ZendeskApiToken { email: String, token: String },
-    PipedriveApiToken { token: String },
+enum StoredKind {
+    ApiToken { user: Option<String>, token: String },
     Bearer { token: String, host: Option<String> },
     RefreshToken { client: Option<StoredClient>, token: String, host: Option<String> },
     ClientCredentials { client: StoredClient, host: Option<String> },
@@ -69,6 +77,7 @@ struct StoredClient {
 /// A bearer token: credentials that are used as they are have no access of their own.
 #[derive(Serialize, Deserialize)]
 struct StoredAccess {
+    provider: String,
     token: String,
     api_url: Option<String>,
     expires_at: Option<DateTime<Utc>>,
@@ -95,8 +104,12 @@ impl CredentialVault {
         integration_id: IntegrationId,
         access: &Access,
     ) -> Result<Vec<u8>, CredentialsError> {
-        let AccessToken::Bearer(token) = &access.token else { return Err(CredentialsError::Form) };
+        let provider = access.token.provider();
+        let Some(AccessSecret::Bearer(token)) = access.token.secret_for(provider) else {
+            return Err(CredentialsError::Form);
+        };
         let stored = StoredAccess {
+            provider: provider.as_str().to_owned(),
             token: token.expose_secret().to_owned(),
             api_url: access.api_url.clone(),
             expires_at: access.expires_at,
@@ -117,9 +130,10 @@ impl CredentialVault {
         let plaintext = self.key_ring.open(&scope(account_id, integration_id, ACCESS), sealed)?;
         let stored: StoredAccess =
             serde_json::from_str(plaintext.expose_secret()).map_err(|_| CredentialsError::Form)?;
-        let token = AccessToken::Bearer(stored.token.into());
+        let provider = stored.provider.parse().map_err(|_| CredentialsError::Form)?;
+        let token = AccessToken::bearer(provider, stored.token.into());
         let StoredAccess { api_url, expires_at, .. } = stored;
-        Ok(Access { token, api_url, expires_at, version, company_id: None, is_elsewhere: false })
+        Ok(Access { api_url, expires_at, version, ..Access::with(token) })
     }
 
     /// Seals the content of a record that could not be read.
@@ -164,30 +178,36 @@ impl CredentialVault {
         // The parser's own error could quote the secret.
         let stored: StoredCredentials =
             serde_json::from_str(plaintext.expose_secret()).map_err(|_| CredentialsError::Form)?;
-        Ok(stored.into())
+        let provider = stored.provider.parse::<Provider>().map_err(|_| CredentialsError::Form)?;
+        Ok(Credentials { provider, kind: stored.kind.into() })
     }
 }
 
 impl From<&Credentials> for StoredCredentials {
     fn from(credentials: &Credentials) -> Self {
+        Self { provider: credentials.provider.as_str().to_owned(), kind: StoredKind::from(&credentials.kind) }
+    }
+}
+
+impl From<&CredentialKind> for StoredKind {
+    fn from(kind: &CredentialKind) -> Self {
         let exposed = |secret: &SecretString| secret.expose_secret().to_owned();
         let stored_client =
             |client: &OAuthClient| StoredClient { id: client.id.clone(), secret: exposed(&client.secret) };
-        match credentials {
-            Credentials::ZendeskApiToken { email, token } => {
-                Self::ZendeskApiToken { email: exposed(email), token: exposed(token) }
+        match kind {
+            CredentialKind::ApiToken { user, token } => {
+                Self::ApiToken { user: user.as_ref().map(exposed), token: exposed(token) }
             }
-            Credentials::PipedriveApiToken(token) => Self::PipedriveApiToken { token: exposed(token) },
-            Credentials::Bearer { token, host } => Self::Bearer { token: exposed(token), host: host.clone() },
-            Credentials::RefreshToken { client, token, host } => Self::RefreshToken {
+            CredentialKind::Bearer { token, host } => Self::Bearer { token: exposed(token), host: host.clone() },
+            CredentialKind::RefreshToken { client, token, host } => Self::RefreshToken {
                 client: client.as_ref().map(stored_client),
                 token: exposed(token),
                 host: host.clone(),
             },
-            Credentials::ClientCredentials { client, host } => {
+            CredentialKind::ClientCredentials { client, host } => {
                 Self::ClientCredentials { client: stored_client(client), host: host.clone() }
             }
-            Credentials::JwtBearer { client_id, username, private_key, host } => Self::JwtBearer {
+            CredentialKind::JwtBearer { client_id, username, private_key, host } => Self::JwtBearer {
                 client_id: client_id.clone(),
                 username: exposed(username),
                 private_key: exposed(private_key),
@@ -197,22 +217,19 @@ impl From<&Credentials> for StoredCredentials {
     }
 }
 
-impl From<StoredCredentials> for Credentials {
-    fn from(stored: StoredCredentials) -> Self {
+impl From<StoredKind> for CredentialKind {
+    fn from(stored: StoredKind) -> Self {
         let client = |client: StoredClient| OAuthClient { id: client.id, secret: client.secret.into() };
         match stored {
-            StoredCredentials::ZendeskApiToken { email, token } => {
-                Self::ZendeskApiToken { email: email.into(), token: token.into() }
-            }
-            StoredCredentials::PipedriveApiToken { token } => Self::PipedriveApiToken(token.into()),
-            StoredCredentials::Bearer { token, host } => Self::Bearer { token: token.into(), host },
-            StoredCredentials::RefreshToken { client: own, token, host } => {
+            StoredKind::ApiToken { user, token } => Self::ApiToken { user: user.map(Into::into), token: token.into() },
+            StoredKind::Bearer { token, host } => Self::Bearer { token: token.into(), host },
+            StoredKind::RefreshToken { client: own, token, host } => {
                 Self::RefreshToken { client: own.map(client), token: token.into(), host }
             }
-            StoredCredentials::ClientCredentials { client: own, host } => {
+            StoredKind::ClientCredentials { client: own, host } => {
                 Self::ClientCredentials { client: client(own), host }
             }
-            StoredCredentials::JwtBearer { client_id, username, private_key, host } => {
+            StoredKind::JwtBearer { client_id, username, private_key, host } => {
                 Self::JwtBearer { client_id, username: username.into(), private_key: private_key.into(), host }
             }
         }

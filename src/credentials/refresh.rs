@@ -16,7 +16,7 @@ use crate::{
     crm::{CrmError, Crms, oauth::Granted},
     domain::{
         clock::Clock,
-        credentials::{Access, Credentials},
+        credentials::{Access, CredentialKind, Credentials},
         ids::{AccountId, IdSource, IntegrationId},
         integration::Organization,
         integration_state::RefreshUse,
@@ -202,7 +202,7 @@ impl AccessTokens {
             Err(error) => {
                 let is_lost = refresh.is_after_loss || may_have_given(&error);
                 access::release(&self.db, account_id, integration_id, claim, is_lost).await?;
-                let is_rotating = matches!(credentials, Credentials::RefreshToken { .. });
+                let is_rotating = matches!(credentials.kind, CredentialKind::RefreshToken { .. });
                 if refresh.is_after_loss && is_rotating && matches!(error, CrmError::GrantRefused) {
                     return Err(AccessError::Interrupted);
                 }
@@ -273,7 +273,7 @@ fn is_not_to_be_sent(credentials: &Credentials, stored: &StoredAccess) -> bool {
         RefreshUse::Free => stored.is_auth_failed && stored.claim.is_some(),
         RefreshUse::Once => false,
     };
-    matches!(credentials, Credentials::RefreshToken { .. }) && !stored.is_claim_live && is_refused
+    matches!(credentials.kind, CredentialKind::RefreshToken { .. }) && !stored.is_claim_live && is_refused
 }
 
 /// Whether tokens may have been given although none arrived.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::domain::provider::Provider;
+
 /// What a CRM's refusal means. Texts say what to do, and never hold a body, a URL's query or a credential.
 #[derive(Debug, Error)]
 pub enum CrmError {
@@ -30,14 +32,14 @@ pub enum CrmError {
     ClientRefused,
     /// The same, of the deployment's own client: for the operator, and over when it is mended.
     #[error(
-        "the CRM refuses this deployment's own OAuth client: its operator must set providers.{0}.client_id and .client_secret right"
+        "the CRM refuses this deployment's own OAuth client: its operator must set providers.{}.client_id and .client_secret right", .0.setting_name()
     )]
-    OwnClientRefused(&'static str),
+    OwnClientRefused(Provider),
     /// The deployment has no client of its own for this CRM.
     #[error(
-        "this deployment has no OAuth client of its own for the CRM: its operator must set providers.{0}.client_id and .client_secret, or the credentials bring a client"
+        "this deployment has no OAuth client of its own for the CRM: its operator must set providers.{}.client_id and .client_secret, or the credentials bring a client", .0.setting_name()
     )]
-    OwnClientMissing(&'static str),
+    OwnClientMissing(Provider),
     /// The credentials' private key signs nothing.
     #[error("the private key cannot be used: it must be an RSA key in PEM (PKCS#8 or PKCS#1), unencrypted")]
     KeyUnusable,
@@ -117,10 +119,8 @@ pub enum CrmError {
     #[error("the CRM names a host for its API that is not one of {0}; nothing is sent there")]
     HostUnknown(&'static str),
     /// The vendor has no host for all, and nobody has named this organisation's.
-    #[error(
-        "the credentials do not say where the API is; bring the organisation's own host with them (Salesforce: My Domain, such as acme.my.salesforce.com)"
-    )]
-    HostMissing,
+    #[error("the credentials do not say where the API is; bring the organisation's own host with them ({0})")]
+    HostMissing(&'static str),
     /// The CRM's quota, or the share of it that this service may use, is spent.
     #[error("{words}")]
     QuotaSpent {
@@ -280,7 +280,7 @@ impl CrmError {
             | Self::Refused(_)
             | Self::HostRefused
             | Self::HostUnknown(_)
-            | Self::HostMissing
+            | Self::HostMissing(_)
             | Self::OtherOrganization(_)
             | Self::Renamed(_)
             | Self::AccountClosed(_) => Retry::Never,
@@ -320,7 +320,7 @@ impl CrmError {
             Self::QuotaSpent { reason, .. } => reason,
             Self::OtherOrganization(_) | Self::Renamed(_) => "OTHER_ORGANIZATION",
             Self::AccountClosed(_) => "CRM_ACCOUNT_CLOSED",
-            Self::HostMissing => "CRM_HOST_MISSING",
+            Self::HostMissing(_) => "CRM_HOST_MISSING",
             Self::HostMoved => "CRM_HOST_MOVED",
             Self::Unavailable(_)
             | Self::TooMuch(_)

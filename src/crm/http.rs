@@ -16,7 +16,7 @@ use reqwest::{
 };
 use thiserror::Error;
 
-use super::{ConnectFailure, CrmError};
+use super::{ConnectFailure, CrmError, Endpoint};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A page of 1,000 users can take a CRM many seconds to make, and longer to send: the whole may take so many times what a silence may.
@@ -38,15 +38,6 @@ const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
     "the HTTP client cannot be built; are the system's root certificates installed (Debian: apt-get install ca-certificates)?"
 )]
 pub struct HttpError(#[source] reqwest::Error);
-
-/// Where a provider is reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Endpoint {
-    /// The vendor's own host, made from the organisation's label.
-    Vendor,
-    /// Where the operator points it: a simulator or a proxy. May contain `{subdomain}`.
-    Operator(String),
-}
 
 /// Builds the client, which waits `silence_max` for the next byte and three times that for a whole answer. For a vendor's hosts only public addresses are connected to, whatever the name resolves to
 /// (a check before the connection could be answered differently from the connection's own look-up).

@@ -1,7 +1,9 @@
 //! Owns reqwest and all vendor words. A client turns vendor pages into [`Record`]s and vendor failures into meanings; whether and
-//! when to try again is said by the error and obeyed by `sync::run` alone.
+//! when to try again is said by the error and obeyed by `sync::run` alone. `vendors` lists the vendors, each of which is a folder.
 
+mod endpoint;
 mod error;
+mod header;
 pub mod http;
 mod json;
 pub mod oauth;
@@ -10,6 +12,7 @@ mod pipedrive;
 mod quota;
 mod salesforce;
 mod times;
+mod vendors;
 mod zendesk;
 
 use std::{
@@ -21,21 +24,21 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
+pub use endpoint::Endpoint;
 pub use error::{ConnectFailure, CrmError, LoginRefusal, Retry};
 pub use page_size::PageSize;
+pub use vendors::descriptors;
 
 use self::{
-    http::Endpoint,
-    pipedrive::Pipedrive,
     quota::{Learned, Quota},
-    salesforce::Salesforce,
-    zendesk::Zendesk,
+    vendors::{ClientParts, LostOrganization, vendor},
 };
 use crate::domain::{
     credentials::{Access, OAuthClient},
-    integration::{Organization, Provider},
+    integration::Organization,
     notice::Notice,
     options::Options,
+    provider::{PerProvider, Provider, ProviderDescriptor},
     record::{ObjectType, Record, RecordKey},
     rejected::Rejects,
 };
@@ -208,14 +211,10 @@ pub struct ProviderSettings {
 /// How the CRMs are reached.
 #[derive(Debug, Clone)]
 pub struct CrmSettings {
-    /// Zendesk Support.
-    pub zendesk: ProviderSettings,
-    /// Salesforce.
-    pub salesforce: ProviderSettings,
-    /// Above so many records of a kind, Salesforce's bulk interface is used for reading all of them.
-    pub salesforce_bulk_above: i64,
-    /// Pipedrive.
-    pub pipedrive: ProviderSettings,
+    /// Each.
+    pub providers: PerProvider<ProviderSettings>,
+    /// Above so many records of a kind, a vendor's interface for very many is used for reading all of them, if it has one.
+    pub bulk_above: i64,
 }
 
 /// By organisation; as many as are synced.
@@ -225,43 +224,34 @@ type LearnedOf = HashMap<(Provider, String), Arc<Learned>>;
 #[derive(Clone)]
 pub struct Crms {
     settings: Arc<CrmSettings>,
-    zendesk_http: reqwest::Client,
-    salesforce_http: reqwest::Client,
-    pipedrive_http: reqwest::Client,
+    http: Arc<PerProvider<reqwest::Client>>,
     learned: Arc<Mutex<LearnedOf>>,
 }
 
 impl Crms {
     /// Builds the HTTP clients once.
     pub fn new(settings: CrmSettings) -> Result<Self, http::HttpError> {
-        let build = |provider: &ProviderSettings| http::build(&provider.endpoint, provider.silence_max);
-        Ok(Self {
-            zendesk_http: build(&settings.zendesk)?,
-            salesforce_http: build(&settings.salesforce)?,
-            pipedrive_http: build(&settings.pipedrive)?,
-            settings: Arc::new(settings),
-            learned: Arc::default(),
-        })
+        let http = PerProvider::try_from_fn(|provider| {
+            let settings = &settings.providers[provider];
+            http::build(&settings.endpoint, settings.silence_max)
+        })?;
+        Ok(Self { http: Arc::new(http), settings: Arc::new(settings), learned: Arc::default() })
+    }
+
+    /// What is known of a CRM without asking it.
+    pub fn descriptor(&self, provider: Provider) -> &'static ProviderDescriptor {
+        vendor(provider).descriptor()
     }
 
     /// A client for one organisation.
     pub fn client(&self, target: Target<'_>) -> Result<Box<dyn CrmClient>, CrmError> {
-        let quota = self.quota(&target);
-        let settings = &self.settings;
-        Ok(match target.organization.provider {
-            Provider::Zendesk => {
-                Box::new(Zendesk::new(self.zendesk_http.clone(), &settings.zendesk.endpoint, &target, quota)?)
-            }
-            Provider::Salesforce => Box::new(Salesforce::new(
-                self.salesforce_http.clone(),
-                &settings.salesforce.endpoint,
-                target,
-                quota,
-                settings.salesforce_bulk_above,
-            )?),
-            Provider::Pipedrive => {
-                Box::new(Pipedrive::new(self.pipedrive_http.clone(), &settings.pipedrive.endpoint, &target, quota)?)
-            }
+        let provider = target.organization.provider;
+        vendor(provider).connect(ClientParts {
+            http: self.http[provider].clone(),
+            endpoint: &self.settings.providers[provider].endpoint,
+            quota: self.quota(&target),
+            target,
+            bulk_above: self.settings.bulk_above,
         })
     }
 
@@ -271,42 +261,20 @@ impl Crms {
         self.client(target)?.identify().await
     }
 
-    /// The new name of an organisation whose host does not answer any more, asked where the vendor knows every organisation by the token:
-    /// Pipedrive's, by its own number of the company. `None`: it has no other name there, or nobody can be asked.
+    /// The new name of an organisation whose host does not answer any more, asked where the vendor knows every organisation by the token.
+    /// `None`: it has no other name there, or nobody can be asked.
     pub async fn find_renamed(&self, organization: &Organization, access: &Access) -> Result<Option<String>, CrmError> {
-        if organization.provider != Provider::Pipedrive || access.company_id.is_none() {
-            return Ok(None);
-        }
-        let endpoint = &self.settings.pipedrive.endpoint;
-        let anywhere = Pipedrive::anywhere(self.pipedrive_http.clone(), endpoint, organization, access)?;
-        match anywhere.identify().await {
-            Ok(()) => Ok(None),
-            Err(CrmError::Renamed(name)) => Ok(Some(name)),
-            Err(error) => Err(error),
-        }
-    }
-
-    fn settings_of(&self, provider: Provider) -> &ProviderSettings {
-        match provider {
-            Provider::Zendesk => &self.settings.zendesk,
-            Provider::Salesforce => &self.settings.salesforce,
-            Provider::Pipedrive => &self.settings.pipedrive,
-        }
-    }
-
-    fn http_of(&self, provider: Provider) -> &reqwest::Client {
-        match provider {
-            Provider::Zendesk => &self.zendesk_http,
-            Provider::Salesforce => &self.salesforce_http,
-            Provider::Pipedrive => &self.pipedrive_http,
-        }
+        let provider = organization.provider;
+        let endpoint = &self.settings.providers[provider].endpoint;
+        let lost = LostOrganization { http: &self.http[provider], endpoint, organization, access };
+        vendor(provider).find_renamed(lost).await
     }
 
     /// What is known of an organisation's limits lives as long as the process, and holds for all integrations with it: what one run
     /// has learned holds for the others, and for the next.
     fn quota(&self, target: &Target<'_>) -> Quota {
         let Organization { provider, name } = target.organization;
-        let settings = self.settings_of(*provider);
+        let settings = &self.settings.providers[*provider];
         let share = if target.is_first_copy { settings.first_copy_share_percent } else { settings.quota_share_percent };
         if target.is_trial {
             return Quota::new(Arc::default(), share);

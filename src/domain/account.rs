@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use phone_key::Region;
+use strum::IntoStaticStr;
 
 use super::ids::{AccountId, IntegrationId};
 
@@ -30,7 +31,8 @@ pub struct Account {
 }
 
 /// Who comes first of several contacts with one number. Placeholders come last under every policy, and of equals the first created.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum MatchPolicy {
     /// The first created in this service.
     #[default]
@@ -45,13 +47,8 @@ pub enum MatchPolicy {
 
 impl MatchPolicy {
     /// As stored, and as the rule of an answer in lower case.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::FirstCreated => "FIRST_CREATED",
-            Self::LastSelected => "LAST_SELECTED",
-            Self::LastUpdated => "LAST_UPDATED",
-            Self::PreferredIntegration(_) => "PREFERRED_INTEGRATION",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// Puts the stored columns together; `None` if they contradict each other.

@@ -4,6 +4,7 @@ use std::fmt;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use phone_key::{PhoneKey, RAW_LENGTH_MAX, Region};
+use strum::{EnumString, IntoStaticStr};
 
 use super::{contact::Contact, ids::ContactId, integration::Freshness};
 
@@ -14,7 +15,8 @@ pub const CALL_ID_CHARS_MAX: usize = 128;
 pub const CLICK_TTL: TimeDelta = TimeDelta::minutes(5);
 
 /// Which way a call goes, seen from the call centre.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum Direction {
     /// The number is the caller's.
     Inbound,
@@ -24,11 +26,8 @@ pub enum Direction {
 
 impl Direction {
     /// As stored.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Inbound => "INBOUND",
-            Self::Outbound => "OUTBOUND",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -69,7 +68,8 @@ impl MatchRequest {
 }
 
 /// The outcome of a match.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum MatchOutcome {
     /// One contact has the number.
     Matched,
@@ -89,31 +89,8 @@ pub enum MatchOutcome {
 
 impl MatchOutcome {
     /// As stored.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Matched => "MATCHED",
-            Self::Ambiguous => "AMBIGUOUS",
-            Self::Created => "CREATED",
-            Self::NotFound => "NOT_FOUND",
-            Self::NotKnownYet => "NOT_KNOWN_YET",
-            Self::Withheld => "WITHHELD",
-            Self::Unparseable => "UNPARSEABLE",
-        }
-    }
-
-    /// Reads the stored spelling.
-    pub fn parse(text: &str) -> Option<Self> {
-        [
-            Self::Matched,
-            Self::Ambiguous,
-            Self::Created,
-            Self::NotFound,
-            Self::NotKnownYet,
-            Self::Withheld,
-            Self::Unparseable,
-        ]
-        .into_iter()
-        .find(|outcome| outcome.as_str() == text)
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// Nobody was named and nothing was made: a repeat of the call asks anew.
@@ -123,7 +100,8 @@ impl MatchOutcome {
 }
 
 /// How sure a match is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum MatchTier {
     /// The same E.164 number.
     Exact,
@@ -137,18 +115,8 @@ pub enum MatchTier {
 
 impl MatchTier {
     /// As stored.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Exact => "EXACT",
-            Self::Variant => "VARIANT",
-            Self::AssumedRegion => "ASSUMED_REGION",
-            Self::Clicked => "CLICKED",
-        }
-    }
-
-    /// Reads the stored spelling.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Exact, Self::Variant, Self::AssumedRegion, Self::Clicked].into_iter().find(|tier| tier.as_str() == text)
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

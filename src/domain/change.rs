@@ -1,6 +1,7 @@
 //! What has become of contacts and of earlier answers, as a reader of the feed sees it.
 
 use chrono::{DateTime, Utc};
+use strum::{EnumString, IntoStaticStr};
 
 use super::{
     contact::Contact,
@@ -12,7 +13,8 @@ use super::{
 pub const CHANGES_MAX: usize = 1_000;
 
 /// What has happened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum ChangeKind {
     /// A contact is new.
     Created,
@@ -32,23 +34,8 @@ pub enum ChangeKind {
 
 impl ChangeKind {
     /// As stored.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Created => "CREATED",
-            Self::Changed => "CHANGED",
-            Self::Deleted => "DELETED",
-            Self::Merged => "MERGED",
-            Self::Adopted => "ADOPTED",
-            Self::Erased => "ERASED",
-            Self::Corrected => "CORRECTED",
-        }
-    }
-
-    /// Reads the stored spelling.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Created, Self::Changed, Self::Deleted, Self::Merged, Self::Adopted, Self::Erased, Self::Corrected]
-            .into_iter()
-            .find(|kind| kind.as_str() == text)
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

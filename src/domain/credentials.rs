@@ -4,27 +4,38 @@ use std::fmt;
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;
+use strum::EnumDiscriminants;
+
+use super::provider::Provider;
 
 /// Longest e-mail, token or key taken, in bytes.
 pub const CREDENTIAL_BYTES_MAX: usize = 4096;
 
-/// What an administrator has given, and how access is got from it. `Debug` shows no secret.
+/// What an administrator has given for one CRM. `Debug` shows no secret.
 #[derive(Debug, Clone)]
-pub enum Credentials {
-    /// Zendesk: an administrator's e-mail and API token.
-    ZendeskApiToken {
-        /// The administrator's e-mail address.
-        email: SecretString,
+pub struct Credentials {
+    /// The CRM that they open, and the only one to which they are shown.
+    pub provider: Provider,
+    /// What they are.
+    pub kind: CredentialKind,
+}
+
+/// How access is got.
+#[derive(Debug, Clone, EnumDiscriminants)]
+#[strum_discriminants(name(CredentialType))]
+pub enum CredentialKind {
+    /// A token of the vendor's own making that is used as it is.
+    ApiToken {
+        /// Whose it is, where the vendor wants to be told: an administrator's e-mail address.
+        user: Option<SecretString>,
         /// The token.
         token: SecretString,
     },
-    /// Pipedrive: the API token of a user, best of an administrator.
-    PipedriveApiToken(SecretString),
     /// An access token as it is; when it has expired, somebody must bring another.
     Bearer {
         /// The token.
         token: SecretString,
-        /// Where the API is: Salesforce's My Domain, such as `acme.my.salesforce.com`; `None` for other providers.
+        /// Where the API is, for a vendor without a host that can be made of the organisation's name.
         host: Option<String>,
     },
     /// OAuth, authorized by an administrator: access tokens are got by it for as long as it is not revoked.
@@ -33,17 +44,17 @@ pub enum Credentials {
         client: Option<OAuthClient>,
         /// The refresh token; some vendors give a new one with each access token, and end the old.
         token: SecretString,
-        /// Salesforce: where tokens are got: `login.salesforce.com`, `test.salesforce.com` or My Domain; `None`: the usual place.
+        /// Where tokens are got; `None`: the vendor's usual place.
         host: Option<String>,
     },
-    /// OAuth without a person: the client itself is let in (Salesforce, Zendesk).
+    /// OAuth without a person: the client itself is let in.
     ClientCredentials {
         /// Who asks.
         client: OAuthClient,
-        /// Salesforce: My Domain, which this flow needs.
+        /// Where tokens are got; `None`: the vendor's usual place.
         host: Option<String>,
     },
-    /// Salesforce: a signed assertion (RFC 7523), RS256.
+    /// A signed assertion (RFC 7523), RS256.
     JwtBearer {
         /// The client's id.
         client_id: String,
@@ -51,7 +62,7 @@ pub enum Credentials {
         username: SecretString,
         /// PEM, PKCS#8 or PKCS#1.
         private_key: SecretString,
-        /// `login.salesforce.com`, `test.salesforce.com` or My Domain; `None`: `login.salesforce.com`.
+        /// Where tokens are got; `None`: the vendor's usual place.
         host: Option<String>,
     },
 }
@@ -68,31 +79,36 @@ pub struct OAuthClient {
 impl Credentials {
     /// What a request carries, if these are used as they are; `None`: an access token is got by them first.
     pub fn as_access(&self) -> Option<Access> {
-        let (token, host) = match self {
-            Self::ZendeskApiToken { email, token } => {
-                (AccessToken::ZendeskApiToken { email: email.clone(), token: token.clone() }, &None)
+        let (secret, host) = match &self.kind {
+            CredentialKind::ApiToken { user, token } => {
+                (AccessSecret::ApiToken { user: user.clone(), token: token.clone() }, &None)
             }
-            Self::PipedriveApiToken(token) => (AccessToken::PipedriveApiToken(token.clone()), &None),
-            Self::Bearer { token, host } => (AccessToken::Bearer(token.clone()), host),
-            Self::RefreshToken { .. } | Self::ClientCredentials { .. } | Self::JwtBearer { .. } => return None,
+            CredentialKind::Bearer { token, host } => (AccessSecret::Bearer(token.clone()), host),
+            CredentialKind::RefreshToken { .. }
+            | CredentialKind::ClientCredentials { .. }
+            | CredentialKind::JwtBearer { .. } => return None,
         };
         let api_url = host.as_ref().map(|host| format!("https://{host}"));
-        Some(Access { token, api_url, expires_at: None, version: 0, company_id: None, is_elsewhere: false })
+        Some(Access { api_url, ..Access::with(AccessToken::new(self.provider, secret)) })
     }
 
     /// Whether a new access token can be got without a person.
     pub const fn are_renewable(&self) -> bool {
-        matches!(self, Self::RefreshToken { .. } | Self::ClientCredentials { .. } | Self::JwtBearer { .. })
+        matches!(
+            self.kind,
+            CredentialKind::RefreshToken { .. }
+                | CredentialKind::ClientCredentials { .. }
+                | CredentialKind::JwtBearer { .. }
+        )
     }
 }
 
 /// What a request to a CRM carries.
 #[derive(Clone)]
 pub struct Access {
-    /// How the request is signed.
+    /// What the vendor's code makes the header of a request of.
     pub token: AccessToken,
-    /// Where the API is, if the vendor said so: Salesforce's `instance_url`, Pipedrive's `api_domain`. Checked against the hosts that
-    /// are the vendor's before it came here.
+    /// Where the API is, if the vendor said so. Checked against the hosts that are the vendor's before it came here.
     pub api_url: Option<String>,
     /// When it ends, if the vendor said so.
     pub expires_at: Option<DateTime<Utc>>,
@@ -104,20 +120,55 @@ pub struct Access {
     pub is_elsewhere: bool,
 }
 
-/// How a request is signed.
+impl Access {
+    /// By this token, of which nothing else is known.
+    pub const fn with(token: AccessToken) -> Self {
+        Self { token, api_url: None, expires_at: None, version: 0, company_id: None, is_elsewhere: false }
+    }
+}
+
+/// A token, and whose it is. Invariant: only for requests to that CRM its secret is given out, so that no client can send another
+/// vendor's token.
 #[derive(Clone)]
-pub enum AccessToken {
-    /// Zendesk's Basic form.
-    ZendeskApiToken {
-        /// The administrator's e-mail address.
-        email: SecretString,
+pub struct AccessToken {
+    provider: Provider,
+    secret: AccessSecret,
+}
+
+/// What a header is made of.
+#[derive(Clone)]
+pub enum AccessSecret {
+    /// A token of the vendor's own making.
+    ApiToken {
+        /// Whose it is, where the vendor wants to be told.
+        user: Option<SecretString>,
         /// The token.
         token: SecretString,
     },
-    /// Pipedrive's header `x-api-token`.
-    PipedriveApiToken(SecretString),
     /// `Authorization: Bearer`.
     Bearer(SecretString),
+}
+
+impl AccessToken {
+    /// A token of this CRM's.
+    pub const fn new(provider: Provider, secret: AccessSecret) -> Self {
+        Self { provider, secret }
+    }
+
+    /// A bearer token of this CRM's.
+    pub const fn bearer(provider: Provider, token: SecretString) -> Self {
+        Self::new(provider, AccessSecret::Bearer(token))
+    }
+
+    /// What to show to this CRM; `None`: it is another's.
+    pub fn secret_for(&self, provider: Provider) -> Option<&AccessSecret> {
+        (self.provider == provider).then_some(&self.secret)
+    }
+
+    /// Whose it is.
+    pub const fn provider(&self) -> Provider {
+        self.provider
+    }
 }
 
 impl fmt::Debug for Access {
@@ -126,5 +177,21 @@ impl fmt::Debug for Access {
             .field("version", &self.version)
             .field("expires_at", &self.expires_at)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_is_given_out_for_its_own_crm_only() {
+        for own in Provider::ALL {
+            let token = AccessToken::bearer(*own, "tok".into());
+
+            for provider in Provider::ALL {
+                assert_eq!(token.secret_for(*provider).is_some(), provider == own);
+            }
+        }
     }
 }

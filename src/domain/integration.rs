@@ -1,60 +1,25 @@
 //! An account's link to one CRM organisation, and what its state means.
 
-use std::fmt;
-
 use chrono::{DateTime, TimeDelta, Utc};
-use serde::{Deserialize, Serialize};
+use strum::{EnumString, IntoStaticStr};
 use thiserror::Error;
 
-use super::{ids::IntegrationId, notice::Notice, options::Options, record};
+use super::{
+    ids::IntegrationId,
+    notice::Notice,
+    options::Options,
+    provider::{Provider, ProviderDescriptor},
+};
 
 /// An integration is stale when this many periods have passed without a complete pass.
 pub const STALE_PERIODS: i32 = 3;
-
-/// A CRM.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "UPPERCASE")]
-pub enum Provider {
-    /// Zendesk Support.
-    Zendesk,
-    /// Salesforce.
-    Salesforce,
-    /// Pipedrive.
-    Pipedrive,
-}
-
-impl Provider {
-    /// As stored.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Zendesk => "ZENDESK",
-            Self::Salesforce => "SALESFORCE",
-            Self::Pipedrive => "PIPEDRIVE",
-        }
-    }
-
-    /// Reads the stored spelling.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Zendesk, Self::Salesforce, Self::Pipedrive].into_iter().find(|provider| provider.as_str() == text)
-    }
-}
-
-impl fmt::Display for Provider {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Zendesk => "Zendesk",
-            Self::Salesforce => "Salesforce",
-            Self::Pipedrive => "Pipedrive",
-        })
-    }
-}
 
 /// One organisation within a provider: what makes two integrations the same.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Organization {
     /// Its CRM.
     pub provider: Provider,
-    /// Zendesk subdomain, Salesforce organisation id (18 characters) or Pipedrive company label.
+    /// The label before the vendor's domain, or its id, in the one form that the vendor's rule gives it.
     pub name: String,
 }
 
@@ -63,38 +28,18 @@ pub struct Organization {
 #[error("{0}")]
 pub struct InvalidOrganization(&'static str);
 
-impl Organization {
-    /// Checks a name as a tenant gives it. Zendesk and Pipedrive take one DNS label, never a URL: a tenant must not choose
-    /// which host this service talks to.
-    pub fn parse(provider: Provider, text: &str) -> Result<Self, InvalidOrganization> {
-        let name = match provider {
-            Provider::Zendesk => dns_label(text)
-                .ok_or(InvalidOrganization("must be the subdomain alone, such as `acme` for acme.zendesk.com"))?,
-            Provider::Pipedrive => dns_label(text)
-                .ok_or(InvalidOrganization("must be the company label alone, such as `acme` for acme.pipedrive.com"))?,
-            Provider::Salesforce => {
-                let fits = matches!(text.len(), 15 | 18)
-                    && text.starts_with("00D")
-                    && text.bytes().all(|b| b.is_ascii_alphanumeric());
-                if !fits {
-                    return Err(InvalidOrganization(
-                        "must be the organisation id of 15 or 18 characters that begins with 00D",
-                    ));
-                }
-                record::salesforce_id_18(&text[..15])
-            }
-        };
-        Ok(Self { provider, name })
+impl InvalidOrganization {
+    /// What such a name must be.
+    pub const fn must_be(words: &'static str) -> Self {
+        Self(words)
     }
 }
 
-/// RFC 1123: letters, digits and inner hyphens, at most 63; lower-cased.
-fn dns_label(text: &str) -> Option<String> {
-    let fits = (1..=63).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
-        && !text.starts_with('-')
-        && !text.ends_with('-');
-    fits.then(|| text.to_ascii_lowercase())
+impl Organization {
+    /// Checks a name as a tenant gives it, and gives it its one form.
+    pub fn parse(descriptor: &ProviderDescriptor, text: &str) -> Result<Self, InvalidOrganization> {
+        Ok(Self { provider: descriptor.provider, name: (descriptor.organization.parse)(text)? })
+    }
 }
 
 /// How an integration is doing, as answers show it.
@@ -119,7 +64,8 @@ pub enum IntegrationState {
 }
 
 /// Why no pass is started although sync is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum SyncHold {
     /// Repeated failures without progress.
     Paused,
@@ -131,17 +77,8 @@ pub enum SyncHold {
 
 impl SyncHold {
     /// As stored.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Paused => "PAUSED",
-            Self::QuotaPaused => "QUOTA_PAUSED",
-            Self::AuthFailed => "AUTH_FAILED",
-        }
-    }
-
-    /// Reads the stored spelling.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Paused, Self::QuotaPaused, Self::AuthFailed].into_iter().find(|hold| hold.as_str() == text)
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -342,34 +279,5 @@ mod tests {
         assert_eq!(unread.state(at(20)), IntegrationState::Active);
         assert!(unread.note(at(20)).contains("could not be read") && fresh().note(at(20)).is_empty());
         assert!(is_complete(&[off], at(20)));
-    }
-
-    /// A tenant gives a label, and never a host.
-    #[test]
-    fn tenant_gives_label_and_never_host() {
-        for wrong in [
-            "",
-            "acme.zendesk.com",
-            "https://acme",
-            "a/b",
-            "-acme",
-            "acme-",
-            "acme:443",
-            "acme@evil",
-            "ac me",
-            "acmé",
-            &"a".repeat(64),
-        ] {
-            assert!(Organization::parse(Provider::Zendesk, wrong).is_err(), "{wrong}");
-        }
-        assert_eq!(Organization::parse(Provider::Zendesk, "Acme-2").unwrap().name, "acme-2");
-    }
-
-    #[test]
-    fn both_forms_of_a_salesforce_organization_are_one() {
-        let short = Organization::parse(Provider::Salesforce, "00Dx0000000BV7z").unwrap();
-        let long = Organization::parse(Provider::Salesforce, "00Dx0000000BV7zEAO").unwrap();
-
-        assert_eq!(short.name, long.name);
     }
 }

@@ -15,6 +15,7 @@ use super::{
     integration::{Organization, SyncHold},
     notice::Notice,
     options::Options,
+    provider::ProviderDescriptor,
     sync_run::SyncKind,
 };
 
@@ -132,6 +133,8 @@ pub struct LinkSettings {
     pub period_seconds: i32,
     /// What is copied and mirrored.
     pub options: Options,
+    /// Of its CRM: what other options lead to.
+    pub descriptor: &'static ProviderDescriptor,
 }
 
 /// What is changed; what is `None` stays.
@@ -143,6 +146,8 @@ pub struct SettingsUpdate {
     pub period_seconds: Option<i32>,
     /// What is copied and mirrored, changes included.
     pub options: Options,
+    /// Of its CRM: what other options lead to.
+    pub descriptor: &'static ProviderDescriptor,
     /// New credentials are stored with it.
     pub has_new_credentials: bool,
     /// The name that the organisation has now.
@@ -227,7 +232,7 @@ pub enum TransitionRefused {
 impl ControlState {
     /// A new link: its first run is due at once, if it copies.
     pub fn enable_new(link: LinkSettings, now: DateTime<Utc>) -> StateTransition {
-        let LinkSettings { organization, company_id, request_id, is_sync_on, period_seconds, options } = link;
+        let LinkSettings { organization, company_id, request_id, is_sync_on, period_seconds, options, .. } = link;
         let state = Self {
             organization,
             company_id,
@@ -316,7 +321,7 @@ impl ControlState {
         };
         let kind = if self.is_first_copy() { SyncKind::Initial } else { SyncKind::Incremental };
         Ok(StateTransition {
-            forgets_resume_points: link.options.need_sweep_after(&self.options, link.organization.provider),
+            forgets_resume_points: link.options.need_sweep_after(&self.options, link.descriptor),
             starts_run: link.is_sync_on.then_some(kind),
             ..Self { organization: link.organization, ..state }.into()
         })
@@ -329,7 +334,7 @@ impl ControlState {
         let provider = self.organization.provider;
         let is_sync_on = update.is_sync_on.unwrap_or(self.is_sync_on);
         let has_other_options = update.options != self.options;
-        let needs_all = update.options.need_sweep_after(&self.options, provider);
+        let needs_all = update.options.need_sweep_after(&self.options, update.descriptor);
         // Other options mend no refused credentials and no spent quota: they count when runs go on.
         let is_free_to_run = has_other_options && self.hold.is_none();
         let starts_now = is_sync_on && (update.has_new_credentials || !self.is_sync_on || is_free_to_run);
@@ -342,7 +347,7 @@ impl ControlState {
             organization: Organization { provider, name },
             company_id: update.company_id.or_else(|| self.company_id.clone()),
             is_sync_on,
-            is_widened: self.is_widened || update.options.is_wider_than(&self.options, provider),
+            is_widened: self.is_widened || update.options.is_wider_than(&self.options, update.descriptor),
             period_seconds: update.period_seconds.unwrap_or(self.period_seconds),
             options: update.options,
             refused_at: self.refused_at.filter(|_| !update.has_new_credentials),

@@ -12,6 +12,7 @@ pub mod integration;
 pub mod integration_state;
 pub mod notice;
 pub mod options;
+pub mod provider;
 pub mod record;
 pub mod rejected;
 pub mod requester;

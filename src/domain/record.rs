@@ -1,44 +1,46 @@
 //! What any CRM tells us about one object, in words that no vendor owns.
 //! Ids and object types are checked here, so that nothing behind this point sees an impossible one.
 
-use std::fmt;
+use std::{
+    fmt,
+    ops::{Index, IndexMut},
+};
 
 use chrono::{DateTime, Utc};
 use phone_key::{PhoneKey, Region};
+use strum::{EnumCount, EnumString, IntoStaticStr, VariantArray};
 use thiserror::Error;
 
-use super::integration::Provider;
+use super::provider::{ObjectDescriptor, Provider, ProviderDescriptor};
 
-/// Most characters of a record id: Salesforce needs 18, Zendesk and Pipedrive 20.
+/// Most characters of a record id; the vendors that we know need 20 at most.
 pub const RECORD_ID_CHARS_MAX: usize = 64;
 
-/// The kinds of CRM objects that stand for a person.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// The kinds of CRM objects that stand for a person. Of several that one contact has in a CRM, the kind that stands first here is the better
+/// requester.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, EnumCount, EnumString, IntoStaticStr, VariantArray,
+)]
 pub enum ObjectType {
     /// Zendesk.
+    #[strum(serialize = "user")]
     User,
-    /// Salesforce; person accounts are Contacts too. Before `Lead`: the better requester.
+    /// Salesforce; person accounts are Contacts too.
     Contact,
     /// Salesforce.
     Lead,
     /// Pipedrive.
+    #[strum(serialize = "person")]
     Person,
 }
 
 impl ObjectType {
-    /// The vendor's own spelling; also what is stored.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::User => "user",
-            Self::Contact => "Contact",
-            Self::Lead => "Lead",
-            Self::Person => "person",
-        }
-    }
+    /// Every kind.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// Reads the stored spelling.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::User, Self::Contact, Self::Lead, Self::Person].into_iter().find(|kind| kind.as_str() == text)
+    /// The vendor's own spelling; also what is stored.
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// The CRM that has such objects.
@@ -51,12 +53,43 @@ impl ObjectType {
     }
 }
 
+/// One thing for each kind of objects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PerObject<T>([T; ObjectType::COUNT]);
+
+impl<T: Default> Default for PerObject<T> {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| T::default()))
+    }
+}
+
+impl<T> PerObject<T> {
+    /// Each with its kind.
+    pub fn iter(&self) -> impl Iterator<Item = (ObjectType, &T)> {
+        ObjectType::ALL.iter().copied().zip(&self.0)
+    }
+}
+
+impl<T> Index<ObjectType> for PerObject<T> {
+    type Output = T;
+
+    fn index(&self, object_type: ObjectType) -> &T {
+        &self.0[object_type as usize]
+    }
+}
+
+impl<T> IndexMut<ObjectType> for PerObject<T> {
+    fn index_mut(&mut self, object_type: ObjectType) -> &mut T {
+        &mut self.0[object_type as usize]
+    }
+}
+
 /// Names one object within an integration.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RecordKey {
     /// Its kind.
     pub object_type: ObjectType,
-    /// The CRM's id, Salesforce's in its form of 18 characters.
+    /// The CRM's id, in the one form that the vendor's rule gives it.
     pub record_id: String,
 }
 
@@ -72,30 +105,22 @@ pub enum InvalidRecordKey {
 }
 
 impl RecordKey {
-    /// Reads a key as a client gives it.
-    ///
-    /// Salesforce ids of 15 characters get their three-character checksum (Salesforce, "18-digit ids"), so that both forms are one record.
-    /// A person account is registered as its Contact; `Account` is refused with the reason.
-    pub fn parse(provider: Provider, object_type: &str, record_id: &str) -> Result<Self, InvalidRecordKey> {
-        if provider == Provider::Salesforce && object_type == "Account" {
-            return Err(InvalidRecordKey::ObjectType(
-                "an Account is not a person; register a person account as its Contact, with the id that begins with 003".to_owned(),
-            ));
-        }
-        let object_type =
-            ObjectType::parse(object_type).filter(|kind| kind.provider() == provider).ok_or_else(|| {
-                let known = match provider {
-                    Provider::Zendesk => "`user`",
-                    Provider::Salesforce => "`Contact` or `Lead`",
-                    Provider::Pipedrive => "`person`",
-                };
-                InvalidRecordKey::ObjectType(format!("{provider} has no such object here; use {known}"))
-            })?;
-        let record_id = match provider {
-            Provider::Salesforce => salesforce_id(object_type, record_id)?,
-            Provider::Zendesk | Provider::Pipedrive => decimal_id(record_id)?,
+    /// Reads a key as a client gives it, by the rules of its CRM.
+    pub fn parse(
+        descriptor: &ProviderDescriptor,
+        object_type: &str,
+        record_id: &str,
+    ) -> Result<Self, InvalidRecordKey> {
+        let of_its_name = |object: &&ObjectDescriptor| object.object_type.as_str() == object_type;
+        let Some(object) = descriptor.objects.iter().find(of_its_name) else {
+            let explained = (descriptor.explain_object)(object_type).map(str::to_owned);
+            return Err(InvalidRecordKey::ObjectType(explained.unwrap_or_else(|| {
+                let known: Vec<String> =
+                    descriptor.objects.iter().map(|object| format!("`{}`", object.object_type.as_str())).collect();
+                format!("{} has no such object here; use {}", descriptor.provider, known.join(" or "))
+            })));
         };
-        Ok(Self { object_type, record_id })
+        Ok(Self { object_type: object.object_type, record_id: (object.parse_id)(record_id)? })
     }
 
     /// The order of "smallest record id": shorter first, then by character, which for decimal ids is the order of numbers.
@@ -104,7 +129,8 @@ impl RecordKey {
     }
 }
 
-fn decimal_id(text: &str) -> Result<String, InvalidRecordKey> {
+/// Ids that are counted, as several vendors have them.
+pub fn decimal_id(text: &str) -> Result<String, InvalidRecordKey> {
     let is_decimal =
         (1..=20).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit()) && !text.starts_with('0');
     if is_decimal {
@@ -112,32 +138,6 @@ fn decimal_id(text: &str) -> Result<String, InvalidRecordKey> {
     } else {
         Err(InvalidRecordKey::RecordId("must be a whole number above 0, as the CRM shows it".to_owned()))
     }
-}
-
-fn salesforce_id(object_type: ObjectType, text: &str) -> Result<String, InvalidRecordKey> {
-    let wrong = |reason: &str| Err(InvalidRecordKey::RecordId(reason.to_owned()));
-    if !matches!(text.len(), 15 | 18) || !text.bytes().all(|b| b.is_ascii_alphanumeric()) {
-        return wrong("must be a Salesforce id of 15 or 18 letters and digits");
-    }
-    let full = salesforce_id_18(&text[..15]);
-    if text.len() == 18 && !full.eq_ignore_ascii_case(text) {
-        return wrong("is not a Salesforce id: its last three characters do not fit the first fifteen");
-    }
-    let prefix = if object_type == ObjectType::Contact { "003" } else { "00Q" };
-    if !full.starts_with(prefix) {
-        return Err(InvalidRecordKey::RecordId(format!("the id of a {} begins with {prefix}", object_type.as_str())));
-    }
-    Ok(full)
-}
-
-/// Adds the checksum: per five characters, a bit for each capital letter, written as one of A-Z0-5.
-pub(super) fn salesforce_id_18(id_15: &str) -> String {
-    const ALPHABET: &[u8; 32] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZ012345";
-    let checksum = id_15.as_bytes().chunks(5).map(|chunk| {
-        let capitals = chunk.iter().enumerate().filter(|(_, b)| b.is_ascii_uppercase());
-        char::from(ALPHABET[capitals.fold(0, |bits, (place, _)| bits | 1 << place)])
-    });
-    id_15.chars().chain(checksum).collect()
 }
 
 /// One object as a CRM sent it, before normalisation.
@@ -246,51 +246,17 @@ mod tests {
 
     /// Both forms of a Salesforce id are one record.
     #[test]
-    fn both_salesforce_id_forms_are_one_record() {
-        let short = RecordKey::parse(Provider::Salesforce, "Contact", "003D000000QV9n2").unwrap();
-        let long = RecordKey::parse(Provider::Salesforce, "Contact", "003D000000QV9n2IAD").unwrap();
-        let shouted = RecordKey::parse(Provider::Salesforce, "Contact", "003D000000QV9n2iad").unwrap();
-
-        assert_eq!(short, long);
-        assert_eq!(shouted, long);
-        assert_eq!(long.record_id, "003D000000QV9n2IAD");
-    }
-
-    #[test]
-    fn an_account_is_refused_with_the_reason() {
-        let refused = RecordKey::parse(Provider::Salesforce, "Account", "001D000000IRFmaIAH").unwrap_err();
-
-        assert!(refused.to_string().contains("003"), "{refused}");
-    }
-
-    /// Ids of the wrong form or kind are refused.
-    #[test]
-    fn ids_of_wrong_form_or_kind_are_refused() {
-        for (provider, object_type, record_id) in [
-            (Provider::Zendesk, "user", "0"),
-            (Provider::Zendesk, "user", "007"),
-            (Provider::Zendesk, "user", "12a"),
-            (Provider::Zendesk, "user", ""),
-            (Provider::Zendesk, "user", "123456789012345678901"),
-            (Provider::Zendesk, "person", "1"),
-            (Provider::Pipedrive, "person", "-1"),
-            (Provider::Salesforce, "Contact", "00QD000000QV9n2"),
-            (Provider::Salesforce, "Lead", "003D000000QV9n2"),
-            (Provider::Salesforce, "Contact", "003D000000QV9n2AAA"),
-            (Provider::Salesforce, "Contact", "003D000000QV9n"),
-        ] {
-            assert!(
-                RecordKey::parse(provider, object_type, record_id).is_err(),
-                "{provider} {object_type} {record_id}"
-            );
+    fn kinds_of_objects_are_read_as_they_are_written() {
+        for kind in ObjectType::ALL {
+            assert_eq!(kind.as_str().parse(), Ok(*kind));
         }
+        assert!("contact".parse::<ObjectType>().is_err() && ObjectType::Contact < ObjectType::Lead);
     }
 
     #[test]
     fn smallest_record_id_is_the_smallest_number() {
-        let small = RecordKey::parse(Provider::Zendesk, "user", "999").unwrap();
-        let large = RecordKey::parse(Provider::Zendesk, "user", "1000").unwrap();
+        let key = |record_id: &str| RecordKey { object_type: ObjectType::User, record_id: record_id.to_owned() };
 
-        assert!(small.rank() < large.rank());
+        assert!(key("999").rank() < key("1000").rank());
     }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use strum::{EnumString, IntoStaticStr, VariantArray};
+
 use super::record::{ObjectType, RecordKey};
 
 /// Bytes that are kept of one raw record.
@@ -14,7 +16,8 @@ const FIELDS_MAX: usize = 8;
 const FIELDS_BYTES_MAX: usize = 200;
 
 /// Why a record, or a value of it, was not copied.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum RejectReason {
     /// The row is null, a number, a list: anything but an object.
     NotAnObject,
@@ -33,32 +36,9 @@ pub enum RejectReason {
 }
 
 impl RejectReason {
-    const ALL: [Self; 7] = [
-        Self::NotAnObject,
-        Self::IdUnreadable,
-        Self::TimeUnreadable,
-        Self::ColumnsUnreadable,
-        Self::ValueUnreadable,
-        Self::TooManyNumbers,
-        Self::NumbersMissing,
-    ];
-
     /// As stored and as answers say it.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::NotAnObject => "NOT_AN_OBJECT",
-            Self::IdUnreadable => "ID_UNREADABLE",
-            Self::TimeUnreadable => "TIME_UNREADABLE",
-            Self::ColumnsUnreadable => "COLUMNS_UNREADABLE",
-            Self::ValueUnreadable => "VALUE_UNREADABLE",
-            Self::TooManyNumbers => "TOO_MANY_NUMBERS",
-            Self::NumbersMissing => "NUMBERS_MISSING",
-        }
-    }
-
-    /// Reads the stored spelling.
-    pub fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|reason| reason.as_str() == text)
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -258,8 +238,8 @@ mod tests {
 
     #[test]
     fn a_reason_reads_back_as_it_is_written() {
-        for reason in RejectReason::ALL {
-            assert_eq!(RejectReason::parse(reason.as_str()), Some(reason));
+        for reason in RejectReason::VARIANTS {
+            assert_eq!(reason.as_str().parse(), Ok(*reason));
         }
     }
 }

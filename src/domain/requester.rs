@@ -1,9 +1,12 @@
 //! To whom a call was attributed, and why.
 
+use strum::{EnumString, IntoStaticStr};
+
 use super::record::RecordKey;
 
 /// Why this record.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum RequesterEvidence {
     /// It is the contact's own.
     SelectedContact,
@@ -13,16 +16,8 @@ pub enum RequesterEvidence {
 
 impl RequesterEvidence {
     /// As stored.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::SelectedContact => "SELECTED_CONTACT",
-            Self::OnlyRecordWithNumber => "ONLY_RECORD_WITH_NUMBER",
-        }
-    }
-
-    /// Reads the stored spelling.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::SelectedContact, Self::OnlyRecordWithNumber].into_iter().find(|evidence| evidence.as_str() == text)
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

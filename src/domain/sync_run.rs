@@ -1,6 +1,7 @@
 //! One pass over an integration.
 
 use chrono::{DateTime, TimeDelta, Utc};
+use strum::{EnumString, IntoStaticStr};
 
 use super::{
     ids::{IntegrationId, SyncRunId},
@@ -10,7 +11,8 @@ use super::{
 const MINUTE_MS: i128 = 60_000;
 
 /// What a run does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum SyncKind {
     /// Reads everything.
     Initial,
@@ -23,12 +25,8 @@ pub enum SyncKind {
 
 impl SyncKind {
     /// As stored.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Initial => "INITIAL",
-            Self::Incremental => "INCREMENTAL",
-            Self::Sweep => "SWEEP",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// What a pass does that nobody has asked for by its kind.
@@ -44,15 +42,11 @@ impl SyncKind {
     pub const fn is_full(self) -> bool {
         matches!(self, Self::Initial | Self::Sweep)
     }
-
-    /// Reads the stored spelling.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Initial, Self::Incremental, Self::Sweep].into_iter().find(|kind| kind.as_str() == text)
-    }
 }
 
 /// `QUEUED -> RUNNING -> SUCCEEDED | FAILED | CANCELLED`; a crash leaves RUNNING, and another worker goes on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum SyncRunState {
     /// Waits for a worker.
     Queued,
@@ -68,21 +62,8 @@ pub enum SyncRunState {
 
 impl SyncRunState {
     /// As stored.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Queued => "QUEUED",
-            Self::Running => "RUNNING",
-            Self::Succeeded => "SUCCEEDED",
-            Self::Failed => "FAILED",
-            Self::Cancelled => "CANCELLED",
-        }
-    }
-
-    /// Reads the stored spelling.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled]
-            .into_iter()
-            .find(|state| state.as_str() == text)
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 
     /// Nothing will change any more.

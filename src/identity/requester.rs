@@ -6,7 +6,6 @@ use crate::{
     domain::{
         contact::{CANDIDATES_MAX, ContactRecord},
         integration::IntegrationState,
-        record::ObjectType,
         requester::{RequesterEvidence, RequesterVerdict},
     },
     store::requester::RequesterCandidates,
@@ -37,12 +36,12 @@ impl From<&RequesterAnswer> for RequesterVerdict {
     }
 }
 
-/// (1) The contact's own live record, a Contact before a Lead; (2) else the only live record with the number; (3) else several or none.
+/// (1) The contact's own live record, of the better kind (see `ObjectType`: a Contact before a Lead); (2) else the only live record with the
+/// number; (3) else several or none.
 pub fn decide(mut candidates: RequesterCandidates, now: DateTime<Utc>) -> RequesterAnswer {
     candidates.own.retain(|record| record.is_live);
-    if candidates.own.iter().any(|record| record.key.object_type == ObjectType::Contact) {
-        candidates.own.retain(|record| record.key.object_type != ObjectType::Lead);
-    }
+    let best = candidates.own.iter().map(|record| record.key.object_type).min();
+    candidates.own.retain(|record| Some(record.key.object_type) == best);
     let evidence = if candidates.own.is_empty() {
         RequesterEvidence::OnlyRecordWithNumber
     } else {
@@ -70,8 +69,9 @@ mod tests {
     use super::*;
     use crate::domain::{
         ids::IntegrationId,
-        integration::{Freshness, Provider},
-        record::RecordKey,
+        integration::Freshness,
+        provider::Provider,
+        record::{ObjectType, RecordKey},
     };
 
     fn record(object_type: ObjectType, record_id: &str) -> ContactRecord {

@@ -26,8 +26,9 @@ use crate::{
     crm::{CrmError, oauth::Authorizing},
     domain::{
         ids::{AccountId, IntegrationId},
-        integration::{Integration, Organization, Provider},
+        integration::{Integration, Organization},
         options::Options,
+        provider::Provider,
     },
     store::{self, StoreError, access, authorizations},
     vault::Scope,

@@ -144,6 +144,7 @@ impl Transaction for StoreLink {
             is_sync_on: link.is_sync_on,
             period_seconds: link.period_seconds,
             options: link.options,
+            descriptor: context.crms.descriptor(link.organization.provider),
         };
         let (id, transition) = match existing {
             Some(ExistingLink::Repeated(id)) => return Ok(id),

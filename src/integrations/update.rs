@@ -124,6 +124,7 @@ impl Transaction for StoreUpdate {
             is_sync_on: update.is_sync_on,
             period_seconds: update.period_seconds,
             options: update.options.apply(state.organization.provider, state.options)?,
+            descriptor: context.crms.descriptor(state.organization.provider),
             has_new_credentials: tested.credentials.is_some(),
             organization_name: tested.organization_name.clone(),
             company_id: tested.company_id.clone(),

@@ -4,12 +4,17 @@ use tonic::Status;
 
 use super::{parse, parse_credentials, pb, status, together::ReadTogether};
 use crate::{
-    domain::integration::{Organization, Provider},
+    domain::{
+        integration::Organization,
+        provider::{Descriptors, ProviderDescriptor},
+    },
     integrations::AuthorizationRequest,
 };
 
-/// Reads the request. The organisation is the integration's, or named, or left to the administrator; a Zendesk's own page needs its name.
+/// Reads the request. The organisation is the integration's, or named, or left to the administrator; an
+/// organisation's own page needs its name.
 pub(super) fn authorization_request(
+    descriptors: &Descriptors,
     request: pb::StartAuthorizationRequest,
     period_default_seconds: i32,
 ) -> Result<AuthorizationRequest, Status> {
@@ -17,8 +22,8 @@ pub(super) fn authorization_request(
     let is_again = !request.integration_id.is_empty();
     let connection = request.connection.unwrap_or_default();
     let of_provider = parse::provider(request.provider).and_then(|provider| {
-        let host = parse_credentials::host_of(provider, Some(&connection));
-        let organization = organization(provider, connection, is_again);
+        let host = parse_credentials::host_of(descriptors[provider], Some(&connection));
+        let organization = organization(descriptors, descriptors[provider], connection, is_again);
         (Ok(provider), parse::new_options(provider, &options), host, organization).together()
     });
     let (of_provider, integration_id, is_sync_on, period_seconds) = (
@@ -41,7 +46,8 @@ pub(super) fn authorization_request(
 }
 
 fn organization(
-    provider: Provider,
+    descriptors: &Descriptors,
+    descriptor: &ProviderDescriptor,
     connection: pb::Connection,
     is_again: bool,
 ) -> Result<Option<Organization>, Status> {
@@ -50,6 +56,9 @@ fn organization(
         let problem = "must not name an organisation beside integration_id, which has its own";
         return Err(status::invalid("connection", problem));
     }
-    let is_needed = provider == Provider::Zendesk && !is_again;
-    if is_named || is_needed { parse::organization(provider, Some(connection)).map(Some) } else { Ok(None) }
+    let is_needed = descriptor.organization.is_needed_to_authorize && !is_again;
+    if !is_named && !is_needed {
+        return Ok(None);
+    }
+    parse::organization(descriptors, descriptor.provider, Some(connection)).map(Some)
 }

@@ -11,9 +11,10 @@ use crate::domain::{
     call::{MatchOutcome, MatchTier, PossibleCaller},
     change::{Change, ChangeKind, Correction},
     contact::{Contact, ContactRecord},
-    integration::{Freshness, Integration, IntegrationState, Provider},
+    integration::{Freshness, Integration, IntegrationState},
     notice::Notice,
     options::UserRoles,
+    provider::Provider,
     record::ObjectType,
     requester::RequesterVerdict,
     sync_run::{SyncKind, SyncRun, SyncRunState},
@@ -34,16 +35,21 @@ pub(super) fn e164(key: Option<PhoneKey>) -> String {
     key.map(PhoneKey::e164).unwrap_or_default()
 }
 
-pub(super) fn provider(provider: Provider) -> pb::Provider {
-    match provider {
-        Provider::Zendesk => pb::Provider::Zendesk,
-        Provider::Salesforce => pb::Provider::Salesforce,
-        Provider::Pipedrive => pb::Provider::Pipedrive,
+impl From<Provider> for pb::Provider {
+    fn from(provider: Provider) -> Self {
+        match provider {
+            Provider::Zendesk => Self::Zendesk,
+            Provider::Salesforce => Self::Salesforce,
+            Provider::Pipedrive => Self::Pipedrive,
+        }
     }
 }
 
-fn provider_of(object_type: ObjectType) -> pb::Provider {
-    provider(object_type.provider())
+impl pb::Provider {
+    /// The CRM that this is; `None`: none, or one that this version does not know.
+    pub(crate) fn known(self) -> Option<Provider> {
+        Provider::ALL.iter().copied().find(|known| Self::from(*known) == self)
+    }
 }
 
 fn state(state: IntegrationState) -> pb::IntegrationState {
@@ -105,7 +111,7 @@ pub(super) fn contact(contact: Contact) -> pb::Contact {
 pub(super) fn record(record: ContactRecord) -> pb::Record {
     pb::Record {
         integration_id: record.integration_id.to_string(),
-        provider: provider_of(record.key.object_type).into(),
+        provider: pb::Provider::from(record.key.object_type.provider()).into(),
         object_type: record.key.object_type.as_str().to_owned(),
         record_id: record.key.record_id,
         url: record.url,
@@ -117,7 +123,7 @@ pub(super) fn record(record: ContactRecord) -> pb::Record {
 pub(super) fn source(freshness: &Freshness, now: DateTime<Utc>) -> pb::Source {
     pb::Source {
         integration_id: freshness.integration_id.to_string(),
-        provider: provider(freshness.provider).into(),
+        provider: pb::Provider::from(freshness.provider).into(),
         state: state(freshness.state(now)).into(),
         known_through: freshness.known_through.map(timestamp),
         note: freshness.note(now).to_owned(),
@@ -139,7 +145,7 @@ pub(super) fn integration(integration: Integration, now: DateTime<Utc>) -> pb::I
     let hold = integration.hold_notice.filter(|_| at_present != IntegrationState::Off);
     pb::Integration {
         id: integration.freshness.integration_id.to_string(),
-        provider: provider(integration.freshness.provider).into(),
+        provider: pb::Provider::from(integration.freshness.provider).into(),
         organization: integration.organization,
         state: state(at_present).into(),
         state_detail,

@@ -6,19 +6,21 @@ use phone_key::{RAW_LENGTH_MAX, Region};
 use tonic::Status;
 use uuid::Uuid;
 
-use super::{pb, status, together::ReadTogether};
+use super::{
+    pb, status,
+    together::{self, ReadTogether},
+};
 use crate::domain::{
     call::CALL_ID_CHARS_MAX,
-    integration::{Organization, Provider},
+    integration::Organization,
     options::{ObjectChange, Options, OptionsChange, UserRoles},
+    provider::{Descriptors, Provider},
+    record::ObjectType,
     sync_run::SyncKind,
 };
 
 const PERIOD_SECONDS_MIN: i64 = 60;
 const PERIOD_SECONDS_MAX: i64 = 86_400;
-const ZENDESK_SUBDOMAIN: &str = "connection.zendesk_subdomain";
-const SALESFORCE_ORG_ID: &str = "connection.salesforce_org_id";
-const PIPEDRIVE_COMPANY: &str = "connection.pipedrive_company";
 
 /// An id that must be given.
 pub(super) fn id<T: FromStr>(field: &str, text: &str) -> Result<T, Status> {
@@ -92,38 +94,45 @@ pub(super) fn only_with_number(region: &str, has_number: bool) -> Result<(), Sta
     Err(status::invalid("default_region", "goes with phone_number, and with nothing else"))
 }
 
-/// A CRM.
-pub(super) fn provider(value: i32) -> Result<Provider, Status> {
-    match pb::Provider::try_from(value) {
-        Ok(pb::Provider::Zendesk) => Ok(Provider::Zendesk),
-        Ok(pb::Provider::Salesforce) => Ok(Provider::Salesforce),
-        Ok(pb::Provider::Pipedrive) => Ok(Provider::Pipedrive),
-        Ok(pb::Provider::Unspecified) | Err(_) => {
-            Err(status::invalid("provider", "must be PROVIDER_ZENDESK, PROVIDER_SALESFORCE or PROVIDER_PIPEDRIVE"))
-        }
+/// `a, b or c`.
+pub(super) fn listed(words: impl Iterator<Item = String>) -> String {
+    let words: Vec<String> = words.collect();
+    match words.split_last() {
+        Some((last, before)) if !before.is_empty() => format!("{} or {last}", before.join(", ")),
+        _ => words.concat(),
     }
 }
 
+/// A CRM.
+pub(super) fn provider(value: i32) -> Result<Provider, Status> {
+    let found = pb::Provider::try_from(value).ok().and_then(pb::Provider::known);
+    found.ok_or_else(|| {
+        let known = Provider::ALL.iter().map(|known| pb::Provider::from(*known).as_str_name().to_owned());
+        status::invalid("provider", &format!("must be {}", listed(known)))
+    })
+}
+
 /// The organisation of a connection, which must fit the provider.
-pub(super) fn organization(provider: Provider, connection: Option<pb::Connection>) -> Result<Organization, Status> {
+pub(super) fn organization(
+    descriptors: &Descriptors,
+    provider: Provider,
+    connection: Option<pb::Connection>,
+) -> Result<Organization, Status> {
     use pb::connection::Organization as Given;
-    let needed = match provider {
-        Provider::Zendesk => ZENDESK_SUBDOMAIN,
-        Provider::Salesforce => SALESFORCE_ORG_ID,
-        Provider::Pipedrive => PIPEDRIVE_COMPANY,
-    };
+    let field_of = |provider: Provider| format!("connection.{}", descriptors[provider].organization.field);
+    let needed = field_of(provider);
     let given = connection.and_then(|connection| connection.organization);
-    let (field, of, text) = match given {
-        Some(Given::ZendeskSubdomain(text)) => (ZENDESK_SUBDOMAIN, Provider::Zendesk, text),
-        Some(Given::SalesforceOrgId(text)) => (SALESFORCE_ORG_ID, Provider::Salesforce, text),
-        Some(Given::PipedriveCompany(text)) => (PIPEDRIVE_COMPANY, Provider::Pipedrive, text),
-        None => return Err(status::invalid(needed, &format!("is required for {provider}"))),
+    let (of, text) = match given {
+        Some(Given::ZendeskSubdomain(text)) => (Provider::Zendesk, text),
+        Some(Given::SalesforceOrgId(text)) => (Provider::Salesforce, text),
+        Some(Given::PipedriveCompany(text)) => (Provider::Pipedrive, text),
+        None => return Err(status::invalid(&needed, &format!("is required for {provider}"))),
     };
     if of != provider {
-        let problem = format!("is required for {provider}; {field} is for {of} only");
-        return Err(status::invalid(needed, &problem));
+        let problem = format!("is required for {provider}; {} is for {of} only", field_of(of));
+        return Err(status::invalid(&needed, &problem));
     }
-    Organization::parse(provider, &text).map_err(|error| status::invalid(field, &error.to_string()))
+    Organization::parse(descriptors[provider], &text).map_err(|error| status::invalid(&needed, &error.to_string()))
 }
 
 /// Whether sync is wished on or off; `None`: not said.
@@ -160,23 +169,22 @@ pub(super) fn options(provider: Provider, given: &pb::IntegrationOptions) -> Res
         Ok(pb::ZendeskUsers::EndUsers) => Ok(Some(UserRoles::EndUsers)),
         Err(_) => Err(status::invalid("options.zendesk_users", "must be ZENDESK_USERS_ALL or ZENDESK_USERS_END_USERS")),
     };
-    let (contacts, leads, persons, user_roles) = (
-        object_change("options.salesforce_contacts", given.salesforce_contacts.as_ref()),
-        object_change("options.salesforce_leads", given.salesforce_leads.as_ref()),
-        object_change("options.pipedrive_persons", given.pipedrive_persons.as_ref()),
-        user_roles,
-    )
-        .together()?;
-    let says = |object: ObjectChange| object != ObjectChange::default();
+    let objects = [
+        (ObjectType::Contact, "options.salesforce_contacts", given.salesforce_contacts.as_ref()),
+        (ObjectType::Lead, "options.salesforce_leads", given.salesforce_leads.as_ref()),
+        (ObjectType::Person, "options.pipedrive_persons", given.pipedrive_persons.as_ref()),
+    ];
+    let changes = objects.iter().map(|(_, field, given)| object_change(field, *given));
+    let (changes, user_roles) = (together::all(changes), user_roles).together()?;
     let own = |is_said: bool, of, field| if is_said { only(of, provider, field) } else { Ok(()) };
-    (
-        own(says(contacts), Provider::Salesforce, "options.salesforce_contacts"),
-        own(says(leads), Provider::Salesforce, "options.salesforce_leads"),
-        own(says(persons), Provider::Pipedrive, "options.pipedrive_persons"),
-        own(user_roles.is_some(), Provider::Zendesk, "options.zendesk_users"),
-    )
-        .together()?;
-    Ok(OptionsChange { contacts, leads, persons, user_roles })
+    let mut change = OptionsChange { user_roles, ..OptionsChange::default() };
+    let objects_are_own = together::all(objects.iter().zip(changes).map(|((kind, field, _), wished)| {
+        change.objects[*kind] = wished;
+        own(wished != ObjectChange::default(), kind.provider(), field)
+    }));
+    let users_are_own = own(user_roles.is_some(), Provider::Zendesk, "options.zendesk_users");
+    (objects_are_own, users_are_own).together()?;
+    Ok(change)
 }
 
 /// The options of a new integration.
@@ -186,16 +194,22 @@ pub(super) fn new_options(provider: Provider, given: &pb::IntegrationOptions) ->
 }
 
 fn object_change(field: &str, given: Option<&pb::ObjectOptions>) -> Result<ObjectChange, Status> {
-    let switch = |name: &str, value: i32| match pb::Switch::try_from(value) {
+    let Some(given) = given else { return Ok(ObjectChange::default()) };
+    let (is_copied, mirrors_deletions) = (
+        switch(&format!("{field}.copy"), given.copy),
+        switch(&format!("{field}.mirror_deletions"), given.mirror_deletions),
+    )
+        .together()?;
+    Ok(ObjectChange { is_copied, mirrors_deletions })
+}
+
+fn switch(field: &str, value: i32) -> Result<Option<bool>, Status> {
+    match pb::Switch::try_from(value) {
         Ok(pb::Switch::Unspecified) => Ok(None),
         Ok(pb::Switch::On) => Ok(Some(true)),
         Ok(pb::Switch::Off) => Ok(Some(false)),
-        Err(_) => Err(status::invalid(&format!("{field}.{name}"), "must be SWITCH_ON or SWITCH_OFF")),
-    };
-    let Some(given) = given else { return Ok(ObjectChange::default()) };
-    let (is_copied, mirrors_deletions) =
-        (switch("copy", given.copy), switch("mirror_deletions", given.mirror_deletions)).together()?;
-    Ok(ObjectChange { is_copied, mirrors_deletions })
+        Err(_) => Err(status::invalid(field, "must be SWITCH_ON or SWITCH_OFF")),
+    }
 }
 
 /// The kind of run; `None`: the usual one.

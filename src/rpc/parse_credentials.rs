@@ -5,50 +5,56 @@ use tonic::Status;
 
 use super::{parse, pb, status, together::ReadTogether};
 use crate::domain::{
-    credentials::{CREDENTIAL_BYTES_MAX, Credentials, OAuthClient},
-    host,
-    integration::Provider,
+    credentials::{CREDENTIAL_BYTES_MAX, CredentialKind, CredentialType, Credentials, OAuthClient},
+    provider::{Provider, ProviderDescriptor},
 };
 
-/// A host of Salesforce's as a request names it, and in which field it does or would.
-pub(super) struct Host {
+/// A host at which people log in as a request names it, and in which field it does or would.
+pub(super) struct LoginHost {
     pub(super) field: &'static str,
     pub(super) name: Option<String>,
 }
 
-/// Where Salesforce lets in whoever it is, and so no organisation's API is.
-const SHARED_HOSTS: [&str; 2] = ["login.salesforce.com", "test.salesforce.com"];
-
-/// Salesforce's host of a connection, which may be left out.
-pub(super) fn salesforce_host(field: &'static str, provider: Provider, text: &str) -> Result<Host, Status> {
+/// A login host, which may be left out. The API's field for it is named after the one CRM that has such hosts.
+pub(super) fn login_host(
+    field: &'static str,
+    descriptor: &ProviderDescriptor,
+    text: &str,
+) -> Result<LoginHost, Status> {
     if text.is_empty() {
-        return Ok(Host { field, name: None });
+        return Ok(LoginHost { field, name: None });
     }
-    parse::only(Provider::Salesforce, provider, field)?;
-    let name = host::salesforce_login(text).map_err(|error| status::invalid(field, &error.to_string()))?;
-    Ok(Host { field, name: Some(name) })
+    parse::only(Provider::Salesforce, descriptor.provider, field)?;
+    let hosts = descriptor.login_hosts.as_ref();
+    let hosts = hosts.ok_or_else(|| status::invalid(field, "must be left out"))?;
+    let name = hosts.parse(text).map_err(|error| status::invalid(field, &error.to_string()))?;
+    Ok(LoginHost { field, name: Some(name) })
 }
 
 /// The one of a connection.
-pub(super) fn host_of(provider: Provider, connection: Option<&pb::Connection>) -> Result<Host, Status> {
+pub(super) fn host_of(
+    descriptor: &ProviderDescriptor,
+    connection: Option<&pb::Connection>,
+) -> Result<LoginHost, Status> {
     let text = connection.map_or("", |connection| &connection.salesforce_host);
-    salesforce_host("connection.salesforce_host", provider, text)
+    login_host("connection.salesforce_host", descriptor, text)
 }
 
 /// Credentials, which may be left out.
 pub(super) fn credentials(
-    provider: Provider,
-    host: Result<Host, Status>,
+    descriptor: &ProviderDescriptor,
+    host: Result<LoginHost, Status>,
     given: Option<pb::Credentials>,
 ) -> Result<Option<Credentials>, Status> {
     use pb::credentials::Kind;
     let Some(kind) = given.and_then(|credentials| credentials.kind) else { return host.map(|_| None) };
-    let own_domain = |host: Result<Host, Status>, of| host.and_then(|host| my_domain(provider, host, of));
-    let credentials = match kind {
+    let provider = descriptor.provider;
+    let own = |host: Result<LoginHost, Status>, kind| host.and_then(|host| own_host(descriptor, host, kind));
+    let kind = match kind {
         Kind::BearerToken(token) => {
-            let (token, host) =
-                (secret("credentials.bearer_token", token), own_domain(host, "a bearer_token")).together()?;
-            Credentials::Bearer { token, host }
+            taken(descriptor, CredentialType::Bearer, "credentials.bearer_token")?;
+            let (token, host) = (secret("credentials.bearer_token", token), own(host, "a bearer_token")).together()?;
+            CredentialKind::Bearer { token, host }
         }
         Kind::ZendeskApiToken(given) => {
             parse::only(Provider::Zendesk, provider, "credentials.zendesk_api_token")?;
@@ -58,36 +64,32 @@ pub(super) fn credentials(
                 host,
             )
                 .together()?;
-            Credentials::ZendeskApiToken { email, token }
+            CredentialKind::ApiToken { user: Some(email), token }
         }
         Kind::PipedriveApiToken(token) => {
             parse::only(Provider::Pipedrive, provider, "credentials.pipedrive_api_token")?;
             let (token, _) = (secret("credentials.pipedrive_api_token", token), host).together()?;
-            Credentials::PipedriveApiToken(token)
+            CredentialKind::ApiToken { user: None, token }
         }
         Kind::RefreshToken(given) => {
+            taken(descriptor, CredentialType::RefreshToken, "credentials.refresh_token")?;
             let (token, client, host) = (
                 secret("credentials.refresh_token.token", given.token),
                 client_if_given(given.client_id, given.client_secret),
                 host,
             )
                 .together()?;
-            Credentials::RefreshToken { token, client, host: host.name }
+            CredentialKind::RefreshToken { token, client, host: host.name }
         }
         Kind::ClientCredentials(given) => {
-            if provider == Provider::Pipedrive {
-                return Err(status::invalid(
-                    "credentials.client_credentials",
-                    "is not known to Pipedrive; give a refresh_token or a pipedrive_api_token",
-                ));
-            }
+            taken(descriptor, CredentialType::ClientCredentials, "credentials.client_credentials")?;
             let (id, secret, host) = (
                 visible("credentials.client_credentials.client_id", given.client_id),
                 secret("credentials.client_credentials.client_secret", given.client_secret),
-                own_domain(host, "client_credentials"),
+                own(host, "client_credentials"),
             )
                 .together()?;
-            Credentials::ClientCredentials { client: OAuthClient { id, secret }, host }
+            CredentialKind::ClientCredentials { client: OAuthClient { id, secret }, host }
         }
         Kind::SalesforceJwt(given) => {
             parse::only(Provider::Salesforce, provider, "credentials.salesforce_jwt")?;
@@ -98,15 +100,24 @@ pub(super) fn credentials(
                 host,
             )
                 .together()?;
-            Credentials::JwtBearer { client_id, username, private_key, host: host.name }
+            CredentialKind::JwtBearer { client_id, username, private_key, host: host.name }
         }
     };
-    Ok(Some(credentials))
+    Ok(Some(Credentials { provider, kind }))
+}
+
+/// Refuses a kind that several CRMs take, and this one does not.
+fn taken(descriptor: &ProviderDescriptor, kind: CredentialType, field: &str) -> Result<(), Status> {
+    if descriptor.credentials.contains(&kind) {
+        return Ok(());
+    }
+    let problem = format!("is not known to {}; give {}", descriptor.provider, descriptor.credentials_hint);
+    Err(status::invalid(field, &problem))
 }
 
 /// Refuses a try of what a try would use up.
 pub(super) fn not_used_up(credentials: Credentials) -> Result<Credentials, Status> {
-    if matches!(credentials, Credentials::RefreshToken { .. }) {
+    if matches!(credentials.kind, CredentialKind::RefreshToken { .. }) {
         return Err(status::invalid(
             "credentials.refresh_token",
             "cannot be tried alone, since that would use it up; EnableSync and UpdateSync try it before they store it",
@@ -115,12 +126,12 @@ pub(super) fn not_used_up(credentials: Credentials) -> Result<Credentials, Statu
     Ok(credentials)
 }
 
-/// Salesforce's API is at My Domain, and these credentials say nothing of it.
-fn my_domain(provider: Provider, host: Host, of: &str) -> Result<Option<String>, Status> {
-    let is_shared = host.name.as_deref().is_none_or(|host| SHARED_HOSTS.contains(&host));
-    if provider == Provider::Salesforce && is_shared {
-        let problem = format!("must be the organisation's My Domain with {of}, such as acme.my.salesforce.com");
-        return Err(status::invalid(host.field, &problem));
+/// Where an API is at the organisation's own host, and these credentials say nothing of it.
+fn own_host(descriptor: &ProviderDescriptor, host: LoginHost, kind: &str) -> Result<Option<String>, Status> {
+    if let Some(hosts) = &descriptor.login_hosts
+        && !host.name.as_deref().is_some_and(|host| hosts.is_own(host))
+    {
+        return Err(status::invalid(host.field, &hosts.must_be_own.replace("{kind}", kind)));
     }
     Ok(host.name)
 }
@@ -172,7 +183,8 @@ mod tests {
 
     fn parsed(provider: Provider, host: &str, kind: Kind) -> Result<Credentials, (String, String)> {
         let given = Some(pb::Credentials { kind: Some(kind) });
-        let parsed = credentials(provider, salesforce_host(HOST, provider, host), given);
+        let descriptor = crate::crm::descriptors()[provider];
+        let parsed = credentials(descriptor, login_host(HOST, descriptor, host), given);
         parsed.map(Option::unwrap).map_err(|status| {
             let violation = status.get_details_bad_request().unwrap().field_violations.remove(0);
             (violation.field, violation.description)
@@ -238,6 +250,6 @@ mod tests {
     fn refresh_token_without_client_is_deployments() {
         let own = parsed(Provider::Pipedrive, "", refresh("", "")).unwrap();
 
-        assert!(matches!(own, Credentials::RefreshToken { client: None, .. }));
+        assert!(matches!(own.kind, CredentialKind::RefreshToken { client: None, .. }));
     }
 }

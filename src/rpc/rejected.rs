@@ -7,6 +7,7 @@ use super::{convert, page_token, parse, pb, status, sync_requests::list_filter, 
 use crate::{
     domain::{
         ids::AccountId,
+        provider::Descriptors,
         record::{ObjectType, RECORD_ID_CHARS_MAX, RecordKey},
     },
     sync::{OpenedReject, RecordFate, RecordInspector, RecordTrace},
@@ -48,18 +49,24 @@ pub(super) async fn list(
 fn place(key: &[String]) -> Option<RecordKey> {
     let [object_type, record_id] = key else { return None };
     let is_key = record_id.len() <= RECORD_ID_CHARS_MAX && record_id.bytes().all(|b| b.is_ascii_graphic());
-    let object_type = ObjectType::parse(object_type).filter(|_| is_key)?;
+    let object_type = object_type.parse().ok().filter(|_| is_key)?;
     Some(RecordKey { object_type, record_id: record_id.clone() })
 }
 
 /// The record to ask for again; `None`: all of them.
-pub(super) fn retried(object_type: &str, record_id: &str) -> Result<Option<RecordKey>, Status> {
+pub(super) fn retried(
+    descriptors: &Descriptors,
+    object_type: &str,
+    record_id: &str,
+) -> Result<Option<RecordKey>, Status> {
     if object_type.is_empty() && record_id.is_empty() {
         return Ok(None);
     }
-    let kind = ObjectType::parse(object_type);
-    let kind = kind.ok_or_else(|| status::invalid("object_type", "must be `user`, `Contact`, `Lead` or `person`"))?;
-    Ok(Some(RecordKey::parse(kind.provider(), object_type, record_id)?))
+    let kind: ObjectType = object_type.parse().map_err(|_| {
+        let known = parse::listed(ObjectType::ALL.iter().map(|kind| format!("`{}`", kind.as_str())));
+        status::invalid("object_type", &format!("must be {known}"))
+    })?;
+    Ok(Some(RecordKey::parse(descriptors[kind.provider()], object_type, record_id)?))
 }
 
 pub(super) fn trace(trace: RecordTrace) -> pb::TraceRecordResponse {

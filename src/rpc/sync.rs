@@ -23,6 +23,7 @@ use crate::{
     domain::{
         clock::Clock,
         ids::{AccountId, IntegrationId, SyncRunId},
+        provider::Descriptors,
         sync_run::SyncRun,
     },
     integrations::{self, IntegrationContext, IntegrationError},
@@ -43,6 +44,8 @@ pub struct SyncRpc {
     pub inspector: RecordInspector,
     /// The API's pool.
     pub db: Db,
+    /// What is known of the CRMs.
+    pub descriptors: Descriptors,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Who watches now.
@@ -60,7 +63,8 @@ impl SyncService for SyncRpc {
         request: Request<pb::TestConnectionRequest>,
     ) -> Result<Response<pb::TestConnectionResponse>, Status> {
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
-        let (account_id, (organization, credentials)) = (account_id, trial(request.into_inner())).together()?;
+        let (account_id, (organization, credentials)) =
+            (account_id, trial(&self.descriptors, request.into_inner())).together()?;
         store::accounts::find(&self.db, account_id).await?.ok_or_else(status::account_not_found)?;
 
         let tried = integrations::test_connection(&self.integrations, &organization, credentials).await;
@@ -88,7 +92,7 @@ impl SyncService for SyncRpc {
         request: Request<pb::EnableSyncRequest>,
     ) -> Result<Response<pb::EnableSyncResponse>, Status> {
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
-        let link = new_link(request.into_inner(), self.period_default_seconds);
+        let link = new_link(&self.descriptors, request.into_inner(), self.period_default_seconds);
         let (account_id, link) = (account_id, link).together()?;
 
         let integration = integrations::enable(&self.integrations, account_id, link).await?;
@@ -109,7 +113,7 @@ impl SyncService for SyncRpc {
         let known = store::integrations::find(&self.db, account_id, integration_id)
             .await?
             .ok_or(IntegrationError::IntegrationNotFound)?;
-        let update = update_of(known.freshness.provider, request)?;
+        let update = update_of(self.descriptors[known.freshness.provider], request)?;
 
         let integration = integrations::update(&self.integrations, account_id, integration_id, update).await?;
 
@@ -123,7 +127,8 @@ impl SyncService for SyncRpc {
         request: Request<pb::StartAuthorizationRequest>,
     ) -> Result<Response<pb::StartAuthorizationResponse>, Status> {
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
-        let wanted = authorization::authorization_request(request.into_inner(), self.period_default_seconds);
+        let wanted =
+            authorization::authorization_request(&self.descriptors, request.into_inner(), self.period_default_seconds);
         let (account_id, wanted) = (account_id, wanted).together()?;
 
         let started = integrations::start_authorization(&self.integrations, account_id, wanted).await?;
@@ -303,7 +308,7 @@ impl SyncService for SyncRpc {
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let request = request.into_inner();
         let integration_id: Result<IntegrationId, Status> = parse::id("integration_id", &request.integration_id);
-        let key = rejected::retried(&request.object_type, &request.record_id);
+        let key = rejected::retried(&self.descriptors, &request.object_type, &request.record_id);
         let (account_id, integration_id, key) = (account_id, integration_id, key).together()?;
 
         let retried = self.control.retry_rejected(account_id, integration_id, key).await?;

@@ -7,20 +7,26 @@ use crate::{
     domain::{
         credentials::Credentials,
         ids::{AccountId, IntegrationId},
-        integration::{Organization, Provider},
+        integration::Organization,
+        provider::{Descriptors, ProviderDescriptor},
     },
     integrations::{NewLink, SyncUpdate},
 };
 
 /// A new link to a CRM.
-pub(super) fn new_link(request: pb::EnableSyncRequest, period_default_seconds: i32) -> Result<NewLink, Status> {
+pub(super) fn new_link(
+    descriptors: &Descriptors,
+    request: pb::EnableSyncRequest,
+    period_default_seconds: i32,
+) -> Result<NewLink, Status> {
     let options = request.options.unwrap_or_default();
     let of_provider = parse::provider(request.provider).and_then(|provider| {
-        let host = parse_credentials::host_of(provider, request.connection.as_ref());
+        let descriptor = descriptors[provider];
+        let host = parse_credentials::host_of(descriptor, request.connection.as_ref());
         (
             parse::new_options(provider, &options),
-            parse::organization(provider, request.connection),
-            parse_credentials::credentials(provider, host, request.credentials),
+            parse::organization(descriptors, provider, request.connection),
+            parse_credentials::credentials(descriptor, host, request.credentials),
         )
             .together()
     });
@@ -49,24 +55,27 @@ pub(super) fn list_filter(ids: &Result<(AccountId, IntegrationId), Status>) -> [
 }
 
 /// What is to be tried.
-pub(super) fn trial(request: pb::TestConnectionRequest) -> Result<(Organization, Credentials), Status> {
+pub(super) fn trial(
+    descriptors: &Descriptors,
+    request: pb::TestConnectionRequest,
+) -> Result<(Organization, Credentials), Status> {
     let provider = parse::provider(request.provider)?;
-    let host = parse_credentials::host_of(provider, request.connection.as_ref());
-    let credentials = parse_credentials::credentials(provider, host, request.credentials)
+    let host = parse_credentials::host_of(descriptors[provider], request.connection.as_ref());
+    let credentials = parse_credentials::credentials(descriptors[provider], host, request.credentials)
         .and_then(|given| given.ok_or_else(|| status::invalid("credentials", "is required")))
         .and_then(parse_credentials::not_used_up);
-    (parse::organization(provider, request.connection), credentials).together()
+    (parse::organization(descriptors, provider, request.connection), credentials).together()
 }
 
 /// What of an integration is to change.
-pub(super) fn update_of(provider: Provider, request: pb::UpdateSyncRequest) -> Result<SyncUpdate, Status> {
+pub(super) fn update_of(descriptor: &ProviderDescriptor, request: pb::UpdateSyncRequest) -> Result<SyncUpdate, Status> {
     let options = request.options.unwrap_or_default();
-    let host = parse_credentials::salesforce_host("salesforce_host", provider, &request.salesforce_host);
+    let host = parse_credentials::login_host("salesforce_host", descriptor, &request.salesforce_host);
     let (is_sync_on, period_seconds, options, credentials) = (
         parse::sync_mode(options.sync),
         parse::period(options.period.as_ref()),
-        parse::options(provider, &options),
-        parse_credentials::credentials(provider, host, request.credentials),
+        parse::options(descriptor.provider, &options),
+        parse_credentials::credentials(descriptor, host, request.credentials),
     )
         .together()?;
     Ok(SyncUpdate { is_sync_on, period_seconds, options, credentials })

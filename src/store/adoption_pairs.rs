@@ -42,7 +42,7 @@ impl TryFrom<PairRow> for AdoptionPair {
             contact_id: ContactId(row.contact_id),
             integration_id: IntegrationId(row.integration_id),
             record: RecordKey {
-                object_type: known(ObjectType::parse(&row.object_type), "phone_numbers", "object_type")?,
+                object_type: known(row.object_type.parse::<ObjectType>().ok(), "phone_numbers", "object_type")?,
                 record_id: row.record_id,
             },
         })

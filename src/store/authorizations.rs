@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::{Db, StoreError, known};
 use crate::domain::{
     ids::{AccountId, IntegrationId},
-    integration::Provider,
+    provider::Provider,
 };
 
 /// Open ones of an account.
@@ -85,7 +85,7 @@ pub async fn take(
     .await?;
     row.map(|row| {
         Ok(PendingAuthorization {
-            provider: known(Provider::parse(&row.provider), "authorizations", "provider")?,
+            provider: known(row.provider.parse::<Provider>().ok(), "authorizations", "provider")?,
             organization: row.organization,
             integration_id: row.integration_id.map(|id: Uuid| IntegrationId(id)),
             sealed: row.sealed,

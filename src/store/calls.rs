@@ -46,8 +46,8 @@ impl TryFrom<StoredCall> for Call {
     type Error = StoreError;
 
     fn try_from(row: StoredCall) -> Result<Self, StoreError> {
-        let outcome = |text: String| known(MatchOutcome::parse(&text), "calls", "outcome");
-        let tier = |text: String| known(MatchTier::parse(&text), "calls", "tier");
+        let outcome = |text: String| known(text.parse::<MatchOutcome>().ok(), "calls", "outcome");
+        let tier = |text: String| known(text.parse::<MatchTier>().ok(), "calls", "tier");
         Ok(Self {
             key: row.e164.map(|e164| known(PhoneKey::try_from_i64(e164).ok(), "calls", "e164")).transpose()?,
             raw: row.raw,

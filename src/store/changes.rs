@@ -163,7 +163,7 @@ pub async fn list(db: &Db, account_id: AccountId, after: i64, limit: i64) -> Res
     .await?;
     rows.into_iter()
         .map(|row| {
-            let kind = known(ChangeKind::parse(&row.kind), "changes", "kind")?;
+            let kind = known(row.kind.parse::<ChangeKind>().ok(), "changes", "kind")?;
             Ok(Change {
                 number: row.number,
                 kind,

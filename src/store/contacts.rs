@@ -49,7 +49,7 @@ impl<'r> Decode<'r, Postgres> for ContactRecord {
         let mut fields = PgRecordDecoder::new(value)?;
         let integration_id = IntegrationId(fields.try_decode()?);
         let object_type = fields.try_decode::<String>()?;
-        let object_type = known(ObjectType::parse(&object_type), "external_refs", "object_type")?;
+        let object_type = known(object_type.parse::<ObjectType>().ok(), "external_refs", "object_type")?;
         Ok(Self {
             integration_id,
             key: RecordKey { object_type, record_id: fields.try_decode()? },

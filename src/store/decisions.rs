@@ -215,7 +215,7 @@ pub async fn lock_stale(tx: &mut Tx, account_id: AccountId, limit: i64) -> Resul
         .map(|row| {
             let record =
                 row.object_type.zip(row.record_id).map(|(object_type, id)| key_of(&object_type, id)).transpose()?;
-            let evidence = row.evidence.as_deref().and_then(RequesterEvidence::parse);
+            let evidence = row.evidence.as_deref().and_then(|text| text.parse::<RequesterEvidence>().ok());
             Ok(RequesterDecision {
                 call_id: row.call_id,
                 integration_id: IntegrationId(row.integration_id),
@@ -354,7 +354,7 @@ impl TryFrom<StoredVerdict> for RequesterVerdict {
     fn try_from(stored: StoredVerdict) -> Result<Self, StoreError> {
         let record: Option<RecordKey> =
             stored.object_type.zip(stored.record_id).map(|(object_type, id)| key_of(&object_type, id)).transpose()?;
-        let evidence = stored.evidence.as_deref().and_then(RequesterEvidence::parse);
+        let evidence = stored.evidence.as_deref().and_then(|text| text.parse::<RequesterEvidence>().ok());
         known(Self::of(&stored.outcome, record, evidence), "changes", "correction")
     }
 }

@@ -12,10 +12,11 @@ use super::{
 };
 use crate::domain::{
     ids::{AccountId, IntegrationId, SyncRunId},
-    integration::{Freshness, Integration, Organization, Provider, SyncHold},
+    integration::{Freshness, Integration, Organization, SyncHold},
     integration_state::{ControlEvent, ControlState, RefreshUse, StateTransition},
     notice::Notice,
     options::Options,
+    provider::Provider,
 };
 
 #[expect(clippy::struct_excessive_bools, reason = "one a column")]
@@ -47,11 +48,11 @@ impl TryFrom<IntegrationRow> for Integration {
     type Error = StoreError;
 
     fn try_from(row: IntegrationRow) -> Result<Self, StoreError> {
-        let hold = |text: String| known(SyncHold::parse(&text), "integrations", "hold");
+        let hold = |text: String| known(text.parse::<SyncHold>().ok(), "integrations", "hold");
         Ok(Self {
             freshness: Freshness {
                 integration_id: IntegrationId(row.integration_id),
-                provider: known(Provider::parse(&row.provider), "integrations", "provider")?,
+                provider: known(row.provider.parse::<Provider>().ok(), "integrations", "provider")?,
                 is_enabled: row.is_enabled,
                 is_sync_on: row.is_sync_on,
                 hold: row.hold.map(hold).transpose()?,
@@ -256,10 +257,10 @@ impl TryFrom<ControlRow> for ControlState {
     type Error = StoreError;
 
     fn try_from(row: ControlRow) -> Result<Self, StoreError> {
-        let hold = |text: String| known(SyncHold::parse(&text), "integrations", "hold");
+        let hold = |text: String| known(text.parse::<SyncHold>().ok(), "integrations", "hold");
         Ok(Self {
             organization: Organization {
-                provider: known(Provider::parse(&row.provider), "integrations", "provider")?,
+                provider: known(row.provider.parse::<Provider>().ok(), "integrations", "provider")?,
                 name: row.organization,
             },
             company_id: row.company_id,

@@ -9,9 +9,10 @@ use sqlx::types::Json;
 use super::{Db, StoreError, Tx, known};
 use crate::domain::{
     ids::{AccountId, IntegrationId},
-    integration::{Organization, Provider},
+    integration::Organization,
     notice::Notice,
     options::Options,
+    provider::Provider,
 };
 
 /// An integration that is due later than this from now (the longest period is a day) was put there by a clock that was ahead.
@@ -124,7 +125,7 @@ pub async fn claim(
         Ok(ClaimedIntegration {
             lease: Lease { account_id: due.account_id, integration_id: due.integration_id, number: row.lease_number },
             organization: Organization {
-                provider: known(Provider::parse(&row.provider), "integrations", "provider")?,
+                provider: known(row.provider.parse::<Provider>().ok(), "integrations", "provider")?,
                 name: row.organization,
             },
             is_purging: row.is_purging,

@@ -9,7 +9,7 @@ pub(super) fn key_columns(keys: &[RecordKey]) -> (Vec<String>, Vec<String>) {
 }
 
 pub(super) fn key_of(object_type: &str, record_id: String) -> Result<RecordKey, StoreError> {
-    let object_type = known(ObjectType::parse(object_type), "external_refs", "object_type")?;
+    let object_type = known(object_type.parse::<ObjectType>().ok(), "external_refs", "object_type")?;
     Ok(RecordKey { object_type, record_id })
 }
 

@@ -89,7 +89,7 @@ impl TryFrom<RejectedRow> for KeptRejected {
     fn try_from(row: RejectedRow) -> Result<Self, StoreError> {
         Ok(Self {
             key: key_of(&row.object_type, row.record_key)?,
-            reason: known(RejectReason::parse(&row.reason), "rejected_records", "reason")?,
+            reason: known(row.reason.parse::<RejectReason>().ok(), "rejected_records", "reason")?,
             fields: row.fields,
             is_copied: row.is_copied,
             is_retried: row.is_retried,

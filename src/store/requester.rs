@@ -149,7 +149,7 @@ impl CandidatesRow {
     fn into_candidates(self, integration_id: IntegrationId) -> Result<RequesterCandidates, StoreError> {
         let records = |rows: Vec<RecordRow>| {
             let record = |row: RecordRow| -> Result<ContactRecord, StoreError> {
-                let object_type = known(ObjectType::parse(&row.object_type), "external_refs", "object_type")?;
+                let object_type = known(row.object_type.parse::<ObjectType>().ok(), "external_refs", "object_type")?;
                 let key = RecordKey { object_type, record_id: row.record_id };
                 Ok(ContactRecord { integration_id, key, url: row.url, role: row.role, is_live: true })
             };

@@ -68,7 +68,7 @@ pub async fn begin_run(
     .await?;
     Ok(StartedRun {
         id: SyncRunId(row.sync_run_id),
-        kind: known(SyncKind::parse(&row.kind), "sync_runs", "kind")?,
+        kind: known(row.kind.parse::<SyncKind>().ok(), "sync_runs", "kind")?,
         resume_point: row.resume_point,
         attempt: row.attempt,
         stalled_attempts: row.stalled_attempts,

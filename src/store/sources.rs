@@ -9,7 +9,8 @@ use sqlx::{
 use super::{CallDb, StoreError, contacts::is_record, fragments::statement, known};
 use crate::domain::{
     ids::{AccountId, IntegrationId},
-    integration::{Freshness, Provider, SyncHold},
+    integration::{Freshness, SyncHold},
+    provider::Provider,
 };
 
 is_record!(Freshness);
@@ -18,10 +19,10 @@ is_record!(Freshness);
 impl<'r> Decode<'r, Postgres> for Freshness {
     fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
         let mut fields = PgRecordDecoder::new(value)?;
-        let hold = |text: String| known(SyncHold::parse(&text), "integrations", "hold");
+        let hold = |text: String| known(text.parse::<SyncHold>().ok(), "integrations", "hold");
         Ok(Self {
             integration_id: IntegrationId(fields.try_decode()?),
-            provider: known(Provider::parse(&fields.try_decode::<String>()?), "integrations", "provider")?,
+            provider: known(fields.try_decode::<String>()?.parse::<Provider>().ok(), "integrations", "provider")?,
             is_enabled: fields.try_decode()?,
             is_sync_on: fields.try_decode()?,
             hold: fields.try_decode::<Option<String>>()?.map(hold).transpose()?,

@@ -39,8 +39,8 @@ impl TryFrom<SyncRunRow> for SyncRun {
         Ok(Self {
             id: SyncRunId(row.sync_run_id),
             integration_id: IntegrationId(row.integration_id),
-            kind: known(SyncKind::parse(&row.kind), "sync_runs", "kind")?,
-            state: known(SyncRunState::parse(&row.state), "sync_runs", "state")?,
+            kind: known(row.kind.parse::<SyncKind>().ok(), "sync_runs", "kind")?,
+            state: known(row.state.parse::<SyncRunState>().ok(), "sync_runs", "state")?,
             phase: row.phase,
             counts: SyncCounts {
                 read: row.read_count,

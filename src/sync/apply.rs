@@ -126,11 +126,10 @@ impl PageWriter<'_> {
     /// The end of a run that is no sweep, and whole.
     fn run_end(&self) -> RunEnd {
         let provider = self.job.claimed.organization.provider;
-        let every = self.context.settings.sweep_every.iter().find(|(of, _)| *of == provider).map(|(_, every)| *every);
         RunEnd {
             kind: self.job.run.kind,
             planned_sweep_at: self.job.claimed.sweep_due_at,
-            sweep_every: every.and_then(|every| TimeDelta::from_std(every).ok()),
+            sweep_every: TimeDelta::from_std(self.context.settings.sweep_every[provider]).ok(),
             sweep: None,
             is_incomplete: false,
         }

@@ -9,7 +9,7 @@ use super::slots::SlotDemand;
 use crate::{
     credentials::{AccessTokens, SuppressionKeys},
     crm::Crms,
-    domain::{clock::Clock, ids::IdSource, integration::Provider},
+    domain::{clock::Clock, ids::IdSource, provider::PerProvider},
     store::Db,
 };
 
@@ -31,11 +31,8 @@ pub struct SyncSettings {
     /// The first wait after a failure; doubles each time, up to a minute.
     pub backoff_base: Duration,
     /// From the end of a sweep of this provider to the next.
-    pub sweep_every: SweepEvery,
+    pub sweep_every: PerProvider<Duration>,
 }
-
-/// From sweep to sweep, by provider.
-pub type SweepEvery = [(Provider, Duration); 3];
 
 /// What the workers work with.
 pub struct SyncContext {

@@ -29,7 +29,7 @@ mod trace;
 mod unread;
 mod worker;
 
-pub use context::{SweepEvery, SyncContext, SyncSettings};
+pub use context::{SyncContext, SyncSettings};
 pub use control::{RetriedRecords, SyncControl, TriggerError, TriggeredRun};
 pub use reparse::NumberReparser;
 pub use slots::SlotDemand;

@@ -57,7 +57,7 @@ pub(super) const fn verdict_of(error: &CrmError) -> FailureVerdict {
         | CrmError::Refused(_)
         | CrmError::HostRefused
         | CrmError::HostUnknown(_)
-        | CrmError::HostMissing => FailureVerdict::Lasts,
+        | CrmError::HostMissing(_) => FailureVerdict::Lasts,
     }
 }
 

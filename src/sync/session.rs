@@ -11,12 +11,7 @@ use super::{
 };
 use crate::{
     crm::{Answer, CrmClient, CrmError, Effort, Page, RecordSightings, Retry, Target},
-    domain::{
-        credentials::Access,
-        integration::{Organization, Provider},
-        notice::Notice,
-        record::RecordKey,
-    },
+    domain::{credentials::Access, integration::Organization, notice::Notice, record::RecordKey},
     store::{integrations, lease, run_progress},
 };
 
@@ -207,11 +202,12 @@ impl<'r> CrmSession<'r> {
         Ok(())
     }
 
-    /// After a host that does not answer for the organisation: asks whoever knows where it is now. A new token names the host, but for
-    /// Zendesk, which gives tokens at that very host; a token that was brought may be known elsewhere. Gives the error back where nobody
+    /// After a host that does not answer for the organisation: asks whoever knows where it is now. A new token names the host, unless
+    /// tokens are given at that very host; a token that was brought may be known elsewhere. Gives the error back where nobody
     /// knows.
     async fn follow(&mut self, error: CrmError, tries: &mut RequestTries) -> Result<Option<CrmError>, RunError> {
-        if self.access.version > 0 && self.organization.provider != Provider::Zendesk {
+        let descriptor = self.pacer.context.crms.descriptor(self.organization.provider);
+        if self.access.version > 0 && descriptor.tokens_name_the_host {
             tries.failures += 1;
             warn!(error = %error, "a host does not answer for its organisation, will ask for a token, which names the host");
             return self.renew(tries).await.map(|()| None);

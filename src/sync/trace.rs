@@ -8,6 +8,7 @@ use crate::{
     credentials::{CredentialVault, SuppressionKeys},
     domain::{
         ids::{AccountId, ContactId, IntegrationId},
+        provider::Descriptors,
         record::RecordKey,
     },
     store::{
@@ -76,6 +77,8 @@ pub struct RecordInspector {
     pub vault: CredentialVault,
     /// By which erased records are known.
     pub suppression_keys: SuppressionKeys,
+    /// By whose rules records are named.
+    pub descriptors: Descriptors,
 }
 
 impl RecordInspector {
@@ -107,7 +110,7 @@ impl RecordInspector {
         let integration = integrations::find(&self.db, account_id, integration_id).await?;
         let integration = integration.ok_or(TriggerError::IntegrationNotFound)?;
         let provider = integration.freshness.provider;
-        let key = RecordKey::parse(provider, object_type, record_id)?;
+        let key = RecordKey::parse(self.descriptors[provider], object_type, record_id)?;
         let held = held_records::find(&self.db, account_id, integration_id, &key).await?;
         let rejected = rejected::find(&self.db, account_id, integration_id, &key).await?;
         let fate = match (&held, &rejected) {

@@ -32,7 +32,7 @@ use self::failure::CommandFailure;
 use super::token::{self, TokenArgs};
 use crate::{
     config::Config,
-    domain::{clock::Clock, ids::AccountId},
+    domain::{clock::Clock, ids::AccountId, provider::PerProvider},
     rpc::{
         methods::{TokenScope, find_method},
         pb::{
@@ -91,15 +91,11 @@ pub(super) struct AccountOption {
 pub(super) struct ClientSecrets {
     /// `CONTACT_SYNC_TOKEN`.
     pub(super) token: Option<SecretString>,
-    /// `ZENDESK_...`.
-    pub(super) zendesk: CrmSecrets,
-    /// `SALESFORCE_...`.
-    pub(super) salesforce: CrmSecrets,
-    /// `PIPEDRIVE_...`.
-    pub(super) pipedrive: CrmSecrets,
+    /// Of each CRM, from variables that begin with its name.
+    pub(super) crms: PerProvider<CrmSecrets>,
 }
 
-/// What opens one CRM; each variable begins with the CRM's name.
+/// What opens one CRM; each variable begins with the CRM's name. The last two are read only where an assertion may be signed.
 #[derive(Default)]
 pub(super) struct CrmSecrets {
     /// `..._API_TOKEN`.
@@ -112,9 +108,9 @@ pub(super) struct CrmSecrets {
     pub(super) client_id: Option<SecretString>,
     /// `..._CLIENT_SECRET`.
     pub(super) client_secret: Option<SecretString>,
-    /// `SALESFORCE_JWT_KEY_FILE`.
+    /// `..._JWT_KEY_FILE`.
     pub(super) jwt_key_file: Option<PathBuf>,
-    /// `SALESFORCE_USERNAME`.
+    /// `..._USERNAME`.
     pub(super) username: Option<String>,
 }
 

@@ -96,13 +96,8 @@ pub(in crate::cli) fn count(number: i64) -> String {
 }
 
 /// A provider's own name.
-pub(in crate::cli) fn provider(provider: pb::Provider) -> &'static str {
-    match provider {
-        pb::Provider::Unspecified => "unknown CRM",
-        pb::Provider::Zendesk => "Zendesk",
-        pb::Provider::Salesforce => "Salesforce",
-        pb::Provider::Pipedrive => "Pipedrive",
-    }
+pub(in crate::cli) fn provider(provider: pb::Provider) -> String {
+    provider.known().map_or_else(|| "unknown CRM".to_owned(), |known| known.to_string())
 }
 
 /// `MATCHED`, `AMBIGUOUS` and so on.

@@ -16,8 +16,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::people::{self, DemoPeople};
 use crate::{
-    config::{Provider, Providers, Secret},
+    config::{ProviderConfig, Providers, Secret},
     domain::clock::Clock,
+    domain::provider::Provider,
 };
 
 /// Of the generated people: the same in every demo. Each CRM has its own, from this seed on.
@@ -62,7 +63,7 @@ impl DemoCrms {
 
     /// Tells the service where they are, which OAuth client is its own, and that all of their quota is.
     pub(super) fn seed(&self, providers: &mut Providers) {
-        let is_at = |provider: &mut Provider, url: &str, id: &str, secret: &str| {
+        let is_at = |provider: &mut ProviderConfig, url: &str, id: &str, secret: &str| {
             provider.base_url = Some(url.to_owned());
             provider.client_id = Some(id.to_owned());
             provider.client_secret = Some(Secret(secret.into()));
@@ -70,12 +71,13 @@ impl DemoCrms {
             provider.quota_share_percent = 100;
             provider.first_copy_share_percent = 100;
         };
+        let each = &mut providers.each;
         let (id, secret) = (zendesk::DEFAULT_CLIENT_ID, zendesk::DEFAULT_CLIENT_SECRET);
-        is_at(&mut providers.zendesk, &self.zendesk_url, id, secret);
+        is_at(&mut each[Provider::Zendesk], &self.zendesk_url, id, secret);
         let (id, secret) = (salesforce::DEFAULT_CLIENT_ID, salesforce::DEFAULT_CLIENT_SECRET);
-        is_at(&mut providers.salesforce, &self.salesforce_url, id, secret);
+        is_at(&mut each[Provider::Salesforce], &self.salesforce_url, id, secret);
         let (id, secret) = (pipedrive::DEFAULT_CLIENT_ID, pipedrive::DEFAULT_CLIENT_SECRET);
-        is_at(&mut providers.pipedrive, &self.pipedrive_url, id, secret);
+        is_at(&mut each[Provider::Pipedrive], &self.pipedrive_url, id, secret);
     }
 
     /// Stops serving.

@@ -173,7 +173,7 @@ impl DemoStory<'_> {
 
     /// Starts a CRM's next pass, and waits for its end.
     pub(super) async fn sync(&mut self, provider: Provider) -> anyhow::Result<()> {
-        self.narrator.ask("TriggerSync", show::provider(provider));
+        self.narrator.ask("TriggerSync", &show::provider(provider));
         self.trigger(provider, pb::SyncKind::Unspecified).await
     }
 

@@ -3,7 +3,8 @@
 use anyhow::bail;
 
 use crate::{
-    cli::client::{failure::CommandFailure, show},
+    cli::client::failure::CommandFailure,
+    domain::provider::Provider,
     rpc::pb::{self, connection::Organization},
 };
 
@@ -24,14 +25,14 @@ pub(super) struct ConnectionArgs {
 
 impl ConnectionArgs {
     /// As the API takes it, with Salesforce's host.
-    pub(super) fn parts(self, salesforce_host: Option<String>) -> anyhow::Result<(pb::Provider, pb::Connection)> {
+    pub(super) fn parts(self, salesforce_host: Option<String>) -> anyhow::Result<(Provider, pb::Connection)> {
         let (provider, organization) = match (self.zendesk, self.salesforce, self.pipedrive) {
-            (Some(label), _, _) => (pb::Provider::Zendesk, Organization::ZendeskSubdomain(label)),
-            (_, Some(id), _) => (pb::Provider::Salesforce, Organization::SalesforceOrgId(id)),
-            (_, _, Some(label)) => (pb::Provider::Pipedrive, Organization::PipedriveCompany(label)),
+            (Some(label), _, _) => (Provider::Zendesk, Organization::ZendeskSubdomain(label)),
+            (_, Some(id), _) => (Provider::Salesforce, Organization::SalesforceOrgId(id)),
+            (_, _, Some(label)) => (Provider::Pipedrive, Organization::PipedriveCompany(label)),
             (None, None, None) => bail!("name a CRM with --zendesk, --salesforce or --pipedrive"),
         };
-        only(pb::Provider::Salesforce, provider, "--salesforce-host", salesforce_host.is_some())?;
+        only(Provider::Salesforce, provider, "--salesforce-host", salesforce_host.is_some())?;
         let salesforce_host = salesforce_host.unwrap_or_default();
         Ok((provider, pb::Connection { organization: Some(organization), salesforce_host }))
     }
@@ -54,25 +55,24 @@ pub(super) struct AuthorizedArgs {
 
 impl AuthorizedArgs {
     /// As the API takes it.
-    pub(super) fn parts(self, salesforce_host: Option<String>) -> anyhow::Result<(pb::Provider, pb::Connection)> {
+    pub(super) fn parts(self, salesforce_host: Option<String>) -> anyhow::Result<(Provider, pb::Connection)> {
         let named = |text: String| Some(text).filter(|text| !text.is_empty());
         let (provider, organization) = match (self.zendesk, self.salesforce, self.pipedrive) {
-            (Some(label), _, _) => (pb::Provider::Zendesk, named(label).map(Organization::ZendeskSubdomain)),
-            (_, Some(id), _) => (pb::Provider::Salesforce, named(id).map(Organization::SalesforceOrgId)),
-            (_, _, Some(label)) => (pb::Provider::Pipedrive, named(label).map(Organization::PipedriveCompany)),
+            (Some(label), _, _) => (Provider::Zendesk, named(label).map(Organization::ZendeskSubdomain)),
+            (_, Some(id), _) => (Provider::Salesforce, named(id).map(Organization::SalesforceOrgId)),
+            (_, _, Some(label)) => (Provider::Pipedrive, named(label).map(Organization::PipedriveCompany)),
             (None, None, None) => bail!("name a CRM with --zendesk, --salesforce or --pipedrive"),
         };
-        only(pb::Provider::Salesforce, provider, "--salesforce-host", salesforce_host.is_some())?;
+        only(Provider::Salesforce, provider, "--salesforce-host", salesforce_host.is_some())?;
         Ok((provider, pb::Connection { organization, salesforce_host: salesforce_host.unwrap_or_default() }))
     }
 }
 
 /// Refuses a flag that was given, and belongs to another CRM than the one that is meant.
-pub(super) fn only(of: pb::Provider, meant: pb::Provider, flag: &str, is_given: bool) -> anyhow::Result<()> {
+pub(super) fn only(of: Provider, meant: Provider, flag: &str, is_given: bool) -> anyhow::Result<()> {
     if !is_given || of == meant {
         return Ok(());
     }
-    let (of, meant) = (show::provider(of), show::provider(meant));
     let what = format!("{flag} is for {of} only, and this is {meant}");
     Err(CommandFailure { what, next: format!("leave {flag} out") }.into())
 }
@@ -113,7 +113,7 @@ mod tests {
 
         let (provider, connection) = args.parts(None).unwrap();
 
-        assert_eq!(provider, pb::Provider::Salesforce);
+        assert_eq!(provider, Provider::Salesforce);
         assert_eq!(connection.organization, Some(Organization::SalesforceOrgId("00Dx0000000BV7z".into())));
     }
 

@@ -15,6 +15,7 @@ use crate::{
         read_private_key, read_secret,
         show::{self, LabelledLines},
     },
+    domain::provider::Provider,
     rpc::pb::{self, credentials::Kind},
 };
 
@@ -83,7 +84,7 @@ impl CredentialArgs {
     }
 
     /// The credentials, or what to do to bring some.
-    pub(super) fn required(self, provider: pb::Provider, secrets: &ClientSecrets) -> anyhow::Result<FoundCredentials> {
+    pub(super) fn required(self, provider: Provider, secrets: &ClientSecrets) -> anyhow::Result<FoundCredentials> {
         match self.find(provider, secrets)? {
             Found::Whole(kind, used) => Ok(brought(kind, used, provider, secrets)),
             Found::Half(stopped) => Err(stopped.into()),
@@ -99,7 +100,7 @@ impl CredentialArgs {
     /// The credentials, if any are given whole.
     pub(super) fn optional(
         self,
-        provider: pb::Provider,
+        provider: Provider,
         secrets: &ClientSecrets,
     ) -> anyhow::Result<Option<FoundCredentials>> {
         Ok(match self.find(provider, secrets)? {
@@ -109,50 +110,44 @@ impl CredentialArgs {
     }
 
     /// Errors are about what was typed: a flag of another CRM, a file that cannot be read, half of a way that was chosen by a flag.
-    fn find(self, provider: pb::Provider, secrets: &ClientSecrets) -> anyhow::Result<Found> {
+    fn find(self, provider: Provider, secrets: &ClientSecrets) -> anyhow::Result<Found> {
         for (of, flag, is_given) in [
-            (pb::Provider::Zendesk, "--email", self.email.is_some()),
-            (pb::Provider::Zendesk, "--api-token-file", self.api_token_file.is_some()),
-            (pb::Provider::Salesforce, "--salesforce-host", self.salesforce_host.is_some()),
-            (pb::Provider::Salesforce, "--jwt-key-file", self.jwt_key_file.is_some()),
-            (pb::Provider::Salesforce, "--username", self.username.is_some()),
+            (Provider::Zendesk, "--email", self.email.is_some()),
+            (Provider::Zendesk, "--api-token-file", self.api_token_file.is_some()),
+            (Provider::Salesforce, "--salesforce-host", self.salesforce_host.is_some()),
+            (Provider::Salesforce, "--jwt-key-file", self.jwt_key_file.is_some()),
+            (Provider::Salesforce, "--username", self.username.is_some()),
         ] {
             only(of, provider, flag, is_given)?;
         }
         match provider {
-            pb::Provider::Zendesk => match self.email {
-                Some(email) => by_email(email, self.api_token_file, &secrets.zendesk),
-                None => Ok(zendesk_without_email(&secrets.zendesk)),
+            Provider::Zendesk => match self.email {
+                Some(email) => by_email(email, self.api_token_file, &secrets.crms[provider]),
+                None => Ok(zendesk_without_email(&secrets.crms[provider])),
             },
-            pb::Provider::Salesforce => by_key(self.jwt_key_file, self.username, &secrets.salesforce),
-            pb::Provider::Pipedrive => Ok(pipedrive(&secrets.pipedrive)),
-            pb::Provider::Unspecified => Ok(Found::Nothing),
+            Provider::Salesforce => by_key(self.jwt_key_file, self.username, &secrets.crms[provider]),
+            Provider::Pipedrive => Ok(pipedrive(&secrets.crms[provider])),
         }
     }
 }
 
 /// How credentials of this CRM may be brought.
-pub(super) const fn ways(provider: pb::Provider) -> &'static str {
+pub(super) const fn ways(provider: Provider) -> &'static str {
     match provider {
-        pb::Provider::Salesforce => {
+        Provider::Salesforce => {
             "set SALESFORCE_BEARER_TOKEN, SALESFORCE_REFRESH_TOKEN, or SALESFORCE_CLIENT_ID and SALESFORCE_CLIENT_SECRET, \
              or give --jwt-key-file FILE and --username with SALESFORCE_CLIENT_ID"
         }
-        pb::Provider::Pipedrive => "set PIPEDRIVE_API_TOKEN or PIPEDRIVE_REFRESH_TOKEN",
-        _ => {
+        Provider::Pipedrive => "set PIPEDRIVE_API_TOKEN or PIPEDRIVE_REFRESH_TOKEN",
+        Provider::Zendesk => {
             "give --email ADDRESS with the API token in ZENDESK_API_TOKEN or --api-token-file FILE, or set \
              ZENDESK_BEARER_TOKEN, ZENDESK_REFRESH_TOKEN, or ZENDESK_CLIENT_ID and ZENDESK_CLIENT_SECRET"
         }
     }
 }
 
-fn brought(kind: Kind, used: String, provider: pb::Provider, secrets: &ClientSecrets) -> FoundCredentials {
-    let (name, set) = match provider {
-        pb::Provider::Salesforce => ("SALESFORCE", &secrets.salesforce),
-        pb::Provider::Pipedrive => ("PIPEDRIVE", &secrets.pipedrive),
-        _ => ("ZENDESK", &secrets.zendesk),
-    };
-    let mut unused: Vec<String> = set.names(name);
+fn brought(kind: Kind, used: String, provider: Provider, secrets: &ClientSecrets) -> FoundCredentials {
+    let mut unused: Vec<String> = secrets.crms[provider].names(provider.as_str());
     unused.retain(|name| !used.split([' ', ',']).any(|word| word == name));
     FoundCredentials { credentials: pb::Credentials { kind: Some(kind) }, used, unused }
 }
@@ -301,23 +296,18 @@ mod tests {
         }
     }
 
-    fn secrets(provider: pb::Provider, names: &[&str]) -> ClientSecrets {
+    fn secrets(provider: Provider, names: &[&str]) -> ClientSecrets {
         let mut secrets = ClientSecrets::default();
-        let of = match provider {
-            pb::Provider::Zendesk => &mut secrets.zendesk,
-            pb::Provider::Salesforce => &mut secrets.salesforce,
-            _ => &mut secrets.pipedrive,
-        };
-        *of = set(names);
+        secrets.crms[provider] = set(names);
         secrets
     }
 
-    fn used(provider: pb::Provider, args: CredentialArgs, names: &[&str]) -> (String, Vec<String>) {
+    fn used(provider: Provider, args: CredentialArgs, names: &[&str]) -> (String, Vec<String>) {
         let brought = args.required(provider, &secrets(provider, names)).unwrap();
         (brought.used, brought.unused)
     }
 
-    fn lacking(provider: pb::Provider, args: CredentialArgs, names: &[&str]) -> String {
+    fn lacking(provider: Provider, args: CredentialArgs, names: &[&str]) -> String {
         let error = args.required(provider, &secrets(provider, names)).unwrap_err();
         let next = error.downcast_ref::<CommandFailure>().map(|stopped| stopped.next.clone()).unwrap_or_default();
         format!("{error}; {next}")
@@ -326,7 +316,7 @@ mod tests {
     /// What is used and what is not used is said by name.
     #[test]
     fn used_and_unused_credentials_are_said_by_name() {
-        use pb::Provider::{Pipedrive, Salesforce, Zendesk};
+        use Provider::{Pipedrive, Salesforce, Zendesk};
         let by_email = || CredentialArgs { email: Some("admin@example.com".into()), ..args() };
         for (provider, args, names, expected, unused) in [
             (
@@ -387,7 +377,7 @@ mod tests {
 
     #[test]
     fn half_of_something_says_what_it_lacks() {
-        use pb::Provider::{Pipedrive, Salesforce, Zendesk};
+        use Provider::{Pipedrive, Salesforce, Zendesk};
         let by_email = || CredentialArgs { email: Some("admin@example.com".into()), ..args() };
         let by_user = || CredentialArgs { username: Some("user@example.com".into()), ..args() };
         let by_key = || CredentialArgs { jwt_key_file: Some("/nonexistent".into()), ..args() };
@@ -416,7 +406,7 @@ mod tests {
     #[test]
     fn half_credential_is_none_where_optional() {
         for names in [&["CLIENT_ID"][..], &["API_TOKEN"], &[]] {
-            let found = args().optional(pb::Provider::Zendesk, &secrets(pb::Provider::Zendesk, names)).unwrap();
+            let found = args().optional(Provider::Zendesk, &secrets(Provider::Zendesk, names)).unwrap();
 
             assert!(found.is_none(), "{names:?}");
         }
@@ -425,7 +415,7 @@ mod tests {
     /// Flags of another CRM are refused by name, and its variables are not.
     #[test]
     fn other_crms_flags_are_refused_variables_not() {
-        use pb::Provider::{Pipedrive, Salesforce, Zendesk};
+        use Provider::{Pipedrive, Salesforce, Zendesk};
         let text = || Some("x".to_owned());
         let path = || Some(PathBuf::from("x"));
         for (of, flag, args) in [
@@ -442,7 +432,7 @@ mod tests {
             }
         }
         let mut both = secrets(Zendesk, &["BEARER_TOKEN"]);
-        both.salesforce = set(&["JWT_KEY_FILE", "USERNAME", "CLIENT_ID"]);
+        both.crms[Salesforce] = set(&["JWT_KEY_FILE", "USERNAME", "CLIENT_ID"]);
         assert!(args().required(Zendesk, &both).is_ok());
     }
 }

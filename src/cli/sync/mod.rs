@@ -20,12 +20,17 @@ use self::{
     wishes::Wishes,
 };
 use super::client::{
-    AccountOption, ClientOptions, ClientSecrets, ServiceClient, advice, json,
+    AccountOption, ClientOptions, ClientSecrets, ServiceClient, advice,
+    failure::CommandFailure,
+    json,
     show::{self, LabelledLines, count},
     watch,
 };
 use crate::{
-    domain::ids::{IntegrationId, SyncRunId},
+    domain::{
+        ids::{IntegrationId, SyncRunId},
+        provider::Provider,
+    },
     rpc::pb,
 };
 
@@ -226,7 +231,7 @@ async fn test(args: TestArgs, client: &ServiceClient, secrets: &ClientSecrets) -
     let (provider, connection) = args.connection.parts(args.credentials.host())?;
     let request = pb::TestConnectionRequest {
         account_id: args.account.id.to_string(),
-        provider: provider.into(),
+        provider: pb::Provider::from(provider).into(),
         connection: Some(connection),
         credentials: Some(args.credentials.required(provider, secrets)?.tell(client)),
     };
@@ -269,7 +274,7 @@ async fn enable(args: EnableArgs, client: &ServiceClient, secrets: &ClientSecret
     args.wishes.put_into(&mut chosen);
     let request = pb::EnableSyncRequest {
         account_id: account_id.clone(),
-        provider: provider.into(),
+        provider: pb::Provider::from(provider).into(),
         connection: Some(connection),
         credentials,
         options: Some(chosen),
@@ -380,7 +385,7 @@ async fn authorize(args: AuthorizeArgs, client: &ServiceClient) -> anyhow::Resul
     let (provider, connection) = args.crm.parts(args.salesforce_host)?;
     let request = pb::StartAuthorizationRequest {
         account_id: args.account.id.to_string(),
-        provider: provider.into(),
+        provider: pb::Provider::from(provider).into(),
         connection: Some(connection),
         integration_id: args.integration.map(|id| id.to_string()).unwrap_or_default(),
         options: None,
@@ -392,13 +397,17 @@ async fn authorize(args: AuthorizeArgs, client: &ServiceClient) -> anyhow::Resul
     Ok(ExitCode::SUCCESS)
 }
 
-async fn provider_of(integration: &IntegrationOption, client: &ServiceClient) -> anyhow::Result<pb::Provider> {
+async fn provider_of(integration: &IntegrationOption, client: &ServiceClient) -> anyhow::Result<Provider> {
     let request = pb::GetIntegrationRequest {
         account_id: integration.account.id.to_string(),
         integration_id: integration.id.to_string(),
     };
     let found = client.syncs().get_integration(request).await?.into_inner().integration.unwrap_or_default();
-    Ok(found.provider())
+    found.provider().known().ok_or_else(|| {
+        let what = "the integration is of a CRM that this client does not know".to_owned();
+        let next = "use a client of the server's version; `contact-sync --version` tells this one's".to_owned();
+        CommandFailure { what, next }.into()
+    })
 }
 
 async fn disable(args: DisableArgs, client: &ServiceClient) -> anyhow::Result<ExitCode> {

@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 
 use super::connection::only;
-use crate::rpc::pb;
+use crate::{domain::provider::Provider, rpc::pb};
 
 /// On or off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -44,14 +44,14 @@ pub(super) struct Wishes {
 
 impl Wishes {
     /// Refuses what belongs to another CRM than this one.
-    pub(super) fn refuse_others(&self, provider: pb::Provider) -> anyhow::Result<()> {
+    pub(super) fn refuse_others(&self, provider: Provider) -> anyhow::Result<()> {
         for (of, flag, is_given) in [
-            (pb::Provider::Salesforce, "--contacts", self.contacts.is_some()),
-            (pb::Provider::Salesforce, "--leads", self.leads.is_some()),
-            (pb::Provider::Salesforce, "--mirror-contacts", self.mirror_contacts.is_some()),
-            (pb::Provider::Salesforce, "--mirror-leads", self.mirror_leads.is_some()),
-            (pb::Provider::Pipedrive, "--mirror-persons", self.mirror_persons.is_some()),
-            (pb::Provider::Zendesk, "--users", self.users.is_some()),
+            (Provider::Salesforce, "--contacts", self.contacts.is_some()),
+            (Provider::Salesforce, "--leads", self.leads.is_some()),
+            (Provider::Salesforce, "--mirror-contacts", self.mirror_contacts.is_some()),
+            (Provider::Salesforce, "--mirror-leads", self.mirror_leads.is_some()),
+            (Provider::Pipedrive, "--mirror-persons", self.mirror_persons.is_some()),
+            (Provider::Zendesk, "--users", self.users.is_some()),
         ] {
             only(of, provider, flag, is_given)?;
         }

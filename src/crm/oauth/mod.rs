@@ -6,28 +6,67 @@ mod token;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
-use reqwest::Url;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
 pub use authorize::Authorizing;
+pub(super) use token::TokenAnswer;
 
-use self::token::{Desk, Grant, TokenAnswer};
-use super::{CrmError, Crms, LoginRefusal, http::Endpoint};
+use self::token::{Grant, TokenEndpoint};
+use super::{CrmError, Crms, LoginRefusal, vendors::vendor};
 use crate::domain::{
-    credentials::{Access, AccessToken, Credentials, OAuthClient},
-    host,
-    integration::{Organization, Provider},
+    credentials::{Access, AccessToken, CredentialKind, Credentials, OAuthClient},
+    integration::Organization,
+    provider::Provider,
 };
 
-/// Salesforce takes assertions that end within a few minutes.
+/// Those who take assertions take such that end within a few minutes.
 const ASSERTION_LIFE: TimeDelta = TimeDelta::minutes(3);
-/// The longest life of an access token that is believed: a day more than Zendesk's longest.
+/// The longest life of an access token that is believed: a day more than the longest that a vendor gives.
 const LIFE_MAX: TimeDelta = TimeDelta::days(3);
-/// Where Salesforce gives tokens unless My Domain is named.
-const SALESFORCE_LOGIN: &str = "login.salesforce.com";
-/// The same for sandboxes.
-const SALESFORCE_TEST: &str = "test.salesforce.com";
+
+/// A vendor's form of OAuth (RFC 6749).
+pub(super) struct OAuthRules {
+    /// Where an administrator authorizes, below the place that gives tokens.
+    pub(super) authorize_path: &'static str,
+    /// Where tokens are asked for.
+    pub(super) token_path: &'static str,
+    /// What tokens are for.
+    pub(super) scopes: &'static [&'static str],
+    /// It knows PKCE (RFC 7636).
+    pub(super) uses_pkce: bool,
+    /// How a client shows itself.
+    pub(super) client_auth: ClientAuth,
+    /// How the fields of a token request are written.
+    pub(super) token_form: TokenForm,
+}
+
+/// How a client shows itself (RFC 6749 §2.3.1).
+#[derive(Clone, Copy)]
+pub(super) enum ClientAuth {
+    /// HTTP Basic.
+    Basic,
+    /// Among the fields.
+    InBody,
+}
+
+/// How the fields of a token request are written.
+#[derive(Clone, Copy)]
+pub(super) enum TokenForm {
+    /// As RFC 6749 says.
+    Form,
+    /// As JSON, with how long tokens shall live.
+    Json(TokenLives),
+}
+
+/// How long tokens shall live, in seconds.
+#[derive(Clone, Copy)]
+pub(super) struct TokenLives {
+    /// An access token.
+    pub(super) access_seconds: u32,
+    /// A refresh token.
+    pub(super) refresh_seconds: u32,
+}
 
 /// What a vendor gave for credentials.
 #[derive(Debug)]
@@ -36,7 +75,7 @@ pub struct Granted {
     pub access: Access,
     /// Credentials with the refresh token to use from now on, if the vendor gave a new one: the old one is over.
     pub credentials: Option<Credentials>,
-    /// Salesforce: the organisation that the token belongs to.
+    /// The organisation that the token belongs to, where the vendor names it.
     pub organization: Option<String>,
 }
 
@@ -58,46 +97,54 @@ impl Crms {
         now: DateTime<Utc>,
     ) -> Result<Granted, CrmError> {
         let provider = organization.provider;
-        let answer = match credentials {
-            Credentials::RefreshToken { client, token, host } => {
+        if credentials.provider != provider {
+            // Another vendor's: shown to nobody.
+            return Err(CrmError::CredentialsRefused);
+        }
+        let name = &organization.name;
+        let answer = match &credentials.kind {
+            CredentialKind::RefreshToken { client, token, host } => {
                 let asker = self.client_or_own(provider, client.as_ref())?;
                 let ask = async |host: Option<&str>| {
-                    self.desk(provider, &organization.name, host).ask(asker, Grant::Refresh(token)).await
+                    self.token_endpoint(provider, name, host).ask(asker, Grant::Refresh(token)).await
                 };
                 let mut answer = ask(host.as_deref()).await;
                 if let Err(error) = &answer
-                    && let Some(login) = login_behind(host.as_deref(), error)
+                    && let Some(login) = login_behind(provider, host.as_deref(), error)
                 {
                     answer = ask(Some(login)).await;
                 }
                 answer.map_err(|error| of_own_client(error, client.is_none(), provider))?
             }
-            Credentials::ClientCredentials { client, host } => {
-                let desk = self.desk(provider, &organization.name, host.as_deref());
-                desk.ask(client, Grant::ClientCredentials).await.map_err(of_no_refresh_token)?
+            CredentialKind::ClientCredentials { client, host } => {
+                let endpoint = self.token_endpoint(provider, name, host.as_deref());
+                endpoint.ask(client, Grant::ClientCredentials).await.map_err(of_no_refresh_token)?
             }
-            Credentials::JwtBearer { client_id, username, private_key, host } => {
-                let assertion = assertion(client_id, username, private_key, host.as_deref(), now)?;
+            CredentialKind::JwtBearer { client_id, username, private_key, host } => {
+                let audience = vendor(provider).assertion_audience(host.as_deref());
+                let audience = audience.ok_or(CrmError::CredentialsRefused)?;
+                let assertion = assertion(client_id, username, private_key, audience, now)?;
                 let assert =
-                    async |host: Option<&str>| self.desk(provider, &organization.name, host).assert(&assertion).await;
+                    async |host: Option<&str>| self.token_endpoint(provider, name, host).assert(&assertion).await;
                 let mut answer = assert(host.as_deref()).await;
                 if let Err(error) = &answer
-                    && let Some(login) = login_behind(host.as_deref(), error)
+                    && let Some(login) = login_behind(provider, host.as_deref(), error)
                 {
                     answer = assert(Some(login)).await;
                 }
                 answer.map_err(of_no_refresh_token)?
             }
-            Credentials::ZendeskApiToken { .. } | Credentials::PipedriveApiToken(_) | Credentials::Bearer { .. } => {
+            CredentialKind::ApiToken { .. } | CredentialKind::Bearer { .. } => {
                 let access = credentials.as_access().ok_or(CrmError::CredentialsRefused)?;
                 return Ok(Granted { access, credentials: None, organization: None });
             }
         };
-        let access = self.access(provider, &organization.name, &answer, now)?;
-        let organization = answer.organization();
-        let rotated = match (credentials, answer.refresh_token) {
-            (Credentials::RefreshToken { client, token, host }, Some(new)) if new != token.expose_secret() => {
-                Some(Credentials::RefreshToken { client: client.clone(), token: new.into(), host: host.clone() })
+        let access = self.access(provider, name, &answer, now)?;
+        let organization = vendor(provider).named_organization(&answer);
+        let rotated = match (&credentials.kind, answer.refresh_token) {
+            (CredentialKind::RefreshToken { client, token, host }, Some(new)) if new != token.expose_secret() => {
+                let (client, token, host) = (client.clone(), new.into(), host.clone());
+                Some(Credentials { provider, kind: CredentialKind::RefreshToken { client, token, host } })
             }
             _ => None,
         };
@@ -112,28 +159,21 @@ impl Crms {
         answer: &TokenAnswer,
         now: DateTime<Utc>,
     ) -> Result<Access, CrmError> {
+        let vendor = vendor(provider);
         let life = answer.expires_in.map(|seconds| TimeDelta::seconds(seconds.cast_signed().max(0)).min(LIFE_MAX));
-        let named = answer.instance_url.as_ref().or(answer.api_domain.as_ref());
-        let api_url = named.map(|url| self.api_url(provider, name, url)).transpose()?;
-        if provider == Provider::Salesforce && api_url.is_none() {
-            return Err(CrmError::Unreadable("it names no `instance_url`"));
-        }
-        let token = AccessToken::Bearer(answer.access_token.clone().into());
-        let expires_at = life.map(|life| now + life);
-        Ok(Access { token, api_url, expires_at, version: 0, company_id: None, is_elsewhere: false })
+        let endpoint = &self.settings.providers[provider].endpoint;
+        let origin = |url| endpoint.named_origin(&vendor.descriptor().hosts, name, url);
+        let api_url = vendor.named_api(answer)?.map(origin).transpose()?;
+        let token = AccessToken::bearer(provider, answer.access_token.clone().into());
+        Ok(Access { api_url, expires_at: life.map(|life| now + life), ..Access::with(token) })
     }
 
     /// Where tokens are given: at the vendor's own place, or where the operator says.
-    fn desk(&self, provider: Provider, name: &str, host: Option<&str>) -> Desk<'_> {
-        let base = match &self.settings_of(provider).endpoint {
-            Endpoint::Operator(url) => url.replace("{subdomain}", name).trim_end_matches('/').to_owned(),
-            Endpoint::Vendor => match provider {
-                Provider::Zendesk => format!("https://{name}.zendesk.com"),
-                Provider::Salesforce => format!("https://{}", host.unwrap_or(SALESFORCE_LOGIN)),
-                Provider::Pipedrive => "https://oauth.pipedrive.com".to_owned(),
-            },
-        };
-        Desk { http: self.http_of(provider), provider, base }
+    fn token_endpoint(&self, provider: Provider, name: &str, host: Option<&str>) -> TokenEndpoint<'_> {
+        let vendor = vendor(provider);
+        let endpoint = &self.settings.providers[provider].endpoint;
+        let base = endpoint.token_base(&vendor.descriptor().hosts, name, host);
+        TokenEndpoint { http: &self.http[provider], vendor, base }
     }
 
     fn client_or_own<'a>(
@@ -141,40 +181,23 @@ impl Crms {
         provider: Provider,
         brought: Option<&'a OAuthClient>,
     ) -> Result<&'a OAuthClient, CrmError> {
-        let own = || self.settings_of(provider).oauth_client.as_ref();
-        brought.or_else(own).ok_or(CrmError::OwnClientMissing(section(provider)))
+        let own = || self.settings.providers[provider].oauth_client.as_ref();
+        brought.or_else(own).ok_or(CrmError::OwnClientMissing(provider))
     }
-
-    /// The origin at which the vendor says that the API is. Behind an operator's URL that is its host, at any port.
-    fn api_url(&self, provider: Provider, name: &str, url: &str) -> Result<String, CrmError> {
-        let origin = match &self.settings_of(provider).endpoint {
-            Endpoint::Vendor => host::api_origin(provider, url),
-            Endpoint::Operator(own) => operators_origin(&own.replace("{subdomain}", name), url),
-        };
-        origin.ok_or(CrmError::HostUnknown(host::api_hosts(provider)))
-    }
-}
-
-fn operators_origin(own: &str, url: &str) -> Option<String> {
-    let (own, url) = (Url::parse(own).ok()?, Url::parse(url).ok()?);
-    let is_bare = url.path() == "/" && url.query().is_none() && url.username().is_empty() && url.password().is_none();
-    let is_web = matches!(url.scheme(), "http" | "https");
-    (is_bare && is_web && url.host_str() == own.host_str()).then(|| url.origin().ascii_serialization())
 }
 
 /// A client that the deployment brought is the operator's to mend, not the tenant's.
 fn of_own_client(error: CrmError, is_own: bool, provider: Provider) -> CrmError {
     match error {
-        CrmError::ClientRefused if is_own => CrmError::OwnClientRefused(section(provider)),
+        CrmError::ClientRefused if is_own => CrmError::OwnClientRefused(provider),
         other => other,
     }
 }
 
-/// Where Salesforce gives tokens too, if an organisation's My Domain does not answer for it any more: the login host behind it.
-fn login_behind(my_domain: Option<&str>, error: &CrmError) -> Option<&'static str> {
+/// Where else the vendor gives tokens, if the organisation's own host does not answer for it any more.
+fn login_behind(provider: Provider, host: Option<&str>, error: &CrmError) -> Option<&'static str> {
     let is_away = matches!(error, CrmError::HostMoved | CrmError::NoConnection { .. } | CrmError::OrganizationNotFound);
-    let host = my_domain.filter(|host| is_away && host.ends_with(".my.salesforce.com"))?;
-    Some(if host::is_salesforce_test(host) { SALESFORCE_TEST } else { SALESFORCE_LOGIN })
+    host.filter(|_| is_away).and_then(|host| vendor(provider).login_behind(host))
 }
 
 /// Where there is no refresh token none is spent: the login was refused, and may be tried again.
@@ -182,47 +205,23 @@ fn of_no_refresh_token(error: CrmError) -> CrmError {
     if matches!(error, CrmError::GrantRefused) { CrmError::LoginRefused(LoginRefusal::Other) } else { error }
 }
 
-/// Its name among the settings.
-const fn section(provider: Provider) -> &'static str {
-    match provider {
-        Provider::Zendesk => "zendesk",
-        Provider::Salesforce => "salesforce",
-        Provider::Pipedrive => "pipedrive",
-    }
-}
-
-/// The signed assertion of RFC 7523, as Salesforce wants it.
+/// The signed assertion of RFC 7523.
 fn assertion(
     client_id: &str,
     username: &SecretString,
     private_key: &SecretString,
-    host: Option<&str>,
+    audience: String,
     now: DateTime<Utc>,
 ) -> Result<SecretString, CrmError> {
     let key = EncodingKey::from_rsa_pem(private_key.expose_secret().as_bytes()).map_err(|_| CrmError::KeyUnusable)?;
     let claims = Assertion {
         iss: client_id,
         sub: username.expose_secret(),
-        aud: audience(host),
+        aud: audience,
         exp: (now + ASSERTION_LIFE).timestamp(),
     };
     let signed = jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, &key);
     Ok(signed.map_err(|_| CrmError::KeyUnusable)?.into())
-}
-
-/// Whom an assertion is for. Salesforce does not take My Domain there, but the login host behind it: one for sandboxes and scratch
-/// organisations, one for the rest.
-/// Its government and Chinese clouds document none, so it is the host that is asked.
-fn audience(host: Option<&str>) -> String {
-    let host = host.unwrap_or(SALESFORCE_LOGIN);
-    let login = if host::is_salesforce_test(host) {
-        SALESFORCE_TEST
-    } else if host.ends_with(".salesforce.com") {
-        SALESFORCE_LOGIN
-    } else {
-        host
-    };
-    format!("https://{login}")
 }
 
 #[cfg(test)]

@@ -2,12 +2,15 @@ use std::sync::{Arc, Mutex};
 
 use axum::{Router, body::Bytes, extract::State, http::HeaderMap, http::StatusCode as AxumStatus, http::Uri};
 use jsonwebtoken::{DecodingKey, Validation};
+use reqwest::Url;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::crm::ConnectFailure;
-use crate::crm::{CrmSettings, ProviderSettings};
+use crate::{
+    crm::{ConnectFailure, CrmSettings, Endpoint, ProviderSettings},
+    domain::{credentials::AccessSecret, provider::PerProvider},
+};
 
 const KEY: &str = include_str!("../../../tests/fixtures/oauth-test-key.pem");
 const PUBLIC_KEY: &str = include_str!("../../../tests/fixtures/oauth-test-key.pub.pem");
@@ -73,13 +76,8 @@ fn crms(url: &str, own: Option<OAuthClient>) -> Crms {
         first_copy_share_percent: 100,
         oauth_client: own,
     };
-    Crms::new(CrmSettings {
-        zendesk: provider.clone(),
-        salesforce: provider.clone(),
-        salesforce_bulk_above: 0,
-        pipedrive: provider,
-    })
-    .unwrap()
+    let providers = PerProvider::from_fn(|_| provider.clone());
+    Crms::new(CrmSettings { providers, bulk_above: 0 }).unwrap()
 }
 
 fn client() -> OAuthClient {
@@ -91,8 +89,9 @@ fn organization(provider: Provider) -> Organization {
     Organization { provider, name: name.to_owned() }
 }
 
-fn refresh_token(client: Option<OAuthClient>) -> Credentials {
-    Credentials::RefreshToken { client, token: "old-token".into(), host: None }
+fn refresh_token(provider: Provider, client: Option<OAuthClient>) -> Credentials {
+    let kind = CredentialKind::RefreshToken { client, token: "old-token".into(), host: None };
+    Credentials { provider, kind }
 }
 
 fn now() -> DateTime<Utc> {
@@ -100,22 +99,22 @@ fn now() -> DateTime<Utc> {
 }
 
 fn token_of(granted: &Granted) -> String {
-    match &granted.access.token {
-        AccessToken::Bearer(token) => token.expose_secret().to_owned(),
-        _ => panic!("it is no bearer token"),
+    match granted.access.token.secret_for(granted.access.token.provider()).unwrap() {
+        AccessSecret::Bearer(token) => token.expose_secret().to_owned(),
+        AccessSecret::ApiToken { .. } => panic!("it is no bearer token"),
     }
 }
 
 fn new_refresh_token(granted: &Granted) -> Option<String> {
-    match granted.credentials.as_ref()? {
-        Credentials::RefreshToken { token, .. } => Some(token.expose_secret().to_owned()),
+    match &granted.credentials.as_ref()?.kind {
+        CredentialKind::RefreshToken { token, .. } => Some(token.expose_secret().to_owned()),
         _ => panic!("it is no refresh token"),
     }
 }
 
 async fn refused(provider: Provider, status: u16, body: &str) -> CrmError {
     let (_, url) = Vendor::start_with(status, body.to_owned()).await;
-    crms(&url, None).obtain(&organization(provider), &refresh_token(Some(client())), now()).await.unwrap_err()
+    crms(&url, None).obtain(&organization(provider), &refresh_token(provider, Some(client())), now()).await.unwrap_err()
 }
 
 /// Zendesk is asked in JSON, and its rotated refresh token is taken.
@@ -124,8 +123,10 @@ async fn zendesk_is_asked_in_json_rotated_token_taken() {
     let body = json!({"access_token": "a", "refresh_token": "new-token", "token_type": "bearer", "expires_in": 7200});
     let (vendor, url) = Vendor::start(200, &body).await;
 
-    let granted =
-        crms(&url, Some(client())).obtain(&organization(Provider::Zendesk), &refresh_token(None), now()).await.unwrap();
+    let granted = crms(&url, Some(client()))
+        .obtain(&organization(Provider::Zendesk), &refresh_token(Provider::Zendesk, None), now())
+        .await
+        .unwrap();
 
     assert_eq!((token_of(&granted).as_str(), new_refresh_token(&granted).as_deref()), ("a", Some("new-token")));
     assert_eq!(granted.access.expires_at, Some(now() + TimeDelta::hours(2)));
@@ -143,11 +144,12 @@ async fn salesforce_form_answer_names_api_and_organization() {
     let (vendor, url) = Vendor::start(200, &body).await;
 
     let granted = crms(&url, None)
-        .obtain(&organization(Provider::Salesforce), &refresh_token(Some(client())), now())
+        .obtain(&organization(Provider::Salesforce), &refresh_token(Provider::Salesforce, Some(client())), now())
         .await
         .unwrap();
 
-    let canonical = Organization::parse(Provider::Salesforce, "00Dx0000000BV7z").unwrap().name;
+    let canonical =
+        Organization::parse(crms("", None).descriptor(Provider::Salesforce), "00Dx0000000BV7z").unwrap().name;
     assert_eq!(granted.organization, Some(canonical));
     assert_eq!(granted.access.api_url.as_deref(), Some("http://127.0.0.1:9"));
     assert!(granted.access.expires_at.is_none() && granted.credentials.is_none());
@@ -167,7 +169,7 @@ async fn pipedrive_is_shown_its_client_by_basic() {
     let (vendor, url) = Vendor::start(200, &body).await;
 
     let granted = crms(&url, Some(client()))
-        .obtain(&organization(Provider::Pipedrive), &refresh_token(None), now())
+        .obtain(&organization(Provider::Pipedrive), &refresh_token(Provider::Pipedrive, None), now())
         .await
         .unwrap();
 
@@ -188,11 +190,14 @@ async fn assertion_for_login_host_ends_within_three_minutes() {
     }
     let body = json!({"access_token": "a", "token_type": "Bearer", "instance_url": "http://127.0.0.1:1"});
     let (vendor, url) = Vendor::start(200, &body).await;
-    let jwt = |private_key: &str| Credentials::JwtBearer {
-        client_id: "the-id".to_owned(),
-        username: "sync@example.com".into(),
-        private_key: private_key.into(),
-        host: Some("test.salesforce.com".to_owned()),
+    let jwt = |private_key: &str| Credentials {
+        provider: Provider::Salesforce,
+        kind: CredentialKind::JwtBearer {
+            client_id: "the-id".to_owned(),
+            username: "sync@example.com".into(),
+            private_key: private_key.into(),
+            host: Some("test.salesforce.com".to_owned()),
+        },
     };
     let crms = crms(&url, None);
 
@@ -212,20 +217,19 @@ async fn assertion_for_login_host_ends_within_three_minutes() {
     assert!(matches!(unusable, CrmError::KeyUnusable));
 }
 
-/// An assertion is for the login host behind the My Domain.
-#[test]
-fn my_domain_assertion_is_for_its_login_host() {
-    for (host, audience_is) in [
-        (None, "https://login.salesforce.com"),
-        (Some("acme.my.salesforce.com"), "https://login.salesforce.com"),
-        (Some("acme--dev.sandbox.my.salesforce.com"), "https://test.salesforce.com"),
-        (Some("test.salesforce.com"), "https://test.salesforce.com"),
-        (Some("acme-1234.scratch.my.salesforce.com"), "https://test.salesforce.com"),
-        (Some("acme-dev-ed.develop.my.salesforce.com"), "https://login.salesforce.com"),
-        (Some("acme.my.sfcrmproducts.cn"), "https://acme.my.sfcrmproducts.cn"),
-    ] {
-        assert_eq!(audience(host), audience_is);
+#[tokio::test]
+async fn credentials_of_another_crm_are_shown_to_nobody() {
+    let (vendor, url) = Vendor::start(200, &json!({"access_token": "a", "token_type": "bearer"})).await;
+    let crms = crms(&url, Some(client()));
+
+    for own in Provider::ALL {
+        for other in Provider::ALL.iter().filter(|other| *other != own) {
+            let refused = crms.obtain(&organization(*other), &refresh_token(*own, Some(client())), now()).await;
+
+            assert!(matches!(refused, Err(CrmError::CredentialsRefused)), "{own} at {other}");
+        }
     }
+    assert_eq!(vendor.seen().path, "");
 }
 
 /// Behind a My Domain that is away stands a login host.
@@ -241,7 +245,7 @@ fn absent_my_domain_falls_back_to_login_host() {
         (Some("acme.my.salesforce.mil"), CrmError::HostMoved, None),
         (None, away(), None),
     ] {
-        assert_eq!(login_behind(host, &error), login, "{host:?} {error}");
+        assert_eq!(login_behind(Provider::Salesforce, host, &error), login, "{host:?} {error}");
     }
 }
 
@@ -317,8 +321,10 @@ async fn tabled_token_refusals_have_their_meanings() {
 async fn deployments_client_is_operators_to_mend() {
     let (_, url) = Vendor::start(401, &json!({"error": "invalid_client"})).await;
     let ask = async |own| {
-        let error =
-            crms(&url, own).obtain(&organization(Provider::Pipedrive), &refresh_token(None), now()).await.unwrap_err();
+        let error = crms(&url, own)
+            .obtain(&organization(Provider::Pipedrive), &refresh_token(Provider::Pipedrive, None), now())
+            .await
+            .unwrap_err();
         (error.reason(), error.to_string())
     };
 
@@ -339,7 +345,7 @@ async fn api_at_foreign_host_is_unused_secrets_unsaid() {
         let (_, url) = Vendor::start(200, &body).await;
 
         let error = crms(&url, None)
-            .obtain(&organization(Provider::Salesforce), &refresh_token(Some(client())), now())
+            .obtain(&organization(Provider::Salesforce), &refresh_token(Provider::Salesforce, Some(client())), now())
             .await
             .unwrap_err();
 

@@ -1,7 +1,7 @@
 //! One token request: each vendor's form of it, and what its refusals mean. The crate `oauth2` writes and reads what keeps to RFC 6749;
-//! Zendesk's JSON and the assertion of RFC 7523 are written here. No body leaves this file, not even in an error.
+//! fields as JSON and the assertion of RFC 7523 are written here. No body leaves this file, not even in an error.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap, fmt};
 
 use oauth2::{
     AsyncHttpClient, AuthType, AuthorizationCode, Client as OAuth2Client, ClientId, ClientSecret, EndpointNotSet,
@@ -16,22 +16,13 @@ use reqwest::{
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 
+use super::{ClientAuth, TokenForm, TokenLives};
 use crate::{
-    crm::{CrmError, LoginRefusal, http},
-    domain::{
-        credentials::OAuthClient,
-        integration::{Organization, Provider},
-    },
+    crm::{Answer, CrmError, LoginRefusal, http, vendors::CrmVendor},
+    domain::credentials::OAuthClient,
 };
-
-/// Zendesk's longest life of a refresh token, seconds: 90 days. Each refresh begins it anew.
-const ZENDESK_REFRESH_SECONDS: u32 = 7_776_000;
-/// Asked of Zendesk for an access token, seconds: two hours.
-const ZENDESK_ACCESS_SECONDS: u32 = 7_200;
-/// What Zendesk's tokens are for.
-pub(super) const ZENDESK_SCOPE: &str = "read";
 
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -52,32 +43,37 @@ pub(super) enum Grant<'a> {
 
 /// The tokens, and what else a vendor says with them.
 #[derive(Deserialize)]
-pub(super) struct TokenAnswer {
+pub(in crate::crm) struct TokenAnswer {
     pub(super) access_token: String,
     pub(super) refresh_token: Option<String>,
     pub(super) expires_in: Option<u64>,
-    pub(super) instance_url: Option<String>,
-    pub(super) api_domain: Option<String>,
-    pub(super) id: Option<String>,
+    #[serde(flatten)]
+    own_fields: VendorFields,
 }
 
 impl TokenAnswer {
-    /// Salesforce's identity URL names it: `https://login.salesforce.com/id/<organisation>/<user>`.
-    pub(super) fn organization(&self) -> Option<String> {
-        let (_, path) = self.id.as_deref()?.split_once("/id/")?;
-        Some(Organization::parse(Provider::Salesforce, path.split('/').next()?).ok()?.name)
+    /// A field of the vendor's own; an error: it is there, and is no text.
+    pub(in crate::crm) fn text(&self, name: &str) -> Result<Option<&str>, CrmError> {
+        match self.own_fields.0.get(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => value.as_str().map(Some).ok_or(NO_TOKENS),
+        }
     }
 }
 
-/// The vendors' own fields.
-#[derive(Debug, Serialize, Deserialize)]
-struct VendorFields {
-    instance_url: Option<String>,
-    api_domain: Option<String>,
-    id: Option<String>,
-}
+/// The vendor's own fields, by name.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(transparent)]
+struct VendorFields(BTreeMap<String, Value>);
 
 impl ExtraTokenFields for VendorFields {}
+
+/// They may hold anything, tokens too.
+impl fmt::Debug for VendorFields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VendorFields").finish_non_exhaustive()
+    }
+}
 
 type VendorAnswer = StandardTokenResponse<VendorFields, BasicTokenType>;
 type VendorClient = OAuth2Client<
@@ -95,33 +91,29 @@ type VendorClient = OAuth2Client<
 
 impl From<VendorAnswer> for TokenAnswer {
     fn from(answer: VendorAnswer) -> Self {
-        let fields = answer.extra_fields();
         Self {
             access_token: answer.access_token().secret().clone(),
             refresh_token: answer.refresh_token().map(|token| token.secret().clone()),
             expires_in: answer.expires_in().map(|life| life.as_secs()),
-            instance_url: fields.instance_url.clone(),
-            api_domain: fields.api_domain.clone(),
-            id: fields.id.clone(),
+            own_fields: answer.extra_fields().clone(),
         }
     }
 }
 
 /// Where one vendor gives tokens.
-pub(super) struct Desk<'a> {
+pub(super) struct TokenEndpoint<'a> {
     pub(super) http: &'a reqwest::Client,
-    pub(super) provider: Provider,
+    pub(super) vendor: &'static dyn CrmVendor,
     /// Scheme, host and port.
     pub(super) base: String,
 }
 
-impl Desk<'_> {
+impl TokenEndpoint<'_> {
     /// Asks for tokens in the name of a client.
     pub(super) async fn ask(&self, client: &OAuthClient, grant: Grant<'_>) -> Result<TokenAnswer, CrmError> {
-        let answer = if self.provider == Provider::Zendesk {
-            self.ask_by_json(client, grant).await?
-        } else {
-            self.ask_by_form(client, grant).await?
+        let answer = match self.vendor.oauth().token_form {
+            TokenForm::Json(lives) => self.ask_by_json(client, grant, lives).await?,
+            TokenForm::Form => self.ask_by_form(client, grant).await?,
         };
         if answer.access_token.is_empty() || !is_visible(&answer.access_token) {
             return Err(NO_TOKENS);
@@ -142,20 +134,26 @@ impl Desk<'_> {
         }
     }
 
-    /// Zendesk takes its fields as JSON, and says how long tokens live.
-    async fn ask_by_json(&self, client: &OAuthClient, grant: Grant<'_>) -> Result<TokenAnswer, CrmError> {
+    /// The fields as JSON, with how long tokens shall live.
+    async fn ask_by_json(
+        &self,
+        client: &OAuthClient,
+        grant: Grant<'_>,
+        lives: TokenLives,
+    ) -> Result<TokenAnswer, CrmError> {
+        let scope = self.vendor.oauth().scopes.join(" ");
         let mut fields = json!({
             "client_id": client.id,
             "client_secret": client.secret.expose_secret(),
-            "expires_in": ZENDESK_ACCESS_SECONDS,
+            "expires_in": lives.access_seconds,
         });
         match grant {
             Grant::Code { code, redirect_uri, verifier } => {
                 fields["grant_type"] = "authorization_code".into();
                 fields["code"] = code.expose_secret().into();
                 fields["redirect_uri"] = redirect_uri.into();
-                fields["scope"] = ZENDESK_SCOPE.into();
-                fields["refresh_token_expires_in"] = ZENDESK_REFRESH_SECONDS.into();
+                fields["scope"] = scope.into();
+                fields["refresh_token_expires_in"] = lives.refresh_seconds.into();
                 if let Some(verifier) = verifier {
                     fields["code_verifier"] = verifier.expose_secret().into();
                 }
@@ -163,11 +161,11 @@ impl Desk<'_> {
             Grant::Refresh(token) => {
                 fields["grant_type"] = "refresh_token".into();
                 fields["refresh_token"] = token.expose_secret().into();
-                fields["refresh_token_expires_in"] = ZENDESK_REFRESH_SECONDS.into();
+                fields["refresh_token_expires_in"] = lives.refresh_seconds.into();
             }
             Grant::ClientCredentials => {
                 fields["grant_type"] = "client_credentials".into();
-                fields["scope"] = ZENDESK_SCOPE.into();
+                fields["scope"] = scope.into();
             }
         }
         Ok(self.post(JSON, fields.to_string().into_bytes()).await?)
@@ -199,11 +197,10 @@ impl Desk<'_> {
         }
     }
 
-    /// Pipedrive takes the client by Basic, Salesforce in the form.
     fn client(&self, client: &OAuthClient) -> Result<VendorClient, CrmError> {
-        let auth_type = match self.provider {
-            Provider::Pipedrive => AuthType::BasicAuth,
-            Provider::Salesforce | Provider::Zendesk => AuthType::RequestBody,
+        let auth_type = match self.vendor.oauth().client_auth {
+            ClientAuth::Basic => AuthType::BasicAuth,
+            ClientAuth::InBody => AuthType::RequestBody,
         };
         let url = TokenUrl::new(self.url()).map_err(|_| NO_URL)?;
         Ok(OAuth2Client::new(ClientId::new(client.id.clone()))
@@ -213,12 +210,7 @@ impl Desk<'_> {
     }
 
     fn url(&self) -> String {
-        let path = match self.provider {
-            Provider::Zendesk => "/oauth/tokens",
-            Provider::Salesforce => "/services/oauth2/token",
-            Provider::Pipedrive => "/oauth/token",
-        };
-        format!("{}{path}", self.base)
+        format!("{}{}", self.base, self.vendor.oauth().token_path)
     }
 
     async fn post(&self, content_type: HeaderValue, body: Vec<u8>) -> Result<TokenAnswer, TokenRefusal> {
@@ -250,9 +242,9 @@ impl Desk<'_> {
     }
 }
 
-impl<'c> AsyncHttpClient<'c> for Desk<'_> {
+impl<'c> AsyncHttpClient<'c> for TokenEndpoint<'_> {
     type Error = CrmError;
-    type Future = crate::crm::Answer<'c, HttpResponse>;
+    type Future = Answer<'c, HttpResponse>;
 
     fn call(&'c self, request: HttpRequest) -> Self::Future {
         Box::pin(async move { Ok(self.send(request).await?) })

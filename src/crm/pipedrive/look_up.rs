@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::{
-    client::Pipedrive,
+    client::PipedriveClient,
     map::{self, Person},
     organizations::LeftOut,
 };
@@ -25,7 +25,7 @@ enum Found {
     Hidden,
 }
 
-impl Pipedrive {
+impl PipedriveClient {
     /// A list leaves out those who are deleted, hidden or unknown, without a word: each of them is asked for alone.
     pub(super) async fn sightings(&self, keys: &[RecordKey]) -> Result<RecordSightings, CrmError> {
         let (records, rejects) = self.list(keys).await?;

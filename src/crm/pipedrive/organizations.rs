@@ -4,7 +4,7 @@
 use std::{collections::HashMap, sync::atomic::Ordering};
 
 use super::{
-    client::Pipedrive,
+    client::PipedriveClient,
     map::{self, NO_PAGE, Person},
     model::PAGE,
 };
@@ -40,7 +40,7 @@ pub(super) struct LeftOut {
     pub is_partial: bool,
 }
 
-impl Pipedrive {
+impl PipedriveClient {
     /// The persons as records, with the names of their organizations.
     pub(super) async fn records(
         &self,

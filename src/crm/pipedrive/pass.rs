@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::header::HeaderMap;
 
 use super::{
-    client::Pipedrive,
+    client::PipedriveClient,
     map,
     model::{self, PAGE},
     organizations::LeftOut,
@@ -61,7 +61,7 @@ const RECENTS_LEFT: Notice = Notice::fixed(
     "Pipedrive did not tell what was changed recently; deleted persons are found by the next sweep",
 );
 
-impl Pipedrive {
+impl PipedriveClient {
     /// The page at this position.
     pub(super) async fn next_page(&self, position: Option<&str>, effort: Effort) -> Result<Page, CrmError> {
         if !self.is_copied {

@@ -7,7 +7,7 @@ use reqwest::header::HeaderMap;
 use serde_json::json;
 
 use super::{
-    client::Salesforce,
+    client::SalesforceClient,
     map::{Answer, Mapping, Row},
     model::Job,
     pass::{Step, Then, begin_again},
@@ -36,7 +36,7 @@ const LOCATOR: &str = "sforce-locator";
 /// Rows in this part.
 const NUMBER_OF_RECORDS: &str = "sforce-numberofrecords";
 
-impl Salesforce {
+impl SalesforceClient {
     /// Has a job made, or reads by REST if that is refused.
     pub(super) async fn begin_bulk(
         &self,

@@ -1,23 +1,17 @@
 //! What a sync may ask of Salesforce.
 
-use reqwest::Client;
-use secrecy::SecretString;
 use tokio::sync::OnceCell;
 
 use super::{
-    host,
+    DESCRIPTOR, header,
     refusal::{Failure, HIDDEN, Word},
     rest::Rest,
 };
 use crate::{
-    crm::{
-        Answer, CrmClient, CrmError, Effort, Page, PageSize, Probe, RecordSightings, Target, http::Endpoint,
-        quota::Quota,
-    },
+    crm::{Answer, CrmClient, CrmError, Effort, Page, PageSize, Probe, RecordSightings, vendors::ClientParts},
     domain::{
-        credentials::{Access, AccessToken},
-        integration::Provider,
         options::Options,
+        provider::Provider,
         record::{ObjectType, RecordKey},
     },
 };
@@ -26,7 +20,7 @@ use crate::{
 const ID_CHARS: usize = 15;
 
 /// One organisation's Salesforce.
-pub(in crate::crm) struct Salesforce {
+pub(super) struct SalesforceClient {
     pub(super) rest: Rest,
     organization: String,
     pub(super) options: Options,
@@ -42,20 +36,16 @@ pub(super) struct Cache {
     pub(super) sees_all: OnceCell<bool>,
 }
 
-impl Salesforce {
+impl SalesforceClient {
     /// The Salesforce at the host that the vendor named with the access, or where the operator points it. Objects with more than
     /// `bulk_above` records are read by the bulk interface when all of them are read.
-    pub(in crate::crm) fn new(
-        http: Client,
-        endpoint: &Endpoint,
-        target: Target<'_>,
-        quota: Quota,
-        bulk_above: i64,
-    ) -> Result<Self, CrmError> {
-        let base_url = host::base_url(endpoint, &target.access)?;
-        let token = bearer(target.access).ok_or(CrmError::CredentialsRefused)?;
+    pub(super) fn new(parts: ClientParts<'_>) -> Result<Self, CrmError> {
+        let ClientParts { http, endpoint, target, quota, bulk_above } = parts;
+        let named = target.access.api_url.as_deref();
+        let base_url = endpoint.api_base(&DESCRIPTOR.hosts, &target.organization.name, named)?;
+        let header = header::authorization(&target.access.token)?;
         Ok(Self {
-            rest: Rest { http, base_url, token, quota },
+            rest: Rest { http, base_url, header, quota },
             organization: target.organization.name.clone(),
             options: target.options,
             bulk_above,
@@ -106,7 +96,7 @@ impl Salesforce {
     }
 }
 
-impl CrmClient for Salesforce {
+impl CrmClient for SalesforceClient {
     fn identify(&self) -> Answer<'_, ()> {
         Box::pin(async { self.user_id().await.map(drop) })
     }
@@ -137,12 +127,5 @@ impl CrmClient for Salesforce {
 
     fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, RecordSightings> {
         Box::pin(self.sightings(keys))
-    }
-}
-
-fn bearer(access: Access) -> Option<SecretString> {
-    match access.token {
-        AccessToken::Bearer(token) => Some(token),
-        AccessToken::ZendeskApiToken { .. } | AccessToken::PipedriveApiToken(_) => None,
     }
 }

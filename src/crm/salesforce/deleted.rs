@@ -5,7 +5,7 @@
 use chrono::DateTime;
 
 use super::{
-    client::Salesforce,
+    client::SalesforceClient,
     map::{self, NO_JSON},
     model::DELETED,
     pass::{Step, Then},
@@ -33,7 +33,7 @@ pub(super) const fn is_askable(start: i64, end: i64) -> bool {
     end.div_euclid(MINUTE) - start.div_euclid(MINUTE) > 1
 }
 
-impl Salesforce {
+impl SalesforceClient {
     pub(super) async fn read_deleted(&self, mark: &Mark, deleted: Deleted) -> Result<Step, CrmError> {
         let (object, start) = (mark.object, mark.deleted_through);
         let log = match self.ask_deleted(object, start, deleted.upto).await {

@@ -2,7 +2,7 @@
 //! only for a user from whom no record of its kind is hidden.
 
 use super::{
-    client::Salesforce,
+    client::SalesforceClient,
     fields::Visible,
     map::Answer,
     refusal::{Failure, Word},
@@ -13,7 +13,7 @@ use crate::{
     domain::record::{ObjectType, RecordKey},
 };
 
-impl Salesforce {
+impl SalesforceClient {
     pub(super) async fn sightings(&self, keys: &[RecordKey]) -> Result<RecordSightings, CrmError> {
         let mut sightings = RecordSightings::default();
         for object in [ObjectType::Contact, ObjectType::Lead] {

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use phone_key::Region;
 
 use super::{
+    DESCRIPTOR,
     fields::{self, ESSENTIAL},
     model::QUERY,
     position::Keyset,
@@ -17,7 +18,6 @@ use crate::{
         times,
     },
     domain::{
-        integration::Provider,
         record::{ObjectType, Record, RecordKey},
         rejected::{Losses, RejectReason, Rejects},
     },
@@ -203,7 +203,7 @@ fn keyset(row: &Row<'_, '_>) -> Option<Keyset> {
 
 /// An id of this object in its form of 18 characters.
 pub(super) fn key(object: ObjectType, id: &str) -> Option<RecordKey> {
-    RecordKey::parse(Provider::Salesforce, object.as_str(), id).ok()
+    RecordKey::parse(&DESCRIPTOR, object.as_str(), id).ok()
 }
 
 /// Who took this record in: the Contact that a Lead was converted into, or the one that it was merged into.

@@ -3,10 +3,8 @@
 
 use serde::Deserialize;
 
-use crate::{
-    crm::CrmError,
-    domain::integration::{Organization, Provider},
-};
+use super::DESCRIPTOR;
+use crate::{crm::CrmError, domain::integration::Organization};
 
 /// What is read of a page of a query.
 pub(super) const QUERY: [&str; 3] = ["totalSize", "done", "records"];
@@ -32,7 +30,7 @@ pub(super) struct Identity {
 impl Identity {
     /// It is of another organisation than the linked one.
     pub(super) fn of_another(&self) -> CrmError {
-        let opened = Organization::parse(Provider::Salesforce, &self.organization_id);
+        let opened = Organization::parse(&DESCRIPTOR, &self.organization_id);
         CrmError::OtherOrganization(opened.ok().map(|opened| opened.name))
     }
 }

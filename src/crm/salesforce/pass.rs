@@ -7,14 +7,14 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
-    client::Salesforce,
+    client::SalesforceClient,
     fields::{self, Describe, Visible},
     position::{Bulk, Deleted, Mark, Pass, Position, Rows, Stage},
     refusal::{Failure, HIDDEN, Word},
 };
 use crate::{
     crm::{CrmError, Effort, Page},
-    domain::{integration::Provider, notice::Notice, record::ObjectType},
+    domain::{notice::Notice, provider::Provider, record::ObjectType},
 };
 
 /// How far an increment reaches back behind the last one. Rows have been seen to appear seconds after their `SystemModstamp`, and
@@ -64,7 +64,7 @@ impl Step {
     }
 }
 
-impl Salesforce {
+impl SalesforceClient {
     /// The page at this position.
     pub(super) async fn page_at(&self, position: Option<&str>, effort: Effort) -> Result<Page, CrmError> {
         let mut position = position.map_or_else(|| Ok(Position::default()), Position::decode)?;

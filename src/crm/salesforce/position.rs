@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
 use super::fields;
 use crate::{
     crm::CrmError,
-    domain::{integration::Provider, record::ObjectType},
+    domain::{provider::Provider, record::ObjectType},
 };
 
 const VERSION: u8 = 1;
@@ -265,7 +265,7 @@ mod object {
     }
 
     pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectType, D::Error> {
-        let object = ObjectType::parse(&String::deserialize(deserializer)?);
+        let object = String::deserialize(deserializer)?.parse::<ObjectType>().ok();
         let object = object.filter(|object| object.provider() == Provider::Salesforce);
         object.ok_or_else(|| D::Error::custom("not an object of Salesforce's"))
     }

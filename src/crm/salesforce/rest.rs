@@ -5,7 +5,6 @@ use reqwest::{
     Client, RequestBuilder,
     header::{CONTENT_TYPE, HeaderMap},
 };
-use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -14,7 +13,9 @@ use super::{
     refusal::{self, Failure},
 };
 use crate::crm::{
-    CrmError, http,
+    CrmError,
+    header::AuthHeader,
+    http,
     json::{self, Fields, Text},
     quota::{Daily, Quota},
 };
@@ -31,7 +32,7 @@ pub(super) struct Rest {
     pub(super) http: Client,
     /// Without a slash at its end.
     pub(super) base_url: String,
-    pub(super) token: SecretString,
+    pub(super) header: AuthHeader,
     pub(super) quota: Quota,
 }
 
@@ -96,8 +97,7 @@ impl Rest {
 
     async fn send(&self, request: RequestBuilder) -> Result<Reply, Failure> {
         self.quota.take().await?;
-        let request = request.bearer_auth(self.token.expose_secret());
-        let response = request.send().await.map_err(|error| http::meaning_of(&error))?;
+        let response = self.header.put_on(request).send().await.map_err(|error| http::meaning_of(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         self.learn(&headers);
         if !status.is_success() {

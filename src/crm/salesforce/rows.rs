@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{
-    client::Salesforce,
+    client::SalesforceClient,
     fields::{self, ACCOUNT_NAME},
     map::{Answer, Mapping},
     pass::{Step, Then},
@@ -32,7 +32,7 @@ const SECOND: i64 = 1_000;
 /// An answer with its rows, the server's clock, and what was found out on the way.
 type Answered = ((Answer, Option<DateTime<Utc>>), Vec<Notice>);
 
-impl Salesforce {
+impl SalesforceClient {
     pub(super) async fn read_rows(&self, object: ObjectType, mut rows: Rows) -> Result<Step, CrmError> {
         let ((answer, at), notices) = match self.ask_rows(object, &mut rows).await {
             Err(Failure::Said(Word::InvalidType, _)) => return Ok(Step::hidden(object)),

@@ -11,23 +11,23 @@ use std::{
 };
 
 use chrono::TimeDelta;
-use reqwest::{
-    Client,
-    header::{AUTHORIZATION, HeaderMap, HeaderValue},
-};
+use reqwest::{Client, header::HeaderMap};
 use serde::de::DeserializeOwned;
 
 use super::{
+    DESCRIPTOR, header,
     map::{Mapping, UsersPage},
     model::{Count, Me},
-    refusal, signature,
+    refusal,
 };
 use crate::{
     crm::{
-        Answer, CrmClient, CrmError, Effort, GoneRecord, Page, PageSize, Probe, RecordSightings, Retry, Target,
-        http::{self, Endpoint},
+        Answer, CrmClient, CrmError, Effort, GoneRecord, Page, PageSize, Probe, RecordSightings, Retry,
+        header::AuthHeader,
+        http,
         json::{self, Cell, Fields, Text},
         quota::{Quota, Told},
+        vendors::ClientParts,
     },
     domain::{
         record::{ObjectType, Record, RecordKey},
@@ -51,32 +51,23 @@ const IDENTITIES_PER_PAGE: &str = "100";
 const IDENTITY_PAGES_MAX: usize = 20;
 
 /// One organisation's Zendesk.
-pub(in crate::crm) struct Zendesk {
+pub(super) struct ZendeskClient {
     http: Client,
-    /// The value of `Authorization`.
-    signature: HeaderValue,
+    header: AuthHeader,
     mapping: Mapping,
     quota: Quota,
     /// A page has come without the identities that it was asked for.
     lacks_identities: AtomicBool,
 }
 
-impl Zendesk {
-    /// The Zendesk of the target's subdomain, which has been checked to be one label.
-    pub(in crate::crm) fn new(
-        http: Client,
-        endpoint: &Endpoint,
-        target: &Target<'_>,
-        quota: Quota,
-    ) -> Result<Self, CrmError> {
-        let signature = signature::of(&target.access.token)?;
-        let subdomain = &target.organization.name;
-        let base_url = match endpoint {
-            Endpoint::Vendor => format!("https://{subdomain}.zendesk.com"),
-            Endpoint::Operator(url) => url.replace("{subdomain}", subdomain).trim_end_matches('/').to_owned(),
-        };
+impl ZendeskClient {
+    /// The Zendesk of the target's subdomain, which has been checked to be one label. It never names another host.
+    pub(super) fn new(parts: ClientParts<'_>) -> Result<Self, CrmError> {
+        let ClientParts { http, endpoint, target, quota, .. } = parts;
+        let header = header::authorization(&target.access.token)?;
+        let base_url = endpoint.api_base(&DESCRIPTOR.hosts, &target.organization.name, None)?;
         let mapping = Mapping { base_url, roles: target.options.user_roles };
-        Ok(Self { http, signature, mapping, quota, lacks_identities: AtomicBool::new(false) })
+        Ok(Self { http, header, mapping, quota, lacks_identities: AtomicBool::new(false) })
     }
 
     /// Whether it may read every user: the export is for administrators only.
@@ -288,7 +279,7 @@ impl Zendesk {
         bytes_max: usize,
     ) -> Result<(Vec<u8>, HeaderMap), CrmError> {
         let request = self.http.get(format!("{}{path}", self.mapping.base_url)).query(query);
-        let response = request.header(AUTHORIZATION, &self.signature).send().await;
+        let response = self.header.put_on(request).send().await;
         let response = response.map_err(|error| http::meaning_of(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
         if !status.is_success() {
@@ -298,7 +289,7 @@ impl Zendesk {
     }
 }
 
-impl CrmClient for Zendesk {
+impl CrmClient for ZendeskClient {
     fn probe(&self) -> Answer<'_, Probe> {
         Box::pin(self.check())
     }

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 use super::*;
-use crate::domain::{integration::Provider, options::UserRoles};
+use crate::domain::{options::UserRoles, provider::Provider};
 
 const HELD: i64 = 412;
 
@@ -18,6 +18,10 @@ fn minutes_ago(minutes: i64) -> Option<DateTime<Utc>> {
 
 fn acme() -> Organization {
     Organization { provider: Provider::Zendesk, name: "acme".to_owned() }
+}
+
+fn zendesk() -> &'static ProviderDescriptor {
+    crate::crm::descriptors()[Provider::Zendesk]
 }
 
 /// Copied half an hour ago, and due.
@@ -38,6 +42,7 @@ fn link() -> LinkSettings {
         is_sync_on: true,
         period_seconds: 1_800,
         options: Options::default(),
+        descriptor: zendesk(),
     }
 }
 
@@ -78,6 +83,7 @@ fn update() -> SettingsUpdate {
         is_sync_on: None,
         period_seconds: None,
         options: Options::default(),
+        descriptor: zendesk(),
         has_new_credentials: false,
         organization_name: None,
         company_id: None,

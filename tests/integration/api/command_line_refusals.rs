@@ -2,6 +2,7 @@
 
 use std::process::Stdio;
 
+use contact_sync::domain::provider;
 use crm_simulator::{
     faults::{Fault, FaultRule},
     salesforce,
@@ -187,8 +188,8 @@ async fn salesforce_refusals_tell_what_to_do() {
 #[tokio::test]
 async fn unreached_crm_is_told_with_host() {
     let test = TestApp::start_with(|config| {
-        config.providers.zendesk.base_url = Some("http://no-such-host.invalid".to_owned());
-        config.providers.pipedrive.base_url = Some("http://127.0.0.1:1".to_owned());
+        config.providers.each[provider::Provider::Zendesk].base_url = Some("http://no-such-host.invalid".to_owned());
+        config.providers.each[provider::Provider::Pipedrive].base_url = Some("http://127.0.0.1:1".to_owned());
     })
     .await;
     let desk = Desk::new(&test).with_account().await;

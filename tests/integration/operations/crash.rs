@@ -10,7 +10,7 @@ use std::{
 
 use chrono::TimeDelta;
 use contact_sync::{
-    domain::clock::Clock,
+    domain::{clock::Clock, provider},
     rpc::{
         auth::TokenAccounts,
         local_token,
@@ -81,7 +81,7 @@ impl Process {
         let others =
             format!("select coalesce(string_agg(pid::text, ','), '0') from pg_stat_activity where {OF_WORKERS}");
         let others: String = sqlx::query_scalar(sqlx::AssertSqlSafe(others)).fetch_one(&test.db.pool).await.unwrap();
-        let zendesk = test.config.providers.zendesk.base_url.as_ref().unwrap();
+        let zendesk = test.config.providers.each[provider::Provider::Zendesk].base_url.as_ref().unwrap();
         let path = |name: &str| files.0.join(name).display().to_string();
         let log = fs::File::options().create(true).append(true).open(files.0.join("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_contact-sync"))

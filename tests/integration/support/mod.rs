@@ -22,6 +22,7 @@ use contact_sync::{
     domain::{
         clock::{Clock, ManualClock},
         ids::{AccountId, IdSource},
+        provider::Provider,
     },
     lifecycle::ProcessLifecycle,
     rpc::{
@@ -123,11 +124,11 @@ impl TestApp {
     /// Another replica on the same database, clock and CRM.
     pub async fn replica(&self, change: impl FnOnce(&mut Config)) -> Self {
         let providers = &self.config.providers;
-        let url = |provider: &contact_sync::config::Provider| provider.base_url.clone().unwrap();
+        let url = |provider: &contact_sync::config::ProviderConfig| provider.base_url.clone().unwrap();
         let crms = Crms {
-            zendesk: (Arc::clone(&self.zendesk), url(&providers.zendesk)),
-            salesforce: (Arc::clone(&self.salesforce), url(&providers.salesforce)),
-            pipedrive: (Arc::clone(&self.pipedrive), url(&providers.pipedrive)),
+            zendesk: (Arc::clone(&self.zendesk), url(&providers.each[Provider::Zendesk])),
+            salesforce: (Arc::clone(&self.salesforce), url(&providers.each[Provider::Salesforce])),
+            pipedrive: (Arc::clone(&self.pipedrive), url(&providers.each[Provider::Pipedrive])),
         };
         let seed = self.next_seed.fetch_add(1, Ordering::Relaxed);
         Self::start_beside(self.db.share(), Arc::clone(&self.clock), crms, seed, change).await
@@ -145,23 +146,21 @@ impl TestApp {
         config.worker.concurrency = 0;
         config.worker.backoff_base_ms = 1;
         config.drain.wait_seconds = 0;
-        for provider in
-            [&mut config.providers.zendesk, &mut config.providers.salesforce, &mut config.providers.pipedrive]
-        {
+        for provider in config.providers.each.values_mut() {
             (provider.quota_share_percent, provider.first_copy_share_percent) = (100, 100);
         }
         config.pools.call.acquire_timeout_ms = 5_000;
         config.pools.api.acquire_timeout_ms = 10_000;
-        config.providers.zendesk.base_url = Some(crms.zendesk.1);
-        config.providers.salesforce.base_url = Some(crms.salesforce.1);
-        config.providers.pipedrive.base_url = Some(crms.pipedrive.1);
+        config.providers.each[Provider::Zendesk].base_url = Some(crms.zendesk.1);
+        config.providers.each[Provider::Salesforce].base_url = Some(crms.salesforce.1);
+        config.providers.each[Provider::Pipedrive].base_url = Some(crms.pipedrive.1);
         config.http.public_url = Some("http://127.0.0.1:9".to_owned());
-        let providers = &mut config.providers;
         for (provider, id, secret) in [
-            (&mut providers.zendesk, zendesk::DEFAULT_CLIENT_ID, zendesk::DEFAULT_CLIENT_SECRET),
-            (&mut providers.salesforce, salesforce::DEFAULT_CLIENT_ID, salesforce::DEFAULT_CLIENT_SECRET),
-            (&mut providers.pipedrive, pipedrive::DEFAULT_CLIENT_ID, pipedrive::DEFAULT_CLIENT_SECRET),
+            (Provider::Zendesk, zendesk::DEFAULT_CLIENT_ID, zendesk::DEFAULT_CLIENT_SECRET),
+            (Provider::Salesforce, salesforce::DEFAULT_CLIENT_ID, salesforce::DEFAULT_CLIENT_SECRET),
+            (Provider::Pipedrive, pipedrive::DEFAULT_CLIENT_ID, pipedrive::DEFAULT_CLIENT_SECRET),
         ] {
+            let provider = &mut config.providers.each[provider];
             (provider.client_id, provider.client_secret) = (Some(id.to_owned()), Some(Secret(secret.into())));
         }
         change(&mut config);

@@ -7,7 +7,7 @@ use contact_sync::{
     app::{AppWorld, ServiceApp},
     domain::{
         clock::Clock,
-        credentials::{Access, AccessToken, Credentials},
+        credentials::{Access, AccessSecret, CredentialKind},
         ids::{AccountId, IdSource, IntegrationId},
         integration::{Organization, Provider},
     },
@@ -274,7 +274,7 @@ async fn late_refresh_never_overwrites_changed_credentials() {
     let (account_id, integration_id) = ids(&account, &integration);
     let stored = sealed(&test, &integration, "credentials").await.unwrap();
     let stored = test.app.sync_context.access_tokens.vault.open(account_id, integration_id, &stored).unwrap();
-    assert!(matches!(stored, Credentials::ZendeskApiToken { .. }));
+    assert!(matches!(stored.kind, CredentialKind::ApiToken { .. }));
     assert_eq!(sealed(&test, &integration, "access").await, None);
     assert_eq!(test.integration(&account, &integration).await.state(), pb::IntegrationState::Active);
 }
@@ -409,11 +409,12 @@ async fn tokens_are_readable_in_no_table_or_answer() {
     let test = TestApp::start().await;
     let (account, integration) = authorized(&test).await;
     let access = current(&test.app, &account, &integration).await;
-    let AccessToken::Bearer(access) = &access.token else { panic!("it is a bearer token") };
+    let secret = access.token.secret_for(Provider::Zendesk);
+    let Some(AccessSecret::Bearer(access)) = secret else { panic!("it is a bearer token") };
     let (account_id, integration_id) = ids(&account, &integration);
     let stored = sealed(&test, &integration, "credentials").await.unwrap();
     let stored = test.app.sync_context.access_tokens.vault.open(account_id, integration_id, &stored).unwrap();
-    let Credentials::RefreshToken { token, .. } = &stored else { panic!("it is a refresh token") };
+    let CredentialKind::RefreshToken { token, .. } = &stored.kind else { panic!("it is a refresh token") };
     let secrets = [access.expose_secret(), token.expose_secret(), zendesk::DEFAULT_REFRESH_TOKEN];
 
     let tables: Vec<String> =
@@ -463,7 +464,8 @@ async fn pass_without_deployments_client_waits_for_operator() {
     test.pass(LIFE);
 
     let mut config = test.config.clone();
-    (config.providers.zendesk.client_id, config.providers.zendesk.client_secret) = (None, None);
+    let zendesk = &mut config.providers.each[Provider::Zendesk];
+    (zendesk.client_id, zendesk.client_secret) = (None, None);
     let without = ServiceApp::new(&config, test.db.url(), world(&test, OLD_RING)).unwrap();
     without.sync_worker.run_due().await.unwrap();
 

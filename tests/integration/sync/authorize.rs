@@ -3,7 +3,7 @@
 use chrono::TimeDelta;
 use contact_sync::{
     config::Config,
-    domain::clock::Clock,
+    domain::{clock::Clock, provider},
     retention, rpc,
     rpc::pb::{self, IntegrationState, Provider},
 };
@@ -289,7 +289,7 @@ async fn what_the_deployment_lacks_is_named() {
     };
 
     assert!(without(|config| config.http.public_url = None).await.contains("http.public_url"));
-    let client = without(|config| config.providers.zendesk.client_id = None).await;
+    let client = without(|config| config.providers.each[provider::Provider::Zendesk].client_id = None).await;
     assert!(client.contains("providers.zendesk.client_id"), "{client}");
 }
 

@@ -3,7 +3,10 @@
 
 use std::collections::HashMap;
 
-use contact_sync::rpc::pb::{self, connection::Organization, credentials::Kind};
+use contact_sync::{
+    domain::provider,
+    rpc::pb::{self, connection::Organization, credentials::Kind},
+};
 use crm_simulator::{
     faults::{Fault, FaultRule},
     salesforce,
@@ -95,7 +98,11 @@ async fn unreached_crm_says_host_and_failing_step() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let silent_url = format!("http://{}", silent.local_addr().unwrap());
     let plain = TestApp::start().await;
-    let speaks_no_tls = plain.config.providers.zendesk.base_url.clone().unwrap().replace("http://", "https://");
+    let speaks_no_tls = plain.config.providers.each[provider::Provider::Zendesk]
+        .base_url
+        .clone()
+        .unwrap()
+        .replace("http://", "https://");
     for (url, host, cause, word) in [
         ("http://no-such-host.invalid", "no-such-host.invalid", "DNS", "(DNS)"),
         ("http://127.0.0.1:1", "127.0.0.1", "TCP", "(TCP)"),
@@ -103,8 +110,7 @@ async fn unreached_crm_says_host_and_failing_step() {
         (silent_url.as_str(), "127.0.0.1", "TIMEOUT", "did not answer in time"),
     ] {
         let test = TestApp::start_with(|config| {
-            let providers = &mut config.providers;
-            for provider in [&mut providers.zendesk, &mut providers.salesforce, &mut providers.pipedrive] {
+            for provider in config.providers.each.values_mut() {
                 (provider.base_url, provider.timeout_seconds) = (Some(url.to_owned()), 1);
             }
         })

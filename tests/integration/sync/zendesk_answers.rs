@@ -7,7 +7,10 @@ use std::{
 };
 
 use chrono::TimeDelta;
-use contact_sync::{domain::clock::Clock, rpc::pb};
+use contact_sync::{
+    domain::{clock::Clock, provider},
+    rpc::pb,
+};
 use crm_simulator::faults::{Fault, FaultRule};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -273,7 +276,7 @@ async fn envelope_without_unneeded_parts_is_read() {
 async fn hanging_request_is_given_up_and_repeated() {
     let test = TestApp::start_with(|config| {
         config.worker.attempts_max = 2;
-        config.providers.zendesk.timeout_seconds = 1;
+        config.providers.each[provider::Provider::Zendesk].timeout_seconds = 1;
     })
     .await;
     test.zendesk.generate_people(50, 1).unwrap();

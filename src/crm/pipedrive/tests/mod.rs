@@ -22,18 +22,15 @@ use serde_json::json;
 use tokio::net::TcpListener;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::Pipedrive;
+use super::client::PipedriveClient;
 use crate::{
-    crm::{
-        CrmClient, CrmError, Effort, Page, Target,
-        http::{self, Endpoint},
-        quota::Quota,
-    },
+    crm::{CrmClient, CrmError, Effort, Page, Target, endpoint::Endpoint, http, quota::Quota, vendors::ClientParts},
     domain::{
-        credentials::{Access, AccessToken},
-        integration::{Organization, Provider},
+        credentials::{Access, AccessSecret, AccessToken},
+        integration::Organization,
         notice::Notice,
         options::Options,
+        provider::Provider,
     },
 };
 
@@ -67,6 +64,11 @@ struct Pass {
     checkpoint: String,
 }
 
+/// A token of the company's user.
+fn api_token(token: &str) -> AccessToken {
+    AccessToken::new(Provider::Pipedrive, AccessSecret::ApiToken { user: None, token: token.into() })
+}
+
 impl Company {
     async fn start() -> Self {
         Self::start_with(|_| {}).await
@@ -88,25 +90,23 @@ impl Company {
         Self { pipedrive, endpoint, seconds, shutdown }
     }
 
-    fn client(&self) -> Pipedrive {
+    fn client(&self) -> PipedriveClient {
         self.client_with(|_| {}, 100)
     }
 
-    fn client_with(&self, configure: impl FnOnce(&mut Target<'_>), share: u32) -> Pipedrive {
+    fn client_with(&self, configure: impl FnOnce(&mut Target<'_>), share: u32) -> PipedriveClient {
         self.client_for(simulated::COMPANY_DOMAIN, configure, share)
     }
 
     /// A client of the company of that label, which may be another one than is served.
-    fn client_for(&self, label: &str, configure: impl FnOnce(&mut Target<'_>), share: u32) -> Pipedrive {
+    fn client_for(&self, label: &str, configure: impl FnOnce(&mut Target<'_>), share: u32) -> PipedriveClient {
         CRYPTO.call_once(|| {
             // Somebody else may have installed it already: any provider will do for plain HTTP.
             let _ = rustls::crypto::ring::default_provider().install_default();
         });
         let http = http::build(&self.endpoint, Duration::from_secs(10)).unwrap();
         let organization = Organization { provider: Provider::Pipedrive, name: label.to_owned() };
-        let token = AccessToken::PipedriveApiToken(simulated::DEFAULT_API_TOKEN.into());
-        let access =
-            Access { token, api_url: None, expires_at: None, version: 0, company_id: None, is_elsewhere: false };
+        let access = Access::with(api_token(simulated::DEFAULT_API_TOKEN));
         let mut target = Target {
             is_trial: true,
             is_first_copy: false,
@@ -115,7 +115,8 @@ impl Company {
             access,
         };
         configure(&mut target);
-        Pipedrive::new(http, &self.endpoint, &target, Quota::new(Arc::default(), share)).unwrap()
+        let quota = Quota::new(Arc::default(), share);
+        PipedriveClient::new(ClientParts { http, endpoint: &self.endpoint, target, quota, bulk_above: 0 }).unwrap()
     }
 
     /// Persons `P1`, `P2`, … with a number each.
@@ -185,7 +186,7 @@ impl Pass {
     }
 }
 
-async fn pass(client: &Pipedrive, checkpoint: Option<&str>) -> Pass {
+async fn pass(client: &PipedriveClient, checkpoint: Option<&str>) -> Pass {
     let mut pass = Pass::default();
     let mut position = checkpoint.map(str::to_owned);
     for _ in 0..1_000 {

@@ -7,7 +7,7 @@ use crm_simulator::faults::Fault;
 use serde_json::json;
 
 use super::{Company, ORGANIZATIONS, PERIOD, PERSONS, RECENTS, START, at, pass};
-use crate::domain::options::ObjectOptions;
+use crate::domain::{options::ObjectOptions, record::ObjectType};
 
 /// A first copy reads every person by id, and its window ends with its first answer.
 #[tokio::test]
@@ -267,7 +267,7 @@ async fn unwanted_persons_are_not_asked_for() {
     let company = Company::start().await;
     company.create_many(1);
     let wishes = ObjectOptions { is_copied: false, mirrors_deletions: true };
-    let client = company.client_with(|target| target.options.persons = wishes, 100);
+    let client = company.client_with(|target| target.options.objects[ObjectType::Person] = wishes, 100);
 
     let page = crate::crm::CrmClient::fetch_page(&client, None, crate::crm::Effort::Whole).await.unwrap();
 

@@ -4,11 +4,8 @@ use std::time::Duration;
 
 use crm_simulator::faults::Fault;
 
-use super::{Company, PERSONS};
-use crate::{
-    crm::{CrmClient, CrmError, Effort, Retry},
-    domain::credentials::AccessToken,
-};
+use super::{Company, PERSONS, api_token};
+use crate::crm::{CrmClient, CrmError, Effort, Retry};
 
 #[tokio::test]
 async fn refusals_mean_what_can_be_done_about_them() {
@@ -86,8 +83,7 @@ async fn token_of_another_company_is_refused() {
 #[tokio::test]
 async fn wrong_token_is_refused() {
     let company = Company::start().await;
-    let client =
-        company.client_with(|target| target.access.token = AccessToken::PipedriveApiToken("wrong".into()), 100);
+    let client = company.client_with(|target| target.access.token = api_token("wrong"), 100);
 
     assert!(matches!(client.probe().await, Err(CrmError::CredentialsRefused)));
 }

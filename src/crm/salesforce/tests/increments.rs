@@ -7,17 +7,18 @@ use serde_json::json;
 
 use super::support::{Org, Pass, contact_key, minutes, pass};
 use crate::{
-    crm::{CrmError, salesforce::Salesforce},
-    domain::options::{ObjectOptions, Options},
+    crm::{CrmError, salesforce::client::SalesforceClient},
+    domain::{options::Options, record::ObjectType},
 };
 
 fn without_leads() -> Options {
-    let leads = ObjectOptions { is_copied: false, ..ObjectOptions::default() };
-    Options { leads, ..Options::default() }
+    let mut options = Options::default();
+    options.objects[ObjectType::Lead].is_copied = false;
+    options
 }
 
 /// Half an hour, so that what is there is older than the overlap, a first copy, and half an hour.
-async fn copied(org: &Org) -> (Salesforce, Pass) {
+async fn copied(org: &Org) -> (SalesforceClient, Pass) {
     let client = org.client();
     org.advance(minutes(30));
     let first = pass(&client, None).await.unwrap();

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::support::{Org, pass};
 use crate::{
     crm::{CrmClient, CrmError, Effort},
-    domain::options::{ObjectOptions, Options},
+    domain::{options::Options, record::ObjectType},
 };
 
 async fn error_with(fault: Fault) -> CrmError {
@@ -104,8 +104,8 @@ async fn probe_wants_one_visible_kind_at_least() {
     let org = Org::start_with(|config| config.has_leads = false).await;
     org.contact(&json!({}));
     let id = org.client().rest.identity().await.unwrap().organization_id;
-    let off = ObjectOptions { is_copied: false, ..ObjectOptions::default() };
-    let only_leads = Options { contacts: off, ..Options::default() };
+    let mut only_leads = Options::default();
+    only_leads.objects[ObjectType::Contact].is_copied = false;
 
     let probe = org.client_of(&id, Options::default(), i64::MAX, 100).probe().await.unwrap();
     let error = org.client_of(&id, only_leads, i64::MAX, 100).probe().await.err().unwrap();

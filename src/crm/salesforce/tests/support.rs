@@ -21,15 +21,18 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     crm::{
         CrmClient, CrmError, Effort, Page, Target,
-        http::{self, Endpoint},
+        endpoint::Endpoint,
+        http,
         quota::Quota,
-        salesforce::Salesforce,
+        salesforce::{DESCRIPTOR, client::SalesforceClient},
+        vendors::ClientParts,
     },
     domain::{
         credentials::{Access, AccessToken},
-        integration::{Organization, Provider},
+        integration::Organization,
         notice::Notice,
         options::Options,
+        provider::Provider,
         record::{ObjectType, Record, RecordKey},
     },
 };
@@ -90,23 +93,29 @@ impl Org {
         self.clock.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
-    pub(super) fn client(&self) -> Salesforce {
+    pub(super) fn client(&self) -> SalesforceClient {
         self.client_with(Options::default(), i64::MAX)
     }
 
-    pub(super) fn client_with(&self, options: Options, bulk_above: i64) -> Salesforce {
+    pub(super) fn client_with(&self, options: Options, bulk_above: i64) -> SalesforceClient {
         self.client_of(&simulated::organization_id(), options, bulk_above, 100)
     }
 
-    pub(super) fn client_of(&self, organization: &str, options: Options, bulk_above: i64, share: u32) -> Salesforce {
+    pub(super) fn client_of(
+        &self,
+        organization: &str,
+        options: Options,
+        bulk_above: i64,
+        share: u32,
+    ) -> SalesforceClient {
         let endpoint = Endpoint::Operator(self.base_url.clone());
-        let organization = Organization::parse(Provider::Salesforce, organization).unwrap();
-        let token = AccessToken::Bearer(simulated::DEFAULT_ACCESS_TOKEN.into());
-        let access =
-            Access { token, api_url: None, expires_at: None, version: 0, company_id: None, is_elsewhere: false };
+        let organization = Organization::parse(&DESCRIPTOR, organization).unwrap();
+        let token = AccessToken::bearer(Provider::Salesforce, simulated::DEFAULT_ACCESS_TOKEN.into());
+        let access = Access::with(token);
         let target = Target { is_trial: true, is_first_copy: false, organization: &organization, options, access };
         let http = http::build(&endpoint, Duration::from_secs(10)).unwrap();
-        Salesforce::new(http, &endpoint, target, Quota::new(Arc::default(), share), bulk_above).unwrap()
+        let quota = Quota::new(Arc::default(), share);
+        SalesforceClient::new(ClientParts { http, endpoint: &endpoint, target, quota, bulk_above }).unwrap()
     }
 
     pub(super) fn contact(&self, more: &Value) -> String {
@@ -125,7 +134,7 @@ impl Org {
 }
 
 /// A pass to its end.
-pub(super) async fn pass(client: &Salesforce, checkpoint: Option<&str>) -> Result<Pass, CrmError> {
+pub(super) async fn pass(client: &SalesforceClient, checkpoint: Option<&str>) -> Result<Pass, CrmError> {
     let mut pass = Pass::default();
     let mut position = checkpoint.map(str::to_owned);
     let mut places = HashSet::new();
@@ -172,7 +181,7 @@ impl Pass {
 }
 
 pub(super) fn contact_key(id: &str) -> RecordKey {
-    RecordKey::parse(Provider::Salesforce, ObjectType::Contact.as_str(), id).unwrap()
+    RecordKey::parse(&DESCRIPTOR, ObjectType::Contact.as_str(), id).unwrap()
 }
 
 pub(super) fn minutes(minutes: u64) -> Duration {

@@ -297,8 +297,7 @@ pub async fn daily_limit_pauses_until_told_time<C: Crm>() {
 
 /// A CRM that is silent for two seconds is given up.
 fn impatient(config: &mut contact_sync::config::Config) {
-    let providers = &mut config.providers;
-    for provider in [&mut providers.zendesk, &mut providers.salesforce, &mut providers.pipedrive] {
+    for provider in config.providers.each.values_mut() {
         provider.timeout_seconds = 2;
     }
 }

@@ -7,9 +7,10 @@ use contact_sync::{
     crm::{CrmClient, Effort, Target},
     domain::{
         clock::Clock,
-        credentials::{Access, AccessToken},
-        integration::{Organization, Provider},
+        credentials::{Access, AccessSecret, AccessToken},
+        integration::Organization,
         options::Options,
+        provider::Provider,
         record::{Record, RecordKey},
     },
     rpc::pb,
@@ -145,7 +146,7 @@ async fn pages_and_look_ups(
     api_url: Option<String>,
 ) {
     let organization = Organization { provider, name: name.to_owned() };
-    let access = Access { token, api_url, expires_at: None, version: 0, company_id: None, is_elsewhere: false };
+    let access = Access { api_url, ..Access::with(token) };
     let target = Target {
         is_trial: true,
         is_first_copy: true,
@@ -199,13 +200,15 @@ async fn looked_up_record_equals_paged_one() {
         .create_person(&json!({"name": "Works at Acme", "org_id": acme, "phones": [{"value": OTHER}]}))
         .unwrap();
 
-    let basic =
-        AccessToken::ZendeskApiToken { email: zendesk::DEFAULT_EMAIL.into(), token: zendesk::DEFAULT_API_TOKEN.into() };
+    let api_token = |provider, user: Option<&str>, token: &str| {
+        AccessToken::new(provider, AccessSecret::ApiToken { user: user.map(Into::into), token: token.into() })
+    };
+    let basic = api_token(Provider::Zendesk, Some(zendesk::DEFAULT_EMAIL), zendesk::DEFAULT_API_TOKEN);
     pages_and_look_ups(&test, Provider::Zendesk, "acme", basic, None).await;
-    let bearer = AccessToken::Bearer(salesforce::DEFAULT_ACCESS_TOKEN.into());
-    let url = test.config.providers.salesforce.base_url.clone();
+    let bearer = AccessToken::bearer(Provider::Salesforce, salesforce::DEFAULT_ACCESS_TOKEN.into());
+    let url = test.config.providers.each[Provider::Salesforce].base_url.clone();
     pages_and_look_ups(&test, Provider::Salesforce, &salesforce::organization_id(), bearer, url).await;
-    let token = AccessToken::PipedriveApiToken(pipedrive::DEFAULT_API_TOKEN.into());
+    let token = api_token(Provider::Pipedrive, None, pipedrive::DEFAULT_API_TOKEN);
     pages_and_look_ups(&test, Provider::Pipedrive, pipedrive::COMPANY_DOMAIN, token, None).await;
 }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use chrono::TimeDelta;
-use contact_sync::{config::Config, rpc::pb};
+use contact_sync::{config::Config, domain::provider, rpc::pb};
 use crm_simulator::faults::{Fault, FaultRule};
 use serde_json::json;
 
@@ -127,7 +127,10 @@ async fn endless_export_takes_turns_on_one_place() {
 /// A first copy that keeps to its share lets another one by, and is never refused.
 #[tokio::test]
 async fn paced_first_copy_lets_others_by_unrefused() {
-    let test = working(limited(), 1, |config| config.providers.zendesk.first_copy_share_percent = 95).await;
+    let test = working(limited(), 1, |config| {
+        config.providers.each[provider::Provider::Zendesk].first_copy_share_percent = 95;
+    })
+    .await;
     test.zendesk.faults().add(FaultRule::always(EXPORT, Fault::EmptyPage { advance: true })).unwrap();
     let account = test.account().await;
     let paced = test.enable(&account, "paced").await;
@@ -145,7 +148,10 @@ async fn paced_first_copy_lets_others_by_unrefused() {
 
 #[tokio::test]
 async fn two_integrations_of_one_zendesk_share_one_window() {
-    let test = working(limited(), 2, |config| config.providers.zendesk.first_copy_share_percent = 80).await;
+    let test = working(limited(), 2, |config| {
+        config.providers.each[provider::Provider::Zendesk].first_copy_share_percent = 80;
+    })
+    .await;
     test.zendesk.faults().add(FaultRule::always(EXPORT, Fault::EmptyPage { advance: true })).unwrap();
     let mut both = Vec::new();
     for _ in 0..2 {
