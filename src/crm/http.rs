@@ -52,11 +52,11 @@ pub fn build(endpoint: &Endpoint, silence_max: Duration) -> Result<Client, HttpE
         .pool_max_idle_per_host(4)
         .no_proxy();
     let only_public = *endpoint == Endpoint::Vendor;
-    builder = builder.https_only(only_public).dns_resolver(Arc::new(Names { only_public }));
+    builder = builder.https_only(only_public).dns_resolver(Arc::new(VendorNames { only_public }));
     builder.build().map_err(HttpError)
 }
 
-struct Names {
+struct VendorNames {
     only_public: bool,
 }
 
@@ -68,7 +68,7 @@ struct NoPublicAddress;
 #[error("the name cannot be resolved")]
 struct NameUnknown(#[source] io::Error);
 
-impl Resolve for Names {
+impl Resolve for VendorNames {
     fn resolve(&self, name: Name) -> Resolving {
         let only_public = self.only_public;
         Box::pin(async move {

@@ -36,13 +36,13 @@ pub(super) async fn off_thread<T: Send + 'static>(
 }
 
 /// A body as text.
-pub(super) struct Text {
+pub(super) struct BodyText {
     pub(super) text: String,
     /// Characters that were replaced.
     pub(super) replaced: usize,
 }
 
-impl Text {
+impl BodyText {
     /// JSON in which every string can be read: bytes that are no UTF-8 and halves of surrogates become U+FFFD, raw control characters
     /// and escapes that there are not become spaces.
     pub(super) fn json(mut body: Vec<u8>) -> Result<Self, CrmError> {
@@ -136,11 +136,11 @@ fn unit(body: &[u8], at: usize) -> Option<u16> {
 }
 
 /// Some fields of an object; of a name that comes twice, the last value.
-pub(super) struct Fields<'a, 'n> {
+pub(super) struct JsonFields<'a, 'n> {
     found: Vec<(&'n str, &'a RawValue)>,
 }
 
-impl<'a, 'n> Fields<'a, 'n> {
+impl<'a, 'n> JsonFields<'a, 'n> {
     /// `None`: it is no object.
     pub(super) fn of(value: &'a RawValue, wanted: &[&'n str]) -> Option<Self> {
         let visitor = FieldsVisitor { wanted };
@@ -154,8 +154,8 @@ impl<'a, 'n> Fields<'a, 'n> {
     }
 
     /// The value of this field; null if it is not there.
-    pub(super) fn cell(&self, name: &str) -> Cell<'a> {
-        self.raw(name).map_or(Cell::Null, Cell::of)
+    pub(super) fn cell(&self, name: &str) -> JsonCell<'a> {
+        self.raw(name).map_or(JsonCell::Null, JsonCell::of)
     }
 
     /// A list; `None`: it is none.
@@ -220,7 +220,7 @@ impl<'a, F: FnMut(&'a RawValue)> Visitor<'a> for EachVisitor<F> {
 }
 
 /// A value, as far as anybody needs to know.
-pub(super) enum Cell<'a> {
+pub(super) enum JsonCell<'a> {
     /// Null, or not there.
     Null,
     Text(Cow<'a, str>),
@@ -233,9 +233,9 @@ pub(super) enum Cell<'a> {
 
 /// A value of another kind than its field can have.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unread;
+pub(super) struct UnreadableValue;
 
-impl<'a> Cell<'a> {
+impl<'a> JsonCell<'a> {
     pub(super) fn of(value: &'a RawValue) -> Self {
         let text = value.get();
         match text.as_bytes().first() {
@@ -250,25 +250,25 @@ impl<'a> Cell<'a> {
     }
 
     /// A text that is not blank. A number is its digits.
-    pub(super) fn text(self) -> Result<Option<String>, Unread> {
+    pub(super) fn text(self) -> Result<Option<String>, UnreadableValue> {
         match self {
             Self::Null => Ok(None),
             Self::Text(text) => Ok(Some(text.into_owned()).filter(|text| !text.trim().is_empty())),
-            Self::Number(number) => digits(number).map(Some).ok_or(Unread),
-            Self::Flag(_) | Self::List(_) | Self::Object(_) => Err(Unread),
+            Self::Number(number) => digits(number).map(Some).ok_or(UnreadableValue),
+            Self::Flag(_) | Self::List(_) | Self::Object(_) => Err(UnreadableValue),
         }
     }
 
     /// As [`Self::text`]; what cannot be read is none, and noted.
     pub(super) fn text_or_loss(self, field: &str, losses: &mut Losses) -> Option<String> {
-        self.text().unwrap_or_else(|Unread| {
+        self.text().unwrap_or_else(|UnreadableValue| {
             losses.value(field);
             None
         })
     }
 
     /// True or false, also as 1 and 0 or as text; null and nothing say neither.
-    pub(super) fn flag(self) -> Result<Option<bool>, Unread> {
+    pub(super) fn flag(self) -> Result<Option<bool>, UnreadableValue> {
         match self {
             Self::Null => Ok(None),
             Self::Flag(flag) => Ok(Some(flag)),
@@ -278,15 +278,15 @@ impl<'a> Cell<'a> {
                 "" => Ok(None),
                 "true" | "1" => Ok(Some(true)),
                 "false" | "0" => Ok(Some(false)),
-                _ => Err(Unread),
+                _ => Err(UnreadableValue),
             },
-            Self::Number(_) | Self::List(_) | Self::Object(_) => Err(Unread),
+            Self::Number(_) | Self::List(_) | Self::Object(_) => Err(UnreadableValue),
         }
     }
 
     /// As [`Self::flag`]; what cannot be read says neither, and is noted.
     pub(super) fn flag_or_loss(self, field: &str, losses: &mut Losses) -> Option<bool> {
-        self.flag().unwrap_or_else(|Unread| {
+        self.flag().unwrap_or_else(|UnreadableValue| {
             losses.value(field);
             None
         })
@@ -315,13 +315,13 @@ fn digits(number: &str) -> Option<String> {
 }
 
 /// The numbers, or addresses, of one record: each text once, the first so many of them.
-pub(super) struct Values {
+pub(super) struct TextValues {
     pub(super) found: Vec<RawNumber>,
     max: usize,
     are_numbers: bool,
 }
 
-impl Values {
+impl TextValues {
     pub(super) fn numbers() -> Self {
         Self { found: Vec::new(), max: NUMBERS_MAX, are_numbers: true }
     }
@@ -335,19 +335,19 @@ impl Values {
     }
 
     /// Takes a value in any form that vendors have had: a text, a number, an object with a `value`, or a list of those.
-    pub(super) fn take(&mut self, cell: Cell<'_>, field: &str, label: &str, losses: &mut Losses) {
+    pub(super) fn take(&mut self, cell: JsonCell<'_>, field: &str, label: &str, losses: &mut Losses) {
         match cell {
-            Cell::List(list) => {
-                each(list, usize::MAX, |element| self.take_one(Cell::of(element), field, label, losses));
+            JsonCell::List(list) => {
+                each(list, usize::MAX, |element| self.take_one(JsonCell::of(element), field, label, losses));
             }
             other => self.take_one(other, field, label, losses),
         }
     }
 
-    fn take_one(&mut self, cell: Cell<'_>, field: &str, label: &str, losses: &mut Losses) {
+    fn take_one(&mut self, cell: JsonCell<'_>, field: &str, label: &str, losses: &mut Losses) {
         let (cell, label) = match cell {
-            Cell::Object(entry) => {
-                let Some(entry) = Fields::of(entry, &["value", "label"]) else { return self.lose(field, losses) };
+            JsonCell::Object(entry) => {
+                let Some(entry) = JsonFields::of(entry, &["value", "label"]) else { return self.lose(field, losses) };
                 if entry.raw("value").is_none() && entry.raw("label").is_none() {
                     return self.lose(field, losses);
                 }
@@ -361,7 +361,7 @@ impl Values {
             // Which character it was cannot be known: it may have been a digit.
             Ok(Some(text)) if self.are_numbers && text.contains(REPLACEMENT) => self.lose(field, losses),
             Ok(Some(text)) => self.add(text, &label, field, losses),
-            Err(Unread) => self.lose(field, losses),
+            Err(UnreadableValue) => self.lose(field, losses),
         }
     }
 

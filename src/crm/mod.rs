@@ -30,7 +30,7 @@ pub use page_size::PageSize;
 pub use vendors::descriptors;
 
 use self::{
-    quota::{Learned, Quota},
+    quota::{LearnedLimits, RequestQuota},
     vendors::{ClientParts, LostOrganization, vendor},
 };
 use crate::domain::{
@@ -218,7 +218,7 @@ pub struct CrmSettings {
 }
 
 /// By organisation; as many as are synced.
-type LearnedOf = HashMap<(Provider, String), Arc<Learned>>;
+type LearnedOf = HashMap<(Provider, String), Arc<LearnedLimits>>;
 
 /// The clients of all CRMs.
 #[derive(Clone)]
@@ -272,14 +272,14 @@ impl Crms {
 
     /// What is known of an organisation's limits lives as long as the process, and holds for all integrations with it: what one run
     /// has learned holds for the others, and for the next.
-    fn quota(&self, target: &Target<'_>) -> Quota {
+    fn quota(&self, target: &Target<'_>) -> RequestQuota {
         let Organization { provider, name } = target.organization;
         let settings = &self.settings.providers[*provider];
         let share = if target.is_first_copy { settings.first_copy_share_percent } else { settings.quota_share_percent };
         if target.is_trial {
-            return Quota::new(Arc::default(), share);
+            return RequestQuota::new(Arc::default(), share);
         }
         let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
-        Quota::new(Arc::clone(learned.entry((*provider, name.clone())).or_default()), share)
+        RequestQuota::new(Arc::clone(learned.entry((*provider, name.clone())).or_default()), share)
     }
 }

@@ -12,10 +12,10 @@ const GROW_AFTER_MAX: u32 = 512;
 
 /// The size of pages.
 #[derive(Debug, Default)]
-pub struct PageSize(Mutex<Sizing>);
+pub struct PageSize(Mutex<PageSizing>);
 
 #[derive(Debug, Default)]
-struct Sizing {
+struct PageSizing {
     halvings: u32,
     /// Pages since it last changed.
     pages: u32,
@@ -40,7 +40,7 @@ impl PageSize {
         let grow_after = sizing.grow_after.max(GROW_AFTER);
         let has_grown_too_early = sizing.has_grown && sizing.pages == 0;
         let grow_after = if has_grown_too_early { (grow_after * 2).min(GROW_AFTER_MAX) } else { grow_after };
-        *sizing = Sizing { halvings: sizing.halvings + 1, grow_after, ..Sizing::default() };
+        *sizing = PageSizing { halvings: sizing.halvings + 1, grow_after, ..PageSizing::default() };
         true
     }
 
@@ -56,7 +56,7 @@ impl PageSize {
         }
     }
 
-    fn sizing(&self) -> MutexGuard<'_, Sizing> {
+    fn sizing(&self) -> MutexGuard<'_, PageSizing> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -15,27 +15,27 @@ const WAIT_INSIDE_MAX: Duration = Duration::from_secs(2);
 
 /// What one client may take of an organisation's budget.
 #[derive(Clone)]
-pub(super) struct Quota {
-    learned: Arc<Learned>,
+pub(super) struct RequestQuota {
+    learned: Arc<LearnedLimits>,
     /// 1 to 100, of what there is.
     share_percent: u32,
 }
 
 /// What is known of an organisation's limits; all its clients of this process share it.
 #[derive(Default)]
-pub(super) struct Learned {
-    state: Mutex<State>,
+pub(super) struct LearnedLimits {
+    state: Mutex<LimitState>,
     page_size: PageSize,
 }
 
 #[derive(Default)]
-struct State {
-    window: Option<Window>,
-    day: Option<(Daily, Instant)>,
+struct LimitState {
+    window: Option<LimitWindow>,
+    day: Option<(DailyReport, Instant)>,
 }
 
 /// A limit of requests in a short time, as the vendor counts: so many until the window ends, and then as many again.
-struct Window {
+struct LimitWindow {
     total: u32,
     /// Left of them for everybody: as the vendor has said last, less what was asked since.
     remaining: u32,
@@ -45,7 +45,7 @@ struct Window {
 
 /// What an answer tells of a short limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Told {
+pub(super) struct WindowReport {
     /// Requests in a window.
     pub total: u32,
     /// Left in this one, if told.
@@ -57,7 +57,7 @@ pub(super) struct Told {
 }
 
 /// A quota of a day, as a response tells it.
-pub(super) struct Daily {
+pub(super) struct DailyReport {
     /// Spent by everybody, in the vendor's unit.
     pub used: u64,
     /// All that there is.
@@ -70,9 +70,9 @@ pub(super) struct Daily {
     pub words: &'static str,
 }
 
-impl Quota {
+impl RequestQuota {
     /// A share, in percent from 1 to 100, of what is there.
-    pub(super) const fn new(learned: Arc<Learned>, share_percent: u32) -> Self {
+    pub(super) const fn new(learned: Arc<LearnedLimits>, share_percent: u32) -> Self {
         Self { learned, share_percent }
     }
 
@@ -95,7 +95,7 @@ impl Quota {
     }
 
     /// The vendor tells of its short limit.
-    pub(super) fn learn_window(&self, told: &Told) {
+    pub(super) fn learn_window(&self, told: &WindowReport) {
         self.learned.state().learn_window(told, Instant::now());
     }
 
@@ -108,7 +108,7 @@ impl Quota {
     }
 
     /// The vendor tells how much of a day's quota is spent.
-    pub(super) fn learn_daily(&self, daily: Daily) {
+    pub(super) fn learn_daily(&self, daily: DailyReport) {
         let until = Instant::now() + daily.resume_after;
         self.learned.state().day = Some((daily, until));
     }
@@ -122,13 +122,13 @@ impl Quota {
     }
 }
 
-impl Learned {
-    fn state(&self) -> MutexGuard<'_, State> {
+impl LearnedLimits {
+    fn state(&self) -> MutexGuard<'_, LimitState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl State {
+impl LimitState {
     /// Takes one request, or says how long there is none.
     fn take(&mut self, share_percent: u32, now: Instant) -> Result<Option<Duration>, CrmError> {
         if let Some((day, until)) = &self.day
@@ -145,7 +145,7 @@ impl State {
         Ok(self.window.as_mut().and_then(|window| window.take(share_percent, now)))
     }
 
-    fn learn_window(&mut self, told: &Told, now: Instant) {
+    fn learn_window(&mut self, told: &WindowReport, now: Instant) {
         if told.total == 0 {
             return;
         }
@@ -153,7 +153,7 @@ impl State {
         let ends = told.resets.map(|resets| now + resets.min(told.length));
         let known = self.window.take().filter(|window| window.length == told.length && now < window.ends);
         let asked = known.as_ref().map_or(1, |window| window.total.saturating_sub(window.remaining));
-        self.window = Some(Window {
+        self.window = Some(LimitWindow {
             total: told.total,
             remaining: told.remaining.unwrap_or(told.total.saturating_sub(asked)).min(told.total),
             ends: ends.or(known.map(|window| window.ends)).unwrap_or(now + told.length),
@@ -162,7 +162,7 @@ impl State {
     }
 }
 
-impl Window {
+impl LimitWindow {
     fn take(&mut self, share_percent: u32, now: Instant) -> Option<Duration> {
         if now >= self.ends {
             self.remaining = self.total;
@@ -189,8 +189,8 @@ mod tests {
 
     const MINUTE: Duration = Duration::from_mins(1);
 
-    fn daily(used: u64) -> Daily {
-        Daily {
+    fn daily(used: u64) -> DailyReport {
+        DailyReport {
             used,
             limit: 100,
             resume_after: Duration::from_hours(1),
@@ -199,8 +199,8 @@ mod tests {
         }
     }
 
-    fn quota(share_percent: u32) -> Quota {
-        Quota::new(Arc::default(), share_percent)
+    fn quota(share_percent: u32) -> RequestQuota {
+        RequestQuota::new(Arc::default(), share_percent)
     }
 
     /// A vendor that counts in windows of a minute, and the requests of everybody.
@@ -210,7 +210,7 @@ mod tests {
         window: u64,
         refused: u32,
         began: Instant,
-        tells: fn(Told) -> Told,
+        tells: fn(WindowReport) -> WindowReport,
     }
 
     impl Vendor {
@@ -219,7 +219,7 @@ mod tests {
         }
 
         /// Answers at this moment, and tells of the limit, in whole seconds.
-        fn ask(&mut self, now: Instant) -> Told {
+        fn ask(&mut self, now: Instant) -> WindowReport {
             let elapsed = now - self.began;
             if self.window != elapsed.as_secs() / 60 {
                 (self.window, self.used) = (elapsed.as_secs() / 60, 0);
@@ -230,7 +230,7 @@ mod tests {
                 self.used += 1;
             }
             let resets = Duration::from_secs(60 - elapsed.as_secs() % 60);
-            (self.tells)(Told {
+            (self.tells)(WindowReport {
                 total: self.total,
                 remaining: Some(self.total - self.used),
                 resets: Some(resets),
@@ -241,7 +241,7 @@ mod tests {
 
     /// Asks as often as it may for an hour, each request taking 300 ms; the requests that were answered.
     fn hour(vendor: &mut Vendor, share_percent: u32, mut others: impl FnMut(u64, &mut Vendor, Instant)) -> u32 {
-        let (mut state, mut now, mut asked) = (State::default(), vendor.began, 0);
+        let (mut state, mut now, mut asked) = (LimitState::default(), vendor.began, 0);
         let end = now + Duration::from_hours(1);
         let mut minute = u64::MAX;
         while now < end {
@@ -281,7 +281,7 @@ mod tests {
     #[test]
     fn vendor_telling_only_limit_is_counted_for() {
         let mut vendor = Vendor::new(20, Instant::now());
-        vendor.tells = |told| Told { remaining: None, resets: None, ..told };
+        vendor.tells = |told| WindowReport { remaining: None, resets: None, ..told };
 
         let asked = hour(&mut vendor, 80, |_, _, _| {});
 
@@ -308,12 +308,13 @@ mod tests {
     #[test]
     fn bought_add_on_counts_at_once() {
         let now = Instant::now();
-        let mut state = State::default();
-        let told = Told { total: 20, remaining: Some(4), resets: Some(Duration::from_secs(50)), length: MINUTE };
+        let mut state = LimitState::default();
+        let told =
+            WindowReport { total: 20, remaining: Some(4), resets: Some(Duration::from_secs(50)), length: MINUTE };
         state.learn_window(&told, now);
         assert!(state.take(80, now).unwrap().is_some());
 
-        state.learn_window(&Told { total: 60, remaining: Some(44), ..told }, now);
+        state.learn_window(&WindowReport { total: 60, remaining: Some(44), ..told }, now);
 
         assert_eq!(state.take(80, now).unwrap(), None);
     }
@@ -322,9 +323,9 @@ mod tests {
     #[test]
     fn window_lying_about_its_end_ends_anyway() {
         let now = Instant::now();
-        let mut state = State::default();
+        let mut state = LimitState::default();
         let resets = Some(Duration::from_hours(1_000));
-        state.learn_window(&Told { total: 20, remaining: Some(0), resets, length: MINUTE }, now);
+        state.learn_window(&WindowReport { total: 20, remaining: Some(0), resets, length: MINUTE }, now);
 
         assert_eq!(state.take(100, now).unwrap(), Some(MINUTE));
         assert_eq!(state.take(100, now + MINUTE).unwrap(), None);
@@ -344,9 +345,10 @@ mod tests {
     /// A long wait is told, and shared by all clients of an organisation.
     #[tokio::test]
     async fn long_wait_is_told_and_shared_by_clients() {
-        let learned = Arc::new(Learned::default());
-        let (first, second) = (Quota::new(Arc::clone(&learned), 95), Quota::new(learned, 80));
-        let told = Told { total: 20, remaining: Some(4), resets: Some(Duration::from_secs(50)), length: MINUTE };
+        let learned = Arc::new(LearnedLimits::default());
+        let (first, second) = (RequestQuota::new(Arc::clone(&learned), 95), RequestQuota::new(learned, 80));
+        let told =
+            WindowReport { total: 20, remaining: Some(4), resets: Some(Duration::from_secs(50)), length: MINUTE };
 
         first.learn_window(&told);
 

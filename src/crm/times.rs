@@ -2,16 +2,16 @@
 
 use chrono::{DateTime, NaiveDateTime, Utc};
 
-use super::json::Cell;
+use super::json::JsonCell;
 
 /// Seconds since 1970 of 2000-01-01 and 2100-01-01: a number outside of them is no time of a change.
 const EPOCH: std::ops::Range<i64> = 946_684_800..4_102_444_800;
 
 /// A time in any notation that is known of these vendors; without a zone it is UTC.
-pub(super) fn read(cell: Cell<'_>) -> Option<DateTime<Utc>> {
+pub(super) fn read(cell: JsonCell<'_>) -> Option<DateTime<Utc>> {
     match cell {
-        Cell::Text(text) => parse(&text),
-        Cell::Number(number) => {
+        JsonCell::Text(text) => parse(&text),
+        JsonCell::Number(number) => {
             let number: i64 = number.parse().ok()?;
             let is_seconds = EPOCH.contains(&number);
             let is_millis = EPOCH.contains(&(number / 1_000));
@@ -63,13 +63,13 @@ mod tests {
             assert_eq!(parse(text).map(|time| time.timestamp()), Some(1_767_348_000), "{text}");
         }
         for number in ["1767348000", "1767348000000"] {
-            assert_eq!(read(Cell::Number(number)).map(|time| time.timestamp()), Some(1_767_348_000), "{number}");
+            assert_eq!(read(JsonCell::Number(number)).map(|time| time.timestamp()), Some(1_767_348_000), "{number}");
         }
         for other in ["", "yesterday", "2026-13-45T99:99:99Z", "2026-01-02"] {
             assert_eq!(parse(other), None, "{other}");
         }
         for other in ["0", "-1", "1.5", "99999999999999999999"] {
-            assert_eq!(read(Cell::Number(other)), None, "{other}");
+            assert_eq!(read(JsonCell::Number(other)), None, "{other}");
         }
     }
 }

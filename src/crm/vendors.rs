@@ -7,7 +7,7 @@ use super::{
     Answer, CrmClient, CrmError, Target,
     endpoint::Endpoint,
     oauth::{OAuthRules, TokenAnswer},
-    quota::Quota,
+    quota::RequestQuota,
 };
 use crate::domain::{
     credentials::Access,
@@ -82,7 +82,7 @@ pub(super) struct ClientParts<'a> {
     pub(super) http: Client,
     pub(super) endpoint: &'a Endpoint,
     pub(super) target: Target<'a>,
-    pub(super) quota: Quota,
+    pub(super) quota: RequestQuota,
     /// Above so many records of a kind, an interface for very many is used, if the vendor has one.
     pub(super) bulk_above: i64,
 }

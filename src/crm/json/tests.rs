@@ -1,7 +1,7 @@
 use super::*;
 
-fn text(body: &[u8]) -> Text {
-    Text::json(body.to_vec()).unwrap()
+fn text(body: &[u8]) -> BodyText {
+    BodyText::json(body.to_vec()).unwrap()
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn broken_off_text_is_no_json_nor_panic() {
 
 #[test]
 fn another_encoding_is_refused_before_it_grows() {
-    assert!(matches!(Text::json(b"\xff".repeat(REPLACED_MAX + 1)), Err(CrmError::Unreadable(_))));
+    assert!(matches!(BodyText::json(b"\xff".repeat(REPLACED_MAX + 1)), Err(CrmError::Unreadable(_))));
 }
 
 /// Of an object only what is wanted is kept, and of a name that is repeated the last value.
@@ -46,15 +46,15 @@ fn another_encoding_is_refused_before_it_grows() {
 fn object_keeps_wanted_fields_last_value_counts() {
     let text = text(br#"{"a":1,"b":{"c":[1,2]},"a":2,"d":null,"e":"x"}"#);
 
-    let fields = Fields::of(text.value().unwrap(), &["a", "b", "d", "z"]).unwrap();
+    let fields = JsonFields::of(text.value().unwrap(), &["a", "b", "d", "z"]).unwrap();
 
     assert_eq!(fields.raw("a").unwrap().get(), "2");
-    assert!(matches!(fields.cell("b"), Cell::Object(_)));
-    assert!(matches!(fields.cell("d"), Cell::Null) && matches!(fields.cell("z"), Cell::Null));
+    assert!(matches!(fields.cell("b"), JsonCell::Object(_)));
+    assert!(matches!(fields.cell("d"), JsonCell::Null) && matches!(fields.cell("z"), JsonCell::Null));
     assert!(fields.raw("e").is_none() && fields.list("b").is_none());
     for other in ["[]", "1", "null", "\"{}\""] {
         let other = self::text(other.as_bytes());
-        assert!(Fields::of(other.value().unwrap(), &["a"]).is_none());
+        assert!(JsonFields::of(other.value().unwrap(), &["a"]).is_none());
     }
 }
 
@@ -95,14 +95,14 @@ fn text_is_text_or_digits_of_number() {
         ("4.155551212E9", Ok(Some("4155551212"))),
         ("-7", Ok(Some("-7"))),
         ("1.5", Ok(Some("1.5"))),
-        ("1e22", Err(Unread)),
-        ("1e400", Err(Unread)),
-        ("true", Err(Unread)),
-        ("[]", Err(Unread)),
-        ("{}", Err(Unread)),
+        ("1e22", Err(UnreadableValue)),
+        ("1e400", Err(UnreadableValue)),
+        ("true", Err(UnreadableValue)),
+        ("[]", Err(UnreadableValue)),
+        ("{}", Err(UnreadableValue)),
     ] {
         let text = text(json.as_bytes());
-        let cell = Cell::of(text.value().unwrap());
+        let cell = JsonCell::of(text.value().unwrap());
         assert_eq!(cell.text().as_ref().map(Option::as_deref), read.as_ref().map(|read| *read), "{json}");
     }
 }
@@ -118,11 +118,11 @@ fn null_is_neither_true_nor_false() {
         ("false", Ok(Some(false))),
         ("0", Ok(Some(false))),
         ("\"0\"", Ok(Some(false))),
-        ("2", Err(Unread)),
-        ("\"perhaps\"", Err(Unread)),
-        ("[]", Err(Unread)),
+        ("2", Err(UnreadableValue)),
+        ("\"perhaps\"", Err(UnreadableValue)),
+        ("[]", Err(UnreadableValue)),
     ] {
         let text = text(json.as_bytes());
-        assert_eq!(Cell::of(text.value().unwrap()).flag(), read, "{json}");
+        assert_eq!(JsonCell::of(text.value().unwrap()).flag(), read, "{json}");
     }
 }

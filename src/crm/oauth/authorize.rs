@@ -8,7 +8,7 @@ use oauth2::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Granted, of_own_client, token::Grant};
+use super::{Granted, of_own_client, token::TokenGrant};
 use crate::{
     crm::{
         CrmError, Crms,
@@ -68,7 +68,7 @@ impl Crms {
         let vendor = vendor(provider);
         let verifier = vendor.oauth().uses_pkce.then_some(verifier);
         let client = self.client_or_own(provider, None)?;
-        let grant = Grant::Code { code, redirect_uri, verifier };
+        let grant = TokenGrant::Code { code, redirect_uri, verifier };
         let asked = self.token_endpoint(provider, organization, host).ask(client, grant).await;
         let mut answer = asked.map_err(|error| of_own_client(error, true, provider))?;
         let token = answer.refresh_token.take().ok_or(CrmError::PermissionMissing(

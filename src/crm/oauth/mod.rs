@@ -12,7 +12,7 @@ use serde::Serialize;
 pub use authorize::Authorizing;
 pub(super) use token::TokenAnswer;
 
-use self::token::{Grant, TokenEndpoint};
+use self::token::{TokenEndpoint, TokenGrant};
 use super::{CrmError, Crms, LoginRefusal, vendors::vendor};
 use crate::domain::{
     credentials::{Access, AccessToken, CredentialKind, Credentials, OAuthClient},
@@ -80,7 +80,7 @@ pub struct Granted {
 }
 
 #[derive(Serialize)]
-struct Assertion<'a> {
+struct SignedAssertion<'a> {
     iss: &'a str,
     sub: &'a str,
     aud: String,
@@ -106,7 +106,7 @@ impl Crms {
             CredentialKind::RefreshToken { client, token, host } => {
                 let asker = self.client_or_own(provider, client.as_ref())?;
                 let ask = async |host: Option<&str>| {
-                    self.token_endpoint(provider, name, host).ask(asker, Grant::Refresh(token)).await
+                    self.token_endpoint(provider, name, host).ask(asker, TokenGrant::Refresh(token)).await
                 };
                 let mut answer = ask(host.as_deref()).await;
                 if let Err(error) = &answer
@@ -118,7 +118,7 @@ impl Crms {
             }
             CredentialKind::ClientCredentials { client, host } => {
                 let endpoint = self.token_endpoint(provider, name, host.as_deref());
-                endpoint.ask(client, Grant::ClientCredentials).await.map_err(of_no_refresh_token)?
+                endpoint.ask(client, TokenGrant::ClientCredentials).await.map_err(of_no_refresh_token)?
             }
             CredentialKind::JwtBearer { client_id, username, private_key, host } => {
                 let audience = vendor(provider).assertion_audience(host.as_deref());
@@ -214,7 +214,7 @@ fn assertion(
     now: DateTime<Utc>,
 ) -> Result<SecretString, CrmError> {
     let key = EncodingKey::from_rsa_pem(private_key.expose_secret().as_bytes()).map_err(|_| CrmError::KeyUnusable)?;
-    let claims = Assertion {
+    let claims = SignedAssertion {
         iss: client_id,
         sub: username.expose_secret(),
         aud: audience,

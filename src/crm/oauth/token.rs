@@ -32,7 +32,7 @@ const NO_URL: CrmError = CrmError::Unavailable("the address for tokens is no URL
 
 /// What a client shows for a token.
 #[derive(Clone, Copy)]
-pub(super) enum Grant<'a> {
+pub(super) enum TokenGrant<'a> {
     /// A code, from the browser of whoever authorized.
     Code { code: &'a SecretString, redirect_uri: &'a str, verifier: Option<&'a SecretString> },
     /// The token that an earlier answer brought.
@@ -110,7 +110,7 @@ pub(super) struct TokenEndpoint<'a> {
 
 impl TokenEndpoint<'_> {
     /// Asks for tokens in the name of a client.
-    pub(super) async fn ask(&self, client: &OAuthClient, grant: Grant<'_>) -> Result<TokenAnswer, CrmError> {
+    pub(super) async fn ask(&self, client: &OAuthClient, grant: TokenGrant<'_>) -> Result<TokenAnswer, CrmError> {
         let answer = match self.vendor.oauth().token_form {
             TokenForm::Json(lives) => self.ask_by_json(client, grant, lives).await?,
             TokenForm::Form => self.ask_by_form(client, grant).await?,
@@ -138,7 +138,7 @@ impl TokenEndpoint<'_> {
     async fn ask_by_json(
         &self,
         client: &OAuthClient,
-        grant: Grant<'_>,
+        grant: TokenGrant<'_>,
         lives: TokenLives,
     ) -> Result<TokenAnswer, CrmError> {
         let scope = self.vendor.oauth().scopes.join(" ");
@@ -148,7 +148,7 @@ impl TokenEndpoint<'_> {
             "expires_in": lives.access_seconds,
         });
         match grant {
-            Grant::Code { code, redirect_uri, verifier } => {
+            TokenGrant::Code { code, redirect_uri, verifier } => {
                 fields["grant_type"] = "authorization_code".into();
                 fields["code"] = code.expose_secret().into();
                 fields["redirect_uri"] = redirect_uri.into();
@@ -158,12 +158,12 @@ impl TokenEndpoint<'_> {
                     fields["code_verifier"] = verifier.expose_secret().into();
                 }
             }
-            Grant::Refresh(token) => {
+            TokenGrant::Refresh(token) => {
                 fields["grant_type"] = "refresh_token".into();
                 fields["refresh_token"] = token.expose_secret().into();
                 fields["refresh_token_expires_in"] = lives.refresh_seconds.into();
             }
-            Grant::ClientCredentials => {
+            TokenGrant::ClientCredentials => {
                 fields["grant_type"] = "client_credentials".into();
                 fields["scope"] = scope.into();
             }
@@ -171,10 +171,10 @@ impl TokenEndpoint<'_> {
         Ok(self.post(JSON, fields.to_string().into_bytes()).await?)
     }
 
-    async fn ask_by_form(&self, client: &OAuthClient, grant: Grant<'_>) -> Result<TokenAnswer, CrmError> {
+    async fn ask_by_form(&self, client: &OAuthClient, grant: TokenGrant<'_>) -> Result<TokenAnswer, CrmError> {
         let client = self.client(client)?;
         let answer = match grant {
-            Grant::Code { code, redirect_uri, verifier } => {
+            TokenGrant::Code { code, redirect_uri, verifier } => {
                 let redirect = RedirectUrl::new(redirect_uri.to_owned()).map_err(|_| NO_TOKENS)?;
                 let code = AuthorizationCode::new(code.expose_secret().to_owned());
                 let mut request = client.exchange_code(code).set_redirect_uri(Cow::Owned(redirect));
@@ -183,11 +183,11 @@ impl TokenEndpoint<'_> {
                 }
                 request.request_async(self).await
             }
-            Grant::Refresh(token) => {
+            TokenGrant::Refresh(token) => {
                 let token = RefreshToken::new(token.expose_secret().to_owned());
                 client.exchange_refresh_token(&token).request_async(self).await
             }
-            Grant::ClientCredentials => client.exchange_client_credentials().request_async(self).await,
+            TokenGrant::ClientCredentials => client.exchange_client_credentials().request_async(self).await,
         };
         match answer {
             Ok(answer) => Ok(answer.into()),
@@ -278,12 +278,12 @@ impl From<TokenRefusal> for CrmError {
 /// meanings by its words. What is in no row is doubtful: told by its status, and taken for no more.
 fn meaning_of_refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> TokenRefusal {
     #[derive(Deserialize)]
-    struct Words {
+    struct RefusalWords {
         error: String,
         #[serde(alias = "message")]
         error_description: Option<String>,
     }
-    let Ok(refusal) = serde_json::from_slice::<Words>(body) else {
+    let Ok(refusal) = serde_json::from_slice::<RefusalWords>(body) else {
         let meaning = match status {
             StatusCode::NOT_FOUND => CrmError::OrganizationNotFound,
             _ if http::is_page(headers, body) => http::PAGE,

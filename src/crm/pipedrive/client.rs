@@ -11,9 +11,9 @@ use tokio::sync::OnceCell;
 use super::{
     DESCRIPTOR, header, limits,
     map::NO_PAGE,
-    model::{Anything, Me, One},
+    model::{AnyAnswer, SingleAnswer, TokenUser},
     organizations::NAMES_MAX,
-    refusal::Reply,
+    refusal::HttpReply,
 };
 use crate::{
     crm::{
@@ -21,8 +21,8 @@ use crate::{
         endpoint::Endpoint,
         header::AuthHeader,
         http,
-        json::{self, Text},
-        quota::Quota,
+        json::{self, BodyText},
+        quota::RequestQuota,
         vendors::{ClientParts, LostOrganization},
     },
     domain::{
@@ -45,7 +45,7 @@ pub(super) struct PipedriveClient {
     /// Where the token's user is asked for.
     me_path: &'static str,
     pub(super) is_copied: bool,
-    pub(super) quota: Quota,
+    pub(super) quota: RequestQuota,
     sees_everything: OnceCell<bool>,
     pub(super) organization_names: Cache<u64, String>,
     pub(super) organizations_are_hidden: AtomicBool,
@@ -76,7 +76,7 @@ impl PipedriveClient {
         let &LostOrganization { http, endpoint, organization, access } = lost;
         let access = Access { api_url: None, ..access.clone() };
         let target = Target { is_trial: true, is_first_copy: false, organization, options: Options::default(), access };
-        let quota = Quota::new(std::sync::Arc::default(), 100);
+        let quota = RequestQuota::new(std::sync::Arc::default(), 100);
         let here = Self::new(ClientParts { http: http.clone(), endpoint, target, quota, bulk_above: 0 })?;
         let base_url = endpoint.api_base(&DESCRIPTOR.hosts, "api", None)?;
         // At the vendor's place for all, the path has no prefix.
@@ -88,13 +88,13 @@ impl PipedriveClient {
     /// costs.
     async fn check(&self) -> Result<Probe, CrmError> {
         let me = self.me().await?;
-        self.get::<Anything>("/api/v2/persons", &[("limit", "1")]).await?;
+        self.get::<AnyAnswer>("/api/v2/persons", &[("limit", "1")]).await?;
         Ok(Probe { estimated_contacts: None, company_id: me.company_id() })
     }
 
     /// The token's user. The company must be the one that is linked: by its number, once that is known, whatever its name is now.
-    pub(super) async fn me(&self) -> Result<Me, CrmError> {
-        let (me, _) = self.get::<One<Me>>(self.me_path, &[]).await?;
+    pub(super) async fn me(&self) -> Result<TokenUser, CrmError> {
+        let (me, _) = self.get::<SingleAnswer<TokenUser>>(self.me_path, &[]).await?;
         let me = me.data;
         let has_its_name = me.company_domain.eq_ignore_ascii_case(&self.company);
         // A number that one side alone knows proves nothing.
@@ -127,17 +127,17 @@ impl PipedriveClient {
     }
 
     /// The body of a success.
-    pub(super) async fn get_text(&self, path: &str, query: &[(&str, &str)]) -> Result<(Text, HeaderMap), CrmError> {
+    pub(super) async fn get_text(&self, path: &str, query: &[(&str, &str)]) -> Result<(BodyText, HeaderMap), CrmError> {
         let reply = self.send(path, query).await?;
         if let Some(error) = reply.refusal() {
             return Err(error);
         }
-        let body = json::off_thread(move || Text::json(reply.body)).await?;
+        let body = json::off_thread(move || BodyText::json(reply.body)).await?;
         Ok((body, reply.headers))
     }
 
     /// Asks, and says nothing yet of what the answer means.
-    pub(super) async fn send(&self, path: &str, query: &[(&str, &str)]) -> Result<Reply, CrmError> {
+    pub(super) async fn send(&self, path: &str, query: &[(&str, &str)]) -> Result<HttpReply, CrmError> {
         // The short limit counts requests; what they cost of the day's budget is learned from the answers.
         self.quota.take().await?;
         let request = self.http.get(format!("{}{path}", self.base_url)).query(query);
@@ -151,7 +151,7 @@ impl PipedriveClient {
         }
         let body =
             if status.is_success() { http::read_body(response).await? } else { http::read_refusal(response).await };
-        Ok(Reply { status, headers, body })
+        Ok(HttpReply { status, headers, body })
     }
 }
 

@@ -12,12 +12,12 @@ use crate::{
 };
 
 #[derive(Deserialize)]
-struct Me {
-    data: MeData,
+struct OpenedAnswer {
+    data: OpenedCompany,
 }
 
 #[derive(Deserialize)]
-struct MeData {
+struct OpenedCompany {
     company_domain: String,
     #[serde(default)]
     company_id: Option<u64>,
@@ -37,7 +37,8 @@ pub(super) async fn find_opened(opened: OpenedAccess<'_>) -> Result<OpenedOrgani
         return Err(CrmError::Refused(status.as_u16()));
     }
     let body = http::read_body_up_to(response, http::SMALL_BODY_BYTES_MAX).await?;
-    let me: Me = serde_json::from_slice(&body).map_err(|_| CrmError::Unreadable("it does not name the company"))?;
+    let me: OpenedAnswer =
+        serde_json::from_slice(&body).map_err(|_| CrmError::Unreadable("it does not name the company"))?;
     let company = Organization::parse(&DESCRIPTOR, &me.data.company_domain);
     let name = company.map_err(|_| CrmError::Unreadable("the company's name is no label of a host"))?.name;
     Ok(OpenedOrganization { name, company_id: me.data.company_id.map(|id| id.to_string()) })

@@ -8,7 +8,7 @@ use reqwest::header::{HeaderMap, RETRY_AFTER};
 
 use crate::crm::{
     CrmError, http,
-    quota::{Daily, Told},
+    quota::{DailyReport, WindowReport},
 };
 
 /// Of the limit of requests.
@@ -33,9 +33,9 @@ const DAILY_REASON: &str = "DAILY_LIMIT";
 const DAILY_WORDS: &str = "the share of the company's daily Pipedrive API tokens that this service may use is spent; sync goes on after midnight UTC; a longer sync period or more tokens would help";
 
 /// What is told of the requests that the token may make in [`BURST_WINDOW`].
-pub(super) fn burst(headers: &HeaderMap) -> Option<Told> {
+pub(super) fn burst(headers: &HeaderMap) -> Option<WindowReport> {
     let count = |name| number(headers, name).and_then(|number| u32::try_from(number).ok());
-    Some(Told {
+    Some(WindowReport {
         total: count(BURST_LIMIT).filter(|limit| *limit > 0)?,
         remaining: count(BURST_REMAINING),
         resets: http::wait(headers, BURST_RESET),
@@ -44,9 +44,9 @@ pub(super) fn burst(headers: &HeaderMap) -> Option<Told> {
 }
 
 /// What is spent of the day's budget.
-pub(super) fn daily(headers: &HeaderMap) -> Option<Daily> {
+pub(super) fn daily(headers: &HeaderMap) -> Option<DailyReport> {
     let (limit, remaining) = (number(headers, DAILY_LIMIT)?, number(headers, DAILY_REMAINING)?);
-    Some(Daily {
+    Some(DailyReport {
         used: limit.saturating_sub(remaining),
         limit,
         resume_after: until_midnight(headers),

@@ -4,13 +4,13 @@ use std::collections::HashSet;
 
 use super::{
     client::PipedriveClient,
-    map::{self, Person},
+    map::{self, PersonRow},
     organizations::LeftOut,
 };
 use crate::{
     crm::{
         CrmError, Effort, RecordSightings,
-        json::{self, Text},
+        json::{self, BodyText},
     },
     domain::{
         record::{Record, RecordKey},
@@ -19,8 +19,8 @@ use crate::{
 };
 
 /// What became of asking for one person.
-enum Found {
-    Row(Option<Person>, Rejects),
+enum PersonAnswer {
+    Row(Option<PersonRow>, Rejects),
     Nobody,
     Hidden,
 }
@@ -47,9 +47,9 @@ impl PipedriveClient {
         let (mut sightings, mut persons) = (RecordSightings::default(), Vec::new());
         for key in keys {
             match self.find(&key.record_id).await? {
-                Found::Nobody => sightings.gone.push(key.clone()),
-                Found::Hidden => {}
-                Found::Row(person, rejects) => {
+                PersonAnswer::Nobody => sightings.gone.push(key.clone()),
+                PersonAnswer::Hidden => {}
+                PersonAnswer::Row(person, rejects) => {
                     persons.extend(person);
                     sightings.rejects.absorb(rejects);
                 }
@@ -82,19 +82,19 @@ impl PipedriveClient {
         Ok((self.records(persons, Effort::Whole, &mut LeftOut::default()).await?, rejects))
     }
 
-    async fn find(&self, id: &str) -> Result<Found, CrmError> {
+    async fn find(&self, id: &str) -> Result<PersonAnswer, CrmError> {
         let reply = self.send(&format!("/api/v2/persons/{id}"), &[]).await?;
         if reply.says_absent() {
-            return Ok(if self.sees_everything().await? { Found::Nobody } else { Found::Hidden });
+            return Ok(if self.sees_everything().await? { PersonAnswer::Nobody } else { PersonAnswer::Hidden });
         }
         match reply.refusal() {
             None => {
-                let (person, rejects) = json::off_thread(move || map::one(&Text::json(reply.body)?)).await?;
-                Ok(Found::Row(person, rejects))
+                let (person, rejects) = json::off_thread(move || map::one(&BodyText::json(reply.body)?)).await?;
+                Ok(PersonAnswer::Row(person, rejects))
             }
             // 400: not even an id. Whatever else is refused of one person is no word of a deletion.
             Some(CrmError::PermissionMissing(_) | CrmError::OrganizationNotFound | CrmError::Refused(_)) => {
-                Ok(Found::Hidden)
+                Ok(PersonAnswer::Hidden)
             }
             Some(error) => Err(error),
         }

@@ -10,7 +10,7 @@ use super::model::{PAGE, PERSON, organization_id};
 use crate::{
     crm::{
         CrmError,
-        json::{self, Cell, Fields, Text, Values},
+        json::{self, BodyText, JsonCell, JsonFields, TextValues},
         times,
     },
     domain::{
@@ -25,7 +25,7 @@ const ROWS_MAX: usize = 1_000;
 pub(super) const NO_PAGE: CrmError = CrmError::Unreadable("it is not the JSON that Pipedrive documents");
 
 /// A person whose organization has no name yet.
-pub(super) struct Person {
+pub(super) struct PersonRow {
     id: u64,
     updated_at: DateTime<Utc>,
     pub is_deleted: bool,
@@ -38,32 +38,32 @@ pub(super) struct Person {
 
 /// An answer with persons.
 pub(super) struct PersonsPage {
-    pub persons: Vec<Person>,
+    pub persons: Vec<PersonRow>,
     pub rejects: Rejects,
     /// `None`: the end.
     pub next_cursor: Option<String>,
 }
 
 /// Reads a page of a list. Without a word on how it goes on nobody knows whether there is more: `next_cursor` must be there, if null.
-pub(super) fn page(body: &Text) -> Result<PersonsPage, CrmError> {
+pub(super) fn page(body: &BodyText) -> Result<PersonsPage, CrmError> {
     let (page, persons, rejects) = rows(body)?;
-    let Cell::Object(paging) = page.cell("additional_data") else { return Err(NO_PAGE) };
-    let paging = Fields::of(paging, &["next_cursor"]).ok_or(NO_PAGE)?;
-    let next_cursor = match Cell::of(paging.raw("next_cursor").ok_or(NO_PAGE)?) {
-        Cell::Null => None,
-        Cell::Text(cursor) => Some(cursor.into_owned()),
+    let JsonCell::Object(paging) = page.cell("additional_data") else { return Err(NO_PAGE) };
+    let paging = JsonFields::of(paging, &["next_cursor"]).ok_or(NO_PAGE)?;
+    let next_cursor = match JsonCell::of(paging.raw("next_cursor").ok_or(NO_PAGE)?) {
+        JsonCell::Null => None,
+        JsonCell::Text(cursor) => Some(cursor.into_owned()),
         _ => return Err(NO_PAGE),
     };
     Ok(PersonsPage { persons, rejects, next_cursor })
 }
 
 /// Reads the persons that were asked for by their ids.
-pub(super) fn listed(body: &Text) -> Result<(Vec<Person>, Rejects), CrmError> {
+pub(super) fn listed(body: &BodyText) -> Result<(Vec<PersonRow>, Rejects), CrmError> {
     rows(body).map(|(_, persons, rejects)| (persons, rejects))
 }
 
-fn rows(body: &Text) -> Result<(Fields<'_, 'static>, Vec<Person>, Rejects), CrmError> {
-    let page = body.value().and_then(|page| Fields::of(page, &PAGE)).ok_or(NO_PAGE)?;
+fn rows(body: &BodyText) -> Result<(JsonFields<'_, 'static>, Vec<PersonRow>, Rejects), CrmError> {
+    let page = body.value().and_then(|page| JsonFields::of(page, &PAGE)).ok_or(NO_PAGE)?;
     let (mut persons, mut rejects) = (Vec::new(), Rejects { characters: body.replaced, ..Rejects::default() });
     let list = page.list("data").ok_or(NO_PAGE)?;
     if !json::each(list, ROWS_MAX, |row| persons.extend(person(row, &mut rejects))) {
@@ -73,19 +73,19 @@ fn rows(body: &Text) -> Result<(Fields<'_, 'static>, Vec<Person>, Rejects), CrmE
 }
 
 /// Reads the person of an answer about one.
-pub(super) fn one(body: &Text) -> Result<(Option<Person>, Rejects), CrmError> {
-    let page = body.value().and_then(|page| Fields::of(page, &PAGE)).ok_or(NO_PAGE)?;
+pub(super) fn one(body: &BodyText) -> Result<(Option<PersonRow>, Rejects), CrmError> {
+    let page = body.value().and_then(|page| JsonFields::of(page, &PAGE)).ok_or(NO_PAGE)?;
     let mut rejects = Rejects { characters: body.replaced, ..Rejects::default() };
     let person = person(page.raw("data").ok_or(NO_PAGE)?, &mut rejects);
     Ok((person, rejects))
 }
 
-fn person(row: &RawValue, rejects: &mut Rejects) -> Option<Person> {
+fn person(row: &RawValue, rejects: &mut Rejects) -> Option<PersonRow> {
     let raw = row.get();
     let mut reject = |id: Option<u64>, reason, field| {
         rejects.reject(ObjectType::Person, id.map(|id| id.to_string()), reason, field, raw);
     };
-    let Some(person) = Fields::of(row, &PERSON) else {
+    let Some(person) = JsonFields::of(row, &PERSON) else {
         reject(None, RejectReason::NotAnObject, "");
         return None;
     };
@@ -95,12 +95,13 @@ fn person(row: &RawValue, rejects: &mut Rejects) -> Option<Person> {
     };
     // A person that was never changed may have the time of its creation only.
     let changed = [person.cell("update_time"), person.cell("add_time")];
-    let Some(updated_at) = changed.into_iter().find(|cell| !matches!(cell, Cell::Null)).and_then(times::read) else {
+    let Some(updated_at) = changed.into_iter().find(|cell| !matches!(cell, JsonCell::Null)).and_then(times::read)
+    else {
         reject(Some(id), RejectReason::TimeUnreadable, "update_time");
         return None;
     };
     let mut losses = Losses::default();
-    let (mut numbers, mut emails) = (Values::numbers(), Values::emails());
+    let (mut numbers, mut emails) = (TextValues::numbers(), TextValues::emails());
     for field in ["phones", "phone"] {
         numbers.take(person.cell(field), field, "", &mut losses);
     }
@@ -113,7 +114,7 @@ fn person(row: &RawValue, rejects: &mut Rejects) -> Option<Person> {
     if !is_deleted {
         rejects.lose(ObjectType::Person, Some(id.to_string()), &losses, raw);
     }
-    Some(Person {
+    Some(PersonRow {
         id,
         updated_at,
         is_deleted,
@@ -126,7 +127,7 @@ fn person(row: &RawValue, rejects: &mut Rejects) -> Option<Person> {
 }
 
 /// The organizations that these persons belong to, each once. Those of the deleted do not matter.
-pub(super) fn organization_ids(persons: &[Person]) -> Vec<u64> {
+pub(super) fn organization_ids(persons: &[PersonRow]) -> Vec<u64> {
     let mut ids: Vec<u64> =
         persons.iter().filter(|person| !person.is_deleted).filter_map(|person| person.organization_id).collect();
     ids.sort_unstable();
@@ -135,7 +136,7 @@ pub(super) fn organization_ids(persons: &[Person]) -> Vec<u64> {
 }
 
 /// A person as a record.
-pub(super) fn record(person: Person, base_url: &str, organizations: &HashMap<u64, String>) -> Record {
+pub(super) fn record(person: PersonRow, base_url: &str, organizations: &HashMap<u64, String>) -> Record {
     Record {
         key: key(person.id),
         updated_at: person.updated_at,
@@ -158,12 +159,12 @@ pub(super) fn key(id: u64) -> RecordKey {
 }
 
 /// The country of an address that Pipedrive has taken apart; only with contact sync do persons have one.
-fn country(address: &Cell<'_>) -> Option<Region> {
-    let Cell::Object(address) = address else { return None };
-    Region::of_country(&Fields::of(address, &["country"])?.cell("country").text().ok()??)
+fn country(address: &JsonCell<'_>) -> Option<Region> {
+    let JsonCell::Object(address) = address else { return None };
+    Region::of_country(&JsonFields::of(address, &["country"])?.cell("country").text().ok()??)
 }
 
-fn display_name(person: &Fields<'_, '_>, losses: &mut Losses) -> String {
+fn display_name(person: &JsonFields<'_, '_>, losses: &mut Losses) -> String {
     let mut part = |field: &str| {
         let text = person.cell(field).text_or_loss(field, losses).unwrap_or_default();
         text.trim().to_owned()
@@ -181,7 +182,7 @@ mod tests {
 
     fn listed_of(rows: &[u8]) -> (Vec<Record>, Rejects) {
         let body = [b"{\"success\":true,\"data\":", rows, b"}"].concat();
-        let (persons, rejects) = listed(&Text::json(body).unwrap()).unwrap();
+        let (persons, rejects) = listed(&BodyText::json(body).unwrap()).unwrap();
         let organizations = HashMap::from([(9, "Acme".to_owned())]);
         let records = persons.into_iter().map(|person| record(person, "https://acme.pipedrive.com", &organizations));
         (records.collect(), rejects)
@@ -297,7 +298,7 @@ mod tests {
     /// A page that does not say how it goes on is no page.
     #[test]
     fn page_without_continuation_is_no_page() {
-        let page_of = |json: &str| page(&Text::json(json.as_bytes().to_vec()).unwrap());
+        let page_of = |json: &str| page(&BodyText::json(json.as_bytes().to_vec()).unwrap());
 
         assert_eq!(page_of(r#"{"data":[],"additional_data":{"next_cursor":null}}"#).unwrap().next_cursor, None);
         for json in [
@@ -335,7 +336,7 @@ mod tests {
     fn millions_of_rows_are_refused_before_keeping() {
         let body = format!(r#"{{"data":[{}0]}}"#, "0,".repeat(1_000_000)).into_bytes();
 
-        assert!(matches!(listed(&Text::json(body).unwrap()), Err(CrmError::Unreadable(_))));
+        assert!(matches!(listed(&BodyText::json(body).unwrap()), Err(CrmError::Unreadable(_))));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::{Value, value::RawValue};
 
-use crate::crm::json::{Cell, Fields};
+use crate::crm::json::{JsonCell, JsonFields};
 
 /// What is read of an answer with rows.
 pub(super) const PAGE: [&str; 2] = ["data", "additional_data"];
@@ -28,13 +28,13 @@ pub(super) const PERSON: [&str; 13] = [
 
 /// One object; what it is does not matter.
 #[derive(Deserialize)]
-pub(super) struct One<T> {
+pub(super) struct SingleAnswer<T> {
     pub data: T,
 }
 
 /// An answer with whatever in it.
 #[derive(Deserialize)]
-pub(super) struct Anything {
+pub(super) struct AnyAnswer {
     #[serde(rename = "data")]
     _data: IgnoredAny,
 }
@@ -44,7 +44,7 @@ const COMPANY_ID_BYTES_MAX: usize = 20;
 
 /// `GET /api/v1/users/me`.
 #[derive(Deserialize)]
-pub(super) struct Me {
+pub(super) struct TokenUser {
     /// The label of the company's address, which its owner may change.
     pub company_domain: String,
     /// The company's number, which stays.
@@ -54,7 +54,7 @@ pub(super) struct Me {
     pub is_admin: bool,
 }
 
-impl Me {
+impl TokenUser {
     /// The company's number, however it is written.
     pub(super) fn company_id(&self) -> Option<String> {
         let text = self
@@ -67,13 +67,13 @@ impl Me {
 
 /// A change of a person in `GET /api/v1/recents` that hints that it was deleted: it has no data any more, or says that it is inactive.
 pub(super) fn suspect(change: &RawValue) -> Option<u64> {
-    let change = Fields::of(change, &["item", "id", "data"])?;
+    let change = JsonFields::of(change, &["item", "id", "data"])?;
     let is_person = change.cell("item").text().ok()?.as_deref() == Some("person");
     let is_gone = match change.cell("data") {
-        Cell::Null => true,
-        Cell::Object(person) => {
-            let active = Fields::of(person, &["active_flag"])?.raw("active_flag")?;
-            Cell::of(active).flag() == Ok(Some(false))
+        JsonCell::Null => true,
+        JsonCell::Object(person) => {
+            let active = JsonFields::of(person, &["active_flag"])?.raw("active_flag")?;
+            JsonCell::of(active).flag() == Ok(Some(false))
         }
         _ => false,
     };
@@ -81,9 +81,9 @@ pub(super) fn suspect(change: &RawValue) -> Option<u64> {
 }
 
 /// The organization of a person: its id, or in version 1 an object that holds it. A link that cannot be read is none.
-pub(super) fn organization_id(cell: Cell<'_>) -> Option<u64> {
+pub(super) fn organization_id(cell: JsonCell<'_>) -> Option<u64> {
     match cell {
-        Cell::Object(link) => Fields::of(link, &["value"])?.cell("value").id(),
+        JsonCell::Object(link) => JsonFields::of(link, &["value"])?.cell("value").id(),
         other => other.id(),
     }
 }
@@ -122,7 +122,8 @@ mod tests {
         for (text, is_admin) in
             [("true", true), ("1", true), ("\"1\"", true), ("0", false), ("false", false), ("null", false)]
         {
-            let me: Me = serde_json::from_str(&format!(r#"{{"company_domain":"acme","is_admin":{text}}}"#)).unwrap();
+            let me: TokenUser =
+                serde_json::from_str(&format!(r#"{{"company_domain":"acme","is_admin":{text}}}"#)).unwrap();
 
             assert_eq!(me.is_admin, is_admin, "{text}");
         }

@@ -5,13 +5,13 @@ use std::{collections::HashMap, sync::atomic::Ordering};
 
 use super::{
     client::PipedriveClient,
-    map::{self, NO_PAGE, Person},
+    map::{self, NO_PAGE, PersonRow},
     model::PAGE,
 };
 use crate::{
     crm::{
         CrmError, Effort,
-        json::{self, Fields, Text},
+        json::{self, BodyText, JsonFields},
     },
     domain::{notice::Notice, record::Record},
 };
@@ -44,7 +44,7 @@ impl PipedriveClient {
     /// The persons as records, with the names of their organizations.
     pub(super) async fn records(
         &self,
-        persons: Vec<Person>,
+        persons: Vec<PersonRow>,
         effort: Effort,
         left_out: &mut LeftOut,
     ) -> Result<Vec<Record>, CrmError> {
@@ -100,11 +100,11 @@ impl PipedriveClient {
 }
 
 /// Ids and names. An organization that cannot be read costs its name.
-fn names(body: &Text) -> Result<HashMap<u64, String>, CrmError> {
-    let page = body.value().and_then(|page| Fields::of(page, &PAGE)).ok_or(NO_PAGE)?;
+fn names(body: &BodyText) -> Result<HashMap<u64, String>, CrmError> {
+    let page = body.value().and_then(|page| JsonFields::of(page, &PAGE)).ok_or(NO_PAGE)?;
     let mut names = HashMap::new();
     let is_whole = json::each(page.list("data").ok_or(NO_PAGE)?, IDS_MAX, |row| {
-        let read = Fields::of(row, &["id", "name"]);
+        let read = JsonFields::of(row, &["id", "name"]);
         let pair = read.and_then(|row| Some((row.cell("id").id()?, row.cell("name").text().ok().flatten())));
         names.extend(pair.map(|(id, name)| (id, name.unwrap_or_default())));
     });

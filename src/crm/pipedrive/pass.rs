@@ -13,12 +13,12 @@ use super::{
     map,
     model::{self, PAGE},
     organizations::LeftOut,
-    position::Position,
+    position::PipedrivePosition,
 };
 use crate::{
     crm::{
         CrmError, Effort, Page, http,
-        json::{self, Cell, Fields, Text},
+        json::{self, BodyText, JsonCell, JsonFields},
     },
     domain::{notice::Notice, record::RecordKey},
 };
@@ -67,19 +67,19 @@ impl PipedriveClient {
         if !self.is_copied {
             return Ok(Page { is_last: true, ..Page::default() });
         }
-        match position.map(Position::read).transpose()? {
+        match position.map(PipedrivePosition::read).transpose()? {
             None => self.first_of_all(effort).await,
-            Some(Position::Checkpoint { through }) => {
+            Some(PipedrivePosition::Checkpoint { through }) => {
                 let since = through.checked_sub_signed(OVERLAP).ok_or(CrmError::PositionRefused)?;
                 self.persons(Some(since), None, None, effort).await
             }
-            Some(Position::Persons { since, until, cursor }) => {
+            Some(PipedrivePosition::Persons { since, until, cursor }) => {
                 self.persons(since, Some(until), Some(&cursor), effort).await
             }
-            Some(Position::Recents { since, until, start, suspects }) => {
+            Some(PipedrivePosition::Recents { since, until, start, suspects }) => {
                 self.recents(since, until, start, suspects, effort).await
             }
-            Some(Position::Confirm { until, suspects }) => self.confirm(until, suspects, effort).await,
+            Some(PipedrivePosition::Confirm { until, suspects }) => self.confirm(until, suspects, effort).await,
         }
     }
 
@@ -115,10 +115,10 @@ impl PipedriveClient {
         let page = json::off_thread(move || map::page(&body)).await?;
         let until = until.map_or_else(|| window_end(&headers, since), Ok)?;
         let next = match (next_cursor(page.next_cursor, cursor)?, since) {
-            (Some(cursor), since) => Position::Persons { since, until, cursor },
-            (None, Some(since)) => Position::Recents { since, until, start: 0, suspects: Vec::new() },
+            (Some(cursor), since) => PipedrivePosition::Persons { since, until, cursor },
+            (None, Some(since)) => PipedrivePosition::Recents { since, until, start: 0, suspects: Vec::new() },
             // Whoever was deleted before a full read is not in it.
-            (None, None) => Position::Checkpoint { through: until },
+            (None, None) => PipedrivePosition::Checkpoint { through: until },
         };
         let mut left_out = LeftOut::default();
         let records = self.records(page.persons, effort, &mut left_out).await?;
@@ -167,7 +167,7 @@ impl PipedriveClient {
         let is_left = suspects.len() > SUSPECTS_MAX || next_start.is_some_and(|next| next >= RECENTS_MAX);
         suspects.truncate(SUSPECTS_MAX);
         let next = match next_start {
-            Some(start) if !is_left => Position::Recents { since, until, start, suspects },
+            Some(start) if !is_left => PipedrivePosition::Recents { since, until, start, suspects },
             _ => to_confirm(until, suspects),
         };
         let notices = is_left.then_some(DELETIONS_LEFT).into_iter().collect();
@@ -197,7 +197,7 @@ impl PipedriveClient {
 }
 
 /// A page of recent changes.
-struct Changes {
+struct RecentChanges {
     count: u64,
     suspects: Vec<u64>,
     has_more: bool,
@@ -205,9 +205,9 @@ struct Changes {
 }
 
 /// Reads a page of recent changes. Version 1 says null where there is nothing.
-fn changes(body: &Text) -> Result<Changes, CrmError> {
-    let page = body.value().and_then(|page| Fields::of(page, &PAGE)).ok_or(map::NO_PAGE)?;
-    let mut changes = Changes { count: 0, suspects: Vec::new(), has_more: false, next_start: None };
+fn changes(body: &BodyText) -> Result<RecentChanges, CrmError> {
+    let page = body.value().and_then(|page| JsonFields::of(page, &PAGE)).ok_or(map::NO_PAGE)?;
+    let mut changes = RecentChanges { count: 0, suspects: Vec::new(), has_more: false, next_start: None };
     if let Some(list) = page.list("data") {
         let is_whole = json::each(list, CHANGES_PER_PAGE_MAX, |change| {
             changes.count += 1;
@@ -217,10 +217,10 @@ fn changes(body: &Text) -> Result<Changes, CrmError> {
             return Err(CrmError::Unreadable("a page has more than 1,000 changes"));
         }
     }
-    if let Cell::Object(paging) = page.cell("additional_data")
-        && let Some(paging) = Fields::of(paging, &["pagination"])
-        && let Cell::Object(offset) = paging.cell("pagination")
-        && let Some(offset) = Fields::of(offset, &["more_items_in_collection", "next_start"])
+    if let JsonCell::Object(paging) = page.cell("additional_data")
+        && let Some(paging) = JsonFields::of(paging, &["pagination"])
+        && let JsonCell::Object(offset) = paging.cell("pagination")
+        && let Some(offset) = JsonFields::of(offset, &["more_items_in_collection", "next_start"])
     {
         changes.has_more = offset.cell("more_items_in_collection").flag() == Ok(Some(true));
         changes.next_start = offset.cell("next_start").id();
@@ -243,14 +243,18 @@ fn next_cursor(next: Option<String>, current: Option<&str>) -> Result<Option<Str
     if Some(next.as_str()) == current { Err(CrmError::Stuck) } else { Ok(Some(next)) }
 }
 
-fn to_confirm(until: DateTime<Utc>, suspects: Vec<u64>) -> Position {
-    if suspects.is_empty() { Position::Checkpoint { through: until } } else { Position::Confirm { until, suspects } }
+fn to_confirm(until: DateTime<Utc>, suspects: Vec<u64>) -> PipedrivePosition {
+    if suspects.is_empty() {
+        PipedrivePosition::Checkpoint { through: until }
+    } else {
+        PipedrivePosition::Confirm { until, suspects }
+    }
 }
 
 /// A page without rows that leads there; to a checkpoint only the last one does.
-fn leading_to(position: Position) -> Page {
+fn leading_to(position: PipedrivePosition) -> Page {
     let through = match position {
-        Position::Checkpoint { through } => Some(through),
+        PipedrivePosition::Checkpoint { through } => Some(through),
         _ => None,
     };
     Page {

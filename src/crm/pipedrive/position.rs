@@ -14,7 +14,7 @@ const BYTES_MAX: usize = 8 * 1024;
 /// Where a pass stands. Times are of the CRM's clock, in whole seconds: Pipedrive refuses fractions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "at", rename_all = "snake_case")]
-pub(super) enum Position {
+pub(super) enum PipedrivePosition {
     /// A pass is over: the next one is an increment.
     Checkpoint {
         /// Every change before this has been read.
@@ -56,25 +56,25 @@ pub(super) enum Position {
 }
 
 #[derive(Serialize, Deserialize)]
-struct Stored {
+struct StoredPosition {
     v: u32,
     #[serde(flatten)]
-    position: Position,
+    position: PipedrivePosition,
 }
 
-impl Position {
+impl PipedrivePosition {
     /// Reads what [`Self::write`] has written.
     pub(super) fn read(text: &str) -> Result<Self, CrmError> {
         if text.len() > BYTES_MAX {
             return Err(CrmError::PositionRefused);
         }
-        let stored: Stored = serde_json::from_str(text).map_err(|_| CrmError::PositionRefused)?;
+        let stored: StoredPosition = serde_json::from_str(text).map_err(|_| CrmError::PositionRefused)?;
         if stored.v == VERSION { Ok(stored.position) } else { Err(CrmError::PositionRefused) }
     }
 
     /// As text.
     pub(super) fn write(self) -> String {
-        serde_json::to_string(&Stored { v: VERSION, position: self }).expect("numbers and text are JSON")
+        serde_json::to_string(&StoredPosition { v: VERSION, position: self }).expect("numbers and text are JSON")
     }
 }
 
@@ -90,16 +90,16 @@ mod tests {
     fn position_is_read_as_it_was_written() {
         let suspects: Vec<u64> = (0..200).map(|place| u64::MAX - place).collect();
         for position in [
-            Position::Checkpoint { through: at(1_767_348_300) },
-            Position::Persons { since: None, until: at(2), cursor: "eyJmaWVsZCI6ImlkIn0=".to_owned() },
-            Position::Persons { since: Some(at(1)), until: at(2), cursor: "c".to_owned() },
-            Position::Recents { since: at(1), until: at(2), start: 500, suspects: suspects.clone() },
-            Position::Confirm { until: at(2), suspects },
+            PipedrivePosition::Checkpoint { through: at(1_767_348_300) },
+            PipedrivePosition::Persons { since: None, until: at(2), cursor: "eyJmaWVsZCI6ImlkIn0=".to_owned() },
+            PipedrivePosition::Persons { since: Some(at(1)), until: at(2), cursor: "c".to_owned() },
+            PipedrivePosition::Recents { since: at(1), until: at(2), start: 500, suspects: suspects.clone() },
+            PipedrivePosition::Confirm { until: at(2), suspects },
         ] {
             let text = position.clone().write();
 
             assert!(text.len() <= BYTES_MAX, "{}", text.len());
-            assert_eq!(Position::read(&text).unwrap(), position, "{text}");
+            assert_eq!(PipedrivePosition::read(&text).unwrap(), position, "{text}");
         }
     }
 
@@ -107,7 +107,7 @@ mod tests {
     fn checkpoint_keeps_its_notation() {
         let text = r#"{"v":1,"at":"checkpoint","through":1767348300}"#;
 
-        assert_eq!(Position::Checkpoint { through: at(1_767_348_300) }.write(), text);
+        assert_eq!(PipedrivePosition::Checkpoint { through: at(1_767_348_300) }.write(), text);
     }
 
     #[test]
@@ -125,7 +125,7 @@ mod tests {
             r#"{"v":1,"at":"persons","until":1}"#,
             &format!(r#"{{"v":1,"at":"persons","until":1,"cursor":"{}"}}"#, "x".repeat(BYTES_MAX)),
         ] {
-            assert!(matches!(Position::read(text), Err(CrmError::PositionRefused)), "{text}");
+            assert!(matches!(PipedrivePosition::read(text), Err(CrmError::PositionRefused)), "{text}");
         }
     }
 }

@@ -15,13 +15,13 @@ use crate::crm::{CrmError, http};
 const BLOCK_WAIT_MIN: Duration = Duration::from_mins(5);
 
 /// An answer with whatever status.
-pub(super) struct Reply {
+pub(super) struct HttpReply {
     pub status: StatusCode,
     pub headers: HeaderMap,
     pub body: Vec<u8>,
 }
 
-impl Reply {
+impl HttpReply {
     /// What a refusal means; `None`: a success. A table; what is in no row is doubtful: told by its status, and taken for no more.
     pub(super) fn refusal(&self) -> Option<CrmError> {
         if self.status.is_success() {
@@ -84,9 +84,9 @@ mod tests {
 
     const SECRET: &str = "tok-4711";
 
-    fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> Reply {
+    fn reply(status: u16, headers: &[(&str, &str)], body: &str) -> HttpReply {
         let pairs = headers.iter();
-        Reply {
+        HttpReply {
             status: StatusCode::from_u16(status).unwrap(),
             headers: pairs
                 .map(|(name, value)| (name.parse::<reqwest::header::HeaderName>().unwrap(), value.parse().unwrap()))

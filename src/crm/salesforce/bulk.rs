@@ -8,18 +8,18 @@ use serde_json::json;
 
 use super::{
     client::SalesforceClient,
-    map::{Answer, Mapping, Row},
-    model::Job,
-    pass::{Step, Then, begin_again},
-    position::{self, Bulk, Rows, Stage},
-    refusal::Failure,
-    rest::Reply,
+    map::{QueryRow, ReadRows, RowMapping},
+    model::BulkJob,
+    pass::{NextStage, StepResult, begin_again},
+    position::{self, BulkProgress, RowsProgress, RunStage},
+    refusal::RequestFailure,
+    rest::RestReply,
     soql,
 };
 use crate::{
     crm::{
         CrmError, Effort, Page, http,
-        json::{self, Text},
+        json::{self, BodyText},
     },
     domain::{record::ObjectType, rejected::RejectReason},
 };
@@ -44,7 +44,7 @@ impl SalesforceClient {
         fields: Vec<String>,
         failures: u8,
         effort: Effort,
-    ) -> Result<Step, CrmError> {
+    ) -> Result<StepResult, CrmError> {
         let body = json!({
             "operation": "queryAll",
             "query": soql::all(object, &fields),
@@ -54,47 +54,47 @@ impl SalesforceClient {
         });
         let reply = match self.rest.post("/jobs/query", &body).await {
             Err(failure) if failure.is_final() || effort == Effort::Essential => {
-                return self.read_rows(object, Rows { fields, ..Rows::default() }).await;
+                return self.read_rows(object, RowsProgress { fields, ..RowsProgress::default() }).await;
             }
             reply => reply?,
         };
         let at = http::server_time(&reply.headers).ok_or(CrmError::Unreadable("it has no Date header"))?;
-        let job: Job = reply.json().await?;
+        let job: BulkJob = reply.json().await?;
         if !position::is_id(&job.id) {
             return Err(CrmError::Unreadable("the id of its job is no id"));
         }
         let until = at.timestamp_millis();
-        Ok(waiting(Bulk { fields, job: job.id, locator: None, polls: 0, failures, until }))
+        Ok(waiting(BulkProgress { fields, job: job.id, locator: None, polls: 0, failures, until }))
     }
 
-    pub(super) async fn read_bulk(&self, object: ObjectType, bulk: Bulk) -> Result<Step, CrmError> {
+    pub(super) async fn read_bulk(&self, object: ObjectType, bulk: BulkProgress) -> Result<StepResult, CrmError> {
         let path = format!("/jobs/query/{}", bulk.job);
         if bulk.locator.is_none() {
-            let job: Job = match self.rest.get(&path, &[]).await {
-                Err(failure) if failure.is_final() => return Ok(Step::stay(begin_again(&bulk))),
+            let job: BulkJob = match self.rest.get(&path, &[]).await {
+                Err(failure) if failure.is_final() => return Ok(StepResult::stay(begin_again(&bulk))),
                 reply => reply?.json().await?,
             };
             match job.state.as_str() {
                 "JobComplete" => {}
-                "Failed" | "Aborted" => return Ok(Step::stay(begin_again(&bulk))),
-                _ if bulk.polls >= POLLS_MAX => return Ok(Step::stay(begin_again(&bulk))),
-                _ => return Ok(waiting(Bulk { polls: bulk.polls + 1, ..bulk })),
+                "Failed" | "Aborted" => return Ok(StepResult::stay(begin_again(&bulk))),
+                _ if bulk.polls >= POLLS_MAX => return Ok(StepResult::stay(begin_again(&bulk))),
+                _ => return Ok(waiting(BulkProgress { polls: bulk.polls + 1, ..bulk })),
             }
         }
         match self.ask_part(&path, bulk.locator.as_deref()).await {
-            Err(failure) if failure.is_final() => Ok(Step::stay(begin_again(&bulk))),
+            Err(failure) if failure.is_final() => Ok(StepResult::stay(begin_again(&bulk))),
             part => self.part(object, bulk, part?).await,
         }
     }
 
-    async fn ask_part(&self, path: &str, locator: Option<&str>) -> Result<Reply, Failure> {
+    async fn ask_part(&self, path: &str, locator: Option<&str>) -> Result<RestReply, RequestFailure> {
         let size = self.rest.quota.page_size().of(ROWS_PER_PART).to_string();
         let mut query = vec![("maxRecords", size.as_str())];
         query.extend(locator.map(|locator| ("locator", locator)));
         self.rest.get(&format!("{path}/results"), &query).await
     }
 
-    async fn part(&self, object: ObjectType, bulk: Bulk, part: Reply) -> Result<Step, CrmError> {
+    async fn part(&self, object: ObjectType, bulk: BulkProgress, part: RestReply) -> Result<StepResult, CrmError> {
         let mapping = self.mapping(object, &bulk.fields);
         let rows = json::off_thread(move || rows(part.body, &mapping)).await?;
         // Half a file reads like a whole one.
@@ -104,27 +104,27 @@ impl SalesforceClient {
         let page = Page { records: rows.records, rejects: rows.rejects, ..Page::default() };
         let then = match locator(&part.headers)? {
             Some(next) if bulk.locator.as_ref() == Some(&next) => return Err(CrmError::Stuck),
-            Some(next) => Then::Stay(Stage::Bulk(Bulk { locator: Some(next), ..bulk })),
-            None => Then::Rows { fields: bulk.fields, through: bulk.until },
+            Some(next) => NextStage::Stay(RunStage::Bulk(BulkProgress { locator: Some(next), ..bulk })),
+            None => NextStage::Rows { fields: bulk.fields, through: bulk.until },
         };
-        Ok(Step { page, then })
+        Ok(StepResult { page, then })
     }
 }
 
 /// An empty page, and when to look at the job again.
-fn waiting(bulk: Bulk) -> Step {
+fn waiting(bulk: BulkProgress) -> StepResult {
     let wait = POLL_LONGEST.min(POLL_FIRST * 2_u32.pow(u32::from(bulk.polls).min(7)));
-    Step { page: Page { wait: Some(wait), ..Page::default() }, then: Then::Stay(Stage::Bulk(bulk)) }
+    StepResult { page: Page { wait: Some(wait), ..Page::default() }, then: NextStage::Stay(RunStage::Bulk(bulk)) }
 }
 
 /// The lines of a file as records. A line that is not like the first one is rejected alone; one that the file breaks off in means
 /// that the file is not whole.
-fn rows(body: Vec<u8>, mapping: &Mapping) -> Result<Answer, CrmError> {
+fn rows(body: Vec<u8>, mapping: &RowMapping) -> Result<ReadRows, CrmError> {
     const NO_CSV: CrmError = CrmError::Unreadable("it is not the CSV that Salesforce documents");
-    let body = Text::plain(body)?;
+    let body = BodyText::plain(body)?;
     let mut reader = csv::ReaderBuilder::new().flexible(true).from_reader(body.text.as_bytes());
     let columns = reader.headers().map_err(|_| NO_CSV)?.clone();
-    let mut answer = Answer::default();
+    let mut answer = ReadRows::default();
     let mut values = csv::StringRecord::new();
     while reader.read_record(&mut values).map_err(|_| NO_CSV)? {
         if answer.count >= ROWS_PER_PART {
@@ -133,7 +133,7 @@ fn rows(body: Vec<u8>, mapping: &Mapping) -> Result<Answer, CrmError> {
         let start = values.position().map_or(0, csv::Position::byte);
         let raw = slice(&body.text, start, reader.position().byte());
         if values.len() == columns.len() {
-            answer.add(&Row::Line { columns: &columns, values: &values }, mapping, raw);
+            answer.add(&QueryRow::Line { columns: &columns, values: &values }, mapping, raw);
         } else if reader.position().byte() >= body.text.len() as u64 && !body.text.ends_with('\n') {
             return Err(NO_CSV);
         } else {
@@ -168,14 +168,14 @@ fn locator(headers: &HeaderMap) -> Result<Option<String>, CrmError> {
 mod tests {
     use super::*;
 
-    fn mapping() -> Mapping {
+    fn mapping() -> RowMapping {
         let fields = ["Name", "Phone", "Account.Name"].map(str::to_owned).to_vec();
-        Mapping { object: ObjectType::Contact, fields, base_url: String::new() }
+        RowMapping { object: ObjectType::Contact, fields, base_url: String::new() }
     }
 
     const COLUMNS: &[u8] = b"\"Id\",\"IsDeleted\",\"SystemModstamp\",\"Name\",\"Phone\",\"Account.Name\"\n";
 
-    fn read(lines: &[u8]) -> Result<Answer, CrmError> {
+    fn read(lines: &[u8]) -> Result<ReadRows, CrmError> {
         rows([COLUMNS, lines].concat(), &mapping())
     }
 
@@ -235,7 +235,8 @@ mod tests {
     #[test]
     fn waits_grow_to_a_minute() {
         let wait = |polls| {
-            let bulk = Bulk { fields: Vec::new(), job: "7".to_owned(), locator: None, polls, failures: 0, until: 0 };
+            let bulk =
+                BulkProgress { fields: Vec::new(), job: "7".to_owned(), locator: None, polls, failures: 0, until: 0 };
             waiting(bulk).page.wait.unwrap().as_millis()
         };
 

@@ -4,8 +4,8 @@ use tokio::sync::OnceCell;
 
 use super::{
     DESCRIPTOR, header,
-    refusal::{Failure, HIDDEN, Word},
-    rest::Rest,
+    refusal::{ErrorCode, HIDDEN, RequestFailure},
+    rest::RestApi,
 };
 use crate::{
     crm::{Answer, CrmClient, CrmError, Effort, Page, PageSize, Probe, RecordSightings, vendors::ClientParts},
@@ -21,17 +21,17 @@ const ID_CHARS: usize = 15;
 
 /// One organisation's Salesforce.
 pub(super) struct SalesforceClient {
-    pub(super) rest: Rest,
+    pub(super) rest: RestApi,
     organization: String,
     pub(super) options: Options,
     pub(super) bulk_above: i64,
-    contacts: Cache,
-    leads: Cache,
+    contacts: ObjectCache,
+    leads: ObjectCache,
 }
 
 /// What is asked once of an object, for look-ups.
 #[derive(Default)]
-pub(super) struct Cache {
+pub(super) struct ObjectCache {
     pub(super) fields: OnceCell<Option<Vec<String>>>,
     pub(super) sees_all: OnceCell<bool>,
 }
@@ -45,16 +45,16 @@ impl SalesforceClient {
         let base_url = endpoint.api_base(&DESCRIPTOR.hosts, &target.organization.name, named)?;
         let header = header::authorization(&target.access.token)?;
         Ok(Self {
-            rest: Rest { http, base_url, header, quota },
+            rest: RestApi { http, base_url, header, quota },
             organization: target.organization.name.clone(),
             options: target.options,
             bulk_above,
-            contacts: Cache::default(),
-            leads: Cache::default(),
+            contacts: ObjectCache::default(),
+            leads: ObjectCache::default(),
         })
     }
 
-    pub(super) const fn cache(&self, object: ObjectType) -> &Cache {
+    pub(super) const fn cache(&self, object: ObjectType) -> &ObjectCache {
         if matches!(object, ObjectType::Lead) { &self.leads } else { &self.contacts }
     }
 
@@ -65,7 +65,7 @@ impl SalesforceClient {
         for object in self.options.copied(Provider::Salesforce) {
             match self.describe(object).await {
                 Ok(described) => sees_any |= described.is_some(),
-                Err(Failure::Said(Word::InvalidType | Word::NotFound, _)) => {}
+                Err(RequestFailure::Vendor(ErrorCode::InvalidType | ErrorCode::NotFound, _)) => {}
                 Err(failure) => return Err(failure.into()),
             }
         }
@@ -87,8 +87,8 @@ impl SalesforceClient {
         let mut total = 0;
         for object in self.options.copied(Provider::Salesforce) {
             total += match self.count_of(object).await {
-                Err(Failure::Said(Word::InvalidType, _)) => 0,
-                Err(Failure::Said(Word::QueryTimeout, _)) => return Ok(None),
+                Err(RequestFailure::Vendor(ErrorCode::InvalidType, _)) => 0,
+                Err(RequestFailure::Vendor(ErrorCode::QueryTimeout, _)) => return Ok(None),
                 count => count?,
             };
         }

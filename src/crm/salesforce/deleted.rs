@@ -8,14 +8,14 @@ use super::{
     client::SalesforceClient,
     map::{self, NO_JSON},
     model::DELETED,
-    pass::{Step, Then},
-    position::{Deleted, Keyset, Mark},
-    refusal::{Failure, Word},
+    pass::{NextStage, StepResult},
+    position::{DeletedProgress, ObjectProgress, RowKeyset},
+    refusal::{ErrorCode, RequestFailure},
 };
 use crate::{
     crm::{
         CrmError, Page,
-        json::{self, Fields, Text},
+        json::{self, BodyText, JsonFields},
         times,
     },
     domain::record::{ObjectType, RecordKey},
@@ -34,19 +34,26 @@ pub(super) const fn is_askable(start: i64, end: i64) -> bool {
 }
 
 impl SalesforceClient {
-    pub(super) async fn read_deleted(&self, mark: &Mark, deleted: Deleted) -> Result<Step, CrmError> {
+    pub(super) async fn read_deleted(
+        &self,
+        mark: &ObjectProgress,
+        deleted: DeletedProgress,
+    ) -> Result<StepResult, CrmError> {
         let (object, start) = (mark.object, mark.deleted_through);
         let log = match self.ask_deleted(object, start, deleted.upto).await {
             Ok(log) => log,
             // What was deleted between the mark and the beginning of the log will never be told.
-            Err(Failure::Said(Word::ReplicationDate, _)) => return Ok(untold(deleted.end)),
-            Err(Failure::Said(Word::IdLimit, _) | Failure::Known(CrmError::TooMuch(_) | CrmError::TimedOut { .. })) => {
+            Err(RequestFailure::Vendor(ErrorCode::ReplicationDate, _)) => return Ok(gap_in_log(deleted.end)),
+            Err(
+                RequestFailure::Vendor(ErrorCode::IdLimit, _)
+                | RequestFailure::Known(CrmError::TooMuch(_) | CrmError::TimedOut { .. }),
+            ) => {
                 let upto = start + (deleted.upto - start) / 2;
                 if !is_askable(start, upto) {
-                    return Ok(untold(deleted.end));
+                    return Ok(gap_in_log(deleted.end));
                 }
-                let more = Some(Deleted { upto, after: None, ..deleted });
-                return Ok(Step { page: Page::default(), then: Then::Deletions { through: start, more } });
+                let more = Some(DeletedProgress { upto, after: None, ..deleted });
+                return Ok(StepResult { page: Page::default(), then: NextStage::Deletions { through: start, more } });
             }
             Err(failure) => return Err(failure.into()),
         };
@@ -60,22 +67,22 @@ impl SalesforceClient {
         page.needs_sweep |= rejected > 0;
         let then = if is_whole {
             let more = deleted.upto < deleted.end && covered > start && is_askable(covered, deleted.end);
-            let more = more.then_some(Deleted { end: deleted.end, upto: deleted.end, after: None });
-            Then::Deletions { through: covered, more }
+            let more = more.then_some(DeletedProgress { end: deleted.end, upto: deleted.end, after: None });
+            NextStage::Deletions { through: covered, more }
         } else {
-            Then::Deletions { through: start, more: Some(Deleted { after: entries.pop(), ..deleted }) }
+            NextStage::Deletions { through: start, more: Some(DeletedProgress { after: entries.pop(), ..deleted }) }
         };
-        Ok(Step { page, then })
+        Ok(StepResult { page, then })
     }
 
-    async fn ask_deleted(&self, object: ObjectType, start: i64, end: i64) -> Result<Log, Failure> {
+    async fn ask_deleted(&self, object: ObjectType, start: i64, end: i64) -> Result<DeletionLog, RequestFailure> {
         let path = format!("/sobjects/{}/deleted/", object.as_str());
         let reply = self.rest.get(&path, &[("start", &minute(start)), ("end", &minute(end))]).await?;
-        Ok(json::off_thread(move || Log::read(object, &Text::json(reply.body)?)).await?)
+        Ok(json::off_thread(move || DeletionLog::read(object, &BodyText::json(reply.body)?)).await?)
     }
 
     /// What is known now of records that were deleted at some time.
-    async fn look_again(&self, object: ObjectType, fields: &[String], entries: &[Keyset]) -> Result<Page, CrmError> {
+    async fn look_again(&self, object: ObjectType, fields: &[String], entries: &[RowKeyset]) -> Result<Page, CrmError> {
         let mut page = Page::default();
         for some in entries.chunks(IDS_PER_QUERY) {
             let keys: Vec<RecordKey> = some.iter().filter_map(|entry| map::key(object, &entry.id)).collect();
@@ -94,24 +101,24 @@ impl SalesforceClient {
 }
 
 /// A page of the log.
-struct Log {
-    entries: Vec<Keyset>,
+struct DeletionLog {
+    entries: Vec<RowKeyset>,
     /// Entries that could not be read.
     rejected: usize,
     /// How far it reaches, milliseconds.
     covered: i64,
 }
 
-impl Log {
-    fn read(object: ObjectType, body: &Text) -> Result<Self, CrmError> {
-        let page = body.value().and_then(|page| Fields::of(page, &DELETED)).ok_or(NO_JSON)?;
+impl DeletionLog {
+    fn read(object: ObjectType, body: &BodyText) -> Result<Self, CrmError> {
+        let page = body.value().and_then(|page| JsonFields::of(page, &DELETED)).ok_or(NO_JSON)?;
         let covered = times::read(page.cell("latestDateCovered"))
             .ok_or(CrmError::Unreadable("its log of deletions does not say how far it reaches"))?;
         let mut log = Self { entries: Vec::new(), rejected: 0, covered: covered.timestamp_millis() };
         json::each(page.list("deletedRecords").ok_or(NO_JSON)?, usize::MAX, |row| {
-            let entry = Fields::of(row, &["id", "deletedDate"]).and_then(|entry| {
+            let entry = JsonFields::of(row, &["id", "deletedDate"]).and_then(|entry| {
                 let id = map::key(object, &entry.cell("id").text().ok()??)?.record_id;
-                Some(Keyset { at: times::read(entry.cell("deletedDate"))?.timestamp_millis(), id })
+                Some(RowKeyset { at: times::read(entry.cell("deletedDate"))?.timestamp_millis(), id })
             });
             match entry {
                 Some(entry) => log.entries.push(entry),
@@ -123,7 +130,7 @@ impl Log {
 }
 
 /// The entries behind this one in order of time and id.
-fn behind(mut entries: Vec<Keyset>, after: Option<&Keyset>) -> Vec<Keyset> {
+fn behind(mut entries: Vec<RowKeyset>, after: Option<&RowKeyset>) -> Vec<RowKeyset> {
     entries.retain(|entry| after.is_none_or(|after| entry > after));
     entries.sort_unstable();
     entries.dedup_by(|a, b| a.id == b.id);
@@ -131,8 +138,11 @@ fn behind(mut entries: Vec<Keyset>, after: Option<&Keyset>) -> Vec<Keyset> {
 }
 
 /// The log does not tell; a sweep must find out.
-fn untold(end: i64) -> Step {
-    Step { page: Page { needs_sweep: true, ..Page::default() }, then: Then::Deletions { through: end, more: None } }
+fn gap_in_log(end: i64) -> StepResult {
+    StepResult {
+        page: Page { needs_sweep: true, ..Page::default() },
+        then: NextStage::Deletions { through: end, more: None },
+    }
 }
 
 /// `2026-01-02T10:00:00+00:00`.
@@ -158,7 +168,8 @@ mod tests {
             ],
             "latestDateCovered": "2026-01-02T10:30:00.000+0000",
         });
-        let log = Log::read(ObjectType::Contact, &Text::json(json.to_string().into_bytes()).unwrap()).unwrap();
+        let log =
+            DeletionLog::read(ObjectType::Contact, &BodyText::json(json.to_string().into_bytes()).unwrap()).unwrap();
 
         let all = behind(log.entries.clone(), None);
         let rest = behind(log.entries, Some(&all[0]));

@@ -5,7 +5,7 @@ use super::{map::NO_JSON, model::DESCRIBE};
 use crate::{
     crm::{
         CrmError,
-        json::{self, Fields, Text},
+        json::{self, BodyText, JsonFields},
     },
     domain::{notice::Notice, record::ObjectType},
 };
@@ -25,7 +25,7 @@ const NAME_BYTES_MAX: usize = 128;
 pub(super) const ACCOUNT_NAME: &str = "Account.Name";
 
 /// A field that is wished for.
-struct Wish {
+struct FieldWish {
     /// As queries have it.
     name: &'static str,
     /// Where the description shows it.
@@ -34,53 +34,53 @@ struct Wish {
     is_missed: bool,
 }
 
-const fn wish(name: &'static str) -> Wish {
-    Wish { name, shown_as: name, is_missed: true }
+const fn wish(name: &'static str) -> FieldWish {
+    FieldWish { name, shown_as: name, is_missed: true }
 }
 
-const CONTACT: &[Wish] = &[
+const CONTACT: &[FieldWish] = &[
     wish("MasterRecordId"),
     wish("Name"),
-    Wish { is_missed: false, ..wish("FirstName") },
-    Wish { is_missed: false, ..wish("LastName") },
+    FieldWish { is_missed: false, ..wish("FirstName") },
+    FieldWish { is_missed: false, ..wish("LastName") },
     wish("Email"),
     wish("Phone"),
     wish("MobilePhone"),
     wish("HomePhone"),
     wish("OtherPhone"),
     wish("Fax"),
-    Wish { shown_as: "AccountId", ..wish(ACCOUNT_NAME) },
+    FieldWish { shown_as: "AccountId", ..wish(ACCOUNT_NAME) },
     // Only where there are person accounts.
-    Wish { is_missed: false, ..wish("IsPersonAccount") },
+    FieldWish { is_missed: false, ..wish("IsPersonAccount") },
     // Only where countries are chosen from a list.
-    Wish { is_missed: false, ..wish("MailingCountryCode") },
-    Wish { is_missed: false, ..wish("MailingCountry") },
+    FieldWish { is_missed: false, ..wish("MailingCountryCode") },
+    FieldWish { is_missed: false, ..wish("MailingCountry") },
 ];
 
-const LEAD: &[Wish] = &[
+const LEAD: &[FieldWish] = &[
     wish("MasterRecordId"),
     wish("IsConverted"),
     wish("ConvertedContactId"),
     wish("Name"),
-    Wish { is_missed: false, ..wish("FirstName") },
-    Wish { is_missed: false, ..wish("LastName") },
+    FieldWish { is_missed: false, ..wish("FirstName") },
+    FieldWish { is_missed: false, ..wish("LastName") },
     wish("Company"),
     wish("Email"),
     wish("Phone"),
     wish("MobilePhone"),
     wish("Fax"),
-    Wish { is_missed: false, ..wish("CountryCode") },
-    Wish { is_missed: false, ..wish("Country") },
+    FieldWish { is_missed: false, ..wish("CountryCode") },
+    FieldWish { is_missed: false, ..wish("Country") },
 ];
 
 /// What can be asked for besides [`ESSENTIAL`], and what to tell about the rest.
-pub(super) struct Visible {
+pub(super) struct VisibleFields {
     pub(super) fields: Vec<String>,
     pub(super) notices: Vec<Notice>,
 }
 
 /// What an object looks like to the integration's user.
-pub(super) struct Describe {
+pub(super) struct ObjectDescription {
     pub(super) queryable: bool,
     fields: Vec<DescribeField>,
 }
@@ -90,13 +90,13 @@ struct DescribeField {
     kind: String,
 }
 
-impl Describe {
+impl ObjectDescription {
     /// Reads a description. A field that cannot be read is not seen.
-    pub(super) fn read(body: &Text) -> Result<Self, CrmError> {
-        let describe = body.value().and_then(|page| Fields::of(page, &DESCRIBE)).ok_or(NO_JSON)?;
+    pub(super) fn read(body: &BodyText) -> Result<Self, CrmError> {
+        let describe = body.value().and_then(|page| JsonFields::of(page, &DESCRIBE)).ok_or(NO_JSON)?;
         let mut fields = Vec::new();
         let is_whole = json::each(describe.list("fields").ok_or(NO_JSON)?, FIELDS_MAX, |field| {
-            let Some(field) = Fields::of(field, &["name", "type"]) else { return };
+            let Some(field) = JsonFields::of(field, &["name", "type"]) else { return };
             let text = |name| field.cell(name).text().ok().flatten().unwrap_or_default();
             let (name, kind) = (text("name"), text("type"));
             if name.len() <= NAME_BYTES_MAX && !name.is_empty() {
@@ -111,9 +111,9 @@ impl Describe {
 }
 
 /// Chooses from an object's description.
-pub(super) fn visible(object: ObjectType, describe: &Describe) -> Visible {
+pub(super) fn visible(object: ObjectType, describe: &ObjectDescription) -> VisibleFields {
     let wishes = if object == ObjectType::Lead { LEAD } else { CONTACT };
-    let mut visible = Visible { fields: Vec::new(), notices: Vec::new() };
+    let mut visible = VisibleFields { fields: Vec::new(), notices: Vec::new() };
     for wish in wishes {
         if describe.fields.iter().any(|field| field.name == wish.shown_as) {
             visible.fields.push(wish.name.to_owned());
@@ -165,11 +165,11 @@ pub(super) fn is_name(text: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn describe(fields: &[(&str, &str)]) -> Describe {
+    fn describe(fields: &[(&str, &str)]) -> ObjectDescription {
         let fields: Vec<_> =
             fields.iter().map(|(name, kind)| serde_json::json!({"name": name, "type": kind})).collect();
         let json = serde_json::json!({"queryable": null, "fields": fields, "surprise": 1}).to_string();
-        Describe::read(&Text::json(json.into_bytes()).unwrap()).unwrap()
+        ObjectDescription::read(&BodyText::json(json.into_bytes()).unwrap()).unwrap()
     }
 
     /// A hidden field is told, and not asked for.

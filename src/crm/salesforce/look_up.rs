@@ -3,9 +3,9 @@
 
 use super::{
     client::SalesforceClient,
-    fields::Visible,
-    map::Answer,
-    refusal::{Failure, Word},
+    fields::VisibleFields,
+    map::ReadRows,
+    refusal::{ErrorCode, RequestFailure},
     soql,
 };
 use crate::{
@@ -37,10 +37,10 @@ impl SalesforceClient {
     }
 
     /// The rows that a query shows; `None`: the object is not shown at all.
-    async fn show(&self, object: ObjectType, keys: &[RecordKey]) -> Result<Option<Answer>, CrmError> {
+    async fn show(&self, object: ObjectType, keys: &[RecordKey]) -> Result<Option<ReadRows>, CrmError> {
         let Some(fields) = self.known_fields(object).await? else { return Ok(None) };
         let answer = match self.rows_of(object, &fields, keys).await {
-            Err(Failure::Said(Word::InvalidType, _)) => return Ok(None),
+            Err(RequestFailure::Vendor(ErrorCode::InvalidType, _)) => return Ok(None),
             answered => answered?,
         };
         Ok(Some(answer))
@@ -51,9 +51,9 @@ impl SalesforceClient {
         let known = &self.cache(object).fields;
         let fields = known.get_or_try_init(|| async {
             match self.describe(object).await {
-                Err(Failure::Said(Word::InvalidType | Word::NotFound, _)) => Ok(None),
+                Err(RequestFailure::Vendor(ErrorCode::InvalidType | ErrorCode::NotFound, _)) => Ok(None),
                 Err(failure) => Err(CrmError::from(failure)),
-                Ok(visible) => Ok(visible.map(|Visible { fields, .. }| fields)),
+                Ok(visible) => Ok(visible.map(|VisibleFields { fields, .. }| fields)),
             }
         });
         Ok(fields.await?.clone())
@@ -72,7 +72,7 @@ impl SalesforceClient {
     }
 
     /// "View All Data", or "View All Records" of the object, by any of the user's permission sets; the profile is one of them.
-    async fn ask_sees_all(&self, object: ObjectType) -> Result<bool, Failure> {
+    async fn ask_sees_all(&self, object: ObjectType) -> Result<bool, RequestFailure> {
         let user = soql::literal(&self.user_id().await?);
         let assigned = format!("FROM PermissionSetAssignment WHERE AssigneeId = {user}");
         let all_data = format!("SELECT Id {assigned} AND PermissionSet.PermissionsViewAllData = true LIMIT 1");
@@ -87,7 +87,7 @@ impl SalesforceClient {
     }
 
     /// The rows of an object that are not deleted.
-    pub(super) async fn count_of(&self, object: ObjectType) -> Result<i64, Failure> {
+    pub(super) async fn count_of(&self, object: ObjectType) -> Result<i64, RequestFailure> {
         Ok(self.rest.count(&soql::count(object)).await?.max(0))
     }
 }

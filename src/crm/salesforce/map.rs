@@ -9,12 +9,12 @@ use super::{
     DESCRIPTOR,
     fields::{self, ESSENTIAL},
     model::QUERY,
-    position::Keyset,
+    position::RowKeyset,
 };
 use crate::{
     crm::{
         CrmError,
-        json::{self, Cell, Fields, Text, Values},
+        json::{self, BodyText, JsonCell, JsonFields, TextValues},
         times,
     },
     domain::{
@@ -27,7 +27,7 @@ pub(super) const NO_JSON: CrmError = CrmError::Unreadable("it is not the JSON th
 
 /// What rows become records by.
 #[derive(Clone)]
-pub(super) struct Mapping {
+pub(super) struct RowMapping {
     pub(super) object: ObjectType,
     /// That were asked for, besides the essential ones.
     pub(super) fields: Vec<String>,
@@ -36,7 +36,7 @@ pub(super) struct Mapping {
 
 /// The rows of an answer.
 #[derive(Default)]
-pub(super) struct Answer {
+pub(super) struct ReadRows {
     /// Whether it says that there are no more.
     pub(super) done: bool,
     /// How many the query has.
@@ -46,12 +46,12 @@ pub(super) struct Answer {
     pub(super) records: Vec<Record>,
     pub(super) rejects: Rejects,
     /// The last row that tells its place.
-    pub(super) last: Option<Keyset>,
+    pub(super) last: Option<RowKeyset>,
     /// Every row that says which record it is.
     pub(super) shown: Vec<RecordKey>,
 }
 
-impl Answer {
+impl ReadRows {
     /// Rows that do not say which record they are.
     pub(super) fn nameless(&self) -> usize {
         self.count - self.shown.len()
@@ -67,7 +67,7 @@ impl Answer {
         self.last = other.last.or(self.last.take());
     }
 
-    pub(super) fn add(&mut self, row: &Row<'_, '_>, mapping: &Mapping, raw: &str) {
+    pub(super) fn add(&mut self, row: &QueryRow<'_, '_>, mapping: &RowMapping, raw: &str) {
         self.count += 1;
         let id = row.id(mapping.object);
         self.shown.extend(id.clone());
@@ -88,27 +88,29 @@ impl Answer {
 }
 
 /// A row by its columns' names.
-pub(super) enum Row<'a, 'n> {
-    Json(Fields<'a, 'n>),
+pub(super) enum QueryRow<'a, 'n> {
+    Json(JsonFields<'a, 'n>),
     Line { columns: &'n csv::StringRecord, values: &'a csv::StringRecord },
 }
 
-impl<'a> Row<'a, '_> {
+impl<'a> QueryRow<'a, '_> {
     /// A parent's field stands inside an object, or under its whole name.
-    fn cell(&self, name: &str) -> Cell<'a> {
+    fn cell(&self, name: &str) -> JsonCell<'a> {
         match self {
             Self::Line { columns, values } => {
                 let value = columns.iter().position(|column| column == name).and_then(|place| values.get(place));
-                value.filter(|value| !value.is_empty()).map_or(Cell::Null, |value| Cell::Text(Cow::Borrowed(value)))
+                value
+                    .filter(|value| !value.is_empty())
+                    .map_or(JsonCell::Null, |value| JsonCell::Text(Cow::Borrowed(value)))
             }
             Self::Json(row) => match (row.raw(name), name.split_once('.')) {
                 (None, Some((parent, field))) => match row.cell(parent) {
-                    Cell::Object(parent) => {
-                        Fields::of(parent, &[field]).map_or(Cell::Null, |parent| parent.cell(field))
+                    JsonCell::Object(parent) => {
+                        JsonFields::of(parent, &[field]).map_or(JsonCell::Null, |parent| parent.cell(field))
                     }
                     other => other,
                 },
-                (value, _) => value.map_or(Cell::Null, Cell::of),
+                (value, _) => value.map_or(JsonCell::Null, JsonCell::of),
             },
         }
     }
@@ -118,10 +120,10 @@ impl<'a> Row<'a, '_> {
     }
 }
 
-impl Mapping {
+impl RowMapping {
     /// The rows of an answer to a query.
-    pub(super) fn answer(&self, body: &Text, rows_max: usize) -> Result<Answer, CrmError> {
-        let page = body.value().and_then(|page| Fields::of(page, &QUERY)).ok_or(NO_JSON)?;
+    pub(super) fn answer(&self, body: &BodyText, rows_max: usize) -> Result<ReadRows, CrmError> {
+        let page = body.value().and_then(|page| JsonFields::of(page, &QUERY)).ok_or(NO_JSON)?;
         let mut answer = head(&page)?;
         let mut wanted: Vec<&str> = ESSENTIAL.to_vec();
         for field in &self.fields {
@@ -130,8 +132,8 @@ impl Mapping {
         }
         let list = page.list("records").ok_or(NO_JSON)?;
         let is_whole = json::each(list, rows_max, |raw| {
-            if let Some(row) = Fields::of(raw, &wanted) {
-                answer.add(&Row::Json(row), self, raw.get());
+            if let Some(row) = JsonFields::of(raw, &wanted) {
+                answer.add(&QueryRow::Json(row), self, raw.get());
             } else {
                 answer.count += 1;
                 answer.rejects.reject(self.object, None, RejectReason::NotAnObject, "", raw.get());
@@ -149,7 +151,7 @@ impl Mapping {
 
     fn record(
         &self,
-        row: &Row<'_, '_>,
+        row: &QueryRow<'_, '_>,
         key: Option<RecordKey>,
         losses: &mut Losses,
     ) -> Result<Record, (RejectReason, &'static str)> {
@@ -161,11 +163,11 @@ impl Mapping {
         // What does not say that it is deleted is there.
         let is_converted = object == ObjectType::Lead && flag("IsConverted");
         let is_gone = flag("IsDeleted") || is_converted;
-        let mut numbers = Values::numbers();
+        let mut numbers = TextValues::numbers();
         for field in self.fields.iter().filter(|field| fields::is_phone(field)) {
             numbers.take(row.cell(field), field, field, losses);
         }
-        let mut emails = Values::emails();
+        let mut emails = TextValues::emails();
         emails.take(row.cell("Email"), "Email", "", losses);
         Ok(Record {
             updated_at,
@@ -185,20 +187,20 @@ impl Mapping {
 }
 
 /// What a query says of itself.
-pub(super) fn head(page: &Fields<'_, '_>) -> Result<Answer, CrmError> {
+pub(super) fn head(page: &JsonFields<'_, '_>) -> Result<ReadRows, CrmError> {
     let done = page.cell("done").flag().ok().flatten().ok_or(NO_JSON)?;
     let total_size = match page.cell("totalSize") {
-        Cell::Number(number) => number.parse().unwrap_or(0),
+        JsonCell::Number(number) => number.parse().unwrap_or(0),
         _ => 0,
     };
-    Ok(Answer { done, total_size, ..Answer::default() })
+    Ok(ReadRows { done, total_size, ..ReadRows::default() })
 }
 
 /// Where a row stands in the order of the queries.
-fn keyset(row: &Row<'_, '_>) -> Option<Keyset> {
+fn keyset(row: &QueryRow<'_, '_>) -> Option<RowKeyset> {
     let at = times::read(row.cell("SystemModstamp"))?.timestamp_millis();
     let id = row.cell("Id").text().ok()??;
-    Some(Keyset { at, id })
+    Some(RowKeyset { at, id })
 }
 
 /// An id of this object in its form of 18 characters.
@@ -207,14 +209,14 @@ pub(super) fn key(object: ObjectType, id: &str) -> Option<RecordKey> {
 }
 
 /// Who took this record in: the Contact that a Lead was converted into, or the one that it was merged into.
-fn successor(object: ObjectType, row: &Row<'_, '_>, is_converted: bool) -> Option<RecordKey> {
+fn successor(object: ObjectType, row: &QueryRow<'_, '_>, is_converted: bool) -> Option<RecordKey> {
     let text = |field: &str| row.cell(field).text().ok().flatten();
     let contact = if is_converted { text("ConvertedContactId") } else { None };
     let contact = contact.and_then(|id| key(ObjectType::Contact, &id));
     contact.or_else(|| key(object, &text("MasterRecordId")?))
 }
 
-fn display_name(row: &Row<'_, '_>, losses: &mut Losses) -> String {
+fn display_name(row: &QueryRow<'_, '_>, losses: &mut Losses) -> String {
     let mut text = |field: &str| row.cell(field).text_or_loss(field, losses);
     if let Some(name) = text("Name") {
         return name;
@@ -224,7 +226,7 @@ fn display_name(row: &Row<'_, '_>, losses: &mut Losses) -> String {
 }
 
 /// The Account of a person account is the person again, and no organisation.
-fn organization(object: ObjectType, row: &Row<'_, '_>, losses: &mut Losses) -> String {
+fn organization(object: ObjectType, row: &QueryRow<'_, '_>, losses: &mut Losses) -> String {
     let is_person = row.cell("IsPersonAccount").flag_or_loss("IsPersonAccount", losses).unwrap_or(false);
     let field = match object {
         ObjectType::Lead => "Company",
@@ -235,7 +237,7 @@ fn organization(object: ObjectType, row: &Row<'_, '_>, losses: &mut Losses) -> S
 }
 
 /// The country of the address: by its code where the organisation has codes, else by its name.
-fn country(object: ObjectType, row: &Row<'_, '_>) -> Option<Region> {
+fn country(object: ObjectType, row: &QueryRow<'_, '_>) -> Option<Region> {
     let fields = match object {
         ObjectType::Lead => ["CountryCode", "Country"],
         _ => ["MailingCountryCode", "MailingCountry"],
@@ -251,7 +253,7 @@ mod tests {
 
     const ID: &str = "003D000000QV9n2IAD";
 
-    fn mapping(object: ObjectType) -> Mapping {
+    fn mapping(object: ObjectType) -> RowMapping {
         let fields = [
             "Name",
             "FirstName",
@@ -271,16 +273,16 @@ mod tests {
             "MailingCountry",
             "Country",
         ];
-        Mapping {
+        RowMapping {
             object,
             fields: fields.map(str::to_owned).to_vec(),
             base_url: "https://acme.my.salesforce.com".to_owned(),
         }
     }
 
-    fn answer_of(object: ObjectType, rows: &str) -> Answer {
+    fn answer_of(object: ObjectType, rows: &str) -> ReadRows {
         let json = format!(r#"{{"totalSize":1,"done":true,"records":{rows}}}"#);
-        mapping(object).answer(&Text::json(json.into_bytes()).unwrap(), 10).unwrap()
+        mapping(object).answer(&BodyText::json(json.into_bytes()).unwrap(), 10).unwrap()
     }
 
     fn record_of(object: ObjectType, row: &Value) -> Option<Record> {
@@ -433,7 +435,7 @@ mod tests {
             r#"{"totalSize":1,"done":null,"records":[]}"#,
             "[]",
         ] {
-            let read = mapping(ObjectType::Contact).answer(&Text::json(json.as_bytes().to_vec()).unwrap(), 10);
+            let read = mapping(ObjectType::Contact).answer(&BodyText::json(json.as_bytes().to_vec()).unwrap(), 10);
             assert!(matches!(read, Err(CrmError::Unreadable(_))), "{json}");
         }
     }

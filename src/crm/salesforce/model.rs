@@ -15,19 +15,19 @@ pub(super) const DELETED: [&str; 2] = ["deletedRecords", "latestDateCovered"];
 
 /// A job of the bulk interface.
 #[derive(Deserialize)]
-pub(super) struct Job {
+pub(super) struct BulkJob {
     pub id: String,
     pub state: String,
 }
 
 /// Who a token is of.
 #[derive(Deserialize)]
-pub(super) struct Identity {
+pub(super) struct TokenIdentity {
     pub organization_id: String,
     pub user_id: String,
 }
 
-impl Identity {
+impl TokenIdentity {
     /// It is of another organisation than the linked one.
     pub(super) fn of_another(&self) -> CrmError {
         let opened = Organization::parse(&DESCRIPTOR, &self.organization_id);

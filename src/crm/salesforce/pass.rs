@@ -8,9 +8,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     client::SalesforceClient,
-    fields::{self, Describe, Visible},
-    position::{Bulk, Deleted, Mark, Pass, Position, Rows, Stage},
-    refusal::{Failure, HIDDEN, Word},
+    fields::{self, ObjectDescription, VisibleFields},
+    position::{BulkProgress, DeletedProgress, ObjectProgress, ObjectTurn, RowsProgress, RunStage, SalesforcePosition},
+    refusal::{ErrorCode, HIDDEN, RequestFailure},
 };
 use crate::{
     crm::{CrmError, Effort, Page},
@@ -26,30 +26,30 @@ const FRESHNESS_LAG: TimeDelta = TimeDelta::minutes(5);
 const BULK_FAILURES_MAX: u8 = 2;
 
 /// What one call has brought.
-pub(super) struct Step {
+pub(super) struct StepResult {
     pub(super) page: Page,
-    pub(super) then: Then,
+    pub(super) then: NextStage,
 }
 
 /// What comes after a step.
-pub(super) enum Then {
+pub(super) enum NextStage {
     /// More of the same object.
-    Stay(Stage),
+    Stay(RunStage),
     /// All rows until this time are read, milliseconds.
     Rows { fields: Vec<String>, through: i64 },
     /// The log of deletions is read until this time, milliseconds; `None`: to its end.
-    Deletions { through: i64, more: Option<Deleted> },
+    Deletions { through: i64, more: Option<DeletedProgress> },
     /// The log of deletions stays where it was; a later pass reads it.
     DeletionsLeft,
     /// The integration's user does not see the object.
     Hidden,
     /// The CRM has trouble with the object; a later pass goes on here.
-    Left(Stage),
+    Left(RunStage),
 }
 
-impl Step {
-    pub(super) fn stay(stage: Stage) -> Self {
-        Self { page: Page::default(), then: Then::Stay(stage) }
+impl StepResult {
+    pub(super) fn stay(stage: RunStage) -> Self {
+        Self { page: Page::default(), then: NextStage::Stay(stage) }
     }
 
     pub(super) fn hidden(object: ObjectType) -> Self {
@@ -60,16 +60,16 @@ impl Step {
                 "{object}s cannot be read: the organisation has none, or the integration's user may not read them; give its profile or a permission set read access to {object}s, or switch copying them off"
             ),
         );
-        Self { page: Page { notices: vec![notice], ..Page::default() }, then: Then::Hidden }
+        Self { page: Page { notices: vec![notice], ..Page::default() }, then: NextStage::Hidden }
     }
 }
 
 impl SalesforceClient {
     /// The page at this position.
     pub(super) async fn page_at(&self, position: Option<&str>, effort: Effort) -> Result<Page, CrmError> {
-        let mut position = position.map_or_else(|| Ok(Position::default()), Position::decode)?;
+        let mut position = position.map_or_else(|| Ok(SalesforcePosition::default()), SalesforcePosition::decode)?;
         let known = position.pass.as_ref().and_then(|pass| pass.known);
-        let Some(Pass { object, known, is_again, stage }) = self.current(&mut position) else {
+        let Some(ObjectTurn { object, known, is_again, stage }) = self.current(&mut position) else {
             return ended(Page::default(), &position, known);
         };
         let step = match self.step(object, stage.clone(), position.mark(object), effort).await {
@@ -80,31 +80,31 @@ impl SalesforceClient {
         };
         let mut page = step.page;
         let known = match step.then {
-            Then::Stay(stage) => {
-                position.pass = Some(Pass { object, known, is_again, stage });
+            NextStage::Stay(stage) => {
+                position.pass = Some(ObjectTurn { object, known, is_again, stage });
                 return under_way(page, &position);
             }
-            Then::Rows { fields, through } => {
+            NextStage::Rows { fields, through } => {
                 let mark = position.rows_are_known(object, through, fields);
                 if let Some(deleted) = self.deletions_to_read(&mark) {
-                    position.pass = Some(Pass { object, known, is_again, stage: Stage::Deleted(deleted) });
+                    position.pass = Some(ObjectTurn { object, known, is_again, stage: RunStage::Deleted(deleted) });
                     return under_way(page, &position);
                 }
                 Some(earlier(known, through))
             }
-            Then::Deletions { through, more } => {
+            NextStage::Deletions { through, more } => {
                 position.deletions_are_known(object, through);
                 if let Some(deleted) = more {
-                    position.pass = Some(Pass { object, known, is_again, stage: Stage::Deleted(deleted) });
+                    position.pass = Some(ObjectTurn { object, known, is_again, stage: RunStage::Deleted(deleted) });
                     return under_way(page, &position);
                 }
                 position.mark(object).map_or(known, |mark| Some(earlier(known, mark.rows_through)))
             }
-            Then::DeletionsLeft => position
+            NextStage::DeletionsLeft => position
                 .mark(object)
                 .map_or(known, |mark| Some(earlier(known, mark.rows_through.min(mark.deleted_through)))),
-            Then::Hidden => known,
-            Then::Left(stage) => {
+            NextStage::Hidden => known,
+            NextStage::Left(stage) => {
                 position.leave(object, stage);
                 position.mark(object).map_or(known, |mark| Some(earlier(known, mark.rows_through)))
             }
@@ -125,11 +125,12 @@ impl SalesforceClient {
 
     /// Kinds of objects that the pass which ended here has left.
     pub(super) fn left_at(position: &str) -> Vec<ObjectType> {
-        Position::decode(position).map_or_else(|_| Vec::new(), |at| at.left.iter().map(|pass| pass.object).collect())
+        SalesforcePosition::decode(position)
+            .map_or_else(|_| Vec::new(), |at| at.left.iter().map(|pass| pass.object).collect())
     }
 
     /// Where the pass stands, by what is copied now: wishes may have changed since.
-    fn current(&self, position: &mut Position) -> Option<Pass> {
+    fn current(&self, position: &mut SalesforcePosition) -> Option<ObjectTurn> {
         let copied = self.options.copied(Provider::Salesforce);
         position.left.retain(|pass| copied.contains(&pass.object));
         match position.pass.take() {
@@ -143,7 +144,12 @@ impl SalesforceClient {
 
     /// Whose turn is next. When all have had theirs, those that were left have another one: a pass that goes on after a failure has
     /// left them long ago.
-    fn next_after(&self, object: ObjectType, is_again: bool, position: &Position) -> Option<(ObjectType, bool)> {
+    fn next_after(
+        &self,
+        object: ObjectType,
+        is_again: bool,
+        position: &SalesforcePosition,
+    ) -> Option<(ObjectType, bool)> {
         let copied = self.options.copied(Provider::Salesforce);
         let is_left = |other: &ObjectType| position.left.iter().any(|pass| pass.object == *other);
         if is_again {
@@ -158,16 +164,16 @@ impl SalesforceClient {
     async fn leave(
         &self,
         object: ObjectType,
-        stage: Stage,
-        position: &Position,
+        stage: RunStage,
+        position: &SalesforcePosition,
         error: CrmError,
-    ) -> Result<Step, CrmError> {
+    ) -> Result<StepResult, CrmError> {
         let name = object.as_str();
         let (then, notice) = match stage {
             // Salesforce works on a job by itself; there are other ways to the rows.
-            Stage::Bulk(bulk) => return Ok(Step::stay(begin_again(&bulk))),
-            Stage::Deleted(_) => (
-                Then::DeletionsLeft,
+            RunStage::Bulk(bulk) => return Ok(StepResult::stay(begin_again(&bulk))),
+            RunStage::Deleted(_) => (
+                NextStage::DeletionsLeft,
                 Notice::new(
                     "DELETIONS_LEFT",
                     format!(
@@ -182,7 +188,7 @@ impl SalesforceClient {
                     return Err(error);
                 }
                 (
-                    Then::Left(stage),
+                    NextStage::Left(stage),
                     Notice::new(
                         "OBJECT_LEFT",
                         format!(
@@ -193,59 +199,61 @@ impl SalesforceClient {
             }
         };
         self.rest.identity().await?;
-        Ok(Step { page: Page { notices: vec![notice], ..Page::default() }, then })
+        Ok(StepResult { page: Page { notices: vec![notice], ..Page::default() }, then })
     }
 
     async fn step(
         &self,
         object: ObjectType,
-        stage: Stage,
-        mark: Option<&Mark>,
+        stage: RunStage,
+        mark: Option<&ObjectProgress>,
         effort: Effort,
-    ) -> Result<Step, CrmError> {
+    ) -> Result<StepResult, CrmError> {
         match (stage, mark) {
-            (Stage::Begin { .. }, Some(mark)) => {
+            (RunStage::Begin { .. }, Some(mark)) => {
                 let since = (mark.rows_through - OVERLAP.num_milliseconds()).max(0);
-                let rows = Rows { fields: mark.fields.clone(), since: Some(since), ..Rows::default() };
+                let rows = RowsProgress { fields: mark.fields.clone(), since: Some(since), ..RowsProgress::default() };
                 self.read_rows(object, rows).await
             }
-            (Stage::Begin { bulk_failures }, None) => self.begin_full(object, bulk_failures, effort).await,
-            (Stage::Rows(rows), _) => self.read_rows(object, rows).await,
-            (Stage::Bulk(bulk), _) => self.read_bulk(object, bulk).await,
-            (Stage::Deleted(deleted), Some(mark)) => self.read_deleted(mark, deleted).await,
-            (Stage::Deleted(_), None) => Err(CrmError::PositionRefused),
+            (RunStage::Begin { bulk_failures }, None) => self.begin_full(object, bulk_failures, effort).await,
+            (RunStage::Rows(rows), _) => self.read_rows(object, rows).await,
+            (RunStage::Bulk(bulk), _) => self.read_bulk(object, bulk).await,
+            (RunStage::Deleted(deleted), Some(mark)) => self.read_deleted(mark, deleted).await,
+            (RunStage::Deleted(_), None) => Err(CrmError::PositionRefused),
         }
     }
 
     /// Everything of an object, the first time: by the bulk interface if it is large.
-    async fn begin_full(&self, object: ObjectType, bulk_failures: u8, effort: Effort) -> Result<Step, CrmError> {
+    async fn begin_full(&self, object: ObjectType, bulk_failures: u8, effort: Effort) -> Result<StepResult, CrmError> {
         let visible = match self.describe(object).await {
-            Err(Failure::Said(Word::InvalidType | Word::NotFound, _)) => return Ok(Step::hidden(object)),
+            Err(RequestFailure::Vendor(ErrorCode::InvalidType | ErrorCode::NotFound, _)) => {
+                return Ok(StepResult::hidden(object));
+            }
             described => described?,
         };
-        let Some(Visible { fields, notices }) = visible else { return Ok(Step::hidden(object)) };
+        let Some(VisibleFields { fields, notices }) = visible else { return Ok(StepResult::hidden(object)) };
         let is_bulk = bulk_failures < BULK_FAILURES_MAX && self.is_large(object, effort).await?;
         let mut step = if is_bulk {
             self.begin_bulk(object, fields, bulk_failures, effort).await?
         } else {
-            self.read_rows(object, Rows { fields, ..Rows::default() }).await?
+            self.read_rows(object, RowsProgress { fields, ..RowsProgress::default() }).await?
         };
         step.page.notices.splice(0..0, notices);
         Ok(step)
     }
 
     /// What is to be asked for of an object; `None`: its rows cannot be read.
-    pub(super) async fn describe(&self, object: ObjectType) -> Result<Option<Visible>, Failure> {
+    pub(super) async fn describe(&self, object: ObjectType) -> Result<Option<VisibleFields>, RequestFailure> {
         let path = format!("/sobjects/{}/describe", object.as_str());
         let body = self.rest.get(&path, &[]).await?.text().await?;
-        let describe = Describe::read(&body)?;
+        let describe = ObjectDescription::read(&body)?;
         Ok(describe.queryable.then(|| fields::visible(object, &describe)))
     }
 
     async fn is_large(&self, object: ObjectType, effort: Effort) -> Result<bool, CrmError> {
         match self.count_of(object).await {
             Ok(count) => Ok(count > self.bulk_above),
-            Err(Failure::Said(Word::QueryTimeout, _)) => Ok(true),
+            Err(RequestFailure::Vendor(ErrorCode::QueryTimeout, _)) => Ok(true),
             Err(failure) => match CrmError::from(failure) {
                 // By REST every object can be read.
                 error if effort == Effort::Essential && error.is_local() => Ok(false),
@@ -256,28 +264,28 @@ impl SalesforceClient {
 
     /// What the log of deletions has to tell after this mark; `None`: its end is too near, or nobody wishes to know. Then it stays
     /// where it is, and a later pass catches up.
-    fn deletions_to_read(&self, mark: &Mark) -> Option<Deleted> {
+    fn deletions_to_read(&self, mark: &ObjectProgress) -> Option<DeletedProgress> {
         let end = mark.rows_through;
         let is_due = super::deleted::is_askable(mark.deleted_through, end);
         let is_wished = self.options.of(mark.object).mirrors_deletions;
-        (is_due && is_wished).then_some(Deleted { end, upto: end, after: None })
+        (is_due && is_wished).then_some(DeletedProgress { end, upto: end, after: None })
     }
 }
 
 /// The stage after a job of the bulk interface that came to nothing.
-pub(super) const fn begin_again(bulk: &Bulk) -> Stage {
-    Stage::Begin { bulk_failures: bulk.failures.saturating_add(1) }
+pub(super) const fn begin_again(bulk: &BulkProgress) -> RunStage {
+    RunStage::Begin { bulk_failures: bulk.failures.saturating_add(1) }
 }
 
 fn earlier(known: Option<i64>, through: i64) -> i64 {
     known.map_or(through, |known| known.min(through))
 }
 
-fn under_way(page: Page, position: &Position) -> Result<Page, CrmError> {
+fn under_way(page: Page, position: &SalesforcePosition) -> Result<Page, CrmError> {
     Ok(Page { next: Some(position.encode()?), ..page })
 }
 
-fn ended(page: Page, position: &Position, known: Option<i64>) -> Result<Page, CrmError> {
+fn ended(page: Page, position: &SalesforcePosition, known: Option<i64>) -> Result<Page, CrmError> {
     let known: Option<DateTime<Utc>> = known.and_then(DateTime::from_timestamp_millis);
     let is_incomplete = position.is_incomplete();
     Ok(Page {

@@ -24,22 +24,22 @@ const FIELDS_MAX: usize = 40;
 /// The place of a pass. Times are milliseconds since 1970 by the server's clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Position {
+pub(super) struct SalesforcePosition {
     version: u8,
     /// One of each object that was ever read to its end. That of an object which is not copied any more is kept: switched on
     /// again, it is caught up with from there.
-    pub(super) marks: Vec<Mark>,
+    pub(super) marks: Vec<ObjectProgress>,
     /// `None`: between passes.
-    pub(super) pass: Option<Pass>,
+    pub(super) pass: Option<ObjectTurn>,
     /// Objects that the pass (or the last one) has left because the CRM had trouble with them, and where each goes on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) left: Vec<Pass>,
+    pub(super) left: Vec<ObjectTurn>,
 }
 
 /// How far an object is known.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Mark {
+pub(super) struct ObjectProgress {
     #[serde(with = "object")]
     pub(super) object: ObjectType,
     /// The end of the last window of rows that was read to its end.
@@ -53,7 +53,7 @@ pub(super) struct Mark {
 /// A pass under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Pass {
+pub(super) struct ObjectTurn {
     /// The object that is read now; those before it are done.
     #[serde(with = "object")]
     pub(super) object: ObjectType,
@@ -62,27 +62,27 @@ pub(super) struct Pass {
     /// All objects have had their turn; those that were left have another one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) is_again: bool,
-    pub(super) stage: Stage,
+    pub(super) stage: RunStage,
 }
 
-/// What is done with an object. Full: `Begin` to `Rows` or `Bulk`. Increment: `Begin` to `Rows` to `Deleted`.
+/// What is done with an object. Full: `Begin` to `RowsProgress` or `BulkProgress`. Increment: `Begin` to `RowsProgress` to `DeletedProgress`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub(super) enum Stage {
+pub(super) enum RunStage {
     /// Nothing is asked yet, or a job of the bulk interface came to nothing so many times.
     Begin { bulk_failures: u8 },
     /// Rows by REST.
-    Rows(Rows),
+    Rows(RowsProgress),
     /// Rows by the bulk interface.
-    Bulk(Bulk),
+    Bulk(BulkProgress),
     /// The log of deletions.
-    Deleted(Deleted),
+    Deleted(DeletedProgress),
 }
 
 /// A row, in the order of the queries.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Keyset {
+pub(super) struct RowKeyset {
     pub(super) at: i64,
     pub(super) id: String,
 }
@@ -90,10 +90,10 @@ pub(super) struct Keyset {
 /// Rows by REST.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Rows {
+pub(super) struct RowsProgress {
     pub(super) fields: Vec<String>,
     pub(super) since: Option<i64>,
-    pub(super) after: Option<Keyset>,
+    pub(super) after: Option<RowKeyset>,
     /// The end of the window: the server's time at the first answer.
     pub(super) until: Option<i64>,
     /// A nearer end, because queries took too long.
@@ -107,7 +107,7 @@ pub(super) struct Rows {
 /// Rows by the bulk interface.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Bulk {
+pub(super) struct BulkProgress {
     pub(super) fields: Vec<String>,
     pub(super) job: String,
     /// Where the results go on; `None`: before the first.
@@ -121,21 +121,21 @@ pub(super) struct Bulk {
 /// The log of deletions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Deleted {
+pub(super) struct DeletedProgress {
     pub(super) end: i64,
     /// The end of this request, nearer than `end` where there were too many.
     pub(super) upto: i64,
     /// Entries up to this one are done, in order of time and id.
-    pub(super) after: Option<Keyset>,
+    pub(super) after: Option<RowKeyset>,
 }
 
-impl Default for Position {
+impl Default for SalesforcePosition {
     fn default() -> Self {
         Self { version: VERSION, marks: Vec::new(), pass: None, left: Vec::new() }
     }
 }
 
-impl Position {
+impl SalesforcePosition {
     /// Reads a stored one.
     pub(super) fn decode(text: &str) -> Result<Self, CrmError> {
         let fits = text.len() <= POSITION_BYTES_MAX;
@@ -148,14 +148,14 @@ impl Position {
         text.ok_or(CrmError::Unreadable("its objects have too many fields to go on by"))
     }
 
-    pub(super) fn mark(&self, object: ObjectType) -> Option<&Mark> {
+    pub(super) fn mark(&self, object: ObjectType) -> Option<&ObjectProgress> {
         self.marks.iter().find(|mark| mark.object == object)
     }
 
     /// The rows of an object are known through this time; of one that was never read before, the deletions too.
-    pub(super) fn rows_are_known(&mut self, object: ObjectType, through: i64, fields: Vec<String>) -> Mark {
+    pub(super) fn rows_are_known(&mut self, object: ObjectType, through: i64, fields: Vec<String>) -> ObjectProgress {
         let deleted_through = self.mark(object).map_or(through, |mark| mark.deleted_through);
-        let mark = Mark { object, rows_through: through, deleted_through, fields };
+        let mark = ObjectProgress { object, rows_through: through, deleted_through, fields };
         self.marks.retain(|mark| mark.object != object);
         self.marks.push(mark.clone());
         mark
@@ -168,18 +168,18 @@ impl Position {
     }
 
     /// An object's turn in a pass; where it was left, it goes on.
-    pub(super) fn begin(&mut self, object: ObjectType, known: Option<i64>, is_again: bool) -> Pass {
+    pub(super) fn begin(&mut self, object: ObjectType, known: Option<i64>, is_again: bool) -> ObjectTurn {
         match self.left.iter().position(|pass| pass.object == object) {
-            Some(place) => Pass { known, is_again, ..self.left.swap_remove(place) },
-            None => Pass { is_again, ..Pass::begin(object, known) },
+            Some(place) => ObjectTurn { known, is_again, ..self.left.swap_remove(place) },
+            None => ObjectTurn { is_again, ..ObjectTurn::begin(object, known) },
         }
     }
 
     /// Leaves an object to a later turn. What is known of it is caught up with from there, by the time of then.
-    pub(super) fn leave(&mut self, object: ObjectType, stage: Stage) {
-        let stage = if self.mark(object).is_some() { Stage::Begin { bulk_failures: 0 } } else { stage };
+    pub(super) fn leave(&mut self, object: ObjectType, stage: RunStage) {
+        let stage = if self.mark(object).is_some() { RunStage::Begin { bulk_failures: 0 } } else { stage };
         self.left.retain(|pass| pass.object != object);
-        self.left.push(Pass { object, known: None, is_again: false, stage });
+        self.left.push(ObjectTurn { object, known: None, is_again: false, stage });
     }
 
     /// Something that was never read to its end is left.
@@ -190,49 +190,49 @@ impl Position {
     fn is_sound(&self) -> bool {
         self.version == VERSION
             && self.marks.len() <= 2
-            && self.marks.iter().all(Mark::is_sound)
+            && self.marks.iter().all(ObjectProgress::is_sound)
             && self.left.len() <= 2
             && self.pass.iter().chain(&self.left).all(|pass| pass.is_sound(self.mark(pass.object).is_some()))
     }
 }
 
-impl Mark {
+impl ObjectProgress {
     fn is_sound(&self) -> bool {
         are_times(&[Some(self.rows_through), Some(self.deleted_through)]) && are_fields(&self.fields)
     }
 }
 
-impl Pass {
+impl ObjectTurn {
     const fn begin(object: ObjectType, known: Option<i64>) -> Self {
-        Self { object, known, is_again: false, stage: Stage::Begin { bulk_failures: 0 } }
+        Self { object, known, is_again: false, stage: RunStage::Begin { bulk_failures: 0 } }
     }
 
     fn is_sound(&self, is_known: bool) -> bool {
         let is_stage_sound = match &self.stage {
-            Stage::Begin { .. } => true,
-            Stage::Rows(rows) => {
+            RunStage::Begin { .. } => true,
+            RunStage::Rows(rows) => {
                 are_times(&[rows.since, rows.until, rows.bound, Some(rows.span)])
                     && are_fields(&rows.fields)
-                    && rows.after.as_ref().is_none_or(Keyset::is_sound)
+                    && rows.after.as_ref().is_none_or(RowKeyset::is_sound)
             }
-            Stage::Bulk(bulk) => {
+            RunStage::Bulk(bulk) => {
                 let is_locator = |text: &String| is_locator(text);
                 are_times(&[Some(bulk.until)])
                     && are_fields(&bulk.fields)
                     && is_id(&bulk.job)
                     && bulk.locator.as_ref().is_none_or(is_locator)
             }
-            Stage::Deleted(deleted) => {
+            RunStage::Deleted(deleted) => {
                 is_known
                     && are_times(&[Some(deleted.end), Some(deleted.upto)])
-                    && deleted.after.as_ref().is_none_or(Keyset::is_sound)
+                    && deleted.after.as_ref().is_none_or(RowKeyset::is_sound)
             }
         };
         is_stage_sound && are_times(&[self.known])
     }
 }
 
-impl Keyset {
+impl RowKeyset {
     fn is_sound(&self) -> bool {
         are_times(&[Some(self.at)]) && is_id(&self.id)
     }
@@ -275,27 +275,27 @@ mod object {
 mod tests {
     use super::*;
 
-    fn mark(object: ObjectType) -> Mark {
-        Mark { object, rows_through: 2_000, deleted_through: 1_000, fields: vec!["Account.Name".to_owned()] }
+    fn mark(object: ObjectType) -> ObjectProgress {
+        ObjectProgress { object, rows_through: 2_000, deleted_through: 1_000, fields: vec!["Account.Name".to_owned()] }
     }
 
-    fn position(stage: Stage) -> Position {
-        Position {
+    fn position(stage: RunStage) -> SalesforcePosition {
+        SalesforcePosition {
             marks: vec![mark(ObjectType::Contact), mark(ObjectType::Lead)],
-            pass: Some(Pass { object: ObjectType::Lead, known: Some(5), is_again: false, stage }),
-            ..Position::default()
+            pass: Some(ObjectTurn { object: ObjectType::Lead, known: Some(5), is_again: false, stage }),
+            ..SalesforcePosition::default()
         }
     }
 
-    fn last() -> Keyset {
-        Keyset { at: 7, id: "003D000000QV9n2IAD".to_owned() }
+    fn last() -> RowKeyset {
+        RowKeyset { at: 7, id: "003D000000QV9n2IAD".to_owned() }
     }
 
-    fn stages() -> Vec<Stage> {
+    fn stages() -> Vec<RunStage> {
         let fields = || vec!["Phone".to_owned(), "Site__c".to_owned()];
         vec![
-            Stage::Begin { bulk_failures: 1 },
-            Stage::Rows(Rows {
+            RunStage::Begin { bulk_failures: 1 },
+            RunStage::Rows(RowsProgress {
                 fields: fields(),
                 since: Some(1),
                 after: Some(last()),
@@ -304,7 +304,7 @@ mod tests {
                 span: 3,
                 halvings: 2,
             }),
-            Stage::Bulk(Bulk {
+            RunStage::Bulk(BulkProgress {
                 fields: fields(),
                 job: "750R0000000zlh9IAA".to_owned(),
                 locator: Some("MTAwMDA".to_owned()),
@@ -312,7 +312,7 @@ mod tests {
                 failures: 1,
                 until: 9,
             }),
-            Stage::Deleted(Deleted { end: 9, upto: 8, after: Some(last()) }),
+            RunStage::Deleted(DeletedProgress { end: 9, upto: 8, after: Some(last()) }),
         ]
     }
 
@@ -321,10 +321,10 @@ mod tests {
         for stage in stages() {
             let position = position(stage);
 
-            assert_eq!(Position::decode(&position.encode().unwrap()).unwrap(), position);
+            assert_eq!(SalesforcePosition::decode(&position.encode().unwrap()).unwrap(), position);
         }
-        let between = Position { pass: None, ..position(Stage::Begin { bulk_failures: 0 }) };
-        assert_eq!(Position::decode(&between.encode().unwrap()).unwrap(), between);
+        let between = SalesforcePosition { pass: None, ..position(RunStage::Begin { bulk_failures: 0 }) };
+        assert_eq!(SalesforcePosition::decode(&between.encode().unwrap()).unwrap(), between);
     }
 
     #[test]
@@ -348,13 +348,13 @@ mod tests {
             changed("\"span\":3", "\"span\":3,\"more\":1"),
             format!("{good}{}", " ".repeat(POSITION_BYTES_MAX)),
         ] {
-            assert!(matches!(Position::decode(&text), Err(CrmError::PositionRefused)), "{text:.60}");
+            assert!(matches!(SalesforcePosition::decode(&text), Err(CrmError::PositionRefused)), "{text:.60}");
         }
     }
 
     #[test]
     fn deletions_are_never_known_less_far_than_before() {
-        let mut position = position(Stage::Begin { bulk_failures: 0 });
+        let mut position = position(RunStage::Begin { bulk_failures: 0 });
 
         position.deletions_are_known(ObjectType::Lead, 500);
         position.rows_are_known(ObjectType::Lead, 3_000, Vec::new());
@@ -367,14 +367,14 @@ mod tests {
     #[test]
     fn the_largest_place_fits() {
         let fields: Vec<String> = (0..FIELDS_MAX).map(|number| format!("{number:a>61}")).collect();
-        let mark = |object| Mark { fields: fields.clone(), ..mark(object) };
-        let position = Position {
+        let mark = |object| ObjectProgress { fields: fields.clone(), ..mark(object) };
+        let position = SalesforcePosition {
             marks: vec![mark(ObjectType::Contact), mark(ObjectType::Lead)],
-            pass: Some(Pass {
+            pass: Some(ObjectTurn {
                 object: ObjectType::Lead,
                 known: None,
                 is_again: true,
-                stage: Stage::Bulk(Bulk {
+                stage: RunStage::Bulk(BulkProgress {
                     fields: fields.clone(),
                     job: "7".repeat(ID_BYTES_MAX),
                     locator: Some("x".repeat(LOCATOR_BYTES_MAX)),
@@ -383,9 +383,9 @@ mod tests {
                     until: 1,
                 }),
             }),
-            ..Position::default()
+            ..SalesforcePosition::default()
         };
 
-        assert_eq!(Position::decode(&position.encode().unwrap()).unwrap(), position);
+        assert_eq!(SalesforcePosition::decode(&position.encode().unwrap()).unwrap(), position);
     }
 }

@@ -22,16 +22,16 @@ const MOVED_BYTES_MAX: usize = 1_024;
 
 /// Why a request brought nothing.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum RequestFailure {
     /// Nobody here can help it.
     Known(CrmError),
-    /// Salesforce's word, which means something where it was asked for, and the server's clock.
-    Said(Word, Option<DateTime<Utc>>),
+    /// Salesforce's code, which means something where it was asked for, and the server's clock.
+    Vendor(ErrorCode, Option<DateTime<Utc>>),
 }
 
-/// Words that lead to another way of asking.
+/// Codes that lead to another way of asking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Word {
+pub(super) enum ErrorCode {
     /// A field of the query is not there, or not for this user.
     InvalidField,
     /// The object is not there, or not for this user.
@@ -48,29 +48,29 @@ pub(super) enum Word {
     Conflict,
 }
 
-impl From<CrmError> for Failure {
+impl From<CrmError> for RequestFailure {
     fn from(error: CrmError) -> Self {
         Self::Known(error)
     }
 }
 
-/// What a word means where nobody expects it.
-impl From<Failure> for CrmError {
-    fn from(failure: Failure) -> Self {
+/// What a code means where nobody expects it.
+impl From<RequestFailure> for CrmError {
+    fn from(failure: RequestFailure) -> Self {
         match failure {
-            Failure::Known(error) => error,
-            Failure::Said(word, _) => match word {
-                Word::InvalidField | Word::ReplicationDate | Word::IdLimit => Self::Refused(400),
-                Word::InvalidType => HIDDEN,
-                Word::QueryTimeout => Self::Unavailable("its query takes too long"),
-                Word::NotFound => Self::OrganizationNotFound,
-                Word::Conflict => Self::Unavailable("it asks to try again"),
+            RequestFailure::Known(error) => error,
+            RequestFailure::Vendor(word, _) => match word {
+                ErrorCode::InvalidField | ErrorCode::ReplicationDate | ErrorCode::IdLimit => Self::Refused(400),
+                ErrorCode::InvalidType => HIDDEN,
+                ErrorCode::QueryTimeout => Self::Unavailable("its query takes too long"),
+                ErrorCode::NotFound => Self::OrganizationNotFound,
+                ErrorCode::Conflict => Self::Unavailable("it asks to try again"),
             },
         }
     }
 }
 
-impl Failure {
+impl RequestFailure {
     /// Whether asking the same again is of no use, and the quota is not why.
     pub(super) const fn is_final(&self) -> bool {
         match self {
@@ -81,7 +81,7 @@ impl Failure {
                     | CrmError::Refused(_)
                     | CrmError::AccountClosed(_)
             ),
-            Self::Said(..) => true,
+            Self::Vendor(..) => true,
         }
     }
 }
@@ -93,12 +93,12 @@ pub(super) const HIDDEN: CrmError = CrmError::PermissionMissing(
 
 /// What an answer means that is no success. A table by status and code; what is in no row is doubtful: told by its status, and taken for
 /// no more. Source: Salesforce, "REST API Developer Guide", "Status Codes and Error Responses"; "The `UserInfo` Endpoint".
-pub(super) fn meaning(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
+pub(super) fn meaning(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> RequestFailure {
     let entries: Vec<RefusalEntry> = serde_json::from_slice(body).unwrap_or_default();
     let entry = entries.first();
     let code = entry.map_or("", |entry| entry.code.as_str());
     let is_page = http::is_page(headers, body);
-    let word = |word| Failure::Said(word, http::server_time(headers));
+    let word = |word| RequestFailure::Vendor(word, http::server_time(headers));
     let known = match (status.as_u16(), code) {
         _ if says_moved(body) => CrmError::HostMoved,
         // The one refusal that is a mere word: of the endpoint that says who a token is of, for a token that is not good.
@@ -107,13 +107,13 @@ pub(super) fn meaning(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> F
         }
         // Salesforce answers so at the old host of an organisation that has moved; and so does a proxy.
         (403 | 404, "") if is_page => CrmError::HostMoved,
-        (_, "QUERY_TIMEOUT") => return word(Word::QueryTimeout),
-        (400, "INVALID_FIELD") => return word(Word::InvalidField),
-        (400 | 404, "INVALID_TYPE") => return word(Word::InvalidType),
-        (_, "INVALID_REPLICATION_DATE") => return word(Word::ReplicationDate),
-        (_, "EXCEEDED_ID_LIMIT") => return word(Word::IdLimit),
-        (404, _) => return word(Word::NotFound),
-        (409, _) => return word(Word::Conflict),
+        (_, "QUERY_TIMEOUT") => return word(ErrorCode::QueryTimeout),
+        (400, "INVALID_FIELD") => return word(ErrorCode::InvalidField),
+        (400 | 404, "INVALID_TYPE") => return word(ErrorCode::InvalidType),
+        (_, "INVALID_REPLICATION_DATE") => return word(ErrorCode::ReplicationDate),
+        (_, "EXCEEDED_ID_LIMIT") => return word(ErrorCode::IdLimit),
+        (404, _) => return word(ErrorCode::NotFound),
+        (409, _) => return word(ErrorCode::Conflict),
         // A cursor of Salesforce's that is gone costs nothing: the next try asks by the last row again.
         (_, "INVALID_QUERY_LOCATOR") => CrmError::Unavailable("its cursor is gone"),
         (_, "REQUEST_LIMIT_EXCEEDED") if entry.is_some_and(|entry| entry.message.contains("Concurrent")) => {
@@ -142,7 +142,7 @@ pub(super) fn meaning(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> F
         (400 | 402 | 405..=428 | 430..=499, _) if is_page => http::PAGE,
         (other, _) => http::meaning_of_status(status, headers).unwrap_or(CrmError::Refused(other)),
     };
-    Failure::Known(known)
+    RequestFailure::Known(known)
 }
 
 /// Whether an answer, with whatever status, says that this is not the organisation's host: `URL_NOT_RESET`, "Destination URL not reset".
@@ -223,14 +223,15 @@ mod tests {
         headers.insert(DATE, "Sun, 22 Nov 2026 09:22:20 GMT".parse().unwrap());
 
         for (code, word) in [
-            ("QUERY_TIMEOUT", Word::QueryTimeout),
-            ("INVALID_FIELD", Word::InvalidField),
-            ("INVALID_TYPE", Word::InvalidType),
-            ("INVALID_REPLICATION_DATE", Word::ReplicationDate),
-            ("EXCEEDED_ID_LIMIT", Word::IdLimit),
+            ("QUERY_TIMEOUT", ErrorCode::QueryTimeout),
+            ("INVALID_FIELD", ErrorCode::InvalidField),
+            ("INVALID_TYPE", ErrorCode::InvalidType),
+            ("INVALID_REPLICATION_DATE", ErrorCode::ReplicationDate),
+            ("EXCEEDED_ID_LIMIT", ErrorCode::IdLimit),
         ] {
             let body = serde_json::json!([{"errorCode": code, "message": "m"}]).to_string();
-            let Failure::Said(said, Some(at)) = meaning(StatusCode::BAD_REQUEST, &headers, body.as_bytes()) else {
+            let RequestFailure::Vendor(said, Some(at)) = meaning(StatusCode::BAD_REQUEST, &headers, body.as_bytes())
+            else {
                 panic!("{code}")
             };
             assert_eq!((said, at.timestamp()), (word, 1_795_339_340), "{code}");
@@ -242,7 +243,7 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert(RETRY_AFTER, "17".parse().unwrap());
 
-        let Failure::Known(CrmError::RateLimited { retry_after }) =
+        let RequestFailure::Known(CrmError::RateLimited { retry_after }) =
             meaning(StatusCode::SERVICE_UNAVAILABLE, &headers, b"<html>")
         else {
             panic!("not a rate limit")

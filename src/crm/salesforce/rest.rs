@@ -8,16 +8,16 @@ use reqwest::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    map::{self, Answer, Mapping, NO_JSON},
-    model::{Identity, QUERY},
-    refusal::{self, Failure},
+    map::{self, NO_JSON, ReadRows, RowMapping},
+    model::{QUERY, TokenIdentity},
+    refusal::{self, RequestFailure},
 };
 use crate::crm::{
     CrmError,
     header::AuthHeader,
     http,
-    json::{self, Fields, Text},
-    quota::{Daily, Quota},
+    json::{self, BodyText, JsonFields},
+    quota::{DailyReport, RequestQuota},
 };
 
 /// Summer '26; a version works for three years at least (Salesforce, "API End-of-Life").
@@ -28,34 +28,34 @@ const USER_INFO: &str = "/services/oauth2/userinfo";
 const LIMIT_INFO: &str = "sforce-limit-info";
 
 /// One organisation's API.
-pub(super) struct Rest {
+pub(super) struct RestApi {
     pub(super) http: Client,
     /// Without a slash at its end.
     pub(super) base_url: String,
     pub(super) header: AuthHeader,
-    pub(super) quota: Quota,
+    pub(super) quota: RequestQuota,
 }
 
 /// An answer that is a success.
-pub(super) struct Reply {
+pub(super) struct RestReply {
     pub(super) headers: HeaderMap,
     pub(super) body: Vec<u8>,
 }
 
 /// Whether a query shows deleted rows.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Scope {
+enum QueryScope {
     Live,
     All,
 }
 
-impl Rest {
+impl RestApi {
     /// Asks for a path below the API's root.
-    pub(super) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<Reply, Failure> {
+    pub(super) async fn get(&self, path: &str, query: &[(&str, &str)]) -> Result<RestReply, RequestFailure> {
         self.send(self.http.get(self.url(path)).query(query)).await
     }
 
-    pub(super) async fn post(&self, path: &str, body: &serde_json::Value) -> Result<Reply, Failure> {
+    pub(super) async fn post(&self, path: &str, body: &serde_json::Value) -> Result<RestReply, RequestFailure> {
         let request = self.http.post(self.url(path)).header(CONTENT_TYPE, "application/json");
         self.send(request.body(body.to_string())).await
     }
@@ -65,29 +65,29 @@ impl Rest {
     pub(super) async fn query(
         &self,
         soql: &str,
-        mapping: &Mapping,
+        mapping: &RowMapping,
         rows_max: usize,
-    ) -> Result<(Answer, Option<DateTime<Utc>>), Failure> {
-        let reply = self.ask_query(soql, Scope::All).await?;
+    ) -> Result<(ReadRows, Option<DateTime<Utc>>), RequestFailure> {
+        let reply = self.ask_query(soql, QueryScope::All).await?;
         let (at, mapping) = (http::server_time(&reply.headers), mapping.clone());
-        let answer = json::off_thread(move || mapping.answer(&Text::json(reply.body)?, rows_max)).await?;
+        let answer = json::off_thread(move || mapping.answer(&BodyText::json(reply.body)?, rows_max)).await?;
         Ok((answer, at))
     }
 
     /// How many live rows a query has.
-    pub(super) async fn count(&self, soql: &str) -> Result<i64, Failure> {
-        let body = self.ask_query(soql, Scope::Live).await?.text().await?;
-        let page = body.value().and_then(|page| Fields::of(page, &QUERY)).ok_or(NO_JSON)?;
+    pub(super) async fn count(&self, soql: &str) -> Result<i64, RequestFailure> {
+        let body = self.ask_query(soql, QueryScope::Live).await?.text().await?;
+        let page = body.value().and_then(|page| JsonFields::of(page, &QUERY)).ok_or(NO_JSON)?;
         Ok(map::head(&page)?.total_size)
     }
 
-    async fn ask_query(&self, soql: &str, scope: Scope) -> Result<Reply, Failure> {
-        let path = if scope == Scope::All { "/queryAll" } else { "/query" };
+    async fn ask_query(&self, soql: &str, scope: QueryScope) -> Result<RestReply, RequestFailure> {
+        let path = if scope == QueryScope::All { "/queryAll" } else { "/query" };
         self.get(path, &[("q", soql)]).await
     }
 
     /// The organisation and the user of the token.
-    pub(super) async fn identity(&self) -> Result<Identity, CrmError> {
+    pub(super) async fn identity(&self) -> Result<TokenIdentity, CrmError> {
         self.send(self.http.get(format!("{}{USER_INFO}", self.base_url))).await?.json().await
     }
 
@@ -95,7 +95,7 @@ impl Rest {
         format!("{}{API}{path}", self.base_url)
     }
 
-    async fn send(&self, request: RequestBuilder) -> Result<Reply, Failure> {
+    async fn send(&self, request: RequestBuilder) -> Result<RestReply, RequestFailure> {
         self.quota.take().await?;
         let response = self.header.put_on(request).send().await.map_err(|error| http::meaning_of(&error))?;
         let (status, headers) = (response.status(), response.headers().clone());
@@ -108,14 +108,14 @@ impl Rest {
         if !is_of_records && refusal::says_moved(&body) {
             return Err(refusal::meaning(status, &headers, &body));
         }
-        Ok(Reply { headers, body })
+        Ok(RestReply { headers, body })
     }
 
     fn learn(&self, headers: &HeaderMap) {
         let Some((used, limit)) = headers.get(LIMIT_INFO).and_then(|value| api_usage(value.to_str().ok()?)) else {
             return;
         };
-        self.quota.learn_daily(Daily {
+        self.quota.learn_daily(DailyReport {
             used,
             limit,
             resume_after: refusal::QUOTA_RESUME_AFTER,
@@ -125,9 +125,9 @@ impl Rest {
     }
 }
 
-impl Reply {
-    pub(super) async fn text(self) -> Result<Text, CrmError> {
-        json::off_thread(move || Text::json(self.body)).await
+impl RestReply {
+    pub(super) async fn text(self) -> Result<BodyText, CrmError> {
+        json::off_thread(move || BodyText::json(self.body)).await
     }
 
     pub(super) async fn json<T: DeserializeOwned>(self) -> Result<T, CrmError> {

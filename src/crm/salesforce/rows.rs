@@ -6,11 +6,11 @@ use chrono::{DateTime, Utc};
 use super::{
     client::SalesforceClient,
     fields::{self, ACCOUNT_NAME},
-    map::{Answer, Mapping},
-    pass::{Step, Then},
-    position::{Keyset, Rows, Stage},
-    refusal::{Failure, Word},
-    soql::{self, ROWS_PER_PAGE, Window},
+    map::{ReadRows, RowMapping},
+    pass::{NextStage, StepResult},
+    position::{RowKeyset, RowsProgress, RunStage},
+    refusal::{ErrorCode, RequestFailure},
+    soql::{self, QueryWindow, ROWS_PER_PAGE},
 };
 use crate::{
     crm::{CrmError, Page},
@@ -30,13 +30,15 @@ const FOUNDED: i64 = 920_246_400_000;
 const SECOND: i64 = 1_000;
 
 /// An answer with its rows, the server's clock, and what was found out on the way.
-type Answered = ((Answer, Option<DateTime<Utc>>), Vec<Notice>);
+type AnsweredRows = ((ReadRows, Option<DateTime<Utc>>), Vec<Notice>);
 
 impl SalesforceClient {
-    pub(super) async fn read_rows(&self, object: ObjectType, mut rows: Rows) -> Result<Step, CrmError> {
+    pub(super) async fn read_rows(&self, object: ObjectType, mut rows: RowsProgress) -> Result<StepResult, CrmError> {
         let ((answer, at), notices) = match self.ask_rows(object, &mut rows).await {
-            Err(Failure::Said(Word::InvalidType, _)) => return Ok(Step::hidden(object)),
-            Err(Failure::Said(Word::QueryTimeout, at)) => return Ok(Step::stay(Stage::Rows(rows.halved(at)?))),
+            Err(RequestFailure::Vendor(ErrorCode::InvalidType, _)) => return Ok(StepResult::hidden(object)),
+            Err(RequestFailure::Vendor(ErrorCode::QueryTimeout, at)) => {
+                return Ok(StepResult::stay(RunStage::Rows(rows.halved(at)?)));
+            }
             answered => answered?,
         };
         let asked = self.rest.quota.page_size().of(ROWS_PER_PAGE);
@@ -47,17 +49,20 @@ impl SalesforceClient {
             let last = answer.last.filter(|last| leads_on(rows.after.as_ref(), last)).ok_or(CrmError::Stuck)?;
             rows.after = Some(last);
             rows.halvings = 0;
-            Then::Stay(Stage::Rows(rows))
+            NextStage::Stay(RunStage::Rows(rows))
         } else if let Some(bound) = rows.bound {
-            Then::Stay(Stage::Rows(rows.beyond(bound)))
+            NextStage::Stay(RunStage::Rows(rows.beyond(bound)))
         } else {
-            Then::Rows { fields: rows.fields, through: until }
+            NextStage::Rows { fields: rows.fields, through: until }
         };
-        Ok(Step { page: Page { records: answer.records, rejects: answer.rejects, notices, ..Page::default() }, then })
+        Ok(StepResult {
+            page: Page { records: answer.records, rejects: answer.rejects, notices, ..Page::default() },
+            then,
+        })
     }
 
-    pub(super) fn mapping(&self, object: ObjectType, fields: &[String]) -> Mapping {
-        Mapping { object, fields: fields.to_vec(), base_url: self.rest.base_url.clone() }
+    pub(super) fn mapping(&self, object: ObjectType, fields: &[String]) -> RowMapping {
+        RowMapping { object, fields: fields.to_vec(), base_url: self.rest.base_url.clone() }
     }
 
     /// The rows of these records (at most 400), in the recycle bin too. Salesforce may give fewer than fit, and says so: the rest is
@@ -67,10 +72,10 @@ impl SalesforceClient {
         object: ObjectType,
         fields: &[String],
         keys: &[RecordKey],
-    ) -> Result<Answer, Failure> {
+    ) -> Result<ReadRows, RequestFailure> {
         let mapping = self.mapping(object, fields);
         let mut left: Vec<&RecordKey> = keys.iter().collect();
-        let mut whole = Answer::default();
+        let mut whole = ReadRows::default();
         loop {
             let soql = soql::by_ids(object, fields, left.iter().map(|key| key.record_id.as_str()));
             let (answer, _) = self.rest.query(&soql, &mapping, ROWS_MAX).await?;
@@ -87,21 +92,21 @@ impl SalesforceClient {
     }
 
     /// Asks, and once more with other fields where those of before are not there any more.
-    async fn ask_rows(&self, object: ObjectType, rows: &mut Rows) -> Result<Answered, Failure> {
+    async fn ask_rows(&self, object: ObjectType, rows: &mut RowsProgress) -> Result<AnsweredRows, RequestFailure> {
         let mut notices = Vec::new();
         let first = self.query_rows(object, rows).await;
-        if !matches!(first, Err(Failure::Said(Word::InvalidField, _))) {
+        if !matches!(first, Err(RequestFailure::Vendor(ErrorCode::InvalidField, _))) {
             return Ok((first?, notices));
         }
         let Some(visible) = self.describe(object).await? else {
-            return Err(Failure::Said(Word::InvalidType, None));
+            return Err(RequestFailure::Vendor(ErrorCode::InvalidType, None));
         };
         rows.fields = visible.fields;
         notices.extend(visible.notices);
         let second = self.query_rows(object, rows).await;
         // The field that leads to the Account can be seen where Accounts cannot.
         let leads_to_account = rows.fields.iter().any(|field| field == ACCOUNT_NAME);
-        if !matches!(second, Err(Failure::Said(Word::InvalidField, _))) || !leads_to_account {
+        if !matches!(second, Err(RequestFailure::Vendor(ErrorCode::InvalidField, _))) || !leads_to_account {
             return Ok((second?, notices));
         }
         rows.fields.retain(|field| field != ACCOUNT_NAME);
@@ -109,15 +114,19 @@ impl SalesforceClient {
         Ok((self.query_rows(object, rows).await?, notices))
     }
 
-    async fn query_rows(&self, object: ObjectType, rows: &Rows) -> Result<(Answer, Option<DateTime<Utc>>), Failure> {
-        let window = Window { since: rows.since, after: rows.after.as_ref(), before: rows.end() };
+    async fn query_rows(
+        &self,
+        object: ObjectType,
+        rows: &RowsProgress,
+    ) -> Result<(ReadRows, Option<DateTime<Utc>>), RequestFailure> {
+        let window = QueryWindow { since: rows.since, after: rows.after.as_ref(), before: rows.end() };
         let limit = self.rest.quota.page_size().of(ROWS_PER_PAGE);
         let soql = soql::page(object, &rows.fields, &window, limit);
         self.rest.query(&soql, &self.mapping(object, &rows.fields), ROWS_MAX).await
     }
 }
 
-impl Rows {
+impl RowsProgress {
     /// Before when rows are asked for: the second of the window's end is in it. The first answer, which tells the time, has no end.
     fn end(&self) -> Option<i64> {
         self.bound.or_else(|| self.until.map(|until| until + SECOND))
@@ -145,7 +154,7 @@ impl Rows {
 }
 
 /// Whether a page's last row lies behind that of the page before. Salesforce orders ids of one time in its own way.
-fn leads_on(before: Option<&Keyset>, last: &Keyset) -> bool {
+fn leads_on(before: Option<&RowKeyset>, last: &RowKeyset) -> bool {
     before.is_none_or(|before| last.at > before.at || (last.at == before.at && last.id != before.id))
 }
 
@@ -160,7 +169,7 @@ mod tests {
     /// A window that is too slow is halved, and then read in growing parts.
     #[test]
     fn slow_window_is_halved_then_grows() {
-        let rows = Rows { since: Some(0), ..Rows::default() };
+        let rows = RowsProgress { since: Some(0), ..RowsProgress::default() };
 
         let half = rows.halved(at(999_000)).unwrap();
         let quarter = half.clone().halved(at(2_000_000)).unwrap();
@@ -176,8 +185,9 @@ mod tests {
     /// Halving begins at the last row, and has an end.
     #[test]
     fn halving_begins_at_last_row_and_ends() {
-        let last = Keyset { at: 600_000, id: "003D000000QV9n2IAD".to_owned() };
-        let mut rows = Rows { since: Some(0), after: Some(last), until: Some(999_000), ..Rows::default() };
+        let last = RowKeyset { at: 600_000, id: "003D000000QV9n2IAD".to_owned() };
+        let mut rows =
+            RowsProgress { since: Some(0), after: Some(last), until: Some(999_000), ..RowsProgress::default() };
 
         rows = rows.halved(None).unwrap();
         assert_eq!(rows.bound, Some(800_000));
@@ -189,13 +199,13 @@ mod tests {
             halvings += 1;
         }
         assert!(halvings <= HALVINGS_MAX);
-        assert!(matches!(Rows::default().halved(None), Err(CrmError::Unavailable(_))));
+        assert!(matches!(RowsProgress::default().halved(None), Err(CrmError::Unavailable(_))));
     }
 
     /// A last row that is the one before leads nowhere.
     #[test]
     fn unmoved_last_row_leads_nowhere() {
-        let row = |at, id: &str| Keyset { at, id: id.to_owned() };
+        let row = |at, id: &str| RowKeyset { at, id: id.to_owned() };
 
         assert!(leads_on(None, &row(1, "a")));
         assert!(leads_on(Some(&row(1, "b")), &row(1, "a")));

@@ -2,7 +2,7 @@
 
 use chrono::DateTime;
 
-use super::{fields::ESSENTIAL, position::Keyset};
+use super::{fields::ESSENTIAL, position::RowKeyset};
 use crate::domain::record::ObjectType;
 
 /// Rows asked for at once: the most that Salesforce gives in one answer.
@@ -10,19 +10,19 @@ pub(super) const ROWS_PER_PAGE: usize = 2_000;
 
 /// What of an object is read next, in the order of change and then of id.
 #[derive(Clone, Copy)]
-pub(super) struct Window<'a> {
+pub(super) struct QueryWindow<'a> {
     /// From then on, milliseconds since 1970.
     pub(super) since: Option<i64>,
     /// Behind this row; wins over `since`.
-    pub(super) after: Option<&'a Keyset>,
+    pub(super) after: Option<&'a RowKeyset>,
     /// Before then, milliseconds since 1970.
     pub(super) before: Option<i64>,
 }
 
 /// A page of so many rows.
-pub(super) fn page(object: ObjectType, fields: &[String], window: &Window<'_>, rows: usize) -> String {
+pub(super) fn page(object: ObjectType, fields: &[String], window: &QueryWindow<'_>, rows: usize) -> String {
     let from = match (window.after, window.since) {
-        (Some(Keyset { at, id }), _) => {
+        (Some(RowKeyset { at, id }), _) => {
             let (at, id) = (time(*at), literal(id));
             Some(format!("(SystemModstamp > {at} OR (SystemModstamp = {at} AND Id > {id}))"))
         }
@@ -83,10 +83,10 @@ mod tests {
     /// A page is asked for by time, then by the last row.
     #[test]
     fn page_is_asked_by_time_then_last_row() {
-        let none = Window { since: None, after: None, before: None };
-        let since = Window { since: Some(1_767_348_000_120), ..none };
-        let last = Keyset { at: 1_767_348_000_120, id: "003D000000QV9n2IAD".to_owned() };
-        let after = Window { after: Some(&last), before: Some(1_767_348_001_000), ..since };
+        let none = QueryWindow { since: None, after: None, before: None };
+        let since = QueryWindow { since: Some(1_767_348_000_120), ..none };
+        let last = RowKeyset { at: 1_767_348_000_120, id: "003D000000QV9n2IAD".to_owned() };
+        let after = QueryWindow { after: Some(&last), before: Some(1_767_348_001_000), ..since };
 
         assert_eq!(
             page(ObjectType::Contact, &fields(), &none, ROWS_PER_PAGE),

@@ -16,8 +16,8 @@ use serde::de::DeserializeOwned;
 
 use super::{
     DESCRIPTOR, header,
-    map::{Mapping, UsersPage},
-    model::{Count, Me},
+    map::{UserMapping, UsersPage},
+    model::{CurrentUser, UserCount},
     refusal,
 };
 use crate::{
@@ -25,8 +25,8 @@ use crate::{
         Answer, CrmClient, CrmError, Effort, GoneRecord, Page, PageSize, Probe, RecordSightings, Retry,
         header::AuthHeader,
         http,
-        json::{self, Cell, Fields, Text},
-        quota::{Quota, Told},
+        json::{self, BodyText, JsonCell, JsonFields},
+        quota::{RequestQuota, WindowReport},
         vendors::ClientParts,
     },
     domain::{
@@ -54,8 +54,8 @@ const IDENTITY_PAGES_MAX: usize = 20;
 pub(super) struct ZendeskClient {
     http: Client,
     header: AuthHeader,
-    mapping: Mapping,
-    quota: Quota,
+    mapping: UserMapping,
+    quota: RequestQuota,
     /// A page has come without the identities that it was asked for.
     lacks_identities: AtomicBool,
 }
@@ -66,7 +66,7 @@ impl ZendeskClient {
         let ClientParts { http, endpoint, target, quota, .. } = parts;
         let header = header::authorization(&target.access.token)?;
         let base_url = endpoint.api_base(&DESCRIPTOR.hosts, &target.organization.name, None)?;
-        let mapping = Mapping { base_url, roles: target.options.user_roles };
+        let mapping = UserMapping { base_url, roles: target.options.user_roles };
         Ok(Self { http, header, mapping, quota, lacks_identities: AtomicBool::new(false) })
     }
 
@@ -78,7 +78,7 @@ impl ZendeskClient {
 
     /// Somebody answers here who knows the user of the token, and lets it see everybody.
     async fn see_administrator(&self) -> Result<(), CrmError> {
-        let (me, _) = self.get::<Me>("/api/v2/users/me", &[]).await?;
+        let (me, _) = self.get::<CurrentUser>("/api/v2/users/me", &[]).await?;
         if me.user.id.is_none_or(|id| id.is_null()) {
             return Err(CrmError::CredentialsRefused);
         }
@@ -89,7 +89,7 @@ impl ZendeskClient {
     }
 
     async fn count_users(&self) -> Result<Option<i64>, CrmError> {
-        match self.get::<Count>("/api/v2/users/count", &[]).await {
+        match self.get::<UserCount>("/api/v2/users/count", &[]).await {
             Ok((count, _)) => Ok(Some(count.count.value.max(0))),
             // Asked again, or of use to whoever tries the credentials.
             Err(error) if error.retry() != Retry::Never || matches!(error, CrmError::CredentialsRefused) => Err(error),
@@ -147,7 +147,7 @@ impl ZendeskClient {
     /// Reads it off the threads that answer calls.
     async fn read_page(&self, body: Vec<u8>) -> Result<UsersPage, CrmError> {
         let mapping = self.mapping.clone();
-        json::off_thread(move || mapping.page(&Text::json(body)?, &[])).await
+        json::off_thread(move || mapping.page(&BodyText::json(body)?, &[])).await
     }
 
     /// A page without the identities that it was asked for is asked for once more. If they stay away, its users are copied with the
@@ -177,7 +177,7 @@ impl ZendeskClient {
     async fn show_many(&self, ids: &[&str]) -> Result<UsersPage, CrmError> {
         let (body, _) =
             self.ask("/api/v2/users/show_many", &[("ids", &ids.join(","))], http::SMALL_BODY_BYTES_MAX).await?;
-        let body = Text::json(body)?;
+        let body = BodyText::json(body)?;
         // Not sideloaded here: Zendesk documents that of the export only.
         let mut identities = Vec::new();
         for record in self.mapping.page(&body, &[])?.records.iter().filter(|record| !record.is_gone) {
@@ -188,14 +188,14 @@ impl ZendeskClient {
     }
 
     /// All of them, of every type, as the export has them; page by page.
-    async fn identities(&self, user_id: &str) -> Result<Vec<Text>, CrmError> {
+    async fn identities(&self, user_id: &str) -> Result<Vec<BodyText>, CrmError> {
         let path = format!("/api/v2/users/{user_id}/identities");
         let (mut pages, mut after) = (Vec::new(), None::<String>);
         for _ in 0..IDENTITY_PAGES_MAX {
             let mut query = vec![("page[size]", IDENTITIES_PER_PAGE)];
             query.extend(after.as_deref().map(|after| ("page[after]", after)));
             let page = match self.ask(&path, &query, http::SMALL_BODY_BYTES_MAX).await {
-                Ok((body, _)) => Text::json(body)?,
+                Ok((body, _)) => BodyText::json(body)?,
                 // Deleted since it was shown; that comes with the export.
                 Err(CrmError::RecordNotFound) => return Ok(Vec::new()),
                 Err(error) => return Err(error),
@@ -266,7 +266,7 @@ impl ZendeskClient {
 
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &[(&str, &str)]) -> Result<(T, HeaderMap), CrmError> {
         let (body, headers) = self.ask(path, query, http::SMALL_BODY_BYTES_MAX).await?;
-        let body = Text::json(body)?;
+        let body = BodyText::json(body)?;
         let value = json::parse(&body.text).ok_or(CrmError::Unreadable("it is not the JSON that Zendesk documents"))?;
         Ok((value, headers))
     }
@@ -317,23 +317,23 @@ impl CrmClient for ZendeskClient {
 }
 
 /// Where a list by cursor goes on; `None`: it does not.
-fn page_after(body: &Text) -> Option<String> {
-    let page = Fields::of(body.value()?, &["meta"])?;
-    let Cell::Object(meta) = page.cell("meta") else { return None };
-    let meta = Fields::of(meta, &["has_more", "after_cursor"])?;
+fn page_after(body: &BodyText) -> Option<String> {
+    let page = JsonFields::of(body.value()?, &["meta"])?;
+    let JsonCell::Object(meta) = page.cell("meta") else { return None };
+    let meta = JsonFields::of(meta, &["has_more", "after_cursor"])?;
     let has_more = meta.cell("has_more").flag() == Ok(Some(true));
     meta.cell("after_cursor").text().ok().flatten().filter(|_| has_more)
 }
 
 /// What the header of the export says; nothing without `total`.
-fn export_limit(headers: &HeaderMap) -> Option<Told> {
+fn export_limit(headers: &HeaderMap) -> Option<WindowReport> {
     let text = headers.get(EXPORT_LIMIT)?.to_str().ok()?;
     let number = |name: &str| {
         let value = text.split(';').find_map(|part| part.trim().strip_prefix(name)?.trim().strip_prefix('='));
         value.and_then(|value| value.trim().parse::<i64>().ok())
     };
     let count = |number: i64| u32::try_from(number.max(0)).ok();
-    Some(Told {
+    Some(WindowReport {
         total: number("total").and_then(count).filter(|total| *total > 0)?,
         remaining: number("remaining").and_then(count),
         resets: number("resets").and_then(count).map(|seconds| Duration::from_secs(seconds.into())),
@@ -359,7 +359,7 @@ mod tests {
             ("total = 20; remaining = -3; resets = -1", 20, Some(0), seconds(0)),
             ("total=20; remaining=many; resets=soon", 20, None, None),
         ] {
-            assert_eq!(told(text), Some(Told { total, remaining, resets, length: EXPORT_WINDOW }), "{text}");
+            assert_eq!(told(text), Some(WindowReport { total, remaining, resets, length: EXPORT_WINDOW }), "{text}");
         }
         for text in ["", "total=0; remaining=0", "remaining=19; resets=42", "total=-1"] {
             assert_eq!(told(text), None, "{text}");

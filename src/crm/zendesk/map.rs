@@ -9,7 +9,7 @@ use super::model::{IDENTITY, PAGE, USER};
 use crate::{
     crm::{
         CrmError,
-        json::{self, Cell, Fields, Text, Values},
+        json::{self, BodyText, JsonCell, JsonFields, TextValues},
         times,
     },
     domain::{
@@ -26,7 +26,7 @@ const NO_PAGE: CrmError = CrmError::Unreadable("it is not the JSON that Zendesk 
 
 /// What users become records by.
 #[derive(Clone)]
-pub(super) struct Mapping {
+pub(super) struct UserMapping {
     /// Where agents open them.
     pub base_url: String,
     /// Users who are not wished are gone.
@@ -45,26 +45,26 @@ pub(super) struct UsersPage {
 }
 
 /// The addresses of one user.
-struct Own {
-    numbers: Values,
-    emails: Values,
+struct OwnIdentities {
+    numbers: TextValues,
+    emails: TextValues,
     losses: Losses,
 }
 
 /// A user without its identities.
-struct User<'a> {
+struct UserRow<'a> {
     id: u64,
     record: Record,
-    numbers: Values,
-    emails: Values,
+    numbers: TextValues,
+    emails: TextValues,
     losses: Losses,
     raw: &'a str,
 }
 
-impl Mapping {
+impl UserMapping {
     /// Reads an answer. The identities are in it, or come in answers of their own.
-    pub(super) fn page(&self, body: &Text, identities: &[Text]) -> Result<UsersPage, CrmError> {
-        let page = body.value().and_then(|page| Fields::of(page, &PAGE)).ok_or(NO_PAGE)?;
+    pub(super) fn page(&self, body: &BodyText, identities: &[BodyText]) -> Result<UsersPage, CrmError> {
+        let page = body.value().and_then(|page| JsonFields::of(page, &PAGE)).ok_or(NO_PAGE)?;
         let (mut users, mut rejects) = (Vec::new(), Rejects::default());
         let list = page.list("users").ok_or(NO_PAGE)?;
         let is_whole = json::each(list, ROWS_MAX, |row| {
@@ -73,7 +73,7 @@ impl Mapping {
         if !is_whole {
             return Err(CrmError::Unreadable("a page has more than 2,000 users"));
         }
-        let mut own: HashMap<u64, Own> = users.iter().map(|user| (user.id, Own::none())).collect();
+        let mut own: HashMap<u64, OwnIdentities> = users.iter().map(|user| (user.id, OwnIdentities::none())).collect();
         for list in page.list("identities").into_iter().chain(identities.iter().filter_map(identities_of)) {
             json::each(list, usize::MAX, |row| identity(row, &mut own, &mut rejects));
         }
@@ -88,12 +88,12 @@ impl Mapping {
         })
     }
 
-    fn user<'a>(&self, row: &'a RawValue, rejects: &mut Rejects) -> Option<User<'a>> {
+    fn user<'a>(&self, row: &'a RawValue, rejects: &mut Rejects) -> Option<UserRow<'a>> {
         let raw = row.get();
         let mut reject = |id: Option<u64>, reason, field| {
             rejects.reject(ObjectType::User, id.map(|id| id.to_string()), reason, field, raw);
         };
-        let Some(user) = Fields::of(row, &USER) else {
+        let Some(user) = JsonFields::of(row, &USER) else {
             reject(None, RejectReason::NotAnObject, "");
             return None;
         };
@@ -103,13 +103,13 @@ impl Mapping {
         };
         // One that was never changed may have the time of its creation only.
         let changed = [user.cell("updated_at"), user.cell("created_at")];
-        let Some(updated_at) = changed.into_iter().find(|cell| !matches!(cell, Cell::Null)).and_then(times::read)
+        let Some(updated_at) = changed.into_iter().find(|cell| !matches!(cell, JsonCell::Null)).and_then(times::read)
         else {
             reject(Some(id), RejectReason::TimeUnreadable, "updated_at");
             return None;
         };
         let mut losses = Losses::default();
-        let (mut numbers, mut emails) = (Values::numbers(), Values::emails());
+        let (mut numbers, mut emails) = (TextValues::numbers(), TextValues::emails());
         numbers.take(user.cell("phone"), "phone", "phone", &mut losses);
         emails.take(user.cell("email"), "email", "", &mut losses);
         let role = user.cell("role").text_or_loss("role", &mut losses).unwrap_or_default();
@@ -131,12 +131,12 @@ impl Mapping {
             role,
             url: format!("{}/agent/users/{id}", self.base_url),
         };
-        Some(User { id, record, numbers, emails, losses, raw })
+        Some(UserRow { id, record, numbers, emails, losses, raw })
     }
 }
 
-impl User<'_> {
-    fn finish(mut self, own: &HashMap<u64, Own>, rejects: &mut Rejects) -> Record {
+impl UserRow<'_> {
+    fn finish(mut self, own: &HashMap<u64, OwnIdentities>, rejects: &mut Rejects) -> Record {
         if let Some(own) = own.get(&self.id) {
             self.losses.absorb(&own.losses);
             for number in &own.numbers.found {
@@ -154,20 +154,20 @@ impl User<'_> {
     }
 }
 
-impl Own {
+impl OwnIdentities {
     fn none() -> Self {
-        Self { numbers: Values::numbers(), emails: Values::emails(), losses: Losses::default() }
+        Self { numbers: TextValues::numbers(), emails: TextValues::emails(), losses: Losses::default() }
     }
 }
 
-fn identities_of(body: &Text) -> Option<&RawValue> {
-    Fields::of(body.value()?, &PAGE)?.list("identities")
+fn identities_of(body: &BodyText) -> Option<&RawValue> {
+    JsonFields::of(body.value()?, &PAGE)?.list("identities")
 }
 
 /// An identity that cannot be read costs itself, not its user.
-fn identity(row: &RawValue, own: &mut HashMap<u64, Own>, rejects: &mut Rejects) {
+fn identity(row: &RawValue, own: &mut HashMap<u64, OwnIdentities>, rejects: &mut Rejects) {
     let mut losses = Losses::default();
-    let read = Fields::of(row, &IDENTITY);
+    let read = JsonFields::of(row, &IDENTITY);
     let Some((user_id, identity)) = read.and_then(|identity| Some((identity.cell("user_id").id()?, identity))) else {
         losses.number("identities");
         return rejects.lose(ObjectType::User, None, &losses, row.get());
@@ -190,8 +190,8 @@ mod tests {
     use super::*;
 
     fn page_of(json: &[u8], roles: UserRoles) -> UsersPage {
-        let mapping = Mapping { base_url: "https://acme.zendesk.com".to_owned(), roles };
-        mapping.page(&Text::json(json.to_vec()).unwrap(), &[]).unwrap()
+        let mapping = UserMapping { base_url: "https://acme.zendesk.com".to_owned(), roles };
+        mapping.page(&BodyText::json(json.to_vec()).unwrap(), &[]).unwrap()
     }
 
     fn records_of(json: &str, roles: UserRoles) -> (Vec<Record>, usize) {
@@ -332,10 +332,10 @@ mod tests {
     /// Millions of rows are refused before any is kept.
     #[test]
     fn millions_of_rows_are_refused_before_keeping() {
-        let mapping = Mapping { base_url: String::new(), roles: UserRoles::All };
+        let mapping = UserMapping { base_url: String::new(), roles: UserRoles::All };
         let json = format!(r#"{{"users":[{}0],"end_of_stream":true}}"#, "0,".repeat(1_000_000));
 
-        let refused = mapping.page(&Text::json(json.into_bytes()).unwrap(), &[]);
+        let refused = mapping.page(&BodyText::json(json.into_bytes()).unwrap(), &[]);
 
         assert!(matches!(refused, Err(CrmError::Unreadable(_))));
     }

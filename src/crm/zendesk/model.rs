@@ -14,13 +14,13 @@ pub(super) const IDENTITY: [&str; 3] = ["user_id", "type", "value"];
 
 /// `GET /api/v2/users/me`: an anonymous session answers 200 with a null id.
 #[derive(Deserialize)]
-pub(super) struct Me {
-    pub user: MeUser,
+pub(super) struct CurrentUser {
+    pub user: TokenUser,
 }
 
 /// The user of the credentials.
 #[derive(Deserialize)]
-pub(super) struct MeUser {
+pub(super) struct TokenUser {
     #[serde(default)]
     pub id: Option<serde_json::Value>,
     #[serde(default)]
@@ -29,12 +29,12 @@ pub(super) struct MeUser {
 
 /// `GET /api/v2/users/count`.
 #[derive(Deserialize)]
-pub(super) struct Count {
-    pub count: CountValue,
+pub(super) struct UserCount {
+    pub count: UserTotal,
 }
 
 /// About how many; above 100,000 it is refreshed once a day.
 #[derive(Deserialize)]
-pub(super) struct CountValue {
+pub(super) struct UserTotal {
     pub value: i64,
 }

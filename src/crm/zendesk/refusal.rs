@@ -12,12 +12,12 @@ const SCOPE: CrmError = CrmError::PermissionMissing("the token needs the scope `
 
 #[derive(Deserialize, Default)]
 #[serde(default)]
-struct Body {
+struct RefusalBody {
     error: Value,
     description: Value,
 }
 
-impl Body {
+impl RefusalBody {
     /// `error`, or the title in it: Zendesk writes both.
     fn code(&self) -> &str {
         self.error.as_str().or_else(|| self.error["title"].as_str()).unwrap_or_default()
@@ -33,7 +33,7 @@ impl Body {
 /// What an answer means that is no success.
 pub(super) fn meaning(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> CrmError {
     let is_page = http::is_page(headers, body);
-    let body: Body = serde_json::from_slice(body).unwrap_or_default();
+    let body: RefusalBody = serde_json::from_slice(body).unwrap_or_default();
     match (status.as_u16(), body.code()) {
         // No help desk of this name: a page.
         (404, _) if is_page => CrmError::OrganizationNotFound,

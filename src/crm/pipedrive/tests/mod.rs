@@ -24,7 +24,9 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::client::PipedriveClient;
 use crate::{
-    crm::{CrmClient, CrmError, Effort, Page, Target, endpoint::Endpoint, http, quota::Quota, vendors::ClientParts},
+    crm::{
+        CrmClient, CrmError, Effort, Page, Target, endpoint::Endpoint, http, quota::RequestQuota, vendors::ClientParts,
+    },
     domain::{
         credentials::{Access, AccessSecret, AccessToken},
         integration::Organization,
@@ -115,7 +117,7 @@ impl Company {
             access,
         };
         configure(&mut target);
-        let quota = Quota::new(Arc::default(), share);
+        let quota = RequestQuota::new(Arc::default(), share);
         PipedriveClient::new(ClientParts { http, endpoint: &self.endpoint, target, quota, bulk_above: 0 }).unwrap()
     }
 

@@ -23,7 +23,7 @@ use crate::{
         CrmClient, CrmError, Effort, Page, Target,
         endpoint::Endpoint,
         http,
-        quota::Quota,
+        quota::RequestQuota,
         salesforce::{DESCRIPTOR, client::SalesforceClient},
         vendors::ClientParts,
     },
@@ -114,7 +114,7 @@ impl Org {
         let access = Access::with(token);
         let target = Target { is_trial: true, is_first_copy: false, organization: &organization, options, access };
         let http = http::build(&endpoint, Duration::from_secs(10)).unwrap();
-        let quota = Quota::new(Arc::default(), share);
+        let quota = RequestQuota::new(Arc::default(), share);
         SalesforceClient::new(ClientParts { http, endpoint: &endpoint, target, quota, bulk_above }).unwrap()
     }
 
