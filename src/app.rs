@@ -18,7 +18,7 @@ use crate::{
     click_to_call::ClickToCall,
     config::{Config, ProviderConfig},
     credentials::{AccessTokens, CredentialVault, SuppressionKeys},
-    crm::{self, CrmSettings, Crms, Endpoint, ProviderSettings, http::HttpError},
+    crm::{self, CrmClients, CrmSettings, ProviderEndpoint, ProviderSettings, http::HttpError},
     domain::{
         clock::Clock,
         credentials::OAuthClient,
@@ -115,7 +115,7 @@ impl ServiceApp {
         };
         let (api_db, sync_db) = (db("api", api)?, db("sync", sync)?);
         let descriptors = crm::descriptors();
-        let crms = Crms::new(crm_settings(config))?;
+        let crms = CrmClients::new(crm_settings(config))?;
         let vault = CredentialVault { key_ring, ids: Arc::clone(&ids) };
         let access_tokens = |db: &Db| AccessTokens {
             db: db.clone(),
@@ -347,7 +347,7 @@ async fn watch_database(db: Db, health: ServingHealth, stop: CancellationToken) 
 
 fn crm_settings(config: &Config) -> CrmSettings {
     let settings = |provider: &ProviderConfig| ProviderSettings {
-        endpoint: provider.base_url.clone().map_or(Endpoint::Vendor, Endpoint::Operator),
+        endpoint: provider.base_url.clone().map_or(ProviderEndpoint::Vendor, ProviderEndpoint::Operator),
         silence_max: Duration::from_secs(provider.timeout_seconds),
         quota_share_percent: provider.quota_share_percent,
         first_copy_share_percent: provider.first_copy_share_percent,
@@ -385,7 +385,7 @@ fn sync_settings(config: &Config) -> SyncSettings {
 /// The call path gives up early, since a phone rings; a sync may wait.
 fn pool_settings(config: &Config) -> (PoolSettings, PoolSettings, PoolSettings) {
     let pools = &config.pools;
-    let of = |pool: &crate::config::Pool, statement_timeout, lock_timeout| PoolSettings {
+    let of = |pool: &crate::config::PoolConfig, statement_timeout, lock_timeout| PoolSettings {
         connections_max: pool.connections,
         connections_min: 0,
         acquire_timeout: pool.acquire_timeout(),

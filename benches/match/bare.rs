@@ -11,7 +11,7 @@ use contact_sync::{
     config::Config,
     domain::{
         account::MatchPolicy,
-        call::{CLICK_TTL, Direction},
+        call::{CLICK_TTL, CallDirection},
         clock::{Clock as _, SystemClock},
     },
     rpc::{
@@ -77,7 +77,7 @@ impl Bare {
         let now = SystemClock::default().now();
         let request = LookupRequest {
             call_id: None,
-            direction: Direction::Inbound,
+            direction: CallDirection::Inbound,
             clicks_since: now - CLICK_TTL,
             policy: MatchPolicy::FirstCreated,
         };

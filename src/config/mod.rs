@@ -20,7 +20,7 @@ use crate::{
 
 pub use self::{
     load::{ConfigError, LoadedSettings, SettingEntry},
-    providers::{ProviderConfig, Providers},
+    providers::{ProviderConfig, ProvidersConfig},
     sources::{SettingFlags, SettingOrigin},
 };
 
@@ -39,34 +39,34 @@ pub struct Config {
     /// The same database for the role that owns the tables; empty: `database_url`. Also read from `MIGRATE_DATABASE_URL`.
     pub migrate_database_url: Option<DatabaseUrl>,
     /// How the database is used.
-    pub database: Database,
+    pub database: DatabaseConfig,
     /// Where initdb and postgres are; empty: they are looked for. Also read from `PG_BIN_DIR`.
     pub pg_bin_dir: Option<PathBuf>,
     /// Who may call.
-    pub auth: Auth,
+    pub auth: AuthConfig,
     /// How credentials are sealed.
-    pub vault: Vault,
+    pub vault: VaultConfig,
     /// When integrations are synced.
-    pub sync: Sync,
+    pub sync: SyncConfig,
     /// How runs are worked on.
-    pub worker: Worker,
+    pub worker: WorkerConfig,
     /// Connections to Postgres.
-    pub pools: Pools,
+    pub pools: PoolsConfig,
     /// The CRMs.
-    pub providers: Providers,
+    pub providers: ProvidersConfig,
     /// What is served over HTTP.
-    pub http: Http,
+    pub http: HttpConfig,
     /// The gRPC server's limits.
-    pub server: Server,
+    pub server: ServerConfig,
     /// How the process stops.
-    pub drain: DrainSettings,
+    pub drain: DrainConfig,
     /// The log.
-    pub log: Log,
+    pub log: LogConfig,
 }
 
 /// Who may call.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Auth {
+pub struct AuthConfig {
     /// JWKS with the issuer's public keys, at most 64 KiB; empty: local mode's own, in `data_dir`.
     pub jwks_file: Option<PathBuf>,
     /// What a token's `iss` must be.
@@ -77,21 +77,21 @@ pub struct Auth {
 
 /// How credentials are sealed.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Vault {
+pub struct VaultConfig {
     /// The key ring; empty: local mode's own, in `data_dir`.
     pub key_ring_file: Option<PathBuf>,
 }
 
 /// When integrations are synced.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Sync {
+pub struct SyncConfig {
     /// From the end of a pass to the next, for integrations without a period of their own: 60 to 86,400 seconds.
     pub period_seconds: u64,
 }
 
 /// How runs are worked on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Worker {
+pub struct WorkerConfig {
     /// A run whose worker was silent for so long is taken up by another: 1 to 600 seconds.
     pub lease_seconds: u64,
     /// How often a worker renews its lease: at most a third of it.
@@ -111,32 +111,32 @@ pub struct Worker {
 
 /// How the database is used.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Database {
+pub struct DatabaseConfig {
     /// `generic`: a statement is planned once; right for PostgreSQL. `custom`: each time; a distributed database needs it.
     pub plan_cache_mode: PlanMode,
 }
 
 /// Connections to Postgres, kept apart so that a slow sync takes none from a call.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Pools {
+pub struct PoolsConfig {
     /// The call path.
-    pub call: Pool,
+    pub call: PoolConfig,
     /// Everything else that is asked over gRPC.
-    pub api: Pool,
+    pub api: PoolConfig,
     /// Workers.
-    pub sync: Pool,
+    pub sync: PoolConfig,
 }
 
 /// One pool.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Pool {
+pub struct PoolConfig {
     /// Most connections: 1 to 256.
     pub connections: u32,
     /// How long one waits for a connection: 10 to 60,000 milliseconds.
     pub acquire_timeout_ms: u64,
 }
 
-impl Pool {
+impl PoolConfig {
     /// `acquire_timeout_ms` as a duration.
     pub fn acquire_timeout(&self) -> Duration {
         Duration::from_millis(self.acquire_timeout_ms)
@@ -145,7 +145,7 @@ impl Pool {
 
 /// What is served over HTTP: `/oauth/callback`, where CRMs send administrators back to, and `/healthz`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Http {
+pub struct HttpConfig {
     /// Where: address and port; empty: nowhere. Plain HTTP: something in front of it must speak TLS.
     pub listen: Option<SocketAddr>,
     /// Where browsers find it: `https://sync.example.com`, without a path; `http` for this machine only. Without it no administrator can
@@ -155,7 +155,7 @@ pub struct Http {
 
 /// The gRPC server's limits.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Server {
+pub struct ServerConfig {
     /// Calls that are worked on at once, and as many more whose message is still arriving: 1 to 100,000. Those that need the call
     /// path's connections to the database are 24 for each of them at most. One account, or one token of listed accounts, has at most
     /// twice what is still free.
@@ -183,8 +183,8 @@ pub struct Server {
     pub connection_age_max_seconds: u64,
 }
 
-impl From<&Server> for ServerLimits {
-    fn from(server: &Server) -> Self {
+impl From<&ServerConfig> for ServerLimits {
+    fn from(server: &ServerConfig) -> Self {
         let limits = Self::default();
         Self {
             calls_max: server.calls_max,
@@ -206,22 +206,22 @@ impl From<&Server> for ServerLimits {
 
 /// How the process stops.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct DrainSettings {
+pub struct DrainConfig {
     /// From `NOT_SERVING` to the end of accepting, for load balancers to notice: 0 to 300 seconds.
     pub wait_seconds: u64,
     /// What open calls and running pages may still take then: 0 to 600 seconds.
     pub timeout_seconds: u64,
 }
 
-impl From<&DrainSettings> for DrainTimes {
-    fn from(drain: &DrainSettings) -> Self {
+impl From<&DrainConfig> for DrainTimes {
+    fn from(drain: &DrainConfig) -> Self {
         Self { wait: Duration::from_secs(drain.wait_seconds), timeout: Duration::from_secs(drain.timeout_seconds) }
     }
 }
 
 /// The log.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Log {
+pub struct LogConfig {
     /// `text` or `json`.
     pub format: LogFormat,
     /// What is logged, as tracing's directives: `info,contact_sync=debug`.
@@ -238,12 +238,16 @@ impl Config {
             data_dir,
             database_url: None,
             migrate_database_url: None,
-            database: Database { plan_cache_mode: PlanMode::Generic },
+            database: DatabaseConfig { plan_cache_mode: PlanMode::Generic },
             pg_bin_dir: None,
-            auth: Auth { jwks_file: None, issuer: "contact-sync".to_owned(), audience: "contact-sync".to_owned() },
-            vault: Vault { key_ring_file: None },
-            sync: Sync { period_seconds: 1800 },
-            worker: Worker {
+            auth: AuthConfig {
+                jwks_file: None,
+                issuer: "contact-sync".to_owned(),
+                audience: "contact-sync".to_owned(),
+            },
+            vault: VaultConfig { key_ring_file: None },
+            sync: SyncConfig { period_seconds: 1800 },
+            worker: WorkerConfig {
                 lease_seconds: 30,
                 heartbeat_seconds: 10,
                 concurrency: 4,
@@ -252,14 +256,14 @@ impl Config {
                 attempts_max: 6,
                 backoff_base_ms: 1_000,
             },
-            pools: Pools {
-                call: Pool { connections: 8, acquire_timeout_ms: 200 },
-                api: Pool { connections: 4, acquire_timeout_ms: 2_000 },
-                sync: Pool { connections: 6, acquire_timeout_ms: 10_000 },
+            pools: PoolsConfig {
+                call: PoolConfig { connections: 8, acquire_timeout_ms: 200 },
+                api: PoolConfig { connections: 4, acquire_timeout_ms: 2_000 },
+                sync: PoolConfig { connections: 6, acquire_timeout_ms: 10_000 },
             },
-            providers: Providers::default(),
-            http: Http { listen: None, public_url: None },
-            server: Server {
+            providers: ProvidersConfig::default(),
+            http: HttpConfig { listen: None, public_url: None },
+            server: ServerConfig {
                 calls_max: limits.calls_max,
                 connections_max: limits.connections_max,
                 idle_max_seconds: limits.idle_max.as_secs(),
@@ -272,8 +276,8 @@ impl Config {
                 keepalive_timeout_seconds: limits.keepalive_timeout.as_secs(),
                 connection_age_max_seconds: limits.connection_age_max.as_secs(),
             },
-            drain: DrainSettings { wait_seconds: 2, timeout_seconds: 10 },
-            log: Log { format: LogFormat::Text, filter: "info".to_owned() },
+            drain: DrainConfig { wait_seconds: 2, timeout_seconds: 10 },
+            log: LogConfig { format: LogFormat::Text, filter: "info".to_owned() },
         }
     }
 
@@ -326,15 +330,15 @@ impl Serialize for DatabaseUrl {
 /// A text that is never shown: prints, and serializes, as stars.
 #[derive(Clone, Deserialize)]
 #[serde(transparent)]
-pub struct Secret(pub SecretString);
+pub struct SecretText(pub SecretString);
 
-impl fmt::Debug for Secret {
+impl fmt::Debug for SecretText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")
     }
 }
 
-impl Serialize for Secret {
+impl Serialize for SecretText {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str("***")
     }

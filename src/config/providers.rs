@@ -8,7 +8,7 @@ use serde::{
     ser::SerializeMap as _,
 };
 
-use super::Secret;
+use super::SecretText;
 use crate::{
     crm,
     domain::provider::{PerProvider, Provider, ProviderDescriptor},
@@ -19,7 +19,7 @@ const SALESFORCE_BULK_ABOVE: &str = "salesforce_bulk_above";
 
 /// The CRMs.
 #[derive(Debug, Clone)]
-pub struct Providers {
+pub struct ProvidersConfig {
     /// Each, such as `zendesk`.
     pub each: PerProvider<ProviderConfig>,
     /// Above so many records of a kind, Salesforce's bulk interface reads all of them: 0 to 1,000,000,000.
@@ -36,7 +36,7 @@ pub struct ProviderConfig {
     /// come without a client are used with.
     pub client_id: Option<String>,
     /// Its secret.
-    pub client_secret: Option<Secret>,
+    pub client_secret: Option<SecretText>,
     /// How long the CRM may be silent within one request, which as a whole may take three times that: 1 to 300 seconds.
     pub timeout_seconds: u64,
     /// The share of the customer's request quota that this service may use: 1 to 100 percent.
@@ -62,7 +62,7 @@ impl ProviderConfig {
     }
 }
 
-impl Default for Providers {
+impl Default for ProvidersConfig {
     fn default() -> Self {
         let descriptors = crm::descriptors();
         Self {
@@ -73,7 +73,7 @@ impl Default for Providers {
 }
 
 /// One section for each CRM.
-impl Serialize for Providers {
+impl Serialize for ProvidersConfig {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut map = serializer.serialize_map(None)?;
         for (provider, config) in self.each.iter() {
@@ -85,7 +85,7 @@ impl Serialize for Providers {
 }
 
 // By hand, since a flattened field would lose the names of settings from the errors about their values.
-impl<'de> Deserialize<'de> for Providers {
+impl<'de> Deserialize<'de> for ProvidersConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Sections)
     }
@@ -94,13 +94,13 @@ impl<'de> Deserialize<'de> for Providers {
 struct Sections;
 
 impl<'de> Visitor<'de> for Sections {
-    type Value = Providers;
+    type Value = ProvidersConfig;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a section for each CRM")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Providers, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ProvidersConfig, A::Error> {
         let mut each: PerProvider<Option<ProviderConfig>> = PerProvider::default();
         let mut salesforce_bulk_above = None;
         while let Some(name) = map.next_key::<String>()? {
@@ -112,7 +112,7 @@ impl<'de> Visitor<'de> for Sections {
             }
         }
         let missing = |name: &str| A::Error::custom(format!("{name} is missing"));
-        Ok(Providers {
+        Ok(ProvidersConfig {
             each: PerProvider::try_from_fn(|provider| {
                 each[provider].take().ok_or_else(|| missing(&provider.setting_name()))
             })?,

@@ -16,11 +16,11 @@ pub use suppression::{SuppressionKeyError, SuppressionKeys};
 
 use crate::{
     domain::{
-        credentials::{Access, AccessSecret, AccessToken, CredentialKind, Credentials, OAuthClient},
+        credentials::{AccessSecret, AccessToken, CredentialKind, Credentials, CrmAccess, OAuthClient},
         ids::{AccountId, IdSource, IntegrationId},
         provider::Provider,
     },
-    vault::{KeyRing, Scope, VaultError},
+    vault::{KeyRing, SealScope, VaultError},
 };
 
 /// What the administrator gave.
@@ -102,7 +102,7 @@ impl CredentialVault {
         &self,
         account_id: AccountId,
         integration_id: IntegrationId,
-        access: &Access,
+        access: &CrmAccess,
     ) -> Result<Vec<u8>, CredentialsError> {
         let provider = access.token.provider();
         let Some(AccessSecret::Bearer(token)) = access.token.secret_for(provider) else {
@@ -126,14 +126,14 @@ impl CredentialVault {
         integration_id: IntegrationId,
         sealed: &[u8],
         version: i64,
-    ) -> Result<Access, CredentialsError> {
+    ) -> Result<CrmAccess, CredentialsError> {
         let plaintext = self.key_ring.open(&scope(account_id, integration_id, ACCESS), sealed)?;
         let stored: StoredAccess =
             serde_json::from_str(plaintext.expose_secret()).map_err(|_| CredentialsError::Form)?;
         let provider = stored.provider.parse().map_err(|_| CredentialsError::Form)?;
         let token = AccessToken::bearer(provider, stored.token.into());
         let StoredAccess { api_url, expires_at, .. } = stored;
-        Ok(Access { api_url, expires_at, version, ..Access::with(token) })
+        Ok(CrmAccess { api_url, expires_at, version, ..CrmAccess::with(token) })
     }
 
     /// Seals the content of a record that could not be read.
@@ -236,6 +236,6 @@ impl From<StoredKind> for CredentialKind {
     }
 }
 
-fn scope(account_id: AccountId, integration_id: IntegrationId, field: &'static str) -> Scope<'static> {
-    Scope { account: account_id.0, integration: integration_id.0, field }
+fn scope(account_id: AccountId, integration_id: IntegrationId, field: &'static str) -> SealScope<'static> {
+    SealScope { account: account_id.0, integration: integration_id.0, field }
 }

@@ -13,10 +13,10 @@ use uuid::Uuid;
 
 use super::{CredentialVault, CredentialsError};
 use crate::{
-    crm::{CrmError, Crms, oauth::Granted},
+    crm::{CrmClients, CrmError, oauth::GrantedAccess},
     domain::{
         clock::Clock,
-        credentials::{Access, CredentialKind, Credentials},
+        credentials::{CredentialKind, Credentials, CrmAccess},
         ids::{AccountId, IdSource, IntegrationId},
         integration::Organization,
         integration_state::RefreshUse,
@@ -72,7 +72,7 @@ pub struct AccessTokens {
     /// Opens credentials, seals tokens.
     pub vault: CredentialVault,
     /// Gives tokens.
-    pub crms: Crms,
+    pub crms: CrmClients,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// Claims.
@@ -105,7 +105,7 @@ impl AccessTokens {
         integration_id: IntegrationId,
         organization: &Organization,
         used: Option<i64>,
-    ) -> Result<Access, AccessError> {
+    ) -> Result<CrmAccess, AccessError> {
         let deadline = Instant::now() + WAIT_MAX;
         loop {
             let stored = access::find(&self.db, account_id, integration_id).await?;
@@ -114,11 +114,11 @@ impl AccessTokens {
             let credentials = self.vault.open(account_id, integration_id, sealed);
             let credentials = credentials.map_err(|error| AccessError::Credentials(Some(error)))?;
             if let Some(access) = credentials.as_access() {
-                let access = Access { company_id: stored.company_id, ..access };
+                let access = CrmAccess { company_id: stored.company_id, ..access };
                 return if used.is_none() { Ok(access) } else { Err(CrmError::CredentialsRefused.into()) };
             }
             if let Some(access) = self.usable(account_id, integration_id, &stored, used) {
-                return Ok(Access { company_id: stored.company_id, ..access });
+                return Ok(CrmAccess { company_id: stored.company_id, ..access });
             }
             if is_not_to_be_sent(&credentials, &stored) {
                 return Err(AccessError::Spent);
@@ -141,7 +141,7 @@ impl AccessTokens {
         integration_id: IntegrationId,
         stored: &StoredAccess,
         used: Option<i64>,
-    ) -> Option<Access> {
+    ) -> Option<CrmAccess> {
         let sealed = stored.access.as_deref().filter(|_| used.is_none_or(|used| stored.version > used))?;
         let access = self.vault.open_access(account_id, integration_id, sealed, stored.version).ok()?;
         let now = self.clock.now();
@@ -155,7 +155,7 @@ impl AccessTokens {
         integration_id: IntegrationId,
         organization: &Organization,
         seen: &StoredAccess,
-    ) -> Result<Option<Access>, AccessError> {
+    ) -> Result<Option<CrmAccess>, AccessError> {
         let (this, organization, claim) = (self.clone(), organization.clone(), self.ids.new_v4());
         let is_after_loss = seen.claim.is_some();
         let claimed = access::claim(&self.db, account_id, integration_id, claim, CLAIM.as_secs_f64(), seen).await?;
@@ -178,7 +178,7 @@ impl AccessTokens {
         self.db.task(async move { this.finish(refresh).await }).await
     }
 
-    async fn finish(&self, refresh: TokenRefresh) -> Result<Option<Access>, AccessError> {
+    async fn finish(&self, refresh: TokenRefresh) -> Result<Option<CrmAccess>, AccessError> {
         let TokenRefresh { account_id, integration_id, claim, .. } = refresh;
         let opened = self.vault.open(account_id, integration_id, &refresh.credentials);
         let credentials = opened.map_err(|error| AccessError::Credentials(Some(error)))?;
@@ -212,7 +212,7 @@ impl AccessTokens {
     }
 
     /// That the access is of the organisation that is linked, wherever it lies now. Another name of it is for whoever uses it to learn.
-    async fn prove(&self, refresh: &TokenRefresh, granted: &Granted) -> Result<(), CrmError> {
+    async fn prove(&self, refresh: &TokenRefresh, granted: &GrantedAccess) -> Result<(), CrmError> {
         if let Some(name) = &granted.organization {
             let is_linked = *name == refresh.organization.name;
             return if is_linked { Ok(()) } else { Err(CrmError::OtherOrganization(Some(name.clone()))) };
@@ -236,13 +236,13 @@ impl AccessTokens {
         &self,
         refresh: &TokenRefresh,
         credentials: Option<Credentials>,
-        access: Option<Access>,
-    ) -> Result<Option<Access>, AccessError> {
+        access: Option<CrmAccess>,
+    ) -> Result<Option<CrmAccess>, AccessError> {
         let TokenRefresh { account_id, integration_id, seen, .. } = *refresh;
         let seal_failed = |error| AccessError::Credentials(Some(error));
         let seal = |credentials: &Credentials| self.vault.seal(account_id, integration_id, credentials);
         let credentials = credentials.as_ref().map(seal).transpose().map_err(seal_failed)?;
-        let seal_access = |access: &Access| self.vault.seal_access(account_id, integration_id, access);
+        let seal_access = |access: &CrmAccess| self.vault.seal_access(account_id, integration_id, access);
         let sealed = access.as_ref().map(seal_access).transpose().map_err(seal_failed)?;
         let mut tries = 0;
         loop {
@@ -253,7 +253,7 @@ impl AccessTokens {
             match stored {
                 Ok(Some(version)) => {
                     info!(integration.id = %integration_id, "there is a new access token");
-                    return Ok(access.map(|access| Access { version, ..access }));
+                    return Ok(access.map(|access| CrmAccess { version, ..access }));
                 }
                 Ok(None) => return Ok(None),
                 Err(error) if error.is_transient() && tries < STORE_TRIES_MAX => {

@@ -8,14 +8,14 @@ use crate::domain::host::{HostRules, ORGANIZATION_PLACE};
 
 /// Where a provider is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Endpoint {
+pub enum ProviderEndpoint {
     /// The vendor's own hosts.
     Vendor,
     /// Where the operator points it: a simulator or a proxy. May contain `{subdomain}`.
     Operator(String),
 }
 
-impl Endpoint {
+impl ProviderEndpoint {
     /// Where an organisation's API is, without a slash at its end. `named`: as the vendor has said with the access; it must then be a host
     /// of the vendor's.
     pub(super) fn api_base(
@@ -90,8 +90,8 @@ mod tests {
         tokens: "oauth.example.com",
     };
 
-    fn operator(url: &str) -> Endpoint {
-        Endpoint::Operator(url.to_owned())
+    fn operator(url: &str) -> ProviderEndpoint {
+        ProviderEndpoint::Operator(url.to_owned())
     }
 
     #[test]
@@ -101,10 +101,13 @@ mod tests {
             (Some("https://acme.example.com"), "https://acme.example.com"),
             (Some("https://acme-2.example.com/"), "https://acme-2.example.com"),
         ] {
-            assert_eq!(Endpoint::Vendor.api_base(&HOSTS, "acme", api_url).unwrap(), base);
+            assert_eq!(ProviderEndpoint::Vendor.api_base(&HOSTS, "acme", api_url).unwrap(), base);
         }
         let without = HostRules { api: ApiHost::Named("its own"), ..HOSTS };
-        assert!(matches!(Endpoint::Vendor.api_base(&without, "acme", None), Err(CrmError::HostMissing("its own"))));
+        assert!(matches!(
+            ProviderEndpoint::Vendor.api_base(&without, "acme", None),
+            Err(CrmError::HostMissing("its own"))
+        ));
     }
 
     #[test]
@@ -119,10 +122,10 @@ mod tests {
             "acme.example.com",
             "",
         ] {
-            let refused = Endpoint::Vendor.api_base(&HOSTS, "acme", Some(api_url));
+            let refused = ProviderEndpoint::Vendor.api_base(&HOSTS, "acme", Some(api_url));
             assert!(matches!(refused, Err(CrmError::HostUnknown("*.example.com"))), "{api_url}");
 
-            let refused = Endpoint::Vendor.named_origin(&HOSTS, "acme", api_url);
+            let refused = ProviderEndpoint::Vendor.named_origin(&HOSTS, "acme", api_url);
             assert!(matches!(refused, Err(CrmError::HostUnknown("*.example.com"))), "{api_url}");
         }
     }
@@ -153,8 +156,8 @@ mod tests {
 
     #[test]
     fn tokens_are_asked_for_at_the_host_that_the_credentials_name_or_the_vendors() {
-        assert_eq!(Endpoint::Vendor.token_base(&HOSTS, "acme", None), "https://oauth.example.com");
-        assert_eq!(Endpoint::Vendor.token_base(&HOSTS, "acme", Some("t.example.com")), "https://t.example.com");
+        assert_eq!(ProviderEndpoint::Vendor.token_base(&HOSTS, "acme", None), "https://oauth.example.com");
+        assert_eq!(ProviderEndpoint::Vendor.token_base(&HOSTS, "acme", Some("t.example.com")), "https://t.example.com");
         assert_eq!(operator("http://h:1/").token_base(&HOSTS, "acme", Some("t.example.com")), "http://h:1");
     }
 }

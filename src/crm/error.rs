@@ -239,7 +239,7 @@ fn opened(organization: Option<&String>) -> String {
 
 /// What may be tried after a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Retry {
+pub enum RetryAdvice {
     /// Nothing changes by itself.
     Never,
     /// After this long.
@@ -250,12 +250,12 @@ pub enum Retry {
 
 impl CrmError {
     /// What may be tried.
-    pub const fn retry(&self) -> Retry {
+    pub const fn retry(&self) -> RetryAdvice {
         match self {
             Self::RateLimited { retry_after: Some(wait) } | Self::QuotaSpent { resume_after: wait, .. } => {
-                Retry::After(*wait)
+                RetryAdvice::After(*wait)
             }
-            Self::Paced { wait } => Retry::After(*wait),
+            Self::Paced { wait } => RetryAdvice::After(*wait),
             Self::RateLimited { retry_after: None }
             | Self::Unavailable(_)
             | Self::TooMuch(_)
@@ -264,7 +264,7 @@ impl CrmError {
             | Self::TimedOut { .. }
             | Self::HostMoved
             | Self::Unreadable(_)
-            | Self::Stuck => Retry::Backoff,
+            | Self::Stuck => RetryAdvice::Backoff,
             Self::CredentialsRefused
             | Self::GrantRefused
             | Self::LoginRefused(_)
@@ -283,7 +283,7 @@ impl CrmError {
             | Self::HostMissing(_)
             | Self::OtherOrganization(_)
             | Self::Renamed(_)
-            | Self::AccountClosed(_) => Retry::Never,
+            | Self::AccountClosed(_) => RetryAdvice::Never,
         }
     }
 

@@ -16,7 +16,7 @@ use reqwest::{
 };
 use thiserror::Error;
 
-use super::{ConnectFailure, CrmError, Endpoint};
+use super::{ConnectFailure, CrmError, ProviderEndpoint};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A page of 1,000 users can take a CRM many seconds to make, and longer to send: the whole may take so many times what a silence may.
@@ -41,7 +41,7 @@ pub struct HttpError(#[source] reqwest::Error);
 
 /// Builds the client, which waits `silence_max` for the next byte and three times that for a whole answer. For a vendor's hosts only public addresses are connected to, whatever the name resolves to
 /// (a check before the connection could be answered differently from the connection's own look-up).
-pub fn build(endpoint: &Endpoint, silence_max: Duration) -> Result<Client, HttpError> {
+pub fn build(endpoint: &ProviderEndpoint, silence_max: Duration) -> Result<Client, HttpError> {
     #[expect(clippy::disallowed_methods, reason = "the one place that builds HTTP clients")]
     let mut builder = Client::builder()
         .user_agent(concat!("contact-sync/", env!("CARGO_PKG_VERSION")))
@@ -51,7 +51,7 @@ pub fn build(endpoint: &Endpoint, silence_max: Duration) -> Result<Client, HttpE
         .redirect(Policy::none())
         .pool_max_idle_per_host(4)
         .no_proxy();
-    let only_public = *endpoint == Endpoint::Vendor;
+    let only_public = *endpoint == ProviderEndpoint::Vendor;
     builder = builder.https_only(only_public).dns_resolver(Arc::new(VendorNames { only_public }));
     builder.build().map_err(HttpError)
 }

@@ -13,7 +13,7 @@ use serde_json::value::RawValue;
 use super::CrmError;
 use crate::domain::{
     record::{NUMBERS_MAX, RawNumber},
-    rejected::{Losses, RejectReason},
+    rejected::{RejectReason, ValueLosses},
 };
 
 /// Characters of a body that may be replaced; each takes up to two bytes more than it had. More of them, and it is another encoding.
@@ -260,7 +260,7 @@ impl<'a> JsonCell<'a> {
     }
 
     /// As [`Self::text`]; what cannot be read is none, and noted.
-    pub(super) fn text_or_loss(self, field: &str, losses: &mut Losses) -> Option<String> {
+    pub(super) fn text_or_loss(self, field: &str, losses: &mut ValueLosses) -> Option<String> {
         self.text().unwrap_or_else(|UnreadableValue| {
             losses.value(field);
             None
@@ -285,7 +285,7 @@ impl<'a> JsonCell<'a> {
     }
 
     /// As [`Self::flag`]; what cannot be read says neither, and is noted.
-    pub(super) fn flag_or_loss(self, field: &str, losses: &mut Losses) -> Option<bool> {
+    pub(super) fn flag_or_loss(self, field: &str, losses: &mut ValueLosses) -> Option<bool> {
         self.flag().unwrap_or_else(|UnreadableValue| {
             losses.value(field);
             None
@@ -335,7 +335,7 @@ impl TextValues {
     }
 
     /// Takes a value in any form that vendors have had: a text, a number, an object with a `value`, or a list of those.
-    pub(super) fn take(&mut self, cell: JsonCell<'_>, field: &str, label: &str, losses: &mut Losses) {
+    pub(super) fn take(&mut self, cell: JsonCell<'_>, field: &str, label: &str, losses: &mut ValueLosses) {
         match cell {
             JsonCell::List(list) => {
                 each(list, usize::MAX, |element| self.take_one(JsonCell::of(element), field, label, losses));
@@ -344,7 +344,7 @@ impl TextValues {
         }
     }
 
-    fn take_one(&mut self, cell: JsonCell<'_>, field: &str, label: &str, losses: &mut Losses) {
+    fn take_one(&mut self, cell: JsonCell<'_>, field: &str, label: &str, losses: &mut ValueLosses) {
         let (cell, label) = match cell {
             JsonCell::Object(entry) => {
                 let Some(entry) = JsonFields::of(entry, &["value", "label"]) else { return self.lose(field, losses) };
@@ -365,7 +365,7 @@ impl TextValues {
         }
     }
 
-    pub(super) fn add(&mut self, mut raw: String, label: &str, field: &str, losses: &mut Losses) {
+    pub(super) fn add(&mut self, mut raw: String, label: &str, field: &str, losses: &mut ValueLosses) {
         if self.are_numbers && raw.len() > TEXT_BYTES_MAX {
             losses.add(RejectReason::TooManyNumbers, field, true);
             raw.truncate(raw.floor_char_boundary(TEXT_BYTES_MAX));
@@ -380,7 +380,7 @@ impl TextValues {
         }
     }
 
-    fn lose(&self, field: &str, losses: &mut Losses) {
+    fn lose(&self, field: &str, losses: &mut ValueLosses) {
         losses.add(RejectReason::ValueUnreadable, field, self.are_numbers);
     }
 }

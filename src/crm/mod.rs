@@ -24,8 +24,8 @@ use std::{
 
 use chrono::{DateTime, Utc};
 
-pub use endpoint::Endpoint;
-pub use error::{ConnectFailure, CrmError, LoginRefusal, Retry};
+pub use endpoint::ProviderEndpoint;
+pub use error::{ConnectFailure, CrmError, LoginRefusal, RetryAdvice};
 pub use page_size::PageSize;
 pub use vendors::descriptors;
 
@@ -34,25 +34,25 @@ use self::{
     vendors::{ClientParts, LostOrganization, vendor},
 };
 use crate::domain::{
-    credentials::{Access, OAuthClient},
+    credentials::{CrmAccess, OAuthClient},
     integration::Organization,
     notice::Notice,
     options::Options,
     provider::{PerProvider, Provider, ProviderDescriptor},
     record::{ObjectType, Record, RecordKey},
-    rejected::Rejects,
+    rejected::PageRejects,
 };
 
 /// One page of records.
 #[derive(Debug, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "independent things that a page says of its pass")]
-pub struct Page {
+pub struct RecordPage {
     /// In the CRM's order; one record may come twice.
     pub records: Vec<Record>,
     /// Records that the CRM confirms to be gone without saying since when: whatever copy is held, it is over.
     pub gone: Vec<RecordKey>,
     /// Records, and values of records, that could not be read.
-    pub rejects: Rejects,
+    pub rejects: PageRejects,
     /// Where the next page, or the next pass, goes on; `None`: where this one began.
     pub next: Option<String>,
     /// The end of what the CRM has now.
@@ -75,7 +75,7 @@ pub struct Page {
 
 /// How much of a page is needed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effort {
+pub enum PageEffort {
     /// All of it: whatever fails fails the page.
     Whole,
     /// What is optional and fails ([`CrmError::is_local`]) is left, with a notice, and tried with a later pass: a look-up, a log of
@@ -85,7 +85,7 @@ pub enum Effort {
 
 /// What a look at a connection says.
 #[derive(Debug, Clone)]
-pub struct Probe {
+pub struct ConnectionProbe {
     /// About how many contacts there are.
     pub estimated_contacts: Option<i64>,
     /// The CRM's own number of the organisation, where its name may change.
@@ -101,7 +101,7 @@ pub struct RecordSightings {
     /// Deleted, or never there.
     pub gone: Vec<RecordKey>,
     /// Shown, and not to be read, or not wholly.
-    pub rejects: Rejects,
+    pub rejects: PageRejects,
 }
 
 impl RecordSightings {
@@ -135,30 +135,30 @@ pub struct GoneRecord {
 pub const LOOK_UP_MAX: usize = 100;
 
 /// What a call to a CRM leads to.
-pub type Answer<'a, T> = Pin<Box<dyn Future<Output = Result<T, CrmError>> + Send + 'a>>;
+pub type CrmFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, CrmError>> + Send + 'a>>;
 
 /// One organisation's CRM, as a sync sees it.
 pub trait CrmClient: Send + Sync {
     /// Whether the access opens it, belongs to this organisation, and may read every contact.
-    fn probe(&self) -> Answer<'_, Probe>;
+    fn probe(&self) -> CrmFuture<'_, ConnectionProbe>;
 
     /// Whether the access is of this organisation. [`CrmError::Renamed`]: it is, under another name. One that has no number beside its name is
     /// known by its host alone.
-    fn identify(&self) -> Answer<'_, ()> {
+    fn identify(&self) -> CrmFuture<'_, ()> {
         Box::pin(async { Ok(()) })
     }
 
     /// About how many contacts there are; `None` if the CRM does not say.
-    fn count(&self) -> Answer<'_, Option<i64>>;
+    fn count(&self) -> CrmFuture<'_, Option<i64>>;
 
     /// The page at this position, which an earlier page of this or another pass has named; `None`: the first page of everything.
     /// [`CrmError::PositionRefused`]: it leads nowhere any more.
-    fn fetch_page<'a>(&'a self, position: Option<&'a str>, effort: Effort) -> Answer<'a, Page>;
+    fn fetch_page<'a>(&'a self, position: Option<&'a str>, effort: PageEffort) -> CrmFuture<'a, RecordPage>;
 
     /// How many records of a page are asked for.
     fn page_size(&self) -> &PageSize;
 
-    /// Whether [`Effort`] makes a difference.
+    /// Whether [`PageEffort`] makes a difference.
     fn has_optional_parts(&self) -> bool {
         false
     }
@@ -170,17 +170,17 @@ pub trait CrmClient: Send + Sync {
     }
 
     /// Asks for records by their ids, at most [`LOOK_UP_MAX`].
-    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, RecordSightings>;
+    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> CrmFuture<'a, RecordSightings>;
 
     /// Records that may have taken in gone ones, read anew, where the CRM does not say who they are. At most [`LOOK_UP_MAX`] gone ones.
-    fn find_merge_winners<'a>(&'a self, gone: &'a [GoneRecord]) -> Answer<'a, RecordSightings> {
+    fn find_merge_winners<'a>(&'a self, gone: &'a [GoneRecord]) -> CrmFuture<'a, RecordSightings> {
         let _ = gone;
         Box::pin(async { Ok(RecordSightings::default()) })
     }
 }
 
 /// Whose CRM a client is for, and what it is to bring.
-pub struct Target<'a> {
+pub struct ClientTarget<'a> {
     /// The connection is only tried: nothing is learned of its limits.
     pub is_trial: bool,
     /// Everything is copied for the first time, which may take another share of the quota.
@@ -190,14 +190,14 @@ pub struct Target<'a> {
     /// What is copied.
     pub options: Options,
     /// What each request carries.
-    pub access: Access,
+    pub access: CrmAccess,
 }
 
 /// How one provider is reached.
 #[derive(Debug, Clone)]
 pub struct ProviderSettings {
     /// Where.
-    pub endpoint: Endpoint,
+    pub endpoint: ProviderEndpoint,
     /// How long it may be silent within a request.
     pub silence_max: Duration,
     /// The share of the customer's request quota that this service may use, 1 to 100 percent.
@@ -222,13 +222,13 @@ type LearnedOf = HashMap<(Provider, String), Arc<LearnedLimits>>;
 
 /// The clients of all CRMs.
 #[derive(Clone)]
-pub struct Crms {
+pub struct CrmClients {
     settings: Arc<CrmSettings>,
     http: Arc<PerProvider<reqwest::Client>>,
     learned: Arc<Mutex<LearnedOf>>,
 }
 
-impl Crms {
+impl CrmClients {
     /// Builds the HTTP clients once.
     pub fn new(settings: CrmSettings) -> Result<Self, http::HttpError> {
         let http = PerProvider::try_from_fn(|provider| {
@@ -244,7 +244,7 @@ impl Crms {
     }
 
     /// A client for one organisation.
-    pub fn client(&self, target: Target<'_>) -> Result<Box<dyn CrmClient>, CrmError> {
+    pub fn client(&self, target: ClientTarget<'_>) -> Result<Box<dyn CrmClient>, CrmError> {
         let provider = target.organization.provider;
         vendor(provider).connect(ClientParts {
             http: self.http[provider].clone(),
@@ -256,14 +256,19 @@ impl Crms {
     }
 
     /// Whether it is of this organisation, as [`CrmClient::identify`] says.
-    pub async fn identify(&self, organization: &Organization, access: Access) -> Result<(), CrmError> {
-        let target = Target { is_trial: true, is_first_copy: false, organization, options: Options::default(), access };
+    pub async fn identify(&self, organization: &Organization, access: CrmAccess) -> Result<(), CrmError> {
+        let target =
+            ClientTarget { is_trial: true, is_first_copy: false, organization, options: Options::default(), access };
         self.client(target)?.identify().await
     }
 
     /// The new name of an organisation whose host does not answer any more, asked where the vendor knows every organisation by the token.
     /// `None`: it has no other name there, or nobody can be asked.
-    pub async fn find_renamed(&self, organization: &Organization, access: &Access) -> Result<Option<String>, CrmError> {
+    pub async fn find_renamed(
+        &self,
+        organization: &Organization,
+        access: &CrmAccess,
+    ) -> Result<Option<String>, CrmError> {
         let provider = organization.provider;
         let endpoint = &self.settings.providers[provider].endpoint;
         let lost = LostOrganization { http: &self.http[provider], endpoint, organization, access };
@@ -272,7 +277,7 @@ impl Crms {
 
     /// What is known of an organisation's limits lives as long as the process, and holds for all integrations with it: what one run
     /// has learned holds for the others, and for the next.
-    fn quota(&self, target: &Target<'_>) -> RequestQuota {
+    fn quota(&self, target: &ClientTarget<'_>) -> RequestQuota {
         let Organization { provider, name } = target.organization;
         let settings = &self.settings.providers[*provider];
         let share = if target.is_first_copy { settings.first_copy_share_percent } else { settings.quota_share_percent };

@@ -4,13 +4,13 @@
 use reqwest::Client;
 
 use super::{
-    Answer, CrmClient, CrmError, Target,
-    endpoint::Endpoint,
+    ClientTarget, CrmClient, CrmError, CrmFuture,
+    endpoint::ProviderEndpoint,
     oauth::{OAuthRules, TokenAnswer},
     quota::RequestQuota,
 };
 use crate::domain::{
-    credentials::Access,
+    credentials::CrmAccess,
     integration::Organization,
     provider::{Descriptors, PerProvider, Provider, ProviderDescriptor},
 };
@@ -53,7 +53,7 @@ pub(super) trait CrmVendor: Sync {
     }
 
     /// Which organisation an administrator has let this service into.
-    fn find_opened<'a>(&'a self, opened: OpenedAccess<'a>) -> Answer<'a, OpenedOrganization> {
+    fn find_opened<'a>(&'a self, opened: OpenedAccess<'a>) -> CrmFuture<'a, OpenedOrganization> {
         Box::pin(async move { Ok(OpenedOrganization { name: opened.organization.to_owned(), company_id: None }) })
     }
 
@@ -71,7 +71,7 @@ pub(super) trait CrmVendor: Sync {
 
     /// The name that an organisation has now, asked where the vendor knows every organisation by the token. `None`: it has no other name
     /// there, or nobody can be asked.
-    fn find_renamed<'a>(&'a self, lost: LostOrganization<'a>) -> Answer<'a, Option<String>> {
+    fn find_renamed<'a>(&'a self, lost: LostOrganization<'a>) -> CrmFuture<'a, Option<String>> {
         let _ = lost;
         Box::pin(async { Ok(None) })
     }
@@ -80,8 +80,8 @@ pub(super) trait CrmVendor: Sync {
 /// What a client is made of.
 pub(super) struct ClientParts<'a> {
     pub(super) http: Client,
-    pub(super) endpoint: &'a Endpoint,
-    pub(super) target: Target<'a>,
+    pub(super) endpoint: &'a ProviderEndpoint,
+    pub(super) target: ClientTarget<'a>,
     pub(super) quota: RequestQuota,
     /// Above so many records of a kind, an interface for very many is used, if the vendor has one.
     pub(super) bulk_above: i64,
@@ -93,7 +93,7 @@ pub(super) struct OpenedAccess<'a> {
     /// As far as it was known before; else empty.
     pub(super) organization: &'a str,
     pub(super) answer: &'a TokenAnswer,
-    pub(super) access: &'a Access,
+    pub(super) access: &'a CrmAccess,
 }
 
 /// What it opens.
@@ -106,9 +106,9 @@ pub(super) struct OpenedOrganization {
 /// An organisation whose host does not answer for it any more.
 pub(super) struct LostOrganization<'a> {
     pub(super) http: &'a Client,
-    pub(super) endpoint: &'a Endpoint,
+    pub(super) endpoint: &'a ProviderEndpoint,
     pub(super) organization: &'a Organization,
-    pub(super) access: &'a Access,
+    pub(super) access: &'a CrmAccess,
 }
 
 #[cfg(test)]

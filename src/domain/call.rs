@@ -17,14 +17,14 @@ pub const CLICK_TTL: TimeDelta = TimeDelta::minutes(5);
 /// Which way a call goes, seen from the call centre.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, IntoStaticStr)]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
-pub enum Direction {
+pub enum CallDirection {
     /// The number is the caller's.
     Inbound,
     /// The number was dialled.
     Outbound,
 }
 
-impl Direction {
+impl CallDirection {
     /// As stored.
     pub fn as_str(self) -> &'static str {
         self.into()
@@ -49,7 +49,7 @@ pub struct MatchRequest {
     /// The router's id; `None`: nothing is stored.
     pub call_id: Option<String>,
     /// Which way the call goes.
-    pub direction: Direction,
+    pub direction: CallDirection,
     /// The agent who dialled; empty: not known.
     pub agent_id: String,
     /// The carrier says that the number is withheld.

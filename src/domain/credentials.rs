@@ -78,7 +78,7 @@ pub struct OAuthClient {
 
 impl Credentials {
     /// What a request carries, if these are used as they are; `None`: an access token is got by them first.
-    pub fn as_access(&self) -> Option<Access> {
+    pub fn as_access(&self) -> Option<CrmAccess> {
         let (secret, host) = match &self.kind {
             CredentialKind::ApiToken { user, token } => {
                 (AccessSecret::ApiToken { user: user.clone(), token: token.clone() }, &None)
@@ -89,7 +89,7 @@ impl Credentials {
             | CredentialKind::JwtBearer { .. } => return None,
         };
         let api_url = host.as_ref().map(|host| format!("https://{host}"));
-        Some(Access { api_url, ..Access::with(AccessToken::new(self.provider, secret)) })
+        Some(CrmAccess { api_url, ..CrmAccess::with(AccessToken::new(self.provider, secret)) })
     }
 
     /// Whether a new access token can be got without a person.
@@ -105,7 +105,7 @@ impl Credentials {
 
 /// What a request to a CRM carries.
 #[derive(Clone)]
-pub struct Access {
+pub struct CrmAccess {
     /// What the vendor's code makes the header of a request of.
     pub token: AccessToken,
     /// Where the API is, if the vendor said so. Checked against the hosts that are the vendor's before it came here.
@@ -120,7 +120,7 @@ pub struct Access {
     pub is_elsewhere: bool,
 }
 
-impl Access {
+impl CrmAccess {
     /// By this token, of which nothing else is known.
     pub const fn with(token: AccessToken) -> Self {
         Self { token, api_url: None, expires_at: None, version: 0, company_id: None, is_elsewhere: false }
@@ -171,7 +171,7 @@ impl AccessToken {
     }
 }
 
-impl fmt::Debug for Access {
+impl fmt::Debug for CrmAccess {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Access")
             .field("version", &self.version)

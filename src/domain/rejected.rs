@@ -84,7 +84,7 @@ impl fmt::Debug for RejectedRecord {
 
 /// Values of one record that could not be read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Losses {
+pub struct ValueLosses {
     reason: Option<RejectReason>,
     fields: Vec<String>,
     /// How many values.
@@ -93,7 +93,7 @@ pub struct Losses {
     pub hides_number: bool,
 }
 
-impl Losses {
+impl ValueLosses {
     /// One value of this field.
     pub fn add(&mut self, reason: RejectReason, field: &str, hides_number: bool) {
         self.values += 1;
@@ -129,7 +129,7 @@ impl Losses {
 
 /// What a page could not give.
 #[derive(Debug, Default)]
-pub struct Rejects {
+pub struct PageRejects {
     /// Records that were not copied.
     pub records: usize,
     /// Values that copied records lack.
@@ -144,7 +144,7 @@ pub struct Rejects {
     pub left_out: usize,
 }
 
-impl Rejects {
+impl PageRejects {
     /// A record that is not copied.
     pub fn reject(
         &mut self,
@@ -160,7 +160,7 @@ impl Rejects {
     }
 
     /// A record that is copied without some of its values.
-    pub fn lose(&mut self, object_type: ObjectType, record_id: Option<String>, losses: &Losses, raw: &str) {
+    pub fn lose(&mut self, object_type: ObjectType, record_id: Option<String>, losses: &ValueLosses, raw: &str) {
         let Some(reason) = losses.reason else { return };
         self.values += losses.values;
         self.hidden_numbers += usize::from(losses.hides_number);
@@ -217,7 +217,7 @@ mod tests {
     /// What is kept of a page is bounded, and all is counted.
     #[test]
     fn kept_of_page_is_bounded_all_is_counted() {
-        let mut rejects = Rejects::default();
+        let mut rejects = PageRejects::default();
         let raw = "é".repeat(RAW_BYTES_MAX);
         for _ in 0..KEPT_MAX + 5 {
             rejects.reject(ObjectType::User, None, RejectReason::IdUnreadable, "id", &raw);
@@ -230,7 +230,7 @@ mod tests {
     /// A rejected record is never printed with its content.
     #[test]
     fn rejected_record_never_prints_its_content() {
-        let mut rejects = Rejects::default();
+        let mut rejects = PageRejects::default();
         rejects.reject(ObjectType::User, None, RejectReason::IdUnreadable, "id", "{\"phone\":\"+13108675309\"}");
 
         assert!(!format!("{rejects:?}").contains("310867"));

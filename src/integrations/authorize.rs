@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     credentials::CredentialsError,
-    crm::{CrmError, oauth::Authorizing},
+    crm::{CrmError, oauth::AuthorizationFlow},
     domain::{
         ids::{AccountId, IntegrationId},
         integration::{Integration, Organization},
@@ -31,7 +31,7 @@ use crate::{
         provider::Provider,
     },
     store::{self, StoreError, access, authorizations},
-    vault::Scope,
+    vault::SealScope,
 };
 
 /// How long an administrator has.
@@ -129,7 +129,7 @@ pub async fn start_authorization(
     let organization = requested_organization(context, account_id, &request).await?;
     let (secret, verifier) = (new_secret(context), new_secret(context));
     let state = SecretString::from(format!("{}.{}", account_id.0.simple(), secret.expose_secret()));
-    let way = Authorizing {
+    let way = AuthorizationFlow {
         provider: request.provider,
         organization: &organization,
         host: request.host.as_deref(),
@@ -207,7 +207,7 @@ async fn redeem(
     code: SecretString,
 ) -> Result<IntegrationId, AuthorizeError> {
     let plan = open_plan(context, account_id, &taken)?;
-    let way = Authorizing {
+    let way = AuthorizationFlow {
         provider: taken.provider,
         organization: &taken.organization,
         host: plan.host.as_deref(),
@@ -295,9 +295,9 @@ fn open_plan(
     let plaintext = context.vault.key_ring.open(&scope, &taken.sealed).map_err(CredentialsError::Vault)?;
     Ok(serde_json::from_str(plaintext.expose_secret()).map_err(|_| CredentialsError::Form)?)
 }
-fn scope(account_id: AccountId, integration_id: Option<IntegrationId>) -> Scope<'static> {
+fn scope(account_id: AccountId, integration_id: Option<IntegrationId>) -> SealScope<'static> {
     let integration = integration_id.map_or(Uuid::nil(), |id| id.0);
-    Scope { account: account_id.0, integration, field: "authorization" }
+    SealScope { account: account_id.0, integration, field: "authorization" }
 }
 
 fn split_state(state: &str) -> Option<(AccountId, &str)> {

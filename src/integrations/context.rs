@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 use super::error::IntegrationError;
 use crate::{
     credentials::{AccessTokens, CredentialVault},
-    crm::Crms,
+    crm::CrmClients,
     domain::{
         clock::Clock,
         ids::{AccountId, IdSource, IntegrationId},
@@ -24,7 +24,7 @@ pub struct IntegrationContext {
     /// Seals credentials.
     pub vault: CredentialVault,
     /// For trying connections.
-    pub crms: Crms,
+    pub crms: CrmClients,
     /// For trying stored credentials.
     pub access_tokens: AccessTokens,
     /// Where a CRM sends an administrator back to; `None`: nowhere.

@@ -2,9 +2,9 @@
 
 use super::{context::IntegrationContext, error::IntegrationError};
 use crate::{
-    crm::{CrmError, Probe, Target},
+    crm::{ClientTarget, ConnectionProbe, CrmError},
     domain::{
-        credentials::{Access, Credentials},
+        credentials::{Credentials, CrmAccess},
         ids::{AccountId, IntegrationId},
         integration::Organization,
         options::Options,
@@ -16,11 +16,11 @@ use crate::{
 pub(super) struct VerifiedCredentials {
     /// As it is called now.
     pub organization: Organization,
-    pub probe: Probe,
+    pub probe: ConnectionProbe,
     /// As they are now.
     pub credentials: Credentials,
     /// What was got by them; `None`: they are used as they are.
-    pub access: Option<Access>,
+    pub access: Option<CrmAccess>,
 }
 
 /// What is to be stored of credentials, tried or not.
@@ -29,7 +29,7 @@ pub(super) struct TestedCredentials {
     /// As they are after the try.
     pub credentials: Option<Credentials>,
     /// Access that was got by them.
-    pub access: Option<Access>,
+    pub access: Option<CrmAccess>,
     /// The name that the organisation has now, if that is another.
     pub organization_name: Option<String>,
     /// The CRM's own number of it.
@@ -46,7 +46,7 @@ impl TestedCredentials {
     ) -> Result<SealedCredentials, IntegrationError> {
         let vault = &context.vault;
         let seal = |credentials: &Credentials| vault.seal(account_id, integration_id, credentials);
-        let seal_access = |access: &Access| vault.seal_access(account_id, integration_id, access);
+        let seal_access = |access: &CrmAccess| vault.seal_access(account_id, integration_id, access);
         Ok(SealedCredentials {
             credentials: self.credentials.as_ref().map(seal).transpose()?,
             access: self.access.as_ref().map(seal_access).transpose()?,
@@ -59,7 +59,7 @@ pub async fn test_connection(
     context: &IntegrationContext,
     organization: &Organization,
     credentials: Credentials,
-) -> Result<Probe, IntegrationError> {
+) -> Result<ConnectionProbe, IntegrationError> {
     Ok(verify(context, organization, None, Options::default(), credentials).await?.probe)
 }
 
@@ -87,8 +87,8 @@ async fn probe_wherever(
     context: &IntegrationContext,
     mut organization: Organization,
     options: Options,
-    access: &Access,
-) -> Result<(Organization, Probe), CrmError> {
+    access: &CrmAccess,
+) -> Result<(Organization, ConnectionProbe), CrmError> {
     let renamed = match probe(context, &organization, options, access.clone()).await {
         Ok(probe) => return Ok((organization, probe)),
         Err(CrmError::Renamed(name)) => name,
@@ -107,8 +107,8 @@ pub(super) async fn probe(
     context: &IntegrationContext,
     organization: &Organization,
     options: Options,
-    access: Access,
-) -> Result<Probe, CrmError> {
-    let target = Target { is_trial: true, is_first_copy: false, organization, options, access };
+    access: CrmAccess,
+) -> Result<ConnectionProbe, CrmError> {
+    let target = ClientTarget { is_trial: true, is_first_copy: false, organization, options, access };
     context.crms.client(target)?.probe().await
 }

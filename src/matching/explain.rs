@@ -7,7 +7,9 @@ use super::{MatchContext, MatchError, match_caller};
 use crate::{
     domain::{
         account::MatchRules,
-        call::{Direction, MatchAnswer, MatchHints, MatchOutcome, MatchRequest, MatchTier, OnNoMatch, PossibleCaller},
+        call::{
+            CallDirection, MatchAnswer, MatchHints, MatchOutcome, MatchRequest, MatchTier, OnNoMatch, PossibleCaller,
+        },
         contact::{Contact, ContactNumber, TOTAL_MAX},
         ids::{AccountId, ContactId},
     },
@@ -45,7 +47,7 @@ pub async fn explain_match(
         phone_number: asked.phone_number.clone(),
         region: asked.region,
         call_id: None,
-        direction: Direction::Inbound,
+        direction: CallDirection::Inbound,
         agent_id: String::new(),
         caller_id_withheld: false,
         on_no_match: OnNoMatch::LookupOnly,

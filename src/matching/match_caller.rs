@@ -10,7 +10,7 @@ use crate::{
     domain::{
         account::MatchRules,
         call::{
-            CLICK_TTL, Call, Direction, MatchAnswer, MatchHints, MatchOutcome, MatchRequest, MatchTier, OnNoMatch,
+            CLICK_TTL, Call, CallDirection, MatchAnswer, MatchHints, MatchOutcome, MatchRequest, MatchTier, OnNoMatch,
             RULE_CLICKED,
         },
         contact::{CANDIDATES_MAX, Contact, TOTAL_MAX},
@@ -205,7 +205,7 @@ impl CallMatcher<'_> {
         let selection_id = call.as_ref().and_then(|call| call.selection_id);
         if let Some(contact) = self.resolve_live(selection_id, &answer.candidates).await? {
             let is_only_clicked = call.as_ref().is_some_and(|call| call.outcome.is_none());
-            if is_only_clicked && self.request.direction == Direction::Outbound {
+            if is_only_clicked && self.request.direction == CallDirection::Outbound {
                 name_clicked(&mut answer, contact.clone());
             }
             answer.selection = Some(contact);

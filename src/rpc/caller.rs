@@ -14,7 +14,7 @@ use super::{
 use crate::{
     click_to_call::{ClickRequest, ClickToCall},
     domain::{
-        call::{Direction, MatchAnswer, MatchHints, MatchRequest, OnNoMatch},
+        call::{CallDirection, MatchAnswer, MatchHints, MatchRequest, OnNoMatch},
         ids::{ContactId, IntegrationId},
         requester::RequesterEvidence,
     },
@@ -143,8 +143,8 @@ impl CallerRpc {
 
 fn match_request(request: &pb::MatchCallerRequest) -> Result<MatchRequest, Status> {
     let direction = match pb::Direction::try_from(request.direction) {
-        Ok(pb::Direction::Unspecified | pb::Direction::Inbound) => Ok(Direction::Inbound),
-        Ok(pb::Direction::Outbound) => Ok(Direction::Outbound),
+        Ok(pb::Direction::Unspecified | pb::Direction::Inbound) => Ok(CallDirection::Inbound),
+        Ok(pb::Direction::Outbound) => Ok(CallDirection::Outbound),
         Err(_) => Err(status::invalid("direction", "must be DIRECTION_INBOUND or DIRECTION_OUTBOUND")),
     };
     let on_no_match = match pb::OnNoMatch::try_from(request.on_no_match) {

@@ -7,7 +7,7 @@ use tonic::Status;
 use super::{room::NoRoom, status};
 use crate::{
     click_to_call::ClickError,
-    crm::{CrmError, Retry},
+    crm::{CrmError, RetryAdvice},
     domain::record::InvalidRecordKey,
     erasure::ErasureError,
     feed::FeedError,
@@ -166,9 +166,9 @@ impl From<CrmError> for Status {
         let (reason, message) = (error.reason(), error.to_string());
         let details = error.details();
         match error.retry() {
-            Retry::After(wait) => status::unavailable_behind(reason, &message, Some(wait), &details),
-            Retry::Backoff => status::unavailable_behind(reason, &message, None, &details),
-            Retry::Never => status::failed_precondition(reason, &message, &details),
+            RetryAdvice::After(wait) => status::unavailable_behind(reason, &message, Some(wait), &details),
+            RetryAdvice::Backoff => status::unavailable_behind(reason, &message, None, &details),
+            RetryAdvice::Never => status::failed_precondition(reason, &message, &details),
         }
     }
 }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{CallDb, StoreError, fragments::statement};
 use crate::domain::{
     account::MatchPolicy,
-    call::{Call, Direction},
+    call::{Call, CallDirection},
     contact::{CANDIDATES_MAX, Contact},
     ids::AccountId,
     integration::Freshness,
@@ -45,7 +45,7 @@ pub struct LookupRequest<'a> {
     /// The router's id.
     pub call_id: Option<&'a str>,
     /// Only an outbound call may have been clicked.
-    pub direction: Direction,
+    pub direction: CallDirection,
     /// A click after this moment still counts.
     pub clicks_since: DateTime<Utc>,
     /// Who comes first of several.
@@ -60,7 +60,7 @@ pub async fn look_up(
     key: PhoneKey,
     request: &LookupRequest<'_>,
 ) -> Result<CallerLookup, StoreError> {
-    if request.direction == Direction::Inbound {
+    if request.direction == CallDirection::Inbound {
         let lean = read_lean(db, account_id, key, request.call_id).await?;
         if let Some(lookup) = lean.filter(|lookup| lookup.total < 2 || request.policy == MatchPolicy::FirstCreated) {
             return Ok(lookup);
@@ -172,7 +172,7 @@ pub async fn read_full(
                 request.call_id,
                 request.policy.as_str(),
                 request.policy.preferred().map(|id| id.0) as Option<Uuid>,
-                request.direction == Direction::Outbound,
+                request.direction == CallDirection::Outbound,
                 request.clicks_since,
             )
             .fetch_one(&pool)

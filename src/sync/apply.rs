@@ -16,7 +16,7 @@ use super::{
     seal::{RejectSealer, SealedReject},
 };
 use crate::{
-    crm::{CrmError, Page},
+    crm::{CrmError, RecordPage},
     domain::{
         ids::IdSource,
         integration_state::SweepOutcome,
@@ -52,7 +52,7 @@ pub(super) struct PageWriter<'r> {
 
 impl PageWriter<'_> {
     /// Reads the numbers of a page that came from this cursor, and seals what could not be read, off the threads that answer calls.
-    pub(super) async fn normalize(&self, page: Page, cursor: Option<String>) -> Result<NormalizedPage, RunError> {
+    pub(super) async fn normalize(&self, page: RecordPage, cursor: Option<String>) -> Result<NormalizedPage, RunError> {
         let now = self.context.clock.now();
         let SyncContext { access_tokens, suppression_keys, .. } = self.context;
         let (lease, rules) = (self.job.lease(), self.rules);

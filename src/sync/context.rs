@@ -8,7 +8,7 @@ use tokio_util::task::TaskTracker;
 use super::slots::SlotDemand;
 use crate::{
     credentials::{AccessTokens, SuppressionKeys},
-    crm::Crms,
+    crm::CrmClients,
     domain::{clock::Clock, ids::IdSource, provider::PerProvider},
     store::Db,
 };
@@ -43,7 +43,7 @@ pub struct SyncContext {
     /// The accounts' secrets, by which erased records are known.
     pub suppression_keys: SuppressionKeys,
     /// The CRMs.
-    pub crms: Crms,
+    pub crms: CrmClients,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// New ids.

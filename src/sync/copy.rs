@@ -9,7 +9,7 @@ use tracing::warn;
 
 use super::{apply::PageWriter, error::RunError, job::SyncJob, schedule, session::CrmSession, unread::UnreadSummary};
 use crate::{
-    crm::{Answer, CrmClient, CrmError, GoneRecord, LOOK_UP_MAX, Page},
+    crm::{CrmClient, CrmError, CrmFuture, GoneRecord, LOOK_UP_MAX, RecordPage},
     domain::{
         notice::Notice,
         record::{Record, RecordKey},
@@ -66,7 +66,7 @@ impl PageCursor {
     }
 
     /// A CRM that leads in a circle would be read for ever.
-    fn check(&mut self, page: &Page) -> Result<(), RunError> {
+    fn check(&mut self, page: &RecordPage) -> Result<(), RunError> {
         if let Some(next) = page.next.as_ref().filter(|_| !page.is_last)
             && self.visited.len() < CURSORS_MAX
             && !self.visited.insert(next.clone())
@@ -149,7 +149,7 @@ impl<'s, 'r> PageCopier<'s, 'r> {
         }
     }
 
-    async fn store(&mut self, page: Page, cursor: Option<String>) -> Result<(), RunError> {
+    async fn store(&mut self, page: RecordPage, cursor: Option<String>) -> Result<(), RunError> {
         let fetched_at = Instant::now();
         let page = self.writer.normalize(page, cursor).await?;
         self.timings.normalize += fetched_at.elapsed();
@@ -164,7 +164,7 @@ impl<'s, 'r> PageCopier<'s, 'r> {
 
     /// Adds what must be known together with a page: the records that its merged or converted ones live on in, and whoever may have
     /// taken in those that have gone, where the CRM does not say who that is.
-    async fn complete(&mut self, page: &mut Page) -> Result<(), RunError> {
+    async fn complete(&mut self, page: &mut RecordPage) -> Result<(), RunError> {
         let gone: Vec<&Record> = page.records.iter().filter(|record| record.is_gone).collect();
         if gone.is_empty() {
             return Ok(());
@@ -235,7 +235,7 @@ impl PageLookups<'_, '_> {
     async fn ask<A: ?Sized + Sync, T>(
         &mut self,
         argument: &A,
-        request: impl for<'c> Fn(&'c dyn CrmClient, &'c A) -> Answer<'c, T> + Sync,
+        request: impl for<'c> Fn(&'c dyn CrmClient, &'c A) -> CrmFuture<'c, T> + Sync,
     ) -> Result<Option<T>, RunError> {
         if self.unanswered >= UNANSWERED_MAX {
             return Ok(None);

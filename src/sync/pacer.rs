@@ -13,7 +13,7 @@ use super::{
     schedule::{self, RATE_LIMIT_WAITS_MAX},
 };
 use crate::{
-    crm::{CrmError, Retry},
+    crm::{CrmError, RetryAdvice},
     domain::notice::Notice,
     store::run_progress::{self, PhaseReport},
 };
@@ -128,12 +128,12 @@ impl<'r> RunPacer<'r> {
             return Err(error.into());
         }
         let wait = match error.retry() {
-            Retry::Never => return Err(error.into()),
+            RetryAdvice::Never => return Err(error.into()),
             // A long wait frees its slot for others: the run ends, and the next one goes on after it.
-            Retry::After(wait) if wait > schedule::LONG_WAIT => return Err(error.into()),
+            RetryAdvice::After(wait) if wait > schedule::LONG_WAIT => return Err(error.into()),
             // "0" is no leave to ask as fast as the network allows: about once a second, and less often each time.
-            Retry::After(wait) => wait.max(settings.backoff_base * tries.rate_limits.max(1)),
-            Retry::Backoff => self.backoff(tries.failures.max(tries.rate_limits)),
+            RetryAdvice::After(wait) => wait.max(settings.backoff_base * tries.rate_limits.max(1)),
+            RetryAdvice::Backoff => self.backoff(tries.failures.max(tries.rate_limits)),
         };
         warn!(error = %error, wait_ms = millis(wait), "a request failed, will try again");
         let is_rate_limit = matches!(error, CrmError::RateLimited { .. });
@@ -145,10 +145,10 @@ impl<'r> RunPacer<'r> {
     pub(super) async fn wait_after_optional(&self, error: &CrmError, tries: &mut RequestTries) -> bool {
         let asked = tries.count(error);
         let wait = match error.retry() {
-            Retry::After(_) | Retry::Backoff if asked >= OPTIONAL_TRIES_MAX => None,
-            Retry::After(wait) => Some(wait).filter(|wait| *wait <= schedule::LONG_WAIT),
-            Retry::Backoff => Some(self.backoff(asked)),
-            Retry::Never => None,
+            RetryAdvice::After(_) | RetryAdvice::Backoff if asked >= OPTIONAL_TRIES_MAX => None,
+            RetryAdvice::After(wait) => Some(wait).filter(|wait| *wait <= schedule::LONG_WAIT),
+            RetryAdvice::Backoff => Some(self.backoff(asked)),
+            RetryAdvice::Never => None,
         };
         if let Some(wait) = wait
             && self.wait_in_slot(wait).await

@@ -6,11 +6,11 @@ use chrono::{DateTime, Utc};
 
 use super::{normalize::NumberRules, seal::SealedReject};
 use crate::{
-    crm::{Page, RecordSightings},
+    crm::{RecordPage, RecordSightings},
     domain::{
         notice::Notice,
         record::{NormalRecord, RecordKey},
-        rejected::Rejects,
+        rejected::PageRejects,
     },
 };
 
@@ -27,7 +27,7 @@ pub(super) struct NormalizedPage {
     /// Older or equal copies that the page held besides.
     pub repeats: usize,
     /// How much could not be read.
-    pub rejects: Rejects,
+    pub rejects: PageRejects,
     /// What of that is kept.
     pub rejected: Vec<SealedReject>,
     /// How its numbers were read; `None`: it has none.
@@ -62,7 +62,7 @@ impl NormalizedPage {
 }
 
 /// What look-ups say of records as a page; nothing is gone that was not asked for.
-pub(super) fn page_of(seen: RecordSightings, asked: &[RecordKey]) -> Page {
+pub(super) fn page_of(seen: RecordSightings, asked: &[RecordKey]) -> RecordPage {
     let gone = seen.gone.into_iter().filter(|key| asked.contains(key)).collect();
-    Page { records: seen.records, gone, rejects: seen.rejects, ..Page::default() }
+    RecordPage { records: seen.records, gone, rejects: seen.rejects, ..RecordPage::default() }
 }

@@ -10,8 +10,8 @@ use super::{
     pacer::{OPTIONAL_TRIES_MAX, RequestTries, RunPacer},
 };
 use crate::{
-    crm::{Answer, CrmClient, CrmError, Effort, Page, RecordSightings, Retry, Target},
-    domain::{credentials::Access, integration::Organization, notice::Notice, record::RecordKey},
+    crm::{ClientTarget, CrmClient, CrmError, CrmFuture, PageEffort, RecordPage, RecordSightings, RetryAdvice},
+    domain::{credentials::CrmAccess, integration::Organization, notice::Notice, record::RecordKey},
     store::{integrations, lease, run_progress},
 };
 
@@ -28,7 +28,7 @@ pub(super) struct CrmSession<'r> {
     /// As it is called now.
     organization: Organization,
     client: Box<dyn CrmClient>,
-    access: Access,
+    access: CrmAccess,
 }
 
 impl<'r> CrmSession<'r> {
@@ -51,7 +51,7 @@ impl<'r> CrmSession<'r> {
     pub(super) async fn ask<A: ?Sized + Sync, T>(
         &mut self,
         argument: &A,
-        request: impl for<'c> Fn(&'c dyn CrmClient, &'c A) -> Answer<'c, T> + Sync,
+        request: impl for<'c> Fn(&'c dyn CrmClient, &'c A) -> CrmFuture<'c, T> + Sync,
     ) -> Result<T, RunError> {
         let mut tries = RequestTries::default();
         loop {
@@ -66,7 +66,7 @@ impl<'r> CrmSession<'r> {
     pub(super) async fn ask_optional<A: ?Sized + Sync, T>(
         &mut self,
         argument: &A,
-        request: impl for<'c> Fn(&'c dyn CrmClient, &'c A) -> Answer<'c, T> + Sync,
+        request: impl for<'c> Fn(&'c dyn CrmClient, &'c A) -> CrmFuture<'c, T> + Sync,
     ) -> Result<Option<T>, RunError> {
         // Where the organisation is now is asked for by what the run cannot do without.
         let mut tries = RequestTries { is_followed: true, ..RequestTries::default() };
@@ -83,8 +83,8 @@ impl<'r> CrmSession<'r> {
 
     /// The page at a cursor. One that is too much for the CRM is asked for again, with fewer records; what of it is optional and fails
     /// again and again is left. [`CrmError::PositionRefused`] is the asker's matter.
-    pub(super) async fn fetch_page(&mut self, cursor: Option<&String>) -> Result<Page, RunError> {
-        let (mut tries, mut effort) = (RequestTries::default(), Effort::Whole);
+    pub(super) async fn fetch_page(&mut self, cursor: Option<&String>) -> Result<RecordPage, RunError> {
+        let (mut tries, mut effort) = (RequestTries::default(), PageEffort::Whole);
         let (mut at_this_size, mut halvings) = (0, 0);
         loop {
             let asking = (cursor.map(String::as_str), effort);
@@ -109,9 +109,9 @@ impl<'r> CrmSession<'r> {
             } else if error.is_local() {
                 at_this_size += 1;
             }
-            let is_hopeless = error.retry() == Retry::Never || at_this_size >= OPTIONAL_TRIES_MAX;
-            if effort == Effort::Whole && self.client.has_optional_parts() && error.is_local() && is_hopeless {
-                effort = Effort::Essential;
+            let is_hopeless = error.retry() == RetryAdvice::Never || at_this_size >= OPTIONAL_TRIES_MAX;
+            if effort == PageEffort::Whole && self.client.has_optional_parts() && error.is_local() && is_hopeless {
+                effort = PageEffort::Essential;
                 continue;
             }
             self.pacer.wait_after(error, &mut tries).await?;
@@ -159,7 +159,7 @@ impl<'r> CrmSession<'r> {
     async fn ask_once<A: ?Sized + Sync, T>(
         &mut self,
         argument: &A,
-        request: &(impl for<'c> Fn(&'c dyn CrmClient, &'c A) -> Answer<'c, T> + Sync),
+        request: &(impl for<'c> Fn(&'c dyn CrmClient, &'c A) -> CrmFuture<'c, T> + Sync),
         tries: &mut RequestTries,
     ) -> Result<Result<T, CrmError>, RunError> {
         loop {
@@ -256,7 +256,7 @@ async fn connect(
     organization: &Organization,
     used: Option<i64>,
     tries: &mut RequestTries,
-) -> Result<(Box<dyn CrmClient>, Access), RunError> {
+) -> Result<(Box<dyn CrmClient>, CrmAccess), RunError> {
     loop {
         match connect_once(pacer, organization, used).await {
             Err(RunError::Crm(error)) => pacer.wait_after(error, tries).await?,
@@ -269,7 +269,7 @@ async fn connect_once(
     pacer: RunPacer<'_>,
     organization: &Organization,
     used: Option<i64>,
-) -> Result<(Box<dyn CrmClient>, Access), RunError> {
+) -> Result<(Box<dyn CrmClient>, CrmAccess), RunError> {
     let RunPacer { context, job, .. } = pacer;
     let (access_tokens, lease) = (&context.access_tokens, job.lease());
     if let Some(sealed) = job.claimed.credentials.as_deref()
@@ -279,7 +279,7 @@ async fn connect_once(
         info!("credentials are sealed by the primary key now");
     }
     let access = access_tokens.current(lease.account_id, lease.integration_id, organization, used).await?;
-    let target = Target {
+    let target = ClientTarget {
         is_trial: false,
         is_first_copy: job.claimed.is_first_copy,
         organization,

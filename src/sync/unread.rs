@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::domain::{notice::Notice, rejected::Rejects};
+use crate::domain::{notice::Notice, rejected::PageRejects};
 
 /// Kinds of trouble that one notice names.
 const KINDS_MAX: usize = 12;
@@ -19,7 +19,7 @@ pub(super) struct UnreadSummary {
 
 impl UnreadSummary {
     /// Adds a page's.
-    pub(super) fn add(&mut self, rejects: &Rejects) {
+    pub(super) fn add(&mut self, rejects: &PageRejects) {
         self.records += rejects.records;
         self.values += rejects.values;
         self.characters += rejects.characters;
@@ -67,16 +67,16 @@ mod tests {
     use super::*;
     use crate::domain::{
         record::ObjectType,
-        rejected::{Losses, RejectReason},
+        rejected::{RejectReason, ValueLosses},
     };
 
     /// A run tells how much of what could not be read, and no content.
     #[test]
     fn run_tells_counts_of_what_no_content() {
-        let mut page = Rejects { characters: 2, ..Rejects::default() };
+        let mut page = PageRejects { characters: 2, ..PageRejects::default() };
         page.reject(ObjectType::User, None, RejectReason::NotAnObject, "", "4711");
         page.reject(ObjectType::User, Some("4711".to_owned()), RejectReason::TimeUnreadable, "updated_at", "4711");
-        let mut losses = Losses::default();
+        let mut losses = ValueLosses::default();
         losses.number("phone");
         page.lose(ObjectType::User, Some("4711".to_owned()), &losses, "4711");
         let mut unread = UnreadSummary::default();

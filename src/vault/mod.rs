@@ -71,7 +71,7 @@ pub enum VaultError {
 
 /// The place that a credential belongs to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Scope<'a> {
+pub struct SealScope<'a> {
     /// The tenant.
     pub account: Uuid,
     /// The account's link to one CRM organisation.
@@ -191,7 +191,7 @@ impl KeyRing {
     pub fn seal(
         &self,
         rng: &mut (impl CryptoRng + ?Sized),
-        scope: &Scope<'_>,
+        scope: &SealScope<'_>,
         plaintext: &SecretString,
     ) -> Result<Vec<u8>, VaultError> {
         let plaintext = plaintext.expose_secret().as_bytes();
@@ -203,12 +203,12 @@ impl KeyRing {
         let mut nonce = [0; NONCE_BYTES];
         rng.fill_bytes(&mut nonce);
         let ciphertext = encrypt(key, nonce, Payload { msg: plaintext, aad: &aad });
-        Ok(Parts { key_id: &key.id, nonce, ciphertext: &ciphertext }.join())
+        Ok(SealedParts { key_id: &key.id, nonce, ciphertext: &ciphertext }.join())
     }
 
     /// Opens what was sealed for exactly this place.
-    pub fn open(&self, scope: &Scope<'_>, sealed: &[u8]) -> Result<SecretString, VaultError> {
-        let parts = Parts::split(sealed)?;
+    pub fn open(&self, scope: &SealScope<'_>, sealed: &[u8]) -> Result<SecretString, VaultError> {
+        let parts = SealedParts::split(sealed)?;
         let Some(key) = self.keys.iter().find(|key| key.id == parts.key_id) else {
             return Err(VaultError::UnknownKey { id: parts.key_id.to_owned() });
         };
@@ -225,18 +225,18 @@ impl KeyRing {
     /// Whether another key than the primary sealed it, so that it should be opened and sealed again. False for what is not
     /// a sealed value at all: that cannot be opened either.
     pub fn needs_reseal(&self, sealed: &[u8]) -> bool {
-        Parts::split(sealed).is_ok_and(|parts| parts.key_id != self.primary_id())
+        SealedParts::split(sealed).is_ok_and(|parts| parts.key_id != self.primary_id())
     }
 }
 
 /// A sealed value in its parts.
-struct Parts<'a> {
+struct SealedParts<'a> {
     key_id: &'a str,
     nonce: [u8; NONCE_BYTES],
     ciphertext: &'a [u8],
 }
 
-impl<'a> Parts<'a> {
+impl<'a> SealedParts<'a> {
     fn join(&self) -> Vec<u8> {
         let mut sealed = Vec::with_capacity(2 + self.key_id.len() + NONCE_BYTES + self.ciphertext.len());
         sealed.push(VERSION);
@@ -272,7 +272,7 @@ impl<'a> Parts<'a> {
 
 /// Everything that must be the same at opening. Each part is preceded by its length, so that no two places give the same
 /// bytes.
-fn associated_data(scope: &Scope<'_>, key_id: &str) -> Result<Vec<u8>, VaultError> {
+fn associated_data(scope: &SealScope<'_>, key_id: &str) -> Result<Vec<u8>, VaultError> {
     let bytes = scope.field.len();
     if bytes == 0 || bytes > FIELD_BYTES_MAX {
         return Err(VaultError::FieldName { bytes });

@@ -10,8 +10,8 @@ fn rng(seed: u64) -> StdRng {
     StdRng::seed_from_u64(seed)
 }
 
-fn scope(account: u128, integration: u128, field: &str) -> Scope<'_> {
-    Scope { account: Uuid::from_u128(account), integration: Uuid::from_u128(integration), field }
+fn scope(account: u128, integration: u128, field: &str) -> SealScope<'_> {
+    SealScope { account: Uuid::from_u128(account), integration: Uuid::from_u128(integration), field }
 }
 
 fn secret(text: &str) -> SecretString {

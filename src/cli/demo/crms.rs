@@ -16,7 +16,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::people::{self, DemoPeople};
 use crate::{
-    config::{ProviderConfig, Providers, Secret},
+    config::{ProviderConfig, ProvidersConfig, SecretText},
     domain::clock::Clock,
     domain::provider::Provider,
 };
@@ -62,11 +62,11 @@ impl DemoCrms {
     }
 
     /// Tells the service where they are, which OAuth client is its own, and that all of their quota is.
-    pub(super) fn seed(&self, providers: &mut Providers) {
+    pub(super) fn seed(&self, providers: &mut ProvidersConfig) {
         let is_at = |provider: &mut ProviderConfig, url: &str, id: &str, secret: &str| {
             provider.base_url = Some(url.to_owned());
             provider.client_id = Some(id.to_owned());
-            provider.client_secret = Some(Secret(secret.into()));
+            provider.client_secret = Some(SecretText(secret.into()));
             // Nobody else asks here.
             provider.quota_share_percent = 100;
             provider.first_copy_share_percent = 100;

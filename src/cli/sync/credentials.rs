@@ -70,7 +70,7 @@ impl FoundCredentials {
 }
 
 /// What there is of one CRM.
-enum Found {
+enum FoundKind {
     Whole(Kind, String),
     /// Half of something, and what it lacks.
     Half(CommandFailure),
@@ -86,9 +86,9 @@ impl CredentialArgs {
     /// The credentials, or what to do to bring some.
     pub(super) fn required(self, provider: Provider, secrets: &ClientSecrets) -> anyhow::Result<FoundCredentials> {
         match self.find(provider, secrets)? {
-            Found::Whole(kind, used) => Ok(brought(kind, used, provider, secrets)),
-            Found::Half(stopped) => Err(stopped.into()),
-            Found::Nothing => {
+            FoundKind::Whole(kind, used) => Ok(brought(kind, used, provider, secrets)),
+            FoundKind::Half(stopped) => Err(stopped.into()),
+            FoundKind::Nothing => {
                 let what = "there are no credentials for the CRM".to_owned();
                 let ways = ways(provider);
                 let next = format!("{ways}; or let an administrator authorize it with `contact-sync sync authorize`");
@@ -104,13 +104,13 @@ impl CredentialArgs {
         secrets: &ClientSecrets,
     ) -> anyhow::Result<Option<FoundCredentials>> {
         Ok(match self.find(provider, secrets)? {
-            Found::Whole(kind, used) => Some(brought(kind, used, provider, secrets)),
-            Found::Half(_) | Found::Nothing => None,
+            FoundKind::Whole(kind, used) => Some(brought(kind, used, provider, secrets)),
+            FoundKind::Half(_) | FoundKind::Nothing => None,
         })
     }
 
     /// Errors are about what was typed: a flag of another CRM, a file that cannot be read, half of a way that was chosen by a flag.
-    fn find(self, provider: Provider, secrets: &ClientSecrets) -> anyhow::Result<Found> {
+    fn find(self, provider: Provider, secrets: &ClientSecrets) -> anyhow::Result<FoundKind> {
         for (of, flag, is_given) in [
             (Provider::Zendesk, "--email", self.email.is_some()),
             (Provider::Zendesk, "--api-token-file", self.api_token_file.is_some()),
@@ -164,7 +164,7 @@ fn half(what: String, next: impl Into<String>) -> CommandFailure {
     CommandFailure { what, next: next.into() }
 }
 
-fn by_email(email: String, file: Option<PathBuf>, secrets: &CrmSecrets) -> anyhow::Result<Found> {
+fn by_email(email: String, file: Option<PathBuf>, secrets: &CrmSecrets) -> anyhow::Result<FoundKind> {
     let (token, used) = match (file, &secrets.api_token) {
         (Some(path), _) => {
             let token = read_secret(&path).context("--api-token-file")?;
@@ -176,12 +176,12 @@ fn by_email(email: String, file: Option<PathBuf>, secrets: &CrmSecrets) -> anyho
             return Err(half("--email is given, and no API token".to_owned(), next).into());
         }
     };
-    Ok(Found::Whole(Kind::ZendeskApiToken(pb::ZendeskApiToken { email, token }), used))
+    Ok(FoundKind::Whole(Kind::ZendeskApiToken(pb::ZendeskApiToken { email, token }), used))
 }
 
-fn zendesk_without_email(secrets: &CrmSecrets) -> Found {
+fn zendesk_without_email(secrets: &CrmSecrets) -> FoundKind {
     match by_oauth("ZENDESK", secrets) {
-        Found::Nothing if secrets.api_token.is_some() => Found::Half(half(
+        FoundKind::Nothing if secrets.api_token.is_some() => FoundKind::Half(half(
             "ZENDESK_API_TOKEN is set, and no e-mail address is given, without which it opens nothing".to_owned(),
             "give --email ADDRESS: the administrator's to whom the token belongs",
         )),
@@ -189,12 +189,12 @@ fn zendesk_without_email(secrets: &CrmSecrets) -> Found {
     }
 }
 
-fn pipedrive(secrets: &CrmSecrets) -> Found {
+fn pipedrive(secrets: &CrmSecrets) -> FoundKind {
     if let Some(token) = &secrets.api_token {
-        return Found::Whole(Kind::PipedriveApiToken(exposed(token)), from_environment("PIPEDRIVE_API_TOKEN"));
+        return FoundKind::Whole(Kind::PipedriveApiToken(exposed(token)), from_environment("PIPEDRIVE_API_TOKEN"));
     }
     match by_oauth("PIPEDRIVE", secrets) {
-        Found::Whole(Kind::ClientCredentials(_), _) => Found::Half(half(
+        FoundKind::Whole(Kind::ClientCredentials(_), _) => FoundKind::Half(half(
             "PIPEDRIVE_CLIENT_ID and PIPEDRIVE_CLIENT_SECRET are set, and alone open nothing at Pipedrive".to_owned(),
             "set PIPEDRIVE_API_TOKEN, or PIPEDRIVE_REFRESH_TOKEN beside them; or let an administrator authorize it with \
              `contact-sync sync authorize --pipedrive`",
@@ -204,7 +204,7 @@ fn pipedrive(secrets: &CrmSecrets) -> Found {
 }
 
 /// Salesforce: by a key, if there are a key and a user; a flag decides for it, and lacks nothing silently.
-fn by_key(file: Option<PathBuf>, username: Option<String>, secrets: &CrmSecrets) -> anyhow::Result<Found> {
+fn by_key(file: Option<PathBuf>, username: Option<String>, secrets: &CrmSecrets) -> anyhow::Result<FoundKind> {
     let is_chosen = file.is_some() || username.is_some();
     let key = match file {
         Some(path) => Some((path, "--jwt-key-file")),
@@ -213,7 +213,7 @@ fn by_key(file: Option<PathBuf>, username: Option<String>, secrets: &CrmSecrets)
     let named = username.map(|name| (name, "--username"));
     let named = named.or_else(|| secrets.username.clone().map(|name| (name, "SALESFORCE_USERNAME")));
     let lacks =
-        |given: &str, what: &str, next: &str| Found::Half(half(format!("{given} is given, and no {what}"), next));
+        |given: &str, what: &str, next: &str| FoundKind::Half(half(format!("{given} is given, and no {what}"), next));
     let found = match (key, named) {
         (Some((path, by)), Some((username, named_by))) => {
             let Some(client_id) = secrets.client_id.as_ref().map(exposed) else {
@@ -223,35 +223,37 @@ fn by_key(file: Option<PathBuf>, username: Option<String>, secrets: &CrmSecrets)
             let private_key = exposed(&read_private_key(&path).context(by)?);
             let used = format!("{by} {}, with SALESFORCE_CLIENT_ID and {named_by}", from_file(&path));
             let kind = Kind::SalesforceJwt(pb::SalesforceJwt { client_id, username, private_key });
-            return Ok(Found::Whole(kind, used));
+            return Ok(FoundKind::Whole(kind, used));
         }
         (Some((_, by)), None) => lacks(by, "user", "give --username: the user in whose name the key signs"),
         (None, Some((_, by))) => lacks(by, "key", "give --jwt-key-file FILE: the key of the app's certificate"),
-        (None, None) => Found::Nothing,
+        (None, None) => FoundKind::Nothing,
     };
     match (found, by_oauth("SALESFORCE", secrets)) {
-        (Found::Half(stopped), _) if is_chosen => Err(stopped.into()),
-        (Found::Nothing, Found::Half(mut stopped)) if secrets.client_secret.is_none() => {
+        (FoundKind::Half(stopped), _) if is_chosen => Err(stopped.into()),
+        (FoundKind::Nothing, FoundKind::Half(mut stopped)) if secrets.client_secret.is_none() => {
             stopped.next = format!("{}; or give --jwt-key-file FILE and --username", stopped.next);
-            Ok(Found::Half(stopped))
+            Ok(FoundKind::Half(stopped))
         }
-        (Found::Half(stopped), Found::Nothing | Found::Half(_)) => Ok(Found::Half(stopped)),
+        (FoundKind::Half(stopped), FoundKind::Nothing | FoundKind::Half(_)) => Ok(FoundKind::Half(stopped)),
         (_, found) => Ok(found),
     }
 }
 
 /// A token, or a client, as every CRM has them.
-fn by_oauth(name: &str, secrets: &CrmSecrets) -> Found {
+fn by_oauth(name: &str, secrets: &CrmSecrets) -> FoundKind {
     if let Some(token) = &secrets.bearer_token {
-        return Found::Whole(Kind::BearerToken(exposed(token)), from_environment(&format!("{name}_BEARER_TOKEN")));
+        return FoundKind::Whole(Kind::BearerToken(exposed(token)), from_environment(&format!("{name}_BEARER_TOKEN")));
     }
     let (id, secret) = (format!("{name}_CLIENT_ID"), format!("{name}_CLIENT_SECRET"));
     let client = match (&secrets.client_id, &secrets.client_secret) {
         (Some(client_id), Some(client_secret)) => Some((exposed(client_id), exposed(client_secret))),
         (Some(_), None) => {
-            return Found::Half(half(format!("{id} is set, and {secret} is not"), format!("set {secret}")));
+            return FoundKind::Half(half(format!("{id} is set, and {secret} is not"), format!("set {secret}")));
         }
-        (None, Some(_)) => return Found::Half(half(format!("{secret} is set, and {id} is not"), format!("set {id}"))),
+        (None, Some(_)) => {
+            return FoundKind::Half(half(format!("{secret} is set, and {id} is not"), format!("set {id}")));
+        }
         (None, None) => None,
     };
     match (&secrets.refresh_token, client) {
@@ -260,13 +262,13 @@ fn by_oauth(name: &str, secrets: &CrmSecrets) -> Found {
                 if client.is_some() { format!("{id} and {secret}") } else { "the server's own client".to_owned() };
             let (client_id, client_secret) = client.unwrap_or_default();
             let kind = Kind::RefreshToken(pb::RefreshToken { token: exposed(token), client_id, client_secret });
-            Found::Whole(kind, from_environment(&format!("{name}_REFRESH_TOKEN, with {whose}")))
+            FoundKind::Whole(kind, from_environment(&format!("{name}_REFRESH_TOKEN, with {whose}")))
         }
         (None, Some((client_id, client_secret))) => {
             let kind = Kind::ClientCredentials(pb::ClientCredentials { client_id, client_secret });
-            Found::Whole(kind, from_environment(&format!("{id} and {secret}")))
+            FoundKind::Whole(kind, from_environment(&format!("{id} and {secret}")))
         }
-        (None, None) => Found::Nothing,
+        (None, None) => FoundKind::Nothing,
     }
 }
 

@@ -17,7 +17,7 @@ use self::{
     connection::{AuthorizedArgs, ConnectionArgs, period},
     credentials::CredentialArgs,
     status::StatusArgs,
-    wishes::Wishes,
+    wishes::SyncOptionsArgs,
 };
 use super::client::{
     AccountOption, ClientOptions, ClientSecrets, ServiceClient, advice,
@@ -96,7 +96,7 @@ struct EnableArgs {
     #[command(flatten)]
     credentials: CredentialArgs,
     #[command(flatten)]
-    wishes: Wishes,
+    wishes: SyncOptionsArgs,
     /// Copy nothing: only records that are clicked or reported are known
     #[arg(long)]
     off: bool,
@@ -155,7 +155,7 @@ struct WishesArgs {
     #[command(flatten)]
     integration: IntegrationOption,
     #[command(flatten)]
-    wishes: Wishes,
+    wishes: SyncOptionsArgs,
 }
 
 #[derive(Debug, Clone, clap::Args)]

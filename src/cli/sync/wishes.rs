@@ -14,14 +14,14 @@ enum Switch {
 
 /// Which Zendesk users.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Users {
+enum CopiedUsers {
     All,
     EndUsers,
 }
 
 /// What is copied and mirrored; what is not said stays as it is, and is on at first.
 #[derive(Debug, Clone, clap::Args)]
-pub(super) struct Wishes {
+pub(super) struct SyncOptionsArgs {
     /// Salesforce: copy Contacts
     #[arg(long, value_name = "on|off", hide_possible_values = true)]
     contacts: Option<Switch>,
@@ -39,10 +39,10 @@ pub(super) struct Wishes {
     mirror_persons: Option<Switch>,
     /// Zendesk: which users are copied
     #[arg(long, value_name = "all|end-users", hide_possible_values = true)]
-    users: Option<Users>,
+    users: Option<CopiedUsers>,
 }
 
-impl Wishes {
+impl SyncOptionsArgs {
     /// Refuses what belongs to another CRM than this one.
     pub(super) fn refuse_others(&self, provider: Provider) -> anyhow::Result<()> {
         for (of, flag, is_given) in [
@@ -74,8 +74,8 @@ impl Wishes {
         options.pipedrive_persons = object(None, self.mirror_persons);
         options.set_zendesk_users(match self.users {
             None => pb::ZendeskUsers::Unspecified,
-            Some(Users::All) => pb::ZendeskUsers::All,
-            Some(Users::EndUsers) => pb::ZendeskUsers::EndUsers,
+            Some(CopiedUsers::All) => pb::ZendeskUsers::All,
+            Some(CopiedUsers::EndUsers) => pb::ZendeskUsers::EndUsers,
         });
     }
 }

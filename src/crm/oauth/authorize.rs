@@ -8,10 +8,10 @@ use oauth2::{
 };
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Granted, of_own_client, token::TokenGrant};
+use super::{GrantedAccess, of_own_client, token::TokenGrant};
 use crate::{
     crm::{
-        CrmError, Crms,
+        CrmClients, CrmError,
         vendors::{OpenedAccess, vendor},
     },
     domain::{
@@ -23,7 +23,7 @@ use crate::{
 
 /// What both ways have in common: the way of the administrator to the CRM, and that of the code.
 #[derive(Clone, Copy)]
-pub struct Authorizing<'a> {
+pub struct AuthorizationFlow<'a> {
     /// The CRM.
     pub provider: Provider,
     /// Its organisation; may be empty, where an administrator is not sent to the organisation's own page.
@@ -36,9 +36,9 @@ pub struct Authorizing<'a> {
     pub verifier: &'a SecretString,
 }
 
-impl Crms {
+impl CrmClients {
     /// Where an administrator authorizes this deployment's own client.
-    pub fn authorize_url(&self, way: Authorizing<'_>, state: &SecretString) -> Result<String, CrmError> {
+    pub fn authorize_url(&self, way: AuthorizationFlow<'_>, state: &SecretString) -> Result<String, CrmError> {
         let client = self.client_or_own(way.provider, None)?;
         let rules = vendor(way.provider).oauth();
         let base = self.token_endpoint(way.provider, way.organization, way.host).base;
@@ -60,11 +60,11 @@ impl Crms {
     /// The credentials that a code is worth, and the first access token; with the organisation that they open, if it was not known before.
     pub async fn exchange(
         &self,
-        way: Authorizing<'_>,
+        way: AuthorizationFlow<'_>,
         code: &SecretString,
         now: DateTime<Utc>,
-    ) -> Result<(Organization, Granted), CrmError> {
-        let Authorizing { provider, organization, host, redirect_uri, verifier } = way;
+    ) -> Result<(Organization, GrantedAccess), CrmError> {
+        let AuthorizationFlow { provider, organization, host, redirect_uri, verifier } = way;
         let vendor = vendor(provider);
         let verifier = vendor.oauth().uses_pkce.then_some(verifier);
         let client = self.client_or_own(provider, None)?;
@@ -81,6 +81,6 @@ impl Crms {
         let kind = CredentialKind::RefreshToken { client: None, token: token.into(), host: host.map(str::to_owned) };
         let found = Organization { provider, name: opened.name };
         let credentials = Some(Credentials { provider, kind });
-        Ok((found.clone(), Granted { access, credentials, organization: Some(found.name) }))
+        Ok((found.clone(), GrantedAccess { access, credentials, organization: Some(found.name) }))
     }
 }

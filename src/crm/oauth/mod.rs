@@ -9,13 +9,13 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
-pub use authorize::Authorizing;
+pub use authorize::AuthorizationFlow;
 pub(super) use token::TokenAnswer;
 
 use self::token::{TokenEndpoint, TokenGrant};
-use super::{CrmError, Crms, LoginRefusal, vendors::vendor};
+use super::{CrmClients, CrmError, LoginRefusal, vendors::vendor};
 use crate::domain::{
-    credentials::{Access, AccessToken, CredentialKind, Credentials, OAuthClient},
+    credentials::{AccessToken, CredentialKind, Credentials, CrmAccess, OAuthClient},
     integration::Organization,
     provider::Provider,
 };
@@ -70,9 +70,9 @@ pub(super) struct TokenLives {
 
 /// What a vendor gave for credentials.
 #[derive(Debug)]
-pub struct Granted {
+pub struct GrantedAccess {
     /// What requests carry from now on.
-    pub access: Access,
+    pub access: CrmAccess,
     /// Credentials with the refresh token to use from now on, if the vendor gave a new one: the old one is over.
     pub credentials: Option<Credentials>,
     /// The organisation that the token belongs to, where the vendor names it.
@@ -87,7 +87,7 @@ struct SignedAssertion<'a> {
     exp: i64,
 }
 
-impl Crms {
+impl CrmClients {
     /// Gets an access token by these credentials; those that are no OAuth are used as they are. `now` counts the token's life from before
     /// it was asked for.
     pub async fn obtain(
@@ -95,7 +95,7 @@ impl Crms {
         organization: &Organization,
         credentials: &Credentials,
         now: DateTime<Utc>,
-    ) -> Result<Granted, CrmError> {
+    ) -> Result<GrantedAccess, CrmError> {
         let provider = organization.provider;
         if credentials.provider != provider {
             // Another vendor's: shown to nobody.
@@ -136,7 +136,7 @@ impl Crms {
             }
             CredentialKind::ApiToken { .. } | CredentialKind::Bearer { .. } => {
                 let access = credentials.as_access().ok_or(CrmError::CredentialsRefused)?;
-                return Ok(Granted { access, credentials: None, organization: None });
+                return Ok(GrantedAccess { access, credentials: None, organization: None });
             }
         };
         let access = self.access(provider, name, &answer, now)?;
@@ -148,7 +148,7 @@ impl Crms {
             }
             _ => None,
         };
-        Ok(Granted { access, credentials: rotated, organization })
+        Ok(GrantedAccess { access, credentials: rotated, organization })
     }
 
     /// The access in an answer. `name` is the organisation's, as far as it is known.
@@ -158,14 +158,14 @@ impl Crms {
         name: &str,
         answer: &TokenAnswer,
         now: DateTime<Utc>,
-    ) -> Result<Access, CrmError> {
+    ) -> Result<CrmAccess, CrmError> {
         let vendor = vendor(provider);
         let life = answer.expires_in.map(|seconds| TimeDelta::seconds(seconds.cast_signed().max(0)).min(LIFE_MAX));
         let endpoint = &self.settings.providers[provider].endpoint;
         let origin = |url| endpoint.named_origin(&vendor.descriptor().hosts, name, url);
         let api_url = vendor.named_api(answer)?.map(origin).transpose()?;
         let token = AccessToken::bearer(provider, answer.access_token.clone().into());
-        Ok(Access { api_url, expires_at: life.map(|life| now + life), ..Access::with(token) })
+        Ok(CrmAccess { api_url, expires_at: life.map(|life| now + life), ..CrmAccess::with(token) })
     }
 
     /// Where tokens are given: at the vendor's own place, or where the operator says.

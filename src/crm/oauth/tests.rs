@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    crm::{ConnectFailure, CrmSettings, Endpoint, ProviderSettings},
+    crm::{ConnectFailure, CrmSettings, ProviderEndpoint, ProviderSettings},
     domain::{credentials::AccessSecret, provider::PerProvider},
 };
 
@@ -67,17 +67,17 @@ async fn answer(
     (AxumStatus::from_u16(vendor.status).unwrap(), headers, vendor.body.clone())
 }
 
-fn crms(url: &str, own: Option<OAuthClient>) -> Crms {
+fn crms(url: &str, own: Option<OAuthClient>) -> CrmClients {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let provider = ProviderSettings {
-        endpoint: Endpoint::Operator(url.to_owned()),
+        endpoint: ProviderEndpoint::Operator(url.to_owned()),
         silence_max: std::time::Duration::from_secs(5),
         quota_share_percent: 100,
         first_copy_share_percent: 100,
         oauth_client: own,
     };
     let providers = PerProvider::from_fn(|_| provider.clone());
-    Crms::new(CrmSettings { providers, bulk_above: 0 }).unwrap()
+    CrmClients::new(CrmSettings { providers, bulk_above: 0 }).unwrap()
 }
 
 fn client() -> OAuthClient {
@@ -98,14 +98,14 @@ fn now() -> DateTime<Utc> {
     DateTime::from_timestamp(1_795_305_600, 0).unwrap()
 }
 
-fn token_of(granted: &Granted) -> String {
+fn token_of(granted: &GrantedAccess) -> String {
     match granted.access.token.secret_for(granted.access.token.provider()).unwrap() {
         AccessSecret::Bearer(token) => token.expose_secret().to_owned(),
         AccessSecret::ApiToken { .. } => panic!("it is no bearer token"),
     }
 }
 
-fn new_refresh_token(granted: &Granted) -> Option<String> {
+fn new_refresh_token(granted: &GrantedAccess) -> Option<String> {
     match &granted.credentials.as_ref()?.kind {
         CredentialKind::RefreshToken { token, .. } => Some(token.expose_secret().to_owned()),
         _ => panic!("it is no refresh token"),
@@ -260,7 +260,7 @@ async fn refusal_is_final_only_if_it_says_so() {
     {
         let error = refused(Salesforce, 400, &json!({"error": code, "error_description": "words"}).to_string()).await;
         assert_eq!(matches!(error, CrmError::ClientRefused), is_client, "{code}");
-        assert_eq!(error.retry(), crate::crm::Retry::Never);
+        assert_eq!(error.retry(), crate::crm::RetryAdvice::Never);
     }
     let again = [
         (400, json!({"error": "unknown_error", "error_description": "retry your request"}).to_string()),
@@ -272,7 +272,7 @@ async fn refusal_is_final_only_if_it_says_so() {
     ];
     for (status, body) in again {
         let error = refused(Salesforce, status, &body).await;
-        assert_ne!(error.retry(), crate::crm::Retry::Never, "{status} {body}: {error}");
+        assert_ne!(error.retry(), crate::crm::RetryAdvice::Never, "{status} {body}: {error}");
     }
     assert!(matches!(refused(Zendesk, 404, "<html>").await, CrmError::OrganizationNotFound));
     assert!(matches!(refused(Zendesk, 403, "<html>").await, CrmError::Unavailable(_)));

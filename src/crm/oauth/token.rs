@@ -20,7 +20,7 @@ use serde_json::{Value, json};
 
 use super::{ClientAuth, TokenForm, TokenLives};
 use crate::{
-    crm::{Answer, CrmError, LoginRefusal, http, vendors::CrmVendor},
+    crm::{CrmError, CrmFuture, LoginRefusal, http, vendors::CrmVendor},
     domain::credentials::OAuthClient,
 };
 
@@ -244,7 +244,7 @@ impl TokenEndpoint<'_> {
 
 impl<'c> AsyncHttpClient<'c> for TokenEndpoint<'_> {
     type Error = CrmError;
-    type Future = Answer<'c, HttpResponse>;
+    type Future = CrmFuture<'c, HttpResponse>;
 
     fn call(&'c self, request: HttpRequest) -> Self::Future {
         Box::pin(async move { Ok(self.send(request).await?) })

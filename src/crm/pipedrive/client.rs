@@ -17,8 +17,9 @@ use super::{
 };
 use crate::{
     crm::{
-        Answer, CrmClient, CrmError, Effort, Page, PageSize, Probe, RecordSightings, Target,
-        endpoint::Endpoint,
+        ClientTarget, ConnectionProbe, CrmClient, CrmError, CrmFuture, PageEffort, PageSize, RecordPage,
+        RecordSightings,
+        endpoint::ProviderEndpoint,
         header::AuthHeader,
         http,
         json::{self, BodyText},
@@ -26,7 +27,7 @@ use crate::{
         vendors::{ClientParts, LostOrganization},
     },
     domain::{
-        credentials::Access,
+        credentials::CrmAccess,
         integration::Organization,
         options::Options,
         record::{ObjectType, RecordKey},
@@ -74,22 +75,23 @@ impl PipedriveClient {
     /// Where every company is known by the token alone; for asking what its host is called now. Source: Pipedrive's API reference, version 1.
     pub(super) fn anywhere(lost: &LostOrganization<'_>) -> Result<Self, CrmError> {
         let &LostOrganization { http, endpoint, organization, access } = lost;
-        let access = Access { api_url: None, ..access.clone() };
-        let target = Target { is_trial: true, is_first_copy: false, organization, options: Options::default(), access };
+        let access = CrmAccess { api_url: None, ..access.clone() };
+        let target =
+            ClientTarget { is_trial: true, is_first_copy: false, organization, options: Options::default(), access };
         let quota = RequestQuota::new(std::sync::Arc::default(), 100);
         let here = Self::new(ClientParts { http: http.clone(), endpoint, target, quota, bulk_above: 0 })?;
         let base_url = endpoint.api_base(&DESCRIPTOR.hosts, "api", None)?;
         // At the vendor's place for all, the path has no prefix.
-        let me_path = if *endpoint == Endpoint::Vendor { "/v1/users/me" } else { here.me_path };
+        let me_path = if *endpoint == ProviderEndpoint::Vendor { "/v1/users/me" } else { here.me_path };
         Ok(Self { base_url, me_path, ..here })
     }
 
     /// Whether the token opens this company and shows persons. A user who is no administrator is taken: a full read tells what that
     /// costs.
-    async fn check(&self) -> Result<Probe, CrmError> {
+    async fn check(&self) -> Result<ConnectionProbe, CrmError> {
         let me = self.me().await?;
         self.get::<AnyAnswer>("/api/v2/persons", &[("limit", "1")]).await?;
-        Ok(Probe { estimated_contacts: None, company_id: me.company_id() })
+        Ok(ConnectionProbe { estimated_contacts: None, company_id: me.company_id() })
     }
 
     /// The token's user. The company must be the one that is linked: by its number, once that is known, whatever its name is now.
@@ -156,20 +158,20 @@ impl PipedriveClient {
 }
 
 impl CrmClient for PipedriveClient {
-    fn identify(&self) -> Answer<'_, ()> {
+    fn identify(&self) -> CrmFuture<'_, ()> {
         Box::pin(async { self.me().await.map(drop) })
     }
 
-    fn probe(&self) -> Answer<'_, Probe> {
+    fn probe(&self) -> CrmFuture<'_, ConnectionProbe> {
         Box::pin(self.check())
     }
 
     /// Version 2 counts nothing.
-    fn count(&self) -> Answer<'_, Option<i64>> {
+    fn count(&self) -> CrmFuture<'_, Option<i64>> {
         Box::pin(async { Ok(None) })
     }
 
-    fn fetch_page<'a>(&'a self, position: Option<&'a str>, effort: Effort) -> Answer<'a, Page> {
+    fn fetch_page<'a>(&'a self, position: Option<&'a str>, effort: PageEffort) -> CrmFuture<'a, RecordPage> {
         Box::pin(self.next_page(position, effort))
     }
 
@@ -181,7 +183,7 @@ impl CrmClient for PipedriveClient {
         self.quota.page_size()
     }
 
-    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, RecordSightings> {
+    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> CrmFuture<'a, RecordSightings> {
         Box::pin(self.sightings(keys))
     }
 }

@@ -9,18 +9,18 @@ use super::{
 };
 use crate::{
     crm::{
-        CrmError, Effort, RecordSightings,
+        CrmError, PageEffort, RecordSightings,
         json::{self, BodyText},
     },
     domain::{
         record::{Record, RecordKey},
-        rejected::Rejects,
+        rejected::PageRejects,
     },
 };
 
 /// What became of asking for one person.
 enum PersonAnswer {
-    Row(Option<PersonRow>, Rejects),
+    Row(Option<PersonRow>, PageRejects),
     Nobody,
     Hidden,
 }
@@ -60,7 +60,7 @@ impl PipedriveClient {
             self.me().await?;
         }
         // A pass says that organizations are hidden; here it would be said for each few persons.
-        for record in self.records(persons, Effort::Whole, &mut LeftOut::default()).await? {
+        for record in self.records(persons, PageEffort::Whole, &mut LeftOut::default()).await? {
             if keys.contains(&record.key) {
                 sightings.see(record);
             }
@@ -68,18 +68,18 @@ impl PipedriveClient {
         Ok(sightings)
     }
 
-    async fn list(&self, keys: &[RecordKey]) -> Result<(Vec<Record>, Rejects), CrmError> {
+    async fn list(&self, keys: &[RecordKey]) -> Result<(Vec<Record>, PageRejects), CrmError> {
         // What a click has registered may be no id at all, and would spoil the list for the others.
         let ids: Vec<&str> =
             keys.iter().map(|key| key.record_id.as_str()).filter(|id| id.parse::<i64>().is_ok()).collect();
         if ids.is_empty() {
-            return Ok((Vec::new(), Rejects::default()));
+            return Ok((Vec::new(), PageRejects::default()));
         }
         let query = [("ids", ids.join(",")), ("limit", ids.len().to_string())];
         let query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let (body, _) = self.get_text("/api/v2/persons", &query).await?;
         let (persons, rejects) = json::off_thread(move || map::listed(&body)).await?;
-        Ok((self.records(persons, Effort::Whole, &mut LeftOut::default()).await?, rejects))
+        Ok((self.records(persons, PageEffort::Whole, &mut LeftOut::default()).await?, rejects))
     }
 
     async fn find(&self, id: &str) -> Result<PersonAnswer, CrmError> {

@@ -15,7 +15,7 @@ use crate::{
     },
     domain::{
         record::{ObjectType, RawNumber, Record, RecordKey},
-        rejected::{Losses, RejectReason, Rejects},
+        rejected::{PageRejects, RejectReason, ValueLosses},
     },
 };
 
@@ -39,7 +39,7 @@ pub(super) struct PersonRow {
 /// An answer with persons.
 pub(super) struct PersonsPage {
     pub persons: Vec<PersonRow>,
-    pub rejects: Rejects,
+    pub rejects: PageRejects,
     /// `None`: the end.
     pub next_cursor: Option<String>,
 }
@@ -58,13 +58,13 @@ pub(super) fn page(body: &BodyText) -> Result<PersonsPage, CrmError> {
 }
 
 /// Reads the persons that were asked for by their ids.
-pub(super) fn listed(body: &BodyText) -> Result<(Vec<PersonRow>, Rejects), CrmError> {
+pub(super) fn listed(body: &BodyText) -> Result<(Vec<PersonRow>, PageRejects), CrmError> {
     rows(body).map(|(_, persons, rejects)| (persons, rejects))
 }
 
-fn rows(body: &BodyText) -> Result<(JsonFields<'_, 'static>, Vec<PersonRow>, Rejects), CrmError> {
+fn rows(body: &BodyText) -> Result<(JsonFields<'_, 'static>, Vec<PersonRow>, PageRejects), CrmError> {
     let page = body.value().and_then(|page| JsonFields::of(page, &PAGE)).ok_or(NO_PAGE)?;
-    let (mut persons, mut rejects) = (Vec::new(), Rejects { characters: body.replaced, ..Rejects::default() });
+    let (mut persons, mut rejects) = (Vec::new(), PageRejects { characters: body.replaced, ..PageRejects::default() });
     let list = page.list("data").ok_or(NO_PAGE)?;
     if !json::each(list, ROWS_MAX, |row| persons.extend(person(row, &mut rejects))) {
         return Err(CrmError::Unreadable("a page has more than 1,000 persons"));
@@ -73,14 +73,14 @@ fn rows(body: &BodyText) -> Result<(JsonFields<'_, 'static>, Vec<PersonRow>, Rej
 }
 
 /// Reads the person of an answer about one.
-pub(super) fn one(body: &BodyText) -> Result<(Option<PersonRow>, Rejects), CrmError> {
+pub(super) fn one(body: &BodyText) -> Result<(Option<PersonRow>, PageRejects), CrmError> {
     let page = body.value().and_then(|page| JsonFields::of(page, &PAGE)).ok_or(NO_PAGE)?;
-    let mut rejects = Rejects { characters: body.replaced, ..Rejects::default() };
+    let mut rejects = PageRejects { characters: body.replaced, ..PageRejects::default() };
     let person = person(page.raw("data").ok_or(NO_PAGE)?, &mut rejects);
     Ok((person, rejects))
 }
 
-fn person(row: &RawValue, rejects: &mut Rejects) -> Option<PersonRow> {
+fn person(row: &RawValue, rejects: &mut PageRejects) -> Option<PersonRow> {
     let raw = row.get();
     let mut reject = |id: Option<u64>, reason, field| {
         rejects.reject(ObjectType::Person, id.map(|id| id.to_string()), reason, field, raw);
@@ -100,7 +100,7 @@ fn person(row: &RawValue, rejects: &mut Rejects) -> Option<PersonRow> {
         reject(Some(id), RejectReason::TimeUnreadable, "update_time");
         return None;
     };
-    let mut losses = Losses::default();
+    let mut losses = ValueLosses::default();
     let (mut numbers, mut emails) = (TextValues::numbers(), TextValues::emails());
     for field in ["phones", "phone"] {
         numbers.take(person.cell(field), field, "", &mut losses);
@@ -164,7 +164,7 @@ fn country(address: &JsonCell<'_>) -> Option<Region> {
     Region::of_country(&JsonFields::of(address, &["country"])?.cell("country").text().ok()??)
 }
 
-fn display_name(person: &JsonFields<'_, '_>, losses: &mut Losses) -> String {
+fn display_name(person: &JsonFields<'_, '_>, losses: &mut ValueLosses) -> String {
     let mut part = |field: &str| {
         let text = person.cell(field).text_or_loss(field, losses).unwrap_or_default();
         text.trim().to_owned()
@@ -180,7 +180,7 @@ fn display_name(person: &JsonFields<'_, '_>, losses: &mut Losses) -> String {
 mod tests {
     use super::*;
 
-    fn listed_of(rows: &[u8]) -> (Vec<Record>, Rejects) {
+    fn listed_of(rows: &[u8]) -> (Vec<Record>, PageRejects) {
         let body = [b"{\"success\":true,\"data\":", rows, b"}"].concat();
         let (persons, rejects) = listed(&BodyText::json(body).unwrap()).unwrap();
         let organizations = HashMap::from([(9, "Acme".to_owned())]);

@@ -17,7 +17,7 @@ mod refusal;
 
 use self::client::PipedriveClient;
 use super::{
-    Answer, CrmClient, CrmError,
+    CrmClient, CrmError, CrmFuture,
     oauth::{ClientAuth, OAuthRules, TokenAnswer, TokenForm},
     vendors::{ClientParts, CrmVendor, LostOrganization, OpenedAccess, OpenedOrganization},
 };
@@ -95,12 +95,12 @@ impl CrmVendor for PipedriveVendor {
         answer.text("api_domain")
     }
 
-    fn find_opened<'a>(&'a self, opened: OpenedAccess<'a>) -> Answer<'a, OpenedOrganization> {
+    fn find_opened<'a>(&'a self, opened: OpenedAccess<'a>) -> CrmFuture<'a, OpenedOrganization> {
         Box::pin(company::find_opened(opened))
     }
 
     /// By its own number of the company.
-    fn find_renamed<'a>(&'a self, lost: LostOrganization<'a>) -> Answer<'a, Option<String>> {
+    fn find_renamed<'a>(&'a self, lost: LostOrganization<'a>) -> CrmFuture<'a, Option<String>> {
         Box::pin(async move {
             if lost.access.company_id.is_none() {
                 return Ok(None);

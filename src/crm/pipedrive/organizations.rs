@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     crm::{
-        CrmError, Effort,
+        CrmError, PageEffort,
         json::{self, BodyText, JsonFields},
     },
     domain::{notice::Notice, record::Record},
@@ -45,7 +45,7 @@ impl PipedriveClient {
     pub(super) async fn records(
         &self,
         persons: Vec<PersonRow>,
-        effort: Effort,
+        effort: PageEffort,
         left_out: &mut LeftOut,
     ) -> Result<Vec<Record>, CrmError> {
         let names = self.names_of(&map::organization_ids(&persons), effort, left_out).await?;
@@ -55,7 +55,7 @@ impl PipedriveClient {
     async fn names_of(
         &self,
         ids: &[u64],
-        effort: Effort,
+        effort: PageEffort,
         left_out: &mut LeftOut,
     ) -> Result<HashMap<u64, String>, CrmError> {
         let mut names: HashMap<u64, String> =
@@ -79,7 +79,7 @@ impl PipedriveClient {
                     left_out.notices.push(HIDDEN);
                 }
                 // Most things pass, and would blank the names until then: only at last are they left.
-                Err(error) if effort == Effort::Essential && error.is_local() => {
+                Err(error) if effort == PageEffort::Essential && error.is_local() => {
                     left_out.is_partial = true;
                     left_out.notices.push(LEFT);
                     break;

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     crm::{
-        CrmError, Effort, Page, http,
+        CrmError, PageEffort, RecordPage, http,
         json::{self, BodyText, JsonCell, JsonFields},
     },
     domain::{notice::Notice, record::RecordKey},
@@ -63,9 +63,9 @@ const RECENTS_LEFT: Notice = Notice::fixed(
 
 impl PipedriveClient {
     /// The page at this position.
-    pub(super) async fn next_page(&self, position: Option<&str>, effort: Effort) -> Result<Page, CrmError> {
+    pub(super) async fn next_page(&self, position: Option<&str>, effort: PageEffort) -> Result<RecordPage, CrmError> {
         if !self.is_copied {
-            return Ok(Page { is_last: true, ..Page::default() });
+            return Ok(RecordPage { is_last: true, ..RecordPage::default() });
         }
         match position.map(PipedrivePosition::read).transpose()? {
             None => self.first_of_all(effort).await,
@@ -83,10 +83,10 @@ impl PipedriveClient {
         }
     }
 
-    async fn first_of_all(&self, effort: Effort) -> Result<Page, CrmError> {
+    async fn first_of_all(&self, effort: PageEffort) -> Result<RecordPage, CrmError> {
         let is_admin = match self.sees_everything().await {
             // It only tells what to say; where it matters it is asked again.
-            Err(error) if effort == Effort::Essential && error.is_local() => true,
+            Err(error) if effort == PageEffort::Essential && error.is_local() => true,
             answer => answer?,
         };
         let mut page = self.persons(None, None, None, effort).await?;
@@ -99,8 +99,8 @@ impl PipedriveClient {
         since: Option<DateTime<Utc>>,
         until: Option<DateTime<Utc>>,
         cursor: Option<&str>,
-        effort: Effort,
-    ) -> Result<Page, CrmError> {
+        effort: PageEffort,
+    ) -> Result<RecordPage, CrmError> {
         let limit = self.quota.page_size().of(PER_PAGE).to_string();
         // With a cursor the other parameters must be the same as before, but for the limit: the cursor names the last person.
         let mut query = vec![("limit", limit.as_str()), ("sort_by", "id"), ("sort_direction", "asc")];
@@ -123,7 +123,7 @@ impl PipedriveClient {
         let mut left_out = LeftOut::default();
         let records = self.records(page.persons, effort, &mut left_out).await?;
         let LeftOut { notices, is_partial } = left_out;
-        Ok(Page { records, rejects: page.rejects, notices, is_partial, ..leading_to(next) })
+        Ok(RecordPage { records, rejects: page.rejects, notices, is_partial, ..leading_to(next) })
     }
 
     async fn recents(
@@ -132,8 +132,8 @@ impl PipedriveClient {
         until: DateTime<Utc>,
         start: u64,
         mut suspects: Vec<u64>,
-        effort: Effort,
-    ) -> Result<Page, CrmError> {
+        effort: PageEffort,
+    ) -> Result<RecordPage, CrmError> {
         let since_timestamp = since.format("%Y-%m-%d %H:%M:%S").to_string();
         let (from, limit) = (start.to_string(), self.quota.page_size().of(PER_PAGE).to_string());
         let query =
@@ -148,11 +148,11 @@ impl PipedriveClient {
                 | CrmError::Refused(_),
             ) => {
                 let notices = vec![RECENTS_HIDDEN];
-                return Ok(Page { notices, ..leading_to(to_confirm(until, suspects)) });
+                return Ok(RecordPage { notices, ..leading_to(to_confirm(until, suspects)) });
             }
-            Err(error) if effort == Effort::Essential && error.is_local() => {
+            Err(error) if effort == PageEffort::Essential && error.is_local() => {
                 let notices = vec![RECENTS_LEFT];
-                return Ok(Page { notices, ..leading_to(to_confirm(until, suspects)) });
+                return Ok(RecordPage { notices, ..leading_to(to_confirm(until, suspects)) });
             }
             Err(error) => return Err(error),
         };
@@ -171,18 +171,23 @@ impl PipedriveClient {
             _ => to_confirm(until, suspects),
         };
         let notices = is_left.then_some(DELETIONS_LEFT).into_iter().collect();
-        Ok(Page { notices, ..leading_to(next) })
+        Ok(RecordPage { notices, ..leading_to(next) })
     }
 
-    async fn confirm(&self, until: DateTime<Utc>, mut suspects: Vec<u64>, effort: Effort) -> Result<Page, CrmError> {
+    async fn confirm(
+        &self,
+        until: DateTime<Utc>,
+        mut suspects: Vec<u64>,
+        effort: PageEffort,
+    ) -> Result<RecordPage, CrmError> {
         let later = suspects.split_off(suspects.len().min(SUSPECTS_PER_PAGE));
         let keys: Vec<RecordKey> = suspects.into_iter().map(map::key).collect();
         let mut page = leading_to(to_confirm(until, later));
         // At last each for itself, so that one who brings no answer costs nobody else.
-        let batch = if effort == Effort::Essential { 1 } else { SUSPECTS_PER_PAGE };
+        let batch = if effort == PageEffort::Essential { 1 } else { SUSPECTS_PER_PAGE };
         for some in keys.chunks(batch) {
             let seen = match self.sightings_alone(some).await {
-                Err(error) if effort == Effort::Essential && error.is_local() => {
+                Err(error) if effort == PageEffort::Essential && error.is_local() => {
                     page.notices = vec![PERSONS_LEFT];
                     continue;
                 }
@@ -252,15 +257,15 @@ fn to_confirm(until: DateTime<Utc>, suspects: Vec<u64>) -> PipedrivePosition {
 }
 
 /// A page without rows that leads there; to a checkpoint only the last one does.
-fn leading_to(position: PipedrivePosition) -> Page {
+fn leading_to(position: PipedrivePosition) -> RecordPage {
     let through = match position {
         PipedrivePosition::Checkpoint { through } => Some(through),
         _ => None,
     };
-    Page {
+    RecordPage {
         next: Some(position.write()),
         is_last: through.is_some(),
         known_through: through.map(|through| through - FRESHNESS_LAG),
-        ..Page::default()
+        ..RecordPage::default()
     }
 }

@@ -80,7 +80,7 @@ impl HttpReply {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::crm::Retry;
+    use crate::crm::RetryAdvice;
 
     const SECRET: &str = "tok-4711";
 
@@ -102,28 +102,28 @@ mod tests {
         let scope = format!(r#"{{"success":false,"error":"Scope and URL mismatch {SECRET}"}}"#);
         let uninstalled = format!(r#"{{"success":false,"error":"The app was uninstalled {SECRET}"}}"#);
         for (status, body, reason, retry) in [
-            (400, &json, "CRM_ANSWER_UNREADABLE", Retry::Never),
-            (401, &json, "CREDENTIALS_REFUSED", Retry::Never),
-            (402, &json, "CRM_ACCOUNT_CLOSED", Retry::Never),
-            (403, &json, "PERMISSION_MISSING", Retry::Never),
-            (403, &scope, "PERMISSION_MISSING", Retry::Never),
-            (403, &format!("<html>{SECRET}</html>"), "RATE_LIMITED", Retry::After(BLOCK_WAIT_MIN)),
-            (404, &json, "ORGANIZATION_NOT_FOUND", Retry::Never),
-            (410, &json, "CRM_ANSWER_UNREADABLE", Retry::Never),
-            (429, &json, "RATE_LIMITED", Retry::Backoff),
-            (302, &json, "CRM_HOST_MOVED", Retry::Backoff),
-            (301, &String::new(), "CRM_HOST_MOVED", Retry::Backoff),
-            (404, &format!("<html>{SECRET}</html>"), "CRM_HOST_MOVED", Retry::Backoff),
-            (400, &format!("<html>{SECRET}</html>"), "CRM_UNREACHABLE", Retry::Backoff),
-            (402, &format!("<html>{SECRET}</html>"), "CRM_UNREACHABLE", Retry::Backoff),
-            (401, &format!("<html>{SECRET}</html>"), "CREDENTIALS_REFUSED", Retry::Never),
-            (401, &uninstalled, "APP_UNINSTALLED", Retry::Never),
-            (403, &uninstalled, "APP_UNINSTALLED", Retry::Never),
-            (403, &String::new(), "CRM_ANSWER_UNREADABLE", Retry::Never),
-            (403, &"{}".to_owned(), "CRM_ANSWER_UNREADABLE", Retry::Never),
-            (418, &json, "CRM_ANSWER_UNREADABLE", Retry::Never),
-            (500, &json, "CRM_UNREACHABLE", Retry::Backoff),
-            (503, &json, "CRM_UNREACHABLE", Retry::Backoff),
+            (400, &json, "CRM_ANSWER_UNREADABLE", RetryAdvice::Never),
+            (401, &json, "CREDENTIALS_REFUSED", RetryAdvice::Never),
+            (402, &json, "CRM_ACCOUNT_CLOSED", RetryAdvice::Never),
+            (403, &json, "PERMISSION_MISSING", RetryAdvice::Never),
+            (403, &scope, "PERMISSION_MISSING", RetryAdvice::Never),
+            (403, &format!("<html>{SECRET}</html>"), "RATE_LIMITED", RetryAdvice::After(BLOCK_WAIT_MIN)),
+            (404, &json, "ORGANIZATION_NOT_FOUND", RetryAdvice::Never),
+            (410, &json, "CRM_ANSWER_UNREADABLE", RetryAdvice::Never),
+            (429, &json, "RATE_LIMITED", RetryAdvice::Backoff),
+            (302, &json, "CRM_HOST_MOVED", RetryAdvice::Backoff),
+            (301, &String::new(), "CRM_HOST_MOVED", RetryAdvice::Backoff),
+            (404, &format!("<html>{SECRET}</html>"), "CRM_HOST_MOVED", RetryAdvice::Backoff),
+            (400, &format!("<html>{SECRET}</html>"), "CRM_UNREACHABLE", RetryAdvice::Backoff),
+            (402, &format!("<html>{SECRET}</html>"), "CRM_UNREACHABLE", RetryAdvice::Backoff),
+            (401, &format!("<html>{SECRET}</html>"), "CREDENTIALS_REFUSED", RetryAdvice::Never),
+            (401, &uninstalled, "APP_UNINSTALLED", RetryAdvice::Never),
+            (403, &uninstalled, "APP_UNINSTALLED", RetryAdvice::Never),
+            (403, &String::new(), "CRM_ANSWER_UNREADABLE", RetryAdvice::Never),
+            (403, &"{}".to_owned(), "CRM_ANSWER_UNREADABLE", RetryAdvice::Never),
+            (418, &json, "CRM_ANSWER_UNREADABLE", RetryAdvice::Never),
+            (500, &json, "CRM_UNREACHABLE", RetryAdvice::Backoff),
+            (503, &json, "CRM_UNREACHABLE", RetryAdvice::Backoff),
         ] {
             let error = reply(status, &[], body).refusal().unwrap();
 
@@ -138,9 +138,12 @@ mod tests {
     fn block_page_waits_five_minutes_or_longer() {
         let html = ("content-type", "text/html; charset=UTF-8");
 
-        assert_eq!(reply(403, &[html], "denied").refusal().unwrap().retry(), Retry::After(Duration::from_mins(5)));
+        assert_eq!(
+            reply(403, &[html], "denied").refusal().unwrap().retry(),
+            RetryAdvice::After(Duration::from_mins(5))
+        );
         let longer = reply(403, &[html, ("retry-after", "600")], "denied").refusal().unwrap();
-        assert_eq!(longer.retry(), Retry::After(Duration::from_mins(10)));
+        assert_eq!(longer.retry(), RetryAdvice::After(Duration::from_mins(10)));
     }
 
     #[test]

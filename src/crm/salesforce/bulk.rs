@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     crm::{
-        CrmError, Effort, Page, http,
+        CrmError, PageEffort, RecordPage, http,
         json::{self, BodyText},
     },
     domain::{record::ObjectType, rejected::RejectReason},
@@ -43,7 +43,7 @@ impl SalesforceClient {
         object: ObjectType,
         fields: Vec<String>,
         failures: u8,
-        effort: Effort,
+        effort: PageEffort,
     ) -> Result<StepResult, CrmError> {
         let body = json!({
             "operation": "queryAll",
@@ -53,7 +53,7 @@ impl SalesforceClient {
             "lineEnding": "LF",
         });
         let reply = match self.rest.post("/jobs/query", &body).await {
-            Err(failure) if failure.is_final() || effort == Effort::Essential => {
+            Err(failure) if failure.is_final() || effort == PageEffort::Essential => {
                 return self.read_rows(object, RowsProgress { fields, ..RowsProgress::default() }).await;
             }
             reply => reply?,
@@ -101,7 +101,7 @@ impl SalesforceClient {
         if number_of_records(&part.headers) != Some(rows.count) {
             return Err(CrmError::Unreadable("its part of the results has not as many rows as it says"));
         }
-        let page = Page { records: rows.records, rejects: rows.rejects, ..Page::default() };
+        let page = RecordPage { records: rows.records, rejects: rows.rejects, ..RecordPage::default() };
         let then = match locator(&part.headers)? {
             Some(next) if bulk.locator.as_ref() == Some(&next) => return Err(CrmError::Stuck),
             Some(next) => NextStage::Stay(RunStage::Bulk(BulkProgress { locator: Some(next), ..bulk })),
@@ -114,7 +114,10 @@ impl SalesforceClient {
 /// An empty page, and when to look at the job again.
 fn waiting(bulk: BulkProgress) -> StepResult {
     let wait = POLL_LONGEST.min(POLL_FIRST * 2_u32.pow(u32::from(bulk.polls).min(7)));
-    StepResult { page: Page { wait: Some(wait), ..Page::default() }, then: NextStage::Stay(RunStage::Bulk(bulk)) }
+    StepResult {
+        page: RecordPage { wait: Some(wait), ..RecordPage::default() },
+        then: NextStage::Stay(RunStage::Bulk(bulk)),
+    }
 }
 
 /// The lines of a file as records. A line that is not like the first one is rejected alone; one that the file breaks off in means

@@ -8,7 +8,10 @@ use super::{
     rest::RestApi,
 };
 use crate::{
-    crm::{Answer, CrmClient, CrmError, Effort, Page, PageSize, Probe, RecordSightings, vendors::ClientParts},
+    crm::{
+        ConnectionProbe, CrmClient, CrmError, CrmFuture, PageEffort, PageSize, RecordPage, RecordSightings,
+        vendors::ClientParts,
+    },
     domain::{
         options::Options,
         provider::Provider,
@@ -58,7 +61,7 @@ impl SalesforceClient {
         if matches!(object, ObjectType::Lead) { &self.leads } else { &self.contacts }
     }
 
-    async fn check(&self) -> Result<Probe, CrmError> {
+    async fn check(&self) -> Result<ConnectionProbe, CrmError> {
         self.user_id().await?;
         // An organisation may have no Leads; a run says which kind it does not see.
         let mut sees_any = false;
@@ -72,7 +75,7 @@ impl SalesforceClient {
         if !sees_any {
             return Err(HIDDEN);
         }
-        Ok(Probe { estimated_contacts: self.count_all().await?, company_id: None })
+        Ok(ConnectionProbe { estimated_contacts: self.count_all().await?, company_id: None })
     }
 
     /// The user of the token, if it is of this organisation.
@@ -97,19 +100,19 @@ impl SalesforceClient {
 }
 
 impl CrmClient for SalesforceClient {
-    fn identify(&self) -> Answer<'_, ()> {
+    fn identify(&self) -> CrmFuture<'_, ()> {
         Box::pin(async { self.user_id().await.map(drop) })
     }
 
-    fn probe(&self) -> Answer<'_, Probe> {
+    fn probe(&self) -> CrmFuture<'_, ConnectionProbe> {
         Box::pin(self.check())
     }
 
-    fn count(&self) -> Answer<'_, Option<i64>> {
+    fn count(&self) -> CrmFuture<'_, Option<i64>> {
         Box::pin(self.count_all())
     }
 
-    fn fetch_page<'a>(&'a self, position: Option<&'a str>, effort: Effort) -> Answer<'a, Page> {
+    fn fetch_page<'a>(&'a self, position: Option<&'a str>, effort: PageEffort) -> CrmFuture<'a, RecordPage> {
         Box::pin(self.page_at(position, effort))
     }
 
@@ -125,7 +128,7 @@ impl CrmClient for SalesforceClient {
         Self::left_at(position)
     }
 
-    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, RecordSightings> {
+    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> CrmFuture<'a, RecordSightings> {
         Box::pin(self.sightings(keys))
     }
 }

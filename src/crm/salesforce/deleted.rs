@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     crm::{
-        CrmError, Page,
+        CrmError, RecordPage,
         json::{self, BodyText, JsonFields},
         times,
     },
@@ -53,7 +53,10 @@ impl SalesforceClient {
                     return Ok(gap_in_log(deleted.end));
                 }
                 let more = Some(DeletedProgress { upto, after: None, ..deleted });
-                return Ok(StepResult { page: Page::default(), then: NextStage::Deletions { through: start, more } });
+                return Ok(StepResult {
+                    page: RecordPage::default(),
+                    then: NextStage::Deletions { through: start, more },
+                });
             }
             Err(failure) => return Err(failure.into()),
         };
@@ -82,8 +85,13 @@ impl SalesforceClient {
     }
 
     /// What is known now of records that were deleted at some time.
-    async fn look_again(&self, object: ObjectType, fields: &[String], entries: &[RowKeyset]) -> Result<Page, CrmError> {
-        let mut page = Page::default();
+    async fn look_again(
+        &self,
+        object: ObjectType,
+        fields: &[String],
+        entries: &[RowKeyset],
+    ) -> Result<RecordPage, CrmError> {
+        let mut page = RecordPage::default();
         for some in entries.chunks(IDS_PER_QUERY) {
             let keys: Vec<RecordKey> = some.iter().filter_map(|entry| map::key(object, &entry.id)).collect();
             let answer = self.rows_of(object, fields, &keys).await?;
@@ -140,7 +148,7 @@ fn behind(mut entries: Vec<RowKeyset>, after: Option<&RowKeyset>) -> Vec<RowKeys
 /// The log does not tell; a sweep must find out.
 fn gap_in_log(end: i64) -> StepResult {
     StepResult {
-        page: Page { needs_sweep: true, ..Page::default() },
+        page: RecordPage { needs_sweep: true, ..RecordPage::default() },
         then: NextStage::Deletions { through: end, more: None },
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     },
     domain::{
         record::{ObjectType, Record, RecordKey},
-        rejected::{Losses, RejectReason, Rejects},
+        rejected::{PageRejects, RejectReason, ValueLosses},
     },
 };
 
@@ -44,7 +44,7 @@ pub(super) struct ReadRows {
     /// How many rows there are, whether they can be read or not.
     pub(super) count: usize,
     pub(super) records: Vec<Record>,
-    pub(super) rejects: Rejects,
+    pub(super) rejects: PageRejects,
     /// The last row that tells its place.
     pub(super) last: Option<RowKeyset>,
     /// Every row that says which record it is.
@@ -72,7 +72,7 @@ impl ReadRows {
         let id = row.id(mapping.object);
         self.shown.extend(id.clone());
         self.last = keyset(row).or(self.last.take());
-        let mut losses = Losses::default();
+        let mut losses = ValueLosses::default();
         match mapping.record(row, id.clone(), &mut losses) {
             Ok(record) => {
                 if !record.is_gone {
@@ -153,7 +153,7 @@ impl RowMapping {
         &self,
         row: &QueryRow<'_, '_>,
         key: Option<RecordKey>,
-        losses: &mut Losses,
+        losses: &mut ValueLosses,
     ) -> Result<Record, (RejectReason, &'static str)> {
         let object = self.object;
         let key = key.ok_or((RejectReason::IdUnreadable, "Id"))?;
@@ -216,7 +216,7 @@ fn successor(object: ObjectType, row: &QueryRow<'_, '_>, is_converted: bool) -> 
     contact.or_else(|| key(object, &text("MasterRecordId")?))
 }
 
-fn display_name(row: &QueryRow<'_, '_>, losses: &mut Losses) -> String {
+fn display_name(row: &QueryRow<'_, '_>, losses: &mut ValueLosses) -> String {
     let mut text = |field: &str| row.cell(field).text_or_loss(field, losses);
     if let Some(name) = text("Name") {
         return name;
@@ -226,7 +226,7 @@ fn display_name(row: &QueryRow<'_, '_>, losses: &mut Losses) -> String {
 }
 
 /// The Account of a person account is the person again, and no organisation.
-fn organization(object: ObjectType, row: &QueryRow<'_, '_>, losses: &mut Losses) -> String {
+fn organization(object: ObjectType, row: &QueryRow<'_, '_>, losses: &mut ValueLosses) -> String {
     let is_person = row.cell("IsPersonAccount").flag_or_loss("IsPersonAccount", losses).unwrap_or(false);
     let field = match object {
         ObjectType::Lead => "Company",

@@ -26,7 +26,7 @@ use super::{
 };
 use crate::{
     crm::{
-        Answer,
+        CrmFuture,
         vendors::{OpenedAccess, OpenedOrganization},
     },
     domain::{
@@ -125,7 +125,7 @@ impl CrmVendor for SalesforceVendor {
         ids::organization_id(path.split('/').next()?).ok()
     }
 
-    fn find_opened<'a>(&'a self, opened: OpenedAccess<'a>) -> Answer<'a, OpenedOrganization> {
+    fn find_opened<'a>(&'a self, opened: OpenedAccess<'a>) -> CrmFuture<'a, OpenedOrganization> {
         Box::pin(async move {
             let name = self.named_organization(opened.answer);
             let name = name.ok_or(CrmError::Unreadable("it names no organisation"))?;

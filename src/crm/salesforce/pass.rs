@@ -13,7 +13,7 @@ use super::{
     refusal::{ErrorCode, HIDDEN, RequestFailure},
 };
 use crate::{
-    crm::{CrmError, Effort, Page},
+    crm::{CrmError, PageEffort, RecordPage},
     domain::{notice::Notice, provider::Provider, record::ObjectType},
 };
 
@@ -27,7 +27,7 @@ const BULK_FAILURES_MAX: u8 = 2;
 
 /// What one call has brought.
 pub(super) struct StepResult {
-    pub(super) page: Page,
+    pub(super) page: RecordPage,
     pub(super) then: NextStage,
 }
 
@@ -49,7 +49,7 @@ pub(super) enum NextStage {
 
 impl StepResult {
     pub(super) fn stay(stage: RunStage) -> Self {
-        Self { page: Page::default(), then: NextStage::Stay(stage) }
+        Self { page: RecordPage::default(), then: NextStage::Stay(stage) }
     }
 
     pub(super) fn hidden(object: ObjectType) -> Self {
@@ -60,20 +60,20 @@ impl StepResult {
                 "{object}s cannot be read: the organisation has none, or the integration's user may not read them; give its profile or a permission set read access to {object}s, or switch copying them off"
             ),
         );
-        Self { page: Page { notices: vec![notice], ..Page::default() }, then: NextStage::Hidden }
+        Self { page: RecordPage { notices: vec![notice], ..RecordPage::default() }, then: NextStage::Hidden }
     }
 }
 
 impl SalesforceClient {
     /// The page at this position.
-    pub(super) async fn page_at(&self, position: Option<&str>, effort: Effort) -> Result<Page, CrmError> {
+    pub(super) async fn page_at(&self, position: Option<&str>, effort: PageEffort) -> Result<RecordPage, CrmError> {
         let mut position = position.map_or_else(|| Ok(SalesforcePosition::default()), SalesforcePosition::decode)?;
         let known = position.pass.as_ref().and_then(|pass| pass.known);
         let Some(ObjectTurn { object, known, is_again, stage }) = self.current(&mut position) else {
-            return ended(Page::default(), &position, known);
+            return ended(RecordPage::default(), &position, known);
         };
         let step = match self.step(object, stage.clone(), position.mark(object), effort).await {
-            Err(error) if effort == Effort::Essential && error.is_local() => {
+            Err(error) if effort == PageEffort::Essential && error.is_local() => {
                 self.leave(object, stage, &position, error).await?
             }
             step => step?,
@@ -199,7 +199,7 @@ impl SalesforceClient {
             }
         };
         self.rest.identity().await?;
-        Ok(StepResult { page: Page { notices: vec![notice], ..Page::default() }, then })
+        Ok(StepResult { page: RecordPage { notices: vec![notice], ..RecordPage::default() }, then })
     }
 
     async fn step(
@@ -207,7 +207,7 @@ impl SalesforceClient {
         object: ObjectType,
         stage: RunStage,
         mark: Option<&ObjectProgress>,
-        effort: Effort,
+        effort: PageEffort,
     ) -> Result<StepResult, CrmError> {
         match (stage, mark) {
             (RunStage::Begin { .. }, Some(mark)) => {
@@ -224,7 +224,12 @@ impl SalesforceClient {
     }
 
     /// Everything of an object, the first time: by the bulk interface if it is large.
-    async fn begin_full(&self, object: ObjectType, bulk_failures: u8, effort: Effort) -> Result<StepResult, CrmError> {
+    async fn begin_full(
+        &self,
+        object: ObjectType,
+        bulk_failures: u8,
+        effort: PageEffort,
+    ) -> Result<StepResult, CrmError> {
         let visible = match self.describe(object).await {
             Err(RequestFailure::Vendor(ErrorCode::InvalidType | ErrorCode::NotFound, _)) => {
                 return Ok(StepResult::hidden(object));
@@ -250,13 +255,13 @@ impl SalesforceClient {
         Ok(describe.queryable.then(|| fields::visible(object, &describe)))
     }
 
-    async fn is_large(&self, object: ObjectType, effort: Effort) -> Result<bool, CrmError> {
+    async fn is_large(&self, object: ObjectType, effort: PageEffort) -> Result<bool, CrmError> {
         match self.count_of(object).await {
             Ok(count) => Ok(count > self.bulk_above),
             Err(RequestFailure::Vendor(ErrorCode::QueryTimeout, _)) => Ok(true),
             Err(failure) => match CrmError::from(failure) {
                 // By REST every object can be read.
-                error if effort == Effort::Essential && error.is_local() => Ok(false),
+                error if effort == PageEffort::Essential && error.is_local() => Ok(false),
                 error => Err(error),
             },
         }
@@ -281,14 +286,14 @@ fn earlier(known: Option<i64>, through: i64) -> i64 {
     known.map_or(through, |known| known.min(through))
 }
 
-fn under_way(page: Page, position: &SalesforcePosition) -> Result<Page, CrmError> {
-    Ok(Page { next: Some(position.encode()?), ..page })
+fn under_way(page: RecordPage, position: &SalesforcePosition) -> Result<RecordPage, CrmError> {
+    Ok(RecordPage { next: Some(position.encode()?), ..page })
 }
 
-fn ended(page: Page, position: &SalesforcePosition, known: Option<i64>) -> Result<Page, CrmError> {
+fn ended(page: RecordPage, position: &SalesforcePosition, known: Option<i64>) -> Result<RecordPage, CrmError> {
     let known: Option<DateTime<Utc>> = known.and_then(DateTime::from_timestamp_millis);
     let is_incomplete = position.is_incomplete();
-    Ok(Page {
+    Ok(RecordPage {
         next: Some(position.encode()?),
         is_last: true,
         known_through: known.map(|known| known - FRESHNESS_LAG).filter(|_| !is_incomplete),

@@ -13,7 +13,7 @@ use super::{
     soql::{self, QueryWindow, ROWS_PER_PAGE},
 };
 use crate::{
-    crm::{CrmError, Page},
+    crm::{CrmError, RecordPage},
     domain::{
         notice::Notice,
         record::{ObjectType, RecordKey},
@@ -56,7 +56,7 @@ impl SalesforceClient {
             NextStage::Rows { fields: rows.fields, through: until }
         };
         Ok(StepResult {
-            page: Page { records: answer.records, rejects: answer.rejects, notices, ..Page::default() },
+            page: RecordPage { records: answer.records, rejects: answer.rejects, notices, ..RecordPage::default() },
             then,
         })
     }

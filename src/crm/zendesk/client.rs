@@ -22,7 +22,8 @@ use super::{
 };
 use crate::{
     crm::{
-        Answer, CrmClient, CrmError, Effort, GoneRecord, Page, PageSize, Probe, RecordSightings, Retry,
+        ConnectionProbe, CrmClient, CrmError, CrmFuture, GoneRecord, PageEffort, PageSize, RecordPage, RecordSightings,
+        RetryAdvice,
         header::AuthHeader,
         http,
         json::{self, BodyText, JsonCell, JsonFields},
@@ -31,7 +32,7 @@ use crate::{
     },
     domain::{
         record::{ObjectType, Record, RecordKey},
-        rejected::{Losses, RejectReason, Rejects},
+        rejected::{PageRejects, RejectReason, ValueLosses},
     },
 };
 
@@ -71,9 +72,9 @@ impl ZendeskClient {
     }
 
     /// Whether it may read every user: the export is for administrators only.
-    async fn check(&self) -> Result<Probe, CrmError> {
+    async fn check(&self) -> Result<ConnectionProbe, CrmError> {
         self.see_administrator().await?;
-        Ok(Probe { estimated_contacts: self.count_users().await?, company_id: None })
+        Ok(ConnectionProbe { estimated_contacts: self.count_users().await?, company_id: None })
     }
 
     /// Somebody answers here who knows the user of the token, and lets it see everybody.
@@ -92,12 +93,14 @@ impl ZendeskClient {
         match self.get::<UserCount>("/api/v2/users/count", &[]).await {
             Ok((count, _)) => Ok(Some(count.count.value.max(0))),
             // Asked again, or of use to whoever tries the credentials.
-            Err(error) if error.retry() != Retry::Never || matches!(error, CrmError::CredentialsRefused) => Err(error),
+            Err(error) if error.retry() != RetryAdvice::Never || matches!(error, CrmError::CredentialsRefused) => {
+                Err(error)
+            }
             Err(_) => Ok(None),
         }
     }
 
-    async fn export(&self, position: Option<&str>) -> Result<Page, CrmError> {
+    async fn export(&self, position: Option<&str>) -> Result<RecordPage, CrmError> {
         self.quota.take().await?;
         let per_page = self.quota.page_size().of(PER_PAGE);
         let place = position.map_or(("start_time", "0"), |cursor| ("cursor", cursor));
@@ -130,7 +133,7 @@ impl ZendeskClient {
             return Err(CrmError::Stuck);
         }
         let rejects = self.check_identities(&page.records, page.rejects, page.has_identities)?;
-        Ok(Page {
+        Ok(RecordPage {
             records: page.records,
             rejects,
             next,
@@ -140,7 +143,7 @@ impl ZendeskClient {
                 .quota
                 .most_in(EXPORT_WINDOW)
                 .map(|pages| i64::from(pages).saturating_mul(i64::try_from(per_page).unwrap_or(0))),
-            ..Page::default()
+            ..RecordPage::default()
         })
     }
 
@@ -155,9 +158,9 @@ impl ZendeskClient {
     fn check_identities(
         &self,
         records: &[Record],
-        mut rejects: Rejects,
+        mut rejects: PageRejects,
         has_identities: bool,
-    ) -> Result<Rejects, CrmError> {
+    ) -> Result<PageRejects, CrmError> {
         let live = || records.iter().filter(|record| !record.is_gone);
         if has_identities || live().next().is_none() {
             return Ok(rejects);
@@ -165,7 +168,7 @@ impl ZendeskClient {
         if !self.lacks_identities.swap(true, Ordering::Relaxed) {
             return Err(CrmError::Unreadable("it lacks the identities that were asked for"));
         }
-        let mut losses = Losses::default();
+        let mut losses = ValueLosses::default();
         losses.add(RejectReason::NumbersMissing, "identities", true);
         for record in live() {
             rejects.lose(ObjectType::User, Some(record.key.record_id.clone()), &losses, "");
@@ -290,16 +293,16 @@ impl ZendeskClient {
 }
 
 impl CrmClient for ZendeskClient {
-    fn probe(&self) -> Answer<'_, Probe> {
+    fn probe(&self) -> CrmFuture<'_, ConnectionProbe> {
         Box::pin(self.check())
     }
 
-    fn count(&self) -> Answer<'_, Option<i64>> {
+    fn count(&self) -> CrmFuture<'_, Option<i64>> {
         Box::pin(self.count_users())
     }
 
     /// A page of the export has no optional parts.
-    fn fetch_page<'a>(&'a self, position: Option<&'a str>, _: Effort) -> Answer<'a, Page> {
+    fn fetch_page<'a>(&'a self, position: Option<&'a str>, _: PageEffort) -> CrmFuture<'a, RecordPage> {
         Box::pin(self.export(position))
     }
 
@@ -307,11 +310,11 @@ impl CrmClient for ZendeskClient {
         self.quota.page_size()
     }
 
-    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> Answer<'a, RecordSightings> {
+    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> CrmFuture<'a, RecordSightings> {
         Box::pin(self.sightings(keys))
     }
 
-    fn find_merge_winners<'a>(&'a self, gone: &'a [GoneRecord]) -> Answer<'a, RecordSightings> {
+    fn find_merge_winners<'a>(&'a self, gone: &'a [GoneRecord]) -> CrmFuture<'a, RecordSightings> {
         Box::pin(self.merge_winners(gone))
     }
 }

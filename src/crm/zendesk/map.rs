@@ -15,7 +15,7 @@ use crate::{
     domain::{
         options::UserRoles,
         record::{ObjectType, Record, RecordKey},
-        rejected::{Losses, RejectReason, Rejects},
+        rejected::{PageRejects, RejectReason, ValueLosses},
     },
 };
 
@@ -36,7 +36,7 @@ pub(super) struct UserMapping {
 /// An answer with users.
 pub(super) struct UsersPage {
     pub records: Vec<Record>,
-    pub rejects: Rejects,
+    pub rejects: PageRejects,
     pub after_cursor: Option<String>,
     /// `None`: it does not say.
     pub end_of_stream: Option<bool>,
@@ -48,7 +48,7 @@ pub(super) struct UsersPage {
 struct OwnIdentities {
     numbers: TextValues,
     emails: TextValues,
-    losses: Losses,
+    losses: ValueLosses,
 }
 
 /// A user without its identities.
@@ -57,7 +57,7 @@ struct UserRow<'a> {
     record: Record,
     numbers: TextValues,
     emails: TextValues,
-    losses: Losses,
+    losses: ValueLosses,
     raw: &'a str,
 }
 
@@ -65,7 +65,7 @@ impl UserMapping {
     /// Reads an answer. The identities are in it, or come in answers of their own.
     pub(super) fn page(&self, body: &BodyText, identities: &[BodyText]) -> Result<UsersPage, CrmError> {
         let page = body.value().and_then(|page| JsonFields::of(page, &PAGE)).ok_or(NO_PAGE)?;
-        let (mut users, mut rejects) = (Vec::new(), Rejects::default());
+        let (mut users, mut rejects) = (Vec::new(), PageRejects::default());
         let list = page.list("users").ok_or(NO_PAGE)?;
         let is_whole = json::each(list, ROWS_MAX, |row| {
             users.extend(self.user(row, &mut rejects));
@@ -88,7 +88,7 @@ impl UserMapping {
         })
     }
 
-    fn user<'a>(&self, row: &'a RawValue, rejects: &mut Rejects) -> Option<UserRow<'a>> {
+    fn user<'a>(&self, row: &'a RawValue, rejects: &mut PageRejects) -> Option<UserRow<'a>> {
         let raw = row.get();
         let mut reject = |id: Option<u64>, reason, field| {
             rejects.reject(ObjectType::User, id.map(|id| id.to_string()), reason, field, raw);
@@ -108,7 +108,7 @@ impl UserMapping {
             reject(Some(id), RejectReason::TimeUnreadable, "updated_at");
             return None;
         };
-        let mut losses = Losses::default();
+        let mut losses = ValueLosses::default();
         let (mut numbers, mut emails) = (TextValues::numbers(), TextValues::emails());
         numbers.take(user.cell("phone"), "phone", "phone", &mut losses);
         emails.take(user.cell("email"), "email", "", &mut losses);
@@ -136,7 +136,7 @@ impl UserMapping {
 }
 
 impl UserRow<'_> {
-    fn finish(mut self, own: &HashMap<u64, OwnIdentities>, rejects: &mut Rejects) -> Record {
+    fn finish(mut self, own: &HashMap<u64, OwnIdentities>, rejects: &mut PageRejects) -> Record {
         if let Some(own) = own.get(&self.id) {
             self.losses.absorb(&own.losses);
             for number in &own.numbers.found {
@@ -156,7 +156,7 @@ impl UserRow<'_> {
 
 impl OwnIdentities {
     fn none() -> Self {
-        Self { numbers: TextValues::numbers(), emails: TextValues::emails(), losses: Losses::default() }
+        Self { numbers: TextValues::numbers(), emails: TextValues::emails(), losses: ValueLosses::default() }
     }
 }
 
@@ -165,8 +165,8 @@ fn identities_of(body: &BodyText) -> Option<&RawValue> {
 }
 
 /// An identity that cannot be read costs itself, not its user.
-fn identity(row: &RawValue, own: &mut HashMap<u64, OwnIdentities>, rejects: &mut Rejects) {
-    let mut losses = Losses::default();
+fn identity(row: &RawValue, own: &mut HashMap<u64, OwnIdentities>, rejects: &mut PageRejects) {
+    let mut losses = ValueLosses::default();
     let read = JsonFields::of(row, &IDENTITY);
     let Some((user_id, identity)) = read.and_then(|identity| Some((identity.cell("user_id").id()?, identity))) else {
         losses.number("identities");

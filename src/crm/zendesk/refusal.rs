@@ -51,32 +51,32 @@ mod tests {
     use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 
     use super::*;
-    use crate::crm::Retry;
+    use crate::crm::RetryAdvice;
 
     #[test]
     fn each_row_of_the_table_has_its_meaning() {
         let scope = r#"{"error":"Forbidden","description":"You are missing the following required scopes: read"}"#;
         let role = r#"{"error":{"title":"Forbidden","message":"You do not have access to this page."}}"#;
         for (status, kind, body, reason, retry) in [
-            (400, "json", r#"{"error":"InvalidValue"}"#, "CRM_ANSWER_UNREADABLE", Retry::Never),
-            (401, "json", r#"{"error":"Couldn't authenticate you"}"#, "CREDENTIALS_REFUSED", Retry::Never),
-            (401, "json", r#"{"error":"invalid_token"}"#, "CREDENTIALS_REFUSED", Retry::Never),
-            (401, "plain", "", "CREDENTIALS_REFUSED", Retry::Never),
-            (403, "json", scope, "PERMISSION_MISSING", Retry::Never),
-            (403, "json", role, "PERMISSION_MISSING", Retry::Never),
-            (403, "html", "<html>scope</html>", "CRM_UNREACHABLE", Retry::Backoff),
-            (403, "json", r#"{"error":"SomethingNew"}"#, "CRM_ANSWER_UNREADABLE", Retry::Never),
-            (403, "plain", "", "CRM_ANSWER_UNREADABLE", Retry::Never),
-            (404, "html", "<html>No help desk here</html>", "ORGANIZATION_NOT_FOUND", Retry::Never),
-            (404, "json", r#"{"error":"InvalidEndpoint"}"#, "ORGANIZATION_NOT_FOUND", Retry::Never),
-            (409, "json", "{}", "CRM_UNREACHABLE", Retry::Backoff),
-            (422, "json", r#"{"error":"RecordInvalid"}"#, "CRM_ANSWER_UNREADABLE", Retry::Never),
-            (429, "plain", "Number of allowed API requests per minute exceeded", "RATE_LIMITED", Retry::Backoff),
-            (301, "html", "", "CRM_HOST_MOVED", Retry::Backoff),
-            (302, "html", "", "CRM_HOST_MOVED", Retry::Backoff),
-            (500, "json", "{}", "CRM_UNREACHABLE", Retry::Backoff),
-            (503, "html", "<html>", "CRM_UNREACHABLE", Retry::Backoff),
-            (418, "json", "{}", "CRM_ANSWER_UNREADABLE", Retry::Never),
+            (400, "json", r#"{"error":"InvalidValue"}"#, "CRM_ANSWER_UNREADABLE", RetryAdvice::Never),
+            (401, "json", r#"{"error":"Couldn't authenticate you"}"#, "CREDENTIALS_REFUSED", RetryAdvice::Never),
+            (401, "json", r#"{"error":"invalid_token"}"#, "CREDENTIALS_REFUSED", RetryAdvice::Never),
+            (401, "plain", "", "CREDENTIALS_REFUSED", RetryAdvice::Never),
+            (403, "json", scope, "PERMISSION_MISSING", RetryAdvice::Never),
+            (403, "json", role, "PERMISSION_MISSING", RetryAdvice::Never),
+            (403, "html", "<html>scope</html>", "CRM_UNREACHABLE", RetryAdvice::Backoff),
+            (403, "json", r#"{"error":"SomethingNew"}"#, "CRM_ANSWER_UNREADABLE", RetryAdvice::Never),
+            (403, "plain", "", "CRM_ANSWER_UNREADABLE", RetryAdvice::Never),
+            (404, "html", "<html>No help desk here</html>", "ORGANIZATION_NOT_FOUND", RetryAdvice::Never),
+            (404, "json", r#"{"error":"InvalidEndpoint"}"#, "ORGANIZATION_NOT_FOUND", RetryAdvice::Never),
+            (409, "json", "{}", "CRM_UNREACHABLE", RetryAdvice::Backoff),
+            (422, "json", r#"{"error":"RecordInvalid"}"#, "CRM_ANSWER_UNREADABLE", RetryAdvice::Never),
+            (429, "plain", "Number of allowed API requests per minute exceeded", "RATE_LIMITED", RetryAdvice::Backoff),
+            (301, "html", "", "CRM_HOST_MOVED", RetryAdvice::Backoff),
+            (302, "html", "", "CRM_HOST_MOVED", RetryAdvice::Backoff),
+            (500, "json", "{}", "CRM_UNREACHABLE", RetryAdvice::Backoff),
+            (503, "html", "<html>", "CRM_UNREACHABLE", RetryAdvice::Backoff),
+            (418, "json", "{}", "CRM_ANSWER_UNREADABLE", RetryAdvice::Never),
         ] {
             let headers = [(CONTENT_TYPE, format!("text/{kind}").parse().unwrap())].into_iter().collect();
             let error = meaning(StatusCode::from_u16(status).unwrap(), &headers, body.as_bytes());
@@ -103,7 +103,7 @@ mod tests {
         let headers = [(RETRY_AFTER, "50, 53".parse().unwrap())].into_iter().collect();
 
         for status in [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE] {
-            assert_eq!(meaning(status, &headers, b"").retry(), Retry::After(std::time::Duration::from_secs(53)));
+            assert_eq!(meaning(status, &headers, b"").retry(), RetryAdvice::After(std::time::Duration::from_secs(53)));
         }
     }
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use contact_sync::{
     domain::{
         account::MatchPolicy,
-        call::Direction,
+        call::CallDirection,
         contact::{CANDIDATES_MAX, NUMBERS_SHOWN_MAX, RECORDS_SHOWN_MAX, TOTAL_MAX},
         ids::AccountId,
     },
@@ -53,7 +53,7 @@ async fn lean_and_full_statement_answer_equally() {
             for call_id in [None, Some("known"), Some("clicked"), Some("unknown")] {
                 let request = LookupRequest {
                     call_id,
-                    direction: Direction::Inbound,
+                    direction: CallDirection::Inbound,
                     clicks_since: start_time(),
                     policy: MatchPolicy::FirstCreated,
                 };

@@ -18,7 +18,7 @@ use std::{
 use chrono::{DateTime, TimeDelta, Utc};
 use contact_sync::{
     app::{AppWorld, ServiceApp},
-    config::{Config, Secret},
+    config::{Config, SecretText},
     domain::{
         clock::{Clock, ManualClock},
         ids::{AccountId, IdSource},
@@ -161,7 +161,7 @@ impl TestApp {
             (Provider::Pipedrive, pipedrive::DEFAULT_CLIENT_ID, pipedrive::DEFAULT_CLIENT_SECRET),
         ] {
             let provider = &mut config.providers.each[provider];
-            (provider.client_id, provider.client_secret) = (Some(id.to_owned()), Some(Secret(secret.into())));
+            (provider.client_id, provider.client_secret) = (Some(id.to_owned()), Some(SecretText(secret.into())));
         }
         change(&mut config);
         let ids = Arc::new(IdSource::seeded(seed));

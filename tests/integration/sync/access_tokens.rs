@@ -7,9 +7,10 @@ use contact_sync::{
     app::{AppWorld, ServiceApp},
     domain::{
         clock::Clock,
-        credentials::{Access, AccessSecret, CredentialKind},
+        credentials::{AccessSecret, CredentialKind, CrmAccess},
         ids::{AccountId, IdSource, IntegrationId},
-        integration::{Organization, Provider},
+        integration::Organization,
+        provider::Provider,
     },
     rpc::pb,
     vault::KeyRing,
@@ -59,7 +60,7 @@ fn refreshes(test: &TestApp) -> u64 {
     test.zendesk.token_requests().refresh_token
 }
 
-async fn current(app: &ServiceApp, account: &str, integration: &str) -> Access {
+async fn current(app: &ServiceApp, account: &str, integration: &str) -> CrmAccess {
     let acme = Organization { provider: Provider::Zendesk, name: "acme".to_owned() };
     let (account, integration) = ids(account, integration);
     app.sync_context.access_tokens.current(account, integration, &acme, None).await.unwrap()

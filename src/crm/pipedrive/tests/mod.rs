@@ -25,10 +25,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use super::client::PipedriveClient;
 use crate::{
     crm::{
-        CrmClient, CrmError, Effort, Page, Target, endpoint::Endpoint, http, quota::RequestQuota, vendors::ClientParts,
+        ClientTarget, CrmClient, CrmError, PageEffort, RecordPage, endpoint::ProviderEndpoint, http,
+        quota::RequestQuota, vendors::ClientParts,
     },
     domain::{
-        credentials::{Access, AccessSecret, AccessToken},
+        credentials::{AccessSecret, AccessToken, CrmAccess},
         integration::Organization,
         notice::Notice,
         options::Options,
@@ -49,7 +50,7 @@ static CRYPTO: Once = Once::new();
 /// A company, and where it is served; it stops when the test ends.
 struct Company {
     pipedrive: Arc<simulated::Pipedrive>,
-    endpoint: Endpoint,
+    endpoint: ProviderEndpoint,
     seconds: Arc<AtomicI64>,
     shutdown: CancellationToken,
 }
@@ -85,7 +86,7 @@ impl Company {
         configure(&mut config);
         let pipedrive = simulated::Pipedrive::new(config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = Endpoint::Operator(format!("http://{}", listener.local_addr().unwrap()));
+        let endpoint = ProviderEndpoint::Operator(format!("http://{}", listener.local_addr().unwrap()));
         let shutdown = CancellationToken::new();
         let router = simulated::router(Arc::clone(&pipedrive));
         TaskTracker::new().spawn(crm_simulator::serve(listener, router, shutdown.clone()));
@@ -96,20 +97,20 @@ impl Company {
         self.client_with(|_| {}, 100)
     }
 
-    fn client_with(&self, configure: impl FnOnce(&mut Target<'_>), share: u32) -> PipedriveClient {
+    fn client_with(&self, configure: impl FnOnce(&mut ClientTarget<'_>), share: u32) -> PipedriveClient {
         self.client_for(simulated::COMPANY_DOMAIN, configure, share)
     }
 
     /// A client of the company of that label, which may be another one than is served.
-    fn client_for(&self, label: &str, configure: impl FnOnce(&mut Target<'_>), share: u32) -> PipedriveClient {
+    fn client_for(&self, label: &str, configure: impl FnOnce(&mut ClientTarget<'_>), share: u32) -> PipedriveClient {
         CRYPTO.call_once(|| {
             // Somebody else may have installed it already: any provider will do for plain HTTP.
             let _ = rustls::crypto::ring::default_provider().install_default();
         });
         let http = http::build(&self.endpoint, Duration::from_secs(10)).unwrap();
         let organization = Organization { provider: Provider::Pipedrive, name: label.to_owned() };
-        let access = Access::with(api_token(simulated::DEFAULT_API_TOKEN));
-        let mut target = Target {
+        let access = CrmAccess::with(api_token(simulated::DEFAULT_API_TOKEN));
+        let mut target = ClientTarget {
             is_trial: true,
             is_first_copy: false,
             organization: &organization,
@@ -168,7 +169,7 @@ impl Company {
     }
 
     async fn refused(&self) -> CrmError {
-        self.client().fetch_page(None, Effort::Whole).await.unwrap_err()
+        self.client().fetch_page(None, PageEffort::Whole).await.unwrap_err()
     }
 }
 
@@ -192,7 +193,7 @@ async fn pass(client: &PipedriveClient, checkpoint: Option<&str>) -> Pass {
     let mut pass = Pass::default();
     let mut position = checkpoint.map(str::to_owned);
     for _ in 0..1_000 {
-        let page: Page = client.fetch_page(position.as_deref(), Effort::Whole).await.unwrap();
+        let page: RecordPage = client.fetch_page(position.as_deref(), PageEffort::Whole).await.unwrap();
         pass.pages += 1;
         pass.records.extend(page.records);
         pass.gone.extend(page.gone.into_iter().map(|key| key.record_id));

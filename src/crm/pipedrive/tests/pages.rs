@@ -4,20 +4,20 @@ use crm_simulator::faults::Fault;
 use serde_json::json;
 
 use super::{Company, PERIOD, PERSONS};
-use crate::crm::{CrmClient, CrmError, Effort};
+use crate::crm::{CrmClient, CrmError, PageEffort};
 
 #[tokio::test]
 async fn refused_cursor_starts_the_window_again() {
     let company = Company::start().await;
     company.create_many(600);
     let client = company.client();
-    let page = client.fetch_page(None, Effort::Whole).await.unwrap();
+    let page = client.fetch_page(None, PageEffort::Whole).await.unwrap();
     company.fail("cursor=", Fault::CursorRefused);
 
-    let refused = client.fetch_page(page.next.as_deref(), Effort::Whole).await;
+    let refused = client.fetch_page(page.next.as_deref(), PageEffort::Whole).await;
 
     assert!(matches!(refused, Err(CrmError::PositionRefused)));
-    assert_eq!(client.fetch_page(page.next.as_deref(), Effort::Whole).await.unwrap().records.len(), 100);
+    assert_eq!(client.fetch_page(page.next.as_deref(), PageEffort::Whole).await.unwrap().records.len(), 100);
 }
 
 #[tokio::test]
@@ -34,7 +34,7 @@ async fn position_of_nobody_is_refused() {
 
     for text in ["", "eyJmaWVsZCI6ImlkIn0", r#"{"v":2,"at":"checkpoint","through":1790000000}"#] {
         assert!(
-            matches!(company.client().fetch_page(Some(text), Effort::Whole).await, Err(CrmError::PositionRefused)),
+            matches!(company.client().fetch_page(Some(text), PageEffort::Whole).await, Err(CrmError::PositionRefused)),
             "{text}"
         );
     }
@@ -47,10 +47,10 @@ async fn cursor_that_leads_nowhere_ends_pass() {
     let company = Company::start().await;
     company.create_many(1_200);
     let client = company.client();
-    let page = client.fetch_page(None, Effort::Whole).await.unwrap();
+    let page = client.fetch_page(None, PageEffort::Whole).await.unwrap();
     company.fail("cursor=", Fault::StuckCursor);
 
-    assert!(matches!(client.fetch_page(page.next.as_deref(), Effort::Whole).await, Err(CrmError::Stuck)));
+    assert!(matches!(client.fetch_page(page.next.as_deref(), PageEffort::Whole).await, Err(CrmError::Stuck)));
 }
 
 /// An empty page is not the end, and rows may repeat.
@@ -108,7 +108,7 @@ async fn clock_that_was_ahead_makes_everything_reread() {
     let first = company.pass(None).await;
     company.advance(PERIOD);
 
-    let refused = company.client().fetch_page(Some(&first.checkpoint), Effort::Whole).await;
+    let refused = company.client().fetch_page(Some(&first.checkpoint), PageEffort::Whole).await;
 
     assert!(matches!(refused, Err(CrmError::PositionRefused)));
 }

@@ -269,7 +269,7 @@ async fn unwanted_persons_are_not_asked_for() {
     let wishes = ObjectOptions { is_copied: false, mirrors_deletions: true };
     let client = company.client_with(|target| target.options.objects[ObjectType::Person] = wishes, 100);
 
-    let page = crate::crm::CrmClient::fetch_page(&client, None, crate::crm::Effort::Whole).await.unwrap();
+    let page = crate::crm::CrmClient::fetch_page(&client, None, crate::crm::PageEffort::Whole).await.unwrap();
 
     assert!(page.is_last && page.records.is_empty() && page.next.is_none());
     assert_eq!(company.pipedrive.requests().total, 0);

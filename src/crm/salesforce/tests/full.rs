@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::support::{Org, pass};
 use crate::{
-    crm::{CrmClient, Effort},
+    crm::{CrmClient, PageEffort},
     domain::options::Options,
 };
 
@@ -85,7 +85,7 @@ async fn job_with_expired_results_is_made_anew() {
     let mut position = None;
     let mut records = 0;
     while records == 0 {
-        let page = client.fetch_page(position.as_deref(), Effort::Whole).await.unwrap();
+        let page = client.fetch_page(position.as_deref(), PageEffort::Whole).await.unwrap();
         records += page.records.len();
         position = page.next;
     }
@@ -137,7 +137,7 @@ async fn cut_part_of_results_is_refused() {
     let client = org.client_with(Options::default(), 0);
     let mut position = None;
     let error = loop {
-        match client.fetch_page(position.as_deref(), Effort::Whole).await {
+        match client.fetch_page(position.as_deref(), PageEffort::Whole).await {
             Ok(page) => position = page.next,
             Err(error) => break error,
         }

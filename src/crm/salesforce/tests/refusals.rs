@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::support::{Org, pass};
 use crate::{
-    crm::{CrmClient, CrmError, Effort},
+    crm::{CrmClient, CrmError, PageEffort},
     domain::{options::Options, record::ObjectType},
 };
 
@@ -45,7 +45,7 @@ async fn an_expired_session_is_told() {
     let org = Org::start().await;
     org.simulated.expire_sessions();
 
-    let page = org.client().fetch_page(None, Effort::Whole).await.err().unwrap();
+    let page = org.client().fetch_page(None, PageEffort::Whole).await.err().unwrap();
     let probe = org.client().probe().await.err().unwrap();
 
     assert!(matches!(page, CrmError::CredentialsRefused), "{page}");
@@ -58,9 +58,9 @@ async fn failed_page_is_read_from_same_place() {
     let org = Org::start_with(|config| config.page_rows_max = 200).await;
     org.simulated.generate_people(500, 0, 1).unwrap();
     let client = org.client();
-    let first = client.fetch_page(None, Effort::Whole).await.unwrap();
+    let first = client.fetch_page(None, PageEffort::Whole).await.unwrap();
     org.fault("/queryAll", Some(1), Fault::ServerError);
-    assert!(client.fetch_page(first.next.as_deref(), Effort::Whole).await.is_err());
+    assert!(client.fetch_page(first.next.as_deref(), PageEffort::Whole).await.is_err());
 
     let rest = pass(&client, first.next.as_deref()).await.unwrap();
 
@@ -72,12 +72,12 @@ async fn the_share_of_the_day_is_not_passed() {
     let org = Org::start_with(|config| config.daily_limit = 20).await;
     let client = org.client_of("00D000000000001", Options::default(), i64::MAX, 50);
 
-    let mut last = client.fetch_page(None, Effort::Whole).await.map(|_| ());
+    let mut last = client.fetch_page(None, PageEffort::Whole).await.map(|_| ());
     for _ in 0..20 {
         if last.is_err() {
             break;
         }
-        last = client.fetch_page(None, Effort::Whole).await.map(|_| ());
+        last = client.fetch_page(None, PageEffort::Whole).await.map(|_| ());
     }
 
     assert!(matches!(last, Err(CrmError::QuotaSpent { reason: "DAILY_LIMIT", .. })));
@@ -118,7 +118,7 @@ async fn probe_wants_one_visible_kind_at_least() {
 async fn a_place_that_is_none_is_refused() {
     let org = Org::start().await;
 
-    let error = org.client().fetch_page(Some("MTU3NjYxMzUzOS4wfHw0Njd8"), Effort::Whole).await.err().unwrap();
+    let error = org.client().fetch_page(Some("MTU3NjYxMzUzOS4wfHw0Njd8"), PageEffort::Whole).await.err().unwrap();
 
     assert!(matches!(error, CrmError::PositionRefused), "{error}");
 }

@@ -20,15 +20,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     crm::{
-        CrmClient, CrmError, Effort, Page, Target,
-        endpoint::Endpoint,
+        ClientTarget, CrmClient, CrmError, PageEffort, RecordPage,
+        endpoint::ProviderEndpoint,
         http,
         quota::RequestQuota,
         salesforce::{DESCRIPTOR, client::SalesforceClient},
         vendors::ClientParts,
     },
     domain::{
-        credentials::{Access, AccessToken},
+        credentials::{AccessToken, CrmAccess},
         integration::Organization,
         notice::Notice,
         options::Options,
@@ -108,11 +108,12 @@ impl Org {
         bulk_above: i64,
         share: u32,
     ) -> SalesforceClient {
-        let endpoint = Endpoint::Operator(self.base_url.clone());
+        let endpoint = ProviderEndpoint::Operator(self.base_url.clone());
         let organization = Organization::parse(&DESCRIPTOR, organization).unwrap();
         let token = AccessToken::bearer(Provider::Salesforce, simulated::DEFAULT_ACCESS_TOKEN.into());
-        let access = Access::with(token);
-        let target = Target { is_trial: true, is_first_copy: false, organization: &organization, options, access };
+        let access = CrmAccess::with(token);
+        let target =
+            ClientTarget { is_trial: true, is_first_copy: false, organization: &organization, options, access };
         let http = http::build(&endpoint, Duration::from_secs(10)).unwrap();
         let quota = RequestQuota::new(Arc::default(), share);
         SalesforceClient::new(ClientParts { http, endpoint: &endpoint, target, quota, bulk_above }).unwrap()
@@ -139,7 +140,7 @@ pub(super) async fn pass(client: &SalesforceClient, checkpoint: Option<&str>) ->
     let mut position = checkpoint.map(str::to_owned);
     let mut places = HashSet::new();
     for _ in 0..PAGES_MAX {
-        let page = client.fetch_page(position.as_deref(), Effort::Whole).await?;
+        let page = client.fetch_page(position.as_deref(), PageEffort::Whole).await?;
         position.clone_from(&page.next);
         if pass.add(page) {
             return Ok(pass);
@@ -151,7 +152,7 @@ pub(super) async fn pass(client: &SalesforceClient, checkpoint: Option<&str>) ->
 
 impl Pass {
     /// True at the end.
-    fn add(&mut self, page: Page) -> bool {
+    fn add(&mut self, page: RecordPage) -> bool {
         assert!(page.rejects.is_empty());
         self.records.extend(page.records);
         self.gone.extend(page.gone);

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use chrono::TimeDelta;
 use contact_sync::{
-    crm::{CrmClient, Effort, Target},
+    crm::{ClientTarget, CrmClient, PageEffort},
     domain::{
         clock::Clock,
-        credentials::{Access, AccessSecret, AccessToken},
+        credentials::{AccessSecret, AccessToken, CrmAccess},
         integration::Organization,
         options::Options,
         provider::Provider,
@@ -146,8 +146,8 @@ async fn pages_and_look_ups(
     api_url: Option<String>,
 ) {
     let organization = Organization { provider, name: name.to_owned() };
-    let access = Access { api_url, ..Access::with(token) };
-    let target = Target {
+    let access = CrmAccess { api_url, ..CrmAccess::with(token) };
+    let target = ClientTarget {
         is_trial: true,
         is_first_copy: true,
         organization: &organization,
@@ -157,7 +157,7 @@ async fn pages_and_look_ups(
     let client: Box<dyn CrmClient> = test.app.sync_context.crms.client(target).unwrap();
     let (mut paged, mut position) = (BTreeMap::<RecordKey, Record>::new(), None::<String>);
     loop {
-        let page = client.fetch_page(position.as_deref(), Effort::Whole).await.unwrap();
+        let page = client.fetch_page(position.as_deref(), PageEffort::Whole).await.unwrap();
         paged.extend(page.records.into_iter().map(|record| (record.key.clone(), record)));
         position = page.next;
         if page.is_last {
