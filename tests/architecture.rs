@@ -166,15 +166,14 @@ fn without_comments(text: &str, keeps_literals: bool) -> String {
         let quoted =
             || ["'\"'", "'\\\"'", "'\\''"].iter().find(|quoted| rest.starts_with(**quoted)).map(|quoted| quoted.len());
         let literal = || raw_literal(rest).or_else(|| (first == '"').then(|| literal(rest))).or_else(quoted);
-        match comment.map_or_else(|| literal().map(|length| (length, keeps_literals)), |length| Some((length, false))) {
-            Some((length, is_kept)) => {
-                code.push_str(if is_kept { &rest[..length] } else { " " });
-                rest = &rest[length..];
-            }
-            None => {
-                code.push(first);
-                rest = &rest[first.len_utf8()..];
-            }
+        let skipped =
+            comment.map_or_else(|| literal().map(|length| (length, keeps_literals)), |length| Some((length, false)));
+        if let Some((length, is_kept)) = skipped {
+            code.push_str(if is_kept { &rest[..length] } else { " " });
+            rest = &rest[length..];
+        } else {
+            code.push(first);
+            rest = &rest[first.len_utf8()..];
         }
     }
     let end = code.find("#[cfg(test)]").unwrap_or(code.len());
