@@ -6,7 +6,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
     provider::{Provider, ProviderDescriptor},
-    record::{ObjectType, PerObject},
+    record::{ObjectType, PerObjectType},
 };
 
 /// The wishes for one integration. Those for other providers' objects are kept and mean nothing.
@@ -14,7 +14,7 @@ use super::{
 #[serde(default)]
 pub struct Options {
     /// By kind of object. Those of a kind that nobody can switch are as by default.
-    pub objects: PerObject<ObjectOptions>,
+    pub objects: PerObjectType<ObjectOptions>,
     /// Which of a CRM's users are copied, where it has agents and others.
     pub user_roles: UserRoles,
 }
@@ -46,14 +46,14 @@ pub enum UserRoles {
 }
 
 /// As stored: by the name of each kind.
-impl Serialize for PerObject<ObjectOptions> {
+impl Serialize for PerObjectType<ObjectOptions> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_map(self.iter().map(|(kind, wishes)| (kind.as_str(), wishes)))
     }
 }
 
 /// A kind that is not named is as by default.
-impl<'de> Deserialize<'de> for PerObject<ObjectOptions> {
+impl<'de> Deserialize<'de> for PerObjectType<ObjectOptions> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut read = Self::default();
         for (name, wishes) in BTreeMap::<String, ObjectOptions>::deserialize(deserializer)? {
@@ -82,7 +82,7 @@ impl Options {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct OptionsChange {
     /// By kind of object.
-    pub objects: PerObject<ObjectChange>,
+    pub objects: PerObjectType<ObjectChange>,
     /// Which of a CRM's users are copied.
     pub user_roles: Option<UserRoles>,
 }

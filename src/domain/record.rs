@@ -55,22 +55,22 @@ impl ObjectType {
 
 /// One thing for each kind of objects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PerObject<T>([T; ObjectType::COUNT]);
+pub struct PerObjectType<T>([T; ObjectType::COUNT]);
 
-impl<T: Default> Default for PerObject<T> {
+impl<T: Default> Default for PerObjectType<T> {
     fn default() -> Self {
         Self(std::array::from_fn(|_| T::default()))
     }
 }
 
-impl<T> PerObject<T> {
+impl<T> PerObjectType<T> {
     /// Each with its kind.
     pub fn iter(&self) -> impl Iterator<Item = (ObjectType, &T)> {
         ObjectType::ALL.iter().copied().zip(&self.0)
     }
 }
 
-impl<T> Index<ObjectType> for PerObject<T> {
+impl<T> Index<ObjectType> for PerObjectType<T> {
     type Output = T;
 
     fn index(&self, object_type: ObjectType) -> &T {
@@ -78,7 +78,7 @@ impl<T> Index<ObjectType> for PerObject<T> {
     }
 }
 
-impl<T> IndexMut<ObjectType> for PerObject<T> {
+impl<T> IndexMut<ObjectType> for PerObjectType<T> {
     fn index_mut(&mut self, object_type: ObjectType) -> &mut T {
         &mut self.0[object_type as usize]
     }
