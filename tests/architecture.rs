@@ -435,7 +435,7 @@ fn what_is_allowed_is_not_found() {
         ("store::calls", "let sql = r#\"use crate::rpc::x \"quoted\" \"#; let b = r\"crate::sync\";"),
         ("store::mod", "#[cfg(test)]\nmod tests { use crate::rpc::Server; }"),
         ("identity::records", "use crate::store::contact_writes::aliases::{self, MergeAlias};"),
-        ("app", "use crate::{rpc::server, sync::Syncing, vault::KeyRing};"),
+        ("app", "use crate::{rpc::server, sync::SyncWorker, vault::KeyRing};"),
         ("rpc::caller", "let retry = self.axum_like::tonic(); use tonic::Status;"),
         ("crm::http", "let x = self.sqlx; let sqlx_like = 1;"),
     ] {

@@ -1,5 +1,5 @@
 //! Owns reqwest and all vendor words. A client turns vendor pages into [`Record`]s and vendor failures into meanings; whether and
-//! when to try again is said by the error and obeyed by `sync::run` alone. `vendors` lists the vendors, each of which is a folder.
+//! when to try again is said by the error and obeyed by `sync::session` alone. `vendors` lists the vendors, each of which is a folder.
 
 mod endpoint;
 mod error;

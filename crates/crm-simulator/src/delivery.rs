@@ -18,7 +18,7 @@ use crate::{
     faults::{Action, Fault, Plan},
     gate::GateAt,
     reply::VendorReply,
-    serve::Shutdown,
+    serve::ServerShutdown,
 };
 
 /// Padding is sent in pieces of this size.
@@ -37,7 +37,7 @@ pub(crate) struct DeliveryWire {
 impl DeliveryWire {
     pub(crate) fn of(extensions: &Extensions) -> Self {
         let connection = extensions.get::<ConnectInfo<ConnectionHandle>>().map(|info| info.0.clone());
-        let shutdown = extensions.get::<Shutdown>().cloned().unwrap_or_default().0;
+        let shutdown = extensions.get::<ServerShutdown>().cloned().unwrap_or_default().0;
         Self { connection, shutdown }
     }
 

@@ -2,14 +2,14 @@
 
 /// A field that may be absent, `null`, or have a value.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
-pub(crate) enum Given<T> {
+pub(crate) enum GivenField<T> {
     #[default]
     Absent,
     Null,
     Value(T),
 }
 
-impl<T> Given<T> {
+impl<T> GivenField<T> {
     pub(crate) fn value(self) -> Option<T> {
         if let Self::Value(value) = self { Some(value) } else { None }
     }

@@ -68,14 +68,14 @@ pub(crate) enum AuthorizationError {
 
 /// Who asks for a token.
 #[derive(Clone, Copy)]
-pub(crate) struct Client<'a> {
+pub(crate) struct TokenClient<'a> {
     pub(crate) id: &'a str,
     pub(crate) secret: Option<&'a str>,
 }
 
 /// What a vendor promises with a token.
 #[derive(Clone, Copy)]
-pub(crate) struct Terms {
+pub(crate) struct TokenTerms {
     /// Life of the access token, seconds; `None`: until it is ended.
     pub(crate) access_seconds: Option<u32>,
     /// Life of a new refresh token, seconds; `None`: until it is ended.
@@ -88,16 +88,16 @@ pub(crate) struct Terms {
 
 /// Tokens given out.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Grant {
+pub(crate) struct IssuedTokens {
     pub(crate) access_token: String,
     /// The refresh token to use from now on: a new one, or the one that was used if it does not rotate.
     pub(crate) refresh_token: Option<String>,
     pub(crate) scope: String,
 }
 
-impl fmt::Debug for Grant {
+impl fmt::Debug for IssuedTokens {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("Grant").field("scope", &self.scope).finish_non_exhaustive()
+        formatter.debug_struct("IssuedTokens").field("scope", &self.scope).finish_non_exhaustive()
     }
 }
 
@@ -227,13 +227,13 @@ impl OAuth {
     /// Tokens for a code. Whatever comes of it, the code is spent, unless the client is a stranger.
     pub(crate) fn exchange_code(
         &self,
-        client: Client<'_>,
+        client: TokenClient<'_>,
         code: &str,
         redirect_uri: Option<&str>,
         code_verifier: Option<&str>,
-        terms: Terms,
+        terms: TokenTerms,
         now: DateTime<Utc>,
-    ) -> Result<Grant, GrantError> {
+    ) -> Result<IssuedTokens, GrantError> {
         let mut issued = self.lock();
         issued.requests.authorization_code += 1;
         let outcome = self.redeem(&mut issued, client, code, redirect_uri, code_verifier, now);
@@ -241,17 +241,17 @@ impl OAuth {
         let access_token = self.issue_access(&mut issued, terms, now);
         let refresh_token =
             terms.gives_refresh_token.then(|| self.issue_refresh(&mut issued, &scope, &access_token, terms, now));
-        Ok(Grant { access_token, refresh_token, scope })
+        Ok(IssuedTokens { access_token, refresh_token, scope })
     }
 
     /// A new access token for a refresh token, and if it rotates a new refresh token: then the old ones are ended.
     pub(crate) fn refresh(
         &self,
-        client: Client<'_>,
+        client: TokenClient<'_>,
         refresh_token: &str,
-        terms: Terms,
+        terms: TokenTerms,
         now: DateTime<Utc>,
-    ) -> Result<Grant, GrantError> {
+    ) -> Result<IssuedTokens, GrantError> {
         let mut issued = self.lock();
         issued.requests.refresh_token += 1;
         let is_known = issued.refresh.get(refresh_token).is_some_and(|token| is_alive(token.expires_at, now));
@@ -263,35 +263,35 @@ impl OAuth {
             let token = issued.refresh.get_mut(refresh_token).ok_or(GrantError::InvalidRefreshToken)?;
             token.access_token.clone_from(&access_token);
             let scope = token.scope.clone();
-            return Ok(Grant { access_token, refresh_token: Some(refresh_token.to_owned()), scope });
+            return Ok(IssuedTokens { access_token, refresh_token: Some(refresh_token.to_owned()), scope });
         }
         let old = issued.refresh.remove(refresh_token).ok_or(GrantError::InvalidRefreshToken)?;
         issued.access.remove(&old.access_token);
         let refresh_token = self.issue_refresh(&mut issued, &old.scope, &access_token, terms, now);
-        Ok(Grant { access_token, refresh_token: Some(refresh_token), scope: old.scope })
+        Ok(IssuedTokens { access_token, refresh_token: Some(refresh_token), scope: old.scope })
     }
 
     /// A token for the client itself, without a user; the secret is always needed.
     pub(crate) fn client_credentials(
         &self,
-        client: Client<'_>,
+        client: TokenClient<'_>,
         scope: &str,
-        terms: Terms,
+        terms: TokenTerms,
         now: DateTime<Utc>,
-    ) -> Result<Grant, GrantError> {
+    ) -> Result<IssuedTokens, GrantError> {
         let mut issued = self.lock();
         issued.requests.client_credentials += 1;
         let has_secret = if client.secret.is_some() { Ok(()) } else { Err(GrantError::InvalidClient) };
         let outcome = has_secret.and_then(|()| self.check_client(client));
         issued.counted(outcome)?;
         let access_token = self.issue_access(&mut issued, terms, now);
-        Ok(Grant { access_token, refresh_token: None, scope: scope.to_owned() })
+        Ok(IssuedTokens { access_token, refresh_token: None, scope: scope.to_owned() })
     }
 
     /// An access token for whoever has shown the vendor itself who they are.
-    pub(crate) fn issue(&self, scope: &str, terms: Terms, now: DateTime<Utc>) -> Grant {
+    pub(crate) fn issue(&self, scope: &str, terms: TokenTerms, now: DateTime<Utc>) -> IssuedTokens {
         let access_token = self.issue_access(&mut self.lock(), terms, now);
-        Grant { access_token, refresh_token: None, scope: scope.to_owned() }
+        IssuedTokens { access_token, refresh_token: None, scope: scope.to_owned() }
     }
 
     /// Counts a request with an assertion, which the vendor checks itself.
@@ -342,7 +342,7 @@ impl OAuth {
     fn redeem(
         &self,
         issued: &mut Issued,
-        client: Client<'_>,
+        client: TokenClient<'_>,
         code: &str,
         redirect_uri: Option<&str>,
         code_verifier: Option<&str>,
@@ -362,13 +362,13 @@ impl OAuth {
         Ok(code.scope)
     }
 
-    fn check_client(&self, client: Client<'_>) -> Result<(), GrantError> {
+    fn check_client(&self, client: TokenClient<'_>) -> Result<(), GrantError> {
         let is_secret_right =
             client.secret.map_or(!self.config.requires_secret, |secret| secret == self.config.client_secret);
         if client.id == self.config.client_id && is_secret_right { Ok(()) } else { Err(GrantError::InvalidClient) }
     }
 
-    fn issue_access(&self, issued: &mut Issued, terms: Terms, now: DateTime<Utc>) -> String {
+    fn issue_access(&self, issued: &mut Issued, terms: TokenTerms, now: DateTime<Utc>) -> String {
         let token = format!("{}{}", self.config.access_prefix, self.draw("access", issued.take_serial()));
         issued.put_access(token.clone(), expiry(terms.access_seconds, now));
         token
@@ -379,7 +379,7 @@ impl OAuth {
         issued: &mut Issued,
         scope: &str,
         access_token: &str,
-        terms: Terms,
+        terms: TokenTerms,
         now: DateTime<Utc>,
     ) -> String {
         let token = format!("{}{}", self.config.refresh_prefix, self.draw("refresh", issued.take_serial()));

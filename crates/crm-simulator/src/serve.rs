@@ -12,7 +12,7 @@ use crate::connection::{ConnectionHandle, WatchedListener};
 
 /// Tells responses that are held back (hang, gate, slow drip) that the server stops.
 #[derive(Clone, Default)]
-pub(crate) struct Shutdown(pub(crate) CancellationToken);
+pub(crate) struct ServerShutdown(pub(crate) CancellationToken);
 
 /// What connections get to end after the stop signal; a client that never finishes its request would hold the server
 /// up.
@@ -24,7 +24,7 @@ const DRAIN: Duration = Duration::from_secs(5);
 ///
 /// Errors: only what the listener itself reports.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> io::Result<()> {
-    let layer = Extension(Shutdown(shutdown.clone()));
+    let layer = Extension(ServerShutdown(shutdown.clone()));
     let service = router.layer(layer).into_make_service_with_connect_info::<ConnectionHandle>();
     let drained = shutdown.clone().cancelled_owned();
     let serving = axum::serve(WatchedListener::new(listener), service).with_graceful_shutdown(drained);

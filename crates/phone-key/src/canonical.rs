@@ -206,7 +206,7 @@ fn set_of(digits: &str) -> u16 {
 mod tests {
     use super::*;
     use crate::Region;
-    use crate::library::Candidate;
+    use crate::library::NumberCandidate;
     use crate::pair_tests::Random;
 
     const SEED: u64 = 0x5eed_0fda_7a00;
@@ -220,7 +220,7 @@ mod tests {
         let Some(key) = read(text.as_bytes()) else {
             return false;
         };
-        let library = Candidate::read(text, region).map(|candidate| candidate.key());
+        let library = NumberCandidate::read(text, region).map(|candidate| candidate.key());
         assert_eq!(library.map(PhoneKey::e164), Some(key.e164()), "{text}, seed {SEED:#x}");
         true
     }

@@ -6,9 +6,9 @@
 use std::fmt;
 
 use crate::derivations::Derivation;
-use crate::library::{self, Candidate, ReadRefusal, RefusedText};
+use crate::library::{self, NumberCandidate, ReadRefusal, RefusedText};
 use crate::parsed_field::ParsedField;
-use crate::split::Candidates;
+use crate::split::NumberCandidates;
 use crate::{Reading, Region, canonical, envelope, parsed_field, second_reading, split, text};
 
 /// A reading with its reasons.
@@ -146,7 +146,7 @@ fn unwrapped(raw: &str, text: &str) -> Option<ReadingStep> {
     }
 }
 
-fn add_numbers(steps: &mut Vec<ReadingStep>, text: &str, candidates: &Candidates, region: Option<Region>) {
+fn add_numbers(steps: &mut Vec<ReadingStep>, text: &str, candidates: &NumberCandidates, region: Option<Region>) {
     let parts = if candidates.others.is_empty() { None } else { split::find(text, region) };
     if !candidates.others.is_empty() {
         steps.push(ReadingStep::SeveralNumbers(1 + candidates.others.len()));
@@ -178,9 +178,9 @@ fn add_numbers(steps: &mut Vec<ReadingStep>, text: &str, candidates: &Candidates
 }
 
 /// What the text could have been read as, too, where that was looked at.
-fn other_reading(text: &str, candidate: &Candidate, region: Option<Region>) -> Option<OtherReading> {
+fn other_reading(text: &str, candidate: &NumberCandidate, region: Option<Region>) -> Option<OtherReading> {
     let (derivations, number, region) = (candidate.derivations(), text::from_first_digit(text)?, region?);
-    let is_another = |other: &Candidate| other.key() != candidate.key();
+    let is_another = |other: &NumberCandidate| other.key() != candidate.key();
     // What stands behind a stray plus sign is told by its own step.
     if text::has_plus(number) {
         return None;
@@ -189,7 +189,8 @@ fn other_reading(text: &str, candidate: &Candidate, region: Option<Region>) -> O
         .iter()
         .any(|derivation| derivations.has(*derivation));
     if is_foreign && !derivations.has(Derivation::NotNational) {
-        let other = Candidate::read(number, Some(region)).filter(|other| other.is_of(region) && is_another(other));
+        let other =
+            NumberCandidate::read(number, Some(region)).filter(|other| other.is_of(region) && is_another(other));
         if let Some(other) = other {
             return Some(OtherReading::National { region, is_assigned: other.is_valid() });
         }
@@ -202,7 +203,7 @@ fn other_reading(text: &str, candidate: &Candidate, region: Option<Region>) -> O
 }
 
 /// By which rules the digits became a number of a country.
-fn origin(text: &str, candidate: &Candidate, region: Option<Region>) -> ReadingStep {
+fn origin(text: &str, candidate: &NumberCandidate, region: Option<Region>) -> ReadingStep {
     let derivations = candidate.derivations();
     if derivations.has(Derivation::ForeignDiallingPrefix) {
         return ReadingStep::ForeignDiallingPrefix;
@@ -236,7 +237,7 @@ fn refused(text: &str, region: Option<Region>) -> RefusedText {
     if text::is_keyboard_filler(number) {
         return because(ReadRefusal::Filler);
     }
-    Candidate::try_read(text, region).err().unwrap_or(because(ReadRefusal::Doubtful))
+    NumberCandidate::try_read(text, region).err().unwrap_or(because(ReadRefusal::Doubtful))
 }
 
 fn plan(text: &str, refused: RefusedText, region: Option<Region>) -> Option<NumberingPlan> {

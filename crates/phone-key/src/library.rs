@@ -34,7 +34,7 @@ const KEYBOARD_FILLER: u64 = 1_234_567_890;
 const LEADING_ZEROS_MAX: u32 = 10;
 
 /// A number that is possible: its country exists and its length is one of that country's.
-pub(crate) struct Candidate {
+pub(crate) struct NumberCandidate {
     number: PhoneNumber,
     key: PhoneKey,
     derivations: Derivations,
@@ -79,7 +79,7 @@ pub enum ReadRefusal {
     Doubtful,
 }
 
-impl Candidate {
+impl NumberCandidate {
     /// Reads what the library takes for one number, after Mexico's old mobile prefixes. `None` if it is no number, has
     /// an impossible length, is only good for local calls, or is a filler or a sentinel.
     pub(crate) fn read(text: &str, region: Option<Region>) -> Option<Self> {
@@ -226,21 +226,21 @@ pub(crate) fn digits(text: &str) -> String {
 /// The digits of the number as its country writes it at home, with what is dialled before it there (0, Russia's 8, the
 /// 15 of Argentine mobiles). `None` if the key is no possible number.
 pub(crate) fn national_format(key: PhoneKey) -> Option<String> {
-    let number = Candidate::of(key)?.number;
+    let number = NumberCandidate::of(key)?.number;
     guarded(|| Some(digits(&number.format_as(PhoneNumberFormat::National))))
 }
 
 /// Whether the number is a line of a place or a company's number for all of a country, as the plan stands.
 pub(crate) fn is_fixed_line(key: PhoneKey) -> bool {
     use PhoneNumberType::{FixedLine, FixedLineOrMobile, UAN};
-    Candidate::of(key)
+    NumberCandidate::of(key)
         .and_then(|candidate| guarded(|| Some(candidate.number.get_type())))
         .is_some_and(|kind| matches!(kind, FixedLine | FixedLineOrMobile | UAN))
 }
 
 /// Whether a country's numbering plan assigns the number, as the metadata knows it.
 pub fn is_assigned(key: PhoneKey) -> bool {
-    Candidate::of(key).is_some_and(|candidate| candidate.is_valid())
+    NumberCandidate::of(key).is_some_and(|candidate| candidate.is_valid())
 }
 
 /// The possible lengths of a national number after a country code: bit n for n digits.

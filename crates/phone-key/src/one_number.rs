@@ -1,15 +1,15 @@
 //! One number with whatever stands around it: remarks, brackets, words before it.
 
-use crate::library::Candidate;
-use crate::text::{self, Shape};
+use crate::library::NumberCandidate;
+use crate::text::{self, TextShape};
 use crate::{Region, extension, plain, remarks};
 
 /// One number with whatever stands around it.
-pub(crate) fn read(text: &str, region: Option<Region>) -> Option<Candidate> {
-    read_shaped(text, &Shape::of(text), region)
+pub(crate) fn read(text: &str, region: Option<Region>) -> Option<NumberCandidate> {
+    read_shaped(text, &TextShape::of(text), region)
 }
 
-pub(crate) fn read_shaped(text: &str, shape: &Shape, region: Option<Region>) -> Option<Candidate> {
+pub(crate) fn read_shaped(text: &str, shape: &TextShape, region: Option<Region>) -> Option<NumberCandidate> {
     if shape.has_letters && text::has_letter_for_digit(text) {
         return None;
     }
@@ -21,11 +21,11 @@ pub(crate) fn read_shaped(text: &str, shape: &Shape, region: Option<Region>) -> 
         return whole;
     }
     let spoken = plain::read_foreign_extension(text, region);
-    if spoken.as_ref().is_some_and(Candidate::is_valid) || extension::would_be_glued(text) {
+    if spoken.as_ref().is_some_and(NumberCandidate::is_valid) || extension::would_be_glued(text) {
         return spoken;
     }
     let whole = plain::read(text, region).or(spoken);
-    if whole.as_ref().is_some_and(Candidate::has_extension) || has_own_parameters(text) {
+    if whole.as_ref().is_some_and(NumberCandidate::has_extension) || has_own_parameters(text) {
         return whole;
     }
     remarks::cut(text, region, whole.as_ref()).or(whole)

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::split::Candidates;
+use crate::split::NumberCandidates;
 use crate::{RAW_LENGTH_MAX, Reading, Region, canonical, envelope, field, national, withheld};
 
 /// Reads the text of one phone field or one caller id.
@@ -22,7 +22,7 @@ pub(crate) enum ParsedField<'a> {
     /// What was unwrapped stands for a hidden number.
     Withheld(Cow<'a, str>),
     /// What was unwrapped, and the numbers in it.
-    Field(Cow<'a, str>, Option<Candidates>),
+    Field(Cow<'a, str>, Option<NumberCandidates>),
 }
 
 pub(crate) fn parse(raw: &str, region: Option<Region>) -> ParsedField<'_> {

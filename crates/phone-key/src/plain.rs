@@ -4,18 +4,18 @@
 //! evidence; where the library sees nothing, only a reading that proves itself counts.
 
 use crate::derivations::Derivation;
-use crate::library::{ABROAD_LENGTHS_MIN, BARE_DIGITS_MAX, BARE_LENGTHS_MIN, Candidate, OPEN_LENGTHS_MIN};
-use crate::text::{self, Shape};
+use crate::library::{ABROAD_LENGTHS_MIN, BARE_DIGITS_MAX, BARE_LENGTHS_MIN, NumberCandidate, OPEN_LENGTHS_MIN};
+use crate::text::{self, TextShape};
 use crate::{Region, extension, library, national, second_reading};
 
 /// One number, perhaps with a word that announces an extension, but without remarks.
-pub(crate) fn read_with_extension(text: &str, region: Option<Region>) -> Option<Candidate> {
+pub(crate) fn read_with_extension(text: &str, region: Option<Region>) -> Option<NumberCandidate> {
     read_foreign_extension(text, region).or_else(|| read(text, region))
 }
 
-pub(crate) fn read_foreign_extension(text: &str, region: Option<Region>) -> Option<Candidate> {
+pub(crate) fn read_foreign_extension(text: &str, region: Option<Region>) -> Option<NumberCandidate> {
     let (number, digits) = extension::split(text)?;
-    if Shape::of(number).has_letters {
+    if TextShape::of(number).has_letters {
         return None;
     }
     let mut candidate = read(number, region).filter(|candidate| !candidate.has_extension())?;
@@ -24,7 +24,7 @@ pub(crate) fn read_foreign_extension(text: &str, region: Option<Region>) -> Opti
 }
 
 /// One number without words: the library's reading, or a second one if that is none or a worse one.
-pub(crate) fn read(text: &str, region: Option<Region>) -> Option<Candidate> {
+pub(crate) fn read(text: &str, region: Option<Region>) -> Option<NumberCandidate> {
     if let Some(number) = second_reading::before_fraction(text) {
         return read_fraction(text, number, region);
     }
@@ -38,7 +38,7 @@ pub(crate) fn read(text: &str, region: Option<Region>) -> Option<Candidate> {
         candidate.set_extension(digits);
         return Some(candidate);
     }
-    let reading = Candidate::read(text, region);
+    let reading = NumberCandidate::read(text, region);
     let Some(home) = region else {
         return reading.or_else(|| second_reading::without_odd_signs(number, region));
     };
@@ -49,7 +49,7 @@ pub(crate) fn read(text: &str, region: Option<Region>) -> Option<Candidate> {
         return Some(abroad);
     }
     // "1 670 234 5853" in Mexico: Mexico's own old prefix, or America without its plus sign.
-    if number.starts_with('1') && reading.as_ref().is_some_and(Candidate::had_mexican_prefix) {
+    if number.starts_with('1') && reading.as_ref().is_some_and(NumberCandidate::had_mexican_prefix) {
         return second_reading::after_lost_plus(number).or(reading);
     }
     match reading {
@@ -69,7 +69,7 @@ pub(crate) fn read(text: &str, region: Option<Region>) -> Option<Candidate> {
 }
 
 /// What the library reads as a number of the region, or of a call abroad from there. In plans of many lengths nearly any digits are one.
-fn read_at_home(reading: Candidate, number: &str, home: Region) -> Option<Candidate> {
+fn read_at_home(reading: NumberCandidate, number: &str, home: Region) -> Option<NumberCandidate> {
     let is_shown = national::shows_trunk(number, home);
     if is_shown && (national::has_trunk(home) || reading.is_valid()) || !reading.is_of(home) {
         return Some(reading);
@@ -90,10 +90,10 @@ fn read_at_home(reading: Candidate, number: &str, home: Region) -> Option<Candid
 
 /// "3105551234.0": the zero is not dialled, unless only with it the number is valid (a stray full stop before it). A
 /// spreadsheet that writes fractions writes no plus sign, so behind one the zero counts first.
-fn read_fraction(text: &str, number: &str, region: Option<Region>) -> Option<Candidate> {
+fn read_fraction(text: &str, number: &str, region: Option<Region>) -> Option<NumberCandidate> {
     let stem = read(number, region).map(|stem| stem.derived(Derivation::Fraction));
-    if !number.starts_with('+') && stem.as_ref().is_some_and(Candidate::is_valid) {
+    if !number.starts_with('+') && stem.as_ref().is_some_and(NumberCandidate::is_valid) {
         return stem;
     }
-    Candidate::read(text, region).filter(Candidate::is_valid).or(stem)
+    NumberCandidate::read(text, region).filter(NumberCandidate::is_valid).or(stem)
 }

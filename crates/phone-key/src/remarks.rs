@@ -4,7 +4,7 @@
 //! where what stands before it is a number; a vanity number (800-FLOWERS) has none before its letters.
 
 use crate::derivations::Derivation;
-use crate::library::Candidate;
+use crate::library::NumberCandidate;
 use crate::{Region, extension, plain, text};
 
 /// Fewer digits than this before a remark are no number worth a try.
@@ -14,7 +14,7 @@ const POSSIBLE_DIGITS_MIN: usize = 7;
 
 /// The number before a remark of words. `whole` is the reading with the remark: if there is one, the number must be
 /// valid, and letters that touch its digits are no remark.
-pub(crate) fn cut(text: &str, region: Option<Region>, whole: Option<&Candidate>) -> Option<Candidate> {
+pub(crate) fn cut(text: &str, region: Option<Region>, whole: Option<&NumberCandidate>) -> Option<NumberCandidate> {
     let number = text::from_first_digit(text)?;
     let word = find_remark(number)?;
     let is_vanity = whole.is_some() && number[..word].ends_with(char::is_numeric);
@@ -44,12 +44,16 @@ pub(crate) fn cut(text: &str, region: Option<Region>, whole: Option<&Candidate>)
 }
 
 /// The number before a last bracket without words, "(9-5)", if it is valid and the whole is not.
-pub(crate) fn cut_bracket(text: &str, region: Option<Region>, whole: Option<&Candidate>) -> Option<Candidate> {
+pub(crate) fn cut_bracket(
+    text: &str,
+    region: Option<Region>,
+    whole: Option<&NumberCandidate>,
+) -> Option<NumberCandidate> {
     let (before, _) = text.strip_suffix([')', ']'])?.rsplit_once(['(', '['])?;
-    if text::count_digits(before) < DIGITS_MIN || whole.is_some_and(Candidate::is_valid) {
+    if text::count_digits(before) < DIGITS_MIN || whole.is_some_and(NumberCandidate::is_valid) {
         return None;
     }
-    Some(Candidate::read(before, region).filter(Candidate::is_valid)?.derived(Derivation::Remark))
+    Some(NumberCandidate::read(before, region).filter(NumberCandidate::is_valid)?.derived(Derivation::Remark))
 }
 
 /// Where the first word begins that does not announce an extension.

@@ -4,7 +4,7 @@
 //! Invariant: a second reading must be a valid number, and the first must not be.
 
 use crate::derivations::Derivation;
-use crate::library::{Candidate, OPEN_LENGTHS_MIN};
+use crate::library::{NumberCandidate, OPEN_LENGTHS_MIN};
 use crate::{Region, library, national, text};
 
 /// Prefixes of international calls, longest first. Those of a region itself are the library's business.
@@ -33,22 +33,23 @@ pub(crate) fn has_dialling_prefix(number: &str) -> bool {
 
 /// "00 44 …" where one dials 011, "011 44 …" where one dials 00. Nothing if two prefixes give two numbers: 001 36 is
 /// Hungary from Singapore, 00 136 America from Europe.
-pub(crate) fn after_dialling_prefix(number: &str) -> Option<Candidate> {
+pub(crate) fn after_dialling_prefix(number: &str) -> Option<NumberCandidate> {
     let mut readings = DIALLING_PREFIXES
         .iter()
         .filter_map(|prefix| text::strip_digits(number, prefix))
-        .filter_map(|rest| Candidate::read(&international(rest)?, None).filter(Candidate::is_valid));
+        .filter_map(|rest| NumberCandidate::read(&international(rest)?, None).filter(NumberCandidate::is_valid));
     let reading = readings.next()?.derived(Derivation::ForeignDiallingPrefix);
     readings.all(|other| other.key() == reading.key()).then_some(reading)
 }
 
 /// "44 20 7946 0018" outside of Britain.
-pub(crate) fn after_lost_plus(number: &str) -> Option<Candidate> {
+pub(crate) fn after_lost_plus(number: &str) -> Option<NumberCandidate> {
     if text::count_digits(number) < LOST_PLUS_DIGITS_MIN || is_doubtful(number) {
         return None;
     }
-    let reading =
-        Candidate::read(&international(number)?, None).filter(Candidate::is_valid)?.derived(Derivation::LostPlus);
+    let reading = NumberCandidate::read(&international(number)?, None)
+        .filter(NumberCandidate::is_valid)?
+        .derived(Derivation::LostPlus);
     if is_grouped_otherwise(number, &reading) {
         return None;
     }
@@ -66,18 +67,18 @@ pub(crate) fn after_lost_plus(number: &str) -> Option<Candidate> {
 }
 
 /// "Line 2: +44 20 7946 0018": the number after the last plus sign, behind digits too few to be another number.
-pub(crate) fn after_late_plus(number: &str) -> Option<Candidate> {
+pub(crate) fn after_late_plus(number: &str) -> Option<NumberCandidate> {
     let at = number.rfind(['+', '＋']).filter(|&at| at > 0)?;
     let before = &number[..at];
     // A plus sign that follows a letter is that of 3.10868E+09.
     if text::count_digits(before) >= LATE_PLUS_DIGITS_MAX || before.ends_with(char::is_alphabetic) {
         return None;
     }
-    Some(Candidate::read(&number[at..], None).filter(Candidate::is_valid)?.derived(Derivation::LatePlus))
+    Some(NumberCandidate::read(&number[at..], None).filter(NumberCandidate::is_valid)?.derived(Derivation::LatePlus))
 }
 
 /// "+07700 900123", "+3108675309" in the US: a plus sign before a national number, which no country code explains.
-pub(crate) fn after_stray_plus(number: &str, home: Region) -> Option<Candidate> {
+pub(crate) fn after_stray_plus(number: &str, home: Region) -> Option<NumberCandidate> {
     let national = number.trim_start_matches(['+', '＋']);
     let is_national = if national::has_trunk(home) {
         national::shows_trunk(national, home)
@@ -87,22 +88,24 @@ pub(crate) fn after_stray_plus(number: &str, home: Region) -> Option<Candidate> 
     if text::has_plus(national) || national.len() == number.len() || !is_national {
         return None;
     }
-    let reading = Candidate::read(national, Some(home)).filter(|reading| reading.is_of(home) && reading.is_valid())?;
+    let reading =
+        NumberCandidate::read(national, Some(home)).filter(|reading| reading.is_of(home) && reading.is_valid())?;
     Some(reading.derived(Derivation::StrayPlus))
 }
 
 /// "9-1-712-555-1234" in North America: 9 or 8 for an outside line, 1, and ten digits.
-pub(crate) fn after_outside_line(number: &str, home: Region) -> Option<Candidate> {
+pub(crate) fn after_outside_line(number: &str, home: Region) -> Option<NumberCandidate> {
     let rest = number.strip_prefix(['8', '9'])?.trim_start_matches(['-', ' ', ',', '.']);
     if library::country_code(home) != Some(NORTH_AMERICA) || !rest.starts_with('1') {
         return None;
     }
-    let reading = Candidate::read(rest, Some(home)).filter(|reading| reading.is_of(home) && reading.is_valid())?;
+    let reading =
+        NumberCandidate::read(rest, Some(home)).filter(|reading| reading.is_of(home) && reading.is_valid())?;
     (text::count_digits(rest) == OUTSIDE_DIGITS).then(|| reading.derived(Derivation::OutsideLine))
 }
 
 /// Whether the groups of digits contradict a country code in front: its digits are parted, or the groups are those of North America.
-fn is_grouped_otherwise(number: &str, reading: &Candidate) -> bool {
+fn is_grouped_otherwise(number: &str, reading: &NumberCandidate) -> bool {
     let mut groups = number.split(|c: char| !c.is_numeric()).map(str::len).filter(|&digits| digits > 0);
     let code_digits = if reading.country_code() < 10 {
         1
@@ -126,7 +129,7 @@ fn is_doubtful(number: &str) -> bool {
 }
 
 /// Reads again without invisible characters, and with a blank for each separator that the library does not know.
-pub(crate) fn without_odd_signs(number: &str, region: Option<Region>) -> Option<Candidate> {
+pub(crate) fn without_odd_signs(number: &str, region: Option<Region>) -> Option<NumberCandidate> {
     let mut plain = String::with_capacity(number.len());
     let mut has_odd = false;
     for c in number.chars() {
@@ -142,7 +145,7 @@ pub(crate) fn without_odd_signs(number: &str, region: Option<Region>) -> Option<
     if !has_odd {
         return None;
     }
-    Some(Candidate::read(&plain, region).filter(Candidate::is_valid)?.derived(Derivation::OddSigns))
+    Some(NumberCandidate::read(&plain, region).filter(NumberCandidate::is_valid)?.derived(Derivation::OddSigns))
 }
 
 /// The number before the ".0" of a spreadsheet, if the text is one run of digits and that.

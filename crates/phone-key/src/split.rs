@@ -4,7 +4,7 @@
 //! Invariant: a field is split only if every part is a number by itself, and the whole is none or a worse one.
 
 use crate::derivations::Derivation;
-use crate::library::Candidate;
+use crate::library::NumberCandidate;
 use crate::{ReadNumbers, Region, extension, one_number, text};
 
 /// More numbers in one field are not read apart.
@@ -65,23 +65,23 @@ const WORDS: &[&str] = &[
 ];
 
 /// The numbers of a field, in the order written: at least one. One needs no heap.
-pub(crate) struct Candidates {
-    pub(crate) first: Candidate,
-    pub(crate) others: Vec<Candidate>,
+pub(crate) struct NumberCandidates {
+    pub(crate) first: NumberCandidate,
+    pub(crate) others: Vec<NumberCandidate>,
 }
 
-impl Candidates {
-    pub(crate) fn one(first: Candidate) -> Self {
+impl NumberCandidates {
+    pub(crate) fn one(first: NumberCandidate) -> Self {
         Self { first, others: Vec::new() }
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = &Candidate> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &NumberCandidate> {
         std::iter::once(&self.first).chain(&self.others)
     }
 }
 
-impl From<Candidates> for ReadNumbers {
-    fn from(candidates: Candidates) -> Self {
+impl From<NumberCandidates> for ReadNumbers {
+    fn from(candidates: NumberCandidates) -> Self {
         let mut numbers = Self::one(candidates.first.into_number());
         candidates.others.into_iter().for_each(|other| numbers.add(other.into_number()));
         numbers
@@ -89,13 +89,13 @@ impl From<Candidates> for ReadNumbers {
 }
 
 /// The numbers of the field, if it is a list of numbers.
-pub(crate) fn read(text: &str, region: Option<Region>) -> Option<Candidates> {
+pub(crate) fn read(text: &str, region: Option<Region>) -> Option<NumberCandidates> {
     let mut numbers = find(text, region)?.into_iter().map(|(_, candidate)| candidate);
-    Some(Candidates { first: numbers.next()?, others: numbers.collect() })
+    Some(NumberCandidates { first: numbers.next()?, others: numbers.collect() })
 }
 
 /// The same with the text of each number.
-pub(crate) fn find(text: &str, region: Option<Region>) -> Option<Vec<(&str, Candidate)>> {
+pub(crate) fn find(text: &str, region: Option<Region>) -> Option<Vec<(&str, NumberCandidate)>> {
     if one_number::has_own_parameters(text) {
         return None;
     }
@@ -120,7 +120,7 @@ pub(crate) fn find(text: &str, region: Option<Region>) -> Option<Vec<(&str, Cand
     (numbers.len() <= PARTS_MAX && are_list(text, &numbers, region)).then_some(numbers)
 }
 
-fn find_slashed(text: &str, region: Option<Region>) -> Option<Vec<(&str, Candidate)>> {
+fn find_slashed(text: &str, region: Option<Region>) -> Option<Vec<(&str, NumberCandidate)>> {
     if let Some(first) = before_endings(text, region) {
         return Some(first);
     }
@@ -129,7 +129,7 @@ fn find_slashed(text: &str, region: Option<Region>) -> Option<Vec<(&str, Candida
     numbers.filter(|numbers| are_list(text, numbers, region))
 }
 
-fn read_part(part: &str, region: Option<Region>) -> Option<Candidate> {
+fn read_part(part: &str, region: Option<Region>) -> Option<NumberCandidate> {
     if text::count_digits(part) < DIGITS_MIN || extension::is_extension(part) {
         return None;
     }
@@ -137,10 +137,10 @@ fn read_part(part: &str, region: Option<Region>) -> Option<Candidate> {
 }
 
 /// Whether these numbers say more than the text as one number.
-fn are_list(text: &str, numbers: &[(&str, Candidate)], region: Option<Region>) -> bool {
+fn are_list(text: &str, numbers: &[(&str, NumberCandidate)], region: Option<Region>) -> bool {
     let all_valid = numbers.iter().all(|(_, number)| number.is_valid());
     let have_digits = numbers.iter().all(|(part, _)| text::count_digits(part) >= POSSIBLE_DIGITS_MIN);
-    match Candidate::read(text, region) {
+    match NumberCandidate::read(text, region) {
         None => all_valid || have_digits,
         // "…, 4567": digits behind a comma are an extension, unless they are a number as long as any.
         Some(whole) if whole.has_extension() => all_valid && (have_digits || are_alike(numbers)),
@@ -155,7 +155,7 @@ fn begins_as_a_number(part: &str) -> bool {
 }
 
 /// "020 7946 0018/19", "030/1234567/68": the number before the last digits of others.
-fn before_endings(text: &str, region: Option<Region>) -> Option<Vec<(&str, Candidate)>> {
+fn before_endings(text: &str, region: Option<Region>) -> Option<Vec<(&str, NumberCandidate)>> {
     for (at, sign) in text.match_indices(ENDING_SIGNS) {
         let (before, after) = (text[..at].trim_end(), &text[at + sign.len()..]);
         // One slash may stand behind the area code.
@@ -165,12 +165,12 @@ fn before_endings(text: &str, region: Option<Region>) -> Option<Vec<(&str, Candi
         if !after.split(ENDING_SIGNS).all(is_digits) {
             continue;
         }
-        let Some(number) = one_number::read(before, region).filter(Candidate::is_valid) else { continue };
+        let Some(number) = one_number::read(before, region).filter(NumberCandidate::is_valid) else { continue };
         let is_ending = |part: &str| {
             let digits = text::count_digits(part);
             digits <= ENDING_DIGITS_MAX
                 || digits < number.national_digits()
-                    && !Candidate::read(part, region).is_some_and(|other| other.is_valid())
+                    && !NumberCandidate::read(part, region).is_some_and(|other| other.is_valid())
         };
         let is_complete = !before.contains(ENDING_SIGNS) || number.national_digits() >= COMPLETE_DIGITS_MIN;
         if is_complete && after.split(ENDING_SIGNS).all(is_ending) {
@@ -188,7 +188,7 @@ fn is_digits(part: &str) -> bool {
 }
 
 /// Whether all parts have as many digits.
-fn are_alike(numbers: &[(&str, Candidate)]) -> bool {
+fn are_alike(numbers: &[(&str, NumberCandidate)]) -> bool {
     numbers.windows(2).all(|pair| text::count_digits(pair[0].0) == text::count_digits(pair[1].0))
 }
 

@@ -9,12 +9,12 @@ pub(crate) const TRIPLE_COLON: &str = ":::";
 
 /// What a text holds from its first digit on; decides which readings are worth a try.
 #[derive(Default)]
-pub(crate) struct Shape {
+pub(crate) struct TextShape {
     pub(crate) has_letters: bool,
     pub(crate) has_separators: bool,
 }
 
-impl Shape {
+impl TextShape {
     /// One pass over the text, on the way of every number that is not in plain international form.
     pub(crate) fn of(text: &str) -> Self {
         let mut shape = Self::default();

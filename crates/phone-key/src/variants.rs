@@ -6,7 +6,7 @@
 
 use crate::PhoneKey;
 use crate::country_split::CountrySplit;
-use crate::library::Candidate;
+use crate::library::NumberCandidate;
 use crate::renumbered;
 
 const ARGENTINA: u16 = 54;
@@ -106,8 +106,8 @@ fn italy(parts: &CountrySplit) -> Option<String> {
     if bare.starts_with(['0', MOBILE]) {
         return None;
     }
-    let is_nobodys = !Candidate::of(parts.with_national(bare)?)?.is_valid();
-    (is_nobodys && Candidate::of(parts.with_national(&other)?).is_some()).then_some(other)
+    let is_nobodys = !NumberCandidate::of(parts.with_national(bare)?)?.is_valid();
+    (is_nobodys && NumberCandidate::of(parts.with_national(&other)?).is_some()).then_some(other)
 }
 
 #[cfg(test)]

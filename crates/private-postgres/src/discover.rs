@@ -22,7 +22,7 @@ const VERSIONED: [(&str, &str); 5] = [
 
 /// Where to look.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Places<'a> {
+pub(crate) struct ProgramPlaces<'a> {
     /// `PG_BIN_DIR`: if given, the only place.
     pub bin_dir: Option<&'a Path>,
     /// The value of PATH.
@@ -35,7 +35,7 @@ pub(crate) struct Places<'a> {
 
 /// Folders that hold both `initdb` and `postgres`, best first and each once: `PG_BIN_DIR` alone if given; else PATH, the
 /// versioned system folders with the highest version first, and the private copy.
-pub(crate) fn find_bin_dirs(places: &Places<'_>) -> Result<Vec<PathBuf>, ClusterError> {
+pub(crate) fn find_bin_dirs(places: &ProgramPlaces<'_>) -> Result<Vec<PathBuf>, ClusterError> {
     if let Some(dir) = places.bin_dir {
         let found = std::path::absolute(dir).ok().and_then(|dir| usable(&dir));
         return found.map(|dir| vec![dir]).ok_or_else(|| ClusterError::NoBinariesIn(dir.to_path_buf()));
@@ -107,8 +107,8 @@ mod tests {
         root
     }
 
-    fn nowhere(root: &Path) -> Places<'_> {
-        Places { bin_dir: None, path_var: None, private_copy: None, root }
+    fn nowhere(root: &Path) -> ProgramPlaces<'_> {
+        ProgramPlaces { bin_dir: None, path_var: None, private_copy: None, root }
     }
 
     #[test]
@@ -134,7 +134,7 @@ mod tests {
         std::fs::create_dir_all(root.join("usr/lib/postgresql/18/bin")).unwrap();
         let path = std::env::join_paths([root.join("empty"), on_path.clone(), copy.clone()]).unwrap();
 
-        let places = Places { path_var: Some(&path), private_copy: Some(&copy), ..nowhere(&root) };
+        let places = ProgramPlaces { path_var: Some(&path), private_copy: Some(&copy), ..nowhere(&root) };
         let found = find_bin_dirs(&places).unwrap();
 
         assert_eq!(found, [on_path, copy, seventeen, nine, rpm]);
@@ -147,9 +147,9 @@ mod tests {
         let system = install(&root.join("usr/lib/postgresql/17/bin"));
         let wrong = root.join("wrong");
 
-        let places = Places { bin_dir: Some(&wrong), ..nowhere(&root) };
+        let places = ProgramPlaces { bin_dir: Some(&wrong), ..nowhere(&root) };
         let error = find_bin_dirs(&places).unwrap_err();
-        let found = find_bin_dirs(&Places { bin_dir: Some(&system), ..nowhere(&root) }).unwrap();
+        let found = find_bin_dirs(&ProgramPlaces { bin_dir: Some(&system), ..nowhere(&root) }).unwrap();
 
         assert!(matches!(&error, ClusterError::NoBinariesIn(dir) if *dir == wrong));
         assert!(error.to_string().contains("apt-get install -y postgresql"), "{error}");

@@ -78,7 +78,7 @@ impl ServerUser {
 
 /// The paths of one cluster, and its server's user.
 #[derive(Debug)]
-pub(crate) struct Layout {
+pub(crate) struct ClusterLayout {
     pub pg_dir: PathBuf,
     pub socket_dir: PathBuf,
     pub startup_log: PathBuf,
@@ -117,7 +117,7 @@ pub(crate) async fn lock_start(pg_dir: &Path, limit: Duration) -> Result<File, C
     }
 }
 
-impl Layout {
+impl ClusterLayout {
     /// Looks at what is there; under the start lock, since another service may be about to make it. Makes the socket's
     /// folder; the data directory comes later.
     pub(crate) fn look(pg_dir: PathBuf) -> Result<Self, ClusterError> {

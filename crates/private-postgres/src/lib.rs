@@ -24,9 +24,9 @@ use tokio::process::Child;
 use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
-use discover::{MAJOR_MIN, Places};
+use discover::{MAJOR_MIN, ProgramPlaces};
 pub use error::ClusterError;
-use layout::Layout;
+use layout::ClusterLayout;
 pub use layout::{default_data_dir, default_private_copy};
 
 /// The database inside the cluster.
@@ -91,7 +91,7 @@ impl ClusterConfig {
 #[derive(Debug)]
 pub struct Cluster {
     config: ClusterConfig,
-    layout: Layout,
+    layout: ClusterLayout,
     bin_dir: PathBuf,
     major: u32,
     /// `None` if the server was running already.
@@ -109,7 +109,7 @@ impl Cluster {
         let pg_dir = layout::make_pg_dir(&config.data_dir)?;
         // Held until this function ends; no other service starts or stops the server meanwhile.
         let _starting = layout::lock_start(&pg_dir, config.start_timeout).await?;
-        let layout = Layout::look(pg_dir)?;
+        let layout = ClusterLayout::look(pg_dir)?;
 
         let (bin_dir, major) = choose_programs(&config, &layout).await?;
         if layout.data_major.is_none() {
@@ -242,8 +242,8 @@ impl Drop for Started {
 }
 
 /// The programs that fit the data that is there; for new data, the first that are new enough.
-async fn choose_programs(config: &ClusterConfig, layout: &Layout) -> Result<(PathBuf, u32), ClusterError> {
-    let places = Places {
+async fn choose_programs(config: &ClusterConfig, layout: &ClusterLayout) -> Result<(PathBuf, u32), ClusterError> {
+    let places = ProgramPlaces {
         bin_dir: config.bin_dir.as_deref(),
         path_var: config.path_var.as_deref(),
         private_copy: config.private_copy.as_deref(),
@@ -291,7 +291,7 @@ enum Answer {
 /// Connects, starting the server whenever none is there, until it answers or the deadline has passed.
 async fn bring_up(
     config: &ClusterConfig,
-    layout: &Layout,
+    layout: &ClusterLayout,
     bin_dir: &Path,
     major: u32,
     deadline: Instant,
@@ -356,7 +356,7 @@ async fn bring_up(
     }
 }
 
-async fn connect(layout: &Layout) -> Result<Answer, ClusterError> {
+async fn connect(layout: &ClusterLayout) -> Result<Answer, ClusterError> {
     let options = PgConnectOptions::new_without_pgpass()
         .socket(&layout.socket_dir)
         .port(layout::PORT)
@@ -382,7 +382,7 @@ async fn connect(layout: &Layout) -> Result<Answer, ClusterError> {
 }
 
 /// Makes the service's database if it is not there; the caller holds the start lock.
-async fn make_database(layout: &Layout, mut connection: PgConnection) -> Result<(), ClusterError> {
+async fn make_database(layout: &ClusterLayout, mut connection: PgConnection) -> Result<(), ClusterError> {
     let refused = |source| ClusterError::Refused { pg_dir: layout.pg_dir.clone(), source };
     let exists: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
         .bind(DATABASE)

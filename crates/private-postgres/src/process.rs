@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::error::{ClusterError, io};
-use crate::layout::{Layout, PORT};
+use crate::layout::{ClusterLayout, PORT};
 
 /// The role that owns everything in the private cluster; only who may enter the socket folder can use it.
 pub(crate) const ROLE: &str = "contact_sync";
@@ -27,7 +27,7 @@ const DETAIL_BYTES_MAX: u64 = 1500;
 const LOG_END_BYTES: u64 = 64 * 1024;
 
 /// `<bin_dir>/<name>` as the server's user, in the pg folder, with nothing of our environment.
-fn program(layout: &Layout, bin_dir: &Path, name: &str) -> Command {
+fn program(layout: &ClusterLayout, bin_dir: &Path, name: &str) -> Command {
     let mut command = Command::new(bin_dir.join(name));
     command
         .env_clear()
@@ -42,7 +42,11 @@ fn program(layout: &Layout, bin_dir: &Path, name: &str) -> Command {
     command
 }
 
-fn spawn_error(layout: &Layout, bin_dir: &Path, name: &'static str) -> impl FnOnce(std::io::Error) -> ClusterError {
+fn spawn_error(
+    layout: &ClusterLayout,
+    bin_dir: &Path,
+    name: &'static str,
+) -> impl FnOnce(std::io::Error) -> ClusterError {
     let program = bin_dir.join(name);
     let (user, pg_dir) = (layout.user.name.clone(), layout.pg_dir.clone());
     move |source| match source.kind() {
@@ -53,7 +57,7 @@ fn spawn_error(layout: &Layout, bin_dir: &Path, name: &'static str) -> impl FnOn
 
 /// Runs a program to its end and returns what it printed.
 async fn run(
-    layout: &Layout,
+    layout: &ClusterLayout,
     bin_dir: &Path,
     name: &'static str,
     args: &[&str],
@@ -73,13 +77,18 @@ async fn run(
 }
 
 /// What `postgres --version` prints.
-pub(crate) async fn version(layout: &Layout, bin_dir: &Path) -> Result<String, ClusterError> {
+pub(crate) async fn version(layout: &ClusterLayout, bin_dir: &Path) -> Result<String, ClusterError> {
     run(layout, bin_dir, "postgres", &["--version"], VERSION_TIMEOUT).await
 }
 
 /// Makes the data directory of `major`, whole or not at all: under another name first, so that a crash in between leaves
 /// nothing that looks finished. Local connections are trusted because the socket's folder is closed; others are refused.
-pub(crate) async fn initdb(layout: &Layout, bin_dir: &Path, major: u32, limit: Duration) -> Result<(), ClusterError> {
+pub(crate) async fn initdb(
+    layout: &ClusterLayout,
+    bin_dir: &Path,
+    major: u32,
+    limit: Duration,
+) -> Result<(), ClusterError> {
     let data = layout.data(major);
     let unfinished = layout.pg_dir.join(format!("{major}.unfinished"));
     if unfinished.exists() {
@@ -105,7 +114,7 @@ pub(crate) async fn initdb(layout: &Layout, bin_dir: &Path, major: u32, limit: D
 }
 
 /// The files without which a directory is not a cluster.
-pub(crate) fn check_data(layout: &Layout, major: u32) -> Result<(), ClusterError> {
+pub(crate) fn check_data(layout: &ClusterLayout, major: u32) -> Result<(), ClusterError> {
     let data = layout.data(major);
     for missing in ["PG_VERSION", "global/pg_control", "pg_wal", "base", "postgresql.conf"] {
         if !data.join(missing).exists() {
@@ -118,7 +127,7 @@ pub(crate) fn check_data(layout: &Layout, major: u32) -> Result<(), ClusterError
 /// Starts the server; it outlives this process. The settings given here are those that safety depends on, so they win over
 /// `postgresql.conf`; an operator may set everything else there.
 pub(crate) fn spawn_server(
-    layout: &Layout,
+    layout: &ClusterLayout,
     bin_dir: &Path,
     major: u32,
     max_connections: u16,
@@ -162,7 +171,7 @@ fn settings(socket_dir: &Path, max_connections: u16) -> Vec<(&'static str, Strin
 }
 
 /// The end of the start-up log, for an error, and what a server that had begun its own log has ended with there.
-pub(crate) fn startup_words(layout: &Layout, major: u32) -> String {
+pub(crate) fn startup_words(layout: &ClusterLayout, major: u32) -> String {
     let mut words = read_end(&layout.startup_log, DETAIL_BYTES_MAX)
         .map_or_else(|error| format!("(no start-up log: {error})"), |bytes| last_words(&bytes));
     if let Some(fatal) = last_fatal(&layout.data(major).join("log")) {

@@ -565,6 +565,7 @@ async fn no_text_in_fields_is_internal_error() {
         vec![0xff, 0xfe],
     ];
     let valid = requests(&things);
+    let mut fields = 0;
 
     for (path, message) in described() {
         // What changes the ground under the others comes in other tests.
@@ -573,6 +574,7 @@ async fn no_text_in_fields_is_internal_error() {
         }
         let (path, base) = valid.iter().find(|(known, _)| *known == path).unwrap();
         for field in message.field.iter().filter(|field| field.r#type() == Type::String) {
+            fields += 1;
             for text in &texts {
                 let request = [base.clone(), wire(field.number(), text)].concat();
                 if let Err(status) = test.invoke(&token, path, &request).await {
@@ -581,6 +583,7 @@ async fn no_text_in_fields_is_internal_error() {
             }
         }
     }
+    assert!(fields > 50, "{fields} fields were tried");
 }
 
 /// A message that is too large or cannot be read is refused with a reason.
@@ -615,6 +618,7 @@ async fn list_as_long_as_message_is_refused() {
     let test = TestApp::start().await;
     let things = things(&test).await;
     let token = test.token(&TokenAccounts::All, &TokenScope::ALL);
+    let mut lists = 0;
 
     for (path, message) in described() {
         let (path, base) = requests(&things).into_iter().find(|(known, _)| *known == path).unwrap();
@@ -622,8 +626,10 @@ async fn list_as_long_as_message_is_refused() {
             let request = [base.clone(), wire(field.number(), b"DE").repeat(15_000)].concat();
             let status = test.invoke(&token, path, &request).await.unwrap_err();
             assert_eq!((status.code(), crate::support::field(&status).as_str()), (Code::InvalidArgument, field.name()));
+            lists += 1;
         }
     }
+    assert!(lists > 0, "no request has a list");
 }
 
 /// Flipped bits are never an internal error, and the server lives.

@@ -484,15 +484,15 @@ async fn contact_and_lead_histories_leave_no_dead_requester() {
     live_through(Provider::Salesforce, &[ObjectType::Contact, ObjectType::Lead], 4).await;
 }
 
-/// Any history of Zendesk users whose merges are named leaves no requester that is gone.
+/// Any history of Zendesk users leaves, if something names its merges, as an export never does, no requester that is gone.
 #[tokio::test]
-async fn zendesk_merge_histories_leave_no_dead_requester() {
+async fn named_user_merge_histories_leave_no_dead_requester() {
     live_through(Provider::Zendesk, &[ObjectType::User], 2).await;
 }
 
-/// Any history of Pipedrive persons whose merges are named leaves no requester that is gone.
+/// Any history of Pipedrive persons leaves, if something names its merges, as a list never does, no requester that is gone.
 #[tokio::test]
-async fn pipedrive_merge_histories_leave_no_dead_requester() {
+async fn named_person_merge_histories_leave_no_dead_requester() {
     live_through(Provider::Pipedrive, &[ObjectType::Person], 2).await;
 }
 

@@ -3,8 +3,8 @@
 use super::*;
 
 const REDIRECT: &str = "http://localhost/callback";
-const CLIENT: Client<'_> = Client { id: "client", secret: Some("secret") };
-const TERMS: Terms = Terms {
+const CLIENT: TokenClient<'_> = TokenClient { id: "client", secret: Some("secret") };
+const TERMS: TokenTerms = TokenTerms {
     access_seconds: Some(7_200),
     refresh_seconds: Some(86_400),
     gives_refresh_token: true,
@@ -44,7 +44,7 @@ fn request(challenge: Option<&'static str>) -> AuthorizationRequest<'static> {
     }
 }
 
-fn exchange(oauth: &OAuth, code: &str, verifier: Option<&str>, now: DateTime<Utc>) -> Result<Grant, GrantError> {
+fn exchange(oauth: &OAuth, code: &str, verifier: Option<&str>, now: DateTime<Utc>) -> Result<IssuedTokens, GrantError> {
     oauth.exchange_code(CLIENT, code, Some(REDIRECT), verifier, TERMS, now)
 }
 
@@ -70,7 +70,7 @@ fn code_is_bound_to_client_redirect_and_challenge() {
     let oauth = oauth();
     let code = |challenge| oauth.authorize(request(challenge), at(0)).unwrap();
 
-    let wrong_client = Client { secret: Some("guess"), ..CLIENT };
+    let wrong_client = TokenClient { secret: Some("guess"), ..CLIENT };
     let refused = oauth.exchange_code(wrong_client, &code(None), Some(REDIRECT), None, TERMS, at(1));
     assert_eq!(refused, Err(GrantError::InvalidClient));
     let refused = oauth.exchange_code(CLIENT, &code(None), Some("http://localhost/other"), None, TERMS, at(1));
@@ -118,7 +118,7 @@ fn rotation_ends_old_refresh_and_access_token() {
 #[test]
 fn unrotated_refresh_token_and_earlier_access_stay_good() {
     let oauth = oauth();
-    let terms = Terms { rotates_refresh_tokens: false, ..TERMS };
+    let terms = TokenTerms { rotates_refresh_tokens: false, ..TERMS };
 
     let first = oauth.refresh(CLIENT, "static-refresh", terms, at(0)).unwrap();
     let second = oauth.refresh(CLIENT, "static-refresh", terms, at(1)).unwrap();
@@ -145,7 +145,7 @@ fn client_credentials_need_secret_give_no_refresh_token() {
     let oauth = oauth();
 
     let grant = oauth.client_credentials(CLIENT, "read", TERMS, at(0)).unwrap();
-    let refused = oauth.client_credentials(Client { secret: None, ..CLIENT }, "read", TERMS, at(0));
+    let refused = oauth.client_credentials(TokenClient { secret: None, ..CLIENT }, "read", TERMS, at(0));
 
     assert!(grant.refresh_token.is_none() && oauth.admits(&grant.access_token, at(0)));
     assert_eq!(refused, Err(GrantError::InvalidClient));
@@ -155,7 +155,7 @@ fn client_credentials_need_secret_give_no_refresh_token() {
 #[test]
 fn tokens_end_one_by_one_or_together() {
     let oauth = oauth();
-    let terms = Terms { rotates_refresh_tokens: false, ..TERMS };
+    let terms = TokenTerms { rotates_refresh_tokens: false, ..TERMS };
 
     oauth.expire_all_access_tokens();
     assert!(!oauth.admits("static-token", at(0)));
@@ -183,7 +183,7 @@ fn one_seed_gives_the_same_tokens() {
 #[test]
 fn oldest_tokens_are_forgotten_beyond_the_limit() {
     let oauth = oauth();
-    let terms = Terms { rotates_refresh_tokens: false, ..TERMS };
+    let terms = TokenTerms { rotates_refresh_tokens: false, ..TERMS };
 
     for _ in 0..KEPT_MAX {
         oauth.refresh(CLIENT, "static-refresh", terms, at(0)).unwrap();

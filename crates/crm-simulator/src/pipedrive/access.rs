@@ -14,7 +14,7 @@ use super::{
 use crate::{
     call::ApiCall,
     faults::Fault,
-    oauth::{AuthorizationError, AuthorizationRequest, Client, GrantError, Terms},
+    oauth::{AuthorizationError, AuthorizationRequest, GrantError, TokenClient, TokenTerms},
     reply::VendorReply,
 };
 
@@ -74,8 +74,8 @@ impl Pipedrive {
         let form = call.form();
         let field = |name: &str| form.get(name).map(String::as_str);
         let Some((id, secret)) = basic_credentials(call) else { return invalid_client() };
-        let client = Client { id: &id, secret: Some(&secret) };
-        let terms = Terms {
+        let client = TokenClient { id: &id, secret: Some(&secret) };
+        let terms = TokenTerms {
             access_seconds: Some(self.config.access_token_seconds),
             refresh_seconds: Some(REFRESH_SECONDS),
             gives_refresh_token: true,

@@ -6,7 +6,7 @@ use chrono::DateTime;
 use serde_json::{Map, Value};
 
 use super::person::{Entry, Stamp};
-use crate::given::Given;
+use crate::given::GivenField;
 
 /// Longest text, bytes; Pipedrive's own limit for names is 255 characters.
 const TEXT_BYTES_MAX: usize = 65_536;
@@ -32,7 +32,7 @@ pub(super) struct PersonInput {
     pub(super) name: Option<Name>,
     pub(super) emails: Option<Vec<Entry>>,
     pub(super) phones: Option<Vec<Entry>>,
-    pub(super) org_id: Given<i64>,
+    pub(super) org_id: GivenField<i64>,
     /// What the organisation is called; only in persons files.
     pub(super) org_name: Option<String>,
     pub(super) owner_id: Option<i64>,
@@ -153,12 +153,12 @@ fn flag(fields: &Map<String, Value>, field: &'static str) -> Result<Option<bool>
     }
 }
 
-fn id(fields: &Map<String, Value>, field: &'static str) -> Result<Given<i64>, FieldError> {
+fn id(fields: &Map<String, Value>, field: &'static str) -> Result<GivenField<i64>, FieldError> {
     match fields.get(field) {
-        None => Ok(Given::Absent),
-        Some(Value::Null) => Ok(Given::Null),
+        None => Ok(GivenField::Absent),
+        Some(Value::Null) => Ok(GivenField::Null),
         Some(value) => match value.as_i64() {
-            Some(id) if id > 0 => Ok(Given::Value(id)),
+            Some(id) if id > 0 => Ok(GivenField::Value(id)),
             _ => Err(FieldError { field, expected: "a whole number above zero" }),
         },
     }

@@ -10,7 +10,7 @@ use super::{
     refusal::PipedriveRefusal,
 };
 use crate::{
-    given::Given,
+    given::GivenField,
     lines::{LineError, each_object},
     people::{People, Person},
 };
@@ -80,7 +80,7 @@ fn input_of(person: Person) -> PersonInput {
         name: Some(Name::whole(&person.name)),
         emails: Some(emails.enumerate().map(entry).collect()),
         phones: Some(phones.enumerate().map(entry).collect()),
-        org_id: i64::try_from(person.organization_index + 1).map_or(Given::Absent, Given::Value),
+        org_id: i64::try_from(person.organization_index + 1).map_or(GivenField::Absent, GivenField::Value),
         org_name: Some(person.organization),
         add_time: Some(person.created_at.timestamp()),
         update_time: Some(person.updated_at.timestamp()),

@@ -9,7 +9,7 @@ use super::{
     person::{Entry, Person, Stamp},
     refusal::PipedriveRefusal,
 };
-use crate::given::Given;
+use crate::given::GivenField;
 
 /// Older copies of changed persons that are kept for the fault that sends them again.
 const PREVIOUS_MAX: usize = 10_000;
@@ -93,7 +93,7 @@ impl State {
         if input.name.as_ref().is_none_or(|name| name.text.is_empty()) {
             return Err(BLANK_NAME);
         }
-        if let Given::Value(org_id) = input.org_id
+        if let GivenField::Value(org_id) = input.org_id
             && !self.organizations.contains_key(&org_id)
         {
             return Err(PipedriveRefusal::Invalid { field: "org_id", problem: "names no organization" });
@@ -143,7 +143,7 @@ impl State {
             person.emails = input.emails.unwrap_or_else(|| std::mem::take(&mut person.emails));
             person.phones = input.phones.unwrap_or_else(|| std::mem::take(&mut person.phones));
             person.org_id = match input.org_id {
-                Given::Absent => person.org_id,
+                GivenField::Absent => person.org_id,
                 org_id => org_id.value(),
             };
             person.owner_id = input.owner_id.unwrap_or(person.owner_id);

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     call::ApiCall,
     faults::Fault,
-    oauth::{AuthorizationError, AuthorizationRequest, Client, Grant, GrantError, Terms},
+    oauth::{AuthorizationError, AuthorizationRequest, GrantError, IssuedTokens, TokenClient, TokenTerms},
     reply::VendorReply,
 };
 
@@ -107,12 +107,12 @@ impl Salesforce {
     }
 
     /// The tokens, and whether the refresh token among them is to be told.
-    fn grant(&self, call: &ApiCall) -> Result<(Grant, bool), NoToken> {
+    fn grant(&self, call: &ApiCall) -> Result<(IssuedTokens, bool), NoToken> {
         let form = call.form();
         let text = |name: &str| form.get(name).map(String::as_str);
         let basic = basic_credentials(call);
         let (basic_id, basic_secret) = basic.as_ref().map_or((None, None), |(id, secret)| (Some(id), Some(secret)));
-        let client = Client {
+        let client = TokenClient {
             id: text("client_id").or(basic_id.map(String::as_str)).unwrap_or_default(),
             secret: text("client_secret").or(basic_secret.map(String::as_str)),
         };
@@ -187,7 +187,13 @@ impl Salesforce {
         Ok(())
     }
 
-    fn token_reply(&self, call: &ApiCall, grant: &Grant, tells_refresh_token: bool, faults: &[&Fault]) -> VendorReply {
+    fn token_reply(
+        &self,
+        call: &ApiCall,
+        grant: &IssuedTokens,
+        tells_refresh_token: bool,
+        faults: &[&Fault],
+    ) -> VendorReply {
         let moved = faults.iter().find_map(|fault| match fault {
             Fault::InstanceMoved { url } => Some(url.clone()),
             _ => None,
@@ -220,8 +226,8 @@ impl Salesforce {
         self.config.instance_url.clone().unwrap_or_else(|| call.base_url.clone())
     }
 
-    fn terms(&self) -> Terms {
-        Terms {
+    fn terms(&self) -> TokenTerms {
+        TokenTerms {
             access_seconds: self.config.session_seconds,
             refresh_seconds: None,
             gives_refresh_token: true,

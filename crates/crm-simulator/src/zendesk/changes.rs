@@ -7,7 +7,7 @@
 use chrono::{DateTime, Utc};
 
 use super::{
-    input::{Given, IdentityInput, UserInput},
+    input::{GivenField, IdentityInput, UserInput},
     refusal::ZendeskRefusal,
     state::{State, check_name, non_empty},
     user::{EMAIL, Identity, PHONE, Role, Stamp, User},
@@ -44,7 +44,7 @@ impl State {
 
     fn apply(&mut self, user: &mut User, input: UserInput, stamp: Stamp) -> Result<(), ZendeskRefusal> {
         check_name(&input.name, false)?;
-        if let Given::Value(name) = input.name {
+        if let GivenField::Value(name) = input.name {
             user.name = name;
         }
         // An address that comes with an update is added; it becomes the main one only if there was none.
@@ -56,18 +56,18 @@ impl State {
             user.email.get_or_insert(email);
         }
         match input.phone {
-            Given::Absent => {}
+            GivenField::Absent => {}
             phone => self.set_phone(user, non_empty(phone), stamp)?,
         }
         user.role = input.role.unwrap_or(user.role);
         user.is_suspended = input.is_suspended.unwrap_or(user.is_suspended);
         user.is_verified = input.is_verified.unwrap_or(user.is_verified);
         match input.organization_id {
-            Given::Absent => {}
+            GivenField::Absent => {}
             organization_id => user.organization_id = organization_id.value(),
         }
         match input.external_id {
-            Given::Absent => {}
+            GivenField::Absent => {}
             external_id => user.external_id = non_empty(external_id),
         }
         user.rest.extend(input.rest);

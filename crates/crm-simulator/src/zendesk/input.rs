@@ -5,7 +5,7 @@ use chrono::DateTime;
 use serde_json::{Map, Value};
 
 use super::user::{IDENTITY_KINDS, Role, Stamp, is_rest_field};
-pub(super) use crate::given::Given;
+pub(super) use crate::given::GivenField;
 
 /// Longest text field, bytes; Zendesk's own limits are lower for most.
 const TEXT_BYTES_MAX: usize = 65_536;
@@ -36,16 +36,16 @@ pub(super) struct IdentityInput {
 #[derive(Default)]
 pub(super) struct UserInput {
     pub(super) id: Option<i64>,
-    pub(super) name: Given<String>,
-    pub(super) email: Given<String>,
-    pub(super) phone: Given<String>,
+    pub(super) name: GivenField<String>,
+    pub(super) email: GivenField<String>,
+    pub(super) phone: GivenField<String>,
     pub(super) is_phone_shared: Option<bool>,
     pub(super) role: Option<Role>,
     pub(super) is_active: Option<bool>,
     pub(super) is_suspended: Option<bool>,
     pub(super) is_verified: Option<bool>,
-    pub(super) organization_id: Given<i64>,
-    pub(super) external_id: Given<String>,
+    pub(super) organization_id: GivenField<i64>,
+    pub(super) external_id: GivenField<String>,
     pub(super) created_at: Option<Stamp>,
     pub(super) updated_at: Option<Stamp>,
     pub(super) identities: Option<Vec<IdentityInput>>,
@@ -79,7 +79,7 @@ impl UserInput {
                 .map(|(name, value)| (name.clone(), value.clone()))
                 .collect(),
         };
-        if let Given::Value(role) = text(fields, "role")? {
+        if let GivenField::Value(role) = text(fields, "role")? {
             let expected = "end-user, agent or admin";
             input.role = Some(Role::parse(&role).ok_or(FieldError { field: "role", expected })?);
         }
@@ -94,14 +94,14 @@ impl IdentityInput {
     /// Reads an identity's JSON object.
     pub(super) fn read(fields: &Map<String, Value>) -> Result<Self, FieldError> {
         let kind = match text(fields, "type")? {
-            Given::Value(kind) => {
+            GivenField::Value(kind) => {
                 let known = IDENTITY_KINDS.into_iter().find(|known| *known == kind);
                 Some(known.ok_or(FieldError {
                     field: "type",
                     expected: "one of Zendesk's kinds of identity, such as phone_number",
                 })?)
             }
-            Given::Absent | Given::Null => None,
+            GivenField::Absent | GivenField::Null => None,
         };
         let value = text(fields, "value")?.value();
         Ok(Self {
@@ -130,11 +130,11 @@ fn read_identities(value: &Value) -> Result<Vec<IdentityInput>, FieldError> {
     Ok(identities)
 }
 
-fn text(fields: &Map<String, Value>, field: &'static str) -> Result<Given<String>, FieldError> {
+fn text(fields: &Map<String, Value>, field: &'static str) -> Result<GivenField<String>, FieldError> {
     match fields.get(field) {
-        None => Ok(Given::Absent),
-        Some(Value::Null) => Ok(Given::Null),
-        Some(Value::String(text)) if text.len() <= TEXT_BYTES_MAX => Ok(Given::Value(text.clone())),
+        None => Ok(GivenField::Absent),
+        Some(Value::Null) => Ok(GivenField::Null),
+        Some(Value::String(text)) if text.len() <= TEXT_BYTES_MAX => Ok(GivenField::Value(text.clone())),
         Some(_) => Err(FieldError { field, expected: "a string of at most 65536 bytes, or null" }),
     }
 }
@@ -147,19 +147,19 @@ fn flag(fields: &Map<String, Value>, field: &'static str) -> Result<Option<bool>
     }
 }
 
-fn id(fields: &Map<String, Value>, field: &'static str) -> Result<Given<i64>, FieldError> {
+fn id(fields: &Map<String, Value>, field: &'static str) -> Result<GivenField<i64>, FieldError> {
     match fields.get(field) {
-        None => Ok(Given::Absent),
-        Some(Value::Null) => Ok(Given::Null),
+        None => Ok(GivenField::Absent),
+        Some(Value::Null) => Ok(GivenField::Null),
         Some(value) => match value.as_i64() {
-            Some(id) if id > 0 => Ok(Given::Value(id)),
+            Some(id) if id > 0 => Ok(GivenField::Value(id)),
             _ => Err(FieldError { field, expected: "a whole number above zero" }),
         },
     }
 }
 
 fn time(fields: &Map<String, Value>, field: &'static str) -> Result<Option<Stamp>, FieldError> {
-    let Given::Value(text) = text(fields, field)? else { return Ok(None) };
+    let GivenField::Value(text) = text(fields, field)? else { return Ok(None) };
     let time = DateTime::parse_from_rfc3339(&text).ok().filter(|time| time.timestamp() >= 0);
     time.map(|time| Some(time.timestamp_micros()))
         .ok_or(FieldError { field, expected: "a time such as 2026-01-02T10:00:00Z" })
@@ -179,9 +179,9 @@ mod tests {
     fn absent_null_and_value_are_told_apart() {
         let input = read(&json!({"name": "Ann", "phone": null, "notes": "n", "made_up": 1})).unwrap();
 
-        assert_eq!(input.name, Given::Value("Ann".to_owned()));
-        assert_eq!(input.phone, Given::Null);
-        assert_eq!(input.email, Given::Absent);
+        assert_eq!(input.name, GivenField::Value("Ann".to_owned()));
+        assert_eq!(input.phone, GivenField::Null);
+        assert_eq!(input.email, GivenField::Absent);
         assert_eq!(input.rest.len(), 1);
     }
 

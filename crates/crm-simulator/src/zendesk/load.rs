@@ -7,7 +7,7 @@ use chrono::DateTime;
 
 use super::{
     Zendesk,
-    input::{FieldError, Given, IdentityInput, UserInput},
+    input::{FieldError, GivenField, IdentityInput, UserInput},
     refusal::ZendeskRefusal,
     user::{EMAIL, MICROS, PHONE, Role},
 };
@@ -97,17 +97,17 @@ fn input_of(person: Person) -> UserInput {
     if let Some(email) = &person.email {
         identity(EMAIL, email.clone());
     }
-    let given = |text: Option<String>| text.map_or(Given::Absent, Given::Value);
+    let given = |text: Option<String>| text.map_or(GivenField::Absent, GivenField::Value);
     // The rule for direct lines holds for the main number; further numbers are identities in any case.
     phones.for_each(|number| identity(PHONE, number));
     UserInput {
-        name: Given::Value(person.name),
+        name: GivenField::Value(person.name),
         email: given(person.email),
         phone: given(phone),
         role: person.is_agent.then_some(Role::Agent),
         is_verified: Some(true),
         organization_id: i64::try_from(FIRST_ORGANIZATION_ID + person.organization_index)
-            .map_or(Given::Absent, Given::Value),
+            .map_or(GivenField::Absent, GivenField::Value),
         created_at: Some(person.created_at.timestamp_micros()),
         updated_at: Some(person.updated_at.timestamp_micros()),
         identities: Some(identities),

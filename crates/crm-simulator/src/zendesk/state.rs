@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     Quirks,
-    input::{Given, IdentityInput, UserInput},
+    input::{GivenField, IdentityInput, UserInput},
     refusal::ZendeskRefusal,
     user::{EMAIL, Identity, PHONE, Role, Stamp, User},
 };
@@ -384,11 +384,11 @@ impl State {
 }
 
 /// A name that is given must say something; one that is `required` must be given.
-pub(super) fn check_name(name: &Given<String>, required: bool) -> Result<(), ZendeskRefusal> {
+pub(super) fn check_name(name: &GivenField<String>, required: bool) -> Result<(), ZendeskRefusal> {
     let is_blank = match name {
-        Given::Absent => required,
-        Given::Null => true,
-        Given::Value(name) => name.trim().is_empty(),
+        GivenField::Absent => required,
+        GivenField::Null => true,
+        GivenField::Value(name) => name.trim().is_empty(),
     };
     if is_blank {
         return Err(ZendeskRefusal::Invalid { field: "name", code: "BlankValue", problem: "cannot be blank" });
@@ -397,6 +397,6 @@ pub(super) fn check_name(name: &Given<String>, required: bool) -> Result<(), Zen
 }
 
 /// Zendesk takes an empty text for no text.
-pub(super) fn non_empty(given: Given<String>) -> Option<String> {
+pub(super) fn non_empty(given: GivenField<String>) -> Option<String> {
     given.value().filter(|text| !text.is_empty())
 }

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::Zendesk;
 use crate::{
     call::ApiCall,
-    oauth::{AuthorizationError, AuthorizationRequest, Client, GrantError, Terms},
+    oauth::{AuthorizationError, AuthorizationRequest, GrantError, TokenClient, TokenTerms},
     reply::VendorReply,
 };
 
@@ -74,13 +74,13 @@ impl Zendesk {
         let (Some(access_seconds), Some(refresh_seconds)) = (access_seconds, refresh_seconds) else {
             return oauth_error(StatusCode::BAD_REQUEST, "invalid_request", "The requested life is out of range");
         };
-        let terms = Terms {
+        let terms = TokenTerms {
             access_seconds: Some(access_seconds),
             refresh_seconds: Some(refresh_seconds),
             gives_refresh_token: true,
             rotates_refresh_tokens: true,
         };
-        let client = Client { id: field("client_id").unwrap_or_default(), secret: field("client_secret") };
+        let client = TokenClient { id: field("client_id").unwrap_or_default(), secret: field("client_secret") };
         let now = self.now();
         let outcome = match (field("grant_type"), field("code"), field("refresh_token")) {
             (Some("authorization_code"), Some(code), _) => {
