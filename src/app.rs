@@ -22,8 +22,9 @@ use crate::{
     domain::{
         clock::Clock,
         credentials::OAuthClient,
+        descriptor::Descriptors,
         ids::{AccountId, IdSource},
-        provider::{Descriptors, PerProvider},
+        provider::PerProvider,
     },
     erasure::PersonErasure,
     feed::ChangeFeed,

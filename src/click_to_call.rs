@@ -13,8 +13,8 @@ use crate::{
         call::CLICK_TTL,
         clock::Clock,
         contact::Contact,
+        descriptor::Descriptors,
         ids::{AccountId, ContactId, ExpectedCallId, IdSource, IntegrationId},
-        provider::Descriptors,
         record::{InvalidRecordKey, NormalNumber, NormalRecord, RecordKey},
         suppression::SuppressionKey,
     },
@@ -94,7 +94,7 @@ impl ClickToCall {
             return Err(ClickError::IntegrationDisabled);
         }
         let descriptor = self.descriptors[integration.freshness.provider];
-        let key = RecordKey::parse(descriptor, &click.object_type, &click.record_id);
+        let key = descriptor.parse_record_key(&click.object_type, &click.record_id);
         let country = match (click.region, &key) {
             (Some(region), _) => Some(region),
             (None, Ok(key)) => held_records::find_country(&self.db, account_id, integration_id, key).await?,

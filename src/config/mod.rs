@@ -5,12 +5,12 @@
 mod checks;
 mod load;
 mod providers;
+mod secrets;
 mod sources;
 
-use std::{fmt, net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::{
     rpc::server::{DrainTimes, ServerLimits},
@@ -21,6 +21,7 @@ use crate::{
 pub use self::{
     load::{ConfigError, LoadedSettings, SettingEntry},
     providers::{ProviderConfig, ProvidersConfig},
+    secrets::{DatabaseUrl, SecretText},
     sources::{SettingFlags, SettingOrigin},
 };
 
@@ -284,63 +285,6 @@ impl Config {
     /// Where local mode keeps the keys that callers' tokens are signed with and verified by.
     pub fn local_auth_dir(&self) -> PathBuf {
         self.data_dir.join("auth")
-    }
-}
-
-/// How to reach a database. Prints, and serializes, without its password.
-#[derive(Clone, Deserialize)]
-#[serde(transparent)]
-pub struct DatabaseUrl(SecretString);
-
-impl DatabaseUrl {
-    /// The whole URL, for the driver alone.
-    pub fn expose(&self) -> &str {
-        self.0.expose_secret()
-    }
-
-    fn masked(&self) -> String {
-        let url = self.expose();
-        let Some((scheme, rest)) = url.split_once("://") else { return "***".to_owned() };
-        // The last @ ends the user's part: an unescaped one in a password must not show its tail.
-        let (user, place) = match rest.rsplit_once('@') {
-            None => (String::new(), rest),
-            Some((user, place)) => match user.split_once(':') {
-                None => (format!("{user}@"), place),
-                Some((name, _)) => (format!("{name}:***@"), place),
-            },
-        };
-        // A parameter may hold a password, too.
-        let (place, parameters) = place.split_once('?').map_or((place, ""), |(place, _)| (place, "?***"));
-        format!("{scheme}://{user}{place}{parameters}")
-    }
-}
-
-impl fmt::Debug for DatabaseUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.masked())
-    }
-}
-
-impl Serialize for DatabaseUrl {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.masked())
-    }
-}
-
-/// A text that is never shown: prints, and serializes, as stars.
-#[derive(Clone, Deserialize)]
-#[serde(transparent)]
-pub struct SecretText(pub SecretString);
-
-impl fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
-
-impl Serialize for SecretText {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str("***")
     }
 }
 

@@ -8,10 +8,13 @@ use serde::{
     ser::SerializeMap as _,
 };
 
-use super::SecretText;
+use super::secrets::SecretText;
 use crate::{
     crm,
-    domain::provider::{PerProvider, Provider, ProviderDescriptor},
+    domain::{
+        descriptor::ProviderDescriptor,
+        provider::{PerProvider, Provider},
+    },
 };
 
 /// The one setting here that only one vendor knows.

@@ -4,12 +4,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use strum::{EnumString, IntoStaticStr};
 use thiserror::Error;
 
-use super::{
-    ids::IntegrationId,
-    notice::Notice,
-    options::Options,
-    provider::{Provider, ProviderDescriptor},
-};
+use super::{ids::IntegrationId, notice::Notice, options::Options, provider::Provider};
 
 /// An integration is stale when this many periods have passed without a complete pass.
 pub const STALE_PERIODS: i32 = 3;
@@ -32,13 +27,6 @@ impl InvalidOrganization {
     /// What such a name must be.
     pub const fn must_be(words: &'static str) -> Self {
         Self(words)
-    }
-}
-
-impl Organization {
-    /// Checks a name as a tenant gives it, and gives it its one form.
-    pub fn parse(descriptor: &ProviderDescriptor, text: &str) -> Result<Self, InvalidOrganization> {
-        Ok(Self { provider: descriptor.provider, name: (descriptor.organization.parse)(text)? })
     }
 }
 

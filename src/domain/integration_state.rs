@@ -12,10 +12,10 @@ use uuid::Uuid;
 pub use failure::{FailureVerdict, LONG_WAIT};
 
 use super::{
+    descriptor::ProviderDescriptor,
     integration::{Organization, SyncHold},
     notice::Notice,
     options::Options,
-    provider::ProviderDescriptor,
     sync_run::SyncKind,
 };
 
@@ -321,7 +321,7 @@ impl ControlState {
         };
         let kind = if self.is_first_copy() { SyncKind::Initial } else { SyncKind::Incremental };
         Ok(StateTransition {
-            forgets_resume_points: link.options.need_sweep_after(&self.options, link.descriptor),
+            forgets_resume_points: link.descriptor.needs_sweep(&link.options, &self.options),
             starts_run: link.is_sync_on.then_some(kind),
             ..Self { organization: link.organization, ..state }.into()
         })
@@ -334,7 +334,7 @@ impl ControlState {
         let provider = self.organization.provider;
         let is_sync_on = update.is_sync_on.unwrap_or(self.is_sync_on);
         let has_other_options = update.options != self.options;
-        let needs_all = update.options.need_sweep_after(&self.options, update.descriptor);
+        let needs_all = update.descriptor.needs_sweep(&update.options, &self.options);
         // Other options mend no refused credentials and no spent quota: they count when runs go on.
         let is_free_to_run = has_other_options && self.hold.is_none();
         let starts_now = is_sync_on && (update.has_new_credentials || !self.is_sync_on || is_free_to_run);
@@ -347,7 +347,7 @@ impl ControlState {
             organization: Organization { provider, name },
             company_id: update.company_id.or_else(|| self.company_id.clone()),
             is_sync_on,
-            is_widened: self.is_widened || update.options.is_wider_than(&self.options, update.descriptor),
+            is_widened: self.is_widened || update.descriptor.is_widened(&update.options, &self.options),
             period_seconds: update.period_seconds.unwrap_or(self.period_seconds),
             options: update.options,
             refused_at: self.refused_at.filter(|_| !update.has_new_credentials),

@@ -6,6 +6,7 @@ pub mod change;
 pub mod clock;
 pub mod contact;
 pub mod credentials;
+pub mod descriptor;
 pub mod host;
 pub mod ids;
 pub mod integration;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::{
-    provider::{Provider, ProviderDescriptor},
+    provider::Provider,
     record::{ObjectType, PerObjectType},
 };
 
@@ -112,20 +112,6 @@ impl OptionsChange {
         }
         changed.user_roles = self.user_roles.unwrap_or(options.user_roles);
         if changed.copied(provider).is_empty() { Err(NothingCopied) } else { Ok(changed) }
-    }
-}
-
-impl Options {
-    /// Whether more is to be copied than before: until it is, "nobody" does not mean nobody.
-    pub fn is_wider_than(&self, before: &Self, descriptor: &ProviderDescriptor) -> bool {
-        let (copied, copied_before) = (self.copied(descriptor.provider), before.copied(descriptor.provider));
-        (descriptor.options.widen)(self, before) || copied.iter().any(|kind| !copied_before.contains(kind))
-    }
-
-    /// Whether after this change everything must be looked at anew. A kind that is switched on needs no more than the next pass, which
-    /// has no place of it to go on from.
-    pub fn need_sweep_after(&self, before: &Self, descriptor: &ProviderDescriptor) -> bool {
-        (descriptor.options.need_sweep)(self, before)
     }
 }
 

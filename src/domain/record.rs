@@ -11,7 +11,7 @@ use phone_key::{PhoneKey, Region};
 use strum::{EnumCount, EnumString, IntoStaticStr, VariantArray};
 use thiserror::Error;
 
-use super::provider::{ObjectDescriptor, Provider, ProviderDescriptor};
+use super::provider::Provider;
 
 /// Most characters of a record id; the vendors that we know need 20 at most.
 pub const RECORD_ID_CHARS_MAX: usize = 64;
@@ -105,24 +105,6 @@ pub enum InvalidRecordKey {
 }
 
 impl RecordKey {
-    /// Reads a key as a client gives it, by the rules of its CRM.
-    pub fn parse(
-        descriptor: &ProviderDescriptor,
-        object_type: &str,
-        record_id: &str,
-    ) -> Result<Self, InvalidRecordKey> {
-        let of_its_name = |object: &&ObjectDescriptor| object.object_type.as_str() == object_type;
-        let Some(object) = descriptor.objects.iter().find(of_its_name) else {
-            let explained = (descriptor.explain_object)(object_type).map(str::to_owned);
-            return Err(InvalidRecordKey::ObjectType(explained.unwrap_or_else(|| {
-                let known: Vec<String> =
-                    descriptor.objects.iter().map(|object| format!("`{}`", object.object_type.as_str())).collect();
-                format!("{} has no such object here; use {}", descriptor.provider, known.join(" or "))
-            })));
-        };
-        Ok(Self { object_type: object.object_type, record_id: (object.parse_id)(record_id)? })
-    }
-
     /// The order of "smallest record id": shorter first, then by character, which for decimal ids is the order of numbers.
     pub fn rank(&self) -> (usize, &str) {
         (self.record_id.len(), &self.record_id)

@@ -5,8 +5,8 @@ use tonic::Status;
 use super::{parse, parse_credentials, pb, status, together::ReadTogether};
 use crate::{
     domain::{
+        descriptor::{Descriptors, ProviderDescriptor},
         integration::Organization,
-        provider::{Descriptors, ProviderDescriptor},
     },
     integrations::AuthorizationRequest,
 };

@@ -12,9 +12,10 @@ use super::{
 };
 use crate::domain::{
     call::CALL_ID_CHARS_MAX,
+    descriptor::Descriptors,
     integration::Organization,
     options::{ObjectChange, Options, OptionsChange, UserRoles},
-    provider::{Descriptors, Provider},
+    provider::Provider,
     record::ObjectType,
     sync_run::SyncKind,
 };
@@ -132,7 +133,7 @@ pub(super) fn organization(
         let problem = format!("is required for {provider}; {} is for {of} only", field_of(of));
         return Err(status::invalid(&needed, &problem));
     }
-    Organization::parse(descriptors[provider], &text).map_err(|error| status::invalid(&needed, &error.to_string()))
+    descriptors[provider].parse_organization(&text).map_err(|error| status::invalid(&needed, &error.to_string()))
 }
 
 /// Whether sync is wished on or off; `None`: not said.

@@ -6,7 +6,8 @@ use tonic::Status;
 use super::{parse, pb, status, together::ReadTogether};
 use crate::domain::{
     credentials::{CREDENTIAL_BYTES_MAX, CredentialKind, CredentialType, Credentials, OAuthClient},
-    provider::{Provider, ProviderDescriptor},
+    descriptor::ProviderDescriptor,
+    provider::Provider,
 };
 
 /// A host at which people log in as a request names it, and in which field it does or would.

@@ -6,8 +6,8 @@ use tonic::Status;
 use super::{convert, page_token, parse, pb, status, sync_requests::list_filter, together::ReadTogether};
 use crate::{
     domain::{
+        descriptor::Descriptors,
         ids::AccountId,
-        provider::Descriptors,
         record::{ObjectType, RECORD_ID_CHARS_MAX, RecordKey},
     },
     sync::{OpenedReject, RecordFate, RecordInspector, RecordTrace},
@@ -66,7 +66,7 @@ pub(super) fn retried(
         let known = parse::listed(ObjectType::ALL.iter().map(|kind| format!("`{}`", kind.as_str())));
         status::invalid("object_type", &format!("must be {known}"))
     })?;
-    Ok(Some(RecordKey::parse(descriptors[kind.provider()], object_type, record_id)?))
+    Ok(Some(descriptors[kind.provider()].parse_record_key(object_type, record_id)?))
 }
 
 pub(super) fn trace(trace: RecordTrace) -> pb::TraceRecordResponse {

@@ -22,8 +22,8 @@ use super::{
 use crate::{
     domain::{
         clock::Clock,
+        descriptor::Descriptors,
         ids::{AccountId, IntegrationId, SyncRunId},
-        provider::Descriptors,
         sync_run::SyncRun,
     },
     integrations::{self, IntegrationContext, IntegrationError},

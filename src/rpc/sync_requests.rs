@@ -6,9 +6,9 @@ use super::{parse, parse_credentials, pb, status, together::ReadTogether};
 use crate::{
     domain::{
         credentials::Credentials,
+        descriptor::{Descriptors, ProviderDescriptor},
         ids::{AccountId, IntegrationId},
         integration::Organization,
-        provider::{Descriptors, ProviderDescriptor},
     },
     integrations::{NewLink, SyncUpdate},
 };

@@ -7,8 +7,8 @@ use super::control::TriggerError;
 use crate::{
     credentials::{CredentialVault, SuppressionKeys},
     domain::{
+        descriptor::Descriptors,
         ids::{AccountId, ContactId, IntegrationId},
-        provider::Descriptors,
         record::RecordKey,
     },
     store::{
@@ -110,7 +110,7 @@ impl RecordInspector {
         let integration = integrations::find(&self.db, account_id, integration_id).await?;
         let integration = integration.ok_or(TriggerError::IntegrationNotFound)?;
         let provider = integration.freshness.provider;
-        let key = RecordKey::parse(self.descriptors[provider], object_type, record_id)?;
+        let key = self.descriptors[provider].parse_record_key(object_type, record_id)?;
         let held = held_records::find(&self.db, account_id, integration_id, &key).await?;
         let rejected = rejected::find(&self.db, account_id, integration_id, &key).await?;
         let fate = match (&held, &rejected) {

@@ -10,10 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::{GrantedAccess, of_own_client, token::TokenGrant};
 use crate::{
-    crm::{
-        CrmClients, CrmError,
-        vendors::{OpenedAccess, vendor},
-    },
+    crm::{CrmClients, CrmError, vendor::OpenedAccess, vendors::vendor},
     domain::{
         credentials::{CredentialKind, Credentials},
         integration::Organization,

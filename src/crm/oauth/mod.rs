@@ -1,7 +1,9 @@
 //! Access tokens by OAuth: which grant is asked for, where, in whose name, and what the answer is taken for. Tokens are sent to the vendor's
 //! own hosts only, and an API is used only at one of them. Must not store, claim or repeat anything: that is `credentials`' part.
 
+mod answer;
 mod authorize;
+mod rules;
 mod token;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -9,8 +11,9 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
 
+pub(super) use answer::TokenAnswer;
 pub use authorize::AuthorizationFlow;
-pub(super) use token::TokenAnswer;
+pub(super) use rules::{ClientAuth, OAuthRules, TokenForm, TokenLives};
 
 use self::token::{TokenEndpoint, TokenGrant};
 use super::{CrmClients, CrmError, LoginRefusal, vendors::vendor};
@@ -24,49 +27,6 @@ use crate::domain::{
 const ASSERTION_LIFE: TimeDelta = TimeDelta::minutes(3);
 /// The longest life of an access token that is believed: a day more than the longest that a vendor gives.
 const LIFE_MAX: TimeDelta = TimeDelta::days(3);
-
-/// A vendor's form of OAuth (RFC 6749).
-pub(super) struct OAuthRules {
-    /// Where an administrator authorizes, below the place that gives tokens.
-    pub(super) authorize_path: &'static str,
-    /// Where tokens are asked for.
-    pub(super) token_path: &'static str,
-    /// What tokens are for.
-    pub(super) scopes: &'static [&'static str],
-    /// It knows PKCE (RFC 7636).
-    pub(super) uses_pkce: bool,
-    /// How a client shows itself.
-    pub(super) client_auth: ClientAuth,
-    /// How the fields of a token request are written.
-    pub(super) token_form: TokenForm,
-}
-
-/// How a client shows itself (RFC 6749 §2.3.1).
-#[derive(Clone, Copy)]
-pub(super) enum ClientAuth {
-    /// HTTP Basic.
-    Basic,
-    /// Among the fields.
-    InBody,
-}
-
-/// How the fields of a token request are written.
-#[derive(Clone, Copy)]
-pub(super) enum TokenForm {
-    /// As RFC 6749 says.
-    Form,
-    /// As JSON, with how long tokens shall live.
-    Json(TokenLives),
-}
-
-/// How long tokens shall live, in seconds.
-#[derive(Clone, Copy)]
-pub(super) struct TokenLives {
-    /// An access token.
-    pub(super) access_seconds: u32,
-    /// A refresh token.
-    pub(super) refresh_seconds: u32,
-}
 
 /// What a vendor gave for credentials.
 #[derive(Debug)]
@@ -173,7 +133,7 @@ impl CrmClients {
         let vendor = vendor(provider);
         let endpoint = &self.settings.providers[provider].endpoint;
         let base = endpoint.token_base(&vendor.descriptor().hosts, name, host);
-        TokenEndpoint { http: &self.http[provider], vendor, base }
+        TokenEndpoint { http: &self.http[provider], rules: vendor.oauth(), base }
     }
 
     fn client_or_own<'a>(

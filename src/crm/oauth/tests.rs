@@ -148,8 +148,7 @@ async fn salesforce_form_answer_names_api_and_organization() {
         .await
         .unwrap();
 
-    let canonical =
-        Organization::parse(crms("", None).descriptor(Provider::Salesforce), "00Dx0000000BV7z").unwrap().name;
+    let canonical = crms("", None).descriptor(Provider::Salesforce).parse_organization("00Dx0000000BV7z").unwrap().name;
     assert_eq!(granted.organization, Some(canonical));
     assert_eq!(granted.access.api_url.as_deref(), Some("http://127.0.0.1:9"));
     assert!(granted.access.expires_at.is_none() && granted.credentials.is_none());

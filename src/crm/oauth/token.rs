@@ -1,12 +1,12 @@
 //! One token request: each vendor's form of it, and what its refusals mean. The crate `oauth2` writes and reads what keeps to RFC 6749;
 //! fields as JSON and the assertion of RFC 7523 are written here. No body leaves this file, not even in an error.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt};
+use std::borrow::Cow;
 
 use oauth2::{
     AsyncHttpClient, AuthType, AuthorizationCode, Client as OAuth2Client, ClientId, ClientSecret, EndpointNotSet,
-    EndpointSet, ExtraTokenFields, HttpRequest, HttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken,
-    RequestTokenError, StandardRevocableToken, StandardTokenResponse, TokenResponse, TokenUrl,
+    EndpointSet, HttpRequest, HttpResponse, PkceCodeVerifier, RedirectUrl, RefreshToken, RequestTokenError,
+    StandardRevocableToken, StandardTokenResponse, TokenResponse, TokenUrl,
     basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse, BasicTokenType},
     url::form_urlencoded,
 };
@@ -15,18 +15,20 @@ use reqwest::{
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER},
 };
 use secrecy::{ExposeSecret, SecretString};
-use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde::Deserialize;
+use serde_json::json;
 
-use super::{ClientAuth, TokenForm, TokenLives};
+use super::{
+    answer::{NO_TOKENS, TokenAnswer, VendorFields},
+    rules::{ClientAuth, OAuthRules, TokenForm, TokenLives},
+};
 use crate::{
-    crm::{CrmError, CrmFuture, LoginRefusal, http, vendors::CrmVendor},
+    crm::{CrmError, CrmFuture, LoginRefusal, http},
     domain::credentials::OAuthClient,
 };
 
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
-const NO_TOKENS: CrmError = CrmError::Unreadable("it is not the answer with tokens that the vendor documents");
 
 const NO_URL: CrmError = CrmError::Unavailable("the address for tokens is no URL");
 
@@ -39,40 +41,6 @@ pub(super) enum TokenGrant<'a> {
     Refresh(&'a SecretString),
     /// Nothing but itself.
     ClientCredentials,
-}
-
-/// The tokens, and what else a vendor says with them.
-#[derive(Deserialize)]
-pub(in crate::crm) struct TokenAnswer {
-    pub(super) access_token: String,
-    pub(super) refresh_token: Option<String>,
-    pub(super) expires_in: Option<u64>,
-    #[serde(flatten)]
-    own_fields: VendorFields,
-}
-
-impl TokenAnswer {
-    /// A field of the vendor's own; an error: it is there, and is no text.
-    pub(in crate::crm) fn text(&self, name: &str) -> Result<Option<&str>, CrmError> {
-        match self.own_fields.0.get(name) {
-            None | Some(Value::Null) => Ok(None),
-            Some(value) => value.as_str().map(Some).ok_or(NO_TOKENS),
-        }
-    }
-}
-
-/// The vendor's own fields, by name.
-#[derive(Clone, Serialize, Deserialize)]
-#[serde(transparent)]
-struct VendorFields(BTreeMap<String, Value>);
-
-impl ExtraTokenFields for VendorFields {}
-
-/// They may hold anything, tokens too.
-impl fmt::Debug for VendorFields {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VendorFields").finish_non_exhaustive()
-    }
 }
 
 type VendorAnswer = StandardTokenResponse<VendorFields, BasicTokenType>;
@@ -103,7 +71,7 @@ impl From<VendorAnswer> for TokenAnswer {
 /// Where one vendor gives tokens.
 pub(super) struct TokenEndpoint<'a> {
     pub(super) http: &'a reqwest::Client,
-    pub(super) vendor: &'static dyn CrmVendor,
+    pub(super) rules: &'static OAuthRules,
     /// Scheme, host and port.
     pub(super) base: String,
 }
@@ -111,7 +79,7 @@ pub(super) struct TokenEndpoint<'a> {
 impl TokenEndpoint<'_> {
     /// Asks for tokens in the name of a client.
     pub(super) async fn ask(&self, client: &OAuthClient, grant: TokenGrant<'_>) -> Result<TokenAnswer, CrmError> {
-        let answer = match self.vendor.oauth().token_form {
+        let answer = match self.rules.token_form {
             TokenForm::Json(lives) => self.ask_by_json(client, grant, lives).await?,
             TokenForm::Form => self.ask_by_form(client, grant).await?,
         };
@@ -141,7 +109,7 @@ impl TokenEndpoint<'_> {
         grant: TokenGrant<'_>,
         lives: TokenLives,
     ) -> Result<TokenAnswer, CrmError> {
-        let scope = self.vendor.oauth().scopes.join(" ");
+        let scope = self.rules.scopes.join(" ");
         let mut fields = json!({
             "client_id": client.id,
             "client_secret": client.secret.expose_secret(),
@@ -198,7 +166,7 @@ impl TokenEndpoint<'_> {
     }
 
     fn client(&self, client: &OAuthClient) -> Result<VendorClient, CrmError> {
-        let auth_type = match self.vendor.oauth().client_auth {
+        let auth_type = match self.rules.client_auth {
             ClientAuth::Basic => AuthType::BasicAuth,
             ClientAuth::InBody => AuthType::RequestBody,
         };
@@ -210,7 +178,7 @@ impl TokenEndpoint<'_> {
     }
 
     fn url(&self) -> String {
-        format!("{}{}", self.base, self.vendor.oauth().token_path)
+        format!("{}{}", self.base, self.rules.token_path)
     }
 
     async fn post(&self, content_type: HeaderValue, body: Vec<u8>) -> Result<TokenAnswer, TokenRefusal> {

@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 use tokio::sync::OnceCell;
 
 use super::{
-    DESCRIPTOR, header, limits,
+    descriptor::DESCRIPTOR,
+    header, limits,
     map::NO_PAGE,
     model::{AnyAnswer, SingleAnswer, TokenUser},
     organizations::NAMES_MAX,
@@ -24,11 +25,10 @@ use crate::{
         http,
         json::{self, BodyText},
         quota::RequestQuota,
-        vendors::{ClientParts, LostOrganization},
+        vendor::{ClientParts, LostOrganization},
     },
     domain::{
         credentials::CrmAccess,
-        integration::Organization,
         options::Options,
         record::{ObjectType, RecordKey},
     },
@@ -101,7 +101,7 @@ impl PipedriveClient {
         let has_its_name = me.company_domain.eq_ignore_ascii_case(&self.company);
         // A number that one side alone knows proves nothing.
         let has_its_number = self.company_id.as_ref().zip(me.company_id()).map(|(known, id)| *known == id);
-        let opened = || Organization::parse(&DESCRIPTOR, &me.company_domain).ok().map(|opened| opened.name);
+        let opened = || DESCRIPTOR.parse_organization(&me.company_domain).ok().map(|opened| opened.name);
         match (has_its_number, has_its_name) {
             (None | Some(true), true) => Ok(me),
             (Some(true), false) => Err(opened().map_or(CrmError::OtherOrganization(None), CrmError::Renamed)),

@@ -2,13 +2,10 @@
 
 use serde::Deserialize;
 
-use super::{DESCRIPTOR, header};
-use crate::{
-    crm::{
-        CrmError, http,
-        vendors::{OpenedAccess, OpenedOrganization},
-    },
-    domain::integration::Organization,
+use super::{descriptor::DESCRIPTOR, header};
+use crate::crm::{
+    CrmError, http,
+    vendor::{OpenedAccess, OpenedOrganization},
 };
 
 #[derive(Deserialize)]
@@ -39,7 +36,7 @@ pub(super) async fn find_opened(opened: OpenedAccess<'_>) -> Result<OpenedOrgani
     let body = http::read_body_up_to(response, http::SMALL_BODY_BYTES_MAX).await?;
     let me: OpenedAnswer =
         serde_json::from_slice(&body).map_err(|_| CrmError::Unreadable("it does not name the company"))?;
-    let company = Organization::parse(&DESCRIPTOR, &me.data.company_domain);
+    let company = DESCRIPTOR.parse_organization(&me.data.company_domain);
     let name = company.map_err(|_| CrmError::Unreadable("the company's name is no label of a host"))?.name;
     Ok(OpenedOrganization { name, company_id: me.data.company_id.map(|id| id.to_string()) })
 }

@@ -5,6 +5,7 @@
 
 mod client;
 mod company;
+mod descriptor;
 mod header;
 mod limits;
 mod look_up;
@@ -15,48 +16,13 @@ mod pass;
 mod position;
 mod refusal;
 
-use self::client::PipedriveClient;
+use self::{client::PipedriveClient, descriptor::DESCRIPTOR};
 use super::{
     CrmClient, CrmError, CrmFuture,
     oauth::{ClientAuth, OAuthRules, TokenAnswer, TokenForm},
-    vendors::{ClientParts, CrmVendor, LostOrganization, OpenedAccess, OpenedOrganization},
+    vendor::{ClientParts, CrmVendor, LostOrganization, OpenedAccess, OpenedOrganization},
 };
-use crate::domain::{
-    credentials::CredentialType,
-    host::{ApiHost, HostRules, dns_label},
-    integration::InvalidOrganization,
-    options::Options,
-    provider::{ObjectDescriptor, OptionRules, OrganizationRule, Provider, ProviderDefaults, ProviderDescriptor},
-    record::{ObjectType, decimal_id},
-};
-
-/// What is known of Pipedrive without asking it.
-const DESCRIPTOR: ProviderDescriptor = ProviderDescriptor {
-    provider: Provider::Pipedrive,
-    objects: &[ObjectDescriptor { object_type: ObjectType::Person, parse_id: decimal_id }],
-    explain_object: |_| None,
-    organization: OrganizationRule {
-        field: "pipedrive_company",
-        parse: |text| {
-            let words = "must be the company label alone, such as `acme` for acme.pipedrive.com";
-            dns_label(text).ok_or(InvalidOrganization::must_be(words))
-        },
-        is_needed_to_authorize: false,
-    },
-    hosts: HostRules {
-        api: ApiHost::MadeOf("{subdomain}.pipedrive.com"),
-        named_apis: &[".pipedrive.com"],
-        apis_in_words: "*.pipedrive.com",
-        tokens: "oauth.pipedrive.com",
-    },
-    login_hosts: None,
-    tokens_name_the_host: true,
-    credentials: &[CredentialType::ApiToken, CredentialType::Bearer, CredentialType::RefreshToken],
-    credentials_hint: "a refresh_token or a pipedrive_api_token",
-    options: OptionRules { widen: |_, _| false, need_sweep: begins_to_mirror },
-    // Polling shows no deletion: a sweep does.
-    defaults: ProviderDefaults { quota_share_percent: 50, first_copy_share_percent: 50, sweep_hours: 12 },
-};
+use crate::domain::descriptor::ProviderDescriptor;
 
 /// Source: Pipedrive developer documentation, "OAuth authorization".
 const OAUTH: OAuthRules = OAuthRules {
@@ -69,11 +35,6 @@ const OAUTH: OAuthRules = OAuthRules {
     client_auth: ClientAuth::Basic,
     token_form: TokenForm::Form,
 };
-
-/// What was deleted meanwhile is listed nowhere.
-fn begins_to_mirror(now: &Options, before: &Options) -> bool {
-    now.of(ObjectType::Person).mirrors_deletions && !before.of(ObjectType::Person).mirrors_deletions
-}
 
 /// Pipedrive among the vendors.
 pub(super) struct PipedriveVendor;

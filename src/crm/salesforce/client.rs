@@ -3,14 +3,15 @@
 use tokio::sync::OnceCell;
 
 use super::{
-    DESCRIPTOR, header,
+    descriptor::DESCRIPTOR,
+    header,
     refusal::{ErrorCode, HIDDEN, RequestFailure},
     rest::RestApi,
 };
 use crate::{
     crm::{
         ConnectionProbe, CrmClient, CrmError, CrmFuture, PageEffort, PageSize, RecordPage, RecordSightings,
-        vendors::ClientParts,
+        vendor::ClientParts,
     },
     domain::{
         options::Options,

@@ -48,7 +48,7 @@ fn is_sandbox_instance(label: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::DESCRIPTOR, *};
+    use super::{super::descriptor::DESCRIPTOR, *};
     use crate::domain::host::LoginHosts;
 
     fn hosts() -> &'static LoginHosts {

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use phone_key::Region;
 
 use super::{
-    DESCRIPTOR,
+    descriptor::DESCRIPTOR,
     fields::{self, ESSENTIAL},
     model::QUERY,
     position::RowKeyset,
@@ -205,7 +205,7 @@ fn keyset(row: &QueryRow<'_, '_>) -> Option<RowKeyset> {
 
 /// An id of this object in its form of 18 characters.
 pub(super) fn key(object: ObjectType, id: &str) -> Option<RecordKey> {
-    RecordKey::parse(&DESCRIPTOR, object.as_str(), id).ok()
+    DESCRIPTOR.parse_record_key(object.as_str(), id).ok()
 }
 
 /// Who took this record in: the Contact that a Lead was converted into, or the one that it was merged into.

@@ -3,8 +3,8 @@
 
 use serde::Deserialize;
 
-use super::DESCRIPTOR;
-use crate::{crm::CrmError, domain::integration::Organization};
+use super::descriptor::DESCRIPTOR;
+use crate::crm::CrmError;
 
 /// What is read of a page of a query.
 pub(super) const QUERY: [&str; 3] = ["totalSize", "done", "records"];
@@ -30,7 +30,7 @@ pub(super) struct TokenIdentity {
 impl TokenIdentity {
     /// It is of another organisation than the linked one.
     pub(super) fn of_another(&self) -> CrmError {
-        let opened = Organization::parse(&DESCRIPTOR, &self.organization_id);
+        let opened = DESCRIPTOR.parse_organization(&self.organization_id);
         CrmError::OtherOrganization(opened.ok().map(|opened| opened.name))
     }
 }

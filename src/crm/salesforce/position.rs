@@ -2,12 +2,12 @@
 //! Everything that leads on is in here, so that any process can go on, also days later. It comes back from storage: nothing in it is
 //! believed unchecked.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error};
+use serde::{Deserialize, Serialize};
 
 use super::fields;
 use crate::{
     crm::CrmError,
-    domain::{provider::Provider, record::ObjectType},
+    domain::record::ObjectType,
 };
 
 const VERSION: u8 = 1;
@@ -257,7 +257,9 @@ pub(super) fn is_locator(text: &str) -> bool {
 }
 
 mod object {
-    use super::{Deserialize, Deserializer, Error, ObjectType, Provider, Serializer};
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+
+    use crate::domain::{provider::Provider, record::ObjectType};
 
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "the signature is serde's")]
     pub(super) fn serialize<S: Serializer>(object: &ObjectType, serializer: S) -> Result<S::Ok, S::Error> {

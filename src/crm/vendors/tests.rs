@@ -1,5 +1,6 @@
 use super::*;
 use crate::domain::{
+    descriptor::ProviderDescriptor,
     options::{NothingCopied, ObjectOptions, Options, OptionsChange, UserRoles},
     record::{ObjectType, RecordKey},
 };
@@ -9,7 +10,7 @@ fn of(provider: Provider) -> &'static ProviderDescriptor {
 }
 
 fn key(provider: Provider, object_type: &str, record_id: &str) -> Option<RecordKey> {
-    RecordKey::parse(of(provider), object_type, record_id).ok()
+    of(provider).parse_record_key(object_type, record_id).ok()
 }
 
 #[test]
@@ -72,22 +73,22 @@ fn a_tenant_gives_a_label_and_never_a_host() {
             "acmé",
             &"a".repeat(64),
         ] {
-            assert!(Organization::parse(of(provider), wrong).is_err(), "{provider} {wrong}");
+            assert!(of(provider).parse_organization(wrong).is_err(), "{provider} {wrong}");
         }
-        assert_eq!(Organization::parse(of(provider), "Acme-2").unwrap().name, "acme-2");
+        assert_eq!(of(provider).parse_organization("Acme-2").unwrap().name, "acme-2");
     }
 }
 
 #[test]
 fn an_account_is_refused_with_the_reason() {
-    let refused = RecordKey::parse(of(Provider::Salesforce), "Account", "001D000000IRFmaIAH").unwrap_err();
+    let refused = of(Provider::Salesforce).parse_record_key("Account", "001D000000IRFmaIAH").unwrap_err();
 
     assert!(refused.to_string().contains("003"), "{refused}");
 }
 
 #[test]
 fn what_is_no_object_of_the_crm_is_refused_with_those_that_are() {
-    let refused = |provider| RecordKey::parse(of(provider), "thing", "1").unwrap_err().to_string();
+    let refused = |provider| of(provider).parse_record_key("thing", "1").unwrap_err().to_string();
 
     assert_eq!(refused(Provider::Salesforce), "Salesforce has no such object here; use `Contact` or `Lead`");
     assert_eq!(refused(Provider::Zendesk), "Zendesk has no such object here; use `user`");
@@ -140,11 +141,13 @@ fn a_late_switch_to_mirrored_deletions_and_other_roles_need_a_sweep() {
     let end_users = Options { user_roles: UserRoles::EndUsers, ..Options::default() };
     let leads = without(ObjectType::Lead, |wishes| wishes.mirrors_deletions = false);
 
-    assert!(Options::default().need_sweep_after(&before, of(Provider::Pipedrive)));
-    assert!(!Options::default().need_sweep_after(&leads, of(Provider::Salesforce)));
-    assert!(!Options::default().need_sweep_after(&before, of(Provider::Salesforce)));
-    assert!(!before.need_sweep_after(&Options::default(), of(Provider::Pipedrive)));
-    assert!(end_users.need_sweep_after(&Options::default(), of(Provider::Zendesk)));
+    let all = Options::default();
+
+    assert!(of(Provider::Pipedrive).needs_sweep(&all, &before));
+    assert!(!of(Provider::Salesforce).needs_sweep(&all, &leads));
+    assert!(!of(Provider::Salesforce).needs_sweep(&all, &before));
+    assert!(!of(Provider::Pipedrive).needs_sweep(&before, &all));
+    assert!(of(Provider::Zendesk).needs_sweep(&end_users, &all));
 }
 
 #[test]
@@ -153,9 +156,9 @@ fn more_kinds_and_more_users_are_wider_and_nothing_else_is() {
     let end_users = Options { user_roles: UserRoles::EndUsers, ..Options::default() };
     let all = Options::default();
 
-    assert!(all.is_wider_than(&no_leads, of(Provider::Salesforce)));
-    assert!(!no_leads.is_wider_than(&all, of(Provider::Salesforce)));
-    assert!(all.is_wider_than(&end_users, of(Provider::Zendesk)));
-    assert!(!all.is_wider_than(&end_users, of(Provider::Salesforce)));
-    assert!(!end_users.is_wider_than(&all, of(Provider::Zendesk)) && !all.is_wider_than(&all, of(Provider::Zendesk)));
+    assert!(of(Provider::Salesforce).is_widened(&all, &no_leads));
+    assert!(!of(Provider::Salesforce).is_widened(&no_leads, &all));
+    assert!(of(Provider::Zendesk).is_widened(&all, &end_users));
+    assert!(!of(Provider::Salesforce).is_widened(&all, &end_users));
+    assert!(!of(Provider::Zendesk).is_widened(&end_users, &all) && !of(Provider::Zendesk).is_widened(&all, &all));
 }

@@ -15,7 +15,8 @@ use reqwest::{Client, header::HeaderMap};
 use serde::de::DeserializeOwned;
 
 use super::{
-    DESCRIPTOR, header,
+    descriptor::DESCRIPTOR,
+    header,
     map::{UserMapping, UsersPage},
     model::{CurrentUser, UserCount},
     refusal,
@@ -28,7 +29,7 @@ use crate::{
         http,
         json::{self, BodyText, JsonCell, JsonFields},
         quota::{RequestQuota, WindowReport},
-        vendors::ClientParts,
+        vendor::ClientParts,
     },
     domain::{
         record::{ObjectType, Record, RecordKey},

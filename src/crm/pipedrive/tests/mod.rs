@@ -26,7 +26,7 @@ use super::client::PipedriveClient;
 use crate::{
     crm::{
         ClientTarget, CrmClient, CrmError, PageEffort, RecordPage, endpoint::ProviderEndpoint, http,
-        quota::RequestQuota, vendors::ClientParts,
+        quota::RequestQuota, vendor::ClientParts,
     },
     domain::{
         credentials::{AccessSecret, AccessToken, CrmAccess},

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::support::{Org, contact_key, minutes, pass};
 use crate::{
-    crm::{CrmClient, RecordSightings, salesforce::DESCRIPTOR},
+    crm::{CrmClient, RecordSightings, salesforce::descriptor::DESCRIPTOR},
     domain::{
         options::Options,
         record::{ObjectType, RecordKey},
@@ -182,7 +182,7 @@ async fn seeing_all_contacts_tells_of_contacts_alone() {
     let set = org.simulated.records("PermissionSet").remove(0).id;
     let granted = json!({"ParentId": set, "SobjectType": "Contact", "PermissionsViewAllRecords": true});
     org.simulated.create("ObjectPermissions", &granted).unwrap();
-    let lead_key = RecordKey::parse(&DESCRIPTOR, ObjectType::Lead.as_str(), &lead).unwrap();
+    let lead_key = DESCRIPTOR.parse_record_key(ObjectType::Lead.as_str(), &lead).unwrap();
     let keys = [contact_key(&contact), lead_key];
 
     let sightings = org.client().look_up(&keys).await.unwrap();

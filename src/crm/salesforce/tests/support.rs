@@ -24,12 +24,11 @@ use crate::{
         endpoint::ProviderEndpoint,
         http,
         quota::RequestQuota,
-        salesforce::{DESCRIPTOR, client::SalesforceClient},
-        vendors::ClientParts,
+        salesforce::{client::SalesforceClient, descriptor::DESCRIPTOR},
+        vendor::ClientParts,
     },
     domain::{
         credentials::{AccessToken, CrmAccess},
-        integration::Organization,
         notice::Notice,
         options::Options,
         provider::Provider,
@@ -109,7 +108,7 @@ impl Org {
         share: u32,
     ) -> SalesforceClient {
         let endpoint = ProviderEndpoint::Operator(self.base_url.clone());
-        let organization = Organization::parse(&DESCRIPTOR, organization).unwrap();
+        let organization = DESCRIPTOR.parse_organization(organization).unwrap();
         let token = AccessToken::bearer(Provider::Salesforce, simulated::DEFAULT_ACCESS_TOKEN.into());
         let access = CrmAccess::with(token);
         let target =
@@ -182,7 +181,7 @@ impl Pass {
 }
 
 pub(super) fn contact_key(id: &str) -> RecordKey {
-    RecordKey::parse(&DESCRIPTOR, ObjectType::Contact.as_str(), id).unwrap()
+    DESCRIPTOR.parse_record_key(ObjectType::Contact.as_str(), id).unwrap()
 }
 
 pub(super) fn minutes(minutes: u64) -> Duration {

@@ -1,0 +1,165 @@
+//! What any CRM's client is asked for, and what it brings: no vendor's word is in it.
+
+use std::{pin::Pin, time::Duration};
+
+use chrono::{DateTime, Utc};
+
+use super::{CrmError, PageSize};
+use crate::domain::{
+    credentials::CrmAccess,
+    integration::Organization,
+    notice::Notice,
+    options::Options,
+    record::{ObjectType, Record, RecordKey},
+    rejected::PageRejects,
+};
+
+/// One page of records.
+#[derive(Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent things that a page says of its pass")]
+pub struct RecordPage {
+    /// In the CRM's order; one record may come twice.
+    pub records: Vec<Record>,
+    /// Records that the CRM confirms to be gone without saying since when: whatever copy is held, it is over.
+    pub gone: Vec<RecordKey>,
+    /// Records, and values of records, that could not be read.
+    pub rejects: PageRejects,
+    /// Where the next page, or the next pass, goes on; `None`: where this one began.
+    pub next: Option<String>,
+    /// The end of what the CRM has now.
+    pub is_last: bool,
+    /// Every change that the CRM made until then is in this page or before; the CRM's clock.
+    pub known_through: Option<DateTime<Utc>>,
+    /// The CRM prepares the next page; to ask sooner is of no use.
+    pub wait: Option<Duration>,
+    /// What could not be seen, for whoever looks after the integration.
+    pub notices: Vec<Notice>,
+    /// The CRM cannot tell any more what was deleted since the last pass: everything must be read again.
+    pub needs_sweep: bool,
+    /// Something optional was left: everything is to be read again some day soon.
+    pub is_partial: bool,
+    /// Something that was never copied was left: the copy is not whole, whatever else is known.
+    pub is_incomplete: bool,
+    /// The most records that the CRM's limit lets a pass read in a minute; `None`: not known.
+    pub records_per_minute: Option<i64>,
+}
+
+/// How much of a page is needed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PageEffort {
+    /// All of it: whatever fails fails the page.
+    Whole,
+    /// What is optional and fails ([`CrmError::is_local`]) is left, with a notice, and tried with a later pass: a look-up, a log of
+    /// deletions, the names of organizations, one of several kinds of objects.
+    Essential,
+}
+
+/// What a look at a connection says.
+#[derive(Debug, Clone)]
+pub struct ConnectionProbe {
+    /// About how many contacts there are.
+    pub estimated_contacts: Option<i64>,
+    /// The CRM's own number of the organisation, where its name may change.
+    pub company_id: Option<String>,
+}
+
+/// What the CRM says of records that were asked for by their ids. Of one that is nowhere in it, nothing can be known: the CRM does not
+/// show it to these credentials.
+#[derive(Debug, Default)]
+pub struct RecordSightings {
+    /// Shown; perhaps as one that is gone, with what it was merged into.
+    pub records: Vec<Record>,
+    /// Deleted, or never there.
+    pub gone: Vec<RecordKey>,
+    /// Shown, and not to be read, or not wholly.
+    pub rejects: PageRejects,
+}
+
+impl RecordSightings {
+    /// Adds those of another request.
+    pub fn absorb(&mut self, other: Self) {
+        self.records.extend(other.records);
+        self.gone.extend(other.gone);
+        self.rejects.absorb(other.rejects);
+    }
+
+    /// A record that was found, where the CRM says of one that is gone no more than that.
+    pub(super) fn see(&mut self, record: Record) {
+        if record.is_gone {
+            self.gone.push(record.key);
+        } else {
+            self.records.push(record);
+        }
+    }
+}
+
+/// A record that has just turned out to be gone, and the e-mail addresses that we know of it.
+#[derive(Debug)]
+pub struct GoneRecord {
+    /// Which.
+    pub key: RecordKey,
+    /// As copied before.
+    pub emails: Vec<String>,
+}
+
+/// The most records that one [`CrmClient::look_up`] or [`CrmClient::find_merge_winners`] takes.
+pub const LOOK_UP_MAX: usize = 100;
+
+/// What a call to a CRM leads to.
+pub type CrmFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, CrmError>> + Send + 'a>>;
+
+/// One organisation's CRM, as a sync sees it.
+pub trait CrmClient: Send + Sync {
+    /// Whether the access opens it, belongs to this organisation, and may read every contact.
+    fn probe(&self) -> CrmFuture<'_, ConnectionProbe>;
+
+    /// Whether the access is of this organisation. [`CrmError::Renamed`]: it is, under another name. One that has no number beside its name is
+    /// known by its host alone.
+    fn identify(&self) -> CrmFuture<'_, ()> {
+        Box::pin(async { Ok(()) })
+    }
+
+    /// About how many contacts there are; `None` if the CRM does not say.
+    fn count(&self) -> CrmFuture<'_, Option<i64>>;
+
+    /// The page at this position, which an earlier page of this or another pass has named; `None`: the first page of everything.
+    /// [`CrmError::PositionRefused`]: it leads nowhere any more.
+    fn fetch_page<'a>(&'a self, position: Option<&'a str>, effort: PageEffort) -> CrmFuture<'a, RecordPage>;
+
+    /// How many records of a page are asked for.
+    fn page_size(&self) -> &PageSize;
+
+    /// Whether [`PageEffort`] makes a difference.
+    fn has_optional_parts(&self) -> bool {
+        false
+    }
+
+    /// Kinds of objects that the pass which ended at this position has left to the next one: what did not come of them says nothing.
+    fn left_at(&self, position: &str) -> Vec<ObjectType> {
+        let _ = position;
+        Vec::new()
+    }
+
+    /// Asks for records by their ids, at most [`LOOK_UP_MAX`].
+    fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> CrmFuture<'a, RecordSightings>;
+
+    /// Records that may have taken in gone ones, read anew, where the CRM does not say who they are. At most [`LOOK_UP_MAX`] gone ones.
+    fn find_merge_winners<'a>(&'a self, gone: &'a [GoneRecord]) -> CrmFuture<'a, RecordSightings> {
+        let _ = gone;
+        Box::pin(async { Ok(RecordSightings::default()) })
+    }
+}
+
+/// Whose CRM a client is for, and what it is to bring.
+pub struct ClientTarget<'a> {
+    /// The connection is only tried: nothing is learned of its limits.
+    pub is_trial: bool,
+    /// Everything is copied for the first time, which may take another share of the quota.
+    pub is_first_copy: bool,
+    /// The CRM's organisation.
+    pub organization: &'a Organization,
+    /// What is copied.
+    pub options: Options,
+    /// What each request carries.
+    pub access: CrmAccess,
+}
