@@ -13,7 +13,6 @@ use super::{
     header, limits,
     map::NO_PAGE,
     model::{AnyAnswer, SingleAnswer, TokenUser},
-    organizations::NAMES_MAX,
     refusal::HttpReply,
 };
 use crate::{
@@ -33,6 +32,9 @@ use crate::{
         record::{ObjectType, RecordKey},
     },
 };
+
+/// Names of organizations that are remembered for a run.
+const NAMES_MAX: u64 = 50_000;
 
 /// One company's Pipedrive.
 pub(super) struct PipedriveClient {

@@ -16,8 +16,6 @@ use crate::{
     domain::{notice::Notice, record::Record},
 };
 
-/// Names that are remembered for a run.
-pub(super) const NAMES_MAX: u64 = 50_000;
 /// In one request.
 const IDS_MAX: usize = 100;
 

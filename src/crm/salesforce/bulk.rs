@@ -10,11 +10,11 @@ use super::{
     client::SalesforceClient,
     map::{QueryRow, ReadRows, RowMapping},
     model::BulkJob,
-    pass::{NextStage, StepResult, begin_again},
     position::{self, BulkProgress, RowsProgress, RunStage},
     refusal::RequestFailure,
     rest::RestReply,
     soql,
+    step::{NextStage, StepResult},
 };
 use crate::{
     crm::{
@@ -71,18 +71,18 @@ impl SalesforceClient {
         let path = format!("/jobs/query/{}", bulk.job);
         if bulk.locator.is_none() {
             let job: BulkJob = match self.rest.get(&path, &[]).await {
-                Err(failure) if failure.is_final() => return Ok(StepResult::stay(begin_again(&bulk))),
+                Err(failure) if failure.is_final() => return Ok(StepResult::stay(bulk.begin_again())),
                 reply => reply?.json().await?,
             };
             match job.state.as_str() {
                 "JobComplete" => {}
-                "Failed" | "Aborted" => return Ok(StepResult::stay(begin_again(&bulk))),
-                _ if bulk.polls >= POLLS_MAX => return Ok(StepResult::stay(begin_again(&bulk))),
+                "Failed" | "Aborted" => return Ok(StepResult::stay(bulk.begin_again())),
+                _ if bulk.polls >= POLLS_MAX => return Ok(StepResult::stay(bulk.begin_again())),
                 _ => return Ok(waiting(BulkProgress { polls: bulk.polls + 1, ..bulk })),
             }
         }
         match self.ask_part(&path, bulk.locator.as_deref()).await {
-            Err(failure) if failure.is_final() => Ok(StepResult::stay(begin_again(&bulk))),
+            Err(failure) if failure.is_final() => Ok(StepResult::stay(bulk.begin_again())),
             part => self.part(object, bulk, part?).await,
         }
     }

@@ -6,11 +6,11 @@ use chrono::DateTime;
 
 use super::{
     client::SalesforceClient,
-    map::{self, NO_JSON},
-    model::DELETED,
-    pass::{NextStage, StepResult},
+    map,
+    model::{DELETED, NO_JSON},
     position::{DeletedProgress, ObjectProgress, RowKeyset},
     refusal::{ErrorCode, RequestFailure},
+    step::{NextStage, StepResult},
 };
 use crate::{
     crm::{

@@ -1,7 +1,7 @@
 //! Which fields are asked for: those that name a person and that the integration's user sees. One field more than that, and
 //! Salesforce refuses the whole query.
 
-use super::{map::NO_JSON, model::DESCRIBE};
+use super::model::{DESCRIBE, NO_JSON};
 use crate::{
     crm::{
         CrmError,

@@ -8,7 +8,7 @@ use phone_key::Region;
 use super::{
     descriptor::DESCRIPTOR,
     fields::{self, ESSENTIAL},
-    model::QUERY,
+    model::{NO_JSON, QUERY},
     position::RowKeyset,
 };
 use crate::{
@@ -22,8 +22,6 @@ use crate::{
         rejected::{PageRejects, RejectReason, ValueLosses},
     },
 };
-
-pub(super) const NO_JSON: CrmError = CrmError::Unreadable("it is not the JSON that Salesforce documents");
 
 /// What rows become records by.
 #[derive(Clone)]

@@ -18,6 +18,7 @@ mod refusal;
 mod rest;
 mod rows;
 mod soql;
+mod step;
 
 use self::{client::SalesforceClient, descriptor::DESCRIPTOR};
 use super::{

@@ -13,6 +13,9 @@ pub(super) const DESCRIBE: [&str; 2] = ["queryable", "fields"];
 /// What is read of a page of the log of deletions.
 pub(super) const DELETED: [&str; 2] = ["deletedRecords", "latestDateCovered"];
 
+/// What is said of a body that is not so.
+pub(super) const NO_JSON: CrmError = CrmError::Unreadable("it is not the JSON that Salesforce documents");
+
 /// A job of the bulk interface.
 #[derive(Deserialize)]
 pub(super) struct BulkJob {

@@ -8,9 +8,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{
     client::SalesforceClient,
+    deleted::is_askable,
     fields::{self, ObjectDescription, VisibleFields},
-    position::{BulkProgress, DeletedProgress, ObjectProgress, ObjectTurn, RowsProgress, RunStage, SalesforcePosition},
+    position::{DeletedProgress, ObjectProgress, ObjectTurn, RowsProgress, RunStage, SalesforcePosition},
     refusal::{ErrorCode, HIDDEN, RequestFailure},
+    step::{NextStage, StepResult},
 };
 use crate::{
     crm::{CrmError, PageEffort, RecordPage},
@@ -24,45 +26,6 @@ pub(super) const OVERLAP: TimeDelta = TimeDelta::minutes(10);
 const FRESHNESS_LAG: TimeDelta = TimeDelta::minutes(5);
 /// Jobs of the bulk interface that may come to nothing in a pass, before an object is read by REST however large it is.
 const BULK_FAILURES_MAX: u8 = 2;
-
-/// What one call has brought.
-pub(super) struct StepResult {
-    pub(super) page: RecordPage,
-    pub(super) then: NextStage,
-}
-
-/// What comes after a step.
-pub(super) enum NextStage {
-    /// More of the same object.
-    Stay(RunStage),
-    /// All rows until this time are read, milliseconds.
-    Rows { fields: Vec<String>, through: i64 },
-    /// The log of deletions is read until this time, milliseconds; `None`: to its end.
-    Deletions { through: i64, more: Option<DeletedProgress> },
-    /// The log of deletions stays where it was; a later pass reads it.
-    DeletionsLeft,
-    /// The integration's user does not see the object.
-    Hidden,
-    /// The CRM has trouble with the object; a later pass goes on here.
-    Left(RunStage),
-}
-
-impl StepResult {
-    pub(super) fn stay(stage: RunStage) -> Self {
-        Self { page: RecordPage::default(), then: NextStage::Stay(stage) }
-    }
-
-    pub(super) fn hidden(object: ObjectType) -> Self {
-        let object = object.as_str();
-        let notice = Notice::new(
-            "OBJECT_HIDDEN",
-            format!(
-                "{object}s cannot be read: the organisation has none, or the integration's user may not read them; give its profile or a permission set read access to {object}s, or switch copying them off"
-            ),
-        );
-        Self { page: RecordPage { notices: vec![notice], ..RecordPage::default() }, then: NextStage::Hidden }
-    }
-}
 
 impl SalesforceClient {
     /// The page at this position.
@@ -171,7 +134,7 @@ impl SalesforceClient {
         let name = object.as_str();
         let (then, notice) = match stage {
             // Salesforce works on a job by itself; there are other ways to the rows.
-            RunStage::Bulk(bulk) => return Ok(StepResult::stay(begin_again(&bulk))),
+            RunStage::Bulk(bulk) => return Ok(StepResult::stay(bulk.begin_again())),
             RunStage::Deleted(_) => (
                 NextStage::DeletionsLeft,
                 Notice::new(
@@ -271,15 +234,10 @@ impl SalesforceClient {
     /// where it is, and a later pass catches up.
     fn deletions_to_read(&self, mark: &ObjectProgress) -> Option<DeletedProgress> {
         let end = mark.rows_through;
-        let is_due = super::deleted::is_askable(mark.deleted_through, end);
+        let is_due = is_askable(mark.deleted_through, end);
         let is_wished = self.options.of(mark.object).mirrors_deletions;
         (is_due && is_wished).then_some(DeletedProgress { end, upto: end, after: None })
     }
-}
-
-/// The stage after a job of the bulk interface that came to nothing.
-pub(super) const fn begin_again(bulk: &BulkProgress) -> RunStage {
-    RunStage::Begin { bulk_failures: bulk.failures.saturating_add(1) }
 }
 
 fn earlier(known: Option<i64>, through: i64) -> i64 {

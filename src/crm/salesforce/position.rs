@@ -5,10 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::fields;
-use crate::{
-    crm::CrmError,
-    domain::record::ObjectType,
-};
+use crate::{crm::CrmError, domain::record::ObjectType};
 
 const VERSION: u8 = 1;
 /// Two objects with every field that is taken have about 6 KiB.
@@ -229,6 +226,13 @@ impl ObjectTurn {
             }
         };
         is_stage_sound && are_times(&[self.known])
+    }
+}
+
+impl BulkProgress {
+    /// The stage after its job has come to nothing.
+    pub(super) const fn begin_again(&self) -> RunStage {
+        RunStage::Begin { bulk_failures: self.failures.saturating_add(1) }
     }
 }
 

@@ -8,8 +8,8 @@ use reqwest::{
 use serde::de::DeserializeOwned;
 
 use super::{
-    map::{self, NO_JSON, ReadRows, RowMapping},
-    model::{QUERY, TokenIdentity},
+    map::{self, ReadRows, RowMapping},
+    model::{NO_JSON, QUERY, TokenIdentity},
     refusal::{self, RequestFailure},
 };
 use crate::crm::{

@@ -7,10 +7,10 @@ use super::{
     client::SalesforceClient,
     fields::{self, ACCOUNT_NAME},
     map::{ReadRows, RowMapping},
-    pass::{NextStage, StepResult},
     position::{RowKeyset, RowsProgress, RunStage},
     refusal::{ErrorCode, RequestFailure},
     soql::{self, QueryWindow, ROWS_PER_PAGE},
+    step::{NextStage, StepResult},
 };
 use crate::{
     crm::{CrmError, RecordPage},
