@@ -445,12 +445,6 @@ fn what_is_allowed_is_not_found() {
 
 /// Uses that close a circle of files and stand until their owners take them out: who, whom, and why. The list only shrinks.
 const CIRCLES: &[(&str, &str, &str)] = &[
-    ("cli::sync::rejected", "cli::sync", "the option that names an integration stands with the subcommands"),
-    ("config::checks", "config::load", "the error and the flattened settings stand with the loading"),
-    ("config::sources", "config::load", "the error and the flattened settings stand with the loading"),
-    ("rpc::account_update", "rpc::account", "one reading of regions and policies for both"),
-    ("rpc::connection", "rpc::server", "the limits stand with the server"),
-    ("rpc::gate", "rpc::server", "the limits stand with the server"),
     ("store::pool", "store::database", "the settings of a pool stand with the databases"),
     ("store::session", "store::pool", "a session gives its connection back to its pool"),
     ("store::pool::upkeep", "store::pool", "the pool starts its upkeep, which looks at its idle connections"),

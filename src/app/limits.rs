@@ -2,7 +2,7 @@
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::{config::Config, listeners, rpc::server::ServerLimits};
+use crate::{config::Config, listeners, rpc::limits::ServerLimits};
 
 /// Calls for each connection of the call path's pool, at work or waiting. The last of the queue waits less than the pool allows (200 ms)
 /// while a statement takes less than 8 ms, which it does until the database is far above its capacity.

@@ -6,8 +6,7 @@ use serde_json::Value;
 
 use super::{
     Config,
-    load::{ConfigError, flatten},
-    sources::SettingOrigin,
+    setting::{ConfigError, SettingOrigin, flatten},
 };
 use crate::{domain::provider::Provider, telemetry};
 

@@ -6,6 +6,7 @@ mod checks;
 mod load;
 mod providers;
 mod secrets;
+mod setting;
 mod sources;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
@@ -13,16 +14,17 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    rpc::server::{DrainTimes, ServerLimits},
+    rpc::{limits::ServerLimits, server::DrainTimes},
     store::PlanMode,
     telemetry::LogFormat,
 };
 
 pub use self::{
-    load::{ConfigError, LoadedSettings, SettingEntry},
+    load::{LoadedSettings, SettingEntry},
     providers::{ProviderConfig, ProvidersConfig},
     secrets::{DatabaseUrl, SecretText},
-    sources::{SettingFlags, SettingOrigin},
+    setting::{ConfigError, SettingOrigin},
+    sources::SettingFlags,
 };
 
 /// All settings. Names in the file and in `--set` are the paths of these fields: `worker.lease_seconds`.

@@ -3,7 +3,7 @@
 
 use std::{
     collections::BTreeMap,
-    fmt, fs,
+    fs,
     path::{Path, PathBuf},
 };
 
@@ -11,10 +11,8 @@ use figment::providers::{Format, Toml};
 use serde_json::Value;
 use toml_edit::{ImDocument, TableLike};
 
-use super::load::{ConfigError, flatten};
+use super::setting::{ConfigError, FILE_BYTES_MAX, SettingOrigin, WrittenSetting, flatten};
 
-/// Largest settings file, in bytes.
-pub(super) const FILE_BYTES_MAX: u64 = 64 * 1024;
 /// Names the settings file.
 const FILE_VARIABLE: &str = "CONTACT_SYNC_CONFIG";
 /// `CONTACT_SYNC_WORKER__LEASE_SECONDS` is `worker.lease_seconds`.
@@ -37,37 +35,6 @@ pub struct SettingFlags {
     /// Any setting by name, such as worker.concurrency=8; may be repeated
     #[arg(long = "set", value_name = "SETTING=VALUE", global = true)]
     pub set: Vec<String>,
-}
-
-/// Where a setting was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum SettingOrigin {
-    /// Nowhere.
-    Default,
-    /// In the settings file, on a line counted from 1.
-    File(PathBuf, usize),
-    /// In the environment.
-    Variable(String),
-    /// On the command line.
-    Flag(String),
-}
-
-impl fmt::Display for SettingOrigin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Default => f.write_str("by default"),
-            Self::File(path, line) => write!(f, "in {}, line {line}", path.display()),
-            Self::Variable(name) => write!(f, "from the variable {name}"),
-            Self::Flag(flag) => write!(f, "from the flag {flag}"),
-        }
-    }
-}
-
-/// One setting as it was written, whether or not there is such a setting.
-pub(super) struct WrittenSetting {
-    pub(super) name: String,
-    pub(super) value: Value,
-    pub(super) origin: SettingOrigin,
 }
 
 /// What all sources say, later ones over earlier; and what could not be read.

@@ -124,7 +124,7 @@ fn kubernetes_service_variables_are_passed_over() {
     for misspelt in ["CONTACT_SYNC_SERVER__PORT", "CONTACT_SYNC_PORTS", "CONTACT_SYNC_SERVICE", "CONTACT_SYNC_HOST"] {
         assert!(load(&SettingFlags::default(), &[(misspelt, "1")]).is_err(), "{misspelt}");
     }
-    for name in load::flatten(&Config::with_defaults("/d".into())).into_keys() {
+    for name in setting::flatten(&Config::with_defaults("/d".into())).into_keys() {
         let variable = name.to_uppercase().replace('.', "__");
         assert!(!sources::is_of_a_kubernetes_service(&variable), "{name}");
         assert!(!sources::is_of_a_kubernetes_service(&name.to_uppercase().replace('.', "_")), "{name}");
@@ -241,7 +241,7 @@ fn secrets_show_neither_in_print_nor_in_errors() {
 /// Every number has a range, and every range a setting.
 #[test]
 fn numbers_and_ranges_match_one_to_one() {
-    let flat = load::flatten(&Config::with_defaults("/tmp".into()));
+    let flat = setting::flatten(&Config::with_defaults("/tmp".into()));
     let numbers = flat.iter().filter(|(_, value)| value.is_number()).map(|(name, _)| name.as_str());
 
     let ranged: Vec<String> = checks::ranges().map(|range| range.0).collect();
@@ -341,7 +341,7 @@ fn settings_have_sources_and_secrets_are_masked() {
     let settings = LoadedSettings::read(&flags, env).unwrap();
 
     let entry = |name: &str| settings.entries().find(|entry| entry.name == name).unwrap();
-    assert_eq!(settings.entries().count(), load::flatten(&settings.config).len());
+    assert_eq!(settings.entries().count(), setting::flatten(&settings.config).len());
     assert_eq!(entry("listen").origin, &SettingOrigin::Flag("--listen".into()));
     assert!(entry("listen").is_changed && !entry("listen").is_masked);
     assert_eq!(entry("worker.concurrency").origin, &SettingOrigin::File(file.0.clone(), 2));

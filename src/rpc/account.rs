@@ -1,23 +1,22 @@
 //! `AccountService`.
 
-use std::{collections::HashSet, sync::Arc};
+use std::sync::Arc;
 
-use phone_key::Region;
 use tonic::{Request, Response, Status};
 
 use super::{
-    account_update,
+    account_requests,
     auth::{TokenAccounts, caller},
     convert, page_token, parse,
     pb::{self, account_service_server::AccountService},
     status,
-    together::{self, ReadTogether},
+    together::ReadTogether,
 };
 use crate::{
     domain::{
-        account::{Account, FURTHER_REGIONS_MAX, MatchPolicy, NAME_CHARS_MAX},
+        account::{Account, MatchPolicy},
         clock::Clock,
-        ids::{AccountId, IdSource, IntegrationId},
+        ids::{AccountId, IdSource},
     },
     store::{self, Db},
 };
@@ -49,10 +48,10 @@ impl AccountService for AccountRpc {
         let request = request.into_inner();
         let (id, display_name, default_region, further_regions, match_policy) = (
             id,
-            display_name(&request.display_name),
+            account_requests::display_name(&request.display_name),
             parse::region("default_region", &request.default_region),
-            regions(&request.further_regions),
-            policy(request.match_policy, None),
+            account_requests::regions(&request.further_regions),
+            account_requests::policy(request.match_policy, None),
         )
             .together()?;
         let now = self.clock.now();
@@ -103,7 +102,7 @@ impl AccountService for AccountRpc {
         request: Request<pb::UpdateAccountRequest>,
     ) -> Result<Response<pb::UpdateAccountResponse>, Status> {
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
-        let (account_id, change) = (account_id, account_update::change(request.get_ref())).together()?;
+        let (account_id, change) = (account_id, account_requests::change(request.get_ref())).together()?;
         if let Some(MatchPolicy::PreferredIntegration(id)) = change.match_policy
             && store::integrations::find(&self.db, account_id, id).await?.is_none()
         {
@@ -135,46 +134,4 @@ impl AccountService for AccountRpc {
         let accounts = accounts.iter().map(convert::account).collect();
         Ok(Response::new(pb::ListAccountsResponse { accounts, next_page_token: next.unwrap_or_default() }))
     }
-}
-
-pub(super) fn display_name(text: &str) -> Result<String, Status> {
-    let text = parse::shown_text("display_name", text)?.trim().to_owned();
-    if text.is_empty() || text.chars().count() > NAME_CHARS_MAX {
-        return Err(status::invalid("display_name", "must have 1 to 200 characters"));
-    }
-    Ok(text)
-}
-
-pub(super) fn policy(given: i32, preferred: Option<IntegrationId>) -> Result<MatchPolicy, Status> {
-    let policy = match (pb::MatchPolicy::try_from(given), preferred) {
-        (Ok(pb::MatchPolicy::PreferredIntegration), Some(id)) => return Ok(MatchPolicy::PreferredIntegration(id)),
-        (Ok(pb::MatchPolicy::PreferredIntegration), None) => {
-            return Err(status::invalid(
-                "preferred_integration_id",
-                "is required with MATCH_POLICY_PREFERRED_INTEGRATION; UpdateAccount takes it, once there is an integration",
-            ));
-        }
-        (Ok(pb::MatchPolicy::Unspecified | pb::MatchPolicy::FirstCreated), _) => MatchPolicy::FirstCreated,
-        (Ok(pb::MatchPolicy::LastSelected), _) => MatchPolicy::LastSelected,
-        (Ok(pb::MatchPolicy::LastUpdated), _) => MatchPolicy::LastUpdated,
-        (Err(_), _) => return Err(status::invalid("match_policy", "must be one of the values of MatchPolicy")),
-    };
-    match preferred {
-        Some(_) => Err(status::invalid(
-            "preferred_integration_id",
-            "goes with MATCH_POLICY_PREFERRED_INTEGRATION and with no other policy",
-        )),
-        None => Ok(policy),
-    }
-}
-
-pub(super) fn regions(texts: &[String]) -> Result<Vec<Region>, Status> {
-    if texts.len() > FURTHER_REGIONS_MAX {
-        return Err(status::invalid("further_regions", "must be at most 20"));
-    }
-    let read = |(at, text): (usize, &String)| parse::region(&format!("further_regions[{at}]"), text);
-    let mut regions = together::all(texts.iter().enumerate().map(read))?;
-    let mut known = HashSet::new();
-    regions.retain(|region| known.insert(*region));
-    Ok(regions)
 }

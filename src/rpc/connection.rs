@@ -28,7 +28,7 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 use super::{
     deadline::CallDeadline,
     frames::{FrameFlood, FrameMeter},
-    server::ServerLimits,
+    limits::ServerLimits,
 };
 
 /// After an accept that failed (descriptors are used up, mostly): the next try.

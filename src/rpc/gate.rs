@@ -34,9 +34,9 @@ use super::{
     body::read_body,
     connection::{OpenCall, OpenCalls},
     deadline::{CallDeadline, deadline_of},
+    limits::ServerLimits,
     methods::{CallQueue, MethodRule, find_method},
     room::{CallRoom, NoRoom},
-    server::ServerLimits,
     status,
 };
 use crate::domain::{clock::Clock, ids::IdSource};

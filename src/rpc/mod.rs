@@ -5,13 +5,14 @@ pub mod auth;
 pub mod deadline;
 pub mod health;
 pub mod jwks;
+pub mod limits;
 pub mod local_token;
 pub mod methods;
 pub mod pb;
 pub mod server;
 
 mod account;
-mod account_update;
+mod account_requests;
 mod authorization;
 mod body;
 mod caller;

@@ -1,10 +1,10 @@
-//! Which CRM organisation, as the command line gives it.
+//! Which CRM organisation, or which integration with one, as the command line gives it.
 
 use anyhow::bail;
 
 use crate::{
-    cli::client::failure::CommandFailure,
-    domain::provider::Provider,
+    cli::client::{AccountOption, failure::CommandFailure},
+    domain::{ids::IntegrationId, provider::Provider},
     rpc::pb::{self, connection::Organization},
 };
 
@@ -66,6 +66,16 @@ impl AuthorizedArgs {
         only(Provider::Salesforce, provider, "--salesforce-host", salesforce_host.is_some())?;
         Ok((provider, pb::Connection { organization, salesforce_host: salesforce_host.unwrap_or_default() }))
     }
+}
+
+/// An integration that there is.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct IntegrationOption {
+    #[command(flatten)]
+    pub(super) account: AccountOption,
+    /// Integration, as `sync status` shows it
+    #[arg(id = "integration", long = "integration", value_name = "ID")]
+    pub(super) id: IntegrationId,
 }
 
 /// Refuses a flag that was given, and belongs to another CRM than the one that is meant.

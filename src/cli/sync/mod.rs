@@ -14,7 +14,7 @@ use prost::{Message, Name};
 use tonic::Code;
 
 use self::{
-    connection::{AuthorizedArgs, ConnectionArgs, period},
+    connection::{AuthorizedArgs, ConnectionArgs, IntegrationOption, period},
     credentials::CredentialArgs,
     status::StatusArgs,
     wishes::SyncOptionsArgs,
@@ -106,15 +106,6 @@ struct EnableArgs {
     /// Follow the first copy until it has ended
     #[arg(long, conflicts_with = "off")]
     watch: bool,
-}
-
-#[derive(Debug, Clone, clap::Args)]
-struct IntegrationOption {
-    #[command(flatten)]
-    account: AccountOption,
-    /// Integration, as `sync status` shows it
-    #[arg(id = "integration", long = "integration", value_name = "ID")]
-    id: IntegrationId,
 }
 
 #[derive(Debug, Clone, clap::Args)]

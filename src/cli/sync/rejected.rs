@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 
-use super::{IntegrationOption, status::PAGE_SIZE};
+use super::{connection::IntegrationOption, status::PAGE_SIZE};
 use crate::{
     cli::client::{
         ServiceClient,

@@ -1,14 +1,19 @@
-//! Which fields of an account a request changes, and to what (AIP-134).
+//! What requests of `AccountService` say of an account, as it is kept: its fields, and which of them an update changes (AIP-134).
 
+use std::collections::HashSet;
+
+use phone_key::Region;
 use tonic::Status;
 
 use super::{
-    account::{display_name, policy, regions},
     parse, pb, status,
     together::{self, ReadTogether},
 };
 use crate::{
-    domain::{account::MatchPolicy, ids::IntegrationId},
+    domain::{
+        account::{FURTHER_REGIONS_MAX, MatchPolicy, NAME_CHARS_MAX},
+        ids::IntegrationId,
+    },
     store::accounts::AccountChange,
 };
 
@@ -16,7 +21,49 @@ use crate::{
 const PATHS: [&str; 5] =
     ["display_name", "default_region", "further_regions", "match_policy", "preferred_integration_id"];
 
-/// Reads the request. Fields of the account are named by their path, such as `account.default_region`.
+pub(super) fn display_name(text: &str) -> Result<String, Status> {
+    let text = parse::shown_text("display_name", text)?.trim().to_owned();
+    if text.is_empty() || text.chars().count() > NAME_CHARS_MAX {
+        return Err(status::invalid("display_name", "must have 1 to 200 characters"));
+    }
+    Ok(text)
+}
+
+pub(super) fn policy(given: i32, preferred: Option<IntegrationId>) -> Result<MatchPolicy, Status> {
+    let policy = match (pb::MatchPolicy::try_from(given), preferred) {
+        (Ok(pb::MatchPolicy::PreferredIntegration), Some(id)) => return Ok(MatchPolicy::PreferredIntegration(id)),
+        (Ok(pb::MatchPolicy::PreferredIntegration), None) => {
+            return Err(status::invalid(
+                "preferred_integration_id",
+                "is required with MATCH_POLICY_PREFERRED_INTEGRATION; UpdateAccount takes it, once there is an integration",
+            ));
+        }
+        (Ok(pb::MatchPolicy::Unspecified | pb::MatchPolicy::FirstCreated), _) => MatchPolicy::FirstCreated,
+        (Ok(pb::MatchPolicy::LastSelected), _) => MatchPolicy::LastSelected,
+        (Ok(pb::MatchPolicy::LastUpdated), _) => MatchPolicy::LastUpdated,
+        (Err(_), _) => return Err(status::invalid("match_policy", "must be one of the values of MatchPolicy")),
+    };
+    match preferred {
+        Some(_) => Err(status::invalid(
+            "preferred_integration_id",
+            "goes with MATCH_POLICY_PREFERRED_INTEGRATION and with no other policy",
+        )),
+        None => Ok(policy),
+    }
+}
+
+pub(super) fn regions(texts: &[String]) -> Result<Vec<Region>, Status> {
+    if texts.len() > FURTHER_REGIONS_MAX {
+        return Err(status::invalid("further_regions", "must be at most 20"));
+    }
+    let read = |(at, text): (usize, &String)| parse::region(&format!("further_regions[{at}]"), text);
+    let mut regions = together::all(texts.iter().enumerate().map(read))?;
+    let mut known = HashSet::new();
+    regions.retain(|region| known.insert(*region));
+    Ok(regions)
+}
+
+/// What an update changes. Fields of the account are named by their path, such as `account.default_region`.
 pub(super) fn change(request: &pb::UpdateAccountRequest) -> Result<AccountChange, Status> {
     let empty = pb::Account::default();
     let account = request.account.as_ref().unwrap_or(&empty);
