@@ -1,63 +1,24 @@
 //! Where connections come from: [`Db::of`] and [`CallDb::of`] an account, and [`Db::all`] for the few statements across accounts, which
 //! `tests/architecture.rs` lists. Nobody else sees a pool, so that accounts may lie in several databases one day.
 
-use std::{future::Future, io, str::FromStr, time::Duration};
+use std::{future::Future, io, time::Duration};
 
 use chrono::{DateTime, Utc};
 use futures_util::{FutureExt as _, future::BoxFuture, stream::BoxStream};
-use serde::{Deserialize, Serialize};
 use sqlx::{
     Describe, Either, Execute, Executor, Postgres, SqlStr,
-    postgres::{PgConnectOptions, PgQueryResult, PgRow, PgStatement, PgTypeInfo},
+    postgres::{PgQueryResult, PgRow, PgStatement, PgTypeInfo},
 };
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
-use super::{StoreError, Transaction, pool::ConnectionPool, session::answer_limit, transaction};
+use super::{
+    StoreError,
+    pool::{ConnectionPool, PoolSettings},
+    session::{Session, answer_limit},
+    transaction::{self, Transaction},
+};
 use crate::domain::ids::AccountId;
-
-/// How the server plans a statement that it has seen before.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum PlanMode {
-    /// Once, for all parameters. With custom plans an account that the statistics have not seen gets the wrong index (27 ms instead
-    /// of 0.04).
-    #[default]
-    Generic,
-    /// Each time anew: a distributed database must see the account to know where its rows are.
-    Custom,
-}
-
-impl PlanMode {
-    /// The value of `plan_cache_mode`.
-    const fn setting(self) -> &'static str {
-        match self {
-            Self::Generic => "force_generic_plan",
-            Self::Custom => "force_custom_plan",
-        }
-    }
-}
-
-/// Size and patience of one pool.
-#[derive(Debug, Clone, Copy)]
-pub struct PoolSettings {
-    /// Most connections.
-    pub connections_max: u32,
-    /// As many are made at once and kept.
-    pub connections_min: u32,
-    /// How long to wait for a free one.
-    pub acquire_timeout: Duration,
-    /// How long a new one may take; never in the time of whoever waits for one.
-    pub connect_timeout: Duration,
-    /// How long one statement may take. Its connection is closed a little later if the server has not said so itself.
-    pub statement_timeout: Duration,
-    /// How long to wait for a lock.
-    pub lock_timeout: Duration,
-    /// How statements are planned.
-    pub plan_mode: PlanMode,
-    /// Ask each connection whether it is there before it is used: one round trip, for work that cannot simply be done again.
-    pub asks_before_use: bool,
-}
 
 /// The call path's pool. It never begins a transaction, and what meets a dead connection is done again on another.
 #[derive(Debug, Clone)]
@@ -75,8 +36,7 @@ pub struct Db {
 impl CallDb {
     /// Connects in the background.
     pub fn connect_lazy(url: &str, settings: PoolSettings) -> Result<Self, StoreError> {
-        let options = connect_options(url, "calls", settings)?;
-        Ok(Self { pool: ConnectionPool::connect_lazy("calls", options, settings) })
+        Ok(Self { pool: ConnectionPool::connect_lazy(url, "calls", settings)? })
     }
 
     /// Waits until all connections are there; false if they are not after `limit`.
@@ -91,7 +51,7 @@ impl CallDb {
 
     /// Whether a connection of this pool answers.
     pub async fn answers(&self) -> bool {
-        match self.pool.acquire().await {
+        match Session::acquire(&self.pool).await {
             Ok(mut session) => session.answers(answer_limit(self.pool.statement_timeout())).await,
             Err(_) => false,
         }
@@ -111,8 +71,7 @@ fn was_connected(error: &sqlx::Error) -> bool {
 impl Db {
     /// Connects as needed. Transactions run in tasks of this tracker, which the shutdown awaits.
     pub fn connect_lazy(url: &str, name: &str, settings: PoolSettings, tasks: TaskTracker) -> Result<Self, StoreError> {
-        let options = connect_options(url, name, settings)?;
-        Ok(Self { pool: ConnectionPool::connect_lazy(name, options, settings), tasks })
+        Ok(Self { pool: ConnectionPool::connect_lazy(url, name, settings)?, tasks })
     }
 
     /// Runs this in a task of its own and awaits it: dropping this future leaves the task to finish by itself.
@@ -278,55 +237,3 @@ macro_rules! run_statements {
 }
 
 run_statements!(AccountCallDb<'_>, AccountDb<'_>, AllAccounts<'_>);
-
-fn connect_options(url: &str, name: &str, settings: PoolSettings) -> Result<PgConnectOptions, StoreError> {
-    Ok(PgConnectOptions::from_str(url)?
-        .application_name(&format!("contact-sync {name}"))
-        .statement_cache_capacity(200)
-        .options([
-            ("plan_cache_mode", settings.plan_mode.setting().to_owned()),
-            // Plans made while the tables were empty are kept, and nothing here ever wants a whole table.
-            ("enable_seqscan", "off".to_owned()),
-            // Compiling a statement that is thought to be costly took 0.7 s of the 0.8 that it ran.
-            ("jit", "off".to_owned()),
-            ("statement_timeout", millis(settings.statement_timeout)),
-            ("lock_timeout", millis(settings.lock_timeout)),
-            ("idle_in_transaction_session_timeout", "10000".to_owned()),
-            // A session whose client has vanished gives its locks back within a minute; the system's default is two hours.
-            ("tcp_keepalives_idle", "30".to_owned()),
-            ("tcp_keepalives_interval", "10".to_owned()),
-            ("tcp_keepalives_count", "3".to_owned()),
-            ("timezone", "UTC".to_owned()),
-        ]))
-}
-
-fn millis(duration: Duration) -> String {
-    duration.as_millis().max(1).to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn sessions_plan_as_the_setting_says() {
-        for (plan_mode, expected) in [
-            (PlanMode::Generic, "plan_cache_mode=force_generic_plan"),
-            (PlanMode::Custom, "plan_cache_mode=force_custom_plan"),
-        ] {
-            let second = Duration::from_secs(1);
-            let settings = PoolSettings {
-                connections_max: 1,
-                connections_min: 0,
-                acquire_timeout: second,
-                connect_timeout: second,
-                statement_timeout: second,
-                lock_timeout: second,
-                plan_mode,
-                asks_before_use: false,
-            };
-            let options = connect_options("postgres://localhost/db", "calls", settings).unwrap();
-            assert!(options.get_options().unwrap().contains(expected), "{plan_mode:?}");
-        }
-    }
-}

@@ -41,7 +41,8 @@ mod trouble;
 
 use thiserror::Error;
 
-pub use database::{AccountCallDb, AccountDb, AllAccounts, CallDb, Db, PlanMode, PoolSettings};
+pub use database::{AccountCallDb, AccountDb, AllAccounts, CallDb, Db};
+pub use pool::{PlanMode, PoolSettings};
 pub use session::Session;
 pub use transaction::{Transaction, Tx, TxError};
 

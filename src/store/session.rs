@@ -24,7 +24,7 @@ use sqlx::{
 use tokio::time::{Sleep, sleep, timeout};
 
 use super::{
-    pool::{ConnectionPool, PooledConnection, SharedPool},
+    pool::{ConnectionPool, IDLE_ANSWER_MAX, LoanedConnection, SharedPool},
     trouble::{DatabaseTrouble, ends_connection, is_read_only, name_of, named},
 };
 
@@ -32,8 +32,7 @@ type Step = Result<Either<PgQueryResult, PgRow>, Error>;
 
 /// A connection on loan; dropped, it goes back if it is in order.
 pub struct Session {
-    link: Option<PooledConnection>,
-    shared: Arc<SharedPool>,
+    loan: LoanedConnection,
     condition: Condition,
     is_in_transaction: bool,
 }
@@ -53,13 +52,18 @@ enum Condition {
 }
 
 impl Session {
-    pub(super) fn new(link: PooledConnection, shared: Arc<SharedPool>) -> Self {
-        Self { link: Some(link), shared, condition: Condition::InOrder, is_in_transaction: false }
-    }
-
-    /// The connection of one that nobody came to use.
-    pub(super) fn into_link(mut self) -> Option<PooledConnection> {
-        self.link.take()
+    /// On the pool's next free connection, asked before whether it is there if the pool is to do so. Errors: [`ConnectionPool::lend`]'s.
+    pub(super) async fn acquire(pool: &ConnectionPool) -> Result<Self, Error> {
+        loop {
+            let loan = pool.lend().await?;
+            let asks_before_use = loan.shared.settings.asks_before_use;
+            let mut session = Self { loan, condition: Condition::InOrder, is_in_transaction: false };
+            if !asks_before_use || session.answers(IDLE_ANSWER_MAX).await {
+                return Ok(session);
+            }
+            // Closes it before the next is asked for.
+            drop(session);
+        }
     }
 
     /// Whether it answers within this time; if not, it is not to be used.
@@ -87,15 +91,15 @@ impl Session {
     }
 
     fn limit(&self) -> Duration {
-        answer_limit(self.shared.settings.statement_timeout)
+        answer_limit(self.loan.shared.settings.statement_timeout)
     }
 
     /// The connection, for one statement.
     fn ask(&mut self, sql: SqlStr) -> Result<(&mut PgConnection, Heard<'_>), Error> {
         let limit = self.limit();
-        let link = self.link.as_mut().ok_or(Error::WorkerCrashed)?;
+        let link = self.loan.link.as_mut().ok_or(Error::WorkerCrashed)?;
         self.condition = Condition::Unanswered;
-        Ok((&mut link.raw, Heard { condition: &mut self.condition, shared: &self.shared, limit, sql }))
+        Ok((&mut link.raw, Heard { condition: &mut self.condition, shared: &self.loan.shared, limit, sql }))
     }
 }
 
@@ -106,20 +110,21 @@ pub(super) fn answer_limit(statement_timeout: Duration) -> Duration {
 
 impl Drop for Session {
     fn drop(&mut self) {
-        let Some(mut link) = self.link.take() else { return };
+        let Some(mut link) = self.loan.link.take() else { return };
+        let pool = &self.loan.shared;
         match self.condition {
-            Condition::Silent => self.shared.suspect(&link),
+            Condition::Silent => pool.suspect(&link),
             // Closing it rolls back.
             _ if self.is_in_transaction => drop(link),
             Condition::Broken => {
                 drop(link);
-                self.shared.ask_idle();
+                pool.ask_idle();
             }
-            Condition::InOrder => self.shared.release(link),
-            Condition::ReadOnly => self.shared.met_read_only(link),
+            Condition::InOrder => pool.release(link),
+            Condition::ReadOnly => pool.met_read_only(link),
             Condition::Unanswered => {
-                let (shared, limit) = (Arc::clone(&self.shared), self.limit());
-                self.shared.spawn(async move {
+                let (shared, limit) = (Arc::clone(pool), self.limit());
+                pool.spawn(async move {
                     match timeout(limit, link.raw.ping()).await {
                         Ok(Ok(())) => shared.release(link),
                         Ok(Err(_)) => drop(link),
@@ -305,7 +310,7 @@ impl<'p> Executor<'p> for &'_ ConnectionPool {
     {
         let pool = self.clone();
         let all = async move {
-            let mut session = pool.acquire().await?;
+            let mut session = Session::acquire(&pool).await?;
             let steps: Vec<_> = session.fetch_many(query).try_collect().await?;
             Ok::<_, Error>(stream::iter(steps.into_iter().map(Ok)))
         };
@@ -318,7 +323,7 @@ impl<'p> Executor<'p> for &'_ ConnectionPool {
         E: 'q + Execute<'q, Postgres>,
     {
         let pool = self.clone();
-        async move { pool.acquire().await?.fetch_optional(query).await }.boxed()
+        async move { Session::acquire(&pool).await?.fetch_optional(query).await }.boxed()
     }
 
     fn prepare_with<'e>(self, sql: SqlStr, parameters: &'e [PgTypeInfo]) -> BoxFuture<'e, Result<PgStatement, Error>>
@@ -326,7 +331,7 @@ impl<'p> Executor<'p> for &'_ ConnectionPool {
         'p: 'e,
     {
         let pool = self.clone();
-        async move { pool.acquire().await?.prepare_with(sql, parameters).await }.boxed()
+        async move { Session::acquire(&pool).await?.prepare_with(sql, parameters).await }.boxed()
     }
 
     #[doc(hidden)]
@@ -335,7 +340,7 @@ impl<'p> Executor<'p> for &'_ ConnectionPool {
         'p: 'e,
     {
         let pool = self.clone();
-        async move { pool.acquire().await?.describe(sql).await }.boxed()
+        async move { Session::acquire(&pool).await?.describe(sql).await }.boxed()
     }
 }
 

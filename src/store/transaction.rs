@@ -101,7 +101,7 @@ async fn try_once<T: Transaction>(
     account_id: AccountId,
     work: &T,
 ) -> Result<T::Output, T::Error> {
-    let session = pool.acquire().await.map_err(StoreError::from)?;
+    let session = Session::acquire(pool).await.map_err(StoreError::from)?;
     let mut tx = Tx { session, account_id };
     tx.begin().await.map_err(StoreError::from)?;
     match work.run(&mut tx).await {

@@ -9,6 +9,7 @@
 //! - While connections lead to a server that cannot write (a standby), the pool looks every second whether new ones lead to another.
 
 mod growth;
+mod settings;
 mod upkeep;
 
 use std::{
@@ -26,14 +27,12 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{
-    PoolSettings,
-    session::Session,
-    trouble::{self, DatabaseTrouble},
-};
+use self::settings::connect_options;
+pub use self::settings::{PlanMode, PoolSettings};
+use super::trouble::{self, DatabaseTrouble};
 
 /// How long an idle connection may take to answer.
-const IDLE_ANSWER_MAX: Duration = Duration::from_secs(2);
+pub(super) const IDLE_ANSWER_MAX: Duration = Duration::from_secs(2);
 /// How long connections may take to end when the pool closes.
 const CLOSE_MAX: Duration = Duration::from_secs(1);
 /// The same news is told once a minute at most, with its count.
@@ -76,7 +75,7 @@ struct PoolState {
     connecting: u32,
     /// Connections of earlier ones are not used again.
     generation: u64,
-    waiters: VecDeque<oneshot::Sender<Session>>,
+    waiters: VecDeque<oneshot::Sender<LoanedConnection>>,
     /// How often a connection was given to somebody, or became free.
     turns: u64,
     /// More do not wait: so many had their turn in the time of one who waited in vain. `None`: nobody did since a connection was free.
@@ -114,6 +113,21 @@ pub(super) struct PooledConnection {
     _slot: PoolSlot,
 }
 
+/// A connection on loan. Dropped, it goes back as one that is in order; whoever knows better takes it out before.
+pub(super) struct LoanedConnection {
+    /// `None`: taken out.
+    pub(super) link: Option<PooledConnection>,
+    pub(super) shared: Arc<SharedPool>,
+}
+
+impl Drop for LoanedConnection {
+    fn drop(&mut self) {
+        if let Some(link) = self.link.take() {
+            self.shared.release(link);
+        }
+    }
+}
+
 /// A place in the pool, given back when it is dropped.
 struct PoolSlot {
     shared: Arc<SharedPool>,
@@ -136,7 +150,8 @@ impl Drop for PoolSlot {
 
 impl ConnectionPool {
     /// Connects in the background, as many as the settings want at least; inside a runtime.
-    pub(super) fn connect_lazy(name: &str, options: PgConnectOptions, settings: PoolSettings) -> Self {
+    pub(super) fn connect_lazy(url: &str, name: &str, settings: PoolSettings) -> Result<Self, sqlx::Error> {
+        let options = connect_options(url, name, settings)?;
         let shared = Arc::new(SharedPool {
             name: name.to_owned(),
             options,
@@ -146,22 +161,16 @@ impl ConnectionPool {
             tasks: TaskTracker::new(),
             closed: CancellationToken::new(),
         });
-        shared.tasks.spawn(upkeep::keep(Arc::downgrade(&shared), shared.closed.clone()));
+        shared.begin_upkeep();
         shared.grow();
         let alive = Arc::new(PoolOwner(Arc::clone(&shared)));
-        Self { shared, _alive: alive }
+        Ok(Self { shared, _alive: alive })
     }
 
     /// The next free connection. [`sqlx::Error::PoolTimedOut`] if others get theirs, and more wait than can be served within
     /// `acquire_timeout`; [`sqlx::Error::Configuration`] if nobody does: why none could be made, or that none answers.
-    pub(super) async fn acquire(&self) -> Result<Session, sqlx::Error> {
-        let mut session = self.shared.acquire().await?;
-        while self.shared.settings.asks_before_use && !session.answers(IDLE_ANSWER_MAX).await {
-            // Closes it before the next is asked for.
-            drop(session);
-            session = self.shared.acquire().await?;
-        }
-        Ok(session)
+    pub(super) async fn lend(&self) -> Result<LoanedConnection, sqlx::Error> {
+        self.shared.lend().await
     }
 
     /// Waits until the least number of connections is there; false if it is not after `limit`.
@@ -231,7 +240,11 @@ impl SharedPool {
         state.size - state.connecting
     }
 
-    async fn acquire(self: &Arc<Self>) -> Result<Session, sqlx::Error> {
+    fn loan(self: &Arc<Self>, link: PooledConnection) -> LoanedConnection {
+        LoanedConnection { link: Some(link), shared: Arc::clone(self) }
+    }
+
+    async fn lend(self: &Arc<Self>) -> Result<LoanedConnection, sqlx::Error> {
         if self.closed.is_cancelled() {
             return Err(sqlx::Error::PoolClosed);
         }
@@ -240,7 +253,7 @@ impl SharedPool {
             if let Some(IdleConnection { link, .. }) = state.idle.pop() {
                 state.waiters_max = None;
                 drop(state);
-                return Ok(Session::new(link, Arc::clone(self)));
+                return Ok(self.loan(link));
             }
             if let Some(most) = state.waiters_max {
                 state.forget_leavers();
@@ -253,8 +266,8 @@ impl SharedPool {
             (receive, state.turns)
         };
         self.grow();
-        if let Ok(session) = timeout(self.settings.acquire_timeout, &mut waiting).await {
-            return session.map_err(|_| sqlx::Error::PoolClosed);
+        if let Ok(loan) = timeout(self.settings.acquire_timeout, &mut waiting).await {
+            return loan.map_err(|_| sqlx::Error::PoolClosed);
         }
         waiting.close();
         waiting.try_recv().map_err(|_| self.why_none(turns_before))
@@ -292,10 +305,10 @@ impl SharedPool {
             };
             state.turns += u64::from(!waiter.is_closed());
             drop(state);
-            match waiter.send(Session::new(link, Arc::clone(self))) {
+            match waiter.send(self.loan(link)) {
                 Ok(()) => return,
                 // Has given up meanwhile.
-                Err(session) => match session.into_link() {
+                Err(mut loan) => match loan.link.take() {
                     Some(back) => link = back,
                     None => return,
                 },

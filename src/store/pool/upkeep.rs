@@ -20,6 +20,11 @@ const IDLE_UNASKED_MAX: Duration = Duration::from_secs(15);
 const AGE_MAX: Duration = Duration::from_mins(30);
 
 impl SharedPool {
+    /// Does it until the pool closes or is dropped.
+    pub(super) fn begin_upkeep(self: &Arc<Self>) {
+        self.tasks.spawn(keep(Arc::downgrade(self), self.closed.clone()));
+    }
+
     /// Looks after the idle connections: replaces what is too old, one at a time, and asks what was not used for a while.
     async fn look_after(self: &Arc<Self>) {
         let (old, unasked) = {
@@ -75,8 +80,7 @@ impl SharedPool {
     }
 }
 
-/// Until the pool closes.
-pub(super) async fn keep(pool: Weak<SharedPool>, closed: CancellationToken) {
+async fn keep(pool: Weak<SharedPool>, closed: CancellationToken) {
     loop {
         tokio::select! {
             () = closed.cancelled() => return,
