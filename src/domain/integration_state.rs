@@ -10,6 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 pub use failure::{FailureVerdict, LONG_WAIT};
+use strum::{EnumString, IntoStaticStr};
 
 use super::{
     descriptor::ProviderDescriptor,
@@ -20,7 +21,8 @@ use super::{
 };
 
 /// Whether a refresh token may be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
+#[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum RefreshUse {
     /// Whenever an access token is needed.
     Free,
@@ -32,17 +34,8 @@ pub enum RefreshUse {
 
 impl RefreshUse {
     /// As stored.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Free => "FREE",
-            Self::Spent => "SPENT",
-            Self::Once => "ONCE",
-        }
-    }
-
-    /// Reads the stored spelling.
-    pub fn parse(text: &str) -> Option<Self> {
-        [Self::Free, Self::Spent, Self::Once].into_iter().find(|one| one.as_str() == text)
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -11,6 +11,7 @@ pub mod host;
 pub mod ids;
 pub mod integration;
 pub mod integration_state;
+pub mod match_policy;
 pub mod notice;
 pub mod options;
 pub mod provider;

@@ -4,7 +4,7 @@
 pub mod adoption;
 pub mod corrections;
 pub mod erasure;
-mod merges;
+mod named_merges;
 pub mod placeholder;
 pub mod purge;
 pub mod records;

@@ -98,7 +98,7 @@ pub async fn apply(
     }
     let merged = std::mem::take(&mut plan.merged);
     let applied = plan.write(tx, account_id, integration_id, now).await?;
-    super::merges::follow(tx, account_id, integration_id, &keys, &merged, now).await?;
+    super::named_merges::follow(tx, account_id, integration_id, &keys, &merged, now).await?;
     Ok(applied)
 }
 

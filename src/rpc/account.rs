@@ -14,9 +14,10 @@ use super::{
 };
 use crate::{
     domain::{
-        account::{Account, MatchPolicy},
+        account::Account,
         clock::Clock,
         ids::{AccountId, IdSource},
+        match_policy::MatchPolicy,
     },
     store::{self, Db},
 };

@@ -11,8 +11,9 @@ use super::{
 };
 use crate::{
     domain::{
-        account::{FURTHER_REGIONS_MAX, MatchPolicy, NAME_CHARS_MAX},
+        account::{FURTHER_REGIONS_MAX, NAME_CHARS_MAX},
         ids::IntegrationId,
+        match_policy::MatchPolicy,
     },
     store::accounts::AccountChange,
 };

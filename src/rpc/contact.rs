@@ -15,10 +15,10 @@ use super::{
 };
 use crate::{
     domain::{
-        account::MatchPolicy,
         change::CHANGES_MAX,
         contact::{Contact, TOTAL_MAX},
         ids::{AccountId, ContactId},
+        match_policy::MatchPolicy,
     },
     erasure::PersonErasure,
     feed::{ChangeFeed, FeedPosition},

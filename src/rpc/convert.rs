@@ -7,11 +7,12 @@ use phone_key::PhoneKey;
 
 use super::pb;
 use crate::domain::{
-    account::{Account, MatchPolicy},
+    account::Account,
     call::{MatchOutcome, MatchTier, PossibleCaller},
     change::{Change, ChangeKind, Correction},
     contact::{Contact, ContactRecord},
     integration::{Freshness, Integration, IntegrationState},
+    match_policy::MatchPolicy,
     notice::Notice,
     options::UserRoles,
     provider::Provider,

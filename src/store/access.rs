@@ -58,7 +58,7 @@ pub async fn find(
             version: row.access_version,
             claim: row.refresh_claim,
             is_claim_live: row.is_claim_live,
-            refresh_use: known(RefreshUse::parse(&row.refresh_use), "integrations", "refresh_use")?,
+            refresh_use: known(row.refresh_use.parse::<RefreshUse>().ok(), "integrations", "refresh_use")?,
             is_auth_failed: row.is_auth_failed,
         })
     })

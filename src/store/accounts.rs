@@ -9,8 +9,9 @@ use uuid::Uuid;
 
 use super::{CallDb, Db, StoreError, Transaction, Tx, known};
 use crate::domain::{
-    account::{Account, MatchPolicy, MatchRules},
+    account::{Account, MatchRules},
     ids::{AccountId, IntegrationId},
+    match_policy::MatchPolicy,
 };
 
 struct AccountRow {

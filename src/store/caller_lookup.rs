@@ -10,11 +10,11 @@ use uuid::Uuid;
 
 use super::{CallDb, StoreError, fragments::statement};
 use crate::domain::{
-    account::MatchPolicy,
     call::{Call, CallDirection},
     contact::{CANDIDATES_MAX, Contact},
     ids::AccountId,
     integration::Freshness,
+    match_policy::MatchPolicy,
 };
 
 /// What is known of a number, and of the call that asks.

@@ -276,7 +276,7 @@ impl TryFrom<ControlRow> for ControlState {
             hold_notice: row.hold_reason.as_deref().and_then(Notice::read),
             refused_at: row.refused_at,
             failures: row.failures,
-            refresh_use: known(RefreshUse::parse(&row.refresh_use), "integrations", "refresh_use")?,
+            refresh_use: known(row.refresh_use.parse::<RefreshUse>().ok(), "integrations", "refresh_use")?,
             last_completed_at: row.last_completed_at,
             due_at: row.due_at,
             sweep_due_at: row.sweep_due_at,

@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use super::{Db, StoreError, fragments::statement};
 use crate::domain::{
-    account::MatchPolicy,
     contact::TOTAL_MAX,
     ids::{AccountId, ContactId},
+    match_policy::MatchPolicy,
 };
 
 /// The live contacts with this number that the account's policy puts in order: the first 200 created, best first.

@@ -1,4 +1,4 @@
-//! Which records the CRM has merged into which, for `identity::merges`.
+//! Which records the CRM has merged into which, for `identity::named_merges`.
 
 use uuid::Uuid;
 

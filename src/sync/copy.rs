@@ -128,7 +128,7 @@ impl<'s, 'r> PageCopier<'s, 'r> {
             // What was deleted since the lost checkpoint shows in no list any more.
             page.needs_sweep |=
                 cursor.is_from_nothing && page.is_last && self.writer.job.run.kind == SyncKind::Incremental;
-            self.complete(&mut page).await?;
+            self.add_successors(&mut page).await?;
             self.unread.add(&page.rejects);
             if page.is_last {
                 page.notices.extend(self.unread.notices());
@@ -164,7 +164,7 @@ impl<'s, 'r> PageCopier<'s, 'r> {
 
     /// Adds what must be known together with a page: the records that its merged or converted ones live on in, and whoever may have
     /// taken in those that have gone, where the CRM does not say who that is.
-    async fn complete(&mut self, page: &mut RecordPage) -> Result<(), RunError> {
+    async fn add_successors(&mut self, page: &mut RecordPage) -> Result<(), RunError> {
         let gone: Vec<&Record> = page.records.iter().filter(|record| record.is_gone).collect();
         if gone.is_empty() {
             return Ok(());

@@ -5,10 +5,10 @@ use std::fmt::Write as _;
 use chrono::{DateTime, TimeDelta, Utc};
 use contact_sync::{
     domain::{
-        account::MatchPolicy,
         call::CallDirection,
         contact::{CANDIDATES_MAX, NUMBERS_SHOWN_MAX, RECORDS_SHOWN_MAX, TOTAL_MAX},
         ids::AccountId,
+        match_policy::MatchPolicy,
     },
     rpc::pb::{self, MatchOutcome},
     store::caller_lookup::{self, LookupRequest},

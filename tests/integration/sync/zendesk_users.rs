@@ -1,4 +1,4 @@
-//! What Zendesk's users mean: numbers and identities, agents, suspended, shared lines; deleted, restored, merged and gone for good.
+//! What Zendesk's users mean: numbers and identities, agents, suspended, shared lines; deleted, restored and gone for good (`three_crms::zendesk_merges` has what is merged).
 
 use chrono::TimeDelta;
 use contact_sync::{domain::clock::Clock, rpc::pb};
@@ -210,36 +210,6 @@ async fn restored_user_absorbs_stranger_made_meanwhile() {
     assert_eq!(found.outcome(), pb::MatchOutcome::Matched);
     assert_eq!(found.selected.unwrap().id, known.id);
     assert_eq!(test.contact(&account, &stranger.selected.unwrap().id).await.survivor_id, known.id);
-    assert_is_a_true_copy(&test, &integration).await;
-    assert_holds(&test).await;
-}
-
-/// A merge deletes the loser, and a ticket goes to the winner, never to the dead.
-#[tokio::test]
-async fn merge_deletes_loser_winner_gets_tickets() {
-    let test = TestApp::start().await;
-    let loser = test.zendesk.create_user(&json!({"name": "Ann", "phone": "+13108675301"})).unwrap();
-    let winner = test.zendesk.create_user(&json!({"name": "Ann D.", "phone": "(310) 867-5301"})).unwrap();
-    let (account, integration) = test.synced().await;
-    let mut request = call(&account, "+13108675301");
-    request.call_id = "call-1".into();
-    let answer = test.match_caller(request).await;
-    let lost = answer.selected.unwrap();
-    assert_eq!(lost.records[0].record_id, loser.to_string());
-    let kept = answer.candidates.into_iter().find(|contact| contact.id != lost.id).unwrap();
-
-    test.zendesk.merge_users(loser, winner).unwrap();
-    next_pass(&test).await;
-
-    let found = test.look_up(&account, "+13108675301").await;
-    assert_eq!(found.outcome(), pb::MatchOutcome::Matched);
-    assert_eq!(found.selected.unwrap().id, kept.id);
-    assert!(test.contact(&account, &lost.id).await.delete_time.is_some());
-    for subject in [Subject::CallId("call-1".into()), Subject::PhoneNumber("+13108675301".into())] {
-        let requester = test.resolve(&account, &integration, subject).await;
-        assert_eq!(requester.outcome(), pb::RequesterOutcome::Resolved);
-        assert_eq!(requester.record.unwrap().record_id, winner.to_string());
-    }
     assert_is_a_true_copy(&test, &integration).await;
     assert_holds(&test).await;
 }

@@ -19,6 +19,7 @@ mod times;
 mod turns;
 mod unread;
 mod zendesk;
+mod zendesk_merges;
 
 /// A test of each behaviour, for one provider.
 macro_rules! suite {

@@ -1,4 +1,4 @@
-//! What only Zendesk does: roles, identities, merges that name nobody, users deleted for good.
+//! What only Zendesk does: roles, identities, users deleted for good.
 
 use chrono::TimeDelta;
 use contact_sync::{domain::clock::Clock, rpc::pb};
@@ -41,30 +41,6 @@ async fn agents_leave_for_end_users_and_return() {
     ask_update(&test, &account, &integration, users(pb::ZendeskUsers::All), None).await.unwrap();
     assert_eq!(test.sync_due().await, 1);
     assert_eq!(test.look_up(&account, OTHER).await.selected.unwrap().id, agent.id);
-    assert_is_the_truth::<ZendeskCrm>(&test, &integration).await;
-}
-
-/// The winner of a merge and its identities are read again, though nothing says that it changed.
-#[tokio::test]
-async fn unannounced_merge_winner_is_reread_with_identities() {
-    let worlds = Worlds {
-        zendesk: Some(|config| {
-            config.quirks.merge_touches_winner = false;
-            config.quirks.merge_moves_phones = true;
-        }),
-        ..Worlds::default()
-    };
-    let test = TestApp::start_in(worlds).await;
-    let loser = ZendeskCrm::create(&test, "Loser", OTHER);
-    let winner = ZendeskCrm::create(&test, "Winner", BRYCE);
-    let (account, integration) = copied::<ZendeskCrm>(&test).await;
-
-    test.pass(TimeDelta::minutes(5));
-    ZendeskCrm::merge(&test, &loser, &winner);
-    next_pass(&test).await;
-
-    let caller = test.look_up(&account, OTHER).await.selected.unwrap();
-    assert_eq!(caller.display_name, "Winner", "it has the loser's number now");
     assert_is_the_truth::<ZendeskCrm>(&test, &integration).await;
 }
 
