@@ -226,12 +226,12 @@ fn correction_words(correction: &pb::Correction) -> String {
     if correction.is_erased {
         return "a person was erased".to_owned();
     }
-    let verdict = |verdict: &Option<pb::Verdict>| {
+    let verdict = |verdict: &Option<pb::RequesterVerdict>| {
         let verdict = verdict.clone().unwrap_or_default();
         match verdict.outcome() {
-            pb::VerdictOutcome::Resolved => format!("{} {}", verdict.object_type, verdict.record_id),
-            pb::VerdictOutcome::Ambiguous => "several".to_owned(),
-            pb::VerdictOutcome::None | pb::VerdictOutcome::Unspecified => "nobody".to_owned(),
+            pb::RequesterVerdictOutcome::Resolved => format!("{} {}", verdict.object_type, verdict.record_id),
+            pb::RequesterVerdictOutcome::Ambiguous => "several".to_owned(),
+            pb::RequesterVerdictOutcome::None | pb::RequesterVerdictOutcome::Unspecified => "nobody".to_owned(),
         }
     };
     let (before, after) = (verdict(&correction.before), verdict(&correction.after));
@@ -270,8 +270,8 @@ mod tests {
         created.set_kind(pb::ChangeKind::Created);
         let mut corrected = pb::Change { number: 8, ..Default::default() };
         corrected.set_kind(pb::ChangeKind::Corrected);
-        let mut after = pb::Verdict { object_type: "user".into(), record_id: "11".into(), outcome: 0 };
-        after.set_outcome(pb::VerdictOutcome::Resolved);
+        let mut after = pb::RequesterVerdict { object_type: "user".into(), record_id: "11".into(), outcome: 0 };
+        after.set_outcome(pb::RequesterVerdictOutcome::Resolved);
         corrected.correction = Some(pb::Correction { call_id: "c1".into(), after: Some(after), ..Default::default() });
 
         let text = ChangeTable(&[created, corrected]).to_string();

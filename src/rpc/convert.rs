@@ -300,8 +300,9 @@ pub(super) fn change(change: Change) -> pb::Change {
 }
 
 fn correction(correction: Correction) -> pb::Correction {
-    let told =
-        |verdict: &RequesterVerdict| if correction.is_erased { pb::Verdict::default() } else { self::verdict(verdict) };
+    let told = |verdict: &RequesterVerdict| {
+        if correction.is_erased { pb::RequesterVerdict::default() } else { self::verdict(verdict) }
+    };
     pb::Correction {
         integration_id: correction.integration_id.to_string(),
         before: Some(told(&correction.before)),
@@ -311,14 +312,14 @@ fn correction(correction: Correction) -> pb::Correction {
     }
 }
 
-fn verdict(verdict: &RequesterVerdict) -> pb::Verdict {
+fn verdict(verdict: &RequesterVerdict) -> pb::RequesterVerdict {
     let outcome = match verdict {
-        RequesterVerdict::Resolved(..) => pb::VerdictOutcome::Resolved,
-        RequesterVerdict::Ambiguous => pb::VerdictOutcome::Ambiguous,
-        RequesterVerdict::Nobody => pb::VerdictOutcome::None,
+        RequesterVerdict::Resolved(..) => pb::RequesterVerdictOutcome::Resolved,
+        RequesterVerdict::Ambiguous => pb::RequesterVerdictOutcome::Ambiguous,
+        RequesterVerdict::Nobody => pb::RequesterVerdictOutcome::None,
     };
     let record = verdict.record();
-    pb::Verdict {
+    pb::RequesterVerdict {
         outcome: outcome.into(),
         object_type: record.map(|record| record.object_type.as_str().to_owned()).unwrap_or_default(),
         record_id: record.map(|record| record.record_id.clone()).unwrap_or_default(),

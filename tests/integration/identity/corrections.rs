@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use contact_sync::{
     domain::ids::AccountId,
-    rpc::pb::{self, ChangeKind, Provider, VerdictOutcome},
+    rpc::pb::{self, ChangeKind, Provider, RequesterVerdictOutcome},
 };
 use futures_util::future::join_all;
 use serde_json::json;
@@ -18,7 +18,7 @@ use crate::{
 const BRYCE: &str = "+13108675309";
 
 /// The record that a verdict names.
-fn told(verdict: Option<&pb::Verdict>) -> (VerdictOutcome, String) {
+fn told(verdict: Option<&pb::RequesterVerdict>) -> (RequesterVerdictOutcome, String) {
     let verdict = verdict.unwrap();
     (verdict.outcome(), verdict.record_id.clone())
 }
@@ -40,8 +40,8 @@ async fn sync_bringing_callers_record_corrects_once() {
 
     assert_eq!(corrections.len(), 1);
     assert_eq!((corrections[0].call_id.as_str(), &corrections[0].integration_id), ("call-1", &integration));
-    assert_eq!(told(corrections[0].before.as_ref()), (VerdictOutcome::None, String::new()));
-    assert_eq!(told(corrections[0].after.as_ref()), (VerdictOutcome::Resolved, user));
+    assert_eq!(told(corrections[0].before.as_ref()), (RequesterVerdictOutcome::None, String::new()));
+    assert_eq!(told(corrections[0].after.as_ref()), (RequesterVerdictOutcome::Resolved, user));
     // Read again, asked again, and after another pass: still once.
     test.resolve_call(&account, &integration, "call-1").await;
     test.trigger(&account, &integration).await;
@@ -68,11 +68,11 @@ async fn selection_corrects_once_and_once_more_back() {
     let twice = test.corrections(&account, 0).await;
 
     assert_eq!(once.len(), 1);
-    assert_eq!(told(once[0].before.as_ref()), (VerdictOutcome::Resolved, first.clone()));
-    assert_eq!(told(once[0].after.as_ref()), (VerdictOutcome::Resolved, second.clone()));
+    assert_eq!(told(once[0].before.as_ref()), (RequesterVerdictOutcome::Resolved, first.clone()));
+    assert_eq!(told(once[0].after.as_ref()), (RequesterVerdictOutcome::Resolved, second.clone()));
     assert_eq!(twice.len(), 2);
-    assert_eq!(told(twice[1].before.as_ref()), (VerdictOutcome::Resolved, second));
-    assert_eq!(told(twice[1].after.as_ref()), (VerdictOutcome::Resolved, first));
+    assert_eq!(told(twice[1].before.as_ref()), (RequesterVerdictOutcome::Resolved, second));
+    assert_eq!(told(twice[1].after.as_ref()), (RequesterVerdictOutcome::Resolved, first));
 }
 
 /// A merge corrects what was told of the loser.
@@ -96,8 +96,8 @@ async fn merge_corrects_what_was_told_of_loser() {
     let corrections = test.corrections(&account, 0).await;
 
     assert_eq!(corrections.len(), 1);
-    assert_eq!(told(corrections[0].before.as_ref()), (VerdictOutcome::Resolved, loser));
-    assert_eq!(told(corrections[0].after.as_ref()), (VerdictOutcome::Resolved, winner));
+    assert_eq!(told(corrections[0].before.as_ref()), (RequesterVerdictOutcome::Resolved, loser));
+    assert_eq!(told(corrections[0].after.as_ref()), (RequesterVerdictOutcome::Resolved, winner));
 }
 
 /// A number that another contact loses corrects an AMBIGUOUS verdict.
@@ -122,8 +122,8 @@ async fn number_lost_elsewhere_corrects_ambiguous_verdict() {
     let corrections = test.corrections(&account, 0).await;
 
     assert_eq!(corrections.len(), 1);
-    assert_eq!(told(corrections[0].before.as_ref()), (VerdictOutcome::Ambiguous, String::new()));
-    assert_eq!(told(corrections[0].after.as_ref()), (VerdictOutcome::Resolved, user));
+    assert_eq!(told(corrections[0].before.as_ref()), (RequesterVerdictOutcome::Ambiguous, String::new()));
+    assert_eq!(told(corrections[0].after.as_ref()), (RequesterVerdictOutcome::Resolved, user));
 }
 
 /// A correction is written once, though its publisher was cut off again and again.
@@ -185,7 +185,7 @@ async fn different_retelling_corrects_first_and_is_corrected() {
     let corrections = test.corrections(&account, 0).await;
 
     let told: Vec<_> = corrections.iter().map(|c| (told(c.before.as_ref()), told(c.after.as_ref()))).collect();
-    let (nobody, him) = ((VerdictOutcome::None, String::new()), (VerdictOutcome::Resolved, user));
+    let (nobody, him) = ((RequesterVerdictOutcome::None, String::new()), (RequesterVerdictOutcome::Resolved, user));
     assert_eq!(told, [(nobody.clone(), him.clone()), (him, nobody)]);
     assert_gapless(&test.changes(&account, 0).await);
 }
@@ -221,8 +221,8 @@ async fn restore_within_chain_is_told_and_corrects() {
     assert_eq!((moved.kind(), &moved.survivor_id), (ChangeKind::Merged, &middle));
     let corrections: Vec<_> = changes.into_iter().filter_map(|change| change.correction).collect();
     assert_eq!(corrections.len(), 1);
-    assert_eq!(told(corrections[0].before.as_ref()), (VerdictOutcome::Resolved, c));
-    assert_eq!(told(corrections[0].after.as_ref()), (VerdictOutcome::Resolved, b));
+    assert_eq!(told(corrections[0].before.as_ref()), (RequesterVerdictOutcome::Resolved, c));
+    assert_eq!(told(corrections[0].after.as_ref()), (RequesterVerdictOutcome::Resolved, b));
 }
 
 /// A click that a known call takes corrects what was told of the call.
@@ -244,7 +244,7 @@ async fn click_taken_by_known_call_corrects_it() {
     let corrections = test.corrections(&account, 0).await;
 
     assert_eq!(corrections.len(), 1);
-    assert_eq!(told(corrections[0].after.as_ref()), (VerdictOutcome::Resolved, user));
+    assert_eq!(told(corrections[0].after.as_ref()), (RequesterVerdictOutcome::Resolved, user));
 }
 
 /// Four publishers, and automations that ask again, write each correction once.
@@ -319,7 +319,7 @@ async fn match_gives_clicked_call_its_number() {
     let again = test.resolve_call(&account, &zendesk, "call-1").await;
     assert_eq!(again.record.unwrap().record_id, by_match);
     assert_eq!(corrections.len(), 1);
-    assert_eq!(told(corrections[0].after.as_ref()), (VerdictOutcome::Resolved, by_match));
+    assert_eq!(told(corrections[0].after.as_ref()), (RequesterVerdictOutcome::Resolved, by_match));
     assert_eq!(test.corrections(&account, 0).await.len(), 1);
 }
 
@@ -346,7 +346,7 @@ async fn late_record_with_matchs_number_corrects_clicked_call() {
     let corrections = test.corrections(&account, 0).await;
 
     assert_eq!(corrections.len(), 2);
-    assert_eq!(told(corrections[1].after.as_ref()), (VerdictOutcome::Resolved, late));
+    assert_eq!(told(corrections[1].after.as_ref()), (RequesterVerdictOutcome::Resolved, late));
 }
 
 /// A placeholder that takes a known call's place doubts what was told of it.
@@ -370,5 +370,5 @@ async fn placeholder_taking_known_call_doubts_verdict() {
     let corrections = test.corrections(&account, 0).await;
 
     assert_eq!(corrections.len(), 1);
-    assert_eq!(told(corrections[0].after.as_ref()), (VerdictOutcome::Resolved, record));
+    assert_eq!(told(corrections[0].after.as_ref()), (RequesterVerdictOutcome::Resolved, record));
 }
