@@ -10,9 +10,9 @@ use anyhow::Context as _;
 use contact_sync::{
     config::Config,
     domain::{
-        account::MatchPolicy,
         call::{CLICK_TTL, CallDirection},
         clock::{Clock as _, SystemClock},
+        match_policy::MatchPolicy,
     },
     rpc::{
         pb::{

@@ -70,8 +70,8 @@ impl Drop for Scratch {
 }
 
 impl Server {
-    /// The service, with its defaults but for what concerns syncs: there is nothing to sync.
-    pub(crate) async fn start_service(database_url: &str, scratch: &Scratch) -> anyhow::Result<Self> {
+    /// The service with so many connections for calls, and its defaults but for what concerns syncs: there is nothing to sync.
+    pub(crate) async fn start_service(database_url: &str, scratch: &Scratch, connections: u32) -> anyhow::Result<Self> {
         let keys = local_token::generate(&[7; 32]);
         let mut child = Command::new(env!("CARGO_BIN_EXE_contact-sync"))
             .arg("serve")
@@ -81,6 +81,7 @@ impl Server {
             .env("CONTACT_SYNC_AUTH__JWKS_FILE", scratch.write("jwks.json", &keys.jwks_json)?)
             .env("CONTACT_SYNC_VAULT__KEY_RING_FILE", scratch.write("key-ring.json", KEY_RING)?)
             .env("CONTACT_SYNC_WORKER__CONCURRENCY", "0")
+            .env("CONTACT_SYNC_POOLS__CALL__CONNECTIONS", connections.to_string())
             .env("CONTACT_SYNC_POOLS__CALL__ACQUIRE_TIMEOUT_MS", ACQUIRE_TIMEOUT.as_millis().to_string())
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
