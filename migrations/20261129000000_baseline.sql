@@ -102,12 +102,12 @@ comment on column integrations.provider is 'The CRM.';
 comment on column integrations.organization is 'The organisation in it, as the CRM names it; 1 to 100 characters.';
 comment on column integrations.company_id is 'The CRM''s own number of it, where its name may change (Pipedrive); null: not learned yet.';
 comment on column integrations.is_enabled is 'False after DisableSync; enabling the same organisation again takes this row up again.';
-comment on column integrations.is_sync_on is 'False: no pass is due by itself.';
+comment on column integrations.is_sync_on is 'False: no run is due by itself.';
 comment on column integrations.is_purging is 'DisableSync with PURGE: a worker removes the copied data in batches, then clears this.';
 comment on column integrations.is_widened is 'More is to be copied than before, and has not been yet.';
 comment on column integrations.has_unread is
     'Records or numbers of it could not be read, and are among its rejected records, or found no room there.';
-comment on column integrations.period_seconds is 'Seconds from one pass to the next, at most a day.';
+comment on column integrations.period_seconds is 'Seconds from one run to the next, at most a day.';
 comment on column integrations.options is
     'What is copied and mirrored, as `domain::integration::Options` writes it; what is absent has its default.';
 comment on column integrations.request_id is 'Of the EnableSync that made it, for its repetition.';
@@ -118,17 +118,17 @@ comment on column integrations.refresh_claim is 'Who is getting a new access tok
 comment on column integrations.refresh_claimed_until is 'Until when that may last (the database''s clock).';
 comment on column integrations.refresh_use is
     'Whether the refresh token may be sent: FREE; SPENT (refused twice, or its last answer was lost); ONCE (somebody asks for a try).';
-comment on column integrations.hold is 'Why no pass is started although sync is on.';
+comment on column integrations.hold is 'Why no run is started although sync is on.';
 comment on column integrations.hold_reason is 'What the CRM or the service said, in words.';
 comment on column integrations.refused_at is
     'When the CRM first refused what it has refused since; null: it does not. AUTH_FAILED only follows minutes later.';
-comment on column integrations.checkpoint is 'Where the next pass starts; moves with the last page of a pass only.';
+comment on column integrations.checkpoint is 'Where the next run starts; moves with the last page of a run only.';
 comment on column integrations.known_through is 'Every change that the CRM made until then is here (the CRM''s clock).';
-comment on column integrations.first_started_at is 'When the first pass began.';
-comment on column integrations.last_completed_at is 'When the last pass that succeeded ended.';
-comment on column integrations.due_at is 'When the next pass may start; null: none. Kept while a pass runs, so that a crash leaves it due.';
-comment on column integrations.failures is 'Passes that failed one after another.';
-comment on column integrations.sweep_due_at is 'When the next pass is a sweep: reads everything, and asks for what did not come.';
+comment on column integrations.first_started_at is 'When the first run began.';
+comment on column integrations.last_completed_at is 'When the last run that succeeded ended.';
+comment on column integrations.due_at is 'When the next run may start; null: none. Kept during a run, so that a crash leaves it due.';
+comment on column integrations.failures is 'Runs that failed one after another.';
+comment on column integrations.sweep_due_at is 'When the next run is a sweep: reads everything, and asks for what did not come.';
 comment on column integrations.sweep_number is 'The sweep under way, or the last one. Stays when a later run goes on with it.';
 comment on column integrations.held_deletions is 'Deletions that the last sweep did not make because they were too many.';
 comment on column integrations.confirmed_deletions is 'How many of them somebody has confirmed since.';
@@ -232,7 +232,7 @@ comment on column sync_runs.started_at is 'When a worker first took it up.';
 comment on column sync_runs.finished_at is 'When it ended.';
 comment on column sync_runs.updated_at is 'When it was last changed.';
 
--- The last wall against two passes at once.
+-- The last wall against two runs at once.
 create unique index sync_runs_active_key on sync_runs (account_id, integration_id) where state in ('QUEUED', 'RUNNING');
 create unique index sync_runs_request_key on sync_runs (account_id, request_id) where request_id is not null;
 create index sync_runs_integration_idx on sync_runs (account_id, integration_id, sync_run_id);

@@ -81,7 +81,7 @@ impl Service {
             .env("CONTACT_SYNC_AUTH__JWKS_FILE", file("jwks.json", &keys.jwks_json)?)
             .env("CONTACT_SYNC_VAULT__KEY_RING_FILE", file("key-ring.json", KEY_RING)?)
             .env("CONTACT_SYNC_LOG__FORMAT", "json")
-            // Passes begin when they are asked for.
+            // Runs begin when they are asked for.
             .env("CONTACT_SYNC_SYNC__PERIOD_SECONDS", "86400")
             .env(base_url, &crm.url)
             .stdin(Stdio::null())
@@ -123,7 +123,7 @@ impl Service {
         Ok(())
     }
 
-    /// Starts a pass and waits for its end.
+    /// Starts a run and waits for its end.
     pub(crate) async fn trigger(&mut self) -> anyhow::Result<RunFigures> {
         let request = pb::TriggerSyncRequest {
             account_id: self.account_id.clone(),
@@ -134,7 +134,7 @@ impl Service {
         self.ended_run().await
     }
 
-    /// Waits for the end of the pass that is queued or under way.
+    /// Waits for the end of the run that is queued or under way.
     pub(crate) async fn ended_run(&mut self) -> anyhow::Result<RunFigures> {
         let is_end =
             |event: &Value| event["message"] == "sync run is complete" || event["message"] == "sync run failed";

@@ -88,7 +88,7 @@ pub struct VaultConfig {
 /// When integrations are synced.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SyncConfig {
-    /// From the end of a pass to the next, for integrations without a period of their own: 60 to 86,400 seconds.
+    /// From the end of a run to the next, for integrations without a period of their own: 60 to 86,400 seconds.
     pub period_seconds: u64,
 }
 

@@ -16,7 +16,7 @@ use crate::domain::{
 
 /// One page of records.
 #[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "independent things that a page says of its pass")]
+#[expect(clippy::struct_excessive_bools, reason = "independent things that a page says of its run")]
 pub struct RecordPage {
     /// In the CRM's order; one record may come twice.
     pub records: Vec<Record>,
@@ -24,7 +24,7 @@ pub struct RecordPage {
     pub gone: Vec<RecordKey>,
     /// Records, and values of records, that could not be read.
     pub rejects: PageRejects,
-    /// Where the next page, or the next pass, goes on; `None`: where this one began.
+    /// Where the next page, or the next run, goes on; `None`: where this one began.
     pub next: Option<String>,
     /// The end of what the CRM has now.
     pub is_last: bool,
@@ -34,13 +34,13 @@ pub struct RecordPage {
     pub wait: Option<Duration>,
     /// What could not be seen, for whoever looks after the integration.
     pub notices: Vec<Notice>,
-    /// The CRM cannot tell any more what was deleted since the last pass: everything must be read again.
+    /// The CRM cannot tell any more what was deleted since the last run: everything must be read again.
     pub needs_sweep: bool,
     /// Something optional was left: everything is to be read again some day soon.
     pub is_partial: bool,
     /// Something that was never copied was left: the copy is not whole, whatever else is known.
     pub is_incomplete: bool,
-    /// The most records that the CRM's limit lets a pass read in a minute; `None`: not known.
+    /// The most records that the CRM's limit lets a run read in a minute; `None`: not known.
     pub records_per_minute: Option<i64>,
 }
 
@@ -49,7 +49,7 @@ pub struct RecordPage {
 pub enum PageEffort {
     /// All of it: whatever fails fails the page.
     Whole,
-    /// What is optional and fails ([`CrmError::is_local`]) is left, with a notice, and tried with a later pass: a look-up, a log of
+    /// What is optional and fails ([`CrmError::is_local`]) is left, with a notice, and tried with a later run: a look-up, a log of
     /// deletions, the names of organizations, one of several kinds of objects.
     Essential,
 }
@@ -122,7 +122,7 @@ pub trait CrmClient: Send + Sync {
     /// About how many contacts there are; `None` if the CRM does not say.
     fn count(&self) -> CrmFuture<'_, Option<i64>>;
 
-    /// The page at this position, which an earlier page of this or another pass has named; `None`: the first page of everything.
+    /// The page at this position, which an earlier page of this or another run has named; `None`: the first page of everything.
     /// [`CrmError::PositionRefused`]: it leads nowhere any more.
     fn fetch_page<'a>(&'a self, position: Option<&'a str>, effort: PageEffort) -> CrmFuture<'a, RecordPage>;
 
@@ -134,7 +134,7 @@ pub trait CrmClient: Send + Sync {
         false
     }
 
-    /// Kinds of objects that the pass which ended at this position has left to the next one: what did not come of them says nothing.
+    /// Kinds of objects that the run which ended at this position has left to the next one: what did not come of them says nothing.
     fn left_at(&self, position: &str) -> Vec<ObjectType> {
         let _ = position;
         Vec::new()

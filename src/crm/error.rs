@@ -63,7 +63,7 @@ pub enum CrmError {
     )]
     HostMoved,
     /// The place to go on from is not accepted any more.
-    #[error("the CRM refuses the place where the last pass stopped; the pass starts again")]
+    #[error("the CRM refuses the place where the last run stopped; the run starts again")]
     PositionRefused,
     /// 429, or 503 with a time.
     #[error("the CRM's rate limit is reached")]

@@ -75,7 +75,7 @@ impl ProviderDescriptor {
         (self.options.widen)(now, before) || copied.iter().any(|kind| !copied_before.contains(kind))
     }
 
-    /// Whether after a change of options everything must be looked at anew. A kind that is switched on needs no more than the next pass,
+    /// Whether after a change of options everything must be looked at anew. A kind that is switched on needs no more than the next run,
     /// which has no place of it to go on from.
     pub fn needs_sweep(&self, now: &Options, before: &Options) -> bool {
         (self.options.need_sweep)(now, before)

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::{ids::IntegrationId, notice::Notice, options::Options, provider::Provider};
 
-/// An integration is stale when this many periods have passed without a complete pass.
+/// An integration is stale when this many periods have passed without a complete run.
 pub const STALE_PERIODS: i32 = 3;
 
 /// One organisation within a provider: what makes two integrations the same.
@@ -39,7 +39,7 @@ pub enum IntegrationState {
     InitialSync,
     /// Copied, and refreshed on time.
     Active,
-    /// Three periods without a complete pass.
+    /// Three periods without a complete run.
     Stale,
     /// Stopped after repeated failures.
     Paused,
@@ -51,7 +51,7 @@ pub enum IntegrationState {
     Off,
 }
 
-/// Why no pass is started although sync is on.
+/// Why no run is started although sync is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum SyncHold {
@@ -85,13 +85,13 @@ pub struct Freshness {
     pub is_sync_on: bool,
     /// Why it does not at present.
     pub hold: Option<SyncHold>,
-    /// When its first pass first began.
+    /// When its first run first began.
     pub first_started_at: Option<DateTime<Utc>>,
-    /// When its last complete pass ended.
+    /// When its last complete run ended.
     pub last_completed_at: Option<DateTime<Utc>>,
     /// Every change that the CRM made until then is here.
     pub known_through: Option<DateTime<Utc>>,
-    /// From the end of a pass to the next, in seconds.
+    /// From the end of a run to the next, in seconds.
     pub period_seconds: i32,
     /// More is to be copied than before, and has not been yet.
     pub is_widened: bool,
@@ -153,7 +153,7 @@ impl IntegrationState {
                 "the first copy of this CRM is under way: callers known there may not be known here yet"
             }
             Self::Stale => {
-                "the last complete pass is more than three periods old: recent changes in the CRM may be missing"
+                "the last complete run is more than three periods old: recent changes in the CRM may be missing"
             }
             Self::Paused => {
                 "sync is paused after repeated failures: recent changes in the CRM are missing; see GetIntegration, then TriggerSync"
@@ -180,7 +180,7 @@ pub struct Integration {
     pub is_purging: bool,
     /// Why it is held.
     pub hold_notice: Option<Notice>,
-    /// When the next pass may start.
+    /// When the next run may start.
     pub due_at: Option<DateTime<Utc>>,
     /// The run that is queued or running.
     pub current_sync_run_id: Option<super::ids::SyncRunId>,

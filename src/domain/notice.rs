@@ -1,4 +1,4 @@
-//! What happened to a pass, for a program to branch on and a person to read.
+//! What happened to a run, for a program to branch on and a person to read.
 
 use std::{borrow::Cow, fmt};
 

@@ -29,7 +29,7 @@ impl SyncKind {
         self.into()
     }
 
-    /// What a pass does that nobody has asked for by its kind.
+    /// What a run does that nobody has asked for by its kind.
     pub const fn next(is_first_copy: bool, is_sweep_due: bool) -> Self {
         match (is_first_copy, is_sweep_due) {
             (true, _) => Self::Initial,
@@ -89,7 +89,7 @@ pub struct SyncCounts {
     pub rejected: i64,
 }
 
-/// A pass and how far it is.
+/// A run and how far it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncRun {
     /// Which.

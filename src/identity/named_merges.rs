@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Steps of one chain, and rounds of looking for more of it; each round is a statement. Salesforce merges two or three records at
-/// once, and duplicates that are merged one into the next make chains of dozens between two passes; a longer one is followed from its
+/// once, and duplicates that are merged one into the next make chains of dozens between two runs; a longer one is followed from its
 /// newer end.
 const STEPS_MAX: usize = 200;
 

@@ -92,11 +92,11 @@ const fn fate(fate: &RecordFate) -> (pb::RecordFate, &'static str) {
     match fate {
         RecordFate::Applied => (pb::RecordFate::Applied, "it is here as the CRM had it then; an older copy is skipped"),
         RecordFate::Reported => {
-            (pb::RecordFate::Reported, "a click or a report has brought it; no pass has read it yet")
+            (pb::RecordFate::Reported, "a click or a report has brought it; no run has read it yet")
         }
         RecordFate::Rejected => (
             pb::RecordFate::Rejected,
-            "it could not be read when it was last met; mend it in the CRM, and the next pass brings it, or ask for it again with RetryRejectedRecords",
+            "it could not be read when it was last met; mend it in the CRM, and the next run brings it, or ask for it again with RetryRejectedRecords",
         ),
         RecordFate::Gone => (
             pb::RecordFate::Gone,
@@ -104,7 +104,7 @@ const fn fate(fate: &RecordFate) -> (pb::RecordFate, &'static str) {
         ),
         RecordFate::Merged(_) => (pb::RecordFate::Merged, "the CRM has merged or converted it into its successor"),
         RecordFate::Erased => {
-            (pb::RecordFate::Erased, "its person was erased here; passes, clicks and reports leave it out")
+            (pb::RecordFate::Erased, "its person was erased here; runs, clicks and reports leave it out")
         }
         RecordFate::NotCopied => (
             pb::RecordFate::NotCopied,
@@ -112,7 +112,7 @@ const fn fate(fate: &RecordFate) -> (pb::RecordFate, &'static str) {
         ),
         RecordFate::NotSeen => (
             pb::RecordFate::NotSeen,
-            "no pass has brought it: it was made or changed after `known_through`, or the integration's user does not see it, or the CRM has no such record; TriggerSync looks for changes now",
+            "no run has brought it: it was made or changed after `known_through`, or the integration's user does not see it, or the CRM has no such record; TriggerSync looks for changes now",
         ),
     }
 }

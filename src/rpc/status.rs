@@ -1,7 +1,7 @@
 //! The only maker of `tonic::Status`: every error that leaves the service carries `google.rpc.ErrorInfo` with a reason in
 //! `UPPER_SNAKE` and the domain `contactsync`. Messages are for the developer who calls; they never carry a number, name,
 //! e-mail, token or anything internal. Sizes are capped, because a status travels in HTTP/2 trailers, and clients built on
-//! gRPC core drop a call whose metadata passes about 8 KiB.
+//! gRPC core drop a call whose metadata runs about 8 KiB.
 
 use std::{collections::HashMap, error::Error, time::Duration};
 

@@ -52,7 +52,7 @@ pub struct SyncRpc {
     pub watchers: WatchRoom,
     /// Ends the watchers when the server drains.
     pub stop: CancellationToken,
-    /// From the end of a pass to the next, unless the request says otherwise.
+    /// From the end of a run to the next, unless the request says otherwise.
     pub period_default_seconds: i32,
 }
 

@@ -103,7 +103,7 @@ pub struct AccountChange {
     pub match_policy: Option<MatchPolicy>,
 }
 
-/// Changes what is given; `None` if there is no such account. Other regions: the stored numbers are to be read again, and the next pass of
+/// Changes what is given; `None` if there is no such account. Other regions: the stored numbers are to be read again, and the next run of
 /// each integration is to be a sweep: of two spellings of one number a record keeps the first only, and both may be numbers now.
 pub async fn update(
     db: &Db,

@@ -1,4 +1,4 @@
-//! The table `rejected_records`: what pages could not give, until the record comes whole, is gone or erased, a full pass does not meet it
+//! The table `rejected_records`: what pages could not give, until the record comes whole, is gone or erased, a full run does not meet it
 //! any more, or nobody has met it for 30 days. Written under the lease of a run, but for what an operator and retention do.
 
 use std::collections::HashSet;

@@ -155,7 +155,7 @@ const ADVICE: [Advice; 60] = [
         "the contacts that were copied before are still being removed",
         "`contact-sync sync status --integration ID` says when that is over; enable it then",
     ),
-    next("RATE_LIMITED", "wait: the CRM answers again in a while, and a pass waits by itself"),
+    next("RATE_LIMITED", "wait: the CRM answers again in a while, and a run waits by itself"),
     next(
         "RECORD_GONE",
         "restore the record in the CRM and `contact-sync sync trigger`, or register the one that is left",
@@ -197,7 +197,7 @@ const ADVICE: [Advice; 60] = [
     next("UNAVAILABLE", TRY_AGAIN),
     next("UNIMPLEMENTED", VERSIONS),
     next("UNKNOWN", LOG),
-    // Of a run, or a pass.
+    // Of a run.
     next("CREDENTIALS_MISSING", "`contact-sync sync credentials --integration ID` brings them"),
     next(
         "CREDENTIALS_SEALED_BY_ANOTHER_KEY",

@@ -228,7 +228,7 @@ pub(in crate::cli) fn integration(lines: &mut LabelledLines, integration: &pb::I
     match (integration.enabled, options.sync()) {
         (false, _) => lines.add("sync", "disabled"),
         (true, pb::SyncMode::Off) => lines.add("sync", "off"),
-        (true, _) => lines.add("sync", format!("on, {period} after each pass")),
+        (true, _) => lines.add("sync", format!("on, {period} after each run")),
     }
     for (what, wishes) in [
         ("Contacts", &options.salesforce_contacts),
@@ -252,8 +252,8 @@ pub(in crate::cli) fn integration(lines: &mut LabelledLines, integration: &pb::I
     }
     lines.add("credentials", if integration.has_credentials { "stored" } else { "none" });
     lines.add("known through", time(integration.known_through.as_ref()));
-    lines.add("last pass", time(integration.last_completed_time.as_ref()));
-    lines.add("next pass", time(integration.next_due_time.as_ref()));
+    lines.add("last run", time(integration.last_completed_time.as_ref()));
+    lines.add("next run", time(integration.next_due_time.as_ref()));
     lines.add("next sweep", time(integration.next_sweep_time.as_ref()));
     lines.add("current run", &integration.current_sync_run_id);
 }
@@ -280,14 +280,14 @@ fn next_after(error: &pb::Notice) -> String {
 pub(in crate::cli) fn after_failure(lines: &mut LabelledLines, integration: &pb::Integration) {
     lines.add("integration", integration_state(integration.state()));
     lines.add("integration", in_own_words(&integration.state_detail));
-    lines.add("next pass", time(integration.next_due_time.as_ref()));
+    lines.add("next run", time(integration.next_due_time.as_ref()));
 }
 
 /// The last failed run among these, newest first: when, why, what to do, and whether it is over.
 pub(in crate::cli) fn last_failure(lines: &mut LabelledLines, runs: &[pb::SyncRun]) {
     let Some(at) = runs.iter().position(|run| run.state() == pb::SyncRunState::Failed) else { return };
     let is_over = runs[..at].iter().any(|run| run.state() == pb::SyncRunState::Succeeded);
-    let since = if is_over { "; a pass has succeeded since" } else { "" };
+    let since = if is_over { "; a run has succeeded since" } else { "" };
     let failed = &runs[at];
     lines.add("last failure", format!("{}, run {}{since}", time(failed.end_time.as_ref()), failed.id));
     if let Some(error) = &failed.error {

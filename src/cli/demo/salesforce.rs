@@ -91,7 +91,7 @@ impl DemoStory<'_> {
         let call_id = self.call_clicked(ROSA, &record).await?;
         self.sync(Provider::Salesforce).await?;
         let answer = self.look_up(ROSA.dialled).await?;
-        self.narrator.check("the pass has landed on the same contact", &contact.id, id(answer.selected.as_ref()));
+        self.narrator.check("the run has landed on the same contact", &contact.id, id(answer.selected.as_ref()));
         self.narrator.check("there is no duplicate", 1, answer.total);
         Ok(ClickedLead { record_id: record, contact, call_id })
     }

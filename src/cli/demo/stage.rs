@@ -125,7 +125,7 @@ impl DemoStage {
     }
 }
 
-/// Two demos in one folder would stop each other's passes.
+/// Two demos in one folder would stop each other's runs.
 fn lock(dir: &Path) -> anyhow::Result<File> {
     let path = dir.join("lock");
     let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);

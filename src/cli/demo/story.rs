@@ -73,7 +73,7 @@ pub(super) async fn tell(stage: &DemoStage, narrator: &mut DemoNarrator) -> anyh
     Ok(DemoResult { zendesk_id: story.integration_id(Provider::Zendesk), account_id: story.account_id })
 }
 
-/// What earlier demos copied is removed, as an administrator would: otherwise their passes would run here, too.
+/// What earlier demos copied is removed, as an administrator would: otherwise their runs would run here, too.
 async fn forget_earlier(stage: &DemoStage) -> anyhow::Result<()> {
     let mut page_token = String::new();
     loop {
@@ -171,13 +171,13 @@ impl DemoStory<'_> {
         Ok(())
     }
 
-    /// Starts a CRM's next pass, and waits for its end.
+    /// Starts a CRM's next run, and waits for its end.
     pub(super) async fn sync(&mut self, provider: Provider) -> anyhow::Result<()> {
         self.narrator.ask("TriggerSync", &show::provider(provider));
         self.trigger(provider, pb::SyncKind::Unspecified).await
     }
 
-    /// Starts a pass that reads everything of a CRM again, and waits for its end.
+    /// Starts a run that reads everything of a CRM again, and waits for its end.
     pub(super) async fn sweep(&mut self, provider: Provider) -> anyhow::Result<()> {
         self.narrator.ask("TriggerSync", &format!("{}, a sweep", show::provider(provider)));
         self.trigger(provider, pb::SyncKind::Sweep).await

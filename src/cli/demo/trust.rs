@@ -55,9 +55,9 @@ impl DemoStory<'_> {
         Ok(())
     }
 
-    /// Erased, and not brought back by a pass.
+    /// Erased, and not brought back by a run.
     pub(super) async fn erased(&mut self) -> anyhow::Result<()> {
-        self.narrator.chapter("A person asks to be forgotten: erased here, and no pass brings him back");
+        self.narrator.chapter("A person asks to be forgotten: erased here, and no run brings him back");
         let contact = self.named(NOAH).await?;
         self.narrator.ask("EraseContact", &format!("{} of {}", short(&contact.id), contact.display_name));
         let request = pb::EraseContactRequest { account_id: self.account_id.clone(), contact_id: contact.id.clone() };

@@ -16,7 +16,7 @@ impl DemoStory<'_> {
     pub(super) async fn connect_zendesk(&mut self) -> anyhow::Result<()> {
         self.narrator.chapter("The administrator connects Zendesk: every contact is copied");
         self.narrator
-            .ask("EnableSync", &format!("Zendesk \"{}\", an API token, a pass every 30 minutes", people::ZENDESK));
+            .ask("EnableSync", &format!("Zendesk \"{}\", an API token, a run every 30 minutes", people::ZENDESK));
         let users = self.stage.crms.zendesk.user_count();
         let (email, token) = (zendesk::DEFAULT_EMAIL.to_owned(), zendesk::DEFAULT_API_TOKEN.to_owned());
         let token = Kind::ZendeskApiToken(pb::ZendeskApiToken { email, token });
@@ -27,7 +27,7 @@ impl DemoStory<'_> {
     }
 
     pub(super) async fn created_in_zendesk(&mut self, stranger: &str, first_call: String) -> anyhow::Result<()> {
-        self.narrator.chapter("An agent adds the stranger to Zendesk: the next pass names her");
+        self.narrator.chapter("An agent adds the stranger to Zendesk: the next run names her");
         let user = people::user(&self.stage.crms.zendesk, PRIYA)?;
         self.narrator.crm("in Zendesk", &format!("new user {user}: {}, \"{}\"", PRIYA.name, PRIYA.typed));
         self.sync(Provider::Zendesk).await?;

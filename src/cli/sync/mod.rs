@@ -51,7 +51,7 @@ enum SyncCommand {
     Enable(Box<EnableArgs>),
     /// Show the account's integrations, or one with its newest runs
     Status(StatusArgs),
-    /// Start a pass now, also while the CRM refuses the credentials
+    /// Start a run now, also while the CRM refuses the credentials
     Trigger(TriggerArgs),
     /// Follow a run until it has ended
     Watch(RunArgs),
@@ -100,7 +100,7 @@ struct EnableArgs {
     /// Copy nothing: only records that are clicked or reported are known
     #[arg(long)]
     off: bool,
-    /// From the end of a pass to the next, 1m to 24h [default: the server's, 30m]
+    /// From the end of a run to the next, 1m to 24h [default: the server's, 30m]
     #[arg(long, value_name = "TIME", value_parser = period)]
     period: Option<prost_types::Duration>,
     /// Follow the first copy until it has ended
@@ -136,7 +136,7 @@ struct RunArgs {
 struct OptionsArgs {
     #[command(flatten)]
     integration: IntegrationOption,
-    /// From the end of a pass to the next, 1m to 24h [default: as it is]
+    /// From the end of a run to the next, 1m to 24h [default: as it is]
     #[arg(long, value_name = "TIME", value_parser = period)]
     period: Option<prost_types::Duration>,
 }

@@ -31,7 +31,7 @@ enum RejectedCommand {
     ///
     /// With a token that has the scope `contacts.read` also what the CRM sent.
     List(ListArgs),
-    /// Have the next pass ask the CRM for them again, and start it
+    /// Have the next run ask the CRM for them again, and start it
     ///
     /// What came of it is a notice of that run. Records without an id cannot be asked for: they come with `sync trigger --full`.
     Retry(RetryArgs),
@@ -186,7 +186,7 @@ fn add_rejected(lines: &mut LabelledLines, record: &pb::RejectedRecord, content_
     lines.add("last seen", show::time(record.last_seen_time.as_ref()));
     lines.add("times seen", count(record.times_seen));
     if record.is_retried {
-        lines.add("retry", "the next pass asks for it again");
+        lines.add("retry", "the next run asks for it again");
     }
     let shown: String = record.raw.chars().take(content_chars).collect();
     let more = if shown.len() < record.raw.len() { ".." } else { "" };

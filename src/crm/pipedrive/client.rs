@@ -1,4 +1,4 @@
-//! One company's Pipedrive: where it is, how requests are signed, and how answers are read. What to ask is said by `pass` and
+//! One company's Pipedrive: where it is, how requests are signed, and how answers are read. What to ask is said by `run` and
 //! `look_up`.
 
 use std::sync::atomic::AtomicBool;

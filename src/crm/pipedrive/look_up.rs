@@ -59,7 +59,7 @@ impl PipedriveClient {
         if !sightings.gone.is_empty() {
             self.me().await?;
         }
-        // A pass says that organizations are hidden; here it would be said for each few persons.
+        // A run says that organizations are hidden; here it would be said for each few persons.
         for record in self.records(persons, PageEffort::Whole, &mut LeftOut::default()).await? {
             if keys.contains(&record.key) {
                 sightings.see(record);

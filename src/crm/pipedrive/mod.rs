@@ -1,6 +1,6 @@
 //! Pipedrive: all that is known of it. Vendor words end here: outside, a person is a record.
 //!
-//! A full read is every person by id. An increment is every person changed since the last pass, and then what Pipedrive's recent
+//! A full read is every person by id. An increment is every person changed since the last run, and then what Pipedrive's recent
 //! changes hint to be deleted, each asked for by its id: version 2 of the API lists no deletions. Nothing is gone on a hint alone.
 
 mod client;
@@ -12,9 +12,9 @@ mod look_up;
 mod map;
 mod model;
 mod organizations;
-mod pass;
 mod position;
 mod refusal;
+mod run;
 
 use self::{client::PipedriveClient, descriptor::DESCRIPTOR};
 use super::{

@@ -1,5 +1,5 @@
-//! Where a pass stands, as text that outlives the process: all that a pass must remember is in it. Invariant: what was not written
-//! by this version is refused, and the pass starts again.
+//! Where a run stands, as text that outlives the process: all that a run must remember is in it. Invariant: what was not written
+//! by this version is refused, and the run starts again.
 
 use chrono::{DateTime, Utc, serde::ts_seconds, serde::ts_seconds_option};
 use serde::{Deserialize, Serialize};
@@ -11,11 +11,11 @@ const VERSION: u32 = 1;
 /// The longest is one of 200 suspects, about 4 KiB.
 const BYTES_MAX: usize = 8 * 1024;
 
-/// Where a pass stands. Times are of the CRM's clock, in whole seconds: Pipedrive refuses fractions.
+/// Where a run stands. Times are of the CRM's clock, in whole seconds: Pipedrive refuses fractions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "at", rename_all = "snake_case")]
 pub(super) enum PipedrivePosition {
-    /// A pass is over: the next one is an increment.
+    /// A run is over: the next one is an increment.
     Checkpoint {
         /// Every change before this has been read.
         #[serde(with = "ts_seconds")]
@@ -26,7 +26,7 @@ pub(super) enum PipedrivePosition {
         /// Those changed since then; `None`: all.
         #[serde(with = "ts_seconds_option", default)]
         since: Option<DateTime<Utc>>,
-        /// When the pass's first answer was made: where the next pass goes on.
+        /// When the run's first answer was made: where the next run goes on.
         #[serde(with = "ts_seconds")]
         until: DateTime<Utc>,
         /// Pipedrive's, opaque; it holds for these parameters only.

@@ -12,11 +12,11 @@ mod login;
 mod look_up;
 mod map;
 mod model;
-mod pass;
 mod position;
 mod refusal;
 mod rest;
 mod rows;
+mod run;
 mod soql;
 mod step;
 

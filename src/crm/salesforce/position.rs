@@ -1,4 +1,4 @@
-//! Where a pass stands, as an opaque text: what of each object is known from the passes before, and how far this one has come.
+//! Where a run stands, as an opaque text: what of each object is known from the runs before, and how far this one has come.
 //! Everything that leads on is in here, so that any process can go on, also days later. It comes back from storage: nothing in it is
 //! believed unchecked.
 
@@ -18,7 +18,7 @@ const ID_BYTES_MAX: usize = 32;
 const LOCATOR_BYTES_MAX: usize = 1_024;
 const FIELDS_MAX: usize = 40;
 
-/// The place of a pass. Times are milliseconds since 1970 by the server's clock.
+/// The place of a run. Times are milliseconds since 1970 by the server's clock.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct SalesforcePosition {
@@ -26,9 +26,9 @@ pub(super) struct SalesforcePosition {
     /// One of each object that was ever read to its end. That of an object which is not copied any more is kept: switched on
     /// again, it is caught up with from there.
     pub(super) marks: Vec<ObjectProgress>,
-    /// `None`: between passes.
-    pub(super) pass: Option<ObjectTurn>,
-    /// Objects that the pass (or the last one) has left because the CRM had trouble with them, and where each goes on.
+    /// `None`: between runs.
+    pub(super) turn: Option<ObjectTurn>,
+    /// Objects that the run (or the last one) has left because the CRM had trouble with them, and where each goes on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) left: Vec<ObjectTurn>,
 }
@@ -47,14 +47,14 @@ pub(super) struct ObjectProgress {
     pub(super) fields: Vec<String>,
 }
 
-/// A pass under way.
+/// A run under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ObjectTurn {
     /// The object that is read now; those before it are done.
     #[serde(with = "object")]
     pub(super) object: ObjectType,
-    /// The earliest end of a window that this pass has finished.
+    /// The earliest end of a window that this run has finished.
     pub(super) known: Option<i64>,
     /// All objects have had their turn; those that were left have another one.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
@@ -128,7 +128,7 @@ pub(super) struct DeletedProgress {
 
 impl Default for SalesforcePosition {
     fn default() -> Self {
-        Self { version: VERSION, marks: Vec::new(), pass: None, left: Vec::new() }
+        Self { version: VERSION, marks: Vec::new(), turn: None, left: Vec::new() }
     }
 }
 
@@ -164,9 +164,9 @@ impl SalesforcePosition {
         }
     }
 
-    /// An object's turn in a pass; where it was left, it goes on.
+    /// An object's turn in a run; where it was left, it goes on.
     pub(super) fn begin(&mut self, object: ObjectType, known: Option<i64>, is_again: bool) -> ObjectTurn {
-        match self.left.iter().position(|pass| pass.object == object) {
+        match self.left.iter().position(|turn| turn.object == object) {
             Some(place) => ObjectTurn { known, is_again, ..self.left.swap_remove(place) },
             None => ObjectTurn { is_again, ..ObjectTurn::begin(object, known) },
         }
@@ -175,13 +175,13 @@ impl SalesforcePosition {
     /// Leaves an object to a later turn. What is known of it is caught up with from there, by the time of then.
     pub(super) fn leave(&mut self, object: ObjectType, stage: RunStage) {
         let stage = if self.mark(object).is_some() { RunStage::Begin { bulk_failures: 0 } } else { stage };
-        self.left.retain(|pass| pass.object != object);
+        self.left.retain(|turn| turn.object != object);
         self.left.push(ObjectTurn { object, known: None, is_again: false, stage });
     }
 
     /// Something that was never read to its end is left.
     pub(super) fn is_incomplete(&self) -> bool {
-        self.left.iter().any(|pass| self.mark(pass.object).is_none())
+        self.left.iter().any(|turn| self.mark(turn.object).is_none())
     }
 
     fn is_sound(&self) -> bool {
@@ -189,7 +189,7 @@ impl SalesforcePosition {
             && self.marks.len() <= 2
             && self.marks.iter().all(ObjectProgress::is_sound)
             && self.left.len() <= 2
-            && self.pass.iter().chain(&self.left).all(|pass| pass.is_sound(self.mark(pass.object).is_some()))
+            && self.turn.iter().chain(&self.left).all(|turn| turn.is_sound(self.mark(turn.object).is_some()))
     }
 }
 
@@ -288,7 +288,7 @@ mod tests {
     fn position(stage: RunStage) -> SalesforcePosition {
         SalesforcePosition {
             marks: vec![mark(ObjectType::Contact), mark(ObjectType::Lead)],
-            pass: Some(ObjectTurn { object: ObjectType::Lead, known: Some(5), is_again: false, stage }),
+            turn: Some(ObjectTurn { object: ObjectType::Lead, known: Some(5), is_again: false, stage }),
             ..SalesforcePosition::default()
         }
     }
@@ -329,7 +329,7 @@ mod tests {
 
             assert_eq!(SalesforcePosition::decode(&position.encode().unwrap()).unwrap(), position);
         }
-        let between = SalesforcePosition { pass: None, ..position(RunStage::Begin { bulk_failures: 0 }) };
+        let between = SalesforcePosition { turn: None, ..position(RunStage::Begin { bulk_failures: 0 }) };
         assert_eq!(SalesforcePosition::decode(&between.encode().unwrap()).unwrap(), between);
     }
 
@@ -376,7 +376,7 @@ mod tests {
         let mark = |object| ObjectProgress { fields: fields.clone(), ..mark(object) };
         let position = SalesforcePosition {
             marks: vec![mark(ObjectType::Contact), mark(ObjectType::Lead)],
-            pass: Some(ObjectTurn {
+            turn: Some(ObjectTurn {
                 object: ObjectType::Lead,
                 known: None,
                 is_again: true,

@@ -1,4 +1,4 @@
-//! What one step of a pass has brought, and what comes after it.
+//! What one step of a run has brought, and what comes after it.
 
 use super::position::{DeletedProgress, RunStage};
 use crate::{
@@ -20,11 +20,11 @@ pub(super) enum NextStage {
     Rows { fields: Vec<String>, through: i64 },
     /// The log of deletions is read until this time, milliseconds; `None`: to its end.
     Deletions { through: i64, more: Option<DeletedProgress> },
-    /// The log of deletions stays where it was; a later pass reads it.
+    /// The log of deletions stays where it was; a later run reads it.
     DeletionsLeft,
     /// The integration's user does not see the object.
     Hidden,
-    /// The CRM has trouble with the object; a later pass goes on here.
+    /// The CRM has trouble with the object; a later run goes on here.
     Left(RunStage),
 }
 

@@ -135,7 +135,7 @@ async fn administrator_connects_zendesk_and_caller_gets_ticket() {
 
     assert!(tried.ok().contains("works"), "{}", tried.out);
     assert!(enabled.ok().contains("INITIAL SUCCEEDED"), "{}", enabled.out);
-    assert!(enabled.out.contains("on, 1 h after each pass"), "{}", enabled.out);
+    assert!(enabled.out.contains("on, 1 h after each run"), "{}", enabled.out);
     assert!(called.ok().starts_with("outcome      MATCHED") && called.out.contains("Bryce Love"), "{}", called.out);
     assert_eq!(owner["outcome"], "REQUESTER_OUTCOME_RESOLVED");
     assert_eq!(owner["record"]["recordId"], user.to_string());
@@ -212,7 +212,7 @@ async fn clicked_record_names_outbound_call_without_sync() {
 }
 
 #[tokio::test]
-async fn passes_are_started_watched_stopped_and_switched() {
+async fn runs_are_started_watched_stopped_and_switched() {
     let test = syncing().await;
     let desk = Desk::new(&test).with_account().await.with("ZENDESK_BEARER_TOKEN", "zendesk-token");
     let enabled = desk.run(&["sync", "enable", "--zendesk", "acme", "--watch", "--json"]).await;
@@ -236,7 +236,7 @@ async fn passes_are_started_watched_stopped_and_switched() {
     assert!(too_late.refused().contains("RUN_FINISHED"), "{}", too_late.err);
     assert!(off.ok().contains("sync is off"), "{}", off.out);
     assert!(refused.refused().contains("`contact-sync sync on`"), "{}", refused.err);
-    assert!(on.ok().contains("on, 2 h after each pass"), "{}", on.out);
+    assert!(on.ok().contains("on, 2 h after each run"), "{}", on.out);
     assert!(renewed.ok().contains("stored"), "{}", renewed.out);
     assert!(status.ok().matches("SUCCEEDED").count() >= 2, "{}", status.out);
     assert!(gone.ok().contains("disabled"), "{}", gone.out);

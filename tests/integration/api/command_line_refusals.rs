@@ -314,9 +314,9 @@ async fn person_to_erase_is_shown_before_erasing() {
     assert_says(&done.err, &person);
 }
 
-/// Status shows the last failure with what to do, until a pass has succeeded.
+/// Status shows the last failure with what to do, until a run has succeeded.
 #[tokio::test]
-async fn status_shows_last_failure_until_pass_succeeds() {
+async fn status_shows_last_failure_until_run_succeeds() {
     let test = TestApp::start().await;
     let (account, integration) = test.synced().await;
     let desk = Desk { account: account.clone(), ..Desk::new(&test) };
@@ -333,7 +333,7 @@ async fn status_shows_last_failure_until_pass_succeeds() {
         assert_says(status.ok(), &["last failure 2026-11-22", "PERMISSION_MISSING", "next give the CRM's user what"]);
     }
     for status in over {
-        assert_says(status.ok(), &["last failure 2026-11-22", "a pass has succeeded since"]);
+        assert_says(status.ok(), &["last failure 2026-11-22", "a run has succeeded since"]);
     }
 }
 

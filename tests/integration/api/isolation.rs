@@ -396,7 +396,7 @@ async fn random_ids_tell_no_row_of_neighbour() {
             called.insert(path.to_owned());
             *answered.entry(path).or_default() += usize::from(is_answer);
         }
-        // In all less than the half hour after which the neighbour's own next pass would be due.
+        // In all less than the half hour after which the neighbour's own next run would be due.
         test.pass(TimeDelta::seconds(20));
         test.sync_due().await;
     }

@@ -331,9 +331,9 @@ async fn shared_line_policy_or_outbound_costs_full_statement() {
     assert_eq!(statements.take(), [LOOK_UP], "of one there is nothing to decide");
 }
 
-/// A click, a pass and two routers at once leave one answer, which all hear.
+/// A click, a run and two routers at once leave one answer, which all hear.
 #[tokio::test]
-async fn click_pass_and_routers_leave_one_answer() {
+async fn click_run_and_routers_leave_one_answer() {
     let test = TestApp::start().await;
     let bryce = test.user("Bryce Love", BRYCE);
     let (account, integration) = test.synced().await;
@@ -349,7 +349,7 @@ async fn click_pass_and_routers_leave_one_answer() {
             call_id: call_id.clone(),
             ..click_on(&account, &integration, "user", &format!("9{n:03}"), BRYCE)
         };
-        // A pass that brings one more on the number, or renames one, at the same moment.
+        // A run that brings one more on the number, or renames one, at the same moment.
         if n % 3 == 0 {
             test.user("One More", BRYCE);
         } else {

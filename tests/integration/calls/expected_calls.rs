@@ -255,7 +255,7 @@ async fn call_bound_by_id_keeps_its_record() {
 
 /// A click whose contact has died is passed over.
 #[tokio::test]
-async fn click_with_dead_contact_is_passed_over() {
+async fn click_with_dead_contact_is_runed_over() {
     let test = TestApp::start().await;
     let user = test.user("Bryce Love", NUMBER);
     let (account, zendesk) = test.synced().await;

@@ -122,11 +122,11 @@ async fn nobody_is_final_only_if_integrations_are_active() {
     test.enable(&account, "acme").await;
     let pending = test.look_up(&account, BRYCE).await;
     let gate = test.zendesk.faults().gate(EXPORT, 0, GateAt::Request).unwrap();
-    let pass = Beside::start(&test.app);
+    let run = Beside::start(&test.app);
     arrived(&gate, 1).await;
     let copying = test.look_up(&account, BRYCE).await;
     gate.open();
-    pass.ended().await;
+    run.ended().await;
     let copied = test.look_up(&account, BRYCE).await;
     test.minutes(91);
     let stale = test.look_up(&account, BRYCE).await;

@@ -131,11 +131,11 @@ impl Rush<'_> {
     async fn page(&self, after: usize) {
         let test = self.replicas.test();
         let gate = test.zendesk.faults().gate(EXPORT, 0, GateAt::Response).unwrap();
-        let pass = Beside::start(&test.app);
+        let run = Beside::start(&test.app);
         arrived(&gate, 1).await;
         self.wait_for_answers(after).await;
         gate.open();
-        assert_eq!(pass.ended().await, 1);
+        assert_eq!(run.ended().await, 1);
     }
 
     /// An agent clicks on the record, impatiently, and the call that she makes goes out.

@@ -270,11 +270,11 @@ async fn nobody_is_not_known_yet_while_incomplete() {
     let resolve = || test.resolve(&account, &zendesk, by_number(BRYCE));
     let pending = resolve().await;
     let gate = test.zendesk.faults().gate(EXPORT, 0, GateAt::Request).unwrap();
-    let pass = Beside::start(&test.app);
+    let run = Beside::start(&test.app);
     arrived(&gate, 1).await;
     let copying = resolve().await;
     gate.open();
-    pass.ended().await;
+    run.ended().await;
     let copied = resolve().await;
     test.minutes(91);
     let stale = resolve().await;

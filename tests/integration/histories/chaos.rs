@@ -40,7 +40,7 @@ fn any_number(dice: &mut StdRng) -> String {
     format!("+1310867{}", 5_300 + dice.random_range(0..NUMBERS))
 }
 
-/// Calls, clicks and passes at once end in a true copy.
+/// Calls, clicks and runs at once end in a true copy.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn calls_clicks_and_passes_leave_true_copy() {
     for seed in seeds(2) {
@@ -123,11 +123,11 @@ impl Storm {
             self.test.pass(TimeDelta::seconds(dice.random_range(0..40)));
             tokio::task::yield_now().await;
             if n % 10 == 0 {
-                // Passes keep up with the changes, so that there are many.
+                // Runs keep up with the changes, so that there are many.
                 let runs = "select count(*) from sync_runs where state = 'SUCCEEDED'";
                 let before = self.test.db.number(runs).await;
                 self.test.pass(TimeDelta::seconds(61));
-                eventually("a pass", async || self.test.db.number(runs).await > before).await;
+                eventually("a run", async || self.test.db.number(runs).await > before).await;
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Random histories of a CRM against its copy: people come, change, go and return, calls come in, passes fail, are cancelled and
+//! Random histories of a CRM against its copy: people come, change, go and return, calls come in, runs fail, are cancelled and
 //! begin anew. After quiet the copy is the truth, and on the way no rule of the tables is ever broken.
 
 use std::collections::BTreeMap;
@@ -21,7 +21,7 @@ use crate::{
 };
 
 const STEPS: u32 = 400;
-/// More than a page, so that passes over everything have several.
+/// More than a page, so that runs over everything have several.
 const PEOPLE: usize = 1_100;
 /// Few, so that users share them, lose them to others, and strangers call from them.
 const NUMBERS: u32 = 30;
@@ -100,9 +100,9 @@ impl History {
             69..74 => drop(zendesk.merge_users(user, other)),
             74..76 => drop(zendesk.purge_user(user)),
             76..84 => self.call().await,
-            84..94 => self.pass().await,
-            94..97 => self.cancelled_pass().await,
-            97..98 => self.full_pass().await,
+            84..94 => self.next_run().await,
+            94..97 => self.cancelled_run().await,
+            97..98 => self.full_run().await,
             98..99 => self.switch_off_and_on().await,
             _ => self.disable_and_enable().await,
         }
@@ -166,7 +166,7 @@ impl History {
         assert!(answer.selected.is_some());
     }
 
-    async fn pass(&mut self) {
+    async fn next_run(&mut self) {
         self.test.pass(TimeDelta::minutes(self.dice.random_range(1..20)));
         self.renew_what_stands().await;
         self.test.sync_due().await;
@@ -187,8 +187,8 @@ impl History {
         }
     }
 
-    /// A pass that is stopped while its page is on the way.
-    async fn cancelled_pass(&mut self) {
+    /// A run that is stopped while its page is on the way.
+    async fn cancelled_run(&mut self) {
         self.renew_what_stands().await;
         let asked = ask_trigger(&self.test, &self.account, &self.integration, |_| {}).await.unwrap();
         let run = asked.sync_run.unwrap().id;
@@ -218,7 +218,7 @@ impl History {
         .await;
     }
 
-    async fn full_pass(&mut self) {
+    async fn full_run(&mut self) {
         self.renew_what_stands().await;
         let initial = |request: &mut pb::TriggerSyncRequest| request.set_kind(pb::SyncKind::Initial);
         ask_trigger(&self.test, &self.account, &self.integration, initial).await.unwrap();
@@ -245,7 +245,7 @@ impl History {
         assert_eq!(self.test.enable(&self.account, "acme").await, self.integration);
     }
 
-    /// The CRM is well and nothing changes any more: two passes bring everything.
+    /// The CRM is well and nothing changes any more: two runs bring everything.
     async fn quiet(&mut self) {
         self.test.zendesk.faults().clear();
         for _ in 0..2 {

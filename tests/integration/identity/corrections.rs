@@ -42,7 +42,7 @@ async fn sync_bringing_callers_record_corrects_once() {
     assert_eq!((corrections[0].call_id.as_str(), &corrections[0].integration_id), ("call-1", &integration));
     assert_eq!(told(corrections[0].before.as_ref()), (RequesterVerdictOutcome::None, String::new()));
     assert_eq!(told(corrections[0].after.as_ref()), (RequesterVerdictOutcome::Resolved, user));
-    // Read again, asked again, and after another pass: still once.
+    // Read again, asked again, and after another run: still once.
     test.resolve_call(&account, &integration, "call-1").await;
     test.trigger(&account, &integration).await;
     assert_eq!(test.corrections(&account, 0).await.len(), 1);
@@ -203,7 +203,7 @@ async fn restore_within_chain_is_told_and_corrects() {
     test.sync_due().await;
     let first = id_of(test.ask(&account, BRYCE, "call-1").await.selected.as_ref());
     let middle = id_of(test.look_up(&account, "+13105550102").await.selected.as_ref());
-    // Two merges come with one pass: the feed never hears of the step between.
+    // Two merges come with one run: the feed never hears of the step between.
     test.minutes(1);
     test.salesforce.merge("Contact", &b, &[a.as_str()]).unwrap();
     test.salesforce.merge("Contact", &c, &[b.as_str()]).unwrap();

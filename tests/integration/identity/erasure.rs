@@ -87,7 +87,7 @@ pub fn listen() -> (Log, DefaultGuard) {
     (log, guard)
 }
 
-/// Nothing is left of an erased person, and a full pass brings nothing back.
+/// Nothing is left of an erased person, and a full run brings nothing back.
 #[tokio::test]
 async fn erased_person_leaves_nothing_and_stays_away() {
     let (log, _logging) = listen();
@@ -118,7 +118,7 @@ async fn erased_person_leaves_nothing_and_stays_away() {
     for text in ["quux", "zebulon", "3108675309", record.as_str()] {
         assert_eq!(test.tables_with(text).await, Vec::<String>::new(), "{text}");
     }
-    // A changed record, a full pass, and a sweep.
+    // A changed record, a full run, and a sweep.
     test.minutes(1);
     test.zendesk.update_user(user, &json!({"name": "Zebulon Quux II"})).unwrap();
     test.trigger(&account, &integration).await;
@@ -133,7 +133,7 @@ async fn erased_person_leaves_nothing_and_stays_away() {
         assert_eq!(test.sync_due().await, 1);
     }
     for text in ["quux", "zebulon", "3108675309", record.as_str()] {
-        assert_eq!(test.tables_with(text).await, Vec::<String>::new(), "{text} after the passes");
+        assert_eq!(test.tables_with(text).await, Vec::<String>::new(), "{text} after the runs");
     }
     let log = log.text();
     assert!(log.contains("sync run is complete") && log.contains(&integration), "the log was not heard");

@@ -1,4 +1,4 @@
-//! Clients that hang up and deadlines that pass, at any microsecond of any method: what was acknowledged is there, what was not is
+//! Clients that hang up and deadlines that run, at any microsecond of any method: what was acknowledged is there, what was not is
 //! whole or absent, and no connection is left in a transaction.
 
 use std::{

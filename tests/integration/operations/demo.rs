@@ -122,7 +122,7 @@ async fn demo_tells_story_serves_on_and_repeats() {
     let answer = timeout(PATIENCE, answer).await.unwrap().unwrap();
     assert!(answer.status.success() && text(&answer).contains("Bryce Love"), "{}", text(&answer));
 
-    // Two at once would stop each other's passes.
+    // Two at once would stop each other's runs.
     let second = timeout(PATIENCE, demo(&dir.0, &["--once"]).output()).await.unwrap().unwrap();
     assert!(!second.status.success() && text(&second).contains("another demo runs"), "{}", text(&second));
 

@@ -1,4 +1,4 @@
-//! The key ring is rotated: a new key becomes primary, every pass seals its credentials with it, and the old key can leave.
+//! The key ring is rotated: a new key becomes primary, every run seals its credentials with it, and the old key can leave.
 
 use std::sync::Arc;
 
@@ -16,9 +16,9 @@ use crate::support::{TestApp, error_of};
 const OLD: &str = r#"{"id":"k1","key":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}"#;
 const NEW: &str = r#"{"id":"k2","key":"ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA="}"#;
 
-/// A pass seals credentials with the primary key, so that the old one can leave.
+/// A run seals credentials with the primary key, so that the old one can leave.
 #[tokio::test]
-async fn pass_reseals_credentials_so_old_key_leaves() {
+async fn run_reseals_credentials_so_old_key_leaves() {
     let test = TestApp::start().await;
     let (account, integration) = test.synced().await;
 

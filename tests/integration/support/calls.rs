@@ -15,7 +15,7 @@ pub const CONTACT_18: &str = "003D000000QV9n2IAD";
 pub const LEAD_15: &str = "00QD000000abcde";
 
 impl TestApp {
-    /// A user in the simulated Zendesk, unknown here until a pass has run; the record id.
+    /// A user in the simulated Zendesk, unknown here until a run has run; the record id.
     pub fn user(&self, name: &str, phone: &str) -> String {
         self.zendesk.create_user(&json!({"name": name, "phone": phone})).unwrap().to_string()
     }

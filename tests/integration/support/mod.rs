@@ -290,7 +290,7 @@ impl TestApp {
         (account_id, integration_id)
     }
 
-    /// Starts a pass and runs it; the run as it ended.
+    /// Starts a run and runs it; the run as it ended.
     pub async fn trigger(&self, account_id: &str, integration_id: &str) -> pb::SyncRun {
         let request = pb::TriggerSyncRequest {
             account_id: account_id.into(),
@@ -485,7 +485,7 @@ impl Crms {
             SalesforceConfig::new(Arc::clone(&told)),
             PipedriveConfig::new(told),
         );
-        // Passes are paced by the limits that the CRMs tell: by those of the cheapest plans tests would wait.
+        // Runs are paced by the limits that the CRMs tell: by those of the cheapest plans tests would wait.
         zendesk.limits.export_per_minute = Some(100_000);
         (pipedrive.limits.burst_api_token, pipedrive.limits.burst_oauth) = (Some(100_000), Some(100_000));
         worlds.zendesk.into_iter().for_each(|change| change(&mut zendesk));

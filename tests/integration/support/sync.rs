@@ -1,4 +1,4 @@
-//! What the tests of sync do again and again: run a pass beside the test, hold it at a gate, ask for changes, read the CRM's log.
+//! What the tests of sync do again and again: run a run beside the test, hold it at a gate, ask for changes, read the CRM's log.
 //! Nothing here waits by time alone: every wait is for a condition, and bounded.
 
 use std::{future::Future, sync::Arc, time::Duration};

@@ -100,7 +100,7 @@ async fn last_error(test: &TestApp, account: &str, integration: &str) -> String 
 async fn rotated_token_is_stored_and_used_until_end() {
     let test = TestApp::start().await;
     let (account, integration) = authorized(&test).await;
-    assert_eq!(refreshes(&test), 1, "the try's own token serves the first pass");
+    assert_eq!(refreshes(&test), 1, "the try's own token serves the first run");
 
     test.pass(PERIOD);
     test.sync_due().await;
@@ -222,7 +222,7 @@ async fn crash_before_token_request_costs_one_minute() {
     assert_eq!(column(&test, &integration, "refresh_claim").await, "", "the mark is gone with the success");
 }
 
-/// An authorization that is taken back stops the passes at the second look, and is asked for no
+/// An authorization that is taken back stops the runs at the second look, and is asked for no
 /// more.
 #[tokio::test]
 async fn withdrawn_authorization_stops_passes_after_second_look() {
@@ -452,9 +452,9 @@ async fn token_sealed_by_departed_key_is_renewed() {
     assert_eq!(refreshes(&test), 2);
 }
 
-/// A pass without the deployment's client waits for its operator.
+/// A run without the deployment's client waits for its operator.
 #[tokio::test]
-async fn pass_without_deployments_client_waits_for_operator() {
+async fn run_without_deployments_client_waits_for_operator() {
     let test = TestApp::start().await;
     let account = test.account().await;
     let own = pb::RefreshToken { token: zendesk::DEFAULT_REFRESH_TOKEN.into(), ..Default::default() };

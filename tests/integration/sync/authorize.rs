@@ -180,7 +180,7 @@ async fn authorization_given_again_keeps_contacts() {
         let (status, page) = authorize(&test, request).await;
         assert_eq!(status, StatusCode::OK, "{page}");
         assert_eq!(test.integration(&account, &integration).await.state(), IntegrationState::Active);
-        assert_eq!(test.sync_due().await, 1, "a pass starts at once");
+        assert_eq!(test.sync_due().await, 1, "a run starts at once");
         test.pass(TimeDelta::seconds(1));
     }
 

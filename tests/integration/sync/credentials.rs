@@ -58,10 +58,10 @@ async fn renewed_credentials_resume_and_contacts_stay() {
     assert_holds(&test).await;
 }
 
-/// Credentials that are renewed while a pass runs with the old ones are not held to be refused.
+/// Credentials that are renewed while a run runs with the old ones are not held to be refused.
 #[tokio::test]
-async fn credentials_renewed_during_pass_stay_unrefused() {
-    // An administrator rotates the token in the middle of a long pass: new one stored, old one revoked.
+async fn credentials_renewed_during_run_stay_unrefused() {
+    // An administrator rotates the token in the middle of a long run: new one stored, old one revoked.
     let test = TestApp::start().await;
     test.zendesk.generate_people(1_500, 1).unwrap();
     let account = test.account().await;
@@ -83,9 +83,9 @@ async fn credentials_renewed_during_pass_stay_unrefused() {
     assert_holds(&test).await;
 }
 
-/// A full pass that new credentials interrupt is made all the same.
+/// A full run that new credentials interrupt is made all the same.
 #[tokio::test]
-async fn full_pass_interrupted_by_credentials_is_made() {
+async fn full_run_interrupted_by_credentials_is_made() {
     let test = TestApp::start().await;
     test.zendesk.generate_people(10, 1).unwrap();
     let (account, integration) = test.synced().await;

@@ -167,9 +167,9 @@ async fn sync_off_from_start_asks_crm_nothing() {
     assert_holds(&test).await;
 }
 
-/// Switching off stops the running pass, and nothing of its page is written.
+/// Switching off stops the current run, and nothing of its page is written.
 #[tokio::test]
-async fn switching_off_stops_pass_and_writes_nothing() {
+async fn switching_off_stops_run_and_writes_nothing() {
     let test = TestApp::start().await;
     test.zendesk.generate_people(1_500, 1).unwrap();
     let account = test.account().await;

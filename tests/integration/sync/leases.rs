@@ -171,9 +171,9 @@ async fn heartbeat_waiting_for_last_page_frees_lease() {
     assert_holds(&test).await;
 }
 
-/// A crash between the last page and its second look is made good by the next pass.
+/// A crash between the last page and its second look is made good by the next run.
 #[tokio::test]
-async fn next_pass_repeats_second_look_after_crash() {
+async fn next_run_repeats_second_look_after_crash() {
     let test = TestApp::start().await;
     test.zendesk.create_user(&json!({"name": "Ann", "phone": "+13108675301"})).unwrap();
     let account = test.account().await;

@@ -1,4 +1,4 @@
-//! The road of a contact: integrations, passes, and each CRM.
+//! The road of a contact: integrations, runs, and each CRM.
 
 mod access_tokens;
 mod authorize;

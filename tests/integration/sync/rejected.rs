@@ -267,9 +267,9 @@ async fn retry_during_run_is_done_by_next() {
     assert_eq!(test.sync_due().await, 0);
 }
 
-/// A retry that the CRM does not answer stops no pass, and is told.
+/// A retry that the CRM does not answer stops no run, and is told.
 #[tokio::test]
-async fn unanswered_retry_stops_no_pass_is_told() {
+async fn unanswered_retry_stops_no_run_is_told() {
     let test = TestApp::start().await;
     break_one(&test);
     let (account, integration) = test.synced().await;

@@ -40,7 +40,7 @@ async fn region_change_rereads_stored_numbers() {
     assert_eq!(test.look_up(&account, "+442079460018").await.selected.unwrap().display_name, "Ada");
     assert_eq!(test.look_up(&account, "+13108675309").await.selected.unwrap().display_name, "Bryce");
     assert_eq!(test.reparse().await, 0, "once is enough");
-    // The feed tells of it, and a pass has nothing to add.
+    // The feed tells of it, and a run has nothing to add.
     assert_eq!(test.changes(&account, 2).await.len(), 2);
     assert_eq!(test.trigger(&account, &integration).await.counts.unwrap().created, 0);
 }
@@ -78,7 +78,7 @@ async fn spelling_made_distinct_by_move_is_kept() {
 
     test.move_to(&account, "GB").await;
     test.reparse().await;
-    // The next pass is a sweep, and only one: the same regions again are no change.
+    // The next run is a sweep, and only one: the same regions again are no change.
     for kind in [pb::SyncKind::Sweep, pb::SyncKind::Incremental] {
         test.minutes(40);
         assert_eq!(test.sync_due().await, 1);
@@ -103,12 +103,12 @@ async fn sweep_asked_during_another_comes_behind() {
         ..Default::default()
     };
     test.syncs().trigger_sync(request).await.unwrap();
-    let pass = Beside::start(&test.app);
+    let run = Beside::start(&test.app);
     arrived(&gate, 1).await;
     test.minutes(1);
     test.move_to(&account, "GB").await;
     drop(gate);
-    pass.ended().await;
+    run.ended().await;
     test.sync_due().await;
     let first = test.last_run(&account, &integration).await;
 
@@ -236,9 +236,9 @@ async fn unchanged_numbers_of_newer_rules_stay() {
     assert_eq!(replica.look_up(&account, "+13105559999").await.outcome(), MatchOutcome::NotFound, "all were read");
 }
 
-/// A pass that began before the change writes nothing by the old regions.
+/// A run that began before the change writes nothing by the old regions.
 #[tokio::test]
-async fn pass_from_before_change_writes_no_old_regions() {
+async fn run_from_before_change_writes_no_old_regions() {
     let test = TestApp::start().await;
     let (account, integration) = test.synced().await;
     test.user("Ada", "020 7946 0018");
@@ -249,13 +249,13 @@ async fn pass_from_before_change_writes_no_old_regions() {
         ..Default::default()
     };
     test.syncs().trigger_sync(request).await.unwrap();
-    let pass = Beside::start(&test.app);
+    let run = Beside::start(&test.app);
     arrived(&gate, 1).await;
     test.move_to(&account, "GB").await;
     test.reparse().await;
     drop(gate);
     // It stops there, and is taken up by the new rules.
-    pass.ended().await;
+    run.ended().await;
     test.sync_due().await;
 
     assert_eq!(test.look_up(&account, "+442079460018").await.selected.unwrap().display_name, "Ada");

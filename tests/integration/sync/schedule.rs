@@ -1,4 +1,4 @@
-//! When passes run: due, of their own period, stale, again later, found by the workers themselves.
+//! When runs start: due, of their own period, stale, again later, found by the workers themselves.
 
 use chrono::TimeDelta;
 use contact_sync::{domain::clock::Clock, rpc::pb};
@@ -14,9 +14,9 @@ use crate::{
 
 const PERIOD: TimeDelta = TimeDelta::minutes(30);
 
-/// The next pass is due a period after the last one has finished.
+/// The next run is due a period after the last one has finished.
 #[tokio::test]
-async fn next_pass_is_due_period_after_last() {
+async fn next_run_is_due_period_after_last() {
     let test = TestApp::start().await;
     test.zendesk.generate_people(5, 1).unwrap();
     let account = test.account().await;
@@ -124,7 +124,7 @@ async fn failing_crm_is_retried_ever_later() {
     assert_holds(&test).await;
 }
 
-/// An incremental pass before the first copy is a first copy.
+/// An incremental run before the first copy is a first copy.
 #[tokio::test]
 async fn incremental_before_first_copy_becomes_initial() {
     let test = TestApp::start_with(|config| config.worker.attempts_max = 1).await;
@@ -172,7 +172,7 @@ async fn workers_find_what_is_due_by_themselves() {
 }
 
 #[tokio::test]
-async fn waiting_for_the_quota_is_no_failed_pass() {
+async fn waiting_for_the_quota_is_no_failed_run() {
     let test = TestApp::start().await;
     let (account, integration) = test.synced().await;
     test.pass(TimeDelta::minutes(30));

@@ -1,4 +1,4 @@
-//! What operators ask of a pass: now, stop, watch, list.
+//! What operators ask of a run: now, stop, watch, list.
 
 use std::collections::BTreeSet;
 
@@ -113,9 +113,9 @@ async fn repeated_request_id_starts_one_run() {
     assert_eq!((refused.code(), reason(&refused)), (Code::FailedPrecondition, "REQUEST_ID_REUSED".to_owned()));
 }
 
-/// A full pass reads everything again, and changes nothing.
+/// A full run reads everything again, and changes nothing.
 #[tokio::test]
-async fn full_pass_rereads_everything_changes_nothing() {
+async fn full_run_rereads_everything_changes_nothing() {
     let test = TestApp::start().await;
     test.zendesk.generate_people(1_200, 1).unwrap();
     let (account, integration) = test.synced().await;
@@ -155,7 +155,7 @@ async fn what_cannot_be_triggered_says_why() {
     assert_eq!(test.zendesk.requests().total, 0);
 }
 
-/// A queued run is cancelled, and the next pass comes a period later.
+/// A queued run is cancelled, and the next run comes a period later.
 #[tokio::test]
 async fn queued_run_cancels_until_next_period() {
     let test = TestApp::start().await;

@@ -67,7 +67,7 @@ async fn briefly_broken_answer_is_asked_again() {
         let what = format!("{fault:?}");
         fail(&copied.test, 0, Some(1), fault);
 
-        let run = copied.pass().await;
+        let run = copied.run_due().await;
 
         assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{what}: {}", error_of(&run));
         assert_eq!(error_of(&run), "", "{what}: a success shows no old failure");
@@ -80,9 +80,9 @@ async fn briefly_broken_answer_is_asked_again() {
     assert_holds(&copied.test).await;
 }
 
-/// An answer that stays broken fails the pass, and loses nothing.
+/// An answer that stays broken fails the run, and loses nothing.
 #[tokio::test]
-async fn lastingly_broken_answer_fails_pass_losing_nothing() {
+async fn lastingly_broken_answer_fails_run_losing_nothing() {
     let mut copied = Copied::make().await;
     for (fault, expected) in breakages() {
         let what = format!("{fault:?}");
@@ -91,11 +91,11 @@ async fn lastingly_broken_answer_fails_pass_losing_nothing() {
             if matches!(fault, Fault::GzipBomb { .. } | Fault::Oversized { .. }) { HALVINGS_MAX } else { 0 };
         fail(&copied.test, 0, None, fault);
 
-        let run = copied.pass().await;
+        let run = copied.run_due().await;
 
         let tries = TRIES as usize;
         copied.assert_failed(&run, expected, tries..=tries + halvings_max, &what).await;
-        // Fresh enough still: a failed pass is no reason for alarm before three periods are over.
+        // Fresh enough still: a failed run is no reason for alarm before three periods are over.
         assert_eq!(copied.state().await, pb::IntegrationState::Active, "{what}");
         copied.assert_recovers(&what).await;
         copied.checkpoint = column(&copied.test, &copied.integration, "checkpoint").await;
@@ -110,7 +110,7 @@ async fn a_bomb_takes_a_bounded_amount_of_memory() {
     let before = peak_kib();
     for fault in [Fault::GzipBomb { mib: 256 }, Fault::Oversized { mib: 512 }] {
         fail(&copied.test, 0, None, fault);
-        let run = copied.pass().await;
+        let run = copied.run_due().await;
         assert!(error_of(&run).contains("32 MiB"), "{}", error_of(&run));
         copied.test.zendesk.faults().clear();
         copied.test.pass(PERIOD);
@@ -140,7 +140,7 @@ async fn slow_or_oddly_labelled_answers_are_read() {
     ] {
         let what = format!("{fault:?}");
         fail(&copied.test, 0, None, fault);
-        let run = copied.pass().await;
+        let run = copied.run_due().await;
         assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{what}: {}", error_of(&run));
         assert_eq!(pages(&copied.test).len(), 1, "{what}");
         assert_is_a_true_copy(&copied.test, &copied.integration).await;
@@ -164,7 +164,7 @@ async fn a_redirect_is_never_followed() {
     let copied = Copied::make().await;
     for status in [301, 302, 303, 307, 308] {
         fail(&copied.test, 0, Some(TRIES), Fault::Redirect { location: location.clone(), status });
-        copied.pass().await;
+        copied.run_due().await;
         copied.test.pass(TimeDelta::hours(1));
     }
 
@@ -232,7 +232,7 @@ async fn poisoned_row_is_rejected_alone() {
     assert_eq!(test.look_up(&account, "+13108675301").await.outcome(), pb::MatchOutcome::Matched);
     assert_holds(&test).await;
 
-    // When the CRM has mended them, a full pass brings them all.
+    // When the CRM has mended them, a full run brings them all.
     let initial = |request: &mut pb::TriggerSyncRequest| request.set_kind(pb::SyncKind::Initial);
     for user in test.zendesk.oracle() {
         test.pass(TimeDelta::seconds(1));
@@ -261,7 +261,7 @@ async fn envelope_without_unneeded_parts_is_read() {
         let what = format!("{fault:?}");
         fail(&copied.test, 0, Some(TRIES), fault);
 
-        let run = copied.pass().await;
+        let run = copied.run_due().await;
 
         assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{what}: {}", error_of(&run));
         assert_ne!(column(&copied.test, &copied.integration, "checkpoint").await, "", "{what}");

@@ -14,7 +14,7 @@ use crate::{
 
 const PERIOD: TimeDelta = TimeDelta::minutes(30);
 
-/// A first copy reads every page once, and the next pass goes on from the cursor.
+/// A first copy reads every page once, and the next run goes on from the cursor.
 #[tokio::test]
 async fn first_copy_reads_once_next_resumes_cursor() {
     let test = TestApp::start().await;
@@ -54,9 +54,9 @@ async fn first_copy_reads_once_next_resumes_cursor() {
     assert_holds(&test).await;
 }
 
-/// An empty account is copied, and its first user comes with the next pass.
+/// An empty account is copied, and its first user comes with the next run.
 #[tokio::test]
-async fn empty_accounts_first_user_comes_next_pass() {
+async fn empty_accounts_first_user_comes_next_run() {
     let test = TestApp::start().await;
     let (account, integration) = test.synced().await;
     assert_eq!(test.integration(&account, &integration).await.state(), pb::IntegrationState::Active);
@@ -82,9 +82,9 @@ async fn an_empty_page_is_not_the_end() {
     assert_is_a_true_copy(&test, &integration).await;
 }
 
-/// A cursor that does not move fails the pass, and the old cursor stays.
+/// A cursor that does not move fails the run, and the old cursor stays.
 #[tokio::test]
-async fn unmoving_cursor_fails_pass_old_one_stays() {
+async fn unmoving_cursor_fails_run_old_one_stays() {
     for fault in [Fault::StuckCursor, Fault::EmptyPage { advance: false }] {
         let test = TestApp::start_with(|config| config.worker.attempts_max = 2).await;
         test.zendesk.generate_people(10, 3).unwrap();
@@ -111,9 +111,9 @@ async fn unmoving_cursor_fails_pass_old_one_stays() {
     }
 }
 
-/// Cursors that lead in a circle fail the pass.
+/// Cursors that lead in a circle fail the run.
 #[tokio::test]
-async fn circling_cursors_fail_pass() {
+async fn circling_cursors_fail_run() {
     let test = TestApp::start_with(|config| config.worker.attempts_max = 1).await;
     test.zendesk.generate_people(10, 3).unwrap();
     let (account, integration) = test.synced().await;
@@ -195,7 +195,7 @@ async fn an_older_copy_never_overwrites_a_newer_one() {
     let (account, integration) = test.synced().await;
     assert_is_a_true_copy(&test, &integration).await;
 
-    // On a later pass.
+    // On a later run.
     test.zendesk.faults().clear();
     fail(&test, 0, Some(1), Fault::StaleRow { id: Some(ann) });
     fail(&test, 0, Some(1), Fault::StaleRow { id: Some(bob) });

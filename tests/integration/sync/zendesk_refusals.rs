@@ -23,7 +23,7 @@ pub const TRIES: u32 = 3;
 /// Requests for smaller pages that do not count as tries: 1,000 records come down to 31, and once more.
 pub const HALVINGS_MAX: usize = 6;
 
-/// A copy of a few users, and a change that the next pass shall bring.
+/// A copy of a few users, and a change that the next run shall bring.
 pub struct Copied {
     pub test: TestApp,
     pub account: String,
@@ -44,15 +44,15 @@ impl Copied {
         copied
     }
 
-    /// Something new for the next pass; half an hour passes.
+    /// Something new for the next run; half an hour passes.
     pub fn change(&mut self) {
         self.test.pass(PERIOD);
         self.new = self.test.zendesk.create_user(&json!({"name": "New", "phone": "+13108675302"})).unwrap();
         self.test.zendesk.clear_requests();
     }
 
-    /// Runs the pass that is due; the run as it ended.
-    pub async fn pass(&self) -> pb::SyncRun {
+    /// The run that is due, as it ended.
+    pub async fn run_due(&self) -> pb::SyncRun {
         assert_eq!(self.test.sync_due().await, 1, "nothing was due");
         self.test.last_run(&self.account, &self.integration).await
     }
@@ -61,7 +61,7 @@ impl Copied {
         self.test.integration(&self.account, &self.integration).await.state()
     }
 
-    /// The pass failed, said why, tried so often, moved nothing, and Ann is still named.
+    /// The run failed, said why, tried so often, moved nothing, and Ann is still named.
     pub async fn assert_failed(
         &self,
         run: &pb::SyncRun,
@@ -79,11 +79,11 @@ impl Copied {
         assert_holds(&self.test).await;
     }
 
-    /// The CRM is well again: the next pass brings everything.
+    /// The CRM is well again: the next run brings everything.
     pub async fn assert_recovers(&self, what: &str) {
         self.test.zendesk.faults().clear();
         self.test.pass(PERIOD);
-        let run = self.pass().await;
+        let run = self.run_due().await;
         assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{what}: {}", error_of(&run));
         assert_eq!(self.state().await, pb::IntegrationState::Active, "{what}");
         assert_is_a_true_copy(&self.test, &self.integration).await;
@@ -104,7 +104,7 @@ async fn twice_refused_integration_is_held_and_probed() {
         let what = format!("{fault:?}");
         fail(&copied.test, 0, None, fault);
 
-        let run = copied.pass().await;
+        let run = copied.run_due().await;
 
         copied.assert_failed(&run, expected, requests..=requests, &what).await;
         assert_eq!(copied.state().await, pb::IntegrationState::Active, "{what}: one look is no look");
@@ -122,13 +122,13 @@ async fn twice_refused_integration_is_held_and_probed() {
         let asked = ask_trigger(&copied.test, &copied.account, &copied.integration, |_| {}).await.unwrap();
         assert!(!asked.already_running, "{what}");
         assert_eq!(copied.state().await, pb::IntegrationState::AuthFailed, "{what}: a trigger is no success");
-        assert_eq!(copied.pass().await.state(), pb::SyncRunState::Failed, "{what}");
+        assert_eq!(copied.run_due().await.state(), pb::SyncRunState::Failed, "{what}");
         assert_eq!(copied.state().await, pb::IntegrationState::AuthFailed, "{what}");
         copied.test.pass(TimeDelta::minutes(59));
         assert_eq!(copied.test.sync_due().await, 0, "{what}");
         copied.test.zendesk.faults().clear();
         copied.test.pass(TimeDelta::minutes(1));
-        assert_eq!(copied.pass().await.state(), pb::SyncRunState::Succeeded, "{what}");
+        assert_eq!(copied.run_due().await.state(), pb::SyncRunState::Succeeded, "{what}");
         copied.assert_recovers(&what).await;
     }
 }
@@ -150,14 +150,14 @@ async fn credentials_revoked_midway_keep_first_page() {
     assert_eq!(column(&test, &integration, "checkpoint").await, "");
 }
 
-/// An unknown organisation pauses on the third pass, and a trigger tries again.
+/// An unknown organisation pauses on the third run, and a trigger tries again.
 #[tokio::test]
 async fn unknown_organization_pauses_until_trigger() {
     let copied = Copied::make().await;
     fail(&copied.test, 0, None, Fault::NotFound);
 
     for n in 1..=3 {
-        let run = copied.pass().await;
+        let run = copied.run_due().await;
         copied.assert_failed(&run, "ORGANIZATION_NOT_FOUND", n..=n, "404").await;
         let held = copied.state().await == pb::IntegrationState::Paused;
         assert_eq!(held, n == 3);
@@ -178,7 +178,7 @@ async fn refused_cursor_restarts_window_losing_nothing() {
     let mut copied = Copied::make().await;
     fail(&copied.test, 0, Some(1), Fault::Unprocessable);
 
-    let run = copied.pass().await;
+    let run = copied.run_due().await;
 
     assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", error_of(&run));
     let asked = pages(&copied.test);
@@ -192,7 +192,7 @@ async fn refused_cursor_restarts_window_losing_nothing() {
     copied.checkpoint = column(&copied.test, &copied.integration, "checkpoint").await;
     copied.change();
     fail(&copied.test, 0, None, Fault::Unprocessable);
-    let run = copied.pass().await;
+    let run = copied.run_due().await;
     assert_eq!(run.state(), pb::SyncRunState::Failed);
     assert!(pages(&copied.test).len() <= 4, "{} requests", pages(&copied.test).len());
     assert_eq!(column(&copied.test, &copied.integration, "checkpoint").await, copied.checkpoint);
@@ -239,7 +239,7 @@ async fn rate_limit_waits_as_long_as_told() {
         fail(&copied.test, 0, Some(times), fault.clone());
         let began = Instant::now();
 
-        let run = copied.pass().await;
+        let run = copied.run_due().await;
 
         assert!(began.elapsed() >= at_least, "{fault:?}");
         assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{fault:?}: {}", error_of(&run));
@@ -248,26 +248,26 @@ async fn rate_limit_waits_as_long_as_told() {
     }
 }
 
-/// A rate limit that never ends fails the pass after a bounded number of requests.
+/// A rate limit that never ends fails the run after a bounded number of requests.
 #[tokio::test]
 async fn endless_rate_limit_fails_after_bounded_requests() {
     let copied = Copied::make().await;
     fail(&copied.test, 0, None, Fault::RateLimited { retry_after_seconds: Some(0) });
 
-    let run = copied.pass().await;
+    let run = copied.run_due().await;
 
     copied.assert_failed(&run, "RATE_LIMITED", 21..=21, "429 for ever").await;
     copied.assert_recovers("429").await;
 }
 
-/// A long Retry-After ends the pass, and the next one comes when it is over.
+/// A long Retry-After ends the run, and the next one comes when it is over.
 #[tokio::test]
-async fn long_retry_after_ends_pass_until_over() {
+async fn long_retry_after_ends_run_until_over() {
     for (seconds, waits) in [(600, 600), (4_000_000_000, 3_600)] {
         let copied = Copied::make().await;
         fail(&copied.test, 0, Some(1), Fault::RateLimited { retry_after_seconds: Some(seconds) });
 
-        let run = copied.pass().await;
+        let run = copied.run_due().await;
 
         copied.assert_failed(&run, "RATE_LIMITED", 1..=1, "a long Retry-After").await;
         let integration = copied.test.integration(&copied.account, &copied.integration).await;
@@ -279,7 +279,7 @@ async fn long_retry_after_ends_pass_until_over() {
         copied.test.pass(TimeDelta::seconds(waits - 1));
         assert_eq!(copied.test.sync_due().await, 0);
         copied.test.pass(TimeDelta::seconds(1));
-        assert_eq!(copied.pass().await.state(), pb::SyncRunState::Succeeded);
+        assert_eq!(copied.run_due().await.state(), pb::SyncRunState::Succeeded);
         assert_eq!(copied.state().await, pb::IntegrationState::Active);
         assert_is_a_true_copy(&copied.test, &copied.integration).await;
         assert_holds(&copied.test).await;

@@ -13,7 +13,7 @@ use crate::{
 
 const PERIOD: TimeDelta = TimeDelta::minutes(30);
 
-async fn next_pass(test: &TestApp) {
+async fn next_run(test: &TestApp) {
     test.pass(PERIOD);
     assert_eq!(test.sync_due().await, 1);
 }
@@ -36,14 +36,14 @@ async fn users_numbers_name_it_removed_do_not() {
     assert_eq!(numbers_of(&test, &account, "+13108675302").await, ["+13108675301", "+13108675302", "+13108675303"]);
 
     test.zendesk.delete_identity(user, second).unwrap();
-    next_pass(&test).await;
+    next_run(&test).await;
 
     assert_eq!(test.look_up(&account, "+13108675302").await.outcome(), pb::MatchOutcome::NotFound);
     assert_eq!(numbers_of(&test, &account, "+13108675303").await, ["+13108675301", "+13108675303"]);
 
     // Zendesk keeps the field when its identity is deleted; a null in the field is the end of the number.
     test.zendesk.update_user(user, &json!({"phone": null})).unwrap();
-    next_pass(&test).await;
+    next_run(&test).await;
 
     assert_eq!(test.look_up(&account, "+13108675301").await.outcome(), pb::MatchOutcome::NotFound);
     assert_eq!(numbers_of(&test, &account, "+13108675303").await, ["+13108675303"]);
@@ -68,7 +68,7 @@ async fn shared_number_is_ambiguous_first_created_selected() {
     assert_eq!(requester.outcome(), pb::RequesterOutcome::Ambiguous);
 
     test.zendesk.delete_user(first).unwrap();
-    next_pass(&test).await;
+    next_run(&test).await;
 
     let found = test.look_up(&account, "+13108675301").await;
     assert_eq!(found.outcome(), pb::MatchOutcome::Matched);
@@ -90,7 +90,7 @@ async fn agents_have_role_suspended_users_are_kept() {
     assert_eq!(live_contacts(&test, &account).await, 3);
 
     test.zendesk.update_user(user, &json!({"suspended": true})).unwrap();
-    next_pass(&test).await;
+    next_run(&test).await;
 
     let kept = test.look_up(&account, "+13108675302").await;
     assert_eq!(kept.outcome(), pb::MatchOutcome::Matched);
@@ -110,7 +110,7 @@ async fn deleted_user_leaves_restore_returns_same_contact() {
     let before = test.match_caller(request).await.selected.unwrap();
 
     test.zendesk.delete_user(user).unwrap();
-    next_pass(&test).await;
+    next_run(&test).await;
 
     assert_eq!(test.last_run(&account, &integration).await.counts.unwrap().deleted, 1);
     let gone = test.look_up(&account, "+13108675301").await;
@@ -140,7 +140,7 @@ async fn deleted_user_leaves_restore_returns_same_contact() {
     assert_is_a_true_copy(&test, &integration).await;
 
     test.zendesk.restore_user(user).unwrap();
-    next_pass(&test).await;
+    next_run(&test).await;
 
     let back = test.look_up(&account, "+13108675301").await.selected.unwrap();
     assert_eq!((&back.id, back.create_time), (&before.id, before.create_time));
@@ -166,7 +166,7 @@ async fn user_first_seen_deleted_is_nobody_until_restored() {
     assert_eq!((counts.read, counts.created, counts.deleted, counts.skipped), (1, 0, 0, 1));
 
     test.zendesk.restore_user(user).unwrap();
-    next_pass(&test).await;
+    next_run(&test).await;
 
     assert_eq!(test.look_up(&account, "+13108675301").await.outcome(), pb::MatchOutcome::Matched);
     assert_is_a_true_copy(&test, &integration).await;
@@ -181,9 +181,9 @@ async fn user_deleted_for_good_stays_gone() {
     let (account, integration) = test.synced().await;
 
     test.zendesk.delete_user(user).unwrap();
-    next_pass(&test).await;
+    next_run(&test).await;
     test.zendesk.purge_user(user).unwrap();
-    next_pass(&test).await;
+    next_run(&test).await;
 
     assert_eq!(test.look_up(&account, "+13108675301").await.outcome(), pb::MatchOutcome::NotFound);
     assert_eq!(test.db.number("select count(*) from contacts where display_name <> ''").await, 0);
@@ -199,12 +199,12 @@ async fn restored_user_absorbs_stranger_made_meanwhile() {
     let (account, integration) = test.synced().await;
     let known = test.look_up(&account, "+13108675301").await.selected.unwrap();
     test.zendesk.delete_user(user).unwrap();
-    next_pass(&test).await;
+    next_run(&test).await;
     let stranger = test.match_caller(call(&account, "+13108675301")).await;
     assert_eq!(stranger.outcome(), pb::MatchOutcome::Created);
 
     test.zendesk.restore_user(user).unwrap();
-    next_pass(&test).await;
+    next_run(&test).await;
 
     let found = test.look_up(&account, "+13108675301").await;
     assert_eq!(found.outcome(), pb::MatchOutcome::Matched);

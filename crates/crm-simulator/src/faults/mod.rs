@@ -200,7 +200,7 @@ pub struct FaultRule {
     /// How often the fault happens; `null`: for as long as the rule is there. One if absent.
     #[serde(default = "once")]
     pub times: Option<u32>,
-    /// Matching requests that pass before the first fault.
+    /// Matching requests that run before the first fault.
     #[serde(default)]
     pub skip: u32,
     /// Only requests that ask for more rows than so many; any if absent.

@@ -103,7 +103,7 @@ impl Zendesk {
         let mut rows = self.rows_after(&state, Bound::Excluded(asked.key), page_size(call) + 1);
         let mut is_end = rows.len() <= page_size(call);
         rows.truncate(page_size(call));
-        // A finished pass stands before its last row, which the next pass therefore reads again: resuming is inclusive.
+        // A finished run stands before its last row, which the next run therefore reads again: resuming is inclusive.
         let mut next = match rows.last() {
             Some(last) if is_end => Cursor::before(last.export_key()),
             Some(last) => Cursor { key: last.export_key(), turn: 0 },

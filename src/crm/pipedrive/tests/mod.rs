@@ -2,8 +2,8 @@
 
 mod look_up;
 mod pages;
-mod passes;
 mod refusals;
+mod runs;
 
 use std::{
     sync::{
@@ -42,7 +42,7 @@ const RECENTS: &str = "/api/v1/recents";
 const ORGANIZATIONS: &str = "/api/v2/organizations";
 /// The clock's first second: 2026-09-21T14:13:20Z.
 const START: i64 = 1_790_000_000;
-/// From one pass to the next.
+/// From one run to the next.
 const PERIOD: i64 = 1_800;
 
 static CRYPTO: Once = Once::new();
@@ -55,9 +55,9 @@ struct Company {
     shutdown: CancellationToken,
 }
 
-/// Everything that a pass brought.
+/// Everything that a run brought.
 #[derive(Default)]
-struct Pass {
+struct CopiedRun {
     pages: usize,
     records: Vec<crate::domain::record::Record>,
     gone: Vec<String>,
@@ -157,15 +157,15 @@ impl Company {
         requests.map(|request| request.query.replace("%3A", ":")).collect()
     }
 
-    /// A pass from this checkpoint, to its end.
-    async fn pass(&self, checkpoint: Option<&str>) -> Pass {
-        pass(&self.client(), checkpoint).await
+    /// A run from this checkpoint, to its end.
+    async fn run(&self, checkpoint: Option<&str>) -> CopiedRun {
+        run(&self.client(), checkpoint).await
     }
 
-    /// The pass after this one, whose requests alone are looked at.
-    async fn next_pass(&self, last: &Pass) -> Pass {
+    /// The run after this one, whose requests alone are looked at.
+    async fn next_run(&self, last: &CopiedRun) -> CopiedRun {
         self.pipedrive.clear_requests();
-        self.pass(Some(&last.checkpoint)).await
+        self.run(Some(&last.checkpoint)).await
     }
 
     async fn refused(&self) -> CrmError {
@@ -179,7 +179,7 @@ impl Drop for Company {
     }
 }
 
-impl Pass {
+impl CopiedRun {
     fn names(&self) -> Vec<&str> {
         self.records.iter().map(|record| record.display_name.as_str()).collect()
     }
@@ -189,25 +189,25 @@ impl Pass {
     }
 }
 
-async fn pass(client: &PipedriveClient, checkpoint: Option<&str>) -> Pass {
-    let mut pass = Pass::default();
+async fn run(client: &PipedriveClient, checkpoint: Option<&str>) -> CopiedRun {
+    let mut run = CopiedRun::default();
     let mut position = checkpoint.map(str::to_owned);
     for _ in 0..1_000 {
         let page: RecordPage = client.fetch_page(position.as_deref(), PageEffort::Whole).await.unwrap();
-        pass.pages += 1;
-        pass.records.extend(page.records);
-        pass.gone.extend(page.gone.into_iter().map(|key| key.record_id));
-        pass.rejected += page.rejects.records;
-        pass.notices.extend(page.notices);
+        run.pages += 1;
+        run.records.extend(page.records);
+        run.gone.extend(page.gone.into_iter().map(|key| key.record_id));
+        run.rejected += page.rejects.records;
+        run.notices.extend(page.notices);
         position = page.next;
         if page.is_last {
-            pass.known_through = page.known_through;
-            pass.checkpoint = position.unwrap();
-            return pass;
+            run.known_through = page.known_through;
+            run.checkpoint = position.unwrap();
+            return run;
         }
         assert!(page.known_through.is_none());
     }
-    panic!("the pass does not end");
+    panic!("the run does not end");
 }
 
 fn at(seconds: i64) -> DateTime<Utc> {

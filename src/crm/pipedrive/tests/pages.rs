@@ -41,9 +41,9 @@ async fn position_of_nobody_is_refused() {
     assert_eq!(company.pipedrive.requests().total, 0);
 }
 
-/// A cursor that does not lead on ends the pass.
+/// A cursor that does not lead on ends the run.
 #[tokio::test]
-async fn cursor_that_leads_nowhere_ends_pass() {
+async fn cursor_that_leads_nowhere_ends_run() {
     let company = Company::start().await;
     company.create_many(1_200);
     let client = company.client();
@@ -61,9 +61,9 @@ async fn empty_page_is_not_end_rows_may_repeat() {
     company.fail(PERSONS, Fault::EmptyPage { advance: true });
     company.fail("cursor=", Fault::DuplicateRow);
 
-    let pass = company.pass(None).await;
+    let run = company.run(None).await;
 
-    assert_eq!((pass.records.len(), pass.pages), (601, 3));
+    assert_eq!((run.records.len(), run.pages), (601, 3));
 }
 
 /// A page that does not say whether there is more is not the end.
@@ -82,9 +82,9 @@ async fn row_that_cannot_be_read_is_rejected_alone() {
     company.create_many(3);
     company.fail(PERSONS, Fault::Patch { set: [("/data/1/id".to_owned(), json!("x"))].into(), remove: vec![] });
 
-    let pass = company.pass(None).await;
+    let run = company.run(None).await;
 
-    assert_eq!((pass.names(), pass.rejected), (vec!["P1", "P3"], 1));
+    assert_eq!((run.names(), run.rejected), (vec!["P1", "P3"], 1));
 }
 
 #[tokio::test]
@@ -94,9 +94,9 @@ async fn empty_numbers_are_none() {
     company.create("One number");
     company.fail(PERSONS, Fault::EmptyPhones);
 
-    let pass = company.pass(None).await;
+    let run = company.run(None).await;
 
-    assert_eq!(pass.records.iter().map(|record| record.numbers.len()).collect::<Vec<_>>(), [0, 1]);
+    assert_eq!(run.records.iter().map(|record| record.numbers.len()).collect::<Vec<_>>(), [0, 1]);
 }
 
 /// A clock that was ahead makes everything be read again.
@@ -105,7 +105,7 @@ async fn clock_that_was_ahead_makes_everything_reread() {
     let company = Company::start().await;
     company.create_many(1);
     company.fail(PERSONS, Fault::DateSkew { seconds: 2 * PERIOD });
-    let first = company.pass(None).await;
+    let first = company.run(None).await;
     company.advance(PERIOD);
 
     let refused = company.client().fetch_page(Some(&first.checkpoint), PageEffort::Whole).await;

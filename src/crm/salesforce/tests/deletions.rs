@@ -5,7 +5,7 @@ use std::time::Duration;
 use crm_simulator::faults::Fault;
 use serde_json::json;
 
-use super::support::{Org, contact_key, minutes, pass};
+use super::support::{Org, contact_key, minutes, run};
 use crate::{
     crm::{CrmClient, RecordSightings, salesforce::descriptor::DESCRIPTOR},
     domain::{
@@ -26,14 +26,14 @@ async fn a_record_deleted_for_good_is_gone() {
     let (id, other) = (org.contact(&json!({})), org.contact(&json!({})));
     let client = org.client();
     org.advance(minutes(30));
-    let first = pass(&client, None).await.unwrap();
+    let first = run(&client, None).await.unwrap();
     org.advance(minutes(10));
     org.simulated.hard_delete("Contact", &id).unwrap();
     org.advance(minutes(20));
 
-    let second = pass(&client, Some(&first.checkpoint)).await.unwrap();
+    let second = run(&client, Some(&first.checkpoint)).await.unwrap();
     org.advance(minutes(30));
-    let third = pass(&client, Some(&second.checkpoint)).await.unwrap();
+    let third = run(&client, Some(&second.checkpoint)).await.unwrap();
 
     assert_eq!(second.gone, [contact_key(&id)]);
     assert!(third.gone.is_empty());
@@ -46,7 +46,7 @@ async fn record_deleted_and_restored_is_not_gone() {
     let org = Org::start().await;
     let (back, deleted) = (org.contact(&json!({})), org.contact(&json!({})));
     let client = org.client();
-    let first = pass(&client, None).await.unwrap();
+    let first = run(&client, None).await.unwrap();
     org.advance(minutes(10));
     org.simulated.delete("Contact", &back).unwrap();
     org.simulated.delete("Contact", &deleted).unwrap();
@@ -54,7 +54,7 @@ async fn record_deleted_and_restored_is_not_gone() {
     org.simulated.undelete(&back).unwrap();
     org.advance(minutes(10));
 
-    let second = pass(&client, Some(&first.checkpoint)).await.unwrap();
+    let second = run(&client, Some(&first.checkpoint)).await.unwrap();
 
     assert!(second.gone.is_empty());
     assert!(!second.newest()[&back].is_gone && second.newest()[&deleted].is_gone);
@@ -64,16 +64,16 @@ async fn record_deleted_and_restored_is_not_gone() {
 async fn switched_on_later_mirroring_catches_up() {
     let org = Org::start().await;
     let id = org.contact(&json!({}));
-    let first = pass(&org.client_with(without_mirroring(), i64::MAX), None).await.unwrap();
+    let first = run(&org.client_with(without_mirroring(), i64::MAX), None).await.unwrap();
     org.advance(minutes(10));
     org.simulated.hard_delete("Contact", &id).unwrap();
     org.advance(minutes(20));
     org.simulated.clear_requests();
 
-    let second = pass(&org.client_with(without_mirroring(), i64::MAX), Some(&first.checkpoint)).await.unwrap();
+    let second = run(&org.client_with(without_mirroring(), i64::MAX), Some(&first.checkpoint)).await.unwrap();
     let asked = org.simulated.requests().count_of("Contact/deleted");
     org.advance(minutes(30));
-    let third = pass(&org.client(), Some(&second.checkpoint)).await.unwrap();
+    let third = run(&org.client(), Some(&second.checkpoint)).await.unwrap();
 
     assert_eq!(asked, 0);
     assert!(second.gone.is_empty());
@@ -86,13 +86,13 @@ async fn deletions_beyond_log_need_one_sweep() {
     let org = Org::start().await;
     let id = org.contact(&json!({}));
     let client = org.client();
-    let first = pass(&client, None).await.unwrap();
+    let first = run(&client, None).await.unwrap();
     org.simulated.hard_delete("Contact", &id).unwrap();
     org.advance(Duration::from_hours(24 * 16));
 
-    let second = pass(&client, Some(&first.checkpoint)).await.unwrap();
+    let second = run(&client, Some(&first.checkpoint)).await.unwrap();
     org.advance(minutes(30));
-    let third = pass(&client, Some(&second.checkpoint)).await.unwrap();
+    let third = run(&client, Some(&second.checkpoint)).await.unwrap();
 
     assert!(second.needs_sweep && second.gone.is_empty());
     assert!(!third.needs_sweep);
@@ -104,7 +104,7 @@ async fn deletions_beyond_answers_size_come_in_parts() {
     let org = Org::start().await;
     let ids = [org.contact(&json!({})), org.contact(&json!({}))];
     let client = org.client();
-    let first = pass(&client, None).await.unwrap();
+    let first = run(&client, None).await.unwrap();
     for id in &ids {
         org.advance(minutes(10));
         org.simulated.hard_delete("Contact", id).unwrap();
@@ -112,7 +112,7 @@ async fn deletions_beyond_answers_size_come_in_parts() {
     org.advance(minutes(10));
     org.fault("Contact/deleted", Some(2), Fault::TooManyIds);
 
-    let second = pass(&client, Some(&first.checkpoint)).await.unwrap();
+    let second = run(&client, Some(&first.checkpoint)).await.unwrap();
 
     let mut gone = second.gone.clone();
     gone.sort_unstable();

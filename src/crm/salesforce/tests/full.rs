@@ -5,7 +5,7 @@ use std::time::Duration;
 use crm_simulator::faults::Fault;
 use serde_json::json;
 
-use super::support::{Org, pass};
+use super::support::{Org, run};
 use crate::{
     crm::{CrmClient, PageEffort},
     domain::options::Options,
@@ -17,11 +17,11 @@ async fn first_copy_brings_all_and_known_through() {
     let org = Org::start().await;
     org.simulated.generate_people(2_300, 150, 1).unwrap();
 
-    let pass = pass(&org.client(), None).await.unwrap();
+    let run = run(&org.client(), None).await.unwrap();
 
-    assert_eq!(pass.ids().len(), 2_450);
-    assert_eq!(pass.known_through.unwrap().to_rfc3339(), "2026-01-02T09:55:00+00:00");
-    assert!(pass.notices.is_empty() && pass.gone.is_empty() && !pass.needs_sweep);
+    assert_eq!(run.ids().len(), 2_450);
+    assert_eq!(run.known_through.unwrap().to_rfc3339(), "2026-01-02T09:55:00+00:00");
+    assert!(run.notices.is_empty() && run.gone.is_empty() && !run.needs_sweep);
 }
 
 /// Rows of one millisecond are not lost between pages.
@@ -32,9 +32,9 @@ async fn rows_of_one_millisecond_survive_page_boundaries() {
         org.contact(&json!({}));
     }
 
-    let pass = pass(&org.client(), None).await.unwrap();
+    let run = run(&org.client(), None).await.unwrap();
 
-    assert_eq!(pass.ids().len(), 2_050);
+    assert_eq!(run.ids().len(), 2_050);
 }
 
 /// Pages that are shorter than asked for are not the end.
@@ -43,9 +43,9 @@ async fn short_pages_are_not_the_end() {
     let org = Org::start_with(|config| config.page_rows_max = 300).await;
     org.simulated.generate_people(1_000, 0, 1).unwrap();
 
-    let pass = pass(&org.client(), None).await.unwrap();
+    let run = run(&org.client(), None).await.unwrap();
 
-    assert_eq!(pass.ids().len(), 1_000);
+    assert_eq!(run.ids().len(), 1_000);
 }
 
 #[tokio::test]
@@ -53,25 +53,25 @@ async fn bulk_jobs_bring_the_same_records_as_queries() {
     let org = Org::start_with(|config| config.bulk_rows_max = 700).await;
     org.simulated.generate_people(1_500, 20, 1).unwrap();
 
-    let bulk = pass(&org.client_with(Options::default(), 0), None).await.unwrap();
-    let rest = pass(&org.client(), None).await.unwrap();
+    let bulk = run(&org.client_with(Options::default(), 0), None).await.unwrap();
+    let rest = run(&org.client(), None).await.unwrap();
 
     assert!(bulk.newest() == rest.newest());
     assert!(bulk.waits >= 2, "{}", bulk.waits);
     assert_eq!(bulk.known_through, rest.known_through);
 }
 
-/// After a bulk copy, the next pass brings what has changed.
+/// After a bulk copy, the next run brings what has changed.
 #[tokio::test]
-async fn pass_after_bulk_copy_brings_changes() {
+async fn run_after_bulk_copy_brings_changes() {
     let org = Org::start().await;
     org.simulated.generate_people(20, 5, 1).unwrap();
     let client = org.client_with(Options::default(), 0);
-    let first = pass(&client, None).await.unwrap();
+    let first = run(&client, None).await.unwrap();
     org.advance(Duration::from_hours(1));
     let id = org.contact(&json!({}));
 
-    let second = pass(&client, Some(&first.checkpoint)).await.unwrap();
+    let second = run(&client, Some(&first.checkpoint)).await.unwrap();
 
     assert_eq!(second.ids(), [id]);
 }
@@ -91,7 +91,7 @@ async fn job_with_expired_results_is_made_anew() {
     }
     org.advance(Duration::from_hours(24 * 8));
 
-    let rest = pass(&client, position.as_deref()).await.unwrap();
+    let rest = run(&client, position.as_deref()).await.unwrap();
 
     assert_eq!(rest.ids().len(), 25);
 }
@@ -103,9 +103,9 @@ async fn repeatedly_failing_jobs_give_way_to_queries() {
     org.simulated.generate_people(30, 0, 1).unwrap();
     org.fault("/jobs/query/", None, Fault::JobFailed { message: "too busy".to_owned() });
 
-    let pass = pass(&org.client_with(Options::default(), 0), None).await.unwrap();
+    let run = run(&org.client_with(Options::default(), 0), None).await.unwrap();
 
-    assert_eq!(pass.ids().len(), 30);
+    assert_eq!(run.ids().len(), 30);
     let jobs: u64 = org
         .simulated
         .requests()
@@ -123,9 +123,9 @@ async fn without_a_bulk_interface_queries_do() {
     org.simulated.generate_people(30, 0, 1).unwrap();
     org.fault("/jobs/query", None, Fault::ApiDisabled);
 
-    let pass = pass(&org.client_with(Options::default(), 0), None).await.unwrap();
+    let run = run(&org.client_with(Options::default(), 0), None).await.unwrap();
 
-    assert_eq!(pass.ids().len(), 30);
+    assert_eq!(run.ids().len(), 30);
 }
 
 /// A part of the results that is cut is refused.
@@ -143,7 +143,7 @@ async fn cut_part_of_results_is_refused() {
         }
     };
 
-    let rest = pass(&client, position.as_deref()).await.unwrap();
+    let rest = run(&client, position.as_deref()).await.unwrap();
 
     assert!(matches!(error, crate::crm::CrmError::Unreadable(_)), "{error}");
     assert_eq!(rest.ids().len(), 30);
@@ -159,12 +159,12 @@ async fn hidden_fields_and_objects_are_told_rest_copied() {
     .await;
     let id = org.contact(&json!({"Phone": "1"}));
 
-    let pass = pass(&org.client(), None).await.unwrap();
+    let run = run(&org.client(), None).await.unwrap();
 
-    assert_eq!(pass.newest()[&id].numbers.len(), 1);
-    assert_eq!(pass.notices.len(), 2, "{:?}", pass.notices);
-    assert!(pass.notices[0].to_string().starts_with("FIELD_HIDDEN: Contact.MobilePhone "));
-    assert!(pass.notices[1].to_string().starts_with("OBJECT_HIDDEN: Leads "));
+    assert_eq!(run.newest()[&id].numbers.len(), 1);
+    assert_eq!(run.notices.len(), 2, "{:?}", run.notices);
+    assert!(run.notices[0].to_string().starts_with("FIELD_HIDDEN: Contact.MobilePhone "));
+    assert!(run.notices[1].to_string().starts_with("OBJECT_HIDDEN: Leads "));
 }
 
 /// The customer's own phone fields name the person, and the assistant's does not.
@@ -173,10 +173,10 @@ async fn own_phone_fields_name_person_assistants_does_not() {
     let org = Org::start_with(|config| config.custom_phones = vec![("Contact".to_owned(), "Desk__c".to_owned())]).await;
     let id = org.contact(&json!({"Phone": "1", "Fax": "2", "AssistantPhone": "3", "Desk__c": "4"}));
 
-    let pass = pass(&org.client(), None).await.unwrap();
+    let run = run(&org.client(), None).await.unwrap();
 
     let numbers: Vec<(String, String)> =
-        pass.newest()[&id].numbers.iter().map(|number| (number.label.clone(), number.raw.clone())).collect();
+        run.newest()[&id].numbers.iter().map(|number| (number.label.clone(), number.raw.clone())).collect();
     let expected = [("Phone", "1"), ("Fax", "2"), ("Desk__c", "4")];
     assert_eq!(numbers, expected.map(|(label, raw)| (label.to_owned(), raw.to_owned())));
 }
@@ -186,9 +186,9 @@ async fn a_person_account_comes_as_its_contact() {
     let org = Org::start_with(|config| config.has_person_accounts = true).await;
     org.simulated.create("Account", &json!({"FirstName": "Ann", "LastName": "Doe", "Phone": "1"})).unwrap();
 
-    let pass = pass(&org.client(), None).await.unwrap();
+    let run = run(&org.client(), None).await.unwrap();
 
-    assert_eq!(pass.records.len(), 1);
-    assert_eq!((pass.records[0].display_name.as_str(), pass.records[0].organization.as_str()), ("Ann Doe", ""));
-    assert_eq!(pass.records[0].numbers[0].raw, "1");
+    assert_eq!(run.records.len(), 1);
+    assert_eq!((run.records[0].display_name.as_str(), run.records[0].organization.as_str()), ("Ann Doe", ""));
+    assert_eq!(run.records[0].numbers[0].raw, "1");
 }

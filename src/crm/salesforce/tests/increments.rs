@@ -1,11 +1,11 @@
-//! Passes after the first.
+//! Runs after the first.
 
 use std::time::Duration;
 
 use crm_simulator::faults::Fault;
 use serde_json::json;
 
-use super::support::{Org, Pass, contact_key, minutes, pass};
+use super::support::{CopiedRun, Org, contact_key, minutes, run};
 use crate::{
     crm::{CrmError, salesforce::client::SalesforceClient},
     domain::{options::Options, record::ObjectType},
@@ -18,10 +18,10 @@ fn without_leads() -> Options {
 }
 
 /// Half an hour, so that what is there is older than the overlap, a first copy, and half an hour.
-async fn copied(org: &Org) -> (SalesforceClient, Pass) {
+async fn copied(org: &Org) -> (SalesforceClient, CopiedRun) {
     let client = org.client();
     org.advance(minutes(30));
-    let first = pass(&client, None).await.unwrap();
+    let first = run(&client, None).await.unwrap();
     org.advance(minutes(30));
     org.simulated.clear_requests();
     (client, first)
@@ -34,16 +34,16 @@ async fn idle_increment_costs_two_requests_per_object() {
     org.simulated.generate_people(50, 10, 1).unwrap();
     let (client, first) = copied(&org).await;
 
-    let second = pass(&client, Some(&first.checkpoint)).await.unwrap();
+    let second = run(&client, Some(&first.checkpoint)).await.unwrap();
 
     assert!(second.records.is_empty() && second.gone.is_empty() && second.notices.is_empty());
     assert_eq!(org.simulated.requests().total, 4);
     assert_eq!(second.known_through.unwrap() - first.known_through.unwrap(), chrono::TimeDelta::minutes(30));
 }
 
-/// What was made, changed or deleted comes with the next pass.
+/// What was made, changed or deleted comes with the next run.
 #[tokio::test]
-async fn next_pass_brings_made_changed_and_deleted() {
+async fn next_run_brings_made_changed_and_deleted() {
     let org = Org::start().await;
     let (changed, deleted, lead) = (org.contact(&json!({})), org.contact(&json!({})), org.lead());
     org.contact(&json!({}));
@@ -53,7 +53,7 @@ async fn next_pass_brings_made_changed_and_deleted() {
     org.simulated.touch_system("Lead", &lead).unwrap();
     org.simulated.delete("Contact", &deleted).unwrap();
 
-    let second = pass(&client, Some(&first.checkpoint)).await.unwrap();
+    let second = run(&client, Some(&first.checkpoint)).await.unwrap();
 
     let newest = second.newest();
     assert_eq!(newest.len(), 4);
@@ -68,11 +68,11 @@ async fn row_visible_late_is_not_lost() {
     let early = org.contact(&json!({}));
     org.simulated.hide(&early).unwrap();
     let client = org.client();
-    let first = pass(&client, None).await.unwrap();
+    let first = run(&client, None).await.unwrap();
     org.simulated.reveal(&early).unwrap();
     org.advance(minutes(30));
 
-    let second = pass(&client, Some(&first.checkpoint)).await.unwrap();
+    let second = run(&client, Some(&first.checkpoint)).await.unwrap();
 
     assert!(!second.newest()[&early].is_gone);
 }
@@ -86,7 +86,7 @@ async fn merges_name_their_winners_along_the_chain() {
     org.advance(minutes(1));
     org.simulated.merge("Contact", &c, &[&b]).unwrap();
 
-    let second = pass(&client, Some(&first.checkpoint)).await.unwrap();
+    let second = run(&client, Some(&first.checkpoint)).await.unwrap();
 
     let newest = second.newest();
     assert_eq!(newest[&a].successor, Some(contact_key(&b)));
@@ -101,7 +101,7 @@ async fn a_converted_lead_names_its_contact() {
     let (client, first) = copied(&org).await;
     let contact = org.simulated.convert_lead(&lead, None).unwrap();
 
-    let second = pass(&client, Some(&first.checkpoint)).await.unwrap();
+    let second = run(&client, Some(&first.checkpoint)).await.unwrap();
 
     let newest = second.newest();
     assert!(newest[&lead].is_gone);
@@ -119,7 +119,7 @@ async fn record_from_recycle_bin_is_back() {
     assert!(first.newest()[&id].is_gone);
     org.simulated.undelete(&id).unwrap();
 
-    let second = pass(&client, Some(&first.checkpoint)).await.unwrap();
+    let second = run(&client, Some(&first.checkpoint)).await.unwrap();
 
     assert!(!second.newest()[&id].is_gone);
 }
@@ -132,7 +132,7 @@ async fn vanished_field_is_left_out_at_once() {
     org.contact(&json!({"MobilePhone": "2"}));
     let checkpoint = first.checkpoint.replace("MobilePhone", "Removed__c");
 
-    let second = pass(&client, Some(&checkpoint)).await.unwrap();
+    let second = run(&client, Some(&checkpoint)).await.unwrap();
 
     assert_eq!(second.records[0].numbers[0].raw, "2");
     assert!(!second.checkpoint.contains("Removed__c"));
@@ -145,9 +145,9 @@ async fn slow_queries_are_asked_over_shorter_times() {
     org.simulated.generate_people(300, 0, 1).unwrap();
     org.fault("/queryAll", Some(5), Fault::QueryTimeout);
 
-    let pass = pass(&org.client(), None).await.unwrap();
+    let run = run(&org.client(), None).await.unwrap();
 
-    assert_eq!(pass.ids().len(), 300);
+    assert_eq!(run.ids().len(), 300);
 }
 
 /// Queries that always take too long are given up.
@@ -156,7 +156,7 @@ async fn always_slow_queries_are_given_up() {
     let org = Org::start().await;
     org.fault("/queryAll", None, Fault::QueryTimeout);
 
-    let error = pass(&org.client(), None).await.err().unwrap();
+    let error = run(&org.client(), None).await.err().unwrap();
 
     assert!(matches!(error, CrmError::Unavailable(_)), "{error}");
 }
@@ -168,10 +168,10 @@ async fn kind_switched_on_later_is_read_whole_alone() {
     org.contact(&json!({}));
     let lead = org.lead();
     org.advance(minutes(30));
-    let first = pass(&org.client_with(without_leads(), i64::MAX), None).await.unwrap();
+    let first = run(&org.client_with(without_leads(), i64::MAX), None).await.unwrap();
     org.advance(Duration::from_hours(5));
 
-    let second = pass(&org.client(), Some(&first.checkpoint)).await.unwrap();
+    let second = run(&org.client(), Some(&first.checkpoint)).await.unwrap();
 
     assert_eq!(first.records.len(), 1);
     assert_eq!(second.ids(), [lead]);
@@ -183,10 +183,10 @@ async fn kind_switched_off_meanwhile_is_caught_up_with() {
     let org = Org::start().await;
     let (client, first) = copied(&org).await;
     let lead = org.lead();
-    let second = pass(&org.client_with(without_leads(), i64::MAX), Some(&first.checkpoint)).await.unwrap();
+    let second = run(&org.client_with(without_leads(), i64::MAX), Some(&first.checkpoint)).await.unwrap();
     org.advance(Duration::from_hours(5));
 
-    let third = pass(&client, Some(&second.checkpoint)).await.unwrap();
+    let third = run(&client, Some(&second.checkpoint)).await.unwrap();
 
     assert!(second.records.is_empty());
     assert_eq!(third.ids(), [lead]);

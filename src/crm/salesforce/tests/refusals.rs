@@ -5,7 +5,7 @@ use std::time::Duration;
 use crm_simulator::faults::Fault;
 use serde_json::json;
 
-use super::support::{Org, pass};
+use super::support::{Org, run};
 use crate::{
     crm::{CrmClient, CrmError, PageEffort},
     domain::{options::Options, record::ObjectType},
@@ -14,7 +14,7 @@ use crate::{
 async fn error_with(fault: Fault) -> CrmError {
     let org = Org::start().await;
     org.fault("/queryAll", None, fault);
-    pass(&org.client(), None).await.err().unwrap()
+    run(&org.client(), None).await.err().unwrap()
 }
 
 #[tokio::test]
@@ -62,13 +62,13 @@ async fn failed_page_is_read_from_same_place() {
     org.fault("/queryAll", Some(1), Fault::ServerError);
     assert!(client.fetch_page(first.next.as_deref(), PageEffort::Whole).await.is_err());
 
-    let rest = pass(&client, first.next.as_deref()).await.unwrap();
+    let rest = run(&client, first.next.as_deref()).await.unwrap();
 
     assert_eq!(first.records.len() + rest.records.len(), 500);
 }
 
 #[tokio::test]
-async fn the_share_of_the_day_is_not_passed() {
+async fn the_share_of_the_day_is_not_runed() {
     let org = Org::start_with(|config| config.daily_limit = 20).await;
     let client = org.client_of("00D000000000001", Options::default(), i64::MAX, 50);
 

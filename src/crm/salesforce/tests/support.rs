@@ -1,4 +1,4 @@
-//! An organisation on a port of its own with a clock that stands still, and passes over it.
+//! An organisation on a port of its own with a clock that stands still, and runs over it.
 
 use std::{
     collections::{BTreeMap, HashSet},
@@ -48,9 +48,9 @@ pub(super) struct Org {
     stop: CancellationToken,
 }
 
-/// What a pass has brought.
+/// What a run has brought.
 #[derive(Default)]
-pub(super) struct Pass {
+pub(super) struct CopiedRun {
     pub(super) records: Vec<Record>,
     pub(super) gone: Vec<RecordKey>,
     pub(super) notices: Vec<Notice>,
@@ -133,23 +133,23 @@ impl Org {
     }
 }
 
-/// A pass to its end.
-pub(super) async fn pass(client: &SalesforceClient, checkpoint: Option<&str>) -> Result<Pass, CrmError> {
-    let mut pass = Pass::default();
+/// A run to its end.
+pub(super) async fn run(client: &SalesforceClient, checkpoint: Option<&str>) -> Result<CopiedRun, CrmError> {
+    let mut run = CopiedRun::default();
     let mut position = checkpoint.map(str::to_owned);
     let mut places = HashSet::new();
     for _ in 0..PAGES_MAX {
         let page = client.fetch_page(position.as_deref(), PageEffort::Whole).await?;
         position.clone_from(&page.next);
-        if pass.add(page) {
-            return Ok(pass);
+        if run.add(page) {
+            return Ok(run);
         }
         assert!(places.insert(position.clone()), "the pages lead in a circle");
     }
-    panic!("the pass has no end")
+    panic!("the run has no end")
 }
 
-impl Pass {
+impl CopiedRun {
     /// True at the end.
     fn add(&mut self, page: RecordPage) -> bool {
         assert!(page.rejects.is_empty());

@@ -39,13 +39,13 @@ pub async fn copied<C: Crm>(test: &TestApp) -> (String, String) {
 }
 
 /// Half an hour passes, and what is due runs.
-pub async fn next_pass(test: &TestApp) {
+pub async fn next_run(test: &TestApp) {
     test.pass(PERIOD);
     assert_eq!(test.sync_due().await, 1);
 }
 
-/// The next pass in which a deletion can show.
-pub async fn next_pass_with_deletions<C: Crm>(test: &TestApp, account_id: &str, integration_id: &str) -> pb::SyncRun {
+/// The next run in which a deletion can show.
+pub async fn next_run_with_deletions<C: Crm>(test: &TestApp, account_id: &str, integration_id: &str) -> pb::SyncRun {
     test.pass(PERIOD);
     if C::LISTS_DELETIONS {
         assert_eq!(test.sync_due().await, 1);
@@ -156,10 +156,10 @@ pub async fn increment_with_nothing_new_is_cheap<C: Crm>() {
     let test = TestApp::start().await;
     C::create(&test, "Bryce Love", BRYCE);
     let (account, integration) = copied::<C>(&test).await;
-    next_pass(&test).await;
+    next_run(&test).await;
     C::forget_requests(&test);
 
-    next_pass(&test).await;
+    next_run(&test).await;
 
     assert!(C::requests(&test) <= C::REQUESTS_OF_AN_EMPTY_INCREMENT, "{} requests", C::requests(&test));
     let run = test.last_run(&account, &integration).await;
@@ -186,14 +186,14 @@ pub async fn deletion_is_mirrored_restore_returns_same_contact<C: Crm>() {
     let before = selected(&test, &account, BRYCE).await.unwrap();
 
     C::delete(&test, &bryce);
-    next_pass_with_deletions::<C>(&test, &account, &integration).await;
+    next_run_with_deletions::<C>(&test, &account, &integration).await;
 
     assert!(selected(&test, &account, BRYCE).await.is_none());
     assert!(test.contact(&account, &before.id).await.delete_time.is_some());
     assert_is_the_truth::<C>(&test, &integration).await;
 
     C::restore(&test, &bryce);
-    next_pass_with_deletions::<C>(&test, &account, &integration).await;
+    next_run_with_deletions::<C>(&test, &account, &integration).await;
 
     let after = selected(&test, &account, BRYCE).await.unwrap();
     assert_eq!((after.id, after.create_time), (before.id, before.create_time));
@@ -212,7 +212,7 @@ pub async fn merge_loser_is_deleted_and_winner_stays<C: Crm>() {
 
     test.pass(TimeDelta::minutes(5));
     C::merge(&test, &loser, &winner);
-    next_pass_with_deletions::<C>(&test, &account, &integration).await;
+    next_run_with_deletions::<C>(&test, &account, &integration).await;
 
     let buried = test.contact(&account, &loser_contact.id).await;
     assert!(buried.delete_time.is_some());
@@ -244,11 +244,11 @@ pub async fn access_ending_midway_is_renewed_once<C: Crm>() {
     assert_eq!(C::token_requests(&test), 1, "the try's own access is used");
     let gate = C::faults(&test).gate(C::PAGES, 1, crm_simulator::gate::GateAt::Request).unwrap();
 
-    let pass = Beside::start(&test.app);
+    let run = Beside::start(&test.app);
     arrived(&gate, 1).await;
     C::end_access_tokens(&test);
     gate.open();
-    assert_eq!(pass.ended().await, 1);
+    assert_eq!(run.ended().await, 1);
 
     assert_eq!(C::token_requests(&test), 2);
     let run = test.last_run(&account, &integration).await;
@@ -266,7 +266,7 @@ pub async fn revoked_grant_is_told_and_contacts_stay<C: Crm>() {
     let before = selected(&test, &account, BRYCE).await.unwrap();
 
     C::revoke(&test);
-    next_pass(&test).await;
+    next_run(&test).await;
     let shown = test.integration(&account, &integration).await;
     assert_eq!(shown.state(), pb::IntegrationState::Active, "one look is no look: {}", shown.state_detail);
     test.second_look().await;
@@ -285,7 +285,7 @@ pub async fn daily_limit_pauses_until_told_time<C: Crm>() {
     let (account, integration) = copied::<C>(&test).await;
     C::faults(&test).add(FaultRule::always(C::PAGES, C::daily_limit())).unwrap();
 
-    next_pass(&test).await;
+    next_run(&test).await;
 
     let shown = test.integration(&account, &integration).await;
     assert_eq!(shown.state(), pb::IntegrationState::QuotaPaused, "{}", shown.state_detail);
@@ -323,9 +323,9 @@ pub async fn crash_between_pages_loses_and_doubles_nothing<C: Crm>() {
     let integration = link::<C>(&test, &account, C::token()).await;
     let gate = C::faults(&test).gate(C::PAGES, 1, crm_simulator::gate::GateAt::Response).unwrap();
 
-    let pass = Beside::start(&test.app);
+    let run = Beside::start(&test.app);
     arrived(&gate, 1).await;
-    pass.dies().await;
+    run.dies().await;
     gate.open();
     expire_leases(&test).await;
     assert_eq!(test.sync_due().await, 1);
@@ -383,7 +383,7 @@ pub async fn requester_is_the_callers_record<C: Crm>() {
     assert_eq!(resolved.record.unwrap().record_id, bryce);
 
     C::delete(&test, &bryce);
-    next_pass_with_deletions::<C>(&test, &account, &integration).await;
+    next_run_with_deletions::<C>(&test, &account, &integration).await;
     let resolved = test.resolve(&account, &integration, number).await;
     assert_eq!(resolved.outcome(), pb::RequesterOutcome::NotFound, "a dead record is never a requester");
 }

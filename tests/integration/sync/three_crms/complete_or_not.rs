@@ -118,7 +118,7 @@ impl Watch {
         assert_eq!(self.test.resolve(&self.account, &self.integration, subject).await.outcome(), requester);
     }
 
-    /// A pass that this fault ends, after so many pages.
+    /// A run that this fault ends, after so many pages.
     async fn fail<C: Crm>(&mut self, skip: u32, fault: Fault, state: IntegrationState) {
         let rule = C::faults(&self.test).add(FaultRule { skip, ..FaultRule::always(C::PAGES, fault) }).unwrap();
         assert_eq!(self.test.sync_due().await, 1);
@@ -169,26 +169,26 @@ pub async fn caller_is_never_unknown_during_first_copy<C: Crm>() {
     assert_eq!(watch.named, 0);
     // Each answer is held back: the moment before it, and after the one before.
     let gate = C::faults(&watch.test).gate(C::PAGES, 0, GateAt::Response).unwrap();
-    let mut pass = Beside::start(&watch.test.app);
+    let mut run = Beside::start(&watch.test.app);
     let mut moments = 0;
     loop {
-        eventually("a page or the end", async || gate.count().arrived > moments || pass.has_ended()).await;
-        if pass.has_ended() {
+        eventually("a page or the end", async || gate.count().arrived > moments || run.has_ended()).await;
+        if run.has_ended() {
             break;
         }
         moments = gate.count().arrived;
         watch.look(IntegrationState::InitialSync).await;
         if moments == 2 {
-            pass.dies().await;
+            run.dies().await;
             watch.look(IntegrationState::InitialSync).await;
             expire_leases(&watch.test).await;
-            pass = Beside::start(&watch.test.app);
+            run = Beside::start(&watch.test.app);
         } else {
             gate.release_one();
         }
     }
 
-    assert_eq!(pass.ended().await, 1);
+    assert_eq!(run.ended().await, 1);
     println!("{moments} moments, {} named, {} not known yet", watch.named, watch.not_known_yet);
     assert!(moments >= 3 && watch.named >= 3 && watch.not_known_yet >= 15);
     watch.assert_is_complete().await;
@@ -241,7 +241,7 @@ pub async fn caller_is_never_unknown_whatever_stops_copy<C: Crm>() {
     copy_that_was_complete_ages::<C>(watch).await;
 }
 
-/// Somebody is new in the CRM, and passes do not come through any more.
+/// Somebody is new in the CRM, and runs do not come through any more.
 async fn copy_that_was_complete_ages<C: Crm>(mut watch: Watch) {
     watch.enter::<C>();
     watch.test.pass(TimeDelta::minutes(91));
@@ -299,7 +299,7 @@ async fn nobody_is_final_only_with_both_crms_complete() {
     let salesforce = link::<SalesforceCrm>(&test, &account, SalesforceCrm::token()).await;
     let pending = test.look_up(&account, &in_salesforce.0).await;
     let gate = test.salesforce.faults().gate(SalesforceCrm::PAGES, 0, GateAt::Response).unwrap();
-    let pass = Beside::start(&test.app);
+    let run = Beside::start(&test.app);
     arrived(&gate, 1).await;
     let copying = test.look_up(&account, &in_salesforce.0).await;
     let known = test.look_up(&account, &in_zendesk.0).await;
@@ -309,7 +309,7 @@ async fn nobody_is_final_only_with_both_crms_complete() {
     let of_salesforces = [requester(&salesforce, &in_salesforce.0).await, requester(&zendesk, &in_salesforce.0).await];
     let of_zendesks = [requester(&salesforce, &in_zendesk.0).await, requester(&zendesk, &in_zendesk.0).await];
     gate.open();
-    assert_eq!(pass.ended().await, 1);
+    assert_eq!(run.ended().await, 1);
     let copied = test.look_up(&account, STRANGER).await;
     test.pass(TimeDelta::minutes(60));
     test.zendesk.faults().add(FaultRule::always(ZendeskCrm::PAGES, Fault::ServerError)).unwrap();

@@ -1,5 +1,5 @@
-//! Random histories of each CRM: people come, change, go, return, are merged and converted, calls come in, and passes run in between.
-//! After each pass that can know, the copy is the truth, and nobody who is gone is anybody's requester.
+//! Random histories of each CRM: people come, change, go, return, are merged and converted, calls come in, and runs come in between.
+//! After each run that can know, the copy is the truth, and nobody who is gone is anybody's requester.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use phone_key::Region;
 use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
 
 use super::{
-    behaviours::{assert_is_the_truth, link, next_pass_with_deletions},
+    behaviours::{assert_is_the_truth, link, next_run_with_deletions},
     crm::Crm,
 };
 use crate::{
@@ -51,7 +51,7 @@ async fn live_through<C: Crm>(seed: u64) {
     for _ in 0..STEPS {
         history.step::<C>().await;
     }
-    history.pass::<C>(true).await;
+    history.run::<C>(true).await;
 }
 
 impl History {
@@ -105,7 +105,7 @@ impl History {
             15..17 => self.call(phone).await,
             _ => {
                 let is_sweep = self.dice.random_bool(0.5);
-                self.pass::<C>(is_sweep).await;
+                self.run::<C>(is_sweep).await;
             }
         }
     }
@@ -118,13 +118,13 @@ impl History {
     }
 
     /// Whatever was done before the CRM's own delays is known afterwards.
-    async fn pass<C: Crm>(&mut self, is_sweep: bool) {
+    async fn run<C: Crm>(&mut self, is_sweep: bool) {
         self.remember::<C>();
         self.test.pass(TimeDelta::minutes(3));
         if is_sweep {
-            next_pass_with_deletions::<C>(&self.test, &self.account, &self.integration).await;
+            next_run_with_deletions::<C>(&self.test, &self.account, &self.integration).await;
         } else {
-            super::behaviours::next_pass(&self.test).await;
+            super::behaviours::next_run(&self.test).await;
         }
         let run = self.test.last_run(&self.account, &self.integration).await;
         assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", error_of(&run));

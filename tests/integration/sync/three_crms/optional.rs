@@ -1,4 +1,4 @@
-//! What is optional costs a notice and a later try, never the pass; and a record that is looked up equals the one of a page.
+//! What is optional costs a notice and a later try, never the run; and a record that is looked up equals the one of a page.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +22,7 @@ use crm_simulator::{
 use serde_json::json;
 
 use super::{
-    behaviours::{PERIOD, copied, link, next_pass, selected},
+    behaviours::{PERIOD, copied, link, next_run, selected},
     crm::{Crm, PipedriveCrm, SalesforceCrm, ZendeskCrm},
 };
 use crate::{
@@ -74,7 +74,7 @@ async fn refused_zendesk_search_costs_only_notice() {
 
         test.zendesk.merge_users(loser, winner).unwrap();
         test.zendesk.create_user(&json!({"name": "New", "phone": OTHER})).unwrap();
-        next_pass(&test).await;
+        next_run(&test).await;
 
         let run = assert_succeeded(&test, &account, &integration, &what).await;
         assert!(has_notice(&run, "LOOK_UPS_LEFT"), "{what}: {:?}", run.notices);
@@ -104,7 +104,7 @@ async fn token_ending_during_search_is_renewed() {
     test.zendesk.faults().add(FaultRule::once("/users/search", Fault::Unauthorized)).unwrap();
 
     test.zendesk.delete_user(ann).unwrap();
-    next_pass(&test).await;
+    next_run(&test).await;
 
     let run = assert_succeeded(&test, &account, &integration, "401").await;
     assert!(run.notices.is_empty(), "{:?}", run.notices);
@@ -128,7 +128,7 @@ async fn merge_winner_has_addresses_hidden_by_export() {
     let (account, _) = test.synced().await;
 
     test.zendesk.merge_users(loser, winner).unwrap();
-    next_pass(&test).await;
+    next_run(&test).await;
 
     let contact = selected(&test, &account, BRYCE).await.unwrap();
     let mut emails = contact.emails;
@@ -242,7 +242,7 @@ async fn failing_lead_deletion_log_is_read_later() {
         assert!(selected(&test, &account, OTHER).await.is_some(), "{what}");
 
         test.salesforce.faults().clear();
-        next_pass(&test).await;
+        next_run(&test).await;
 
         assert!(selected(&test, &account, OTHER).await.is_none(), "{what}");
         assert_holds(&test).await;
@@ -271,13 +271,13 @@ async fn lead_trouble_spares_contacts_but_leaves_incomplete() {
 
         // Contacts go on meanwhile.
         let second = contact(&test, "Second", "+13105550143");
-        next_pass(&test).await;
+        next_run(&test).await;
         let found = selected(&test, &account, "+13105550143").await.unwrap();
         assert_eq!(found.records[0].record_id, second, "{path}");
         assert_eq!(test.integration(&account, &integration).await.state(), pb::IntegrationState::InitialSync);
 
         test.salesforce.faults().clear();
-        next_pass(&test).await;
+        next_run(&test).await;
         assert!(selected(&test, &account, OTHER).await.is_some(), "{path}");
         assert_eq!(test.integration(&account, &integration).await.state(), pb::IntegrationState::Active, "{path}");
         assert!(test.look_up(&account, "+13105550199").await.complete, "{path}");
@@ -296,7 +296,7 @@ async fn troubled_known_object_keeps_checkpoint_and_promise() {
     let new = contact(&test, "New", "+13105550143");
     lead(&test, "Lead", OTHER);
 
-    next_pass(&test).await;
+    next_run(&test).await;
 
     let run = assert_succeeded(&test, &account, &integration, "contacts").await;
     assert!(has_notice(&run, "OBJECT_LEFT"), "{:?}", run.notices);
@@ -305,7 +305,7 @@ async fn troubled_known_object_keeps_checkpoint_and_promise() {
     assert_eq!((shown.known_through, shown.state()), (before, pb::IntegrationState::Active));
 
     test.salesforce.faults().clear();
-    next_pass(&test).await;
+    next_run(&test).await;
 
     assert_eq!(selected(&test, &account, "+13105550143").await.unwrap().records[0].record_id, new);
     assert!(time(test.integration(&account, &integration).await.known_through) > time(before));
@@ -326,7 +326,7 @@ async fn salesforce_failing_wholly_fails_run() {
     assert_eq!(run.state(), pb::SyncRunState::Failed);
     assert!(run.notices.is_empty(), "{:?}", run.notices);
     test.salesforce.faults().clear();
-    next_pass(&test).await;
+    next_run(&test).await;
     assert!(selected(&test, &account, BRYCE).await.is_some());
 }
 
@@ -352,7 +352,7 @@ async fn sweep_leaving_leads_deletes_none() {
     assert!(has_notice(&run, "OBJECT_LEFT") && !has_notice(&run, "RECORDS_HIDDEN"), "{:?}", run.notices);
     assert!(selected(&test, &account, OTHER).await.is_some());
     test.salesforce.faults().clear();
-    next_pass(&test).await;
+    next_run(&test).await;
     assert_eq!(test.integration(&account, &integration).await.state(), pb::IntegrationState::Active);
     assert!(selected(&test, &account, OTHER).await.is_some());
     assert_holds(&test).await;
@@ -377,7 +377,7 @@ async fn pipedrives_answers_for_one_cost_nobody_else() {
         PipedriveCrm::create(&test, "New", OTHER);
         test.pipedrive.faults().add(FaultRule::always(&format!("/api/v2/persons/{purged}"), fault)).unwrap();
 
-        next_pass(&test).await;
+        next_run(&test).await;
 
         assert_succeeded(&test, &account, &integration, &what).await;
         assert!(selected(&test, &account, OTHER).await.is_some(), "{what}");
@@ -386,7 +386,7 @@ async fn pipedrives_answers_for_one_cost_nobody_else() {
     }
 }
 
-/// Hints and names that Pipedrive does not give are told, and the pass goes on.
+/// Hints and names that Pipedrive does not give are told, and the run goes on.
 #[tokio::test]
 async fn missing_pipedrive_hints_and_names_are_told() {
     for (path, reason) in [("/v1/recents", "DELETIONS_LEFT"), ("/v2/organizations", "ORGANIZATIONS_LEFT")] {
@@ -397,7 +397,7 @@ async fn missing_pipedrive_hints_and_names_are_told() {
         test.pipedrive.create_person(&person).unwrap();
         test.pipedrive.faults().add(FaultRule::always(path, Fault::ServerError)).unwrap();
 
-        next_pass(&test).await;
+        next_run(&test).await;
 
         let run = assert_succeeded(&test, &account, &integration, path).await;
         assert!(has_notice(&run, reason), "{path}: {:?}", run.notices);

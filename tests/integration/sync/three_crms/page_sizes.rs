@@ -4,7 +4,7 @@ use contact_sync::rpc::pb;
 use crm_simulator::faults::{Fault, FaultRule};
 
 use super::{
-    behaviours::{assert_is_the_truth, copied, link, next_pass},
+    behaviours::{assert_is_the_truth, copied, link, next_run},
     crm::{Crm, SalesforceCrm},
 };
 use crate::support::{TestApp, error_of};
@@ -30,9 +30,9 @@ async fn copies_in_smaller_pages<C: Crm>(fault: Fault, count: usize) {
     assert!((1..=8).contains(&failed), "{failed} requests failed");
     assert_is_the_truth::<C>(&test, &integration).await;
 
-    // The next pass begins with what works.
+    // The next run begins with what works.
     C::faults(&test).clear();
-    next_pass(&test).await;
+    next_run(&test).await;
     assert_is_the_truth::<C>(&test, &integration).await;
 }
 
@@ -61,7 +61,7 @@ pub async fn page_never_coming_is_told_tried_later<C: Crm>() {
     assert!(error_of(&run).contains("does not manage so much at once"), "{}", error_of(&run));
     assert!(C::faults(&test).fired(rule) <= 20, "{}", C::faults(&test).fired(rule));
     C::faults(&test).clear();
-    next_pass(&test).await;
+    next_run(&test).await;
     assert_is_the_truth::<C>(&test, &integration).await;
 }
 

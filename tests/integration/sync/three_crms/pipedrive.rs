@@ -9,7 +9,7 @@ use crm_simulator::{
 use serde_json::json;
 
 use super::{
-    behaviours::{PERIOD, assert_is_the_truth, copied, link, next_pass, next_pass_with_deletions},
+    behaviours::{PERIOD, assert_is_the_truth, copied, link, next_run, next_run_with_deletions},
     crm::{Crm, PipedriveCrm},
     passing_faults,
 };
@@ -39,7 +39,7 @@ async fn traceless_deletion_is_found_by_due_sweep() {
     // Without the scope for recent changes there is not even a hint.
     PipedriveCrm::faults(&test).add(FaultRule::always("/recents", Fault::ForbiddenScope)).unwrap();
 
-    next_pass(&test).await;
+    next_run(&test).await;
     assert!(look_up(&test, &account).await.is_some(), "an increment shows nothing");
     let sweep_at = time(test.integration(&account, &integration).await.next_sweep_time);
     test.pass(sweep_at - test.clock.now());
@@ -55,14 +55,14 @@ async fn traceless_deletion_is_found_by_due_sweep() {
 
 /// A deletion that recent changes hint at is confirmed, and mirrored in half an hour.
 #[tokio::test]
-async fn hinted_deletion_is_confirmed_by_next_pass() {
+async fn hinted_deletion_is_confirmed_by_next_run() {
     let test = TestApp::start().await;
     let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
     let (account, _) = copied::<PipedriveCrm>(&test).await;
 
     test.pass(TimeDelta::minutes(5));
     PipedriveCrm::delete(&test, &id);
-    next_pass(&test).await;
+    next_run(&test).await;
 
     assert!(look_up(&test, &account).await.is_none());
 }
@@ -76,7 +76,7 @@ async fn hidden_person_is_told_and_not_deleted() {
     let (account, integration) = copied::<PipedriveCrm>(&test).await;
     test.pipedrive.hide_from_token(id.parse().unwrap()).unwrap();
 
-    let run = next_pass_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
+    let run = next_run_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
 
     assert!(look_up(&test, &account).await.is_some());
     assert!(run.notices.iter().any(|notice| notice.to_string().starts_with("RECORDS_HIDDEN: 1 ")), "{:?}", run.notices);
@@ -102,7 +102,7 @@ async fn too_many_deletions_wait_for_somebodys_word() {
     };
     assert_eq!(reason(&confirm(200).await.unwrap_err()), "NO_DELETIONS_HELD");
 
-    let run = next_pass_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
+    let run = next_run_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
 
     assert!(
         run.notices.iter().any(|notice| notice.to_string().starts_with("DELETIONS_HELD: 200 of 400 ")),
@@ -128,7 +128,7 @@ async fn what_was_confirmed_does_not_release_more() {
     let (account, integration) = copied::<PipedriveCrm>(&test).await;
     let ids: Vec<String> = PipedriveCrm::truth(&test).into_keys().collect();
     ids[..200].iter().for_each(|id| PipedriveCrm::delete(&test, id));
-    next_pass_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
+    next_run_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
     assert_eq!(test.integration(&account, &integration).await.held_deletions, 200);
     let request = pb::ConfirmDeletionsRequest {
         account_id: account.clone(),
@@ -155,7 +155,7 @@ async fn unmirrored_deletion_names_caller_is_no_requester() {
     ask_update(&test, &account, &integration, mirror(pb::Switch::Off), None).await.unwrap();
     test.sync_due().await;
     PipedriveCrm::delete(&test, &id);
-    next_pass_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
+    next_run_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
 
     let caller = look_up(&test, &account).await.unwrap();
     assert_eq!(caller.display_name, "Bryce Love");
@@ -218,7 +218,7 @@ async fn times_are_asked_in_whole_seconds() {
     PipedriveCrm::forget_requests(&test);
     PipedriveCrm::rename(&test, &id, "Renamed");
 
-    next_pass(&test).await;
+    next_run(&test).await;
 
     let requests = test.pipedrive.requests().recent;
     let times: Vec<&str> = requests
@@ -233,9 +233,9 @@ async fn times_are_asked_in_whole_seconds() {
     assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
 }
 
-/// Cloudflare's 403 ends the pass at once and deletes nobody, and the next pass catches up.
+/// Cloudflare's 403 ends the run at once and deletes nobody, and the next run catches up.
 #[tokio::test]
-async fn cloudflares_403_ends_pass_and_deletes_nobody() {
+async fn cloudflares_403_ends_run_and_deletes_nobody() {
     let test = TestApp::start().await;
     PipedriveCrm::generate(&test, 20, 10);
     let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
@@ -243,21 +243,21 @@ async fn cloudflares_403_ends_pass_and_deletes_nobody() {
     PipedriveCrm::rename(&test, &id, "Renamed");
     let rule = PipedriveCrm::faults(&test).add(FaultRule::always("/api/", Fault::CloudflareBlocked)).unwrap();
 
-    next_pass(&test).await;
+    next_run(&test).await;
 
     let failed = test.last_run(&account, &integration).await;
     assert!(error_of(&failed).starts_with("RATE_LIMITED"), "{}", error_of(&failed));
     assert_eq!(PipedriveCrm::faults(&test).fired(rule), 1, "to ask on would prolong it");
     assert_eq!(live_contacts(&test, &account).await, 21);
     PipedriveCrm::faults(&test).remove(rule);
-    next_pass(&test).await;
+    next_run(&test).await;
     assert_eq!(look_up(&test, &account).await.unwrap().display_name, "Renamed");
     assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
 }
 
-/// Deletions that are confirmed while a pass or a sweep runs are made by a sweep at once.
+/// Deletions that are confirmed while a run or a sweep runs are made by a sweep at once.
 #[tokio::test]
-async fn confirmed_deletions_are_swept_after_running_pass() {
+async fn confirmed_deletions_are_swept_after_running_run() {
     for kind in [pb::SyncKind::Incremental, pb::SyncKind::Sweep] {
         let test = TestApp::start().await;
         PipedriveCrm::generate(&test, 400, 11);
@@ -266,11 +266,11 @@ async fn confirmed_deletions_are_swept_after_running_pass() {
         for id in &ids {
             test.pipedrive.purge_person(id.parse().unwrap()).unwrap();
         }
-        next_pass_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
+        next_run_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
         test.pass(PERIOD);
         ask_trigger(&test, &account, &integration, |request| request.set_kind(kind)).await.unwrap();
         let gate = PipedriveCrm::faults(&test).gate(PipedriveCrm::PAGES, 0, GateAt::Response).unwrap();
-        let pass = Beside::start(&test.app);
+        let run = Beside::start(&test.app);
         arrived(&gate, 1).await;
 
         let request = pb::ConfirmDeletionsRequest {
@@ -280,7 +280,7 @@ async fn confirmed_deletions_are_swept_after_running_pass() {
         };
         test.syncs().confirm_deletions(request).await.unwrap();
         gate.open();
-        pass.ended().await;
+        run.ended().await;
         test.sync_due().await;
         test.sync_due().await;
 
@@ -304,7 +304,7 @@ async fn closed_account_and_cloudflare_are_told() {
         let shown = format!("{fault:?}");
         PipedriveCrm::faults(&test).add(FaultRule::always(PipedriveCrm::PAGES, fault)).unwrap();
 
-        next_pass(&test).await;
+        next_run(&test).await;
 
         let run = test.last_run(&account, &integration).await;
         assert_eq!(run.state(), pb::SyncRunState::Failed, "{shown}");
@@ -352,9 +352,9 @@ async fn sweep_dying_while_asking_resumes() {
     let single = format!("/api/v2/persons/{}", ids[5]);
     let gate = PipedriveCrm::faults(&test).gate(&single, 0, GateAt::Request).unwrap();
 
-    let pass = Beside::start(&test.app);
+    let run = Beside::start(&test.app);
     arrived(&gate, 1).await;
-    pass.dies().await;
+    run.dies().await;
     gate.open();
     crate::support::sync::expire_leases(&test).await;
     PipedriveCrm::forget_requests(&test);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use tonic::Code;
 
 use super::{
-    behaviours::{assert_is_the_truth, copied, link, next_pass},
+    behaviours::{assert_is_the_truth, copied, link, next_run},
     crm::{Crm, PipedriveCrm},
 };
 use crate::{
@@ -53,7 +53,7 @@ fn enable(account: &str, label: &str) -> pb::EnableSyncRequest {
     }
 }
 
-/// A renamed company is followed, and told by the first pass that hears of it.
+/// A renamed company is followed, and told by the first run that hears of it.
 #[tokio::test]
 async fn rename_is_followed_and_told_once() {
     let test = TestApp::start().await;
@@ -82,7 +82,7 @@ async fn renamed_company_is_found_by_central_host() {
         PipedriveCrm::rename(&test, &id, "Renamed");
         PipedriveCrm::faults(&test).add(FaultRule::once(PipedriveCrm::PAGES, fault)).unwrap();
 
-        next_pass(&test).await;
+        next_run(&test).await;
 
         let run = test.last_run(&account, &integration).await;
         assert_eq!((run.state(), error_of(&run).as_str()), (pb::SyncRunState::Succeeded, ""));
@@ -153,7 +153,7 @@ async fn tokens_other_host_needs_proven_company() {
         PipedriveCrm::end_access_tokens(&test);
         PipedriveCrm::rename(&test, &id, "Renamed");
 
-        next_pass(&test).await;
+        next_run(&test).await;
 
         let run = test.last_run(&account, &integration).await;
         if is_ours {

@@ -6,7 +6,7 @@ use crm_simulator::gate::GateAt;
 use tonic::Code;
 
 use super::{
-    behaviours::{PERIOD, assert_is_the_truth, copied, link, next_pass_with_deletions},
+    behaviours::{PERIOD, assert_is_the_truth, copied, link, next_run_with_deletions},
     crm::Crm,
 };
 use crate::{
@@ -36,14 +36,14 @@ pub async fn two_accounts_with_one_organisation_share_nothing<C: Crm>() {
     let foreign = pb::GetContactRequest { account_id: one.clone(), contact_id: in_other.id.clone() };
     assert_eq!(test.contacts().get_contact(foreign).await.unwrap_err().code(), Code::NotFound);
 
-    // A stranger's call, a pass with changes and a deletion in one account alone.
+    // A stranger's call, a run with changes and a deletion in one account alone.
     test.match_caller(call(&one, "+13105550177")).await;
     test.pass(TimeDelta::minutes(5));
     C::rename(&test, &bryce, "Renamed");
     C::delete(&test, &gone);
     let off = crate::support::sync::sync_mode(pb::SyncMode::Off);
     crate::support::sync::ask_update(&test, &other, &of_other, off, None).await.unwrap();
-    next_pass_with_deletions::<C>(&test, &one, &of_one).await;
+    next_run_with_deletions::<C>(&test, &one, &of_one).await;
 
     assert_is_the_truth::<C>(&test, &of_one).await;
     assert_eq!(test.look_up(&other, BRYCE).await.selected.unwrap(), in_other, "the other account is as it was");
@@ -74,16 +74,16 @@ async fn sweeping<C: Crm>(
     let sweep = |request: &mut pb::TriggerSyncRequest| request.set_kind(pb::SyncKind::Sweep);
     ask_trigger(test, account, integration, sweep).await.unwrap();
     let gate = C::faults(test).gate(C::PAGES, 0, GateAt::Response).unwrap();
-    let pass = Beside::start(&test.app);
+    let run = Beside::start(&test.app);
     arrived(&gate, 1).await;
-    (gate, pass)
+    (gate, run)
 }
 
 pub async fn record_clicked_during_a_sweep_stays<C: Crm>() {
     let test = TestApp::start().await;
     C::create(&test, "Other", OTHER);
     let (account, integration) = copied::<C>(&test).await;
-    let (gate, pass) = sweeping::<C>(&test, &account, &integration).await;
+    let (gate, run) = sweeping::<C>(&test, &account, &integration).await;
 
     // Not in the list that is on its way, and held here as live.
     let bryce = C::create(&test, "Bryce Love", BRYCE);
@@ -98,7 +98,7 @@ pub async fn record_clicked_during_a_sweep_stays<C: Crm>() {
     };
     let clicked = test.callers().pre_register_contact(click).await.unwrap().into_inner().contact.unwrap();
     gate.open();
-    assert_eq!(pass.ended().await, 1);
+    assert_eq!(run.ended().await, 1);
 
     let run = test.last_run(&account, &integration).await;
     assert_eq!((run.state(), run.kind()), (pb::SyncRunState::Succeeded, pb::SyncKind::Sweep), "{}", error_of(&run));
@@ -106,7 +106,7 @@ pub async fn record_clicked_during_a_sweep_stays<C: Crm>() {
     assert_eq!(caller.id, clicked.id);
     let resolved = test.resolve(&account, &integration, Subject::PhoneNumber(BRYCE.into())).await;
     assert_eq!(resolved.record.unwrap().record_id, bryce);
-    next_pass_with_deletions::<C>(&test, &account, &integration).await;
+    next_run_with_deletions::<C>(&test, &account, &integration).await;
     assert_eq!(test.look_up(&account, BRYCE).await.selected.unwrap().id, clicked.id);
     assert_is_the_truth::<C>(&test, &integration).await;
 }
@@ -117,15 +117,15 @@ pub async fn record_gone_while_sweep_asks_is_gone<C: Crm>() {
     let bryce = C::create(&test, "Bryce Love", BRYCE);
     let loser = C::create(&test, "Loser", OTHER);
     let (account, integration) = copied::<C>(&test).await;
-    let (gate, pass) = sweeping::<C>(&test, &account, &integration).await;
+    let (gate, run) = sweeping::<C>(&test, &account, &integration).await;
 
     // In the list that is on its way as alive.
     C::merge(&test, &loser, &bryce);
     C::delete(&test, &bryce);
     gate.open();
-    assert_eq!(pass.ended().await, 1);
+    assert_eq!(run.ended().await, 1);
     assert_holds(&test).await;
-    next_pass_with_deletions::<C>(&test, &account, &integration).await;
+    next_run_with_deletions::<C>(&test, &account, &integration).await;
 
     assert!(test.look_up(&account, BRYCE).await.selected.is_none());
     assert!(test.look_up(&account, OTHER).await.selected.is_none());

@@ -7,7 +7,7 @@ use crm_simulator::faults::{Fault, FaultRule};
 use serde_json::json;
 
 use super::{
-    behaviours::{assert_is_the_truth, copied, link, next_pass, selected},
+    behaviours::{assert_is_the_truth, copied, link, next_run, selected},
     crm::Crm,
 };
 use crate::{
@@ -69,7 +69,7 @@ pub async fn blip_at_renewal_is_asked_again<C: Crm>() {
         let (account, integration, _) = ended::<C>(&test).await;
         C::faults(&test).add(FaultRule { times: Some(times), ..FaultRule::once(tokens::<C>(), fault) }).unwrap();
 
-        next_pass(&test).await;
+        next_run(&test).await;
 
         assert_succeeded::<C>(&test, &account, &integration, &what).await;
     }
@@ -85,7 +85,7 @@ pub async fn good_token_refused_once_is_shown_again<C: Crm>() {
         C::rename(&test, &id, "Renamed");
         C::faults(&test).add(FaultRule::once(C::PAGES, fault)).unwrap();
 
-        next_pass(&test).await;
+        next_run(&test).await;
 
         assert_succeeded::<C>(&test, &account, &integration, &what).await;
     }
@@ -98,7 +98,7 @@ pub async fn refresh_token_refused_once_is_sent_again<C: Crm>() {
         let (account, integration, _) = ended::<C>(&test).await;
         C::faults(&test).add(FaultRule::once(tokens::<C>(), Fault::TokenError { error: error.to_owned() })).unwrap();
 
-        next_pass(&test).await;
+        next_run(&test).await;
 
         let run = test.last_run(&account, &integration).await;
         assert!(error_of(&run).starts_with("GRANT_REFUSED"), "{error}: {}", error_of(&run));
@@ -121,7 +121,7 @@ pub async fn only_triggers_send_spent_refresh_token_once<C: Crm>() {
         let due = test.sync_due().await;
         (due, before != column(&test, &integration, "failures").await)
     };
-    next_pass(&test).await;
+    next_run(&test).await;
     test.second_look().await;
     let shown = test.integration(&account, &integration).await;
     assert_eq!((shown.state(), shown.next_due_time), (pb::IntegrationState::AuthFailed, None));
@@ -156,7 +156,7 @@ pub async fn page_of_a_proxy_says_nothing_of_credentials<C: Crm>() {
     C::rename(&test, &id, "Renamed");
     C::faults(&test).add(FaultRule::once(C::PAGES, Fault::page(403))).unwrap();
 
-    next_pass(&test).await;
+    next_run(&test).await;
 
     if C::PROVIDER == pb::Provider::Pipedrive {
         // Cloudflare's block, which asking on would prolong.
@@ -181,7 +181,7 @@ pub async fn unknown_refusal_holds_nothing_at_once<C: Crm>() {
         C::rename(&test, &id, "Renamed");
         C::faults(&test).add(FaultRule::always(C::PAGES, Fault::json(status, &body))).unwrap();
 
-        next_pass(&test).await;
+        next_run(&test).await;
         assert_eq!(state(&test, &account, &integration).await, pb::IntegrationState::Active, "{what}");
         for _ in 0..2 {
             test.pass(TimeDelta::minutes(5));
@@ -204,7 +204,7 @@ pub async fn wait_of_nothing_is_no_hot_loop<C: Crm>() {
     C::faults(&test).add(FaultRule::always(C::PAGES, Fault::answer(503, ("retry-after", "0"), ""))).unwrap();
     C::forget_requests(&test);
 
-    next_pass(&test).await;
+    next_run(&test).await;
 
     assert!(C::requests(&test) <= 23, "{} requests", C::requests(&test));
     let shown = test.integration(&account, &integration).await;
@@ -223,7 +223,7 @@ pub async fn wait_in_any_form_is_obeyed<C: Crm>() {
         let (account, integration) = copied::<C>(&test).await;
         C::faults(&test).add(FaultRule::once(C::PAGES, Fault::answer(503, ("retry-after", text), ""))).unwrap();
 
-        next_pass(&test).await;
+        next_run(&test).await;
 
         let shown = test.integration(&account, &integration).await;
         assert_eq!(shown.state(), pb::IntegrationState::QuotaPaused, "{text}");
@@ -240,7 +240,7 @@ pub async fn uninstalled_app_is_believed_at_once<C: Crm>() {
     let words = json!({"error": "invalid_grant", "error_description": "The app was uninstalled by a user"});
     C::faults(&test).add(FaultRule::always(tokens::<C>(), Fault::json(400, &words))).unwrap();
 
-    next_pass(&test).await;
+    next_run(&test).await;
 
     let shown = test.integration(&account, &integration).await;
     assert_eq!((shown.state(), shown.next_due_time), (pb::IntegrationState::AuthFailed, None));

@@ -6,7 +6,7 @@ use contact_sync::rpc::pb::{self, RecordFate};
 use crm_simulator::faults::{Fault, FaultRule};
 
 use super::{
-    behaviours::{copied, next_pass},
+    behaviours::{copied, next_run},
     crm::Crm,
 };
 use crate::{
@@ -21,7 +21,7 @@ const NAME: &str = "Zebulon Broken";
 fn break_one<C: Crm>(test: &TestApp, paths: &str) -> String {
     test.pass(TimeDelta::seconds(7));
     let id = C::create(test, NAME, NUMBER);
-    // The last record of a pass may come again with the next one, as those of the last minutes do.
+    // The last record of a run may come again with the next one, as those of the last minutes do.
     test.pass(TimeDelta::seconds(1));
     C::create(test, "Ann Sound", "+13108675301");
     test.pass(TimeDelta::minutes(30));
@@ -83,7 +83,7 @@ pub async fn rejected_record_is_forgotten_when_it_comes_whole<C: Crm>() {
 
     C::faults(&test).clear();
     C::rename(&test, &id, "Zebulon Whole");
-    next_pass(&test).await;
+    next_run(&test).await;
 
     assert!(test.rejected(&account, &integration).await.is_empty());
     let traced = test.trace(&account, &integration, C::OBJECT_TYPE, &id).await;
@@ -135,7 +135,7 @@ pub async fn still_unreadable_retry_stays_asked_once<C: Crm>() {
     assert_eq!(after[0].first_seen_time, first[0].first_seen_time);
     assert_eq!(after[0].reason, "TIME_UNREADABLE");
     // Nobody wishes it again.
-    next_pass(&test).await;
+    next_run(&test).await;
     let run = test.last_run(&account, &integration).await;
     assert!(!run.notices.iter().any(|notice| notice.to_string().contains("REJECTED_RETRIED")), "{:?}", run.notices);
 }
@@ -189,7 +189,7 @@ pub async fn rejected_record_missing_from_full_read_is_forgotten<C: Crm>() {
         let id = break_one::<C>(&test, C::PAGES);
         let (account, integration) = copied::<C>(&test).await;
         test.db.execute("update rejected_records set record_key = '4711'").await;
-        next_pass(&test).await;
+        next_run(&test).await;
         assert_eq!(test.rejected(&account, &integration).await.len(), 1);
 
         read_everything(&test, &account, &integration, kind).await;

@@ -6,7 +6,7 @@ use crm_simulator::faults::{Fault, FaultRule};
 use serde_json::json;
 
 use super::{
-    behaviours::{assert_is_the_truth, copied, link, next_pass},
+    behaviours::{assert_is_the_truth, copied, link, next_run},
     crm::{Crm, SalesforceCrm},
     passing_faults,
 };
@@ -70,7 +70,7 @@ async fn every_number_but_assistants_is_copied() {
     assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
 }
 
-/// Leads that are switched on later are all copied by the next pass.
+/// Leads that are switched on later are all copied by the next run.
 #[tokio::test]
 async fn leads_switched_on_later_are_all_copied() {
     let test = TestApp::start().await;
@@ -124,7 +124,7 @@ async fn a_converted_lead_leads_to_its_contact() {
 
     test.pass(TimeDelta::minutes(5));
     let contact_id = test.salesforce.convert_lead(&lead_id, None).unwrap();
-    next_pass(&test).await;
+    next_run(&test).await;
 
     let as_contact = look_up(&test, &account, BRYCE).await.unwrap();
     assert_eq!(
@@ -152,7 +152,7 @@ async fn lead_converted_into_known_contact_adds_nobody() {
 
     test.pass(TimeDelta::minutes(5));
     test.salesforce.convert_lead(&lead_id, Some(&contact_id)).unwrap();
-    next_pass(&test).await;
+    next_run(&test).await;
 
     let found = test.look_up(&account, BRYCE).await;
     assert_eq!((found.outcome(), found.candidates.len()), (pb::MatchOutcome::Matched, 1));
@@ -173,17 +173,17 @@ async fn merge_chain_reaches_end_undelete_undoes_own() {
 
     test.pass(TimeDelta::minutes(5));
     SalesforceCrm::merge(&test, &a, &b);
-    next_pass(&test).await;
+    next_run(&test).await;
     assert_eq!(test.contact(&account, &contacts[0]).await.survivor_id, contacts[1]);
     test.pass(TimeDelta::minutes(5));
     SalesforceCrm::merge(&test, &b, &c);
-    next_pass(&test).await;
+    next_run(&test).await;
     assert_eq!(test.contact(&account, &contacts[0]).await.survivor_id, contacts[2]);
     assert_eq!(test.contact(&account, &contacts[1]).await.survivor_id, contacts[2]);
 
     test.pass(TimeDelta::minutes(5));
     SalesforceCrm::restore(&test, &b);
-    next_pass(&test).await;
+    next_run(&test).await;
 
     assert!(test.contact(&account, &contacts[1]).await.delete_time.is_none(), "b lives again");
     assert_eq!(test.contact(&account, &contacts[0]).await.survivor_id, contacts[1], "and has its alias back");
@@ -202,12 +202,12 @@ async fn loser_waits_for_winner_never_copied() {
     let winner = SalesforceCrm::create(&test, "Winner", BRYCE);
     test.salesforce.hide(&winner).unwrap();
     SalesforceCrm::merge(&test, &loser, &winner);
-    next_pass(&test).await;
+    next_run(&test).await;
     assert!(test.contact(&account, &loser_contact).await.survivor_id.is_empty());
 
     test.salesforce.reveal(&winner).unwrap();
     SalesforceCrm::rename(&test, &winner, "Winner at Last");
-    next_pass(&test).await;
+    next_run(&test).await;
 
     let winner_contact = look_up(&test, &account, BRYCE).await.unwrap();
     assert_eq!(test.contact(&account, &loser_contact).await.survivor_id, winner_contact.id);
@@ -223,7 +223,7 @@ async fn row_deleted_for_good_is_listed_deleted() {
     test.pass(TimeDelta::minutes(5));
 
     test.salesforce.hard_delete("Contact", &id).unwrap();
-    next_pass(&test).await;
+    next_run(&test).await;
 
     assert!(look_up(&test, &account, BRYCE).await.is_none());
     assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
@@ -240,8 +240,8 @@ async fn unmirrored_deletion_names_caller_is_no_requester() {
     test.sync_due().await;
     test.pass(TimeDelta::minutes(5));
     test.salesforce.delete("Lead", &id).unwrap();
-    next_pass(&test).await;
-    next_pass(&test).await;
+    next_run(&test).await;
+    next_run(&test).await;
 
     assert!(look_up(&test, &account, BRYCE).await.is_some());
     assert_eq!(requester(&test, &account, &integration, BRYCE).await.0, pb::RequesterOutcome::NotFound);
@@ -268,7 +268,7 @@ async fn deletions_are_confirmed_by_short_answers_too() {
     }
     test.salesforce.hard_delete("Contact", &ids[5]).unwrap();
 
-    next_pass(&test).await;
+    next_run(&test).await;
 
     let run = test.last_run(&account, &integration).await;
     assert_eq!(run.state(), pb::SyncRunState::Succeeded, "{}", error_of(&run));
@@ -284,7 +284,7 @@ async fn deletions_before_log_are_found_by_sweep() {
     test.salesforce.hard_delete("Contact", &id).unwrap();
     SalesforceCrm::faults(&test).add(FaultRule::once("/deleted/", Fault::ReplicationTooOld)).unwrap();
 
-    next_pass(&test).await;
+    next_run(&test).await;
     assert!(look_up(&test, &account, BRYCE).await.is_some());
     // A sweep became due, and does not wait for half an hour.
     assert_eq!(test.sync_due().await, 1);
@@ -347,7 +347,7 @@ async fn refusals_that_last_are_told_in_words() {
         let shown = format!("{fault:?}");
         SalesforceCrm::faults(&test).add(FaultRule::always(SalesforceCrm::PAGES, fault)).unwrap();
 
-        next_pass(&test).await;
+        next_run(&test).await;
 
         let run = test.last_run(&account, &integration).await;
         assert!(error_of(&run).starts_with(expected), "{shown}: {}", error_of(&run));
@@ -377,7 +377,7 @@ async fn credentials_of_another_organisation_are_refused() {
 /// Click and sync of one record are one contact, in every order.
 #[tokio::test]
 async fn clicked_and_synced_record_is_one_contact() {
-    for order in ["click first", "sync first", "click during the pass"] {
+    for order in ["click first", "sync first", "click during the run"] {
         let test = TestApp::start().await;
         SalesforceCrm::generate(&test, SalesforceCrm::PAGE_SIZE, 13);
         let id = SalesforceCrm::create(&test, "Bryce Love", BRYCE);
@@ -401,11 +401,11 @@ async fn clicked_and_synced_record_is_one_contact() {
                 let gate = SalesforceCrm::faults(&test)
                     .gate(SalesforceCrm::PAGES, 1, crm_simulator::gate::GateAt::Response)
                     .unwrap();
-                let pass = crate::support::sync::Beside::start(&test.app);
+                let run = crate::support::sync::Beside::start(&test.app);
                 crate::support::sync::arrived(&gate, 1).await;
                 let clicked = register().await;
                 gate.open();
-                assert_eq!(pass.ended().await, 1);
+                assert_eq!(run.ended().await, 1);
                 clicked
             }
         };

@@ -7,7 +7,7 @@ use crm_simulator::{
 };
 
 use super::{
-    behaviours::{assert_is_the_truth, copied, link, next_pass},
+    behaviours::{assert_is_the_truth, copied, link, next_run},
     crm::{Crm, SalesforceCrm},
 };
 use crate::{
@@ -26,9 +26,9 @@ async fn bulk_copy_survives_crash() {
     let integration = link::<SalesforceCrm>(&test, &account, SalesforceCrm::token()).await;
     let gate = SalesforceCrm::faults(&test).gate("/results", 1, GateAt::Request).unwrap();
 
-    let pass = Beside::start(&test.app);
+    let run = Beside::start(&test.app);
     arrived(&gate, 1).await;
-    pass.dies().await;
+    run.dies().await;
     gate.open();
     expire_leases(&test).await;
     assert_eq!(test.sync_due().await, 1);
@@ -37,7 +37,7 @@ async fn bulk_copy_survives_crash() {
     assert_eq!(jobs, 1, "the job that was under way is gone on with");
     assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
     SalesforceCrm::create(&test, "After the Copy", BRYCE);
-    next_pass(&test).await;
+    next_run(&test).await;
     assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
 }
 

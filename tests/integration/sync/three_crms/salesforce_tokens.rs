@@ -19,7 +19,7 @@ use crm_simulator::{
 use serde_json::json;
 
 use super::{
-    behaviours::{assert_is_the_truth, link, next_pass},
+    behaviours::{assert_is_the_truth, link, next_run},
     crm::{Crm, SalesforceCrm},
 };
 use crate::support::{TestApp, error_of, serve};
@@ -52,7 +52,7 @@ async fn tokens_other_instance_url_is_used_henceforth() {
     test.salesforce.expire_sessions();
     SalesforceCrm::rename(&test, &id, "Renamed");
     SalesforceCrm::forget_requests(&test);
-    next_pass(&test).await;
+    next_run(&test).await;
 
     assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
     let at_the_old = |test: &TestApp| SalesforceCrm::requests(test) - asked.load(SeqCst);
@@ -60,7 +60,7 @@ async fn tokens_other_instance_url_is_used_henceforth() {
     SalesforceCrm::forget_requests(&test);
     asked.store(0, SeqCst);
     SalesforceCrm::rename(&test, &id, "Renamed Again");
-    next_pass(&test).await;
+    next_run(&test).await;
     assert_eq!(at_the_old(&test), 0, "it is remembered");
     assert!(asked.load(SeqCst) > 0);
     assert_is_the_truth::<SalesforceCrm>(&test, &integration).await;
@@ -110,7 +110,7 @@ async fn new_tokens_host_replaces_dead_one() {
         faults.remove(named);
         *old_answer.lock().unwrap() = Some(answer);
         SalesforceCrm::rename(&test, &id, "Renamed");
-        next_pass(&test).await;
+        next_run(&test).await;
 
         let run = test.last_run(&account, &integration).await;
         assert_eq!((run.state(), error_of(&run).as_str()), (pb::SyncRunState::Succeeded, ""), "{answer:?}");
@@ -132,7 +132,7 @@ async fn new_token_of_other_organization_is_unused() {
     test.salesforce.expire_sessions();
     SalesforceCrm::forget_requests(&test);
 
-    next_pass(&test).await;
+    next_run(&test).await;
 
     let run = test.last_run(&account, &integration).await;
     assert!(error_of(&run).starts_with("OTHER_ORGANIZATION"), "{}", error_of(&run));

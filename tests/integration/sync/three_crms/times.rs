@@ -1,10 +1,10 @@
-//! When things change and when they show: during a pass, in one second, late, and in older copies.
+//! When things change and when they show: during a run, in one second, late, and in older copies.
 
 use chrono::TimeDelta;
 use crm_simulator::faults::{Fault, FaultRule, VendorCall};
 
 use super::{
-    behaviours::{PERIOD, assert_is_the_truth, copied, next_pass, selected},
+    behaviours::{PERIOD, assert_is_the_truth, copied, next_run, selected},
     crm::Crm,
 };
 use crate::support::TestApp;
@@ -24,8 +24,8 @@ pub async fn change_during_a_pass_is_not_lost<C: Crm>() {
 
     let (_, integration) = copied::<C>(&test).await;
     C::rename(&test, &bystander, "Renamed Later");
-    next_pass(&test).await;
-    next_pass(&test).await;
+    next_run(&test).await;
+    next_run(&test).await;
 
     assert_eq!(C::truth(&test)[&first].name, "Renamed Meanwhile");
     assert_is_the_truth::<C>(&test, &integration).await;
@@ -40,7 +40,7 @@ pub async fn ties_at_a_page_boundary_lose_nobody<C: Crm>() {
         C::create(&test, &format!("Twin {n}"), &format!("+1310555{:04}", n % 10_000));
     }
 
-    next_pass(&test).await;
+    next_run(&test).await;
 
     assert_eq!(C::truth(&test).len(), C::PAGE_SIZE + 5);
     assert_is_the_truth::<C>(&test, &integration).await;
@@ -63,29 +63,29 @@ pub async fn row_that_becomes_visible_late_is_not_lost<C: Crm>() {
     assert!(selected(&test, &account, BRYCE).await.is_none(), "not visible yet");
     C::let_see(&test, &late);
 
-    next_pass(&test).await;
+    next_run(&test).await;
 
     assert_eq!(selected(&test, &account, BRYCE).await.unwrap().display_name, "Late");
     assert_is_the_truth::<C>(&test, &integration).await;
 }
 
-/// A change in the very second of a pass is not lost.
+/// A change in the very second of a run is not lost.
 pub async fn change_in_very_second_of_pass_is_kept<C: Crm>() {
     let test = likely::<C>().await;
     let first = C::create(&test, "First", BRYCE);
     C::create(&test, "Second", OTHER);
     test.pass(TimeDelta::minutes(5));
     let (_, integration) = copied::<C>(&test).await;
-    for pass in 0..3 {
+    for run in 0..3 {
         test.pass(PERIOD);
-        C::rename(&test, &first, &format!("Before Pass {pass}"));
+        C::rename(&test, &first, &format!("Before run {run}"));
         assert_eq!(test.sync_due().await, 1);
         // The clock has not moved: the same second, and the same watermark.
-        C::rename(&test, &first, &format!("After Pass {pass}"));
-        C::create(&test, &format!("After {pass}"), OTHER);
+        C::rename(&test, &first, &format!("After run {run}"));
+        C::create(&test, &format!("After {run}"), OTHER);
     }
 
-    next_pass(&test).await;
+    next_run(&test).await;
 
     assert_is_the_truth::<C>(&test, &integration).await;
 }
@@ -100,7 +100,7 @@ pub async fn older_copy_of_gone_record_revives_nobody<C: Crm>() {
     // One page holds both: the record as it is now, gone, and behind it a copy from before, alive.
     let rule = C::faults(&test).add(FaultRule::once(C::PAGES, Fault::StaleRow { id: None })).unwrap();
 
-    next_pass(&test).await;
+    next_run(&test).await;
 
     assert_eq!(C::faults(&test).fired(rule), 1);
     assert!(test.last_run(&account, &integration).await.counts.unwrap().skipped >= 1, "the copy came");

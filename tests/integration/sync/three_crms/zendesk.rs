@@ -6,7 +6,7 @@ use crm_simulator::{faults::Fault, gate::GateAt};
 use serde_json::json;
 
 use super::{
-    behaviours::{assert_is_the_truth, copied, link, next_pass},
+    behaviours::{assert_is_the_truth, copied, link, next_run},
     crm::{Crm, ZendeskCrm},
     passing_faults,
 };
@@ -58,7 +58,7 @@ async fn unexported_identity_comes_with_sweep() {
     test.pass(TimeDelta::minutes(5));
     let identity = json!({"type": "phone_number", "value": OTHER});
     test.zendesk.add_identity(id.parse().unwrap(), &identity).unwrap();
-    next_pass(&test).await;
+    next_run(&test).await;
     assert!(test.look_up(&account, OTHER).await.selected.is_none());
 
     let sweep_at = time(test.integration(&account, &integration).await.next_sweep_time);
@@ -80,7 +80,7 @@ async fn user_purged_without_row_is_swept() {
     ZendeskCrm::delete(&test, &id);
     test.zendesk.purge_user(id.parse().unwrap()).unwrap();
 
-    next_pass(&test).await;
+    next_run(&test).await;
     assert!(test.look_up(&account, BRYCE).await.selected.is_some(), "the export has no row of it");
     let sweep_at = time(test.integration(&account, &integration).await.next_sweep_time);
     test.pass(sweep_at - test.clock.now());
@@ -106,7 +106,7 @@ async fn null_phone_user_is_copied_losing_number() {
     for identity in user.identities.iter().filter(|identity| identity.kind == "phone_number") {
         test.zendesk.delete_identity(user.id, identity.id).unwrap();
     }
-    next_pass(&test).await;
+    next_run(&test).await;
 
     assert!(test.look_up(&account, BRYCE).await.selected.is_none());
     assert_is_the_truth::<ZendeskCrm>(&test, &integration).await;
@@ -122,12 +122,12 @@ async fn narrowed_roles_hold_for_pages_already_read() {
     let account = test.account().await;
     let integration = link::<ZendeskCrm>(&test, &account, ZendeskCrm::token()).await;
     let gate = ZendeskCrm::faults(&test).gate(ZendeskCrm::PAGES, 1, GateAt::Response).unwrap();
-    let pass = Beside::start(&test.app);
+    let run = Beside::start(&test.app);
     arrived(&gate, 1).await;
 
     ask_update(&test, &account, &integration, users(pb::ZendeskUsers::EndUsers), None).await.unwrap();
     gate.open();
-    pass.ended().await;
+    run.ended().await;
     // What the change asks for comes without a wait for half an hour.
     assert_eq!(test.sync_due().await, 1);
 

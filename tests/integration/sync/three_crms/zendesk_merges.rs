@@ -6,7 +6,7 @@ use contact_sync::rpc::pb;
 use serde_json::json;
 
 use super::{
-    behaviours::{assert_is_the_truth, copied, next_pass},
+    behaviours::{assert_is_the_truth, copied, next_run},
     crm::{Crm, ZendeskCrm},
 };
 use crate::{
@@ -33,7 +33,7 @@ async fn merge_deletes_loser_winner_gets_tickets() {
     let kept = answer.candidates.into_iter().find(|contact| contact.id != lost.id).unwrap();
 
     test.zendesk.merge_users(loser, winner).unwrap();
-    next_pass(&test).await;
+    next_run(&test).await;
 
     let found = test.look_up(&account, "+13108675301").await;
     assert_eq!(found.outcome(), pb::MatchOutcome::Matched);
@@ -65,7 +65,7 @@ async fn unannounced_merge_winner_is_reread_with_identities() {
 
     test.pass(TimeDelta::minutes(5));
     ZendeskCrm::merge(&test, &loser, &winner);
-    next_pass(&test).await;
+    next_run(&test).await;
 
     let caller = test.look_up(&account, LOSERS).await.selected.unwrap();
     assert_eq!(caller.display_name, "Winner", "it has the loser's number now");

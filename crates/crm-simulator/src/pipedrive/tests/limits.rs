@@ -51,7 +51,7 @@ async fn headers_come_without_limits_and_never_count_down() {
 }
 
 #[tokio::test]
-async fn burst_is_over_when_two_seconds_have_passed() {
+async fn burst_is_over_when_two_seconds_have_runed() {
     let limits = RateLimits { burst_api_token: Some(2), ..RateLimits::default() };
     let server = Server::start_with(|config| config.limits = limits).await;
     list(&server).await;

@@ -73,7 +73,7 @@ async fn window_takes_first_second_and_not_last() {
     }
 }
 
-/// A person that changes during a pass comes again in the order of change, and once in that of ids.
+/// A person that changes during a run comes again in the order of change, and once in that of ids.
 #[tokio::test]
 async fn person_changed_midway_comes_twice_by_change_only() {
     for (order, expected) in [("id", vec![1, 2, 3, 4, 5]), ("update_time", vec![1, 3, 5, 2, 4, 1])] {

@@ -81,9 +81,9 @@ async fn resuming_rereads_last_user_then_what_changed() {
     assert_eq!(ids, [ann, eve, bob]);
 }
 
-/// A user that is changed during a pass moves to its end.
+/// A user that is changed during a run moves to its end.
 #[tokio::test]
-async fn user_changed_during_pass_moves_to_end() {
+async fn user_changed_during_run_moves_to_end() {
     let server = Server::start().await;
     let ids: Vec<i64> = (0..4).map(|number| server.create(&json!({"name": format!("U{number}")}))).collect();
 

@@ -37,7 +37,7 @@ pub trait Crm {
     const PROVIDER: pb::Provider;
     /// Of the records that behaviours make.
     const OBJECT_TYPE: &'static str;
-    /// A part of the path of every page that a pass reads, and of no other request.
+    /// A part of the path of every page that a run reads, and of no other request.
     const PAGES: &'static str;
     /// Records of a page.
     const PAGE_SIZE: usize;
@@ -73,9 +73,9 @@ pub trait Crm {
         assert!(Self::can_merge(test, loser, winner), "{loser} was not merged into {winner}");
     }
 
-    /// A record that the pass of this very moment does not see yet.
+    /// A record that the run of this very moment does not see yet.
     fn create_unseen(test: &TestApp, name: &str, phone: &str) -> String;
-    /// From now on passes see it.
+    /// From now on runs see it.
     fn let_see(test: &TestApp, id: &str);
     /// Ways of this CRM that its vendor does not document, or leaves to the customer; the likeliest first.
     fn worlds() -> Vec<Worlds>;

@@ -1,8 +1,8 @@
-//! A pass, page by page: persons, then (in an increment) recent changes that hint at deletions, then the persons they hint at.
+//! A run, page by page: persons, then (in an increment) recent changes that hint at deletions, then the persons they hint at.
 //!
-//! The window of a pass ends when its first answer is made, by the server's clock, and the next pass begins there. The end is not
-//! asked for by `updated_until`: a person who changes during the pass would leave such a window, and a full read would miss it; this
-//! way it is read in whichever state it is met, and once more by the next pass. Ids do not change, so that in their order nothing is
+//! The window of a run ends when its first answer is made, by the server's clock, and the next run begins there. The end is not
+//! asked for by `updated_until`: a person who changes during the run would leave such a window, and a full read would miss it; this
+//! way it is read in whichever state it is met, and once more by the next run. Ids do not change, so that in their order nothing is
 //! passed by.
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -29,13 +29,13 @@ const PER_PAGE: usize = 500;
 const CHANGES_PER_PAGE_MAX: usize = 1_000;
 /// Pipedrive's have about 80 bytes.
 const CURSOR_BYTES_MAX: usize = 4_096;
-/// What two passes have in common: times are whole seconds, and a change may show a moment later than it says.
+/// What two runs have in common: times are whole seconds, and a change may show a moment later than it says.
 const OVERLAP: TimeDelta = TimeDelta::seconds(60);
 /// Pipedrive documents no delay; a few seconds for a change that is on its way.
 const FRESHNESS_LAG: TimeDelta = TimeDelta::seconds(5);
-/// Changes of one pass that are looked through for deletions: ten pages of 20 tokens.
+/// Changes of one run that are looked through for deletions: ten pages of 20 tokens.
 const RECENTS_MAX: u64 = 5_000;
-/// Persons of one pass that may be deleted and are asked for.
+/// Persons of one run that may be deleted and are asked for.
 const SUSPECTS_MAX: usize = 200;
 /// Of those in one page, so that a crash or a limit costs few of them again.
 const SUSPECTS_PER_PAGE: usize = 25;
@@ -50,7 +50,7 @@ const RECENTS_HIDDEN: Notice = Notice::fixed(
 );
 const DELETIONS_LEFT: Notice = Notice::fixed(
     "DELETIONS_LEFT",
-    "more changes or deletions since the last pass than one pass looks through; deleted persons that are left are found by the next sweep",
+    "more changes or deletions since the last run than one run looks through; deleted persons that are left are found by the next sweep",
 );
 const PERSONS_LEFT: Notice = Notice::fixed(
     "DELETIONS_LEFT",
@@ -233,7 +233,7 @@ fn changes(body: &BodyText) -> Result<RecentChanges, CrmError> {
     Ok(changes)
 }
 
-/// The server's clock at the first answer of a pass. If it stands before the pass's beginning, an earlier pass was told a time that
+/// The server's clock at the first answer of a run. If it stands before the run's beginning, an earlier run was told a time that
 /// had not come: nobody knows what was changed since, and everything is read again.
 fn window_end(headers: &HeaderMap, since: Option<DateTime<Utc>>) -> Result<DateTime<Utc>, CrmError> {
     let now = http::server_time(headers).ok_or(CrmError::Unreadable("it does not say when it was made"))?;

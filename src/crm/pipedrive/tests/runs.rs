@@ -6,7 +6,7 @@ use chrono::TimeDelta;
 use crm_simulator::faults::Fault;
 use serde_json::json;
 
-use super::{Company, ORGANIZATIONS, PERIOD, PERSONS, RECENTS, START, at, pass};
+use super::{Company, ORGANIZATIONS, PERIOD, PERSONS, RECENTS, START, at, run};
 use crate::domain::{options::ObjectOptions, record::ObjectType};
 
 /// A first copy reads every person by id, and its window ends with its first answer.
@@ -20,7 +20,7 @@ async fn first_copys_window_ends_at_first_answer() {
     };
     company.pipedrive.faults().before_page(PERSONS, 2, later).unwrap();
 
-    let first = company.pass(None).await;
+    let first = company.run(None).await;
 
     assert_eq!((first.pages, first.records.len(), first.rejected), (3, 1_200, 0));
     assert!(first.names().iter().zip(1..).all(|(name, number)| *name == format!("P{number}")));
@@ -38,10 +38,10 @@ async fn idle_increment_costs_two_whole_second_requests() {
     let company = Company::start().await;
     company.create_many(3);
     company.advance(PERIOD);
-    let first = company.pass(None).await;
+    let first = company.run(None).await;
     company.advance(PERIOD);
 
-    let next = company.next_pass(&first).await;
+    let next = company.next_run(&first).await;
 
     assert_eq!((next.records.len(), next.gone.len(), next.rejected), (0, 0, 0));
     assert_eq!(next.known_through, Some(company.now() - TimeDelta::seconds(5)));
@@ -58,19 +58,19 @@ async fn increment_brings_changes_and_last_second_ties() {
     company.advance(PERIOD);
     // In the very second in which the window of the first copy ends.
     company.rename(ids[0], "Tie");
-    let first = company.pass(None).await;
+    let first = company.run(None).await;
     company.rename(ids[1], "Tie after");
     company.advance(PERIOD);
     company.create("New");
 
-    let next = company.next_pass(&first).await;
+    let next = company.next_run(&first).await;
 
     assert_eq!(next.names(), ["Tie", "Tie after", "New"]);
 }
 
-/// A change during a pass is seen by it, or by the next.
+/// A change during a run is seen by it, or by the next.
 #[tokio::test]
-async fn change_during_pass_is_seen_now_or_next() {
+async fn change_during_run_is_seen_now_or_next() {
     let company = Company::start().await;
     let ids = company.create_many(600);
     company.advance(PERIOD);
@@ -83,14 +83,14 @@ async fn change_during_pass_is_seen_now_or_next() {
     };
     company.pipedrive.faults().before_page(PERSONS, 2, change).unwrap();
 
-    let first = company.pass(None).await;
+    let first = company.run(None).await;
     assert_eq!(first.names()[0], "P1");
     assert_eq!(first.names()[599], "Ahead");
     company.advance(PERIOD);
-    let next = company.next_pass(&first).await;
+    let next = company.next_run(&first).await;
 
     assert_eq!(next.names(), ["Passed by", "Ahead"]);
-    assert_eq!(company.next_pass(&next).await.records.len(), 0);
+    assert_eq!(company.next_run(&next).await.records.len(), 0);
 }
 
 /// A deleted person is gone, though its time of change stays.
@@ -99,13 +99,13 @@ async fn deleted_person_is_gone_with_unchanged_time() {
     let company = Company::start().await;
     let ids = company.create_many(4);
     company.advance(PERIOD);
-    let first = company.pass(None).await;
+    let first = company.run(None).await;
     company.advance(PERIOD);
     company.pipedrive.delete_person(ids[0]).unwrap();
     company.pipedrive.merge_persons(ids[1], ids[2]).unwrap();
     company.pipedrive.purge_person(ids[3]).unwrap();
 
-    let next = company.next_pass(&first).await;
+    let next = company.next_run(&first).await;
 
     assert_eq!(next.names(), ["P3"], "the winner");
     let mut gone = next.gone.clone();
@@ -122,14 +122,14 @@ async fn deleted_person_is_gone_with_unchanged_time() {
 async fn hint_of_a_deletion_is_not_believed() {
     let company = Company::start().await;
     let ids = company.create_many(1);
-    let first = company.pass(None).await;
+    let first = company.run(None).await;
     company.advance(PERIOD);
     company.pipedrive.delete_person(ids[0]).unwrap();
     let (pipedrive, id) = (Arc::clone(&company.pipedrive), ids[0]);
     let restore = move || pipedrive.restore_person(id).unwrap();
     company.pipedrive.faults().before_page(&format!("{PERSONS}/{id}"), 1, restore).unwrap();
 
-    let next = company.next_pass(&first).await;
+    let next = company.next_run(&first).await;
 
     assert!(next.gone.is_empty());
     assert_eq!(next.names(), ["P1"]);
@@ -140,29 +140,29 @@ async fn hint_of_a_deletion_is_not_believed() {
 async fn to_non_admin_vanished_person_is_not_gone() {
     let company = Company::start_with(|config| config.company_user_is_admin = false).await;
     let ids = company.create_many(2);
-    let first = company.pass(None).await;
+    let first = company.run(None).await;
     assert!(first.has_notice("NOT_ADMIN"));
     company.advance(PERIOD);
     company.pipedrive.purge_person(ids[0]).unwrap();
     company.pipedrive.delete_person(ids[1]).unwrap();
 
-    let next = company.next_pass(&first).await;
+    let next = company.next_run(&first).await;
 
     assert_eq!(next.gone, [ids[1].to_string()], "it says so itself");
 }
 
-/// More deletions than a pass asks for are left to a sweep.
+/// More deletions than a run asks for are left to a sweep.
 #[tokio::test]
 async fn excess_deletions_are_left_to_sweep() {
     let company = Company::start().await;
     let ids = company.create_many(230);
-    let first = company.pass(None).await;
+    let first = company.run(None).await;
     company.advance(PERIOD);
     for id in ids {
         company.pipedrive.delete_person(id).unwrap();
     }
 
-    let next = company.next_pass(&first).await;
+    let next = company.next_run(&first).await;
 
     assert_eq!((next.gone.len(), next.pages), (200, 2 + 8));
     assert!(next.has_notice("DELETIONS_LEFT"));
@@ -172,7 +172,7 @@ async fn excess_deletions_are_left_to_sweep() {
 async fn changes_are_looked_through_page_by_page() {
     let company = Company::start().await;
     let ids = company.create_many(700);
-    let first = company.pass(None).await;
+    let first = company.run(None).await;
     company.advance(PERIOD);
     for id in &ids {
         company.rename(*id, "Renamed");
@@ -180,26 +180,26 @@ async fn changes_are_looked_through_page_by_page() {
     company.advance(1);
     company.pipedrive.delete_person(ids[699]).unwrap();
 
-    let next = company.next_pass(&first).await;
+    let next = company.next_run(&first).await;
 
     assert_eq!((next.records.len(), next.gone.len()), (699, 1));
     assert_eq!(company.queries(RECENTS).len(), 2);
     assert!(next.notices.is_empty());
 }
 
-/// Without recent changes a pass goes on, and says so once.
+/// Without recent changes a run goes on, and says so once.
 #[tokio::test]
-async fn pass_goes_on_without_recents_told_once() {
+async fn run_goes_on_without_recents_told_once() {
     for fault in [Fault::ForbiddenScope, Fault::NotFound] {
         let company = Company::start().await;
         company.create_many(1);
         company.advance(PERIOD);
-        let first = company.pass(None).await;
+        let first = company.run(None).await;
         company.advance(PERIOD);
         company.create("New");
         company.fail_always(RECENTS, fault);
 
-        let next = company.next_pass(&first).await;
+        let next = company.next_run(&first).await;
 
         assert_eq!(next.names(), ["New"]);
         assert!(next.has_notice("RECENTS_HIDDEN") && next.notices.len() == 1);
@@ -216,11 +216,11 @@ async fn deleted_rows_of_a_list_are_gone() {
     .await;
     let ids = company.create_many(2);
     company.advance(PERIOD);
-    let first = company.pass(None).await;
+    let first = company.run(None).await;
     company.advance(PERIOD);
     company.pipedrive.delete_person(ids[0]).unwrap();
 
-    let next = company.next_pass(&first).await;
+    let next = company.next_run(&first).await;
 
     assert!(next.records.len() == 1 && next.records[0].is_gone);
     assert_eq!(next.gone, [ids[0].to_string()]);
@@ -238,10 +238,10 @@ async fn organizations_are_named_and_asked_for_once() {
     company.create("Alone");
     let client = company.client();
 
-    let names = |pass: super::Pass| pass.records.into_iter().map(|record| record.organization).collect::<Vec<_>>();
+    let names = |run: super::CopiedRun| run.records.into_iter().map(|record| record.organization).collect::<Vec<_>>();
 
-    assert_eq!(names(pass(&client, None).await), ["Acme", "Initech", "Acme", ""]);
-    assert_eq!(names(pass(&client, None).await), ["Acme", "Initech", "Acme", ""]);
+    assert_eq!(names(run(&client, None).await), ["Acme", "Initech", "Acme", ""]);
+    assert_eq!(names(run(&client, None).await), ["Acme", "Initech", "Acme", ""]);
     assert_eq!(company.queries(ORGANIZATIONS).len(), 1);
 }
 
@@ -254,7 +254,7 @@ async fn organizations_that_are_hidden_cost_their_names_only() {
     }
     company.fail_always(ORGANIZATIONS, Fault::ForbiddenScope);
 
-    let first = company.pass(None).await;
+    let first = company.run(None).await;
 
     assert_eq!((first.records.len(), first.notices.len()), (600, 1));
     assert!(first.has_notice("ORGANIZATIONS_HIDDEN"));

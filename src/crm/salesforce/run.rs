@@ -1,8 +1,8 @@
-//! One pass: object by object, first its rows, then the log of deletions. Each call does one step and says in the position what comes
+//! One run: object by object, first its rows, then the log of deletions. Each call does one step and says in the position what comes
 //! next; nothing is kept outside of it.
 //!
-//! An increment reads from where the last pass *began* each object, less an overlap, by the server's clock: a row becomes visible
-//! some time after its `SystemModstamp`, and what changes while a pass runs belongs to the next one.
+//! An increment reads from where the last run *began* each object, less an overlap, by the server's clock: a row becomes visible
+//! some time after its `SystemModstamp`, and what changes during a run belongs to the next one.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -22,16 +22,16 @@ use crate::{
 /// How far an increment reaches back behind the last one. Rows have been seen to appear seconds after their `SystemModstamp`, and
 /// those of a long transaction minutes after (airbyte #27146, Estuary flow #2678); ten minutes is what Airbyte takes.
 pub(super) const OVERLAP: TimeDelta = TimeDelta::minutes(10);
-/// What is promised to be known ends this long before a pass began: Estuary and Fivetran never trust the newest five minutes.
+/// What is promised to be known ends this long before a run began: Estuary and Fivetran never trust the newest five minutes.
 const FRESHNESS_LAG: TimeDelta = TimeDelta::minutes(5);
-/// Jobs of the bulk interface that may come to nothing in a pass, before an object is read by REST however large it is.
+/// Jobs of the bulk interface that may come to nothing in a run, before an object is read by REST however large it is.
 const BULK_FAILURES_MAX: u8 = 2;
 
 impl SalesforceClient {
     /// The page at this position.
     pub(super) async fn page_at(&self, position: Option<&str>, effort: PageEffort) -> Result<RecordPage, CrmError> {
         let mut position = position.map_or_else(|| Ok(SalesforcePosition::default()), SalesforcePosition::decode)?;
-        let known = position.pass.as_ref().and_then(|pass| pass.known);
+        let known = position.turn.as_ref().and_then(|turn| turn.known);
         let Some(ObjectTurn { object, known, is_again, stage }) = self.current(&mut position) else {
             return ended(RecordPage::default(), &position, known);
         };
@@ -44,13 +44,13 @@ impl SalesforceClient {
         let mut page = step.page;
         let known = match step.then {
             NextStage::Stay(stage) => {
-                position.pass = Some(ObjectTurn { object, known, is_again, stage });
+                position.turn = Some(ObjectTurn { object, known, is_again, stage });
                 return under_way(page, &position);
             }
             NextStage::Rows { fields, through } => {
                 let mark = position.rows_are_known(object, through, fields);
                 if let Some(deleted) = self.deletions_to_read(&mark) {
-                    position.pass = Some(ObjectTurn { object, known, is_again, stage: RunStage::Deleted(deleted) });
+                    position.turn = Some(ObjectTurn { object, known, is_again, stage: RunStage::Deleted(deleted) });
                     return under_way(page, &position);
                 }
                 Some(earlier(known, through))
@@ -58,7 +58,7 @@ impl SalesforceClient {
             NextStage::Deletions { through, more } => {
                 position.deletions_are_known(object, through);
                 if let Some(deleted) = more {
-                    position.pass = Some(ObjectTurn { object, known, is_again, stage: RunStage::Deleted(deleted) });
+                    position.turn = Some(ObjectTurn { object, known, is_again, stage: RunStage::Deleted(deleted) });
                     return under_way(page, &position);
                 }
                 position.mark(object).map_or(known, |mark| Some(earlier(known, mark.rows_through)))
@@ -74,7 +74,7 @@ impl SalesforceClient {
         };
         match self.next_after(object, is_again, &position) {
             Some((next, is_again)) => {
-                position.pass = Some(position.begin(next, known, is_again));
+                position.turn = Some(position.begin(next, known, is_again));
                 under_way(page, &position)
             }
             // Nothing was seen of anything.
@@ -86,26 +86,26 @@ impl SalesforceClient {
         }
     }
 
-    /// Kinds of objects that the pass which ended here has left.
+    /// Kinds of objects that the run which ended here has left.
     pub(super) fn left_at(position: &str) -> Vec<ObjectType> {
         SalesforcePosition::decode(position)
-            .map_or_else(|_| Vec::new(), |at| at.left.iter().map(|pass| pass.object).collect())
+            .map_or_else(|_| Vec::new(), |at| at.left.iter().map(|turn| turn.object).collect())
     }
 
-    /// Where the pass stands, by what is copied now: wishes may have changed since.
+    /// Where the run stands, by what is copied now: wishes may have changed since.
     fn current(&self, position: &mut SalesforcePosition) -> Option<ObjectTurn> {
         let copied = self.options.copied(Provider::Salesforce);
-        position.left.retain(|pass| copied.contains(&pass.object));
-        match position.pass.take() {
+        position.left.retain(|turn| copied.contains(&turn.object));
+        match position.turn.take() {
             None => copied.first().map(|object| position.begin(*object, None, false)),
-            Some(pass) if copied.contains(&pass.object) => Some(pass),
-            Some(pass) => self
-                .next_after(pass.object, pass.is_again, position)
-                .map(|(next, is_again)| position.begin(next, pass.known, is_again)),
+            Some(turn) if copied.contains(&turn.object) => Some(turn),
+            Some(turn) => self
+                .next_after(turn.object, turn.is_again, position)
+                .map(|(next, is_again)| position.begin(next, turn.known, is_again)),
         }
     }
 
-    /// Whose turn is next. When all have had theirs, those that were left have another one: a pass that goes on after a failure has
+    /// Whose turn is next. When all have had theirs, those that were left have another one: a run that goes on after a failure has
     /// left them long ago.
     fn next_after(
         &self,
@@ -114,7 +114,7 @@ impl SalesforceClient {
         position: &SalesforcePosition,
     ) -> Option<(ObjectType, bool)> {
         let copied = self.options.copied(Provider::Salesforce);
-        let is_left = |other: &ObjectType| position.left.iter().any(|pass| pass.object == *other);
+        let is_left = |other: &ObjectType| position.left.iter().any(|turn| turn.object == *other);
         if is_again {
             return copied.into_iter().find(|other| *other > object && is_left(other)).map(|next| (next, true));
         }
@@ -140,13 +140,13 @@ impl SalesforceClient {
                 Notice::new(
                     "DELETIONS_LEFT",
                     format!(
-                        "the log of deleted {name}s was not read: {error}; the next pass reads it from where it was"
+                        "the log of deleted {name}s was not read: {error}; the next run reads it from where it was"
                     ),
                 ),
             ),
             stage => {
                 let copied = self.options.copied(Provider::Salesforce).into_iter();
-                let is_left = |other: &ObjectType| position.left.iter().any(|pass| pass.object == *other);
+                let is_left = |other: &ObjectType| position.left.iter().any(|turn| turn.object == *other);
                 if copied.filter(|other| *other != object).all(|other| is_left(&other)) {
                     return Err(error);
                 }
@@ -155,7 +155,7 @@ impl SalesforceClient {
                     Notice::new(
                         "OBJECT_LEFT",
                         format!(
-                            "{name}s were not read: {error}; what is known of them stays, and the next pass tries again"
+                            "{name}s were not read: {error}; what is known of them stays, and the next run tries again"
                         ),
                     ),
                 )
@@ -231,7 +231,7 @@ impl SalesforceClient {
     }
 
     /// What the log of deletions has to tell after this mark; `None`: its end is too near, or nobody wishes to know. Then it stays
-    /// where it is, and a later pass catches up.
+    /// where it is, and a later run catches up.
     fn deletions_to_read(&self, mark: &ObjectProgress) -> Option<DeletedProgress> {
         let end = mark.rows_through;
         let is_due = is_askable(mark.deleted_through, end);
