@@ -171,7 +171,7 @@ async fn second_look_finds_placeholder_made_meanwhile() {
     test.user("New Customer", NEW);
     let run = ask_trigger(&test, &account, &integration, |_| {}).await.unwrap().sync_run.unwrap();
     let gate = test.zendesk.faults().gate(EXPORT, 0, GateAt::Response).unwrap();
-    let run = Beside::start(&test.app);
+    let sync = Beside::start(&test.app);
     arrived(&gate, 1).await;
     // The page writes its contact, and then waits to write the run's counts.
     let mut blocking = test.db.pool.begin().await.unwrap();
@@ -181,7 +181,7 @@ async fn second_look_finds_placeholder_made_meanwhile() {
     blocked(&test, 1).await;
     let created = test.ask(&account, NEW, "call-1").await;
     blocking.rollback().await.unwrap();
-    assert_eq!(run.ended().await, 1);
+    assert_eq!(sync.ended().await, 1);
 
     assert_eq!(created.outcome(), MatchOutcome::Created);
     let ids = [id_of(created.selected.as_ref())];
