@@ -1,4 +1,5 @@
-//! Compiles `proto/` with protox (no protoc needed) into tonic code and a descriptor set for reflection, the command line and the tests.
+//! Compiles `proto/` with protox (no protoc needed) into tonic code and a descriptor set for
+//! reflection, the command line and the tests.
 
 #![expect(clippy::disallowed_methods, reason = "cargo talks to a build script through the environment")]
 

@@ -1,4 +1,5 @@
-//! The only place where the parts are joined: pools, features, services, workers. Who calls decides the clock, the ids and the keys.
+//! The only place where the parts are joined: pools, features, services, workers. Who calls decides
+//! the clock, the ids and the keys.
 
 mod limits;
 
@@ -225,8 +226,8 @@ impl ServiceApp {
         server::routes(limits, account, caller, contact, sync)
     }
 
-    /// Starts everything that runs for as long as the process: server, workers, retention, health. Serves when the call path has its
-    /// connections, or after five seconds without.
+    /// Starts everything that runs for as long as the process: server, workers, retention, health.
+    /// Serves when the call path has its connections, or after five seconds without.
     pub async fn start(
         &self,
         config: &Config,
@@ -291,8 +292,9 @@ impl ServiceApp {
     }
 }
 
-/// Says of the calls whether they are answered: by how they end, or while there are none, by asking their own pool. What has failed once
-/// is asked by a statement of theirs, since a database may answer and lack the tables.
+/// Says of the calls whether they are answered: by how they end, or while there are none, by asking
+/// their own pool. What has failed once is asked by a statement of theirs, since a database may
+/// answer and lack the tables.
 async fn watch_calls(
     call_db: CallDb,
     tally: CallTally,

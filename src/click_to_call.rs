@@ -1,5 +1,6 @@
-//! Click-to-call, and the report of a record that an automation has just created: the record is known before the next sync, and tied to the
-//! call that goes with it. Works for any provider, with sync on or off; never talks to a CRM.
+//! Click-to-call, and the report of a record that an automation has just created: the record is
+//! known before the next sync, and tied to the call that goes with it. Works for any provider, with
+//! sync on or off; never talks to a CRM.
 
 use std::sync::Arc;
 
@@ -119,7 +120,8 @@ impl ClickToCall {
             .db
             .task(async move {
                 let contact_id = db.of(account_id).run(work).await?;
-                // A stranger's call may have made a placeholder that this transaction could not see.
+                // A stranger's call may have made a placeholder that this transaction could not
+                // see.
                 adoption::adopt_late(&db, account_id, vec![number], now).await?;
                 Ok::<ContactId, ClickError>(contact_id)
             })

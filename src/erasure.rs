@@ -1,5 +1,5 @@
-//! Erases a person and keeps them erased. The rule is `identity::erasure`; here are its key, its transaction, and the calls that were
-//! being answered meanwhile.
+//! Erases a person and keeps them erased. The rule is `identity::erasure`; here are its key, its
+//! transaction, and the calls that were being answered meanwhile.
 
 use std::sync::Arc;
 
@@ -20,7 +20,8 @@ use crate::{
     telemetry::chain,
 };
 
-/// Calls of persons erased so long ago are looked for again after an erasure: a statement of the call path lasts a second at most.
+/// Calls of persons erased so long ago are looked for again after an erasure: a statement of the
+/// call path lasts a second at most.
 const LATE_CALLS: TimeDelta = TimeDelta::hours(1);
 
 /// What erasing works with.
@@ -54,8 +55,8 @@ pub enum ErasureError {
 }
 
 impl PersonErasure {
-    /// Erases the person of this contact (or of its survivor). When it returns, no answer names them any more, and no sync, click or
-    /// report brings their records back. Repeating it is safe.
+    /// Erases the person of this contact (or of its survivor). When it returns, no answer names
+    /// them any more, and no sync, click or report brings their records back. Repeating it is safe.
     pub async fn erase(&self, account_id: AccountId, contact_id: ContactId) -> Result<ErasedPerson, ErasureError> {
         self.rules.find(account_id).await?.ok_or(ErasureError::AccountNotFound)?;
         let key = self.keys.find_or_make(account_id).await?;
@@ -68,7 +69,8 @@ impl PersonErasure {
         Ok(erased)
     }
 
-    /// A call that found the person a moment before stores its answer a moment after, and so does what is told of it.
+    /// A call that found the person a moment before stores its answer a moment after, and so does
+    /// what is told of it.
     async fn remove_late(
         &self,
         account_id: AccountId,

@@ -1,5 +1,6 @@
-//! The feed of changes: numbers what is committed, looks again at what automations were told, and lists it to readers.
-//! Whoever reads publishes first: no worker has to run for a reader to be up to date, and a feed that nobody reads costs nothing.
+//! The feed of changes: numbers what is committed, looks again at what automations were told, and
+//! lists it to readers. Whoever reads publishes first: no worker has to run for a reader to be up
+//! to date, and a feed that nobody reads costs nothing.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -25,18 +26,21 @@ use crate::{
     },
 };
 
-/// Decisions looked at again in one transaction, about seven statements each. They are locked until it ends, and a call, a choice or an
-/// automation that asks again waits for that, a tenth of a second at most (`app::pool_settings`).
+/// Decisions looked at again in one transaction, about seven statements each. They are locked until
+/// it ends, and a call, a choice or an automation that asks again waits for that, a tenth of a
+/// second at most (`app::pool_settings`).
 const DECISIONS_MAX: i64 = 5;
 /// Such transactions in one round.
 const LOOKS_MAX: usize = 20;
 /// Rounds that one reader spends on publishing; the next call goes on.
 const ROUNDS_MAX: usize = 20;
 
-/// Numbers of a new epoch are at least so far above the last: more than a lost tail, or a restored hour, can have held.
+/// Numbers of a new epoch are at least so far above the last: more than a lost tail, or a restored
+/// hour, can have held.
 const EPOCH_GAP: i64 = 1 << 32;
-/// They begin at its second, counted in millionths: so two databases restored from one backup do not give the same ones. A reader in
-/// JavaScript can still hold them (2^53 is reached in the year 2255).
+/// They begin at its second, counted in millionths: so two databases restored from one backup do
+/// not give the same ones. A reader in JavaScript can still hold them (2^53 is reached in the year
+/// 2255).
 const NUMBERS_PER_SECOND: i64 = 1_000_000;
 
 /// What the feed works with.
@@ -139,7 +143,8 @@ impl ChangeFeed {
             }
             found = changes::list(&self.db, account_id, after, wanted).await?;
         }
-        // Once more: between two statements a fail-over may have put another database in the place of the first.
+        // Once more: between two statements a fail-over may have put another database in the place
+        // of the first.
         let bounds = self.current_epoch(account_id).await?;
         if bounds.epoch != begun.epoch {
             return Err(StoreError::Conflict.into());
@@ -151,14 +156,16 @@ impl ChangeFeed {
         Ok(FeedPage { changes: found, next_after, has_more, epoch: bounds.epoch.unwrap_or_default() })
     }
 
-    /// The position behind everything that has happened until now and its epoch, for a reader that begins by listing the contacts.
+    /// The position behind everything that has happened until now and its epoch, for a reader that
+    /// begins by listing the contacts.
     pub async fn end(&self, account_id: AccountId) -> Result<(i64, String), FeedError> {
         self.rules.find(account_id).await?.ok_or(FeedError::AccountNotFound)?;
         let bounds = self.current_epoch(account_id).await?;
         Ok((bounds.last_number, bounds.epoch.unwrap_or_default()))
     }
 
-    /// How far the feed reaches, in an epoch of this very database: begins one if the numbers were given by another.
+    /// How far the feed reaches, in an epoch of this very database: begins one if the numbers were
+    /// given by another.
     async fn current_epoch(&self, account_id: AccountId) -> Result<FeedBounds, StoreError> {
         let origin = changes::find_origin(&self.db, account_id, &self.origin_form).await?;
         if let Some(bounds) = changes::find_bounds(&self.db, account_id).await?
@@ -170,7 +177,8 @@ impl ChangeFeed {
         self.db.of(account_id).run(BeginEpoch { origin, epoch, now: self.clock.now() }).await
     }
 
-    /// Numbers some of what is committed, marks the decisions that it makes doubtful, and then looks at some of those again.
+    /// Numbers some of what is committed, marks the decisions that it makes doubtful, and then
+    /// looks at some of those again.
     pub async fn publish(&self, account_id: AccountId) -> Result<PublishedRound, StoreError> {
         let (numbered, has_stale) = self.db.of(account_id).run(PublishChanges).await?;
         let looked_at = if has_stale { self.correct_decisions(account_id).await? } else { 0 };
@@ -191,7 +199,8 @@ impl ChangeFeed {
     }
 }
 
-/// Begins an epoch of this database, unless another reader was quicker. Gives how far the feed reaches then.
+/// Begins an epoch of this database, unless another reader was quicker. Gives how far the feed
+/// reaches then.
 struct BeginEpoch {
     /// By what the database is known.
     origin: String,
@@ -228,8 +237,8 @@ impl Transaction for BeginEpoch {
     }
 }
 
-/// Numbers some of what is committed and marks the decisions that it makes doubtful. Gives how many changes, and whether there are such
-/// decisions.
+/// Numbers some of what is committed and marks the decisions that it makes doubtful. Gives how many
+/// changes, and whether there are such decisions.
 struct PublishChanges;
 
 impl Transaction for PublishChanges {
@@ -267,8 +276,9 @@ impl Transaction for CorrectDecisions {
     }
 }
 
-/// Whether what is stored of a database tells that it is this one. A server that grants less tells the end only (the timeline and the
-/// database's id, or the id alone), and must not begin an epoch by it: replicas with other rights would reset each other's readers.
+/// Whether what is stored of a database tells that it is this one. A server that grants less tells
+/// the end only (the timeline and the database's id, or the id alone), and must not begin an epoch
+/// by it: replicas with other rights would reset each other's readers.
 fn tells(stored: &str, origin: &str) -> bool {
     stored.strip_suffix(origin).is_some_and(|rest| rest.is_empty() || rest.ends_with('/'))
 }
@@ -282,7 +292,8 @@ fn epoch_base(bounds: &FeedBounds, now: DateTime<Utc>) -> i64 {
     bounds.last_number.saturating_add(EPOCH_GAP).max(by_time)
 }
 
-/// Whether the position is one of this epoch. A number of an earlier one is recognised also if its reader names none.
+/// Whether the position is one of this epoch. A number of an earlier one is recognised also if its
+/// reader names none.
 fn check_epoch(bounds: &FeedBounds, position: FeedPosition<'_>) -> Result<(), FeedError> {
     let FeedPosition { epoch, after } = position;
     let is_other = !epoch.is_empty() && bounds.epoch.as_deref() != Some(epoch);

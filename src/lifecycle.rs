@@ -1,9 +1,10 @@
-//! How the process ends. The first SIGTERM or SIGINT is a soft stop: parts finish what they have begun. A second one, or a
-//! soft stop that takes too long, is a hard stop: they drop it. A critical task that ends by itself stops everything, because
-//! half a service answers wrongly. Every task of the process is spawned on the tracker here, so that none outlives the end.
+//! How the process ends. The first SIGTERM or SIGINT is a soft stop: parts finish what they have
+//! begun. A second one, or a soft stop that takes too long, is a hard stop: they drop it. A
+//! critical task that ends by itself stops everything, because half a service answers wrongly.
+//! Every task of the process is spawned on the tracker here, so that none outlives the end.
 //!
 //! running ──signal, or a critical task failed──▶ soft stop ──all tasks ended──▶ exit
-//!                                                    └──second signal, or `grace` over──▶ hard stop ──▶ exit
+//!                                     └──second signal, or `grace` over──▶ hard stop ──▶ exit
 
 use std::{
     error::Error,
@@ -85,8 +86,8 @@ impl ProcessLifecycle {
         &self.tasks
     }
 
-    /// Spawns a task without which the process makes no sense. If it ends before the soft stop, fails or panics, the
-    /// whole process stops softly and ends with code 1. `name` is for the log.
+    /// Spawns a task without which the process makes no sense. If it ends before the soft stop,
+    /// fails or panics, the whole process stops softly and ends with code 1. `name` is for the log.
     pub fn spawn_critical<E>(&self, name: &'static str, task: impl Future<Output = Result<(), E>> + Send + 'static)
     where
         E: Error + Send + 'static,

@@ -1,5 +1,5 @@
-//! Forgets calls and runs after 90 days, changes and rejected records after 30, clicks after a day, authorizations when they are over: what is not kept
-//! cannot leak.
+//! Forgets calls and runs after 90 days, changes and rejected records after 30, clicks after a day,
+//! authorizations when they are over: what is not kept cannot leak.
 
 use std::{sync::Arc, time::Duration};
 
@@ -29,8 +29,8 @@ const LOOK_EVERY: Duration = Duration::from_hours(1);
 const CLOCK_SLACK: TimeDelta = TimeDelta::minutes(10);
 const ACCOUNTS_PAGE: i64 = 100;
 
-/// Forgets what is over, every hour, until `stop` is cancelled. A clock that was set meanwhile has an hour to be set right: one that is a
-/// year ahead would forget everything.
+/// Forgets what is over, every hour, until `stop` is cancelled. A clock that was set meanwhile has
+/// an hour to be set right: one that is a year ahead would forget everything.
 pub async fn forget_until(db: Db, clock: Arc<dyn Clock>, stop: CancellationToken) {
     let mut last_look: Option<(DateTime<Utc>, Instant)> = None;
     loop {

@@ -1,6 +1,7 @@
-//! What the service tells its operator: the log on standard error, as text or as JSON lines, and errors with all their causes.
-//! Set up once, by the join. Nothing may log numbers, names, e-mails, tokens or bodies; a panic's text is shown only if it is
-//! a literal, because a formatted one may carry data.
+//! What the service tells its operator: the log on standard error, as text or as JSON lines, and
+//! errors with all their causes. Set up once, by the join. Nothing may log numbers, names, e-mails,
+//! tokens or bodies; a panic's text is shown only if it is a literal, because a formatted one may
+//! carry data.
 
 mod json_line;
 mod repeats;
@@ -53,7 +54,8 @@ pub enum TelemetryError {
     AlreadySet(#[source] tracing_subscriber::util::TryInitError),
 }
 
-/// Starts the log on standard error and sends panics there too. `filter` is a list of tracing directives.
+/// Starts the log on standard error and sends panics there too. `filter` is a list of tracing
+/// directives.
 pub fn start_log(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
     let filter = read_filter(filter)?;
     let log = registry().with(filter).with(REPEATS.clone());
@@ -91,17 +93,20 @@ where
         .with_ansi(false)
 }
 
-/// What counts the repeated warnings of the log that [`start_log`] has started; a process that runs for long lets it.
+/// What counts the repeated warnings of the log that [`start_log`] has started; a process that runs
+/// for long lets it.
 pub fn repeats() -> RepeatCounter {
     REPEATS.clone()
 }
 
-/// The text of a panic if it is a literal of the source; a formatted one may hold what must not be logged.
+/// The text of a panic if it is a literal of the source; a formatted one may hold what must not be
+/// logged.
 fn literal_text(payload: &(dyn std::any::Any + Send)) -> &'static str {
     payload.downcast_ref::<&'static str>().copied().unwrap_or("(not shown: it is made from data)")
 }
 
-/// The error and all its causes on one line, for a log: `page fetch failed: connection refused (os error 111)`.
+/// The error and all its causes on one line, for a log: `page fetch failed: connection refused (os
+/// error 111)`.
 pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> ErrorChain<'a> {
     ErrorChain(error)
 }

@@ -1,5 +1,6 @@
-//! Who may use whom: reads every file under `src` and holds what it imports against the layers of ARCHITECTURE.md. Tests inside
-//! the sources are left out: they may reach across. Of the leaves in `crates/` the compiler sees to it that they use nothing of ours.
+//! Who may use whom: reads every file under `src` and holds what it imports against the layers of
+//! ARCHITECTURE.md. Tests inside the sources are left out: they may reach across. Of the leaves in
+//! `crates/` the compiler sees to it that they use nothing of ours.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -12,7 +13,8 @@ use std::{
 #[path = "architecture/vendors.rs"]
 mod vendors;
 
-/// The modules that a module may use besides itself. Who is not here may use everything: it joins the parts.
+/// The modules that a module may use besides itself. Who is not here may use everything: it joins
+/// the parts.
 const MAY_USE: &[(&str, &[&str])] = &[
     // Nouns.
     ("domain", &[]),
@@ -84,11 +86,13 @@ const OWNERS: &[(&str, &[&str])] = &[
 /// What the nouns never see.
 const NOT_IN_DOMAIN: &[&str] = &["tokio", "tokio_util", "futures_util", "tower", "http", "tracing", "moka"];
 
-/// What of the store only `identity` may use: contacts, refs and numbers are written there and nowhere else, which
-/// `tests/integration/operations/statements/` reads in the statements themselves.
+/// What of the store only `identity` may use: contacts, refs and numbers are written there and
+/// nowhere else, which `tests/integration/operations/statements/` reads in the statements
+/// themselves.
 const WRITERS_OF_CONTACTS: &[&str] = &["store::contact_writes"];
 
-/// What may be asked of all accounts at once, and why. Everything else is asked of the database of one account.
+/// What may be asked of all accounts at once, and why. Everything else is asked of the database of
+/// one account.
 const ACROSS_ACCOUNTS: &[(&str, &str)] = &[
     ("store::accounts::list", "an operator's list; the token's accounts are its filter"),
     ("store::database::ping", "whether the service is ready is asked of all of it"),
@@ -97,7 +101,8 @@ const ACROSS_ACCOUNTS: &[(&str, &str)] = &[
     ("store::reparse::find_due", "whose numbers are to be read again; the lock that follows is of one account"),
 ];
 
-/// A source file: its module path below the crate, and its text without comments, literals and tests.
+/// A source file: its module path below the crate, and its text without comments, literals and
+/// tests.
 struct Source {
     module: Vec<String>,
     code: String,
@@ -142,7 +147,8 @@ fn module_of(file: &Path) -> Vec<String> {
     module
 }
 
-/// Without comments, the contents of literals, and everything from the first `#[cfg(test)]` on: tests stand last.
+/// Without comments, the contents of literals, and everything from the first `#[cfg(test)]` on:
+/// tests stand last.
 fn code_of(text: &str) -> String {
     without_comments(text, false)
 }
@@ -201,7 +207,8 @@ fn literal(text: &str) -> usize {
     text.len()
 }
 
-/// Every path that the code names from the crate's root, such as `store::calls::find`, with groups taken apart; `super` is followed.
+/// Every path that the code names from the crate's root, such as `store::calls::find`, with groups
+/// taken apart; `super` is followed.
 fn crate_paths(source: &Source) -> BTreeSet<String> {
     let mut paths = BTreeSet::new();
     for (prefix, is_super) in [("crate::", false), ("super::", true)] {
@@ -443,7 +450,8 @@ fn what_is_allowed_is_not_found() {
     }
 }
 
-/// Which files each file uses: by `crate::`, by `super::`, or as its own child. A name that a file only passes on is used where it stands.
+/// Which files each file uses: by `crate::`, by `super::`, or as its own child. A name that a file
+/// only passes on is used where it stands.
 fn file_uses(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
     let modules: BTreeSet<String> = sources.iter().map(|source| source.module.join("::")).collect();
     let passed_on: BTreeMap<String, String> = sources.iter().flat_map(|source| split_exports(source).1).collect();
@@ -459,7 +467,8 @@ fn file_uses(sources: &[Source]) -> BTreeMap<String, BTreeSet<String>> {
     uses
 }
 
-/// The code without `pub use child::..`, and what these pass on: the name as others say it, and where it stands.
+/// The code without `pub use child::..`, and what these pass on: the name as others say it, and
+/// where it stands.
 fn split_exports(source: &Source) -> (String, Vec<(String, String)>) {
     let (mut code, mut exports, mut rest) = (String::new(), Vec::new(), source.code.as_str());
     while let Some(at) = rest.find("pub") {

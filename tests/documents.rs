@@ -1,5 +1,6 @@
-//! Documents that cannot rot: what ARCHITECTURE.md, the decisions and the other pages name exists. A name of code is a path in backticks,
-//! such as `sync::run` or `Gate::pass`; a file is a path with an ending. Decisions that were replaced tell of their time, and are left out.
+//! Documents that cannot rot: what ARCHITECTURE.md, the decisions and the other pages name exists.
+//! A name of code is a path in backticks, such as `sync::run` or `Gate::pass`; a file is a path
+//! with an ending. Decisions that were replaced tell of their time, and are left out.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -96,8 +97,8 @@ fn defines(text: &str, name: &str) -> bool {
         || text.lines().any(|line| line.starts_with("pub use ") && has_word(line, name))
 }
 
-/// Whether a path leads to something: its modules to a file, its type to a definition there, and what stands behind the type into the
-/// same file.
+/// Whether a path leads to something: its modules to a file, its type to a definition there, and
+/// what stands behind the type into the same file.
 fn exists(path: &str, sources: &[SourceFile]) -> bool {
     let names: Vec<&str> = path.trim_end_matches("()").split("::").collect();
     let is_type = |name: &&str| name.starts_with(char::is_uppercase);
@@ -224,6 +225,25 @@ fn every_decision_has_status_and_index_entry() {
         );
         assert!(index.contains(&format!("({name})")), "{name} is not in the index");
     }
+}
+
+/// Code may be wider, where the formatter puts it; a comment is read.
+#[test]
+fn comments_have_at_most_100_characters() {
+    let mut found = Vec::new();
+    for folder in ["src", "crates", "tests", "benches"] {
+        files(&root().join(folder), "rs", &mut found);
+    }
+    let is_too_wide = |line: &&str| line.trim_start().starts_with("//") && line.chars().count() > 100;
+    let wide: Vec<String> = found
+        .iter()
+        .flat_map(|path| {
+            let text = fs::read_to_string(path).unwrap();
+            text.lines().filter(is_too_wide).map(|line| format!("{}: {line}", path.display())).collect::<Vec<_>>()
+        })
+        .collect();
+    assert!(found.len() > 300, "the sources are there");
+    assert!(wide.is_empty(), "break these:\n{}", wide.join("\n"));
 }
 
 #[test]

@@ -1,4 +1,5 @@
-//! Names of types: two words, said once. Prints its share and its list: `cargo test --test names -- --nocapture`.
+//! Names of types: two words, said once. Prints its share and its list: `cargo test --test names --
+//! --nocapture`.
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
@@ -29,7 +30,8 @@ const EMPTY_ENDINGS: &[&str] = &["Data", "Info", "Item", "Object", "Manager", "H
 /// Per cent of the types that others can see.
 const ONE_WORD_MAX: usize = 20;
 
-/// Layers of ARCHITECTURE.md. What is not here is a layer of its own, and so is each vendor's folder and each leaf.
+/// Layers of ARCHITECTURE.md. What is not here is a layer of its own, and so is each vendor's
+/// folder and each leaf.
 const LAYERS: &[&[&str]] = &[
     &["main", "cli", "app", "config", "lifecycle"],
     &["rpc", "listeners"],

@@ -1,4 +1,5 @@
-//! What is measured: `--contacts N`, `--compare`; or, for the bench's own children, which bare server to be.
+//! What is measured: `--contacts N`, `--compare`; or, for the bench's own children, which bare
+//! server to be.
 
 use anyhow::{Context as _, bail, ensure};
 

@@ -1,5 +1,6 @@
-//! What `MatchCaller` is measured against: servers of the same interface that do nothing but answer, or nothing but the look-up's
-//! statement. Each is this program again, in a process of its own, on the same runtime as the service.
+//! What `MatchCaller` is measured against: servers of the same interface that do nothing but
+//! answer, or nothing but the look-up's statement. Each is this program again, in a process of its
+//! own, on the same runtime as the service.
 
 use std::{
     io::{Read as _, Write as _},

@@ -1,4 +1,5 @@
-//! The load: callers that wait for their answer (closed loop), or come when they come (open loop). Every answer is checked.
+//! The load: callers that wait for their answer (closed loop), or come when they come (open loop).
+//! Every answer is checked.
 
 use std::{
     sync::Arc,
@@ -96,8 +97,9 @@ impl Target {
         Figures::of(latencies, started.elapsed())
     }
 
-    /// So many calls a second, evenly spaced, however long the answers take. A latency counts from the moment at which the call was
-    /// meant to be made, so that what waits behind a slow answer is not left out; a refusal's, from when it was made.
+    /// So many calls a second, evenly spaced, however long the answers take. A latency counts from
+    /// the moment at which the call was meant to be made, so that what waits behind a slow answer
+    /// is not left out; a refusal's, from when it was made.
     pub(crate) async fn offer(&self, calls: &Calls, rate: f64, span: Duration) -> anyhow::Result<Offered> {
         let (answered, mut answers) = mpsc::unbounded_channel();
         let (target, calls, runtime) = (self.clone(), calls.clone(), Handle::current());

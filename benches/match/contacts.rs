@@ -1,4 +1,5 @@
-//! Fills a database with accounts and contacts, straight into the tables, the same each time; and says who can call.
+//! Fills a database with accounts and contacts, straight into the tables, the same each time; and
+//! says who can call.
 
 use contact_sync::{domain::ids::AccountId, rpc::pb};
 use phone_key::KEY_VERSION;
@@ -21,7 +22,8 @@ pub(crate) const SWITCHBOARD_CONTACTS: u64 = 10_000;
 pub(crate) const FIRST_NUMBER: u64 = 12_062_000_000;
 /// An area code has so many numbers: no local part begins with 0 or 1.
 pub(crate) const NUMBERS_OF_AREA: u64 = 8_000_000;
-/// From the last number of an area code to the first of the next one that exists: 206, 212, 218, 224.
+/// From the last number of an area code to the first of the next one that exists: 206, 212, 218,
+/// 224.
 pub(crate) const NUMBERS_BETWEEN_AREAS: u64 = 52_000_000;
 /// Nobody has it or one of those after it: Miami.
 const FIRST_UNKNOWN_NUMBER: u64 = 13_052_000_000;
@@ -88,7 +90,8 @@ const fn number(contact: u64) -> u64 {
     FIRST_NUMBER + contact + contact / NUMBERS_OF_AREA * NUMBERS_BETWEEN_AREAS
 }
 
-/// An account with so many contacts holds most of them; others have the rest. With `compares` there is a second one to ask.
+/// An account with so many contacts holds most of them; others have the rest. With `compares` there
+/// is a second one to ask.
 pub(crate) async fn fill(database: &Database, contacts: u64, compares: bool) -> anyhow::Result<(Asked, Option<Asked>)> {
     let mut connection = database.connect().await?;
     // The rows fit each other by construction; what the service writes later is checked again.

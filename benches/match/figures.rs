@@ -34,7 +34,8 @@ impl fmt::Display for Figures {
     }
 }
 
-/// Rounds of the same, of which each figure's median counts: on a shared machine one round says little.
+/// Rounds of the same, of which each figure's median counts: on a shared machine one round says
+/// little.
 #[derive(Default)]
 pub(crate) struct Rounds(pub(crate) Vec<Figures>);
 

@@ -1,20 +1,27 @@
-//! How quick a call is answered, and what that costs beside what cannot be had quicker: `./dev bench match`.
+//! How quick a call is answered, and what that costs beside what cannot be had quicker: `./dev
+//! bench match`.
 //!
-//! Everything is on one machine: PostgreSQL as it is shipped, the servers, each in a process of its own, and the load in this one. So
-//! rates are far below what each could do alone, and the ratios are what counts. The contacts are written straight into the tables,
-//! most of them into the account that is asked, the rest into 49 others; then they are analysed.
+//! Everything is on one machine: PostgreSQL as it is shipped, the servers, each in a process of its
+//! own, and the load in this one. So rates are far below what each could do alone, and the ratios
+//! are what counts. The contacts are written straight into the tables, most of them into the
+//! account that is asked, the rest into 49 others; then they are analysed.
 //!
-//! Measured in rounds that take turns, the same number of clients, each figure the median of its rounds:
-//! - (a) an empty server of the same interface, whose every answer is `MatchCaller`'s to a known caller;
-//! - (b) the same with the look-up's statement before that answer, by the service's own pool and code: what no service that asks
-//!   PostgreSQL can beat. It turns no row into an answer and checks no token;
+//! Measured in rounds that take turns, the same number of clients, each figure the median of its
+//! rounds:
+//! - (a) an empty server of the same interface, whose every answer is `MatchCaller`'s to a known
+//!   caller;
+//! - (b) the same with the look-up's statement before that answer, by the service's own pool and
+//!   code: what no service that asks PostgreSQL can beat. It turns no row into an answer and checks
+//!   no token;
 //! - (c) `MatchCaller` of the real binary: token, room, deadline, look-up, answer;
 //! - (d) pgbench with the statement, as many clients as the service has connections.
 //!
-//! Then (a) and (c) when half as many calls come as (c) could answer, evenly spaced; a latency counts from the moment at which the
-//! call was meant to be made. Then another (c) with one connection to the database, when three times as many calls come as it could
-//! answer: how many it still answers, and how soon it refuses the others. Then other calls of (c): with an id, of strangers, of one caller, of a shared line. With `--compare`
-//! an account of 100,000 contacts beside the large one, in the same database.
+//! Then (a) and (c) when half as many calls come as (c) could answer, evenly spaced; a latency
+//! counts from the moment at which the call was meant to be made. Then another (c) with one
+//! connection to the database, when three times as many calls come as it could answer: how many it
+//! still answers, and how soon it refuses the others. Then other calls of (c): with an id, of
+//! strangers, of one caller, of a shared line. With `--compare` an account of 100,000 contacts
+//! beside the large one, in the same database.
 //!
 //! A goal that is missed is said, and is no failure: on a shared machine such figures are noise.
 
@@ -47,7 +54,8 @@ use service::{Scratch, Server};
 
 /// Calls in flight when a server is to do what it can.
 const CLIENTS: usize = 32;
-/// Calls in flight when a service with one connection to the database is to do what it can: fewer than it has room for.
+/// Calls in flight when a service with one connection to the database is to do what it can: fewer
+/// than it has room for.
 const NARROW_CLIENTS: usize = 8;
 /// Odd, so that there is a median.
 const ROUNDS: usize = 7;
@@ -66,7 +74,8 @@ const SERVICE_GOAL: f64 = 0.90;
 const EMPTY_GOAL: f64 = 0.18;
 /// A goal: p99 of `MatchCaller` beside the empty server's, when both are offered the same.
 const LATENCY_GOAL: f64 = 5.0;
-/// A goal: answers a second when three times as many calls come, beside the most that can be answered.
+/// A goal: answers a second when three times as many calls come, beside the most that can be
+/// answered.
 const OVERLOAD_GOAL: f64 = 0.80;
 /// A goal, milliseconds: half of the refusals come sooner than this.
 const REFUSAL_GOAL: f64 = 20.0;
@@ -215,8 +224,9 @@ async fn offered(echo: &Subject, service: &Subject, known: &Calls, rate: f64) ->
     Ok(())
 }
 
-/// One connection to the database is the limit here, not the processors, of which the load takes its part: three times what all
-/// connections can answer cannot be offered by the machine that answers it.
+/// One connection to the database is the limit here, not the processors, of which the load takes
+/// its part: three times what all connections can answer cannot be offered by the machine that
+/// answers it.
 async fn overloaded(service: &Subject, known: &Calls) -> anyhow::Result<()> {
     service.target.saturate(known, NARROW_CLIENTS, WARM_UP).await?;
     let capacity = service.target.saturate(known, NARROW_CLIENTS, SPAN).await?;

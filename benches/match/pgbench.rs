@@ -1,5 +1,5 @@
-//! PostgreSQL's own load generator on the look-up's statement: what the database can do if nothing stands before it.
-//! The statement is the code's own, as sqlx keeps it for the compiler.
+//! PostgreSQL's own load generator on the look-up's statement: what the database can do if nothing
+//! stands before it. The statement is the code's own, as sqlx keeps it for the compiler.
 
 use std::{
     fs,
@@ -106,8 +106,8 @@ impl Pgbench {
     }
 }
 
-/// Known callers at random, as the other clients ask for them. pgbench has no NULL as an argument, so what is empty is made one by
-/// the server.
+/// Known callers at random, as the other clients ask for them. pgbench has no NULL as an argument,
+/// so what is empty is made one by the server.
 fn script(asked: Asked) -> anyhow::Result<String> {
     let (text, types) = statement()?;
     let arguments = [":account", ":number", "nullif(:nobody::text, '-')"];

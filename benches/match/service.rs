@@ -1,4 +1,5 @@
-//! The servers that are asked, each in a process of its own: the real service as an operator runs it, and the bare ones.
+//! The servers that are asked, each in a process of its own: the real service as an operator runs
+//! it, and the bare ones.
 
 use std::{
     fs,
@@ -31,7 +32,8 @@ pub(crate) const STATEMENT_TIMEOUT: Duration = Duration::from_secs(1);
 /// As `app.rs` sets it for the call path.
 pub(crate) const LOCK_TIMEOUT: Duration = Duration::from_millis(100);
 
-/// A call waits in the queue for as long as it must: what it would wait is to be seen, and not that it was refused.
+/// A call waits in the queue for as long as it must: what it would wait is to be seen, and not that
+/// it was refused.
 pub(crate) const ACQUIRE_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// A server; ends with this.
@@ -70,7 +72,8 @@ impl Drop for Scratch {
 }
 
 impl Server {
-    /// The service with so many connections for calls, and its defaults but for what concerns syncs: there is nothing to sync.
+    /// The service with so many connections for calls, and its defaults but for what concerns
+    /// syncs: there is nothing to sync.
     pub(crate) async fn start_service(database_url: &str, scratch: &Scratch, connections: u32) -> anyhow::Result<Self> {
         let keys = local_token::generate(&[7; 32]);
         let mut child = Command::new(env!("CARGO_BIN_EXE_contact-sync"))

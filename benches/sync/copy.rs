@@ -1,4 +1,5 @@
-//! The yardstick: the rows of a first copy, read out in PostgreSQL's binary form, and written again by one COPY a table.
+//! The yardstick: the rows of a first copy, read out in PostgreSQL's binary form, and written again
+//! by one COPY a table.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,5 @@
-//! The simulated CRMs: filled with people, served on a free port, changed, and asked what they were asked.
+//! The simulated CRMs: filled with people, served on a free port, changed, and asked what they were
+//! asked.
 
 use std::sync::Arc;
 
@@ -21,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 pub(crate) const SEED: u64 = 1;
 /// Every so many changes bring a new number too.
 const NEW_NUMBER_EVERY: usize = 4;
-/// The service keeps to the limits that a CRM names; these are out of the way of what is measured. A minute; Zendesk's own is 20.
+/// The service keeps to the limits that a CRM names; these are out of the way of what is measured.
+/// A minute; Zendesk's own is 20.
 const EXPORTS_PER_MINUTE: u32 = 1_000_000;
 /// Requests in two seconds; Pipedrive's own is 20 for each seat.
 const BURST: u32 = 1_000_000;

@@ -1,4 +1,5 @@
-//! The server and its databases: each cloned from a migrated template, dropped when it is no longer needed.
+//! The server and its databases: each cloned from a migrated template, dropped when it is no longer
+//! needed.
 
 use std::str::FromStr as _;
 

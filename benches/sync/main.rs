@@ -1,18 +1,20 @@
 //! How quick a sync is, and what it costs: `./dev bench sync`.
 //!
-//! The service is the real binary in a process of its own, as an operator runs it: worker, lease, pages over HTTP, a database whose
-//! durability is what PostgreSQL ships with. The CRM is the simulator, over real HTTP, in this process; so the service's peak memory is
-//! its own alone. On one machine the simulator and PostgreSQL take their share of the cores, which a vendor and a database server
-//! would not. The limits on requests that a CRM names are set so high that they are not felt: a vendor's own, which the service keeps
-//! to, are what a first copy waits for in life.
+//! The service is the real binary in a process of its own, as an operator runs it: worker, lease,
+//! pages over HTTP, a database whose durability is what PostgreSQL ships with. The CRM is the
+//! simulator, over real HTTP, in this process; so the service's peak memory is its own alone. On
+//! one machine the simulator and PostgreSQL take their share of the cores, which a vendor and a
+//! database server would not. The limits on requests that a CRM names are set so high that they are
+//! not felt: a vendor's own, which the service keeps to, are what a first copy waits for in life.
 //!
 //! Measured, a CRM after the other, each on a database of its own:
 //! - the first copy: from the run's start to its end, as the service stores them;
-//! - COPY of the same rows: what the first copy wrote, read out in PostgreSQL's binary form and written by one COPY a table into a fresh
-//!   database of the same server, keys, indexes and foreign keys as shipped. No writer can be quicker; the ratio does not depend on the
-//!   machine as rates do;
-//! - apply alone: the part of the first copy that is the pages' transactions (`apply_ms` in the log line that ends a run: the service
-//!   measures it for its operators), compared with the same COPY;
+//! - COPY of the same rows: what the first copy wrote, read out in PostgreSQL's binary form and
+//!   written by one COPY a table into a fresh database of the same server, keys, indexes and
+//!   foreign keys as shipped. No writer can be quicker; the ratio does not depend on the machine as
+//!   rates do;
+//! - apply alone: the part of the first copy that is the pages' transactions (`apply_ms` in the log
+//!   line that ends a run: the service measures it for its operators), compared with the same COPY;
 //! - an increment with nothing new: requests that the simulator saw;
 //! - an increment after changes in the CRM: each a new name, every fourth a new number too;
 //! - the service's peak memory after all of this.

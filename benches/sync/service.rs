@@ -1,4 +1,5 @@
-//! The service: the real binary in a process of its own, asked over gRPC, with its log read for what a run says of itself.
+//! The service: the real binary in a process of its own, asked over gRPC, with its log read for
+//! what a run says of itself.
 
 use std::{fs, path::PathBuf, process::Stdio, time::Duration};
 

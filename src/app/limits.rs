@@ -1,11 +1,13 @@
-//! What the server may take, as far as it follows from other settings and from the system: the queue for the database, and descriptors.
+//! What the server may take, as far as it follows from other settings and from the system: the
+//! queue for the database, and descriptors.
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::{config::Config, listeners, rpc::limits::ServerLimits};
 
-/// Calls for each connection of the call path's pool, at work or waiting. The last of the queue waits less than the pool allows (200 ms)
-/// while a statement takes less than 8 ms, which it does until the database is far above its capacity.
+/// Calls for each connection of the call path's pool, at work or waiting. The last of the queue
+/// waits less than the pool allows (200 ms) while a statement takes less than 8 ms, which it does
+/// until the database is far above its capacity.
 const CALLS_PER_CONNECTION: usize = 24;
 /// Connections that are accepted however few descriptors there are.
 const CONNECTIONS_MIN: usize = 16;
@@ -13,10 +15,12 @@ const CONNECTIONS_MIN: usize = 16;
 const DESCRIPTORS_PER_RUN: u64 = 8;
 /// Listeners, the log, the runtime, files that are read, the private PostgreSQL's pipes.
 const DESCRIPTORS_OF_PROCESS: u64 = 64;
-/// More descriptors than this are not asked for: the largest `server.connections_max` and what is kept back.
+/// More descriptors than this are not asked for: the largest `server.connections_max` and what is
+/// kept back.
 const DESCRIPTORS_MAX: u64 = 102_400;
 
-/// Raises the soft limit of open files as far as the system lets this process, and says what it is then.
+/// Raises the soft limit of open files as far as the system lets this process, and says what it is
+/// then.
 pub(super) fn raise_descriptor_limit() -> u64 {
     let Ok((soft, hard)) = getrlimit(Resource::RLIMIT_NOFILE) else { return DESCRIPTORS_MAX };
     let wanted = hard.min(DESCRIPTORS_MAX);
@@ -29,7 +33,8 @@ pub(super) fn raise_descriptor_limit() -> u64 {
     }
 }
 
-/// The settings, and what follows from others: the queue for the call path's connections, and descriptors that are kept back.
+/// The settings, and what follows from others: the queue for the call path's connections, and
+/// descriptors that are kept back.
 pub(super) fn server_limits(config: &Config, descriptors: u64) -> ServerLimits {
     let limits = ServerLimits::from(&config.server);
     let call_connections = usize::try_from(config.pools.call.connections).unwrap_or(usize::MAX);
@@ -45,7 +50,8 @@ pub(super) fn server_limits(config: &Config, descriptors: u64) -> ServerLimits {
     ServerLimits { connections_max, queued_calls_max: call_connections.saturating_mul(CALLS_PER_CONNECTION), ..limits }
 }
 
-/// Descriptors that connections of clients never take: for the database, the CRMs, HTTP, and the process itself.
+/// Descriptors that connections of clients never take: for the database, the CRMs, HTTP, and the
+/// process itself.
 fn descriptors_kept(config: &Config) -> u64 {
     let pools = &config.pools;
     let database: u64 = [&pools.call, &pools.api, &pools.sync].map(|pool| u64::from(pool.connections)).iter().sum();

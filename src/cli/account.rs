@@ -74,7 +74,8 @@ struct UpdateArgs {
     /// New country of numbers that are written without one; stored numbers are read again
     #[arg(long, value_name = "COUNTRY")]
     region: Option<Region>,
-    /// New further countries, all of them: DE,FR or the flag again for each; stored numbers are read again
+    /// New further countries, all of them: DE,FR or the flag again for each; stored numbers are
+    /// read again
     #[arg(long = "further-region", value_name = "COUNTRY", value_delimiter = ',')]
     further_regions: Option<Vec<Region>>,
     /// No further countries any more

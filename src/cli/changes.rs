@@ -1,4 +1,5 @@
-//! `contact-sync changes`, `explain` and `erase`: what has become of contacts, why a number is answered as it is, and forgetting a person.
+//! `contact-sync changes`, `explain` and `erase`: what has become of contacts, why a number is
+//! answered as it is, and forgetting a person.
 
 use std::{
     fmt,
@@ -18,8 +19,9 @@ use crate::{domain::ids::ContactId, rpc::pb};
 
 /// Show what has become of contacts and of earlier answers, in order
 ///
-/// Goes on until there is no more. Pass the last number shown as --after, and --epoch with it, to go on from there. If that is refused
-/// with `FEED_RESET`, the database was restored from a backup: list the contacts anew, and go on behind the position that it names.
+/// Goes on until there is no more. Pass the last number shown as --after, and --epoch with it, to
+/// go on from there. If that is refused with `FEED_RESET`, the database was restored from a backup:
+/// list the contacts anew, and go on behind the position that it names.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ChangesArgs {
     #[command(flatten)]
@@ -59,8 +61,8 @@ pub(super) struct ExplainArgs {
 
 /// Erase a person for ever: contact, records, numbers, calls
 ///
-/// Shows whom first, and asks. No sync, click or report brings the person's records back. It cannot be undone. The token needs the scope
-/// `contacts.read`, too.
+/// Shows whom first, and asks. No sync, click or report brings the person's records back. It cannot
+/// be undone. The token needs the scope `contacts.read`, too.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct EraseArgs {
     /// The contact

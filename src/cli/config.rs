@@ -1,4 +1,5 @@
-//! `contact-sync config`: what is wrong with the settings, and which are in force. Connects to nothing and makes nothing.
+//! `contact-sync config`: what is wrong with the settings, and which are in force. Connects to
+//! nothing and makes nothing.
 
 use std::{fmt::Write, fs, path::Path, sync::Arc};
 
@@ -40,7 +41,8 @@ pub(super) struct PrintArgs {
     json: bool,
 }
 
-/// What `serve` needs beyond the settings themselves: the files that they name, and settings that go together.
+/// What `serve` needs beyond the settings themselves: the files that they name, and settings that
+/// go together.
 pub(super) fn needs(settings: &LoadedSettings, clock: &Arc<dyn Clock>) -> Vec<ConfigError> {
     let config = &settings.config;
     let is_local = config.database_url.is_none();
@@ -161,12 +163,14 @@ fn toml(settings: &LoadedSettings) -> String {
     text
 }
 
-/// Settings are texts, numbers and switches. A JSON text is a TOML text of one line (toml.io, "String"), but for DEL.
+/// Settings are texts, numbers and switches. A JSON text is a TOML text of one line (toml.io,
+/// "String"), but for DEL.
 fn toml_value(value: &Value) -> String {
     value.to_string().replace('\u{7f}', "\\u007f")
 }
 
-/// The settings that differ from their defaults, for the log: `listen = "127.0.0.1:7", worker.concurrency = 8`.
+/// The settings that differ from their defaults, for the log: `listen = "127.0.0.1:7",
+/// worker.concurrency = 8`.
 pub(super) fn changed(settings: &LoadedSettings) -> String {
     let changed = settings.entries().filter(|entry| entry.is_changed);
     changed.map(|entry| format!("{} = {}", entry.name, entry.value)).collect::<Vec<_>>().join(", ")

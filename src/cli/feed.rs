@@ -16,11 +16,13 @@ pub(super) struct FeedArgs {
 
 #[derive(Debug, Clone, clap::Subcommand)]
 enum FeedCommand {
-    /// Tell all readers of the feed to begin anew: after the database's files were put back from a copy
+    /// Tell all readers of the feed to begin anew: after the database's files were put back from a
+    /// copy
     ///
-    /// A dump that was restored, a point in time that was recovered and a standby that was promoted are noticed without it. Files or a
-    /// volume that were put back as they were are not: run this before the service serves again. Every reader is then told `FEED_RESET`
-    /// at its next call. Works on `DATABASE_URL`, else on the private PostgreSQL in the data directory.
+    /// A dump that was restored, a point in time that was recovered and a standby that was promoted
+    /// are noticed without it. Files or a volume that were put back as they were are not: run this
+    /// before the service serves again. Every reader is then told `FEED_RESET` at its next call.
+    /// Works on `DATABASE_URL`, else on the private PostgreSQL in the data directory.
     NewEpoch,
 }
 

@@ -21,7 +21,8 @@ pub(super) struct MatchArgs {
     number: Option<String>,
     #[command(flatten)]
     account: AccountOption,
-    /// The router's id of the call: a repeat returns the stored answer, and `select` and `requester` refer to it
+    /// The router's id of the call: a repeat returns the stored answer, and `select` and
+    /// `requester` refer to it
     #[arg(long, value_name = "ID")]
     call_id: Option<String>,
     /// Country of a number without one [default: the account's]
@@ -39,7 +40,8 @@ pub(super) struct MatchArgs {
     /// Only look, and make no contact
     #[arg(long)]
     look_up: bool,
-    /// If nobody matches, show who may be meant: a number without area code, or an organisation's main line
+    /// If nobody matches, show who may be meant: a number without area code, or an organisation's
+    /// main line
     #[arg(long)]
     possible: bool,
     #[command(flatten)]

@@ -1,4 +1,5 @@
-//! `contact-sync migrate`: brings the schema to this program's version and ends. For operators whose service role owns no table.
+//! `contact-sync migrate`: brings the schema to this program's version and ends. For operators
+//! whose service role owns no table.
 
 use anyhow::{Context, bail};
 

@@ -1,5 +1,5 @@
-//! The command line: one file a subcommand. `serve` joins the parts through `app`; the others are small tools or gRPC clients.
-//! The environment is read here and nowhere else.
+//! The command line: one file a subcommand. `serve` joins the parts through `app`; the others are
+//! small tools or gRPC clients. The environment is read here and nowhere else.
 
 mod account;
 mod changes;
@@ -156,8 +156,8 @@ impl Question {
     }
 }
 
-/// Reads the command line and does what it says. What stops it is told on standard error, without a stack: it is for the
-/// person, or with `--json` the program, that gave the command.
+/// Reads the command line and does what it says. What stops it is told on standard error, without a
+/// stack: it is for the person, or with `--json` the program, that gave the command.
 pub fn main() -> anyhow::Result<ExitCode> {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
@@ -182,7 +182,8 @@ fn wants_json() -> bool {
 }
 
 fn obey(cli: Cli) -> anyhow::Result<ExitCode> {
-    // One crypto provider for everything that speaks TLS; a second install could only be this one again.
+    // One crypto provider for everything that speaks TLS; a second install could only be this one
+    // again.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     if let Command::Phone(args) = &cli.command {

@@ -1,8 +1,10 @@
-//! `contact-sync phone`: reads numbers as the service does, for checking a customer's export before it is synced.
+//! `contact-sync phone`: reads numbers as the service does, for checking a customer's export before
+//! it is synced.
 //!
-//! A filter of lines: `region<TAB>raw` in, or with a default region `raw` alone; `key<TAB>extension` out, always one line for one line; with `--explain` a third
-//! column says why, and a count of it all ends the run. It streams, and holds one line at a time. A wrong line is reported
-//! by its number and never by its content.
+//! A filter of lines: `region<TAB>raw` in, or with a default region `raw` alone;
+//! `key<TAB>extension` out, always one line for one line; with `--explain` a third column says why,
+//! and a count of it all ends the run. It streams, and holds one line at a time. A wrong line is
+//! reported by its number and never by its content.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,12 +13,12 @@ use std::io::{BufRead, Write};
 use anyhow::Context as _;
 use phone_key::{RAW_LENGTH_MAX, ReadRefusal, Reading, ReadingExplanation, ReadingStep, Region};
 
-/// Bytes of a line that are kept: a region, a tab, and one byte more than a number may have, so that a longer number is
-/// still seen as too long.
+/// Bytes of a line that are kept: a region, a tab, and one byte more than a number may have, so
+/// that a longer number is still seen as too long.
 const LINE_LENGTH_MAX: usize = 16 + RAW_LENGTH_MAX;
 
-/// Reads lines `region<TAB>raw` from standard input and prints `key<TAB>extension` for each. With --default-region a line
-/// may be a number alone.
+/// Reads lines `region<TAB>raw` from standard input and prints `key<TAB>extension` for each. With
+/// --default-region a line may be a number alone.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "A region is an ISO 3166-1 alpha-2 code; ZZ or nothing means that it is not known. \
     The key is the number in E.164 form, keys of several numbers are joined by a comma, and - stands for none.\n\n\
@@ -25,14 +27,15 @@ pub(super) struct PhoneArgs {
     /// Region of the lines that name none; they may be without a tab, too
     #[arg(long, value_name = "REGION")]
     pub default_region: Option<Region>,
-    /// Say in a third column why each line reads as it does, and at the end on standard error how many lines have a
-    /// key and why the others have none
+    /// Say in a third column why each line reads as it does, and at the end on standard error how
+    /// many lines have a key and why the others have none
     #[arg(long)]
     pub explain: bool,
 }
 
-/// Reads each line of `input` and writes its reading to `output`, until the input ends. Regions that nobody knows are
-/// named by line on standard error, and with `--explain` the summary follows there.
+/// Reads each line of `input` and writes its reading to `output`, until the input ends. Regions
+/// that nobody knows are named by line on standard error, and with `--explain` the summary follows
+/// there.
 pub(super) fn run(args: &PhoneArgs, input: impl BufRead, output: impl Write) -> anyhow::Result<()> {
     let summary = filter(args, input, output)?;
     if args.explain {
@@ -159,7 +162,8 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Reads the next line without its end into `line`, as far as it is kept; `false` at the end of the input.
+/// Reads the next line without its end into `line`, as far as it is kept; `false` at the end of the
+/// input.
 fn read_line(input: &mut impl BufRead, line: &mut Vec<u8>) -> std::io::Result<bool> {
     line.clear();
     let mut has_line = false;

@@ -1,5 +1,5 @@
-//! `contact-sync requester` and `contact-sync register`: whom a ticket belongs to, and records that are known before the next
-//! sync.
+//! `contact-sync requester` and `contact-sync register`: whom a ticket belongs to, and records that
+//! are known before the next sync.
 
 use std::process::ExitCode;
 
@@ -54,7 +54,8 @@ impl SubjectArgs {
     }
 }
 
-/// Make a CRM record known before the next sync: a click on its number, or a record that has just been created
+/// Make a CRM record known before the next sync: a click on its number, or a record that has just
+/// been created
 ///
 /// Without --call-id the next outbound call to the number within five minutes is this record's.
 #[derive(Debug, Clone, clap::Args)]

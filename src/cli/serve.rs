@@ -1,4 +1,5 @@
-//! `contact-sync serve`: the database (a private one, unless told otherwise), the schema, the keys, then everything that `app` joins.
+//! `contact-sync serve`: the database (a private one, unless told otherwise), the schema, the keys,
+//! then everything that `app` joins.
 
 use std::{
     fs,
@@ -29,15 +30,16 @@ use crate::{
 
 /// How long tasks have beyond the drain before they are dropped.
 const TASKS_GRACE: Duration = Duration::from_secs(5);
-/// How long everything may take beyond the drain, from the first signal: what an orchestrator is told to wait.
+/// How long everything may take beyond the drain, from the first signal: what an orchestrator is
+/// told to wait.
 const STOP_GRACE: Duration = Duration::from_secs(10);
 /// What the last step may take however late it is.
 const STOP_MIN: Duration = Duration::from_secs(2);
 
 /// Serve gRPC and sync what is due, until SIGTERM or Ctrl-C.
 ///
-/// Without `DATABASE_URL` it starts a private PostgreSQL in its data directory, and makes its own keys there; with it, it starts
-/// nothing and needs `auth.jwks_file` and `vault.key_ring_file`.
+/// Without `DATABASE_URL` it starts a private PostgreSQL in its data directory, and makes its own
+/// keys there; with it, it starts nothing and needs `auth.jwks_file` and `vault.key_ring_file`.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ServeArgs {
     /// Refuse to start if the schema lacks migrations, instead of migrating it
@@ -102,7 +104,8 @@ impl RunningService {
         Self::start_on(listener, config, clock, migrates).await
     }
 
-    /// Keys, database, schema, parts, server; in this order, so that what is missing is told before anything is served.
+    /// Keys, database, schema, parts, server; in this order, so that what is missing is told before
+    /// anything is served.
     pub(super) async fn start_on(
         listener: TcpListener,
         config: &Config,
@@ -175,8 +178,9 @@ impl RunningService {
         Ok((app, lifecycle))
     }
 
-    /// After its tasks have ended: closes the connections, and stops the database if it was started here and nobody else uses it.
-    /// `limit` is for that stop; connections take about a second at most.
+    /// After its tasks have ended: closes the connections, and stops the database if it was started
+    /// here and nobody else uses it. `limit` is for that stop; connections take about a second at
+    /// most.
     pub(super) async fn stop(self, limit: Duration) -> anyhow::Result<()> {
         self.app.close().await;
         if let Some(cluster) = self.cluster {
@@ -263,7 +267,8 @@ fn read(path: &Path) -> anyhow::Result<String> {
     fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// The local key ring, made once, for its owner only. Lost, it takes the stored credentials with it.
+/// The local key ring, made once, for its owner only. Lost, it takes the stored credentials with
+/// it.
 fn local_key_ring(config: &Config, ids: &IdSource) -> anyhow::Result<String> {
     make_private_dir(&config.data_dir)?;
     let path = config.data_dir.join("key-ring.json");
@@ -288,7 +293,8 @@ fn local_key_ring(config: &Config, ids: &IdSource) -> anyhow::Result<String> {
     read(&path)
 }
 
-/// The data directory; others may pass through it (the private PostgreSQL runs as another user), and read nothing in it.
+/// The data directory; others may pass through it (the private PostgreSQL runs as another user),
+/// and read nothing in it.
 pub(super) fn make_private_dir(path: &Path) -> anyhow::Result<()> {
     fs::DirBuilder::new()
         .recursive(true)

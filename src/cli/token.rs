@@ -1,6 +1,7 @@
-//! `contact-sync token`: issues a token for local use, signed with the key that local mode has made. Before it is printed the
-//! token is verified as the server would, so that a token that the server refuses is an error here and not there.
-//! Makes no keys: a token for a server that never ran helps nobody.
+//! `contact-sync token`: issues a token for local use, signed with the key that local mode has
+//! made. Before it is printed the token is verified as the server would, so that a token that the
+//! server refuses is an error here and not there. Makes no keys: a token for a server that never
+//! ran helps nobody.
 
 use std::{fs, sync::Arc};
 

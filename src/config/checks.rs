@@ -76,7 +76,8 @@ pub(super) fn range_of(name: &str) -> Option<(u64, u64)> {
     ranges().find(|range| range.0 == name && !name.starts_with("auth.")).map(|(_, min, max)| (min, max))
 }
 
-/// Everything that is wrong with these settings, whose types are right. `origins` has those that were written.
+/// Everything that is wrong with these settings, whose types are right. `origins` has those that
+/// were written.
 pub(super) fn check(
     config: &Config,
     origins: &BTreeMap<String, SettingOrigin>,
@@ -175,7 +176,8 @@ fn check_public_url(url: &str) -> Result<(), &'static str> {
     if url.starts_with("https://") || is_here { Ok(()) } else { Err("is not encrypted") }
 }
 
-/// A scheme, a host and perhaps a port, nothing else: paths are the client's, credentials the tenant's.
+/// A scheme, a host and perhaps a port, nothing else: paths are the client's, credentials the
+/// tenant's.
 fn check_base_url(url: &str) -> Result<(), &'static str> {
     let uri: http::Uri = url.replace("{subdomain}", "x").parse().map_err(|_| "is no URL")?;
     if !matches!(uri.scheme_str(), Some("http" | "https")) {

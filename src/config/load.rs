@@ -1,5 +1,5 @@
-//! Reads the settings from all their sources, and tells everything that is wrong with them. The environment comes in as an iterator,
-//! so that nothing here depends on the process.
+//! Reads the settings from all their sources, and tells everything that is wrong with them. The
+//! environment comes in as an iterator, so that nothing here depends on the process.
 
 use std::{
     collections::BTreeMap,
@@ -47,8 +47,9 @@ pub struct SettingEntry<'a> {
 }
 
 impl LoadedSettings {
-    /// Defaults, then the file, then the environment, then flags. `env` is all of the environment; a name that starts with `CONTACT_SYNC_`
-    /// and is no setting is an error, but for those of a Kubernetes Service; other names are left alone.
+    /// Defaults, then the file, then the environment, then flags. `env` is all of the environment;
+    /// a name that starts with `CONTACT_SYNC_` and is no setting is an error, but for those of a
+    /// Kubernetes Service; other names are left alone.
     ///
     /// # Errors
     /// Everything that is wrong, at least one.
@@ -59,7 +60,8 @@ impl LoadedSettings {
         }
     }
 
-    /// As [`LoadedSettings::read`], but goes on where something is wrong: a setting that cannot be read is as by default then.
+    /// As [`LoadedSettings::read`], but goes on where something is wrong: a setting that cannot be
+    /// read is as by default then.
     pub fn inspect(
         flags: &SettingFlags,
         env: impl Iterator<Item = (String, String)>,
@@ -109,7 +111,8 @@ impl LoadedSettings {
         })
     }
 
-    /// Something is wrong with this setting that shows only beyond the settings, such as in a file that it names.
+    /// Something is wrong with this setting that shows only beyond the settings, such as in a file
+    /// that it names.
     pub fn wrong(&self, name: &str, problem: impl fmt::Display, expected: impl fmt::Display) -> ConfigError {
         ConfigError::wrong(name, self.origin(name), problem, expected)
     }

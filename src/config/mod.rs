@@ -1,6 +1,8 @@
-//! Every setting of the service, its unit and its default. Values come from defaults, then a TOML file, then the environment,
-//! then flags, later ones over earlier: `sources` reads them, `load` joins them, `checks` looks at them. A setting that is unknown or out of range stops the start,
-//! with its name, what would be right, and where it came from. Secrets are masked whenever a setting is printed.
+//! Every setting of the service, its unit and its default. Values come from defaults, then a TOML
+//! file, then the environment, then flags, later ones over earlier: `sources` reads them, `load`
+//! joins them, `checks` looks at them. A setting that is unknown or out of range stops the start,
+//! with its name, what would be right, and where it came from. Secrets are masked whenever a
+//! setting is printed.
 
 mod checks;
 mod load;
@@ -27,19 +29,22 @@ pub use self::{
     sources::SettingFlags,
 };
 
-/// All settings. Names in the file and in `--set` are the paths of these fields: `worker.lease_seconds`.
+/// All settings. Names in the file and in `--set` are the paths of these fields:
+/// `worker.lease_seconds`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Config {
     /// Where gRPC is served: address and port; port 0 takes any.
     pub listen: SocketAddr,
     /// Serve gRPC reflection, to anybody who reaches the port. For development.
     pub reflection: bool,
-    /// Where the service keeps its own files: the private Postgres cluster and the keys of local mode.
+    /// Where the service keeps its own files: the private Postgres cluster and the keys of local
+    /// mode.
     pub data_dir: PathBuf,
-    /// Postgres, as `postgres://user:password@host:port/database`; empty: a private cluster is started.
-    /// Also read from `DATABASE_URL`.
+    /// Postgres, as `postgres://user:password@host:port/database`; empty: a private cluster is
+    /// started. Also read from `DATABASE_URL`.
     pub database_url: Option<DatabaseUrl>,
-    /// The same database for the role that owns the tables; empty: `database_url`. Also read from `MIGRATE_DATABASE_URL`.
+    /// The same database for the role that owns the tables; empty: `database_url`. Also read from
+    /// `MIGRATE_DATABASE_URL`.
     pub migrate_database_url: Option<DatabaseUrl>,
     /// How the database is used.
     pub database: DatabaseConfig,
@@ -88,7 +93,8 @@ pub struct VaultConfig {
 /// When integrations are synced.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct SyncConfig {
-    /// From the end of a run to the next, for integrations without a period of their own: 60 to 86,400 seconds.
+    /// From the end of a run to the next, for integrations without a period of their own: 60 to
+    /// 86,400 seconds.
     pub period_seconds: u64,
 }
 
@@ -103,19 +109,21 @@ pub struct WorkerConfig {
     pub concurrency: u32,
     /// How often due integrations are looked for: 50 to 60,000 milliseconds.
     pub poll_ms: u64,
-    /// A run that has had its worker's place for so long gives it back between two pages, if another integration is due and finds none:
-    /// 0 to 3,600 seconds.
+    /// A run that has had its worker's place for so long gives it back between two pages, if
+    /// another integration is due and finds none: 0 to 3,600 seconds.
     pub turn_seconds: u64,
     /// Tries of one request to a CRM before its run fails: 1 to 100.
     pub attempts_max: u32,
-    /// The wait after a first failure, doubled after each further one up to a minute: 1 to 60,000 milliseconds.
+    /// The wait after a first failure, doubled after each further one up to a minute: 1 to 60,000
+    /// milliseconds.
     pub backoff_base_ms: u64,
 }
 
 /// How the database is used.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DatabaseConfig {
-    /// `generic`: a statement is planned once; right for PostgreSQL. `custom`: each time; a distributed database needs it.
+    /// `generic`: a statement is planned once; right for PostgreSQL. `custom`: each time; a
+    /// distributed database needs it.
     pub plan_cache_mode: PlanMode,
 }
 
@@ -146,29 +154,33 @@ impl PoolConfig {
     }
 }
 
-/// What is served over HTTP: `/oauth/callback`, where CRMs send administrators back to, and `/healthz`.
+/// What is served over HTTP: `/oauth/callback`, where CRMs send administrators back to, and
+/// `/healthz`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HttpConfig {
-    /// Where: address and port; empty: nowhere. Plain HTTP: something in front of it must speak TLS.
+    /// Where: address and port; empty: nowhere. Plain HTTP: something in front of it must speak
+    /// TLS.
     pub listen: Option<SocketAddr>,
-    /// Where browsers find it: `https://sync.example.com`, without a path; `http` for this machine only. Without it no administrator can
-    /// authorize access.
+    /// Where browsers find it: `https://sync.example.com`, without a path; `http` for this machine
+    /// only. Without it no administrator can authorize access.
     pub public_url: Option<String>,
 }
 
 /// The gRPC server's limits.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ServerConfig {
-    /// Calls that are worked on at once, and as many more whose message is still arriving: 1 to 100,000. Those that need the call
-    /// path's connections to the database are 24 for each of them at most. One account, or one token of listed accounts, has at most
-    /// twice what is still free.
+    /// Calls that are worked on at once, and as many more whose message is still arriving: 1 to
+    /// 100,000. Those that need the call path's connections to the database are 24 for each of them
+    /// at most. One account, or one token of listed accounts, has at most twice what is still free.
     pub calls_max: usize,
-    /// Connections at once, if the system allows so many descriptors: 16 to 100,000. Further ones wait to be accepted.
+    /// Connections at once, if the system allows so many descriptors: 16 to 100,000. Further ones
+    /// wait to be accepted.
     pub connections_max: usize,
-    /// A connection without calls is closed after this: 10 to 86,400 seconds; one that has never shown a token, after a minute at most.
+    /// A connection without calls is closed after this: 10 to 86,400 seconds; one that has never
+    /// shown a token, after a minute at most.
     pub idle_max_seconds: u64,
-    /// HTTP/2 frames that a connection may send each second besides those of its calls, and ten times as many at once: 100 to 1,000,000.
-    /// One that sends more is closed.
+    /// HTTP/2 frames that a connection may send each second besides those of its calls, and ten
+    /// times as many at once: 100 to 1,000,000. One that sends more is closed.
     pub frames_per_second: u32,
     /// Open streams of one connection: 1 to 10,000.
     pub streams_per_connection_max: u32,

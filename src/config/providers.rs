@@ -1,4 +1,5 @@
-//! The settings of the CRMs: the same ones for each, under its name; their defaults are the vendor's own.
+//! The settings of the CRMs: the same ones for each, under its name; their defaults are the
+//! vendor's own.
 
 use std::fmt;
 
@@ -25,29 +26,32 @@ const SALESFORCE_BULK_ABOVE: &str = "salesforce_bulk_above";
 pub struct ProvidersConfig {
     /// Each, such as `zendesk`.
     pub each: PerProvider<ProviderConfig>,
-    /// Above so many records of a kind, Salesforce's bulk interface reads all of them: 0 to 1,000,000,000.
+    /// Above so many records of a kind, Salesforce's bulk interface reads all of them: 0 to
+    /// 1,000,000,000.
     pub salesforce_bulk_above: u64,
 }
 
 /// One CRM.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct ProviderConfig {
-    /// Where its API is asked instead of at the vendor: a proxy or the simulator. `http` or `https`, without a path;
-    /// `{subdomain}` stands for the organisation. The operator's word: never taken from a request.
+    /// Where its API is asked instead of at the vendor: a proxy or the simulator. `http` or
+    /// `https`, without a path; `{subdomain}` stands for the organisation. The operator's word:
+    /// never taken from a request.
     pub base_url: Option<String>,
-    /// The deployment's own OAuth client of this CRM, with `client_secret`: what administrators authorize, and what refresh tokens that
-    /// come without a client are used with.
+    /// The deployment's own OAuth client of this CRM, with `client_secret`: what administrators
+    /// authorize, and what refresh tokens that come without a client are used with.
     pub client_id: Option<String>,
     /// Its secret.
     pub client_secret: Option<SecretText>,
-    /// How long the CRM may be silent within one request, which as a whole may take three times that: 1 to 300 seconds.
+    /// How long the CRM may be silent within one request, which as a whole may take three times
+    /// that: 1 to 300 seconds.
     pub timeout_seconds: u64,
     /// The share of the customer's request quota that this service may use: 1 to 100 percent.
     pub quota_share_percent: u32,
     /// The same share while everything is copied for the first time: 1 to 100 percent.
     pub first_copy_share_percent: u32,
-    /// How often everything is read again, and what did not come is asked for (it shows deletions and changes that the CRM lists
-    /// nowhere): every 1 to 8,760 hours.
+    /// How often everything is read again, and what did not come is asked for (it shows deletions
+    /// and changes that the CRM lists nowhere): every 1 to 8,760 hours.
     pub sweep_hours: u32,
 }
 
@@ -87,7 +91,8 @@ impl Serialize for ProvidersConfig {
     }
 }
 
-// By hand, since a flattened field would lose the names of settings from the errors about their values.
+// By hand, since a flattened field would lose the names of settings from the errors about their
+// values.
 impl<'de> Deserialize<'de> for ProvidersConfig {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         deserializer.deserialize_map(Sections)

@@ -1,5 +1,6 @@
-//! A setting as it was written, and what is said of one that stops the start. Every error names the setting, what is wrong with it, what
-//! would be right, and its source; never the value of a secret.
+//! A setting as it was written, and what is said of one that stops the start. Every error names the
+//! setting, what is wrong with it, what would be right, and its source; never the value of a
+//! secret.
 
 use std::{collections::BTreeMap, fmt, io, path::PathBuf};
 

@@ -1,5 +1,6 @@
-//! Where settings come from: a file, the environment, flags. Each comes with the place where it was written, to the line or the
-//! variable. What is wrong with a source as a whole is found here; what is wrong with a setting is not.
+//! Where settings come from: a file, the environment, flags. Each comes with the place where it was
+//! written, to the line or the variable. What is wrong with a source as a whole is found here; what
+//! is wrong with a setting is not.
 
 use std::{
     collections::BTreeMap,
@@ -81,9 +82,9 @@ pub(super) fn read_all(
     (written, problems)
 }
 
-/// Whether Kubernetes has put the variable there for a Service, such as `contact-sync`, whose name makes ours of it: `.._SERVICE_HOST`,
-/// `.._SERVICE_PORT`, `.._SERVICE_PORT_GRPC`, `.._PORT`, `.._PORT_50051_TCP_ADDR` (Kubernetes, "Service: environment variables"). No
-/// setting ends so.
+/// Whether Kubernetes has put the variable there for a Service, such as `contact-sync`, whose name
+/// makes ours of it: `.._SERVICE_HOST`, `.._SERVICE_PORT`, `.._SERVICE_PORT_GRPC`, `.._PORT`,
+/// `.._PORT_50051_TCP_ADDR` (Kubernetes, "Service: environment variables"). No setting ends so.
 pub(super) fn is_of_a_kubernetes_service(name: &str) -> bool {
     let words: Vec<&str> = name.split('_').collect();
     let is_number = |word: &str| !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_digit());
@@ -143,7 +144,8 @@ fn line_of(text: &str, at: usize) -> usize {
     text.bytes().take(at).filter(|&byte| byte == b'\n').count() + 1
 }
 
-/// A text as the kind of value that the setting's default is. What cannot be read stays a text, and is refused later.
+/// A text as the kind of value that the setting's default is. What cannot be read stays a text, and
+/// is refused later.
 fn read_text(default: Option<&Value>, text: &str) -> Value {
     let read = match default {
         Some(Value::Number(_)) => text.trim().parse::<u64>().ok().map(Value::from),

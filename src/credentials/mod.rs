@@ -1,5 +1,6 @@
-//! Seals credentials before they reach the store, and opens them for the CRM client: joins vault and store for the features.
-//! A sealed value opens only for the account, integration and field that it was sealed for. `refresh` keeps the access tokens.
+//! Seals credentials before they reach the store, and opens them for the CRM client: joins vault
+//! and store for the features. A sealed value opens only for the account, integration and field
+//! that it was sealed for. `refresh` keeps the access tokens.
 
 mod refresh;
 mod suppression;
@@ -157,7 +158,8 @@ impl CredentialVault {
         Ok(self.key_ring.open(&scope(account_id, integration_id, REJECTED), sealed)?)
     }
 
-    /// The same credentials sealed by the primary key; `None`: they are, or do not open. So that an old key can leave the ring.
+    /// The same credentials sealed by the primary key; `None`: they are, or do not open. So that an
+    /// old key can leave the ring.
     pub fn reseal(&self, account_id: AccountId, integration_id: IntegrationId, sealed: &[u8]) -> Option<Vec<u8>> {
         if !self.key_ring.needs_reseal(sealed) {
             return None;

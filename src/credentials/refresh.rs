@@ -1,7 +1,9 @@
-//! The access token of an integration: the stored one while it is good, else a new one, got by one process for all.
+//! The access token of an integration: the stored one while it is good, else a new one, got by one
+//! process for all.
 //!
-//! Invariant: of all who need a new token at once, one asks the CRM, since many a vendor ends a refresh token by its use. What came is
-//! stored before it is used. No HTTP while a transaction is open. A refresh is finished although its caller has gone away.
+//! Invariant: of all who need a new token at once, one asks the CRM, since many a vendor ends a
+//! refresh token by its use. What came is stored before it is used. No HTTP while a transaction is
+//! open. A refresh is finished although its caller has gone away.
 
 use std::{sync::Arc, time::Duration};
 
@@ -56,7 +58,8 @@ pub enum AccessError {
         "an earlier answer of the CRM, with the refresh token to use from now on, was lost before it was stored (a process ended, or the connection broke); authorize again"
     )]
     Interrupted,
-    /// The refresh token was refused twice, or its last answer was lost: it is not sent again by itself.
+    /// The refresh token was refused twice, or its last answer was lost: it is not sent again by
+    /// itself.
     #[error("the stored refresh token is spent and not sent again; authorize again (TriggerSync tries it once more)")]
     Spent,
     /// The database.
@@ -98,7 +101,8 @@ struct TokenRefresh {
 }
 
 impl AccessTokens {
-    /// What the next request carries. `used`: the version of an access that the CRM has just refused; a newer one is given, or got.
+    /// What the next request carries. `used`: the version of an access that the CRM has just
+    /// refused; a newer one is given, or got.
     pub async fn current(
         &self,
         account_id: AccountId,
@@ -134,7 +138,8 @@ impl AccessTokens {
         }
     }
 
-    /// The stored access, if it is good. One that does not open (the key ring has changed) is got anew.
+    /// The stored access, if it is good. One that does not open (the key ring has changed) is got
+    /// anew.
     fn usable(
         &self,
         account_id: AccountId,
@@ -148,7 +153,8 @@ impl AccessTokens {
         access.expires_at.is_none_or(|expires_at| now < expires_at - EXPIRY_MARGIN).then_some(access)
     }
 
-    /// Claims and refreshes; `None`: look again, somebody was quicker or has changed the credentials.
+    /// Claims and refreshes; `None`: look again, somebody was quicker or has changed the
+    /// credentials.
     async fn refresh(
         &self,
         account_id: AccountId,
@@ -190,14 +196,16 @@ impl AccessTokens {
                 granted.access.is_elsewhere = refresh.api_url.is_some() && refresh.api_url != granted.access.api_url;
                 match self.prove(&refresh, &granted).await {
                     Ok(()) => self.keep(&refresh, granted.credentials, Some(granted.access)).await,
-                    // Used by nobody. A refresh token that came with it is the only one that is good.
+                    // Used by nobody. A refresh token that came with it is the only one that is
+                    // good.
                     Err(error) => {
                         self.keep(&refresh, granted.credentials, None).await?;
                         Err(error.into())
                     }
                 }
             }
-            // Another process, whose claim had run out, may have used the token meanwhile, and stored what came.
+            // Another process, whose claim had run out, may have used the token meanwhile, and
+            // stored what came.
             Err(CrmError::GrantRefused) if self.is_outdated(&refresh).await? => Ok(None),
             Err(error) => {
                 let is_lost = refresh.is_after_loss || may_have_given(&error);
@@ -211,7 +219,8 @@ impl AccessTokens {
         }
     }
 
-    /// That the access is of the organisation that is linked, wherever it lies now. Another name of it is for whoever uses it to learn.
+    /// That the access is of the organisation that is linked, wherever it lies now. Another name of
+    /// it is for whoever uses it to learn.
     async fn prove(&self, refresh: &TokenRefresh, granted: &GrantedAccess) -> Result<(), CrmError> {
         if let Some(name) = &granted.organization {
             let is_linked = *name == refresh.organization.name;
@@ -231,7 +240,8 @@ impl AccessTokens {
         Ok(stored.is_some_and(|stored| stored.version > refresh.seen))
     }
 
-    /// Stores what the CRM gave. While the database does not answer, it is tried again: a rotated refresh token exists only here.
+    /// Stores what the CRM gave. While the database does not answer, it is tried again: a rotated
+    /// refresh token exists only here.
     async fn keep(
         &self,
         refresh: &TokenRefresh,
@@ -266,7 +276,8 @@ impl AccessTokens {
     }
 }
 
-/// A refresh token that is spent, or (while the integration is held) one whose last use is unknown, is sent only if somebody asks for it.
+/// A refresh token that is spent, or (while the integration is held) one whose last use is unknown,
+/// is sent only if somebody asks for it.
 fn is_not_to_be_sent(credentials: &Credentials, stored: &StoredAccess) -> bool {
     let is_refused = match stored.refresh_use {
         RefreshUse::Spent => true,

@@ -1,4 +1,5 @@
-//! The secret of an account by which its erased records are known again: made once, sealed by the vault, opened into a bounded cache.
+//! The secret of an account by which its erased records are known again: made once, sealed by the
+//! vault, opened into a bounded cache.
 
 use std::time::Duration;
 
@@ -53,7 +54,8 @@ impl SuppressionKeys {
         Self { db, vault, cache: Cache::builder().max_capacity(ACCOUNTS_MAX).time_to_idle(IDLE_MAX).build() }
     }
 
-    /// The account's key, made if it has none. Of two processes that make one at once, both get that which was stored.
+    /// The account's key, made if it has none. Of two processes that make one at once, both get
+    /// that which was stored.
     pub async fn find_or_make(&self, account_id: AccountId) -> Result<SuppressionKey, SuppressionKeyError> {
         if let Some(key) = self.cache.get(&account_id) {
             return Ok(key);

@@ -20,7 +20,8 @@ use crate::domain::{
 pub struct RecordPage {
     /// In the CRM's order; one record may come twice.
     pub records: Vec<Record>,
-    /// Records that the CRM confirms to be gone without saying since when: whatever copy is held, it is over.
+    /// Records that the CRM confirms to be gone without saying since when: whatever copy is held,
+    /// it is over.
     pub gone: Vec<RecordKey>,
     /// Records, and values of records, that could not be read.
     pub rejects: PageRejects,
@@ -34,7 +35,8 @@ pub struct RecordPage {
     pub wait: Option<Duration>,
     /// What could not be seen, for whoever looks after the integration.
     pub notices: Vec<Notice>,
-    /// The CRM cannot tell any more what was deleted since the last run: everything must be read again.
+    /// The CRM cannot tell any more what was deleted since the last run: everything must be read
+    /// again.
     pub needs_sweep: bool,
     /// Something optional was left: everything is to be read again some day soon.
     pub is_partial: bool,
@@ -49,8 +51,9 @@ pub struct RecordPage {
 pub enum PageEffort {
     /// All of it: whatever fails fails the page.
     Whole,
-    /// What is optional and fails ([`CrmError::is_local`]) is left, with a notice, and tried with a later run: a look-up, a log of
-    /// deletions, the names of organizations, one of several kinds of objects.
+    /// What is optional and fails ([`CrmError::is_local`]) is left, with a notice, and tried with a
+    /// later run: a look-up, a log of deletions, the names of organizations, one of several kinds
+    /// of objects.
     Essential,
 }
 
@@ -63,8 +66,8 @@ pub struct ConnectionProbe {
     pub company_id: Option<String>,
 }
 
-/// What the CRM says of records that were asked for by their ids. Of one that is nowhere in it, nothing can be known: the CRM does not
-/// show it to these credentials.
+/// What the CRM says of records that were asked for by their ids. Of one that is nowhere in it,
+/// nothing can be known: the CRM does not show it to these credentials.
 #[derive(Debug, Default)]
 pub struct RecordSightings {
     /// Shown; perhaps as one that is gone, with what it was merged into.
@@ -113,8 +116,8 @@ pub trait CrmClient: Send + Sync {
     /// Whether the access opens it, belongs to this organisation, and may read every contact.
     fn probe(&self) -> CrmFuture<'_, ConnectionProbe>;
 
-    /// Whether the access is of this organisation. [`CrmError::Renamed`]: it is, under another name. One that has no number beside its name is
-    /// known by its host alone.
+    /// Whether the access is of this organisation. [`CrmError::Renamed`]: it is, under another
+    /// name. One that has no number beside its name is known by its host alone.
     fn identify(&self) -> CrmFuture<'_, ()> {
         Box::pin(async { Ok(()) })
     }
@@ -122,7 +125,8 @@ pub trait CrmClient: Send + Sync {
     /// About how many contacts there are; `None` if the CRM does not say.
     fn count(&self) -> CrmFuture<'_, Option<i64>>;
 
-    /// The page at this position, which an earlier page of this or another run has named; `None`: the first page of everything.
+    /// The page at this position, which an earlier page of this or another run has named; `None`:
+    /// the first page of everything.
     /// [`CrmError::PositionRefused`]: it leads nowhere any more.
     fn fetch_page<'a>(&'a self, position: Option<&'a str>, effort: PageEffort) -> CrmFuture<'a, RecordPage>;
 
@@ -134,7 +138,8 @@ pub trait CrmClient: Send + Sync {
         false
     }
 
-    /// Kinds of objects that the run which ended at this position has left to the next one: what did not come of them says nothing.
+    /// Kinds of objects that the run which ended at this position has left to the next one: what
+    /// did not come of them says nothing.
     fn left_at(&self, position: &str) -> Vec<ObjectType> {
         let _ = position;
         Vec::new()
@@ -143,7 +148,8 @@ pub trait CrmClient: Send + Sync {
     /// Asks for records by their ids, at most [`LOOK_UP_MAX`].
     fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> CrmFuture<'a, RecordSightings>;
 
-    /// Records that may have taken in gone ones, read anew, where the CRM does not say who they are. At most [`LOOK_UP_MAX`] gone ones.
+    /// Records that may have taken in gone ones, read anew, where the CRM does not say who they
+    /// are. At most [`LOOK_UP_MAX`] gone ones.
     fn find_merge_winners<'a>(&'a self, gone: &'a [GoneRecord]) -> CrmFuture<'a, RecordSightings> {
         let _ = gone;
         Box::pin(async { Ok(RecordSightings::default()) })

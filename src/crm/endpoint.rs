@@ -1,5 +1,6 @@
-//! Where a provider is reached: the one rule that says to which host a request with a token goes. Which hosts are the vendor's own says its
-//! descriptor ([`HostRules`]); an operator may point a provider at a proxy or a simulator, and then nothing is sent elsewhere.
+//! Where a provider is reached: the one rule that says to which host a request with a token goes.
+//! Which hosts are the vendor's own says its descriptor ([`HostRules`]); an operator may point a
+//! provider at a proxy or a simulator, and then nothing is sent elsewhere.
 
 use reqwest::Url;
 
@@ -16,8 +17,8 @@ pub enum ProviderEndpoint {
 }
 
 impl ProviderEndpoint {
-    /// Where an organisation's API is, without a slash at its end. `named`: as the vendor has said with the access; it must then be a host
-    /// of the vendor's.
+    /// Where an organisation's API is, without a slash at its end. `named`: as the vendor has said
+    /// with the access; it must then be a host of the vendor's.
     pub(super) fn api_base(
         &self,
         hosts: &HostRules,
@@ -49,7 +50,8 @@ impl ProviderEndpoint {
         }
     }
 
-    /// The origin at which the vendor says with an access that the API is. Behind an operator's URL that is its host, at any port.
+    /// The origin at which the vendor says with an access that the API is. Behind an operator's URL
+    /// that is its host, at any port.
     pub(super) fn named_origin(&self, hosts: &HostRules, organization: &str, url: &str) -> Result<String, CrmError> {
         let origin = match self {
             Self::Vendor => hosts.named_origin(url),

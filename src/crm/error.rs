@@ -6,7 +6,8 @@ use thiserror::Error;
 
 use crate::domain::provider::Provider;
 
-/// What a CRM's refusal means. Texts say what to do, and never hold a body, a URL's query or a credential.
+/// What a CRM's refusal means. Texts say what to do, and never hold a body, a URL's query or a
+/// credential.
 #[derive(Debug, Error)]
 pub enum CrmError {
     /// 401, or an anonymous session.
@@ -14,12 +15,14 @@ pub enum CrmError {
         "the CRM refuses the credentials: the token (or the e-mail) is wrong, expired or switched off; bring others"
     )]
     CredentialsRefused,
-    /// OAuth `invalid_grant` of a refresh token. Asked again minutes later with the same answer, the token is spent.
+    /// OAuth `invalid_grant` of a refresh token. Asked again minutes later with the same answer,
+    /// the token is spent.
     #[error(
         "the CRM has ended this authorization: it was revoked, has expired, or its refresh token was used elsewhere; authorize again"
     )]
     GrantRefused,
-    /// The login itself is refused, by what the CRM knows of its user or its app; no refresh token is used up by it.
+    /// The login itself is refused, by what the CRM knows of its user or its app; no refresh token
+    /// is used up by it.
     #[error("the CRM refuses the login: {0}")]
     LoginRefused(LoginRefusal),
     /// The app was removed from the CRM, and the CRM says so.
@@ -51,13 +54,14 @@ pub enum CrmError {
         "the CRM knows no organisation of this name; compare it with the address that agents use, and see that its account is open"
     )]
     OrganizationNotFound,
-    /// 404 in the vendor's own documented words for a record. Of which record, and whether that means anything, knows who has asked.
+    /// 404 in the vendor's own documented words for a record. Of which record, and whether that
+    /// means anything, knows who has asked.
     #[error(
         "the CRM knows no such record or endpoint; compare the organisation's name with the address that agents use"
     )]
     RecordNotFound,
-    /// The host does not answer for the organisation: it sends elsewhere, shows a page, or says that it is the wrong one. A new token names
-    /// the right host, where the vendor's tokens do.
+    /// The host does not answer for the organisation: it sends elsewhere, shows a page, or says
+    /// that it is the wrong one. A new token names the right host, where the vendor's tokens do.
     #[error(
         "the CRM's host does not answer for this organisation any more: it sends elsewhere or shows a page; if the organisation has moved or has another name, bring its credentials again with the new address"
     )]
@@ -131,7 +135,8 @@ pub enum CrmError {
         /// When to go on.
         resume_after: Duration,
     },
-    /// The credentials open another organisation than the one that is linked: this one, where the CRM tells a name that can be one.
+    /// The credentials open another organisation than the one that is linked: this one, where the
+    /// CRM tells a name that can be one.
     #[error("the credentials belong to {}; bring those of the one that is linked", opened(.0.as_ref()))]
     OtherOrganization(Option<String>),
     /// The organisation has another name now, and is the same by the CRM's own number of it.
@@ -145,7 +150,8 @@ pub enum CrmError {
 /// Why a login is refused, as far as the CRM says it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum LoginRefusal {
-    /// Salesforce's `invalid_app_access`, or that the user has not approved the app, which it says of a user whom it does not know, too.
+    /// Salesforce's `invalid_app_access`, or that the user has not approved the app, which it says
+    /// of a user whom it does not know, too.
     #[error(
         "its user is not pre-authorized for the app, or there is no user of that name (a sandbox adds its own name to it); in Salesforce's Setup, External Client App Manager, open the app's policies, permit admin approved users, and add a profile or permission set of the user"
     )]
@@ -287,8 +293,9 @@ impl CrmError {
         }
     }
 
-    /// Whether this may be about the one thing that was asked for, so that the rest can go on without it: not where the credentials, the
-    /// host or a quota are why, which holds for everything.
+    /// Whether this may be about the one thing that was asked for, so that the rest can go on
+    /// without it: not where the credentials, the host or a quota are why, which holds for
+    /// everything.
     pub const fn is_local(&self) -> bool {
         matches!(
             self,
@@ -333,8 +340,8 @@ impl CrmError {
         }
     }
 
-    /// What of it a program may want to know apart from the words: `organization` that was opened instead, `host` that was asked,
-    /// `cause` in `UPPER_SNAKE`.
+    /// What of it a program may want to know apart from the words: `organization` that was opened
+    /// instead, `host` that was asked, `cause` in `UPPER_SNAKE`.
     pub fn details(&self) -> Vec<(&'static str, &str)> {
         match self {
             Self::OtherOrganization(Some(name)) | Self::Renamed(name) => vec![("organization", name)],

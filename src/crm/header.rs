@@ -1,5 +1,5 @@
-//! The header by which a request is authorized. A vendor's own code makes it, of a token that is that vendor's: [`AccessToken`] gives its
-//! secret out for no other. Never printed.
+//! The header by which a request is authorized. A vendor's own code makes it, of a token that is
+//! that vendor's: [`AccessToken`] gives its secret out for no other. Never printed.
 
 use reqwest::{
     RequestBuilder,

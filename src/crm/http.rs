@@ -1,4 +1,5 @@
-//! The one HTTP client: time limits, no redirects, bounded bodies, and no way to addresses that tenants must not reach.
+//! The one HTTP client: time limits, no redirects, bounded bodies, and no way to addresses that
+//! tenants must not reach.
 
 use std::{
     io::{self, ErrorKind},
@@ -19,7 +20,8 @@ use thiserror::Error;
 use super::{ConnectFailure, CrmError, ProviderEndpoint};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// A page of 1,000 users can take a CRM many seconds to make, and longer to send: the whole may take so many times what a silence may.
+/// A page of 1,000 users can take a CRM many seconds to make, and longer to send: the whole may
+/// take so many times what a silence may.
 const TOTAL_PER_SILENCE: u32 = 3;
 /// After decompression; a full page is about 2 MiB.
 pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -39,8 +41,10 @@ const RETRY_AFTER_MAX: Duration = Duration::from_hours(1);
 )]
 pub struct HttpError(#[source] reqwest::Error);
 
-/// Builds the client, which waits `silence_max` for the next byte and three times that for a whole answer. For a vendor's hosts only public addresses are connected to, whatever the name resolves to
-/// (a check before the connection could be answered differently from the connection's own look-up).
+/// Builds the client, which waits `silence_max` for the next byte and three times that for a whole
+/// answer. For a vendor's hosts only public addresses are connected to, whatever the name resolves
+/// to (a check before the connection could be answered differently from the connection's own
+/// look-up).
 pub fn build(endpoint: &ProviderEndpoint, silence_max: Duration) -> Result<Client, HttpError> {
     #[expect(clippy::disallowed_methods, reason = "the one place that builds HTTP clients")]
     let mut builder = Client::builder()
@@ -82,8 +86,9 @@ impl Resolve for VendorNames {
     }
 }
 
-/// Addresses that may be a vendor's: not loopback, private, link-local, shared (RFC 6598), documentation, benchmarking, multicast,
-/// reserved, nor an IPv6 form that leads to one of those (mapped, NAT64, 6to4, Teredo).
+/// Addresses that may be a vendor's: not loopback, private, link-local, shared (RFC 6598),
+/// documentation, benchmarking, multicast, reserved, nor an IPv6 form that leads to one of those
+/// (mapped, NAT64, 6to4, Teredo).
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => is_public_v4(v4),
@@ -120,7 +125,8 @@ fn is_public_v6(v6: Ipv6Addr) -> bool {
     is_global_unicast && !is_special && !is_documentation && !is_6to4
 }
 
-/// What became of sending a request. Logs the cause, which tells an unknown name from a closed port or a refused certificate.
+/// What became of sending a request. Logs the cause, which tells an unknown name from a closed port
+/// or a refused certificate.
 pub fn meaning_of(error: &reqwest::Error) -> CrmError {
     // The first text names the URL with its query; the causes below it do not.
     let below: Vec<String> = causes(error).skip(1).map(ToString::to_string).collect();
@@ -188,7 +194,8 @@ pub async fn read_refusal(mut response: Response) -> Vec<u8> {
     body
 }
 
-/// The client calls every failure of a body "decode"; what lies below tells a broken connection from broken compression.
+/// The client calls every failure of a body "decode"; what lies below tells a broken connection
+/// from broken compression.
 fn body_error(error: &reqwest::Error) -> CrmError {
     let is_connection = |cause: &(dyn std::error::Error + 'static)| {
         let is_incomplete = cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_incomplete_message);
@@ -222,8 +229,9 @@ pub fn meaning_of_status(status: StatusCode, headers: &HeaderMap) -> Option<CrmE
     }
 }
 
-/// Whether an answer is a page for people, whatever its status: of a proxy, a firewall, a place for maintenance. No API of these vendors
-/// speaks HTML, so it says nothing of credentials, permissions or records.
+/// Whether an answer is a page for people, whatever its status: of a proxy, a firewall, a place for
+/// maintenance. No API of these vendors speaks HTML, so it says nothing of credentials, permissions
+/// or records.
 pub fn is_page(headers: &HeaderMap, body: &[u8]) -> bool {
     let kind = headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     kind.to_ascii_lowercase().contains("html") || body.trim_ascii_start().starts_with(b"<")
@@ -233,8 +241,9 @@ pub fn is_page(headers: &HeaderMap, body: &[u8]) -> bool {
 pub const PAGE: CrmError =
     CrmError::Unavailable("a page for people came instead of an answer, as of a proxy or a firewall");
 
-/// The wait that a header asks for, at most an hour. Read as generously as servers write it (RFC 9110 §10.2.3): seconds, also with a
-/// fraction; a date, against the answer's own clock; a list, of which the longest counts. What cannot be read asks for nothing.
+/// The wait that a header asks for, at most an hour. Read as generously as servers write it (RFC
+/// 9110 §10.2.3): seconds, also with a fraction; a date, against the answer's own clock; a list, of
+/// which the longest counts. What cannot be read asks for nothing.
 pub fn wait(headers: &HeaderMap, name: &str) -> Option<Duration> {
     let waits = headers.get_all(name).iter().filter_map(|value| {
         let text = value.to_str().ok()?.trim();

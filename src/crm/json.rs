@@ -1,6 +1,7 @@
-//! Reads what vendors send as far as it can be read, in bounded memory: a byte that is none costs a character, a value of a wrong kind
-//! costs that value, a row costs that row. Rows stay slices of the body and are taken one by one, so that what a page costs is a small
-//! multiple of its bytes, whatever they say.
+//! Reads what vendors send as far as it can be read, in bounded memory: a byte that is none costs a
+//! character, a value of a wrong kind costs that value, a row costs that row. Rows stay slices of
+//! the body and are taken one by one, so that what a page costs is a small multiple of its bytes,
+//! whatever they say.
 
 use std::borrow::Cow;
 
@@ -16,7 +17,8 @@ use crate::domain::{
     rejected::{RejectReason, ValueLosses},
 };
 
-/// Characters of a body that may be replaced; each takes up to two bytes more than it had. More of them, and it is another encoding.
+/// Characters of a body that may be replaced; each takes up to two bytes more than it had. More of
+/// them, and it is another encoding.
 const REPLACED_MAX: usize = 1_000_000;
 /// What is read of one text with numbers.
 const TEXT_BYTES_MAX: usize = 4_000;
@@ -25,7 +27,8 @@ const REPLACEMENT: char = '\u{fffd}';
 
 const NO_TEXT: CrmError = CrmError::Unreadable("it is not text in UTF-8");
 
-/// Does work that takes long off the threads that answer calls. The work is bounded; who waits for it may be cancelled meanwhile.
+/// Does work that takes long off the threads that answer calls. The work is bounded; who waits for
+/// it may be cancelled meanwhile.
 pub(super) async fn off_thread<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, CrmError> + Send + 'static,
 ) -> Result<T, CrmError> {
@@ -43,8 +46,8 @@ pub(super) struct BodyText {
 }
 
 impl BodyText {
-    /// JSON in which every string can be read: bytes that are no UTF-8 and halves of surrogates become U+FFFD, raw control characters
-    /// and escapes that there are not become spaces.
+    /// JSON in which every string can be read: bytes that are no UTF-8 and halves of surrogates
+    /// become U+FFFD, raw control characters and escapes that there are not become spaces.
     pub(super) fn json(mut body: Vec<u8>) -> Result<Self, CrmError> {
         let mended = mend_escapes(&mut body);
         let text = Self::plain(body)?;
@@ -80,7 +83,8 @@ impl BodyText {
     }
 }
 
-/// Mends in place, and counts. Outside of strings JSON has no backslash, and control characters are white space there.
+/// Mends in place, and counts. Outside of strings JSON has no backslash, and control characters are
+/// white space there.
 fn mend_escapes(body: &mut [u8]) -> usize {
     let mut mended = 0;
     let mut at = 0;
@@ -192,7 +196,8 @@ impl<'a, 'n> Visitor<'a> for FieldsVisitor<'_, 'n> {
     }
 }
 
-/// Takes the elements of a list one by one, at most `max` of them. False: it is no list, or there are more.
+/// Takes the elements of a list one by one, at most `max` of them. False: it is no list, or there
+/// are more.
 pub(super) fn each<'a>(list: &'a RawValue, max: usize, take: impl FnMut(&'a RawValue)) -> bool {
     serde_json::Deserializer::from_str(list.get()).deserialize_seq(EachVisitor { max, take }).is_ok()
 }
@@ -303,8 +308,9 @@ impl<'a> JsonCell<'a> {
     }
 }
 
-/// The digits of a number in JSON's notation. A telephone number that was taken for a number may come as `4155551212`, as
-/// `4155551212.0` and as `4.155551212E9`; from 2^53 on such a one has lost digits, and is none.
+/// The digits of a number in JSON's notation. A telephone number that was taken for a number may
+/// come as `4155551212`, as `4155551212.0` and as `4.155551212E9`; from 2^53 on such a one has lost
+/// digits, and is none.
 fn digits(number: &str) -> Option<String> {
     const EXACT_MAX: f64 = 9_007_199_254_740_992.0;
     if !number.contains(['.', 'e', 'E']) {
@@ -334,7 +340,8 @@ impl TextValues {
         self.found.into_iter().map(|number| number.raw).collect()
     }
 
-    /// Takes a value in any form that vendors have had: a text, a number, an object with a `value`, or a list of those.
+    /// Takes a value in any form that vendors have had: a text, a number, an object with a `value`,
+    /// or a list of those.
     pub(super) fn take(&mut self, cell: JsonCell<'_>, field: &str, label: &str, losses: &mut ValueLosses) {
         match cell {
             JsonCell::List(list) => {

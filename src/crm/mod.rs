@@ -1,6 +1,7 @@
-//! Owns reqwest and all vendor words. A client turns vendor pages into [records](crate::domain::record::Record) and vendor failures into
-//! meanings; whether and when to try again is said by the error and obeyed by `sync::session` alone. `vendors` lists the vendors, each of
-//! which is a folder.
+//! Owns reqwest and all vendor words. A client turns vendor pages into
+//! [records](crate::domain::record::Record) and vendor failures into meanings; whether and when to
+//! try again is said by the error and obeyed by `sync::session` alone. `vendors` lists the vendors,
+//! each of which is a folder.
 
 mod client;
 mod endpoint;
@@ -66,7 +67,8 @@ pub struct ProviderSettings {
 pub struct CrmSettings {
     /// Each.
     pub providers: PerProvider<ProviderSettings>,
-    /// Above so many records of a kind, a vendor's interface for very many is used for reading all of them, if it has one.
+    /// Above so many records of a kind, a vendor's interface for very many is used for reading all
+    /// of them, if it has one.
     pub bulk_above: i64,
 }
 
@@ -115,8 +117,9 @@ impl CrmClients {
         self.client(target)?.identify().await
     }
 
-    /// The new name of an organisation whose host does not answer any more, asked where the vendor knows every organisation by the token.
-    /// `None`: it has no other name there, or nobody can be asked.
+    /// The new name of an organisation whose host does not answer any more, asked where the vendor
+    /// knows every organisation by the token. `None`: it has no other name there, or nobody can be
+    /// asked.
     pub async fn find_renamed(
         &self,
         organization: &Organization,
@@ -128,8 +131,8 @@ impl CrmClients {
         vendor(provider).find_renamed(lost).await
     }
 
-    /// What is known of an organisation's limits lives as long as the process, and holds for all integrations with it: what one run
-    /// has learned holds for the others, and for the next.
+    /// What is known of an organisation's limits lives as long as the process, and holds for all
+    /// integrations with it: what one run has learned holds for the others, and for the next.
     fn quota(&self, target: &ClientTarget<'_>) -> RequestQuota {
         let Organization { provider, name } = target.organization;
         let settings = &self.settings.providers[*provider];

@@ -1,5 +1,6 @@
-//! How many records of a page are asked for: all that the vendor gives, or a half of it, and so on, where the CRM does not manage so
-//! many at once. Kept per organisation as long as the process, so that a run which goes on, and the next one, begin with what works.
+//! How many records of a page are asked for: all that the vendor gives, or a half of it, and so on,
+//! where the CRM does not manage so many at once. Kept per organisation as long as the process, so
+//! that a run which goes on, and the next one, begin with what works.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -7,7 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 const HALVINGS_MAX: u32 = 11;
 /// Pages in a row that must come before a larger one is tried ..
 const GROW_AFTER: u32 = 8;
-/// .. and at most so many, where larger ones have failed again and again: each try may cost a minute and a half.
+/// .. and at most so many, where larger ones have failed again and again: each try may cost a
+/// minute and a half.
 const GROW_AFTER_MAX: u32 = 512;
 
 /// The size of pages.
@@ -31,7 +33,8 @@ impl PageSize {
         (full >> self.sizing().halvings).max(1)
     }
 
-    /// The CRM did not manage a page of this size: half as many from now on; false: it was one record already.
+    /// The CRM did not manage a page of this size: half as many from now on; false: it was one
+    /// record already.
     pub fn shrink(&self) -> bool {
         let mut sizing = self.sizing();
         if sizing.halvings >= HALVINGS_MAX {

@@ -1,5 +1,6 @@
-//! How much of a customer's request quota this service takes. Learned from the vendor's headers, never guessed: a CRM that says
-//! nothing is not slowed down. What is left is for the customer's other programs and people.
+//! How much of a customer's request quota this service takes. Learned from the vendor's headers,
+//! never guessed: a CRM that says nothing is not slowed down. What is left is for the customer's
+//! other programs and people.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -10,7 +11,8 @@ use tokio::time::sleep;
 
 use super::{CrmError, page_size::PageSize};
 
-/// A wait up to this is slept where the request is; a longer one is told, since whoever asks may use the time for something else.
+/// A wait up to this is slept where the request is; a longer one is told, since whoever asks may
+/// use the time for something else.
 const WAIT_INSIDE_MAX: Duration = Duration::from_secs(2);
 
 /// What one client may take of an organisation's budget.
@@ -34,7 +36,8 @@ struct LimitState {
     day: Option<(DailyReport, Instant)>,
 }
 
-/// A limit of requests in a short time, as the vendor counts: so many until the window ends, and then as many again.
+/// A limit of requests in a short time, as the vendor counts: so many until the window ends, and
+/// then as many again.
 struct LimitWindow {
     total: u32,
     /// Left of them for everybody: as the vendor has said last, less what was asked since.
@@ -81,8 +84,8 @@ impl RequestQuota {
         &self.learned.page_size
     }
 
-    /// Waits for a place in the short limit if that takes a moment; [`CrmError::Paced`] if it takes longer, [`CrmError::QuotaSpent`] if
-    /// the long one is spent.
+    /// Waits for a place in the short limit if that takes a moment; [`CrmError::Paced`] if it takes
+    /// longer, [`CrmError::QuotaSpent`] if the long one is spent.
     pub(super) async fn take(&self) -> Result<(), CrmError> {
         loop {
             let wait = self.learned.state().take(self.share_percent, Instant::now())?;
@@ -99,7 +102,8 @@ impl RequestQuota {
         self.learned.state().learn_window(told, Instant::now());
     }
 
-    /// The vendor has refused a request, and says for how long. A longer time than the window has is another matter.
+    /// The vendor has refused a request, and says for how long. A longer time than the window has
+    /// is another matter.
     pub(super) fn exhausted(&self, wait: Duration) {
         if let Some(window) = self.learned.state().window.as_mut().filter(|window| wait <= window.length) {
             window.remaining = 0;
@@ -239,7 +243,8 @@ mod tests {
         }
     }
 
-    /// Asks as often as it may for an hour, each request taking 300 ms; the requests that were answered.
+    /// Asks as often as it may for an hour, each request taking 300 ms; the requests that were
+    /// answered.
     fn hour(vendor: &mut Vendor, share_percent: u32, mut others: impl FnMut(u64, &mut Vendor, Instant)) -> u32 {
         let (mut state, mut now, mut asked) = (LimitState::default(), vendor.began, 0);
         let end = now + Duration::from_hours(1);

@@ -4,7 +4,8 @@ use chrono::{DateTime, NaiveDateTime, Utc};
 
 use super::json::JsonCell;
 
-/// Seconds since 1970 of 2000-01-01 and 2100-01-01: a number outside of them is no time of a change.
+/// Seconds since 1970 of 2000-01-01 and 2100-01-01: a number outside of them is no time of a
+/// change.
 const EPOCH: std::ops::Range<i64> = 946_684_800..4_102_444_800;
 
 /// A time in any notation that is known of these vendors; without a zone it is UTC.
@@ -25,7 +26,8 @@ pub(super) fn read(cell: JsonCell<'_>) -> Option<DateTime<Utc>> {
     }
 }
 
-/// `2026-01-02T10:00:00Z`, `2026-01-02T10:00:00.000+0000`, `2026-01-02 10:00:00`, `2026/01/02 10:00:00 +0000`.
+/// `2026-01-02T10:00:00Z`, `2026-01-02T10:00:00.000+0000`, `2026-01-02 10:00:00`, `2026/01/02
+/// 10:00:00 +0000`.
 pub(super) fn parse(text: &str) -> Option<DateTime<Utc>> {
     let text = text.trim();
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {

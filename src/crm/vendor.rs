@@ -21,7 +21,8 @@ pub(super) trait CrmVendor: Sync {
     /// A client for one organisation.
     fn connect(&self, parts: ClientParts<'_>) -> Result<Box<dyn CrmClient>, CrmError>;
 
-    /// The URL at which an answer with tokens says that the API is. An error: it must say so, and does not.
+    /// The URL at which an answer with tokens says that the API is. An error: it must say so, and
+    /// does not.
     fn named_api<'a>(&self, answer: &'a TokenAnswer) -> Result<Option<&'a str>, CrmError> {
         let _ = answer;
         Ok(None)
@@ -44,14 +45,15 @@ pub(super) trait CrmVendor: Sync {
         None
     }
 
-    /// Whom a signed assertion is for, where the vendor takes assertions; `host`: where tokens are got, if that is named.
+    /// Whom a signed assertion is for, where the vendor takes assertions; `host`: where tokens are
+    /// got, if that is named.
     fn assertion_audience(&self, host: Option<&str>) -> Option<String> {
         let _ = host;
         None
     }
 
-    /// The name that an organisation has now, asked where the vendor knows every organisation by the token. `None`: it has no other name
-    /// there, or nobody can be asked.
+    /// The name that an organisation has now, asked where the vendor knows every organisation by
+    /// the token. `None`: it has no other name there, or nobody can be asked.
     fn find_renamed<'a>(&'a self, lost: LostOrganization<'a>) -> CrmFuture<'a, Option<String>> {
         let _ = lost;
         Box::pin(async { Ok(None) })

@@ -1,5 +1,5 @@
-//! The vendors, one line for each. What is known of one stands in its folder and nowhere else: its descriptor, its form of OAuth, and how
-//! its client is made.
+//! The vendors, one line for each. What is known of one stands in its folder and nowhere else: its
+//! descriptor, its form of OAuth, and how its client is made.
 
 use super::vendor::CrmVendor;
 use crate::domain::{

@@ -38,6 +38,7 @@ pub struct MatchRules {
     pub further_regions: Vec<Region>,
     /// Who comes first.
     pub policy: MatchPolicy,
-    /// Stored numbers are still to be read again by these regions or by newer rules of reading: a number may not be found yet.
+    /// Stored numbers are still to be read again by these regions or by newer rules of reading: a
+    /// number may not be found yet.
     pub is_reparsing: bool,
 }

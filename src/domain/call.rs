@@ -137,7 +137,8 @@ pub struct MatchHints {
 /// Who may be meant.
 #[derive(Debug, Clone)]
 pub enum PossibleCaller {
-    /// The only contact with a number, without country or area code, that the caller's number ends with.
+    /// The only contact with a number, without country or area code, that the caller's number ends
+    /// with.
     Suffix(Contact),
     /// The organisation whose main line the caller's number begins with.
     Organization {

@@ -1,5 +1,6 @@
-//! Time, passed in. Nothing but the join makes a clock. Leases use the database's own; everything else this process's, which follows the
-//! database's where the two differ: several processes that share a database must agree on when something is due.
+//! Time, passed in. Nothing but the join makes a clock. Leases use the database's own; everything
+//! else this process's, which follows the database's where the two differ: several processes that
+//! share a database must agree on when something is due.
 
 use std::sync::{
     Mutex,
@@ -13,7 +14,8 @@ pub trait Clock: Send + Sync {
     /// Now. It may jump: nothing may rely on two answers being in order.
     fn now(&self) -> DateTime<Utc>;
 
-    /// What the database has said the time was a moment ago; how far this clock was from it, if it has been corrected by that.
+    /// What the database has said the time was a moment ago; how far this clock was from it, if it
+    /// has been corrected by that.
     fn follow(&self, database_now: DateTime<Utc>) -> Option<TimeDelta> {
         let _ = database_now;
         None
@@ -23,7 +25,8 @@ pub trait Clock: Send + Sync {
 /// Two clocks nearer than this agree: an answer of the database takes its time to come.
 const AGREEMENT: TimeDelta = TimeDelta::seconds(5);
 
-/// The operating system's clock, set right by the database's where they differ by more than a few seconds.
+/// The operating system's clock, set right by the database's where they differ by more than a few
+/// seconds.
 #[derive(Default)]
 pub struct SystemClock {
     /// Microseconds that are added to what the operating system says.

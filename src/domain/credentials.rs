@@ -35,10 +35,12 @@ pub enum CredentialKind {
     Bearer {
         /// The token.
         token: SecretString,
-        /// Where the API is, for a vendor without a host that can be made of the organisation's name.
+        /// Where the API is, for a vendor without a host that can be made of the organisation's
+        /// name.
         host: Option<String>,
     },
-    /// OAuth, authorized by an administrator: access tokens are got by it for as long as it is not revoked.
+    /// OAuth, authorized by an administrator: access tokens are got by it for as long as it is not
+    /// revoked.
     RefreshToken {
         /// Who asks; `None`: the deployment's own client of this provider.
         client: Option<OAuthClient>,
@@ -77,7 +79,8 @@ pub struct OAuthClient {
 }
 
 impl Credentials {
-    /// What a request carries, if these are used as they are; `None`: an access token is got by them first.
+    /// What a request carries, if these are used as they are; `None`: an access token is got by
+    /// them first.
     pub fn as_access(&self) -> Option<CrmAccess> {
         let (secret, host) = match &self.kind {
             CredentialKind::ApiToken { user, token } => {
@@ -108,13 +111,15 @@ impl Credentials {
 pub struct CrmAccess {
     /// What the vendor's code makes the header of a request of.
     pub token: AccessToken,
-    /// Where the API is, if the vendor said so. Checked against the hosts that are the vendor's before it came here.
+    /// Where the API is, if the vendor said so. Checked against the hosts that are the vendor's
+    /// before it came here.
     pub api_url: Option<String>,
     /// When it ends, if the vendor said so.
     pub expires_at: Option<DateTime<Utc>>,
     /// Of several of one integration the newer has the larger one; 0: not stored.
     pub version: i64,
-    /// The CRM's own number of the organisation, as an earlier answer gave it: by it the organisation is known under a new name.
+    /// The CRM's own number of the organisation, as an earlier answer gave it: by it the
+    /// organisation is known under a new name.
     pub company_id: Option<String>,
     /// The vendor names another host for the API than with the access before.
     pub is_elsewhere: bool,
@@ -127,8 +132,8 @@ impl CrmAccess {
     }
 }
 
-/// A token, and whose it is. Invariant: only for requests to that CRM its secret is given out, so that no client can send another
-/// vendor's token.
+/// A token, and whose it is. Invariant: only for requests to that CRM its secret is given out, so
+/// that no client can send another vendor's token.
 #[derive(Clone)]
 pub struct AccessToken {
     provider: Provider,

@@ -1,5 +1,6 @@
-//! What is known of a CRM without asking it. Owns the form of that knowledge and nothing of its content: a vendor's facts stand in its folder
-//! under `crm/`, and come to whoever needs them as a value ([decision 21](../../docs/decisions/0021-one-trait-for-three-crms.md)).
+//! What is known of a CRM without asking it. Owns the form of that knowledge and nothing of its
+//! content: a vendor's facts stand in its folder under `crm/`, and come to whoever needs them as a
+//! value ([decision 21](../../docs/decisions/0021-one-trait-for-three-crms.md)).
 
 use super::{
     credentials::CredentialType,
@@ -20,15 +21,18 @@ pub struct ProviderDescriptor {
     pub provider: Provider,
     /// The kinds of its objects that stand for a person, in the order of [`ObjectType`].
     pub objects: &'static [ObjectDescriptor],
-    /// Says of an object that people name and that is none of those why it is none, if that is worth more than the list of those that are.
+    /// Says of an object that people name and that is none of those why it is none, if that is
+    /// worth more than the list of those that are.
     pub explain_object: fn(&str) -> Option<&'static str>,
     /// How an organisation is named.
     pub organization: OrganizationRule,
     /// Where its APIs are, and where tokens are given.
     pub hosts: HostRules,
-    /// Where an administrator may say that people log in; `None`: everybody logs in at the vendor's one place.
+    /// Where an administrator may say that people log in; `None`: everybody logs in at the vendor's
+    /// one place.
     pub login_hosts: Option<LoginHosts>,
-    /// A new token says where the API is now: after a host that does not answer any more, one is asked for.
+    /// A new token says where the API is now: after a host that does not answer any more, one is
+    /// asked for.
     pub tokens_name_the_host: bool,
     /// The kinds of credentials that it takes.
     pub credentials: &'static [CredentialType],
@@ -69,14 +73,15 @@ impl ProviderDescriptor {
         Ok(RecordKey { object_type: object.object_type, record_id: (object.parse_id)(record_id)? })
     }
 
-    /// Whether other options copy more than those before: until that is copied, "nobody" does not mean nobody.
+    /// Whether other options copy more than those before: until that is copied, "nobody" does not
+    /// mean nobody.
     pub fn is_widened(&self, now: &Options, before: &Options) -> bool {
         let (copied, copied_before) = (now.copied(self.provider), before.copied(self.provider));
         (self.options.widen)(now, before) || copied.iter().any(|kind| !copied_before.contains(kind))
     }
 
-    /// Whether after a change of options everything must be looked at anew. A kind that is switched on needs no more than the next run,
-    /// which has no place of it to go on from.
+    /// Whether after a change of options everything must be looked at anew. A kind that is switched
+    /// on needs no more than the next run, which has no place of it to go on from.
     pub fn needs_sweep(&self, now: &Options, before: &Options) -> bool {
         (self.options.need_sweep)(now, before)
     }
@@ -96,13 +101,16 @@ pub struct ObjectDescriptor {
 pub struct OrganizationRule {
     /// The field of a connection in the API that holds the name.
     pub field: &'static str,
-    /// Reads the name as an administrator gives it. Never a URL: a tenant must not choose which host this service talks to.
+    /// Reads the name as an administrator gives it. Never a URL: a tenant must not choose which
+    /// host this service talks to.
     pub parse: fn(&str) -> Result<String, InvalidOrganization>,
-    /// An administrator who is to authorize access is sent to the organisation's own page, so that its name is needed first.
+    /// An administrator who is to authorize access is sent to the organisation's own page, so that
+    /// its name is needed first.
     pub is_needed_to_authorize: bool,
 }
 
-/// What other options of an integration lead to, beside kinds that are switched on or off. Both take the new options, and those before.
+/// What other options of an integration lead to, beside kinds that are switched on or off. Both
+/// take the new options, and those before.
 #[derive(Debug)]
 pub struct OptionRules {
     /// Whether more is to be copied than before.

@@ -1,5 +1,6 @@
-//! Which hosts are a vendor's own: credentials and tokens are sent to no other, whoever names it, a tenant or a vendor's answer. The rule
-//! is here; which families are a vendor's says its descriptor.
+//! Which hosts are a vendor's own: credentials and tokens are sent to no other, whoever names it, a
+//! tenant or a vendor's answer. The rule is here; which families are a vendor's says its
+//! descriptor.
 
 use thiserror::Error;
 
@@ -16,7 +17,8 @@ pub const ORGANIZATION_PLACE: &str = "{subdomain}";
 pub struct HostRules {
     /// An organisation's API, unless the vendor has named its host.
     pub api: ApiHost,
-    /// The families of hosts, such as `.example.com`, of which the vendor may name one for an API. Empty: it never does.
+    /// The families of hosts, such as `.example.com`, of which the vendor may name one for an API.
+    /// Empty: it never does.
     pub named_apis: &'static [&'static str],
     /// All hosts at which its APIs may be, in words, for an error.
     pub apis_in_words: &'static str,
@@ -29,7 +31,8 @@ pub struct HostRules {
 pub enum ApiHost {
     /// Made of the organisation's name; with [`ORGANIZATION_PLACE`].
     MadeOf(&'static str),
-    /// Nobody can make it: the vendor or the administrator names it. Which it is, in words, for an error.
+    /// Nobody can make it: the vendor or the administrator names it. Which it is, in words, for an
+    /// error.
     Named(&'static str),
 }
 
@@ -42,7 +45,8 @@ pub struct LoginHosts {
     pub shared: &'static [&'static str],
     /// What such a host must be.
     pub must_be: &'static str,
-    /// What it must be with credentials that say nothing of the organisation: its own host. `{kind}` stands for theirs.
+    /// What it must be with credentials that say nothing of the organisation: its own host.
+    /// `{kind}` stands for theirs.
     pub must_be_own: &'static str,
 }
 
@@ -52,7 +56,8 @@ pub struct LoginHosts {
 pub struct InvalidHost(&'static str);
 
 impl HostRules {
-    /// The host of an organisation's API, if nobody need name it; else which host is to be named, in words.
+    /// The host of an organisation's API, if nobody need name it; else which host is to be named,
+    /// in words.
     pub fn api_host(&self, organization: &str) -> Result<String, &'static str> {
         match self.api {
             ApiHost::MadeOf(host) => Ok(host.replace(ORGANIZATION_PLACE, organization)),
@@ -65,7 +70,8 @@ impl HostRules {
         self.tokens.replace(ORGANIZATION_PLACE, organization)
     }
 
-    /// `https://host` of the URL at which the vendor says that an API is; `None`: not one of its hosts, or more than a host.
+    /// `https://host` of the URL at which the vendor says that an API is; `None`: not one of its
+    /// hosts, or more than a host.
     pub fn named_origin(&self, url: &str) -> Option<String> {
         let rest = url.strip_prefix("https://")?;
         let host = within(self.named_apis, rest.strip_suffix('/').unwrap_or(rest))?;
@@ -85,8 +91,9 @@ impl LoginHosts {
     }
 }
 
-/// The host in lower case, if it is a plain name below one of the families: labels of letters, digits and inner hyphens (RFC 1123), which
-/// leaves no room for a port, a user, a path, an address, or letters that look like others.
+/// The host in lower case, if it is a plain name below one of the families: labels of letters,
+/// digits and inner hyphens (RFC 1123), which leaves no room for a port, a user, a path, an
+/// address, or letters that look like others.
 fn within(families: &[&str], text: &str) -> Option<String> {
     let host = text.to_ascii_lowercase();
     let is_name = host.len() <= HOST_BYTES_MAX && host.split('.').all(is_label);

@@ -1,5 +1,5 @@
-//! One type per kind of id, so that no function takes two bare UUIDs.
-//! Owns their making, too: ids come from Rust (never from the database), from a passed clock and seedable randomness.
+//! One type per kind of id, so that no function takes two bare UUIDs. Owns their making, too: ids
+//! come from Rust (never from the database), from a passed clock and seedable randomness.
 
 use std::{
     fmt,
@@ -79,8 +79,8 @@ impl IdSource {
         self.with_rng(|rng| rng.fill_bytes(bytes));
     }
 
-    /// A version 7 UUID (RFC 9562) of this moment. Ids of one millisecond grow too (§6.2, method 2), so that contacts of one page
-    /// rank in the order in which they were made.
+    /// A version 7 UUID (RFC 9562) of this moment. Ids of one millisecond grow too (§6.2, method
+    /// 2), so that contacts of one page rank in the order in which they were made.
     pub fn new_v7(&self, now: DateTime<Utc>) -> Uuid {
         let mut random = [0; 10];
         self.fill(&mut random);

@@ -14,7 +14,8 @@ pub const STALE_PERIODS: i32 = 3;
 pub struct Organization {
     /// Its CRM.
     pub provider: Provider,
-    /// The label before the vendor's domain, or its id, in the one form that the vendor's rule gives it.
+    /// The label before the vendor's domain, or its id, in the one form that the vendor's rule
+    /// gives it.
     pub name: String,
 }
 
@@ -70,8 +71,8 @@ impl SyncHold {
     }
 }
 
-/// What an answer needs to know of an integration: read in the same statement as the match, so that "complete" is never
-/// older or newer than the contacts it speaks of.
+/// What an answer needs to know of an integration: read in the same statement as the match, so that
+/// "complete" is never older or newer than the contacts it speaks of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, as stored")]
 pub struct Freshness {
@@ -103,7 +104,8 @@ impl Freshness {
     /// The state at this moment. Off wins over everything, then a hold, then age:
     ///
     /// ```text
-    /// PENDING -> INITIAL_SYNC -> ACTIVE <-> STALE      any <-> PAUSED, QUOTA_PAUSED, AUTH_FAILED      any <-> OFF
+    /// PENDING -> INITIAL_SYNC -> ACTIVE <-> STALE
+    /// any <-> PAUSED, QUOTA_PAUSED, AUTH_FAILED; any <-> OFF
     /// ```
     pub fn state(&self, now: DateTime<Utc>) -> IntegrationState {
         if !self.is_enabled || !self.is_sync_on {
@@ -124,7 +126,8 @@ impl Freshness {
         }
     }
 
-    /// What this means for an answer, for an agent or an automation's log; empty when there is nothing to say.
+    /// What this means for an answer, for an agent or an automation's log; empty when there is
+    /// nothing to say.
     pub fn note(&self, now: DateTime<Utc>) -> &'static str {
         match self.state(now) {
             IntegrationState::Active if self.has_unread => {
@@ -135,7 +138,8 @@ impl Freshness {
     }
 }
 
-/// Whether "nobody" means nobody: every integration that is not off is active, and everything in it could be read.
+/// Whether "nobody" means nobody: every integration that is not off is active, and everything in it
+/// could be read.
 pub fn is_complete(sources: &[Freshness], now: DateTime<Utc>) -> bool {
     sources.iter().all(|source| match source.state(now) {
         IntegrationState::Off => true,

@@ -1,8 +1,10 @@
-//! What decides whether, when and how an integration's next run starts, and what each event makes of that: [`ControlState::apply`].
-//! Pure: the store reads the locked row, this decides, the store writes plain columns. `tests` has a row for every state and event.
+//! What decides whether, when and how an integration's next run starts, and what each event makes
+//! of that: [`ControlState::apply`]. Pure: the store reads the locked row, this decides, the store
+//! writes plain columns. `tests` has a row for every state and event.
 //!
-//! Not here: the claim of a due integration and the number that fences its run (`store::lease`), and who renews an access token
-//! (`store::access`). Both are races that one conditional statement must decide.
+//! Not here: the claim of a due integration and the number that fences its run (`store::lease`),
+//! and who renews an access token (`store::access`). Both are races that one conditional statement
+//! must decide.
 
 mod failure;
 
@@ -75,7 +77,8 @@ pub struct ControlState {
     pub refresh_use: RefreshUse,
     /// When the last complete run ended; `None`: nothing was ever copied completely.
     pub last_completed_at: Option<DateTime<Utc>>,
-    /// When the next run may start; `None`: not before somebody acts. Kept while a run is under way, so that a crash leaves it due.
+    /// When the next run may start; `None`: not before somebody acts. Kept while a run is under
+    /// way, so that a crash leaves it due.
     pub due_at: Option<DateTime<Utc>>,
     /// When the next run is a sweep; `None`: nobody has said yet.
     pub sweep_due_at: Option<DateTime<Utc>>,
@@ -193,7 +196,8 @@ pub struct RunFailure {
 pub struct StateTransition {
     /// What is stored.
     pub state: ControlState,
-    /// A worker's next write is refused: the lease moves on. Its run is taken up again where it is, unless it ends.
+    /// A worker's next write is refused: the lease moves on. Its run is taken up again where it is,
+    /// unless it ends.
     pub stops_run: bool,
     /// Full runs that were stopped begin anew: what they have read was read for other options.
     pub forgets_resume_points: bool,
@@ -350,7 +354,8 @@ impl ControlState {
             ..before
         };
         Ok(StateTransition {
-            // A run under way would go on with the old credentials or options; it is taken up again with the new ones.
+            // A run under way would go on with the old credentials or options; it is taken up again
+            // with the new ones.
             stops_run: self.is_sync_on && (!is_sync_on || update.has_new_credentials || has_other_options),
             forgets_resume_points: needs_all,
             cancels_run: !is_sync_on,
@@ -383,7 +388,8 @@ impl ControlState {
             due_at: if self.hold.is_none() { Some(now) } else { self.due_at },
             ..self.clone()
         };
-        // A sweep under way does not know of it, and would end with none: it is taken up again where it is.
+        // A sweep under way does not know of it, and would end with none: it is taken up again
+        // where it is.
         Ok(StateTransition { stops_run: true, starts_run: Some(SyncKind::Sweep), ..state.into() })
     }
 
@@ -430,11 +436,13 @@ impl ControlState {
     fn complete_run(&self, run: RunCompletion, now: DateTime<Utc>) -> StateTransition {
         let is_swept = run.sweep.is_some();
         let was_sweep_due = self.sweep_due_at.is_some_and(|due_at| due_at <= now);
-        // One that was asked for while this run was under way may have missed what it was asked for.
+        // One that was asked for while this run was under way may have missed what it was asked
+        // for.
         let asked_meanwhile =
             self.sweep_due_at.filter(|due| *due <= now && run.started_at.is_some_and(|started| *due > started));
         let sweep_due_at = asked_meanwhile.or_else(|| run.next_sweep(now)).or(self.sweep_due_at);
-        // A sweep that became due meanwhile does not wait for a period; nor do rejected records that are to be asked for again.
+        // A sweep that became due meanwhile does not wait for a period; nor do rejected records
+        // that are to be asked for again.
         let is_due = run.is_retry_asked || sweep_due_at.is_some_and(|due| due <= now);
         let state = Self {
             // A sweep that is due brings what was not copied before.

@@ -1,11 +1,13 @@
-//! Who comes first of several contacts with one number, as an account wishes it. The order itself is made in SQL: what each policy
-//! says of a contact is the piece `MATCH_RANK` of `store::fragments`; `store::match_order` and `store::caller_lookup` sort by it.
+//! Who comes first of several contacts with one number, as an account wishes it. The order itself
+//! is made in SQL: what each policy says of a contact is the piece `MATCH_RANK` of
+//! `store::fragments`; `store::match_order` and `store::caller_lookup` sort by it.
 
 use strum::IntoStaticStr;
 
 use super::ids::IntegrationId;
 
-/// Who comes first of several contacts with one number. Placeholders come last under every policy, and of equals the first created.
+/// Who comes first of several contacts with one number. Placeholders come last under every policy,
+/// and of equals the first created.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, IntoStaticStr)]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum MatchPolicy {

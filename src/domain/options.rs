@@ -22,9 +22,11 @@ pub struct Options {
 /// The wishes for one kind of object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ObjectOptions {
-    /// Objects of this kind are copied. Switched off later: what was copied stays, and is not refreshed.
+    /// Objects of this kind are copied. Switched off later: what was copied stays, and is not
+    /// refreshed.
     pub is_copied: bool,
-    /// An object deleted in the CRM is deleted here too. Off: it goes on naming its callers, and is never a requester.
+    /// An object deleted in the CRM is deleted here too. Off: it goes on naming its callers, and is
+    /// never a requester.
     pub mirrors_deletions: bool,
 }
 

@@ -7,7 +7,8 @@ use std::{
 
 use strum::{EnumCount, EnumString, IntoStaticStr, VariantArray};
 
-/// A CRM. Its names are made of its variant: `Zendesk` for people, `ZENDESK` as stored, `zendesk` among the settings.
+/// A CRM. Its names are made of its variant: `Zendesk` for people, `ZENDESK` as stored, `zendesk`
+/// among the settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EnumCount, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "UPPERCASE")]
 pub enum Provider {

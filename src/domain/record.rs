@@ -16,8 +16,8 @@ use super::provider::Provider;
 /// Most characters of a record id; the vendors that we know need 20 at most.
 pub const RECORD_ID_CHARS_MAX: usize = 64;
 
-/// The kinds of CRM objects that stand for a person. Of several that one contact has in a CRM, the kind that stands first here is the better
-/// requester.
+/// The kinds of CRM objects that stand for a person. Of several that one contact has in a CRM, the
+/// kind that stands first here is the better requester.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, EnumCount, EnumString, IntoStaticStr, VariantArray,
 )]
@@ -105,7 +105,8 @@ pub enum InvalidRecordKey {
 }
 
 impl RecordKey {
-    /// The order of "smallest record id": shorter first, then by character, which for decimal ids is the order of numbers.
+    /// The order of "smallest record id": shorter first, then by character, which for decimal ids
+    /// is the order of numbers.
     pub fn rank(&self) -> (usize, &str) {
         (self.record_id.len(), &self.record_id)
     }
@@ -131,7 +132,8 @@ pub struct Record {
     pub updated_at: DateTime<Utc>,
     /// Deleted in the CRM, merged away, or (a Lead) converted.
     pub is_gone: bool,
-    /// The record that this one was merged into or, a Lead, converted into; the CRM names it for records that are gone.
+    /// The record that this one was merged into or, a Lead, converted into; the CRM names it for
+    /// records that are gone.
     pub successor: Option<RecordKey>,
     /// The name, possibly empty.
     pub display_name: String,

@@ -1,4 +1,5 @@
-//! What a page of a CRM could not give: a record that cannot be read, or values that a copied record lacks.
+//! What a page of a CRM could not give: a record that cannot be read, or values that a copied
+//! record lacks.
 
 use std::fmt;
 
@@ -27,7 +28,8 @@ pub enum RejectReason {
     TimeUnreadable,
     /// A line of CSV that has not as many columns as the first one.
     ColumnsUnreadable,
-    /// A value of a kind that the field cannot have, or a number with a character in it that cannot be read.
+    /// A value of a kind that the field cannot have, or a number with a character in it that cannot
+    /// be read.
     ValueUnreadable,
     /// More numbers than are kept of one record.
     TooManyNumbers,

@@ -21,7 +21,8 @@ impl RequesterEvidence {
     }
 }
 
-/// What an automation was told, as far as it decides whom a ticket belongs to: how fresh the copy was is not part of it.
+/// What an automation was told, as far as it decides whom a ticket belongs to: how fresh the copy
+/// was is not part of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequesterVerdict {
     /// This record.

@@ -1,5 +1,5 @@
-//! How an erased record is known again without being kept: a keyed hash of its id. Without the account's key nobody can tell which
-//! records were erased, nor try ids out.
+//! How an erased record is known again without being kept: a keyed hash of its id. Without the
+//! account's key nobody can tell which records were erased, nor try ids out.
 
 use std::fmt;
 
@@ -21,7 +21,8 @@ impl SuppressionKey {
         Self(bytes)
     }
 
-    /// HMAC-SHA256 of integration, object type and record id. Records of one id in two integrations have two marks.
+    /// HMAC-SHA256 of integration, object type and record id. Records of one id in two integrations
+    /// have two marks.
     pub fn mark(&self, integration_id: IntegrationId, record: &RecordKey) -> Vec<u8> {
         let mut mac = Hmac::<Sha256>::new_from_slice(&self.0).expect("HMAC takes a key of any length");
         mac.update(integration_id.0.as_bytes());

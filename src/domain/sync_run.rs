@@ -18,8 +18,8 @@ pub enum SyncKind {
     Initial,
     /// Reads what changed since the checkpoint.
     Incremental,
-    /// Reads everything, then asks for each record held here that did not come: what the CRM lists nowhere, such as deletions in
-    /// Pipedrive, shows only so.
+    /// Reads everything, then asks for each record held here that did not come: what the CRM lists
+    /// nowhere, such as deletions in Pipedrive, shows only so.
     Sweep,
 }
 
@@ -44,7 +44,8 @@ impl SyncKind {
     }
 }
 
-/// `QUEUED -> RUNNING -> SUCCEEDED | FAILED | CANCELLED`; a crash leaves RUNNING, and another worker goes on.
+/// `QUEUED -> RUNNING -> SUCCEEDED | FAILED | CANCELLED`; a crash leaves RUNNING, and another
+/// worker goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum SyncRunState {
@@ -123,7 +124,8 @@ pub struct SyncRun {
 }
 
 impl SyncRun {
-    /// About how long it will still take: at the rate so far, and no faster than the CRM's limit lets it.
+    /// About how long it will still take: at the rate so far, and no faster than the CRM's limit
+    /// lets it.
     pub fn estimated_time_left(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
         let elapsed_ms = (now - self.started_at?).num_milliseconds();
         let left = self.estimated_total - self.counts.read;

@@ -1,7 +1,9 @@
-//! Adoption: a record that gains a number absorbs the placeholder on it. Of the two the smaller (`created_at`, id) is the surviving
-//! contact, so that the id first given to the router stays valid; the other becomes its alias.
+//! Adoption: a record that gains a number absorbs the placeholder on it. Of the two the smaller
+//! (`created_at`, id) is the surviving contact, so that the id first given to the router stays
+//! valid; the other becomes its alias.
 //!
-//! A placeholder and a page that could not see each other are brought together by a second look: whoever commits looks again.
+//! A placeholder and a page that could not see each other are brought together by a second look:
+//! whoever commits looks again.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +23,8 @@ use crate::{
     },
 };
 
-/// Adopts, within this transaction, every placeholder on these numbers that has a record beside it. Returns how many ended.
+/// Adopts, within this transaction, every placeholder on these numbers that has a record beside it.
+/// Returns how many ended.
 pub async fn adopt(
     tx: &mut Tx,
     account_id: AccountId,
@@ -68,7 +71,8 @@ impl Transaction for AdoptLate {
     }
 }
 
-/// The second look of the call path: one read, and a transaction only when there is something to adopt.
+/// The second look of the call path: one read, and a transaction only when there is something to
+/// adopt.
 pub async fn adopt_late_at(
     call_db: &CallDb,
     db: &Db,
@@ -83,7 +87,8 @@ pub async fn adopt_late_at(
     Ok(true)
 }
 
-/// Looks at the whole account for what a crash between a page's commit and its second look has left behind.
+/// Looks at the whole account for what a crash between a page's commit and its second look has left
+/// behind.
 pub async fn adopt_all(db: &Db, account_id: AccountId, now: DateTime<Utc>) -> Result<usize, StoreError> {
     let (mut adopted, mut after) = (0, 0);
     loop {
@@ -94,7 +99,8 @@ pub async fn adopt_all(db: &Db, account_id: AccountId, now: DateTime<Utc>) -> Re
     }
 }
 
-/// For each placeholder the record with the smallest id absorbs; grouped by that record's contact, in the order of ids.
+/// For each placeholder the record with the smallest id absorbs; grouped by that record's contact,
+/// in the order of ids.
 fn absorbers(pairs: &[AdoptionPair]) -> BTreeMap<ContactId, Vec<ContactId>> {
     let mut best: BTreeMap<ContactId, &AdoptionPair> = BTreeMap::new();
     for pair in pairs {
@@ -116,7 +122,8 @@ fn absorbers(pairs: &[AdoptionPair]) -> BTreeMap<ContactId, Vec<ContactId>> {
     groups
 }
 
-/// Makes a record's contact and these placeholders one contact, and returns it. What has ended meanwhile is left alone.
+/// Makes a record's contact and these placeholders one contact, and returns it. What has ended
+/// meanwhile is left alone.
 pub async fn merge_placeholders(
     tx: &mut Tx,
     account_id: AccountId,
@@ -139,7 +146,8 @@ pub async fn merge_placeholders(
     Ok(survivor_id)
 }
 
-/// Who survives: the smallest (`created_at`, id) among the record's contact and the placeholders that still are some.
+/// Who survives: the smallest (`created_at`, id) among the record's contact and the placeholders
+/// that still are some.
 fn plan(contact_id: ContactId, locked: &[LockedContact]) -> Vec<AdoptionMerge> {
     let takes_part =
         |contact: &&LockedContact| contact.is_live && (contact.contact_id == contact_id || contact.is_placeholder);

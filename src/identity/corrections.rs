@@ -1,5 +1,6 @@
-//! A second look at what automations were told: if sync, merge or selection has changed to whom a call belongs, the feed gets one
-//! correction, in the transaction that takes the new verdict down. A crash leaves the decision stale, and somebody looks again.
+//! A second look at what automations were told: if sync, merge or selection has changed to whom a
+//! call belongs, the feed gets one correction, in the transaction that takes the new verdict down.
+//! A crash leaves the decision stale, and somebody looks again.
 
 use chrono::{DateTime, Utc};
 
@@ -17,8 +18,8 @@ use crate::{
     },
 };
 
-/// Looks again at stale decisions, at most `limit`, oldest first; returns at how many. Under the lock of the account's feed, so that
-/// nobody else does.
+/// Looks again at stale decisions, at most `limit`, oldest first; returns at how many. Under the
+/// lock of the account's feed, so that nobody else does.
 pub async fn correct_stale(
     tx: &mut Tx,
     account_id: AccountId,
@@ -33,7 +34,8 @@ pub async fn correct_stale(
     Ok(stale.len())
 }
 
-/// What would be said now, and the contacts on which that rests; the decision takes the call's number as it is now.
+/// What would be said now, and the contacts on which that rests; the decision takes the call's
+/// number as it is now.
 async fn decide_again(
     tx: &mut Tx,
     account_id: AccountId,

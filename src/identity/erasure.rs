@@ -1,5 +1,5 @@
-//! Erases a person: refs, numbers, calls, decisions and what the feed says of the records, in one transaction. The marks that stay
-//! keep the records from coming back, see `records`.
+//! Erases a person: refs, numbers, calls, decisions and what the feed says of the records, in one
+//! transaction. The marks that stay keep the records from coming back, see `records`.
 
 use std::collections::BTreeSet;
 
@@ -47,8 +47,9 @@ impl TxError for EraseError {
     }
 }
 
-/// Erases the person of this contact, with all aliases. Locks in the order of every writer: integrations, refs, contacts. A page that
-/// is being written is waited for; the next one finds the marks.
+/// Erases the person of this contact, with all aliases. Locks in the order of every writer:
+/// integrations, refs, contacts. A page that is being written is waited for; the next one finds the
+/// marks.
 pub async fn erase(
     tx: &mut Tx,
     account_id: AccountId,

@@ -1,5 +1,6 @@
-//! Which contact a record or a number is. The only caller of `store::contact_writes`, and so the only writer of contacts, refs and numbers.
-//! It talks to `store` alone; it knows no CRM and no RPC.
+//! Which contact a record or a number is. The only caller of `store::contact_writes`, and so the
+//! only writer of contacts, refs and numbers. It talks to `store` alone; it knows no CRM and no
+//! RPC.
 
 pub mod adoption;
 pub mod corrections;

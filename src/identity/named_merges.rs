@@ -1,5 +1,6 @@
-//! Merges that the CRM names: the contact of a record that was merged away becomes an alias of its successor's, through chains of any
-//! length; a converted Lead's ref moves to its Contact's contact. Works in whatever order the records come.
+//! Merges that the CRM names: the contact of a record that was merged away becomes an alias of its
+//! successor's, through chains of any length; a converted Lead's ref moves to its Contact's
+//! contact. Works in whatever order the records come.
 
 use std::collections::{HashMap, HashSet};
 
@@ -20,12 +21,13 @@ use crate::{
     },
 };
 
-/// Steps of one chain, and rounds of looking for more of it; each round is a statement. Salesforce merges two or three records at
-/// once, and duplicates that are merged one into the next make chains of dozens between two runs; a longer one is followed from its
-/// newer end.
+/// Steps of one chain, and rounds of looking for more of it; each round is a statement. Salesforce
+/// merges two or three records at once, and duplicates that are merged one into the next make
+/// chains of dozens between two runs; a longer one is followed from its newer end.
 const STEPS_MAX: usize = 200;
 
-/// Looks whether these records, just taken in, are part of merges, and makes the aliases that follow.
+/// Looks whether these records, just taken in, are part of merges, and makes the aliases that
+/// follow.
 pub(super) async fn follow(
     tx: &mut Tx,
     account_id: AccountId,
@@ -95,7 +97,8 @@ async fn find_chains(
     Ok(links)
 }
 
-/// Who becomes whose alias, and which refs move. A chain that does not end in a live record leads nowhere yet.
+/// Who becomes whose alias, and which refs move. A chain that does not end in a live record leads
+/// nowhere yet.
 fn plan(links: &HashMap<RecordKey, ChainLink>) -> (Vec<MergeAlias>, Vec<(RecordKey, ContactId)>) {
     let (mut new_aliases, mut moves) = (Vec::new(), Vec::new());
     let mut merged: Vec<&ChainLink> = links.values().filter(|link| !link.is_live).collect();
@@ -104,7 +107,8 @@ fn plan(links: &HashMap<RecordKey, ChainLink>) -> (Vec<MergeAlias>, Vec<(RecordK
     for link in merged {
         let (Some(loser_id), Some(chain)) = (link.contact_id, chain(link, links)) else { continue };
         let is_conversion = link.successor.as_ref().is_some_and(|next| next.object_type != link.key.object_type);
-        // To the Contact's own contact, also when that was merged since: it may be restored, and leave the others behind.
+        // To the Contact's own contact, also when that was merged since: it may be restored, and
+        // leave the others behind.
         if is_conversion && loser_id != chain.next {
             moves.push((link.key.clone(), chain.next));
         }
@@ -120,7 +124,8 @@ fn plan(links: &HashMap<RecordKey, ChainLink>) -> (Vec<MergeAlias>, Vec<(RecordK
 struct MergeChain {
     /// The next contact.
     next: ContactId,
-    /// The next that is not the record's own: two records of one contact may be in a chain, and an alias must not lead to itself.
+    /// The next that is not the record's own: two records of one contact may be in a chain, and an
+    /// alias must not lead to itself.
     direct: Option<ContactId>,
     /// The live one at the end.
     end: ContactId,
@@ -217,7 +222,8 @@ mod tests {
     /// A contact with several records of one chain is merged into the next that is not itself.
     #[test]
     fn contact_twice_in_chain_joins_next_other_one() {
-        // A Lead that was converted into Contact 2, whose contact it has since: both lead through 1 to 3.
+        // A Lead that was converted into Contact 2, whose contact it has since: both lead through 1
+        // to 3.
         let lead = ChainLink {
             key: key(ObjectType::Lead, "1"),
             contact_id: Some(id(2)),

@@ -15,8 +15,9 @@ use crate::{
     telemetry::chain,
 };
 
-/// Makes the placeholder of a number and stores its call, then looks again for a record that a page brought at the same moment.
-/// `None`: somebody is on the number by now (another call's placeholder, or a record), or the call has another answer. Look again.
+/// Makes the placeholder of a number and stores its call, then looks again for a record that a page
+/// brought at the same moment. `None`: somebody is on the number by now (another call's
+/// placeholder, or a record), or the call has another answer. Look again.
 pub async fn create(
     call_db: &CallDb,
     db: &Db,
@@ -29,7 +30,8 @@ pub async fn create(
         return Ok(None);
     }
     let (looking_call_db, looking_db, key) = (call_db.clone(), db.clone(), caller.key);
-    // In a task of its own: a caller who hangs up now must not leave stranger and record side by side.
+    // In a task of its own: a caller who hangs up now must not leave stranger and record side by
+    // side.
     let looked = db
         .task(async move { adoption::adopt_late_at(&looking_call_db, &looking_db, account_id, key, now).await })
         .await;

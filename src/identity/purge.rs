@@ -1,4 +1,5 @@
-//! Removes what an integration has copied, for `DisableSync` with PURGE: `sync::purge` calls it, under the lease of its worker.
+//! Removes what an integration has copied, for `DisableSync` with PURGE: `sync::purge` calls it,
+//! under the lease of its worker.
 
 use chrono::{DateTime, Utc};
 
@@ -10,8 +11,8 @@ use crate::{
     },
 };
 
-/// Removes a batch of refs with their numbers, and leaves tombstones of contacts that have no record any more. Returns how many refs it
-/// removed.
+/// Removes a batch of refs with their numbers, and leaves tombstones of contacts that have no
+/// record any more. Returns how many refs it removed.
 pub async fn remove_batch(
     tx: &mut Tx,
     account_id: AccountId,

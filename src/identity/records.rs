@@ -1,5 +1,5 @@
-//! Takes in what a sync brought: each record becomes a contact, changes one, ends one, or brings one back. Older copies never overwrite
-//! newer ones, and an erased person's never come back.
+//! Takes in what a sync brought: each record becomes a contact, changes one, ends one, or brings
+//! one back. Older copies never overwrite newer ones, and an erased person's never come back.
 
 use std::collections::{HashMap, HashSet};
 
@@ -68,7 +68,8 @@ pub struct RecordBatch<'a> {
 }
 
 /// Takes a batch in.
-/// [`StoreError::Conflict`]: somebody else took one of the records in meanwhile; run the transaction again.
+/// [`StoreError::Conflict`]: somebody else took one of the records in meanwhile; run the
+/// transaction again.
 pub async fn apply(
     tx: &mut Tx,
     account_id: AccountId,
@@ -128,7 +129,8 @@ impl WritePlan {
     fn add(&mut self, record: &NormalRecord, known: Option<&StoredRef>, now: DateTime<Utc>, ids: &IdSource) {
         self.applied.counts.read += 1;
         let Some(known) = known else { return self.add_unknown(record, now, ids) };
-        // Whoever was merged or converted lives on in another record, whatever is wished of deletions.
+        // Whoever was merged or converted lives on in another record, whatever is wished of
+        // deletions.
         let is_mirrored = record.successor.is_some() || self.options.of(record.key.object_type).mirrors_deletions;
         let is_older = known.is_synced && record.updated_at < known.record_updated_at;
         let is_same = known.is_synced
@@ -206,7 +208,8 @@ impl WritePlan {
         if record.successor.is_some() {
             self.merged.push(record.key.clone());
         }
-        // First seen as deleted: remembered, so that a late older copy cannot make a contact of it, but nobody here.
+        // First seen as deleted: remembered, so that a late older copy cannot make a contact of it,
+        // but nobody here.
         let contact_id = if record.is_gone {
             self.applied.counts.skipped += 1;
             None

@@ -1,4 +1,5 @@
-//! Takes in one record that an agent clicked or an automation created, before a sync has seen it. Never overwrites what a sync brought.
+//! Takes in one record that an agent clicked or an automation created, before a sync has seen it.
+//! Never overwrites what a sync brought.
 
 use std::slice;
 
@@ -60,7 +61,8 @@ pub struct RecordRegistration<'a> {
     pub suppression: &'a SuppressionKey,
 }
 
-/// Takes in one record that an agent clicked or an automation created. Never overwrites what a sync brought. Returns the record's contact.
+/// Takes in one record that an agent clicked or an automation created. Never overwrites what a sync
+/// brought. Returns the record's contact.
 pub async fn register(
     tx: &mut Tx,
     account_id: AccountId,
@@ -116,7 +118,8 @@ async fn register_unknown(
     ids: &IdSource,
 ) -> Result<ContactId, RegisterError> {
     if let Some(BindTarget::HasRecord(_)) = placeholder {
-        // A page may have brought this very record, and adopted the placeholder, while its lock was waited for.
+        // A page may have brought this very record, and adopted the placeholder, while its lock was
+        // waited for.
         let is_there = !refs::lock(tx, account_id, integration_id, slice::from_ref(&record.key)).await?.is_empty();
         return Err(if is_there { StoreError::Conflict.into() } else { RegisterError::ContactHasRecord });
     }

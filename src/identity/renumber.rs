@@ -26,7 +26,8 @@ pub async fn hold(tx: &mut Tx, account_id: AccountId, contact_ids: &[ContactId])
     contacts::lock(tx, account_id, contact_ids).await.map(drop)
 }
 
-/// Replaces the numbers of each ref, and says in the feed that its contact has changed. Returns how many contacts that were.
+/// Replaces the numbers of each ref, and says in the feed that its contact has changed. Returns how
+/// many contacts that were.
 pub async fn renumber(
     tx: &mut Tx,
     account_id: AccountId,

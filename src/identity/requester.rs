@@ -1,4 +1,5 @@
-//! The requester rule: which CRM record an automation attributes to. A dead record never, a guess never.
+//! The requester rule: which CRM record an automation attributes to. A dead record never, a guess
+//! never.
 
 use chrono::{DateTime, Utc};
 
@@ -36,8 +37,8 @@ impl From<&RequesterAnswer> for RequesterVerdict {
     }
 }
 
-/// (1) The contact's own live record, of the better kind (see `ObjectType`: a Contact before a Lead); (2) else the only live record with the
-/// number; (3) else several or none.
+/// (1) The contact's own live record, of the better kind (see `ObjectType`: a Contact before a
+/// Lead); (2) else the only live record with the number; (3) else several or none.
 pub fn decide(mut candidates: RequesterCandidates, now: DateTime<Utc>) -> RequesterAnswer {
     candidates.own.retain(|record| record.is_live);
     let best = candidates.own.iter().map(|record| record.key.object_type).min();

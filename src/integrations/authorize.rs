@@ -1,7 +1,9 @@
-//! `StartAuthorization` and what follows it: an administrator is sent to the CRM, and comes back with a code that is worth credentials.
+//! `StartAuthorization` and what follows it: an administrator is sent to the CRM, and comes back
+//! with a code that is worth credentials.
 //!
-//! Invariant: whoever comes back shows the secret that this service gave out, once and within ten minutes; of it only a hash is
-//! stored, and what was asked for lies sealed. The secret binds the code to the account and the request that it was begun with.
+//! Invariant: whoever comes back shows the secret that this service gave out, once and within ten
+//! minutes; of it only a hash is stored, and what was asked for lies sealed. The secret binds the
+//! code to the account and the request that it was begun with.
 
 use std::sync::Arc;
 
@@ -50,7 +52,8 @@ pub struct AuthorizationRequest {
     pub organization: Option<Organization>,
     /// Salesforce: where to log in.
     pub host: Option<String>,
-    /// An integration that has lost its authorization; `None`: a new one is made, unless the organisation is linked already.
+    /// An integration that has lost its authorization; `None`: a new one is made, unless the
+    /// organisation is linked already.
     pub integration_id: Option<IntegrationId>,
     /// A new integration copies contacts.
     pub is_sync_on: bool,
@@ -62,7 +65,8 @@ pub struct AuthorizationRequest {
 
 /// Where to send the administrator.
 pub struct StartedAuthorization {
-    /// The CRM's page of consent. Whoever opens it decides which organisation is linked: for the administrator alone.
+    /// The CRM's page of consent. Whoever opens it decides which organisation is linked: for the
+    /// administrator alone.
     pub authorize_url: String,
     /// Until then, and once.
     pub expires_at: DateTime<Utc>,
@@ -178,8 +182,8 @@ async fn requested_organization(
     Ok(known.organization)
 }
 
-/// Ends an authorization: `state` and the outcome as the browser brought them. Done in a task of its own: a code works once, and what
-/// it brings must not be lost with the browser's connection.
+/// Ends an authorization: `state` and the outcome as the browser brought them. Done in a task of
+/// its own: a code works once, and what it brings must not be lost with the browser's connection.
 pub async fn complete_authorization(
     context: &IntegrationContext,
     state: &str,

@@ -65,7 +65,8 @@ pub async fn enable(
         return Err(IntegrationError::CredentialsMissing);
     }
     let own = context.clone();
-    // In a task of its own: a caller who hangs up between the CRM and the database must not lose a rotated refresh token.
+    // In a task of its own: a caller who hangs up between the CRM and the database must not lose a
+    // rotated refresh token.
     let id = context.db.task(async move { verify_and_store(own, account_id, link).await }).await?;
     context.wake.notify_one();
     context.get(account_id, id).await

@@ -89,7 +89,8 @@ impl From<TransitionRefused> for IntegrationError {
         match refused {
             TransitionRefused::Disabled => Self::Disabled,
             TransitionRefused::PurgeRunning => Self::PurgeRunning,
-            // Nothing of what is asked for here runs or confirms; that it is linked was seen before.
+            // Nothing of what is asked for here runs or confirms; that it is linked was seen
+            // before.
             TransitionRefused::AlreadyEnabled
             | TransitionRefused::SyncOff
             | TransitionRefused::NoDeletionsHeld

@@ -1,5 +1,5 @@
-//! Links an account to a CRM: try it, enable, change, disable. HTTP first, then one transaction; never both at once. What becomes of an
-//! integration is decided by `domain::integration_state`.
+//! Links an account to a CRM: try it, enable, change, disable. HTTP first, then one transaction;
+//! never both at once. What becomes of an integration is decided by `domain::integration_state`.
 
 mod authorize;
 mod context;

@@ -36,7 +36,8 @@ pub struct SyncUpdate {
     pub credentials: Option<Credentials>,
 }
 
-/// Changes an integration. New credentials, and switching on, start a run at once; switching off stops the one under way.
+/// Changes an integration. New credentials, and switching on, start a run at once; switching off
+/// stops the one under way.
 pub async fn update(
     context: &IntegrationContext,
     account_id: AccountId,
@@ -59,7 +60,8 @@ pub async fn update(
         test_stored(context, account_id, integration_id, &organization, options).await?;
     }
     let own = context.clone();
-    // In a task of its own: a caller who hangs up between the CRM and the database must not lose a rotated refresh token.
+    // In a task of its own: a caller who hangs up between the CRM and the database must not lose a
+    // rotated refresh token.
     let verified_and_stored = async move {
         let mut update = update;
         let mut tested = TestedCredentials::default();
@@ -86,7 +88,8 @@ pub async fn update(
     context.get(account_id, integration_id).await
 }
 
-/// Stores a change whose credentials, if there are any, were tried: those of `tested` count, not those of the change.
+/// Stores a change whose credentials, if there are any, were tried: those of `tested` count, not
+/// those of the change.
 pub(super) async fn store_update(
     context: &IntegrationContext,
     account_id: AccountId,

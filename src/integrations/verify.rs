@@ -63,8 +63,9 @@ pub async fn test_connection(
     Ok(verify(context, organization, None, Options::default(), credentials).await?.probe)
 }
 
-/// Gets access by credentials and looks whether it opens this organisation, which is known by the CRM's own number, too, if that was
-/// learned before: then also under another name. What comes back is what must be stored: a refresh token may have been used up by this.
+/// Gets access by credentials and looks whether it opens this organisation, which is known by the
+/// CRM's own number, too, if that was learned before: then also under another name. What comes back
+/// is what must be stored: a refresh token may have been used up by this.
 pub(super) async fn verify(
     context: &IntegrationContext,
     organization: &Organization,

@@ -1,4 +1,5 @@
-//! `GET /oauth/callback`: an administrator comes back from a CRM. The parameters are secrets: none is logged, none is shown.
+//! `GET /oauth/callback`: an administrator comes back from a CRM. The parameters are secrets: none
+//! is logged, none is shown.
 
 use std::{borrow::Cow, sync::Arc};
 

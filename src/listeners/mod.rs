@@ -1,5 +1,6 @@
-//! Edge in over HTTP: what browsers and probes ask, beside gRPC. Owns axum and the server around it. Every limit is set on purpose:
-//! connections, time, size of a request's head; one request a connection. Must not know SQL, vendors or tonic.
+//! Edge in over HTTP: what browsers and probes ask, beside gRPC. Owns axum and the server around
+//! it. Every limit is set on purpose: connections, time, size of a request's head; one request a
+//! connection. Must not know SQL, vendors or tonic.
 
 mod callback;
 mod page;
@@ -31,7 +32,8 @@ use tracing::{debug, warn};
 
 use crate::integrations::IntegrationContext;
 
-/// Connections at once. Above it the oldest whose request has not come makes room; if there is none, further ones wait.
+/// Connections at once. Above it the oldest whose request has not come makes room; if there is
+/// none, further ones wait.
 pub(crate) const CONNECTIONS_MAX: usize = 64;
 /// A connection sends its request's head within this.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,7 +53,8 @@ pub fn routes(integrations: IntegrationContext) -> Router {
         .fallback(async || page::NOT_FOUND)
 }
 
-/// Serves until `stop` is cancelled; requests under way are still answered, in tasks of this tracker.
+/// Serves until `stop` is cancelled; requests under way are still answered, in tasks of this
+/// tracker.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -104,7 +107,8 @@ struct OpenConnection {
     makes_room: Notify,
 }
 
-/// Tells the oldest to go whose request has not come: a probe of health must not wait behind those who send nothing.
+/// Tells the oldest to go whose request has not come: a probe of health must not wait behind those
+/// who send nothing.
 fn make_room(connections: &mut VecDeque<Weak<OpenConnection>>) {
     while let Some(oldest) = connections.pop_front() {
         if let Some(open) = oldest.upgrade().filter(|open| !open.has_asked.load(Ordering::Relaxed)) {

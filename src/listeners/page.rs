@@ -18,7 +18,8 @@ pub(super) struct HtmlPage {
 pub(super) const NOT_FOUND: HtmlPage =
     HtmlPage { status: StatusCode::NOT_FOUND, title: "Not found", text: Cow::Borrowed("There is nothing here.") };
 
-/// Nothing is loaded, nothing frames the page, nobody keeps it, and the address with its code goes no further.
+/// Nothing is loaded, nothing frames the page, nobody keeps it, and the address with its code goes
+/// no further.
 const HEADERS: [(HeaderName, &str); 6] = [
     (header::CONTENT_TYPE, "text/html; charset=utf-8"),
     (header::CACHE_CONTROL, "no-store"),

@@ -1,5 +1,6 @@
-//! Why this contact, why not that one: asks as a call does, without storing anything, and says in words what came out.
-//! The words are for a support agent; they hold what the agent asked about and go into no log.
+//! Why this contact, why not that one: asks as a call does, without storing anything, and says in
+//! words what came out. The words are for a support agent; they hold what the agent asked about and
+//! go into no log.
 
 use phone_key::{PhoneKey, Region};
 
@@ -36,7 +37,8 @@ pub struct MatchExplanation {
     pub about_contact: Vec<String>,
 }
 
-/// Answers as a call from this number would be answered that only looks, with every tier and hint, and says why.
+/// Answers as a call from this number would be answered that only looks, with every tier and hint,
+/// and says why.
 pub async fn explain_match(
     context: &MatchContext,
     account_id: AccountId,

@@ -1,5 +1,6 @@
-//! Who is calling? Reading and storing are apart: a known caller costs one read, and with a call id of its own one more statement, which
-//! stores the answer. A repeat, a click, a stranger or a lost race for the call id may cost one more.
+//! Who is calling? Reading and storing are apart: a known caller costs one read, and with a call id
+//! of its own one more statement, which stores the answer. A repeat, a click, a stranger or a lost
+//! race for the call id may cost one more.
 //!
 //! Who comes first of several is `store::match_order`.
 
@@ -225,8 +226,8 @@ impl CallMatcher<'_> {
         Ok(is_stored.then_some(answer))
     }
 
-    /// Stores the answer of a call that has an id. False: another router asked with the same id at the same moment, and both must hear
-    /// the same; look again.
+    /// Stores the answer of a call that has an id. False: another router asked with the same id at
+    /// the same moment, and both must hear the same; look again.
     async fn store_answer(self, answer: &mut MatchAnswer, known: Option<&Call>) -> Result<bool, MatchError> {
         let Self { context, account_id, request, .. } = self;
         let Some(call_id) = request.call_id.as_deref() else { return Ok(true) };
@@ -259,8 +260,8 @@ impl CallMatcher<'_> {
         Ok(true)
     }
 
-    /// A repeat returns the stored outcome and the same contact, or its survivor, and the selection beside it. `None`: that answer
-    /// was "nobody", or its contact is gone, and it is asked anew.
+    /// A repeat returns the stored outcome and the same contact, or its survivor, and the selection
+    /// beside it. `None`: that answer was "nobody", or its contact is gone, and it is asked anew.
     async fn stored_answer(self, call: &Call, found: &MatchAnswer) -> Result<Option<MatchAnswer>, MatchError> {
         let Some(outcome) = call.outcome.filter(|outcome| !outcome.is_asked_anew()) else { return Ok(None) };
         let Some(selected) = self.resolve_live(call.contact_id, &found.candidates).await? else {
@@ -383,7 +384,8 @@ fn name_clicked(answer: &mut MatchAnswer, contact: Contact) {
 
 /// Names this contact, and puts it before the others.
 fn put_first(answer: &mut MatchAnswer, contact: Contact) {
-    // One that has the number was counted, also when it stands behind the first twenty; so was one of a weaker tier.
+    // One that has the number was counted, also when it stands behind the first twenty; so was one
+    // of a weaker tier.
     let is_counted = answer.candidates.iter().any(|candidate| candidate.id == contact.id)
         || contact.numbers.iter().any(|number| number.key == answer.key);
     if !is_counted {
@@ -395,8 +397,9 @@ fn put_first(answer: &mut MatchAnswer, contact: Contact) {
     answer.selected = Some(contact);
 }
 
-/// `None`: the database does not store it at the moment. The phone rings now, so the answer is given although it is not kept; a repeat of
-/// its call is looked up again, and kept as soon as that is possible (decision 45).
+/// `None`: the database does not store it at the moment. The phone rings now, so the answer is
+/// given although it is not kept; a repeat of its call is looked up again, and kept as soon as that
+/// is possible (decision 45).
 fn unless_in_trouble<T>(stored: Result<T, StoreError>) -> Result<Option<T>, StoreError> {
     match stored {
         Err(error) if error.is_transient() && !matches!(error, StoreError::Conflict) => {

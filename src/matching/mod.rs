@@ -1,5 +1,6 @@
-//! What is asked of a call: who is calling, whom the agent chose, whom a ticket belongs to.
-//! Never talks to a CRM and never waits for a sync. Each question is a function of [`MatchContext`], in a file of its own.
+//! What is asked of a call: who is calling, whom the agent chose, whom a ticket belongs to. Never
+//! talks to a CRM and never waits for a sync. Each question is a function of [`MatchContext`], in a
+//! file of its own.
 
 mod explain;
 mod match_caller;

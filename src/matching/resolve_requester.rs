@@ -1,4 +1,5 @@
-//! Whom does it belong to? Finds the contact and numbers of what is asked about; the rule itself is `identity::requester`.
+//! Whom does it belong to? Finds the contact and numbers of what is asked about; the rule itself is
+//! `identity::requester`.
 
 use chrono::{DateTime, Utc};
 use phone_key::{PhoneKey, Region};
@@ -89,8 +90,8 @@ pub async fn resolve_requester(
     Ok(RequesterResolution { answer, freshness, contact_id, asked_at })
 }
 
-/// The call's contact now (the selection before the answer) and the call's number. A contact that died is followed to its
-/// survivor; without one only the number is left.
+/// The call's contact now (the selection before the answer) and the call's number. A contact that
+/// died is followed to its survivor; without one only the number is left.
 async fn contact_of_call(
     context: &MatchContext,
     account_id: AccountId,

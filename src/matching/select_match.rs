@@ -1,4 +1,5 @@
-//! The agent's choice once the call is accepted. Who comes first before that is `store::match_order`.
+//! The agent's choice once the call is accepted. Who comes first before that is
+//! `store::match_order`.
 
 use crate::{
     domain::{

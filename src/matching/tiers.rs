@@ -1,5 +1,6 @@
-//! The tiers behind an equal key: variants of a line, other regions of the account, and hints that are never an answer.
-//! A tier is asked only if those before it found nobody with a record; what an index finds is proved by reading it again.
+//! The tiers behind an equal key: variants of a line, other regions of the account, and hints that
+//! are never an answer. A tier is asked only if those before it found nobody with a record; what an
+//! index finds is proved by reading it again.
 
 use std::collections::BTreeMap;
 
@@ -29,8 +30,8 @@ pub(super) fn has_weaker(key: PhoneKey, rules: &MatchRules) -> bool {
     !rules.further_regions.is_empty() || phone_key::variants(key).next().is_some()
 }
 
-/// Puts those whom a weaker tier finds before a stranger, if nobody with a record has the very number. Returns the tier and its
-/// rule; `None`: the look-up stays as it is.
+/// Puts those whom a weaker tier finds before a stranger, if nobody with a record has the very
+/// number. Returns the tier and its rule; `None`: the look-up stays as it is.
 pub(super) async fn widen(
     context: &MatchContext,
     account_id: AccountId,

@@ -1,4 +1,5 @@
-//! What requests of `AccountService` say of an account, as it is kept: its fields, and which of them an update changes (AIP-134).
+//! What requests of `AccountService` say of an account, as it is kept: its fields, and which of
+//! them an update changes (AIP-134).
 
 use std::collections::HashSet;
 
@@ -64,7 +65,8 @@ pub(super) fn regions(texts: &[String]) -> Result<Vec<Region>, Status> {
     Ok(regions)
 }
 
-/// What an update changes. Fields of the account are named by their path, such as `account.default_region`.
+/// What an update changes. Fields of the account are named by their path, such as
+/// `account.default_region`.
 pub(super) fn change(request: &pb::UpdateAccountRequest) -> Result<AccountChange, Status> {
     let empty = pb::Account::default();
     let account = request.account.as_ref().unwrap_or(&empty);

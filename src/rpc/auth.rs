@@ -1,7 +1,8 @@
-//! Who calls, and for which accounts: verifies bearer JWTs (RFC 7519) against configured keys and makes the `TokenHolder`,
-//! whose `authorize` is the only way from a request to an `AccountId`.
-//! Keys come from the JWKS alone: what a token says about keys (jku, x5u, jwk) is refused, its algorithm must be its key's.
-//! Nothing here tells a caller whether an account exists, and no token or claim is ever logged.
+//! Who calls, and for which accounts: verifies bearer JWTs (RFC 7519) against configured keys and
+//! makes the `TokenHolder`, whose `authorize` is the only way from a request to an `AccountId`.
+//! Keys come from the JWKS alone: what a token says about keys (jku, x5u, jwk) is refused, its
+//! algorithm must be its key's. Nothing here tells a caller whether an account exists, and no token
+//! or claim is ever logged.
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
@@ -53,7 +54,8 @@ impl TokenHolder {
         &self.subject
     }
 
-    /// What the token says of accounts; for listing them. A request's own account goes through `authorize`.
+    /// What the token says of accounts; for listing them. A request's own account goes through
+    /// `authorize`.
     pub fn accounts(&self) -> &TokenAccounts {
         &self.accounts
     }
@@ -63,8 +65,9 @@ impl TokenHolder {
         self.scopes.contains(&scope)
     }
 
-    /// The account that a request names. `INVALID_ARGUMENT` if the text is no UUID; `NOT_FOUND` `ACCOUNT_NOT_FOUND`, exactly as
-    /// for an account that does not exist, if it is none of the caller's. Also notes the account in the request's span.
+    /// The account that a request names. `INVALID_ARGUMENT` if the text is no UUID; `NOT_FOUND`
+    /// `ACCOUNT_NOT_FOUND`, exactly as for an account that does not exist, if it is none of the
+    /// caller's. Also notes the account in the request's span.
     pub fn authorize(&self, account_id: &str) -> Result<AccountId, Status> {
         let account_id: AccountId = account_id.parse().map_err(|_| status::invalid("account_id", "must be a UUID"))?;
         match &self.accounts {
@@ -76,8 +79,8 @@ impl TokenHolder {
         Ok(account_id)
     }
 
-    /// Whose share of the room its calls are. A token of all accounts (the router's) has no share of its own: it speaks for many
-    /// customers, and each of those has one.
+    /// Whose share of the room its calls are. A token of all accounts (the router's) has no share
+    /// of its own: it speaks for many customers, and each of those has one.
     pub(super) fn share(&self) -> Option<&Arc<str>> {
         match self.accounts {
             TokenAccounts::All => None,
@@ -85,7 +88,8 @@ impl TokenHolder {
         }
     }
 
-    /// The same for messages that are still being read: nobody knows yet which accounts they are for.
+    /// The same for messages that are still being read: nobody knows yet which accounts they are
+    /// for.
     pub(super) fn reading_share(&self) -> &Arc<str> {
         &self.subject
     }
@@ -105,7 +109,8 @@ pub struct RequestCaller<'r> {
 }
 
 impl<'r> RequestCaller<'r> {
-    /// As [`TokenHolder::authorize`]; and counts the request to this account's share of the room, which may be spent: `OVERLOADED`.
+    /// As [`TokenHolder::authorize`]; and counts the request to this account's share of the room,
+    /// which may be spent: `OVERLOADED`.
     pub fn authorize(&self, account_id: &str) -> Result<AccountId, Status> {
         let account_id = self.caller.authorize(account_id)?;
         if let Some(place) = self.place {
@@ -125,7 +130,8 @@ impl<'r> RequestCaller<'r> {
     }
 }
 
-/// The caller of this request. INTERNAL if the request came past no gate: a method without a scope has no caller.
+/// The caller of this request. INTERNAL if the request came past no gate: a method without a scope
+/// has no caller.
 pub fn caller<T>(request: &Request<T>) -> Result<RequestCaller<'_>, Status> {
     let caller: Option<&Arc<TokenHolder>> = request.extensions().get();
     let place: Option<&Arc<RoomPlace>> = request.extensions().get();
@@ -179,7 +185,8 @@ pub struct TokenVerifier {
 }
 
 impl TokenVerifier {
-    /// Reads the keys (RFC 7517). Fails if the set cannot be read, holds no usable key, a weak one, or a private one.
+    /// Reads the keys (RFC 7517). Fails if the set cannot be read, holds no usable key, a weak one,
+    /// or a private one.
     pub fn new(jwks_json: &str, issuer: &str, audience: &str, clock: Arc<dyn Clock>) -> Result<Self, JwksError> {
         Ok(Self {
             keys: KeySet::parse(jwks_json)?,
@@ -190,9 +197,9 @@ impl TokenVerifier {
         })
     }
 
-    /// Decides on one request: `None` for a method that is open to all, the caller if the token has the method's scope.
-    /// `method` is the table's entry; one that is not in it is UNIMPLEMENTED, to anybody: what is served stands in the proto files, and
-    /// clients fall back by this code.
+    /// Decides on one request: `None` for a method that is open to all, the caller if the token has
+    /// the method's scope. `method` is the table's entry; one that is not in it is UNIMPLEMENTED,
+    /// to anybody: what is served stands in the proto files, and clients fall back by this code.
     pub(crate) fn admit(
         &self,
         method: Option<&MethodRule>,
@@ -211,7 +218,8 @@ impl TokenVerifier {
         Ok(Some(caller))
     }
 
-    /// The caller behind a token. A token that was verified before costs one hash, until it expires.
+    /// The caller behind a token. A token that was verified before costs one hash, until it
+    /// expires.
     pub fn verify(&self, token: &str) -> Result<Arc<TokenHolder>, TokenRefused> {
         if token.len() > TOKEN_BYTES_MAX {
             return Err(TokenRefused::Invalid);
@@ -275,8 +283,9 @@ fn bearer_token(headers: &HeaderMap) -> Result<&str, TokenRefused> {
     Ok(token.trim_start_matches(' '))
 }
 
-/// No header that asks us to fetch a key, to trust one in the token, or to understand an extension (RFC 7515 §4.1); and no
-/// other kind of token, such as an ID token's `logout+jwt` (RFC 8725 §3.11).
+/// No header that asks us to fetch a key, to trust one in the token, or to understand an extension
+/// (RFC 7515 §4.1); and no other kind of token, such as an ID token's `logout+jwt` (RFC 8725
+/// §3.11).
 fn is_plain(header: &Header) -> bool {
     let kind = header.typ.as_deref().unwrap_or("JWT");
     header.jku.is_none()
@@ -287,7 +296,8 @@ fn is_plain(header: &Header) -> bool {
         && ["JWT", "at+jwt", "application/at+jwt"].iter().any(|known| kind.eq_ignore_ascii_case(known))
 }
 
-/// The claims, if this key signed them. Only the signature is checked here: the library asks the operating system for the time.
+/// The claims, if this key signed them. Only the signature is checked here: the library asks the
+/// operating system for the time.
 fn claims_signed_with(key: &VerifyingJwk, token: &str) -> Option<Claims> {
     let mut signature_only = Validation::new(key.algorithm);
     signature_only.required_spec_claims = HashSet::new();

@@ -11,8 +11,8 @@ use crate::{
     integrations::AuthorizationRequest,
 };
 
-/// Reads the request. The organisation is the integration's, or named, or left to the administrator; an
-/// organisation's own page needs its name.
+/// Reads the request. The organisation is the integration's, or named, or left to the
+/// administrator; an organisation's own page needs its name.
 pub(super) fn authorization_request(
     descriptors: &Descriptors,
     request: pb::StartAuthorizationRequest,

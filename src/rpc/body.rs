@@ -1,5 +1,6 @@
-//! Reads the message of a request before anything is spent on its call: a client that sends headers and then nothing, or a byte
-//! a second, holds no room that others wait for. Bounded in bytes and in time.
+//! Reads the message of a request before anything is spent on its call: a client that sends headers
+//! and then nothing, or a byte a second, holds no room that others wait for. Bounded in bytes and
+//! in time.
 
 use std::{
     convert::Infallible,
@@ -14,11 +15,12 @@ use tonic::{Status, body::Body, codegen::Bytes};
 
 use super::status;
 
-/// gRPC's prefix of a message: one byte about compression, four of length (gRPC over HTTP/2, "Length-Prefixed-Message").
+/// gRPC's prefix of a message: one byte about compression, four of length (gRPC over HTTP/2,
+/// "Length-Prefixed-Message").
 const PREFIX_BYTES: usize = 5;
 
-/// The whole body, which is one message of at most `bytes_max` and its prefix.
-/// `MESSAGE_TOO_LARGE` as soon as its prefix says so, `REQUEST_INCOMPLETE` if all of it is not here at this instant.
+/// The whole body, which is one message of at most `bytes_max` and its prefix. `MESSAGE_TOO_LARGE`
+/// as soon as its prefix says so, `REQUEST_INCOMPLETE` if all of it is not here at this instant.
 pub(super) async fn read_body(body: Body, bytes_max: usize, until: Instant) -> Result<Body, Status> {
     match timeout_at(until, collect(body, bytes_max)).await {
         Ok(read) => read.map(|bytes| Body::new(ReadBody(bytes))),

@@ -1,6 +1,7 @@
-//! A connection from its acceptance to its end, whoever is on the other side: how many there may be, how long one may take to begin, be
-//! silent, leave an answer lying or live, and what it may send beside its calls (`frames`). It sees bytes as they are after TLS, once there
-//! is TLS. Must not know what a call is about: the gate tells it when one begins and ends.
+//! A connection from its acceptance to its end, whoever is on the other side: how many there may
+//! be, how long one may take to begin, be silent, leave an answer lying or live, and what it may
+//! send beside its calls (`frames`). It sees bytes as they are after TLS, once there is TLS. Must
+//! not know what a call is about: the gate tells it when one begins and ends.
 
 use std::{
     any::Any,
@@ -43,8 +44,8 @@ const OPEN_CALLS_MAX: usize = 32;
 const NO_ERROR: u32 = 0;
 const ENHANCE_YOUR_CALM: u32 = 0xb;
 
-/// Connections, none above `limits.connections_max`. Above it the oldest that has never shown an accepted token makes room; if there is
-/// none, further ones wait until one ends.
+/// Connections, none above `limits.connections_max`. Above it the oldest that has never shown an
+/// accepted token makes room; if there is none, further ones wait until one ends.
 pub(super) fn guarded<I, IO, E>(
     incoming: I,
     limits: ServerLimits,
@@ -176,7 +177,8 @@ impl OpenCalls {
         Some(OpenCall { calls: self.clone(), has_token: false })
     }
 
-    /// A call with a token, and its message, was taken or refused for want of room: its frames were no flood.
+    /// A call with a token, and its message, was taken or refused for want of room: its frames were
+    /// no flood.
     pub(super) fn let_in(&self) {
         let mut activity = self.activity();
         activity.let_in = activity.let_in.saturating_add(1);

@@ -242,9 +242,9 @@ impl ContactRpc {
         Ok(Listed { contacts, next })
     }
 
-    /// In the order of another policy than the first created: it ranks the first 200, as a match does; the others follow by age. Whoever
-    /// ends between two pages is left out, whoever moves, also among the first 200, may be met twice or not at all; everyone else is
-    /// met once.
+    /// In the order of another policy than the first created: it ranks the first 200, as a match
+    /// does; the others follow by age. Whoever ends between two pages is left out, whoever moves,
+    /// also among the first 200, may be met twice or not at all; everyone else is met once.
     async fn ranked_page(
         &self,
         account_id: AccountId,

@@ -1,6 +1,7 @@
-//! How long a call may take: the sooner of the client's `grpc-timeout` and the method's own limit. Handlers read it to bound
-//! what they wait for; the gate drops a handler, and ends a stream, when the time has come.
-//! (tonic's own timeout only drops the handler: it tells it nothing, ignores a header it cannot read and answers CANCELLED.)
+//! How long a call may take: the sooner of the client's `grpc-timeout` and the method's own limit.
+//! Handlers read it to bound what they wait for; the gate drops a handler, and ends a stream, when
+//! the time has come. (tonic's own timeout only drops the handler: it tells it nothing, ignores a
+//! header it cannot read and answers CANCELLED.)
 
 use std::time::Duration;
 
@@ -15,7 +16,8 @@ const GRPC_TIMEOUT: &str = "grpc-timeout";
 /// For a request that came past no gate, as in a handler's own test.
 const UNBOUNDED_MAX: Duration = Duration::from_secs(10);
 
-/// When the answer must be on its way. In the extensions of every request that the gate lets through.
+/// When the answer must be on its way. In the extensions of every request that the gate lets
+/// through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct CallDeadline(Instant);
 
@@ -37,7 +39,8 @@ pub fn deadline<T>(request: &Request<T>) -> CallDeadline {
 }
 
 /// The deadline of a call that arrived at this instant. `None`: neither side sets one.
-/// `INVALID_ARGUMENT` if the client's timeout cannot be read: to guess one would cut its call short or work for nobody.
+/// `INVALID_ARGUMENT` if the client's timeout cannot be read: to guess one would cut its call short
+/// or work for nobody.
 pub(crate) fn deadline_of(
     headers: &HeaderMap,
     time_max: Option<Duration>,
@@ -53,7 +56,8 @@ pub(crate) fn deadline_of(
         (Some(asked), Some(max)) => Some(asked.min(max)),
         (asked, max) => asked.or(max),
     };
-    // The longest timeout that can be written is 11,400 years: an instant that far away may not exist on this system.
+    // The longest timeout that can be written is 11,400 years: an instant that far away may not
+    // exist on this system.
     Ok(allowed.and_then(|allowed| arrived.checked_add(allowed)).map(CallDeadline))
 }
 
@@ -61,7 +65,8 @@ fn unreadable() -> Status {
     status::invalid(GRPC_TIMEOUT, "must be 1 to 8 digits and one of the units H, M, S, m, u, n")
 }
 
-/// `TimeoutValue TimeoutUnit` of the gRPC protocol over HTTP/2. Zero is not positive, yet some clients send it for "too late".
+/// `TimeoutValue TimeoutUnit` of the gRPC protocol over HTTP/2. Zero is not positive, yet some
+/// clients send it for "too late".
 fn parse_timeout(value: &HeaderValue) -> Option<Duration> {
     let (unit, digits) = value.as_bytes().split_last()?;
     if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_digit) {

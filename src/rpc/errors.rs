@@ -1,4 +1,5 @@
-//! What the features refuse, as the status that a client gets: its code says what to do, its reason which refusal it is.
+//! What the features refuse, as the status that a client gets: its code says what to do, its reason
+//! which refusal it is.
 
 use std::{error::Error, time::Duration};
 

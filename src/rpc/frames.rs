@@ -1,7 +1,8 @@
-//! Counts what a connection reads, in HTTP/2 frames (RFC 9113 §4.1), and holds it against a budget: so many a second, and more for
-//! each call that was let in. Who floods with pings, settings, priorities, resets, continuations, empty data, unknown frames, or with
-//! requests without a token, has spent it at once; a busy client never does. Looks at the nine bytes of each frame's header, and
-//! copies nothing. What a frame means is for h2 to say.
+//! Counts what a connection reads, in HTTP/2 frames (RFC 9113 §4.1), and holds it against a budget:
+//! so many a second, and more for each call that was let in. Who floods with pings, settings,
+//! priorities, resets, continuations, empty data, unknown frames, or with requests without a token,
+//! has spent it at once; a busy client never does. Looks at the nine bytes of each frame's header,
+//! and copies nothing. What a frame means is for h2 to say.
 
 use std::time::Duration;
 
@@ -14,10 +15,11 @@ const HEADER_BYTES: usize = 9;
 const DATA: u8 = 0;
 /// A frame of headers or settings costs one more for each so many bytes: it must be decoded.
 const BYTES_A_FRAME: u32 = 1024;
-/// What a call that was let in may send besides: its headers and message, and whatever a library adds (window updates, a ping to
-/// measure the line, a reset when its time is up).
+/// What a call that was let in may send besides: its headers and message, and whatever a library
+/// adds (window updates, a ping to measure the line, a reset when its time is up).
 const FRAMES_A_CALL: u32 = 64;
-/// An answer is acknowledged by window updates; for each so many bytes written one more frame may come.
+/// An answer is acknowledged by window updates; for each so many bytes written one more frame may
+/// come.
 const WRITTEN_BYTES_A_FRAME: u32 = 4096;
 /// The budget that a connection starts with, and can save up at most, in seconds of its rate.
 const SAVED_SECONDS: u32 = 10;
@@ -203,7 +205,8 @@ mod tests {
         let mut meter = FrameMeter::new(1000, now);
         meter.read(PREFACE, now).unwrap();
 
-        // 5,000 calls a second for a minute, each with its message, two window updates, a ping and a reset.
+        // 5,000 calls a second for a minute, each with its message, two window updates, a ping and
+        // a reset.
         for call in 0..300_000_u32 {
             let at = now + Duration::from_micros(200) * call;
             for (kind, payload) in [(1, 900), (DATA, 80), (8, 4), (8, 4), (PING, 8), (3, 4)] {

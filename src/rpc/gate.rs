@@ -1,9 +1,12 @@
-//! What every request passes before a handler sees it, and every answer before it leaves; one straight road, so that the order
-//! is what is read here:
-//! span and request id → size of the headers → token and scope → deadline → is there room? → the message is read → room is taken → handler (a panic is
-//! caught) → reason on every error.
-//! Room is for work: nobody holds any with a message that does not come. A stranger learns nothing about load, and what his
-//! tries cost is bounded by his connection's budget of frames. Health needs no room: an overloaded server is not a dead one.
+//! What every request passes before a handler sees it, and every answer before it leaves; one
+//! straight road, so that the order is what is read here:
+//!
+//! span and request id → size of the headers → token and scope → deadline → is there room? → the
+//! message is read → room is taken → handler (a panic is caught) → reason on every error.
+//!
+//! Room is for work: nobody holds any with a message that does not come. A stranger learns nothing
+//! about load, and what his tries cost is bounded by his connection's budget of frames. Health
+//! needs no room: an overloaded server is not a dead one.
 
 use std::{
     any::Any,
@@ -58,7 +61,8 @@ pub(crate) struct GateState {
     pub(crate) cut: CancellationToken,
 }
 
-/// Where calls are admitted to. A handler's call has a place as long as it is worked on; open streams hold none.
+/// Where calls are admitted to. A handler's call has a place as long as it is worked on; open
+/// streams hold none.
 pub(crate) struct CallRooms {
     /// Those that wait for the call path's connections to the database.
     calls: Arc<CallRoom>,
@@ -203,7 +207,8 @@ impl CallGate {
         Ok(response)
     }
 
-    /// Health, and reflection if it is switched on: a client streams its questions to that, one after the other.
+    /// Health, and reflection if it is switched on: a client streams its questions to that, one
+    /// after the other.
     async fn work_for_anybody(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
         let is_streaming = request.uri().path().ends_with("/ServerReflectionInfo");
         let request = if is_streaming { request } else { self.read(request).await? };
@@ -223,7 +228,8 @@ impl CallGate {
     }
 }
 
-/// The size of the headers (RFC 9113 §6.5.2: each field's name, value and 32 bytes); of the pseudo-headers the path alone can be long.
+/// The size of the headers (RFC 9113 §6.5.2: each field's name, value and 32 bytes); of the
+/// pseudo-headers the path alone can be long.
 fn header_bytes(request: &Request<Body>) -> usize {
     let fields = request.headers().iter().map(|(name, value)| name.as_str().len() + value.len() + 32);
     fields.sum::<usize>() + request.uri().path().len()
@@ -262,14 +268,16 @@ fn log_outcome(span: &Span, response: &Response<Body>, arrived: Instant) {
     tracing::debug!(parent: span, rpc.code = ?code, duration_us, "answered");
 }
 
-/// The body of an answer, which for a stream outlives the handler. It ends with `DEADLINE_EXCEEDED` at the deadline and with
-/// UNAVAILABLE when the server is cut off, because a stream must not outlive what its call was granted; and an error in its
-/// trailers is made complete like one in the headers.
+/// The body of an answer, which for a stream outlives the handler. It ends with `DEADLINE_EXCEEDED`
+/// at the deadline and with UNAVAILABLE when the server is cut off, because a stream must not
+/// outlive what its call was granted; and an error in its trailers is made complete like one in the
+/// headers.
 struct AnswerBody {
     inner: Body,
     deadline: Option<CallDeadline>,
     cut: CancellationToken,
-    /// Made when the body is first waited for: a single message is there at once, and pays for no timer.
+    /// Made when the body is first waited for: a single message is there at once, and pays for no
+    /// timer.
     early_end: Option<Pin<Box<dyn Future<Output = Status> + Send>>>,
     request_id: Uuid,
     is_done: bool,

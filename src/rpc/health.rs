@@ -1,5 +1,6 @@
-//! Serves `grpc.health.v1`: what is said of each service, and of the server as a whole (the empty name).
-//! Once the drain has begun nothing is SERVING again, whatever is reported: a load balancer must not come back.
+//! Serves `grpc.health.v1`: what is said of each service, and of the server as a whole (the empty
+//! name). Once the drain has begun nothing is SERVING again, whatever is reported: a load balancer
+//! must not come back.
 
 use std::{
     sync::{
@@ -34,7 +35,8 @@ pub const NAMES: [&str; 5] = [
     pb::sync_service_server::SERVICE_NAME,
 ];
 
-/// What follows the calls: the server as a whole, since calls are what it is for, and their service.
+/// What follows the calls: the server as a whole, since calls are what it is for, and their
+/// service.
 pub const CALLS: [&str; 2] = ["", pb::caller_service_server::SERVICE_NAME];
 /// What follows the database.
 pub const OTHERS: [&str; 3] = [
@@ -69,7 +71,8 @@ impl CallTally {
     }
 }
 
-/// Whether calls are answered, as it is said: it changes when the contrary has held for two seconds.
+/// Whether calls are answered, as it is said: it changes when the contrary has held for two
+/// seconds.
 #[derive(Debug)]
 pub struct CallHealth {
     is_serving: bool,
@@ -140,7 +143,8 @@ impl ServingHealth {
         Self { said: watch::Sender::new(HealthStatus { serving, is_draining: false, is_over: false }) }
     }
 
-    /// Says whether these of `NAMES` can do their work now. Without effect once the drain has begun.
+    /// Says whether these of `NAMES` can do their work now. Without effect once the drain has
+    /// begun.
     pub fn report(&self, names: &[&str], is_serving: bool) {
         self.change(|said| {
             for place in names.iter().filter_map(|name| place_of(name)) {
@@ -172,7 +176,8 @@ impl ServingHealth {
     }
 }
 
-/// Serves `grpc.health.v1.Health` as gRPC's health checking protocol (grpc/doc/health-checking.md) has it.
+/// Serves `grpc.health.v1.Health` as gRPC's health checking protocol (grpc/doc/health-checking.md)
+/// has it.
 pub(crate) struct HealthRpc {
     said: watch::Receiver<HealthStatus>,
 }

@@ -1,6 +1,6 @@
-//! The keys that tokens are verified with: reads a JSON Web Key Set (RFC 7517) and accepts Ed25519 (`EdDSA`) and RSA (RS256).
-//! Strict where a mistake would weaken every call, lenient where the RFC asks for it: keys for other uses or algorithms are
-//! passed over. Holds public keys only.
+//! The keys that tokens are verified with: reads a JSON Web Key Set (RFC 7517) and accepts Ed25519
+//! (`EdDSA`) and RSA (RS256). Strict where a mistake would weaken every call, lenient where the RFC
+//! asks for it: keys for other uses or algorithms are passed over. Holds public keys only.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey};
@@ -100,7 +100,8 @@ impl KeySet {
         Ok(Self(keys))
     }
 
-    /// The keys that may have signed a token with this header: of its algorithm, and of its `kid` if it has one.
+    /// The keys that may have signed a token with this header: of its algorithm, and of its `kid`
+    /// if it has one.
     pub(crate) fn candidates(&self, algorithm: Algorithm, kid: Option<&str>) -> impl Iterator<Item = &VerifyingJwk> {
         self.0.iter().filter(move |key| key.algorithm == algorithm && (kid.is_none() || key.kid.as_deref() == kid))
     }

@@ -1,4 +1,5 @@
-//! What one server and one connection may take. Every limit is set on purpose, because tonic's defaults are none.
+//! What one server and one connection may take. Every limit is set on purpose, because tonic's
+//! defaults are none.
 
 use std::time::Duration;
 
@@ -7,10 +8,11 @@ use super::methods::WATCH;
 /// What one server and one connection may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerLimits {
-    /// Calls that handlers work on at once, over all connections; further ones are refused with `OVERLOADED`. As many more may be
-    /// sending their message.
+    /// Calls that handlers work on at once, over all connections; further ones are refused with
+    /// `OVERLOADED`. As many more may be sending their message.
     pub calls_max: usize,
-    /// Of them, those that need the call path's connections to the database; a queue longer than that would be waited out by nobody.
+    /// Of them, those that need the call path's connections to the database; a queue longer than
+    /// that would be waited out by nobody.
     pub queued_calls_max: usize,
     /// Connections at once; further ones wait to be accepted.
     pub connections_max: usize,
@@ -26,7 +28,8 @@ pub struct ServerLimits {
     pub keepalive_interval: Duration,
     /// A ping without an answer closes the connection after this.
     pub keepalive_timeout: Duration,
-    /// A connection is told to go after this (up to a tenth sooner, by chance), so that clients spread over new servers.
+    /// A connection is told to go after this (up to a tenth sooner, by chance), so that clients
+    /// spread over new servers.
     pub connection_age_max: Duration,
     /// From its acceptance, a connection's HTTP/2 preface and settings must be here within this.
     pub handshake_timeout: Duration,
@@ -36,7 +39,8 @@ pub struct ServerLimits {
     pub idle_max: Duration,
     /// The same for a connection that has never shown a token.
     pub stranger_idle_max: Duration,
-    /// Frames that a connection may send each second besides those of its calls; ten times as many at once.
+    /// Frames that a connection may send each second besides those of its calls; ten times as many
+    /// at once.
     pub frames_per_second: u32,
 }
 

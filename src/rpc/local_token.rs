@@ -1,6 +1,7 @@
-//! The local issuer: a signing key and its JWKS in files of our own, for embedded mode, the demo and tests, where no identity
-//! provider exists. Makes the pair once and never overwrites it; nobody but the owner may read it. Not used where the
-//! operator configures a JWKS of another issuer.
+//! The local issuer: a signing key and its JWKS in files of our own, for embedded mode, the demo
+//! and tests, where no identity provider exists. Makes the pair once and never overwrites it;
+//! nobody but the owner may read it. Not used where the operator configures a JWKS of another
+//! issuer.
 
 use std::{
     fs, io,
@@ -31,8 +32,8 @@ const JWKS_FILE: &str = "jwks.json";
 /// Where the local issuer's keys are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalKeys {
-    /// Ed25519 private key, PKCS#8 in PEM (RFC 8410), mode 0600. Version 1, which OpenSSL and others read; version 2, which has the public
-    /// key too, is read as well.
+    /// Ed25519 private key, PKCS#8 in PEM (RFC 8410), mode 0600. Version 1, which OpenSSL and
+    /// others read; version 2, which has the public key too, is read as well.
     pub signing_key_file: PathBuf,
     /// Its public part as a JWKS, mode 0600.
     pub jwks_file: PathBuf,
@@ -71,9 +72,10 @@ pub fn generate(seed: &[u8; 32]) -> KeyPair {
     }
 }
 
-/// The local issuer's keys in this directory, made from `seed` (32 random bytes) if there are none. The directory appears
-/// whole, by a rename: a crash leaves no half of a pair, and of two processes that start at once both use the same one.
-/// Fails if only one of the two files exists, or if the private key can be read by others.
+/// The local issuer's keys in this directory, made from `seed` (32 random bytes) if there are none.
+/// The directory appears whole, by a rename: a crash leaves no half of a pair, and of two processes
+/// that start at once both use the same one. Fails if only one of the two files exists, or if the
+/// private key can be read by others.
 pub fn ensure_local_keys(dir: &Path, seed: &[u8; 32]) -> io::Result<LocalKeys> {
     let keys = LocalKeys::in_dir(dir);
     if !is_complete(&keys)? {

@@ -175,8 +175,8 @@ fn processes_that_start_at_once_use_one_pair() {
     assert_eq!(fs::read_dir(auth.parent().unwrap()).unwrap().count(), 1, "nothing partial is left");
 }
 
-/// The signing key is written as other tools read it.
-/// RFC 8410 §7: version 0, the algorithm's identifier alone, the key in an OCTET STRING of its own, and nothing behind it.
+/// The signing key is written as other tools read it. RFC 8410 §7: version 0, the algorithm's
+/// identifier alone, the key in an OCTET STRING of its own, and nothing behind it.
 #[test]
 fn signing_key_is_written_as_others_read() {
     use base64::prelude::BASE64_STANDARD;

@@ -1,6 +1,6 @@
-//! The one table of what is served: each method's scope and how long the server works for one call of it.
-//! A method that is not in the table is refused, whatever the token says; a test compares the table with the descriptors.
-//! Must not know tokens, time or tonic.
+//! The one table of what is served: each method's scope and how long the server works for one call
+//! of it. A method that is not in the table is refused, whatever the token says; a test compares
+//! the table with the descriptors. Must not know tokens, time or tonic.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -79,7 +79,8 @@ pub struct MethodRule {
     pub path: &'static str,
     /// Who may call it.
     pub access: MethodAccess,
-    /// How long the server works on one call, streams included; `None`: until the client leaves or the server drains.
+    /// How long the server works on one call, streams included; `None`: until the client leaves or
+    /// the server drains.
     pub time_max: Option<Duration>,
     /// Which room it needs.
     pub queue: CallQueue,

@@ -1,5 +1,6 @@
-//! Edge in: owns tonic and the generated types. Every handler has three beats: parse the request into domain types, call one feature
-//! (or read the store), turn the answer into proto. A request's account comes from `auth::TokenHolder::authorize` and nowhere else.
+//! Edge in: owns tonic and the generated types. Every handler has three beats: parse the request
+//! into domain types, call one feature (or read the store), turn the answer into proto. A request's
+//! account comes from `auth::TokenHolder::authorize` and nowhere else.
 
 pub mod auth;
 pub mod deadline;

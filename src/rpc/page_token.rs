@@ -1,6 +1,7 @@
-//! Page tokens and page sizes of every List call. A token is opaque to the client, bound to its method and filter, and holds
-//! the last key of the page before. It is not signed: its key only ever becomes a bound parameter beside the authorised
-//! account, so a forged one shows nothing that the caller could not list anyway.
+//! Page tokens and page sizes of every List call. A token is opaque to the client, bound to its
+//! method and filter, and holds the last key of the page before. It is not signed: its key only
+//! ever becomes a bound parameter beside the authorised account, so a forged one shows nothing that
+//! the caller could not list anyway.
 
 use std::str::FromStr;
 
@@ -19,7 +20,8 @@ pub(super) const PAGE_SIZE_DEFAULT: usize = 50;
 /// Most entries of a page; a larger wish is lowered to this (AIP-158).
 pub(super) const PAGE_SIZE_MAX: usize = 200;
 
-/// Changes with the token's content: a token of another version is refused, and the client starts its listing again.
+/// Changes with the token's content: a token of another version is refused, and the client starts
+/// its listing again.
 const VERSION: u8 = 2;
 
 #[derive(Deserialize)]
@@ -31,8 +33,8 @@ struct Token {
     k: Vec<String>,
 }
 
-/// The token of the page after the one that ended with this key.
-/// `filter` is everything that decides what is listed: the account's id first, then each filter field of the request.
+/// The token of the page after the one that ended with this key. `filter` is everything that
+/// decides what is listed: the account's id first, then each filter field of the request.
 pub(super) fn encode(method: &str, filter: &[&str], key: &[&str]) -> String {
     let json = json!({"v": VERSION, "m": method, "f": fingerprint(filter), "k": key});
     let text = BASE64_URL_SAFE_NO_PAD.encode(json.to_string());
@@ -41,8 +43,8 @@ pub(super) fn encode(method: &str, filter: &[&str], key: &[&str]) -> String {
 }
 
 /// The key that the page before ended with; `None` for the first page (an empty token).
-/// `INVALID_ARGUMENT` naming `page_token` if it is not a token of this method with this filter. The parts of the key are
-/// what a client sent: parse them again, and refuse them with the same error.
+/// `INVALID_ARGUMENT` naming `page_token` if it is not a token of this method with this filter. The
+/// parts of the key are what a client sent: parse them again, and refuse them with the same error.
 pub(super) fn decode(method: &str, filter: &[&str], token: &str) -> Result<Option<Vec<String>>, Status> {
     if token.is_empty() {
         return Ok(None);
@@ -78,7 +80,8 @@ pub(super) fn page_size(wished: i32) -> Result<usize, Status> {
     }
 }
 
-/// Tells two filters apart without holding them: 64 bits of SHA-256 over the parts with their lengths.
+/// Tells two filters apart without holding them: 64 bits of SHA-256 over the parts with their
+/// lengths.
 fn fingerprint(filter: &[&str]) -> String {
     let mut hash = Sha256::new();
     for part in filter {

@@ -1,4 +1,5 @@
-//! Requests into domain types. Whatever is wrong is `INVALID_ARGUMENT` that names the field and says what would be right.
+//! Requests into domain types. Whatever is wrong is `INVALID_ARGUMENT` that names the field and
+//! says what would be right.
 
 use std::str::FromStr;
 
@@ -162,7 +163,8 @@ pub(super) fn only(needed: Provider, provider: Provider, field: &str) -> Result<
     if needed == provider { Ok(()) } else { Err(status::invalid(field, &format!("is for {needed} only"))) }
 }
 
-/// What is wished to be copied and mirrored. What says something of another CRM's objects is refused.
+/// What is wished to be copied and mirrored. What says something of another CRM's objects is
+/// refused.
 pub(super) fn options(provider: Provider, given: &pb::IntegrationOptions) -> Result<OptionsChange, Status> {
     let user_roles = match pb::ZendeskUsers::try_from(given.zendesk_users) {
         Ok(pb::ZendeskUsers::Unspecified) => Ok(None),

@@ -1,4 +1,5 @@
-//! What opens a CRM, as a request says it: which kinds fit which CRM, and what each needs. No error repeats a value.
+//! What opens a CRM, as a request says it: which kinds fit which CRM, and what each needs. No error
+//! repeats a value.
 
 use secrecy::SecretString;
 use tonic::Status;
@@ -16,7 +17,8 @@ pub(super) struct LoginHost {
     pub(super) name: Option<String>,
 }
 
-/// A login host, which may be left out. The API's field for it is named after the one CRM that has such hosts.
+/// A login host, which may be left out. The API's field for it is named after the one CRM that has
+/// such hosts.
 pub(super) fn login_host(
     field: &'static str,
     descriptor: &ProviderDescriptor,

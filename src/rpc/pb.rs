@@ -1,5 +1,6 @@
-//! The types and service traits that build.rs generates from `proto/`, and the descriptors that reflection serves.
-//! Only `rpc` and the gRPC clients of the command line see these types; nothing is written by hand here.
+//! The types and service traits that build.rs generates from `proto/`, and the descriptors that
+//! reflection serves. Only `rpc` and the gRPC clients of the command line see these types; nothing
+//! is written by hand here.
 
 #![expect(clippy::pedantic, clippy::allow_attributes, clippy::clone_on_ref_ptr, reason = "generated code")]
 

@@ -1,6 +1,8 @@
-//! Room: how many calls are worked on at once, and how much of it one token and one account may have, so that a noisy customer
-//! leaves the others theirs. Nobody has more than twice what is still free: one that is alone gets two thirds, two get two fifths each, and
-//! however many are noisy, something is left for who comes next. Nothing has to be tuned. Must not know what a call is about.
+//! Room: how many calls are worked on at once, and how much of it one token and one account may
+//! have, so that a noisy customer leaves the others theirs. Nobody has more than twice what is
+//! still free: one that is alone gets two thirds, two get two fifths each, and however many are
+//! noisy, something is left for who comes next. Nothing has to be tuned. Must not know what a call
+//! is about.
 
 use std::{
     collections::HashMap,

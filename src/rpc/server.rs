@@ -1,6 +1,6 @@
-//! The gRPC server: its health, reflection and end.
-//! A shutdown goes in this order: health says `NOT_SERVING` → `wait`, in which load balancers turn away and calls are still
-//! answered → no new connections, GOAWAY to the old, open calls end → after `timeout` what is left is cut off with
+//! The gRPC server: its health, reflection and end. A shutdown goes in this order: health says
+//! `NOT_SERVING` → `wait`, in which load balancers turn away and calls are still answered → no new
+//! connections, GOAWAY to the old, open calls end → after `timeout` what is left is cut off with
 //! UNAVAILABLE. Owns no state of the features: their services come in as `Routes`.
 
 use std::{sync::Arc, time::Duration};
@@ -36,7 +36,8 @@ use crate::domain::{clock::Clock, ids::IdSource};
 
 /// How long calls may take to tell their clients that they were cut off.
 const CUT_GRACE: Duration = Duration::from_secs(1);
-/// Idle TCP connections are probed after this, in case the peer vanished without HTTP/2 keepalive noticing.
+/// Idle TCP connections are probed after this, in case the peer vanished without HTTP/2 keepalive
+/// noticing.
 const TCP_KEEPALIVE: Duration = Duration::from_mins(1);
 /// How much larger than allowed headers may be and still get a refusal that says so.
 const HEADERS_READ_FACTOR: u32 = 4;
@@ -197,21 +198,25 @@ impl GrpcServer {
 
     fn transport(&self) -> tonic::transport::Server {
         let limits = &self.limits;
-        // One request fits into its stream's window, so a connection cannot make the server hold more than the windows.
+        // One request fits into its stream's window, so a connection cannot make the server hold
+        // more than the windows.
         let stream_window = u32::try_from(limits.request_bytes_max).unwrap_or(CONNECTION_WINDOW_BYTES);
         tonic::transport::Server::builder()
             .max_concurrent_streams(limits.streams_per_connection_max)
             .initial_stream_window_size(stream_window.clamp(64 * 1024, CONNECTION_WINDOW_BYTES))
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            // Above this the connection itself refuses, without a word of gRPC; what is below it, the gate refuses with a reason.
+            // Above this the connection itself refuses, without a word of gRPC; what is below it,
+            // the gate refuses with a reason.
             .http2_max_header_list_size(limits.header_bytes_max * HEADERS_READ_FACTOR)
             .http2_keepalive_interval(Some(limits.keepalive_interval))
             .http2_keepalive_timeout(Some(limits.keepalive_timeout))
-            // Without tonic's grace: in 0.14.9 that replaces the GOAWAY by a hard close. Calls end by their deadlines.
+            // Without tonic's grace: in 0.14.9 that replaces the GOAWAY by a hard close. Calls end
+            // by their deadlines.
             .max_connection_age(self.jittered_age())
     }
 
-    /// Servers that start together do not send their clients away together. (One jitter a process: tonic takes one age.)
+    /// Servers that start together do not send their clients away together. (One jitter a process:
+    /// tonic takes one age.)
     fn jittered_age(&self) -> Duration {
         let age = self.limits.connection_age_max;
         self.ids.with_rng(|rng| rng.random_range(age / 10 * 9..=age))

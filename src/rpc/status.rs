@@ -1,6 +1,7 @@
-//! The only maker of `tonic::Status`: every error that leaves the service carries `google.rpc.ErrorInfo` with a reason in
-//! `UPPER_SNAKE` and the domain `contactsync`. Messages are for the developer who calls; they never carry a number, name,
-//! e-mail, token or anything internal. Sizes are capped, because a status travels in HTTP/2 trailers, and clients built on
+//! The only maker of `tonic::Status`: every error that leaves the service carries
+//! `google.rpc.ErrorInfo` with a reason in `UPPER_SNAKE` and the domain `contactsync`. Messages are
+//! for the developer who calls; they never carry a number, name, e-mail, token or anything
+//! internal. Sizes are capped, because a status travels in HTTP/2 trailers, and clients built on
 //! gRPC core drop a call whose metadata runs about 8 KiB.
 
 use std::{collections::HashMap, error::Error, time::Duration};
@@ -20,7 +21,8 @@ const OVERLOADED_RETRY_AFTER: Duration = Duration::from_secs(1);
 const MESSAGE_BYTES_MAX: usize = 512;
 /// Longest field path, in bytes.
 const FIELD_BYTES_MAX: usize = 128;
-/// Longest list of wrong fields with their descriptions, in bytes: they stand in the details, and their beginning in the message.
+/// Longest list of wrong fields with their descriptions, in bytes: they stand in the details, and
+/// their beginning in the message.
 const VIOLATIONS_BYTES_MAX: usize = 2048;
 /// Most entries of `ErrorInfo`'s metadata.
 const METADATA_ENTRIES_MAX: usize = 8;
@@ -29,7 +31,8 @@ const METADATA_KEY_BYTES_MAX: usize = 64;
 /// Longest value of `ErrorInfo`'s metadata, in bytes.
 const METADATA_VALUE_BYTES_MAX: usize = 128;
 
-/// `INVALID_ARGUMENT`: this field of the request is wrong. `description` says what would be right, without repeating the value.
+/// `INVALID_ARGUMENT`: this field of the request is wrong. `description` says what would be right,
+/// without repeating the value.
 pub(super) fn invalid(field: &str, description: &str) -> Status {
     let (field, description) = (cut(field, FIELD_BYTES_MAX), cut(description, MESSAGE_BYTES_MAX));
     let mut details = info("INVALID_ARGUMENT", &[]);
@@ -37,8 +40,8 @@ pub(super) fn invalid(field: &str, description: &str) -> Status {
     status(Code::InvalidArgument, &format!("{field}: {description}"), details)
 }
 
-/// The one of several refusals of a request that is told: what is not a wrong field (no such account, no room) before all; else every wrong
-/// field, as many as fit.
+/// The one of several refusals of a request that is told: what is not a wrong field (no such
+/// account, no room) before all; else every wrong field, as many as fit.
 pub(super) fn one_of(refused: &[&Status]) -> Status {
     if let Some(other) = refused.iter().find(|status| status.code() != Code::InvalidArgument) {
         return (*other).clone();
@@ -65,7 +68,8 @@ pub(super) fn within(outer: &str, refused: &Status) -> Status {
     if moved.is_empty() { refused.clone() } else { one_of(&moved.iter().collect::<Vec<_>>()) }
 }
 
-/// `NOT_FOUND`. What belongs to another account answers exactly like what does not exist: use the same reason and message.
+/// `NOT_FOUND`. What belongs to another account answers exactly like what does not exist: use the
+/// same reason and message.
 pub(super) fn not_found(reason: &'static str, message: &str) -> Status {
     status(Code::NotFound, message, info(reason, &[]))
 }
@@ -111,7 +115,8 @@ pub(super) fn overloaded(why: NoRoom) -> Status {
     resource_exhausted("OVERLOADED", &why.to_string(), Some(OVERLOADED_RETRY_AFTER))
 }
 
-/// `DEADLINE_EXCEEDED`: the call's time was up before its answer; a write may or may not have happened.
+/// `DEADLINE_EXCEEDED`: the call's time was up before its answer; a write may or may not have
+/// happened.
 pub(super) fn deadline_exceeded() -> Status {
     status(Code::DeadlineExceeded, "the call's deadline has passed", info("DEADLINE_EXCEEDED", &[]))
 }
@@ -145,13 +150,15 @@ pub(super) fn unauthenticated(reason: &'static str, message: &str) -> Status {
     status(Code::Unauthenticated, message, info(reason, &[]))
 }
 
-/// `PERMISSION_DENIED`: the token is good, and not for this. Must not tell whether the thing asked for exists.
+/// `PERMISSION_DENIED`: the token is good, and not for this. Must not tell whether the thing asked
+/// for exists.
 pub(super) fn permission_denied(reason: &'static str, message: &str, metadata: &[(&str, &str)]) -> Status {
     status(Code::PermissionDenied, message, info(reason, metadata))
 }
 
-/// INTERNAL: our own fault. Logs the whole chain of causes here, once, and tells the caller nothing of it; the answer of a
-/// unary call also gets the request's id, under which the log has it. The error's texts must be free of personal data.
+/// INTERNAL: our own fault. Logs the whole chain of causes here, once, and tells the caller nothing
+/// of it; the answer of a unary call also gets the request's id, under which the log has it. The
+/// error's texts must be free of personal data.
 pub(super) fn internal(error: &(dyn Error + 'static)) -> Status {
     tracing::error!(error = %chain(error), "a request failed by a fault of the service");
     internal_logged()
@@ -162,10 +169,10 @@ pub(crate) fn internal_logged() -> Status {
     status(Code::Internal, "internal error", info("INTERNAL", &[]))
 }
 
-/// Makes an error answer complete before it leaves. An INTERNAL gets the request's id. A status without details was made by
-/// tonic itself, about bytes that it could not read or a method that it does not know, and gets its reason here:
-/// gRPC's own codes for these (INTERNAL, `OUT_OF_RANGE`) would blame the server for what a client has sent.
-/// `None`: nothing to add.
+/// Makes an error answer complete before it leaves. An INTERNAL gets the request's id. A status
+/// without details was made by tonic itself, about bytes that it could not read or a method that it
+/// does not know, and gets its reason here: gRPC's own codes for these (INTERNAL, `OUT_OF_RANGE`)
+/// would blame the server for what a client has sent. `None`: nothing to add.
 pub(crate) fn complete(made: &Status, request_id: &str) -> Option<Status> {
     let is_ours = !made.details().is_empty();
     Some(match made.code() {
@@ -183,7 +190,8 @@ pub(crate) fn complete(made: &Status, request_id: &str) -> Option<Status> {
     })
 }
 
-/// The same for an error that ends a body: there, tonic complains of what the server was about to send.
+/// The same for an error that ends a body: there, tonic complains of what the server was about to
+/// send.
 pub(crate) fn complete_trailers(made: &Status, request_id: &str) -> Option<Status> {
     if made.code() == Code::OutOfRange && made.details().is_empty() {
         let message = "the answer is larger than this server sends; ask for a smaller page";

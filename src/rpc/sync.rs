@@ -374,7 +374,8 @@ struct Watch {
     _place: WatchPlace,
 }
 
-/// Waits for a change and sends it; ends after the run's end, after an error, and when the server drains.
+/// Waits for a change and sends it; ends after the run's end, after an error, and when the server
+/// drains.
 async fn next_change(watch: Option<Watch>) -> Option<(Result<pb::WatchSyncRunResponse, Status>, Option<Watch>)> {
     let mut watch = watch?;
     if watch.last.as_ref().is_some_and(|run| run.state.is_finished()) {

@@ -1,4 +1,5 @@
-//! Parts of a request that are read together, so that everything that is wrong with it is told at once.
+//! Parts of a request that are read together, so that everything that is wrong with it is told at
+//! once.
 
 use tonic::Status;
 

@@ -1,5 +1,6 @@
-//! Who watches sync runs: how many at once, and how many of one account, for each costs a look at the database five times a second.
-//! A place ends with its call's deadline, even if the client takes nothing and so lets the stream linger.
+//! Who watches sync runs: how many at once, and how many of one account, for each costs a look at
+//! the database five times a second. A place ends with its call's deadline, even if the client
+//! takes nothing and so lets the stream linger.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -36,7 +37,8 @@ struct Entry {
 }
 
 impl WatchRoom {
-    /// A place until this deadline, or until it is dropped; `TOO_MANY_WATCHERS` if the account, or everybody, has enough.
+    /// A place until this deadline, or until it is dropped; `TOO_MANY_WATCHERS` if the account, or
+    /// everybody, has enough.
     pub(super) fn enter(&self, account_id: AccountId, deadline: CallDeadline) -> Result<WatchPlace, Status> {
         let mut entries = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let now = Instant::now();

@@ -1,6 +1,7 @@
-//! The access token of an integration, and who is getting a new one. Of several that need it, one claims it by a conditional update, asks
-//! the CRM outside of any transaction, and stores what came by one update that only the claim's owner gets through. A claim is a lease,
-//! and so uses the database's clock.
+//! The access token of an integration, and who is getting a new one. Of several that need it, one
+//! claims it by a conditional update, asks the CRM outside of any transaction, and stores what came
+//! by one update that only the claim's owner gets through. A claim is a lease, and so uses the
+//! database's clock.
 
 use uuid::Uuid;
 
@@ -30,8 +31,8 @@ pub struct StoredAccess {
     pub is_auth_failed: bool,
 }
 
-/// What an integration has; `None`: there is no such integration. A claim of more than an hour (the longest is a minute) was made by a clock
-/// that was ahead.
+/// What an integration has; `None`: there is no such integration. A claim of more than an hour (the
+/// longest is a minute) was made by a clock that was ahead.
 pub async fn find(
     db: &Db,
     account_id: AccountId,
@@ -65,8 +66,9 @@ pub async fn find(
     .transpose()
 }
 
-/// Claims the right to get the next access token for `seconds`, if nothing has changed since `seen`. Returns the sealed credentials;
-/// `None`: somebody was quicker. A try that somebody has asked for is used up by it.
+/// Claims the right to get the next access token for `seconds`, if nothing has changed since
+/// `seen`. Returns the sealed credentials; `None`: somebody was quicker. A try that somebody has
+/// asked for is used up by it.
 pub async fn claim(
     db: &Db,
     account_id: AccountId,
@@ -97,9 +99,10 @@ pub async fn claim(
     Ok(credentials)
 }
 
-/// Stores what the CRM gave, and ends the claim; without an access token the next one who needs it gets another. Returns the access token's number; `None`: there is a newer one than `seen` by now, or
-/// the credentials were changed, and nothing is stored. Whose the claim is does not matter: a process that was stopped for longer than
-/// its claim holds the only refresh token that is good.
+/// Stores what the CRM gave, and ends the claim; without an access token the next one who needs it
+/// gets another. Returns the access token's number; `None`: there is a newer one than `seen` by
+/// now, or the credentials were changed, and nothing is stored. Whose the claim is does not matter:
+/// a process that was stopped for longer than its claim holds the only refresh token that is good.
 pub async fn store(
     db: &Db,
     account_id: AccountId,
@@ -126,8 +129,9 @@ pub async fn store(
     Ok(version)
 }
 
-/// Replaces the credentials of a locked integration, and the access token with them; whoever is renewing the old one stores nothing. The
-/// version is counted here, and not in [`ControlState`](crate::domain::integration_state::ControlState): renewals are decided by it.
+/// Replaces the credentials of a locked integration, and the access token with them; whoever is
+/// renewing the old one stores nothing. The version is counted here, and not in
+/// [`ControlState`](crate::domain::integration_state::ControlState): renewals are decided by it.
 pub async fn replace(
     tx: &mut Tx,
     account_id: AccountId,
@@ -149,8 +153,8 @@ pub async fn replace(
     Ok(())
 }
 
-/// Gives a claim back without a token. `is_lost`: the CRM may have given one that never arrived; the claim stays then, run out, as
-/// a mark for the next one.
+/// Gives a claim back without a token. `is_lost`: the CRM may have given one that never arrived;
+/// the claim stays then, run out, as a mark for the next one.
 pub async fn release(
     db: &Db,
     account_id: AccountId,

@@ -103,8 +103,9 @@ pub struct AccountChange {
     pub match_policy: Option<MatchPolicy>,
 }
 
-/// Changes what is given; `None` if there is no such account. Other regions: the stored numbers are to be read again, and the next run of
-/// each integration is to be a sweep: of two spellings of one number a record keeps the first only, and both may be numbers now.
+/// Changes what is given; `None` if there is no such account. Other regions: the stored numbers are
+/// to be read again, and the next run of each integration is to be a sweep: of two spellings of one
+/// number a record keeps the first only, and both may be numbers now.
 pub async fn update(
     db: &Db,
     account_id: AccountId,
@@ -207,7 +208,8 @@ async fn update_account(
     row.map(Account::try_from).transpose()
 }
 
-/// A page of accounts by id: all, or only those of `among`. One of the named statements across accounts.
+/// A page of accounts by id: all, or only those of `among`. One of the named statements across
+/// accounts.
 pub async fn list(
     db: &Db,
     among: Option<&[AccountId]>,

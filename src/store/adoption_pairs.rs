@@ -97,7 +97,8 @@ pub async fn has_pair(db: &CallDb, account_id: AccountId, key: PhoneKey) -> Resu
     .await
 }
 
-/// Numbers, from `after` on, whose placeholder has a record beside it: what a crash may have left behind. At most [`LOOK_MAX`].
+/// Numbers, from `after` on, whose placeholder has a record beside it: what a crash may have left
+/// behind. At most [`LOOK_MAX`].
 pub async fn find_left_behind(db: &Db, account_id: AccountId, after: i64) -> Result<Vec<PhoneKey>, StoreError> {
     let keys = sqlx::query_scalar!(
         r#"-- store::adoption_pairs::find_left_behind

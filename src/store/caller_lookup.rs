@@ -1,8 +1,9 @@
 //! Who has a caller's number: the read of the call path. It writes nothing; `calls` stores answers.
 //!
-//! Two statements, each of one snapshot: what an answer says of contacts, of the integrations' freshness and of the call is true of one
-//! moment. `read_lean` serves nearly all calls; `read_full` counts shared lines, puts several contacts in another order than "first
-//! created", and looks for clicks. What the lean one answers, the full one answers equally.
+//! Two statements, each of one snapshot: what an answer says of contacts, of the integrations'
+//! freshness and of the call is true of one moment. `read_lean` serves nearly all calls;
+//! `read_full` counts shared lines, puts several contacts in another order than "first created",
+//! and looks for clicks. What the lean one answers, the full one answers equally.
 
 use chrono::{DateTime, Utc};
 use phone_key::PhoneKey;
@@ -52,8 +53,9 @@ pub struct LookupRequest<'a> {
     pub policy: MatchPolicy,
 }
 
-/// Everyone with this number, the freshness of all integrations, and the call: one statement, or two for a shared line of more than
-/// [`CANDIDATES_MAX`] and for several contacts under another policy than "first created".
+/// Everyone with this number, the freshness of all integrations, and the call: one statement, or
+/// two for a shared line of more than [`CANDIDATES_MAX`] and for several contacts under another
+/// policy than "first created".
 pub async fn look_up(
     db: &CallDb,
     account_id: AccountId,
@@ -69,7 +71,8 @@ pub async fn look_up(
     read_full(db, account_id, key, request).await
 }
 
-/// The first created first; `None`: more than [`CANDIDATES_MAX`] rows have the number, and the contacts are to be counted.
+/// The first created first; `None`: more than [`CANDIDATES_MAX`] rows have the number, and the
+/// contacts are to be counted.
 pub async fn read_lean(
     db: &CallDb,
     account_id: AccountId,

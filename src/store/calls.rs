@@ -1,4 +1,5 @@
-//! The table `calls`. Every statement here may run on the call path: single, and without a transaction.
+//! The table `calls`. Every statement here may run on the call path: single, and without a
+//! transaction.
 
 use chrono::{DateTime, Utc};
 use phone_key::PhoneKey;
@@ -88,7 +89,8 @@ async fn select_call(
     .await
 }
 
-/// Stores the answer of a call that is not known. False: by now it is known, by another router or from a click; look again.
+/// Stores the answer of a call that is not known. False: by now it is known, by another router or
+/// from a click; look again.
 pub async fn insert_answer(
     db: &CallDb,
     account_id: AccountId,
@@ -117,9 +119,10 @@ pub async fn insert_answer(
     Ok(done.rows_affected() == 1)
 }
 
-/// Stores an answer, unless the call has one that stands: returns the call as it is now, which may be another number's. A call
-/// known from a click only, or whose answer was "nobody", takes the new one; `replaces` names a contact whose answer is void
-/// because it is gone. `None`: somebody else has just stored it; look again.
+/// Stores an answer, unless the call has one that stands: returns the call as it is now, which may
+/// be another number's. A call known from a click only, or whose answer was "nobody", takes the new
+/// one; `replaces` names a contact whose answer is void because it is gone. `None`: somebody else
+/// has just stored it; look again.
 pub async fn store_answer(
     db: &CallDb,
     account_id: AccountId,
@@ -166,8 +169,8 @@ pub async fn store_answer(
     row.map(Call::try_from).transpose()
 }
 
-/// The agent's choice, which the last write wins, for the call and for its number; what was told of the call is stale. False:
-/// there is no such call.
+/// The agent's choice, which the last write wins, for the call and for its number; what was told of
+/// the call is stale. False: there is no such call.
 pub async fn select(
     db: &CallDb,
     account_id: AccountId,
@@ -222,8 +225,8 @@ pub struct CallBinding<'a> {
     pub agent_id: &'a str,
 }
 
-/// Binds a call to the contact of a clicked or reported record; an unknown call is created with it. False: it is a call with another
-/// number, and of another contact.
+/// Binds a call to the contact of a clicked or reported record; an unknown call is created with it.
+/// False: it is a call with another number, and of another contact.
 pub async fn bind(
     tx: &mut Tx,
     account_id: AccountId,

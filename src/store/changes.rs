@@ -1,5 +1,7 @@
-//! The tables `changes` and `feeds`: what has become of contacts, in the order in which readers see it.
-//! A change is written without a number, in the transaction that makes it. Numbers are given here, to committed rows only, under the lock of the account's row in `feeds`: so one publisher works at a time.
+//! The tables `changes` and `feeds`: what has become of contacts, in the order in which readers see
+//! it. A change is written without a number, in the transaction that makes it. Numbers are given
+//! here, to committed rows only, under the lock of the account's row in `feeds`: so one publisher
+//! works at a time.
 
 use std::{
     io,
@@ -87,8 +89,9 @@ pub struct FeedBounds {
     pub epoch_base: i64,
 }
 
-/// What a database is known by, from the most telling form to the one that every server answers: the server's system identifier (another
-/// server, or a restored dump), its timeline (a restored base backup, a promoted standby) and the database's own id.
+/// What a database is known by, from the most telling form to the one that every server answers:
+/// the server's system identifier (another server, or a restored dump), its timeline (a restored
+/// base backup, a promoted standby) and the database's own id.
 const ORIGIN_FORMS: [&str; 3] = [
     "-- store::changes::find_origin (may be refused)
     select concat_ws('/', (select system_identifier from pg_control_system()),
@@ -101,8 +104,9 @@ const ORIGIN_FORMS: [&str; 3] = [
     select (select oid from pg_database where datname = current_database())::text",
 ];
 
-/// What the account's database is known by now. Tells apart a database from its backup where the server shows it: not if its files were put back
-/// as they were, for which there is `contact-sync feed new-epoch`. `form` is where to begin, and is moved past what the server refuses.
+/// What the account's database is known by now. Tells apart a database from its backup where the
+/// server shows it: not if its files were put back as they were, for which there is `contact-sync
+/// feed new-epoch`. `form` is where to begin, and is moved past what the server refuses.
 pub async fn find_origin(db: &Db, account_id: AccountId, form: &AtomicUsize) -> Result<String, StoreError> {
     loop {
         let at = form.load(Ordering::Relaxed).min(ORIGIN_FORMS.len() - 1);
@@ -202,7 +206,8 @@ pub async fn lock_feed(tx: &mut Tx, account_id: AccountId) -> Result<FeedBounds,
     Ok(bounds)
 }
 
-/// Begins an epoch: the numbers of this database, all above `base`. What was told before is not told again. The feed must be locked.
+/// Begins an epoch: the numbers of this database, all above `base`. What was told before is not
+/// told again. The feed must be locked.
 pub async fn begin_epoch(
     tx: &mut Tx,
     account_id: AccountId,
@@ -226,8 +231,8 @@ pub async fn begin_epoch(
     Ok(())
 }
 
-/// Of all accounts, since a restored database is restored for all: no feed's numbers are trusted any more, so that the next reader of
-/// each begins an epoch. Returns how many feeds there are.
+/// Of all accounts, since a restored database is restored for all: no feed's numbers are trusted
+/// any more, so that the next reader of each begins an epoch. Returns how many feeds there are.
 pub async fn distrust_all(url: &str) -> Result<u64, StoreError> {
     let options = PgConnectOptions::from_str(url)?.application_name("contact-sync feed");
     let mut connection = timeout(CONNECT_MAX, options.connect()).await.map_err(|_| {
@@ -254,7 +259,8 @@ pub struct UnpublishedChange {
     pub created_at: DateTime<Utc>,
 }
 
-/// About [`BATCH_MAX`] of the oldest changes without a number, with all earlier ones of the same subjects.
+/// About [`BATCH_MAX`] of the oldest changes without a number, with all earlier ones of the same
+/// subjects.
 pub async fn find_unpublished(tx: &mut Tx, account_id: AccountId) -> Result<Vec<UnpublishedChange>, StoreError> {
     let rows = sqlx::query_as!(
         UnpublishedChange,
@@ -326,8 +332,8 @@ pub async fn number(
     Ok(())
 }
 
-/// Forgets a batch of changes from before `kept_since`. Returns how many. What nobody has asked for by then is forgotten without
-/// having been published, and counted, so that a reader notices.
+/// Forgets a batch of changes from before `kept_since`. Returns how many. What nobody has asked for
+/// by then is forgotten without having been published, and counted, so that a reader notices.
 pub async fn forget_batch(tx: &mut Tx, account_id: AccountId, kept_since: DateTime<Utc>) -> Result<u64, StoreError> {
     let bounds = lock_feed(tx, account_id).await?;
     let published = sqlx::query_scalar!(
@@ -371,7 +377,8 @@ pub async fn forget_batch(tx: &mut Tx, account_id: AccountId, kept_since: DateTi
     )
     .fetch_all(&mut **tx)
     .await?;
-    // Nobody heard of the change, but what was told of calls is kept longer, and may be wrong by it.
+    // Nobody heard of the change, but what was told of calls is kept longer, and may be wrong by
+    // it.
     decisions::mark_stale(tx, account_id, &unpublished).await?;
     let unpublished = unpublished.len() as u64;
     let last_number = bounds.last_number + i64::try_from(unpublished).unwrap_or(i64::MAX);

@@ -1,4 +1,5 @@
-//! How a contact is read everywhere: its row, with its numbers and records (`CONTACT` of `fragments`). `contact_writes` writes them.
+//! How a contact is read everywhere: its row, with its numbers and records (`CONTACT` of
+//! `fragments`). `contact_writes` writes them.
 
 use chrono::{DateTime, Utc};
 use phone_key::PhoneKey;
@@ -115,7 +116,8 @@ pub async fn find_all(db: &Db, account_id: AccountId, contact_ids: &[ContactId])
     Ok(rows.into_iter().map(|row| row.contact).collect())
 }
 
-/// These contacts, and in the place of merged ones their survivors, by id; dead ones without a survivor are left out.
+/// These contacts, and in the place of merged ones their survivors, by id; dead ones without a
+/// survivor are left out.
 pub async fn find_live(
     db: &CallDb,
     account_id: AccountId,

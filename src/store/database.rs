@@ -1,5 +1,6 @@
-//! Where connections come from: [`Db::of`] and [`CallDb::of`] an account, and [`Db::all`] for the few statements across accounts, which
-//! `tests/architecture.rs` lists. Nobody else sees a pool, so that accounts may lie in several databases one day.
+//! Where connections come from: [`Db::of`] and [`CallDb::of`] an account, and [`Db::all`] for the
+//! few statements across accounts, which `tests/architecture.rs` lists. Nobody else sees a pool, so
+//! that accounts may lie in several databases one day.
 
 use std::{future::Future, io, time::Duration};
 
@@ -20,7 +21,8 @@ use super::{
 };
 use crate::domain::ids::AccountId;
 
-/// The call path's pool. It never begins a transaction, and what meets a dead connection is done again on another.
+/// The call path's pool. It never begins a transaction, and what meets a dead connection is done
+/// again on another.
 #[derive(Debug, Clone)]
 pub struct CallDb {
     pool: ConnectionPool,
@@ -74,13 +76,15 @@ impl Db {
         Ok(Self { pool: ConnectionPool::connect_lazy(url, name, settings)?, tasks })
     }
 
-    /// Runs this in a task of its own and awaits it: dropping this future leaves the task to finish by itself.
+    /// Runs this in a task of its own and awaits it: dropping this future leaves the task to finish
+    /// by itself.
     pub async fn task<T, E>(&self, work: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
         E: From<StoreError> + Send + 'static,
     {
-        // A panic in the work has already been printed by the runtime; here it is one more reason why it was not done.
+        // A panic in the work has already been printed by the runtime; here it is one more reason
+        // why it was not done.
         let done = self.tasks.spawn(work).await;
         done.unwrap_or_else(|_| Err(StoreError::Database(sqlx::Error::WorkerCrashed).into()))
     }
@@ -122,9 +126,11 @@ pub struct AccountCallDb<'d> {
 }
 
 impl AccountCallDb<'_> {
-    /// Runs a read (or a write that may be repeated) and, if it met a dead connection, runs it again on another: after a restart of
-    /// the server every connection is dead, and each leaves the pool as soon as it is tried. One that has gone silent has cost its
-    /// time and has taken its contemporaries with it, so that there is one more try; so it is with one that cannot write.
+    /// Runs a read (or a write that may be repeated) and, if it met a dead connection, runs it
+    /// again on another: after a restart of the server every connection is dead, and each leaves
+    /// the pool as soon as it is tried. One that has gone silent has cost its time and has taken
+    /// its contemporaries with it, so that there is one more try; so it is with one that cannot
+    /// write.
     pub(super) async fn read<T, F, Fut>(self, statement: F) -> Result<T, StoreError>
     where
         F: Fn(ConnectionPool) -> Fut,
@@ -159,9 +165,11 @@ pub struct AccountDb<'d> {
 }
 
 impl AccountDb<'_> {
-    /// Runs a transaction and commits. It runs in a task of its own and is awaited: dropping this future leaves it to finish by itself.
-    /// Conflicts with others (serialization, deadlock, [`TxError::is_conflict`](super::TxError::is_conflict)) run it again. What it logs names it.
-    // Boxed: the compiler cannot prove that callers' futures may be sent when this one's type shows the work's.
+    /// Runs a transaction and commits. It runs in a task of its own and is awaited: dropping this
+    /// future leaves it to finish by itself. Conflicts with others (serialization, deadlock,
+    /// [`TxError::is_conflict`](super::TxError::is_conflict)) run it again. What it logs names it.
+    // Boxed: the compiler cannot prove that callers' futures may be sent when this one's type shows
+    // the work's.
     pub fn run<T: Transaction>(self, work: T) -> BoxFuture<'static, Result<T::Output, T::Error>> {
         let (db, account_id) = (self.db.clone(), self.account_id);
         let span = tracing::info_span!("transaction", transaction = T::NAME);

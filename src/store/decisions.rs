@@ -1,5 +1,6 @@
-//! The tables `requester_decisions` and `requester_evidence`: to whom automations were told to attribute calls, and on which contacts
-//! that rests. A decision may be stale at any time; `identity::corrections` looks again and writes the correction.
+//! The tables `requester_decisions` and `requester_evidence`: to whom automations were told to
+//! attribute calls, and on which contacts that rests. A decision may be stale at any time;
+//! `identity::corrections` looks again and writes the correction.
 
 use std::fmt;
 
@@ -37,8 +38,9 @@ pub struct RequesterDecision {
 /// Looks for a decision that somebody else kept at the same moment; the next look finds it.
 const TRIES_MAX: usize = 3;
 
-/// Keeps a decision that was just told, while its call is there. It counts as stale: a change that was committed while it was made may
-/// have been missed. One that is told again, and is another one now, corrects the first at once: that is what stands from here on.
+/// Keeps a decision that was just told, while its call is there. It counts as stale: a change that
+/// was committed while it was made may have been missed. One that is told again, and is another one
+/// now, corrects the first at once: that is what stands from here on.
 pub async fn record_requester_decision(
     db: &CallDb,
     account_id: AccountId,
@@ -231,8 +233,8 @@ pub async fn lock_stale(tx: &mut Tx, account_id: AccountId, limit: i64) -> Resul
         .collect()
 }
 
-/// Writes what a second look at a locked decision has found: the contacts that it rests on and, if the verdict is another one,
-/// that verdict and its correction.
+/// Writes what a second look at a locked decision has found: the contacts that it rests on and, if
+/// the verdict is another one, that verdict and its correction.
 pub async fn save_requester_decision(
     tx: &mut Tx,
     account_id: AccountId,

@@ -1,5 +1,5 @@
-//! Removes what is kept of an erased person beside contact, refs and numbers (those are `contact_writes::erasure`): calls, clicks, choices,
-//! and what was told of them.
+//! Removes what is kept of an erased person beside contact, refs and numbers (those are
+//! `contact_writes::erasure`): calls, clicks, choices, and what was told of them.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -19,7 +19,8 @@ pub(super) fn ref_columns(rows: &[RefKey]) -> (Vec<Uuid>, Vec<String>, Vec<Strin
     (integrations, types, rows.iter().map(|row| row.2.clone()).collect())
 }
 
-/// Removes the calls, clicks and choices of the person, and those of numbers that were theirs alone.
+/// Removes the calls, clicks and choices of the person, and those of numbers that were theirs
+/// alone.
 pub async fn remove_calls(
     tx: &mut Tx,
     account_id: AccountId,
@@ -60,8 +61,8 @@ pub async fn remove_calls(
     Ok(())
 }
 
-/// Removes the decisions about the person, and takes the records out of corrections that name them: a reader finds the place of the
-/// correction in the feed, and nothing in it.
+/// Removes the decisions about the person, and takes the records out of corrections that name them:
+/// a reader finds the place of the correction in the feed, and nothing in it.
 pub async fn remove_decisions(
     tx: &mut Tx,
     account_id: AccountId,
@@ -124,7 +125,8 @@ pub async fn remove_decisions(
     Ok(())
 }
 
-/// Removes the calls, choices and decisions that were being written while their person was erased. Of persons erased since `since`.
+/// Removes the calls, choices and decisions that were being written while their person was erased.
+/// Of persons erased since `since`.
 pub async fn remove_late_calls(db: &Db, account_id: AccountId, since: DateTime<Utc>) -> Result<u64, StoreError> {
     let erased = sqlx::query_scalar!(
         "-- store::erasure::remove_late_calls (of whom)

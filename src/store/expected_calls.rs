@@ -45,16 +45,19 @@ pub enum ConsumedClick {
     Taken {
         /// Whom the agent clicked.
         contact_id: ContactId,
-        /// Stored as the call's answer and selection; false: the call has no id, or has another answer by now.
+        /// Stored as the call's answer and selection; false: the call has no id, or has another
+        /// answer by now.
         is_stored: bool,
     },
-    /// Several agents clicked, and the call does not say whose it is; living contacts. Nothing is consumed.
+    /// Several agents clicked, and the call does not say whose it is; living contacts. Nothing is
+    /// consumed.
     SeveralAgents(Vec<ContactId>),
 }
 
-/// Takes the newest click on this number, the same agent's first, and stores the call with it in the same statement. Of two calls
-/// that race for one click, one gets it. The same agent's older clicks on the number end with it (of
-/// an unknown agent, those on the same contact): one call was made, not two.
+/// Takes the newest click on this number, the same agent's first, and stores the call with it in
+/// the same statement. Of two calls that race for one click, one gets it. The same agent's older
+/// clicks on the number end with it (of an unknown agent, those on the same contact): one call was
+/// made, not two.
 pub async fn consume(
     db: &CallDb,
     account_id: AccountId,

@@ -1,19 +1,25 @@
-//! SQL that stands in several statements stands here once. There are no views: a distributed planner refuses them.
+//! SQL that stands in several statements stands here once. There are no views: a distributed
+//! planner refuses them.
 //!
-//! By convention a contact is `c`, a ref `e`, an integration `i` and a found number `f`; `$1` is the account. Statements that the macro
-//! cannot serve (a number in SQL that is a constant in Rust) are held by `tests/integration/operations/statements/repeated.rs`.
+//! By convention a contact is `c`, a ref `e`, an integration `i` and a found number `f`; `$1` is
+//! the account. Statements that the macro cannot serve (a number in SQL that is a constant in Rust)
+//! are held by `tests/integration/operations/statements/repeated.rs`.
 
-/// [`sqlx::query!`], or with a row's type before it [`sqlx::query_as!`], of a text that is put together from literals and these pieces:
+/// [`sqlx::query!`], or with a row's type before it [`sqlx::query_as!`], of a text that is put
+/// together from literals and these pieces:
 ///
-/// - `CONTACT`: everything that is read of the contact `c`, a record that is decoded as [`Contact`](crate::domain::contact::Contact). At
-///   most [`NUMBERS_SHOWN_MAX`](crate::domain::contact::NUMBERS_SHOWN_MAX) numbers and
+/// - `CONTACT`: everything that is read of the contact `c`, a record that is decoded as
+///   [`Contact`](crate::domain::contact::Contact). At most
+///   [`NUMBERS_SHOWN_MAX`](crate::domain::contact::NUMBERS_SHOWN_MAX) numbers and
 ///   [`RECORDS_SHOWN_MAX`](crate::domain::contact::RECORDS_SHOWN_MAX) records, live ones first.
-/// - `FRESHNESS`: of the integration `i`, decoded as [`Freshness`](crate::domain::integration::Freshness); `SOURCES`: of all, by id.
+/// - `FRESHNESS`: of the integration `i`, decoded as
+///   [`Freshness`](crate::domain::integration::Freshness); `SOURCES`: of all, by id.
 /// - `CALL`: the stored call with the id `$3`, decoded as [`Call`](crate::domain::call::Call).
-/// - `MATCH_RANK`: what the policy `$4` says of the contact `f` with the number `$2`, the greatest first; null comes last. `$5` is the
-///   preferred integration.
+/// - `MATCH_RANK`: what the policy `$4` says of the contact `f` with the number `$2`, the greatest
+///   first; null comes last. `$5` is the preferred integration.
 /// - `TOMBSTONE`: what ends a contact `c` at `$2`: it shows nothing personal any more.
-/// - `MARK_STALE`: what was told of the call `$2`, if it was there before, rests on another answer as soon as `stored` has a row.
+/// - `MARK_STALE`: what was told of the call `$2`, if it was there before, rests on another answer
+///   as soon as `stored` has a row.
 macro_rules! statement {
     ([$($pieces:tt)+], $($arguments:tt)*) => { statement!(@ query [] [$($pieces)+] [$($arguments)*]) };
     ($row:ident, [$($pieces:tt)+], $($arguments:tt)*) => { statement!(@ $row [] [$($pieces)+] [$($arguments)*]) };

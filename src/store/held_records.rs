@@ -1,4 +1,5 @@
-//! What is held of records: of one, for whoever asks why it is here or not; of many, before a page that ends them is applied. Reads only.
+//! What is held of records: of one, for whoever asks why it is here or not; of many, before a page
+//! that ends them is applied. Reads only.
 
 use chrono::{DateTime, Utc};
 use phone_key::Region;

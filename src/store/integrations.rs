@@ -1,5 +1,6 @@
-//! The table `integrations`: what is read of it, and what `domain::integration_state` has decided of it, written as plain columns. The right
-//! to write for one is in `lease`, its tokens are in `access`.
+//! The table `integrations`: what is read of it, and what `domain::integration_state` has decided
+//! of it, written as plain columns. The right to write for one is in `lease`, its tokens are in
+//! `access`.
 
 use chrono::{DateTime, Utc};
 use sqlx::types::Json;
@@ -85,7 +86,8 @@ pub struct SealedCredentials {
     pub access: Option<Vec<u8>>,
 }
 
-/// Inserts it; [`StoreError::Conflict`] if somebody else has just linked the same organisation: look again.
+/// Inserts it; [`StoreError::Conflict`] if somebody else has just linked the same organisation:
+/// look again.
 pub async fn insert(
     tx: &mut Tx,
     account_id: AccountId,
@@ -120,8 +122,8 @@ pub async fn insert(
     if done.rows_affected() == 1 { Ok(()) } else { Err(StoreError::Conflict) }
 }
 
-/// Gives an integration the name that its organisation has now, under a run's lease. False: the lease is lost, or another integration of the
-/// account has that name.
+/// Gives an integration the name that its organisation has now, under a run's lease. False: the
+/// lease is lost, or another integration of the account has that name.
 pub async fn rename(db: &Db, lease: Lease, name: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
     let done = sqlx::query!(
         "-- store::integrations::rename
@@ -309,7 +311,8 @@ pub async fn lock(
     row.map(|row| Ok(LockedIntegration { id: integration_id, state: row.try_into()? })).transpose()
 }
 
-/// Locks the integration of an organisation, or the one that this request made; the latter if there are both.
+/// Locks the integration of an organisation, or the one that this request made; the latter if there
+/// are both.
 pub async fn lock_link(
     tx: &mut Tx,
     account_id: AccountId,
@@ -337,7 +340,8 @@ pub async fn lock_link(
     }
 }
 
-/// Whether it is enabled now, read after a ref of it was written: a purge that waits for that ref has not ended then.
+/// Whether it is enabled now, read after a ref of it was written: a purge that waits for that ref
+/// has not ended then.
 pub async fn is_enabled(tx: &mut Tx, account_id: AccountId, integration_id: IntegrationId) -> Result<bool, StoreError> {
     let found = sqlx::query_scalar!(
         "-- store::integrations::is_enabled
@@ -352,8 +356,8 @@ pub async fn is_enabled(tx: &mut Tx, account_id: AccountId, integration_id: Inte
     Ok(found.unwrap_or(false))
 }
 
-/// Writes what has been decided of a locked integration, and takes what goes with it of its lease and its runs. Whoever decides it cancels
-/// or queues runs itself.
+/// Writes what has been decided of a locked integration, and takes what goes with it of its lease
+/// and its runs. Whoever decides it cancels or queues runs itself.
 pub async fn save_transition(
     tx: &mut Tx,
     account_id: AccountId,
@@ -371,7 +375,8 @@ pub async fn save_transition(
     Ok(())
 }
 
-/// What an event of its own run makes of an integration, whose lease the transaction holds; the lease ends.
+/// What an event of its own run makes of an integration, whose lease the transaction holds; the
+/// lease ends.
 pub(super) async fn apply_to_own(
     tx: &mut Tx,
     lease: Lease,

@@ -1,5 +1,5 @@
-//! A worker's right to write for one integration: claim, heartbeat, release. The lease number alone fences every write of a run;
-//! leases, and nothing else, use the database's clock.
+//! A worker's right to write for one integration: claim, heartbeat, release. The lease number alone
+//! fences every write of a run; leases, and nothing else, use the database's clock.
 
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use crate::domain::{
     provider::Provider,
 };
 
-/// An integration that is due later than this from now (the longest period is a day) was put there by a clock that was ahead.
+/// An integration that is due later than this from now (the longest period is a day) was put there
+/// by a clock that was ahead.
 const AHEAD_MAX: TimeDelta = TimeDelta::hours(25);
 
 /// An integration that is due; reading it claims nothing.
@@ -27,7 +28,8 @@ pub struct DueIntegration {
     pub integration_id: IntegrationId,
 }
 
-/// The right to write for one integration. Every write of a run carries it, and none passes after it is lost.
+/// The right to write for one integration. Every write of a run carries it, and none passes after
+/// it is lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lease {
     /// Whose.
@@ -66,9 +68,10 @@ pub struct ClaimedIntegration {
     pub confirmed_deletions: Option<i64>,
 }
 
-/// Integrations that are due and not leased, longest due first. One that is due more than a day from now (the longest period) was
-/// put there by a clock that was ahead, and is due too; so it is with a lease of more than an hour (the longest is ten minutes). One of the
-/// named statements across accounts.
+/// Integrations that are due and not leased, longest due first. One that is due more than a day
+/// from now (the longest period) was put there by a clock that was ahead, and is due too; so it is
+/// with a lease of more than an hour (the longest is ten minutes). One of the named statements
+/// across accounts.
 pub async fn find_due(db: &Db, now: DateTime<Utc>, limit: i64) -> Result<Vec<DueIntegration>, StoreError> {
     let rows = sqlx::query!(
         "-- store::lease::find_due (across accounts)
@@ -143,8 +146,8 @@ pub async fn claim(
     .transpose()
 }
 
-/// Extends the lease; false: it is lost, stop at once. One that its own run has just ended (this may have waited for that) stays
-/// ended.
+/// Extends the lease; false: it is lost, stop at once. One that its own run has just ended (this
+/// may have waited for that) stays ended.
 pub async fn extend(db: &Db, lease: Lease, lease_time: Duration) -> Result<bool, StoreError> {
     let now = sqlx::query_scalar!(
         r#"-- store::lease::extend (the database's time)
@@ -167,8 +170,8 @@ pub async fn extend(db: &Db, lease: Lease, lease_time: Duration) -> Result<bool,
     Ok(done.rows_affected() == 1)
 }
 
-/// First statement of every transaction of a run: holds the integration until commit; false: the lease is lost. Leaves room for
-/// the foreign keys of a click, which must not wait for a page.
+/// First statement of every transaction of a run: holds the integration until commit; false: the
+/// lease is lost. Leaves room for the foreign keys of a click, which must not wait for a page.
 pub async fn lock(tx: &mut Tx, lease: Lease) -> Result<bool, StoreError> {
     let row = sqlx::query_scalar!(
         "-- store::lease::lock
@@ -185,7 +188,8 @@ pub async fn lock(tx: &mut Tx, lease: Lease) -> Result<bool, StoreError> {
     Ok(row.is_some())
 }
 
-/// As [`lock`], and waits for every click that is being stored: for a purge, which must see them all.
+/// As [`lock`], and waits for every click that is being stored: for a purge, which must see them
+/// all.
 pub async fn lock_alone(tx: &mut Tx, lease: Lease) -> Result<bool, StoreError> {
     let row = sqlx::query_scalar!(
         "-- store::lease::lock_alone
@@ -202,8 +206,9 @@ pub async fn lock_alone(tx: &mut Tx, lease: Lease) -> Result<bool, StoreError> {
     Ok(row.is_some())
 }
 
-/// Takes the lease away from whoever has it, in a transaction that has locked the integration: the number moves on, so that its worker can
-/// write no more. The number is counted here and nowhere else decided: it is what fences.
+/// Takes the lease away from whoever has it, in a transaction that has locked the integration: the
+/// number moves on, so that its worker can write no more. The number is counted here and nowhere
+/// else decided: it is what fences.
 pub(super) async fn revoke(
     tx: &mut Tx,
     account_id: AccountId,
@@ -238,7 +243,8 @@ pub(super) async fn end(tx: &mut Tx, lease: Lease) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Replaces sealed credentials by the same ones under a newer key, unless they have changed meanwhile.
+/// Replaces sealed credentials by the same ones under a newer key, unless they have changed
+/// meanwhile.
 pub async fn reseal(db: &Db, lease: Lease, old: &[u8], new: &[u8]) -> Result<(), StoreError> {
     sqlx::query!(
         "-- store::lease::reseal
@@ -267,8 +273,8 @@ pub struct LeaseHandover<'a> {
     pub error: Option<&'a Notice>,
 }
 
-/// Gives the lease back so that another worker takes the run up where it is, now or later; does not count as an attempt.
-/// Does nothing if the lease is lost.
+/// Gives the lease back so that another worker takes the run up where it is, now or later; does not
+/// count as an attempt. Does nothing if the lease is lost.
 pub async fn release(
     tx: &mut Tx,
     lease: Lease,

@@ -1,8 +1,10 @@
-//! Who comes first of several contacts with one number: those with a record before placeholders, then whom the account's policy
-//! ([`MatchPolicy`]) prefers, then the first created in this service.
+//! Who comes first of several contacts with one number: those with a record before placeholders,
+//! then whom the account's policy ([`MatchPolicy`]) prefers, then the first created in this
+//! service.
 //!
-//! What a policy prefers is the piece `MATCH_RANK` of `fragments`. It orders an answer (`caller_lookup::read_full`; under "first created",
-//! which needs no rank, `read_lean` is already in order) and the lists of contacts with a number (here).
+//! What a policy prefers is the piece `MATCH_RANK` of `fragments`. It orders an answer
+//! (`caller_lookup::read_full`; under "first created", which needs no rank, `read_lean` is already
+//! in order) and the lists of contacts with a number (here).
 
 use std::cmp::Reverse;
 
@@ -17,7 +19,8 @@ use crate::domain::{
     match_policy::MatchPolicy,
 };
 
-/// The live contacts with this number that the account's policy puts in order: the first 200 created, best first.
+/// The live contacts with this number that the account's policy puts in order: the first 200
+/// created, best first.
 pub async fn rank_by_number(
     db: &Db,
     account_id: AccountId,
@@ -66,7 +69,8 @@ pub async fn rank_by_number(
 pub struct RankedContact {
     /// Strangers come last.
     pub is_placeholder: bool,
-    /// What the policy says, the greatest first: a time in microseconds, or the greatest number there is; `None` comes last.
+    /// What the policy says, the greatest first: a time in microseconds, or the greatest number
+    /// there is; `None` comes last.
     pub rank: Reverse<Option<i64>>,
     /// First created first, where the policy says no more.
     pub created_at: DateTime<Utc>,

@@ -1,6 +1,7 @@
-//! Owns sqlx and all SQL; one file per table group. Every statement but the named cross-account ones has `account_id = $1`.
-//! Connections come from `database` alone: `Db::of` an account, `CallDb::of` one, `Db::all` for the few statements across accounts.
-//! What is done wholly or not at all is a value, see `transaction`.
+//! Owns sqlx and all SQL; one file per table group. Every statement but the named cross-account
+//! ones has `account_id = $1`. Connections come from `database` alone: `Db::of` an account,
+//! `CallDb::of` one, `Db::all` for the few statements across accounts. What is done wholly or not
+//! at all is a value, see `transaction`.
 
 pub mod access;
 pub mod accounts;
@@ -58,7 +59,8 @@ pub enum StoreError {
     /// A statement or a lock took longer than allowed. Try again.
     #[error("the database took longer than allowed")]
     Timeout(#[source] sqlx::Error),
-    /// The database can be read and not written: a standby, one whose writing is switched off, or a full disk. Try again.
+    /// The database can be read and not written: a standby, one whose writing is switched off, or a
+    /// full disk. Try again.
     #[error("the database can only be read at the moment")]
     ReadOnly(#[source] sqlx::Error),
     /// Others were in the way, also after several tries. Try again.
@@ -117,7 +119,8 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
-/// Reads a stored enum; a value that the schema should have prevented is an error that names the place.
+/// Reads a stored enum; a value that the schema should have prevented is an error that names the
+/// place.
 pub(crate) fn known<T>(value: Option<T>, table: &'static str, column: &'static str) -> Result<T, StoreError> {
     value.ok_or(StoreError::InconsistentRow { table, column })
 }

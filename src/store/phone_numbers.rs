@@ -1,4 +1,5 @@
-//! What weaker tiers look for among numbers. `caller_lookup` reads who has the very number; `contact_writes` writes them.
+//! What weaker tiers look for among numbers. `caller_lookup` reads who has the very number;
+//! `contact_writes` writes them.
 
 use chrono::{DateTime, Utc};
 use phone_key::PhoneKey;
@@ -18,8 +19,8 @@ pub struct NumberHit {
     pub key: Option<PhoneKey>,
 }
 
-/// Numbers of contacts with a record that have one of these keys, or stand without a country as one of these digits. At most 201 each,
-/// first created first.
+/// Numbers of contacts with a record that have one of these keys, or stand without a country as one
+/// of these digits. At most 201 each, first created first.
 pub async fn find_hits(
     db: &CallDb,
     account_id: AccountId,

@@ -1,11 +1,13 @@
-//! The end of a purge (`DisableSync` with PURGE): what is left of an integration when its refs are gone. `identity::purge` removes those.
+//! The end of a purge (`DisableSync` with PURGE): what is left of an integration when its refs are
+//! gone. `identity::purge` removes those.
 
 use chrono::{DateTime, Utc};
 
 use super::{StoreError, Tx, integrations, lease::Lease};
 use crate::domain::integration_state::ControlEvent;
 
-/// Marks the removal as done: nothing of this integration is here, and enabling it again starts from nothing.
+/// Marks the removal as done: nothing of this integration is here, and enabling it again starts
+/// from nothing.
 pub async fn complete(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Result<(), StoreError> {
     integrations::apply_to_own(tx, lease, ControlEvent::PurgeCompleted, now).await?;
     sqlx::query!(
@@ -28,7 +30,8 @@ pub async fn complete(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Result<(
     )
     .execute(&mut **tx)
     .await?;
-    // A copy that was cut off before must not be gone on with: what it had read is not here any more.
+    // A copy that was cut off before must not be gone on with: what it had read is not here any
+    // more.
     sqlx::query!(
         "-- store::purge::complete (forgets resume points)
         update sync_runs

@@ -1,5 +1,6 @@
-//! The table `rejected_records`: what pages could not give, until the record comes whole, is gone or erased, a full run does not meet it
-//! any more, or nobody has met it for 30 days. Written under the lease of a run, but for what an operator and retention do.
+//! The table `rejected_records`: what pages could not give, until the record comes whole, is gone
+//! or erased, a full run does not meet it any more, or nobody has met it for 30 days. Written under
+//! the lease of a run, but for what an operator and retention do.
 
 use std::collections::HashSet;
 
@@ -162,8 +163,9 @@ pub async fn keep(
     Ok(())
 }
 
-/// A page that is stored held a record or a number that could not be read: answers are not complete, until a run that ends finds none of
-/// them kept any more ([`run_progress::complete`](super::run_progress::complete)).
+/// A page that is stored held a record or a number that could not be read: answers are not
+/// complete, until a run that ends finds none of them kept any more
+/// ([`run_progress::complete`](super::run_progress::complete)).
 pub async fn mark_unread(tx: &mut Tx, lease: Lease) -> Result<(), StoreError> {
     sqlx::query!(
         "-- store::rejected::mark_unread
@@ -237,7 +239,8 @@ pub async fn empty_nameless(
     Ok(())
 }
 
-/// Everything is read from the beginning: what is kept is yet to be met, and what finds no room is counted anew.
+/// Everything is read from the beginning: what is kept is yet to be met, and what finds no room is
+/// counted anew.
 pub async fn begin_full(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Result<(), StoreError> {
     sqlx::query!(
         "-- store::rejected::begin_full
@@ -347,7 +350,8 @@ pub async fn find_left_out(
     Ok(left_out)
 }
 
-/// Has the next run ask for this record again, or (`None`) for all that have an id. Returns how many. The integration must be locked.
+/// Has the next run ask for this record again, or (`None`) for all that have an id. Returns how
+/// many. The integration must be locked.
 pub async fn mark_retried(
     tx: &mut Tx,
     account_id: AccountId,

@@ -1,5 +1,5 @@
-//! Reading stored numbers again: which accounts need it, how far it has come, and the numbers of some contacts at a time.
-//! Called by `sync::reparse`, which decides what they are now.
+//! Reading stored numbers again: which accounts need it, how far it has come, and the numbers of
+//! some contacts at a time. Called by `sync::reparse`, which decides what they are now.
 
 use chrono::{DateTime, Utc};
 use phone_key::{KEY_VERSION, PhoneKey, Region};
@@ -16,7 +16,8 @@ pub const BATCH_MAX: i64 = 200;
 /// Accounts found at once.
 const ACCOUNTS_MAX: i64 = 100;
 
-/// Accounts whose stored numbers were read by older rules, or for other regions. One of the named statements across accounts.
+/// Accounts whose stored numbers were read by older rules, or for other regions. One of the named
+/// statements across accounts.
 pub async fn find_due(db: &Db) -> Result<Vec<AccountId>, StoreError> {
     let found = sqlx::query_scalar!(
         "-- store::reparse::find_due (across accounts)
@@ -44,7 +45,8 @@ pub struct ReparsePoint {
     pub after: Option<ContactId>,
 }
 
-/// Locks the account for this batch; `None`: nothing is to be read again (any more). Pages wait meanwhile, calls do not.
+/// Locks the account for this batch; `None`: nothing is to be read again (any more). Pages wait
+/// meanwhile, calls do not.
 pub async fn lock(tx: &mut Tx, account_id: AccountId) -> Result<Option<ReparsePoint>, StoreError> {
     let row = sqlx::query!(
         r#"-- store::reparse::lock
@@ -94,7 +96,8 @@ pub struct StoredNumber {
     pub local_digits: Option<i64>,
 }
 
-/// The next contacts with numbers of records, in the order of their ids. A stranger's number is a key already.
+/// The next contacts with numbers of records, in the order of their ids. A stranger's number is a
+/// key already.
 pub async fn find_contacts(
     tx: &mut Tx,
     account_id: AccountId,

@@ -1,4 +1,5 @@
-//! Reads of the requester rule: whose call or contact it is, and which live records an integration has for them.
+//! Reads of the requester rule: whose call or contact it is, and which live records an integration
+//! has for them.
 
 use phone_key::PhoneKey;
 use serde::Deserialize;

@@ -1,4 +1,5 @@
-//! Forgets calls, clicks, finished runs and authorizations whose time is over, a batch of one account at a time.
+//! Forgets calls, clicks, finished runs and authorizations whose time is over, a batch of one
+//! account at a time.
 
 use chrono::{DateTime, Utc};
 
@@ -8,9 +9,10 @@ use crate::domain::ids::AccountId;
 /// Rows that one statement removes.
 pub const BATCH_MAX: i64 = 1_000;
 
-/// Removes a batch of calls (with what was told of them), choices and runs from before `kept_since`, of clicks from before `clicks_since`, and authorizations that
-/// are over. Returns how many rows.
-/// Calls must be old by the database's clock too: one that is ahead here must not forget them all.
+/// Removes a batch of calls (with what was told of them), choices and runs from before
+/// `kept_since`, of clicks from before `clicks_since`, and authorizations that are over. Returns
+/// how many rows. Calls must be old by the database's clock too: one that is ahead here must not
+/// forget them all.
 pub async fn remove_batch(
     db: &Db,
     account_id: AccountId,

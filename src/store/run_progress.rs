@@ -1,4 +1,5 @@
-//! What a run writes of itself: begun, pages' progress, its end. Under its lease, whose number fences all of it.
+//! What a run writes of itself: begun, pages' progress, its end. Under its lease, whose number
+//! fences all of it.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
@@ -31,7 +32,8 @@ pub struct StartedRun {
     pub is_listed: bool,
 }
 
-/// Takes up the run that is queued or was left running, or begins a new one. In the transaction of the claim.
+/// Takes up the run that is queued or was left running, or begins a new one. In the transaction of
+/// the claim.
 pub async fn begin_run(
     tx: &mut Tx,
     claimed: &ClaimedIntegration,
@@ -153,7 +155,8 @@ pub struct PageProgress<'a> {
     pub records_per_minute: Option<i64>,
 }
 
-/// Moves the run on by a page, in the page's transaction, after [`lease::lock`](super::lease::lock).
+/// Moves the run on by a page, in the page's transaction, after
+/// [`lease::lock`](super::lease::lock).
 pub async fn advance(
     tx: &mut Tx,
     lease: Lease,
@@ -282,8 +285,8 @@ pub async fn complete(
     end_run(tx, lease.account_id, run_id, "SUCCEEDED", "complete", None, now).await
 }
 
-/// Ends a run that failed, after [`lease::lock`](super::lease::lock). `notice`: why, and what to do. Returns the hold that its integration
-/// is in now.
+/// Ends a run that failed, after [`lease::lock`](super::lease::lock). `notice`: why, and what to
+/// do. Returns the hold that its integration is in now.
 pub async fn fail(
     tx: &mut Tx,
     lease: Lease,
@@ -308,7 +311,8 @@ pub async fn fail(
     Ok(state.hold)
 }
 
-/// Takes back the count of an attempt that ended by trouble with the database. Does nothing if the lease is lost.
+/// Takes back the count of an attempt that ended by trouble with the database. Does nothing if the
+/// lease is lost.
 pub async fn forgive_attempt(db: &Db, lease: Lease, run_id: SyncRunId) -> Result<(), StoreError> {
     sqlx::query!(
         "-- store::run_progress::forgive_attempt

@@ -1,4 +1,5 @@
-//! The schema's version: migrating forward, and refusing a schema that is newer than this program, or older than the baseline.
+//! The schema's version: migrating forward, and refusing a schema that is newer than this program,
+//! or older than the baseline.
 
 use std::{io, str::FromStr, time::Duration};
 
@@ -62,8 +63,8 @@ pub enum SchemaError {
     Read(#[source] sqlx::Error),
 }
 
-/// Brings the schema to this program's version. Two at once wait for each other. One that is there already needs no write, so that a start
-/// does not fail while the database can only be read.
+/// Brings the schema to this program's version. Two at once wait for each other. One that is there
+/// already needs no write, so that a start does not fail while the database can only be read.
 pub async fn migrate(url: &str) -> Result<(), SchemaError> {
     let mut connection = connect(url).await?;
     if pending(&mut connection).await? == 0 {
@@ -73,8 +74,9 @@ pub async fn migrate(url: &str) -> Result<(), SchemaError> {
     Ok(())
 }
 
-/// Refreshes the statistics of the tables that a sync of this account fills; a few hundred milliseconds. Prepared plans are made anew after it.
-/// A role that may not analyze a table skips it, with a warning in the server's log.
+/// Refreshes the statistics of the tables that a sync of this account fills; a few hundred
+/// milliseconds. Prepared plans are made anew after it. A role that may not analyze a table skips
+/// it, with a warning in the server's log.
 pub async fn analyze_contacts(db: &Db, account_id: AccountId) -> Result<(), StoreError> {
     sqlx::query("-- store::schema::analyze_contacts\nanalyze contacts, external_refs, phone_numbers, changes")
         .execute(db.of(account_id))
@@ -115,7 +117,8 @@ async fn connect(url: &str) -> Result<PgConnection, SchemaError> {
     connecting.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into())).map_err(SchemaError::Connect)
 }
 
-/// What was applied to the database; refuses what this program does not know, before anything is written.
+/// What was applied to the database; refuses what this program does not know, before anything is
+/// written.
 async fn applied_versions(connection: &mut PgConnection) -> Result<Vec<i64>, SchemaError> {
     let has_table: bool = sqlx::query_scalar("select to_regclass('_sqlx_migrations') is not null")
         .fetch_one(&mut *connection)

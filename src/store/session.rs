@@ -1,7 +1,9 @@
-//! What is said on a pooled connection, each statement with a limit on this side: the server's own `statement_timeout` is never heard
-//! from a server that has gone silent. A connection that passes the limit is closed and makes its contemporaries suspect; one whose
-//! statement was left in the middle is heard out in the background, within the same limit, before anybody else gets it; one that was
-//! left in a transaction is closed, which rolls it back. So nothing that a caller does, or leaves undone, reaches the next one.
+//! What is said on a pooled connection, each statement with a limit on this side: the server's own
+//! `statement_timeout` is never heard from a server that has gone silent. A connection that passes
+//! the limit is closed and makes its contemporaries suspect; one whose statement was left in the
+//! middle is heard out in the background, within the same limit, before anybody else gets it; one
+//! that was left in a transaction is closed, which rolls it back. So nothing that a caller does, or
+//! leaves undone, reaches the next one.
 
 use std::{
     fmt, io,
@@ -52,7 +54,8 @@ enum Condition {
 }
 
 impl Session {
-    /// On the pool's next free connection, asked before whether it is there if the pool is to do so. Errors: [`ConnectionPool::lend`]'s.
+    /// On the pool's next free connection, asked before whether it is there if the pool is to do
+    /// so. Errors: [`ConnectionPool::lend`]'s.
     pub(super) async fn acquire(pool: &ConnectionPool) -> Result<Self, Error> {
         loop {
             let loan = pool.lend().await?;
@@ -76,7 +79,8 @@ impl Session {
         heard.end(answer).is_ok()
     }
 
-    /// Begins a transaction. Until [`Session::end`] has succeeded, dropping this closes the connection.
+    /// Begins a transaction. Until [`Session::end`] has succeeded, dropping this closes the
+    /// connection.
     pub(super) async fn begin(&mut self) -> Result<(), Error> {
         self.is_in_transaction = true;
         self.execute("begin").await?;

@@ -1,4 +1,5 @@
-//! The tables `suppressions` and `suppression_keys`: which records were erased and must not come back, by their keyed marks.
+//! The tables `suppressions` and `suppression_keys`: which records were erased and must not come
+//! back, by their keyed marks.
 
 use std::collections::HashSet;
 
@@ -7,7 +8,8 @@ use chrono::{DateTime, Utc};
 use super::{Db, StoreError, Tx};
 use crate::domain::ids::AccountId;
 
-/// Whether anything was ever erased in this account: nearly none, and then no mark needs to be made.
+/// Whether anything was ever erased in this account: nearly none, and then no mark needs to be
+/// made.
 pub async fn has_any(tx: &mut Tx, account_id: AccountId) -> Result<bool, StoreError> {
     let has_any = sqlx::query_scalar!(
         r#"-- store::suppressions::has_any

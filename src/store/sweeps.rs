@@ -75,7 +75,8 @@ pub async fn count_missing(
     Ok(MissingCounts { live: row.live, missing: row.missing, undeleted_leftovers: row.undeleted_leftovers })
 }
 
-/// Live records of these kinds that the sweep has not seen, behind this one in the order of their keys.
+/// Live records of these kinds that the sweep has not seen, behind this one in the order of their
+/// keys.
 pub async fn find_missing(
     db: &Db,
     lease: Lease,
@@ -106,7 +107,8 @@ pub async fn find_missing(
     rows.into_iter().map(|row| key_of(&row.object_type, row.record_id)).collect()
 }
 
-/// Records of these kinds that are known to be gone, with a contact that still lives by them: their deletion was not mirrored.
+/// Records of these kinds that are known to be gone, with a contact that still lives by them: their
+/// deletion was not mirrored.
 pub async fn find_undeleted_leftovers(
     db: &Db,
     account_id: AccountId,
@@ -171,7 +173,8 @@ pub async fn bring_forward(
     Ok(())
 }
 
-/// Begins a sweep from its beginning and returns its number; a run that goes on with one keeps the number.
+/// Begins a sweep from its beginning and returns its number; a run that goes on with one keeps the
+/// number.
 pub async fn begin(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Result<i64, StoreError> {
     let number = sqlx::query_scalar!(
         "-- store::sweeps::begin

@@ -106,7 +106,8 @@ pub async fn find(db: &Db, account_id: AccountId, run_id: SyncRunId) -> Result<O
     row.map(SyncRun::try_from).transpose()
 }
 
-/// The run of this request (which may be another integration's), or else the one of this integration that is queued or running.
+/// The run of this request (which may be another integration's), or else the one of this
+/// integration that is queued or running.
 pub async fn find_current(
     tx: &mut Tx,
     account_id: AccountId,
@@ -156,8 +157,8 @@ pub async fn list(
     rows.into_iter().map(SyncRun::try_from).collect()
 }
 
-/// Marks the run of an integration that is queued or running as stopped on request. After the lease number has moved on, in the
-/// same transaction, so that its worker can write no more.
+/// Marks the run of an integration that is queued or running as stopped on request. After the lease
+/// number has moved on, in the same transaction, so that its worker can write no more.
 pub async fn cancel_current(
     tx: &mut Tx,
     account_id: AccountId,
@@ -180,8 +181,8 @@ pub async fn cancel_current(
     Ok(())
 }
 
-/// Lets full runs that are under way, or were stopped, begin anew: what they have read was read for other options. After the lease
-/// number has moved on, in the same transaction.
+/// Lets full runs that are under way, or were stopped, begin anew: what they have read was read for
+/// other options. After the lease number has moved on, in the same transaction.
 pub async fn forget_resume_points_of_full_runs(
     tx: &mut Tx,
     account_id: AccountId,
@@ -201,7 +202,8 @@ pub async fn forget_resume_points_of_full_runs(
     Ok(())
 }
 
-/// The resume point of the integration's last run, if that run did not succeed: the next one goes on from there.
+/// The resume point of the integration's last run, if that run did not succeed: the next one goes
+/// on from there.
 pub async fn find_unfinished_point(
     tx: &mut Tx,
     account_id: AccountId,

@@ -1,5 +1,5 @@
-//! Transactions as values: what one does is a type with a name, in the module that needs it, and it is run by
-//! [`AccountDb::run`](super::AccountDb::run). No HTTP happens in one.
+//! Transactions as values: what one does is a type with a name, in the module that needs it, and it
+//! is run by [`AccountDb::run`](super::AccountDb::run). No HTTP happens in one.
 
 use std::{
     future::Future,
@@ -19,14 +19,16 @@ const CONFLICT_PAUSE: Duration = Duration::from_millis(5);
 
 /// Work that is done wholly or not at all.
 pub trait Transaction: Send + Sync + 'static {
-    /// The type's name in snake case, as logs show it. No other transaction has it; `tests/architecture.rs` holds both.
+    /// The type's name in snake case, as logs show it. No other transaction has it;
+    /// `tests/architecture.rs` holds both.
     const NAME: &'static str;
     /// What it gives when it is committed.
     type Output: Send + 'static;
     /// Why it was rolled back.
     type Error: TxError;
 
-    /// The work. It runs again after a conflict ([`TxError::is_conflict`], serialization, deadlock), six times at most.
+    /// The work. It runs again after a conflict ([`TxError::is_conflict`], serialization,
+    /// deadlock), six times at most.
     fn run(&self, tx: &mut Tx) -> impl Future<Output = Result<Self::Output, Self::Error>> + Send;
 }
 
@@ -42,7 +44,8 @@ impl TxError for StoreError {
     }
 }
 
-/// An open transaction of one account. Dropped before its end, it closes its connection, which rolls it back.
+/// An open transaction of one account. Dropped before its end, it closes its connection, which
+/// rolls it back.
 #[derive(Debug)]
 pub struct Tx {
     session: Session,

@@ -1,5 +1,5 @@
-//! What a database's refusals mean for a connection and for the operator: which end it, what to do about each, and which statement
-//! was refused.
+//! What a database's refusals mean for a connection and for the operator: which end it, what to do
+//! about each, and which statement was refused.
 
 use std::{borrow::Cow, fmt};
 
@@ -9,7 +9,8 @@ use sqlx::{
     postgres::{PgDatabaseError, PgSeverity},
 };
 
-/// How the name of a statement ends that asks for what a server need not grant: there is another way, and nothing to mend.
+/// How the name of a statement ends that asks for what a server need not grant: there is another
+/// way, and nothing to mend.
 const MAY_BE_REFUSED: &str = "(may be refused)";
 
 /// Something that an operator should know and can mend. Texts hold no values.
@@ -63,7 +64,8 @@ impl DatabaseTrouble {
         }
     }
 
-    /// A refused statement that is the operator's to mend: a schema that is not there, or not this program's, or not allowed.
+    /// A refused statement that is the operator's to mend: a schema that is not there, or not this
+    /// program's, or not allowed.
     pub(super) fn of_statement(error: &Error, sql: &str) -> Option<Self> {
         if name_of(sql).ends_with(MAY_BE_REFUSED) {
             return None;
@@ -89,13 +91,15 @@ impl DatabaseTrouble {
     }
 }
 
-/// What is refused because the schema is not there, or is not this program's. The compiler has held every statement against the right
-/// one, so that it cannot be a statement's fault: no such schema, table, column, function, type or index, or one of another type.
+/// What is refused because the schema is not there, or is not this program's. The compiler has held
+/// every statement against the right one, so that it cannot be a statement's fault: no such schema,
+/// table, column, function, type or index, or one of another type.
 fn is_of_schema(code: &str) -> bool {
     matches!(code, "3F000" | "42P01" | "42703" | "42883" | "42704" | "42P10" | "42804")
 }
 
-/// Whether whoever has met this could be served by trying again later, perhaps after an operator has mended something.
+/// Whether whoever has met this could be served by trying again later, perhaps after an operator
+/// has mended something.
 pub(super) fn is_passing(error: &Error) -> bool {
     let Some(code) = code(error) else { return false };
     // Not accepting connections, or in recovery; no such database; no right.
@@ -107,7 +111,8 @@ pub(super) fn is_passing(error: &Error) -> bool {
         || ends_connection(error)
 }
 
-/// Whether the connection is not to be used again: it is gone, or holds what the server no longer knows.
+/// Whether the connection is not to be used again: it is gone, or holds what the server no longer
+/// knows.
 pub(super) fn ends_connection(error: &Error) -> bool {
     match error {
         Error::Io(_) | Error::Protocol(_) | Error::Tls(_) | Error::WorkerCrashed => true,
@@ -116,9 +121,11 @@ pub(super) fn ends_connection(error: &Error) -> bool {
             // Whatever the reason: the server ends the session.
             let is_fatal = matches!(refusal.severity(), PgSeverity::Fatal | PgSeverity::Panic);
             let is_stale = match refusal.code() {
-                // A prepared statement that is not there any more, or twice: somebody between has mixed up sessions.
+                // A prepared statement that is not there any more, or twice: somebody between has
+                // mixed up sessions.
                 "26000" | "42P05" | "42P01" | "3F000" => true,
-                // Prepared for a schema that has changed; anything else of this code is refused on every connection.
+                // Prepared for a schema that has changed; anything else of this code is refused on
+                // every connection.
                 "0A000" => refusal.routine() == Some("RevalidateCachedQuery"),
                 _ => false,
             };
@@ -153,8 +160,8 @@ pub(super) fn named(error: Error, sql: &str) -> Error {
     }
 }
 
-/// What the database has refused, and why. Its text, also for debugging, holds no parameter and no row: details are left out, and
-/// messages of the class that quotes what it could not read.
+/// What the database has refused, and why. Its text, also for debugging, holds no parameter and no
+/// row: details are left out, and messages of the class that quotes what it could not read.
 struct StatementRefusal {
     statement: String,
     refusal: Box<dyn DatabaseError>,

@@ -1,5 +1,5 @@
-//! One page, one transaction: records, adopted placeholders, resume point and, on the last page, the checkpoint; all under a live
-//! lease. After the commit, the second look.
+//! One page, one transaction: records, adopted placeholders, resume point and, on the last page,
+//! the checkpoint; all under a live lease. After the commit, the second look.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -37,8 +37,9 @@ use crate::{
     },
 };
 
-/// What an optional look-up has left, or an increment could not read, is found by reading everything again, at the latest after so
-/// long. Not sooner: what is refused for good must not cost a full read with every run.
+/// What an optional look-up has left, or an increment could not read, is found by reading
+/// everything again, at the latest after so long. Not sooner: what is refused for good must not
+/// cost a full read with every run.
 const PARTIAL_SWEEP_AFTER: TimeDelta = TimeDelta::days(1);
 
 /// Writes the pages of one run.
@@ -51,7 +52,8 @@ pub(super) struct PageWriter<'r> {
 }
 
 impl PageWriter<'_> {
-    /// Reads the numbers of a page that came from this cursor, and seals what could not be read, off the threads that answer calls.
+    /// Reads the numbers of a page that came from this cursor, and seals what could not be read,
+    /// off the threads that answer calls.
     pub(super) async fn normalize(&self, page: RecordPage, cursor: Option<String>) -> Result<NormalizedPage, RunError> {
         let now = self.context.clock.now();
         let SyncContext { access_tokens, suppression_keys, .. } = self.context;
@@ -91,8 +93,8 @@ impl PageWriter<'_> {
         })
     }
 
-    /// Writes a page and what it says of the run. The last page of a sweep leaves the run open: what did not come is still to be
-    /// asked for.
+    /// Writes a page and what it says of the run. The last page of a sweep leaves the run open:
+    /// what did not come is still to be asked for.
     pub(super) async fn write(&self, page: NormalizedPage) -> Result<(), RunError> {
         let (now, lease) = (self.context.clock.now(), self.job.lease());
         let suppression = self.context.suppression_keys.find_or_make(lease.account_id).await?;
@@ -158,7 +160,8 @@ impl Transaction for ApplyPage {
         if !lease::lock(tx, lease).await? {
             return Err(RunError::LeaseLost);
         }
-        // After a change of regions everything is read again: what was read by the old ones must not come behind it.
+        // After a change of regions everything is read again: what was read by the old ones must
+        // not come behind it.
         if let Some(rules) = page.rules
             && !accounts::hold_rules(tx, lease.account_id, rules.region, rules.has_further_regions).await?
         {

@@ -22,7 +22,8 @@ pub struct SyncSettings {
     pub heartbeat: Duration,
     /// From look to look for what is due.
     pub poll: Duration,
-    /// A run that has had its slot for so long gives it back between two pages, if somebody else needs it.
+    /// A run that has had its slot for so long gives it back between two pages, if somebody else
+    /// needs it.
     pub turn: Duration,
     /// Runs at once in this process.
     pub runs_max: usize,

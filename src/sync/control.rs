@@ -112,8 +112,8 @@ pub struct SyncControl {
 }
 
 impl SyncControl {
-    /// Makes a run due now, unless one is under way. Also of an integration whose credentials are refused: it is tried, with whatever
-    /// it has, once.
+    /// Makes a run due now, unless one is under way. Also of an integration whose credentials are
+    /// refused: it is tried, with whatever it has, once.
     pub async fn trigger(
         &self,
         account_id: AccountId,
@@ -127,8 +127,8 @@ impl SyncControl {
         Ok(TriggeredRun { run: self.get(account_id, run_id).await?, already_running })
     }
 
-    /// Has the next run ask for this rejected record again, or (`None`) for all that have an id, and starts it. If one is under way, it is
-    /// followed by the one that asks.
+    /// Has the next run ask for this rejected record again, or (`None`) for all that have an id,
+    /// and starts it. If one is under way, it is followed by the one that asks.
     pub async fn retry_rejected(
         &self,
         account_id: AccountId,
@@ -143,7 +143,8 @@ impl SyncControl {
         Ok(RetriedRecords { count, triggered: Some(TriggeredRun { run, already_running }) })
     }
 
-    /// Lets a sweep make the deletions that the last one held back, and starts it; a run under way is followed by it.
+    /// Lets a sweep make the deletions that the last one held back, and starts it; a run under way
+    /// is followed by it.
     pub async fn confirm_deletions(
         &self,
         account_id: AccountId,
@@ -197,7 +198,8 @@ impl RunStart {
         locked.ok_or(TriggerError::IntegrationNotFound)
     }
 
-    /// Makes a run due now, unless one is under way. Returns which, and whether it was there before.
+    /// Makes a run due now, unless one is under way. Returns which, and whether it was there
+    /// before.
     async fn trigger(self, tx: &mut Tx, locked: &LockedIntegration) -> Result<(SyncRunId, bool), TriggerError> {
         match sync_runs::find_current(tx, self.account_id, self.integration_id, self.request_id).await? {
             Some((run_id, of)) if of == self.integration_id => return Ok((run_id, true)),
@@ -236,7 +238,8 @@ impl Transaction for TriggerRun {
     }
 }
 
-/// Marks rejected records to be asked for again, and starts a run if there are any. Gives how many, and the run.
+/// Marks rejected records to be asked for again, and starts a run if there are any. Gives how many,
+/// and the run.
 struct RetryRejected {
     start: RunStart,
     key: Option<RecordKey>,

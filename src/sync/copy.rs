@@ -19,15 +19,18 @@ use crate::{
     telemetry::chain,
 };
 
-/// A first copy refreshes the tables' statistics with its first records, and again when it has so many times more.
+/// A first copy refreshes the tables' statistics with its first records, and again when it has so
+/// many times more.
 const ANALYZE_AGAIN_AFTER: usize = 10;
 /// Cursors of one run that are remembered, to see a circle: 100,000 pages are 100 million users.
 const CURSORS_MAX: usize = 100_000;
-/// Gone records of one page whose merge winners are looked for, each by a search or two: whoever deletes more at once does not merge.
+/// Gone records of one page whose merge winners are looked for, each by a search or two: whoever
+/// deletes more at once does not merge.
 const WINNERLESS_MAX: usize = 50;
 /// E-mail addresses of one gone record that are searched for.
 const WINNER_SEARCHES_MAX: usize = 2;
-/// Look-ups of a page that bring no answer, one after the other, before the others are left unasked.
+/// Look-ups of a page that bring no answer, one after the other, before the others are left
+/// unasked.
 const UNANSWERED_MAX: usize = 3;
 /// How often a run may start its window again because the CRM refused its cursor.
 const RESTARTS_MAX: usize = 2;
@@ -53,7 +56,8 @@ impl PageCursor {
         Self { position, checkpoint, visited: HashSet::new(), restarts: 0, is_from_nothing: false }
     }
 
-    /// The CRM refuses the cursor: from the checkpoint; and if that was what it refused, from the beginning.
+    /// The CRM refuses the cursor: from the checkpoint; and if that was what it refused, from the
+    /// beginning.
     fn restart(&mut self) -> Result<(), RunError> {
         if self.restarts >= RESTARTS_MAX || self.position.is_none() {
             return Err(CrmError::PositionRefused.into());
@@ -162,8 +166,9 @@ impl<'s, 'r> PageCopier<'s, 'r> {
         Ok(())
     }
 
-    /// Adds what must be known together with a page: the records that its merged or converted ones live on in, and whoever may have
-    /// taken in those that have gone, where the CRM does not say who that is.
+    /// Adds what must be known together with a page: the records that its merged or converted ones
+    /// live on in, and whoever may have taken in those that have gone, where the CRM does not say
+    /// who that is.
     async fn add_successors(&mut self, page: &mut RecordPage) -> Result<(), RunError> {
         let gone: Vec<&Record> = page.records.iter().filter(|record| record.is_gone).collect();
         if gone.is_empty() {
@@ -208,8 +213,9 @@ impl<'s, 'r> PageCopier<'s, 'r> {
         Ok(())
     }
 
-    /// Autovacuum would come a minute later: too late for the plans of a first copy. Not by pages: the first ones may be empty, while
-    /// the CRM prepares the others, and statistics of an empty table are worse than none.
+    /// Autovacuum would come a minute later: too late for the plans of a first copy. Not by pages:
+    /// the first ones may be empty, while the CRM prepares the others, and statistics of an empty
+    /// table are worse than none.
     async fn analyze(&mut self) {
         if self.writer.job.run.kind != SyncKind::Initial || self.records <= self.analyzed * ANALYZE_AGAIN_AFTER {
             return;
@@ -223,7 +229,8 @@ impl<'s, 'r> PageCopier<'s, 'r> {
     }
 }
 
-/// The optional look-ups of one page. Where several in a row bring nothing, the CRM has other trouble, and the rest is left unasked.
+/// The optional look-ups of one page. Where several in a row bring nothing, the CRM has other
+/// trouble, and the rest is left unasked.
 struct PageLookups<'p, 'r> {
     session: &'p mut CrmSession<'r>,
     unanswered: usize,

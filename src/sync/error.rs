@@ -26,7 +26,8 @@ pub(super) enum RunError {
         /// The failure that it waits after.
         error: Option<Notice>,
     },
-    /// The account's regions have changed since the run began: it goes on where it was, with the new ones.
+    /// The account's regions have changed since the run began: it goes on where it was, with the
+    /// new ones.
     #[error("the account's regions have changed")]
     RulesChanged,
     /// The CRM.

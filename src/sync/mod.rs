@@ -1,10 +1,12 @@
-//! Copies contacts: a worker leases what is due, a run goes page by page, each page is one transaction with its resume point. Whether a
-//! request is asked again is decided in `session`, how long a run waits in `pacer`, how it ends in `run`, and what that makes of its
-//! integration in `domain::integration_state`.
+//! Copies contacts: a worker leases what is due, a run goes page by page, each page is one
+//! transaction with its resume point. Whether a request is asked again is decided in `session`, how
+//! long a run waits in `pacer`, how it ends in `run`, and what that makes of its integration in
+//! `domain::integration_state`.
 //!
-//! Each file uses those above it in this list, and none below:
-//! `context` `job` `schedule` `error` · `normalize` `unread` `seal` `page` `rejected` · `pacer` `session` · `apply` · `copy` `sweep` `retry`
-//! `purge` · `run` · `worker`. Beside them: `reparse`, and what operators ask for, `control` and `trace`.
+//! Each file uses those above it in this list, and none below: `context` `job` `schedule` `error` ·
+//! `normalize` `unread` `seal` `page` `rejected` · `pacer` `session` · `apply` · `copy` `sweep`
+//! `retry` `purge` · `run` · `worker`. Beside them: `reparse`, and what operators ask for,
+//! `control` and `trace`.
 
 mod apply;
 mod context;

@@ -1,5 +1,5 @@
-//! What a CRM sent, made fit for us: bounded text, numbers read, a fingerprint. Pure. One bad number is a number without a key,
-//! never a failed page.
+//! What a CRM sent, made fit for us: bounded text, numbers read, a fingerprint. Pure. One bad
+//! number is a number without a key, never a failed page.
 
 use std::collections::{HashMap, hash_map::Entry};
 
@@ -21,7 +21,8 @@ const URL_CHARS_MAX: usize = 500;
 pub(super) struct NumberRules {
     /// The country of numbers written without one.
     pub region: Region,
-    /// The customer works in other countries too: a number written without a country may be one of theirs.
+    /// The customer works in other countries too: a number written without a country may be one of
+    /// theirs.
     pub has_further_regions: bool,
 }
 
@@ -31,8 +32,8 @@ impl From<&Account> for NumberRules {
     }
 }
 
-/// A page's records, each once: of two copies of one record the newer stays, of equal ones the later. Returns also how many were
-/// left out.
+/// A page's records, each once: of two copies of one record the newer stays, of equal ones the
+/// later. Returns also how many were left out.
 pub(super) fn normalize_page(records: Vec<Record>, rules: NumberRules) -> (Vec<NormalRecord>, usize) {
     let read = records.len();
     let mut newest: HashMap<_, Record> = HashMap::with_capacity(read);
@@ -92,8 +93,8 @@ fn normalize(record: Record, rules: NumberRules) -> NormalRecord {
     normal
 }
 
-/// Each number once, in the CRM's order; a field may hold several. Texts without a number are kept too: an agent sees them. `country` is
-/// that of the record's address.
+/// Each number once, in the CRM's order; a field may hold several. Texts without a number are kept
+/// too: an agent sees them. `country` is that of the record's address.
 pub(super) fn numbers(raw: &[RawNumber], country: Option<Region>, rules: NumberRules) -> Vec<NormalNumber> {
     let mut numbers: Vec<NormalNumber> = Vec::new();
     for number in raw {
@@ -104,7 +105,8 @@ pub(super) fn numbers(raw: &[RawNumber], country: Option<Region>, rules: NumberR
         let raw = text[..text.floor_char_boundary(phone_key::RAW_LENGTH_MAX)].to_owned();
         let label = clean(&number.label, LABEL_CHARS_MAX);
         let (reading, region) = phone_key::read_near(&text, country, rules.region);
-        // Only where something else than its key may be meant: most accounts work in one country, and pay nothing.
+        // Only where something else than its key may be meant: most accounts work in one country,
+        // and pay nothing.
         let row = |key: Option<PhoneKey>, extension| NormalNumber {
             raw: raw.clone(),
             label: label.clone(),
@@ -129,13 +131,15 @@ pub(super) fn numbers(raw: &[RawNumber], country: Option<Region>, rules: NumberR
     numbers
 }
 
-/// Without control characters (Postgres refuses NUL, and a line break would split a list), trimmed, bounded.
+/// Without control characters (Postgres refuses NUL, and a line break would split a list), trimmed,
+/// bounded.
 fn clean(text: &str, chars_max: usize) -> String {
     let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(chars_max.min(4_000)).collect();
     text.trim().to_owned()
 }
 
-/// The first 64 bits of SHA-256 over everything that is stored: a change that it misses happens once in 2^64.
+/// The first 64 bits of SHA-256 over everything that is stored: a change that it misses happens
+/// once in 2^64.
 fn fingerprint(record: &NormalRecord) -> i64 {
     let mut hash = Sha256::new();
     let mut add = |text: &str| {

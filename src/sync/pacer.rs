@@ -1,4 +1,5 @@
-//! How a run waits, and who is shown what it waits for. A long wait gives the worker's slot back as soon as somebody else needs it.
+//! How a run waits, and who is shown what it waits for. A long wait gives the worker's slot back as
+//! soon as somebody else needs it.
 
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,8 @@ use crate::{
     store::run_progress::{self, PhaseReport},
 };
 
-/// A wait up to this keeps the worker's slot; during a longer one the slot is given back if somebody else needs it.
+/// A wait up to this keeps the worker's slot; during a longer one the slot is given back if
+/// somebody else needs it.
 const SLOT_KEPT_MAX: Duration = Duration::from_secs(1);
 /// A run that makes room is due again behind everybody who is due by now.
 const BEHIND_THE_OTHERS: Duration = Duration::from_millis(1);
@@ -75,8 +77,8 @@ impl<'r> RunPacer<'r> {
         if is_held { Ok(()) } else { Err(RunError::LeaseLost) }
     }
 
-    /// Waits, and shows whoever watches. A long wait gives the worker's slot back as soon as somebody else needs it: the run is taken up
-    /// again when the wait is over.
+    /// Waits, and shows whoever watches. A long wait gives the worker's slot back as soon as
+    /// somebody else needs it: the run is taken up again when the wait is over.
     pub(super) async fn pause(
         &self,
         wait: Duration,
@@ -91,7 +93,8 @@ impl<'r> RunPacer<'r> {
         Err(RunError::Parked { wait: wait.saturating_sub(began.elapsed()), phase, error })
     }
 
-    /// Between two pages: gives the worker's slot back if the run has had it for a while and somebody else needs it.
+    /// Between two pages: gives the worker's slot back if the run has had it for a while and
+    /// somebody else needs it.
     pub(super) fn make_room(&self) -> Result<(), RunError> {
         if self.began.elapsed() < self.context.settings.turn || !self.context.slot_demand.is_waiting_now() {
             return Ok(());
@@ -99,7 +102,8 @@ impl<'r> RunPacer<'r> {
         Err(RunError::Parked { wait: BEHIND_THE_OTHERS, phase: "waiting for its turn", error: None })
     }
 
-    /// Waits without giving the slot back; false: somebody else needs it, and a longer wait is not worth it.
+    /// Waits without giving the slot back; false: somebody else needs it, and a longer wait is not
+    /// worth it.
     async fn wait_in_slot(&self, wait: Duration) -> bool {
         if wait <= SLOT_KEPT_MAX {
             sleep(wait).await;
@@ -129,9 +133,11 @@ impl<'r> RunPacer<'r> {
         }
         let wait = match error.retry() {
             RetryAdvice::Never => return Err(error.into()),
-            // A long wait frees its slot for others: the run ends, and the next one goes on after it.
+            // A long wait frees its slot for others: the run ends, and the next one goes on after
+            // it.
             RetryAdvice::After(wait) if wait > schedule::LONG_WAIT => return Err(error.into()),
-            // "0" is no leave to ask as fast as the network allows: about once a second, and less often each time.
+            // "0" is no leave to ask as fast as the network allows: about once a second, and less
+            // often each time.
             RetryAdvice::After(wait) => wait.max(settings.backoff_base * tries.rate_limits.max(1)),
             RetryAdvice::Backoff => self.backoff(tries.failures.max(tries.rate_limits)),
         };
@@ -141,7 +147,8 @@ impl<'r> RunPacer<'r> {
         self.pause(wait, phase, Some(notice_of(&error))).await
     }
 
-    /// After a failed request for what the run can do without: waits before the next try; false: it is left, and why is in the log.
+    /// After a failed request for what the run can do without: waits before the next try; false: it
+    /// is left, and why is in the log.
     pub(super) async fn wait_after_optional(&self, error: &CrmError, tries: &mut RequestTries) -> bool {
         let asked = tries.count(error);
         let wait = match error.retry() {

@@ -15,8 +15,9 @@ use crate::{
     },
 };
 
-/// Keeps what this page could not give, as far as there is room, and forgets what was rejected of records that it brought whole or that
-/// are gone. After [`lease::lock`](crate::store::lease::lock): nobody else keeps any meanwhile.
+/// Keeps what this page could not give, as far as there is room, and forgets what was rejected of
+/// records that it brought whole or that are gone. After
+/// [`lease::lock`](crate::store::lease::lock): nobody else keeps any meanwhile.
 pub(super) async fn write(
     tx: &mut Tx,
     lease: Lease,

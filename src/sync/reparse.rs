@@ -1,5 +1,6 @@
-//! Reads stored numbers again after a change of rules (a newer library) or of an account's regions: batch by batch, resumable, beside
-//! calls and syncs. Any number of processes may try; the account's row lock lets one work at a time.
+//! Reads stored numbers again after a change of rules (a newer library) or of an account's regions:
+//! batch by batch, resumable, beside calls and syncs. Any number of processes may try; the
+//! account's row lock lets one work at a time.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -29,7 +30,8 @@ use crate::{
     telemetry::chain,
 };
 
-/// From look to look for accounts whose numbers are to be read again. Until they are, strangers of those accounts are not surely strangers.
+/// From look to look for accounts whose numbers are to be read again. Until they are, strangers of
+/// those accounts are not surely strangers.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// What one batch has done.
@@ -67,8 +69,9 @@ impl NumberReparser {
         }
     }
 
-    /// Reads again whatever is due now, of each account a batch in turn: neither a large account nor one that fails keeps the others
-    /// waiting. Returns of how many contacts a number has changed, or the last failure.
+    /// Reads again whatever is due now, of each account a batch in turn: neither a large account
+    /// nor one that fails keeps the others waiting. Returns of how many contacts a number has
+    /// changed, or the last failure.
     pub async fn reparse_due(&self) -> Result<usize, StoreError> {
         let (mut changed, mut failure) = (0, None);
         let mut due: VecDeque<(AccountId, usize)> =

@@ -1,4 +1,5 @@
-//! Asks the CRM again for rejected records of which an operator wants it, before a run's first page.
+//! Asks the CRM again for rejected records of which an operator wants it, before a run's first
+//! page.
 
 use std::collections::HashSet;
 
@@ -43,8 +44,8 @@ pub(super) struct RejectedRetrier<'s, 'r> {
 }
 
 impl RejectedRetrier<'_, '_> {
-    /// Batch by batch, each applied like a page. Each is asked for once, whatever comes of it, so that this comes to an end; what the CRM
-    /// does not answer for costs nothing but itself.
+    /// Batch by batch, each applied like a page. Each is asked for once, whatever comes of it, so
+    /// that this comes to an end; what the CRM does not answer for costs nothing but itself.
     pub(super) async fn retry(mut self) -> Result<(), RunError> {
         let (context, job) = (self.writer.context, self.writer.job);
         let (lease, copied) = (job.lease(), job.copied_types());

@@ -1,5 +1,5 @@
-//! One run, read like a sentence: claim, open the credentials, copy page by page, sweep, end. Decides how a run ends; whether a request is
-//! tried again is the matter of `session` and `pacer`.
+//! One run, read like a sentence: claim, open the credentials, copy page by page, sweep, end.
+//! Decides how a run ends; whether a request is tried again is the matter of `session` and `pacer`.
 
 use std::time::{Duration, Instant};
 
@@ -62,8 +62,8 @@ impl ClaimedWork {
     }
 }
 
-/// Claims a due integration and works on it until it is done, fails, waits, is taken away, or `stop` is cancelled. All messages of it name
-/// the integration and the run.
+/// Claims a due integration and works on it until it is done, fails, waits, is taken away, or
+/// `stop` is cancelled. All messages of it name the integration and the run.
 pub(super) async fn run(
     context: &SyncContext,
     due: DueIntegration,
@@ -86,7 +86,8 @@ impl SyncRunner<'_> {
         tokio::select! {
             biased;
             () = stop.cancelled() => {
-                // A transaction under way finishes by itself, then this goes through, and another worker goes on.
+                // A transaction under way finishes by itself, then this goes through, and another
+                // worker goes on.
                 self.release(lease, None, "waiting for a worker", None).await?;
                 Ok(TurnOutcome::Over)
             }
@@ -119,8 +120,8 @@ impl SyncRunner<'_> {
         db.of(due.account_id).run(ClaimRun { due, lease_seconds: settings.lease.as_secs_f64(), new_id, now }).await
     }
 
-    /// Extends the lease until it is lost. Also gives up by this machine's own clock: a process that could not reach the database
-    /// for a whole lease must not believe that it still holds it.
+    /// Extends the lease until it is lost. Also gives up by this machine's own clock: a process
+    /// that could not reach the database for a whole lease must not believe that it still holds it.
     async fn keep_lease(&self, lease: Lease) {
         let settings = &self.context.settings;
         let margin = settings.heartbeat;
@@ -168,7 +169,8 @@ impl SyncRunner<'_> {
                 self.release(lease, None, "waiting for a worker", None).await?;
                 Ok(TurnOutcome::Over)
             }
-            // The lease runs out, and the run is taken up where it was. Trouble with the database is not the run's fault.
+            // The lease runs out, and the run is taken up where it was. Trouble with the database
+            // is not the run's fault.
             Err(RunError::Store(error)) => {
                 if error.is_transient() {
                     run_progress::forgive_attempt(&self.context.db, lease, run_id).await?;
@@ -187,7 +189,8 @@ impl SyncRunner<'_> {
         let mut session = CrmSession::open(context, job).await?;
         let account = store::accounts::find(&context.db, lease.account_id).await?.ok_or(RunError::Impossible)?;
         let writer = PageWriter { context, job, rules: NumberRules::from(&account) };
-        // A crash between a page's commit and its second look leaves both: the last page's too, whose run nobody resumes.
+        // A crash between a page's commit and its second look leaves both: the last page's too,
+        // whose run nobody resumes.
         adoption::adopt_all(&context.db, lease.account_id, context.clock.now()).await?;
         RejectedRetrier { session: &mut session, writer }.retry().await?;
         if job.run.kind.is_full() && job.run.attempt == 1 {
@@ -242,7 +245,8 @@ impl Transaction for ClaimRun {
             return Ok(Some(ClaimedWork::Purge(claimed.lease)));
         }
         let mut run = run_progress::begin_run(tx, &claimed, new_id, now).await?;
-        // A full copy that someone asked for reads everything; any other run goes on where the last one was stopped.
+        // A full copy that someone asked for reads everything; any other run goes on where the last
+        // one was stopped.
         if run.resume_point.is_none() && (claimed.is_first_copy || run.kind != SyncKind::Initial) {
             let DueIntegration { account_id, integration_id } = due;
             let point = sync_runs::find_unfinished_point(tx, account_id, integration_id, run.kind, run.id).await?;

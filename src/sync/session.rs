@@ -1,5 +1,6 @@
-//! What one run asks of its CRM: whether a request is asked again with new access, where the organisation is now, or with fewer records, and
-//! what is left because it is optional. How long to wait in between is the pacer's matter.
+//! What one run asks of its CRM: whether a request is asked again with new access, where the
+//! organisation is now, or with fewer records, and what is left because it is optional. How long to
+//! wait in between is the pacer's matter.
 
 use tracing::{info, warn};
 
@@ -15,11 +16,14 @@ use crate::{
     store::{integrations, lease, run_progress},
 };
 
-/// Halvings of one page that do not count as failures: 2,000 records come down to 31. Each may cost a time-out, so more of them do.
+/// Halvings of one page that do not count as failures: 2,000 records come down to 31. Each may cost
+/// a time-out, so more of them do.
 const HALVINGS_UNCOUNTED: u32 = 6;
-/// Failures of one page that may be about its size and do not say so, before a smaller one is asked for.
+/// Failures of one page that may be about its size and do not say so, before a smaller one is asked
+/// for.
 const FAILURES_BEFORE_SMALLER: u32 = 2;
-/// Records asked for one by one that bring no answer, before the CRM as a whole is taken to be in trouble.
+/// Records asked for one by one that bring no answer, before the CRM as a whole is taken to be in
+/// trouble.
 const UNANSWERED_MAX: usize = 3;
 
 /// A run's way to its CRM.
@@ -62,7 +66,8 @@ impl<'r> CrmSession<'r> {
         }
     }
 
-    /// Asks for what the run can do without, a few times and never for long; `None`: it is left, and why is in the log.
+    /// Asks for what the run can do without, a few times and never for long; `None`: it is left,
+    /// and why is in the log.
     pub(super) async fn ask_optional<A: ?Sized + Sync, T>(
         &mut self,
         argument: &A,
@@ -81,8 +86,9 @@ impl<'r> CrmSession<'r> {
         }
     }
 
-    /// The page at a cursor. One that is too much for the CRM is asked for again, with fewer records; what of it is optional and fails
-    /// again and again is left. [`CrmError::PositionRefused`] is the asker's matter.
+    /// The page at a cursor. One that is too much for the CRM is asked for again, with fewer
+    /// records; what of it is optional and fails again and again is left.
+    /// [`CrmError::PositionRefused`] is the asker's matter.
     pub(super) async fn fetch_page(&mut self, cursor: Option<&String>) -> Result<RecordPage, RunError> {
         let (mut tries, mut effort) = (RequestTries::default(), PageEffort::Whole);
         let (mut at_this_size, mut halvings) = (0, 0);
@@ -118,8 +124,8 @@ impl<'r> CrmSession<'r> {
         }
     }
 
-    /// Asks for records, and where that fails for each alone: one that the CRM cannot answer for is one that it does not show, and costs
-    /// no other. Where it answers for none, the run fails.
+    /// Asks for records, and where that fails for each alone: one that the CRM cannot answer for is
+    /// one that it does not show, and costs no other. Where it answers for none, the run fails.
     pub(super) async fn look_up(&mut self, keys: &[RecordKey]) -> Result<RecordSightings, RunError> {
         let error = match self.ask(keys, |client, keys| client.look_up(keys)).await {
             Err(RunError::Crm(error)) if error.is_local() && keys.len() > 1 => error,
@@ -155,7 +161,8 @@ impl<'r> CrmSession<'r> {
         false
     }
 
-    /// Asks once, and once more with new access where the old one has ended, or where the organisation is now.
+    /// Asks once, and once more with new access where the old one has ended, or where the
+    /// organisation is now.
     async fn ask_once<A: ?Sized + Sync, T>(
         &mut self,
         argument: &A,
@@ -164,7 +171,8 @@ impl<'r> CrmSession<'r> {
     ) -> Result<Result<T, CrmError>, RunError> {
         loop {
             match request(&*self.client, argument).await {
-                // An access token that has ended; once, so that a CRM which refuses every token is not asked for ever.
+                // An access token that has ended; once, so that a CRM which refuses every token is
+                // not asked for ever.
                 Err(CrmError::CredentialsRefused) if !tries.is_renewed => {
                     tries.is_renewed = true;
                     if self.access.version > 0 {
@@ -190,7 +198,8 @@ impl<'r> CrmSession<'r> {
         }
     }
 
-    /// A new access token, and a client that uses it, where the vendor says that the organisation is now.
+    /// A new access token, and a client that uses it, where the vendor says that the organisation
+    /// is now.
     async fn renew(&mut self, tries: &mut RequestTries) -> Result<(), RunError> {
         let used = Some(self.access.version);
         self.connect(used, tries).await?;
@@ -202,9 +211,9 @@ impl<'r> CrmSession<'r> {
         Ok(())
     }
 
-    /// After a host that does not answer for the organisation: asks whoever knows where it is now. A new token names the host, unless
-    /// tokens are given at that very host; a token that was brought may be known elsewhere. Gives the error back where nobody
-    /// knows.
+    /// After a host that does not answer for the organisation: asks whoever knows where it is now.
+    /// A new token names the host, unless tokens are given at that very host; a token that was
+    /// brought may be known elsewhere. Gives the error back where nobody knows.
     async fn follow(&mut self, error: CrmError, tries: &mut RequestTries) -> Result<Option<CrmError>, RunError> {
         let descriptor = self.pacer.context.crms.descriptor(self.organization.provider);
         if self.access.version > 0 && descriptor.tokens_name_the_host {
@@ -218,8 +227,8 @@ impl<'r> CrmSession<'r> {
         }
     }
 
-    /// Where the API lies elsewhere than before, the organisation may have another name, too; that it is the same was proven before the
-    /// access was stored.
+    /// Where the API lies elsewhere than before, the organisation may have another name, too; that
+    /// it is the same was proven before the access was stored.
     async fn identify_elsewhere(&mut self, tries: &mut RequestTries) -> Result<(), RunError> {
         while self.access.is_elsewhere {
             match self.client.identify().await {
@@ -250,7 +259,8 @@ impl<'r> CrmSession<'r> {
     }
 }
 
-/// A client with access, until there is an access token or no sense in asking for one. `used`: the version of an access that was refused.
+/// A client with access, until there is an access token or no sense in asking for one. `used`: the
+/// version of an access that was refused.
 async fn connect(
     pacer: RunPacer<'_>,
     organization: &Organization,

@@ -1,5 +1,5 @@
-//! Whether somebody waits for a slot of this process's workers. The worker says so; runs that only wait, or have had their turn, hear it
-//! and make room.
+//! Whether somebody waits for a slot of this process's workers. The worker says so; runs that only
+//! wait, or have had their turn, hear it and make room.
 
 use tokio::sync::watch;
 

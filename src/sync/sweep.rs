@@ -1,5 +1,6 @@
-//! The end of a sweep: the CRM has listed everything, and is asked for each record held here that did not come. Only what it confirms
-//! to be gone ends; what it hides stays, and is noted in the run. Too many deletions at once wait for somebody's word.
+//! The end of a sweep: the CRM has listed everything, and is asked for each record held here that
+//! did not come. Only what it confirms to be gone ends; what it hides stays, and is noted in the
+//! run. Too many deletions at once wait for somebody's word.
 
 use tracing::warn;
 
@@ -79,8 +80,9 @@ impl Sweeper<'_, '_> {
         self.writer.end_sweep(outcome, !left.is_empty(), notices).await
     }
 
-    /// Batch by batch, each a transaction; whatever was asked for counts as seen, so that this comes to an end, and goes on after a
-    /// crash where it was. Returns how many the CRM does not show.
+    /// Batch by batch, each a transaction; whatever was asked for counts as seen, so that this
+    /// comes to an end, and goes on after a crash where it was. Returns how many the CRM does not
+    /// show.
     async fn confirm(&mut self, types: &[ObjectType], unread: &mut UnreadSummary) -> Result<usize, RunError> {
         let (db, lease) = (&self.writer.context.db, self.writer.job.lease());
         let limit = i64::try_from(LOOK_UP_MAX).unwrap_or(i64::MAX);

@@ -1,4 +1,5 @@
-//! What operators ask of records: which could not be read, and of any one why it is here, is not, or not wholly. Reads only.
+//! What operators ask of records: which could not be read, and of any one why it is here, is not,
+//! or not wholly. Reads only.
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;

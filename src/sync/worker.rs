@@ -1,4 +1,5 @@
-//! Looks for what is due and runs it, a bounded number at once. Any number of processes may do so: a claim decides.
+//! Looks for what is due and runs it, a bounded number at once. Any number of processes may do so:
+//! a claim decides.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -24,7 +25,8 @@ use crate::{
     telemetry::chain,
 };
 
-/// An integration that cannot even be claimed rests so long, and twice as long each time, up to a minute ..
+/// An integration that cannot even be claimed rests so long, and twice as long each time, up to a
+/// minute ..
 const REST_FIRST: Duration = Duration::from_secs(1);
 /// .. and at most so many are remembered; the others are tried with each look.
 const RESTING_MAX: usize = 10_000;
@@ -105,7 +107,8 @@ impl SyncWorker {
 
     async fn follow_database_clock(&self) {
         let asked_at = Instant::now();
-        // One that does not answer is reported elsewhere; one that takes its time says nothing of now.
+        // One that does not answer is reported elsewhere; one that takes its time says nothing of
+        // now.
         let Ok(time) = self.context.db.time().await else { return };
         if asked_at.elapsed() < Duration::from_secs(1)
             && let Some(difference) = self.context.clock.follow(time)
@@ -117,7 +120,8 @@ impl SyncWorker {
         }
     }
 
-    /// Until `stop` is cancelled; the runs themselves are tasks of the tracker and stop by the same token.
+    /// Until `stop` is cancelled; the runs themselves are tasks of the tracker and stop by the same
+    /// token.
     pub async fn work_until(self: Arc<Self>, stop: CancellationToken) {
         let slots = Arc::new(Semaphore::new(self.context.settings.runs_max));
         let busy = Arc::new(BusyIntegrations::default());
@@ -126,7 +130,8 @@ impl SyncWorker {
         loop {
             if let Err(error) = self.start_due(&slots, &busy, &stop).await {
                 warn!(error = %chain(&error), "cannot look for due integrations, will look again");
-                // Whoever ends a run wakes this; a database in trouble is not asked more often for it.
+                // Whoever ends a run wakes this; a database in trouble is not asked more often for
+                // it.
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = sleep(self.context.settings.poll) => {}
@@ -140,7 +145,8 @@ impl SyncWorker {
         }
     }
 
-    /// Starts what is due and finds a slot, longest due first, and lets the others know whether somebody finds none.
+    /// Starts what is due and finds a slot, longest due first, and lets the others know whether
+    /// somebody finds none.
     async fn start_due(
         self: &Arc<Self>,
         slots: &Arc<Semaphore>,
@@ -200,7 +206,8 @@ impl SyncWorker {
         }
     }
 
-    /// Runs everything that is due now, one after the other, and returns how many runs that were; for tests and tools.
+    /// Runs everything that is due now, one after the other, and returns how many runs that were;
+    /// for tests and tools.
     pub async fn run_due(&self) -> Result<usize, StoreError> {
         let mut runs = 0;
         for due in lease::find_due(&self.context.db, self.context.clock.now(), 1_000).await? {

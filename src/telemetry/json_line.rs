@@ -1,5 +1,6 @@
-//! A log line as one flat JSON object in which every name stands once, as machines read it: parsers differ in what they make of a
-//! name that comes twice (RFC 8259 §4). An event's own field counts before that of its span, an inner span's before an outer one's.
+//! A log line as one flat JSON object in which every name stands once, as machines read it: parsers
+//! differ in what they make of a name that comes twice (RFC 8259 §4). An event's own field counts
+//! before that of its span, an inner span's before an outer one's.
 
 use std::fmt;
 
@@ -47,7 +48,8 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, JsonFields> for Json
         JsonFields::new().format_fields(Writer::new(&mut text), event)?;
         let mut fields = read(&text)?;
         let message = fields.remove(MESSAGE);
-        // Of an event that comes from the `log` crate the target is a field, beside the place in the source.
+        // Of an event that comes from the `log` crate the target is a field, beside the place in
+        // the source.
         let target = fields.remove("log.target");
         fields.retain(|name, _| !name.starts_with("log."));
         for span in context.event_scope().into_iter().flatten() {
@@ -155,7 +157,8 @@ mod tests {
             let writer = log.clone();
             let layer = super::super::json_layer(move || writer.clone());
             let guard = tracing::subscriber::set_default(registry().with(layer));
-            // A place in the code that another test's thread has reached first may be taken for unwanted: ask anew.
+            // A place in the code that another test's thread has reached first may be taken for
+            // unwanted: ask anew.
             tracing::callsite::rebuild_interest_cache();
             (log, guard)
         }

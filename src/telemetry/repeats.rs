@@ -1,6 +1,7 @@
-//! Repeated warnings are counted, not written: a flood of refusals, or a database that is down, must not fill a disk with the same line.
-//! Of each place in the code that warns, the first few lines of a period are written, and at its end one line says how many more there
-//! were. So memory is bounded by the number of such places, and nothing that happens once is ever held back.
+//! Repeated warnings are counted, not written: a flood of refusals, or a database that is down,
+//! must not fill a disk with the same line. Of each place in the code that warns, the first few
+//! lines of a period are written, and at its end one line says how many more there were. So memory
+//! is bounded by the number of such places, and nothing that happens once is ever held back.
 
 use std::{
     collections::HashMap,
@@ -26,7 +27,8 @@ const PERIOD: Duration = Duration::from_secs(10);
 /// Lines of one place that are written within a period.
 const WRITTEN_MAX: u64 = 5;
 
-/// Counts warnings and errors by the place in the code; clones share it. Lets everything through until [`RepeatCounter::count_until`] runs.
+/// Counts warnings and errors by the place in the code; clones share it. Lets everything through
+/// until [`RepeatCounter::count_until`] runs.
 #[derive(Clone, Default)]
 pub struct RepeatCounter(Arc<WarningCounts>);
 
@@ -138,7 +140,8 @@ mod tests {
         let writer = log.clone();
         let written = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(move || writer.clone());
         let guard = tracing::subscriber::set_default(registry().with(repeats.clone()).with(written));
-        // A place in the code that another test's thread has reached first may be taken for unwanted: ask anew.
+        // A place in the code that another test's thread has reached first may be taken for
+        // unwanted: ask anew.
         tracing::callsite::rebuild_interest_cache();
         repeats.0.is_counting.store(true, Ordering::Release);
         (log, repeats, guard)

@@ -1,8 +1,10 @@
-//! Seals and opens the customers' CRM credentials with AES-256-GCM-SIV (RFC 8452), under keys from a ring.
+//! Seals and opens the customers' CRM credentials with AES-256-GCM-SIV (RFC 8452), under keys from
+//! a ring.
 //!
-//! Invariant: what was sealed for one account, integration and field opens for no other, and not after any change, because
-//! these are part of what is authenticated. The first (primary) key seals, every key opens, so keys can be rotated.
-//! Keys and plaintext held here are wiped from memory when dropped, and never printed. No files and no tables here.
+//! Invariant: what was sealed for one account, integration and field opens for no other, and not
+//! after any change, because these are part of what is authenticated. The first (primary) key
+//! seals, every key opens, so keys can be rotated. Keys and plaintext held here are wiped from
+//! memory when dropped, and never printed. No files and no tables here.
 
 use std::fmt;
 
@@ -50,7 +52,8 @@ pub enum VaultError {
         id: String,
     },
 
-    /// Sealed for another place, with another key of the same id, or changed since. Which of them cannot be known.
+    /// Sealed for another place, with another key of the same id, or changed since. Which of them
+    /// cannot be known.
     #[error("sealed value does not open: it belongs to another account, integration or field, or it was changed")]
     DoesNotOpen,
 
@@ -82,8 +85,9 @@ pub struct SealScope<'a> {
 
 /// The keys: the primary seals, all of them open.
 ///
-/// As a file: `{"primary":"k2","keys":[{"id":"k2","key":"<32 bytes in base64>"},{"id":"k1","key":"..."}]}`. To rotate, add
-/// a key and make it primary, reseal what [`KeyRing::needs_reseal`] names, then take the old key out.
+/// As a file: `{"primary":"k2","keys":[{"id":"k2","key":"<32 bytes in
+/// base64>"},{"id":"k1","key":"..."}]}`. To rotate, add a key and make it primary, reseal what
+/// [`KeyRing::needs_reseal`] names, then take the old key out.
 pub struct KeyRing {
     primary: usize,
     keys: Vec<RingKey>,
@@ -116,7 +120,8 @@ impl fmt::Debug for KeyRing {
 }
 
 impl KeyRing {
-    /// Reads a key ring file. Ids have 1 to 32 letters, digits, `.`, `_` or `-`; ids and keys are each unique.
+    /// Reads a key ring file. Ids have 1 to 32 letters, digits, `.`, `_` or `-`; ids and keys are
+    /// each unique.
     pub fn parse(json: &str) -> Result<Self, VaultError> {
         if json.len() > RING_BYTES_MAX {
             return Err(ring_error(format!("has {} bytes, at most {RING_BYTES_MAX} are read", json.len())));
@@ -163,7 +168,8 @@ impl KeyRing {
 
     /// The key ring file, to be written with mode 0600.
     pub fn to_json(&self) -> SecretString {
-        // Written by hand so that a serializer leaves no unwiped copies of keys: ids and base64 need no escaping.
+        // Written by hand so that a serializer leaves no unwiped copies of keys: ids and base64
+        // need no escaping.
         let mut json = String::with_capacity(64 + self.keys.len() * (KEY_ID_BYTES_MAX + 80));
         json.push_str("{\"primary\":\"");
         json.push_str(self.primary_id());
@@ -185,9 +191,9 @@ impl KeyRing {
         &self.keys[self.primary].id
     }
 
-    /// Seals a credential for one place: version byte, length and text of the key id, nonce, ciphertext and tag.
-    /// At most [`PLAINTEXT_BYTES_MAX`] bytes; 30 and the key id's length are added. The nonce is random, and AES-GCM-SIV
-    /// stays safe should one ever repeat.
+    /// Seals a credential for one place: version byte, length and text of the key id, nonce,
+    /// ciphertext and tag. At most [`PLAINTEXT_BYTES_MAX`] bytes; 30 and the key id's length are
+    /// added. The nonce is random, and AES-GCM-SIV stays safe should one ever repeat.
     pub fn seal(
         &self,
         rng: &mut (impl CryptoRng + ?Sized),
@@ -222,8 +228,8 @@ impl KeyRing {
         })
     }
 
-    /// Whether another key than the primary sealed it, so that it should be opened and sealed again. False for what is not
-    /// a sealed value at all: that cannot be opened either.
+    /// Whether another key than the primary sealed it, so that it should be opened and sealed
+    /// again. False for what is not a sealed value at all: that cannot be opened either.
     pub fn needs_reseal(&self, sealed: &[u8]) -> bool {
         SealedParts::split(sealed).is_ok_and(|parts| parts.key_id != self.primary_id())
     }
@@ -270,8 +276,8 @@ impl<'a> SealedParts<'a> {
     }
 }
 
-/// Everything that must be the same at opening. Each part is preceded by its length, so that no two places give the same
-/// bytes.
+/// Everything that must be the same at opening. Each part is preceded by its length, so that no two
+/// places give the same bytes.
 fn associated_data(scope: &SealScope<'_>, key_id: &str) -> Result<Vec<u8>, VaultError> {
     let bytes = scope.field.len();
     if bytes == 0 || bytes > FIELD_BYTES_MAX {

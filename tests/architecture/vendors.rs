@@ -1,6 +1,7 @@
-//! What is known of a vendor stands in its folder, `src/crm/<vendor>`. Outside of these folders a vendor, or a kind of its objects, is named
-//! in the places of this list only: the lines that a new CRM needs beside its folder. Names are read from the two enums that have them, so
-//! that a new one is looked for at once.
+//! What is known of a vendor stands in its folder, `src/crm/<vendor>`. Outside of these folders a
+//! vendor, or a kind of its objects, is named in the places of this list only: the lines that a new
+//! CRM needs beside its folder. Names are read from the two enums that have them, so that a new one
+//! is looked for at once.
 
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -28,7 +29,8 @@ const PLACES: &[(&str, &str)] = &[
     ("app.rs", "hands that setting on"),
 ];
 
-/// Words that are a vendor's: its name in any spelling, and its kinds of objects as the code names them.
+/// Words that are a vendor's: its name in any spelling, and its kinds of objects as the code names
+/// them.
 struct VendorWords {
     vendors: Vec<String>,
     objects: Vec<String>,

@@ -1,5 +1,6 @@
-//! One request to a simulated vendor, read whole. Owns: the tolerant reading of paths that the vendors' own clients
-//! need (`.json`, trailing slash, chunked bodies) and the base URL for absolute links. Bodies are at most 4 MiB.
+//! One request to a simulated vendor, read whole. Owns: the tolerant reading of paths that the
+//! vendors' own clients need (`.json`, trailing slash, chunked bodies) and the base URL for
+//! absolute links. Bodies are at most 4 MiB.
 
 use std::collections::BTreeMap;
 
@@ -26,7 +27,8 @@ pub(crate) struct ApiCall {
     query: Vec<(String, String)>,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
-    /// `http://host:port`, from the `Host` header: clients follow the absolute links that are built on it.
+    /// `http://host:port`, from the `Host` header: clients follow the absolute links that are built
+    /// on it.
     pub(crate) base_url: String,
 }
 
@@ -44,7 +46,8 @@ impl ApiCall {
         Ok(Self::new(parts, body))
     }
 
-    /// A call made inside the process, with the vendor's own path. The error is the sentence to show.
+    /// A call made inside the process, with the vendor's own path. The error is the sentence to
+    /// show.
     pub(crate) fn local(method: &str, target: &str, body: Option<&Value>) -> Result<Self, &'static str> {
         let body = body.map(|body| serde_json::to_vec(body).expect("a JSON value has string keys")).unwrap_or_default();
         let request = Request::builder()
@@ -106,7 +109,8 @@ impl ApiCall {
         serde_json::from_slice(&self.body).ok()
     }
 
-    /// The body's fields, of a form or of a JSON object (its texts and numbers); empty if it is neither.
+    /// The body's fields, of a form or of a JSON object (its texts and numbers); empty if it is
+    /// neither.
     pub(crate) fn form(&self) -> BTreeMap<String, String> {
         if let Some(Value::Object(fields)) = self.json_body() {
             let text = |value: Value| match value {

@@ -1,5 +1,6 @@
-//! The command line of `crm-simulator`, which is also `contact-sync simulate`: the CRMs as HTTP servers, for trying things out
-//! without an account at the vendor. Owns: what is served, and how it is filled.
+//! The command line of `crm-simulator`, which is also `contact-sync simulate`: the CRMs as HTTP
+//! servers, for trying things out without an account at the vendor. Owns: what is served, and how
+//! it is filled.
 
 use std::{
     fs::File,
@@ -30,18 +31,20 @@ const LEAD: &str = "Lead";
 
 /// Serve simulated CRMs over HTTP until interrupted.
 ///
-/// Zendesk's API with its incremental exports, users, identities, merges, deletions and searches: basic
-/// `admin@example.com/token` : `secret`, or bearer `zendesk-token`, with the refresh token `zendesk-refresh`.
+/// Zendesk's API with its incremental exports, users, identities, merges, deletions and searches:
+/// basic `admin@example.com/token` : `secret`, or bearer `zendesk-token`, with the refresh token
+/// `zendesk-refresh`.
 ///
-/// Salesforce's API with queries, changes, deletions, bulk jobs, searches and merges: bearer `salesforce-token`, refresh
-/// token `salesforce-refresh`.
+/// Salesforce's API with queries, changes, deletions, bulk jobs, searches and merges: bearer
+/// `salesforce-token`, refresh token `salesforce-refresh`.
 ///
-/// Pipedrive's API with persons, organizations, searches, recents and merges: API token `pipedrive-token`, refresh token
-/// `pipedrive-refresh`.
+/// Pipedrive's API with persons, organizations, searches, recents and merges: API token
+/// `pipedrive-token`, refresh token `pipedrive-refresh`.
 ///
-/// The OAuth client is `client` with the secret `secret` everywhere; whoever is asked for consent gives it at once, or
-/// refuses with `login_hint=deny`. Tests steer each CRM under `/__control/`: POST or DELETE `faults`, GET `oracle`, GET
-/// `requests`. Meant for this machine: bind loopback addresses.
+/// The OAuth client is `client` with the secret `secret` everywhere; whoever is asked for consent
+/// gives it at once, or refuses with `login_hint=deny`. Tests steer each CRM under `/__control/`:
+/// POST or DELETE `faults`, GET `oracle`, GET `requests`. Meant for this machine: bind loopback
+/// addresses.
 #[derive(Args, Clone, Debug)]
 #[command(group = ArgGroup::new("addresses").required(true).multiple(true))]
 pub struct SimulateArgs {
@@ -57,13 +60,14 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "HOST:PORT", group = "addresses")]
     pub pipedrive_addr: Option<SocketAddr>,
 
-    /// File with one user a line, in Zendesk's JSON (`{"id": 7, "name": "Ann Doe", "phone": "(310)-867-5309"}`). Absent
-    /// fields get Zendesk's defaults; `identities` may stand in it. May be given several times.
+    /// File with one user a line, in Zendesk's JSON (`{"id": 7, "name": "Ann Doe", "phone":
+    /// "(310)-867-5309"}`). Absent fields get Zendesk's defaults; `identities` may stand in it. May
+    /// be given several times.
     #[arg(long, value_name = "FILE.jsonl", requires = "zendesk_addr")]
     pub zendesk_users: Vec<PathBuf>,
 
-    /// File with one Contact a line, in Salesforce's JSON (`{"Id": "003D000000QV9n2IAD", "LastName": "Doe", "Phone":
-    /// "(310)-867-5309"}`). May be given several times.
+    /// File with one Contact a line, in Salesforce's JSON (`{"Id": "003D000000QV9n2IAD",
+    /// "LastName": "Doe", "Phone": "(310)-867-5309"}`). May be given several times.
     #[arg(long, value_name = "FILE.jsonl", requires = "salesforce_addr")]
     pub salesforce_contacts: Vec<PathBuf>,
 
@@ -71,13 +75,15 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "FILE.jsonl", requires = "salesforce_addr")]
     pub salesforce_leads: Vec<PathBuf>,
 
-    /// File with one person a line, in Pipedrive's JSON, version 2 (`{"id": 7, "name": "Ann Doe", "phones": [{"value":
-    /// "(310)-867-5309"}]}`); `org_name` may stand in it. May be given several times.
+    /// File with one person a line, in Pipedrive's JSON, version 2 (`{"id": 7, "name": "Ann Doe",
+    /// "phones": [{"value": "(310)-867-5309"}]}`); `org_name` may stand in it. May be given several
+    /// times.
     #[arg(long, value_name = "FILE.jsonl", requires = "pipedrive_addr")]
     pub pipedrive_persons: Vec<PathBuf>,
 
-    /// How many people to generate in each CRM besides: names of many cultures, numbers as humans type them, some
-    /// shared, some absent. In Salesforce one in ten is a Lead, the others are Contacts.
+    /// How many people to generate in each CRM besides: names of many cultures, numbers as humans
+    /// type them, some shared, some absent. In Salesforce one in ten is a Lead, the others are
+    /// Contacts.
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=CONTACTS_MAX))]
     pub contacts: u64,
 
@@ -85,8 +91,8 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub seed: u64,
 
-    /// Keep what changed in so many last seconds out of Zendesk's export. Zendesk promises 60; 0 shows every change at
-    /// once.
+    /// Keep what changed in so many last seconds out of Zendesk's export. Zendesk promises 60; 0
+    /// shows every change at once.
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=3_600))]
     pub zendesk_lag: u32,
 
@@ -94,8 +100,8 @@ pub struct SimulateArgs {
     #[arg(long)]
     pub zendesk_limits: bool,
 
-    /// Enforce the limits of Pipedrive's plan Lite with one seat: 30,000 tokens a day, 20 requests (80 with OAuth) and
-    /// 10 searches within two seconds.
+    /// Enforce the limits of Pipedrive's plan Lite with one seat: 30,000 tokens a day, 20 requests
+    /// (80 with OAuth) and 10 searches within two seconds.
     #[arg(long)]
     pub pipedrive_limits: bool,
 
@@ -115,7 +121,8 @@ struct Filled {
 
 /// Serves until `shutdown` is cancelled. Errors: a file has a bad line, an address cannot be bound.
 pub async fn run(args: SimulateArgs, clock: SimulatorClock, shutdown: CancellationToken) -> anyhow::Result<()> {
-    // Reading and generating take seconds for a large account; the runtime's threads are not for that.
+    // Reading and generating take seconds for a large account; the runtime's threads are not for
+    // that.
     let filled =
         tokio::task::spawn_blocking(move || fill(&args, &clock)).await.context("filling the CRMs failed")??;
     let mut bound = Vec::with_capacity(filled.len());

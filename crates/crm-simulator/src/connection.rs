@@ -1,6 +1,6 @@
-//! TCP connections that a response can cut off. Owns: the accept loop, the limit on connections, the abort flag of
-//! each. Invariant: an aborted connection ends with a reset, never with an orderly close, as when a load balancer in
-//! front of a vendor dies.
+//! TCP connections that a response can cut off. Owns: the accept loop, the limit on connections,
+//! the abort flag of each. Invariant: an aborted connection ends with a reset, never with an
+//! orderly close, as when a load balancer in front of a vendor dies.
 
 use std::{
     io,

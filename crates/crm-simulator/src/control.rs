@@ -1,5 +1,6 @@
-//! The endpoints under `/__control/` of every simulated vendor: faults, the oracle, the requests seen. For tests in
-//! other processes. Must not: be counted, failed or authenticated as the vendor's own calls are.
+//! The endpoints under `/__control/` of every simulated vendor: faults, the oracle, the requests
+//! seen. For tests in other processes. Must not: be counted, failed or authenticated as the
+//! vendor's own calls are.
 
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};

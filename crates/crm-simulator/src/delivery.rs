@@ -1,5 +1,5 @@
-//! The way of an answer to the client, with what goes wrong on it. Owns: delays, gates, hangs, resets, slow and
-//! oversized bodies. Must not: know any vendor's shapes, or read a vendor's data.
+//! The way of an answer to the client, with what goes wrong on it. Owns: delays, gates, hangs,
+//! resets, slow and oversized bodies. Must not: know any vendor's shapes, or read a vendor's data.
 
 use std::{convert::Infallible, io, time::Duration};
 
@@ -185,7 +185,8 @@ fn skewed(now: DateTime<Utc>, seconds: i64) -> DateTime<Utc> {
     TimeDelta::try_seconds(seconds).and_then(|skew| now.checked_add_signed(skew)).unwrap_or(now)
 }
 
-/// Sets the value at an RFC 6901 pointer; a new field of an object is added, a place that is not there is left alone.
+/// Sets the value at an RFC 6901 pointer; a new field of an object is added, a place that is not
+/// there is left alone.
 fn set_at(body: &mut Value, pointer: &str, value: &Value) {
     if let Some(place) = body.pointer_mut(pointer) {
         *place = value.clone();
@@ -258,8 +259,8 @@ fn cut_off(bytes: &Bytes, after_bytes: usize, connection: Option<ConnectionHandl
     }))
 }
 
-/// A gzip file (RFC 1952) of `mib` MiB of spaces: one literal and then copies of 258 bytes at distance one, 13 bits
-/// each (RFC 1951, fixed codes).
+/// A gzip file (RFC 1952) of `mib` MiB of spaces: one literal and then copies of 258 bytes at
+/// distance one, 13 bits each (RFC 1951, fixed codes).
 fn gzip_bomb(mib: u32) -> Bytes {
     let copies = mib as usize * 1024 * 1024 / 258;
     let mut bits = BitWriter { bytes: vec![0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255], pending: 0, count: 0 };

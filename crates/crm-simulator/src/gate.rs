@@ -1,5 +1,6 @@
-//! Holds requests until a test lets them go: races without sleeps. Owns: the count of requests held and the permits to
-//! go on. Invariant: dropping the [`RequestGate`] opens it, so that a failing test does not leave a server waiting.
+//! Holds requests until a test lets them go: races without sleeps. Owns: the count of requests held
+//! and the permits to go on. Invariant: dropping the [`RequestGate`] opens it, so that a failing
+//! test does not leave a server waiting.
 
 use std::sync::Arc;
 
@@ -78,8 +79,8 @@ impl RequestGate {
         *self.post.count.borrow()
     }
 
-    /// Waits until at least `arrived` requests have come (in all, released ones included). Waits for ever if they do
-    /// not: bound it by the test's own limit.
+    /// Waits until at least `arrived` requests have come (in all, released ones included). Waits
+    /// for ever if they do not: bound it by the test's own limit.
     pub async fn arrived(&self, arrived: u64) {
         self.wait_for(|count| count.arrived >= arrived).await;
     }

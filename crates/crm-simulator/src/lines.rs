@@ -1,5 +1,5 @@
-//! Files with one JSON object a line, by which simulated CRMs are filled. Owns: the reading of lines and what is wrong
-//! with one. Invariant: an error names the line, never what stands in it.
+//! Files with one JSON object a line, by which simulated CRMs are filled. Owns: the reading of
+//! lines and what is wrong with one. Invariant: an error names the line, never what stands in it.
 
 use std::io::{self, BufRead};
 
@@ -37,8 +37,8 @@ pub enum LineError {
     },
 }
 
-/// Hands each object to `take` with its line number, from one; empty lines are skipped. Returns how many there were.
-/// Stops at the first error.
+/// Hands each object to `take` with its line number, from one; empty lines are skipped. Returns how
+/// many there were. Stops at the first error.
 pub(crate) fn each_object<E: From<LineError>>(
     mut lines: impl BufRead,
     mut take: impl FnMut(usize, &Map<String, Value>) -> Result<(), E>,

@@ -1,7 +1,8 @@
-//! The tokens that a simulated vendor gives out: authorization codes, access tokens, refresh tokens. Owns: what each is
-//! bound to, how long it lives, what ends it, and how often tokens were asked for. Invariant: a code and a rotated
-//! refresh token work once; one seed and one order of calls give the same tokens. Must not: know any vendor's endpoints
-//! or words, or read a clock; times come with each call.
+//! The tokens that a simulated vendor gives out: authorization codes, access tokens, refresh
+//! tokens. Owns: what each is bound to, how long it lives, what ends it, and how often tokens were
+//! asked for. Invariant: a code and a rotated refresh token work once; one seed and one order of
+//! calls give the same tokens. Must not: know any vendor's endpoints or words, or read a clock;
+//! times come with each call.
 
 use std::{
     collections::HashMap,
@@ -90,7 +91,8 @@ pub(crate) struct TokenTerms {
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct IssuedTokens {
     pub(crate) access_token: String,
-    /// The refresh token to use from now on: a new one, or the one that was used if it does not rotate.
+    /// The refresh token to use from now on: a new one, or the one that was used if it does not
+    /// rotate.
     pub(crate) refresh_token: Option<String>,
     pub(crate) scope: String,
 }
@@ -107,7 +109,8 @@ pub(crate) enum GrantError {
     /// Id or secret is wrong: `invalid_client`.
     #[error("unknown client or wrong secret")]
     InvalidClient,
-    /// Never given out, used already, or older than five minutes: `invalid_grant`, as are all below.
+    /// Never given out, used already, or older than five minutes: `invalid_grant`, as are all
+    /// below.
     #[error("the code is unknown, used or expired")]
     InvalidCode,
     /// Not the URL that the code was asked with.
@@ -244,7 +247,8 @@ impl OAuth {
         Ok(IssuedTokens { access_token, refresh_token, scope })
     }
 
-    /// A new access token for a refresh token, and if it rotates a new refresh token: then the old ones are ended.
+    /// A new access token for a refresh token, and if it rotates a new refresh token: then the old
+    /// ones are ended.
     pub(crate) fn refresh(
         &self,
         client: TokenClient<'_>,
@@ -306,8 +310,8 @@ impl OAuth {
         self.lock().access.get(access_token).is_some_and(|token| is_alive(token.expires_at, now))
     }
 
-    /// Ends one token of either kind; a refresh token takes its access token along. An unknown one is no mistake
-    /// (RFC 7009).
+    /// Ends one token of either kind; a refresh token takes its access token along. An unknown one
+    /// is no mistake (RFC 7009).
     pub(crate) fn revoke(&self, token: &str) {
         let mut issued = self.lock();
         issued.access.remove(token);

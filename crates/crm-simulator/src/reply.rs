@@ -1,5 +1,5 @@
-//! A vendor's answer before it goes on the wire. Owns: status, headers and body as plain values, so that faults can
-//! change them. Must not: know any vendor's shapes.
+//! A vendor's answer before it goes on the wire. Owns: status, headers and body as plain values, so
+//! that faults can change them. Must not: know any vendor's shapes.
 
 use axum::{
     body::Bytes,

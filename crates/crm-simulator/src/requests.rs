@@ -1,5 +1,6 @@
-//! What a simulated vendor was asked. Owns: counts by endpoint and the last requests. Bounded: the newest 10,000
-//! requests, and as many endpoints as the vendor has (numbers in a path count as `{id}`), at most 1,000.
+//! What a simulated vendor was asked. Owns: counts by endpoint and the last requests. Bounded: the
+//! newest 10,000 requests, and as many endpoints as the vendor has (numbers in a path count as
+//! `{id}`), at most 1,000.
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -1,10 +1,11 @@
 //! Which first digits of a national number are not safe to take as they stand.
 //!
-//! After `+` and the country code the library still strips a national prefix ("+44 0 20…"). For each country code the
-//! digits with which such a prefix, or a rule that rewrites numbers, can begin are listed here: the FIRST set of
-//! `national_prefix_for_parsing` in metadata 9.0.42, and Chile's 0 of old. A number that begins so is left to the library.
-//! The test `fast_path_agrees_with_the_library` finds out when an upgrade of the metadata outdates the list; a
-//! country code that is not listed is always left to the library.
+//! After `+` and the country code the library still strips a national prefix ("+44 0 20…"). For
+//! each country code the digits with which such a prefix, or a rule that rewrites numbers, can
+//! begin are listed here: the FIRST set of `national_prefix_for_parsing` in metadata 9.0.42, and
+//! Chile's 0 of old. A number that begins so is left to the library. The test
+//! `fast_path_agrees_with_the_library` finds out when an upgrade of the metadata outdates the list;
+//! a country code that is not listed is always left to the library.
 
 /// (first digits that may be a prefix, country codes).
 pub(crate) const PREFIX_DIGITS: &[(&str, &[u16])] = &[
@@ -39,17 +40,21 @@ pub(crate) const PREFIX_DIGITS: &[(&str, &[u16])] = &[
     ("89", &[378]),
 ];
 
-/// Country codes of which a prefix that begins with 1 can only go on with these digits: 180020 in Britain (a text relay), 1831 and 1832 in
-/// Australia. Without this every British fixed line that is written 01.. at home would be left to the library.
+/// Country codes of which a prefix that begins with 1 can only go on with these digits: 180020 in
+/// Britain (a text relay), 1831 and 1832 in Australia. Without this every British fixed line that
+/// is written 01.. at home would be left to the library.
 pub(crate) const BEHIND_A_ONE: &[(u16, &str)] = &[(44, "8"), (61, "8")];
 
-/// What may begin a call abroad in some region, so that a number that begins so is left to the library.
+/// What may begin a call abroad in some region, so that a number that begins so is left to the
+/// library.
 pub(crate) const LEFT_EVERYWHERE: &[&str] = &["00", "010", "011"];
 
-/// How numbers are written at home: (what is dialled before them, fronts that are left to the library, regions).
+/// How numbers are written at home: (what is dialled before them, fronts that are left to the
+/// library, regions).
 ///
-/// A region is here if its `national_prefix_for_parsing` is nothing but that prefix, or if what else it takes and what
-/// its `international_prefix` takes begins with one of the fronts. Others are always left to the library.
+/// A region is here if its `national_prefix_for_parsing` is nothing but that prefix, or if what
+/// else it takes and what its `international_prefix` takes begins with one of the fronts. Others
+/// are always left to the library.
 pub(crate) const HOMES: &[(&str, &[&str], &str)] = &[
     (
         "0",

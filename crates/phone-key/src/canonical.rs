@@ -1,7 +1,9 @@
-//! The short way for numbers in international form: `+` and 8 to 15 digits, with or without blanks, dashes, full stops
-//! and brackets. What a carrier sends and most CRMs store takes it, without the library and without the heap.
+//! The short way for numbers in international form: `+` and 8 to 15 digits, with or without blanks,
+//! dashes, full stops and brackets. What a carrier sends and most CRMs store takes it, without the
+//! library and without the heap.
 //!
-//! Invariant: it either gives exactly the key that the library gives, or nothing, and then the library decides.
+//! Invariant: it either gives exactly the key that the library gives, or nothing, and then the
+//! library decides.
 
 use std::sync::LazyLock;
 
@@ -12,7 +14,8 @@ const DIGITS_MAX: usize = 15;
 /// Longer text is left to the library: fifteen digits, a sign before each and a few more, bytes.
 const TEXT_MAX: usize = 32;
 
-/// What is known of numbers that begin with three given digits. The default is a plan of which nothing is known.
+/// What is known of numbers that begin with three given digits. The default is a plan of which
+/// nothing is known.
 #[derive(Clone, Copy, Default)]
 struct CodePlan {
     code: u16,
@@ -60,7 +63,8 @@ pub(crate) fn read(raw: &[u8]) -> Option<PhoneKey> {
     if kinds & OTHER != 0 { None } else { key_of(value_of(digits)?, digits) }
 }
 
-/// Whether the text ends in what may be no part of the number: the ".0" or ".00" of a spreadsheet, a remark in brackets.
+/// Whether the text ends in what may be no part of the number: the ".0" or ".00" of a spreadsheet,
+/// a remark in brackets.
 pub(crate) fn has_doubtful_end(text: &[u8]) -> bool {
     let text = text.trim_ascii_end();
     let zeros = text.iter().rev().take_while(|&&byte| byte == b'0').count();
@@ -132,7 +136,8 @@ fn eight_digits(text: [u8; EIGHT]) -> Option<u64> {
     are_digits.then_some(bytes ^ ZEROS)
 }
 
-/// The number that eight bytes of one digit each are: neighbours become pairs, pairs fours, fours the whole.
+/// The number that eight bytes of one digit each are: neighbours become pairs, pairs fours, fours
+/// the whole.
 fn decimal(digits: u64) -> u64 {
     let pairs = (digits.wrapping_mul(10) + (digits >> 8)) & 0x00ff_00ff_00ff_00ff;
     let fours = (pairs.wrapping_mul(100) + (pairs >> 16)) & 0x0000_ffff_0000_ffff;
@@ -163,7 +168,8 @@ pub(crate) const POWERS: [u64; 16] = {
     powers
 };
 
-/// 0, 1, 11, 111 ...: a multiple of it by one digit is a filler such as 9999999999, or short enough for the library.
+/// 0, 1, 11, 111 ...: a multiple of it by one digit is a filler such as 9999999999, or short enough
+/// for the library.
 pub(crate) const REPUNITS: [u64; 16] = {
     let mut repunits = [0; 16];
     let mut n = 1;
@@ -249,7 +255,8 @@ mod tests {
         let mut taken = 0;
         for round in 0..300_000 {
             let mut text = String::from("+");
-            // Mostly known country codes and likely lengths; also codes that do not exist and lengths beside.
+            // Mostly known country codes and likely lengths; also codes that do not exist and
+            // lengths beside.
             if round % 8 != 0 {
                 text.push_str(&codes[random.below(codes.len())].to_string());
             }

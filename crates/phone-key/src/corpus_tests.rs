@@ -1,16 +1,18 @@
-//! The corpus of raw inputs with their expected keys: the gate for every change of the rules and of the library.
+//! The corpus of raw inputs with their expected keys: the gate for every change of the rules and of
+//! the library.
 //!
 //! Two of them: generated rows, and cells as people reported them in public.
 //!
-//! A generated row is `region, raw, expected key, expected extension, class`. Classes `c_` are strict, `l_` accept one of two
-//! answers (`a|b`), `b_` are what the library alone does not undo.
+//! A generated row is `region, raw, expected key, expected extension, class`. Classes `c_` are
+//! strict, `l_` accept one of two answers (`a|b`), `b_` are what the library alone does not undo.
 
 use std::collections::BTreeMap;
 
 use crate::{Reading, Region, read};
 
-/// Cells of public reports: region, text with `\u`, `\U`, `\r` and `\t` escaped, what is right (alternatives between `|`, keys between
-/// commas, an extension as ` xN`, `-` for no number, `W` for withheld), and the kind or the report.
+/// Cells of public reports: region, text with `\u`, `\U`, `\r` and `\t` escaped, what is right
+/// (alternatives between `|`, keys between commas, an extension as ` xN`, `-` for no number, `W`
+/// for withheld), and the kind or the report.
 const PUBLIC_CELLS: &str = include_str!("../tests/fixtures/phone-public.tsv");
 
 /// Further cells of the same kinds.

@@ -1,4 +1,5 @@
-//! Countries of records: which region an address names, and which of two regions a number was written in.
+//! Countries of records: which region an address names, and which of two regions a number was
+//! written in.
 
 use std::str::FromStr as _;
 
@@ -17,8 +18,9 @@ const DAILY_NAMES: &[(&str, &str)] = &[
 ];
 
 impl Region {
-    /// The region of a country as the address of a CRM's record names it: by its ISO 3166-1 code of two or three letters or
-    /// by its English name, in any case. Names in other languages are not known.
+    /// The region of a country as the address of a CRM's record names it: by its ISO 3166-1 code of
+    /// two or three letters or by its English name, in any case. Names in other languages are not
+    /// known.
     pub fn of_country(country: &str) -> Option<Self> {
         let name: String =
             country.chars().filter(|c| c.is_alphanumeric()).take(LETTERS_MAX).flat_map(char::to_lowercase).collect();
@@ -34,11 +36,13 @@ impl Region {
     }
 }
 
-/// Reads a number of a record whose address is in `country`, in an account at `home`, and says by which of both it was read.
+/// Reads a number of a record whose address is in `country`, in an account at `home`, and says by
+/// which of both it was read.
 ///
-/// The record's country comes first, if its plan assigns the number and the text shows what is dialled before it there
-/// (0 in most of Europe). An address abroad does not move a line, and may be none ("DE" is also Delaware): else the reading
-/// at home stands, if its plan assigns it or only it is a number.
+/// The record's country comes first, if its plan assigns the number and the text shows what is
+/// dialled before it there (0 in most of Europe). An address abroad does not move a line, and may
+/// be none ("DE" is also Delaware): else the reading at home stands, if its plan assigns it or only
+/// it is a number.
 pub fn read_near(raw: &str, country: Option<Region>, home: Region) -> (Reading, Region) {
     let Some(country) = country.filter(|&country| country != home) else {
         return (read(raw, Some(home)), home);
@@ -121,7 +125,8 @@ mod tests {
     #[test]
     fn home_line_stays_when_its_owner_moves_abroad() {
         assert_eq!(near("(310) 867-5309", "FR", "US"), ("+13108675309".to_owned(), "US".to_owned()));
-        // Both plans assign it, and in Germany it would be written with a 0. Delaware's code is Germany's, too.
+        // Both plans assign it, and in Germany it would be written with a 0. Delaware's code is
+        // Germany's, too.
         assert_eq!(near("(310) 867-5309", "DE", "US"), ("+13108675309".to_owned(), "US".to_owned()));
         assert_eq!(near("+49 30 123456", "DE", "US").0, "+4930123456");
         assert_eq!(near("07700 900123", "ES", "GB"), ("+447700900123".to_owned(), "GB".to_owned()));

@@ -1,7 +1,7 @@
 //! A key taken apart: country code and national number, for the tiers that look beyond equal keys.
 //!
-//! Invariant: both parts put together are the digits of the key. A key whose first digits are no country code, which
-//! no reading gives, has no parts.
+//! Invariant: both parts put together are the digits of the key. A key whose first digits are no
+//! country code, which no reading gives, has no parts.
 
 use crate::{PhoneKey, canonical};
 

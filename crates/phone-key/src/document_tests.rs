@@ -1,4 +1,5 @@
-//! Holds docs/phone-numbers.md true: each example of its first table, in every region that it speaks of.
+//! Holds docs/phone-numbers.md true: each example of its first table, in every region that it
+//! speaks of.
 
 use crate::{Reading, Region, read, variants};
 

@@ -1,7 +1,9 @@
-//! Takes a number out of what surrounds it on the wire: `"Name" <sip:+13105551234@host;user=phone>;tag=1`.
+//! Takes a number out of what surrounds it on the wire: `"Name"
+//! <sip:+13105551234@host;user=phone>;tag=1`.
 //!
-//! Invariant: a host, a port, a password, a display name or a parameter never becomes part of a number. Text that is no address
-//! comes back as it is, trimmed; the library has its own rules for what may stand before a number.
+//! Invariant: a host, a port, a password, a display name or a parameter never becomes part of a
+//! number. Text that is no address comes back as it is, trimmed; the library has its own rules for
+//! what may stand before a number.
 
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
@@ -15,7 +17,8 @@ const NUMBER_SCHEMES: &[&str] = &["tel:", "callto:", "sms:", "whatsapp:", "facet
 /// Hosts at which a user is a number in international form without its plus sign.
 const INTERNATIONAL_HOSTS: &[&str] = &["c.us", "s.whatsapp.net"];
 
-/// The part of the text that may be a number. Of an address without one, what stands in its place ("anonymous").
+/// The part of the text that may be a number. Of an address without one, what stands in its place
+/// ("anonymous").
 pub(crate) fn open(raw: &str) -> Cow<'_, str> {
     let text = raw.trim_matches(is_blank);
     let address = in_angle_brackets(text).unwrap_or(text);
@@ -50,7 +53,8 @@ pub(crate) fn is_blank(c: char) -> bool {
     c.is_whitespace() || c.is_control()
 }
 
-/// What stands in `<…>`, if it is an address, a number or a word for a hidden one, and not a remark.
+/// What stands in `<…>`, if it is an address, a number or a word for a hidden one, and not a
+/// remark.
 fn in_angle_brackets(text: &str) -> Option<&str> {
     let (before, inner) = text.rsplit_once('<')?;
     let inner = inner.split_once('>')?.0.trim();
@@ -66,7 +70,8 @@ pub(crate) fn strip_scheme<'a>(text: &'a str, scheme: &str) -> Option<&'a str> {
     (start.eq_ignore_ascii_case(scheme) && !rest.starts_with(char::is_whitespace)).then_some(rest)
 }
 
-/// The user part of an address: a number, or a word without digits. Nothing for a name that happens to hold digits.
+/// The user part of an address: a number, or a word without digits. Nothing for a name that happens
+/// to hold digits.
 fn user_of<'a>(user: &'a str, host: &str) -> Option<Cow<'a, str>> {
     let mut parts = user.split(';');
     let name = parts.next().unwrap_or(user);
@@ -87,7 +92,8 @@ fn user_of<'a>(user: &'a str, host: &str) -> Option<Cow<'a, str>> {
     Some(Cow::Owned(format!("{plus}{name}{parameters}")))
 }
 
-/// Whether only parameters (RFC 3966) stand behind the number. "Tel:030/1234567; 0171/1234567" is a word before two numbers.
+/// Whether only parameters (RFC 3966) stand behind the number. "Tel:030/1234567; 0171/1234567" is a
+/// word before two numbers.
 fn is_one_uri(number: &str) -> bool {
     let is_parameter =
         |text: &str| text.starts_with(|c: char| c.is_ascii_alphabetic()) && !text.contains(char::is_whitespace);
@@ -120,8 +126,9 @@ fn is_dialable(name: &str) -> bool {
         && name.bytes().all(|byte| byte.is_ascii_digit() || b"+-.()*#/, ".contains(&byte))
 }
 
-/// A parameter that belongs to the number (RFC 3966: `ext`, `phone-context`), written as the library reads it. Not those that route a
-/// call (`npdi`, `tgrp`) or tell of the caller (`verstat`).
+/// A parameter that belongs to the number (RFC 3966: `ext`, `phone-context`), written as the
+/// library reads it. Not those that route a call (`npdi`, `tgrp`) or tell of the caller
+/// (`verstat`).
 fn own_parameter(parameter: &str) -> Option<String> {
     let (name, value) = parameter.split_once('=')?;
     match name.to_ascii_lowercase().as_str() {

@@ -1,7 +1,9 @@
-//! Why a text has the key that it has, or none: for the person who typed it or asks for whom it was typed.
+//! Why a text has the key that it has, or none: for the person who typed it or asks for whom it was
+//! typed.
 //!
-//! Invariant: the text goes the very way of [`super::read`], and what is said is what happened there. Steps repeat no
-//! digits but a country code and an extension; they belong on a screen and never into a log.
+//! Invariant: the text goes the very way of [`super::read`], and what is said is what happened
+//! there. Steps repeat no digits but a country code and an extension; they belong on a screen and
+//! never into a log.
 
 use std::fmt;
 
@@ -104,8 +106,8 @@ pub enum NumberingPlan {
     CountryCode(u16),
 }
 
-/// Reads a text as [`super::read`] does and says why it reads so. Costs more than `read`: it asks whether a number is
-/// assigned.
+/// Reads a text as [`super::read`] does and says why it reads so. Costs more than `read`: it asks
+/// whether a number is assigned.
 pub fn explain(raw: &str, region: Option<Region>) -> ReadingExplanation {
     let mut steps = Vec::with_capacity(4);
     if let Some(key) = canonical::read(raw.as_bytes()) {

@@ -1,6 +1,8 @@
-//! Extensions behind words that the library does not know: "poste 703", "Durchwahl 22", "内線1394", "p1430".
+//! Extensions behind words that the library does not know: "poste 703", "Durchwahl 22", "内線1394",
+//! "p1430".
 //!
-//! Invariant: the words of the library (ext, x, int, anexo, доб, #, ~) are not here; those it reads better itself.
+//! Invariant: the words of the library (ext, x, int, anexo, доб, #, ~) are not here; those it reads
+//! better itself.
 
 use crate::text;
 
@@ -100,7 +102,8 @@ const LIBRARY_LABELS: &[&str] = &["ext", "extension", "extn", "int", "anexo", "�
 /// Words between a label and its digits.
 const NUMBER_WORDS: &[&str] = &["no", "nr", "num", "number", "nummer", "numéro", "numero", "número", "n", "nº", "№"];
 
-/// The text before the label, and the extension's digits, if the text ends in a label and 1 to 11 digits.
+/// The text before the label, and the extension's digits, if the text ends in a label and 1 to 11
+/// digits.
 pub(crate) fn split(text: &str) -> Option<(&str, &str)> {
     let text = text.trim_end_matches([' ', ')', ']', '#', '.', '\u{a0}']);
     let (rest, digits) = split_trailing(text, |c| c.is_ascii_digit());
@@ -114,7 +117,8 @@ pub(crate) fn split(text: &str) -> Option<(&str, &str)> {
         let (before, label) = split_trailing(trim_signs(before), char::is_alphabetic);
         return is_any_label(&label.to_lowercase()).then_some((trim_signs(before), digits));
     }
-    // Dialling software writes a small p or w; a capital between digits is a letter of a vanity number.
+    // Dialling software writes a small p or w; a capital between digits is a letter of a vanity
+    // number.
     let is_vanity = written != label && before.ends_with(|c: char| c.is_alphanumeric());
     if label.len() == 1 && (digits.len() > SHORT_DIGITS_MAX || is_vanity) {
         return None;
@@ -131,7 +135,8 @@ pub(crate) fn split_star(text: &str) -> Option<(&str, &str)> {
     (are_digits && text::count_digits(number) > SHORT_DIGITS_MAX).then_some((number.trim_end(), digits))
 }
 
-/// Whether the library, which drops one or two letters, would add an extension's digits to those before: "1310867p5309".
+/// Whether the library, which drops one or two letters, would add an extension's digits to those
+/// before: "1310867p5309".
 pub(crate) fn would_be_glued(text: &str) -> bool {
     let letters = text::from_first_digit(text).unwrap_or_default().chars().filter(|c| c.is_alphabetic()).count();
     (1..VANITY_LETTERS_MIN).contains(&letters)

@@ -2,14 +2,14 @@
 
 use std::{fmt, num::NonZeroU64};
 
-/// All digits of a number in E.164 form, country code first, as an integer. No country code begins with 0, so two
-/// numbers are equal exactly when their keys are.
+/// All digits of a number in E.164 form, country code first, as an integer. No country code begins
+/// with 0, so two numbers are equal exactly when their keys are.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct PhoneKey(NonZeroU64);
 
 impl PhoneKey {
-    /// The largest key, that of a Postgres `bigint`. E.164 ends at 15 digits, but numbers of up to 19 are possible in
-    /// the plans of Germany, Indonesia, Japan, Korea, Nigeria and Uruguay.
+    /// The largest key, that of a Postgres `bigint`. E.164 ends at 15 digits, but numbers of up to
+    /// 19 are possible in the plans of Germany, Indonesia, Japan, Korea, Nigeria and Uruguay.
     pub const MAX: i64 = i64::MAX;
 
     /// The key that was stored as this integer.

@@ -1,12 +1,15 @@
-//! Reading phone numbers: from what a person typed or a carrier sent to the key by which contacts are found.
+//! Reading phone numbers: from what a person typed or a carrier sent to the key by which contacts
+//! are found.
 //!
-//! Pure and total: the same text and region always give the same reading, and no text panics. Stored CRM numbers
-//! and callers are read by the same function, so both sides of a match agree by construction.
-//! A reading is never a guess: text that is not surely a number gives no key, because a false key names a stranger.
-//! Must not log or print a number; `Debug` of everything that holds one is redacted.
+//! Pure and total: the same text and region always give the same reading, and no text panics.
+//! Stored CRM numbers and callers are read by the same function, so both sides of a match agree by
+//! construction. A reading is never a guess: text that is not surely a number gives no key, because
+//! a false key names a stranger. Must not log or print a number; `Debug` of everything that holds
+//! one is redacted.
 //!
-//! Read in this order: [`PhoneKey`] and [`Reading`]; `parsed_field` (a text's way), and downwards from there: `field` (several
-//! numbers), `one_number`, `remarks`, `plain` (the library or a second reading), `library`. `canonical` and `national` are short ways.
+//! Read in this order: [`PhoneKey`] and [`Reading`]; `parsed_field` (a text's way), and downwards
+//! from there: `field` (several numbers), `one_number`, `remarks`, `plain` (the library or a second
+//! reading), `library`. `canonical` and `national` are short ways.
 
 mod calling_codes;
 mod canonical;
@@ -55,16 +58,17 @@ pub use reading::{ReadNumber, ReadNumbers, Reading};
 pub use region::{Region, UnknownRegion};
 pub use variants::{NumberVariant, VariantRule, variants};
 
-/// The version of these rules and of the library's metadata. It grows whenever some text may give another key than before;
-/// accounts whose numbers were read by an older one are then read again. A row's own is the one by which it was written.
+/// The version of these rules and of the library's metadata. It grows whenever some text may give
+/// another key than before; accounts whose numbers were read by an older one are then read again. A
+/// row's own is the one by which it was written.
 pub const KEY_VERSION: i16 = 4;
 
-/// The longest text that is read, in bytes. Longer text is [`Reading::Unparseable`]: no real number needs it, and the
-/// library's time grows with the length.
+/// The longest text that is read, in bytes. Longer text is [`Reading::Unparseable`]: no real number
+/// needs it, and the library's time grows with the length.
 pub const RAW_LENGTH_MAX: usize = 250;
 
-/// Compiles the patterns of every country, about 0.1 s and 11 MB once per process. Without it the first caller of a
-/// country waits about a millisecond longer.
+/// Compiles the patterns of every country, about 0.1 s and 11 MB once per process. Without it the
+/// first caller of a country waits about a millisecond longer.
 pub fn warm_up() {
     canonical::warm_up();
     national::warm_up();

@@ -1,7 +1,9 @@
-//! The only place that reads numbers by rlibphonenumber: parse, possible or not, valid or not, behind guards.
+//! The only place that reads numbers by rlibphonenumber: parse, possible or not, valid or not,
+//! behind guards.
 //!
-//! Invariant: nothing panics past this file. One panic of the library is known (a `tel:` after a `;phone-context=`
-//! makes it slice backwards), it is rejected beforehand; any other is caught and reads as "no number".
+//! Invariant: nothing panics past this file. One panic of the library is known (a `tel:` after a
+//! `;phone-context=` makes it slice backwards), it is rejected beforehand; any other is caught and
+//! reads as "no number".
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::LazyLock;
@@ -16,12 +18,13 @@ use crate::{PhoneKey, ReadNumber, Region, renumbered, text, withheld};
 
 /// Where numbers have as many lengths, one that the plan does not assign may be another country's.
 pub(crate) const ABROAD_LENGTHS_MIN: u32 = 4;
-/// A plan of as many lengths is open: without the 0 that is dialled there nearly any digits are a number, assigned or not. Germany has
-/// 12, Austria 10, Britain 3.
+/// A plan of as many lengths is open: without the 0 that is dialled there nearly any digits are a
+/// number, assigned or not. Germany has 12, Austria 10, Britain 3.
 pub(crate) const OPEN_LENGTHS_MIN: u32 = 6;
 /// In a plan of as many lengths ..
 pub(crate) const BARE_LENGTHS_MIN: u32 = 8;
-/// .. as few digits, without the 0 that is dialled there and assigned to nobody, are an extension, an order number, a filler.
+/// .. as few digits, without the 0 that is dialled there and assigned to nobody, are an extension,
+/// an order number, a filler.
 pub(crate) const BARE_DIGITS_MAX: usize = 6;
 
 /// Digits of a national number that the library reads at most.
@@ -80,8 +83,9 @@ pub enum ReadRefusal {
 }
 
 impl NumberCandidate {
-    /// Reads what the library takes for one number, after Mexico's old mobile prefixes. `None` if it is no number, has
-    /// an impossible length, is only good for local calls, or is a filler or a sentinel.
+    /// Reads what the library takes for one number, after Mexico's old mobile prefixes. `None` if
+    /// it is no number, has an impossible length, is only good for local calls, or is a filler or a
+    /// sentinel.
     pub(crate) fn read(text: &str, region: Option<Region>) -> Option<Self> {
         Self::try_read(text, region).ok()
     }
@@ -129,8 +133,8 @@ impl NumberCandidate {
         Self::read(&key.e164(), None).filter(|candidate| candidate.key == key)
     }
 
-    /// Whether a country's numbering plan assigns this number. Plans age, so this only decides between two readings,
-    /// never whether a number is a number.
+    /// Whether a country's numbering plan assigns this number. Plans age, so this only decides
+    /// between two readings, never whether a number is a number.
     pub(crate) fn is_valid(&self) -> bool {
         guarded(|| Some(self.number.is_valid())).unwrap_or(false)
     }
@@ -157,7 +161,8 @@ impl NumberCandidate {
         self.number.extension.as_deref()
     }
 
-    /// Whether letters of the text became digits: it shows fewer digits than the number and its extension have.
+    /// Whether letters of the text became digits: it shows fewer digits than the number and its
+    /// extension have.
     pub(crate) fn is_spelled_in(&self, text: &str) -> bool {
         let national = self.national_digits();
         let extension = self.extension().map_or(0, str::len);
@@ -174,14 +179,16 @@ impl NumberCandidate {
         usize::try_from(national_digits(&self.number)).unwrap_or(usize::MAX)
     }
 
-    /// Whether the number may be a line of a place, or is of no known kind: these have many lengths, mobiles and the like one.
+    /// Whether the number may be a line of a place, or is of no known kind: these have many
+    /// lengths, mobiles and the like one.
     pub(crate) fn may_be_of_a_place(&self) -> bool {
         use PhoneNumberType::{FixedLine, FixedLineOrMobile, Unknown};
         guarded(|| Some(self.number.get_type()))
             .is_none_or(|kind| matches!(kind, FixedLine | FixedLineOrMobile | Unknown))
     }
 
-    /// Whether the number belongs to a country, not to a service of the world such as +800 or satellites.
+    /// Whether the number belongs to a country, not to a service of the world such as +800 or
+    /// satellites.
     pub(crate) fn is_of_a_country(&self) -> bool {
         self.number.get_region_code() != Some(rlibphonenumber::Region::World)
     }
@@ -223,14 +230,15 @@ pub(crate) fn digits(text: &str) -> String {
     PHONE_NUMBER_UTIL.normalize_digits_only(text)
 }
 
-/// The digits of the number as its country writes it at home, with what is dialled before it there (0, Russia's 8, the
-/// 15 of Argentine mobiles). `None` if the key is no possible number.
+/// The digits of the number as its country writes it at home, with what is dialled before it there
+/// (0, Russia's 8, the 15 of Argentine mobiles). `None` if the key is no possible number.
 pub(crate) fn national_format(key: PhoneKey) -> Option<String> {
     let number = NumberCandidate::of(key)?.number;
     guarded(|| Some(digits(&number.format_as(PhoneNumberFormat::National))))
 }
 
-/// Whether the number is a line of a place or a company's number for all of a country, as the plan stands.
+/// Whether the number is a line of a place or a company's number for all of a country, as the plan
+/// stands.
 pub(crate) fn is_fixed_line(key: PhoneKey) -> bool {
     use PhoneNumberType::{FixedLine, FixedLineOrMobile, UAN};
     NumberCandidate::of(key)
@@ -312,8 +320,8 @@ fn renumbered(number: &PhoneNumber) -> Option<PhoneNumber> {
     Some(today)
 }
 
-/// Runs a call into the library; a panic reads as nothing. Its statics hold compiled patterns only, which a panic
-/// cannot leave half-written.
+/// Runs a call into the library; a panic reads as nothing. Its statics hold compiled patterns only,
+/// which a panic cannot leave half-written.
 fn guarded<T>(call: impl FnOnce() -> Option<T>) -> Option<T> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or(None)
 }
@@ -321,8 +329,8 @@ fn guarded<T>(call: impl FnOnce() -> Option<T>) -> Option<T> {
 /// What [`without_mexican_prefix`] takes off, as digits without zeros.
 pub(crate) const MEXICAN_PREFIXES: &[&str] = &["1", "44", "45"];
 
-/// Mexico dialled 1 before mobile numbers from abroad until 2019, and 01, 044, 045 at home; the metadata has forgotten
-/// all of it. A national number has ten digits, so what remains is certain.
+/// Mexico dialled 1 before mobile numbers from abroad until 2019, and 01, 044, 045 at home; the
+/// metadata has forgotten all of it. A national number has ten digits, so what remains is certain.
 fn without_mexican_prefix(number: &PhoneNumber) -> Option<u64> {
     const MEXICO: i32 = 52;
     const NATIONAL: u64 = 10_000_000_000;
@@ -348,7 +356,8 @@ fn key_of(number: &PhoneNumber) -> Option<PhoneKey> {
     PhoneKey::new(key)
 }
 
-/// All digits alike, as 0000000000 and 9999999999: possible in many countries, and always typed to get past a form.
+/// All digits alike, as 0000000000 and 9999999999: possible in many countries, and always typed to
+/// get past a form.
 fn is_filler(number: &PhoneNumber) -> bool {
     let national = number.national_number;
     if national == KEYBOARD_FILLER {

@@ -1,13 +1,15 @@
-//! Numbers written without a country, and how a caller's key may have been written so: at home in another region of the
-//! account, or without the area code.
+//! Numbers written without a country, and how a caller's key may have been written so: at home in
+//! another region of the account, or without the area code.
 //!
-//! A store keeps [`local_digits`] beside such a text and finds it by the probes made here. Digits without their zeros
-//! and signs say less than the text does, so every hit is proved on the text: [`assumed_region`], [`is_suffix`].
+//! A store keeps [`local_digits`] beside such a text and finds it by the probes made here. Digits
+//! without their zeros and signs say less than the text does, so every hit is proved on the text:
+//! [`assumed_region`], [`is_suffix`].
 
 use crate::country_split::CountrySplit;
 use crate::{PhoneKey, RAW_LENGTH_MAX, Region, envelope, library, read, second_reading, text};
 
-/// Digits written, leading zeros included. Fewer are a short code or an extension; more are several numbers.
+/// Digits written, leading zeros included. Fewer are a short code or an extension; more are several
+/// numbers.
 const DIGITS: std::ops::RangeInclusive<usize> = 4..=15;
 /// Fewer digits at the end of a number are shared by too many callers.
 const SUFFIX_DIGITS_MIN: usize = 7;
@@ -16,20 +18,23 @@ const FILLER_DIGITS_MIN: usize = 7;
 /// Area codes have at most this many digits, trunk prefix included; before a slash.
 const AREA_DIGITS_MAX: usize = 6;
 
-/// Digits that people write before the national number at home and that the plan's own format does not show: the 1 of
-/// long-distance calls in North America, Lithuania's old 8. Zeros need no mention.
+/// Digits that people write before the national number at home and that the plan's own format does
+/// not show: the 1 of long-distance calls in North America, Lithuania's old 8. Zeros need no
+/// mention.
 const UNSHOWN_TRUNK_PREFIXES: &[(u16, &[&str])] = &[(1, &["1"]), (52, library::MEXICAN_PREFIXES), (370, &["8"])];
 
 /// The digits of a text written without a country, leading zeros dropped; 1 to 999,999,999,999,999.
 ///
-/// `None` if the text names a country (a plus sign, a prefix of calls abroad), holds words, an extension or several
-/// numbers, has fewer than 4 or more than 15 digits, or is a date, an address or a filler.
+/// `None` if the text names a country (a plus sign, a prefix of calls abroad), holds words, an
+/// extension or several numbers, has fewer than 4 or more than 15 digits, or is a date, an address
+/// or a filler.
 pub fn local_digits(raw: &str) -> Option<i64> {
     written_digits(raw).as_deref().and_then(value)
 }
 
-/// Values of [`local_digits`] under which a number that is `key` in one of these regions may be stored: the national
-/// number, and with what is dialled before it there. Regions of another country code give none, others at most 4 each.
+/// Values of [`local_digits`] under which a number that is `key` in one of these regions may be
+/// stored: the national number, and with what is dialled before it there. Regions of another
+/// country code give none, others at most 4 each.
 pub fn assumed_probes(key: PhoneKey, regions: &[Region]) -> Vec<i64> {
     let Some(parts) = CountrySplit::of(key) else {
         return Vec::new();
@@ -50,8 +55,9 @@ pub fn assumed_probes(key: PhoneKey, regions: &[Region]) -> Vec<i64> {
     probes
 }
 
-/// The first of `regions` in which `raw`, written without a country, reads as `key` and nothing else. None if the text is a number
-/// already, `stored`, that its own plan assigns: then it means that one, and the likeness is chance.
+/// The first of `regions` in which `raw`, written without a country, reads as `key` and nothing
+/// else. None if the text is a number already, `stored`, that its own plan assigns: then it means
+/// that one, and the likeness is chance.
 pub fn assumed_region(raw: &str, stored: Option<PhoneKey>, key: PhoneKey, regions: &[Region]) -> Option<Region> {
     if stored.is_some_and(library::is_assigned) {
         return None;
@@ -64,8 +70,8 @@ pub fn assumed_region(raw: &str, stored: Option<PhoneKey>, key: PhoneKey, region
     })
 }
 
-/// Values of [`local_digits`] that are the last 7 or more digits of the caller's national number, longest first; none
-/// if `key` has another country code than `region`.
+/// Values of [`local_digits`] that are the last 7 or more digits of the caller's national number,
+/// longest first; none if `key` has another country code than `region`.
 pub fn suffix_probes(key: PhoneKey, region: Region) -> Vec<i64> {
     let Some(parts) = CountrySplit::of(key).filter(|parts| library::country_code(region) == Some(parts.code())) else {
         return Vec::new();
@@ -82,8 +88,8 @@ pub fn suffix_probes(key: PhoneKey, region: Region) -> Vec<i64> {
     probes
 }
 
-/// Whether all digits of `raw`, at least 7 and with the leading zeros, are the last digits of the caller's national
-/// number, and the caller is of `region`'s country code.
+/// Whether all digits of `raw`, at least 7 and with the leading zeros, are the last digits of the
+/// caller's national number, and the caller is of `region`'s country code.
 pub fn is_suffix(raw: &str, key: PhoneKey, region: Region) -> bool {
     let Some(parts) = CountrySplit::of(key).filter(|parts| library::country_code(region) == Some(parts.code())) else {
         return false;
@@ -115,7 +121,8 @@ fn written_digits(raw: &str) -> Option<String> {
     (DIGITS.contains(&digits.len()) && !names_country && !is_filler(&digits)).then_some(digits)
 }
 
-/// "030/1234567" is one number: an area code before the only slash, and more behind it. "867-5309/867-5310" is two.
+/// "030/1234567" is one number: an area code before the only slash, and more behind it.
+/// "867-5309/867-5310" is two.
 fn is_one_number(number: &str) -> bool {
     let Some((area, subscriber)) = number.split_once('/') else {
         return true;

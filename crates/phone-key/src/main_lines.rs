@@ -1,7 +1,8 @@
-//! Main lines of organisations whose extensions are dialled through: "030 123456-0" is the switchboard, and whoever
-//! calls from there shows "030 123456-789".
+//! Main lines of organisations whose extensions are dialled through: "030 123456-0" is the
+//! switchboard, and whoever calls from there shows "030 123456-789".
 //!
-//! Only in plans where the length of a number is open. A hit names the organisation, never a person.
+//! Only in plans where the length of a number is open. A hit names the organisation, never a
+//! person.
 
 use crate::PhoneKey;
 use crate::country_split::CountrySplit;
@@ -19,13 +20,14 @@ const MAIN_LINE_DIGITS_MIN: usize = 5;
 pub struct OrgPrefix {
     /// Never the caller's own.
     pub key: PhoneKey,
-    /// The last digit is the switchboard's 0, so the stored text must show it as such: [`is_switchboard`].
+    /// The last digit is the switchboard's 0, so the stored text must show it as such:
+    /// [`is_switchboard`].
     pub is_switchboard: bool,
 }
 
-/// Keys under which the main line may be stored, longest first: the caller's without its last 1 to 3 digits, and the
-/// same with a 0 behind. None outside of plans with open lengths, and none of a number that is not of a fixed line:
-/// mobiles have no extensions.
+/// Keys under which the main line may be stored, longest first: the caller's without its last 1 to
+/// 3 digits, and the same with a 0 behind. None outside of plans with open lengths, and none of a
+/// number that is not of a fixed line: mobiles have no extensions.
 pub fn org_prefixes(key: PhoneKey) -> Vec<OrgPrefix> {
     let Some(parts) = CountrySplit::of(key).filter(|parts| matches!(parts.code(), GERMANY | AUSTRIA)) else {
         return Vec::new();
@@ -58,13 +60,14 @@ pub fn org_prefixes(key: PhoneKey) -> Vec<OrgPrefix> {
     prefixes
 }
 
-/// 05 and more in Austria: numbers of companies for the whole country, and of Tyrol. The metadata calls some of them
-/// lines over the internet, as it does those of single persons elsewhere.
+/// 05 and more in Austria: numbers of companies for the whole country, and of Tyrol. The metadata
+/// calls some of them lines over the internet, as it does those of single persons elsewhere.
 fn is_austrian_company(parts: &CountrySplit) -> bool {
     parts.code() == AUSTRIA && parts.national().starts_with('5')
 }
 
-/// Whether a stored text shows its last digit as the switchboard's: dashes or blanks, then a single 0 at the end.
+/// Whether a stored text shows its last digit as the switchboard's: dashes or blanks, then a single
+/// 0 at the end.
 pub fn is_switchboard(raw: &str) -> bool {
     let is_dash = |c: char| c.is_whitespace() || matches!(c, '-' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{ff0d}');
     raw.trim_end()

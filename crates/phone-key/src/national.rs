@@ -1,4 +1,5 @@
-//! The short way for numbers as people write them at home, "020 7946 0018", and for any number behind a word: "Tel: ".
+//! The short way for numbers as people write them at home, "020 7946 0018", and for any number
+//! behind a word: "Tel: ".
 //!
 //! Invariant: as on the other short way, exactly the key that the long way gives, or nothing.
 
@@ -24,7 +25,8 @@ struct Home {
     code_digits: String,
     /// Bit n: a national number of n digits is possible.
     lengths: u32,
-    /// How many lengths the plan has, those of old numbers too: of many, digits without the trunk prefix may be anything.
+    /// How many lengths the plan has, those of old numbers too: of many, digits without the trunk
+    /// prefix may be anything.
     lengths_count: u32,
     /// What is dialled before a national number ("0", "1", "06"); empty if nothing is.
     trunk: &'static str,
@@ -57,7 +59,8 @@ pub(crate) fn warm_up() {
     LazyLock::force(&BY_REGION);
 }
 
-/// The key of a number that is written as at home in the region or behind a word, where it is certain.
+/// The key of a number that is written as at home in the region or behind a word, where it is
+/// certain.
 pub(crate) fn read(raw: &str, region: Option<Region>) -> Option<PhoneKey> {
     if raw.len() > TEXT_MAX {
         return None;
@@ -76,14 +79,15 @@ pub(crate) fn has_trunk(region: Region) -> bool {
     !matches!(BY_REGION[region.index()].as_ref().map_or("", |home| home.trunk), "" | "1")
 }
 
-/// Whether the text begins with what is dialled before a national number in the region, as far as people write it there. True where
-/// nothing is, or nobody does (the 1 of North America).
+/// Whether the text begins with what is dialled before a national number in the region, as far as
+/// people write it there. True where nothing is, or nobody does (the 1 of North America).
 pub(crate) fn shows_trunk(raw: &str, region: Region) -> bool {
     let trunk = BY_REGION[region.index()].as_ref().map_or("", |home| home.trunk);
     trunk == "1" || library::digits(raw).starts_with(trunk)
 }
 
-/// The text from its first digit or plus sign on, if only words stand before it, and no address's scheme.
+/// The text from its first digit or plus sign on, if only words stand before it, and no address's
+/// scheme.
 fn behind_words(text: &str) -> Option<&str> {
     let start = text.bytes().position(|byte| byte.is_ascii_digit() || byte == b'+')?;
     let (words, number) = text.split_at(start);
@@ -127,7 +131,8 @@ impl Home {
 }
 
 impl Home {
-    /// Whether digits without the trunk prefix may be a number of another country, or no number at all.
+    /// Whether digits without the trunk prefix may be a number of another country, or no number at
+    /// all.
     fn may_be_something_else(&self, text: &str, digits: &[u8]) -> bool {
         self.lengths_count >= ABROAD_LENGTHS_MIN && canonical::is_possible(digits)
             || (text.contains('.') || digits.len() <= DATE_DIGITS_MAX) && text::has_date_or_address(text)

@@ -1,5 +1,6 @@
-//! Pairs of a stored text and a caller: the same line in another spelling, or another line that looks alike. A wrong match
-//! names a stranger, so there may be none; a missed one is counted, and bounded.
+//! Pairs of a stored text and a caller: the same line in another spelling, or another line that
+//! looks alike. A wrong match names a stranger, so there may be none; a missed one is counted, and
+//! bounded.
 //!
 //! A tenth of a million in every run of the suite; the million takes two minutes:
 //! `PHONE_PAIRS=1000000 cargo test --lib pair_tests -- --show-output`.
@@ -17,8 +18,8 @@ const PAIRS_VARIABLE: &str = "PHONE_PAIRS";
 const SEED: u64 = 0x5eed_09a1_125e;
 /// Set it to repeat a run, or to try others: a decimal number.
 const SEED_VARIABLE: &str = "PHONE_PAIRS_SEED";
-/// Same lines of a thousand that may be missed. Measured: 2, nearly all short numbers without their plus sign, which look
-/// like local ones.
+/// Same lines of a thousand that may be missed. Measured: 2, nearly all short numbers without their
+/// plus sign, which look like local ones.
 const MISSED_MAX: usize = 4;
 
 /// xorshift64*, enough to spread numbers.
@@ -296,7 +297,8 @@ fn is_possible(number: &PhoneNumber) -> bool {
     number.is_possible_with_reason() == Ok(NumberLengthType::IsPossible)
 }
 
-/// A part of the line's digits, unless it is all of them there: plans of one area complete them (Bermuda, San Marino).
+/// A part of the line's digits, unless it is all of them there: plans of one area complete them
+/// (Bermuda, San Marino).
 fn incomplete(line: &Line, digits: &str) -> Option<Stored> {
     let is_complete = plain(digits, line.home).is_some_and(|number| number.format_as(E164) == line.e164());
     (!is_complete).then(|| line.stored(digits.to_owned()))
@@ -376,7 +378,8 @@ fn shows_old_number(text: &str, line: &Line) -> bool {
     })
 }
 
-/// Whether two keys are told apart by the one digit of a rule and nothing else: the rules again, in other words.
+/// Whether two keys are told apart by the one digit of a rule and nothing else: the rules again, in
+/// other words.
 fn are_variants_by_rule(one: PhoneKey, other: PhoneKey) -> bool {
     let (one, other) = (one.e164(), other.e164());
     if are_twins(&one, &other) || are_twins(&other, &one) {
@@ -392,7 +395,8 @@ fn are_variants_by_rule(one: PhoneKey, other: PhoneKey) -> bool {
     })
 }
 
-/// Whether a text without a country shows the whole national number, perhaps behind what is dialled before it.
+/// Whether a text without a country shows the whole national number, perhaps behind what is dialled
+/// before it.
 fn shows_national(text: &str, line: &Line) -> bool {
     let digits: String = text.chars().filter(char::is_ascii_digit).collect();
     let national = line.national();

@@ -7,8 +7,9 @@ use crate::{RAW_LENGTH_MAX, Reading, Region, canonical, envelope, field, nationa
 
 /// Reads the text of one phone field or one caller id.
 ///
-/// `region` is the country in which a number without a country code was written; without one, only numbers in
-/// international form have a meaning. Text beyond [`RAW_LENGTH_MAX`] bytes is `Unparseable`.
+/// `region` is the country in which a number without a country code was written; without one, only
+/// numbers in international form have a meaning. Text beyond [`RAW_LENGTH_MAX`] bytes is
+/// `Unparseable`.
 pub fn read(raw: &str, region: Option<Region>) -> Reading {
     match canonical::read(raw.as_bytes()).or_else(|| national::read(raw, region)) {
         Some(key) => Reading::of(key),
@@ -16,7 +17,8 @@ pub fn read(raw: &str, region: Option<Region>) -> Reading {
     }
 }
 
-/// What [`read`] makes of a text that is not in plain international form, with what [`explain`] needs to say why.
+/// What [`read`] makes of a text that is not in plain international form, with what [`explain`]
+/// needs to say why.
 pub(crate) enum ParsedField<'a> {
     TooLong,
     /// What was unwrapped stands for a hidden number.

@@ -1,7 +1,8 @@
 //! One number without remarks: the library's reading, or a second one.
 //!
-//! Invariant: the library's reading stands if it is a possible number, unless another reading is valid and has better
-//! evidence; where the library sees nothing, only a reading that proves itself counts.
+//! Invariant: the library's reading stands if it is a possible number, unless another reading is
+//! valid and has better evidence; where the library sees nothing, only a reading that proves itself
+//! counts.
 
 use crate::derivations::Derivation;
 use crate::library::{ABROAD_LENGTHS_MIN, BARE_DIGITS_MAX, BARE_LENGTHS_MIN, NumberCandidate, OPEN_LENGTHS_MIN};
@@ -68,7 +69,8 @@ pub(crate) fn read(text: &str, region: Option<Region>) -> Option<NumberCandidate
     }
 }
 
-/// What the library reads as a number of the region, or of a call abroad from there. In plans of many lengths nearly any digits are one.
+/// What the library reads as a number of the region, or of a call abroad from there. In plans of
+/// many lengths nearly any digits are one.
 fn read_at_home(reading: NumberCandidate, number: &str, home: Region) -> Option<NumberCandidate> {
     let is_shown = national::shows_trunk(number, home);
     if is_shown && (national::has_trunk(home) || reading.is_valid()) || !reading.is_of(home) {
@@ -88,8 +90,9 @@ fn read_at_home(reading: NumberCandidate, number: &str, home: Region) -> Option<
     (is_valid && (is_shown || !is_odd) || !is_bare && !is_odd).then_some(reading)
 }
 
-/// "3105551234.0": the zero is not dialled, unless only with it the number is valid (a stray full stop before it). A
-/// spreadsheet that writes fractions writes no plus sign, so behind one the zero counts first.
+/// "3105551234.0": the zero is not dialled, unless only with it the number is valid (a stray full
+/// stop before it). A spreadsheet that writes fractions writes no plus sign, so behind one the zero
+/// counts first.
 fn read_fraction(text: &str, number: &str, region: Option<Region>) -> Option<NumberCandidate> {
     let stem = read(number, region).map(|stem| stem.derived(Derivation::Fraction));
     if !number.starts_with('+') && stem.as_ref().is_some_and(NumberCandidate::is_valid) {

@@ -9,9 +9,11 @@ use crate::PhoneKey;
 pub enum Reading {
     /// One number; several if the field holds several.
     Numbers(ReadNumbers),
-    /// The caller hides the number: "anonymous", "private", a keypad sentinel such as +266696687. Never a key.
+    /// The caller hides the number: "anonymous", "private", a keypad sentinel such as +266696687.
+    /// Never a key.
     Withheld,
-    /// No number that could be called from elsewhere: short codes, local numbers without area code, fillers, words.
+    /// No number that could be called from elsewhere: short codes, local numbers without area code,
+    /// fillers, words.
     Unparseable,
 }
 
@@ -82,8 +84,8 @@ impl IntoIterator for ReadNumbers {
 pub struct ReadNumber {
     /// What is compared.
     pub key: PhoneKey,
-    /// The digits to dial after the call is answered, as written (any script's digits, at most 20). Caller ids never
-    /// carry it, so it is a label and never part of the key.
+    /// The digits to dial after the call is answered, as written (any script's digits, at most 20).
+    /// Caller ids never carry it, so it is a label and never part of the key.
     pub extension: Option<String>,
 }
 

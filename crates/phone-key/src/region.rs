@@ -5,7 +5,8 @@ use std::{fmt, sync::LazyLock};
 use rlibphonenumber::PHONE_NUMBER_UTIL;
 use serde::{Deserialize, Serialize};
 
-/// The library's own regions by two letters: it compares texts to find one, which takes longer than some numbers do.
+/// The library's own regions by two letters: it compares texts to find one, which takes longer than
+/// some numbers do.
 pub(crate) static REGIONS: LazyLock<Vec<Option<rlibphonenumber::Region>>> = LazyLock::new(|| {
     let letters = || (b'A'..=b'Z').map(char::from);
     letters()
@@ -14,8 +15,8 @@ pub(crate) static REGIONS: LazyLock<Vec<Option<rlibphonenumber::Region>>> = Lazy
         .collect()
 });
 
-/// A country or territory by its ISO 3166-1 alpha-2 code, of those whose numbering plan is known (245 of them, also AC,
-/// TA and XK).
+/// A country or territory by its ISO 3166-1 alpha-2 code, of those whose numbering plan is known
+/// (245 of them, also AC, TA and XK).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Region([u8; 2]);

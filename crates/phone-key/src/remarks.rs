@@ -1,7 +1,8 @@
 //! Remarks behind a number: "(Mary)", "ask for Bob", "[fax]", "after 5pm", "*preferred*".
 //!
-//! The library takes three letters or more for a vanity number and turns the remark into digits. The remark is cut off
-//! where what stands before it is a number; a vanity number (800-FLOWERS) has none before its letters.
+//! The library takes three letters or more for a vanity number and turns the remark into digits.
+//! The remark is cut off where what stands before it is a number; a vanity number (800-FLOWERS) has
+//! none before its letters.
 
 use crate::derivations::Derivation;
 use crate::library::NumberCandidate;
@@ -12,8 +13,8 @@ const DIGITS_MIN: usize = 4;
 /// A number that is only possible, not valid, needs this many digits.
 const POSSIBLE_DIGITS_MIN: usize = 7;
 
-/// The number before a remark of words. `whole` is the reading with the remark: if there is one, the number must be
-/// valid, and letters that touch its digits are no remark.
+/// The number before a remark of words. `whole` is the reading with the remark: if there is one,
+/// the number must be valid, and letters that touch its digits are no remark.
 pub(crate) fn cut(text: &str, region: Option<Region>, whole: Option<&NumberCandidate>) -> Option<NumberCandidate> {
     let number = text::from_first_digit(text)?;
     let word = find_remark(number)?;
@@ -78,8 +79,8 @@ fn is_exponent(remark: &str) -> bool {
         .is_some_and(|rest| rest.trim_start_matches(['+', '-']).starts_with(|c: char| c.is_ascii_digit()))
 }
 
-/// Places to cut, the most cautious first: before the bracket that holds the word, before digits that belong to the
-/// word ("2nd line"), before the word.
+/// Places to cut, the most cautious first: before the bracket that holds the word, before digits
+/// that belong to the word ("2nd line"), before the word.
 fn cuts(number: &str, word: usize) -> impl Iterator<Item = usize> {
     let before = &number[..word];
     let bracket = before.rfind(['(', '[', '{', '<']).filter(|&open| !before[open..].contains([')', ']', '}', '>']));

@@ -1,8 +1,10 @@
-//! Plans that were renumbered in the last ten years: what a record still holds is the same line as today's number that calls from it.
+//! Plans that were renumbered in the last ten years: what a record still holds is the same line as
+//! today's number that calls from it.
 //!
-//! Only changes that follow from the digits alone. Not here, since the digits do not tell: Manila's operators (2019), Vietnam's area codes
-//! that are mobiles today, Slovenia's 43, Chile's regions whose old numbers look like mobiles. Brazil's ninth digit is a variant of its own.
-//! Pure; the library decides whether the result is assigned, and whether what was written still is.
+//! Only changes that follow from the digits alone. Not here, since the digits do not tell: Manila's
+//! operators (2019), Vietnam's area codes that are mobiles today, Slovenia's 43, Chile's regions
+//! whose old numbers look like mobiles. Brazil's ninth digit is a variant of its own. Pure; the
+//! library decides whether the result is assigned, and whether what was written still is.
 
 /// Numbers of one plan that begin with one of these digits, and what they are now.
 struct PlanChange {
@@ -47,7 +49,8 @@ impl PlanChange {
     }
 }
 
-/// Each with its source; "OB" is the ITU's Operational Bulletin, in which regulators announce their plans.
+/// Each with its source; "OB" is the ITU's Operational Bulletin, in which regulators announce their
+/// plans.
 const CHANGES: &[PlanChange] = &[
     // Benin, 30 November 2024: 01 before all of them. OB 1292.
     change(229, 8, "01", "2 4 5 6 9"),
@@ -58,7 +61,8 @@ const CHANGES: &[PlanChange] = &[
     change(225, 8, "21", "208 218 228 238"),
     change(225, 8, "25", "200 210 220 230 240 300 310 320 330 340 350 360"),
     change(225, 8, "27", "202 203 212 213 215 217 224 225 234 235 243 244 245 306 316 319 327 337 347 357 367"),
-    // Colombia's fixed lines, 1 September 2021: 60 before the area's digit. OB 1187, resolution CRC 5826 of 2019.
+    // Colombia's fixed lines, 1 September 2021: 60 before the area's digit. OB 1187, resolution CRC
+    // 5826 of 2019.
     change(57, 8, "60", "1 2 4 5 6 7 8"),
     // Nigeria's fixed lines, 31 December 2023: 20 before the area. OB 1280.
     change(
@@ -76,14 +80,16 @@ const CHANGES: &[PlanChange] = &[
         "120>70 121>79 122>77 126>76 128>78 123>83 124>84 125>85 127>81 129>82 162>32 163>33 164>34 165>35 166>36 167>37 \
          168>38 169>39 186>56 188>58 199>59",
     ),
-    // Chile, complete since 5 September 2016: nine digits everywhere, no 0 and no 9 before them when one dials. OB 1109.
+    // Chile, complete since 5 September 2016: nine digits everywhere, no 0 and no 9 before them
+    // when one dials. OB 1109.
     change(56, 8, "", "8>98 9>99 32>322 33>332 34>342 35>352"),
     change(56, 10, "", "02>2 03>3 04>4 05>5 06>6 07>7 09>9"),
     // Kosovo has its own country code since 15 December 2016: this was Slovenia's. OB 1123, 1188.
     PlanChange { code_now: 383, ..change(386, 8, "", "49") },
 ];
 
-/// Old numbers that the library's plan still knows, or that look like random digits: both keys stay, and are variants of each other.
+/// Old numbers that the library's plan still knows, or that look like random digits: both keys
+/// stay, and are variants of each other.
 const TWINS: &[PlanChange] = &[
     // Gabon, November 2019; the old ones were switched off on 6 April 2024. OB 1174, 1288.
     change(241, 8, "", "01>11 02>62 04>74 05>65 06>66 07>77"),
@@ -127,7 +133,8 @@ pub(crate) fn twin(code: u16, national: &str) -> Option<OtherNumber> {
     TWINS.iter().find_map(|change| change.forth(code, national).or_else(|| change.back(code, national)))
 }
 
-/// Bit n for each length n of which some old numbers of the country code were: these are for the long way.
+/// Bit n for each length n of which some old numbers of the country code were: these are for the
+/// long way.
 pub(crate) fn old_lengths(code: u16) -> u32 {
     CHANGES.iter().filter(|change| change.code == code).fold(0, |lengths, change| lengths | 1 << change.digits)
 }

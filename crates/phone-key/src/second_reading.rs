@@ -1,5 +1,6 @@
-//! Second readings for numbers that make no sense where they were written: another country's dialling prefix, a lost
-//! plus sign, signs that no plan knows, and what a spreadsheet makes of a number.
+//! Second readings for numbers that make no sense where they were written: another country's
+//! dialling prefix, a lost plus sign, signs that no plan knows, and what a spreadsheet makes of a
+//! number.
 //!
 //! Invariant: a second reading must be a valid number, and the first must not be.
 
@@ -7,9 +8,11 @@ use crate::derivations::Derivation;
 use crate::library::{NumberCandidate, OPEN_LENGTHS_MIN};
 use crate::{Region, library, national, text};
 
-/// Prefixes of international calls, longest first. Those of a region itself are the library's business.
+/// Prefixes of international calls, longest first. Those of a region itself are the library's
+/// business.
 const DIALLING_PREFIXES: &[&str] = &["0011", "001", "011", "010", "00"];
-/// Fewer digits are not read as an international number that lost its plus sign: a local number looks the same.
+/// Fewer digits are not read as an international number that lost its plus sign: a local number
+/// looks the same.
 const LOST_PLUS_DIGITS_MIN: usize = 9;
 /// The country code of the US, Canada and the Caribbean.
 const NORTH_AMERICA: u16 = 1;
@@ -31,8 +34,8 @@ pub(crate) fn has_dialling_prefix(number: &str) -> bool {
         }
 }
 
-/// "00 44 …" where one dials 011, "011 44 …" where one dials 00. Nothing if two prefixes give two numbers: 001 36 is
-/// Hungary from Singapore, 00 136 America from Europe.
+/// "00 44 …" where one dials 011, "011 44 …" where one dials 00. Nothing if two prefixes give two
+/// numbers: 001 36 is Hungary from Singapore, 00 136 America from Europe.
 pub(crate) fn after_dialling_prefix(number: &str) -> Option<NumberCandidate> {
     let mut readings = DIALLING_PREFIXES
         .iter()
@@ -61,12 +64,14 @@ pub(crate) fn after_lost_plus(number: &str) -> Option<NumberCandidate> {
     if reading.has_extension() {
         return Some(reading);
     }
-    // A prefix that only falls away in this reading is no evidence for it, unless it is marked as one.
+    // A prefix that only falls away in this reading is no evidence for it, unless it is marked as
+    // one.
     let is_exact = number.contains("(0)") || text::ascii_digits(number).is_some_and(|digits| reading.key().is(digits));
     (is_exact && !number.contains(char::is_alphabetic)).then_some(reading)
 }
 
-/// "Line 2: +44 20 7946 0018": the number after the last plus sign, behind digits too few to be another number.
+/// "Line 2: +44 20 7946 0018": the number after the last plus sign, behind digits too few to be
+/// another number.
 pub(crate) fn after_late_plus(number: &str) -> Option<NumberCandidate> {
     let at = number.rfind(['+', '＋']).filter(|&at| at > 0)?;
     let before = &number[..at];
@@ -77,7 +82,8 @@ pub(crate) fn after_late_plus(number: &str) -> Option<NumberCandidate> {
     Some(NumberCandidate::read(&number[at..], None).filter(NumberCandidate::is_valid)?.derived(Derivation::LatePlus))
 }
 
-/// "+07700 900123", "+3108675309" in the US: a plus sign before a national number, which no country code explains.
+/// "+07700 900123", "+3108675309" in the US: a plus sign before a national number, which no country
+/// code explains.
 pub(crate) fn after_stray_plus(number: &str, home: Region) -> Option<NumberCandidate> {
     let national = number.trim_start_matches(['+', '＋']);
     let is_national = if national::has_trunk(home) {
@@ -104,7 +110,8 @@ pub(crate) fn after_outside_line(number: &str, home: Region) -> Option<NumberCan
     (text::count_digits(rest) == OUTSIDE_DIGITS).then(|| reading.derived(Derivation::OutsideLine))
 }
 
-/// Whether the groups of digits contradict a country code in front: its digits are parted, or the groups are those of North America.
+/// Whether the groups of digits contradict a country code in front: its digits are parted, or the
+/// groups are those of North America.
 fn is_grouped_otherwise(number: &str, reading: &NumberCandidate) -> bool {
     let mut groups = number.split(|c: char| !c.is_numeric()).map(str::len).filter(|&digits| digits > 0);
     let code_digits = if reading.country_code() < 10 {
@@ -118,7 +125,8 @@ fn is_grouped_otherwise(number: &str, reading: &NumberCandidate) -> bool {
     is_of([3, 3, 4]) || groups.next().is_some_and(|digits| digits < code_digits)
 }
 
-/// Whether signs are there that dates, amounts, remarks and area codes have, and numbers in international form do not.
+/// Whether signs are there that dates, amounts, remarks and area codes have, and numbers in
+/// international form do not.
 fn is_doubtful(number: &str) -> bool {
     let opens_late = number.find(')').is_some_and(|close| !number[..close].contains('('));
     opens_late
@@ -128,7 +136,8 @@ fn is_doubtful(number: &str) -> bool {
         || text::has_date_or_address(number)
 }
 
-/// Reads again without invisible characters, and with a blank for each separator that the library does not know.
+/// Reads again without invisible characters, and with a blank for each separator that the library
+/// does not know.
 pub(crate) fn without_odd_signs(number: &str, region: Option<Region>) -> Option<NumberCandidate> {
     let mut plain = String::with_capacity(number.len());
     let mut has_odd = false;
@@ -159,7 +168,8 @@ pub(crate) fn before_fraction(text: &str) -> Option<&str> {
     is_fraction.then_some(number)
 }
 
-/// The text with a plus sign before its first digit, unless that is a 0, which begins no country code.
+/// The text with a plus sign before its first digit, unless that is a 0, which begins no country
+/// code.
 fn international(number: &str) -> Option<String> {
     let digits = number.trim_start_matches(|c: char| !c.is_alphanumeric() && c != '+');
     digits.starts_with(|c: char| c.is_numeric() && c != '0').then(|| format!("+{digits}"))
@@ -172,7 +182,8 @@ pub(crate) fn is_separator(c: char) -> bool {
         || is_odd_separator(c) && !text::is_between_numbers(c)
 }
 
-/// Characters without a picture that come with copied text (Unicode Cf, `Default_Ignorable_Code_Point`).
+/// Characters without a picture that come with copied text (Unicode Cf,
+/// `Default_Ignorable_Code_Point`).
 fn is_invisible(c: char) -> bool {
     matches!(
         c,
@@ -197,7 +208,8 @@ fn is_invisible(c: char) -> bool {
     )
 }
 
-/// Blanks (Zs), dashes (Pd) and dots beyond those of the library. Not the colon: it makes a number of a time of day.
+/// Blanks (Zs), dashes (Pd) and dots beyond those of the library. Not the colon: it makes a number
+/// of a time of day.
 fn is_odd_separator(c: char) -> bool {
     c.is_whitespace() && c != ' '
         || matches!(

@@ -1,7 +1,8 @@
 //! Several numbers in one field: "020 7946 0018 / 07700 900123".
 //!
-//! Commas, words and the like part first; a slash may also stand inside of a number, so it parts last, and only what is left.
-//! Invariant: a field is split only if every part is a number by itself, and the whole is none or a worse one.
+//! Commas, words and the like part first; a slash may also stand inside of a number, so it parts
+//! last, and only what is left. Invariant: a field is split only if every part is a number by
+//! itself, and the whole is none or a worse one.
 
 use crate::derivations::Derivation;
 use crate::library::NumberCandidate;
@@ -13,9 +14,11 @@ const PARTS_MAX: usize = 8;
 const POSSIBLE_DIGITS_MIN: usize = 6;
 /// Fewer digits than this are no part.
 const DIGITS_MIN: usize = 4;
-/// The last digits of another line, where the first is written out: at most this many are never a number.
+/// The last digits of another line, where the first is written out: at most this many are never a
+/// number.
 const ENDING_DIGITS_MAX: usize = 4;
-/// Behind a slash of its own, a national number of fewer digits may go on behind the next one: 0664/1234/567.
+/// Behind a slash of its own, a national number of fewer digits may go on behind the next one:
+/// 0664/1234/567.
 const COMPLETE_DIGITS_MIN: usize = 8;
 /// Signs before the last digits of another line.
 const ENDING_SIGNS: &[char] = &['/', '／', '&'];
@@ -142,9 +145,11 @@ fn are_list(text: &str, numbers: &[(&str, NumberCandidate)], region: Option<Regi
     let have_digits = numbers.iter().all(|(part, _)| text::count_digits(part) >= POSSIBLE_DIGITS_MIN);
     match NumberCandidate::read(text, region) {
         None => all_valid || have_digits,
-        // "…, 4567": digits behind a comma are an extension, unless they are a number as long as any.
+        // "…, 4567": digits behind a comma are an extension, unless they are a number as long as
+        // any.
         Some(whole) if whole.has_extension() => all_valid && (have_digits || are_alike(numbers)),
-        // Long plans make one possible number of two: both begin as a number does, or the whole is not assigned.
+        // Long plans make one possible number of two: both begin as a number does, or the whole is
+        // not assigned.
         Some(whole) => all_valid && (numbers.iter().all(|(part, _)| begins_as_a_number(part)) || !whole.is_valid()),
     }
 }
@@ -192,8 +197,8 @@ fn are_alike(numbers: &[(&str, NumberCandidate)]) -> bool {
     numbers.windows(2).all(|pair| text::count_digits(pair[0].0) == text::count_digits(pair[1].0))
 }
 
-/// The parts between separators, trimmed; `None` if there is only one or more than eight. One may be empty: two commas are a pause
-/// before an extension.
+/// The parts between separators, trimmed; `None` if there is only one or more than eight. One may
+/// be empty: two commas are a pause before an extension.
 fn parts(text: &str, next: impl Fn(&str) -> Option<Separator>) -> Option<Vec<&str>> {
     // Only ASCII letters: lower-casing others may change their length, and with it every position.
     let lower = text.to_ascii_lowercase();

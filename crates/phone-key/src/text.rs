@@ -63,7 +63,8 @@ pub(crate) fn from_first_digit(text: &str) -> Option<&str> {
     text.find(|c: char| c.is_ascii_digit() || matches!(c, '+' | '＋') || c.is_numeric()).map(|start| &text[start..])
 }
 
-/// What remains after a prefix of digits, whatever signs stand between them: "0-0 49…" without "00" is " 49…".
+/// What remains after a prefix of digits, whatever signs stand between them: "0-0 49…" without "00"
+/// is " 49…".
 pub(crate) fn strip_digits<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     let mut expected = prefix.chars().peekable();
     for (at, c) in text.char_indices() {
@@ -82,8 +83,8 @@ pub(crate) fn strip_digits<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     None
 }
 
-/// Whether letters O stand for zeros ("030 12O4567"), or a small L or an I between digits for a one: they are left out by whoever does
-/// not know it, and another number remains.
+/// Whether letters O stand for zeros ("030 12O4567"), or a small L or an I between digits for a
+/// one: they are left out by whoever does not know it, and another number remains.
 pub(crate) fn has_letter_for_digit(text: &str) -> bool {
     let is_zero = |c: char| matches!(c, 'o' | 'O' | 'о' | 'О' | 'ο' | 'Ο');
     let is_one = |c: char| matches!(c, 'l' | 'I');
@@ -101,14 +102,16 @@ pub(crate) fn has_letter_for_digit(text: &str) -> bool {
     false
 }
 
-/// Whether the text is a date and no more, perhaps with a time of day: 12.03.2021, 2021-03-12 10:00.
+/// Whether the text is a date and no more, perhaps with a time of day: 12.03.2021, 2021-03-12
+/// 10:00.
 pub(crate) fn is_date(text: &str) -> bool {
     let mut words = text.trim_matches(|c: char| c == '(' || c == ')').split_whitespace();
     words.next().is_some_and(|word| is_date_or_address(word) && word.split(['/', '.', '-']).count() == 3)
         && words.all(|word| word.contains(':'))
 }
 
-/// Whether the text is an address of a network that is nobody's number anywhere (RFC 1918, RFC 5735).
+/// Whether the text is an address of a network that is nobody's number anywhere (RFC 1918, RFC
+/// 5735).
 pub(crate) fn is_private_address(text: &str) -> bool {
     let text = text.split(':').next().unwrap_or(text).trim();
     text.parse::<std::net::Ipv4Addr>().is_ok_and(|address| address.is_private() || address.is_loopback())
@@ -139,7 +142,8 @@ fn is_date_or_address(word: &str) -> bool {
 /// Typed to get past a form.
 pub(crate) const KEYBOARD_FILLER: &[u8; 10] = b"1234567890";
 
-/// 1234567890 typed to get past a form. With a prefix or country code it may be a real number (Vienna, Bedford).
+/// 1234567890 typed to get past a form. With a prefix or country code it may be a real number
+/// (Vienna, Bedford).
 pub(crate) fn is_keyboard_filler(text: &str) -> bool {
     text.bytes().filter(u8::is_ascii_digit).eq(*KEYBOARD_FILLER)
 }

@@ -1,8 +1,8 @@
-//! Two ways to write one line that give two keys, in the three plans where both ways are alive, and old numbers that renumbered plans
-//! have left in records.
+//! Two ways to write one line that give two keys, in the three plans where both ways are alive, and
+//! old numbers that renumbered plans have left in records.
 //!
-//! Invariant: a variant is never another subscriber's number as the plan stands. Where both forms may be somebody's,
-//! there is no variant: a miss costs a question, a false name costs trust.
+//! Invariant: a variant is never another subscriber's number as the plan stands. Where both forms
+//! may be somebody's, there is no variant: a miss costs a question, a false name costs trust.
 
 use crate::PhoneKey;
 use crate::country_split::CountrySplit;
@@ -25,13 +25,17 @@ pub struct NumberVariant {
 /// Why two keys are one line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum VariantRule {
-    /// Calls from abroad to an Argentine mobile need a 9 behind 54, and carriers and messengers drop it.
+    /// Calls from abroad to an Argentine mobile need a 9 behind 54, and carriers and messengers
+    /// drop it.
     ArgentinaMobileNine,
-    /// Brazil put a 9 before each mobile number from 2012 to 2016; the form of eight digits is still stored.
+    /// Brazil put a 9 before each mobile number from 2012 to 2016; the form of eight digits is
+    /// still stored.
     BrazilNinthDigit,
-    /// The country has changed its plan, and records still hold the old number: Gabon, Kosovo, Vietnam's areas.
+    /// The country has changed its plan, and records still hold the old number: Gabon, Kosovo,
+    /// Vietnam's areas.
     Renumbered,
-    /// The 0 of an Italian area code is dialled from abroad too, and is dropped by those who do not know.
+    /// The 0 of an Italian area code is dialled from abroad too, and is dropped by those who do not
+    /// know.
     ItalyLeadingZero,
 }
 
@@ -47,8 +51,8 @@ impl VariantRule {
     }
 }
 
-/// Other keys that are the same line in practice, at most three, none equal to `key`. Variants of a variant lead back:
-/// the relation has pairs and no chains.
+/// Other keys that are the same line in practice, at most three, none equal to `key`. Variants of a
+/// variant lead back: the relation has pairs and no chains.
 pub fn variants(key: PhoneKey) -> impl Iterator<Item = NumberVariant> {
     variant(key).into_iter()
 }
@@ -69,7 +73,8 @@ fn variant(key: PhoneKey) -> Option<NumberVariant> {
     Some(NumberVariant { key: parts.with_national(&national)?, rule })
 }
 
-/// 9 and ten digits, or the ten digits. Mobile numbers are those of an area (11, 2…, 3…); 800, 600 and 900 are not.
+/// 9 and ten digits, or the ten digits. Mobile numbers are those of an area (11, 2…, 3…); 800, 600
+/// and 900 are not.
 fn argentina(national: &str) -> Option<String> {
     let is_of_an_area =
         |number: &str| number.len() == 10 && ["11", "2", "3"].iter().any(|area| number.starts_with(area));
@@ -79,8 +84,9 @@ fn argentina(national: &str) -> Option<String> {
     national.strip_prefix('9').filter(|number| is_of_an_area(number)).map(str::to_owned)
 }
 
-/// Two digits of the area and a subscriber's eight that begin with 6 to 9, or a 9 before these eight. Area codes have
-/// no 0, so 800 and 300 numbers are not touched; subscribers of fixed lines begin with 2 to 5.
+/// Two digits of the area and a subscriber's eight that begin with 6 to 9, or a 9 before these
+/// eight. Area codes have no 0, so 800 and 300 numbers are not touched; subscribers of fixed lines
+/// begin with 2 to 5.
 fn brazil(national: &str) -> Option<String> {
     let (area, subscriber) = national.split_at_checked(2)?;
     if area.contains('0') {
@@ -93,8 +99,9 @@ fn brazil(national: &str) -> Option<String> {
     subscriber.strip_prefix('9').filter(|number| is_old_mobile(number)).map(|number| format!("{area}{number}"))
 }
 
-/// With one zero in front, or without it. The form without it must be nobody's number: 055 12345678 is Florence and
-/// 55 12345678 a line over the internet, 0331 234567 is near Varese and 331 234567 an old mobile.
+/// With one zero in front, or without it. The form without it must be nobody's number: 055 12345678
+/// is Florence and 55 12345678 a line over the internet, 0331 234567 is near Varese and 331 234567
+/// an old mobile.
 fn italy(parts: &CountrySplit) -> Option<String> {
     // Mobile numbers begin with 3, more of them each year; none of them gains or comes from a zero.
     const MOBILE: char = '3';
@@ -153,7 +160,8 @@ mod tests {
             551_131_234_567,
             5_511_931_234_567,
             558_001_234_567,
-            // Italy: mobiles, an area that looks like one, free, over the internet, Florence that looks so.
+            // Italy: mobiles, an area that looks like one, free, over the internet, Florence that
+            // looks so.
             393_312_345_678,
             39_331_234_567,
             390_331_234_567,

@@ -1,20 +1,23 @@
 //! Callers who hide their number: the words and the keypad sentinels that stand in its place.
 //!
-//! Invariant: what is withheld never becomes a key, else every hidden caller would be the same person.
+//! Invariant: what is withheld never becomes a key, else every hidden caller would be the same
+//! person.
 
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
 use crate::{PhoneKey, text};
 
-/// Words spelled on a keypad and sent as a number (documented by Twilio): ANONYMOUS, RESTRICTED, UNKNOWN, UNAVAILABLE,
-/// BLOCKED. They count only as international numbers: 7378742833 alone is a valid number in Texas.
+/// Words spelled on a keypad and sent as a number (documented by Twilio): ANONYMOUS, RESTRICTED,
+/// UNKNOWN, UNAVAILABLE, BLOCKED. They count only as international numbers: 7378742833 alone is a
+/// valid number in Texas.
 const SENTINELS: [u64; 5] = [266_696_687, 7_378_742_833, 8_656_696, 86_282_452_253, 2_562_533];
 
 /// A display is short; a longer text is a sentence and no caller id, bytes.
 const WORDS_LENGTH_MAX: usize = 120;
 
-/// Single words that say by themselves that the number is hidden or not known, in lower case, with е for ё.
+/// Single words that say by themselves that the number is hidden or not known, in lower case, with
+/// е for ё.
 const WORDS: &[&str] = &[
     // English, also of payphones and of SIP (RFC 3323)
     "anonymous unknown private restricted unavailable withheld blocked hidden suppressed undisclosed unidentified",

@@ -1,5 +1,5 @@
-//! Finds PostgreSQL's server programs. Debian keeps `initdb` off the PATH, so the known folders are searched too.
-//! Looks at the file system only; nothing is run and nothing is downloaded.
+//! Finds PostgreSQL's server programs. Debian keeps `initdb` off the PATH, so the known folders are
+//! searched too. Looks at the file system only; nothing is run and nothing is downloaded.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -33,8 +33,9 @@ pub(crate) struct ProgramPlaces<'a> {
     pub root: &'a Path,
 }
 
-/// Folders that hold both `initdb` and `postgres`, best first and each once: `PG_BIN_DIR` alone if given; else PATH, the
-/// versioned system folders with the highest version first, and the private copy.
+/// Folders that hold both `initdb` and `postgres`, best first and each once: `PG_BIN_DIR` alone if
+/// given; else PATH, the versioned system folders with the highest version first, and the private
+/// copy.
 pub(crate) fn find_bin_dirs(places: &ProgramPlaces<'_>) -> Result<Vec<PathBuf>, ClusterError> {
     if let Some(dir) = places.bin_dir {
         let found = std::path::absolute(dir).ok().and_then(|dir| usable(&dir));
@@ -57,8 +58,8 @@ pub(crate) fn find_bin_dirs(places: &ProgramPlaces<'_>) -> Result<Vec<PathBuf>, 
     if found.is_empty() { Err(ClusterError::NoBinaries) } else { Ok(found) }
 }
 
-/// The folder with its links resolved, if both programs are in it. A relative entry of PATH is not followed: it would mean
-/// another program in every working directory.
+/// The folder with its links resolved, if both programs are in it. A relative entry of PATH is not
+/// followed: it would mean another program in every working directory.
 fn usable(dir: &Path) -> Option<PathBuf> {
     let complete = dir.is_absolute() && dir.join("initdb").is_file() && dir.join("postgres").is_file();
     if complete { dir.canonicalize().ok() } else { None }
@@ -80,8 +81,8 @@ fn versioned(folder: &Path, prefix: &str) -> Vec<PathBuf> {
     found.into_iter().map(|(_, dir)| dir).collect()
 }
 
-/// The major version in the output of `postgres --version`, for example 15 in `postgres (PostgreSQL) 15.18 (Debian ..)`,
-/// and 19 in `postgres (PostgreSQL) 19beta1`.
+/// The major version in the output of `postgres --version`, for example 15 in `postgres
+/// (PostgreSQL) 15.18 (Debian ..)`, and 19 in `postgres (PostgreSQL) 19beta1`.
 pub(crate) fn parse_major(version_output: &str) -> Option<u32> {
     let version = version_output.strip_prefix("postgres (PostgreSQL) ")?;
     let digits = version.find(|c: char| !c.is_ascii_digit()).unwrap_or(version.len());

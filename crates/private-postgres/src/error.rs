@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use crate::discover::{MAJOR_MIN, SUPPORTED_FROM};
 
-/// Why the private cluster is not there. Paths and the server's own start-up words appear in the text, data never.
+/// Why the private cluster is not there. Paths and the server's own start-up words appear in the
+/// text, data never.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
     /// No folder on this machine holds both `initdb` and `postgres`.
@@ -15,7 +16,8 @@ pub enum ClusterError {
     )]
     NoBinaries,
 
-    /// `PG_BIN_DIR` is set and useless; nothing else is tried then, so that a typing error is not papered over.
+    /// `PG_BIN_DIR` is set and useless; nothing else is tried then, so that a typing error is not
+    /// papered over.
     #[error(
         "PG_BIN_DIR is {}, which holds no initdb and postgres; install them with: apt-get install -y postgresql, \
          and set PG_BIN_DIR to the folder that holds initdb (on Debian /usr/lib/postgresql/<major>/bin), or unset it",

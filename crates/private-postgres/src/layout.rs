@@ -100,7 +100,8 @@ pub(crate) fn make_pg_dir(data_dir: &Path) -> Result<PathBuf, ClusterError> {
     Ok(pg_dir)
 }
 
-/// Only one service at a time starts or stops the cluster; the lock goes with the process, however it ends.
+/// Only one service at a time starts or stops the cluster; the lock goes with the process, however
+/// it ends.
 pub(crate) async fn lock_start(pg_dir: &Path, limit: Duration) -> Result<File, ClusterError> {
     let path = pg_dir.join("lock");
     let file = open_lock(&path)?;
@@ -118,8 +119,8 @@ pub(crate) async fn lock_start(pg_dir: &Path, limit: Duration) -> Result<File, C
 }
 
 impl ClusterLayout {
-    /// Looks at what is there; under the start lock, since another service may be about to make it. Makes the socket's
-    /// folder; the data directory comes later.
+    /// Looks at what is there; under the start lock, since another service may be about to make it.
+    /// Makes the socket's folder; the data directory comes later.
     pub(crate) fn look(pg_dir: PathBuf) -> Result<Self, ClusterError> {
         let data_major = newest_data(&pg_dir)?;
         let user = ServerUser::find(data_major.map(|major| pg_dir.join(major.to_string())).as_deref())?;
@@ -151,7 +152,8 @@ impl ClusterLayout {
         Ok(file)
     }
 
-    /// Whether no service holds the use lock. Only asked under the start lock, and after giving up one's own.
+    /// Whether no service holds the use lock. Only asked under the start lock, and after giving up
+    /// one's own.
     pub(crate) fn is_unused(&self) -> Result<bool, ClusterError> {
         let path = self.pg_dir.join("users");
         match open_lock(&path)?.try_lock() {
@@ -195,8 +197,9 @@ fn open_lock(path: &Path) -> Result<File, ClusterError> {
     options.open(path).map_err(io("open", path))
 }
 
-/// Makes a folder if it is missing. As root the server's user must be able to pass through, whatever the umask says; for
-/// anybody else the server runs as the same user, and others have no business here.
+/// Makes a folder if it is missing. As root the server's user must be able to pass through,
+/// whatever the umask says; for anybody else the server runs as the same user, and others have no
+/// business here.
 fn make_passable_dir(dir: &Path) -> Result<(), ClusterError> {
     if dir.is_dir() {
         return Ok(());
@@ -206,9 +209,9 @@ fn make_passable_dir(dir: &Path) -> Result<(), ClusterError> {
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(mode)).map_err(io("set the mode of", dir))
 }
 
-/// Where data goes unless configured: `/var/lib/contact-sync` as root, else `$XDG_DATA_HOME/contact-sync` or
-/// `~/.local/share/contact-sync`. A relative `XDG_DATA_HOME` is ignored, as the XDG base directory specification asks.
-/// `None` without any home.
+/// Where data goes unless configured: `/var/lib/contact-sync` as root, else
+/// `$XDG_DATA_HOME/contact-sync` or `~/.local/share/contact-sync`. A relative `XDG_DATA_HOME` is
+/// ignored, as the XDG base directory specification asks. `None` without any home.
 pub fn default_data_dir(is_root: bool, home: Option<&Path>, xdg_data_home: Option<&Path>) -> Option<PathBuf> {
     if is_root {
         return Some(PathBuf::from("/var/lib/contact-sync"));
@@ -217,8 +220,9 @@ pub fn default_data_dir(is_root: bool, home: Option<&Path>, xdg_data_home: Optio
     Some(base.or_else(|| Some(home?.join(".local/share")))?.join("contact-sync"))
 }
 
-/// Where `./dev setup` puts a copy of PostgreSQL's programs when the system has none: `/var/cache/contact-sync/postgres/bin`
-/// as root (the server's user cannot enter `/root`), else below `$XDG_CACHE_HOME` or `~/.cache`. `None` without any home.
+/// Where `./dev setup` puts a copy of PostgreSQL's programs when the system has none:
+/// `/var/cache/contact-sync/postgres/bin` as root (the server's user cannot enter `/root`), else
+/// below `$XDG_CACHE_HOME` or `~/.cache`. `None` without any home.
 pub fn default_private_copy(is_root: bool, home: Option<&Path>, xdg_cache_home: Option<&Path>) -> Option<PathBuf> {
     if is_root {
         return Some(PathBuf::from("/var/cache/contact-sync/postgres/bin"));

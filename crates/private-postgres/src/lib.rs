@@ -1,8 +1,10 @@
-//! The private PostgreSQL cluster, for a service that was given no database: found, made, started and stopped here.
+//! The private PostgreSQL cluster, for a service that was given no database: found, made, started
+//! and stopped here.
 //!
-//! Invariants: it is reached through a Unix socket in a folder of mode 0700 and in no other way; what it acknowledged is on
-//! disk (fsync on); it survives the service, however that ends, and the next start uses it again. Nothing is downloaded.
-//! This crate knows no table; it connects only to see whether the server is ready.
+//! Invariants: it is reached through a Unix socket in a folder of mode 0700 and in no other way;
+//! what it acknowledged is on disk (fsync on); it survives the service, however that ends, and the
+//! next start uses it again. Nothing is downloaded. This crate knows no table; it connects only to
+//! see whether the server is ready.
 
 mod discover;
 mod error;
@@ -35,30 +37,35 @@ const DATABASE: &str = "contact_sync";
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two looks at a server that starts or stops.
 const POLL: Duration = Duration::from_millis(50);
-/// Between two attempts to start a server whose predecessor is not quite gone: after a SIGKILL its children take a moment
-/// to leave, and hold its shared memory until then.
+/// Between two attempts to start a server whose predecessor is not quite gone: after a SIGKILL its
+/// children take a moment to leave, and hold its shared memory until then.
 const RESTART_PAUSE: Duration = Duration::from_millis(500);
 /// Starts in vain, with no process of a predecessor left.
 const FAILURES_MAX: u32 = 3;
-/// Limit for a server that says that it is recovering: stopped in the middle, it would begin again at the next start.
+/// Limit for a server that says that it is recovering: stopped in the middle, it would begin again
+/// at the next start.
 const RECOVERY_TIMEOUT: Duration = Duration::from_mins(30);
 /// Between two lines of the log about a server that recovers.
 const RECOVERY_TOLD_EVERY: Duration = Duration::from_secs(30);
 /// How long the logger of a server that has ended may take to follow.
 const LOGGER_TIMEOUT: Duration = Duration::from_secs(1);
-/// How long a server that was started in vain may take to end when it is asked, and again when it is told.
+/// How long a server that was started in vain may take to end when it is asked, and again when it
+/// is told.
 const ABANDON_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What a private cluster needs to know. Environment values are read by the configuration and passed in.
+/// What a private cluster needs to know. Environment values are read by the configuration and
+/// passed in.
 #[derive(Debug, Clone)]
 pub struct ClusterConfig {
-    /// The service's data directory; the cluster lies in its folder `pg`. The socket's path must fit into 107 bytes.
+    /// The service's data directory; the cluster lies in its folder `pg`. The socket's path must
+    /// fit into 107 bytes.
     pub data_dir: PathBuf,
     /// `PG_BIN_DIR`: the folder of `initdb` and `postgres`. If given, no other place is tried.
     pub bin_dir: Option<PathBuf>,
     /// The value of PATH.
     pub path_var: Option<OsString>,
-    /// The `bin` folder of a copy of PostgreSQL's programs, tried last; see [`default_private_copy`].
+    /// The `bin` folder of a copy of PostgreSQL's programs, tried last; see
+    /// [`default_private_copy`].
     pub private_copy: Option<PathBuf>,
     /// Limit for everything until the first connection; crash recovery may take longer.
     pub start_timeout: Duration,
@@ -71,7 +78,8 @@ pub struct ClusterConfig {
 }
 
 impl ClusterConfig {
-    /// Two minutes to start, thirty seconds to stop, 100 connections, programs from the known system folders.
+    /// Two minutes to start, thirty seconds to stop, 100 connections, programs from the known
+    /// system folders.
     pub fn new(data_dir: impl Into<PathBuf>) -> Self {
         Self {
             data_dir: data_dir.into(),
@@ -86,8 +94,8 @@ impl ClusterConfig {
     }
 }
 
-/// A running private cluster. Dropping it leaves the server running, as a crash would, unless [`Cluster::stop_on_drop`] was said;
-/// [`Cluster::stop`] ends it.
+/// A running private cluster. Dropping it leaves the server running, as a crash would, unless
+/// [`Cluster::stop_on_drop`] was said; [`Cluster::stop`] ends it.
 #[derive(Debug)]
 pub struct Cluster {
     config: ClusterConfig,
@@ -102,8 +110,9 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// Finds PostgreSQL, makes the data directory if there is none, starts the server if it does not run, and returns when
-    /// a connection succeeds. Several services may share one data directory: the first starts the server, the others use it.
+    /// Finds PostgreSQL, makes the data directory if there is none, starts the server if it does
+    /// not run, and returns when a connection succeeds. Several services may share one data
+    /// directory: the first starts the server, the others use it.
     pub async fn start(config: ClusterConfig) -> Result<Self, ClusterError> {
         let deadline = Instant::now() + config.start_timeout;
         let pg_dir = layout::make_pg_dir(&config.data_dir)?;
@@ -134,12 +143,14 @@ impl Cluster {
         Ok(Self { config, layout, bin_dir, major, child, stops_on_drop, use_lock })
     }
 
-    /// While the start of the service is not over: dropped, this asks the server to stop if it was started here.
+    /// While the start of the service is not over: dropped, this asks the server to stop if it was
+    /// started here.
     pub fn stop_on_drop(&self, stops: bool) {
         self.stops_on_drop.store(stops, Ordering::Relaxed);
     }
 
-    /// The URL for sqlx, psql and every other client on this machine that may enter the socket's folder.
+    /// The URL for sqlx, psql and every other client on this machine that may enter the socket's
+    /// folder.
     pub fn url(&self) -> String {
         let host = percent_encode(&self.layout.socket_dir);
         format!("postgresql:///{DATABASE}?host={host}&port={}&user={}&sslmode=disable", layout::PORT, process::ROLE)
@@ -165,9 +176,10 @@ impl Cluster {
         self.child.lock().unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
-    /// Shuts the server down (fast shutdown: sessions end, everything is written out) and waits for it; close the pools
-    /// first. Nothing happens while another service uses the cluster: the last one out stops it, whoever started it.
-    /// After the limit it returns [`ClusterError::StillStopping`], and the server goes on by itself.
+    /// Shuts the server down (fast shutdown: sessions end, everything is written out) and waits for
+    /// it; close the pools first. Nothing happens while another service uses the cluster: the last
+    /// one out stops it, whoever started it. After the limit it returns
+    /// [`ClusterError::StillStopping`], and the server goes on by itself.
     pub async fn stop(&self) -> Result<(), ClusterError> {
         self.stop_within(self.config.stop_timeout).await
     }
@@ -214,7 +226,8 @@ impl Drop for Cluster {
     }
 }
 
-/// A server that is being started. Dropped with one, it asks it to stop: a failed or interrupted start leaves none behind.
+/// A server that is being started. Dropped with one, it asks it to stop: a failed or interrupted
+/// start leaves none behind.
 struct Started {
     child: Option<Child>,
 }
@@ -288,7 +301,8 @@ enum Answer {
     NotYet(String),
 }
 
-/// Connects, starting the server whenever none is there, until it answers or the deadline has passed.
+/// Connects, starting the server whenever none is there, until it answers or the deadline has
+/// passed.
 async fn bring_up(
     config: &ClusterConfig,
     layout: &ClusterLayout,
@@ -327,8 +341,9 @@ async fn bring_up(
             let ended = running.try_wait().map_err(error::io("wait for the server of", &data))?;
             if ended.is_some() {
                 *child = None;
-                // A predecessor that is not quite gone shows itself by its pid file and its processes; anything else will not heal
-                // by waiting, but the last of them may have gone in this very moment.
+                // A predecessor that is not quite gone shows itself by its pid file and its
+                // processes; anything else will not heal by waiting, but the last of them may have
+                // gone in this very moment.
                 failures += u32::from(!process::is_in_use(&data));
                 if process::read_pid(&data).is_none() || failures >= FAILURES_MAX {
                     // Its logger writes down why, and ends after it.
@@ -395,7 +410,8 @@ async fn make_database(layout: &ClusterLayout, mut connection: PgConnection) -> 
     connection.close().await.map_err(refused)
 }
 
-/// A path as a URL's query value: all but letters, digits, `-`, `.`, `_` and `~` is escaped (RFC 3986, 2.3).
+/// A path as a URL's query value: all but letters, digits, `-`, `.`, `_` and `~` is escaped (RFC
+/// 3986, 2.3).
 fn percent_encode(path: &Path) -> String {
     const HEX: &[u8; 16] = b"0123456789ABCDEF";
     let mut encoded = String::new();

@@ -1,6 +1,7 @@
 //! Runs PostgreSQL's programs: `initdb`, the server, its shutdown, and the reading of its pid file.
-//! Every program runs as the server's user, with an environment of our own and in a process group of its own, so that
-//! Ctrl-C in a terminal reaches the service alone and the database stays until the service has drained.
+//! Every program runs as the server's user, with an environment of our own and in a process group
+//! of its own, so that Ctrl-C in a terminal reaches the service alone and the database stays until
+//! the service has drained.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -17,7 +18,8 @@ use tokio::time::timeout;
 use crate::error::{ClusterError, io};
 use crate::layout::{ClusterLayout, PORT};
 
-/// The role that owns everything in the private cluster; only who may enter the socket folder can use it.
+/// The role that owns everything in the private cluster; only who may enter the socket folder can
+/// use it.
 pub(crate) const ROLE: &str = "contact_sync";
 /// Limit for `postgres --version`.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -81,8 +83,9 @@ pub(crate) async fn version(layout: &ClusterLayout, bin_dir: &Path) -> Result<St
     run(layout, bin_dir, "postgres", &["--version"], VERSION_TIMEOUT).await
 }
 
-/// Makes the data directory of `major`, whole or not at all: under another name first, so that a crash in between leaves
-/// nothing that looks finished. Local connections are trusted because the socket's folder is closed; others are refused.
+/// Makes the data directory of `major`, whole or not at all: under another name first, so that a
+/// crash in between leaves nothing that looks finished. Local connections are trusted because the
+/// socket's folder is closed; others are refused.
 pub(crate) async fn initdb(
     layout: &ClusterLayout,
     bin_dir: &Path,
@@ -124,8 +127,8 @@ pub(crate) fn check_data(layout: &ClusterLayout, major: u32) -> Result<(), Clust
     Ok(())
 }
 
-/// Starts the server; it outlives this process. The settings given here are those that safety depends on, so they win over
-/// `postgresql.conf`; an operator may set everything else there.
+/// Starts the server; it outlives this process. The settings given here are those that safety
+/// depends on, so they win over `postgresql.conf`; an operator may set everything else there.
 pub(crate) fn spawn_server(
     layout: &ClusterLayout,
     bin_dir: &Path,
@@ -154,8 +157,9 @@ fn settings(socket_dir: &Path, max_connections: u16) -> Vec<(&'static str, Strin
         ("fsync", own("on")),
         ("full_page_writes", own("on")),
         ("timezone", own("UTC")),
-        // One file a weekday, emptied when its day comes again: a week of log. Neither statements nor details are written
-        // (a detail quotes the row, and a row is a person), nor the routine, so that a file stays small.
+        // One file a weekday, emptied when its day comes again: a week of log. Neither statements
+        // nor details are written (a detail quotes the row, and a row is a person), nor the
+        // routine, so that a file stays small.
         ("logging_collector", own("on")),
         ("log_timezone", own("UTC")),
         ("log_directory", own("log")),
@@ -170,7 +174,8 @@ fn settings(socket_dir: &Path, max_connections: u16) -> Vec<(&'static str, Strin
     ]
 }
 
-/// The end of the start-up log, for an error, and what a server that had begun its own log has ended with there.
+/// The end of the start-up log, for an error, and what a server that had begun its own log has
+/// ended with there.
 pub(crate) fn startup_words(layout: &ClusterLayout, major: u32) -> String {
     let mut words = read_end(&layout.startup_log, DETAIL_BYTES_MAX)
         .map_or_else(|error| format!("(no start-up log: {error})"), |bytes| last_words(&bytes));
@@ -181,7 +186,8 @@ pub(crate) fn startup_words(layout: &ClusterLayout, major: u32) -> String {
     words
 }
 
-/// The last line of the newest log by which the server ended itself. Those are about files and settings, never about a row.
+/// The last line of the newest log by which the server ended itself. Those are about files and
+/// settings, never about a row.
 fn last_fatal(folder: &Path) -> Option<String> {
     let files = std::fs::read_dir(folder).ok()?.filter_map(Result::ok);
     let newest = files.max_by_key(|file| file.metadata().and_then(|data| data.modified()).ok())?;
@@ -225,16 +231,18 @@ fn read_pid_in(lock: &Path) -> Option<Pid> {
     (pid > 0).then(|| Pid::from_raw(pid))
 }
 
-/// Whether the pid file's process runs and is this cluster's. Every process of a cluster has the data directory as its
-/// working directory; a process id that has gone to somebody else shows itself so.
+/// Whether the pid file's process runs and is this cluster's. Every process of a cluster has the
+/// data directory as its working directory; a process id that has gone to somebody else shows
+/// itself so.
 pub(crate) fn running_server(data: &Path) -> Option<Pid> {
     let pid = read_pid(data).filter(|pid| kill(*pid, None) != Err(Errno::ESRCH))?;
     let Some(in_use) = processes_in(data) else { return Some(pid) };
     in_use.contains(&pid.as_raw()).then_some(pid)
 }
 
-/// Removes the pid file and the socket's lock of a dead server if their process id has gone to another living process: PostgreSQL would
-/// take that one for its predecessor and refuse for ever. Only when no process at all works in the data directory.
+/// Removes the pid file and the socket's lock of a dead server if their process id has gone to
+/// another living process: PostgreSQL would take that one for its predecessor and refuse for ever.
+/// Only when no process at all works in the data directory.
 pub(crate) fn remove_misleading_locks(data: &Path, socket_dir: &Path) -> Result<bool, ClusterError> {
     let mut has_removed = false;
     for lock in [pid_file(data), socket_dir.join(format!(".s.PGSQL.{PORT}.lock"))] {
@@ -252,7 +260,8 @@ pub(crate) fn is_in_use(data: &Path) -> bool {
     processes_in(data).is_none_or(|in_use| !in_use.is_empty())
 }
 
-/// Process ids whose working directory is `data`; `None` where the system does not tell (no `/proc`).
+/// Process ids whose working directory is `data`; `None` where the system does not tell (no
+/// `/proc`).
 fn processes_in(data: &Path) -> Option<Vec<i32>> {
     let data = data.canonicalize().ok()?;
     let entries = std::fs::read_dir("/proc").ok()?;
@@ -264,7 +273,8 @@ fn processes_in(data: &Path) -> Option<Vec<i32>> {
     Path::new("/proc/self/cwd").exists().then_some(found)
 }
 
-/// Asks for the fast shutdown: sessions are ended, everything is written out. A process that is gone needs no asking.
+/// Asks for the fast shutdown: sessions are ended, everything is written out. A process that is
+/// gone needs no asking.
 pub(crate) fn ask_to_stop(data: &Path, pid: Pid) -> Result<(), ClusterError> {
     match kill(pid, Signal::SIGINT) {
         Ok(()) | Err(Errno::ESRCH) => Ok(()),
@@ -272,7 +282,8 @@ pub(crate) fn ask_to_stop(data: &Path, pid: Pid) -> Result<(), ClusterError> {
     }
 }
 
-/// Asks a server that this process has started to end: fast, or at once and with a recovery at the next start.
+/// Asks a server that this process has started to end: fast, or at once and with a recovery at the
+/// next start.
 pub(crate) fn end(child: &Child, is_urgent: bool) {
     let pid = child.id().and_then(|id| i32::try_from(id).ok());
     if let Some(pid) = pid {

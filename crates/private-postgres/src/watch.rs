@@ -1,5 +1,6 @@
-//! Looks after the private server for as long as the service runs: one that was killed, or that a full disk has stopped, is started
-//! again. If it cannot be, the service ends, so that its supervisor hears of it.
+//! Looks after the private server for as long as the service runs: one that was killed, or that a
+//! full disk has stopped, is started again. If it cannot be, the service ends, so that its
+//! supervisor hears of it.
 
 use std::sync::PoisonError;
 use std::time::Duration;
@@ -12,13 +13,15 @@ use crate::{Cluster, ClusterError, Started, bring_up, layout, process};
 
 /// Between two looks whether the server runs.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
-/// Starts that fail, or hold for less than [`HELD_MIN`], before the service gives up: half a minute with their pauses.
+/// Starts that fail, or hold for less than [`HELD_MIN`], before the service gives up: half a minute
+/// with their pauses.
 const STARTS_MAX: u32 = 6;
 /// A server that has run for so long was in order, whatever stopped it.
 const HELD_MIN: Duration = Duration::from_mins(1);
 
 impl Cluster {
-    /// Starts the server again whenever it has ended, until `stop` is cancelled. An error: it could not be started, several times.
+    /// Starts the server again whenever it has ended, until `stop` is cancelled. An error: it could
+    /// not be started, several times.
     pub async fn watch(&self, stop: CancellationToken) -> Result<(), ClusterError> {
         tokio::select! {
             () = stop.cancelled() => Ok(()),

@@ -1,5 +1,6 @@
-//! What a person at a terminal is told of a refusal: the flag instead of the API's field, the command instead of the API's method,
-//! and what to do next. Owns these words and nothing else; `tests` hold them against every reason and field that the service has.
+//! What a person at a terminal is told of a refusal: the flag instead of the API's field, the
+//! command instead of the API's method, and what to do next. Owns these words and nothing else;
+//! `tests` hold them against every reason and field that the service has.
 
 use std::collections::HashMap;
 

@@ -74,7 +74,8 @@ fn paths(set: &FileDescriptorSet, name: &str, before: &str, found: &mut BTreeSet
     }
 }
 
-/// Fields that no command lets a person say wrongly: it sets them itself, or by a flag that has no value.
+/// Fields that no command lets a person say wrongly: it sets them itself, or by a flag that has no
+/// value.
 const NOT_TYPED: [&str; 19] = [
     "account",
     "account.create_time",

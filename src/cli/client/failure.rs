@@ -1,5 +1,6 @@
-//! Errors as a person at a terminal needs them: what was refused, why, which field, and what to do next.
-//! Shows what the server says and nothing of the request, so that no number or secret lands in somebody's log.
+//! Errors as a person at a terminal needs them: what was refused, why, which field, and what to do
+//! next. Shows what the server says and nothing of the request, so that no number or secret lands
+//! in somebody's log.
 
 use std::collections::HashMap;
 
@@ -21,7 +22,8 @@ pub(in crate::cli) struct CommandFailure {
     pub(in crate::cli) next: String,
 }
 
-/// What a refused command was, for the words of its error. It stands behind a [`Status`] as its context.
+/// What a refused command was, for the words of its error. It stands behind a [`Status`] as its
+/// context.
 #[derive(Debug, Clone, Copy, thiserror::Error)]
 #[error("the server refused it")]
 pub(in crate::cli) struct AskedCommand {
@@ -31,7 +33,8 @@ pub(in crate::cli) struct AskedCommand {
     pub(in crate::cli) token_from: &'static str,
 }
 
-/// The error, a few aligned lines. What a program may search for, a message of this machine's own, stays on one line.
+/// The error, a few aligned lines. What a program may search for, a message of this machine's own,
+/// stays on one line.
 pub(in crate::cli) fn describe(error: &anyhow::Error) -> String {
     if let Some(status) = error.downcast_ref::<Status>() {
         let asked =
@@ -45,7 +48,8 @@ pub(in crate::cli) fn describe(error: &anyhow::Error) -> String {
     format!("error  {error:#}")
 }
 
-/// Code, reason, message with the flags that are wrong, what else the server says of it, and what to do.
+/// Code, reason, message with the flags that are wrong, what else the server says of it, and what
+/// to do.
 fn describe_status(status: &Status, asked: AskedCommand) -> String {
     let details = status.get_error_details();
     let info = details.error_info();
@@ -75,7 +79,8 @@ fn describe_status(status: &Status, asked: AskedCommand) -> String {
     if status.code() == Code::Unauthenticated {
         lines.add("token", asked.token_from);
     }
-    // Every error of the service has a reason; what has none comes from something else, or from the way there.
+    // Every error of the service has a reason; what has none comes from something else, or from the
+    // way there.
     let is_foreign = info.is_none() && matches!(status.code(), Code::Internal | Code::Unknown);
     let foreign =
         "what answers there is hardly contact-sync: check --server, CONTACT_SYNC_SERVER or the setting listen";

@@ -1,6 +1,7 @@
-//! Answers and errors for programs, one line each: proto3 JSON of the message itself, made from the descriptors (protobuf.dev/programming-guides/json).
-//! Fields that are empty, 0 or false are written too, so that a program finds every field; a message or `optional` field that is
-//! not set is left out. Must not leave out, rename or turn anything by hand.
+//! Answers and errors for programs, one line each: proto3 JSON of the message itself, made from the
+//! descriptors (protobuf.dev/programming-guides/json). Fields that are empty, 0 or false are
+//! written too, so that a program finds every field; a message or `optional` field that is not set
+//! is left out. Must not leave out, rename or turn anything by hand.
 
 use std::sync::LazyLock;
 
@@ -25,7 +26,8 @@ static POOL: LazyLock<DescriptorPool> = LazyLock::new(|| {
     pool
 });
 
-/// This message, written as proto3 JSON. Fails if it holds a time that has no text, before the year 1 or after 9999.
+/// This message, written as proto3 JSON. Fails if it holds a time that has no text, before the year
+/// 1 or after 9999.
 pub(in crate::cli) fn of<M: Message + Name>(message: &M) -> impl Serialize {
     Proto(message)
 }
@@ -57,7 +59,8 @@ fn dynamic(full_name: &str, encoded: &[u8]) -> anyhow::Result<DynamicMessage> {
     Ok(DynamicMessage::decode(descriptor, encoded)?)
 }
 
-/// As one line of ASCII control characters' and line separators' escapes: no name in it steers a terminal or ends the line.
+/// As one line of ASCII control characters' and line separators' escapes: no name in it steers a
+/// terminal or ends the line.
 pub(in crate::cli) fn line(json: &impl Serialize) -> anyhow::Result<String> {
     let text = serde_json::to_string(json).context("the server's answer cannot be written as JSON")?;
     let is_unsafe = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
@@ -68,8 +71,8 @@ pub(in crate::cli) fn line(json: &impl Serialize) -> anyhow::Result<String> {
     Ok(text.chars().map(|c| if is_unsafe(c) { format!("\\u{:04x}", u32::from(c)) } else { c.to_string() }).collect())
 }
 
-/// An error as one line of `google.rpc.Status`: the server's as it came. One of this machine has no details: UNAVAILABLE if no server
-/// answers, else `FAILED_PRECONDITION`.
+/// An error as one line of `google.rpc.Status`: the server's as it came. One of this machine has no
+/// details: UNAVAILABLE if no server answers, else `FAILED_PRECONDITION`.
 pub(in crate::cli) fn error(error: &anyhow::Error) -> String {
     if let Some(status) = error.downcast_ref::<Status>() {
         return status_line(status.code(), status.message(), &details(status));

@@ -1,6 +1,7 @@
-//! What the gRPC clients of the command line share: where the server is, with which token, how long to wait, how to answer.
-//! Every call carries its method's own time limit from the table in `rpc::methods`, so that none waits for ever.
-//! Must not know what a command does, nor read the environment.
+//! What the gRPC clients of the command line share: where the server is, with which token, how long
+//! to wait, how to answer. Every call carries its method's own time limit from the table in
+//! `rpc::methods`, so that none waits for ever. Must not know what a command does, nor read the
+//! environment.
 
 pub(super) mod advice;
 pub(super) mod failure;
@@ -42,7 +43,8 @@ use crate::{
     },
 };
 
-/// Variables that only the clients know; everything else that begins with `CONTACT_SYNC_` is a setting.
+/// Variables that only the clients know; everything else that begins with `CONTACT_SYNC_` is a
+/// setting.
 pub(super) const VARIABLES: [&str; 3] = [SERVER_VARIABLE, TOKEN_VARIABLE, ACCOUNT_VARIABLE];
 /// Where the server is.
 pub(super) const SERVER_VARIABLE: &str = "CONTACT_SYNC_SERVER";
@@ -69,8 +71,8 @@ pub(super) struct ClientOptions {
     /// Where the server is [default: where this machine's own listens]
     #[arg(long, value_name = "URL", env = SERVER_VARIABLE, hide_env_values = true, global = true, help_heading = HEADING)]
     pub(super) server: Option<String>,
-    /// File with the token to call with; without it `CONTACT_SYNC_TOKEN` is used, and else the signing key in the
-    /// data directory
+    /// File with the token to call with; without it `CONTACT_SYNC_TOKEN` is used, and else the
+    /// signing key in the data directory
     #[arg(long, value_name = "FILE", global = true, help_heading = HEADING)]
     pub(super) token_file: Option<PathBuf>,
     /// Print answers and errors as proto3 JSON, one object a line
@@ -86,7 +88,8 @@ pub(super) struct AccountOption {
     pub(super) id: AccountId,
 }
 
-/// Secrets that come from the environment, and from nowhere on the command line, where others could read them.
+/// Secrets that come from the environment, and from nowhere on the command line, where others could
+/// read them.
 #[derive(Default)]
 pub(super) struct ClientSecrets {
     /// `CONTACT_SYNC_TOKEN`.
@@ -95,7 +98,8 @@ pub(super) struct ClientSecrets {
     pub(super) crms: PerProvider<CrmSecrets>,
 }
 
-/// What opens one CRM; each variable begins with the CRM's name. The last two are read only where an assertion may be signed.
+/// What opens one CRM; each variable begins with the CRM's name. The last two are read only where
+/// an assertion may be signed.
 #[derive(Default)]
 pub(super) struct CrmSecrets {
     /// `..._API_TOKEN`.
@@ -236,7 +240,8 @@ impl ServiceClient {
         self.is_json
     }
 
-    /// Prints the answer, for a program (see [`json`]) or for a person. A reader that has gone away is no error.
+    /// Prints the answer, for a program (see [`json`]) or for a person. A reader that has gone away
+    /// is no error.
     pub(super) fn print(&self, json: &impl Serialize, text: impl std::fmt::Display) -> anyhow::Result<()> {
         let line = if self.is_json { json::line(json)? } else { text.to_string().trim_end().to_owned() };
         match writeln!(io::stdout().lock(), "{line}") {
@@ -329,7 +334,8 @@ pub(super) fn read_secret(path: &Path) -> anyhow::Result<SecretString> {
     Ok(secret.into())
 }
 
-/// The private key in a file: its block in PEM form, of many lines (RFC 7468), whatever stands around it. `-` is standard input.
+/// The private key in a file: its block in PEM form, of many lines (RFC 7468), whatever stands
+/// around it. `-` is standard input.
 pub(super) fn read_private_key(path: &Path) -> anyhow::Result<SecretString> {
     let text = read_bounded(path)?;
     let label = |at: usize| text[at..].lines().next().unwrap_or_default().trim_end();

@@ -1,6 +1,6 @@
-//! Answers as a person reads them: a few aligned lines of label and value, times in UTC, enum values as the proto names them.
-//! Everything that came from a CRM or a server is cleaned of control characters, which could steer a terminal.
-//! Must not call the server.
+//! Answers as a person reads them: a few aligned lines of label and value, times in UTC, enum
+//! values as the proto names them. Everything that came from a CRM or a server is cleaned of
+//! control characters, which could steer a terminal. Must not call the server.
 
 use std::{collections::HashMap, fmt};
 
@@ -15,7 +15,8 @@ const WIDTH_MAX: usize = 100;
 /// Between label and value.
 const GAP: usize = 2;
 
-/// Labels and values, aligned when printed. An empty value leaves its line out; equal labels in a row are shown once.
+/// Labels and values, aligned when printed. An empty value leaves its line out; equal labels in a
+/// row are shown once.
 #[derive(Default)]
 pub(in crate::cli) struct LabelledLines(Vec<(String, String)>);
 

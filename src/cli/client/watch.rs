@@ -1,6 +1,6 @@
-//! Follows a sync run: a bar on a terminal, plain lines elsewhere, one JSON object a change for programs.
-//! Invariant: ends when the run has ended; a stream that breaks off is taken up again a few times.
-//! Writes progress to standard error, so that standard output holds the answer alone.
+//! Follows a sync run: a bar on a terminal, plain lines elsewhere, one JSON object a change for
+//! programs. Invariant: ends when the run has ended; a stream that breaks off is taken up again a
+//! few times. Writes progress to standard error, so that standard output holds the answer alone.
 
 use std::{
     io::{self, IsTerminal, Write},
@@ -73,8 +73,8 @@ fn is_finished(state: pb::SyncRunState) -> bool {
     matches!(state, pb::SyncRunState::Succeeded | pb::SyncRunState::Failed | pb::SyncRunState::Cancelled)
 }
 
-/// Follows a run for a command, prints how it ended, and says by the exit code whether it succeeded. Ctrl-C ends the watching and not the
-/// run, and says so.
+/// Follows a run for a command, prints how it ended, and says by the exit code whether it
+/// succeeded. Ctrl-C ends the watching and not the run, and says so.
 pub(in crate::cli) async fn report(client: &ServiceClient, account_id: &str, run_id: &str) -> anyhow::Result<ExitCode> {
     let followed = if client.is_json() {
         // One object a line, so that a program can follow, too.
@@ -205,7 +205,8 @@ fn per_second(records: i64, elapsed: Duration) -> Option<i64> {
     (records > 0 && ms >= 200).then(|| records.saturating_mul(1_000) / ms)
 }
 
-/// `copying: 1,500 of about 2,013 read (created 1,498, updated 2, deleted 0), 812/s, 1 s left`, in 80 columns beside a bar.
+/// `copying: 1,500 of about 2,013 read (created 1,498, updated 2, deleted 0), 812/s, 1 s left`, in
+/// 80 columns beside a bar.
 fn describe(run: &pb::SyncRun, rate: Option<i64>) -> String {
     let counts = run.counts.unwrap_or_default();
     let what = match run.state() {
@@ -228,7 +229,8 @@ fn describe(run: &pb::SyncRun, rate: Option<i64>) -> String {
     if let Some(rate) = rate {
         text = format!("{text}, {}/s", count(rate));
     }
-    // A wait within a run is a minute at most; a longer one ends it, and the integration says until when.
+    // A wait within a run is a minute at most; a longer one ends it, and the integration says until
+    // when.
     if let Some(error) = &run.error {
         text = format!("{text}, after {}", show::clean(&error.reason));
     }

@@ -1,5 +1,5 @@
-//! An administrator's browser, as far as the story needs one: asks an address over plain HTTP and reads the answer. Follows
-//! nothing by itself. Must not be pointed anywhere but at this machine.
+//! An administrator's browser, as far as the story needs one: asks an address over plain HTTP and
+//! reads the answer. Follows nothing by itself. Must not be pointed anywhere but at this machine.
 
 use std::{future::poll_fn, pin::pin};
 

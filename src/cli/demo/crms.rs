@@ -1,5 +1,5 @@
-//! The CRMs of the story: simulated, filled with generated people and the people of the story, and served over HTTP on free ports.
-//! Invariant: what was started here is stopped here.
+//! The CRMs of the story: simulated, filled with generated people and the people of the story, and
+//! served over HTTP on free ports. Invariant: what was started here is stopped here.
 
 use std::sync::Arc;
 
@@ -61,7 +61,8 @@ impl DemoCrms {
         Ok((crms, demo_people))
     }
 
-    /// Tells the service where they are, which OAuth client is its own, and that all of their quota is.
+    /// Tells the service where they are, which OAuth client is its own, and that all of their quota
+    /// is.
     pub(super) fn seed(&self, providers: &mut ProvidersConfig) {
         let is_at = |provider: &mut ProviderConfig, url: &str, id: &str, secret: &str| {
             provider.base_url = Some(url.to_owned());

@@ -1,6 +1,7 @@
-//! `contact-sync demo`: the main job before one's eyes. A private PostgreSQL, simulated CRMs and the service, all started by this
-//! process, and then a story of real calls over gRPC in which every answer is checked.
-//! Invariant: lies in a folder of its own below the data directory, and never touches what a real service keeps there.
+//! `contact-sync demo`: the main job before one's eyes. A private PostgreSQL, simulated CRMs and
+//! the service, all started by this process, and then a story of real calls over gRPC in which
+//! every answer is checked. Invariant: lies in a folder of its own below the data directory, and
+//! never touches what a real service keeps there.
 
 mod browser;
 mod calls;
@@ -28,9 +29,10 @@ const CONTACTS_MAX: u64 = 1_000_000;
 
 /// Tell the main job as a story of real calls, then go on serving for calls of your own
 ///
-/// Starts a private PostgreSQL, a simulated Zendesk, Salesforce and Pipedrive, and the service, copies the contacts, and asks
-/// everything that a call router, an automation engine, an agent and an administrator ask. Ends with code 1 if an answer is not what it should be. Needs
-/// PostgreSQL's programs and nothing else; lies in the folder `demo` of the data directory.
+/// Starts a private PostgreSQL, a simulated Zendesk, Salesforce and Pipedrive, and the service,
+/// copies the contacts, and asks everything that a call router, an automation engine, an agent and
+/// an administrator ask. Ends with code 1 if an answer is not what it should be. Needs PostgreSQL's
+/// programs and nothing else; lies in the folder `demo` of the data directory.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct DemoArgs {
     /// End after the story, instead of serving on

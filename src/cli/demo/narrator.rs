@@ -1,5 +1,5 @@
-//! How the story is told: headings, calls, answers and checks in 80 columns, with colours only where they are wanted.
-//! Counts the checks and remembers what was wrong. Must not call anything.
+//! How the story is told: headings, calls, answers and checks in 80 columns, with colours only
+//! where they are wanted. Counts the checks and remembers what was wrong. Must not call anything.
 
 use std::{
     fmt::Display,

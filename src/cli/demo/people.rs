@@ -1,6 +1,6 @@
-//! Who appears in the story, and how their numbers are written in the CRMs.
-//! Numbers: one that everybody knows, and numbers kept for fiction (NANP 555-01XX) in area codes that the generated people do
-//! not use, so that nobody else answers to them.
+//! Who appears in the story, and how their numbers are written in the CRMs. Numbers: one that
+//! everybody knows, and numbers kept for fiction (NANP 555-01XX) in area codes that the generated
+//! people do not use, so that nobody else answers to them.
 
 use anyhow::Context as _;
 use crm_simulator::{pipedrive::Pipedrive, salesforce::Salesforce, zendesk::Zendesk};

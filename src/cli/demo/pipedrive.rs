@@ -1,4 +1,5 @@
-//! Chapters about Pipedrive: it is connected, and a person is deleted, which no list of Pipedrive's says for sure.
+//! Chapters about Pipedrive: it is connected, and a person is deleted, which no list of Pipedrive's
+//! says for sure.
 
 use anyhow::Context as _;
 use crm_simulator::pipedrive;

@@ -1,4 +1,5 @@
-//! Chapters about Salesforce: a click before any sync, access given in the browser, a Lead that is clicked and converted, a merge.
+//! Chapters about Salesforce: a click before any sync, access given in the browser, a Lead that is
+//! clicked and converted, a merge.
 
 use anyhow::Context as _;
 use crm_simulator::salesforce;

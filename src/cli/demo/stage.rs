@@ -1,5 +1,6 @@
-//! What the story needs around it: the simulated CRMs, the private PostgreSQL, the service, and a client with a real token.
-//! Invariant: one demo at a time in one folder; everything that was started here is stopped here.
+//! What the story needs around it: the simulated CRMs, the private PostgreSQL, the service, and a
+//! client with a real token. Invariant: one demo at a time in one folder; everything that was
+//! started here is stopped here.
 
 use std::{
     fs::{File, OpenOptions, TryLockError},

@@ -1,5 +1,6 @@
-//! The story's frame: its account and integrations, the calls that every chapter makes, and the order of the chapters.
-//! Invariant: each telling has an account of its own, so that it can be told again and again in one database.
+//! The story's frame: its account and integrations, the calls that every chapter makes, and the
+//! order of the chapters. Invariant: each telling has an account of its own, so that it can be told
+//! again and again in one database.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -73,7 +74,8 @@ pub(super) async fn tell(stage: &DemoStage, narrator: &mut DemoNarrator) -> anyh
     Ok(DemoResult { zendesk_id: story.integration_id(Provider::Zendesk), account_id: story.account_id })
 }
 
-/// What earlier demos copied is removed, as an administrator would: otherwise their runs would run here, too.
+/// What earlier demos copied is removed, as an administrator would: otherwise their runs would run
+/// here, too.
 async fn forget_earlier(stage: &DemoStage) -> anyhow::Result<()> {
     let mut page_token = String::new();
     loop {
@@ -117,7 +119,8 @@ impl DemoStory<'_> {
         self.first_copy(&integration.current_sync_run_id).await
     }
 
-    /// Enables an integration for the story's account, remembers it as the one of its CRM, and tells how it stands.
+    /// Enables an integration for the story's account, remembers it as the one of its CRM, and
+    /// tells how it stands.
     pub(super) async fn enable(&mut self, request: pb::EnableSyncRequest) -> anyhow::Result<pb::Integration> {
         let request = pb::EnableSyncRequest { account_id: self.account_id.clone(), ..request };
         let answer = self.stage.client.syncs().enable_sync(request).await?.into_inner();

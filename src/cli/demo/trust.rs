@@ -1,5 +1,5 @@
-//! Chapters about answers that can be trusted: why a caller is named so, what holds after it was told otherwise, and a person who is
-//! erased and stays so.
+//! Chapters about answers that can be trusted: why a caller is named so, what holds after it was
+//! told otherwise, and a person who is erased and stays so.
 
 use anyhow::Context as _;
 

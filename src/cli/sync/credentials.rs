@@ -1,5 +1,6 @@
-//! What opens a CRM: which of the credentials in files and the environment are used, which are not, and what those lack that are
-//! there in half. Says so by the names of variables and files, never by a value.
+//! What opens a CRM: which of the credentials in files and the environment are used, which are not,
+//! and what those lack that are there in half. Says so by the names of variables and files, never
+//! by a value.
 
 use std::path::{Path, PathBuf};
 
@@ -19,24 +20,27 @@ use crate::{
     rpc::pb::{self, credentials::Kind},
 };
 
-/// What opens a CRM. The secrets themselves come from a file or the environment: of one CRM (ZENDESK, SALESFORCE or
-/// PIPEDRIVE) the first there is of `<CRM>_API_TOKEN`, `_BEARER_TOKEN`, `_REFRESH_TOKEN` (with `_CLIENT_ID` and
-/// `_CLIENT_SECRET`, unless the server has its own), and `_CLIENT_ID` with `_CLIENT_SECRET`.
+/// What opens a CRM. The secrets themselves come from a file or the environment: of one CRM
+/// (ZENDESK, SALESFORCE or PIPEDRIVE) the first there is of `<CRM>_API_TOKEN`, `_BEARER_TOKEN`,
+/// `_REFRESH_TOKEN` (with `_CLIENT_ID` and `_CLIENT_SECRET`, unless the server has its own), and
+/// `_CLIENT_ID` with `_CLIENT_SECRET`.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(super) struct CredentialArgs {
-    /// Zendesk: the administrator's e-mail address, with an API token of `ZENDESK_API_TOKEN` or --api-token-file;
-    /// without it `ZENDESK_BEARER_TOKEN`, `ZENDESK_REFRESH_TOKEN` or `ZENDESK_CLIENT_ID` and `ZENDESK_CLIENT_SECRET`
+    /// Zendesk: the administrator's e-mail address, with an API token of `ZENDESK_API_TOKEN` or
+    /// --api-token-file; without it `ZENDESK_BEARER_TOKEN`, `ZENDESK_REFRESH_TOKEN` or
+    /// `ZENDESK_CLIENT_ID` and `ZENDESK_CLIENT_SECRET`
     #[arg(long, value_name = "ADDRESS")]
     email: Option<String>,
     /// Zendesk: file with the API token; - for standard input
     #[arg(long, value_name = "FILE", requires = "email")]
     api_token_file: Option<PathBuf>,
-    /// Salesforce: My Domain, such as acme.my.salesforce.com, or test.salesforce.com; for `SALESFORCE_BEARER_TOKEN`,
-    /// `SALESFORCE_REFRESH_TOKEN`, or `SALESFORCE_CLIENT_ID` and `SALESFORCE_CLIENT_SECRET`
+    /// Salesforce: My Domain, such as acme.my.salesforce.com, or test.salesforce.com; for
+    /// `SALESFORCE_BEARER_TOKEN`, `SALESFORCE_REFRESH_TOKEN`, or `SALESFORCE_CLIENT_ID` and
+    /// `SALESFORCE_CLIENT_SECRET`
     #[arg(long, value_name = "HOST")]
     salesforce_host: Option<String>,
-    /// Salesforce: file with the RSA key (PEM) that signs for `SALESFORCE_CLIENT_ID`; - for standard input
-    /// [env: `SALESFORCE_JWT_KEY_FILE`]
+    /// Salesforce: file with the RSA key (PEM) that signs for `SALESFORCE_CLIENT_ID`; - for
+    /// standard input [env: `SALESFORCE_JWT_KEY_FILE`]
     #[arg(long, value_name = "FILE")]
     jwt_key_file: Option<PathBuf>,
     /// Salesforce: the user in whose name it signs [env: `SALESFORCE_USERNAME`]
@@ -109,7 +113,8 @@ impl CredentialArgs {
         })
     }
 
-    /// Errors are about what was typed: a flag of another CRM, a file that cannot be read, half of a way that was chosen by a flag.
+    /// Errors are about what was typed: a flag of another CRM, a file that cannot be read, half of
+    /// a way that was chosen by a flag.
     fn find(self, provider: Provider, secrets: &ClientSecrets) -> anyhow::Result<FoundKind> {
         for (of, flag, is_given) in [
             (Provider::Zendesk, "--email", self.email.is_some()),
@@ -203,7 +208,8 @@ fn pipedrive(secrets: &CrmSecrets) -> FoundKind {
     }
 }
 
-/// Salesforce: by a key, if there are a key and a user; a flag decides for it, and lacks nothing silently.
+/// Salesforce: by a key, if there are a key and a user; a flag decides for it, and lacks nothing
+/// silently.
 fn by_key(file: Option<PathBuf>, username: Option<String>, secrets: &CrmSecrets) -> anyhow::Result<FoundKind> {
     let is_chosen = file.is_some() || username.is_some();
     let key = match file {

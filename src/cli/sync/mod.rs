@@ -1,5 +1,5 @@
-//! `contact-sync sync`: connects CRMs and watches their copies.
-//! Credentials come from files and the environment, never from the command line, where others could read them.
+//! `contact-sync sync`: connects CRMs and watches their copies. Credentials come from files and the
+//! environment, never from the command line, where others could read them.
 
 mod connection;
 mod credentials;

@@ -1,4 +1,5 @@
-//! `contact-sync sync rejected` and `sync trace`: what could not be read, and what has become of a record.
+//! `contact-sync sync rejected` and `sync trace`: what could not be read, and what has become of a
+//! record.
 
 use std::process::ExitCode;
 
@@ -33,7 +34,8 @@ enum RejectedCommand {
     List(ListArgs),
     /// Have the next run ask the CRM for them again, and start it
     ///
-    /// What came of it is a notice of that run. Records without an id cannot be asked for: they come with `sync trigger --full`.
+    /// What came of it is a notice of that run. Records without an id cannot be asked for: they
+    /// come with `sync trigger --full`.
     Retry(RetryArgs),
 }
 

@@ -70,7 +70,8 @@ fn list_is_taken_one_by_one_within_limit() {
     assert!(!each(text(b"{}").value().unwrap(), 3, |_| {}));
 }
 
-/// What a page costs beside its body: nothing is built for an element before it is looked at, and none beyond the limit is.
+/// What a page costs beside its body: nothing is built for an element before it is looked at, and
+/// none beyond the limit is.
 #[test]
 fn thirty_two_mebibytes_of_nothing_cost_no_element() {
     let body = [b"[".to_vec(), b"0,".repeat(16 * 1024 * 1024 - 1), b"0]".to_vec()].concat();

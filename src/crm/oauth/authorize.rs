@@ -1,4 +1,5 @@
-//! Authorization by a person: the address that an administrator is sent to, and what the code that comes back is worth.
+//! Authorization by a person: the address that an administrator is sent to, and what the code that
+//! comes back is worth.
 
 use std::borrow::Cow;
 
@@ -23,7 +24,8 @@ use crate::{
 pub struct AuthorizationFlow<'a> {
     /// The CRM.
     pub provider: Provider,
-    /// Its organisation; may be empty, where an administrator is not sent to the organisation's own page.
+    /// Its organisation; may be empty, where an administrator is not sent to the organisation's own
+    /// page.
     pub organization: &'a str,
     /// Where to log in; `None`: the usual place.
     pub host: Option<&'a str>,
@@ -54,7 +56,8 @@ impl CrmClients {
         Ok(request.url().0.into())
     }
 
-    /// The credentials that a code is worth, and the first access token; with the organisation that they open, if it was not known before.
+    /// The credentials that a code is worth, and the first access token; with the organisation that
+    /// they open, if it was not known before.
     pub async fn exchange(
         &self,
         way: AuthorizationFlow<'_>,

@@ -1,5 +1,6 @@
-//! Access tokens by OAuth: which grant is asked for, where, in whose name, and what the answer is taken for. Tokens are sent to the vendor's
-//! own hosts only, and an API is used only at one of them. Must not store, claim or repeat anything: that is `credentials`' part.
+//! Access tokens by OAuth: which grant is asked for, where, in whose name, and what the answer is
+//! taken for. Tokens are sent to the vendor's own hosts only, and an API is used only at one of
+//! them. Must not store, claim or repeat anything: that is `credentials`' part.
 
 mod answer;
 mod authorize;
@@ -25,7 +26,8 @@ use crate::domain::{
 
 /// Those who take assertions take such that end within a few minutes.
 const ASSERTION_LIFE: TimeDelta = TimeDelta::minutes(3);
-/// The longest life of an access token that is believed: a day more than the longest that a vendor gives.
+/// The longest life of an access token that is believed: a day more than the longest that a vendor
+/// gives.
 const LIFE_MAX: TimeDelta = TimeDelta::days(3);
 
 /// What a vendor gave for credentials.
@@ -33,7 +35,8 @@ const LIFE_MAX: TimeDelta = TimeDelta::days(3);
 pub struct GrantedAccess {
     /// What requests carry from now on.
     pub access: CrmAccess,
-    /// Credentials with the refresh token to use from now on, if the vendor gave a new one: the old one is over.
+    /// Credentials with the refresh token to use from now on, if the vendor gave a new one: the old
+    /// one is over.
     pub credentials: Option<Credentials>,
     /// The organisation that the token belongs to, where the vendor names it.
     pub organization: Option<String>,
@@ -48,8 +51,8 @@ struct SignedAssertion<'a> {
 }
 
 impl CrmClients {
-    /// Gets an access token by these credentials; those that are no OAuth are used as they are. `now` counts the token's life from before
-    /// it was asked for.
+    /// Gets an access token by these credentials; those that are no OAuth are used as they are.
+    /// `now` counts the token's life from before it was asked for.
     pub async fn obtain(
         &self,
         organization: &Organization,
@@ -154,7 +157,8 @@ fn of_own_client(error: CrmError, is_own: bool, provider: Provider) -> CrmError 
     }
 }
 
-/// Where else the vendor gives tokens, if the organisation's own host does not answer for it any more.
+/// Where else the vendor gives tokens, if the organisation's own host does not answer for it any
+/// more.
 fn login_behind(provider: Provider, host: Option<&str>, error: &CrmError) -> Option<&'static str> {
     let is_away = matches!(error, CrmError::HostMoved | CrmError::NoConnection { .. } | CrmError::OrganizationNotFound);
     host.filter(|_| is_away).and_then(|host| vendor(provider).login_behind(host))

@@ -1,5 +1,6 @@
-//! One token request: each vendor's form of it, and what its refusals mean. The crate `oauth2` writes and reads what keeps to RFC 6749;
-//! fields as JSON and the assertion of RFC 7523 are written here. No body leaves this file, not even in an error.
+//! One token request: each vendor's form of it, and what its refusals mean. The crate `oauth2`
+//! writes and reads what keeps to RFC 6749; fields as JSON and the assertion of RFC 7523 are
+//! written here. No body leaves this file, not even in an error.
 
 use std::borrow::Cow;
 
@@ -96,7 +97,8 @@ impl TokenEndpoint<'_> {
             .append_pair("assertion", assertion.expose_secret())
             .finish();
         match self.post(FORM, body.into_bytes()).await {
-            // An assertion lives for minutes: what is over by the CRM's clock was made by a wrong one.
+            // An assertion lives for minutes: what is over by the CRM's clock was made by a wrong
+            // one.
             Err(TokenRefusal::Expired) => Err(CrmError::LoginRefused(LoginRefusal::ClockWrong)),
             answer => Ok(answer?),
         }
@@ -242,8 +244,9 @@ impl From<TokenRefusal> for CrmError {
     }
 }
 
-/// What a 4xx of a token request means: by its code (RFC 6749 §5.2 and the vendors' further ones), and where the code has several
-/// meanings by its words. What is in no row is doubtful: told by its status, and taken for no more.
+/// What a 4xx of a token request means: by its code (RFC 6749 §5.2 and the vendors' further ones),
+/// and where the code has several meanings by its words. What is in no row is doubtful: told by its
+/// status, and taken for no more.
 fn meaning_of_refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> TokenRefusal {
     #[derive(Deserialize)]
     struct RefusalWords {
@@ -295,8 +298,9 @@ fn meaning_of_refusal(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> T
     meaning.into()
 }
 
-/// What Salesforce's words behind `invalid_grant` say of its user, its app, its hours and its addresses, and nothing of a refresh token.
-/// Of a user whom it does not know it says, too, that he has not approved the app.
+/// What Salesforce's words behind `invalid_grant` say of its user, its app, its hours and its
+/// addresses, and nothing of a refresh token. Of a user whom it does not know it says, too, that he
+/// has not approved the app.
 fn login_refusal(words: &str) -> Option<LoginRefusal> {
     const ROWS: [(&[&str], LoginRefusal); 7] = [
         (&["hasn't approved", "not approved", "not admin approved"], LoginRefusal::UserNotApproved),

@@ -1,5 +1,5 @@
-//! One company's Pipedrive: where it is, how requests are signed, and how answers are read. What to ask is said by `run` and
-//! `look_up`.
+//! One company's Pipedrive: where it is, how requests are signed, and how answers are read. What to
+//! ask is said by `run` and `look_up`.
 
 use std::sync::atomic::AtomicBool;
 
@@ -74,7 +74,8 @@ impl PipedriveClient {
         })
     }
 
-    /// Where every company is known by the token alone; for asking what its host is called now. Source: Pipedrive's API reference, version 1.
+    /// Where every company is known by the token alone; for asking what its host is called now.
+    /// Source: Pipedrive's API reference, version 1.
     pub(super) fn anywhere(lost: &LostOrganization<'_>) -> Result<Self, CrmError> {
         let &LostOrganization { http, endpoint, organization, access } = lost;
         let access = CrmAccess { api_url: None, ..access.clone() };
@@ -88,15 +89,16 @@ impl PipedriveClient {
         Ok(Self { base_url, me_path, ..here })
     }
 
-    /// Whether the token opens this company and shows persons. A user who is no administrator is taken: a full read tells what that
-    /// costs.
+    /// Whether the token opens this company and shows persons. A user who is no administrator is
+    /// taken: a full read tells what that costs.
     async fn check(&self) -> Result<ConnectionProbe, CrmError> {
         let me = self.me().await?;
         self.get::<AnyAnswer>("/api/v2/persons", &[("limit", "1")]).await?;
         Ok(ConnectionProbe { estimated_contacts: None, company_id: me.company_id() })
     }
 
-    /// The token's user. The company must be the one that is linked: by its number, once that is known, whatever its name is now.
+    /// The token's user. The company must be the one that is linked: by its number, once that is
+    /// known, whatever its name is now.
     pub(super) async fn me(&self) -> Result<TokenUser, CrmError> {
         let (me, _) = self.get::<SingleAnswer<TokenUser>>(self.me_path, &[]).await?;
         let me = me.data;
@@ -111,7 +113,8 @@ impl PipedriveClient {
         }
     }
 
-    /// The user of the token is an administrator. To anybody else a person who is hidden looks like one who is deleted.
+    /// The user of the token is an administrator. To anybody else a person who is hidden looks like
+    /// one who is deleted.
     pub(super) async fn sees_everything(&self) -> Result<bool, CrmError> {
         let is_admin = async || match self.me().await {
             Ok(me) => Ok(me.is_admin),
@@ -142,7 +145,8 @@ impl PipedriveClient {
 
     /// Asks, and says nothing yet of what the answer means.
     pub(super) async fn send(&self, path: &str, query: &[(&str, &str)]) -> Result<HttpReply, CrmError> {
-        // The short limit counts requests; what they cost of the day's budget is learned from the answers.
+        // The short limit counts requests; what they cost of the day's budget is learned from the
+        // answers.
         self.quota.take().await?;
         let request = self.http.get(format!("{}{path}", self.base_url)).query(query);
         let response = self.header.put_on(request).send().await.map_err(|error| http::meaning_of(&error))?;

@@ -1,4 +1,5 @@
-//! Which company an administrator has let this service into: Pipedrive's answer with tokens names only its host.
+//! Which company an administrator has let this service into: Pipedrive's answer with tokens names
+//! only its host.
 
 use serde::Deserialize;
 

@@ -1,5 +1,6 @@
-//! Pipedrive's two limits as its headers tell them: requests of a token within two seconds, and the company's budget of a day, in
-//! which a list costs ten times as much as one person. Source: Pipedrive developer documentation, "Rate limiting".
+//! Pipedrive's two limits as its headers tell them: requests of a token within two seconds, and the
+//! company's budget of a day, in which a list costs ten times as much as one person. Source:
+//! Pipedrive developer documentation, "Rate limiting".
 
 use std::time::Duration;
 
@@ -23,8 +24,9 @@ const BURST_RESET: &str = "x-ratelimit-reset";
 const DAILY_LIMIT: &str = "x-daily-ratelimit-token-limit";
 /// Those that are left.
 const DAILY_REMAINING: &str = "x-daily-ratelimit-token-remaining";
-/// What the dearest of our requests costs (recent changes: 20, a list: 10, one person: 1; the user's own: 2, which we have not
-/// seen documented): with fewer left, it is the day's budget that refuses.
+/// What the dearest of our requests costs (recent changes: 20, a list: 10, one person: 1; the
+/// user's own: 2, which we have not seen documented): with fewer left, it is the day's budget that
+/// refuses.
 const TOKENS_OF_A_REQUEST_MAX: u64 = 20;
 /// Where the answer has no time, this is waited before the day's budget is looked at again.
 const DAILY_WAIT: Duration = Duration::from_hours(1);
@@ -76,7 +78,8 @@ fn to_midnight(now: DateTime<Utc>) -> Option<Duration> {
     (midnight - now).max(TimeDelta::seconds(1)).to_std().ok()
 }
 
-/// A number of requests or tokens, rounded down. Who has overdrawn is told a number below zero: none are left.
+/// A number of requests or tokens, rounded down. Who has overdrawn is told a number below zero:
+/// none are left.
 fn number(headers: &HeaderMap, name: &str) -> Option<u64> {
     let number: f64 = headers.get(name)?.to_str().ok()?.trim().parse().ok()?;
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates, and is not negative")]

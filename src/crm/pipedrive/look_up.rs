@@ -1,4 +1,5 @@
-//! Persons by their ids. Invariant: nobody is gone unless Pipedrive says so of this very person, to somebody who sees everybody.
+//! Persons by their ids. Invariant: nobody is gone unless Pipedrive says so of this very person, to
+//! somebody who sees everybody.
 
 use std::collections::HashSet;
 
@@ -26,7 +27,8 @@ enum PersonAnswer {
 }
 
 impl PipedriveClient {
-    /// A list leaves out those who are deleted, hidden or unknown, without a word: each of them is asked for alone.
+    /// A list leaves out those who are deleted, hidden or unknown, without a word: each of them is
+    /// asked for alone.
     pub(super) async fn sightings(&self, keys: &[RecordKey]) -> Result<RecordSightings, CrmError> {
         let (records, rejects) = self.list(keys).await?;
         let mut shown: HashSet<RecordKey> = rejects.keys().collect();
@@ -55,7 +57,8 @@ impl PipedriveClient {
                 }
             }
         }
-        // A host that has begun to answer like that to everything is no Pipedrive any more: it must still know the token's user.
+        // A host that has begun to answer like that to everything is no Pipedrive any more: it must
+        // still know the token's user.
         if !sightings.gone.is_empty() {
             self.me().await?;
         }

@@ -1,4 +1,5 @@
-//! Pipedrive persons into records. Empty numbers are dropped: a person without a number may have one that says nothing.
+//! Pipedrive persons into records. Empty numbers are dropped: a person without a number may have
+//! one that says nothing.
 
 use std::collections::HashMap;
 
@@ -44,7 +45,8 @@ pub(super) struct PersonsPage {
     pub next_cursor: Option<String>,
 }
 
-/// Reads a page of a list. Without a word on how it goes on nobody knows whether there is more: `next_cursor` must be there, if null.
+/// Reads a page of a list. Without a word on how it goes on nobody knows whether there is more:
+/// `next_cursor` must be there, if null.
 pub(super) fn page(body: &BodyText) -> Result<PersonsPage, CrmError> {
     let (page, persons, rejects) = rows(body)?;
     let JsonCell::Object(paging) = page.cell("additional_data") else { return Err(NO_PAGE) };
@@ -158,7 +160,8 @@ pub(super) fn key(id: u64) -> RecordKey {
     RecordKey { object_type: ObjectType::Person, record_id: id.to_string() }
 }
 
-/// The country of an address that Pipedrive has taken apart; only with contact sync do persons have one.
+/// The country of an address that Pipedrive has taken apart; only with contact sync do persons have
+/// one.
 fn country(address: &JsonCell<'_>) -> Option<Region> {
     let JsonCell::Object(address) = address else { return None };
     Region::of_country(&JsonFields::of(address, &["country"])?.cell("country").text().ok()??)

@@ -1,7 +1,8 @@
 //! Pipedrive: all that is known of it. Vendor words end here: outside, a person is a record.
 //!
-//! A full read is every person by id. An increment is every person changed since the last run, and then what Pipedrive's recent
-//! changes hint to be deleted, each asked for by its id: version 2 of the API lists no deletions. Nothing is gone on a hint alone.
+//! A full read is every person by id. An increment is every person changed since the last run, and
+//! then what Pipedrive's recent changes hint to be deleted, each asked for by its id: version 2 of
+//! the API lists no deletions. Nothing is gone on a hint alone.
 
 mod client;
 mod company;

@@ -1,5 +1,6 @@
-//! Pipedrive's JSON, as far as it is read. Unknown fields are ignored; ids come as numbers or as text.
-//! Source: Pipedrive API reference, versions 1 and 2: "Persons", "Organizations", "Recents", "Users".
+//! Pipedrive's JSON, as far as it is read. Unknown fields are ignored; ids come as numbers or as
+//! text. Source: Pipedrive API reference, versions 1 and 2: "Persons", "Organizations", "Recents",
+//! "Users".
 
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::{Value, value::RawValue};
@@ -65,7 +66,8 @@ impl TokenUser {
     }
 }
 
-/// A change of a person in `GET /api/v1/recents` that hints that it was deleted: it has no data any more, or says that it is inactive.
+/// A change of a person in `GET /api/v1/recents` that hints that it was deleted: it has no data any
+/// more, or says that it is inactive.
 pub(super) fn suspect(change: &RawValue) -> Option<u64> {
     let change = JsonFields::of(change, &["item", "id", "data"])?;
     let is_person = change.cell("item").text().ok()?.as_deref() == Some("person");
@@ -80,7 +82,8 @@ pub(super) fn suspect(change: &RawValue) -> Option<u64> {
     change.cell("id").id().filter(|_| is_person && is_gone)
 }
 
-/// The organization of a person: its id, or in version 1 an object that holds it. A link that cannot be read is none.
+/// The organization of a person: its id, or in version 1 an object that holds it. A link that
+/// cannot be read is none.
 pub(super) fn organization_id(cell: JsonCell<'_>) -> Option<u64> {
     match cell {
         JsonCell::Object(link) => JsonFields::of(link, &["value"])?.cell("value").id(),

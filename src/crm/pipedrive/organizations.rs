@@ -1,5 +1,6 @@
-//! Names of the organizations that persons work for: version 2 gives a person the id only. Each name costs a tenth of a list once in
-//! a run; a rename alone does not change a person, and is seen with the person's next change or the next full read.
+//! Names of the organizations that persons work for: version 2 gives a person the id only. Each
+//! name costs a tenth of a list once in a run; a rename alone does not change a person, and is seen
+//! with the person's next change or the next full read.
 
 use std::{collections::HashMap, sync::atomic::Ordering};
 
@@ -76,7 +77,8 @@ impl PipedriveClient {
                     self.organizations_are_hidden.store(true, Ordering::Relaxed);
                     left_out.notices.push(HIDDEN);
                 }
-                // Most things pass, and would blank the names until then: only at last are they left.
+                // Most things pass, and would blank the names until then: only at last are they
+                // left.
                 Err(error) if effort == PageEffort::Essential && error.is_local() => {
                     left_out.is_partial = true;
                     left_out.notices.push(LEFT);

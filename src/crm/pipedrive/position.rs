@@ -1,5 +1,5 @@
-//! Where a run stands, as text that outlives the process: all that a run must remember is in it. Invariant: what was not written
-//! by this version is refused, and the run starts again.
+//! Where a run stands, as text that outlives the process: all that a run must remember is in it.
+//! Invariant: what was not written by this version is refused, and the run starts again.
 
 use chrono::{DateTime, Utc, serde::ts_seconds, serde::ts_seconds_option};
 use serde::{Deserialize, Serialize};

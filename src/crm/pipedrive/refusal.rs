@@ -22,7 +22,8 @@ pub(super) struct HttpReply {
 }
 
 impl HttpReply {
-    /// What a refusal means; `None`: a success. A table; what is in no row is doubtful: told by its status, and taken for no more.
+    /// What a refusal means; `None`: a success. A table; what is in no row is doubtful: told by its
+    /// status, and taken for no more.
     pub(super) fn refusal(&self) -> Option<CrmError> {
         if self.status.is_success() {
             return None;
@@ -51,8 +52,9 @@ impl HttpReply {
         })
     }
 
-    /// Pipedrive itself says that there is no such object, or (410) no more. A page that says 404 may come from anybody on the way, and a
-    /// path that is not served says nothing of whom it would have shown.
+    /// Pipedrive itself says that there is no such object, or (410) no more. A page that says 404
+    /// may come from anybody on the way, and a path that is not served says nothing of whom it
+    /// would have shown.
     pub(super) fn says_absent(&self) -> bool {
         let words = self.words();
         let is_of_a_path = ["route", "endpoint", "url", "path", "method", "company", "page"];

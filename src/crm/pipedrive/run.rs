@@ -1,8 +1,10 @@
-//! A run, page by page: persons, then (in an increment) recent changes that hint at deletions, then the persons they hint at.
+//! A run, page by page: persons, then (in an increment) recent changes that hint at deletions, then
+//! the persons they hint at.
 //!
-//! The window of a run ends when its first answer is made, by the server's clock, and the next run begins there. The end is not
-//! asked for by `updated_until`: a person who changes during the run would leave such a window, and a full read would miss it; this
-//! way it is read in whichever state it is met, and once more by the next run. Ids do not change, so that in their order nothing is
+//! The window of a run ends when its first answer is made, by the server's clock, and the next run
+//! begins there. The end is not asked for by `updated_until`: a person who changes during the run
+//! would leave such a window, and a full read would miss it; this way it is read in whichever state
+//! it is met, and once more by the next run. Ids do not change, so that in their order nothing is
 //! passed by.
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -29,7 +31,8 @@ const PER_PAGE: usize = 500;
 const CHANGES_PER_PAGE_MAX: usize = 1_000;
 /// Pipedrive's have about 80 bytes.
 const CURSOR_BYTES_MAX: usize = 4_096;
-/// What two runs have in common: times are whole seconds, and a change may show a moment later than it says.
+/// What two runs have in common: times are whole seconds, and a change may show a moment later than
+/// it says.
 const OVERLAP: TimeDelta = TimeDelta::seconds(60);
 /// Pipedrive documents no delay; a few seconds for a change that is on its way.
 const FRESHNESS_LAG: TimeDelta = TimeDelta::seconds(5);
@@ -102,7 +105,8 @@ impl PipedriveClient {
         effort: PageEffort,
     ) -> Result<RecordPage, CrmError> {
         let limit = self.quota.page_size().of(PER_PAGE).to_string();
-        // With a cursor the other parameters must be the same as before, but for the limit: the cursor names the last person.
+        // With a cursor the other parameters must be the same as before, but for the limit: the
+        // cursor names the last person.
         let mut query = vec![("limit", limit.as_str()), ("sort_by", "id"), ("sort_direction", "asc")];
         let updated_since = since.map(|since| since.format("%Y-%m-%dT%H:%M:%SZ").to_string());
         query.extend(updated_since.as_deref().map(|since| ("updated_since", since)));
@@ -233,8 +237,9 @@ fn changes(body: &BodyText) -> Result<RecentChanges, CrmError> {
     Ok(changes)
 }
 
-/// The server's clock at the first answer of a run. If it stands before the run's beginning, an earlier run was told a time that
-/// had not come: nobody knows what was changed since, and everything is read again.
+/// The server's clock at the first answer of a run. If it stands before the run's beginning, an
+/// earlier run was told a time that had not come: nobody knows what was changed since, and
+/// everything is read again.
 fn window_end(headers: &HeaderMap, since: Option<DateTime<Utc>>) -> Result<DateTime<Utc>, CrmError> {
     let now = http::server_time(headers).ok_or(CrmError::Unreadable("it does not say when it was made"))?;
     if since.is_some_and(|since| now < since) { Err(CrmError::PositionRefused) } else { Ok(now) }

@@ -1,5 +1,6 @@
-//! Rows by the bulk interface: a job that Salesforce works on by itself, whose results are fetched part by part and stay for seven
-//! days. Where it does not serve, an object is read by REST however large it is.
+//! Rows by the bulk interface: a job that Salesforce works on by itself, whose results are fetched
+//! part by part and stay for seven days. Where it does not serve, an object is read by REST however
+//! large it is.
 
 use std::time::Duration;
 
@@ -26,10 +27,12 @@ use crate::{
 
 /// Rows in one part of the results; about 3 MiB.
 const ROWS_PER_PART: usize = 10_000;
-/// A job is looked at after so long, then after twice as long, and so on: a small one is done in seconds, and a look costs a request.
+/// A job is looked at after so long, then after twice as long, and so on: a small one is done in
+/// seconds, and a look costs a request.
 const POLL_FIRST: Duration = Duration::from_millis(500);
 const POLL_LONGEST: Duration = Duration::from_mins(1);
-/// Of a minute each: six hours. Salesforce's queue is longer on some days, but a copy by REST has come far by then.
+/// Of a minute each: six hours. Salesforce's queue is longer on some days, but a copy by REST has
+/// come far by then.
 const POLLS_MAX: u16 = 360;
 /// Where the results go on; the text `null` after the last part.
 const LOCATOR: &str = "sforce-locator";
@@ -120,8 +123,8 @@ fn waiting(bulk: BulkProgress) -> StepResult {
     }
 }
 
-/// The lines of a file as records. A line that is not like the first one is rejected alone; one that the file breaks off in means
-/// that the file is not whole.
+/// The lines of a file as records. A line that is not like the first one is rejected alone; one
+/// that the file breaks off in means that the file is not whole.
 fn rows(body: Vec<u8>, mapping: &RowMapping) -> Result<ReadRows, CrmError> {
     const NO_CSV: CrmError = CrmError::Unreadable("it is not the CSV that Salesforce documents");
     let body = BodyText::plain(body)?;

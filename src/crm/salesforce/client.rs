@@ -41,8 +41,9 @@ pub(super) struct ObjectCache {
 }
 
 impl SalesforceClient {
-    /// The Salesforce at the host that the vendor named with the access, or where the operator points it. Objects with more than
-    /// `bulk_above` records are read by the bulk interface when all of them are read.
+    /// The Salesforce at the host that the vendor named with the access, or where the operator
+    /// points it. Objects with more than `bulk_above` records are read by the bulk interface when
+    /// all of them are read.
     pub(super) fn new(parts: ClientParts<'_>) -> Result<Self, CrmError> {
         let ClientParts { http, endpoint, target, quota, bulk_above } = parts;
         let named = target.access.api_url.as_deref();
@@ -86,7 +87,8 @@ impl SalesforceClient {
         if is_ours { Ok(identity.user_id) } else { Err(identity.of_another()) }
     }
 
-    /// Of all objects that are copied and seen; `None`: there are so many that Salesforce does not come to an end.
+    /// Of all objects that are copied and seen; `None`: there are so many that Salesforce does not
+    /// come to an end.
     async fn count_all(&self) -> Result<Option<i64>, CrmError> {
         let mut total = 0;
         for object in self.options.copied(Provider::Salesforce) {

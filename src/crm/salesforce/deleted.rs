@@ -1,6 +1,7 @@
-//! The log of deletions: records that are deleted for good are in no query any more. The log alone does not make a record gone: it may
-//! have been taken out of the recycle bin since. So each is looked at once more: if a query shows it, that is what is known of it, and
-//! if none does, it is gone.
+//! The log of deletions: records that are deleted for good are in no query any more. The log alone
+//! does not make a record gone: it may have been taken out of the recycle bin since. So each is
+//! looked at once more: if a query shows it, that is what is known of it, and if none does, it is
+//! gone.
 
 use chrono::DateTime;
 
@@ -23,12 +24,14 @@ use crate::{
 
 /// Entries that one page deals with.
 const ENTRIES_PER_PAGE: usize = 4_000;
-/// Ids in one query: in a URL they have 27 bytes each, and Salesforce takes 16 KiB of URL and headers.
+/// Ids in one query: in a URL they have 27 bytes each, and Salesforce takes 16 KiB of URL and
+/// headers.
 const IDS_PER_QUERY: usize = 400;
 /// Salesforce ignores the seconds of an interval's start and end.
 const MINUTE: i64 = 60_000;
 
-/// Whether Salesforce answers for this interval, in milliseconds: its start must precede its end by more than one minute.
+/// Whether Salesforce answers for this interval, in milliseconds: its start must precede its end by
+/// more than one minute.
 pub(super) const fn is_askable(start: i64, end: i64) -> bool {
     end.div_euclid(MINUTE) - start.div_euclid(MINUTE) > 1
 }
@@ -95,7 +98,8 @@ impl SalesforceClient {
         for some in entries.chunks(IDS_PER_QUERY) {
             let keys: Vec<RecordKey> = some.iter().filter_map(|entry| map::key(object, &entry.id)).collect();
             let answer = self.rows_of(object, fields, &keys).await?;
-            // A row that cannot be read must not make its record gone. One that does not say whose it is may be anybody's.
+            // A row that cannot be read must not make its record gone. One that does not say whose
+            // it is may be anybody's.
             if answer.nameless() == 0 {
                 page.gone.extend(keys.into_iter().filter(|key| !answer.shown.contains(key)));
             } else {

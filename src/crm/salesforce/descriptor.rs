@@ -41,7 +41,8 @@ pub(super) const DESCRIPTOR: ProviderDescriptor = ProviderDescriptor {
         tokens: login::PRODUCTION,
     },
     login_hosts: Some(LoginHosts {
-        // `login`, `test` and every My Domain, also of its government and Chinese clouds. Not `force.com`, where customers' own sites live.
+        // `login`, `test` and every My Domain, also of its government and Chinese clouds. Not
+        // `force.com`, where customers' own sites live.
         families: &[".salesforce.com", ".salesforce.mil", ".sfcrmproducts.cn"],
         shared: &[login::PRODUCTION, login::SANDBOX],
         must_be: "must be a host of Salesforce's alone, without https:// or a path, such as acme.my.salesforce.com, login.salesforce.com or test.salesforce.com",

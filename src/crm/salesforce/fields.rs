@@ -1,5 +1,5 @@
-//! Which fields are asked for: those that name a person and that the integration's user sees. One field more than that, and
-//! Salesforce refuses the whole query.
+//! Which fields are asked for: those that name a person and that the integration's user sees. One
+//! field more than that, and Salesforce refuses the whole query.
 
 use super::model::{DESCRIBE, NO_JSON};
 use crate::{
@@ -15,11 +15,13 @@ const FIELDS_MAX: usize = 5_000;
 
 /// Fields that every user sees, asked for always.
 pub(super) const ESSENTIAL: [&str; 3] = ["Id", "IsDeleted", "SystemModstamp"];
-/// The phone fields that every organisation has. Not `AssistantPhone`: it is the assistant's number, and must not name this person.
+/// The phone fields that every organisation has. Not `AssistantPhone`: it is the assistant's
+/// number, and must not name this person.
 const PHONES: [&str; 5] = ["Phone", "MobilePhone", "HomePhone", "OtherPhone", "Fax"];
 /// An organisation's own phone fields that are taken of one object.
 const CUSTOM_PHONES_MAX: usize = 16;
-/// Longest name of a field in bytes: namespace, name and suffix have 61, a parent's field twice as many.
+/// Longest name of a field in bytes: namespace, name and suffix have 61, a parent's field twice as
+/// many.
 const NAME_BYTES_MAX: usize = 128;
 /// The name of a Contact's Account, by way of `AccountId`.
 pub(super) const ACCOUNT_NAME: &str = "Account.Name";
@@ -30,7 +32,8 @@ struct FieldWish {
     name: &'static str,
     /// Where the description shows it.
     shown_as: &'static str,
-    /// Missing, it costs names or numbers, and somebody should know. Else it is there in some organisations only.
+    /// Missing, it costs names or numbers, and somebody should know. Else it is there in some
+    /// organisations only.
     is_missed: bool,
 }
 
@@ -147,12 +150,14 @@ pub(super) fn hidden(object: ObjectType, field: &str) -> Notice {
     )
 }
 
-/// Whether a value of this field is a phone number of the record's person. Of custom fields only phones are asked for.
+/// Whether a value of this field is a phone number of the record's person. Of custom fields only
+/// phones are asked for.
 pub(super) fn is_phone(field: &str) -> bool {
     PHONES.contains(&field) || field.ends_with("__c")
 }
 
-/// Whether this can stand in a query: letters, digits, underscores and, for a parent's field, one dot.
+/// Whether this can stand in a query: letters, digits, underscores and, for a parent's field, one
+/// dot.
 pub(super) fn is_name(text: &str) -> bool {
     let is_part = |part: &str| {
         part.starts_with(|c: char| c.is_ascii_alphabetic())

@@ -1,5 +1,6 @@
-//! Salesforce's ids, which come in two forms: 15 characters that tell capital letters apart, and 18 with a checksum. The longer one is kept,
-//! so that both are one record. Source: Salesforce, "18-digit ids".
+//! Salesforce's ids, which come in two forms: 15 characters that tell capital letters apart, and 18
+//! with a checksum. The longer one is kept, so that both are one record. Source: Salesforce,
+//! "18-digit ids".
 
 use crate::domain::{integration::InvalidOrganization, record::InvalidRecordKey};
 

@@ -1,18 +1,20 @@
-//! Where Salesforce lets people and programs in: at one host for all, at one for sandboxes and their like, and at each organisation's own, its
-//! My Domain.
+//! Where Salesforce lets people and programs in: at one host for all, at one for sandboxes and
+//! their like, and at each organisation's own, its My Domain.
 
 /// Where tokens are given unless My Domain is named.
 pub(super) const PRODUCTION: &str = "login.salesforce.com";
 /// The same for sandboxes.
 pub(super) const SANDBOX: &str = "test.salesforce.com";
 
-/// Where tokens are given too, if an organisation's My Domain does not answer for it any more: the login host behind it.
+/// Where tokens are given too, if an organisation's My Domain does not answer for it any more: the
+/// login host behind it.
 pub(super) fn behind(my_domain: &str) -> Option<&'static str> {
     my_domain.ends_with(".my.salesforce.com").then(|| of_all(my_domain))
 }
 
-/// Whom an assertion is for. Salesforce does not take My Domain there, but the login host behind it: one for sandboxes and scratch
-/// organisations, one for the rest. Its government and Chinese clouds document none, so it is the host that is asked.
+/// Whom an assertion is for. Salesforce does not take My Domain there, but the login host behind
+/// it: one for sandboxes and scratch organisations, one for the rest. Its government and Chinese
+/// clouds document none, so it is the host that is asked.
 pub(super) fn audience(host: Option<&str>) -> String {
     let host = host.unwrap_or(PRODUCTION);
     let login = if host.ends_with(".salesforce.com") { of_all(host) } else { host };
@@ -23,9 +25,11 @@ fn of_all(host: &str) -> &'static str {
     if is_for_tests(host) { SANDBOX } else { PRODUCTION }
 }
 
-/// Whether a host of Salesforce's is of an organisation for tests, to which `test.salesforce.com` lets in: `test` itself, sandboxes and
-/// scratch organisations by their My Domain, also in its older forms with `--`, and the instances of sandboxes (`cs12`, `usa3s`).
-/// Developer editions, demo, patch and training organisations log in at `login.salesforce.com` (Salesforce, "My Domain URL Formats").
+/// Whether a host of Salesforce's is of an organisation for tests, to which `test.salesforce.com`
+/// lets in: `test` itself, sandboxes and scratch organisations by their My Domain, also in its
+/// older forms with `--`, and the instances of sandboxes (`cs12`, `usa3s`). Developer editions,
+/// demo, patch and training organisations log in at `login.salesforce.com` (Salesforce, "My Domain
+/// URL Formats").
 fn is_for_tests(host: &str) -> bool {
     let host = host.to_ascii_lowercase();
     let Some(below) = host.strip_suffix(".salesforce.com") else { return false };

@@ -1,5 +1,6 @@
-//! Records by their ids. One that no query shows is deleted for good or hidden by sharing, and Salesforce answers both alike: it is gone
-//! only for a user from whom no record of its kind is hidden.
+//! Records by their ids. One that no query shows is deleted for good or hidden by sharing, and
+//! Salesforce answers both alike: it is gone only for a user from whom no record of its kind is
+//! hidden.
 
 use super::{
     client::SalesforceClient,
@@ -59,7 +60,8 @@ impl SalesforceClient {
         Ok(fields.await?.clone())
     }
 
-    /// Whether no record of this kind is hidden from the integration's user; asked once in a client's life. Not knowing is no.
+    /// Whether no record of this kind is hidden from the integration's user; asked once in a
+    /// client's life. Not knowing is no.
     async fn sees_all(&self, object: ObjectType) -> Result<bool, CrmError> {
         let known = &self.cache(object).sees_all;
         let sees_all = known.get_or_try_init(|| async {
@@ -71,7 +73,8 @@ impl SalesforceClient {
         Ok(*sees_all.await?)
     }
 
-    /// "View All Data", or "View All Records" of the object, by any of the user's permission sets; the profile is one of them.
+    /// "View All Data", or "View All Records" of the object, by any of the user's permission sets;
+    /// the profile is one of them.
     async fn ask_sees_all(&self, object: ObjectType) -> Result<bool, RequestFailure> {
         let user = soql::literal(&self.user_id().await?);
         let assigned = format!("FROM PermissionSetAssignment WHERE AssigneeId = {user}");

@@ -1,5 +1,5 @@
-//! Rows into records. A row is JSON from REST, with a parent's field inside an object, or a line of CSV from the bulk interface, with
-//! a parent's field under its whole name; both are read alike.
+//! Rows into records. A row is JSON from REST, with a parent's field inside an object, or a line of
+//! CSV from the bulk interface, with a parent's field under its whole name; both are read alike.
 
 use std::borrow::Cow;
 
@@ -206,7 +206,8 @@ pub(super) fn key(object: ObjectType, id: &str) -> Option<RecordKey> {
     DESCRIPTOR.parse_record_key(object.as_str(), id).ok()
 }
 
-/// Who took this record in: the Contact that a Lead was converted into, or the one that it was merged into.
+/// Who took this record in: the Contact that a Lead was converted into, or the one that it was
+/// merged into.
 fn successor(object: ObjectType, row: &QueryRow<'_, '_>, is_converted: bool) -> Option<RecordKey> {
     let text = |field: &str| row.cell(field).text().ok().flatten();
     let contact = if is_converted { text("ConvertedContactId") } else { None };

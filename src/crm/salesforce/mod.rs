@@ -1,5 +1,5 @@
-//! Salesforce: all that is known of it. Contacts and Leads by REST queries, or by the bulk interface where there are very many. Vendor
-//! words end here: outside, its objects are records.
+//! Salesforce: all that is known of it. Contacts and Leads by REST queries, or by the bulk
+//! interface where there are very many. Vendor words end here: outside, its objects are records.
 
 mod bulk;
 mod client;

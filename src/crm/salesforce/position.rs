@@ -1,6 +1,6 @@
-//! Where a run stands, as an opaque text: what of each object is known from the runs before, and how far this one has come.
-//! Everything that leads on is in here, so that any process can go on, also days later. It comes back from storage: nothing in it is
-//! believed unchecked.
+//! Where a run stands, as an opaque text: what of each object is known from the runs before, and
+//! how far this one has come. Everything that leads on is in here, so that any process can go on,
+//! also days later. It comes back from storage: nothing in it is believed unchecked.
 
 use serde::{Deserialize, Serialize};
 
@@ -23,12 +23,13 @@ const FIELDS_MAX: usize = 40;
 #[serde(deny_unknown_fields)]
 pub(super) struct SalesforcePosition {
     version: u8,
-    /// One of each object that was ever read to its end. That of an object which is not copied any more is kept: switched on
-    /// again, it is caught up with from there.
+    /// One of each object that was ever read to its end. That of an object which is not copied any
+    /// more is kept: switched on again, it is caught up with from there.
     pub(super) marks: Vec<ObjectProgress>,
     /// `None`: between runs.
     pub(super) turn: Option<ObjectTurn>,
-    /// Objects that the run (or the last one) has left because the CRM had trouble with them, and where each goes on.
+    /// Objects that the run (or the last one) has left because the CRM had trouble with them, and
+    /// where each goes on.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) left: Vec<ObjectTurn>,
 }
@@ -62,7 +63,8 @@ pub(super) struct ObjectTurn {
     pub(super) stage: RunStage,
 }
 
-/// What is done with an object. Full: `Begin` to `RowsProgress` or `BulkProgress`. Increment: `Begin` to `RowsProgress` to `DeletedProgress`.
+/// What is done with an object. Full: `Begin` to `RowsProgress` or `BulkProgress`. Increment:
+/// `Begin` to `RowsProgress` to `DeletedProgress`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum RunStage {
@@ -149,7 +151,8 @@ impl SalesforcePosition {
         self.marks.iter().find(|mark| mark.object == object)
     }
 
-    /// The rows of an object are known through this time; of one that was never read before, the deletions too.
+    /// The rows of an object are known through this time; of one that was never read before, the
+    /// deletions too.
     pub(super) fn rows_are_known(&mut self, object: ObjectType, through: i64, fields: Vec<String>) -> ObjectProgress {
         let deleted_through = self.mark(object).map_or(through, |mark| mark.deleted_through);
         let mark = ObjectProgress { object, rows_through: through, deleted_through, fields };
@@ -172,7 +175,8 @@ impl SalesforcePosition {
         }
     }
 
-    /// Leaves an object to a later turn. What is known of it is caught up with from there, by the time of then.
+    /// Leaves an object to a later turn. What is known of it is caught up with from there, by the
+    /// time of then.
     pub(super) fn leave(&mut self, object: ObjectType, stage: RunStage) {
         let stage = if self.mark(object).is_some() { RunStage::Begin { bulk_failures: 0 } } else { stage };
         self.left.retain(|turn| turn.object != object);

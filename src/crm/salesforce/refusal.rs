@@ -1,5 +1,5 @@
-//! What Salesforce's refusals mean. They are arrays of codes and messages on REST, and HTML pages of what stands before it; neither
-//! is ever shown.
+//! What Salesforce's refusals mean. They are arrays of codes and messages on REST, and HTML pages
+//! of what stands before it; neither is ever shown.
 
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ pub(super) const QUOTA_RESUME_AFTER: Duration = Duration::from_hours(1);
 pub(super) const QUOTA_REASON: &str = "DAILY_LIMIT";
 /// See [`CrmError::QuotaSpent`].
 pub(super) const QUOTA_WORDS: &str = "the Salesforce organisation's API requests of 24 hours, or the share of them that this service may use, are spent; sync goes on when some come back; more requests can be bought from Salesforce";
-/// 25 requests of 20 seconds and more may run at once; one of them is over after that long at the latest, mostly much sooner.
+/// 25 requests of 20 seconds and more may run at once; one of them is over after that long at the
+/// latest, mostly much sooner.
 const CONCURRENCY_RETRY_AFTER: Duration = Duration::from_secs(5);
 /// What says that an organisation has moved is no longer, in bytes.
 const MOVED_BYTES_MAX: usize = 1_024;
@@ -91,8 +92,9 @@ pub(super) const HIDDEN: CrmError = CrmError::PermissionMissing(
     "the integration's user must be allowed to read every kind of object that is copied (Contacts, Leads), or copying that kind must be switched off",
 );
 
-/// What an answer means that is no success. A table by status and code; what is in no row is doubtful: told by its status, and taken for
-/// no more. Source: Salesforce, "REST API Developer Guide", "Status Codes and Error Responses"; "The `UserInfo` Endpoint".
+/// What an answer means that is no success. A table by status and code; what is in no row is
+/// doubtful: told by its status, and taken for no more. Source: Salesforce, "REST API Developer
+/// Guide", "Status Codes and Error Responses"; "The `UserInfo` Endpoint".
 pub(super) fn meaning(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> RequestFailure {
     let entries: Vec<RefusalEntry> = serde_json::from_slice(body).unwrap_or_default();
     let entry = entries.first();
@@ -101,11 +103,13 @@ pub(super) fn meaning(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> R
     let word = |word| RequestFailure::Vendor(word, http::server_time(headers));
     let known = match (status.as_u16(), code) {
         _ if says_moved(body) => CrmError::HostMoved,
-        // The one refusal that is a mere word: of the endpoint that says who a token is of, for a token that is not good.
+        // The one refusal that is a mere word: of the endpoint that says who a token is of, for a
+        // token that is not good.
         (403, "") if matches!(body.trim_ascii(), b"Bad_OAuth_Token" | b"Missing_OAuth_Token") => {
             CrmError::CredentialsRefused
         }
-        // Salesforce answers so at the old host of an organisation that has moved; and so does a proxy.
+        // Salesforce answers so at the old host of an organisation that has moved; and so does a
+        // proxy.
         (403 | 404, "") if is_page => CrmError::HostMoved,
         (_, "QUERY_TIMEOUT") => return word(ErrorCode::QueryTimeout),
         (400, "INVALID_FIELD") => return word(ErrorCode::InvalidField),
@@ -114,7 +118,8 @@ pub(super) fn meaning(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> R
         (_, "EXCEEDED_ID_LIMIT") => return word(ErrorCode::IdLimit),
         (404, _) => return word(ErrorCode::NotFound),
         (409, _) => return word(ErrorCode::Conflict),
-        // A cursor of Salesforce's that is gone costs nothing: the next try asks by the last row again.
+        // A cursor of Salesforce's that is gone costs nothing: the next try asks by the last row
+        // again.
         (_, "INVALID_QUERY_LOCATOR") => CrmError::Unavailable("its cursor is gone"),
         (_, "REQUEST_LIMIT_EXCEEDED") if entry.is_some_and(|entry| entry.message.contains("Concurrent")) => {
             CrmError::RateLimited { retry_after: Some(CONCURRENCY_RETRY_AFTER) }
@@ -134,8 +139,8 @@ pub(super) fn meaning(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> R
                 "the integration's user needs the permission \"API Enabled\" and access to Contacts and Leads",
             )
         }
-        // Its own metering of requests, or a row that somebody writes, is in the way; and statuses with other meanings than RFC 9110's,
-        // which Salesforce sends when it is busy.
+        // Its own metering of requests, or a row that somebody writes, is in the way; and statuses
+        // with other meanings than RFC 9110's, which Salesforce sends when it is busy.
         (_, "TXN_SECURITY_METERING_ERROR" | "SERVER_UNAVAILABLE" | "UNABLE_TO_LOCK_ROW") | (406 | 420, _) => {
             CrmError::Unavailable("it asks to try again")
         }
@@ -145,8 +150,9 @@ pub(super) fn meaning(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> R
     RequestFailure::Known(known)
 }
 
-/// Whether an answer, with whatever status, says that this is not the organisation's host: `URL_NOT_RESET`, "Destination URL not reset".
-/// A page of records may hold any words, and is longer than this.
+/// Whether an answer, with whatever status, says that this is not the organisation's host:
+/// `URL_NOT_RESET`, "Destination URL not reset". A page of records may hold any words, and is
+/// longer than this.
 pub(super) fn says_moved(body: &[u8]) -> bool {
     body.len() <= MOVED_BYTES_MAX
         && [&b"URL_NOT_RESET"[..], b"Destination URL not reset"]

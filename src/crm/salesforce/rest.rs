@@ -22,7 +22,8 @@ use crate::crm::{
 
 /// Summer '26; a version works for three years at least (Salesforce, "API End-of-Life").
 const API: &str = "/services/data/v67.0";
-/// Who the token is of; it needs no scope besides `api` (Salesforce's own command line asks here, too).
+/// Who the token is of; it needs no scope besides `api` (Salesforce's own command line asks here,
+/// too).
 const USER_INFO: &str = "/services/oauth2/userinfo";
 /// What each answer says of the organisation's quota of 24 hours: `api-usage=18/5000`.
 const LIMIT_INFO: &str = "sforce-limit-info";
@@ -60,8 +61,9 @@ impl RestApi {
         self.send(request.body(body.to_string())).await
     }
 
-    /// The first page of a query as records, at most so many rows of it, and the server's clock. Further pages are asked for by the
-    /// last row, never by Salesforce's cursors: those do not outlive two days.
+    /// The first page of a query as records, at most so many rows of it, and the server's clock.
+    /// Further pages are asked for by the last row, never by Salesforce's cursors: those do not
+    /// outlive two days.
     pub(super) async fn query(
         &self,
         soql: &str,

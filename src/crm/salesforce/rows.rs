@@ -1,5 +1,6 @@
-//! Rows by REST, in the order of change: each page is asked for by the last row of the one before. Salesforce may give fewer rows than
-//! are asked for; `done` tells whether more fit the query, and a full page says the same.
+//! Rows by REST, in the order of change: each page is asked for by the last row of the one before.
+//! Salesforce may give fewer rows than are asked for; `done` tells whether more fit the query, and
+//! a full page says the same.
 
 use chrono::{DateTime, Utc};
 
@@ -22,7 +23,8 @@ use crate::{
 
 /// An answer with more rows than this is not Salesforce's.
 const ROWS_MAX: usize = 2 * ROWS_PER_PAGE;
-/// How often in succession the time that a query spans is halved: 30 years come down to a quarter of an hour.
+/// How often in succession the time that a query spans is halved: 30 years come down to a quarter
+/// of an hour.
 const HALVINGS_MAX: u8 = 20;
 /// Salesforce was founded in March 1999; no row is older. Milliseconds since 1970.
 const FOUNDED: i64 = 920_246_400_000;
@@ -65,8 +67,8 @@ impl SalesforceClient {
         RowMapping { object, fields: fields.to_vec(), base_url: self.rest.base_url.clone() }
     }
 
-    /// The rows of these records (at most 400), in the recycle bin too. Salesforce may give fewer than fit, and says so: the rest is
-    /// asked for again.
+    /// The rows of these records (at most 400), in the recycle bin too. Salesforce may give fewer
+    /// than fit, and says so: the rest is asked for again.
     pub(super) async fn rows_of(
         &self,
         object: ObjectType,
@@ -127,7 +129,8 @@ impl SalesforceClient {
 }
 
 impl RowsProgress {
-    /// Before when rows are asked for: the second of the window's end is in it. The first answer, which tells the time, has no end.
+    /// Before when rows are asked for: the second of the window's end is in it. The first answer,
+    /// which tells the time, has no end.
     fn end(&self) -> Option<i64> {
         self.bound.or_else(|| self.until.map(|until| until + SECOND))
     }
@@ -153,7 +156,8 @@ impl RowsProgress {
     }
 }
 
-/// Whether a page's last row lies behind that of the page before. Salesforce orders ids of one time in its own way.
+/// Whether a page's last row lies behind that of the page before. Salesforce orders ids of one time
+/// in its own way.
 fn leads_on(before: Option<&RowKeyset>, last: &RowKeyset) -> bool {
     before.is_none_or(|before| last.at > before.at || (last.at == before.at && last.id != before.id))
 }

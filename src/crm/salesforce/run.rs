@@ -1,8 +1,9 @@
-//! One run: object by object, first its rows, then the log of deletions. Each call does one step and says in the position what comes
-//! next; nothing is kept outside of it.
+//! One run: object by object, first its rows, then the log of deletions. Each call does one step
+//! and says in the position what comes next; nothing is kept outside of it.
 //!
-//! An increment reads from where the last run *began* each object, less an overlap, by the server's clock: a row becomes visible
-//! some time after its `SystemModstamp`, and what changes during a run belongs to the next one.
+//! An increment reads from where the last run *began* each object, less an overlap, by the server's
+//! clock: a row becomes visible some time after its `SystemModstamp`, and what changes during a run
+//! belongs to the next one.
 
 use chrono::{DateTime, TimeDelta, Utc};
 
@@ -19,12 +20,15 @@ use crate::{
     domain::{notice::Notice, provider::Provider, record::ObjectType},
 };
 
-/// How far an increment reaches back behind the last one. Rows have been seen to appear seconds after their `SystemModstamp`, and
-/// those of a long transaction minutes after (airbyte #27146, Estuary flow #2678); ten minutes is what Airbyte takes.
+/// How far an increment reaches back behind the last one. Rows have been seen to appear seconds
+/// after their `SystemModstamp`, and those of a long transaction minutes after (airbyte #27146,
+/// Estuary flow #2678); ten minutes is what Airbyte takes.
 pub(super) const OVERLAP: TimeDelta = TimeDelta::minutes(10);
-/// What is promised to be known ends this long before a run began: Estuary and Fivetran never trust the newest five minutes.
+/// What is promised to be known ends this long before a run began: Estuary and Fivetran never trust
+/// the newest five minutes.
 const FRESHNESS_LAG: TimeDelta = TimeDelta::minutes(5);
-/// Jobs of the bulk interface that may come to nothing in a run, before an object is read by REST however large it is.
+/// Jobs of the bulk interface that may come to nothing in a run, before an object is read by REST
+/// however large it is.
 const BULK_FAILURES_MAX: u8 = 2;
 
 impl SalesforceClient {
@@ -105,8 +109,8 @@ impl SalesforceClient {
         }
     }
 
-    /// Whose turn is next. When all have had theirs, those that were left have another one: a run that goes on after a failure has
-    /// left them long ago.
+    /// Whose turn is next. When all have had theirs, those that were left have another one: a run
+    /// that goes on after a failure has left them long ago.
     fn next_after(
         &self,
         object: ObjectType,
@@ -122,8 +126,8 @@ impl SalesforceClient {
         next.or_else(|| copied.iter().find(|other| is_left(other)).map(|next| (*next, true)))
     }
 
-    /// An object that brings nothing but errors: the others go on without it, unless there is no other, or it is Salesforce as a whole
-    /// that does not answer.
+    /// An object that brings nothing but errors: the others go on without it, unless there is no
+    /// other, or it is Salesforce as a whole that does not answer.
     async fn leave(
         &self,
         object: ObjectType,
@@ -230,8 +234,8 @@ impl SalesforceClient {
         }
     }
 
-    /// What the log of deletions has to tell after this mark; `None`: its end is too near, or nobody wishes to know. Then it stays
-    /// where it is, and a later run catches up.
+    /// What the log of deletions has to tell after this mark; `None`: its end is too near, or
+    /// nobody wishes to know. Then it stays where it is, and a later run catches up.
     fn deletions_to_read(&self, mark: &ObjectProgress) -> Option<DeletedProgress> {
         let end = mark.rows_through;
         let is_due = is_askable(mark.deleted_through, end);

@@ -1,4 +1,5 @@
-//! The queries. Every name in them is one of ours or has been checked; every value goes through [`literal`] or [`time`].
+//! The queries. Every name in them is one of ours or has been checked; every value goes through
+//! [`literal`] or [`time`].
 
 use chrono::DateTime;
 

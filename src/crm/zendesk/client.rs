@@ -1,8 +1,9 @@
 //! The calls that a sync makes.
 //!
-//! The cursor-based incremental export is the one to use: the time-based one loops for ever when one second holds more than a page.
-//! Its rules: `start_time` on the very first call only, then `cursor`; the end is `end_of_stream`, never an empty page; the last
-//! minute is not promised; resuming is inclusive, so the last record can come again.
+//! The cursor-based incremental export is the one to use: the time-based one loops for ever when
+//! one second holds more than a page. Its rules: `start_time` on the very first call only, then
+//! `cursor`; the end is `end_of_stream`, never an empty page; the last minute is not promised;
+//! resuming is inclusive, so the last record can come again.
 
 use std::{
     collections::HashSet,
@@ -63,7 +64,8 @@ pub(super) struct ZendeskClient {
 }
 
 impl ZendeskClient {
-    /// The Zendesk of the target's subdomain, which has been checked to be one label. It never names another host.
+    /// The Zendesk of the target's subdomain, which has been checked to be one label. It never
+    /// names another host.
     pub(super) fn new(parts: ClientParts<'_>) -> Result<Self, CrmError> {
         let ClientParts { http, endpoint, target, quota, .. } = parts;
         let header = header::authorization(&target.access.token)?;
@@ -154,8 +156,9 @@ impl ZendeskClient {
         json::off_thread(move || mapping.page(&BodyText::json(body)?, &[])).await
     }
 
-    /// A page without the identities that it was asked for is asked for once more. If they stay away, its users are copied with the
-    /// numbers that they have themselves, and it is told of each that others may be missing.
+    /// A page without the identities that it was asked for is asked for once more. If they stay
+    /// away, its users are copied with the numbers that they have themselves, and it is told of
+    /// each that others may be missing.
     fn check_identities(
         &self,
         records: &[Record],
@@ -214,8 +217,9 @@ impl ZendeskClient {
         Ok(pages)
     }
 
-    /// What several of one request left out may be deleted for good: asked for alone, Zendesk says so. A host that has begun to answer
-    /// like that to everything is no Zendesk any more: afterwards it must still know the administrator.
+    /// What several of one request left out may be deleted for good: asked for alone, Zendesk says
+    /// so. A host that has begun to answer like that to everything is no Zendesk any more:
+    /// afterwards it must still know the administrator.
     async fn sightings(&self, keys: &[RecordKey]) -> Result<RecordSightings, CrmError> {
         let ids: Vec<&str> = keys.iter().map(|key| key.record_id.as_str()).collect();
         let UsersPage { records, rejects, .. } = self.show_many(&ids).await?;
@@ -245,7 +249,8 @@ impl ZendeskClient {
         Ok(sightings)
     }
 
-    /// A merge gives the loser's e-mail addresses to the winner, and the export does not name it: whoever has them now is read again.
+    /// A merge gives the loser's e-mail addresses to the winner, and the export does not name it:
+    /// whoever has them now is read again.
     async fn merge_winners(&self, gone: &[GoneRecord]) -> Result<RecordSightings, CrmError> {
         let mut ids: Vec<String> = Vec::new();
         for gone in gone {

@@ -1,5 +1,5 @@
-//! Zendesk users into records: phone numbers are `phone` ∪ the identities of type `phone_number`, since a shared number stands in
-//! `phone` only, and a deleted identity can leave its number there.
+//! Zendesk users into records: phone numbers are `phone` ∪ the identities of type `phone_number`,
+//! since a shared number stands in `phone` only, and a deleted identity can leave its number there.
 
 use std::collections::HashMap;
 

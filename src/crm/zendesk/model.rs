@@ -1,12 +1,14 @@
-//! Zendesk's JSON, as far as it is read. Unknown fields are ignored; ids come as numbers or as text.
-//! Source: Zendesk developer documentation, "Incremental Exports", "Users", "User Identities".
+//! Zendesk's JSON, as far as it is read. Unknown fields are ignored; ids come as numbers or as
+//! text. Source: Zendesk developer documentation, "Incremental Exports", "Users", "User
+//! Identities".
 
 use serde::Deserialize;
 
 /// What is read of an answer with users.
 pub(super) const PAGE: [&str; 4] = ["users", "identities", "after_cursor", "end_of_stream"];
 
-/// What is read of a user. `active` is false of one that is deleted, or merged into another; suspended users are active.
+/// What is read of a user. `active` is false of one that is deleted, or merged into another;
+/// suspended users are active.
 pub(super) const USER: [&str; 8] = ["id", "name", "email", "phone", "role", "active", "created_at", "updated_at"];
 
 /// What is read of an address of a user.

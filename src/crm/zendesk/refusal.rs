@@ -1,5 +1,6 @@
-//! What Zendesk's refusals mean, as a table. Its words are never shown. What is in no row is doubtful: told by its status, and taken for
-//! no more. Source: Zendesk developer documentation, "Responses", "Incremental Exports", "OAuth"; words as its clients report them.
+//! What Zendesk's refusals mean, as a table. Its words are never shown. What is in no row is
+//! doubtful: told by its status, and taken for no more. Source: Zendesk developer documentation,
+//! "Responses", "Incremental Exports", "OAuth"; words as its clients report them.
 
 use reqwest::{StatusCode, header::HeaderMap};
 use serde::Deserialize;

@@ -9,7 +9,8 @@ use crate::domain::integration::SyncHold;
 
 /// A wait up to this is part of a run; a longer one ends it.
 pub const LONG_WAIT: Duration = Duration::from_mins(1);
-/// From the first refusal of credentials to the second look, which must agree before the integration is held.
+/// From the first refusal of credentials to the second look, which must agree before the
+/// integration is held.
 const SECOND_LOOK_AFTER: TimeDelta = TimeDelta::minutes(3);
 /// From look to look at an integration that is held because its CRM refuses it.
 const PROBE_EVERY: TimeDelta = TimeDelta::hours(1);
@@ -19,11 +20,13 @@ const REFUSALS_MAX: i32 = 3;
 /// What a failure says of its integration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FailureVerdict {
-    /// It passes: tried for ever, a minute later at first and a period later at most (the integration is STALE then, and says so).
+    /// It passes: tried for ever, a minute later at first and a period later at most (the
+    /// integration is STALE then, and says so).
     Passes,
     /// It passes, and not sooner.
     Waits(Duration),
-    /// The credentials, or what they may do, are refused: believed when a second look minutes later agrees.
+    /// The credentials, or what they may do, are refused: believed when a second look minutes later
+    /// agrees.
     Refused {
         /// A refresh token that is refused twice is not sent a third time.
         spends_refresh_token: bool,
@@ -32,7 +35,8 @@ pub enum FailureVerdict {
     },
     /// It lasts, but it may be mended in the CRM: believed on the third run in a row.
     Lasts,
-    /// The credentials are of no use, and no second look is needed. Whether to look again by itself.
+    /// The credentials are of no use, and no second look is needed. Whether to look again by
+    /// itself.
     Final {
         /// The refresh token is spent, or its last use is unknown.
         spends_refresh_token: bool,
@@ -53,7 +57,8 @@ pub(super) struct FailureOutcome {
 }
 
 impl ControlState {
-    /// The state in which a failed run leaves it. A wait for the CRM's quota does not count as a failed run.
+    /// The state in which a failed run leaves it. A wait for the CRM's quota does not count as a
+    /// failed run.
     pub(super) fn fail_run(&self, failure: RunFailure, now: DateTime<Utc>) -> Self {
         let outcome = self.after_failure(failure.verdict, failure.has_progressed, now);
         let hold_notice = if outcome.keeps_notice { self.hold_notice.clone() } else { Some(failure.notice) };
@@ -68,8 +73,8 @@ impl ControlState {
         }
     }
 
-    /// One that is held is looked at every hour, but for a refresh token that must not be sent; what passes meanwhile does not end its
-    /// hold, a complete run does.
+    /// One that is held is looked at every hour, but for a refresh token that must not be sent;
+    /// what passes meanwhile does not end its hold, a complete run does.
     pub(super) fn after_failure(
         &self,
         verdict: FailureVerdict,

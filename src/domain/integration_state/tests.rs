@@ -204,7 +204,8 @@ fn words(before: &ControlState, transition: &StateTransition) -> String {
     if words.is_empty() { "as it was".to_owned() } else { words.join(" ") }
 }
 
-/// A change of a rule changes lines of `table.txt`: read them, and put the printed table there only if each is meant.
+/// A change of a rule changes lines of `table.txt`: read them, and put the printed table there only
+/// if each is meant.
 #[test]
 fn every_state_answers_every_event_as_the_table_says() {
     let mut table = String::new();

@@ -1,4 +1,5 @@
-//! What the server survives from clients that mean no good, and from those that are merely broken. Time is virtual.
+//! What the server survives from clients that mean no good, and from those that are merely broken.
+//! Time is virtual.
 
 use tokio::time::Instant;
 

@@ -70,7 +70,8 @@ async fn handler_is_dropped_when_client_hangs_up() {
     assert_eq!(server.events.recv().await, Some(Event::Dropped));
 }
 
-/// What the server makes of one call without a client in between, whose own timer would answer first.
+/// What the server makes of one call without a client in between, whose own timer would answer
+/// first.
 async fn through_gate(path: &str, timeout: &str, keys: &KeyPair, contact_id: &str) -> Answer {
     let limits = ServerLimits::default();
     let server = server(limits, DrainTimes { wait: LONG, timeout: LONG }, keys);
@@ -309,7 +310,8 @@ async fn log_has_call_facts_and_no_request() {
     let keys = generate(&[1; 32]);
     {
         let _logging = tracing::subscriber::set_default(subscriber);
-        // A place in the code that another test's thread reaches first is taken for unwanted by all: reach each, then ask anew.
+        // A place in the code that another test's thread reaches first is taken for unwanted by
+        // all: reach each, then ask anew.
         through_gate(GET_CONTACT, "1S", &keys, "fail").await;
         tracing::callsite::rebuild_interest_cache();
         for contact_id in ["fail", "private-value"] {

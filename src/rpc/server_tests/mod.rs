@@ -275,7 +275,8 @@ fn token_of(keys: &KeyPair, scopes: &[TokenScope], subject: &str, accounts: &Tok
     issue(&keys.signing_key_pem, &claims).unwrap()
 }
 
-/// Calls a path with any message and reads no answer but the first headers, which is where an error stands.
+/// Calls a path with any message and reads no answer but the first headers, which is where an error
+/// stands.
 async fn call_path<T: prost::Message + Default + Send + Sync + 'static>(
     channel: &Channel,
     path: &'static str,

@@ -31,7 +31,8 @@ pub(super) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8>
     [&length[1..], &[kind, flags], &stream.to_be_bytes(), payload].concat()
 }
 
-/// A block of headers, each as a literal that nobody remembers (RFC 7541 §6.2.2), with lengths as integers of a 7-bit prefix.
+/// A block of headers, each as a literal that nobody remembers (RFC 7541 §6.2.2), with lengths as
+/// integers of a 7-bit prefix.
 pub(super) fn header_block(headers: &[(&str, &str)]) -> Vec<u8> {
     let mut block = Vec::new();
     for (name, value) in headers {
@@ -166,7 +167,8 @@ impl Raw {
         self.send(&frame(HEADERS, END_HEADERS, stream, &Self::headers_of(token, path))).await.unwrap();
     }
 
-    /// The next frame; `None`: the connection is closed. Pings are answered, or the server would close it for that.
+    /// The next frame; `None`: the connection is closed. Pings are answered, or the server would
+    /// close it for that.
     pub(super) async fn frame(&mut self) -> Option<(u8, u8, u32, Vec<u8>)> {
         loop {
             let mut header = [0; 9];
@@ -193,7 +195,8 @@ impl Raw {
         Closed { goaway, after: self.accepted_at.elapsed() }
     }
 
-    /// Sends these bytes again and again, and reads meanwhile, until the server closes the connection. How often they went out.
+    /// Sends these bytes again and again, and reads meanwhile, until the server closes the
+    /// connection. How often they went out.
     pub(super) async fn flood(self, bytes: &[u8]) -> (u32, Closed) {
         let Self { mut reader, mut writer, accepted_at } = self;
         let mut sent = 0;

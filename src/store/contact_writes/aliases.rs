@@ -1,4 +1,5 @@
-//! Merging: a contact becomes the alias of the one that goes on in its place, and is given back when that one lives again.
+//! Merging: a contact becomes the alias of the one that goes on in its place, and is given back
+//! when that one lives again.
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
@@ -28,8 +29,9 @@ pub struct AdoptionMerge {
     pub survivor_created_at: DateTime<Utc>,
 }
 
-/// Makes each loser an alias of its survivor: refs and their numbers move, a placeholder's number ends, earlier aliases follow.
-/// Both must be locked, be live, and no contact may be in two merges as loser.
+/// Makes each loser an alias of its survivor: refs and their numbers move, a placeholder's number
+/// ends, earlier aliases follow. Both must be locked, be live, and no contact may be in two merges
+/// as loser.
 pub async fn merge_placeholders(
     tx: &mut Tx,
     account_id: AccountId,
@@ -113,8 +115,9 @@ pub struct MergeAlias {
     pub survivor_id: ContactId,
 }
 
-/// Makes the contacts of records that the CRM has merged away aliases, unless a live record is left to them; the survivor takes the oldest
-/// `created_at`, and so its rank. All contacts must be locked.
+/// Makes the contacts of records that the CRM has merged away aliases, unless a live record is left
+/// to them; the survivor takes the oldest `created_at`, and so its rank. All contacts must be
+/// locked.
 pub async fn alias_merged(
     tx: &mut Tx,
     account_id: AccountId,
@@ -129,8 +132,8 @@ pub async fn alias_merged(
     age_survivors(tx, account_id, &losers, &survivors, now).await
 }
 
-/// Leaves of each loser that has no live record a tombstone that leads to its survivor, and takes its own aliases along. Returns those that
-/// are aliases by it, and their survivors.
+/// Leaves of each loser that has no live record a tombstone that leads to its survivor, and takes
+/// its own aliases along. Returns those that are aliases by it, and their survivors.
 async fn make_aliases(
     tx: &mut Tx,
     account_id: AccountId,
@@ -238,8 +241,8 @@ async fn age_survivors(
     Ok(())
 }
 
-/// Gives contacts that live again the aliases back that were merged into them, directly or through others. The feed says where each
-/// leads now: it may never have been told of the steps between.
+/// Gives contacts that live again the aliases back that were merged into them, directly or through
+/// others. The feed says where each leads now: it may never have been told of the steps between.
 pub async fn restore_aliases(
     tx: &mut Tx,
     account_id: AccountId,

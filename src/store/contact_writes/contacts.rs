@@ -65,7 +65,8 @@ pub async fn insert(
     changes::record(tx, account_id, ChangeKind::Created, &inserted, now).await
 }
 
-/// New fields for these contacts; a tombstone among them lives again, a placeholder has a record now.
+/// New fields for these contacts; a tombstone among them lives again, a placeholder has a record
+/// now.
 pub async fn update(
     tx: &mut Tx,
     account_id: AccountId,
@@ -101,7 +102,8 @@ pub async fn update(
     changes::record(tx, account_id, ChangeKind::Changed, &changed, now).await
 }
 
-/// What a further click says of a contact that no sync has seen: an empty name or no e-mail leaves what is there.
+/// What a further click says of a contact that no sync has seen: an empty name or no e-mail leaves
+/// what is there.
 pub async fn add_clicked(
     tx: &mut Tx,
     account_id: AccountId,
@@ -173,7 +175,8 @@ pub async fn lock(
     Ok(locked.collect())
 }
 
-/// Says in the feed that these have changed, as far as they live: a record of theirs ended or moved, and nothing that they show.
+/// Says in the feed that these have changed, as far as they live: a record of theirs ended or
+/// moved, and nothing that they show.
 pub async fn touch(
     tx: &mut Tx,
     account_id: AccountId,

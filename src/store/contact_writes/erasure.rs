@@ -13,7 +13,8 @@ use crate::{
     },
 };
 
-/// The contacts that are one person: the one that lives (or lived last) first, then its aliases. Empty: there is no such contact.
+/// The contacts that are one person: the one that lives (or lived last) first, then its aliases.
+/// Empty: there is no such contact.
 pub async fn find_person(
     tx: &mut Tx,
     account_id: AccountId,
@@ -42,7 +43,8 @@ pub async fn find_person(
     Ok(ids.into_iter().map(ContactId).collect())
 }
 
-/// Locks the integrations that have records of this person, as a page of a sync does: none is being written meanwhile.
+/// Locks the integrations that have records of this person, as a page of a sync does: none is being
+/// written meanwhile.
 pub async fn lock_integrations(tx: &mut Tx, account_id: AccountId, person: &[ContactId]) -> Result<(), StoreError> {
     sqlx::query!(
         "-- store::contact_writes::erasure::lock_integrations
@@ -61,7 +63,8 @@ pub async fn lock_integrations(tx: &mut Tx, account_id: AccountId, person: &[Con
     Ok(())
 }
 
-/// Removes the person's refs, and those of records without a contact that were merged into them. Returns all of them.
+/// Removes the person's refs, and those of records without a contact that were merged into them.
+/// Returns all of them.
 pub async fn remove_refs(
     tx: &mut Tx,
     account_id: AccountId,
@@ -80,7 +83,8 @@ pub async fn remove_refs(
     let mut removed: Vec<RefKey> =
         rows.into_iter().map(|row| (row.integration_id, row.object_type, row.record_id)).collect();
     let mut newest = removed.clone();
-    // Step by step against the direction of the merges. Each step removes what it finds, so there is an end.
+    // Step by step against the direction of the merges. Each step removes what it finds, so there
+    // is an end.
     while !newest.is_empty() {
         newest = remove_losers(tx, account_id, &newest).await?;
         removed.extend(newest.iter().cloned());
@@ -91,7 +95,8 @@ pub async fn remove_refs(
         .collect()
 }
 
-/// Removes the refs without a contact (first seen as deleted) of records that were merged into these.
+/// Removes the refs without a contact (first seen as deleted) of records that were merged into
+/// these.
 async fn remove_losers(tx: &mut Tx, account_id: AccountId, winners: &[RefKey]) -> Result<Vec<RefKey>, StoreError> {
     let (integrations, types, records) = ref_columns(winners);
     let losers = sqlx::query!(

@@ -70,8 +70,8 @@ pub async fn replace(
     insert(tx, account_id, integration_id, numbers).await
 }
 
-/// Adds a number behind those of its ref, unless the ref has its key already, or has as many as a record may have. Its contact must be
-/// locked.
+/// Adds a number behind those of its ref, unless the ref has its key already, or has as many as a
+/// record may have. Its contact must be locked.
 pub async fn add(
     tx: &mut Tx,
     account_id: AccountId,

@@ -26,7 +26,8 @@ pub struct UnknownCaller<'a> {
 /// What became of an unknown caller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InsertedPlaceholder {
-    /// The placeholder was made; false: the number has one already (perhaps not visible yet). Look again.
+    /// The placeholder was made; false: the number has one already (perhaps not visible yet). Look
+    /// again.
     pub is_new: bool,
     /// The call was stored with it; false: it has another answer, or no id.
     pub is_call_stored: bool,
@@ -34,8 +35,8 @@ pub struct InsertedPlaceholder {
 
 /// Makes the one placeholder of a number, and stores its call.
 ///
-/// One statement, so that a caller who hangs up leaves either all of it or nothing, and routers that race with one call id see
-/// both or neither.
+/// One statement, so that a caller who hangs up leaves either all of it or nothing, and routers
+/// that race with one call id see both or neither.
 pub async fn insert(
     db: &CallDb,
     account_id: AccountId,

@@ -1,4 +1,5 @@
-//! Which contact a record is. Refs are locked in the order of their keys, byte by byte, before their contacts.
+//! Which contact a record is. Refs are locked in the order of their keys, byte by byte, before
+//! their contacts.
 
 use std::collections::HashMap;
 
@@ -38,7 +39,8 @@ pub struct StoredRef {
     pub successor: Option<RecordKey>,
 }
 
-/// Locks the refs of these records, in the order of their keys. Records never seen are absent from the answer.
+/// Locks the refs of these records, in the order of their keys. Records never seen are absent from
+/// the answer.
 pub async fn lock(
     tx: &mut Tx,
     account_id: AccountId,
@@ -69,7 +71,8 @@ pub async fn lock(
     )
     .fetch_all(&mut **tx)
     .await?;
-    // Not joined above: after waiting for a merge, the locked ref names its new contact, and a joined row would still be the old one's.
+    // Not joined above: after waiting for a merge, the locked ref names its new contact, and a
+    // joined row would still be the old one's.
     let contact_ids: Vec<Uuid> = rows.iter().filter_map(|row| row.contact_id).collect();
     let ranks = ranks(tx, account_id, &contact_ids).await?;
     rows.into_iter()
@@ -135,7 +138,8 @@ pub struct RefRow {
     pub successor: Option<RecordKey>,
 }
 
-/// Inserts refs never seen before. [`StoreError::Conflict`] if somebody else inserted one meanwhile: run the transaction again.
+/// Inserts refs never seen before. [`StoreError::Conflict`] if somebody else inserted one
+/// meanwhile: run the transaction again.
 pub async fn insert(
     tx: &mut Tx,
     account_id: AccountId,
@@ -268,7 +272,8 @@ pub async fn end(
     Ok(())
 }
 
-/// Locks the refs of these contacts, in the order of their keys: before the contacts, as every writer does.
+/// Locks the refs of these contacts, in the order of their keys: before the contacts, as every
+/// writer does.
 pub async fn lock_of_contacts(tx: &mut Tx, account_id: AccountId, contact_ids: &[ContactId]) -> Result<(), StoreError> {
     let ids: Vec<Uuid> = contact_ids.iter().map(|id| id.0).collect();
     sqlx::query!(

@@ -17,8 +17,9 @@ use crate::{
     },
 };
 
-/// Makes tombstones of those that have no live record left, forgets what was personal, and ends their numbers (a record whose
-/// deletion was not mirrored may have left some). The others have changed.
+/// Makes tombstones of those that have no live record left, forgets what was personal, and ends
+/// their numbers (a record whose deletion was not mirrored may have left some). The others have
+/// changed.
 pub async fn tombstone_without_refs(
     tx: &mut Tx,
     account_id: AccountId,
@@ -57,7 +58,8 @@ pub async fn tombstone_without_refs(
     Ok(())
 }
 
-/// Leaves a tombstone of an erased person, and says in the feed that the person was erased. False: it was erased before.
+/// Leaves a tombstone of an erased person, and says in the feed that the person was erased. False:
+/// it was erased before.
 pub async fn tombstone_erased(
     tx: &mut Tx,
     account_id: AccountId,

@@ -1,4 +1,5 @@
-//! How connections are made: in the background, as many as are wanted, and one at a time while that fails.
+//! How connections are made: in the background, as many as are wanted, and one at a time while that
+//! fails.
 
 use std::{
     future::Future,
@@ -14,7 +15,8 @@ use super::{DatabaseTrouble, PoolSlot, PoolState, PooledConnection, SharedPool};
 
 /// After a failed attempt to connect; doubles up to `CONNECT_PAUSE_MAX`.
 const CONNECT_PAUSE: Duration = Duration::from_millis(20);
-/// The longest pause between two attempts to connect: calls must be answered within 2 s after the database is back.
+/// The longest pause between two attempts to connect: calls must be answered within 2 s after the
+/// database is back.
 const CONNECT_PAUSE_MAX: Duration = Duration::from_millis(250);
 
 impl SharedPool {
@@ -101,7 +103,8 @@ impl SharedPool {
                     state.failure = Some(Arc::new(error));
                     let is_below = state.size <= self.settings.connections_min;
                     if state.connecting > 1 || !(is_below || state.is_awaited(0)) {
-                        // Under the lock, so that of several that fail at once the last one goes on.
+                        // Under the lock, so that of several that fail at once the last one goes
+                        // on.
                         state.connecting -= 1;
                         slot.is_connecting = false;
                         drop(state);

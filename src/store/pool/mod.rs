@@ -1,12 +1,17 @@
-//! A pool of connections that a database in trouble cannot hold up. It owns when connections are made, how long anybody waits for one,
-//! and which are no longer trusted. [`super::session`] owns what is said on them.
+//! A pool of connections that a database in trouble cannot hold up. It owns when connections are
+//! made, how long anybody waits for one, and which are no longer trusted. [`super::session`] owns
+//! what is said on them.
 //!
-//! - Connections are made in the background, never in a waiting caller's time: a database that takes longer to greet than a call may
-//!   wait still gets all its connections, and a caller takes whichever becomes free first.
-//! - A connection that passes its limit is closed. What froze it (a fail-over, a NAT that has forgotten) froze its contemporaries too,
-//!   so that every idle one of its generation is closed with it; those made afterwards are trusted.
-//! - Idle connections are asked now and then, so that the first call after a quiet night meets none that has gone silent.
-//! - While connections lead to a server that cannot write (a standby), the pool looks every second whether new ones lead to another.
+//! - Connections are made in the background, never in a waiting caller's time: a database that
+//!   takes longer to greet than a call may wait still gets all its connections, and a caller takes
+//!   whichever becomes free first.
+//! - A connection that passes its limit is closed. What froze it (a fail-over, a NAT that has
+//!   forgotten) froze its contemporaries too, so that every idle one of its generation is closed
+//!   with it; those made afterwards are trusted.
+//! - Idle connections are asked now and then, so that the first call after a quiet night meets none
+//!   that has gone silent.
+//! - While connections lead to a server that cannot write (a standby), the pool looks every second
+//!   whether new ones lead to another.
 
 mod growth;
 mod settings;
@@ -45,7 +50,8 @@ pub(crate) struct ConnectionPool {
     _alive: Arc<PoolOwner>,
 }
 
-/// Ends the pool when its last handle is gone: idle connections hold their pool, and would keep each other open.
+/// Ends the pool when its last handle is gone: idle connections hold their pool, and would keep
+/// each other open.
 struct PoolOwner(Arc<SharedPool>);
 
 impl Drop for PoolOwner {
@@ -78,7 +84,8 @@ struct PoolState {
     waiters: VecDeque<oneshot::Sender<LoanedConnection>>,
     /// How often a connection was given to somebody, or became free.
     turns: u64,
-    /// More do not wait: so many had their turn in the time of one who waited in vain. `None`: nobody did since a connection was free.
+    /// More do not wait: so many had their turn in the time of one who waited in vain. `None`:
+    /// nobody did since a connection was free.
     waiters_max: Option<usize>,
     /// Why the last attempt to connect failed, if it did.
     failure: Option<Arc<sqlx::Error>>,
@@ -113,7 +120,8 @@ pub(super) struct PooledConnection {
     _slot: PoolSlot,
 }
 
-/// A connection on loan. Dropped, it goes back as one that is in order; whoever knows better takes it out before.
+/// A connection on loan. Dropped, it goes back as one that is in order; whoever knows better takes
+/// it out before.
 pub(super) struct LoanedConnection {
     /// `None`: taken out.
     pub(super) link: Option<PooledConnection>,
@@ -167,8 +175,9 @@ impl ConnectionPool {
         Ok(Self { shared, _alive: alive })
     }
 
-    /// The next free connection. [`sqlx::Error::PoolTimedOut`] if others get theirs, and more wait than can be served within
-    /// `acquire_timeout`; [`sqlx::Error::Configuration`] if nobody does: why none could be made, or that none answers.
+    /// The next free connection. [`sqlx::Error::PoolTimedOut`] if others get theirs, and more wait
+    /// than can be served within `acquire_timeout`; [`sqlx::Error::Configuration`] if nobody does:
+    /// why none could be made, or that none answers.
     pub(super) async fn lend(&self) -> Result<LoanedConnection, sqlx::Error> {
         self.shared.lend().await
     }
@@ -195,7 +204,8 @@ impl ConnectionPool {
         self.shared.settings.statement_timeout
     }
 
-    /// Ends all connections, politely for a moment: those in use end when their work does. Whoever waits is told.
+    /// Ends all connections, politely for a moment: those in use end when their work does. Whoever
+    /// waits is told.
     pub(super) async fn close(&self) {
         self.shared.closed.cancel();
         let (idle, waiters) = {
@@ -230,7 +240,8 @@ impl fmt::Debug for ConnectionPool {
 }
 
 impl SharedPool {
-    /// Never held across an await, and nothing that owns a connection is dropped under it: its slot would lock again.
+    /// Never held across an await, and nothing that owns a connection is dropped under it: its slot
+    /// would lock again.
     fn lock(&self) -> MutexGuard<'_, PoolState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -335,7 +346,8 @@ impl SharedPool {
     pub(super) fn met_read_only(self: &Arc<Self>, link: PooledConnection) {
         self.tell(&DatabaseTrouble::READ_ONLY, None);
         if link.is_read_only {
-            // Known when it was made: `look_for_primary` is looking, and meanwhile it answers what only reads.
+            // Known when it was made: `look_for_primary` is looking, and meanwhile it answers what
+            // only reads.
             self.release(link);
             return;
         }
@@ -352,7 +364,8 @@ impl SharedPool {
         self.grow();
     }
 
-    /// Tells what has happened and what to do: once, and then once a minute at most, with the count.
+    /// Tells what has happened and what to do: once, and then once a minute at most, with the
+    /// count.
     pub(super) fn tell(&self, trouble: &DatabaseTrouble, error: Option<&sqlx::Error>) {
         let times = {
             let mut state = self.lock();

@@ -1,4 +1,5 @@
-//! What a pool is given: how large it is, how patient, and what its sessions are told at their beginning.
+//! What a pool is given: how large it is, how patient, and what its sessions are told at their
+//! beginning.
 
 use std::{str::FromStr, time::Duration};
 
@@ -9,8 +10,8 @@ use sqlx::postgres::PgConnectOptions;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PlanMode {
-    /// Once, for all parameters. With custom plans an account that the statistics have not seen gets the wrong index (27 ms instead
-    /// of 0.04).
+    /// Once, for all parameters. With custom plans an account that the statistics have not seen
+    /// gets the wrong index (27 ms instead of 0.04).
     #[default]
     Generic,
     /// Each time anew: a distributed database must see the account to know where its rows are.
@@ -38,13 +39,15 @@ pub struct PoolSettings {
     pub acquire_timeout: Duration,
     /// How long a new one may take; never in the time of whoever waits for one.
     pub connect_timeout: Duration,
-    /// How long one statement may take. Its connection is closed a little later if the server has not said so itself.
+    /// How long one statement may take. Its connection is closed a little later if the server has
+    /// not said so itself.
     pub statement_timeout: Duration,
     /// How long to wait for a lock.
     pub lock_timeout: Duration,
     /// How statements are planned.
     pub plan_mode: PlanMode,
-    /// Ask each connection whether it is there before it is used: one round trip, for work that cannot simply be done again.
+    /// Ask each connection whether it is there before it is used: one round trip, for work that
+    /// cannot simply be done again.
     pub asks_before_use: bool,
 }
 
@@ -55,14 +58,16 @@ pub(super) fn connect_options(url: &str, name: &str, settings: PoolSettings) -> 
         .statement_cache_capacity(200)
         .options([
             ("plan_cache_mode", settings.plan_mode.setting().to_owned()),
-            // Plans made while the tables were empty are kept, and nothing here ever wants a whole table.
+            // Plans made while the tables were empty are kept, and nothing here ever wants a whole
+            // table.
             ("enable_seqscan", "off".to_owned()),
             // Compiling a statement that is thought to be costly took 0.7 s of the 0.8 that it ran.
             ("jit", "off".to_owned()),
             ("statement_timeout", millis(settings.statement_timeout)),
             ("lock_timeout", millis(settings.lock_timeout)),
             ("idle_in_transaction_session_timeout", "10000".to_owned()),
-            // A session whose client has vanished gives its locks back within a minute; the system's default is two hours.
+            // A session whose client has vanished gives its locks back within a minute; the
+            // system's default is two hours.
             ("tcp_keepalives_idle", "30".to_owned()),
             ("tcp_keepalives_interval", "10".to_owned()),
             ("tcp_keepalives_count", "3".to_owned()),

@@ -16,7 +16,8 @@ use super::{DatabaseTrouble, IDLE_ANSWER_MAX, IdleConnection, SharedPool};
 const KEEP_EVERY: Duration = Duration::from_secs(1);
 /// An idle connection is asked when it has not been used for so long. Shorter than any NAT forgets.
 const IDLE_UNASKED_MAX: Duration = Duration::from_secs(15);
-/// A connection is replaced at this age: a server process keeps the memory that its largest statement took.
+/// A connection is replaced at this age: a server process keeps the memory that its largest
+/// statement took.
 const AGE_MAX: Duration = Duration::from_mins(30);
 
 impl SharedPool {
@@ -25,11 +26,13 @@ impl SharedPool {
         self.tasks.spawn(keep(Arc::downgrade(self), self.closed.clone()));
     }
 
-    /// Looks after the idle connections: replaces what is too old, one at a time, and asks what was not used for a while.
+    /// Looks after the idle connections: replaces what is too old, one at a time, and asks what was
+    /// not used for a while.
     async fn look_after(self: &Arc<Self>) {
         let (old, unasked) = {
             let mut state = self.lock();
-            // Not while none can be made (a changed password, a server without one to spare): those that there are still serve.
+            // Not while none can be made (a changed password, a server without one to spare): those
+            // that there are still serve.
             let is_replaceable = state.failure.is_none() && state.connecting == 0;
             let old = state.idle.iter().position(|idle| is_replaceable && idle.link.made_at.elapsed() > AGE_MAX);
             let old = old.map(|at| state.idle.remove(at));
@@ -42,7 +45,8 @@ impl SharedPool {
         self.grow();
     }
 
-    /// A connection has turned out to be dead: so may the idle ones be, and nobody should have to find out.
+    /// A connection has turned out to be dead: so may the idle ones be, and nobody should have to
+    /// find out.
     pub(in crate::store) fn ask_idle(self: &Arc<Self>) {
         let idle = std::mem::take(&mut self.lock().idle);
         let shared = Arc::clone(self);

@@ -1,4 +1,5 @@
-//! Accounts: created once however often asked, changed field by field, listed for whom the token names.
+//! Accounts: created once however often asked, changed field by field, listed for whom the token
+//! names.
 
 use std::collections::{BTreeSet, HashSet};
 

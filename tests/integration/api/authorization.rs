@@ -1,4 +1,5 @@
-//! Every method against every wrong credential, through the real server; the list of methods is that of the descriptors.
+//! Every method against every wrong credential, through the real server; the list of methods is
+//! that of the descriptors.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, TimeDelta, Utc};
@@ -74,7 +75,8 @@ impl<'a> Forger<'a> {
     }
 }
 
-/// Every authorization header that must open nothing, with its name and the reason that the caller is told.
+/// Every authorization header that must open nothing, with its name and the reason that the caller
+/// is told.
 fn forgeries(test: &TestApp) -> Vec<(&'static str, Option<String>, &'static str)> {
     let forger = Forger::new(test, 7);
     let bearer = |token: &str| Some(format!("Bearer {token}"));

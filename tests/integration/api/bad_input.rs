@@ -1,5 +1,6 @@
-//! Whatever a client sends: a wrong value is `INVALID_ARGUMENT` that names its field, every error carries its reason, and nothing is
-//! ever INTERNAL. The fields are those of the descriptors, so that a new one is missed by no test here.
+//! Whatever a client sends: a wrong value is `INVALID_ARGUMENT` that names its field, every error
+//! carries its reason, and nothing is ever INTERNAL. The fields are those of the descriptors, so
+//! that a new one is missed by no test here.
 
 use std::collections::BTreeSet;
 

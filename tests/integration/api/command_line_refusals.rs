@@ -1,4 +1,5 @@
-//! What the command line says of what is refused: in its own words and flags, with the next command; and which credentials it used.
+//! What the command line says of what is refused: in its own words and flags, with the next
+//! command; and which credentials it used.
 
 use std::process::Stdio;
 

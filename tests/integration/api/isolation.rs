@@ -1,5 +1,6 @@
-//! Nothing of one account is ever told to, or changed by, another: every method, with every kind of foreign id, with one number in
-//! both accounts. What belongs to another account answers exactly like what does not exist.
+//! Nothing of one account is ever told to, or changed by, another: every method, with every kind of
+//! foreign id, with one number in both accounts. What belongs to another account answers exactly
+//! like what does not exist.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -284,7 +285,8 @@ const RANDOM_CALLS: usize = 10_000;
 const AT_ONCE: usize = 32;
 /// People of the neighbour.
 const PEOPLE: usize = 40;
-/// Rounds of all methods between two syncs of the account's own, which also remove what it has asked to be removed.
+/// Rounds of all methods between two syncs of the account's own, which also remove what it has
+/// asked to be removed.
 const ROUNDS_BETWEEN_SYNCS: usize = 10;
 
 /// A neighbour with many rows, and ids to guess with.
@@ -403,7 +405,8 @@ async fn random_ids_tell_no_row_of_neighbour() {
 
     println!("{calls} calls, of which were answered: {answered:#?}");
     assert_eq!(called, described(), "a method was added: give it a request");
-    // Refusals alone would prove nothing. The account is there already, its run has ended, and no deletions are held.
+    // Refusals alone would prove nothing. The account is there already, its run has ended, and no
+    // deletions are held.
     assert!(answered.values().filter(|count| **count > 0).count() + 3 >= called.len());
     assert!(answered.values().sum::<usize>() > RANDOM_CALLS / 5);
     assert_eq!(street.neighbours.rows().await, before);

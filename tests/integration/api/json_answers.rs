@@ -1,4 +1,5 @@
-//! `--json`: what every command prints is the answer of its method, which its descriptor reads back; errors are `google.rpc.Status`.
+//! `--json`: what every command prints is the answer of its method, which its descriptor reads
+//! back; errors are `google.rpc.Status`.
 
 use std::collections::BTreeSet;
 
@@ -38,7 +39,8 @@ impl Reader {
         json.end().unwrap_or_else(|error| panic!("{message}: {error}: {line}"));
     }
 
-    /// Every line is an answer of this one method, or one object of the answers of two; the last line.
+    /// Every line is an answer of this one method, or one object of the answers of two; the last
+    /// line.
     fn answers(&mut self, methods: &[&str], ended: &Ended) -> Value {
         let out = ended.ok();
         for method in methods {
@@ -103,7 +105,8 @@ async fn every_answer_reads_back_by_its_descriptor() {
     let retried = reader.answers(&["RetryRejectedRecords"], &retried);
     let traced = desk.run(&[&["sync", "trace", "--record", &format!("user/{record}")], &of[..]].concat()).await;
     let traced = reader.answers(&["TraceRecord"], &traced);
-    // A sweep that would delete so many has no other way to be told here than by hundreds of records.
+    // A sweep that would delete so many has no other way to be told here than by hundreds of
+    // records.
     let hold = format!("update integrations set held_deletions = 412 where integration_id = '{integration}'");
     test.db.execute(&hold).await;
     let confirmed = desk.run(&[&["sync", "confirm-deletions", "--held", "412"], &of[..]].concat()).await;

@@ -1,4 +1,5 @@
-//! Every method of the API by its path, called with bytes: so that a test over all of them is complete by construction.
+//! Every method of the API by its path, called with bytes: so that a test over all of them is
+//! complete by construction.
 
 use std::collections::BTreeSet;
 

@@ -383,7 +383,8 @@ async fn click_run_and_routers_leave_one_answer() {
     integrity::assert_holds(&test).await;
 }
 
-/// As a router's gRPC client asks: UNAVAILABLE, here of a lock that a click holds for long, is tried again.
+/// As a router's gRPC client asks: UNAVAILABLE, here of a lock that a click holds for long, is
+/// tried again.
 async fn answered(app: &TestApp, request: pb::MatchCallerRequest) -> MatchCallerResponse {
     loop {
         match app.callers().match_caller(request.clone()).await {

@@ -1,4 +1,5 @@
-//! The two statements that read who has a number: what the lean one answers, the full one answers equally; and neither writes.
+//! The two statements that read who has a number: what the lean one answers, the full one answers
+//! equally; and neither writes.
 
 use std::fmt::Write as _;
 

@@ -1,5 +1,5 @@
-//! Clicks and reports: a record is known before any sync, belongs to the call that goes with it, and a later sync lands on the same
-//! contact.
+//! Clicks and reports: a record is known before any sync, belongs to the call that goes with it,
+//! and a later sync lands on the same contact.
 
 use contact_sync::rpc::pb::{self, MatchOutcome, MatchTier, Provider};
 use serde_json::json;

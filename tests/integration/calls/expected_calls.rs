@@ -1,4 +1,5 @@
-//! A click without a call id waits for its call: five minutes, outbound, the newest, the same agent's first, and for one call only.
+//! A click without a call id waits for its call: five minutes, outbound, the newest, the same
+//! agent's first, and for one call only.
 
 use chrono::TimeDelta;
 use contact_sync::rpc::pb::{self, MatchOutcome, MatchTier, Provider};

@@ -1,5 +1,6 @@
-//! Nobody is named by a number that is not his: one digit off, the same last digits in another country, a short code within a number,
-//! letters on a keypad, and whatever stands in the place of a hidden number. What is no number makes nobody.
+//! Nobody is named by a number that is not his: one digit off, the same last digits in another
+//! country, a short code within a number, letters on a keypad, and whatever stands in the place of
+//! a hidden number. What is no number makes nobody.
 
 use std::collections::BTreeSet;
 
@@ -49,8 +50,8 @@ fn digits(number: &str) -> Vec<char> {
     number.chars().filter(char::is_ascii_digit).collect()
 }
 
-/// The number with each of its digits, behind the country code, exchanged for each other digit, left out, doubled, or swapped with
-/// the next one.
+/// The number with each of its digits, behind the country code, exchanged for each other digit,
+/// left out, doubled, or swapped with the next one.
 fn one_digit_off(number: &str) -> BTreeSet<String> {
     let digits = digits(number);
     let mut near = BTreeSet::new();
@@ -75,7 +76,8 @@ fn one_digit_off(number: &str) -> BTreeSet<String> {
     near
 }
 
-/// The last seven to ten digits of a number behind the calling codes of other countries, filled up to their usual lengths.
+/// The last seven to ten digits of a number behind the calling codes of other countries, filled up
+/// to their usual lengths.
 fn suffix_twins(number: &str) -> BTreeSet<String> {
     let digits = String::from_iter(digits(number));
     let mut twins = BTreeSet::new();
@@ -229,7 +231,8 @@ async fn hidden_and_unreadable_callers_make_nobody() {
             let request = if is_withheld { withheld(request) } else { request };
             let anonymous = crate::support::call(&account, text);
             for request in [request.clone(), request, anonymous] {
-                // A control character, or an empty text that is not said to be withheld, may be refused outright.
+                // A control character, or an empty text that is not said to be withheld, may be
+                // refused outright.
                 let Ok(answer) = test.callers().match_caller(request).await else { continue };
                 let answer = answer.into_inner();
                 assert!(

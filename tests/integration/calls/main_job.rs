@@ -1,4 +1,5 @@
-//! The main job, end to end: a Zendesk customer's callers are named, and tickets go to the right person.
+//! The main job, end to end: a Zendesk customer's callers are named, and tickets go to the right
+//! person.
 
 use contact_sync::rpc::pb;
 use serde_json::json;

@@ -1,5 +1,6 @@
-//! One new number and up to a thousand calls at once over three replicas, while a page brings that very person and an agent clicks on
-//! her. Whatever the order: one contact, and every id that anybody was ever told leads to it in one step.
+//! One new number and up to a thousand calls at once over three replicas, while a page brings that
+//! very person and an agent clicks on her. Whatever the order: one contact, and every id that
+//! anybody was ever told leads to it in one step.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -51,7 +52,8 @@ impl Replicas {
         self.routers[n % self.routers.len()].clone()
     }
 
-    /// Asks until there is an answer. What was given up may have been done: to ask again must be safe.
+    /// Asks until there is an answer. What was given up may have been done: to ask again must be
+    /// safe.
     async fn ask(&self, n: usize, request: pb::MatchCallerRequest) -> pb::MatchCallerResponse {
         insist(async || self.router(n).match_caller(request.clone()).await).await
     }

@@ -1,5 +1,5 @@
-//! Who comes first of several contacts with one number: the account's policy, the same on every replica and page; a click and a
-//! selection win for their call.
+//! Who comes first of several contacts with one number: the account's policy, the same on every
+//! replica and page; a click and a selection win for their call.
 
 use contact_sync::rpc::pb::{self, MatchPolicy, Provider};
 use serde_json::json;
@@ -27,7 +27,8 @@ impl TestApp {
     }
 }
 
-/// Three in Zendesk on one line, and one in Salesforce: (account, Zendesk, Salesforce, contacts by age).
+/// Three in Zendesk on one line, and one in Salesforce: (account, Zendesk, Salesforce, contacts by
+/// age).
 async fn shared_line(test: &TestApp) -> (String, String, String, Vec<String>) {
     for name in ["Ann", "Ben", "Cid"] {
         test.user(name, LINE);

@@ -1,4 +1,5 @@
-//! The requester rule: the record to which an automation attributes what it creates, or the reason why there is none.
+//! The requester rule: the record to which an automation attributes what it creates, or the reason
+//! why there is none.
 
 use contact_sync::rpc::pb::{self, Provider, RequesterEvidence, RequesterOutcome};
 use crm_simulator::gate::GateAt;

@@ -1,5 +1,6 @@
-//! A line that ten thousand contacts share: the answer of a call stays small and says how much it leaves out, the rest can be listed
-//! without a gap, and whoever has a number of his own does not notice.
+//! A line that ten thousand contacts share: the answer of a call stays small and says how much it
+//! leaves out, the rest can be listed without a gap, and whoever has a number of his own does not
+//! notice.
 
 use std::collections::BTreeSet;
 
@@ -26,7 +27,8 @@ fn hot() -> String {
     format!("+{HOT}")
 }
 
-/// An account whose contacts share a line, many of them made in one moment, as those of one page are.
+/// An account whose contacts share a line, many of them made in one moment, as those of one page
+/// are.
 async fn shared() -> TestApp {
     let test = TestApp::start().await;
     test.db.execute(&load(ACCOUNT, CONTACTS, SHARING)).await;

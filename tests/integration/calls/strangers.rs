@@ -1,4 +1,5 @@
-//! Exactly one contact for a new caller, whoever races: calls on two replicas, a sync page that brings that very person, a click.
+//! Exactly one contact for a new caller, whoever races: calls on two replicas, a sync page that
+//! brings that very person, a click.
 
 use std::sync::Arc;
 

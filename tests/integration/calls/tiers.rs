@@ -1,4 +1,5 @@
-//! The tiers behind an equal number: variants of a line, further regions, and hints that are never an answer.
+//! The tiers behind an equal number: variants of a line, further regions, and hints that are never
+//! an answer.
 
 use contact_sync::rpc::pb::{self, MatchOutcome, MatchTier};
 

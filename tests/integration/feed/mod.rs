@@ -226,7 +226,8 @@ async fn publishers_and_readers_see_changes_once_ordered() {
         let feeds = [test.feed(), replica.feed(), test.feed(), replica.feed()];
         let publishers = feeds.iter().map(|feed| async move {
             for _ in 0..30 {
-                // Three transactions at most wait for a fourth; a wait that is too long is tried again.
+                // Three transactions at most wait for a fourth; a wait that is too long is tried
+                // again.
                 let _ = feed.publish(id).await;
                 tokio::task::yield_now().await;
             }

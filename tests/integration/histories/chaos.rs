@@ -1,5 +1,6 @@
-//! Everything at once: two replicas whose workers never rest, a CRM that changes, callers, clicks, triggers and cancellations on a
-//! few numbers. When the storm is over the copy is the truth and every rule of the tables holds.
+//! Everything at once: two replicas whose workers never rest, a CRM that changes, callers, clicks,
+//! triggers and cancellations on a few numbers. When the storm is over the copy is the truth and
+//! every rule of the tables holds.
 
 use std::{
     collections::BTreeSet,

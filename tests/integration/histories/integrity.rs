@@ -1,5 +1,5 @@
-//! What must hold over all tables after any history, each rule as a statement that counts its violations; and that each rule
-//! notices when it is broken.
+//! What must hold over all tables after any history, each rule as a statement that counts its
+//! violations; and that each rule notices when it is broken.
 
 use serde_json::json;
 

@@ -1,4 +1,5 @@
-//! Everything at once: seeded histories against the truth of the CRM, and the rules that always hold.
+//! Everything at once: seeded histories against the truth of the CRM, and the rules that always
+//! hold.
 
 mod chaos;
 pub mod integrity;

@@ -1,4 +1,5 @@
-//! Compares what was copied with what the simulated CRM truly holds, record by record. Differences are told by record id alone.
+//! Compares what was copied with what the simulated CRM truly holds, record by record. Differences
+//! are told by record id alone.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,8 +28,8 @@ struct CopiedNumber {
     e164: Option<i64>,
 }
 
-/// Fails if the copy is not the truth: every active user is one live contact with exactly its fields and numbers, every other
-/// user is remembered and nobody.
+/// Fails if the copy is not the truth: every active user is one live contact with exactly its
+/// fields and numbers, every other user is remembered and nobody.
 pub async fn assert_is_a_true_copy(test: &TestApp, integration_id: &str) {
     let differences = differences(test, integration_id, "US").await;
     assert!(

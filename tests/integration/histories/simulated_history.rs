@@ -1,5 +1,6 @@
-//! Random histories of a CRM against its copy: people come, change, go and return, calls come in, runs fail, are cancelled and
-//! begin anew. After quiet the copy is the truth, and on the way no rule of the tables is ever broken.
+//! Random histories of a CRM against its copy: people come, change, go and return, calls come in,
+//! runs fail, are cancelled and begin anew. After quiet the copy is the truth, and on the way no
+//! rule of the tables is ever broken.
 
 use std::collections::BTreeMap;
 
@@ -173,7 +174,8 @@ impl History {
         assert_holds(&self.test).await;
     }
 
-    /// New credentials after a refusal, and a trigger after a pause: what an administrator would do.
+    /// New credentials after a refusal, and a trigger after a pause: what an administrator would
+    /// do.
     async fn renew_what_stands(&self) {
         match self.test.integration(&self.account, &self.integration).await.state() {
             pb::IntegrationState::AuthFailed => {

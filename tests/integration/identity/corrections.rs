@@ -1,4 +1,5 @@
-//! Corrections of what automations were told: each once, also across crashes and of what was told twice.
+//! Corrections of what automations were told: each once, also across crashes and of what was told
+//! twice.
 
 use std::collections::BTreeSet;
 
@@ -237,7 +238,8 @@ async fn click_taken_by_known_call_corrects_it() {
     let before = test.resolve_call(&account, &integration, "call-1").await;
     assert_eq!(before.outcome(), pb::RequesterOutcome::NotFound);
     test.changes(&account, 0).await;
-    // The record does not have this number, and gets none by a click: only the call is another one now.
+    // The record does not have this number, and gets none by a click: only the call is another one
+    // now.
     test.click(click_on(&account, &integration, "user", &user, UNKNOWN)).await;
     assert_eq!(dial().await.tier(), pb::MatchTier::Clicked);
 

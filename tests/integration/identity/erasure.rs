@@ -72,8 +72,8 @@ impl io::Write for Log {
     }
 }
 
-/// What is logged from here on by this thread, on which all of a test's tasks run: all that the service could say, and the libraries'
-/// more talkative half.
+/// What is logged from here on by this thread, on which all of a test's tasks run: all that the
+/// service could say, and the libraries' more talkative half.
 pub fn listen() -> (Log, DefaultGuard) {
     let log = Log::default();
     let writer = log.clone();
@@ -269,7 +269,8 @@ async fn erasing_needs_its_own_scope() {
     assert_eq!(client.erase_contact(request).await.unwrap_err().code(), Code::PermissionDenied);
 }
 
-/// A call, an automation that asks to whom it belongs, and a reader of the feed; each may be refused. Whether a record was told.
+/// A call, an automation that asks to whom it belongs, and a reader of the feed; each may be
+/// refused. Whether a record was told.
 async fn call_and_ask(test: &TestApp, account: &str, integration: &str, number: &str) -> bool {
     let call_id = format!("call-{number}");
     let _ = test.callers().match_caller(call_with_id(account, number, &call_id)).await;

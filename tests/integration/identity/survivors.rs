@@ -1,6 +1,7 @@
-//! Dead ids: random histories of merges, conversions, deletions and restores, whose pages come late, twice and out of order. After
-//! every page each id that there ever was leads in one step to the contact of the record that lives in its place, and nobody's
-//! requester is a record that is gone. Pages go straight to `identity`: no provider's client needs to name the winner.
+//! Dead ids: random histories of merges, conversions, deletions and restores, whose pages come
+//! late, twice and out of order. After every page each id that there ever was leads in one step to
+//! the contact of the record that lives in its place, and nobody's requester is a record that is
+//! gone. Pages go straight to `identity`: no provider's client needs to name the winner.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -38,7 +39,8 @@ const STEPS: u32 = 30;
 const PAGE_MAX: usize = 5;
 const NUMBERS: [&str; 5] = ["+13105550101", "+13105550102", "+13105550103", "+13105550104", "+13105550105"];
 
-/// A CRM whose pages the test writes itself: what its records are now, and every copy of them that was ever made.
+/// A CRM whose pages the test writes itself: what its records are now, and every copy of them that
+/// was ever made.
 struct Crm {
     kinds: &'static [ObjectType],
     now: BTreeMap<RecordKey, NormalRecord>,
@@ -215,8 +217,8 @@ struct History {
     ids: Arc<IdSource>,
     /// The newest copy of each record that a page has brought.
     told: BTreeMap<RecordKey, NormalRecord>,
-    /// Records that were told to be merged and then, without having been seen alive, to be deleted: whoever was merged into them stays
-    /// where he was led to.
+    /// Records that were told to be merged and then, without having been seen alive, to be deleted:
+    /// whoever was merged into them stays where he was led to.
     unmade: BTreeSet<RecordKey>,
     /// Whose contact an id was when it was made, or came to a record.
     origins: BTreeMap<Uuid, RecordKey>,
@@ -283,7 +285,8 @@ impl History {
         self.calls.insert(call_id, number);
     }
 
-    /// Where the chain of merges that begins here ends, as far as pages have told: in a live record if there is one.
+    /// Where the chain of merges that begins here ends, as far as pages have told: in a live record
+    /// if there is one.
     fn end<'h>(&'h self, mut key: &'h RecordKey) -> (&'h RecordKey, Option<&'h RecordKey>) {
         for _ in 0..=self.told.len() {
             match self.told.get(key) {
@@ -484,13 +487,15 @@ async fn contact_and_lead_histories_leave_no_dead_requester() {
     live_through(Provider::Salesforce, &[ObjectType::Contact, ObjectType::Lead], 4).await;
 }
 
-/// Any history of Zendesk users leaves, if something names its merges, as an export never does, no requester that is gone.
+/// Any history of Zendesk users leaves, if something names its merges, as an export never does, no
+/// requester that is gone.
 #[tokio::test]
 async fn named_user_merge_histories_leave_no_dead_requester() {
     live_through(Provider::Zendesk, &[ObjectType::User], 2).await;
 }
 
-/// Any history of Pipedrive persons leaves, if something names its merges, as a list never does, no requester that is gone.
+/// Any history of Pipedrive persons leaves, if something names its merges, as a list never does, no
+/// requester that is gone.
 #[tokio::test]
 async fn named_person_merge_histories_leave_no_dead_requester() {
     live_through(Provider::Pipedrive, &[ObjectType::Person], 2).await;

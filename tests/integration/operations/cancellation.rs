@@ -1,5 +1,6 @@
-//! Clients that hang up and deadlines that run, at any microsecond of any method: what was acknowledged is there, what was not is
-//! whole or absent, and no connection is left in a transaction.
+//! Clients that hang up and deadlines that run, at any microsecond of any method: what was
+//! acknowledged is there, what was not is whole or absent, and no connection is left in a
+//! transaction.
 
 use std::{
     collections::BTreeMap,
@@ -43,7 +44,8 @@ struct Write {
     proof: String,
 }
 
-/// What was written, if something of its own, and what the client heard of it: nothing if it hung up.
+/// What was written, if something of its own, and what the client heard of it: nothing if it hung
+/// up.
 type Told = (Option<Write>, Option<Result<Vec<u8>, Status>>);
 
 /// The n-th write: each is about something that no other write is about.
@@ -122,8 +124,8 @@ fn write(n: usize, things: &Things, salesforce: &str) -> Write {
     }
 }
 
-/// Calls a method and gives up at a random microsecond of the time that calls take here (in the middle of them, mostly): by hanging
-/// up, or by a deadline that the server is told.
+/// Calls a method and gives up at a random microsecond of the time that calls take here (in the
+/// middle of them, mostly): by hanging up, or by a deadline that the server is told.
 async fn call_and_give_up(
     client: Channel,
     token: &MetadataValue<Ascii>,
@@ -262,7 +264,8 @@ fn gentle(requests: Vec<Call>, stranger: &str) -> Vec<Call> {
     requests.into_iter().map(keep).collect()
 }
 
-/// The test is worth something only if many calls were cut off and many were not, and no method did wrong.
+/// The test is worth something only if many calls were cut off and many were not, and no method did
+/// wrong.
 fn assert_was_a_fair_mix(told: &[Told]) {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for (_, told) in told {
@@ -284,7 +287,8 @@ fn assert_was_a_fair_mix(told: &[Told]) {
 }
 
 async fn assert_nobody_is_left_in_a_transaction(test: &TestApp) {
-    // What was under way ends by itself; what is stuck in a transaction would be ended by Postgres after ten seconds only.
+    // What was under way ends by itself; what is stuck in a transaction would be ended by Postgres
+    // after ten seconds only.
     let open = "select count(*) from pg_stat_activity
         where datname = current_database() and application_name like 'contact-sync %' and state like 'idle in transaction%'";
     let busy = "select count(*) from pg_stat_activity

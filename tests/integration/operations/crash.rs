@@ -1,5 +1,5 @@
-//! A real process of the service, killed with SIGKILL in the middle of a first copy again and again: what is written stays, what is
-//! not is read again, nothing is double.
+//! A real process of the service, killed with SIGKILL in the middle of a first copy again and
+//! again: what is written stays, what is not is read again, nothing is double.
 
 use std::{
     collections::BTreeMap,
@@ -115,7 +115,8 @@ impl Drop for Process {
     }
 }
 
-/// A test whose clock is this machine's, since the process has no other; with an integration that is due.
+/// A test whose clock is this machine's, since the process has no other; with an integration that
+/// is due.
 pub async fn stage(people: usize) -> (TestApp, String, String) {
     let test = TestApp::start().await;
     test.pass(system_now() - test.clock.now());

@@ -1,5 +1,6 @@
-//! More trouble with the database: a full pool, a changed schema, sessions that the server ends, a role without rights, a COMMIT that
-//! arrives late, a server that is stopped, loses a process, or gives way to its standby. What is refused says which statement it was.
+//! More trouble with the database: a full pool, a changed schema, sessions that the server ends, a
+//! role without rights, a COMMIT that arrives late, a server that is stopped, loses a process, or
+//! gives way to its standby. What is refused says which statement it was.
 
 use std::{path::Path, process::Command, time::Duration};
 

@@ -1,5 +1,6 @@
-//! The database in trouble: connections that go silent, come late or lead to a standby, a database that is gone or has lost its tables.
-//! Calls are answered again by themselves, nothing says INTERNAL, and health says what is so.
+//! The database in trouble: connections that go silent, come late or lead to a standby, a database
+//! that is gone or has lost its tables. Calls are answered again by themselves, nothing says
+//! INTERNAL, and health says what is so.
 
 use std::time::Duration;
 

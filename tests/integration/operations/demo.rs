@@ -1,4 +1,5 @@
-//! The demo as a newcomer meets it: the real binary, a private PostgreSQL of its own, the commands that it proposes.
+//! The demo as a newcomer meets it: the real binary, a private PostgreSQL of its own, the commands
+//! that it proposes.
 
 use std::{
     path::{Path, PathBuf},
@@ -19,7 +20,8 @@ use tokio::{
 /// The private cluster's making included, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(50);
 
-/// A data directory that the server's user can enter, removed with whatever server still runs in it.
+/// A data directory that the server's user can enter, removed with whatever server still runs in
+/// it.
 struct DataDir(PathBuf);
 
 impl DataDir {

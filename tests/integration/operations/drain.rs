@@ -1,5 +1,5 @@
-//! The soft stop of the whole: what is asked is still answered, who watches is told, and what was begun in the database is finished
-//! before the process ends.
+//! The soft stop of the whole: what is asked is still answered, who watches is told, and what was
+//! begun in the database is finished before the process ends.
 
 use std::time::Duration;
 

@@ -1,4 +1,5 @@
-//! The key ring is rotated: a new key becomes primary, every run seals its credentials with it, and the old key can leave.
+//! The key ring is rotated: a new key becomes primary, every run seals its credentials with it, and
+//! the old key can leave.
 
 use std::sync::Arc;
 

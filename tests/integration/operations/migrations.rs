@@ -1,4 +1,5 @@
-//! Rules of the migrations, read from their text, and that docs/scaling.md distributes each table that they make.
+//! Rules of the migrations, read from their text, and that docs/scaling.md distributes each table
+//! that they make.
 
 use std::{collections::BTreeSet, fs, path::Path};
 
@@ -227,7 +228,8 @@ fn the_rules_of_migrations_find_what_breaks_them() {
     }
 }
 
-/// The tables of the block of SQL in docs/scaling.md, in its order, each with the table that it lies beside.
+/// The tables of the block of SQL in docs/scaling.md, in its order, each with the table that it
+/// lies beside.
 fn distributed(text: &str) -> Vec<(String, Option<String>)> {
     let calls = text.lines().filter_map(|line| line.trim().strip_prefix("select create_distributed_table("));
     calls

@@ -1,4 +1,5 @@
-//! What operators live with: crashes, databases in trouble, stops, migrations, statements and their plans.
+//! What operators live with: crashes, databases in trouble, stops, migrations, statements and their
+//! plans.
 
 mod cancellation;
 pub mod crash;

@@ -1,4 +1,5 @@
-//! More calls than the database answers: who finds no room is told at once, everybody else is answered, and other accounts notice nothing.
+//! More calls than the database answers: who finds no room is told at once, everybody else is
+//! answered, and other accounts notice nothing.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

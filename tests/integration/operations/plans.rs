@@ -1,5 +1,6 @@
-//! The plans of the call path, for accounts that the statistics have never seen: index scans, and work that does not grow with the
-//! account, its neighbours or (beyond its limit) a shared line. Planned and run as the service's sessions do.
+//! The plans of the call path, for accounts that the statistics have never seen: index scans, and
+//! work that does not grow with the account, its neighbours or (beyond its limit) a shared line.
+//! Planned and run as the service's sessions do.
 
 use std::fs;
 

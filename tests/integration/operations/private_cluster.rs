@@ -185,7 +185,8 @@ async fn vanished_services_server_is_used_and_stopped() {
     remember(&vanished, "kept").await;
     let data = vanished.data_dir();
     let pid = server_pid(&data);
-    // The same to the server as a service ended by SIGKILL: nobody asked it to stop, and the locks are gone.
+    // The same to the server as a service ended by SIGKILL: nobody asked it to stop, and the locks
+    // are gone.
     drop(vanished);
 
     let next = dir.start().await;
@@ -374,7 +375,8 @@ async fn terminals_ctrl_c_never_reaches_server() {
     let dir = DataDir::new();
     let cluster = dir.start().await;
 
-    // The fifth field of /proc/<pid>/stat is the process group; the second may hold spaces, in parentheses.
+    // The fifth field of /proc/<pid>/stat is the process group; the second may hold spaces, in
+    // parentheses.
     let pid = server_pid(&cluster.data_dir()).unwrap();
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let group: i32 = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(2).unwrap().parse().unwrap();

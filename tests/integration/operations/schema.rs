@@ -1,4 +1,5 @@
-//! Which databases are taken: an empty one, and one that this program's migrations made. Others are refused, and left as they are.
+//! Which databases are taken: an empty one, and one that this program's migrations made. Others are
+//! refused, and left as they are.
 
 use contact_sync::store::schema::{self, SchemaError};
 

@@ -1,4 +1,5 @@
-//! The command line without a server: settings that are checked and printed, completions, and how `serve` begins its log.
+//! The command line without a server: settings that are checked and printed, completions, and how
+//! `serve` begins its log.
 
 use std::{
     fs,

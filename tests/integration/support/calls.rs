@@ -1,4 +1,5 @@
-//! What the tests of the call path do again and again: people in the CRM, calls with an id, clicks, choices, and what is refused.
+//! What the tests of the call path do again and again: people in the CRM, calls with an id, clicks,
+//! choices, and what is refused.
 
 use chrono::TimeDelta;
 use contact_sync::rpc::pb;
@@ -159,7 +160,8 @@ pub fn ids_of(contacts: &[pb::Contact]) -> Vec<&str> {
     contacts.iter().map(|contact| contact.id.as_str()).collect()
 }
 
-/// Seeds of random tests: these, or the one of `SEED` to replay a failure. The seed is printed, and shown if the test fails.
+/// Seeds of random tests: these, or the one of `SEED` to replay a failure. The seed is printed, and
+/// shown if the test fails.
 pub fn seeds(count: u64) -> Vec<u64> {
     #[expect(clippy::disallowed_methods, reason = "tests have no Config")]
     let given = std::env::var("SEED").ok().and_then(|text| text.parse().ok());

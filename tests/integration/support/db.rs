@@ -1,5 +1,6 @@
-//! A database to a test: cloned from a template that the first one migrates. The server is `TEST_DATABASE_URL` (a throw-away
-//! cluster, which `./dev test` starts) or `DATABASE_URL`, whose databases are dropped again.
+//! A database to a test: cloned from a template that the first one migrates. The server is
+//! `TEST_DATABASE_URL` (a throw-away cluster, which `./dev test` starts) or `DATABASE_URL`, whose
+//! databases are dropped again.
 
 use std::{str::FromStr, sync::Arc};
 

@@ -1,5 +1,5 @@
-//! What every test stands on: a database of its own, the simulated CRM over real HTTP, the service over real gRPC, a clock that
-//! moves only when told, and seeded ids.
+//! What every test stands on: a database of its own, the simulated CRM over real HTTP, the service
+//! over real gRPC, a clock that moves only when told, and seeded ids.
 
 pub mod calls;
 pub mod db;
@@ -249,7 +249,8 @@ impl TestApp {
         self.accounts().create_account(request).await.unwrap().into_inner().account.unwrap().id
     }
 
-    /// Links the simulated Zendesk under this subdomain; nothing is copied before [`TestApp::sync_due`]. Its id.
+    /// Links the simulated Zendesk under this subdomain; nothing is copied before
+    /// [`TestApp::sync_due`]. Its id.
     pub async fn enable(&self, account_id: &str, subdomain: &str) -> String {
         let request = enable_request(account_id, subdomain);
         self.syncs().enable_sync(request).await.unwrap().into_inner().integration.unwrap().id
@@ -485,7 +486,8 @@ impl Crms {
             SalesforceConfig::new(Arc::clone(&told)),
             PipedriveConfig::new(told),
         );
-        // Runs are paced by the limits that the CRMs tell: by those of the cheapest plans tests would wait.
+        // Runs are paced by the limits that the CRMs tell: by those of the cheapest plans tests
+        // would wait.
         zendesk.limits.export_per_minute = Some(100_000);
         (pipedrive.limits.burst_api_token, pipedrive.limits.burst_oauth) = (Some(100_000), Some(100_000));
         worlds.zendesk.into_iter().for_each(|change| change(&mut zendesk));

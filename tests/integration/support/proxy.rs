@@ -1,5 +1,6 @@
-//! The way to the database as a network in trouble makes it: what is established goes silent, in both directions or one, and comes back
-//! late, or is cut; what is new comes late, never, or is turned away. The server itself is never touched.
+//! The way to the database as a network in trouble makes it: what is established goes silent, in
+//! both directions or one, and comes back late, or is cut; what is new comes late, never, or is
+//! turned away. The server itself is never touched.
 
 use std::{
     str::FromStr,

@@ -9,7 +9,8 @@ use tracing_subscriber::{Layer, filter::Targets, layer::Context, layer::Subscrib
 
 const TARGET: &str = "sqlx::query";
 
-/// What calls run. Beside them the service reads accounts' rules again, forgets what is old, and looks for work.
+/// What calls run. Beside them the service reads accounts' rules again, forgets what is old, and
+/// looks for work.
 const OF_CALLS: [&str; 10] = [
     "store::adoption_pairs::has_pair",
     "store::caller_lookup::",
@@ -23,7 +24,8 @@ const OF_CALLS: [&str; 10] = [
     "store::sources::",
 ];
 
-/// A pattern of all statements whose names begin so, for `pg_stat_activity`. A test that aims at what is not there any more fails.
+/// A pattern of all statements whose names begin so, for `pg_stat_activity`. A test that aims at
+/// what is not there any more fails.
 pub fn aim_at(beginnings: &[&str]) -> String {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/.sqlx");
     let names: Vec<String> = fs::read_dir(folder)
@@ -41,9 +43,10 @@ thread_local! {
     static RUN: RefCell<Option<Vec<String>>> = const { RefCell::new(None) };
 }
 
-/// The statements of this test's service, by the place that their first lines name. A test and its service share a thread of their
-/// own, and the layer that listens is the whole process's: whether a statement is told of is decided once for all threads, so a
-/// subscriber of one thread alone misses some when other tests run beside it.
+/// The statements of this test's service, by the place that their first lines name. A test and its
+/// service share a thread of their own, and the layer that listens is the whole process's: whether
+/// a statement is told of is decided once for all threads, so a subscriber of one thread alone
+/// misses some when other tests run beside it.
 pub struct Statements(());
 
 impl Statements {
@@ -66,8 +69,8 @@ impl Statements {
         Self(())
     }
 
-    /// Those since the last time, without those by which a pool makes a connection, and without the account's rules, which are read
-    /// again after five seconds.
+    /// Those since the last time, without those by which a pool makes a connection, and without the
+    /// account's rules, which are read again after five seconds.
     #[expect(clippy::unused_self, reason = "they are recorded for as long as there is one")]
     pub fn take(&self) -> Vec<String> {
         let run = RUN.replace(Some(Vec::new())).unwrap_or_default();

@@ -1,5 +1,6 @@
-//! What the tests of sync do again and again: run a run beside the test, hold it at a gate, ask for changes, read the CRM's log.
-//! Nothing here waits by time alone: every wait is for a condition, and bounded.
+//! What the tests of sync do again and again: run a run beside the test, hold it at a gate, ask for
+//! changes, read the CRM's log. Nothing here waits by time alone: every wait is for a condition,
+//! and bounded.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -58,8 +59,8 @@ impl Beside {
         soon("the end of a sync", self.0).await.unwrap()
     }
 
-    /// As if its process had died between two instructions. A transaction under way ends by itself, as one does whose COMMIT
-    /// has been sent.
+    /// As if its process had died between two instructions. A transaction under way ends by itself,
+    /// as one does whose COMMIT has been sent.
     pub async fn dies(self) {
         self.0.abort();
         assert!(self.0.await.unwrap_err().is_cancelled());

@@ -1,4 +1,5 @@
-//! Access tokens by OAuth: got once for all who need one, kept with the refresh token that came with them, and never lost unnoticed.
+//! Access tokens by OAuth: got once for all who need one, kept with the refresh token that came
+//! with them, and never lost unnoticed.
 
 use std::sync::Arc;
 
@@ -168,7 +169,8 @@ async fn run_stopped_during_rotation_loses_nothing() {
     assert_eq!(refreshes(&test), 2);
 }
 
-/// A process of its own, in a runtime that is shut down while its request for a token stands at the gate.
+/// A process of its own, in a runtime that is shut down while its request for a token stands at the
+/// gate.
 async fn crash_at(gate: &RequestGate, test: &TestApp) {
     let (config, url, world) = (test.config.clone(), test.db.url().to_owned(), world(test, OLD_RING));
     let dying = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();

@@ -1,4 +1,5 @@
-//! An administrator authorizes access in the browser: from the CRM's page of consent back to ours, and what is refused on the way.
+//! An administrator authorizes access in the browser: from the CRM's page of consent back to ours,
+//! and what is refused on the way.
 
 use chrono::TimeDelta;
 use contact_sync::{

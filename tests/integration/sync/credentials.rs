@@ -61,7 +61,8 @@ async fn renewed_credentials_resume_and_contacts_stay() {
 /// Credentials that are renewed while a run runs with the old ones are not held to be refused.
 #[tokio::test]
 async fn credentials_renewed_during_run_stay_unrefused() {
-    // An administrator rotates the token in the middle of a long run: new one stored, old one revoked.
+    // An administrator rotates the token in the middle of a long run: new one stored, old one
+    // revoked.
     let test = TestApp::start().await;
     test.zendesk.generate_people(1_500, 1).unwrap();
     let account = test.account().await;

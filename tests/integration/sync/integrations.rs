@@ -1,4 +1,5 @@
-//! The life of an integration: tried, enabled, changed, switched off and on, disabled and taken up again.
+//! The life of an integration: tried, enabled, changed, switched off and on, disabled and taken up
+//! again.
 
 use chrono::TimeDelta;
 use contact_sync::rpc::pb;

@@ -1,4 +1,5 @@
-//! Two workers and one integration: who may write, what a late worker may not, and what a crash between two instructions leaves.
+//! Two workers and one integration: who may write, what a late worker may not, and what a crash
+//! between two instructions leaves.
 
 use chrono::TimeDelta;
 use contact_sync::rpc::pb;
@@ -16,7 +17,8 @@ use crate::{
 
 const PERIOD: TimeDelta = TimeDelta::minutes(30);
 
-/// A first copy of 2,500 users that stands at the gate with its page `number` made; the gate counts from there on.
+/// A first copy of 2,500 users that stands at the gate with its page `number` made; the gate counts
+/// from there on.
 async fn standing_at(test: &TestApp, number: u32) -> (String, crm_simulator::gate::RequestGate, Beside) {
     test.zendesk.generate_people(2_500, 1).unwrap();
     let account = test.account().await;
@@ -146,7 +148,8 @@ async fn heartbeat_waiting_for_last_page_frees_lease() {
     let sync = Beside::start(&test.app);
     arrived(&gate, 1).await;
 
-    // The page's transaction holds the integration and waits for the run's row; the heartbeat waits for the integration.
+    // The page's transaction holds the integration and waits for the run's row; the heartbeat waits
+    // for the integration.
     let mut lock = test.db.pool.begin().await.unwrap();
     sqlx::query("select 1 from sync_runs for update").execute(&mut *lock).await.unwrap();
     gate.open();

@@ -1,5 +1,6 @@
-//! What a refused connection says: which organisation was opened, which host was not reached and how, what a login lacks, and which
-//! field belongs to another CRM. For a program as metadata, for a person in words.
+//! What a refused connection says: which organisation was opened, which host was not reached and
+//! how, what a login lacks, and which field belongs to another CRM. For a program as metadata, for
+//! a person in words.
 
 use std::collections::HashMap;
 

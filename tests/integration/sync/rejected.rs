@@ -1,5 +1,5 @@
-//! What is kept of records that could not be read: how much, for how long, for whose eyes, and when it is asked for again. What each CRM's
-//! copy does is in `three_crms/rejected`.
+//! What is kept of records that could not be read: how much, for how long, for whose eyes, and when
+//! it is asked for again. What each CRM's copy does is in `three_crms/rejected`.
 
 use chrono::TimeDelta;
 use contact_sync::{

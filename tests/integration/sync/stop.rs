@@ -1,5 +1,5 @@
-//! SIGTERM while the database is closed, frozen or gone: the process ends all the same, by itself, within what operating.md promises;
-//! a second signal ends it at once.
+//! SIGTERM while the database is closed, frozen or gone: the process ends all the same, by itself,
+//! within what operating.md promises; a second signal ends it at once.
 
 use std::{fs, process::ExitStatus, time::Duration};
 

@@ -1,5 +1,5 @@
-//! How Zendesk's answers break, dawdle and lie: asked for again, bounded, never followed elsewhere, and never taken for the truth
-//! when they are not.
+//! How Zendesk's answers break, dawdle and lie: asked for again, bounded, never followed elsewhere,
+//! and never taken for the truth when they are not.
 
 use std::{
     sync::atomic::{AtomicUsize, Ordering},

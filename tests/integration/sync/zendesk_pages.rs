@@ -1,4 +1,5 @@
-//! Zendesk's export page by page: cursors, the end, repeats, ties, changes while pages are read. Nothing is lost, nothing doubled.
+//! Zendesk's export page by page: cursors, the end, repeats, ties, changes while pages are read.
+//! Nothing is lost, nothing doubled.
 
 use chrono::TimeDelta;
 use contact_sync::{domain::clock::Clock, rpc::pb};

@@ -1,4 +1,5 @@
-//! What Zendesk refuses: each refusal has a meaning, costs a bounded number of requests, loses nothing, and is told in words.
+//! What Zendesk refuses: each refusal has a meaning, costs a bounded number of requests, loses
+//! nothing, and is told in words.
 
 use std::{
     ops::RangeInclusive,
@@ -20,7 +21,8 @@ use crate::{
 pub const PERIOD: TimeDelta = TimeDelta::minutes(30);
 /// Tries of one request in these tests.
 pub const TRIES: u32 = 3;
-/// Requests for smaller pages that do not count as tries: 1,000 records come down to 31, and once more.
+/// Requests for smaller pages that do not count as tries: 1,000 records come down to 31, and once
+/// more.
 pub const HALVINGS_MAX: usize = 6;
 
 /// A copy of a few users, and a change that the next run shall bring.

@@ -1,4 +1,5 @@
-//! What Zendesk's users mean: numbers and identities, agents, suspended, shared lines; deleted, restored and gone for good (`three_crms::zendesk_merges` has what is merged).
+//! What Zendesk's users mean: numbers and identities, agents, suspended, shared lines; deleted,
+//! restored and gone for good (`three_crms::zendesk_merges` has what is merged).
 
 use chrono::TimeDelta;
 use contact_sync::{domain::clock::Clock, rpc::pb};
@@ -41,7 +42,8 @@ async fn users_numbers_name_it_removed_do_not() {
     assert_eq!(test.look_up(&account, "+13108675302").await.outcome(), pb::MatchOutcome::NotFound);
     assert_eq!(numbers_of(&test, &account, "+13108675303").await, ["+13108675301", "+13108675303"]);
 
-    // Zendesk keeps the field when its identity is deleted; a null in the field is the end of the number.
+    // Zendesk keeps the field when its identity is deleted; a null in the field is the end of the
+    // number.
     test.zendesk.update_user(user, &json!({"phone": null})).unwrap();
     next_run(&test).await;
 

@@ -1,7 +1,7 @@
-//! What may go wrong, and when. Owns: the rules, their counters and their dice. A request that matches a rule's path
-//! counts for it; the rule fires on the matching requests after `skip`, `times` times, each with `probability`.
-//! Invariant: with one seed and one order of requests, the same requests fail. Must not: act on its own; `delivery` and
-//! the vendors do.
+//! What may go wrong, and when. Owns: the rules, their counters and their dice. A request that
+//! matches a rule's path counts for it; the rule fires on the matching requests after `skip`,
+//! `times` times, each with `probability`. Invariant: with one seed and one order of requests, the
+//! same requests fail. Must not: act on its own; `delivery` and the vendors do.
 
 use std::{
     collections::BTreeMap,
@@ -52,13 +52,14 @@ pub enum Fault {
     NotFound,
     /// 422 (Salesforce and Pipedrive: 400) in the vendor's shape.
     Unprocessable,
-    /// The calls of the day are used up. Salesforce: 403 (`RateLimited` is too many at once: 403 as well). Pipedrive: 429
-    /// with none left in `x-daily-ratelimit-token-remaining`.
+    /// The calls of the day are used up. Salesforce: 403 (`RateLimited` is too many at once: 403 as
+    /// well). Pipedrive: 429 with none left in `x-daily-ratelimit-token-remaining`.
     DailyLimit,
     /// No token, with this `error`: `invalid_grant`, `inactive_user`, `unknown_error`, ...
     TokenError { error: String },
 
-    /// This very answer instead of the vendor's, from whoever stands in its place: another host, a proxy, a vendor of tomorrow.
+    /// This very answer instead of the vendor's, from whoever stands in its place: another host, a
+    /// proxy, a vendor of tomorrow.
     Answer {
         status: u16,
         #[serde(default)]
@@ -68,8 +69,8 @@ pub enum Fault {
     },
 
     // Pages of an export that are not as they should be.
-    /// A page without rows that is not the end. `advance`: the cursor moves on (and no row is lost), else it stays
-    /// where it is.
+    /// A page without rows that is not the end. `advance`: the cursor moves on (and no row is
+    /// lost), else it stays where it is.
     EmptyPage { advance: bool },
     /// A full page whose cursor is the one it was asked with.
     StuckCursor,
@@ -77,14 +78,14 @@ pub enum Fault {
     RepeatPrevious,
     /// The first row of the page comes twice on it.
     DuplicateRow,
-    /// An older copy of a record is added at the page's end: of this id, else of the record that was changed last
-    /// before its newest change.
+    /// An older copy of a record is added at the page's end: of this id, else of the record that
+    /// was changed last before its newest change.
     StaleRow {
         #[serde(default)]
         id: Option<i64>,
     },
-    /// Changes the JSON of a body at RFC 6901 pointers: poisons a row (`/users/0/phone`: null, wrong types, missing
-    /// fields) or an envelope.
+    /// Changes the JSON of a body at RFC 6901 pointers: poisons a row (`/users/0/phone`: null,
+    /// wrong types, missing fields) or an envelope.
     Patch {
         #[serde(default)]
         set: BTreeMap<String, Value>,
@@ -92,8 +93,8 @@ pub enum Fault {
         remove: Vec<String>,
     },
 
-    /// Other bytes in the place of each of these texts in a body, whatever the vendor's format: half a surrogate, a byte that is no
-    /// UTF-8, a value of another kind.
+    /// Other bytes in the place of each of these texts in a body, whatever the vendor's format:
+    /// half a surrogate, a byte that is no UTF-8, a value of another kind.
     Bytes {
         /// Text and what comes instead.
         replace: Vec<(String, Vec<u8>)>,
@@ -130,7 +131,8 @@ pub enum Fault {
     Delay { ms: u64 },
     /// Never answers, until the client gives up or the server stops.
     Hang,
-    /// Resets the connection: after so many bytes of the body, or before the first byte of the response.
+    /// Resets the connection: after so many bytes of the body, or before the first byte of the
+    /// response.
     Reset {
         #[serde(default)]
         after_bytes: Option<usize>,
@@ -171,7 +173,8 @@ pub enum Fault {
     OtherApiDomain { api_domain: String },
 
     // Changes of the data.
-    /// Makes these calls of the vendor's API, as its administrator and free of faults, before the request is answered.
+    /// Makes these calls of the vendor's API, as its administrator and free of faults, before the
+    /// request is answered.
     Apply { calls: Vec<VendorCall> },
 }
 
@@ -317,7 +320,8 @@ impl Faults {
         Self { rules: Mutex::new(rules) }
     }
 
-    /// Puts a rule in force. Errors: a value of it is out of range, or there are 1,000 rules already.
+    /// Puts a rule in force. Errors: a value of it is out of range, or there are 1,000 rules
+    /// already.
     pub fn add(&self, rule: FaultRule) -> Result<RuleId, RuleError> {
         check(&rule)?;
         let action = Action::Fault(rule.fault.clone());
@@ -333,8 +337,9 @@ impl Faults {
         rules.into_iter().map(|rule| self.add(rule)).collect()
     }
 
-    /// Runs `hook` when page `number` (from one) of requests matching `path` is asked for, before it is answered. The
-    /// hook may call the simulator's own methods; it runs on the server's thread and must not block.
+    /// Runs `hook` when page `number` (from one) of requests matching `path` is asked for, before
+    /// it is answered. The hook may call the simulator's own methods; it runs on the server's
+    /// thread and must not block.
     pub fn before_page(
         &self,
         path: &str,
@@ -346,7 +351,8 @@ impl Faults {
         self.insert(rule, Action::Hook(Arc::new(hook)))
     }
 
-    /// Holds every request that matches `path` after the first `skip`, until the gate is told otherwise.
+    /// Holds every request that matches `path` after the first `skip`, until the gate is told
+    /// otherwise.
     pub fn gate(&self, path: &str, skip: u32, at: GateAt) -> Result<RequestGate, RuleError> {
         let gate = RequestGate::new(at);
         let rule = FaultRule { skip, ..FaultRule::always(path, Fault::Apply { calls: Vec::new() }) };

@@ -1,7 +1,8 @@
-//! The people of a simulated CRM: who they are and how somebody typed their numbers. Owns: names, organisations,
-//! numbers, times. Invariant: one seed, one clock, one sequence of people, on every machine and for ever: it draws from
-//! the generator's raw output only. Must not: use anybody's real data. Domains end in `.example` (RFC 2606); numbers
-//! come from the ranges kept for fiction while these last.
+//! The people of a simulated CRM: who they are and how somebody typed their numbers. Owns: names,
+//! organisations, numbers, times. Invariant: one seed, one clock, one sequence of people, on every
+//! machine and for ever: it draws from the generator's raw output only. Must not: use anybody's
+//! real data. Domains end in `.example` (RFC 2606); numbers come from the ranges kept for fiction
+//! while these last.
 
 mod names;
 mod numbers;
@@ -24,7 +25,8 @@ const WITH_SECOND_NUMBER: u64 = 120;
 const AGENTS: u64 = 15;
 /// Share of people (per thousand) without an e-mail address.
 const WITHOUT_EMAIL: u64 = 200;
-/// Numbers that the next people may share with: families and colleagues are near each other in a CRM.
+/// Numbers that the next people may share with: families and colleagues are near each other in a
+/// CRM.
 const NEIGHBOURS_MAX: usize = 64;
 /// People were added over this many days before the clock's time.
 const HISTORY_DAYS: u64 = 5 * 365;

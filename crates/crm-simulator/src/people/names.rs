@@ -1,5 +1,5 @@
-//! Names of many cultures and of organisations that do not exist. Owns: the lists, and the Latin spelling that e-mail
-//! addresses need.
+//! Names of many cultures and of organisations that do not exist. Owns: the lists, and the Latin
+//! spelling that e-mail addresses need.
 
 use super::Dice;
 

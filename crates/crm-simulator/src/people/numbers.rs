@@ -1,6 +1,7 @@
-//! Phone numbers and the ways in which humans type them. Owns: number ranges by country and spelling. Ranges kept for
-//! fiction come first (NANP 555-01XX; Ofcom, ARCEP, `BNetzA` and ACMA lists of numbers for drama); an account of
-//! hundreds of thousands needs more, and goes on in ranges that are plausible. Nothing here ever dials.
+//! Phone numbers and the ways in which humans type them. Owns: number ranges by country and
+//! spelling. Ranges kept for fiction come first (NANP 555-01XX; Ofcom, ARCEP, `BNetzA` and ACMA
+//! lists of numbers for drama); an account of hundreds of thousands needs more, and goes on in
+//! ranges that are plausible. Nothing here ever dials.
 
 use super::{Dice, PersonPhone};
 
@@ -14,8 +15,8 @@ struct Country {
     blocks: &'static [Block],
 }
 
-/// Numbers that begin alike, all valid in their country's plan (ranges for drama that the plan calls invalid are left
-/// out): a prefix of the national number and so many free digits.
+/// Numbers that begin alike, all valid in their country's plan (ranges for drama that the plan
+/// calls invalid are left out): a prefix of the national number and so many free digits.
 struct Block {
     prefix: &'static str,
     free_digits: u32,
@@ -132,8 +133,8 @@ impl Numbers {
     }
 }
 
-/// The line number of the n-th person in an area: 0100 to 0199, kept for fiction, first; then the rest of the exchange,
-/// which is all but empty.
+/// The line number of the n-th person in an area: 0100 to 0199, kept for fiction, first; then the
+/// rest of the exchange, which is all but empty.
 fn nanp_line(index: u64) -> u64 {
     const FICTION: std::ops::Range<u64> = 100..200;
     const REST: u64 = 9_900;
@@ -179,7 +180,8 @@ fn draw_of(country: &Country, used: u64, dice: &mut Dice) -> PersonPhone {
         index -= capacity;
     }
     let capacity = 10_u64.pow(chosen.free_digits);
-    // Multiplying by a prime that divides no power of ten visits every number of the block once, in no visible order.
+    // Multiplying by a prime that divides no power of ten visits every number of the block once, in
+    // no visible order.
     let free = (index % capacity) * 7_919 % capacity;
     let national = format!("{}{free:0width$}", chosen.prefix, width = chosen.free_digits as usize);
     PersonPhone { e164: format!("+{}{national}", country.calling_code), text: spell(country, chosen, &national, dice) }

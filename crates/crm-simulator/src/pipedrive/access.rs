@@ -1,6 +1,6 @@
-//! Who asks, and how tokens come by: the API token, OAuth access tokens, and the authorization server's endpoints.
-//! Owns: the shapes of Pipedrive's token answers. Must not: decide what a token may do; it may do everything but see
-//! what is hidden from its user.
+//! Who asks, and how tokens come by: the API token, OAuth access tokens, and the authorization
+//! server's endpoints. Owns: the shapes of Pipedrive's token answers. Must not: decide what a token
+//! may do; it may do everything but see what is hidden from its user.
 
 use axum::http::{StatusCode, header};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -42,7 +42,8 @@ impl Pipedrive {
         }
     }
 
-    /// `GET /oauth/authorize`: an administrator who consents at once, or refuses if `login_hint=deny`.
+    /// `GET /oauth/authorize`: an administrator who consents at once, or refuses if
+    /// `login_hint=deny`.
     pub(super) fn authorize(&self, call: &ApiCall) -> VendorReply {
         let text = |name| call.param(name).unwrap_or_default();
         let (redirect_uri, state) = (text("redirect_uri"), text("state"));

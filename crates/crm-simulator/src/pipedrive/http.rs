@@ -1,6 +1,7 @@
-//! A request's way through the simulated Pipedrive: faults, credentials, limits, the endpoint, headers. Invariant: every
-//! answer of the API carries the limits' headers and a date from the company's clock. The authorization server, which
-//! has a host of its own in life, answers here under `/oauth/`.
+//! A request's way through the simulated Pipedrive: faults, credentials, limits, the endpoint,
+//! headers. Invariant: every answer of the API carries the limits' headers and a date from the
+//! company's clock. The authorization server, which has a host of its own in life, answers here
+//! under `/oauth/`.
 
 use std::sync::Arc;
 
@@ -64,7 +65,8 @@ impl Pipedrive {
         for fault in plan.faults() {
             let Fault::Apply { calls } = fault else { continue };
             for call in calls {
-                // A call that the vendor refuses changes nothing, as it would if a person had made it.
+                // A call that the vendor refuses changes nothing, as it would if a person had made
+                // it.
                 let _ = self.call(&call.method, &call.path, call.body.as_ref());
             }
         }
@@ -155,8 +157,8 @@ impl Pipedrive {
         }
     }
 
-    /// Makes any call of the API as the token's user, free of faults, limits and the request log. Returns status and
-    /// body (null if it is not JSON).
+    /// Makes any call of the API as the token's user, free of faults, limits and the request log.
+    /// Returns status and body (null if it is not JSON).
     pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(StatusCode, Value), &'static str> {
         let reply = self.answer(&ApiCall::local(method, path, body)?, &[]);
         Ok((reply.status, serde_json::from_slice(&reply.body).unwrap_or_default()))

@@ -1,6 +1,6 @@
-//! A person as somebody else writes it: the body of a create or update, or a line of a persons file. Owns: which field
-//! may hold what; version 2 takes no text for a number. Invariant: an error names the field and what would be right,
-//! never the value.
+//! A person as somebody else writes it: the body of a create or update, or a line of a persons
+//! file. Owns: which field may hold what; version 2 takes no text for a number. Invariant: an error
+//! names the field and what would be right, never the value.
 
 use chrono::DateTime;
 use serde_json::{Map, Value};

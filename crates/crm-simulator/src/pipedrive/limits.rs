@@ -1,6 +1,7 @@
-//! What requests cost, and the two limits on them: tokens a day for the company, requests within two seconds for a
-//! token. Owns: prices, windows, the headers that tell of them. Both limits are off unless set; the headers are always
-//! sent, and tell the limits of Pipedrive's cheapest plan then. Times are of the company's clock.
+//! What requests cost, and the two limits on them: tokens a day for the company, requests within
+//! two seconds for a token. Owns: prices, windows, the headers that tell of them. Both limits are
+//! off unless set; the headers are always sent, and tell the limits of Pipedrive's cheapest plan
+//! then. Times are of the company's clock.
 
 use std::{
     collections::VecDeque,
@@ -160,7 +161,8 @@ fn remember(window: &mut VecDeque<i64>, now: DateTime<Utc>) {
     window.push_back(now.timestamp_millis());
 }
 
-/// Seconds until the oldest request of the window no longer counts, at least one; two for an empty window.
+/// Seconds until the oldest request of the window no longer counts, at least one; two for an empty
+/// window.
 fn reset_seconds(window: &VecDeque<i64>, now: DateTime<Utc>) -> u32 {
     let free_at = window.front().map_or(now.timestamp_millis(), |at| *at) + BURST_MS;
     let seconds = (free_at - now.timestamp_millis()).max(0).unsigned_abs().div_ceil(1_000);

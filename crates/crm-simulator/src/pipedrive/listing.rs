@@ -1,6 +1,7 @@
-//! A list of persons as it was asked for: order, window, filters, place. Owns: cursors and parameters. A cursor stands
-//! between two rows of the order it was made for, so that a page costs its own length, however many persons there are:
-//! only a filter that few persons pass makes a page read more.
+//! A list of persons as it was asked for: order, window, filters, place. Owns: cursors and
+//! parameters. A cursor stands between two rows of the order it was made for, so that a page costs
+//! its own length, however many persons there are: only a filter that few persons pass makes a page
+//! read more.
 
 use std::ops::Bound;
 
@@ -23,8 +24,8 @@ const PAGE_MAX: usize = 500;
 const IDS_MAX: usize = 100;
 /// Keys in one `custom_fields` list.
 const CUSTOM_FIELDS_MAX: usize = 15;
-/// Changes within a window up to which they are sorted for each page by id; a fuller window is met often enough by
-/// reading all persons in order.
+/// Changes within a window up to which they are sorted for each page by id; a fuller window is met
+/// often enough by reading all persons in order.
 const WINDOW_SORTED_MAX: usize = 20_000;
 
 const BAD_CURSOR: PipedriveRefusal = PipedriveRefusal::Invalid { field: "cursor", problem: "is invalid" };

@@ -1,4 +1,5 @@
-//! Lists and records of persons and organisations. Owns: version 2's envelopes and what goes wrong with pages.
+//! Lists and records of persons and organisations. Owns: version 2's envelopes and what goes wrong
+//! with pages.
 
 use std::{borrow::Cow, ops::Bound};
 

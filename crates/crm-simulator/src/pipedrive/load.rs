@@ -1,5 +1,5 @@
-//! Fills a company: from a file with one person a line, or with generated people. Invariant: an error names the line and
-//! the field, never the value.
+//! Fills a company: from a file with one person a line, or with generated people. Invariant: an
+//! error names the line and the field, never the value.
 
 use std::io::BufRead;
 
@@ -45,9 +45,9 @@ pub enum LoadError {
 }
 
 impl Pipedrive {
-    /// Adds the persons of a file, one JSON object a line, as version 2 writes persons; `org_name` may stand in it.
-    /// Absent fields get Pipedrive's defaults, empty lines are skipped. Returns how many there were. On an error the
-    /// lines before it have been added.
+    /// Adds the persons of a file, one JSON object a line, as version 2 writes persons; `org_name`
+    /// may stand in it. Absent fields get Pipedrive's defaults, empty lines are skipped. Returns
+    /// how many there were. On an error the lines before it have been added.
     pub fn load_persons(&self, lines: impl BufRead) -> Result<usize, LoadError> {
         let oldest = self.now().timestamp() - FILE_AGE_SECONDS;
         each_object(lines, |line, fields| {

@@ -1,7 +1,8 @@
-//! Pipedrive's API over a model of one company. Owns: the company, its configuration and the calls of tests and demo
-//! that need no HTTP. Read: `http` (a request's way), `state` (the company), `lists` and `listing` (what a sync reads),
-//! `access` (tokens), `oracle` (the truth to compare with). Invariant: calls from inside the process and over HTTP go
-//! through the same functions. No lock is held across an await.
+//! Pipedrive's API over a model of one company. Owns: the company, its configuration and the calls
+//! of tests and demo that need no HTTP. Read: `http` (a request's way), `state` (the company),
+//! `lists` and `listing` (what a sync reads), `access` (tokens), `oracle` (the truth to compare
+//! with). Invariant: calls from inside the process and over HTTP go through the same functions. No
+//! lock is held across an await.
 
 mod access;
 mod http;
@@ -70,7 +71,8 @@ pub enum HiddenAnswer {
     Forbidden,
 }
 
-/// What the simulated company is like. Fields that say "quirk" are behaviour that Pipedrive does not document.
+/// What the simulated company is like. Fields that say "quirk" are behaviour that Pipedrive does
+/// not document.
 #[derive(Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "independent answers to independent questions")]
 pub struct PipedriveConfig {
@@ -98,7 +100,8 @@ pub struct PipedriveConfig {
     pub tells_limits: bool,
     /// `is_admin` of the token's user. True by default.
     pub company_user_is_admin: bool,
-    /// Quirk: a delete or a merge changes the `update_time` of the person that goes. Off by default.
+    /// Quirk: a delete or a merge changes the `update_time` of the person that goes. Off by
+    /// default.
     pub deletes_touch_update_time: bool,
     /// Quirk: a restore changes `update_time`. On by default.
     pub restores_touch_update_time: bool,
@@ -178,13 +181,15 @@ impl Pipedrive {
         })
     }
 
-    /// Creates a person from the fields that `POST /api/v2/persons` takes; the id is the company's to give.
+    /// Creates a person from the fields that `POST /api/v2/persons` takes; the id is the company's
+    /// to give.
     pub fn create_person(&self, person: &Value) -> Result<i64, PipedriveRefusal> {
         let input = read_person(person)?;
         self.state().create(input, self.now().timestamp())
     }
 
-    /// Puts in a person as it is said to be (id, times, state, `org_name`), as from a line of a persons file.
+    /// Puts in a person as it is said to be (id, times, state, `org_name`), as from a line of a
+    /// persons file.
     pub fn load_person(&self, person: &Value) -> Result<i64, PipedriveRefusal> {
         let input = read_person(person)?;
         self.state().load(input, self.now().timestamp())
@@ -201,7 +206,8 @@ impl Pipedrive {
         self.state().delete(id, self.config.deletes_touch_update_time, self.now().timestamp())
     }
 
-    /// Takes a person away for good, as Pipedrive does 30 days after a delete: it answers 404 from now on.
+    /// Takes a person away for good, as Pipedrive does 30 days after a delete: it answers 404 from
+    /// now on.
     pub fn purge_person(&self, id: i64) -> Result<(), PipedriveRefusal> {
         self.state().purge(id, self.now().timestamp())
     }
@@ -211,13 +217,15 @@ impl Pipedrive {
         self.state().restore(id, self.config.restores_touch_update_time, self.now().timestamp())
     }
 
-    /// Merges `loser` into `winner`: the loser is deleted for ever, the winner gets its numbers and addresses.
+    /// Merges `loser` into `winner`: the loser is deleted for ever, the winner gets its numbers and
+    /// addresses.
     pub fn merge_persons(&self, loser: i64, winner: i64) -> Result<(), PipedriveRefusal> {
         let touches = (self.config.deletes_touch_update_time, self.config.merges_touch_winner);
         self.state().merge(loser, winner, touches, self.now().timestamp())
     }
 
-    /// Hides a person from the token's user: it is in no list, and answers as [`HiddenAnswer`] says.
+    /// Hides a person from the token's user: it is in no list, and answers as [`HiddenAnswer`]
+    /// says.
     pub fn hide_from_token(&self, id: i64) -> Result<(), PipedriveRefusal> {
         self.state().set_hidden(id, true)
     }

@@ -1,5 +1,6 @@
-//! The truth about the company's persons: what a correct copy of them must agree with. Owns: the shape of the control
-//! endpoint's oracle. Tells what the API does not: who is hidden, who was merged into whom.
+//! The truth about the company's persons: what a correct copy of them must agree with. Owns: the
+//! shape of the control endpoint's oracle. Tells what the API does not: who is hidden, who was
+//! merged into whom.
 
 use std::fmt;
 

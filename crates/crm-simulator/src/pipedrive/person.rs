@@ -1,6 +1,6 @@
-//! A Pipedrive person as the simulator keeps it, and as the two versions of the API write it. Invariant: what the
-//! simulator gives meaning to is a field here; other fields that can be set live in `rest`. Times are whole seconds, as
-//! Pipedrive's are.
+//! A Pipedrive person as the simulator keeps it, and as the two versions of the API write it.
+//! Invariant: what the simulator gives meaning to is a field here; other fields that can be set
+//! live in `rest`. Times are whole seconds, as Pipedrive's are.
 
 use std::sync::LazyLock;
 

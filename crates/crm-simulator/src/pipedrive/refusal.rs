@@ -1,5 +1,6 @@
-//! Every way in which Pipedrive says no, in its own words. Owns: status, envelope and headers of each. Must not: decide
-//! when. Words are the vendor's where it publishes them, else as reported by users of its API.
+//! Every way in which Pipedrive says no, in its own words. Owns: status, envelope and headers of
+//! each. Must not: decide when. Words are the vendor's where it publishes them, else as reported by
+//! users of its API.
 
 use axum::http::{HeaderName, StatusCode, header};
 use serde_json::json;
@@ -107,7 +108,8 @@ impl PipedriveRefusal {
     }
 }
 
-/// The refusal that an injected fault asks for, if it asks for one. `daily_reset_seconds`: until midnight.
+/// The refusal that an injected fault asks for, if it asks for one. `daily_reset_seconds`: until
+/// midnight.
 pub(super) fn injected(fault: &Fault, daily_reset_seconds: u32) -> Option<VendorReply> {
     let html = |status, page| VendorReply::text(status, "text/html; charset=UTF-8", page);
     let reply = match fault {

@@ -1,6 +1,6 @@
-//! Search as callers are looked up with it. Matching is textual, as Pipedrive's documentation has it: a number is found
-//! by the letters it was typed with. The index is never behind. A search reads every person: it is not for large
-//! companies.
+//! Search as callers are looked up with it. Matching is textual, as Pipedrive's documentation has
+//! it: a number is found by the letters it was typed with. The index is never behind. A search
+//! reads every person: it is not for large companies.
 
 use serde_json::{Value, json};
 

@@ -1,6 +1,7 @@
-//! The company's persons and organisations and everything that changes them. Owns: the persons and their orders by
-//! change and by creation. Invariant: every change goes through [`State::change`] or [`State::insert_new`], so that
-//! orders and persons agree. Times are whole seconds, as Pipedrive's are: changes within one second tie.
+//! The company's persons and organisations and everything that changes them. Owns: the persons and
+//! their orders by change and by creation. Invariant: every change goes through [`State::change`]
+//! or [`State::insert_new`], so that orders and persons agree. Times are whole seconds, as
+//! Pipedrive's are: changes within one second tie.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -163,7 +164,8 @@ impl State {
         })
     }
 
-    /// Brings a deleted person back, but not one that was merged away; `touches`: also its time of change.
+    /// Brings a deleted person back, but not one that was merged away; `touches`: also its time of
+    /// change.
     pub(super) fn restore(&mut self, id: i64, touches: bool, now: Stamp) -> Result<(), PipedriveRefusal> {
         let person = self.find(id).ok_or(PipedriveRefusal::PERSON)?;
         if !person.is_deleted() || person.merged_into.is_some() {
@@ -187,7 +189,8 @@ impl State {
         Ok(())
     }
 
-    /// Merges `loser` into `winner`: the loser is deleted for ever, its numbers and addresses go to the winner.
+    /// Merges `loser` into `winner`: the loser is deleted for ever, its numbers and addresses go to
+    /// the winner.
     pub(super) fn merge(
         &mut self,
         loser: i64,

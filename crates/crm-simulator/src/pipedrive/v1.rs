@@ -1,5 +1,5 @@
-//! What is left of version 1: who asks, the users, recent changes, merges. Owns: version 1's envelopes and its paging by
-//! offset, which skips rows when others change meanwhile.
+//! What is left of version 1: who asks, the users, recent changes, merges. Owns: version 1's
+//! envelopes and its paging by offset, which skips rows when others change meanwhile.
 
 use std::collections::BTreeSet;
 

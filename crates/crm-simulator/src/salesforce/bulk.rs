@@ -1,5 +1,6 @@
-//! Bulk API 2.0 query jobs. Owns: jobs, their states, results as CSV. Invariant: a result is of the moment in which the
-//! job was made, so that its pages fit together in whatever order they are read.
+//! Bulk API 2.0 query jobs. Owns: jobs, their states, results as CSV. Invariant: a result is of the
+//! moment in which the job was made, so that its pages fit together in whatever order they are
+//! read.
 //!
 //! ```text
 //! UploadComplete ─ polls ─▶ InProgress ─ polls ─▶ JobComplete      (7 days) ─▶ gone

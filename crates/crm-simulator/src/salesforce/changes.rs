@@ -1,6 +1,6 @@
-//! What Salesforce's calls do to records: create, update, delete, undelete, merge, convert. Invariant: each is the same
-//! over REST, over SOAP and from inside the process; a refused call changes nothing. A person account's Contact is kept
-//! by `persons`, not by its callers.
+//! What Salesforce's calls do to records: create, update, delete, undelete, merge, convert.
+//! Invariant: each is the same over REST, over SOAP and from inside the process; a refused call
+//! changes nothing. A person account's Contact is kept by `persons`, not by its callers.
 
 use serde_json::{Map, Value};
 
@@ -111,8 +111,8 @@ impl State {
         Ok(())
     }
 
-    /// Takes a record out of the recycle bin; with an account come the contacts that went with it. The loser of a merge
-    /// comes back without its master.
+    /// Takes a record out of the recycle bin; with an account come the contacts that went with it.
+    /// The loser of a merge comes back without its master.
     pub(super) fn undelete(&mut self, id: RecordId, now: Millis) -> Result<(), SalesforceRefusal> {
         let kind = self.schema.of_id(id).map(|object| object.kind).ok_or_else(|| SalesforceRefusal::unknown_id(id))?;
         let record = self.find(id).ok_or_else(|| SalesforceRefusal::unknown_id(id))?;
@@ -135,7 +135,8 @@ impl State {
         Ok(())
     }
 
-    /// Merges `losers` into `master`, which takes `fields` on the way: the losers are deleted and name it.
+    /// Merges `losers` into `master`, which takes `fields` on the way: the losers are deleted and
+    /// name it.
     pub(super) fn merge(
         &mut self,
         master: RecordId,
@@ -181,7 +182,8 @@ impl State {
         Ok(())
     }
 
-    /// Converts a Lead into `contact`, or into a new Contact at a new Account. Gives the Contact's id.
+    /// Converts a Lead into `contact`, or into a new Contact at a new Account. Gives the Contact's
+    /// id.
     pub(super) fn convert_lead(
         &mut self,
         lead: RecordId,

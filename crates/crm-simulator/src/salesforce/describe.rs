@@ -1,4 +1,5 @@
-//! What Salesforce tells of its objects. Owns: the shape of descriptions. Invariant: a hidden field is not in them.
+//! What Salesforce tells of its objects. Owns: the shape of descriptions. Invariant: a hidden field
+//! is not in them.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};

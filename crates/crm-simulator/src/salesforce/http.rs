@@ -1,5 +1,6 @@
-//! A request's way through the simulated Salesforce: faults, session, limits, the resource, headers. Invariant: every
-//! answer of the API tells how many calls are used, and has a date from the organisation's clock.
+//! A request's way through the simulated Salesforce: faults, session, limits, the resource,
+//! headers. Invariant: every answer of the API tells how many calls are used, and has a date from
+//! the organisation's clock.
 
 use std::sync::Arc;
 
@@ -29,7 +30,8 @@ use crate::{
 /// API versions that are served.
 const VERSIONS: std::ops::RangeInclusive<u32> = 31..=68;
 
-/// Salesforce's API and the control endpoints over `salesforce`. Hand it to [`serve`](crate::serve).
+/// Salesforce's API and the control endpoints over `salesforce`. Hand it to
+/// [`serve`](crate::serve).
 pub fn router(salesforce: Arc<Salesforce>) -> Router {
     Router::new().fallback(respond).with_state(salesforce)
 }
@@ -59,7 +61,8 @@ impl Salesforce {
             match fault {
                 Fault::Apply { calls } => {
                     for call in calls {
-                        // A call that the vendor refuses changes nothing, as it would if a person had made it.
+                        // A call that the vendor refuses changes nothing, as it would if a person
+                        // had made it.
                         let _ = self.call(&call.method, &call.path, call.body.as_ref());
                     }
                 }

@@ -1,5 +1,6 @@
-//! Ids as Salesforce makes them: 15 case-sensitive letters and digits, of which the first three name the object, and
-//! three more that make the id safe where case gets lost. Owns: reading both forms, the suffix, the order of ids.
+//! Ids as Salesforce makes them: 15 case-sensitive letters and digits, of which the first three
+//! name the object, and three more that make the id safe where case gets lost. Owns: reading both
+//! forms, the suffix, the order of ids.
 
 use std::fmt;
 

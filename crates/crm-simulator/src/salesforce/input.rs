@@ -1,5 +1,5 @@
-//! The fields that a caller gives, read against the schema. Owns: types, lengths, who may write what, what must be
-//! there. Invariant: an error names the field, never the value.
+//! The fields that a caller gives, read against the schema. Owns: types, lengths, who may write
+//! what, what must be there. Invariant: an error names the field, never the value.
 
 use chrono::NaiveDate;
 use serde_json::{Map, Value};

@@ -1,5 +1,6 @@
-//! Fills an organisation: with records as they are said to be, from a file with one a line, or with generated people.
-//! Owns: the reading of such files and their errors. Invariant: an error names the line and the field, never the value.
+//! Fills an organisation: with records as they are said to be, from a file with one a line, or with
+//! generated people. Owns: the reading of such files and their errors. Invariant: an error names
+//! the line and the field, never the value.
 
 use std::{
     collections::HashMap,
@@ -61,8 +62,9 @@ pub enum LoadError {
 }
 
 impl Salesforce {
-    /// Puts in a record as it is said to be, in Salesforce's own JSON: id, times, deletion, merge. What is not said has
-    /// its default; references may lead nowhere. An account with a last name gets its Contact, unless it names one.
+    /// Puts in a record as it is said to be, in Salesforce's own JSON: id, times, deletion, merge.
+    /// What is not said has its default; references may lead nowhere. An account with a last name
+    /// gets its Contact, unless it names one.
     pub fn load_record(&self, object: &str, record: &Value) -> Result<String, SalesforceRefusal> {
         let fields = record.as_object().ok_or_else(SalesforceRefusal::unreadable)?;
         let mut state = self.state();
@@ -70,8 +72,8 @@ impl Salesforce {
         Ok(load(&mut state, kind, fields, self.now_millis())?.to_string())
     }
 
-    /// Puts in a record a line, as [`Salesforce::load_record`] does; empty lines are skipped. Returns how many there
-    /// were. On an error the lines before it have been added.
+    /// Puts in a record a line, as [`Salesforce::load_record`] does; empty lines are skipped.
+    /// Returns how many there were. On an error the lines before it have been added.
     pub fn load_records(&self, object: &str, mut lines: impl BufRead) -> Result<usize, LoadError> {
         let oldest = self.now_millis() - FILE_AGE;
         let mut count = 0;
@@ -104,8 +106,8 @@ impl Salesforce {
         Ok(count)
     }
 
-    /// Adds so many generated Contacts and Leads, and the Accounts of the Contacts; the same for the same seed and
-    /// clock.
+    /// Adds so many generated Contacts and Leads, and the Accounts of the Contacts; the same for
+    /// the same seed and clock.
     pub fn generate_people(&self, contacts: usize, leads: usize, seed: u64) -> Result<(), SalesforceRefusal> {
         let mut people = People::new(seed, self.now());
         let mut state = self.state();

@@ -1,5 +1,6 @@
-//! `/services/oauth2` and the identity of who logged in. Owns: the flows, their answers and refusals, in Salesforce's
-//! words. A token says nothing of its life: it is used until it is refused. Must not: keep tokens; `oauth` does.
+//! `/services/oauth2` and the identity of who logged in. Owns: the flows, their answers and
+//! refusals, in Salesforce's words. A token says nothing of its life: it is used until it is
+//! refused. Must not: keep tokens; `oauth` does.
 
 use axum::http::{Method, StatusCode};
 use base64::{Engine as _, engine::general_purpose::STANDARD};

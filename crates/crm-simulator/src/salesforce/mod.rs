@@ -1,7 +1,8 @@
-//! Salesforce's API over a model of one organisation. Owns: the organisation, its configuration and the calls of tests
-//! and demo that need no HTTP. Read: `http` (a request's way), `objects` and `state` (the organisation), `changes`
-//! (what happens to records), `soql` and `query` (what a sync reads), `oracle` (the truth to compare with). Invariant:
-//! calls from inside the process and over HTTP go through the same functions. No lock is held across an await.
+//! Salesforce's API over a model of one organisation. Owns: the organisation, its configuration and
+//! the calls of tests and demo that need no HTTP. Read: `http` (a request's way), `objects` and
+//! `state` (the organisation), `changes` (what happens to records), `soql` and `query` (what a sync
+//! reads), `oracle` (the truth to compare with). Invariant: calls from inside the process and over
+//! HTTP go through the same functions. No lock is held across an await.
 
 mod bulk;
 mod changes;
@@ -108,8 +109,9 @@ pub struct SalesforceConfig {
     pub rotates_refresh_tokens: bool,
     /// Where tokens say that the API is; `None`: where they were asked for.
     pub instance_url: Option<String>,
-    /// The administrator has "View All Data". Off: no permission promises all records of any object, until a test makes
-    /// the `ObjectPermissions` for one; for use with [`Salesforce::hide_from_user`].
+    /// The administrator has "View All Data". Off: no permission promises all records of any
+    /// object, until a test makes the `ObjectPermissions` for one; for use with
+    /// [`Salesforce::hide_from_user`].
     pub administrator_sees_all: bool,
     /// Changes are invisible to queries for so many seconds; 0 makes them visible at once.
     pub visibility_lag_seconds: u32,
@@ -134,7 +136,8 @@ pub struct SalesforceConfig {
 }
 
 impl SalesforceConfig {
-    /// An organisation with the default credentials, Leads, no person accounts, no lag, and 100,000 calls a day.
+    /// An organisation with the default credentials, Leads, no person accounts, no lag, and 100,000
+    /// calls a day.
     pub fn new(clock: SimulatorClock) -> Self {
         Self {
             clock,
@@ -232,7 +235,8 @@ impl Salesforce {
         state.update(id, object_of(fields)?, self.now_millis())
     }
 
-    /// Moves a record's `SystemModstamp`, and not its `LastModifiedDate`, as automated processes do.
+    /// Moves a record's `SystemModstamp`, and not its `LastModifiedDate`, as automated processes
+    /// do.
     pub fn touch_system(&self, object: &str, id: &str) -> Result<(), SalesforceRefusal> {
         let mut state = self.state();
         let id = state.id_of(object, id)?;
@@ -266,14 +270,15 @@ impl Salesforce {
         state.merge(master, &losers, &Map::new(), self.now_millis())
     }
 
-    /// Converts a Lead into a Contact, a new one at a new Account if none is given. Gives the Contact's id.
+    /// Converts a Lead into a Contact, a new one at a new Account if none is given. Gives the
+    /// Contact's id.
     pub fn convert_lead(&self, lead: &str, contact: Option<&str>) -> Result<String, SalesforceRefusal> {
         let (lead, contact) = (read_id(lead)?, contact.map(read_id).transpose()?);
         Ok(self.state().convert_lead(lead, contact, self.now_millis())?.to_string())
     }
 
-    /// Hides the newest change of a record, and those to come, from queries until it is revealed: they see the record
-    /// as it was before, or not at all.
+    /// Hides the newest change of a record, and those to come, from queries until it is revealed:
+    /// they see the record as it was before, or not at all.
     pub fn hide(&self, id: &str) -> Result<(), SalesforceRefusal> {
         let id = read_id(id)?;
         self.state().hide(id, None);
@@ -287,8 +292,9 @@ impl Salesforce {
         Ok(())
     }
 
-    /// Hides a record from the administrator, as sharing does: nothing that reads shows it until it is shown again, and
-    /// nothing tells it from one that is not there. Its name still stands in the records that refer to it.
+    /// Hides a record from the administrator, as sharing does: nothing that reads shows it until it
+    /// is shown again, and nothing tells it from one that is not there. Its name still stands in
+    /// the records that refer to it.
     pub fn hide_from_user(&self, id: &str) -> Result<(), SalesforceRefusal> {
         let id = read_id(id)?;
         self.state().hide_from_user(id)
@@ -325,8 +331,8 @@ impl Salesforce {
 
     // The whole.
 
-    /// Makes any call of the API as its administrator, free of faults, limits and the request log. Returns status and
-    /// body (null if it is not JSON).
+    /// Makes any call of the API as its administrator, free of faults, limits and the request log.
+    /// Returns status and body (null if it is not JSON).
     pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(StatusCode, Value), &'static str> {
         let reply = self.answer(&ApiCall::local(method, path, body)?, &[]);
         Ok((reply.status, serde_json::from_slice(&reply.body).unwrap_or_default()))

@@ -1,5 +1,6 @@
-//! The objects of the simulated organisation and their standard fields, as an organisation has them before anybody
-//! customises it. Owns: names, types, lengths, who may write what. Must not: hold records.
+//! The objects of the simulated organisation and their standard fields, as an organisation has them
+//! before anybody customises it. Owns: names, types, lengths, who may write what. Must not: hold
+//! records.
 
 /// The objects that there are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,5 +1,5 @@
-//! The truth about the organisation: what a correct copy of it must agree with. Owns: the shape of the control
-//! endpoint's oracle. Veils, hidden fields and lags do not reach here.
+//! The truth about the organisation: what a correct copy of it must agree with. Owns: the shape of
+//! the control endpoint's oracle. Veils, hidden fields and lags do not reach here.
 
 use std::fmt;
 
@@ -17,7 +17,8 @@ use super::{
 };
 use crate::reply::VendorReply;
 
-/// A record as it truly is; one that was deleted for good is not there. `Debug` shows no name, address or number.
+/// A record as it truly is; one that was deleted for good is not there. `Debug` shows no name,
+/// address or number.
 #[derive(Clone, PartialEq, Serialize)]
 pub struct TrueRecord {
     /// The long id.

@@ -1,6 +1,6 @@
-//! Person accounts: an Account that is a person has a Contact as its shadow. Owns: the shadow's making and its
-//! following of the Account. Invariant: the shadow changes whenever its Account does, and only then; both are deleted,
-//! restored and merged together.
+//! Person accounts: an Account that is a person has a Contact as its shadow. Owns: the shadow's
+//! making and its following of the Account. Invariant: the shadow changes whenever its Account
+//! does, and only then; both are deleted, restored and merged together.
 
 use super::{
     id::RecordId,
@@ -83,7 +83,8 @@ impl State {
         of_account.map(|contact| contact.id).collect()
     }
 
-    /// Takes an account's contacts to another one; the shadow of a person is merged into the other's shadow.
+    /// Takes an account's contacts to another one; the shadow of a person is merged into the
+    /// other's shadow.
     pub(super) fn move_contacts(&mut self, from: RecordId, to: RecordId, now: Millis) {
         let (shadow, master) = (self.person_contact(from), self.person_contact(to));
         for contact in self.contacts_of(from) {

@@ -1,6 +1,6 @@
-//! `/query` and `/queryAll`: pages of a result. Owns: locators, page sizes, page faults. Invariant: a result is made
-//! when the query is asked; its pages show the rows as they were then, in one order, for two days. A locator serves
-//! under both paths, as clients expect.
+//! `/query` and `/queryAll`: pages of a result. Owns: locators, page sizes, page faults. Invariant:
+//! a result is made when the query is asked; its pages show the rows as they were then, in one
+//! order, for two days. A locator serves under both paths, as clients expect.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -18,7 +18,8 @@ use super::{
 };
 use crate::{call::ApiCall, faults::Fault, reply::VendorReply};
 
-/// Rows of a page: the least and the most that a client may ask for, and the most without its asking.
+/// Rows of a page: the least and the most that a client may ask for, and the most without its
+/// asking.
 pub(super) const PAGE_ROWS_MAX: usize = 2_000;
 const PAGE_ROWS_MIN: usize = 200;
 /// Life of a locator, milliseconds.

@@ -1,6 +1,6 @@
-//! One record and the reading of its fields. Owns: the compact form of values, times and dates on the wire. Invariant:
-//! a record that is shared never changes; a change makes another one, so that a page shows its rows as they were when
-//! the query was asked.
+//! One record and the reading of its fields. Owns: the compact form of values, times and dates on
+//! the wire. Invariant: a record that is shared never changes; a change makes another one, so that
+//! a page shows its rows as they were when the query was asked.
 
 use std::borrow::Cow;
 
@@ -54,7 +54,8 @@ impl Values {
     }
 }
 
-/// A record. Stored values are texts: flags `true`, times in milliseconds, dates `2026-01-02`, ids in their long form.
+/// A record. Stored values are texts: flags `true`, times in milliseconds, dates `2026-01-02`, ids
+/// in their long form.
 #[derive(Clone)]
 pub(super) struct Record {
     pub(super) id: RecordId,
@@ -171,7 +172,8 @@ pub(super) fn instant(millis: Millis) -> DateTime<Utc> {
     DateTime::from_timestamp_millis(millis).unwrap_or_default()
 }
 
-/// Reads a time as Salesforce writes it (`+0000`) and as it wants it (`Z`, `+00:00`), with or without milliseconds.
+/// Reads a time as Salesforce writes it (`+0000`) and as it wants it (`Z`, `+00:00`), with or
+/// without milliseconds.
 pub(super) fn read_time(text: &str) -> Option<Millis> {
     let time = DateTime::parse_from_rfc3339(text).or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%z"));
     time.ok().map(|time| time.timestamp_millis())

@@ -1,6 +1,7 @@
-//! Every way in which Salesforce says no, in its own words. Owns: status, code and message of each, and the shapes:
-//! an array on REST, a fault on SOAP. Must not: decide when. Words are the vendor's where it publishes them, else as
-//! reported by users of its API; the values that the vendor repeats in some of them are left out.
+//! Every way in which Salesforce says no, in its own words. Owns: status, code and message of each,
+//! and the shapes: an array on REST, a fault on SOAP. Must not: decide when. Words are the vendor's
+//! where it publishes them, else as reported by users of its API; the values that the vendor
+//! repeats in some of them are left out.
 
 use axum::http::{StatusCode, header};
 use serde_json::json;

@@ -1,5 +1,6 @@
-//! `/deleted/` and `/updated/`: which records changed in a time. Owns: the rules for such times: whole minutes, how far
-//! back, how far the answer reaches. A window's end is not in it, so that windows laid end to end tell everything once.
+//! `/deleted/` and `/updated/`: which records changed in a time. Owns: the rules for such times:
+//! whole minutes, how far back, how far the answer reaches. A window's end is not in it, so that
+//! windows laid end to end tell everything once.
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! Records over REST: one by one under `/sobjects`, up to 200 under `/composite/sobjects`. Owns: the shapes of these
-//! answers. Must not: change records but through the methods of [`Salesforce`].
+//! Records over REST: one by one under `/sobjects`, up to 200 under `/composite/sobjects`. Owns:
+//! the shapes of these answers. Must not: change records but through the methods of [`Salesforce`].
 
 use axum::http::{Method, StatusCode, header};
 use serde_json::{Map, Value, json};
@@ -148,7 +148,8 @@ impl Salesforce {
         Ok(VendorReply::json(StatusCode::OK, &shown))
     }
 
-    /// Does `work` for each item and tells of each how it went. With `all_or_none`, one refusal undoes all.
+    /// Does `work` for each item and tells of each how it went. With `all_or_none`, one refusal
+    /// undoes all.
     fn each<T>(
         &self,
         items: Vec<T>,

@@ -1,6 +1,6 @@
-//! What one organisation's objects look like to its users: standard fields, custom ones, without those that are hidden.
-//! Owns: finding objects and fields by name, whatever the case. Invariant: a field's place in its object never changes;
-//! records keep their values by it.
+//! What one organisation's objects look like to its users: standard fields, custom ones, without
+//! those that are hidden. Owns: finding objects and fields by name, whatever the case. Invariant: a
+//! field's place in its object never changes; records keep their values by it.
 
 use std::collections::HashMap;
 

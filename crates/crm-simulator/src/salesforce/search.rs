@@ -1,6 +1,7 @@
-//! Search by number, name or address: SOSL and `/parameterizedSearch`. Owns: what a search finds. A phone number is
-//! found by its digits as they stand in the field, all of them, or by their beginning and `*`: `4155551212` finds
-//! `(415) 555-1212`, not `+1 415 555 1212`. Deleted records are not found.
+//! Search by number, name or address: SOSL and `/parameterizedSearch`. Owns: what a search finds. A
+//! phone number is found by its digits as they stand in the field, all of them, or by their
+//! beginning and `*`: `4155551212` finds `(415) 555-1212`, not `+1 415 555 1212`. Deleted records
+//! are not found.
 
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -318,7 +319,8 @@ fn read_parameters(call: &ApiCall) -> Result<Search, SalesforceRefusal> {
     })
 }
 
-/// `{"q": .., "in": "PHONE", "fields": [..], "sobjects": [{"name": .., "fields": [..], "where": ..}]}`.
+/// `{"q": .., "in": "PHONE", "fields": [..], "sobjects": [{"name": .., "fields": [..], "where":
+/// ..}]}`.
 fn read_body(input: &Value) -> Result<Search, SalesforceRefusal> {
     let texts = |value: &Value| -> Vec<String> {
         value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()

@@ -1,5 +1,5 @@
-//! Who asks, and what the organisation still allows. Owns: the organisation's and the administrator's ids, the reading
-//! of sessions, the count of calls in 24 hours.
+//! Who asks, and what the organisation still allows. Owns: the organisation's and the
+//! administrator's ids, the reading of sessions, the count of calls in 24 hours.
 
 use std::collections::VecDeque;
 

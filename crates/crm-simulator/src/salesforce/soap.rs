@@ -1,6 +1,6 @@
-//! The SOAP calls that REST has no counterpart for: login, merge, undelete, convert a Lead. Owns: reading and writing
-//! their envelopes, faults as SOAP has them. Names are matched without their namespaces, which clients spell as they
-//! like.
+//! The SOAP calls that REST has no counterpart for: login, merge, undelete, convert a Lead. Owns:
+//! reading and writing their envelopes, faults as SOAP has them. Names are matched without their
+//! namespaces, which clients spell as they like.
 
 use axum::{
     body::Bytes,
@@ -107,7 +107,8 @@ impl Salesforce {
         name: &str,
         work: impl Fn(&mut State, Node) -> Result<String, SalesforceRefusal>,
     ) -> Result<String, SalesforceRefusal> {
-        // One client names the items of a merge as the operation's schema does, another as its own interface does.
+        // One client names the items of a merge as the operation's schema does, another as its own
+        // interface does.
         let names = [name, if name == "request" { "mergeRequests" } else { name }];
         let items = operation.children().filter(|item| names.contains(&item.tag_name().name()));
         let items: Vec<Node> = items.take(ITEMS_MAX + 1).collect();

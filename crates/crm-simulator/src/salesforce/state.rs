@@ -1,7 +1,8 @@
-//! The records of one organisation and what of them can be seen. Owns: the tables, the order of changes, the log of
-//! deletions, older copies, the veil over changes that are not visible yet, what sharing hides. Invariant: every change goes through
-//! [`State::insert`], [`State::change`] or [`State::purge`], so that indexes and records agree. Changes at one
-//! millisecond have equal stamps, as in life.
+//! The records of one organisation and what of them can be seen. Owns: the tables, the order of
+//! changes, the log of deletions, older copies, the veil over changes that are not visible yet,
+//! what sharing hides. Invariant: every change goes through [`State::insert`], [`State::change`] or
+//! [`State::purge`], so that indexes and records agree. Changes at one millisecond have equal
+//! stamps, as in life.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -118,7 +119,8 @@ impl State {
         if record.is_deleted { Err(SalesforceRefusal::deleted()) } else { Ok((kind, record)) }
     }
 
-    /// A record as readers see it: its older copy while its newest change is veiled, and nothing if it is hidden.
+    /// A record as readers see it: its older copy while its newest change is veiled, and nothing if
+    /// it is hidden.
     pub(super) fn seen<'a>(&'a self, record: &'a Arc<Record>) -> Option<&'a Arc<Record>> {
         if self.is_hidden(record.id) {
             return None;
@@ -267,7 +269,8 @@ impl State {
 
     // The veil.
 
-    /// Hides the newest change of a record and those to come: for so many queries, or until it is revealed.
+    /// Hides the newest change of a record and those to come: for so many queries, or until it is
+    /// revealed.
     pub(super) fn hide(&mut self, id: RecordId, queries: Option<u32>) {
         let lifts = queries.map_or(Lifts::WhenRevealed, Lifts::AfterQueries);
         if self.find(id).is_some() {

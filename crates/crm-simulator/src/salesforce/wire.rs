@@ -1,5 +1,5 @@
-//! Rows as JSON: fields in the order in which they were asked for, parents as objects inside. Owns: the `attributes` of
-//! each record and the nesting of parents.
+//! Rows as JSON: fields in the order in which they were asked for, parents as objects inside. Owns:
+//! the `attributes` of each record and the nesting of parents.
 
 use serde::{Serialize, Serializer, ser::SerializeMap};
 
@@ -40,7 +40,8 @@ impl<'a> Layout<'a> {
     }
 }
 
-/// The columns below `depth` relationships, those of one parent together where the first of them stands.
+/// The columns below `depth` relationships, those of one parent together where the first of them
+/// stands.
 fn nodes<'a>(query: &Query, columns: &[&'a Column], depth: usize) -> Vec<Node<'a>> {
     let mut nodes: Vec<Node<'a>> = Vec::new();
     for column in columns {

@@ -1,6 +1,7 @@
-//! The changes that Zendesk's calls make to a user: update, delete, restore, delete for good, merge, and identities.
-//! Invariant: each is the same whether it comes over HTTP or from inside the process. Where Zendesk's documentation is
-//! silent, a [`Quirks`] field says which way the simulator goes.
+//! The changes that Zendesk's calls make to a user: update, delete, restore, delete for good,
+//! merge, and identities. Invariant: each is the same whether it comes over HTTP or from inside the
+//! process. Where Zendesk's documentation is silent, a [`Quirks`] field says which way the
+//! simulator goes.
 //!
 //! [`Quirks`]: super::Quirks
 
@@ -24,8 +25,8 @@ const TAKEN_NUMBER: ZendeskRefusal = ZendeskRefusal::Invalid {
 };
 
 impl State {
-    /// Updates a user. `"active": true` restores one that was deleted softly; nothing else can be done to a deleted
-    /// user.
+    /// Updates a user. `"active": true` restores one that was deleted softly; nothing else can be
+    /// done to a deleted user.
     pub(super) fn update(&mut self, id: i64, input: UserInput, now: DateTime<Utc>) -> Result<(), ZendeskRefusal> {
         let stamp = self.stamp(now);
         self.change(id, Some(stamp), |state, user| {
@@ -47,7 +48,8 @@ impl State {
         if let GivenField::Value(name) = input.name {
             user.name = name;
         }
-        // An address that comes with an update is added; it becomes the main one only if there was none.
+        // An address that comes with an update is added; it becomes the main one only if there was
+        // none.
         if let Some(email) = non_empty(input.email)
             && !user.identity_values(EMAIL).any(|known| known.eq_ignore_ascii_case(&email))
         {
@@ -74,8 +76,8 @@ impl State {
         self.check_unique(user)
     }
 
-    /// Brings a user back that is not in the indexes now. Numbers that others have taken meanwhile are no longer direct
-    /// lines.
+    /// Brings a user back that is not in the indexes now. Numbers that others have taken meanwhile
+    /// are no longer direct lines.
     fn restore(&mut self, user: &mut User) -> Result<(), ZendeskRefusal> {
         self.check_unique(user)?;
         user.identities.retain(|identity| identity.kind != PHONE || !self.is_number_used(&identity.value));
@@ -117,8 +119,8 @@ impl State {
         })
     }
 
-    /// Merges `loser` into `winner`: the loser is deleted, its e-mail addresses become the winner's. It cannot be
-    /// undone.
+    /// Merges `loser` into `winner`: the loser is deleted, its e-mail addresses become the
+    /// winner's. It cannot be undone.
     pub(super) fn merge(&mut self, loser: i64, winner: i64, now: DateTime<Utc>) -> Result<(), ZendeskRefusal> {
         self.check_merge(loser, winner)?;
         let (loser_stamp, winner_stamp) = (self.stamp(now), self.stamp(now));
@@ -190,8 +192,8 @@ impl State {
         })
     }
 
-    /// Changes an identity's value or verification. A main address or a direct line that changes takes the user's field
-    /// with it.
+    /// Changes an identity's value or verification. A main address or a direct line that changes
+    /// takes the user's field with it.
     pub(super) fn update_identity(
         &mut self,
         user_id: i64,
@@ -219,7 +221,8 @@ impl State {
         })
     }
 
-    /// Makes an identity the main one of its kind; of an e-mail address it becomes the user's `email`.
+    /// Makes an identity the main one of its kind; of an e-mail address it becomes the user's
+    /// `email`.
     pub(super) fn make_identity_primary(
         &mut self,
         user_id: i64,
@@ -240,8 +243,8 @@ impl State {
         })
     }
 
-    /// Deletes an identity. The number of a phone identity stays in the user's `phone`, as Zendesk warns; the next
-    /// address becomes the main one.
+    /// Deletes an identity. The number of a phone identity stays in the user's `phone`, as Zendesk
+    /// warns; the next address becomes the main one.
     pub(super) fn delete_identity(&mut self, user_id: i64, id: i64, now: DateTime<Utc>) -> Result<(), ZendeskRefusal> {
         self.change_identities(user_id, now, |_, user, _| {
             let kind = identity_of(user, id)?.kind;

@@ -1,6 +1,7 @@
-//! The incremental exports: by cursor (the one to use) and by time (kept for its well-known traps). Owns: cursors, page
-//! rules, page faults. A page costs its own length, however large the account. By cursor, pages never skip a change:
-//! the order is (time of change, id), every change has a time of its own, and a cursor stands between two of them.
+//! The incremental exports: by cursor (the one to use) and by time (kept for its well-known traps).
+//! Owns: cursors, page rules, page faults. A page costs its own length, however large the account.
+//! By cursor, pages never skip a change: the order is (time of change, id), every change has a time
+//! of its own, and a cursor stands between two of them.
 
 use std::ops::Bound;
 
@@ -34,7 +35,8 @@ const BAD_START: ZendeskRefusal =
 const BAD_CURSOR: ZendeskRefusal =
     ZendeskRefusal::BadRequest { code: "InvalidPaginationParameter", description: "cursor is not valid" };
 
-/// A place in the export's order: after this key. In the vendor's notation `1576613539.0||467|`, in base64.
+/// A place in the export's order: after this key. In the vendor's notation `1576613539.0||467|`, in
+/// base64.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cursor {
     key: (Stamp, i64),
@@ -103,7 +105,8 @@ impl Zendesk {
         let mut rows = self.rows_after(&state, Bound::Excluded(asked.key), page_size(call) + 1);
         let mut is_end = rows.len() <= page_size(call);
         rows.truncate(page_size(call));
-        // A finished run stands before its last row, which the next run therefore reads again: resuming is inclusive.
+        // A finished run stands before its last row, which the next run therefore reads again:
+        // resuming is inclusive.
         let mut next = match rows.last() {
             Some(last) if is_end => Cursor::before(last.export_key()),
             Some(last) => Cursor { key: last.export_key(), turn: 0 },
@@ -139,7 +142,8 @@ impl Zendesk {
         Ok(VendorReply::json(StatusCode::OK, &page))
     }
 
-    /// `GET /api/v2/incremental/users`. As in life, more rows in one second than fit a page repeat for ever.
+    /// `GET /api/v2/incremental/users`. As in life, more rows in one second than fit a page repeat
+    /// for ever.
     pub(super) fn export_by_time(&self, call: &ApiCall) -> Result<VendorReply, ZendeskRefusal> {
         self.time_page(call, page_size(call))
     }
@@ -151,7 +155,8 @@ impl Zendesk {
 
     fn time_page(&self, call: &ApiCall, size: usize) -> Result<VendorReply, ZendeskRefusal> {
         let start = read_seconds(call)?.ok_or(NO_START)?;
-        // The links lead to the last second seen, so the age rule of the first request cannot hold here.
+        // The links lead to the last second seen, so the age rule of the first request cannot hold
+        // here.
         if start > self.now().timestamp() {
             return Err(TOO_RECENT);
         }
@@ -183,7 +188,8 @@ impl Zendesk {
     /// At most `count` users whose key lies after `from`, and that are old enough to be told.
     fn rows_after<'s>(&self, state: &'s State, from: Bound<(Stamp, i64)>, count: usize) -> Vec<&'s User> {
         let lag = i64::from(self.config.freshness_lag_seconds);
-        // Without a lag there is no bound: stamps may run a little ahead of a clock that stands still.
+        // Without a lag there is no bound: stamps may run a little ahead of a clock that stands
+        // still.
         let newest = if lag == 0 { Stamp::MAX } else { self.now().timestamp_micros() - lag * MICROS };
         let keys = state.by_update().range((from, Bound::Unbounded)).take_while(|(stamp, _)| *stamp <= newest);
         keys.take(count).filter_map(|(_, id)| state.find(*id)).collect()

@@ -1,5 +1,6 @@
-//! A request's way through the simulated Zendesk: faults, credentials, rate limits, the endpoint, headers.
-//! Invariant: every answer of the API carries Zendesk's rate limit headers and a date from the account's clock.
+//! A request's way through the simulated Zendesk: faults, credentials, rate limits, the endpoint,
+//! headers. Invariant: every answer of the API carries Zendesk's rate limit headers and a date from
+//! the account's clock.
 
 use std::sync::{Arc, PoisonError};
 
@@ -76,7 +77,8 @@ impl Zendesk {
         for fault in plan.faults() {
             let Fault::Apply { calls } = fault else { continue };
             for call in calls {
-                // A call that the vendor refuses changes nothing, as it would if a person had made it.
+                // A call that the vendor refuses changes nothing, as it would if a person had made
+                // it.
                 let _ = self.call(&call.method, &call.path, call.body.as_ref());
             }
         }

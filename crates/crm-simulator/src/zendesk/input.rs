@@ -1,5 +1,6 @@
-//! A user as somebody else writes it: the body of a create or update, or a line of a users file. Owns: which field may
-//! hold what. Invariant: an error names the field and what would be right, never the value.
+//! A user as somebody else writes it: the body of a create or update, or a line of a users file.
+//! Owns: which field may hold what. Invariant: an error names the field and what would be right,
+//! never the value.
 
 use chrono::DateTime;
 use serde_json::{Map, Value};
@@ -55,7 +56,8 @@ pub(super) struct UserInput {
 }
 
 impl UserInput {
-    /// Reads a user's JSON object. Fields that Zendesk does not have are ignored, as Zendesk ignores them.
+    /// Reads a user's JSON object. Fields that Zendesk does not have are ignored, as Zendesk
+    /// ignores them.
     pub(super) fn read(fields: &Map<String, Value>) -> Result<Self, FieldError> {
         let mut input = Self {
             id: id(fields, "id")?.value(),

@@ -1,5 +1,6 @@
-//! Lists of users, identities and deleted users, page by page. Owns: Zendesk's two ways of paging: by cursor
-//! (`page[size]`, `page[after]`) and by number (`page`, `per_page`), which ends at the hundredth page.
+//! Lists of users, identities and deleted users, page by page. Owns: Zendesk's two ways of paging:
+//! by cursor (`page[size]`, `page[after]`) and by number (`page`, `per_page`), which ends at the
+//! hundredth page.
 
 use std::ops::Bound;
 
@@ -167,7 +168,8 @@ impl Zendesk {
         self.count_reply(count)
     }
 
-    /// `GET /api/v2/users/show_many`: by id or external id, in the order asked for; what is not there is left out.
+    /// `GET /api/v2/users/show_many`: by id or external id, in the order asked for; what is not
+    /// there is left out.
     pub(super) fn show_many(&self, call: &ApiCall) -> Result<VendorReply, ZendeskRefusal> {
         let state = self.state();
         let ids = call.list_param("ids");

@@ -1,5 +1,6 @@
-//! Fills an account: from a file with one user a line, or with generated people. Owns: the reading of such files and
-//! their errors. Invariant: an error names the line and the field, never the value.
+//! Fills an account: from a file with one user a line, or with generated people. Owns: the reading
+//! of such files and their errors. Invariant: an error names the line and the field, never the
+//! value.
 
 use std::io::BufRead;
 
@@ -46,9 +47,9 @@ pub enum LoadError {
 }
 
 impl Zendesk {
-    /// Adds the users of a file, one JSON object a line, as Zendesk writes users; `identities` may stand in it. Absent
-    /// fields get Zendesk's defaults, empty lines are skipped. Returns how many there were. On an error the lines
-    /// before it have been added.
+    /// Adds the users of a file, one JSON object a line, as Zendesk writes users; `identities` may
+    /// stand in it. Absent fields get Zendesk's defaults, empty lines are skipped. Returns how many
+    /// there were. On an error the lines before it have been added.
     pub fn load_users(&self, lines: impl BufRead) -> Result<usize, LoadError> {
         let oldest = self.now().timestamp() - FILE_AGE_SECONDS;
         each_object(lines, |line, fields| {
@@ -70,8 +71,8 @@ impl Zendesk {
         Ok(())
     }
 
-    /// Adds `count` end users who all changed at this second of the past: what makes the export by time loop, and
-    /// cursors tie.
+    /// Adds `count` end users who all changed at this second of the past: what makes the export by
+    /// time loop, and cursors tie.
     pub fn generate_in_one_second(&self, count: usize, seed: u64, second: i64) -> Result<Vec<i64>, ZendeskRefusal> {
         let people = People::new(seed, DateTime::from_timestamp(second, 0).unwrap_or_default());
         let mut state = self.state();
@@ -98,7 +99,8 @@ fn input_of(person: Person) -> UserInput {
         identity(EMAIL, email.clone());
     }
     let given = |text: Option<String>| text.map_or(GivenField::Absent, GivenField::Value);
-    // The rule for direct lines holds for the main number; further numbers are identities in any case.
+    // The rule for direct lines holds for the main number; further numbers are identities in any
+    // case.
     phones.for_each(|number| identity(PHONE, number));
     UserInput {
         name: GivenField::Value(person.name),

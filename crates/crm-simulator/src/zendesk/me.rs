@@ -1,6 +1,6 @@
-//! Who is asking: `GET /api/v2/users/me`. Owns: the administrator that an account has though no user of it was given,
-//! and the nobody that Zendesk shows without credentials. Must not: put either among the account's users, where an
-//! export would find them.
+//! Who is asking: `GET /api/v2/users/me`. Owns: the administrator that an account has though no
+//! user of it was given, and the nobody that Zendesk shows without credentials. Must not: put
+//! either among the account's users, where an export would find them.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -52,7 +52,8 @@ pub(super) fn anonymous(call: &ApiCall) -> VendorReply {
     me(fields)
 }
 
-/// The answer of `/users/me`: `fields`, and what is the same for everybody who is no user of the account.
+/// The answer of `/users/me`: `fields`, and what is the same for everybody who is no user of the
+/// account.
 fn me(fields: Value) -> VendorReply {
     let mut user = json!({
         "active": true,

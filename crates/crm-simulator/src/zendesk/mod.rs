@@ -1,7 +1,8 @@
-//! Zendesk's API over a model of one account. Owns: the account, its configuration and the calls of tests and demo that
-//! need no HTTP. Read: `http` (a request's way), `state` and `changes` (the account), `export` (what a sync reads),
-//! `oracle` (the truth to compare with). Invariant: calls from inside the process and over HTTP go through the same
-//! functions. No lock is held across an await.
+//! Zendesk's API over a model of one account. Owns: the account, its configuration and the calls of
+//! tests and demo that need no HTTP. Read: `http` (a request's way), `state` and `changes` (the
+//! account), `export` (what a sync reads), `oracle` (the truth to compare with). Invariant: calls
+//! from inside the process and over HTTP go through the same functions. No lock is held across an
+//! await.
 
 mod changes;
 mod export;
@@ -78,8 +79,8 @@ pub struct ZendeskConfig {
     pub client_secret: String,
     /// Life of an access token unless the client asks otherwise, seconds.
     pub access_token_seconds: u32,
-    /// The export does not tell what changed in so many last seconds. Zendesk promises 60; 0 makes every change visible
-    /// at once.
+    /// The export does not tell what changed in so many last seconds. Zendesk promises 60; 0 makes
+    /// every change visible at once.
     pub freshness_lag_seconds: u32,
     /// Rate limits; none by default.
     pub limits: RateLimits,
@@ -123,10 +124,11 @@ pub struct RateLimits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "independent answers to independent questions")]
 pub struct Quirks {
-    /// The account's setting "validate phone numbers": only `+` and 8 to 15 digits are stored. Off by default, as in
-    /// old accounts.
+    /// The account's setting "validate phone numbers": only `+` and 8 to 15 digits are stored. Off
+    /// by default, as in old accounts.
     pub validates_phones: bool,
-    /// A change of an identity changes the user's `updated_at`, so that the export shows it. On by default.
+    /// A change of an identity changes the user's `updated_at`, so that the export shows it. On by
+    /// default.
     pub identity_change_touches_user: bool,
     /// A merge changes the winner's `updated_at`. On by default.
     pub merge_touches_winner: bool,
@@ -179,13 +181,15 @@ impl Zendesk {
         Arc::new(Self { config, state, oauth, faults, requests: RequestLog::default(), windows: Mutex::default() })
     }
 
-    /// Creates a user from the fields that `POST /api/v2/users` takes under `user`; the id is the account's to give.
+    /// Creates a user from the fields that `POST /api/v2/users` takes under `user`; the id is the
+    /// account's to give.
     pub fn create_user(&self, user: &Value) -> Result<i64, ZendeskRefusal> {
         let input = read_user(user)?;
         self.state().create(input, self.now())
     }
 
-    /// Puts in a user as it is said to be (id, times, state, identities), as from a line of a users file.
+    /// Puts in a user as it is said to be (id, times, state, identities), as from a line of a users
+    /// file.
     pub fn load_user(&self, user: &Value) -> Result<i64, ZendeskRefusal> {
         let input = read_user(user)?;
         let input = UserInput { are_identities_complete: input.identities.is_some(), ..input };
@@ -250,8 +254,8 @@ impl Zendesk {
         self.oauth.token_requests()
     }
 
-    /// Makes any call of the API as its administrator, free of faults, limits and the request log. Returns status and
-    /// body (null if it is not JSON).
+    /// Makes any call of the API as its administrator, free of faults, limits and the request log.
+    /// Returns status and body (null if it is not JSON).
     pub fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(StatusCode, Value), &'static str> {
         let reply = self.answer(&ApiCall::local(method, path, body)?, &[]);
         Ok((reply.status, serde_json::from_slice(&reply.body).unwrap_or_default()))

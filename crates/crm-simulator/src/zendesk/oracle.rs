@@ -1,5 +1,5 @@
-//! The truth about the account: what a correct copy of it must agree with. Owns: the shape of the control endpoint's
-//! oracle. Tells what the API does not: who was merged into whom.
+//! The truth about the account: what a correct copy of it must agree with. Owns: the shape of the
+//! control endpoint's oracle. Tells what the API does not: who was merged into whom.
 
 use std::fmt;
 

@@ -1,5 +1,6 @@
-//! Every way in which Zendesk says no, in its own words. Owns: status, type and body of each. Must not: decide when.
-//! Words are the vendor's where it publishes them, else as reported by users of its API.
+//! Every way in which Zendesk says no, in its own words. Owns: status, type and body of each. Must
+//! not: decide when. Words are the vendor's where it publishes them, else as reported by users of
+//! its API.
 
 use axum::http::{StatusCode, header};
 use serde_json::json;

@@ -1,6 +1,6 @@
-//! Search as far as callers are looked up with it: `phone:*digits`, `email:`, `name:`, `role:`, `external_id:` and free
-//! words. The index is never behind, unlike Zendesk's. Results end at the thousandth. A search reads every user: it is
-//! not for large accounts.
+//! Search as far as callers are looked up with it: `phone:*digits`, `email:`, `name:`, `role:`,
+//! `external_id:` and free words. The index is never behind, unlike Zendesk's. Results end at the
+//! thousandth. A search reads every user: it is not for large accounts.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};

@@ -1,7 +1,8 @@
-//! The account's users and everything that changes them. Owns: the users, the order of their changes, who owns which
-//! address and number. Invariant: every change goes through [`State::change`], [`State::insert_new`] or a load, so that
-//! indexes and users agree; every change made by a call has a stamp of its own, later than all before it, so that no
-//! change can hide behind a cursor.
+//! The account's users and everything that changes them. Owns: the users, the order of their
+//! changes, who owns which address and number. Invariant: every change goes through
+//! [`State::change`], [`State::insert_new`] or a load, so that indexes and users agree; every
+//! change made by a call has a stamp of its own, later than all before it, so that no change can
+//! hide behind a cursor.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -129,8 +130,8 @@ impl State {
         self.insert_new(user)
     }
 
-    /// Takes a user as it is said to be: times, id, state. `fallback` is its time of creation if it has none.
-    /// The identities of such a user may contradict Zendesk's rules on direct lines.
+    /// Takes a user as it is said to be: times, id, state. `fallback` is its time of creation if it
+    /// has none. The identities of such a user may contradict Zendesk's rules on direct lines.
     pub(super) fn load(&mut self, input: UserInput, fallback: Stamp) -> Result<i64, ZendeskRefusal> {
         let user = self.assemble(input, fallback)?;
         if user.is_active {
@@ -139,7 +140,8 @@ impl State {
         self.insert_new(user)
     }
 
-    /// Changes one user. The closure sees the account without it, and may fail: then nothing has changed.
+    /// Changes one user. The closure sees the account without it, and may fail: then nothing has
+    /// changed.
     pub(super) fn change<T>(
         &mut self,
         id: i64,
@@ -263,8 +265,8 @@ impl State {
         id
     }
 
-    /// Gives a user, not in the indexes now, another main number. A number that nobody has becomes a direct line, an
-    /// identity of this user; one that somebody has is shared, and no identity.
+    /// Gives a user, not in the indexes now, another main number. A number that nobody has becomes
+    /// a direct line, an identity of this user; one that somebody has is shared, and no identity.
     pub(super) fn set_phone(
         &mut self,
         user: &mut User,

@@ -1,6 +1,6 @@
-//! Zendesk's authorization server: consent and tokens. Owns: the shapes of its answers and the ranges of lives that a
-//! client may ask for. Invariant: refresh tokens always rotate: a refresh ends the previous access token and the
-//! previous refresh token.
+//! Zendesk's authorization server: consent and tokens. Owns: the shapes of its answers and the
+//! ranges of lives that a client may ask for. Invariant: refresh tokens always rotate: a refresh
+//! ends the previous access token and the previous refresh token.
 
 use axum::http::{StatusCode, header};
 use serde_json::json;

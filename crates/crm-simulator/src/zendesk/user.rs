@@ -1,6 +1,7 @@
-//! A Zendesk user and its identities as the simulator keeps them, and as Zendesk writes them. Invariant: what the
-//! simulator gives meaning to is a field here; every other field of Zendesk's JSON lives in `rest`, else it has
-//! Zendesk's default. Times are microseconds since 1970 inside (every change gets its own), whole seconds on the wire.
+//! A Zendesk user and its identities as the simulator keeps them, and as Zendesk writes them.
+//! Invariant: what the simulator gives meaning to is a field here; every other field of Zendesk's
+//! JSON lives in `rest`, else it has Zendesk's default. Times are microseconds since 1970 inside
+//! (every change gets its own), whole seconds on the wire.
 
 use std::sync::LazyLock;
 
@@ -71,8 +72,8 @@ pub(super) struct User {
     pub(super) name: String,
     pub(super) email: Option<String>,
     pub(super) phone: Option<String>,
-    /// The number in `phone` was somebody else's already, so that it is no identity of this user. `None` without a
-    /// number.
+    /// The number in `phone` was somebody else's already, so that it is no identity of this user.
+    /// `None` without a number.
     pub(super) is_phone_shared: Option<bool>,
     pub(super) role: Role,
     /// False once deleted or merged away.
@@ -119,7 +120,8 @@ pub(super) fn wire_time(stamp: Stamp) -> String {
     DateTime::from_timestamp_micros(stamp).unwrap_or_default().to_rfc3339_opts(SecondsFormat::Secs, true)
 }
 
-/// The fields that the simulator only keeps and gives back, with an end user's defaults, in Zendesk's order.
+/// The fields that the simulator only keeps and gives back, with an end user's defaults, in
+/// Zendesk's order.
 static REST_DEFAULTS: LazyLock<Vec<(&'static str, Value)>> = LazyLock::new(|| {
     vec![
         ("time_zone", json!("Pacific Time (US & Canada)")),
@@ -223,7 +225,8 @@ impl Serialize for DeletedUserJson<'_> {
         map.serialize_entry("name", &user.name)?;
         map.serialize_entry("email", &user.email)?;
         map.serialize_entry("phone", &user.phone)?;
-        // Always null here, whatever it was before: so the vendor's example and its published types have it.
+        // Always null here, whatever it was before: so the vendor's example and its published types
+        // have it.
         map.serialize_entry("shared_phone_number", &Value::Null)?;
         map.serialize_entry("active", &false)?;
         map.serialize_entry("role", &user.role)?;

@@ -1,8 +1,9 @@
 //! How quick a phone number is read, beside the library alone: `./dev bench phone`.
 //!
-//! Both sides read the same texts in the same process, in turns; of several rounds the quickest counts, in nanoseconds a number. The
-//! library alone is what a program would do without this service: parse, ask whether the length is possible, pack country code and
-//! number into an integer. It understands less: how many texts give both the same key is said beside.
+//! Both sides read the same texts in the same process, in turns; of several rounds the quickest
+//! counts, in nanoseconds a number. The library alone is what a program would do without this
+//! service: parse, ask whether the length is possible, pack country code and number into an
+//! integer. It understands less: how many texts give both the same key is said beside.
 //!
 //! A goal that is missed is said, and is no failure: on a shared machine such figures are noise.
 

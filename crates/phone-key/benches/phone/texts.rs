@@ -1,4 +1,5 @@
-//! What is read: numbers of the world as carriers send them and as people type them, the same in every run.
+//! What is read: numbers of the world as carriers send them and as people type them, the same in
+//! every run.
 
 use phone_key::Region;
 use rlibphonenumber::{
@@ -13,7 +14,8 @@ pub(crate) const COUNT: usize = 4_000;
 
 /// Where most customers have most of their contacts.
 const LARGE: &[&str] = &["US", "GB", "DE", "FR", "ES", "IT", "NL", "PL", "SE", "BR", "MX", "AU", "IN", "JP"];
-/// Its area codes begin like a prefix, so that even the E.164 form takes the way through the library.
+/// Its area codes begin like a prefix, so that even the E.164 form takes the way through the
+/// library.
 const LEFT_TO_THE_LIBRARY: &str = "AR";
 
 /// Texts of one kind.
@@ -66,7 +68,8 @@ pub(crate) fn mixes() -> Vec<Mix> {
     ]
 }
 
-/// The texts in one piece of memory for as long as the bench runs, else the time of a short reading is that of fetching its text.
+/// The texts in one piece of memory for as long as the bench runs, else the time of a short reading
+/// is that of fetching its text.
 fn side_by_side(written: Vec<(String, rlibphonenumber::Region)>) -> Vec<Text> {
     let all: &'static str = written.iter().map(|(raw, _)| raw.as_str()).collect::<String>().leak();
     let mut start = 0;

@@ -42,7 +42,8 @@ async fn to_an_administrator_the_vanished_are_gone() {
     company.pipedrive.purge_person(ids[3]).unwrap();
 
     assert_eq!(fates(&company, &keys(&ids)).await, ["found", "gone", "gone", "gone"]);
-    // Whether the token sees everybody, and whether Pipedrive still answers after it has said that somebody is gone.
+    // Whether the token sees everybody, and whether Pipedrive still answers after it has said that
+    // somebody is gone.
     assert_eq!(company.pipedrive.requests().count_of("users/me"), 2);
 }
 

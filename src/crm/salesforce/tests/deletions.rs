@@ -120,7 +120,8 @@ async fn deletions_beyond_answers_size_come_in_parts() {
     assert!(!second.needs_sweep);
 }
 
-/// A Contact in the recycle bin, one deleted for good, and one that sharing hides, as a look-up sees them.
+/// A Contact in the recycle bin, one deleted for good, and one that sharing hides, as a look-up
+/// sees them.
 async fn sightings_of_absent(org: &Org) -> ([RecordKey; 3], RecordSightings) {
     let ids = [org.contact(&json!({})), org.contact(&json!({})), org.contact(&json!({}))];
     org.simulated.delete("Contact", &ids[0]).unwrap();

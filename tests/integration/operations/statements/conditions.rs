@@ -40,8 +40,8 @@ pub fn conjuncts(condition: &[Node]) -> Vec<&[Node]> {
         .collect()
 }
 
-/// Whether this is `account_id = $1`, of this table: by its alias, or without one where no other table has the column. One spelling,
-/// so that it can be searched for.
+/// Whether this is `account_id = $1`, of this table: by its alias, or without one where no other
+/// table has the column. One spelling, so that it can be searched for.
 pub fn says_account(part: &[Node], alias: &str, is_only_table: bool) -> bool {
     let is_column = |node: &Node| node.name() == Some("account_id");
     let is_equal = |sign: &Node, value: &Node| sign.is_sign("=") && *value == Node::Parameter(1);

@@ -1,5 +1,6 @@
-//! Expressions: the queries in them are levels of their own, and what a writing statement calls or calculates must be the same
-//! wherever and whenever it is calculated. A distributed database refuses anything else, or calculates it twice.
+//! Expressions: the queries in them are levels of their own, and what a writing statement calls or
+//! calculates must be the same wherever and whenever it is calculated. A distributed database
+//! refuses anything else, or calculates it twice.
 
 use super::{
     levels::{Fault, Reader, Rule, Scope, is_query, is_word},
@@ -74,7 +75,8 @@ const ARITHMETIC: [&str; 6] = ["+", "-", "*", "/", "||", "%"];
 const COMPARISONS: [&str; 13] = ["=", "<", ">", "<=", ">=", "<>", "!=", "is", "in", "like", "between", "||", "~"];
 
 impl Reader<'_> {
-    /// Learns what the statement calls a time: `created_at as begun`, and the columns of `unnest($2::timestamptz[])`.
+    /// Learns what the statement calls a time: `created_at as begun`, and the columns of
+    /// `unnest($2::timestamptz[])`.
     pub fn learn_times(&mut self, nodes: &[Node]) {
         for node in nodes {
             if let Node::Group(inner) | Node::Index(inner) = node {
@@ -215,7 +217,8 @@ impl Reader<'_> {
         }
     }
 
-    /// A parameter may be said to be a time; anything else that becomes one, or ceases to be one, depends on the session.
+    /// A parameter may be said to be a time; anything else that becomes one, or ceases to be one,
+    /// depends on the session.
     fn cast(&mut self, nodes: &[Node], at: usize) {
         let is_time = nodes.get(at + 1).and_then(Node::name).is_some_and(|name| TIMES.contains(&name));
         let from = at.checked_sub(1).map(|at| &nodes[at]);
@@ -301,8 +304,8 @@ fn runs(nodes: &[Node]) -> Vec<std::ops::Range<usize>> {
     runs
 }
 
-/// What belongs to `statement_timestamp() + interval '..'`, or `+ make_interval(secs => $n)`, or `+ case when $n then interval '..' end`:
-/// the time of a lease, by the database's clock.
+/// What belongs to `statement_timestamp() + interval '..'`, or `+ make_interval(secs => $n)`, or `+
+/// case when $n then interval '..' end`: the time of a lease, by the database's clock.
 fn excused(nodes: &[Node]) -> Vec<bool> {
     let mut excused = vec![false; nodes.len()];
     for at in 2..nodes.len() {

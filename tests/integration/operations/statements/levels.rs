@@ -1,5 +1,6 @@
-//! A statement's query levels: each `select`, `update`, `delete` and `insert`, however deep, with the tables that it reads itself. It
-//! must say of each of them whose rows it means, in its own conditions.
+//! A statement's query levels: each `select`, `update`, `delete` and `insert`, however deep, with
+//! the tables that it reads itself. It must say of each of them whose rows it means, in its own
+//! conditions.
 
 use std::collections::BTreeSet;
 
@@ -16,13 +17,15 @@ use super::{
 pub enum Rule {
     /// Only what is read here can be judged.
     Readable,
-    /// Each table of each query level says `account_id = $1`; nothing else is compared with it, and nothing writes it.
+    /// Each table of each query level says `account_id = $1`; nothing else is compared with it, and
+    /// nothing writes it.
     Account,
     /// Tables only: no view, no catalogue.
     Table,
     /// One write to a statement.
     OneWrite,
-    /// An insert takes values, arrays of parameters or (in a CTE) what other CTEs give; never a table.
+    /// An insert takes values, arrays of parameters or (in a CTE) what other CTEs give; never a
+    /// table.
     Insert,
     /// What a writing statement calls is immutable; times and JSON come as parameters.
     Pure,

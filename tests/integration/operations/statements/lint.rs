@@ -1,4 +1,5 @@
-//! What a statement breaks of the rules by which it runs on a distributed database, and by which it is one account's.
+//! What a statement breaks of the rules by which it runs on a distributed database, and by which it
+//! is one account's.
 
 use std::collections::BTreeSet;
 
@@ -54,7 +55,8 @@ pub fn written_tables(sql: &str, known: &Known) -> BTreeSet<String> {
     reader.writes.into_iter().map(|(_, table)| table).collect()
 }
 
-/// Whether a part of the statement, run before the other, meets a foreign key that only the other satisfies.
+/// Whether a part of the statement, run before the other, meets a foreign key that only the other
+/// satisfies.
 fn is_out_of_order(known: &Known, (verb, earlier): &(Verb, String), (next, later): &(Verb, String)) -> bool {
     known.foreign_keys.iter().any(|key| {
         let is_child_first =

@@ -7,7 +7,8 @@ use super::{
 };
 use crate::support::db::TestDb;
 
-/// Statements that are not one account's, or may not be: a table, somewhere, whose account is not said.
+/// Statements that are not one account's, or may not be: a table, somewhere, whose account is not
+/// said.
 const WITHOUT_ACCOUNT: &[&str] = &[
     "select 1 from contacts where contact_id = $1",
     "select 1 from contacts where account_id = $2",
@@ -280,7 +281,8 @@ const RIGHT: &[&str] = &[
         select contact_id, survivor_id from alias) a where c.account_id = $1 and c.contact_id = a.contact_id",
 ];
 
-/// Where inserts into one table take what others of the same statement have written: fit, and on the list of several writes.
+/// Where inserts into one table take what others of the same statement have written: fit, and on
+/// the list of several writes.
 const RIGHT_BUT_SEVERAL_WRITES: &[&str] = &[
     "with n as (insert into phone_numbers (account_id, contact_id) values ($1, $2) returning contact_id),
         c as (insert into contacts (account_id, contact_id) select $1, contact_id from n returning contact_id)

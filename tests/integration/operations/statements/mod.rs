@@ -1,5 +1,5 @@
-//! Isolation and portability, read from the statements and the schema themselves: one account per statement and per key, and nothing
-//! that only one Postgres can do.
+//! Isolation and portability, read from the statements and the schema themselves: one account per
+//! statement and per key, and nothing that only one Postgres can do.
 
 mod conditions;
 mod expressions;
@@ -46,7 +46,8 @@ const WRITE_PERSONS_TOO: [&str; 1] = [
     "store::sweeps::mark_seen",
 ];
 
-/// Indexes for scans across accounts: what is due, and what is old enough to be forgotten. None may be unique.
+/// Indexes for scans across accounts: what is due, and what is old enough to be forgotten. None may
+/// be unique.
 const SCANS: [&str; 2] = ["integrations_due_idx", "calls_created_idx"];
 
 fn statements() -> Vec<(String, String)> {
@@ -64,10 +65,12 @@ fn statements() -> Vec<(String, String)> {
     statements
 }
 
-/// Statements that write several tables, and why that is not several statements of one transaction: the pool of the call path has
-/// none (a cancelled one could stay open), and the parts must be kept together.
+/// Statements that write several tables, and why that is not several statements of one transaction:
+/// the pool of the call path has none (a cancelled one could stay open), and the parts must be kept
+/// together.
 const SEVERAL_WRITES: [&str; 5] = [
-    // The stranger, its number, its first change and the call's answer: a call that is cut off leaves all or nothing.
+    // The stranger, its number, its first change and the call's answer: a call that is cut off
+    // leaves all or nothing.
     "store::contact_writes::placeholders::insert",
     // An answer given makes doubtful what an automation was told of the call before.
     "store::calls::store_answer",
@@ -79,8 +82,9 @@ const SEVERAL_WRITES: [&str; 5] = [
     "store::decisions::try_record",
 ];
 
-/// Statements that ask the database for the time: of leases and claims, which processes with different clocks share, and before
-/// calls are forgotten, so that a clock of ours that is ahead forgets nothing.
+/// Statements that ask the database for the time: of leases and claims, which processes with
+/// different clocks share, and before calls are forgotten, so that a clock of ours that is ahead
+/// forgets nothing.
 const BY_THE_DATABASES_CLOCK: [&str; 7] = [
     "store::access::claim",
     "store::access::find",

@@ -1,5 +1,6 @@
-//! What stands in several statements stands there alike, and a number in SQL is the constant of the same meaning in Rust. (As a parameter
-//! it would not be known to a plan that serves all parameters, which then expects a tenth of the rows.)
+//! What stands in several statements stands there alike, and a number in SQL is the constant of the
+//! same meaning in Rust. (As a parameter it would not be known to a plan that serves all
+//! parameters, which then expects a tenth of the rows.)
 
 use std::collections::BTreeSet;
 
@@ -45,7 +46,8 @@ fn what_stands_in_several_statements_stands_there_alike() {
     }
 }
 
-/// Each has its reason to say this itself; what else must say it does so by a function of the store.
+/// Each has its reason to say this itself; what else must say it does so by a function of the
+/// store.
 #[test]
 fn what_is_written_in_one_place_is_written_nowhere_else() {
     for (words, places) in [

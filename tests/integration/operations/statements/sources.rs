@@ -1,4 +1,5 @@
-//! The items of a `from` or `using`: tables, CTEs, queries and functions, and the conditions by which they are joined.
+//! The items of a `from` or `using`: tables, CTEs, queries and functions, and the conditions by
+//! which they are joined.
 
 use super::{
     conditions::Reach,

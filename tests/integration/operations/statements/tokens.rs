@@ -1,5 +1,5 @@
-//! SQL as a tree of tokens: comments and the inside of strings are gone, names without quotes are in lower case, and what stands in
-//! brackets is one node.
+//! SQL as a tree of tokens: comments and the inside of strings are gone, names without quotes are
+//! in lower case, and what stands in brackets is one node.
 
 /// One token, or a pair of brackets with what they hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -201,7 +201,8 @@ impl Lexer {
         Node::Sign(sign)
     }
 
-    /// As PostgreSQL reads it: no comment begins in an operator, and only one with an odd sign ends in + or -.
+    /// As PostgreSQL reads it: no comment begins in an operator, and only one with an odd sign ends
+    /// in + or -.
     fn operator(&mut self) -> Node {
         let rest = &self.text[self.at..];
         let mut length = rest.iter().take_while(|c| OPERATORS.contains(**c)).count();

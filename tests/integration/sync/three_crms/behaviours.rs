@@ -1,4 +1,5 @@
-//! What every CRM's copy does, written once. Each function is a test of each provider: see `suite!`.
+//! What every CRM's copy does, written once. Each function is a test of each provider: see
+//! `suite!`.
 
 use std::collections::BTreeMap;
 
@@ -71,7 +72,8 @@ struct Row {
     keys: Vec<i64>,
 }
 
-/// Every live record of the CRM is one live contact with its name and numbers, and nothing else is live.
+/// Every live record of the CRM is one live contact with its name and numbers, and nothing else is
+/// live.
 pub async fn assert_is_the_truth<C: Crm>(test: &TestApp, integration_id: &str) {
     let rows: Vec<Row> = sqlx::query_as(
         "select e.record_id, c.display_name,

@@ -1,5 +1,6 @@
-//! "Not known yet" is never taken for "nobody": whoever is in a CRM and not copied yet is not called unknown, at any moment of a first
-//! copy and whatever stops it, before every integration that is on has been copied and is fresh.
+//! "Not known yet" is never taken for "nobody": whoever is in a CRM and not copied yet is not
+//! called unknown, at any moment of a first copy and whatever stops it, before every integration
+//! that is on has been copied and is fresh.
 
 use chrono::TimeDelta;
 use contact_sync::rpc::pb::{self, IntegrationState, MatchOutcome, RequesterOutcome};
@@ -63,7 +64,8 @@ impl Watch {
         self.callers.push(enter::<C>(&self.test, self.callers.len()));
     }
 
-    /// Everyone in the CRM is named or not known yet, and a stranger is not known yet, at a moment in this state.
+    /// Everyone in the CRM is named or not known yet, and a stranger is not known yet, at a moment
+    /// in this state.
     async fn look(&mut self, state: IntegrationState) {
         for (number, record_id) in self.callers.clone() {
             self.look_at(&number, &record_id, state).await;
@@ -146,7 +148,8 @@ impl Watch {
         self.test.syncs().update_sync(request).await.unwrap();
     }
 
-    /// Another process goes on: a quota that the CRM said was spent is held against it for as long as this one lives.
+    /// Another process goes on: a quota that the CRM said was spent is held against it for as long
+    /// as this one lives.
     async fn restart(&mut self) {
         self.test = self.test.replica(|_| {}).await;
     }

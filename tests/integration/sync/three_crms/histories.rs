@@ -1,5 +1,6 @@
-//! Random histories of each CRM: people come, change, go, return, are merged and converted, calls come in, and runs come in between.
-//! After each run that can know, the copy is the truth, and nobody who is gone is anybody's requester.
+//! Random histories of each CRM: people come, change, go, return, are merged and converted, calls
+//! come in, and runs come in between. After each run that can know, the copy is the truth, and
+//! nobody who is gone is anybody's requester.
 
 use std::collections::BTreeSet;
 
@@ -37,7 +38,8 @@ struct History {
 #[expect(clippy::unused_async, reason = "awaited like every behaviour")]
 pub async fn random_histories_end_in_the_truth<C: Crm>() {
     for seed in seeds(HISTORIES) {
-        // In a runtime of its own, with which everything of it ends: all services at once have more connections than a server takes.
+        // In a runtime of its own, with which everything of it ends: all services at once have more
+        // connections than a server takes.
         let history = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
             runtime.block_on(live_through::<C>(seed));

@@ -1,5 +1,6 @@
-//! One behaviour suite for three CRMs: `behaviours` says it once, `crm` says where the vendors differ, and `suite!` makes a test of each
-//! behaviour for each provider. What only one of them can do has a file of its own.
+//! One behaviour suite for three CRMs: `behaviours` says it once, `crm` says where the vendors
+//! differ, and `suite!` makes a test of each behaviour for each provider. What only one of them can
+//! do has a file of its own.
 
 mod behaviours;
 mod complete_or_not;

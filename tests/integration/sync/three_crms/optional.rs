@@ -1,4 +1,5 @@
-//! What is optional costs a notice and a later try, never the run; and a record that is looked up equals the one of a page.
+//! What is optional costs a notice and a later try, never the run; and a record that is looked up
+//! equals the one of a page.
 
 use std::collections::BTreeMap;
 

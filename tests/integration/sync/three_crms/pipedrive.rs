@@ -1,4 +1,5 @@
-//! What only Pipedrive does: it lists no deletions, hides persons from some users, and counts tokens.
+//! What only Pipedrive does: it lists no deletions, hides persons from some users, and counts
+//! tokens.
 
 use chrono::TimeDelta;
 use contact_sync::{domain::clock::Clock, rpc::pb};

@@ -1,4 +1,5 @@
-//! A company of Pipedrive's may change its name, and with it its host. By its number it is the same, and is followed; another is not.
+//! A company of Pipedrive's may change its name, and with it its host. By its number it is the
+//! same, and is followed; another is not.
 
 use contact_sync::rpc::pb;
 use crm_simulator::{

@@ -1,4 +1,5 @@
-//! What happens at once: two accounts at one organisation, clicks and deletions while a sweep is under way.
+//! What happens at once: two accounts at one organisation, clicks and deletions while a sweep is
+//! under way.
 
 use chrono::TimeDelta;
 use contact_sync::rpc::pb;

@@ -1,5 +1,6 @@
-//! What a CRM refuses, at all three: what passes is asked again, what is not understood is taken for no more than it is, and what is
-//! refused ends an integration only when a second look minutes later agrees.
+//! What a CRM refuses, at all three: what passes is asked again, what is not understood is taken
+//! for no more than it is, and what is refused ends an integration only when a second look minutes
+//! later agrees.
 
 use chrono::TimeDelta;
 use contact_sync::{domain::clock::Clock, rpc::pb};
@@ -26,7 +27,8 @@ fn tokens<C: Crm>() -> &'static str {
     }
 }
 
-/// A copy that was made with a refresh token; its access token has ended, and somebody has been renamed.
+/// A copy that was made with a refresh token; its access token has ended, and somebody has been
+/// renamed.
 async fn ended<C: Crm>(test: &TestApp) -> (String, String, String) {
     let id = C::create(test, "Bryce Love", BRYCE);
     let account = test.account().await;
@@ -60,7 +62,8 @@ pub async fn blip_at_renewal_is_asked_again<C: Crm>() {
         (2, Fault::answer(429, ("retry-after", "0"), "slow down")),
         (1, Fault::Reset { after_bytes: None }),
     ] {
-        // What the CRM had done before its answer was lost is another matter: only Zendesk ends a refresh token by its use.
+        // What the CRM had done before its answer was lost is another matter: only Zendesk ends a
+        // refresh token by its use.
         if C::PROVIDER == pb::Provider::Zendesk && matches!(fault, Fault::Reset { .. }) {
             continue;
         }
@@ -262,7 +265,8 @@ pub async fn host_that_begins_to_answer_404_deletes_nobody<C: Crm>() {
         let id = C::create(&test, "Bryce Love", BRYCE);
         C::create(&test, "Ann Doe", "+13108675301");
         let (account, integration) = copied::<C>(&test).await;
-        // Lists leave Bryce out, as if he were hidden; asked for alone, and for who asks, there is nobody.
+        // Lists leave Bryce out, as if he were hidden; asked for alone, and for who asks, there is
+        // nobody.
         let (list, row) = match C::PROVIDER {
             pb::Provider::Zendesk => ("/users/show_many", "/users/0"),
             pb::Provider::Salesforce => ("no such list", "/records/0"),

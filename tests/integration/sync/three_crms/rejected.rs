@@ -1,5 +1,5 @@
-//! Records that could not be read, at each CRM: listed with why and with what was sent, asked for again, traced, and forgotten when they
-//! are over.
+//! Records that could not be read, at each CRM: listed with why and with what was sent, asked for
+//! again, traced, and forgotten when they are over.
 
 use chrono::TimeDelta;
 use contact_sync::rpc::pb::{self, RecordFate};
@@ -17,7 +17,8 @@ use crate::{
 const NUMBER: &str = "+13108675307";
 const NAME: &str = "Zebulon Broken";
 
-/// A record whose every copy says of its time what nobody can read, wherever the rule applies; its id.
+/// A record whose every copy says of its time what nobody can read, wherever the rule applies; its
+/// id.
 fn break_one<C: Crm>(test: &TestApp, paths: &str) -> String {
     test.pass(TimeDelta::seconds(7));
     let id = C::create(test, NAME, NUMBER);

@@ -1,4 +1,5 @@
-//! What only Salesforce does: Leads beside Contacts, conversions, merges that name the winner, field-level security, bulk jobs.
+//! What only Salesforce does: Leads beside Contacts, conversions, merges that name the winner,
+//! field-level security, bulk jobs.
 
 use chrono::TimeDelta;
 use contact_sync::rpc::pb;
@@ -467,7 +468,8 @@ async fn numbers_are_read_in_address_country() {
     assert_eq!(dialled.tier(), pb::MatchTier::Clicked, "a click is read there, too");
     assert_eq!(dialled.selected.unwrap().display_name, "Ada");
 
-    // The account moves: only what was read at home is read again, and no longer as an American number.
+    // The account moves: only what was read at home is read again, and no longer as an American
+    // number.
     let request = pb::UpdateAccountRequest {
         account_id: account.clone(),
         account: Some(pb::Account { default_region: "AT".into(), ..Default::default() }),

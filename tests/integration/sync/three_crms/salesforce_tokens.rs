@@ -1,4 +1,5 @@
-//! Where Salesforce's API is: the answer to each request for a token says it, and an organisation may move.
+//! Where Salesforce's API is: the answer to each request for a token says it, and an organisation
+//! may move.
 
 use std::sync::{
     Arc, Mutex,

@@ -1,4 +1,5 @@
-//! Who only waits, or has had its turn, holds no worker's place that somebody else needs. The workers run here.
+//! Who only waits, or has had its turn, holds no worker's place that somebody else needs. The
+//! workers run here.
 
 use std::time::{Duration, Instant};
 

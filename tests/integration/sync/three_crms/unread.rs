@@ -37,7 +37,8 @@ pub async fn bad_byte_or_half_surrogate_costs_character<C: Crm>() {
     assert_eq!(test.look_up(&account, "+13108675302").await.outcome(), pb::MatchOutcome::Matched);
 }
 
-/// A number that comes as a JSON number is read; one that comes as something else is told, and its record is there.
+/// A number that comes as a JSON number is read; one that comes as something else is told, and its
+/// record is there.
 pub async fn number_of_another_kind_is_read_or_told<C: Crm>() {
     let test = TestApp::start().await;
     C::create(&test, "Ann", "+13108675301");

@@ -1,5 +1,6 @@
-//! Users that Zendesk merges. Its export names no winner: the loser is a deletion (`crm::zendesk::map`), and whoever has its e-mail
-//! addresses now is read again (`sync::copy`, `crm::zendesk::client`).
+//! Users that Zendesk merges. Its export names no winner: the loser is a deletion
+//! (`crm::zendesk::map`), and whoever has its e-mail addresses now is read again (`sync::copy`,
+//! `crm::zendesk::client`).
 
 use chrono::TimeDelta;
 use contact_sync::rpc::pb;

@@ -1,5 +1,5 @@
-//! Names and values of a statement held against the schema. Owns: the errors about fields, objects and types, in
-//! Salesforce's words and with its pointer into the text.
+//! Names and values of a statement held against the schema. Owns: the errors about fields, objects
+//! and types, in Salesforce's words and with its pointer into the text.
 
 use chrono::{Days, NaiveTime};
 

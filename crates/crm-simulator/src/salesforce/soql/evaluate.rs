@@ -1,5 +1,6 @@
-//! Rows and the conditions they meet. Owns: equality and order of values. As in Salesforce, texts compare without
-//! regard to case, ids with it; null equals null, is unequal to everything else, and neither less nor greater.
+//! Rows and the conditions they meet. Owns: equality and order of values. As in Salesforce, texts
+//! compare without regard to case, ids with it; null equals null, is unequal to everything else,
+//! and neither less nor greater.
 
 use std::{borrow::Cow, cmp::Ordering, collections::BTreeSet, sync::Arc};
 

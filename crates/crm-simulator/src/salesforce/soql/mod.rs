@@ -1,6 +1,7 @@
-//! SOQL, as far as syncs and their tools use it: fields and parents' fields, `count()`, conditions, semi-joins,
-//! order, limit, offset. Owns: the language. Read: `lexer`, `parser` (a text becomes a [`Statement`]), `bind` (names become fields, a
-//! [`Query`]), `evaluate` (a condition meets a row), `plan` (which records to look at). Must not: know of pages.
+//! SOQL, as far as syncs and their tools use it: fields and parents' fields, `count()`, conditions,
+//! semi-joins, order, limit, offset. Owns: the language. Read: `lexer`, `parser` (a text becomes a
+//! [`Statement`]), `bind` (names become fields, a [`Query`]), `evaluate` (a condition meets a row),
+//! `plan` (which records to look at). Must not: know of pages.
 
 mod bind;
 mod evaluate;

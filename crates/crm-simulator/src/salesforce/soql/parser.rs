@@ -1,5 +1,5 @@
-//! The grammar. Owns: what is a statement and what is a condition. As in life, `and` and `or` do not mix without
-//! parentheses.
+//! The grammar. Owns: what is a statement and what is a condition. As in life, `and` and `or` do
+//! not mix without parentheses.
 
 use super::{
     super::refusal::SalesforceRefusal,

@@ -1,6 +1,7 @@
-//! Which records a query looks at, and in which order. Owns: the use of the two indexes (`SystemModstamp` with id, and
-//! id), so that a window over a large object costs the window's rows. Invariant: bounds only leave out what the
-//! condition refuses; every record is held against the condition all the same.
+//! Which records a query looks at, and in which order. Owns: the use of the two indexes
+//! (`SystemModstamp` with id, and id), so that a window over a large object costs the window's
+//! rows. Invariant: bounds only leave out what the condition refuses; every record is held against
+//! the condition all the same.
 
 use std::{collections::BTreeSet, ops::RangeInclusive, sync::Arc};
 

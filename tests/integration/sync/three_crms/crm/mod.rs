@@ -1,5 +1,5 @@
-//! The three CRMs as the behaviour suite sees them: one person in and out, and what the CRM truly holds. What differs between vendors
-//! is said here, so that no behaviour has to know.
+//! The three CRMs as the behaviour suite sees them: one person in and out, and what the CRM truly
+//! holds. What differs between vendors is said here, so that no behaviour has to know.
 
 mod pipedrive;
 mod salesforce;
@@ -77,7 +77,8 @@ pub trait Crm {
     fn create_unseen(test: &TestApp, name: &str, phone: &str) -> String;
     /// From now on runs see it.
     fn let_see(test: &TestApp, id: &str);
-    /// Ways of this CRM that its vendor does not document, or leaves to the customer; the likeliest first.
+    /// Ways of this CRM that its vendor does not document, or leaves to the customer; the likeliest
+    /// first.
     fn worlds() -> Vec<Worlds>;
 
     /// One whose pages show records that are gone.
