@@ -1,6 +1,6 @@
 //! Which CRM organisation, or which integration with one, as the command line gives it.
 
-use anyhow::bail;
+use anyhow::Context as _;
 
 use crate::{
     cli::client::{AccountOption, failure::CommandFailure},
@@ -26,12 +26,11 @@ pub(super) struct ConnectionArgs {
 impl ConnectionArgs {
     /// As the API takes it, with Salesforce's host.
     pub(super) fn parts(self, salesforce_host: Option<String>) -> anyhow::Result<(Provider, pb::Connection)> {
-        let (provider, organization) = match (self.zendesk, self.salesforce, self.pipedrive) {
-            (Some(label), _, _) => (Provider::Zendesk, Organization::ZendeskSubdomain(label)),
-            (_, Some(id), _) => (Provider::Salesforce, Organization::SalesforceOrgId(id)),
-            (_, _, Some(label)) => (Provider::Pipedrive, Organization::PipedriveCompany(label)),
-            (None, None, None) => bail!("name a CRM with --zendesk, --salesforce or --pipedrive"),
-        };
+        let (provider, organization) = chosen([
+            (Provider::Zendesk, self.zendesk.map(Organization::ZendeskSubdomain)),
+            (Provider::Salesforce, self.salesforce.map(Organization::SalesforceOrgId)),
+            (Provider::Pipedrive, self.pipedrive.map(Organization::PipedriveCompany)),
+        ])?;
         only(Provider::Salesforce, provider, "--salesforce-host", salesforce_host.is_some())?;
         let salesforce_host = salesforce_host.unwrap_or_default();
         Ok((provider, pb::Connection { organization: Some(organization), salesforce_host }))
@@ -56,16 +55,25 @@ pub(super) struct AuthorizedArgs {
 impl AuthorizedArgs {
     /// As the API takes it.
     pub(super) fn parts(self, salesforce_host: Option<String>) -> anyhow::Result<(Provider, pb::Connection)> {
-        let named = |text: String| Some(text).filter(|text| !text.is_empty());
-        let (provider, organization) = match (self.zendesk, self.salesforce, self.pipedrive) {
-            (Some(label), _, _) => (Provider::Zendesk, named(label).map(Organization::ZendeskSubdomain)),
-            (_, Some(id), _) => (Provider::Salesforce, named(id).map(Organization::SalesforceOrgId)),
-            (_, _, Some(label)) => (Provider::Pipedrive, named(label).map(Organization::PipedriveCompany)),
-            (None, None, None) => bail!("name a CRM with --zendesk, --salesforce or --pipedrive"),
-        };
+        let (provider, organization) = chosen([
+            (Provider::Zendesk, self.zendesk.map(|name| named(name, Organization::ZendeskSubdomain))),
+            (Provider::Salesforce, self.salesforce.map(|name| named(name, Organization::SalesforceOrgId))),
+            (Provider::Pipedrive, self.pipedrive.map(|name| named(name, Organization::PipedriveCompany))),
+        ])?;
         only(Provider::Salesforce, provider, "--salesforce-host", salesforce_host.is_some())?;
         Ok((provider, pb::Connection { organization, salesforce_host: salesforce_host.unwrap_or_default() }))
     }
+}
+
+/// An organisation, if its name was given.
+fn named(name: String, organization: fn(String) -> Organization) -> Option<Organization> {
+    (!name.is_empty()).then(|| organization(name))
+}
+
+/// The CRM whose flag was given.
+fn chosen<T, const COUNT: usize>(crms: [(Provider, Option<T>); COUNT]) -> anyhow::Result<(Provider, T)> {
+    let mut given = crms.into_iter().filter_map(|(provider, said)| said.map(|said| (provider, said)));
+    given.next().context("name a CRM with --zendesk, --salesforce or --pipedrive")
 }
 
 /// An integration that there is.
