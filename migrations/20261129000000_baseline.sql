@@ -32,7 +32,7 @@ comment on column accounts.display_name is 'For people; 1 to 200 characters.';
 comment on column accounts.default_region is 'The country of numbers written without one (ISO 3166-1 alpha-2).';
 comment on column accounts.further_regions is 'Further countries that such a number may be of, at most 20.';
 comment on column accounts.match_policy is
-    'Which of several contacts with a number comes first, as `domain::account::MatchPolicy` writes it.';
+    'Which of several contacts with a number comes first, as `domain::match_policy::MatchPolicy` writes it.';
 comment on column accounts.preferred_integration_id is 'Of the policy PREFERRED_INTEGRATION: which.';
 comment on column accounts.key_version is
     'The rules by which the account''s stored numbers were read; older than the program''s: they are read again.';
@@ -109,7 +109,7 @@ comment on column integrations.has_unread is
     'Records or numbers of it could not be read, and are among its rejected records, or found no room there.';
 comment on column integrations.period_seconds is 'Seconds from one run to the next, at most a day.';
 comment on column integrations.options is
-    'What is copied and mirrored, as `domain::integration::Options` writes it; what is absent has its default.';
+    'What is copied and mirrored, as `domain::options::Options` writes it; what is absent has its default.';
 comment on column integrations.request_id is 'Of the EnableSync that made it, for its repetition.';
 comment on column integrations.credentials is 'Sealed by the vault; the associated data names account, integration and field.';
 comment on column integrations.access is 'The access token got by the credentials, sealed by the vault.';
@@ -118,10 +118,10 @@ comment on column integrations.refresh_claim is 'Who is getting a new access tok
 comment on column integrations.refresh_claimed_until is 'Until when that may last (the database''s clock).';
 comment on column integrations.refresh_use is
     'Whether the refresh token may be sent: FREE; SPENT (refused twice, or its last answer was lost); ONCE (somebody asks for a try).';
-comment on column integrations.hold is 'Why no run is started although sync is on.';
+comment on column integrations.hold is 'Why runs are not started as they would be although sync is on.';
 comment on column integrations.hold_reason is 'What the CRM or the service said, in words.';
 comment on column integrations.refused_at is
-    'When the CRM first refused what it has refused since; null: it does not. AUTH_FAILED only follows minutes later.';
+    'When the CRM first refused what it has refused since; null: it does not. AUTH_FAILED follows minutes later, but for what is refused for good.';
 comment on column integrations.checkpoint is 'Where the next run starts; moves with the last page of a run only.';
 comment on column integrations.known_through is 'Every change that the CRM made until then is here (the CRM''s clock).';
 comment on column integrations.first_started_at is 'When the first run began.';

@@ -27,7 +27,7 @@ use crate::{
         self, Db, StoreError, Transaction, Tx, TxError,
         accounts::RulesCache,
         calls::{self, CallBinding},
-        contacts, expected_calls, held_records,
+        contacts, expected_calls, stored_records,
     },
 };
 
@@ -98,7 +98,7 @@ impl ClickToCall {
         let key = descriptor.parse_record_key(&click.object_type, &click.record_id);
         let country = match (click.region, &key) {
             (Some(region), _) => Some(region),
-            (None, Ok(key)) => held_records::find_country(&self.db, account_id, integration_id, key).await?,
+            (None, Ok(key)) => stored_records::find_country(&self.db, account_id, integration_id, key).await?,
             (None, Err(_)) => None,
         };
         let (reading, region) = phone_key::read_near(&click.phone_number, country, rules.default_region);

@@ -61,6 +61,8 @@ fn source(path: &Path) -> SourceFile {
 fn pages() -> Vec<(String, String)> {
     let mut found = vec![root().join("ARCHITECTURE.md"), root().join("README.md")];
     files(&root().join("docs"), "md", &mut found);
+    // What tables and columns mean.
+    files(&root().join("migrations"), "sql", &mut found);
     let read = |path: &PathBuf| {
         (path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned(), fs::read_to_string(path).unwrap())
     };

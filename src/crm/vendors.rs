@@ -1,5 +1,6 @@
 //! The vendors, one line for each. What is known of one stands in its folder and nowhere else: its
-//! descriptor, its form of OAuth, and how its client is made.
+//! descriptor, its form of OAuth, and how its client is made. What a new one needs elsewhere is
+//! `PLACES` in `tests/architecture/vendors.rs`.
 
 use super::vendor::CrmVendor;
 use crate::domain::{

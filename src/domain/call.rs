@@ -203,7 +203,8 @@ pub struct MatchAnswer {
     pub possible: Vec<PossibleCaller>,
     /// Each integration of the account.
     pub sources: Vec<Freshness>,
-    /// Every integration that is not off is active.
+    /// Every integration that is not off is active, everything in it could be read, and no number
+    /// is still to be read again: "nobody" means nobody.
     pub complete: bool,
     /// The number as read.
     pub key: Option<PhoneKey>,

@@ -1,6 +1,11 @@
 //! Who comes first of several contacts with one number, as an account wishes it. The order itself
 //! is made in SQL: what each policy says of a contact is the piece `MATCH_RANK` of
-//! `store::fragments`; `store::match_order` and `store::caller_lookup` sort by it.
+//! `store::fragments`. An answer is sorted by it in `store::caller_lookup`, a list of contacts in
+//! `store::ranked_contacts`.
+//!
+//! A new policy touches that piece, this enum, the check of `accounts.match_policy`, the enum of
+//! `account.proto`, its reading and showing (`rpc::account_requests`, `rpc::convert`,
+//! `cli::account`), and `tests/integration/calls/policies.rs`.
 
 use strum::IntoStaticStr;
 

@@ -228,7 +228,6 @@ impl fmt::Debug for NormalRecord {
 mod tests {
     use super::*;
 
-    /// Both forms of a Salesforce id are one record.
     #[test]
     fn kinds_of_objects_are_read_as_they_are_written() {
         for kind in ObjectType::ALL {

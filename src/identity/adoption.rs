@@ -142,7 +142,7 @@ pub async fn merge_placeholders(
     let merges = plan(contact_id, &locked);
     let Some(first) = merges.first() else { return Ok(contact_id) };
     let survivor_id = first.survivor_id;
-    aliases::merge_placeholders(tx, account_id, &merges, now).await?;
+    aliases::alias_adopted(tx, account_id, &merges, now).await?;
     Ok(survivor_id)
 }
 

@@ -1,6 +1,9 @@
 //! Merges that the CRM names: the contact of a record that was merged away becomes an alias of its
 //! successor's, through chains of any length; a converted Lead's ref moves to its Contact's
 //! contact. Works in whatever order the records come.
+//!
+//! Zendesk and Pipedrive name no winner: there the loser is a deletion, and whoever may have taken
+//! it in is read again (`sync::copy`).
 
 use std::collections::{HashMap, HashSet};
 

@@ -1,8 +1,8 @@
 //! Who is calling? Reading and storing are apart: a known caller costs one read, and with a call id
-//! of its own one more statement, which stores the answer. A repeat, a click, a stranger or a lost
-//! race for the call id may cost one more.
+//! of its own one more statement, which stores the answer. A shared line, a weaker tier, a repeat,
+//! a click, a stranger or a lost race for the call id may cost one more.
 //!
-//! Who comes first of several is `store::match_order`.
+//! Who comes first of several is the account's policy, `domain::match_policy`.
 
 use chrono::{DateTime, Utc};
 use phone_key::{PhoneKey, Reading};

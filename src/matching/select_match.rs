@@ -1,5 +1,5 @@
-//! The agent's choice once the call is accepted. Who comes first before that is
-//! `store::match_order`.
+//! The agent's choice once the call is accepted. Who comes first before that is the account's
+//! policy, `domain::match_policy`.
 
 use crate::{
     domain::{

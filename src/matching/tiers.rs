@@ -1,6 +1,6 @@
 //! The tiers behind an equal key: variants of a line, other regions of the account, and hints that
-//! are never an answer. A tier is asked only if those before it found nobody with a record; what an
-//! index finds is proved by reading it again.
+//! are never an answer. They are asked only if nobody with a record has an equal key; what an index
+//! finds is proved by reading it again, and the first created comes first, whatever the policy.
 
 use std::collections::BTreeMap;
 

@@ -98,7 +98,10 @@ impl TokenHolder {
 /// A subject may be a person's e-mail address.
 impl fmt::Debug for TokenHolder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Caller").field("subject", &"[redacted]").field("scopes", &self.scopes).finish_non_exhaustive()
+        f.debug_struct("TokenHolder")
+            .field("subject", &"[redacted]")
+            .field("scopes", &self.scopes)
+            .finish_non_exhaustive()
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
     },
     erasure::PersonErasure,
     feed::{ChangeFeed, FeedPosition},
-    store::{self, Db, accounts::RulesCache, match_order::RankedContact},
+    store::{self, Db, accounts::RulesCache, ranked_contacts::RankedContact},
 };
 
 /// Changes in a page for which no size is given.
@@ -256,7 +256,7 @@ impl ContactRpc {
         if let Some(after) = after.filter(|after| after.is_behind) {
             return self.page_behind(account_id, key, after.by_age(), size).await;
         }
-        let ranked = store::match_order::rank_by_number(&self.db, account_id, key, policy).await?;
+        let ranked = store::ranked_contacts::rank_by_number(&self.db, account_id, key, policy).await?;
         let places = ranked.iter().map(|rank| Place { is_behind: false, rank: *rank });
         let mut page: Vec<Place> =
             places.filter(|&place| after.is_none_or(|after| place > after)).take(size + 1).collect();

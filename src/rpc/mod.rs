@@ -14,7 +14,6 @@ pub mod server;
 
 mod account;
 mod account_requests;
-mod authorization;
 mod body;
 mod caller;
 mod connection;
@@ -28,6 +27,7 @@ mod parse;
 mod parse_credentials;
 mod rejected;
 mod room;
+mod start_authorization;
 mod status;
 mod sync;
 mod sync_requests;

@@ -9,12 +9,12 @@ use tonic::{Request, Response, Status};
 
 use super::{
     auth::caller,
-    authorization, convert,
+    convert,
     deadline::deadline,
     methods::TokenScope,
     page_token, parse,
     pb::{self, sync_service_server::SyncService},
-    rejected, status,
+    rejected, start_authorization, status,
     sync_requests::{list_filter, new_link, trial, update_of},
     together::ReadTogether,
     watchers::{WatchPlace, WatchRoom},
@@ -127,8 +127,11 @@ impl SyncService for SyncRpc {
         request: Request<pb::StartAuthorizationRequest>,
     ) -> Result<Response<pb::StartAuthorizationResponse>, Status> {
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
-        let wanted =
-            authorization::authorization_request(&self.descriptors, request.into_inner(), self.period_default_seconds);
+        let wanted = start_authorization::authorization_request(
+            &self.descriptors,
+            request.into_inner(),
+            self.period_default_seconds,
+        );
         let (account_id, wanted) = (account_id, wanted).together()?;
 
         let started = integrations::start_authorization(&self.integrations, account_id, wanted).await?;

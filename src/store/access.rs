@@ -1,7 +1,6 @@
 //! The access token of an integration, and who is getting a new one. Of several that need it, one
 //! claims it by a conditional update, asks the CRM outside of any transaction, and stores what came
-//! by one update that only the claim's owner gets through. A claim is a lease, and so uses the
-//! database's clock.
+//! unless something newer is there. A claim is a lease, and so uses the database's clock.
 
 use uuid::Uuid;
 

@@ -1,4 +1,4 @@
-//! The table `calls`. Every statement here may run on the call path: single, and without a
+//! The table `calls`. Statements that take a `CallDb` run on the call path: single, and without a
 //! transaction.
 
 use chrono::{DateTime, Utc};

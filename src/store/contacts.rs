@@ -179,7 +179,7 @@ pub async fn list(
     Ok(rows.into_iter().map(|row| row.contact).collect())
 }
 
-/// A page of the live contacts with this number, in the order of a match.
+/// A page of the live contacts with this number, in the order of a match under "first created".
 pub async fn list_by_number(
     db: &Db,
     account_id: AccountId,

@@ -15,8 +15,8 @@
 /// - `FRESHNESS`: of the integration `i`, decoded as
 ///   [`Freshness`](crate::domain::integration::Freshness); `SOURCES`: of all, by id.
 /// - `CALL`: the stored call with the id `$3`, decoded as [`Call`](crate::domain::call::Call).
-/// - `MATCH_RANK`: what the policy `$4` says of the contact `f` with the number `$2`, the greatest
-///   first; null comes last. `$5` is the preferred integration.
+/// - `MATCH_RANK`: what the policy `$4` says of the contact `f` with the number `$2`, as a
+///   timestamptz, the latest first; null comes last. `$5` is the preferred integration.
 /// - `TOMBSTONE`: what ends a contact `c` at `$2`: it shows nothing personal any more.
 /// - `MARK_STALE`: what was told of the call `$2`, if it was there before, rests on another answer
 ///   as soon as `stored` has a row.

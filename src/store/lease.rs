@@ -1,5 +1,6 @@
 //! A worker's right to write for one integration: claim, heartbeat, release. The lease number alone
-//! fences every write of a run; leases, and nothing else, use the database's clock.
+//! fences every write of a run. Leases use the database's clock, as claims of tokens
+//! (`store::access`) and the time that calls are kept (`store::retention`) do, and nothing else.
 
 use std::time::Duration;
 

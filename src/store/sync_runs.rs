@@ -1,4 +1,4 @@
-//! The table `sync_runs`, but for what a worker writes under its lease (see `lease`).
+//! The table `sync_runs`, but for what a worker writes under its lease (see `run_progress`).
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;

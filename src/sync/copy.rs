@@ -15,7 +15,7 @@ use crate::{
         record::{Record, RecordKey},
         sync_run::SyncKind,
     },
-    store::{self, held_records},
+    store::{self, stored_records},
     telemetry::chain,
 };
 
@@ -186,8 +186,9 @@ impl<'s, 'r> PageCopier<'s, 'r> {
         let winnerless: Vec<RecordKey> =
             gone.iter().filter(|record| record.successor.is_none()).map(|record| record.key.clone()).collect();
         let (db, lease) = (&self.writer.context.db, self.writer.job.lease());
-        let wanted = held_records::find_unknown(db, lease.account_id, lease.integration_id, &wanted).await?;
-        let departing = held_records::find_live_emails(db, lease.account_id, lease.integration_id, &winnerless).await?;
+        let wanted = stored_records::find_unknown(db, lease.account_id, lease.integration_id, &wanted).await?;
+        let departing =
+            stored_records::find_live_emails(db, lease.account_id, lease.integration_id, &winnerless).await?;
         let emails = departing.into_iter().take(WINNERLESS_MAX).flat_map(|(key, emails)| {
             let one = move |email| GoneRecord { key: key.clone(), emails: vec![email] };
             emails.into_iter().take(WINNER_SEARCHES_MAX).map(one)

@@ -3,9 +3,9 @@
 //! long a run waits in `pacer`, how it ends in `run`, and what that makes of its integration in
 //! `domain::integration_state`.
 //!
-//! Each file uses those above it in this list, and none below: `context` `job` `schedule` `error` ·
-//! `normalize` `unread` `seal` `page` `rejected` · `pacer` `session` · `apply` · `copy` `sweep`
-//! `retry` `purge` · `run` · `worker`. Beside them: `reparse`, and what operators ask for,
+//! Each file uses those above it in this list, and none below: `slots` `context` `job` `schedule`
+//! `error` · `normalize` `unread` `seal` `page` `rejected` · `pacer` `session` · `apply` · `copy`
+//! `sweep` `retry` `purge` · `run` · `worker`. Beside them: `reparse`, and what operators ask for,
 //! `control` and `trace`.
 
 mod apply;

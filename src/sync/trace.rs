@@ -13,10 +13,9 @@ use crate::{
         record::RecordKey,
     },
     store::{
-        Db,
-        held_records::{self, HeldRecord},
-        integrations,
+        Db, integrations,
         rejected::{self, KeptRejected},
+        stored_records::{self, HeldRecord},
         suppressions,
     },
 };
@@ -112,7 +111,7 @@ impl RecordInspector {
         let integration = integration.ok_or(TriggerError::IntegrationNotFound)?;
         let provider = integration.freshness.provider;
         let key = self.descriptors[provider].parse_record_key(object_type, record_id)?;
-        let held = held_records::find(&self.db, account_id, integration_id, &key).await?;
+        let held = stored_records::find(&self.db, account_id, integration_id, &key).await?;
         let rejected = rejected::find(&self.db, account_id, integration_id, &key).await?;
         let fate = match (&held, &rejected) {
             // Met since whatever is held.

@@ -1,7 +1,9 @@
 //! What is known of a vendor stands in its folder, `src/crm/<vendor>`. Outside of these folders a
 //! vendor, or a kind of its objects, is named in the places of this list only: the lines that a new
-//! CRM needs beside its folder. Names are read from the two enums that have them, so that a new one
-//! is looked for at once.
+//! CRM needs beside its folder in `src`. Beside it: the proto, both checks of providers in the
+//! migration, `tests/names.rs`, `tests/integration/sync/three_crms/` and its simulator in
+//! `crates/`. Names are read from the two enums that have them, so that a new one is looked for at
+//! once.
 
 use std::{collections::BTreeMap, fs, path::Path};
 

@@ -15,7 +15,7 @@ const SECOND_LOOK_AFTER: TimeDelta = TimeDelta::minutes(3);
 /// From look to look at an integration that is held because its CRM refuses it.
 const PROBE_EVERY: TimeDelta = TimeDelta::hours(1);
 /// Runs in a row that end in a refusal that nothing mends by itself, before someone must look.
-const REFUSALS_MAX: i32 = 3;
+const FAILURES_BEFORE_PAUSE: i32 = 3;
 
 /// What a failure says of its integration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,7 +33,8 @@ pub enum FailureVerdict {
         /// A page that came meanwhile shows that an earlier refusal was over.
         ends_with_a_page: bool,
     },
-    /// It lasts, but it may be mended in the CRM: believed on the third run in a row.
+    /// It lasts, but it may be mended in the CRM: believed on the third run in a row that fails,
+    /// for whatever reason.
     Lasts,
     /// The credentials are of no use, and no second look is needed. Whether to look again by
     /// itself.
@@ -108,7 +109,7 @@ impl ControlState {
                 let hold = Some(SyncHold::AuthFailed);
                 FailureOutcome { hold, keeps_notice: false, due_at, refused_at, spends_refresh_token }
             }
-            FailureVerdict::Lasts if kept.is_none() && self.failures + 1 < REFUSALS_MAX => {
+            FailureVerdict::Lasts if kept.is_none() && self.failures + 1 < FAILURES_BEFORE_PAUSE => {
                 FailureOutcome { due_at: next_at, ..as_before }
             }
             FailureVerdict::Lasts => {

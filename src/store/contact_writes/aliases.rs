@@ -32,7 +32,7 @@ pub struct AdoptionMerge {
 /// Makes each loser an alias of its survivor: refs and their numbers move, a placeholder's number
 /// ends, earlier aliases follow. Both must be locked, be live, and no contact may be in two merges
 /// as loser.
-pub async fn merge_placeholders(
+pub async fn alias_adopted(
     tx: &mut Tx,
     account_id: AccountId,
     merges: &[AdoptionMerge],
@@ -43,7 +43,7 @@ pub async fn merge_placeholders(
     let ranks: Vec<DateTime<Utc>> = merges.iter().map(|merge| merge.survivor_created_at).collect();
     let both: Vec<Uuid> = losers.iter().chain(&survivors).copied().collect();
     sqlx::query!(
-        "-- store::contact_writes::aliases::merge_placeholders (ends placeholder numbers)
+        "-- store::contact_writes::aliases::alias_adopted (ends placeholder numbers)
         delete from phone_numbers n
         where n.account_id = $1 and n.contact_id = any($2) and n.is_placeholder",
         account_id.0,
@@ -52,7 +52,7 @@ pub async fn merge_placeholders(
     .execute(&mut **tx)
     .await?;
     sqlx::query!(
-        "-- store::contact_writes::aliases::merge_placeholders (moves numbers)
+        "-- store::contact_writes::aliases::alias_adopted (moves numbers)
         update phone_numbers n
         set contact_id = u.survivor_id, contact_created_at = u.survivor_created_at
         from unnest($2::uuid[], $3::uuid[], $4::timestamptz[]) as u (loser_id, survivor_id, survivor_created_at)
@@ -65,7 +65,7 @@ pub async fn merge_placeholders(
     .execute(&mut **tx)
     .await?;
     sqlx::query!(
-        "-- store::contact_writes::aliases::merge_placeholders (moves refs)
+        "-- store::contact_writes::aliases::alias_adopted (moves refs)
         update external_refs e
         set contact_id = u.survivor_id, updated_at = $4
         from unnest($2::uuid[], $3::uuid[]) as u (loser_id, survivor_id)
@@ -79,7 +79,7 @@ pub async fn merge_placeholders(
     .await?;
     // A placeholder that survives takes the name of the record that it turned out to be.
     sqlx::query!(
-        "-- store::contact_writes::aliases::merge_placeholders (names survivors)
+        "-- store::contact_writes::aliases::alias_adopted (names survivors)
         update contacts s
         set display_name = l.display_name, organization = l.organization, emails = l.emails, is_placeholder = false
         from unnest($2::uuid[], $3::uuid[]) as u (loser_id, survivor_id)

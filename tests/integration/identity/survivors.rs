@@ -490,7 +490,7 @@ async fn contact_and_lead_histories_leave_no_dead_requester() {
 /// Any history of Zendesk users leaves, if something names its merges, as an export never does, no
 /// requester that is gone.
 #[tokio::test]
-async fn named_user_merge_histories_leave_no_dead_requester() {
+async fn invented_user_merge_histories_leave_no_dead_requester() {
     live_through(Provider::Zendesk, &[ObjectType::User], 2).await;
 }
 

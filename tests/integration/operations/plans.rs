@@ -211,7 +211,7 @@ async fn policy_ranks_two_hundred_by_index() {
         plan.assert_is_bounded(policy, 2_500);
         let values = format!("'{ACCOUNT}', {HOT}, 200, '{policy}', {preferred}");
         let types = "uuid, bigint, bigint, text, uuid";
-        let plan = explain(&mut session, "store::match_order::rank_by_number", types, &values).await;
+        let plan = explain(&mut session, "store::ranked_contacts::rank_by_number", types, &values).await;
         plan.assert_is_bounded(policy, 2_500);
     }
 }

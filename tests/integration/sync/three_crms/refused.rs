@@ -1,6 +1,6 @@
 //! What a CRM refuses, at all three: what passes is asked again, what is not understood is taken
 //! for no more than it is, and what is refused ends an integration only when a second look minutes
-//! later agrees.
+//! later agrees, but for what is said for good (an app that was taken out).
 
 use chrono::TimeDelta;
 use contact_sync::{domain::clock::Clock, rpc::pb};

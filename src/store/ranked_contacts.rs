@@ -1,10 +1,8 @@
-//! Who comes first of several contacts with one number: those with a record before placeholders,
-//! then whom the account's policy ([`MatchPolicy`]) prefers, then the first created in this
-//! service.
+//! The contacts with one number, in the order in which an answer takes them, for lists of them: those
+//! with a record before placeholders, then whom the account's policy ([`MatchPolicy`]) prefers, then
+//! the first created in this service. An answer itself is read and sorted in `caller_lookup`.
 //!
-//! What a policy prefers is the piece `MATCH_RANK` of `fragments`. It orders an answer
-//! (`caller_lookup::read_full`; under "first created", which needs no rank, `read_lean` is already
-//! in order) and the lists of contacts with a number (here).
+//! What a policy prefers is the piece `MATCH_RANK` of `fragments`.
 
 use std::cmp::Reverse;
 
@@ -29,7 +27,7 @@ pub async fn rank_by_number(
 ) -> Result<Vec<RankedContact>, StoreError> {
     let rows = statement!(
         [
-            "-- store::match_order::rank_by_number
+            "-- store::ranked_contacts::rank_by_number
             with found as materialized (
                 select n.is_placeholder, n.contact_created_at, n.contact_id
                 from phone_numbers n

@@ -37,7 +37,7 @@ pub async fn find(
     key: &RecordKey,
 ) -> Result<Option<HeldRecord>, StoreError> {
     let row = sqlx::query!(
-        "-- store::held_records::find
+        "-- store::stored_records::find
         select contact_id, is_live, is_synced, record_updated_at, successor_type, successor_id, updated_at
         from external_refs
         where account_id = $1 and integration_id = $2 and object_type = $3 and record_id = $4",
@@ -73,7 +73,7 @@ pub async fn find_unknown(
     }
     let (types, records) = key_columns(keys);
     let rows = sqlx::query!(
-        r#"-- store::held_records::find_unknown
+        r#"-- store::stored_records::find_unknown
         select u.object_type as "object_type!", u.record_id as "record_id!"
         from unnest($3::text[], $4::text[]) as u (object_type, record_id)
         where (
@@ -103,7 +103,7 @@ pub async fn find_live_emails(
     }
     let (types, records) = key_columns(keys);
     let rows = sqlx::query!(
-        r#"-- store::held_records::find_live_emails
+        r#"-- store::stored_records::find_live_emails
         select e.object_type, e.record_id,
             coalesce((select c.emails from contacts c where c.account_id = $1 and c.contact_id = e.contact_id), '{}') as "emails!"
         from unnest($3::text[], $4::text[]) as u (object_type, record_id)
@@ -132,7 +132,7 @@ pub async fn find_country(
     key: &RecordKey,
 ) -> Result<Option<Region>, StoreError> {
     let region = sqlx::query_scalar!(
-        "-- store::held_records::find_country
+        "-- store::stored_records::find_country
         select region
         from external_refs
         where account_id = $1 and integration_id = $2 and object_type = $3 and record_id = $4 and region <> ''",
