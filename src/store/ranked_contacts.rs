@@ -1,6 +1,7 @@
-//! The contacts with one number, in the order in which an answer takes them, for lists of them: those
-//! with a record before placeholders, then whom the account's policy ([`MatchPolicy`]) prefers, then
-//! the first created in this service. An answer itself is read and sorted in `caller_lookup`.
+//! The contacts with one number, in the order in which an answer takes them, for lists of them:
+//! those with a record before placeholders, then whom the account's policy ([`MatchPolicy`])
+//! prefers, then the first created in this service. An answer itself is read and sorted in
+//! `caller_lookup`.
 //!
 //! What a policy prefers is the piece `MATCH_RANK` of `fragments`.
 
