@@ -13,7 +13,7 @@ use chrono::TimeDelta;
 use contact_sync::{
     domain::clock::{Clock as _, SystemClock},
     rpc::{
-        auth::TokenAccounts,
+        claims::TokenAccounts,
         local_token::{self, LocalClaims},
         methods::TokenScope,
         pb,

@@ -8,7 +8,7 @@ use chrono::TimeDelta;
 use contact_sync::{
     domain::clock::{Clock as _, SystemClock},
     rpc::{
-        auth::TokenAccounts,
+        claims::TokenAccounts,
         local_token::{self, LocalClaims},
         methods::TokenScope,
         pb::{self, account_service_client::AccountServiceClient, sync_service_client::SyncServiceClient},

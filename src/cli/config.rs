@@ -87,9 +87,8 @@ pub(super) fn needs(settings: &LoadedSettings, clock: &Arc<dyn Clock>) -> Vec<Co
     match jwks_file.or(Some(&*local_keys.jwks_file).filter(|path| is_local && path.exists())) {
         Some(path) => {
             let name = if jwks_file.is_some() { "auth.jwks_file" } else { "data_dir" };
-            let (issuer, audience) = (&config.auth.issuer, &config.auth.audience);
             let read = read(path).and_then(|text| {
-                TokenVerifier::new(&text, issuer, audience, Arc::clone(clock))
+                TokenVerifier::new(&text, (&config.auth).into(), Arc::clone(clock))
                     .map_err(|error| chain(&error).to_string())
             });
             if let Err(problem) = read {

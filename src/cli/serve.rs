@@ -257,8 +257,7 @@ impl Keys {
         };
         Ok(Self {
             key_ring: KeyRing::parse(&key_ring).context("vault.key_ring_file")?,
-            verifier: TokenVerifier::new(&jwks, &config.auth.issuer, &config.auth.audience, Arc::clone(clock))
-                .context("auth.jwks_file")?,
+            verifier: TokenVerifier::new(&jwks, (&config.auth).into(), Arc::clone(clock)).context("auth.jwks_file")?,
         })
     }
 }

@@ -12,7 +12,8 @@ use crate::{
     config::Config,
     domain::{clock::Clock, ids::AccountId},
     rpc::{
-        auth::{TokenAccounts, TokenVerifier},
+        auth::TokenVerifier,
+        claims::TokenAccounts,
         local_token::{LocalClaims, LocalKeys, VALID_FOR_MAX, issue, read_signing_key},
         methods::TokenScope,
     },
@@ -67,7 +68,7 @@ pub(super) fn run(args: &TokenArgs, config: &Config, clock: Arc<dyn Clock>) -> a
 
     let jwks_file = config.auth.jwks_file.as_ref().unwrap_or(&keys.jwks_file);
     let jwks = fs::read_to_string(jwks_file).with_context(|| format!("cannot read {}", jwks_file.display()))?;
-    TokenVerifier::new(&jwks, &config.auth.issuer, &config.auth.audience, clock)
+    TokenVerifier::new(&jwks, (&config.auth).into(), clock)
         .with_context(|| format!("the server cannot use {}", jwks_file.display()))?
         .verify(&token)
         .with_context(|| {
@@ -103,6 +104,7 @@ mod tests {
     use clap::Parser;
 
     use super::*;
+    use crate::rpc::claims::TokenRules;
     use crate::{
         domain::clock::ManualClock,
         rpc::local_token::{ensure_local_keys, generate},
@@ -158,7 +160,7 @@ mod tests {
         let jwks = fs::read_to_string(keys.jwks_file).unwrap();
         let clock = clock();
         let same_clock = Arc::clone(&clock);
-        let verifier = TokenVerifier::new(&jwks, "contact-sync", "contact-sync", same_clock).unwrap();
+        let verifier = TokenVerifier::new(&jwks, TokenRules::new("contact-sync", "contact-sync"), same_clock).unwrap();
         clock.advance(TimeDelta::days(30) - TimeDelta::seconds(1));
         let caller = verifier.verify(&token).unwrap();
         assert_eq!(caller.subject(), "router");

@@ -61,6 +61,8 @@ pub(super) const RANGES: [(&str, u64, u64); 30] = [
     ("drain.timeout_seconds", 0, 600),
     ("auth.issuer", 1, 256),
     ("auth.audience", 1, 256),
+    ("auth.accounts_claim", 1, 256),
+    ("auth.scopes_claim", 1, 256),
 ];
 
 /// What every number must be, and how long some texts.
@@ -90,6 +92,7 @@ pub(super) fn check(
         checks.wrong("data_dir", problem, "a directory");
     }
     checks.databases(config);
+    checks.claims(config);
     if let Some(url) = &config.http.public_url
         && let Err(problem) = check_public_url(url)
     {
@@ -126,6 +129,23 @@ impl Checks<'_> {
         if heartbeat.saturating_mul(3) > lease && self.problems.len() == before {
             let expected = format!("at most a third of worker.lease_seconds ({lease}), so that two may be lost");
             self.wrong("worker.heartbeat_seconds", format!("is {heartbeat}"), expected);
+        }
+    }
+
+    /// Local tokens have their claims by their usual names.
+    fn claims(&mut self, config: &Config) {
+        if config.auth.jwks_file.is_some() {
+            return;
+        }
+        let (accounts, scopes) = (&*config.auth.accounts_claim, config.auth.scopes_claim.as_deref());
+        for (name, is_usual) in [
+            ("auth.accounts_claim", accounts == "accounts"),
+            ("auth.scopes_claim", scopes.is_none_or(|scopes| scopes == "scope")),
+        ] {
+            if !is_usual {
+                let expected = "nothing, or auth.jwks_file with the keys of an identity provider";
+                self.wrong(name, "is for tokens of others, and there are only local ones", expected);
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    rpc::{limits::ServerLimits, server::DrainTimes},
+    rpc::{claims::TokenRules, limits::ServerLimits, server::DrainTimes},
     store::PlanMode,
     telemetry::LogFormat,
 };
@@ -81,6 +81,10 @@ pub struct AuthConfig {
     pub issuer: String,
     /// What a token's `aud` must be or hold.
     pub audience: String,
+    /// The claim that names accounts; a token without it opens none.
+    pub accounts_claim: String,
+    /// The claim that names scopes; empty: `scope`, or `scp` where there is none.
+    pub scopes_claim: Option<String>,
 }
 
 /// How credentials are sealed.
@@ -198,6 +202,17 @@ pub struct ServerConfig {
     pub connection_age_max_seconds: u64,
 }
 
+impl From<&AuthConfig> for TokenRules {
+    fn from(auth: &AuthConfig) -> Self {
+        Self {
+            issuer: auth.issuer.clone(),
+            audience: auth.audience.clone(),
+            accounts_claim: auth.accounts_claim.clone(),
+            scopes_claim: auth.scopes_claim.clone(),
+        }
+    }
+}
+
 impl From<&ServerConfig> for ServerLimits {
     fn from(server: &ServerConfig) -> Self {
         let limits = Self::default();
@@ -259,6 +274,8 @@ impl Config {
                 jwks_file: None,
                 issuer: "contact-sync".to_owned(),
                 audience: "contact-sync".to_owned(),
+                accounts_claim: "accounts".to_owned(),
+                scopes_claim: None,
             },
             vault: VaultConfig { key_ring_file: None },
             sync: SyncConfig { period_seconds: 1800 },

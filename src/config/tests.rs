@@ -49,6 +49,22 @@ fn defaults_are_in_force_where_nothing_is_said() {
     assert_eq!(ServerLimits::from(&config.server), ServerLimits::default());
 }
 
+/// Claims by other names are for tokens of an identity provider; local ones have the usual names.
+#[test]
+fn claims_may_be_renamed_where_others_sign() {
+    let renamed = ["auth.accounts_claim=https://acme.example/accounts", "auth.scopes_claim=roles"];
+    let config = load(&set(&[&renamed[..], &["auth.jwks_file=/keys.json"]].concat()), &[]).unwrap();
+
+    let rules = TokenRules::from(&config.auth);
+    assert_eq!(rules.accounts_claim, "https://acme.example/accounts");
+    assert_eq!(rules.scopes_claim.as_deref(), Some("roles"));
+    for (one, name) in renamed.iter().zip(["auth.accounts_claim", "auth.scopes_claim"]) {
+        let refused = load(&set(&[one]), &[]).unwrap_err().to_string();
+        assert!(refused.contains(name) && refused.contains("auth.jwks_file"), "{refused}");
+    }
+    assert_eq!(TokenRules::from(&load(&set(&[]), &[]).unwrap().auth), TokenRules::new("contact-sync", "contact-sync"));
+}
+
 /// Flags win over the environment, which wins over the file.
 #[test]
 fn flags_beat_environment_which_beats_file() {

@@ -6,7 +6,8 @@ use tonic::{Request, Response, Status};
 
 use super::{
     account_requests,
-    auth::{TokenAccounts, caller},
+    auth::caller,
+    claims::TokenAccounts,
     convert, page_token, parse,
     pb::{self, account_service_server::AccountService},
     status,

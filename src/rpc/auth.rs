@@ -6,15 +6,16 @@
 
 use std::{collections::HashSet, fmt, sync::Arc};
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use http::{HeaderMap, header::AUTHORIZATION};
 use jsonwebtoken::{Header, Validation, decode, decode_header};
 use moka::sync::Cache;
-use serde::Deserialize;
+use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 use tonic::{Request, Status};
 
 use super::{
+    claims::{TokenAccounts, TokenRules, WrongClaim},
     jwks::{JwksError, KeySet, VerifyingJwk},
     methods::{MethodAccess, MethodRule, TokenScope},
     room::RoomPlace,
@@ -22,23 +23,10 @@ use super::{
 };
 use crate::domain::{clock::Clock, ids::AccountId};
 
-/// How far the clocks of issuer and server may be apart.
-const LEEWAY: TimeDelta = TimeDelta::seconds(30);
 /// Longest token, in bytes; all headers of a request together have 16 KiB.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// Most verified tokens remembered.
 const CACHED_TOKENS_MAX: u64 = 10_000;
-/// Longest subject, in bytes.
-const SUBJECT_BYTES_MAX: usize = 256;
-
-/// The accounts that a token names.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum TokenAccounts {
-    /// `"*"`: every account there is or will be.
-    All,
-    /// These, and no others.
-    Listed(HashSet<AccountId>),
-}
 
 /// Somebody whose token was verified. In the extensions of every request that needs a scope.
 #[derive(PartialEq, Eq)]
@@ -146,26 +134,41 @@ pub fn caller<T>(request: &Request<T>) -> Result<RequestCaller<'_>, Status> {
 #[error("a handler asked for the caller of a request that was not authenticated")]
 struct NoCaller;
 
-/// Why a token was not accepted. The caller is told no more than this.
+/// Why a token was not accepted. Of one whose signature is good the caller is told which claim is
+/// wrong; of any other, no more than that it is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenRefused {
     /// No `authorization` header, or not of the scheme Bearer.
     #[error("a bearer token is required in the authorization header")]
     Missing,
-    /// Not one of ours in form, signature, issuer, audience or claims; or not valid yet.
+    /// Not one of ours in form, key or signature. What is wrong is for the log.
     #[error("the token is not accepted")]
-    Invalid,
-    /// Was good once.
-    #[error("the token has expired")]
-    Expired,
+    Invalid(&'static str),
+    /// A claim.
+    #[error(transparent)]
+    Claim(#[from] WrongClaim),
+}
+
+impl TokenRefused {
+    /// For the log of whoever runs the server; nothing of the token is in it.
+    fn cause(&self) -> String {
+        match self {
+            Self::Invalid(cause) => (*cause).to_owned(),
+            Self::Missing | Self::Claim(_) => self.to_string(),
+        }
+    }
 }
 
 impl From<TokenRefused> for Status {
     fn from(refused: TokenRefused) -> Self {
         let reason = match refused {
             TokenRefused::Missing => "TOKEN_MISSING",
-            TokenRefused::Invalid => "TOKEN_INVALID",
-            TokenRefused::Expired => "TOKEN_EXPIRED",
+            TokenRefused::Invalid(_) => "TOKEN_INVALID",
+            TokenRefused::Claim(WrongClaim::Issuer) => "TOKEN_OF_OTHER_ISSUER",
+            TokenRefused::Claim(WrongClaim::Audience) => "TOKEN_FOR_OTHER_AUDIENCE",
+            TokenRefused::Claim(WrongClaim::NotYetValid) => "TOKEN_NOT_YET_VALID",
+            TokenRefused::Claim(WrongClaim::Expired) => "TOKEN_EXPIRED",
+            TokenRefused::Claim(WrongClaim::Unreadable(_)) => "TOKEN_CLAIM_INVALID",
         };
         status::unauthenticated(reason, &refused.to_string())
     }
@@ -181,8 +184,7 @@ struct Verified {
 /// Verifies tokens of one issuer for one audience, with the keys read at start.
 pub struct TokenVerifier {
     keys: KeySet,
-    issuer: String,
-    audience: String,
+    rules: TokenRules,
     clock: Arc<dyn Clock>,
     verified: Cache<[u8; 32], Verified>,
 }
@@ -190,14 +192,8 @@ pub struct TokenVerifier {
 impl TokenVerifier {
     /// Reads the keys (RFC 7517). Fails if the set cannot be read, holds no usable key, a weak one,
     /// or a private one.
-    pub fn new(jwks_json: &str, issuer: &str, audience: &str, clock: Arc<dyn Clock>) -> Result<Self, JwksError> {
-        Ok(Self {
-            keys: KeySet::parse(jwks_json)?,
-            issuer: issuer.to_owned(),
-            audience: audience.to_owned(),
-            clock,
-            verified: Cache::new(CACHED_TOKENS_MAX),
-        })
+    pub fn new(jwks_json: &str, rules: TokenRules, clock: Arc<dyn Clock>) -> Result<Self, JwksError> {
+        Ok(Self { keys: KeySet::parse(jwks_json)?, rules, clock, verified: Cache::new(CACHED_TOKENS_MAX) })
     }
 
     /// Decides on one request: `None` for a method that is open to all, the caller if the token has
@@ -213,7 +209,9 @@ impl TokenVerifier {
             Some(MethodAccess::Scope(scope)) => scope,
             None => return Err(status::method_not_served()),
         };
-        let caller = self.verify(bearer_token(headers)?)?;
+        let caller = self.verify(bearer_token(headers)?).inspect_err(|refused| {
+            tracing::warn!(cause = refused.cause(), "a token was refused");
+        })?;
         if !caller.has(needed) {
             let message = format!("the token lacks the scope {needed}");
             return Err(status::permission_denied("SCOPE_MISSING", &message, &[("scope", needed.as_str())]));
@@ -225,7 +223,7 @@ impl TokenVerifier {
     /// expires.
     pub fn verify(&self, token: &str) -> Result<Arc<TokenHolder>, TokenRefused> {
         if token.len() > TOKEN_BYTES_MAX {
-            return Err(TokenRefused::Invalid);
+            return Err(TokenRefused::Invalid("it is longer than 8 KiB"));
         }
         let now = self.clock.now();
         let hash: [u8; 32] = Sha256::digest(token).into();
@@ -234,7 +232,7 @@ impl TokenVerifier {
                 return Ok(known.caller);
             }
             self.verified.invalidate(&hash);
-            return Err(TokenRefused::Expired);
+            return Err(WrongClaim::Expired.into());
         }
         let verified = self.verify_new(token, now)?;
         self.verified.insert(hash, verified.clone());
@@ -242,33 +240,19 @@ impl TokenVerifier {
     }
 
     fn verify_new(&self, token: &str, now: DateTime<Utc>) -> Result<Verified, TokenRefused> {
-        let header = decode_header(token).map_err(|_| TokenRefused::Invalid)?;
+        let header = decode_header(token).map_err(|_| TokenRefused::Invalid("it is no JWT"))?;
         if !is_plain(&header) {
-            return Err(TokenRefused::Invalid);
+            return Err(TokenRefused::Invalid("its header brings a key, an extension, or another kind of token"));
         }
-        let claims = self
-            .keys
-            .candidates(header.alg, header.kid.as_deref())
-            .find_map(|key| claims_signed_with(key, token))
-            .ok_or(TokenRefused::Invalid)?;
-        if claims.iss != self.issuer || !claims.aud.contains(&self.audience) {
-            return Err(TokenRefused::Invalid);
+        let mut keys = self.keys.candidates(header.alg, header.kid.as_deref()).peekable();
+        if keys.peek().is_none() {
+            return Err(TokenRefused::Invalid("no key of the key set has its kid and its algorithm"));
         }
-        let not_before = claims.nbf.to_time().ok_or(TokenRefused::Invalid)?;
-        let expires_at = claims.exp.to_time().ok_or(TokenRefused::Invalid)? + LEEWAY;
-        if now < not_before - LEEWAY || claims.sub.is_empty() || claims.sub.len() > SUBJECT_BYTES_MAX {
-            return Err(TokenRefused::Invalid);
-        }
-        if now >= expires_at {
-            return Err(TokenRefused::Expired);
-        }
-        let caller = Arc::new(TokenHolder {
-            subject: claims.sub.into(),
-            accounts: claims.accounts.into_accounts().ok_or(TokenRefused::Invalid)?,
-            // Scopes of other services may stand beside ours.
-            scopes: claims.scope.split_ascii_whitespace().filter_map(|scope| scope.parse().ok()).collect(),
-        });
-        Ok(Verified { caller, expires_at })
+        let claims = keys.find_map(|key| claims_signed_with(key, token));
+        let claims = claims.ok_or(TokenRefused::Invalid("its signature is not of the key that it names"))?;
+        let claims = self.rules.read(&claims, now)?;
+        let caller = TokenHolder { subject: claims.subject.into(), accounts: claims.accounts, scopes: claims.scopes };
+        Ok(Verified { caller: Arc::new(caller), expires_at: claims.expires_at })
     }
 }
 
@@ -277,7 +261,7 @@ fn bearer_token(headers: &HeaderMap) -> Result<&str, TokenRefused> {
     let mut values = headers.get_all(AUTHORIZATION).iter();
     let value = values.next().ok_or(TokenRefused::Missing)?;
     if values.next().is_some() {
-        return Err(TokenRefused::Invalid);
+        return Err(TokenRefused::Invalid("there are two authorization headers"));
     }
     let (scheme, token) = value.to_str().ok().and_then(|text| text.split_once(' ')).ok_or(TokenRefused::Missing)?;
     if !scheme.eq_ignore_ascii_case("bearer") {
@@ -301,70 +285,13 @@ fn is_plain(header: &Header) -> bool {
 
 /// The claims, if this key signed them. Only the signature is checked here: the library asks the
 /// operating system for the time.
-fn claims_signed_with(key: &VerifyingJwk, token: &str) -> Option<Claims> {
+fn claims_signed_with(key: &VerifyingJwk, token: &str) -> Option<Map<String, Value>> {
     let mut signature_only = Validation::new(key.algorithm);
     signature_only.required_spec_claims = HashSet::new();
     signature_only.validate_exp = false;
     signature_only.validate_nbf = false;
     signature_only.validate_aud = false;
     decode(token, &key.verifying, &signature_only).ok().map(|decoded| decoded.claims)
-}
-
-/// What a token must say; each claim is required.
-#[derive(Deserialize)]
-struct Claims {
-    iss: String,
-    aud: Audience,
-    sub: String,
-    exp: NumericDate,
-    nbf: NumericDate,
-    accounts: AccountsClaim,
-    scope: String,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Audience {
-    One(String),
-    Several(Vec<String>),
-}
-
-impl Audience {
-    fn contains(&self, audience: &str) -> bool {
-        match self {
-            Self::One(one) => one == audience,
-            Self::Several(several) => several.iter().any(|one| one == audience),
-        }
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum AccountsClaim {
-    Listed(HashSet<AccountId>),
-    Word(String),
-}
-
-impl AccountsClaim {
-    fn into_accounts(self) -> Option<TokenAccounts> {
-        match self {
-            Self::Listed(ids) => Some(TokenAccounts::Listed(ids)),
-            Self::Word(word) => (word == "*").then_some(TokenAccounts::All),
-        }
-    }
-}
-
-/// Seconds since 1970, whole or not (RFC 7519 §2).
-#[derive(Deserialize)]
-struct NumericDate(f64);
-
-impl NumericDate {
-    fn to_time(&self) -> Option<DateTime<Utc>> {
-        let since_epoch = std::time::Duration::try_from_secs_f64(self.0).ok()?;
-        let time = DateTime::UNIX_EPOCH.checked_add_signed(TimeDelta::from_std(since_epoch).ok()?)?;
-        // Room for the leeway on either side.
-        (time < DateTime::<Utc>::MAX_UTC - TimeDelta::days(1)).then_some(time)
-    }
 }
 
 #[cfg(test)]

@@ -21,6 +21,13 @@ const RSA_N: &str = "sfDu6VKtcuB-vT8yt-6lHLPCuzNDqa5dpa3adW3FQ70Ol6qThc3UHJz2lH_
 /// RS256, kid rsa-1, valid for an hour from NOW, all accounts, scope calls.
 const RSA_TOKEN: &str = "eyJhbGciOiJSUzI1NiIsInR5cCI6IkpXVCIsImtpZCI6InJzYS0xIn0.eyJpc3MiOiJodHRwczovL2lzc3Vlci50ZXN0IiwiYXVkIjoiY29udGFjdC1zeW5jIiwic3ViIjoicm91dGVyIiwibmJmIjoxNzk1MzA1NjAwLCJleHAiOjE3OTUzMDkyMDAsImFjY291bnRzIjoiKiIsInNjb3BlIjoiY2FsbHMifQ.X4Aayi-r16BdouFvtQnu0VHB0_YM9hIadVIyEh908Uw_rQOLeOT4NKhvQdhnpUseKfoal1x2-s5uxhH54LaRzJGDJJDE9ZMAFng4K_X3jL4okUWx_nyf-a7pOdoU6prW_AUHHSZr5JJ1VbeTGtVevE4ogDPdUIydV3qW9fACFc57Nje9kI2BiiAKieckSb8VaD-d_vyuujesuMhvkyVEHBtiFflNd_OAtulpiiqjKvj-qCtvrfEpP-q1fIUVqlRGzhNH1D8c8qWK4xxOwhEFQ0pY6njf3exUfsy8gkRJStJhugwf7cpfYfN55mGyZ9tLZ1FKsLDQdxGxneF-q7r9rg";
 
+/// The coordinates of a public key; its private half signed `P256_TOKEN` once and is gone.
+const P256_X: &str = "JCQF3uK9EfsNnMzmdMJ3A8BsTwFkrnzRnoXcQ2A8c_I";
+/// The other one.
+const P256_Y: &str = "G8B3oip4ywAAc4PbpPeirdeY6f6uk9MolRQnNZ3BSkE";
+/// ES256, kid ec-1, valid until an hour after NOW, without `nbf`, all accounts, scope calls.
+const P256_TOKEN: &str = "eyJhbGciOiJFUzI1NiIsInR5cCI6IkpXVCIsImtpZCI6ImVjLTEifQ.eyJpc3MiOiJodHRwczovL2lzc3Vlci50ZXN0IiwiYXVkIjoiY29udGFjdC1zeW5jIiwic3ViIjoicm91dGVyIiwiZXhwIjoxNzk1MzA5MjAwLCJhY2NvdW50cyI6IioiLCJzY29wZSI6ImNhbGxzIn0.AflBwBu7IoIvvzzKVkqz5aZJO6uoTIZBtrrMxUZglkMgjcjeIT_Xt1f4hzEVqqRqLhuBNO-ashOX_Z1beSsQyQ";
+
 struct Fixture {
     verifier: TokenVerifier,
     clock: Arc<ManualClock>,
@@ -33,7 +40,7 @@ fn fixture() -> Fixture {
     jwks["keys"].as_array_mut().unwrap().push(json!({"kty": "RSA", "kid": "rsa-1", "n": RSA_N, "e": "AQAB"}));
     let clock = Arc::new(ManualClock::new(DateTime::from_timestamp(NOW, 0).unwrap()));
     let same_clock = Arc::clone(&clock);
-    let verifier = TokenVerifier::new(&jwks.to_string(), ISSUER, AUDIENCE, same_clock).unwrap();
+    let verifier = TokenVerifier::new(&jwks.to_string(), TokenRules::new(ISSUER, AUDIENCE), same_clock).unwrap();
     Fixture { verifier, clock, kid }
 }
 
@@ -113,6 +120,11 @@ fn tokens_that_other_issuers_shape_differently_are_read() {
         with("exp", json!(1_795_305_610.5)),
         with("accounts", json!([])),
         with("scope", json!("")),
+        with("scope", json!(["calls"])),
+        with("scope", json!(["calls sync", "openid"])),
+        with("accounts", json!(["*"])),
+        with("accounts", json!(MINE)),
+        without("nbf"),
     ] {
         assert!(f.verifier.verify(&f.sign(&accepted)).is_ok(), "{accepted}");
     }
@@ -137,9 +149,9 @@ fn request_without_bearer_token_is_told_so() {
     }
 }
 
-/// Every wrong token is refused with the same words.
+/// Every token without a good signature is refused with the same words.
 #[test]
-fn every_wrong_token_hears_same_words() {
+fn every_unsigned_token_hears_same_words() {
     let f = fixture();
     let good = f.sign(&claims());
     let hmac = |secret: &[u8]| {
@@ -191,27 +203,6 @@ fn every_wrong_token_hears_same_words() {
         ("another kind of token", header(json!({"typ": "logout+jwt"}))),
         ("another key", foreign_key),
         ("other claims under the signature", other_claims),
-        ("not valid yet", f.sign(&with("nbf", json!(NOW + 31)))),
-        ("no nbf", f.sign(&without("nbf"))),
-        ("no exp", f.sign(&without("exp"))),
-        ("no iss", f.sign(&without("iss"))),
-        ("no aud", f.sign(&without("aud"))),
-        ("no sub", f.sign(&without("sub"))),
-        ("no accounts", f.sign(&without("accounts"))),
-        ("no scope", f.sign(&without("scope"))),
-        ("wrong iss", f.sign(&with("iss", json!("https://issuer.test/")))),
-        ("iss in a list", f.sign(&with("iss", json!([ISSUER])))),
-        ("wrong aud", f.sign(&with("aud", json!("another")))),
-        ("no aud in the list", f.sign(&with("aud", json!([])))),
-        ("empty sub", f.sign(&with("sub", json!("")))),
-        ("long sub", f.sign(&with("sub", json!("x".repeat(257))))),
-        ("exp as text", f.sign(&with("exp", json!((NOW + 3600).to_string())))),
-        ("negative exp", f.sign(&with("exp", json!(-1)))),
-        ("exp beyond all time", f.sign(&with("exp", json!(1e300)))),
-        ("exp at the end of time", f.sign(&with("exp", json!(8_210_266_876_790_u64)))),
-        ("accounts with another word", f.sign(&with("accounts", json!("all")))),
-        ("accounts with a bad id", f.sign(&with("accounts", json!([MINE, "*"])))),
-        ("scope as a list", f.sign(&with("scope", json!(["calls"])))),
         ("too long", f.sign(&with("further", json!("x".repeat(TOKEN_BYTES_MAX))))),
     ];
     for (name, token) in wrong {
@@ -219,6 +210,113 @@ fn every_wrong_token_hears_same_words() {
 
         assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unauthenticated, "TOKEN_INVALID"), "{name}");
         assert_eq!(refused.message(), "the token is not accepted", "{name}");
+    }
+}
+
+/// Of a token with a good signature it is told which claim is wrong.
+#[test]
+fn wrong_claim_of_signed_token_is_named() {
+    let f = fixture();
+    for (name, claims, expected) in [
+        ("not valid yet", with("nbf", json!(NOW + 31)), "TOKEN_NOT_YET_VALID"),
+        ("nbf as text", with("nbf", json!("now")), "TOKEN_CLAIM_INVALID"),
+        ("no exp", without("exp"), "TOKEN_CLAIM_INVALID"),
+        ("no iss", without("iss"), "TOKEN_OF_OTHER_ISSUER"),
+        ("no aud", without("aud"), "TOKEN_FOR_OTHER_AUDIENCE"),
+        ("no sub", without("sub"), "TOKEN_CLAIM_INVALID"),
+        ("wrong iss", with("iss", json!("https://issuer.test/")), "TOKEN_OF_OTHER_ISSUER"),
+        ("iss in a list", with("iss", json!([ISSUER])), "TOKEN_OF_OTHER_ISSUER"),
+        ("wrong aud", with("aud", json!("another")), "TOKEN_FOR_OTHER_AUDIENCE"),
+        ("no aud in the list", with("aud", json!([])), "TOKEN_FOR_OTHER_AUDIENCE"),
+        ("empty sub", with("sub", json!("")), "TOKEN_CLAIM_INVALID"),
+        ("long sub", with("sub", json!("x".repeat(257))), "TOKEN_CLAIM_INVALID"),
+        ("exp as text", with("exp", json!((NOW + 3600).to_string())), "TOKEN_CLAIM_INVALID"),
+        ("negative exp", with("exp", json!(-1)), "TOKEN_CLAIM_INVALID"),
+        ("exp beyond all time", with("exp", json!(1e300)), "TOKEN_CLAIM_INVALID"),
+        ("exp at the end of time", with("exp", json!(8_210_266_876_790_u64)), "TOKEN_CLAIM_INVALID"),
+        ("over", with("exp", json!(NOW - 30)), "TOKEN_EXPIRED"),
+        ("accounts with another word", with("accounts", json!("all")), "TOKEN_CLAIM_INVALID"),
+        ("all accounts beside one", with("accounts", json!([MINE, "*"])), "TOKEN_CLAIM_INVALID"),
+        ("accounts as a number", with("accounts", json!(7)), "TOKEN_CLAIM_INVALID"),
+        ("scope as a number", with("scope", json!(7)), "TOKEN_CLAIM_INVALID"),
+        ("scope as a list of numbers", with("scope", json!([7])), "TOKEN_CLAIM_INVALID"),
+    ] {
+        let token = format!("Bearer {}", f.sign(&claims));
+        let Err(refused) = f.call(MATCH_CALLER, &[&token]) else { panic!("accepted: {name}") };
+
+        assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unauthenticated, expected), "{name}");
+    }
+}
+
+/// A token that names no accounts or no scopes is good, and opens none.
+#[test]
+fn token_without_accounts_or_scopes_opens_none() {
+    let f = fixture();
+
+    let nobodys = f.verifier.verify(&f.sign(&without("accounts"))).unwrap();
+    assert_eq!(nobodys.authorize(MINE).unwrap_err().code(), Code::NotFound);
+    let refused = f.call(MATCH_CALLER, &[&format!("Bearer {}", f.sign(&without("scope")))]).unwrap_err();
+    assert_eq!(reason(&refused), "SCOPE_MISSING");
+}
+
+/// What Keycloak, Auth0, Okta and Entra write.
+#[test]
+fn claims_of_identity_providers_are_read() {
+    let f = fixture();
+    let named = |accounts: &str, scopes: Option<&str>| TokenRules {
+        accounts_claim: accounts.to_owned(),
+        scopes_claim: scopes.map(str::to_owned),
+        ..TokenRules::new(ISSUER, AUDIENCE)
+    };
+    let base = json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "router", "exp": NOW + 3600, "iat": NOW});
+    for (name, rules, further) in [
+        (
+            "Keycloak",
+            named("accounts", None),
+            json!({"aud": [AUDIENCE, "account"], "scope": "profile calls", "accounts": [MINE]}),
+        ),
+        ("one of Keycloak's, as a text", named("accounts", None), json!({"scope": "calls", "accounts": MINE})),
+        (
+            "Auth0",
+            named("https://acme.example/accounts", None),
+            json!({"scope": "calls", "https://acme.example/accounts": [MINE]}),
+        ),
+        (
+            "Auth0's permissions",
+            named("accounts", Some("permissions")),
+            json!({"scope": "openid", "permissions": ["calls"], "accounts": [MINE]}),
+        ),
+        ("Okta", named("accounts", None), json!({"scp": ["calls", "offline_access"], "accounts": [MINE]})),
+        ("Entra", named("extn.accounts", None), json!({"scp": "calls User.Read", "extn.accounts": [MINE], "nbf": NOW})),
+        (
+            "Entra's roles of a daemon",
+            named("extn.accounts", Some("roles")),
+            json!({"roles": ["calls"], "extn.accounts": [MINE]}),
+        ),
+    ] {
+        let mut claims = base.clone();
+        claims.as_object_mut().unwrap().extend(further.as_object().unwrap().clone());
+
+        let read = rules.read(claims.as_object().unwrap(), f.clock.now()).unwrap();
+
+        assert_eq!(read.accounts, TokenAccounts::Listed(HashSet::from([MINE.parse().unwrap()])), "{name}");
+        assert_eq!(read.scopes, HashSet::from([TokenScope::Calls]), "{name}");
+    }
+}
+
+/// ES256: a key of the curve P-256 verifies what its private half has signed, and nothing else.
+#[test]
+fn es256_token_makes_caller() {
+    let clock: Arc<ManualClock> = Arc::new(ManualClock::new(DateTime::from_timestamp(NOW, 0).unwrap()));
+    let key =
+        json!({"kty": "EC", "crv": "P-256", "kid": "ec-1", "use": "sig", "alg": "ES256", "x": P256_X, "y": P256_Y});
+    let jwks = json!({"keys": [key]}).to_string();
+    let verifier = TokenVerifier::new(&jwks, TokenRules::new(ISSUER, AUDIENCE), clock).unwrap();
+
+    assert_eq!(verifier.verify(P256_TOKEN).unwrap().accounts(), &TokenAccounts::All);
+    let (message, _) = P256_TOKEN.rsplit_once('.').unwrap();
+    for forged in [format!("{message}.{}", "A".repeat(86)), format!("{message}.")] {
+        assert!(matches!(verifier.verify(&forged), Err(TokenRefused::Invalid(_))));
     }
 }
 
@@ -243,7 +341,7 @@ fn a_token_with_any_bit_flipped_is_refused() {
             flipped[byte] ^= 1;
             let token = format!("{}{}", &good[..start], BASE64_URL_SAFE_NO_PAD.encode(flipped));
 
-            assert_eq!(f.verifier.verify(&token), Err(TokenRefused::Invalid), "byte {byte}");
+            assert!(matches!(f.verifier.verify(&token), Err(TokenRefused::Invalid(_))), "byte {byte}");
         }
     }
 }
@@ -261,8 +359,8 @@ fn token_ends_in_time_even_when_remembered() {
     assert!(f.verifier.verify(&token).is_ok(), "remembered, within the leeway");
     f.clock.advance(TimeDelta::seconds(1));
 
-    assert_eq!(f.verifier.verify(&token), Err(TokenRefused::Expired), "remembered");
-    assert_eq!(f.verifier.verify(&token), Err(TokenRefused::Expired), "read again");
+    assert_eq!(f.verifier.verify(&token), Err(TokenRefused::Claim(WrongClaim::Expired)), "remembered");
+    assert_eq!(f.verifier.verify(&token), Err(TokenRefused::Claim(WrongClaim::Expired)), "read again");
     let refused = f.call(MATCH_CALLER, &[&format!("Bearer {token}")]).unwrap_err();
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::Unauthenticated, "TOKEN_EXPIRED"));
 }

@@ -1,6 +1,7 @@
 //! The keys that tokens are verified with: reads a JSON Web Key Set (RFC 7517) and accepts Ed25519
-//! (`EdDSA`) and RSA (RS256). Strict where a mistake would weaken every call, lenient where the RFC
-//! asks for it: keys for other uses or algorithms are passed over. Holds public keys only.
+//! (`EdDSA`), P-256 (ES256) and RSA (RS256). Strict where a mistake would weaken every call,
+//! lenient where the RFC asks for it: keys for other uses or algorithms are passed over. Holds
+//! public keys only.
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use jsonwebtoken::{Algorithm, DecodingKey};
@@ -28,7 +29,9 @@ pub enum JwksError {
     #[error("the key set has {0} keys; at most {KEYS_MAX} are expected")]
     TooMany(usize),
     /// Nothing to verify with.
-    #[error("the key set has no key for signatures with EdDSA (kty OKP, crv Ed25519) or RS256 (kty RSA)")]
+    #[error(
+        "the key set has no key for signatures with EdDSA (kty OKP, crv Ed25519), ES256 (kty EC, crv P-256) or RS256 (kty RSA)"
+    )]
     NoneUsable,
     /// Two keys claim one name.
     #[error("two keys have the kid {0:?}; each needs its own")]
@@ -69,6 +72,7 @@ struct RawKey {
     usage: Option<String>,
     crv: Option<String>,
     x: Option<String>,
+    y: Option<String>,
     n: Option<String>,
     e: Option<String>,
     /// Private exponent or seed.
@@ -120,6 +124,10 @@ fn read_key(index: usize, raw: RawKey) -> Result<Option<VerifyingJwk>, JwksError
         "OKP" if raw.crv.as_deref() == Some("Ed25519") && (fits("EdDSA") || fits("Ed25519")) => {
             (Algorithm::EdDSA, read_ed25519(raw.x.as_deref()).ok_or(JwksError::BadKey(index, "Ed25519"))?)
         }
+        "EC" if raw.crv.as_deref() == Some("P-256") && fits("ES256") => {
+            let key = read_p256(raw.x.as_deref(), raw.y.as_deref());
+            (Algorithm::ES256, key.ok_or(JwksError::BadKey(index, "P-256"))?)
+        }
         "RSA" if fits("RS256") => (Algorithm::RS256, read_rsa(index, raw.n.as_deref(), raw.e.as_deref())?),
         _ => return Ok(None),
     };
@@ -131,6 +139,14 @@ fn read_ed25519(x: Option<&str>) -> Option<DecodingKey> {
     let bytes: [u8; 32] = BASE64_URL_SAFE_NO_PAD.decode(x?).ok()?.try_into().ok()?;
     let point = ed25519_dalek::VerifyingKey::from_bytes(&bytes).ok()?;
     (!point.is_weak()).then(|| DecodingKey::from_ed_der(&bytes))
+}
+
+/// Two coordinates of 32 bytes each (RFC 7518 §6.2.1). Of what is no point of the curve the library
+/// verifies nothing.
+fn read_p256(x: Option<&str>, y: Option<&str>) -> Option<DecodingKey> {
+    let (x, y) = (x?, y?);
+    let is_whole = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == 32);
+    DecodingKey::from_ec_components(x, y).ok().filter(|_| is_whole(x) && is_whole(y))
 }
 
 fn read_rsa(index: usize, n: Option<&str>, e: Option<&str>) -> Result<DecodingKey, JwksError> {
@@ -188,7 +204,7 @@ mod tests {
         for_encryption["use"] = json!("enc");
         let mut for_pss = rsa(256, &[1, 0, 1]);
         for_pss["alg"] = json!("PS256");
-        let elliptic = json!({"kty": "EC", "crv": "P-256", "x": "AA", "y": "AA"});
+        let elliptic = json!({"kty": "EC", "crv": "P-384", "x": "AA", "y": "AA"});
         let others = [for_encryption, for_pss, elliptic];
 
         assert!(matches!(parse(&others), Err(JwksError::NoneUsable)));
@@ -225,6 +241,10 @@ mod tests {
         assert!(matches!(parse(&[ed25519("a"), secret]), Err(JwksError::Private(1))));
         assert!(matches!(parse(&[short]), Err(JwksError::BadKey(0, "Ed25519"))));
         assert!(matches!(parse(&[weak]), Err(JwksError::BadKey(0, "Ed25519"))));
+        for (x, y) in [(json!("AAAA"), json!("AAAA")), (json!("A".repeat(43)), json!(null))] {
+            let elliptic = json!({"kty": "EC", "crv": "P-256", "x": x, "y": y});
+            assert!(matches!(parse(&[elliptic]), Err(JwksError::BadKey(0, "P-256"))));
+        }
         assert!(matches!(parse(&[rsa(128, &[1, 0, 1])]), Err(JwksError::RsaSize(0, 1024))));
         assert!(matches!(parse(&[rsa(1024, &[1, 0, 1])]), Err(JwksError::RsaSize(0, 8192))));
         assert!(matches!(parse(&[rsa(256, &[1])]), Err(JwksError::BadKey(0, "RSA"))));

@@ -21,7 +21,7 @@ use serde_json::json;
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
 
-use super::{auth::TokenAccounts, methods::TokenScope};
+use super::{claims::TokenAccounts, methods::TokenScope};
 
 /// Longest life of a local token.
 pub const VALID_FOR_MAX: TimeDelta = TimeDelta::days(30);

@@ -1,6 +1,9 @@
 use std::{collections::HashSet, sync::Arc};
 
-use super::{super::auth::TokenVerifier, *};
+use super::{
+    super::{auth::TokenVerifier, claims::TokenRules},
+    *,
+};
 use crate::domain::clock::ManualClock;
 
 /// A directory of this test's own, removed at its end.
@@ -50,7 +53,7 @@ fn local_claims<'a>(accounts: &'a TokenAccounts, scopes: &'a [TokenScope]) -> Lo
 fn local_token_grants_exactly_what_was_given() {
     let pair = generate(&[3; 32]);
     let clock = Arc::new(ManualClock::new(now()));
-    let verifier = TokenVerifier::new(&pair.jwks_json, "contact-sync", "contact-sync", clock).unwrap();
+    let verifier = TokenVerifier::new(&pair.jwks_json, TokenRules::new("contact-sync", "contact-sync"), clock).unwrap();
     let account = "7b0c5f9e-58b4-4a3f-9d1e-0a2b3c4d5e6f".parse().unwrap();
 
     for accounts in [TokenAccounts::All, TokenAccounts::Listed(HashSet::from([account]))] {

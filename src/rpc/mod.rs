@@ -3,6 +3,7 @@
 //! account comes from `auth::TokenHolder::authorize` and nowhere else.
 
 pub mod auth;
+pub mod claims;
 pub mod deadline;
 pub mod health;
 pub mod jwks;

@@ -25,10 +25,12 @@ const fn told(reason: &'static str, message: &'static str, next: &'static str) -
 
 const TRY_AGAIN: &str = "try again in a moment; if it stays, see the server's log";
 const LOG: &str = "the server's log tells what went wrong, under this request_id";
+const CLAIMS: &str =
+    "the token is of an identity provider that the server is set up for otherwise: docs/identity-providers.md";
 const VERSIONS: &str = "server and client are of different versions; `contact-sync --version` tells the client's";
 
 /// What helps against every reason.
-const ADVICE: [Advice; 60] = [
+const ADVICE: [Advice; 64] = [
     next(
         "ACCOUNT_NOT_FOUND",
         "`contact-sync account list` shows the accounts that this token may use; name one with --account or CONTACT_SYNC_ACCOUNT",
@@ -180,16 +182,20 @@ const ADVICE: [Advice; 60] = [
         "`contact-sync sync on` switches it on, with the same --integration",
     ),
     next("SYNC_RUN_NOT_FOUND", "`contact-sync sync status --integration ID` shows the newest runs"),
+    next("TOKEN_CLAIM_INVALID", CLAIMS),
     next(
         "TOKEN_EXPIRED",
         "give a new one with --token-file or CONTACT_SYNC_TOKEN, or leave both out to use the local key",
     ),
+    next("TOKEN_FOR_OTHER_AUDIENCE", CLAIMS),
     next(
         "TOKEN_INVALID",
         "the token is not this server's: leave --token-file and CONTACT_SYNC_TOKEN out to use the local key, and name the server's \
          data directory with --data-dir if it is not the default one",
     ),
     next("TOKEN_MISSING", "give one with --token-file or CONTACT_SYNC_TOKEN"),
+    next("TOKEN_NOT_YET_VALID", "compare the clocks of this machine, of the server and of who signed the token"),
+    next("TOKEN_OF_OTHER_ISSUER", CLAIMS),
     next("TOO_MANY_AUTHORIZATIONS", "use an address that you have been given already, or wait ten minutes"),
     next(
         "TOO_MANY_WATCHERS",

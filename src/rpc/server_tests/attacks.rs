@@ -4,7 +4,7 @@
 use tokio::time::Instant;
 
 use super::{raw::*, *};
-use crate::rpc::auth::TokenAccounts;
+use crate::rpc::claims::TokenAccounts;
 
 const ENHANCE_YOUR_CALM: u32 = 0xb;
 const NO_ERROR: u32 = 0;

@@ -26,7 +26,8 @@ use tower::ServiceExt;
 
 use super::{
     super::{
-        auth::{TokenAccounts, caller},
+        auth::caller,
+        claims::{TokenAccounts, TokenRules},
         deadline::deadline,
         local_token::{KeyPair, LocalClaims, generate, issue},
         methods::{METHODS, MethodAccess, TokenScope},
@@ -201,7 +202,8 @@ fn dummy_routes(limits: &ServerLimits, dummy: &Dummy) -> Routes {
 
 fn server(limits: ServerLimits, drain: DrainTimes, keys: &KeyPair) -> GrpcServer {
     let clock: Arc<dyn Clock> = Arc::new(ManualClock::new(DateTime::from_timestamp(NOW, 0).unwrap()));
-    let verifier = TokenVerifier::new(&keys.jwks_json, "issuer", "audience", Arc::clone(&clock)).unwrap();
+    let verifier =
+        TokenVerifier::new(&keys.jwks_json, TokenRules::new("issuer", "audience"), Arc::clone(&clock)).unwrap();
     GrpcServer {
         limits,
         drain,

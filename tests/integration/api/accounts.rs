@@ -4,7 +4,7 @@
 use std::collections::{BTreeSet, HashSet};
 
 use contact_sync::rpc::{
-    auth::TokenAccounts,
+    claims::TokenAccounts,
     methods::TokenScope,
     pb::{
         self, CreateAccountRequest, ListAccountsRequest, UpdateAccountRequest,

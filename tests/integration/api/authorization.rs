@@ -4,7 +4,7 @@
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::{DateTime, TimeDelta, Utc};
 use contact_sync::rpc::{
-    auth::TokenAccounts,
+    claims::TokenAccounts,
     local_token::{self, LocalClaims},
     methods::TokenScope,
 };
@@ -107,13 +107,17 @@ fn forgeries(test: &TestApp) -> Vec<(&'static str, Option<String>, &'static str)
         ("the public key as a secret", bearer(&with_public_key_as_secret), "TOKEN_INVALID"),
         ("another key", bearer(&stranger.issue(&stranger.claims())), "TOKEN_INVALID"),
         ("expired", bearer(&earlier.issue(&earlier.claims())), "TOKEN_EXPIRED"),
-        ("not valid yet", bearer(&later.issue(&later.claims())), "TOKEN_INVALID"),
+        ("not valid yet", bearer(&later.issue(&later.claims())), "TOKEN_NOT_YET_VALID"),
         (
             "wrong audience",
             bearer(&forger.issue(&LocalClaims { audience: "billing", ..forger.claims() })),
-            "TOKEN_INVALID",
+            "TOKEN_FOR_OTHER_AUDIENCE",
         ),
-        ("wrong issuer", bearer(&forger.issue(&LocalClaims { issuer: "evil", ..forger.claims() })), "TOKEN_INVALID"),
+        (
+            "wrong issuer",
+            bearer(&forger.issue(&LocalClaims { issuer: "evil", ..forger.claims() })),
+            "TOKEN_OF_OTHER_ISSUER",
+        ),
     ]
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use contact_sync::rpc::{
-    auth::TokenAccounts,
+    claims::TokenAccounts,
     methods::TokenScope,
     pb::{self, FILE_DESCRIPTOR_SET, Provider},
 };

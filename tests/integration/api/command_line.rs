@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, process::Stdio};
 
-use contact_sync::rpc::{auth::TokenAccounts, methods::TokenScope};
+use contact_sync::rpc::{claims::TokenAccounts, methods::TokenScope};
 use crm_simulator::{
     faults::{Fault, FaultRule},
     salesforce,

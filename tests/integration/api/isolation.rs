@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::TimeDelta;
 use contact_sync::rpc::{
-    auth::TokenAccounts,
+    claims::TokenAccounts,
     methods::TokenScope,
     pb::{self, MatchOutcome, Provider},
 };

@@ -6,7 +6,7 @@ use std::{
 };
 
 use contact_sync::rpc::{
-    auth::TokenAccounts,
+    claims::TokenAccounts,
     methods::TokenScope,
     pb::{self, ChangeKind, MatchOutcome, Provider},
 };

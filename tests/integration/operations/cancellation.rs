@@ -9,7 +9,7 @@ use std::{
 };
 
 use contact_sync::rpc::{
-    auth::TokenAccounts,
+    claims::TokenAccounts,
     methods::TokenScope,
     pb::{self, MatchOutcome, Provider},
 };

@@ -12,7 +12,7 @@ use chrono::TimeDelta;
 use contact_sync::{
     domain::{clock::Clock, provider},
     rpc::{
-        auth::TokenAccounts,
+        claims::TokenAccounts,
         local_token,
         methods::TokenScope,
         pb::{self, sync_service_client::SyncServiceClient},

@@ -26,7 +26,8 @@ use contact_sync::{
     },
     lifecycle::ProcessLifecycle,
     rpc::{
-        auth::{TokenAccounts, TokenVerifier},
+        auth::TokenVerifier,
+        claims::TokenAccounts,
         local_token::{self, LocalClaims},
         methods::TokenScope,
         pb::{
@@ -175,13 +176,9 @@ impl TestApp {
             stop: lifecycle.soft(),
         };
         let app = ServiceApp::new(&config, db.url(), world).unwrap();
-        let verifier = TokenVerifier::new(
-            &key_pair.jwks_json,
-            &config.auth.issuer,
-            &config.auth.audience,
-            Arc::clone(&clock) as Arc<dyn Clock>,
-        )
-        .unwrap();
+        let verifier =
+            TokenVerifier::new(&key_pair.jwks_json, (&config.auth).into(), Arc::clone(&clock) as Arc<dyn Clock>)
+                .unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         app.start(&config, listener, Arc::new(verifier), &lifecycle).await;
