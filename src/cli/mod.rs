@@ -8,6 +8,7 @@ mod completions;
 mod config;
 mod contact;
 mod feed;
+mod keys;
 mod match_caller;
 mod migrate;
 mod phone;

@@ -1,31 +1,20 @@
 //! `contact-sync serve`: the database (a private one, unless told otherwise), the schema, the keys,
 //! then everything that `app` joins.
 
-use std::{
-    fs,
-    io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
-    path::Path,
-    process::ExitCode,
-    sync::Arc,
-    time::Duration,
-};
+use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 
 use anyhow::{Context, bail};
 use private_postgres::{Cluster, ClusterConfig, default_private_copy};
-use secrecy::ExposeSecret;
 use tokio::{net::TcpListener, time::Instant};
 use tracing::info;
 
-use super::client::failure::CommandFailure;
+use super::{client::failure::CommandFailure, keys::ServiceKeys};
 use crate::{
     app::{AppWorld, ServiceApp},
     config::Config,
     domain::{clock::Clock, ids::IdSource},
     lifecycle::{ProcessLifecycle, ShutdownOutcome, ShutdownSignals},
-    rpc::{auth::TokenVerifier, local_token::ensure_local_keys},
     store::schema,
-    vault::KeyRing,
 };
 
 /// How long tasks have beyond the drain before they are dropped.
@@ -114,7 +103,7 @@ impl RunningService {
     ) -> anyhow::Result<Self> {
         let warming = tokio::task::spawn_blocking(phone_key::warm_up);
         let ids = Arc::new(IdSource::from_os());
-        let keys = Keys::load(config, &ids, &clock)?;
+        let keys = ServiceKeys::load(config, &ids, &clock)?;
         let address = listener.local_addr().context("the bound address cannot be read")?;
         let (cluster, database_url) = database(config).await?;
         if let Some(cluster) = &cluster {
@@ -147,7 +136,7 @@ impl RunningService {
         clock: Arc<dyn Clock>,
         migrates: bool,
         database_url: &str,
-        (keys, ids): (Keys, Arc<IdSource>),
+        (keys, ids): (ServiceKeys, Arc<IdSource>),
         warming: tokio::task::JoinHandle<()>,
     ) -> anyhow::Result<(ServiceApp, ProcessLifecycle)> {
         let owner_url = config.migrate_database_url.as_ref().map_or(database_url, |url| url.expose());
@@ -170,7 +159,8 @@ impl RunningService {
             Some(address) => Some(listen_http(address).await?),
             None => None,
         };
-        app.start(config, listener, Arc::new(keys.verifier), &lifecycle).await;
+        app.start(config, listener, Arc::clone(&keys.verifier), &lifecycle).await;
+        lifecycle.spawn_critical("key set", keys.key_set.watch(keys.verifier, lifecycle.soft()));
         if let Some(listener) = http {
             info!(listen = %listener.local_addr()?, "serving HTTP");
             app.start_http(listener, &lifecycle);
@@ -225,79 +215,4 @@ pub(super) async fn database(config: &Config) -> anyhow::Result<(Option<Cluster>
 #[expect(clippy::disallowed_methods, reason = "what the system says of this process, not a setting")]
 fn environment(name: &str) -> Option<std::ffi::OsString> {
     std::env::var_os(name)
-}
-
-struct Keys {
-    key_ring: KeyRing,
-    verifier: TokenVerifier,
-}
-
-impl Keys {
-    /// Configured keys; only local mode (no `DATABASE_URL`) makes its own.
-    fn load(config: &Config, ids: &IdSource, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let is_local = config.database_url.is_none();
-        let key_ring = match &config.vault.key_ring_file {
-            Some(path) => read(path)?,
-            None if is_local => local_key_ring(config, ids)?,
-            None => bail!(
-                "vault.key_ring_file is not set: without a key ring no credentials can be sealed; see docs/operating.md, \"Keys\""
-            ),
-        };
-        let jwks = match &config.auth.jwks_file {
-            Some(path) => read(path)?,
-            None if is_local => {
-                make_private_dir(&config.data_dir)?;
-                let seed = ids.with_rng(rand::RngExt::random);
-                let keys = ensure_local_keys(&config.local_auth_dir(), &seed).context("the local signing keys")?;
-                read(&keys.jwks_file)?
-            }
-            None => bail!(
-                "auth.jwks_file is not set: without public keys no caller can be verified; see docs/operating.md, \"Keys\""
-            ),
-        };
-        Ok(Self {
-            key_ring: KeyRing::parse(&key_ring).context("vault.key_ring_file")?,
-            verifier: TokenVerifier::new(&jwks, (&config.auth).into(), Arc::clone(clock)).context("auth.jwks_file")?,
-        })
-    }
-}
-
-fn read(path: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
-}
-
-/// The local key ring, made once, for its owner only. Lost, it takes the stored credentials with
-/// it.
-fn local_key_ring(config: &Config, ids: &IdSource) -> anyhow::Result<String> {
-    make_private_dir(&config.data_dir)?;
-    let path = config.data_dir.join("key-ring.json");
-    let ring = ids.with_rng(KeyRing::generate).to_json();
-    let created = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
-    match created {
-        Ok(mut file) => {
-            file.write_all(ring.expose_secret().as_bytes())
-                .and_then(|()| file.sync_all())
-                .with_context(|| format!("cannot write {}", path.display()))?;
-            info!(file = %path.display(), "made a local key ring; keep a copy of it with your backups");
-        }
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-            let bits =
-                fs::metadata(&path).with_context(|| format!("cannot read {}", path.display()))?.permissions().mode();
-            if bits & 0o077 != 0 {
-                bail!("{} can be read by others (mode {:04o}); run chmod 600 on it", path.display(), bits & 0o7777);
-            }
-        }
-        Err(error) => return Err(error).with_context(|| format!("cannot make {}", path.display())),
-    }
-    read(&path)
-}
-
-/// The data directory; others may pass through it (the private PostgreSQL runs as another user),
-/// and read nothing in it.
-pub(super) fn make_private_dir(path: &Path) -> anyhow::Result<()> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o711)
-        .create(path)
-        .with_context(|| format!("cannot make {}", path.display()))
 }

@@ -4,7 +4,11 @@
 //! algorithm must be its key's. Nothing here tells a caller whether an account exists, and no token
 //! or claim is ever logged.
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::{
+    collections::HashSet,
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, header::AUTHORIZATION};
@@ -181,19 +185,42 @@ struct Verified {
     expires_at: DateTime<Utc>,
 }
 
-/// Verifies tokens of one issuer for one audience, with the keys read at start.
+/// The keys, and the tokens that were verified with them: other keys know none of these.
+struct TrustedKeys {
+    set: KeySet,
+    verified: Cache<[u8; 32], Verified>,
+}
+
+impl TrustedKeys {
+    fn parse(jwks_json: &str) -> Result<Arc<Self>, JwksError> {
+        Ok(Arc::new(Self { set: KeySet::parse(jwks_json)?, verified: Cache::new(CACHED_TOKENS_MAX) }))
+    }
+}
+
+/// Verifies tokens of one issuer for one audience.
 pub struct TokenVerifier {
-    keys: KeySet,
+    keys: RwLock<Arc<TrustedKeys>>,
     rules: TokenRules,
     clock: Arc<dyn Clock>,
-    verified: Cache<[u8; 32], Verified>,
 }
 
 impl TokenVerifier {
     /// Reads the keys (RFC 7517). Fails if the set cannot be read, holds no usable key, a weak one,
     /// or a private one.
     pub fn new(jwks_json: &str, rules: TokenRules, clock: Arc<dyn Clock>) -> Result<Self, JwksError> {
-        Ok(Self { keys: KeySet::parse(jwks_json)?, rules, clock, verified: Cache::new(CACHED_TOKENS_MAX) })
+        Ok(Self { keys: RwLock::new(TrustedKeys::parse(jwks_json)?), rules, clock })
+    }
+
+    /// From now on these keys are trusted, and no others. Fails like [`TokenVerifier::new`], and
+    /// then those of before stay.
+    pub fn replace_keys(&self, jwks_json: &str) -> Result<(), JwksError> {
+        let keys = TrustedKeys::parse(jwks_json)?;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = keys;
+        Ok(())
+    }
+
+    fn keys(&self) -> Arc<TrustedKeys> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Decides on one request: `None` for a method that is open to all, the caller if the token has
@@ -227,24 +254,25 @@ impl TokenVerifier {
         }
         let now = self.clock.now();
         let hash: [u8; 32] = Sha256::digest(token).into();
-        if let Some(known) = self.verified.get(&hash) {
+        let keys = self.keys();
+        if let Some(known) = keys.verified.get(&hash) {
             if now < known.expires_at {
                 return Ok(known.caller);
             }
-            self.verified.invalidate(&hash);
+            keys.verified.invalidate(&hash);
             return Err(WrongClaim::Expired.into());
         }
-        let verified = self.verify_new(token, now)?;
-        self.verified.insert(hash, verified.clone());
+        let verified = self.verify_new(&keys.set, token, now)?;
+        keys.verified.insert(hash, verified.clone());
         Ok(verified.caller)
     }
 
-    fn verify_new(&self, token: &str, now: DateTime<Utc>) -> Result<Verified, TokenRefused> {
+    fn verify_new(&self, keys: &KeySet, token: &str, now: DateTime<Utc>) -> Result<Verified, TokenRefused> {
         let header = decode_header(token).map_err(|_| TokenRefused::Invalid("it is no JWT"))?;
         if !is_plain(&header) {
             return Err(TokenRefused::Invalid("its header brings a key, an extension, or another kind of token"));
         }
-        let mut keys = self.keys.candidates(header.alg, header.kid.as_deref()).peekable();
+        let mut keys = keys.candidates(header.alg, header.kid.as_deref()).peekable();
         if keys.peek().is_none() {
             return Err(TokenRefused::Invalid("no key of the key set has its kid and its algorithm"));
         }

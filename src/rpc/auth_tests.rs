@@ -320,6 +320,23 @@ fn es256_token_makes_caller() {
     }
 }
 
+/// Other keys know nothing of what earlier ones have verified, and a set that cannot be used
+/// changes nothing.
+#[test]
+fn replaced_keys_forget_tokens_of_old_ones() {
+    let f = fixture();
+    let old = f.sign(&claims());
+    f.verifier.verify(&old).unwrap();
+
+    assert!(f.verifier.replace_keys("{\"keys\": []}").is_err());
+    f.verifier.verify(&old).unwrap();
+    f.verifier.replace_keys(&generate(&[8; 32]).jwks_json).unwrap();
+
+    assert!(matches!(f.verifier.verify(&old), Err(TokenRefused::Invalid(_))));
+    f.verifier.replace_keys(&generate(&SEED).jwks_json).unwrap();
+    f.verifier.verify(&old).unwrap();
+}
+
 #[test]
 fn two_authorization_headers_are_refused() {
     let f = fixture();
@@ -374,11 +391,11 @@ fn token_is_verified_once_refused_one_unremembered() {
     let first = f.verifier.verify(&token).unwrap();
     let second = f.verifier.verify(&token).unwrap();
     f.verifier.verify("garbage").unwrap_err();
-    f.verifier.verified.run_pending_tasks();
+    f.verifier.keys().verified.run_pending_tasks();
 
     assert!(Arc::ptr_eq(&first, &second));
-    assert_eq!(f.verifier.verified.entry_count(), 1);
-    assert_eq!(f.verifier.verified.policy().max_capacity(), Some(CACHED_TOKENS_MAX));
+    assert_eq!(f.verifier.keys().verified.entry_count(), 1);
+    assert_eq!(f.verifier.keys().verified.policy().max_capacity(), Some(CACHED_TOKENS_MAX));
 }
 
 /// A good token without the scope is denied, and told which one.

@@ -8,7 +8,7 @@ use jsonwebtoken::{Algorithm, DecodingKey};
 use serde::Deserialize;
 
 /// Largest key set, in bytes.
-const JWKS_BYTES_MAX: usize = 64 * 1024;
+pub const JWKS_BYTES_MAX: usize = 64 * 1024;
 /// Most keys in a set: a token without `kid` is tried with each that fits.
 const KEYS_MAX: usize = 32;
 /// Smallest RSA modulus, in bits (RFC 7518 §3.3).

@@ -21,7 +21,8 @@ use super::{crms::DemoCrms, narrator::DemoNarrator, people::DemoPeople};
 use crate::{
     cli::{
         client::{self, ClientSecrets, LocalContext, ServiceClient, show::count},
-        serve::{RunningService, make_private_dir},
+        keys::make_private_dir,
+        serve::RunningService,
     },
     config::Config,
     domain::clock::Clock,
