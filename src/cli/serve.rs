@@ -160,7 +160,7 @@ impl RunningService {
             None => None,
         };
         app.start(config, listener, Arc::clone(&keys.verifier), &lifecycle).await;
-        lifecycle.spawn_critical("key set", keys.key_set.watch(keys.verifier, lifecycle.soft()));
+        lifecycle.tasks().spawn(keys.key_set.watch(keys.verifier, lifecycle.soft()));
         if let Some(listener) = http {
             info!(listen = %listener.local_addr()?, "serving HTTP");
             app.start_http(listener, &lifecycle);

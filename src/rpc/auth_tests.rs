@@ -1,4 +1,5 @@
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use chrono::TimeDelta;
 use ed25519_dalek::{Signer, SigningKey, pkcs8::DecodePrivateKey};
 use jsonwebtoken::{Algorithm, EncodingKey, encode};
 use serde_json::{Value, json};
