@@ -22,7 +22,7 @@ use crate::{
         Db, StoreError, Transaction, Tx,
         accounts::RulesCache,
         changes::{self, FeedBounds, UnpublishedChange},
-        decisions,
+        requester_decisions,
     },
 };
 
@@ -253,9 +253,9 @@ impl Transaction for PublishChanges {
         if !ordered.is_empty() {
             changes::number(tx, account_id, &ordered, bounds.last_number).await?;
             let subjects: Vec<Uuid> = ordered.iter().map(|change| change.subject_id).collect();
-            decisions::mark_stale(tx, account_id, &subjects).await?;
+            requester_decisions::mark_stale(tx, account_id, &subjects).await?;
         }
-        Ok((ordered.len(), decisions::has_stale(tx, account_id).await?))
+        Ok((ordered.len(), requester_decisions::has_stale(tx, account_id).await?))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Owns reqwest and all vendor words. A client turns vendor pages into
 //! [records](crate::domain::record::Record) and vendor failures into meanings; whether and when to
-//! try again is said by the error and obeyed by `sync::session` alone. `vendors` lists the vendors,
+//! try again is said by the error and obeyed by `sync::session` and
+//! `sync::pacer` alone. `vendors` lists the vendors,
 //! each of which is a folder.
 
 mod client;

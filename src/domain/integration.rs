@@ -53,8 +53,8 @@ pub enum IntegrationState {
 }
 
 /// Why runs are not started as they would be although sync is on. `PAUSED` and `AUTH_FAILED` are
-/// looked at by a run every hour. Set by `ControlState::after_failure`, ended by a run that succeeds and
-/// by whatever an administrator mends (`ControlState::without_hold`).
+/// looked at by a run every hour. Set by `ControlState::after_failure`, ended by a run that
+/// succeeds and by whatever an administrator mends (`ControlState::without_hold`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
 pub enum SyncHold {

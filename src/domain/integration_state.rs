@@ -5,8 +5,9 @@
 //! Not here: the claim of a due integration and the number that fences its run (`store::lease`),
 //! and who renews an access token (`store::access`). Both are races that one conditional statement
 //! must decide. Nor what sets one column whatever the state is: another name of the organisation
-//! (`store::integrations::rename`), a sweep that is due sooner (`store::sweeps`), a record that is
-//! unread (`store::rejected`).
+//! (`store::integrations::rename`), a sweep that is due sooner (`store::sweeps`,
+//! `store::accounts`), a record that is unread (`store::rejected`), a lease that is given back
+//! (`store::lease`).
 
 mod failure;
 

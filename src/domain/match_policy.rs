@@ -5,7 +5,9 @@
 //!
 //! A new policy touches that piece, this enum, the check of `accounts.match_policy`, the enum of
 //! `account.proto`, its reading and showing (`rpc::account_requests`, `rpc::convert`,
-//! `cli::account`), and `tests/integration/calls/policies.rs`.
+//! `cli::account`), the page token of a list (`rpc::contact`, which holds the rank), and the tests
+//! of policies and of plans. Weaker tiers (`matching::tiers`) take the first created under every
+//! policy.
 
 use strum::IntoStaticStr;
 

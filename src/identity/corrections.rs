@@ -12,9 +12,8 @@ use crate::{
         requester::RequesterVerdict,
     },
     store::{
-        StoreError, Tx, calls,
-        decisions::{self, RequesterDecision},
-        requester,
+        StoreError, Tx, calls, requester,
+        requester_decisions::{self, RequesterDecision},
     },
 };
 
@@ -26,10 +25,10 @@ pub async fn correct_stale(
     limit: i64,
     now: DateTime<Utc>,
 ) -> Result<usize, StoreError> {
-    let mut stale = decisions::lock_stale(tx, account_id, limit).await?;
+    let mut stale = requester_decisions::lock_stale(tx, account_id, limit).await?;
     for decision in &mut stale {
         let (verdict, evidence_ids) = decide_again(tx, account_id, decision, now).await?;
-        decisions::save_requester_decision(tx, account_id, decision, &verdict, &evidence_ids, now).await?;
+        requester_decisions::save_requester_decision(tx, account_id, decision, &verdict, &evidence_ids, now).await?;
     }
     Ok(stale.len())
 }

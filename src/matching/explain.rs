@@ -17,7 +17,7 @@ use crate::{
     store::contacts,
 };
 
-/// What was asked asked.
+/// What was asked.
 pub struct ExplainRequest {
     /// The number, as a carrier would give it.
     pub phone_number: String,
@@ -33,7 +33,7 @@ pub struct MatchExplanation {
     pub answer: MatchAnswer,
     /// How that comes about, in order.
     pub steps: Vec<String>,
-    /// About the contact that was asked asked.
+    /// About the contact that was asked.
     pub about_contact: Vec<String>,
 }
 

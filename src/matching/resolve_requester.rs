@@ -12,9 +12,8 @@ use crate::{
     },
     identity::requester::{RequesterAnswer, decide},
     store::{
-        calls,
-        decisions::{self, RequesterDecision},
-        requester,
+        calls, requester,
+        requester_decisions::{self, RequesterDecision},
     },
 };
 
@@ -85,7 +84,7 @@ pub async fn resolve_requester(
             key: keys.first().copied(),
         };
         // The feed corrects it, should it turn out to be wrong.
-        decisions::record_requester_decision(&context.call_db, account_id, &decision, asked_at).await?;
+        requester_decisions::record_requester_decision(&context.call_db, account_id, &decision, asked_at).await?;
     }
     Ok(RequesterResolution { answer, freshness, contact_id, asked_at })
 }

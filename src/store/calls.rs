@@ -10,7 +10,7 @@ use sqlx::{
 };
 use uuid::Uuid;
 
-use super::{CallDb, StoreError, Tx, contacts::is_record, decisions, fragments::statement, known};
+use super::{CallDb, StoreError, Tx, contacts::is_record, fragments::statement, known, requester_decisions};
 use crate::domain::{
     call::{Call, MatchAnswer, MatchOutcome, MatchRequest, MatchTier},
     ids::{AccountId, ContactId},
@@ -254,6 +254,6 @@ pub async fn bind(
     if bound.rows_affected() == 0 {
         return Ok(false);
     }
-    decisions::mark_stale_of_call(tx, account_id, binding.call_id).await?;
+    requester_decisions::mark_stale_of_call(tx, account_id, binding.call_id).await?;
     Ok(true)
 }

@@ -17,9 +17,9 @@ use uuid::Uuid;
 
 use super::{
     Db, StoreError, Tx,
-    decisions::{self, StoredCorrection, correction_of},
     fragments::statement,
     known,
+    requester_decisions::{self, StoredCorrection, correction_of},
 };
 use crate::domain::{
     change::{Change, ChangeKind},
@@ -379,7 +379,7 @@ pub async fn forget_batch(tx: &mut Tx, account_id: AccountId, kept_since: DateTi
     .await?;
     // Nobody heard of the change, but what was told of calls is kept longer, and may be wrong by
     // it.
-    decisions::mark_stale(tx, account_id, &unpublished).await?;
+    requester_decisions::mark_stale(tx, account_id, &unpublished).await?;
     let unpublished = unpublished.len() as u64;
     let last_number = bounds.last_number + i64::try_from(unpublished).unwrap_or(i64::MAX);
     let newest = published.iter().copied().max().unwrap_or(0);

@@ -1,6 +1,6 @@
 //! Where connections come from: [`Db::of`] and [`CallDb::of`] an account, and [`Db::all`] for the
-//! few statements across accounts, which `tests/architecture.rs` lists. Nobody else sees a pool, so
-//! that accounts may lie in several databases one day.
+//! few statements across accounts, which `tests/architecture.rs` lists. Nobody outside of the
+//! store sees a pool, so that accounts may lie in several databases one day.
 
 use std::{future::Future, io, time::Duration};
 

@@ -1,6 +1,7 @@
 //! Owns sqlx and all SQL; one file per table group. Every statement but the named cross-account
-//! ones has `account_id = $1`. Connections come from `database` alone: `Db::of` an account,
-//! `CallDb::of` one, `Db::all` for the few statements across accounts. What is done wholly or not
+//! ones has `account_id = $1`. Connections come from `database`: `Db::of` an account,
+//! `CallDb::of` one, `Db::all` for the few statements across accounts; `schema` alone opens others,
+//! before there is a service. What is done wholly or not
 //! at all is a value, see `transaction`.
 
 pub mod access;
@@ -13,7 +14,6 @@ pub mod changes;
 pub mod contact_writes;
 pub mod contacts;
 mod database;
-pub mod decisions;
 pub mod erasure;
 pub mod expected_calls;
 mod fragments;
@@ -28,6 +28,7 @@ mod record_keys;
 pub mod rejected;
 pub mod reparse;
 pub mod requester;
+pub mod requester_decisions;
 pub mod retention;
 pub mod run_progress;
 pub mod schema;

@@ -7,7 +7,7 @@ use std::{
 
 use tracing::warn;
 
-use super::{apply::PageWriter, error::RunError, job::SyncJob, schedule, session::CrmSession, unread::UnreadSummary};
+use super::{apply::PageWriter, backoff, error::RunError, job::SyncJob, session::CrmSession, unread::UnreadSummary};
 use crate::{
     crm::{CrmClient, CrmError, CrmFuture, GoneRecord, LOOK_UP_MAX, RecordPage},
     domain::{
@@ -147,7 +147,7 @@ impl<'s, 'r> PageCopier<'s, 'r> {
             cursor.position = next;
             if let Some(wait) = wait {
                 let phase = "waiting for the CRM to prepare the next page";
-                self.session.pacer.pause(wait.min(schedule::LONG_WAIT), phase, None).await?;
+                self.session.pacer.pause(wait.min(backoff::LONG_WAIT), phase, None).await?;
             }
             self.session.pacer.make_room()?;
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::schedule::{self, STALLED_ATTEMPTS_MAX};
+use super::backoff::STALLED_ATTEMPTS_MAX;
 use crate::{
     credentials::{AccessError, CredentialsError, SuppressionKeyError},
     crm::CrmError,
@@ -87,7 +87,7 @@ impl RunError {
     /// What it says of its integration.
     pub(super) const fn verdict(&self) -> FailureVerdict {
         match self {
-            Self::Crm(error) => schedule::verdict_of(error),
+            Self::Crm(error) => verdict_of(error),
             // Looked at again without a request to anybody: a key that is restored mends it.
             Self::Credentials(_) => FailureVerdict::Final { spends_refresh_token: false },
             Self::RefreshInterrupted | Self::RefreshSpent => FailureVerdict::Final { spends_refresh_token: true },
@@ -136,4 +136,69 @@ impl RunError {
 /// The same of what a CRM did.
 pub(super) fn notice_of(error: &CrmError) -> Notice {
     Notice::new(error.reason(), error.to_string())
+}
+
+/// What a CRM's refusal says of its integration.
+const fn verdict_of(error: &CrmError) -> FailureVerdict {
+    match error {
+        CrmError::RateLimited { retry_after: Some(wait) } | CrmError::QuotaSpent { resume_after: wait, .. } => {
+            FailureVerdict::Waits(*wait)
+        }
+        CrmError::RateLimited { retry_after: None }
+        | CrmError::Paced { .. }
+        | CrmError::Unavailable(_)
+        | CrmError::TooMuch(_)
+        | CrmError::NoConnection { .. }
+        | CrmError::ConnectionBroke { .. }
+        | CrmError::TimedOut { .. }
+        | CrmError::Unreadable(_)
+        | CrmError::Stuck
+        | CrmError::PositionRefused
+        // The operator mends those for all integrations.
+        | CrmError::OwnClientRefused(_)
+        | CrmError::OwnClientMissing(_) => FailureVerdict::Passes,
+        CrmError::GrantRefused => FailureVerdict::Refused { spends_refresh_token: true, ends_with_a_page: true },
+        CrmError::CredentialsRefused | CrmError::LoginRefused(_) | CrmError::ClientRefused => {
+            FailureVerdict::Refused { spends_refresh_token: false, ends_with_a_page: true }
+        }
+        // Other requests than the refused one are answered all the time.
+        CrmError::PermissionMissing(_) => {
+            FailureVerdict::Refused { spends_refresh_token: false, ends_with_a_page: false }
+        }
+        // Nothing was sent, and nothing will be.
+        CrmError::KeyUnusable => FailureVerdict::Final { spends_refresh_token: false },
+        CrmError::Uninstalled => FailureVerdict::Final { spends_refresh_token: true },
+        CrmError::OrganizationNotFound
+        | CrmError::RecordNotFound
+        | CrmError::HostMoved
+        | CrmError::OtherOrganization(_)
+        | CrmError::Renamed(_)
+        | CrmError::AccountClosed(_)
+        | CrmError::Refused(_)
+        | CrmError::HostRefused
+        | CrmError::HostUnknown(_)
+        | CrmError::HostMissing(_) => FailureVerdict::Lasts,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crms_refusal_says_whether_to_wait_to_look_again_or_to_hold() {
+        for (error, verdict) in [
+            (CrmError::KeyUnusable, FailureVerdict::Final { spends_refresh_token: false }),
+            (CrmError::Uninstalled, FailureVerdict::Final { spends_refresh_token: true }),
+            (CrmError::OrganizationNotFound, FailureVerdict::Lasts),
+            (CrmError::GrantRefused, FailureVerdict::Refused { spends_refresh_token: true, ends_with_a_page: true }),
+            (
+                CrmError::PermissionMissing("scope"),
+                FailureVerdict::Refused { spends_refresh_token: false, ends_with_a_page: false },
+            ),
+            (CrmError::Unavailable("503"), FailureVerdict::Passes),
+        ] {
+            assert_eq!(verdict_of(&error), verdict, "{error}");
+        }
+    }
 }

@@ -3,12 +3,13 @@
 //! long a run waits in `pacer`, how it ends in `run`, and what that makes of its integration in
 //! `domain::integration_state`.
 //!
-//! Each file uses those above it in this list, and none below: `slots` `context` `job` `schedule`
+//! Each file uses those above it in this list, and none below: `slots` `context` `job` `backoff`
 //! `error` · `normalize` `unread` `seal` `page` `rejected` · `pacer` `session` · `apply` · `copy`
 //! `sweep` `retry` `purge` · `run` · `worker`. Beside them: `reparse`, and what operators ask for,
 //! `control` and `trace`.
 
 mod apply;
+mod backoff;
 mod context;
 mod control;
 mod copy;
@@ -22,7 +23,6 @@ mod rejected;
 mod reparse;
 mod retry;
 mod run;
-mod schedule;
 mod seal;
 mod session;
 mod slots;

@@ -8,10 +8,10 @@ use tokio::time::sleep;
 use tracing::warn;
 
 use super::{
+    backoff::{self, RATE_LIMIT_WAITS_MAX},
     context::SyncContext,
     error::{RunError, notice_of},
     job::SyncJob,
-    schedule::{self, RATE_LIMIT_WAITS_MAX},
 };
 use crate::{
     crm::{CrmError, RetryAdvice},
@@ -117,7 +117,7 @@ impl<'r> RunPacer<'r> {
 
     pub(super) fn backoff(&self, attempt: u32) -> Duration {
         let jitter = self.context.ids.with_rng(rand::Rng::next_u32).to_le_bytes()[0];
-        schedule::backoff(self.context.settings.backoff_base, attempt, jitter)
+        backoff::backoff(self.context.settings.backoff_base, attempt, jitter)
     }
 
     /// After a failed request: waits before the next try, or says that there is none.
@@ -135,7 +135,7 @@ impl<'r> RunPacer<'r> {
             RetryAdvice::Never => return Err(error.into()),
             // A long wait frees its slot for others: the run ends, and the next one goes on after
             // it.
-            RetryAdvice::After(wait) if wait > schedule::LONG_WAIT => return Err(error.into()),
+            RetryAdvice::After(wait) if wait > backoff::LONG_WAIT => return Err(error.into()),
             // "0" is no leave to ask as fast as the network allows: about once a second, and less
             // often each time.
             RetryAdvice::After(wait) => wait.max(settings.backoff_base * tries.rate_limits.max(1)),
@@ -153,7 +153,7 @@ impl<'r> RunPacer<'r> {
         let asked = tries.count(error);
         let wait = match error.retry() {
             RetryAdvice::After(_) | RetryAdvice::Backoff if asked >= OPTIONAL_TRIES_MAX => None,
-            RetryAdvice::After(wait) => Some(wait).filter(|wait| *wait <= schedule::LONG_WAIT),
+            RetryAdvice::After(wait) => Some(wait).filter(|wait| *wait <= backoff::LONG_WAIT),
             RetryAdvice::Backoff => Some(self.backoff(asked)),
             RetryAdvice::Never => None,
         };

@@ -10,6 +10,7 @@ use tracing::{Instrument as _, Span, error_span, field, info, warn};
 
 use super::{
     apply::PageWriter,
+    backoff::STALLED_ATTEMPTS_MAX,
     context::SyncContext,
     copy::{PageCopier, PageTimings},
     error::RunError,
@@ -18,7 +19,6 @@ use super::{
     pacer::millis,
     purge::purge,
     retry::RejectedRetrier,
-    schedule::STALLED_ATTEMPTS_MAX,
     session::CrmSession,
     sweep::Sweeper,
 };

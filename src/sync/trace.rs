@@ -1,5 +1,6 @@
 //! What operators ask of records: which could not be read, and of any one why it is here, is not,
-//! or not wholly. Reads only.
+//! or not wholly. Reads only, but that an account's key of erased records is made when it is first
+//! needed.
 
 use chrono::{DateTime, Utc};
 use secrecy::SecretString;

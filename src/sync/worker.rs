@@ -12,9 +12,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::{
+    backoff,
     context::SyncContext,
     run::{self, TurnOutcome},
-    schedule,
 };
 use crate::{
     domain::ids::IntegrationId,
@@ -74,7 +74,7 @@ impl BusyIntegrations {
         }
         let failures = entries.resting.get(&id).map_or(1, |rest| rest.failures.saturating_add(1));
         if failures > 1 || entries.resting.len() < RESTING_MAX {
-            let until = now + schedule::backoff(REST_FIRST, failures, u8::MAX);
+            let until = now + backoff::backoff(REST_FIRST, failures, u8::MAX);
             entries.resting.insert(id, RestPeriod { failures, until });
         }
     }

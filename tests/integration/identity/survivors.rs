@@ -497,7 +497,7 @@ async fn invented_user_merge_histories_leave_no_dead_requester() {
 /// Any history of Pipedrive persons leaves, if something names its merges, as a list never does, no
 /// requester that is gone.
 #[tokio::test]
-async fn named_person_merge_histories_leave_no_dead_requester() {
+async fn invented_person_merge_histories_leave_no_dead_requester() {
     live_through(Provider::Pipedrive, &[ObjectType::Person], 2).await;
 }
 

@@ -280,7 +280,7 @@ async fn rest_of_call_path_reads_indexes_only() {
             format!("'{ACCOUNT}', '{{{HOT},{QUIET},1}}', '{{3108675309,8675309}}'"),
         ),
         (
-            "store::decisions::try_record",
+            "store::requester_decisions::try_record",
             "uuid, text, uuid, uuid, text, text, text, text, uuid, bigint, timestamptz, jsonb",
             format!(
                 "'{ACCOUNT}', 'call-7', '{INTEGRATION}', {contact}, 'NONE', null, null, null, {contact}, {QUIET}, now(), '{{}}'"

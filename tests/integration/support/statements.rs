@@ -17,7 +17,7 @@ const OF_CALLS: [&str; 10] = [
     "store::calls::",
     "store::contact_writes::placeholders::",
     "store::contacts::",
-    "store::decisions::try_record",
+    "store::requester_decisions::try_record",
     "store::expected_calls::",
     "store::phone_numbers::",
     "store::requester::",

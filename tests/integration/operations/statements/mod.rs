@@ -79,7 +79,7 @@ const SEVERAL_WRITES: [&str; 5] = [
     // A click is taken once, by the call that it is for.
     "store::expected_calls::consume",
     // A decision and the correction that follows from it.
-    "store::decisions::try_record",
+    "store::requester_decisions::try_record",
 ];
 
 /// Statements that ask the database for the time: of leases and claims, which processes with

@@ -59,8 +59,8 @@ fn what_is_written_in_one_place_is_written_nowhere_else() {
                 // With the new contact, in the only statement of the call path that makes one.
                 "store::contact_writes::placeholders::insert",
                 // Corrections.
-                "store::decisions::save_requester_decision (correction)",
-                "store::decisions::try_record",
+                "store::requester_decisions::save_requester_decision (correction)",
+                "store::requester_decisions::try_record",
             ][..],
         ),
         (
@@ -69,9 +69,9 @@ fn what_is_written_in_one_place_is_written_nowhere_else() {
                 "store::calls::select",
                 "store::calls::store_answer",
                 "store::contact_writes::placeholders::insert",
-                "store::decisions::mark_stale",
-                "store::decisions::mark_stale_of_call",
-                "store::decisions::try_record",
+                "store::requester_decisions::mark_stale",
+                "store::requester_decisions::mark_stale_of_call",
+                "store::requester_decisions::try_record",
                 "store::expected_calls::consume",
             ],
         ),

@@ -72,7 +72,7 @@ async fn try_record(
         is_erased: false,
     };
     let is_recorded = sqlx::query_scalar!(
-        r#"-- store::decisions::try_record
+        r#"-- store::requester_decisions::try_record
         with call as materialized (
             -- Held, so that an erasure that removes the call finds the decision behind it.
             select c.call_id
@@ -135,7 +135,7 @@ async fn try_record(
 /// Marks the decisions that rest on one of these contacts, or are about one of their numbers.
 pub async fn mark_stale(tx: &mut Tx, account_id: AccountId, contact_ids: &[Uuid]) -> Result<(), StoreError> {
     sqlx::query!(
-        "-- store::decisions::mark_stale
+        "-- store::requester_decisions::mark_stale
         with affected as materialized (
             select g.call_id, g.integration_id
             from requester_evidence g
@@ -168,7 +168,7 @@ pub async fn mark_stale(tx: &mut Tx, account_id: AccountId, contact_ids: &[Uuid]
 /// Marks what was told of this call.
 pub(super) async fn mark_stale_of_call(tx: &mut Tx, account_id: AccountId, call_id: &str) -> Result<(), StoreError> {
     sqlx::query!(
-        "-- store::decisions::mark_stale_of_call
+        "-- store::requester_decisions::mark_stale_of_call
         update requester_decisions
         set is_stale = true
         where account_id = $1 and call_id = $2",
@@ -183,7 +183,7 @@ pub(super) async fn mark_stale_of_call(tx: &mut Tx, account_id: AccountId, call_
 /// Whether there is a decision to look at again.
 pub async fn has_stale(tx: &mut Tx, account_id: AccountId) -> Result<bool, StoreError> {
     let has_stale = sqlx::query_scalar!(
-        r#"-- store::decisions::has_stale
+        r#"-- store::requester_decisions::has_stale
         select exists (select from requester_decisions where account_id = $1 and is_stale) as "has_stale!""#,
         account_id.0,
     )
@@ -195,7 +195,7 @@ pub async fn has_stale(tx: &mut Tx, account_id: AccountId) -> Result<bool, Store
 /// Locks some stale decisions, the oldest.
 pub async fn lock_stale(tx: &mut Tx, account_id: AccountId, limit: i64) -> Result<Vec<RequesterDecision>, StoreError> {
     let rows = sqlx::query!(
-        "-- store::decisions::lock_stale
+        "-- store::requester_decisions::lock_stale
         select d.call_id, d.integration_id, d.decision_id, d.outcome, d.object_type, d.record_id, d.evidence, d.contact_id, d.e164
         from requester_decisions d
         where d.account_id = $1 and (d.call_id, d.integration_id) in (
@@ -245,7 +245,7 @@ pub async fn save_requester_decision(
 ) -> Result<(), StoreError> {
     let evidence_ids: Vec<Uuid> = evidence_ids.iter().map(|id| id.0).collect();
     sqlx::query!(
-        "-- store::decisions::save_requester_decision (evidence that is none any more)
+        "-- store::requester_decisions::save_requester_decision (evidence that is none any more)
         delete from requester_evidence
         where account_id = $1 and call_id = $2 and integration_id = $3 and contact_id <> all($4)",
         account_id.0,
@@ -256,7 +256,7 @@ pub async fn save_requester_decision(
     .execute(&mut **tx)
     .await?;
     sqlx::query!(
-        "-- store::decisions::save_requester_decision (evidence)
+        "-- store::requester_decisions::save_requester_decision (evidence)
         insert into requester_evidence (account_id, call_id, integration_id, contact_id)
         select $1, $2, $3, u.contact_id
         from unnest($4::uuid[]) as u (contact_id)
@@ -271,7 +271,7 @@ pub async fn save_requester_decision(
     let is_other = !decision.verdict.is_same(now_told);
     let record = now_told.record();
     let version = sqlx::query_scalar!(
-        "-- store::decisions::save_requester_decision
+        "-- store::requester_decisions::save_requester_decision
         update requester_decisions
         set is_stale = false, version = version + $4::boolean::int, outcome = $5, object_type = $6, record_id = $7, evidence = $8, e164 = $9
         where account_id = $1 and call_id = $2 and integration_id = $3
@@ -297,7 +297,7 @@ pub async fn save_requester_decision(
             is_erased: false,
         };
         sqlx::query!(
-            "-- store::decisions::save_requester_decision (correction)
+            "-- store::requester_decisions::save_requester_decision (correction)
             insert into changes (account_id, subject_id, version, kind, correction, created_at)
             values ($1, $2, $3, 'CORRECTED', $4, $5)",
             account_id.0,
