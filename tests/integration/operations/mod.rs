@@ -10,6 +10,7 @@ mod drain;
 mod key_rotation;
 mod migrations;
 mod overload;
+mod personal_data;
 pub mod plans;
 pub mod private_cluster;
 mod schema;
