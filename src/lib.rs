@@ -29,5 +29,6 @@ pub mod rpc;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod jwt;
 pub mod lifecycle;
 pub mod telemetry;

@@ -20,7 +20,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("domain", &[]),
     // Edges out; not each other.
     ("store", &["domain"]),
-    ("crm", &["domain"]),
+    ("crm", &["domain", "jwt"]),
     ("vault", &["domain"]),
     // Shared rules.
     ("identity", &["domain", "store", "telemetry"]),
@@ -46,6 +46,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "erasure",
             "feed",
             "integrations",
+            "jwt",
             "sync",
             "telemetry",
         ],
@@ -53,6 +54,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("listeners", &["domain", "store", "integrations", "telemetry"]),
     // Prints chains of errors for everybody above the edges out.
     ("telemetry", &[]),
+    ("jwt", &[]),
     ("lifecycle", &["telemetry"]),
 ];
 
@@ -68,7 +70,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("tonic_reflection", &["rpc"]),
     ("prost", &["rpc", "cli"]),
     ("prost_types", &["rpc", "cli"]),
-    ("jsonwebtoken", &["rpc", "crm"]),
+    ("jsonwebtoken", &["rpc", "crm", "jwt"]),
+    ("ring", &["jwt"]),
     ("oauth2", &["crm"]),
     ("axum", &["listeners"]),
     ("hyper_util", &["listeners", "cli"]),

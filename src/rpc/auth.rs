@@ -208,6 +208,7 @@ impl TokenVerifier {
     /// Reads the keys (RFC 7517). Fails if the set cannot be read, holds no usable key, a weak one,
     /// or a private one.
     pub fn new(jwks_json: &str, rules: TokenRules, clock: Arc<dyn Clock>) -> Result<Self, JwksError> {
+        crate::jwt::install();
         Ok(Self { keys: RwLock::new(TrustedKeys::parse(jwks_json)?), rules, clock })
     }
 

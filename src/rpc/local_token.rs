@@ -193,6 +193,7 @@ pub fn issue(signing_key_pem: &str, claims: &LocalClaims<'_>) -> Result<String, 
     }
     let signing = SigningKey::from_pkcs8_pem(signing_key_pem).map_err(|_| IssueError::BadKey)?;
     let der = signing.to_pkcs8_der().map_err(|_| IssueError::BadKey)?;
+    crate::jwt::install();
     let mut header = Header::new(Algorithm::EdDSA);
     header.kid = Some(thumbprint(&BASE64_URL_SAFE_NO_PAD.encode(signing.verifying_key().as_bytes())));
     let accounts = match claims.accounts {

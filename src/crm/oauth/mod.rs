@@ -177,6 +177,7 @@ fn assertion(
     audience: String,
     now: DateTime<Utc>,
 ) -> Result<SecretString, CrmError> {
+    crate::jwt::install();
     let key = EncodingKey::from_rsa_pem(private_key.expose_secret().as_bytes()).map_err(|_| CrmError::KeyUnusable)?;
     let claims = SignedAssertion {
         iss: client_id,
