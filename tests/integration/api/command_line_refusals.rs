@@ -8,6 +8,10 @@ use crm_simulator::{
     faults::{Fault, FaultRule},
     salesforce,
 };
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use serde_json::json;
 
 use crate::{
@@ -367,8 +371,8 @@ async fn interrupted_watcher_hears_copy_goes_on() {
         assert!(told.read_line(&mut line).await.unwrap() > 0, "it ended");
     }
 
-    let id = watch.id().unwrap().to_string();
-    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let id = i32::try_from(watch.id().unwrap()).unwrap();
+    kill(Pid::from_raw(id), Signal::SIGINT).unwrap();
     let mut rest = String::new();
     told.read_to_string(&mut rest).await.unwrap();
 
