@@ -10,6 +10,7 @@ use jsonwebtoken::{
     signature::{self, Signer, Verifier},
 };
 use ring::{
+    agreement::{self, ECDH_P256, EphemeralPrivateKey},
     rand::SystemRandom,
     signature::{
         ECDSA_P256_SHA256_FIXED, ED25519, Ed25519KeyPair, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair,
@@ -28,6 +29,14 @@ static PROVIDER: CryptoProvider = CryptoProvider {
 pub fn install() {
     // Somebody else was first.
     let _ = PROVIDER.install_default();
+}
+
+/// Whether these coordinates, of 32 bytes each, are a point of the curve P-256. ring says so only
+/// where a secret is to be agreed on.
+pub fn is_p256_point(x: &[u8], y: &[u8]) -> bool {
+    let Ok(own) = EphemeralPrivateKey::generate(&ECDH_P256, &SystemRandom::new()) else { return false };
+    let point = agreement::UnparsedPublicKey::new(&ECDH_P256, [&[4], x, y].concat());
+    agreement::agree_ephemeral(own, &point, |_| ()).is_ok()
 }
 
 enum SigningJwk {

@@ -74,9 +74,10 @@ pub(super) struct KeySetFile {
 
 impl KeySetFile {
     /// Reads the file again and again, and gives the verifier what has changed, until the stop. A
-    /// file that is missing, half written or wrong is said once, and the keys of before stay.
+    /// file that is missing, half written or wrong is said once for each fault, and the keys of
+    /// before stay.
     pub(super) async fn watch(mut self, verifier: Arc<TokenVerifier>, stop: CancellationToken) {
-        let mut is_wrong = false;
+        let mut wrong = None;
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -86,17 +87,17 @@ impl KeySetFile {
             let Ok(read) = tokio::task::spawn_blocking(move || read_bounded(&path)).await else { continue };
             match read.and_then(|text| self.take(text, &verifier)) {
                 Ok(is_new) => {
-                    if is_new || is_wrong {
+                    if is_new || wrong.take().is_some() {
                         info!(file = %self.path.display(), "the key set was read again");
                     }
-                    is_wrong = false;
                 }
-                Err(error) if !is_wrong => {
-                    is_wrong = true;
+                Err(error) => {
                     let error = format!("{error:#}");
-                    warn!(file = %self.path.display(), error, "the key set cannot be used; its last keys stay");
+                    if wrong.as_ref() != Some(&error) {
+                        warn!(file = %self.path.display(), error, "the key set cannot be used; its last keys stay");
+                    }
+                    wrong = Some(error);
                 }
-                Err(_) => {}
             }
         }
     }

@@ -44,7 +44,9 @@ pub enum CrmError {
     )]
     OwnClientMissing(Provider),
     /// The credentials' private key signs nothing.
-    #[error("the private key cannot be used: it must be an RSA key in PEM (PKCS#8 or PKCS#1), unencrypted")]
+    #[error(
+        "the private key cannot be used: it must be an RSA key of 2048, 3072 or 4096 bits in PEM (PKCS#8 or PKCS#1), unencrypted"
+    )]
     KeyUnusable,
     /// 403.
     #[error("the credentials may not read all contacts: {0}")]

@@ -39,6 +39,8 @@ fn fixture() -> Fixture {
     let mut jwks: Value = serde_json::from_str(&generate(&SEED).jwks_json).unwrap();
     let kid = jwks["keys"][0]["kid"].as_str().unwrap().to_owned();
     jwks["keys"].as_array_mut().unwrap().push(json!({"kty": "RSA", "kid": "rsa-1", "n": RSA_N, "e": "AQAB"}));
+    let elliptic = json!({"kty": "EC", "crv": "P-256", "kid": "ec-1", "x": P256_X, "y": P256_Y});
+    jwks["keys"].as_array_mut().unwrap().push(elliptic);
     let clock = Arc::new(ManualClock::new(DateTime::from_timestamp(NOW, 0).unwrap()));
     let same_clock = Arc::clone(&clock);
     let verifier = TokenVerifier::new(&jwks.to_string(), TokenRules::new(ISSUER, AUDIENCE), same_clock).unwrap();
@@ -195,6 +197,9 @@ fn every_unsigned_token_hears_same_words() {
         ("HS256 with the key set as secret", by_secret(generate(&SEED).jwks_json.as_bytes())),
         ("RS256 named for an Ed25519 key", header(json!({"alg": "RS256"}))),
         ("EdDSA named for an RSA key", header(json!({"kid": "rsa-1"}))),
+        ("ES256 named for an Ed25519 key", header(json!({"alg": "ES256"}))),
+        ("ES256 named for an RSA key", header(json!({"alg": "ES256", "kid": "rsa-1"}))),
+        ("EdDSA named for a P-256 key", header(json!({"kid": "ec-1"}))),
         ("unknown kid", header(json!({"kid": "another"}))),
         ("empty kid", header(json!({"kid": ""}))),
         ("key by URL", header(json!({"jku": "https://attacker.test/keys"}))),
@@ -309,16 +314,20 @@ fn claims_of_identity_providers_are_read() {
 /// ES256: a key of the curve P-256 verifies what its private half has signed, and nothing else.
 #[test]
 fn es256_token_makes_caller() {
-    let clock: Arc<ManualClock> = Arc::new(ManualClock::new(DateTime::from_timestamp(NOW, 0).unwrap()));
-    let key =
-        json!({"kty": "EC", "crv": "P-256", "kid": "ec-1", "use": "sig", "alg": "ES256", "x": P256_X, "y": P256_Y});
-    let jwks = json!({"keys": [key]}).to_string();
-    let verifier = TokenVerifier::new(&jwks, TokenRules::new(ISSUER, AUDIENCE), clock).unwrap();
+    let f = fixture();
 
-    assert_eq!(verifier.verify(P256_TOKEN).unwrap().accounts(), &TokenAccounts::All);
-    let (message, _) = P256_TOKEN.rsplit_once('.').unwrap();
-    for forged in [format!("{message}.{}", "A".repeat(86)), format!("{message}.")] {
-        assert!(matches!(verifier.verify(&forged), Err(TokenRefused::Invalid(_))));
+    assert_eq!(f.verifier.verify(P256_TOKEN).unwrap().accounts(), &TokenAccounts::All);
+    let [header, claims, signature]: [&str; 3] = P256_TOKEN.split('.').collect::<Vec<_>>().try_into().unwrap();
+    let raised = BASE64_URL_SAFE_NO_PAD.encode(super::tests::claims().to_string());
+    let whole = BASE64_URL_SAFE_NO_PAD.decode(signature).unwrap();
+    let short = BASE64_URL_SAFE_NO_PAD.encode(&whole[..63]);
+    let long = BASE64_URL_SAFE_NO_PAD.encode([&whole[..], &[0]].concat());
+    let zeros = BASE64_URL_SAFE_NO_PAD.encode([0; 64]);
+    for (claims, signature) in
+        [(raised.as_str(), signature), (claims, ""), (claims, &short), (claims, &long), (claims, &zeros)]
+    {
+        let forged = format!("{header}.{claims}.{signature}");
+        assert!(matches!(f.verifier.verify(&forged), Err(TokenRefused::Invalid(_))), "{forged}");
     }
 }
 
@@ -352,7 +361,7 @@ fn two_authorization_headers_are_refused() {
 #[test]
 fn a_token_with_any_bit_flipped_is_refused() {
     let f = fixture();
-    for good in [f.sign(&claims()), RSA_TOKEN.to_owned()] {
+    for good in [f.sign(&claims()), RSA_TOKEN.to_owned(), P256_TOKEN.to_owned()] {
         let start = good.rfind('.').unwrap() + 1;
         let signature = BASE64_URL_SAFE_NO_PAD.decode(&good[start..]).unwrap();
         for byte in [0, signature.len() / 2, signature.len() - 1] {

@@ -13,7 +13,7 @@ pub const JWKS_BYTES_MAX: usize = 64 * 1024;
 const KEYS_MAX: usize = 32;
 /// Smallest RSA modulus, in bits (RFC 7518 §3.3).
 const RSA_BITS_MIN: usize = 2048;
-/// Largest RSA modulus, in bits: what the verifying library takes.
+/// Largest RSA modulus, in bits: what is longer takes the time of many calls.
 const RSA_BITS_MAX: usize = 4096;
 
 /// What is wrong with a key set.
@@ -141,18 +141,23 @@ fn read_ed25519(x: Option<&str>) -> Option<DecodingKey> {
     (!point.is_weak()).then(|| DecodingKey::from_ed_der(&bytes))
 }
 
-/// Two coordinates of 32 bytes each (RFC 7518 §6.2.1). Of what is no point of the curve the library
-/// verifies nothing.
+/// Two coordinates of 32 bytes each (RFC 7518 §6.2.1), of a point of the curve: under another key
+/// nothing could be verified, and it would take the place of one that can.
 fn read_p256(x: Option<&str>, y: Option<&str>) -> Option<DecodingKey> {
     let (x, y) = (x?, y?);
-    let is_whole = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == 32);
-    DecodingKey::from_ec_components(x, y).ok().filter(|_| is_whole(x) && is_whole(y))
+    let bytes = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).ok().filter(|bytes| bytes.len() == 32);
+    if !crate::jwt::is_p256_point(&bytes(x)?, &bytes(y)?) {
+        return None;
+    }
+    DecodingKey::from_ec_components(x, y).ok()
 }
 
 fn read_rsa(index: usize, n: Option<&str>, e: Option<&str>) -> Result<DecodingKey, JwksError> {
     let bad = || JwksError::BadKey(index, "RSA");
     let read = |text: Option<&str>| text.and_then(|text| BASE64_URL_SAFE_NO_PAD.decode(text).ok()).ok_or_else(bad);
-    let (modulus, exponent) = (read(n)?, read(e)?);
+    // Some libraries write a leading zero, against RFC 7518 §6.3.1.1, and others refuse it.
+    let bare = |number: Vec<u8>| number.into_iter().skip_while(|byte| *byte == 0).collect::<Vec<u8>>();
+    let (modulus, exponent) = (bare(read(n)?), bare(read(e)?));
     let bits = bit_length(&modulus);
     if !(RSA_BITS_MIN..=RSA_BITS_MAX).contains(&bits) {
         return Err(JwksError::RsaSize(index, bits));
@@ -227,6 +232,18 @@ mod tests {
         assert_eq!(count(Algorithm::RS512, None), 0);
     }
 
+    /// A leading zero in front of a number of RSA changes nothing.
+    #[test]
+    fn leading_zeros_of_rsa_are_passed_over() {
+        let mut padded = rsa(256, &[0, 1, 0, 1]);
+        padded["n"] = json!(BASE64_URL_SAFE_NO_PAD.encode([&[0][..], &[0xff; 256]].concat()));
+        let keys = parse(&[padded]).unwrap();
+
+        let kind = keys.0[0].verifying.kind();
+        let jsonwebtoken::DecodingKeyKind::RsaModulusExponent { n, e } = kind else { panic!("{kind:?}") };
+        assert_eq!((n.len(), n[0], &e[..]), (256, 0xff, &[1, 0, 1][..]));
+    }
+
     #[test]
     fn weak_broken_private_and_ambiguous_sets_are_refused() {
         let mut private = ed25519("a");
@@ -241,7 +258,8 @@ mod tests {
         assert!(matches!(parse(&[ed25519("a"), secret]), Err(JwksError::Private(1))));
         assert!(matches!(parse(&[short]), Err(JwksError::BadKey(0, "Ed25519"))));
         assert!(matches!(parse(&[weak]), Err(JwksError::BadKey(0, "Ed25519"))));
-        for (x, y) in [(json!("AAAA"), json!("AAAA")), (json!("A".repeat(43)), json!(null))] {
+        let off_the_curve = (json!("A".repeat(43)), json!("A".repeat(43)));
+        for (x, y) in [(json!("AAAA"), json!("AAAA")), (json!("A".repeat(43)), json!(null)), off_the_curve] {
             let elliptic = json!({"kty": "EC", "crv": "P-256", "x": x, "y": y});
             assert!(matches!(parse(&[elliptic]), Err(JwksError::BadKey(0, "P-256"))));
         }

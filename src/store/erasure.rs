@@ -28,13 +28,24 @@ pub async fn remove_calls(
     numbers: &[i64],
 ) -> Result<(), StoreError> {
     let person = uuids(person);
-    sqlx::query!(
+    let calls = sqlx::query_scalar!(
         "-- store::erasure::remove_calls
         delete from calls
-        where account_id = $1 and (contact_id = any($2) or selection_id = any($2) or e164 = any($3))",
+        where account_id = $1 and (contact_id = any($2) or selection_id = any($2) or e164 = any($3))
+        returning call_id",
         account_id.0,
         &person,
         numbers,
+    )
+    .fetch_all(&mut **tx)
+    .await?;
+    // Whomever they are about: without their call nothing would ever remove them.
+    sqlx::query!(
+        "-- store::erasure::remove_calls (decisions)
+        delete from requester_decisions
+        where account_id = $1 and call_id = any($2)",
+        account_id.0,
+        &calls,
     )
     .execute(&mut **tx)
     .await?;

@@ -255,6 +255,28 @@ async fn strangers_and_tombstones_can_be_erased() {
     assert_eq!(test.look_up(&account, BRYCE).await.outcome(), MatchOutcome::NotFound);
 }
 
+/// What was told of a person's call goes with the call, also where it names somebody else.
+#[tokio::test]
+async fn decision_goes_with_erased_persons_call() {
+    let test = TestApp::start().await;
+    test.user("Ann", SHARED);
+    test.user("Bob", SHARED);
+    let (account, integration) = test.synced().await;
+    let answer = test.ask(&account, SHARED, "call-1").await;
+    let first = id_of(answer.selected.as_ref());
+    test.select(&account, "call-1", &first).await;
+    test.resolve_call(&account, &integration, "call-1").await;
+    let other = answer.candidates.into_iter().map(|contact| contact.id).find(|id| *id != first).unwrap();
+    test.select(&account, "call-1", &other).await;
+    assert_eq!(test.db.number("select count(*) from requester_decisions").await, 1);
+
+    test.erase(&account, &other).await;
+
+    assert_eq!(test.db.number("select count(*) from calls").await, 0);
+    assert_eq!(test.db.number("select count(*) from requester_decisions").await, 0);
+    assert_eq!(id_of(test.look_up(&account, SHARED).await.selected.as_ref()), first);
+}
+
 #[tokio::test]
 async fn erasing_needs_its_own_scope() {
     let test = TestApp::start().await;

@@ -9,13 +9,16 @@ use crate::support::TestApp;
 
 const PAGE: &str = include_str!("../../../docs/personal-data.md");
 
-/// What can hold a name, a number or an address. Numbers of people are eight bytes, and are called
-/// so.
+/// What can hold a name, a number or an address: all but ids, switches, times and counts. Numbers
+/// of people are eight bytes, and are called so.
 const COLUMNS: &str = "
     select table_name::text, column_name::text
     from information_schema.columns
     where table_schema = 'public' and table_name not like '\\_sqlx%'
-      and (data_type in ('text', 'ARRAY', 'jsonb', 'bytea') or column_name in ('e164', 'local_digits'))
+      and (
+        data_type not in ('uuid', 'boolean', 'timestamp with time zone', 'smallint', 'integer', 'bigint')
+        or column_name in ('e164', 'local_digits')
+      )
     order by 1, 2";
 
 /// The words in backticks.
@@ -32,7 +35,7 @@ fn listed() -> (Vec<(&'static str, BTreeSet<&'static str>)>, BTreeSet<&'static s
     let rows = rows.lines().filter_map(|line| line.strip_prefix("| `"));
     let rows = rows.map(|row| {
         let (table, cells) = row.split_once('`').unwrap();
-        (table, quoted(cells))
+        (table, quoted(cells.split(" | ").nth(1).unwrap()))
     });
     (rows.collect(), quoted(harmless))
 }
@@ -50,8 +53,9 @@ async fn every_column_that_may_be_personal_is_listed() {
         let is_listed = named.contains(&**column) || harmless.contains(&*format!("{table}.{column}"));
         assert!(is_listed, "{table}.{column} is not in docs/personal-data.md");
     }
-    for (table, _) in &tables {
-        assert!(there.iter().any(|(name, _)| name == table), "there is no table {table} with such columns any more");
+    for (table, column) in tables.iter().flat_map(|(table, columns)| columns.iter().map(move |column| (table, column)))
+    {
+        assert!(there.contains(&((*table).to_owned(), (*column).to_owned())), "there is no {table}.{column} any more");
     }
     for name in harmless {
         let (table, column) = name.split_once('.').unwrap();
