@@ -2,9 +2,10 @@
 //! CRMs into Postgres, keeps the copy fresh, and answers over gRPC in the time a phone needs to
 //! start ringing.
 //!
-//! Read in this order. A call: `rpc::connection` -> `rpc::gate` -> `rpc::caller` -> `matching` ->
-//! `store::caller_lookup`. A contact: `sync::worker` -> `sync::run` -> `crm::zendesk` ->
-//! `sync::normalize` -> `sync::apply` -> `identity` -> `store`. ARCHITECTURE.md walks both roads.
+//! Read in this order. A call: `rpc::server` -> `rpc::connection` -> `rpc::gate` -> `rpc::caller`
+//! -> `matching` -> `store::caller_lookup`. A contact: `sync::worker` -> `sync::run` ->
+//! `crm::zendesk` -> `sync::normalize` -> `sync::apply` -> `identity` -> `store`. ARCHITECTURE.md
+//! walks both roads.
 
 pub mod domain;
 

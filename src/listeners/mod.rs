@@ -1,7 +1,9 @@
 //! Edge in over HTTP: what browsers and probes ask, beside gRPC. Owns axum and the server around
 //! it. Every limit is set on purpose: connections, time, size of a request's head; one request a
-//! connection. What comes in calls `integrations` alone: it may ask for a run, and never writes
-//! what a run writes. Must not know SQL, vendors or tonic.
+//! connection. What comes in calls `integrations` alone, and never writes what a run writes. A CRM
+//! that pushed its changes would need a limit for its messages here, and an event of its own there
+//! (`ControlEvent`): a trigger is an operator's word, which lifts pauses. Must not know SQL,
+//! vendors or tonic.
 
 mod callback;
 mod page;

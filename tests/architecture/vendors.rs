@@ -1,6 +1,6 @@
 //! What is known of a vendor stands in its folder, `src/crm/<vendor>`. Outside of these folders a
 //! vendor, or a kind of its objects, is named in the places of this list only: the lines that a new
-//! CRM needs beside its folder in `src`. Beside it: the proto, both checks of providers in the
+//! CRM needs beside its folder in `src`. Beside it: the proto, both checks of providers in a new
 //! migration, `tests/names.rs`, `tests/integration/sync/three_crms/` and its simulator in
 //! `crates/`. Names are read from the two enums that have them, so that a new one is looked for at
 //! once.

@@ -103,7 +103,8 @@ impl ControlState {
                 let refused_at = Some(first);
                 if kept != Some(SyncHold::AuthFailed) && now - first < SECOND_LOOK_AFTER {
                     let due_at = Some(first + SECOND_LOOK_AFTER);
-                    return FailureOutcome { due_at, refused_at, ..FailureOutcome::default() };
+                    let keeps_notice = kept.is_some();
+                    return FailureOutcome { hold: kept, keeps_notice, due_at, refused_at, ..as_before };
                 }
                 let due_at = probed_at.filter(|_| !spends_refresh_token);
                 let hold = Some(SyncHold::AuthFailed);

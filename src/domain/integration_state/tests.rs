@@ -278,6 +278,19 @@ fn first_refusal_only_leads_to_second_look() {
     assert_eq!(sooner.due_at, Some(now() + TimeDelta::minutes(2)));
 }
 
+/// What is paused stays so until the second look, with its own words.
+#[test]
+fn first_refusal_ends_no_pause() {
+    let paused = ControlState { refused_at: None, ..held(SyncHold::Paused) };
+
+    let after = paused.after_failure(REFUSED, false, now());
+
+    assert_eq!((after.hold, after.keeps_notice), (Some(SyncHold::Paused), true));
+    assert_eq!((after.due_at, after.refused_at), (Some(now() + TimeDelta::minutes(3)), Some(now())));
+    let believed = ControlState { refused_at: minutes_ago(3), ..paused }.after_failure(REFUSED, false, now());
+    assert_eq!(believed.hold, Some(SyncHold::AuthFailed));
+}
+
 /// A second refusal minutes later is believed, and probed hourly.
 #[test]
 fn second_refusal_is_believed_and_probed_hourly() {
