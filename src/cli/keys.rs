@@ -84,10 +84,11 @@ impl KeySetFile {
                 () = sleep(LOOK_EVERY) => {}
             }
             let path = self.path.clone();
-            let Ok(read) = tokio::task::spawn_blocking(move || read_bounded(&path)).await else { continue };
+            let Ok(read) = tokio::task::spawn_blocking(move || read(&path)).await else { continue };
             match read.and_then(|text| self.take(text, &verifier)) {
                 Ok(is_new) => {
-                    if is_new || wrong.take().is_some() {
+                    let was_wrong = wrong.take().is_some();
+                    if is_new || was_wrong {
                         info!(file = %self.path.display(), "the key set was read again");
                     }
                 }
@@ -113,15 +114,12 @@ impl KeySetFile {
     }
 }
 
-/// No more than a byte above what is taken for a key set.
-fn read_bounded(path: &Path) -> anyhow::Result<String> {
-    let mut text = String::new();
-    fs::File::open(path)?.take(JWKS_BYTES_MAX as u64 + 1).read_to_string(&mut text)?;
-    Ok(text)
-}
-
+/// No more than a byte above what is taken for a key set, which is more than a key ring may have.
 fn read(path: &Path) -> anyhow::Result<String> {
-    fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    let mut text = String::new();
+    let read = fs::File::open(path).and_then(|file| file.take(JWKS_BYTES_MAX as u64 + 1).read_to_string(&mut text));
+    read.with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(text)
 }
 
 /// The local key ring, made once, for its owner only. Lost, it takes the stored credentials with
