@@ -162,6 +162,18 @@ pub async fn remove_late_calls(db: &Db, account_id: AccountId, since: DateTime<U
     if erased.is_empty() {
         return Ok(0);
     }
+    // Before their calls, by which they are found: whomever they are about.
+    let told = sqlx::query!(
+        "-- store::erasure::remove_late_calls (decisions of calls)
+        delete from requester_decisions
+        where account_id = $1 and call_id in (
+            select call_id from calls where account_id = $1 and (contact_id = any($2) or selection_id = any($2))
+        )",
+        account_id.0,
+        &erased,
+    )
+    .execute(db.of(account_id))
+    .await?;
     let calls = sqlx::query!(
         "-- store::erasure::remove_late_calls
         delete from calls
@@ -189,7 +201,8 @@ pub async fn remove_late_calls(db: &Db, account_id: AccountId, since: DateTime<U
     )
     .execute(db.of(account_id))
     .await?;
-    Ok(calls.rows_affected() + choices.rows_affected() + decisions.rows_affected())
+    let removed = [told, calls, choices, decisions];
+    Ok(removed.iter().map(sqlx::postgres::PgQueryResult::rows_affected).sum())
 }
 
 pub(super) fn uuids(ids: &[ContactId]) -> Vec<Uuid> {
