@@ -39,16 +39,6 @@ pub async fn remove_calls(
     )
     .fetch_all(&mut **tx)
     .await?;
-    // Whomever they are about: without their call nothing would ever remove them.
-    sqlx::query!(
-        "-- store::erasure::remove_calls (decisions)
-        delete from requester_decisions
-        where account_id = $1 and call_id = any($2)",
-        account_id.0,
-        &calls,
-    )
-    .execute(&mut **tx)
-    .await?;
     sqlx::query!(
         "-- store::erasure::remove_calls (expected calls)
         delete from expected_calls
@@ -66,6 +56,17 @@ pub async fn remove_calls(
         account_id.0,
         &person,
         numbers,
+    )
+    .execute(&mut **tx)
+    .await?;
+    // Whomever they are about: without their call nothing would ever remove them. Last, as everybody
+    // locks them after calls, clicks and choices.
+    sqlx::query!(
+        "-- store::erasure::remove_calls (decisions)
+        delete from requester_decisions
+        where account_id = $1 and call_id = any($2)",
+        account_id.0,
+        &calls,
     )
     .execute(&mut **tx)
     .await?;
@@ -162,15 +163,23 @@ pub async fn remove_late_calls(db: &Db, account_id: AccountId, since: DateTime<U
     if erased.is_empty() {
         return Ok(0);
     }
-    // Before their calls, by which they are found: whomever they are about.
+    let late = sqlx::query_scalar!(
+        "-- store::erasure::remove_late_calls (which)
+        select call_id
+        from calls
+        where account_id = $1 and (contact_id = any($2) or selection_id = any($2))",
+        account_id.0,
+        &erased,
+    )
+    .fetch_all(db.of(account_id))
+    .await?;
+    // Before their calls, without which nothing would find them: whomever they are about.
     let told = sqlx::query!(
         "-- store::erasure::remove_late_calls (decisions of calls)
         delete from requester_decisions
-        where account_id = $1 and call_id in (
-            select call_id from calls where account_id = $1 and (contact_id = any($2) or selection_id = any($2))
-        )",
+        where account_id = $1 and call_id = any($2)",
         account_id.0,
-        &erased,
+        &late,
     )
     .execute(db.of(account_id))
     .await?;
