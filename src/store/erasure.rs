@@ -59,8 +59,8 @@ pub async fn remove_calls(
     )
     .execute(&mut **tx)
     .await?;
-    // Whomever they are about: without their call nothing would ever remove them. Last, as everybody
-    // locks them after calls, clicks and choices.
+    // Whomever they are about: without their call nothing would ever remove them. Last, as
+    // everybody locks them after calls, clicks and choices.
     sqlx::query!(
         "-- store::erasure::remove_calls (decisions)
         delete from requester_decisions
