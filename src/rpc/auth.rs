@@ -36,6 +36,7 @@ const CACHED_TOKENS_MAX: u64 = 10_000;
 #[derive(PartialEq, Eq)]
 pub struct TokenHolder {
     subject: Arc<str>,
+    logged_subject: Arc<str>,
     accounts: TokenAccounts,
     scopes: HashSet<TokenScope>,
 }
@@ -44,6 +45,12 @@ impl TokenHolder {
     /// The claim `sub`, at most 256 bytes. It may name a person: not for logs.
     pub fn subject(&self) -> &str {
         &self.subject
+    }
+
+    /// The subject as logs and audit events may hold it: itself, or, if it has an `@` (an address)
+    /// or a character that no log should have, `sha256:` and the first 16 hex digits of its hash.
+    pub const fn logged_subject(&self) -> &Arc<str> {
+        &self.logged_subject
     }
 
     /// What the token says of accounts; for listing them. A request's own account goes through
@@ -280,9 +287,22 @@ impl TokenVerifier {
         let claims = keys.find_map(|key| claims_signed_with(key, token));
         let claims = claims.ok_or(TokenRefused::Invalid("its signature is not of the key that it names"))?;
         let claims = self.rules.read(&claims, now)?;
-        let caller = TokenHolder { subject: claims.subject.into(), accounts: claims.accounts, scopes: claims.scopes };
+        let subject: Arc<str> = claims.subject.into();
+        let logged_subject = logged(&subject);
+        let caller = TokenHolder { subject, logged_subject, accounts: claims.accounts, scopes: claims.scopes };
         Ok(Verified { caller: Arc::new(caller), expires_at: claims.expires_at })
     }
+}
+
+/// A subject as it may be logged. The hash of an address is no secret: who knows the address finds
+/// it again.
+fn logged(subject: &Arc<str>) -> Arc<str> {
+    if !subject.contains(|c: char| c == '@' || c.is_control()) {
+        return Arc::clone(subject);
+    }
+    let hash: [u8; 32] = Sha256::digest(subject.as_bytes()).into();
+    let hex = hash.iter().take(8).fold("sha256:".to_owned(), |text, byte| format!("{text}{byte:02x}"));
+    hex.into()
 }
 
 /// One `authorization` header of the scheme Bearer (RFC 6750; the scheme's case does not count).

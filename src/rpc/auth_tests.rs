@@ -469,6 +469,22 @@ fn a_caller_shows_no_subject() {
     assert!(!format!("{caller:?}").contains("bryce"));
 }
 
+/// What a log may hold of a subject is the subject, or the hash of one that names a person.
+#[test]
+fn logged_subject_hides_addresses_and_control_characters() {
+    let f = fixture();
+    let logged = |subject: &str| {
+        let holder = f.verifier.verify(&f.sign(&with("sub", json!(subject)))).unwrap();
+        holder.logged_subject().to_string()
+    };
+
+    assert_eq!(logged("auth0|5f7c8ec7c33c6c004bbafe82"), "auth0|5f7c8ec7c33c6c004bbafe82");
+    // printf bryce@example.com | sha256sum
+    assert_eq!(logged("bryce@example.com"), "sha256:58da9b1864baebff");
+    assert_eq!(logged("router\u{0}").len(), "sha256:".len() + 16);
+    assert_eq!(logged("router\nroot").len(), "sha256:".len() + 16);
+}
+
 /// A handler that no gate has passed gets no caller.
 #[test]
 fn handler_without_gate_gets_no_caller() {
