@@ -229,6 +229,24 @@ fn every_decision_has_status_and_index_entry() {
     }
 }
 
+/// Each block of code for clients stands, word for word, where `./dev clients` runs it.
+#[test]
+fn code_for_clients_is_what_is_run() {
+    let page = fs::read_to_string(root().join("docs/clients.md")).unwrap();
+    let mut found = Vec::new();
+    for ending in ["py", "mjs", "json"] {
+        files(&root().join("tests/clients/service"), ending, &mut found);
+    }
+    let run: Vec<String> = found.iter().map(|path| fs::read_to_string(path).unwrap()).collect();
+    let blocks = page.split("```").skip(1).step_by(2).filter_map(|block| block.split_once('\n'));
+    let code: Vec<&str> = blocks.filter(|(language, _)| *language != "sh").map(|(_, code)| code.trim_end()).collect();
+
+    assert!(code.len() > 5, "the page has its blocks");
+    for block in code {
+        assert!(run.iter().any(|text| text.contains(block)), "no file of tests/clients/service has:\n{block}");
+    }
+}
+
 /// Code may be wider, where the formatter puts it; a comment is read.
 #[test]
 fn comments_have_at_most_100_characters() {
