@@ -50,6 +50,9 @@ export class Service {
       // The least that may be set: connections change under the script's calls.
       "server.connection_age_max_seconds": 10,
       "worker.poll_ms": 100,
+      // A busy machine is no fault: who waits for the database waits on.
+      "pools.call.acquire_timeout_ms": 60_000,
+      "pools.api.acquire_timeout_ms": 60_000,
       "providers.zendesk.base_url": process.env.ZENDESK_URL,
       "providers.pipedrive.base_url": process.env.PIPEDRIVE_URL,
       "providers.pipedrive.client_id": "client",

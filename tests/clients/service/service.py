@@ -67,6 +67,9 @@ class Service:
             # The least that may be set: connections change under the script's calls.
             "server.connection_age_max_seconds": "10",
             "worker.poll_ms": "100",
+            # A busy machine is no fault: who waits for the database waits on.
+            "pools.call.acquire_timeout_ms": "60000",
+            "pools.api.acquire_timeout_ms": "60000",
             "providers.zendesk.base_url": os.environ["ZENDESK_URL"],
             "providers.pipedrive.base_url": os.environ["PIPEDRIVE_URL"],
             "providers.pipedrive.client_id": "client",
