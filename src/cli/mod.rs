@@ -14,6 +14,7 @@ mod migrate;
 mod phone;
 mod requester;
 mod serve;
+mod supervisor;
 mod sync;
 mod token;
 

@@ -8,7 +8,7 @@ use private_postgres::{Cluster, ClusterConfig, default_private_copy};
 use tokio::{net::TcpListener, time::Instant};
 use tracing::info;
 
-use super::{client::failure::CommandFailure, keys::ServiceKeys};
+use super::{client::failure::CommandFailure, keys::ServiceKeys, supervisor::SupervisorSocket};
 use crate::{
     app::{AppWorld, ServiceApp},
     config::Config,
@@ -44,6 +44,18 @@ pub(super) async fn run(args: &ServeArgs, config: &Config, clock: Arc<dyn Clock>
         // Nothing has been promised to anybody yet.
         name = signals.next() => bail!("stopped by {name} while starting"),
     };
+    let attending = SupervisorSocket::new(environment).attend(service.address, service.lifecycle.soft());
+    tokio::select! {
+        ended = serve_until_told(service, signals, config) => ended,
+        never = attending => match never {},
+    }
+}
+
+async fn serve_until_told(
+    service: RunningService,
+    mut signals: ShutdownSignals,
+    config: &Config,
+) -> anyhow::Result<ExitCode> {
     let drain = Duration::from_secs(config.drain.wait_seconds + config.drain.timeout_seconds);
     let lifecycle = service.lifecycle.clone();
     let mut first_signal = None;
@@ -75,8 +87,7 @@ pub(super) struct RunningService {
     pub(super) app: ServiceApp,
     /// Its tasks, and how it ends.
     pub(super) lifecycle: ProcessLifecycle,
-    /// Where it serves; the demo says so.
-    #[cfg_attr(not(feature = "simulator"), expect(dead_code, reason = "without the simulator there is no demo"))]
+    /// Where it serves.
     pub(super) address: std::net::SocketAddr,
     cluster: Option<Arc<Cluster>>,
 }

@@ -78,6 +78,11 @@ impl Process {
 
     /// With this way to the test's database.
     pub async fn start_on(test: &TestApp, files: &Files, database_url: &str) -> Self {
+        Self::start_with(test, files, database_url, &[]).await
+    }
+
+    /// And with these variables.
+    pub async fn start_with(test: &TestApp, files: &Files, database_url: &str, variables: &[(&str, &str)]) -> Self {
         let others =
             format!("select coalesce(string_agg(pid::text, ','), '0') from pg_stat_activity where {OF_WORKERS}");
         let others: String = sqlx::query_scalar(sqlx::AssertSqlSafe(others)).fetch_one(&test.db.pool).await.unwrap();
@@ -93,6 +98,7 @@ impl Process {
             .args(["--set", "worker.poll_ms=50", "--set", "worker.backoff_base_ms=10", "--set", "drain.wait_seconds=0"])
             .env_clear()
             .env("DATABASE_URL", database_url)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(log.try_clone().unwrap())
             .stderr(log)

@@ -16,3 +16,4 @@ pub mod private_cluster;
 mod schema;
 mod settings;
 pub mod statements;
+mod supervisor;
