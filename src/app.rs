@@ -1,6 +1,7 @@
 //! The only place where the parts are joined: pools, features, services, workers. Who calls decides
 //! the clock, the ids and the keys.
 
+mod figures;
 mod limits;
 
 use std::{sync::Arc, time::Duration};
@@ -14,13 +15,17 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::service::Routes;
 use uuid::Uuid;
 
-use self::limits::{raise_descriptor_limit, server_limits};
+use self::{
+    figures::ObservedParts,
+    limits::{raise_descriptor_limit, server_limits},
+};
 use crate::{
     click_to_call::ClickToCall,
     config::{Config, ProviderConfig},
     credentials::{AccessTokens, CredentialVault, SuppressionKeys},
     crm::{self, CrmClients, CrmSettings, ProviderEndpoint, ProviderSettings, http::HttpError},
     domain::{
+        call_ref::CallRefKey,
         clock::Clock,
         credentials::OAuthClient,
         descriptor::Descriptors,
@@ -43,7 +48,8 @@ use crate::{
     },
     store::{CallDb, Db, PoolSettings, StoreError, accounts::RulesCache, phone_numbers},
     sync::{NumberReparser, RecordInspector, SlotDemand, SyncContext, SyncControl, SyncSettings, SyncWorker},
-    telemetry,
+    telemetry::{self, metrics::MetricsPage},
+    tls::BoundListener,
     vault::KeyRing,
 };
 
@@ -66,6 +72,8 @@ pub struct AppWorld {
     pub tasks: TaskTracker,
     /// Ends watchers when the server drains.
     pub stop: CancellationToken,
+    /// What is said of the service from outside; nothing is served before it has started.
+    pub health: ServingHealth,
 }
 
 /// Why the parts cannot be joined.
@@ -105,12 +113,15 @@ pub struct ServiceApp {
     stop: CancellationToken,
     period_default_seconds: i32,
     tally: CallTally,
+    call_refs: Arc<CallRefKey>,
+    crms: CrmClients,
+    health: ServingHealth,
 }
 
 impl ServiceApp {
     /// Joins the parts; connects to nothing yet.
     pub fn new(config: &Config, database_url: &str, world: AppWorld) -> Result<Self, AppError> {
-        let AppWorld { clock, ids, key_ring, tasks, stop } = world;
+        let AppWorld { clock, ids, key_ring, tasks, stop, health } = world;
         let (calls, api, sync) = pool_settings(config);
         let call_db = CallDb::connect_lazy(database_url, calls).map_err(AppError::DatabaseUrl)?;
         let db = |name, settings| {
@@ -119,6 +130,7 @@ impl ServiceApp {
         let (api_db, sync_db) = (db("api", api)?, db("sync", sync)?);
         let descriptors = crm::descriptors();
         let crms = CrmClients::new(crm_settings(config))?;
+        let call_refs = Arc::new(key_ring.call_ref_keys().swap_remove(0));
         let vault = CredentialVault { key_ring, ids: Arc::clone(&ids) };
         let access_tokens = |db: &Db| AccessTokens {
             db: db.clone(),
@@ -165,7 +177,7 @@ impl ServiceApp {
                 access_tokens: access_tokens(&api_db),
                 db: api_db.clone(),
                 vault: vault.clone(),
-                crms,
+                crms: crms.clone(),
                 callback_url: callback_url(config),
                 clock: Arc::clone(&clock),
                 ids: Arc::clone(&ids),
@@ -192,6 +204,9 @@ impl ServiceApp {
             clock,
             ids,
             stop,
+            call_refs,
+            crms,
+            health,
             period_default_seconds: i32::try_from(config.sync.period_seconds).unwrap_or(i32::MAX),
             tally: CallTally::default(),
         })
@@ -231,7 +246,7 @@ impl ServiceApp {
     pub async fn start(
         &self,
         config: &Config,
-        listener: TcpListener,
+        listener: impl Into<BoundListener>,
         verifier: Arc<TokenVerifier>,
         lifecycle: &ProcessLifecycle,
     ) {
@@ -241,20 +256,25 @@ impl ServiceApp {
             tracing::warn!("the calls' connections to the database are not all there yet; serving begins without them");
         }
         let calls = CallHealth::new(is_warm || self.call_db.answers().await);
-        let health = ServingHealth::new(calls.is_serving());
+        let health = self.health.clone();
+        for names in [&CALLS[..], &OTHERS[..]] {
+            health.report(names, calls.is_serving());
+        }
         let server = GrpcServer {
             limits,
             drain: (&config.drain).into(),
             verifier,
             ids: Arc::clone(&self.ids),
             clock: Arc::clone(&self.clock),
+            call_refs: Arc::clone(&self.call_refs),
             reflection: config.reflection,
             health: health.clone(),
         };
         let (routes, soft, hard) = (self.routes(&limits), lifecycle.soft(), lifecycle.hard());
+        let incoming = server::incoming(listener.into());
         let noting = lifecycle.clone();
         lifecycle.spawn_critical("gRPC server", async move {
-            if server.serve(routes, server::incoming(listener), soft, hard).await? == DrainOutcome::Cut {
+            if server.serve(routes, incoming, soft, hard).await? == DrainOutcome::Cut {
                 noting.note_dropped();
             }
             Ok::<(), ServerError>(())
@@ -277,19 +297,55 @@ impl ServiceApp {
         let watching = watch_calls(self.call_db.clone(), self.tally.clone(), calls, health.clone(), lifecycle.soft());
         lifecycle.tasks().spawn(watching);
         lifecycle.tasks().spawn(watch_database(self.api_db.clone(), health, lifecycle.soft()));
+        lifecycle.tasks().spawn(self.observed().observe_until(lifecycle.soft()));
     }
 
     /// Starts what is served over HTTP.
-    pub fn start_http(&self, listener: TcpListener, lifecycle: &ProcessLifecycle) {
+    pub fn start_http(&self, listener: impl Into<BoundListener>, lifecycle: &ProcessLifecycle) {
         let router = listeners::routes(self.integrations.clone());
-        let serving = listeners::serve(listener, router, lifecycle.tasks().clone(), lifecycle.soft());
+        let serving = listeners::serve(listener.into(), router, lifecycle.tasks().clone(), lifecycle.soft());
         lifecycle.spawn_critical("HTTP listener", serving);
+    }
+
+    /// Looks at what metrics say of pools, quotas and integrations, as is done by itself now and
+    /// then.
+    pub async fn report_figures(&self) {
+        self.observed().observe().await;
+    }
+
+    fn observed(&self) -> ObservedParts {
+        ObservedParts {
+            page: MetricsPage::begin(),
+            call_db: self.call_db.clone(),
+            api_db: self.api_db.clone(),
+            sync_db: self.sync_context.db.clone(),
+            crms: self.crms.clone(),
+            health: self.health.clone(),
+            clock: Arc::clone(&self.clock),
+        }
     }
 
     /// Ends all connections to the database; takes about a second at most.
     pub async fn close(&self) {
         tokio::join!(self.call_db.close(), self.api_db.close(), self.sync_context.db.close());
     }
+}
+
+/// Starts what operators ask; before anything else, so that a process that waits for its database
+/// can be seen to. Served until the drain is nearly over.
+pub fn start_admin(listener: TcpListener, health: ServingHealth, lifecycle: &ProcessLifecycle) {
+    let stop = CancellationToken::new();
+    let (ending, hard, stopping) = (health.clone(), lifecycle.hard(), stop.clone());
+    lifecycle.tasks().spawn(async move {
+        tokio::select! {
+            () = ending.ended() => {}
+            () = hard.cancelled() => {}
+        }
+        stopping.cancel();
+    });
+    let router = listeners::admin_routes(MetricsPage::begin(), move || health.is_ready());
+    let serving = listeners::serve(listener.into(), router, lifecycle.tasks().clone(), stop);
+    lifecycle.spawn_critical("admin listener", serving);
 }
 
 /// Says of the calls whether they are answered: by how they end, or while there are none, by asking

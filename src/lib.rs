@@ -33,3 +33,4 @@ pub mod config;
 pub mod jwt;
 pub mod lifecycle;
 pub mod telemetry;
+pub mod tls;

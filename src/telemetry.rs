@@ -4,6 +4,7 @@
 //! carry data.
 
 mod json_line;
+pub mod metrics;
 mod repeats;
 
 use std::{
@@ -11,11 +12,12 @@ use std::{
     fmt,
     io::{self, IsTerminal},
     panic,
-    sync::LazyLock,
+    sync::{LazyLock, OnceLock},
 };
 
 use serde::{Deserialize, Serialize};
 use tracing::Subscriber;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     EnvFilter, Layer,
     fmt::{MakeWriter, format::JsonFields},
@@ -29,6 +31,10 @@ pub use repeats::RepeatCounter;
 
 /// What the log of this process repeats.
 static REPEATS: LazyLock<RepeatCounter> = LazyLock::new(RepeatCounter::default);
+
+/// Lines that wait to be written; a line has some hundred bytes.
+const LINES_KEPT_MAX: usize = 16_384;
+static LINES_LOST: OnceLock<ErrorCounter> = OnceLock::new();
 
 /// Most causes that are printed of one error; a longer chain is a cycle.
 const CAUSES_MAX: usize = 16;
@@ -55,14 +61,19 @@ pub enum TelemetryError {
 }
 
 /// Starts the log on standard error and sends panics there too. `filter` is a list of tracing
-/// directives.
-pub fn start_log(format: LogFormat, filter: &str) -> Result<(), TelemetryError> {
+/// directives. Lines are written by a thread of their own, so that whoever reads them slowly holds
+/// up no call; what it cannot keep is dropped and counted. When the guard is dropped, all is
+/// written.
+pub fn start_log(format: LogFormat, filter: &str) -> Result<LogGuard, TelemetryError> {
     let filter = read_filter(filter)?;
+    let writer = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_KEPT_MAX);
+    let (writer, guard) = writer.thread_name("log").finish(io::stderr());
+    let _ = LINES_LOST.set(writer.error_counter());
     let log = registry().with(filter).with(REPEATS.clone());
-    let text = tracing_subscriber::fmt::layer().with_writer(io::stderr).with_ansi(io::stderr().is_terminal());
+    let text = || tracing_subscriber::fmt::layer().with_ansi(io::stderr().is_terminal());
     let started = match format {
-        LogFormat::Text => log.with(text).try_init(),
-        LogFormat::Json => log.with(json_layer(io::stderr)).try_init(),
+        LogFormat::Text => log.with(text().with_writer(writer)).try_init(),
+        LogFormat::Json => log.with(json_layer(writer)).try_init(),
     };
     started.map_err(TelemetryError::AlreadySet)?;
     panic::set_hook(Box::new(|panicked| {
@@ -73,7 +84,16 @@ pub fn start_log(format: LogFormat, filter: &str) -> Result<(), TelemetryError> 
             "a task panicked"
         );
     }));
-    Ok(())
+    Ok(LogGuard(guard))
+}
+
+/// Writes what is left of the log when it is dropped.
+#[must_use]
+pub struct LogGuard(#[expect(dead_code, reason = "for its end")] WorkerGuard);
+
+/// Lines of the log that were dropped since the start.
+pub fn lines_lost() -> usize {
+    LINES_LOST.get().map_or(0, ErrorCounter::dropped_lines)
 }
 
 /// What is to be logged, as a list of tracing directives says it.
@@ -193,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_filter_that_cannot_be_read_is_said() {
-        let error = start_log(LogFormat::Text, "info,=,").unwrap_err();
+        let error = start_log(LogFormat::Text, "info,=,").err().unwrap();
 
         assert!(matches!(error, TelemetryError::Filter(_)));
     }

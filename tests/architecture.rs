@@ -19,8 +19,8 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Nouns.
     ("domain", &[]),
     // Edges out; not each other.
-    ("store", &["domain"]),
-    ("crm", &["domain", "jwt"]),
+    ("store", &["domain", "telemetry"]),
+    ("crm", &["domain", "jwt", "telemetry"]),
     ("vault", &["domain"]),
     // Shared rules.
     ("identity", &["domain", "store", "telemetry"]),
@@ -49,10 +49,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "jwt",
             "sync",
             "telemetry",
+            "tls",
         ],
     ),
-    ("listeners", &["domain", "store", "integrations", "telemetry"]),
-    // Prints chains of errors for everybody above the edges out.
+    ("listeners", &["domain", "store", "integrations", "telemetry", "tls"]),
+    // What they are bound to.
+    ("tls", &["telemetry"]),
+    // Counts for everybody, and prints chains of errors for everybody above the edges out.
     ("telemetry", &[]),
     ("jwt", &[]),
     ("lifecycle", &["telemetry"]),
@@ -75,6 +78,8 @@ const OWNERS: &[(&str, &[&str])] = &[
     ("oauth2", &["crm"]),
     ("axum", &["listeners"]),
     ("hyper_util", &["listeners", "cli"]),
+    ("tokio_rustls", &["tls"]),
+    ("metrics_exporter_prometheus", &["telemetry"]),
     ("crm_simulator", &["cli"]),
     ("private_postgres", &["cli"]),
     ("hmac", &["domain"]),
@@ -100,6 +105,7 @@ const ACROSS_ACCOUNTS: &[(&str, &str)] = &[
     ("store::accounts::list", "an operator's list; the token's accounts are its filter"),
     ("store::database::ping", "whether the service is ready is asked of all of it"),
     ("store::database::time", "processes follow one clock, whosever work they do"),
+    ("store::figures::read", "figures of the whole service, without a word of whose they are"),
     ("store::lease::find_due", "what is due is due for whom it may; the claim that follows is of one account"),
     ("store::reparse::find_due", "whose numbers are to be read again; the lock that follows is of one account"),
 ];

@@ -51,7 +51,7 @@ pub(crate) async fn serve(database_url: Option<&str>) -> anyhow::Result<()> {
     std::io::stdout().flush()?;
     tonic::transport::Server::builder()
         .add_service(CallerServiceServer::new(Bare { reply, database }))
-        .serve_with_incoming(server::incoming(listener))
+        .serve_with_incoming(server::incoming(listener.into()))
         .await
         .context("the bare server")
 }

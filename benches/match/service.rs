@@ -78,6 +78,7 @@ impl Server {
         let keys = local_token::generate(&[7; 32]);
         let mut child = Command::new(env!("CARGO_BIN_EXE_contact-sync"))
             .arg("serve")
+            .args(["--set", "admin.listen=127.0.0.1:0"])
             .env("DATABASE_URL", database_url)
             .env("CONTACT_SYNC_LISTEN", "127.0.0.1:0")
             .env("CONTACT_SYNC_DATA_DIR", scratch.path())

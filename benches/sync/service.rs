@@ -76,6 +76,7 @@ impl Service {
         };
         let mut child = Command::new(env!("CARGO_BIN_EXE_contact-sync"))
             .arg("serve")
+            .args(["--set", "admin.listen=127.0.0.1:0"])
             .env("DATABASE_URL", database_url)
             .env("CONTACT_SYNC_LISTEN", "127.0.0.1:0")
             .env("CONTACT_SYNC_DATA_DIR", &scratch)

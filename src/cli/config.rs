@@ -16,6 +16,7 @@ use crate::{
         local_token::{LocalKeys, read_signing_key},
     },
     telemetry::chain,
+    tls::{HTTP_1_1, HTTP_2, ServerTls},
     vault::KeyRing,
 };
 
@@ -57,6 +58,12 @@ pub(super) fn needs(settings: &LoadedSettings, clock: &Arc<dyn Clock>) -> Vec<Co
     }
     if let Some(dir) = config.pg_bin_dir.as_ref().filter(|dir| is_local && !dir.join("initdb").is_file()) {
         wrong("pg_bin_dir", format!("is {}, where no initdb is", dir.display()), "where initdb and postgres are");
+    }
+    for (section, tls, protocol) in [("tls", &config.tls, HTTP_2), ("http.tls", &config.http.tls, HTTP_1_1)] {
+        if let Some(Err(error)) = tls.files().map(|files| ServerTls::load(files, protocol)) {
+            let expected = "a certificate and its key, and CAs, as PEM";
+            wrong(&format!("{section}.certificate_file"), format!("is of no use ({})", chain(&error)), expected);
+        }
     }
     let local_ring = config.data_dir.join("key-ring.json");
     let ring_file = config.vault.key_ring_file.as_deref();

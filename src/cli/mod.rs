@@ -2,6 +2,7 @@
 //! small tools or gRPC clients. The environment is read here and nowhere else.
 
 mod account;
+mod call_ref;
 mod changes;
 mod client;
 mod completions;
@@ -84,6 +85,7 @@ enum Command {
     #[command(flatten)]
     Ask(Question),
     Token(token::TokenArgs),
+    CallRef(call_ref::CallRefArgs),
     Phone(phone::PhoneArgs),
     /// Bring the schema to this program's version, and end
     Migrate,
@@ -211,7 +213,7 @@ async fn run(command: Command, settings: LoadedSettings, clock: Arc<dyn Clock>) 
     let config = settings.config;
     match command {
         Command::Serve(args) => {
-            telemetry::start_log(config.log.format, &config.log.filter)?;
+            let _log = telemetry::start_log(config.log.format, &config.log.filter)?;
             let (version, schema) = (env!("CARGO_PKG_VERSION"), schema::newest_version());
             tracing::info!(version, schema, settings = changed, "starting");
             serve::run(&args, &config, clock).await
@@ -225,6 +227,7 @@ async fn run(command: Command, settings: LoadedSettings, clock: Arc<dyn Clock>) 
             println!("{}", token::run(&args, &config, clock)?);
             Ok(ExitCode::SUCCESS)
         }
+        Command::CallRef(args) => print(&call_ref::run(&args, &config)?),
         Command::Phone(_) | Command::Completions(_) | Command::Config(_) => Ok(ExitCode::SUCCESS),
         #[cfg(feature = "simulator")]
         Command::Demo(args) => demo::run(args, config, clock, wants_colour()).await,

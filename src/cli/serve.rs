@@ -6,15 +6,17 @@ use std::{path::Path, process::ExitCode, sync::Arc, time::Duration};
 use anyhow::{Context, bail};
 use private_postgres::{Cluster, ClusterConfig, default_private_copy};
 use tokio::{net::TcpListener, time::Instant};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{client::failure::CommandFailure, keys::ServiceKeys, supervisor::SupervisorSocket};
 use crate::{
-    app::{AppWorld, ServiceApp},
-    config::Config,
+    app::{self, AppWorld, ServiceApp},
+    config::{Config, TlsConfig},
     domain::{clock::Clock, ids::IdSource},
     lifecycle::{ProcessLifecycle, ShutdownOutcome, ShutdownSignals},
+    rpc::health::ServingHealth,
     store::schema,
+    tls::{BoundListener, HTTP_1_1, HTTP_2, ServerTls},
 };
 
 /// How long tasks have beyond the drain before they are dropped.
@@ -112,18 +114,40 @@ impl RunningService {
         clock: Arc<dyn Clock>,
         migrates: bool,
     ) -> anyhow::Result<Self> {
+        let (lifecycle, health) = (ProcessLifecycle::new(), ServingHealth::new(false));
+        let listener = secured(listener, &config.tls, HTTP_2, "tls", &lifecycle)?;
+        let http = match config.http.listen {
+            Some(address) => {
+                let listener = bind("http", address).await?;
+                Some(secured(listener, &config.http.tls, HTTP_1_1, "http.tls", &lifecycle)?)
+            }
+            None => None,
+        };
+        if let Some(address) = config.admin.listen {
+            let listener = bind("admin", address).await?;
+            info!(listen = %listener.local_addr()?, "serving /metrics, /livez and /readyz");
+            app::start_admin(listener, health.clone(), &lifecycle);
+        }
         let warming = tokio::task::spawn_blocking(phone_key::warm_up);
         let ids = Arc::new(IdSource::from_os());
         let keys = ServiceKeys::load(config, &ids, &clock)?;
-        let address = listener.local_addr().context("the bound address cannot be read")?;
+        let address = listener.socket.local_addr().context("the bound address cannot be read")?;
         let (cluster, database_url) = database(config).await?;
         if let Some(cluster) = &cluster {
             // Until everything else has started.
             cluster.stop_on_drop(true);
         }
-        let started = Self::join(listener, config, clock, migrates, &database_url, (keys, ids), warming).await;
-        let (app, lifecycle) = match (started, &cluster) {
-            (Ok(joined), _) => joined,
+        let world = AppWorld {
+            clock,
+            ids,
+            key_ring: Arc::new(keys.key_ring),
+            tasks: lifecycle.tasks().clone(),
+            stop: lifecycle.soft(),
+            health,
+        };
+        let started = Self::join(config, migrates, &database_url, world, warming).await;
+        let app = match (started, &cluster) {
+            (Ok(app), _) => app,
             (Err(error), None) => return Err(error),
             (Err(error), Some(cluster)) => {
                 // The reason why the service did not start is the one to tell.
@@ -131,6 +155,12 @@ impl RunningService {
                 return Err(error);
             }
         };
+        app.start(config, listener, Arc::clone(&keys.verifier), &lifecycle).await;
+        lifecycle.tasks().spawn(keys.key_set.watch(keys.verifier, lifecycle.soft()));
+        if let Some(listener) = http {
+            info!(listen = %listener.socket.local_addr()?, "serving HTTP");
+            app.start_http(listener, &lifecycle);
+        }
         let cluster = cluster.map(Arc::new);
         if let Some(cluster) = &cluster {
             cluster.stop_on_drop(false);
@@ -142,41 +172,21 @@ impl RunningService {
     }
 
     async fn join(
-        listener: TcpListener,
         config: &Config,
-        clock: Arc<dyn Clock>,
         migrates: bool,
         database_url: &str,
-        (keys, ids): (ServiceKeys, Arc<IdSource>),
+        world: AppWorld,
         warming: tokio::task::JoinHandle<()>,
-    ) -> anyhow::Result<(ServiceApp, ProcessLifecycle)> {
+    ) -> anyhow::Result<ServiceApp> {
         let owner_url = config.migrate_database_url.as_ref().map_or(database_url, |url| url.expose());
         if migrates {
             schema::migrate(owner_url).await?;
         } else {
             schema::verify(database_url).await?;
         }
-        let lifecycle = ProcessLifecycle::new();
-        let world = AppWorld {
-            clock,
-            ids,
-            key_ring: Arc::new(keys.key_ring),
-            tasks: lifecycle.tasks().clone(),
-            stop: lifecycle.soft(),
-        };
         let app = ServiceApp::new(config, database_url, world)?;
         warming.await.context("the phone metadata cannot be read")?;
-        let http = match config.http.listen {
-            Some(address) => Some(listen_http(address).await?),
-            None => None,
-        };
-        app.start(config, listener, Arc::clone(&keys.verifier), &lifecycle).await;
-        lifecycle.tasks().spawn(keys.key_set.watch(keys.verifier, lifecycle.soft()));
-        if let Some(listener) = http {
-            info!(listen = %listener.local_addr()?, "serving HTTP");
-            app.start_http(listener, &lifecycle);
-        }
-        Ok((app, lifecycle))
+        Ok(app)
     }
 
     /// After its tasks have ended: closes the connections, and stops the database if it was started
@@ -192,12 +202,35 @@ impl RunningService {
     }
 }
 
-async fn listen_http(address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
+async fn bind(section: &str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
     let bound = TcpListener::bind(address).await;
     Ok(bound.map_err(|error| CommandFailure {
-        what: format!("cannot listen for HTTP on {address}: {error}"),
-        next: "choose another port with the setting http.listen".to_owned(),
+        what: format!("cannot listen on {address}: {error}"),
+        next: format!("choose another port with the setting {section}.listen"),
     })?)
+}
+
+/// The socket with what is spoken on it; certificates are watched from now on.
+fn secured(
+    socket: TcpListener,
+    tls: &TlsConfig,
+    protocol: &'static [u8],
+    section: &str,
+    lifecycle: &ProcessLifecycle,
+) -> anyhow::Result<BoundListener> {
+    let Some(files) = tls.files() else {
+        let address = socket.local_addr()?;
+        if !address.ip().is_loopback() {
+            warn!(
+                listen = %address,
+                "plain text beyond this machine: set {section}.certificate_file and {section}.key_file, unless something in front of it speaks TLS"
+            );
+        }
+        return Ok(socket.into());
+    };
+    let tls = Arc::new(ServerTls::load(files, protocol).with_context(|| format!("{section}.certificate_file"))?);
+    lifecycle.tasks().spawn(Arc::clone(&tls).watch(lifecycle.soft()));
+    Ok(BoundListener { socket, tls: Some(tls) })
 }
 
 /// The database that the settings name, or the private cluster, started if it does not run.

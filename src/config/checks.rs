@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 use serde_json::Value;
 
 use super::{
-    Config,
+    Config, TlsConfig,
     setting::{ConfigError, SettingOrigin, flatten},
 };
 use crate::{domain::provider::Provider, telemetry};
@@ -93,6 +93,8 @@ pub(super) fn check(
     }
     checks.databases(config);
     checks.claims(config);
+    checks.tls("tls", &config.tls);
+    checks.tls("http.tls", &config.http.tls);
     if let Some(url) = &config.http.public_url
         && let Err(problem) = check_public_url(url)
     {
@@ -146,6 +148,20 @@ impl Checks<'_> {
                 let expected = "nothing, or auth.jwks_file with the keys of an identity provider";
                 self.wrong(name, "is for tokens of others, and there are only local ones", expected);
             }
+        }
+    }
+
+    /// A certificate is nothing without its key, nor a client's CA without both.
+    fn tls(&mut self, section: &str, tls: &TlsConfig) {
+        let (certificate, key) = (format!("{section}.certificate_file"), format!("{section}.key_file"));
+        match (&tls.certificate_file, &tls.key_file) {
+            (Some(_), None) => self.wrong(&key, "is missing", format!("set, since {certificate} is")),
+            (None, Some(_)) => self.wrong(&certificate, "is missing", format!("set, since {key} is")),
+            (None, None) if tls.client_ca_file.is_some() => {
+                let expected = format!("left out, or {certificate} and {key} set too");
+                self.wrong(&format!("{section}.client_ca_file"), "is set alone", expected);
+            }
+            _ => {}
         }
     }
 

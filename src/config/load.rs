@@ -161,6 +161,7 @@ fn unfit(name: &str, origin: &SettingOrigin, error: &figment::Error) -> ConfigEr
     let expected = match name {
         "listen" => "an address and a port, such as 127.0.0.1:50051".to_owned(),
         "http.listen" => "an address and a port, such as 127.0.0.1:8080".to_owned(),
+        "admin.listen" => "an address and a port, such as 127.0.0.1:9464, or nothing".to_owned(),
         "log.format" => "text or json".to_owned(),
         "database.plan_cache_mode" => "generic or custom".to_owned(),
         "reflection" => "true or false".to_owned(),

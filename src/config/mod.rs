@@ -19,6 +19,7 @@ use crate::{
     rpc::{claims::TokenRules, limits::ServerLimits, server::DrainTimes},
     store::PlanMode,
     telemetry::LogFormat,
+    tls::TlsFiles,
 };
 
 pub use self::{
@@ -35,6 +36,8 @@ pub use self::{
 pub struct Config {
     /// Where gRPC is served: address and port; port 0 takes any.
     pub listen: SocketAddr,
+    /// TLS of gRPC.
+    pub tls: TlsConfig,
     /// Serve gRPC reflection, to anybody who reaches the port. For development.
     pub reflection: bool,
     /// Where the service keeps its own files: the private Postgres cluster and the keys of local
@@ -64,6 +67,8 @@ pub struct Config {
     pub providers: ProvidersConfig,
     /// What is served over HTTP.
     pub http: HttpConfig,
+    /// What operators and their machines ask.
+    pub admin: AdminConfig,
     /// The gRPC server's limits.
     pub server: ServerConfig,
     /// How the process stops.
@@ -162,12 +167,40 @@ impl PoolConfig {
 /// `/healthz`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HttpConfig {
-    /// Where: address and port; empty: nowhere. Plain HTTP: something in front of it must speak
-    /// TLS.
+    /// Where: address and port; empty: nowhere.
     pub listen: Option<SocketAddr>,
+    /// TLS of it; without, something in front of it must speak TLS.
+    pub tls: TlsConfig,
     /// Where browsers find it: `https://sync.example.com`, without a path; `http` for this machine
     /// only. Without it no administrator can authorize access.
     pub public_url: Option<String>,
+}
+
+/// TLS of one listener; without a certificate it speaks plain TCP. The files are read again every
+/// ten seconds.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct TlsConfig {
+    /// PEM: the server's certificate, then those between it and its CA.
+    pub certificate_file: Option<PathBuf>,
+    /// PEM: the certificate's private key.
+    pub key_file: Option<PathBuf>,
+    /// PEM: CAs; clients must show a certificate of one of them. Empty: they show none.
+    pub client_ca_file: Option<PathBuf>,
+}
+
+impl TlsConfig {
+    /// The files, if TLS is spoken.
+    pub fn files(&self) -> Option<TlsFiles> {
+        let (certificate, key) = self.certificate_file.clone().zip(self.key_file.clone())?;
+        Some(TlsFiles { certificate, key, client_ca: self.client_ca_file.clone() })
+    }
+}
+
+/// What operators and their machines ask: `/metrics`, `/livez` and `/readyz`, in plain HTTP.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AdminConfig {
+    /// Where: address and port; empty: nowhere. Whoever reaches it reads figures, and nothing else.
+    pub listen: Option<SocketAddr>,
 }
 
 /// The gRPC server's limits.
@@ -264,6 +297,7 @@ impl Config {
         let limits = ServerLimits::default();
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
+            tls: TlsConfig::default(),
             reflection: false,
             data_dir,
             database_url: None,
@@ -294,7 +328,8 @@ impl Config {
                 sync: PoolConfig { connections: 6, acquire_timeout_ms: 10_000 },
             },
             providers: ProvidersConfig::default(),
-            http: HttpConfig { listen: None, public_url: None },
+            http: HttpConfig { listen: None, tls: TlsConfig::default(), public_url: None },
+            admin: AdminConfig { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9464))) },
             server: ServerConfig {
                 calls_max: limits.calls_max,
                 connections_max: limits.connections_max,

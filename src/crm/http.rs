@@ -5,7 +5,7 @@ use std::{
     io::{self, ErrorKind},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     sync::Arc,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use chrono::{DateTime, NaiveDateTime, Utc};
@@ -18,6 +18,7 @@ use reqwest::{
 use thiserror::Error;
 
 use super::{ConnectFailure, CrmError, ProviderEndpoint};
+use crate::{domain::provider::Provider, telemetry::metrics};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// A page of 1,000 users can take a CRM many seconds to make, and longer to send: the whole may
@@ -125,9 +126,31 @@ fn is_public_v6(v6: Ipv6Addr) -> bool {
     is_global_unicast && !is_special && !is_documentation && !is_6to4
 }
 
+/// Awaits what a request to this CRM leads to, up to the head of the answer, and counts it. An
+/// error is told as [`meaning_of`] does.
+pub async fn counted(
+    provider: Provider,
+    sent: impl Future<Output = Result<Response, reqwest::Error>>,
+) -> Result<Response, CrmError> {
+    let started = Instant::now();
+    let sent = sent.await;
+    let outcome = match &sent {
+        Ok(response) => match response.status() {
+            StatusCode::TOO_MANY_REQUESTS => "limited",
+            status if status.is_success() => "answered",
+            status if status.is_server_error() => "failed",
+            _ => "refused",
+        },
+        Err(error) if error.is_timeout() => "timed_out",
+        Err(_) => "unreached",
+    };
+    metrics::crm_request_ended(provider.as_str(), outcome, started.elapsed());
+    sent.map_err(|error| meaning_of(&error))
+}
+
 /// What became of sending a request. Logs the cause, which tells an unknown name from a closed port
 /// or a refused certificate.
-pub fn meaning_of(error: &reqwest::Error) -> CrmError {
+fn meaning_of(error: &reqwest::Error) -> CrmError {
     // The first text names the URL with its query; the causes below it do not.
     let below: Vec<String> = causes(error).skip(1).map(ToString::to_string).collect();
     tracing::warn!(error = below.join(": "), "a CRM could not be reached, or its connection broke");

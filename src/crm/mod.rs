@@ -47,6 +47,7 @@ use crate::domain::{
     options::Options,
     provider::{PerProvider, Provider},
 };
+use crate::telemetry::metrics;
 
 /// How one provider is reached.
 #[derive(Debug, Clone)]
@@ -130,6 +131,21 @@ impl CrmClients {
         let endpoint = &self.settings.providers[provider].endpoint;
         let lost = LostOrganization { http: &self.http[provider], endpoint, organization, access };
         vendor(provider).find_renamed(lost).await
+    }
+
+    /// Says of each CRM's quotas what the organisation with the least of it has left.
+    pub fn report_quotas(&self) {
+        let learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut least: HashMap<(Provider, &str), f64> = HashMap::new();
+        for ((provider, _), limits) in learned.iter() {
+            for (quota, left) in ["window", "day"].into_iter().zip(limits.left()) {
+                let Some(left) = left else { continue };
+                least.entry((*provider, quota)).and_modify(|least| *least = least.min(left)).or_insert(left);
+            }
+        }
+        for ((provider, quota), left) in least {
+            metrics::crm_quota(provider.as_str(), quota, left);
+        }
     }
 
     /// What is known of an organisation's limits lives as long as the process, and holds for all

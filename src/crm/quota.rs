@@ -127,6 +127,20 @@ impl RequestQuota {
 }
 
 impl LearnedLimits {
+    /// Of 1, what is left of the short limit and of the long one, as far as they are known.
+    pub(super) fn left(&self) -> [Option<f64>; 2] {
+        let state = self.state();
+        let window = state.window.as_ref().map(|window| {
+            let is_over = Instant::now() >= window.ends;
+            if is_over { 1.0 } else { f64::from(window.remaining) / f64::from(window.total.max(1)) }
+        });
+        let day = state.day.as_ref().filter(|(day, _)| day.limit > 0).map(|(day, _)| {
+            let per_mille = u128::from(day.limit.saturating_sub(day.used)) * 1000 / u128::from(day.limit);
+            f64::from(u16::try_from(per_mille).unwrap_or(1000)) / 1000.0
+        });
+        [window, day]
+    }
+
     fn state(&self) -> MutexGuard<'_, LimitState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -2,6 +2,7 @@
 
 pub mod account;
 pub mod call;
+pub mod call_ref;
 pub mod change;
 pub mod clock;
 pub mod contact;

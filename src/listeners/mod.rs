@@ -5,6 +5,7 @@
 //! (`ControlEvent`): a trigger is an operator's word, which lifts pauses. Must not know SQL,
 //! vendors or tonic.
 
+mod admin;
 mod callback;
 mod page;
 
@@ -25,7 +26,6 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
     sync::{Notify, OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
@@ -33,7 +33,11 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tower::ServiceExt;
 use tracing::{debug, warn};
 
-use crate::integrations::IntegrationContext;
+pub use self::admin::admin_routes;
+use crate::{
+    integrations::IntegrationContext,
+    tls::{BoundListener, ServerStream},
+};
 
 /// Connections at once. Above it the oldest whose request has not come makes room; if there is
 /// none, further ones wait.
@@ -59,7 +63,7 @@ pub fn routes(integrations: IntegrationContext) -> Router {
 /// Serves until `stop` is cancelled; requests under way are still answered, in tasks of this
 /// tracker.
 pub async fn serve(
-    listener: TcpListener,
+    listener: BoundListener,
     router: Router,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -71,7 +75,7 @@ pub async fn serve(
 }
 
 async fn accept(
-    listener: TcpListener,
+    listener: BoundListener,
     router: Router,
     tasks: TaskTracker,
     stop: &CancellationToken,
@@ -79,8 +83,8 @@ async fn accept(
     let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let mut connections: VecDeque<Weak<OpenConnection>> = VecDeque::new();
     loop {
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        let stream = match listener.socket.accept().await {
+            Ok((stream, _)) => ServerStream::new(stream, listener.tls.as_deref()),
             Err(error) => {
                 warn!(error = %error, "a connection could not be accepted");
                 sleep(ACCEPT_PAUSE).await;
@@ -122,7 +126,7 @@ fn make_room(connections: &mut VecDeque<Weak<OpenConnection>>) {
 }
 
 async fn answer(
-    stream: TcpStream,
+    stream: ServerStream,
     router: Router,
     permit: OwnedSemaphorePermit,
     open: Arc<OpenConnection>,

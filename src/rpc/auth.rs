@@ -19,13 +19,17 @@ use sha2::{Digest, Sha256};
 use tonic::{Request, Status};
 
 use super::{
+    call_notes::CallNotes,
     claims::{TokenAccounts, TokenRules, WrongClaim},
     jwks::{JwksError, KeySet, VerifyingJwk},
     methods::{MethodAccess, MethodRule, TokenScope},
     room::RoomPlace,
     status,
 };
-use crate::domain::{clock::Clock, ids::AccountId};
+use crate::{
+    domain::{clock::Clock, ids::AccountId},
+    telemetry::metrics,
+};
 
 /// Longest token, in bytes; all headers of a request together have 16 KiB.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
@@ -107,6 +111,7 @@ impl fmt::Debug for TokenHolder {
 /// The caller of one request, with its place in the server's room.
 pub struct RequestCaller<'r> {
     caller: &'r TokenHolder,
+    notes: Option<&'r CallNotes>,
     place: Option<&'r RoomPlace>,
 }
 
@@ -115,10 +120,20 @@ impl<'r> RequestCaller<'r> {
     /// which may be spent: `OVERLOADED`.
     pub fn authorize(&self, account_id: &str) -> Result<AccountId, Status> {
         let account_id = self.caller.authorize(account_id)?;
+        if let Some(notes) = self.notes {
+            notes.note_account(account_id);
+        }
         if let Some(place) = self.place {
             place.take_account(account_id).map_err(status::overloaded)?;
         }
         Ok(account_id)
+    }
+
+    /// The request is about this phone call, for the log.
+    pub fn note_call(&self, call_id: &str) {
+        if let Some(notes) = self.notes {
+            notes.note_call(call_id);
+        }
     }
 
     /// As [`TokenHolder::has`].
@@ -138,7 +153,8 @@ pub fn caller<T>(request: &Request<T>) -> Result<RequestCaller<'_>, Status> {
     let caller: Option<&Arc<TokenHolder>> = request.extensions().get();
     let place: Option<&Arc<RoomPlace>> = request.extensions().get();
     let caller = caller.ok_or_else(|| status::internal(&NoCaller))?;
-    Ok(RequestCaller { caller, place: place.map(AsRef::as_ref) })
+    let notes: Option<&Arc<CallNotes>> = request.extensions().get();
+    Ok(RequestCaller { caller, notes: notes.map(AsRef::as_ref), place: place.map(AsRef::as_ref) })
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -161,6 +177,19 @@ pub enum TokenRefused {
 }
 
 impl TokenRefused {
+    /// What the caller is told, and what is counted.
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::Missing => "TOKEN_MISSING",
+            Self::Invalid(_) => "TOKEN_INVALID",
+            Self::Claim(WrongClaim::Issuer) => "TOKEN_OF_OTHER_ISSUER",
+            Self::Claim(WrongClaim::Audience) => "TOKEN_FOR_OTHER_AUDIENCE",
+            Self::Claim(WrongClaim::NotYetValid) => "TOKEN_NOT_YET_VALID",
+            Self::Claim(WrongClaim::Expired) => "TOKEN_EXPIRED",
+            Self::Claim(WrongClaim::Unreadable(_)) => "TOKEN_CLAIM_INVALID",
+        }
+    }
+
     /// For the log of whoever runs the server; nothing of the token is in it.
     fn cause(&self) -> String {
         match self {
@@ -172,16 +201,7 @@ impl TokenRefused {
 
 impl From<TokenRefused> for Status {
     fn from(refused: TokenRefused) -> Self {
-        let reason = match refused {
-            TokenRefused::Missing => "TOKEN_MISSING",
-            TokenRefused::Invalid(_) => "TOKEN_INVALID",
-            TokenRefused::Claim(WrongClaim::Issuer) => "TOKEN_OF_OTHER_ISSUER",
-            TokenRefused::Claim(WrongClaim::Audience) => "TOKEN_FOR_OTHER_AUDIENCE",
-            TokenRefused::Claim(WrongClaim::NotYetValid) => "TOKEN_NOT_YET_VALID",
-            TokenRefused::Claim(WrongClaim::Expired) => "TOKEN_EXPIRED",
-            TokenRefused::Claim(WrongClaim::Unreadable(_)) => "TOKEN_CLAIM_INVALID",
-        };
-        status::unauthenticated(reason, &refused.to_string())
+        status::unauthenticated(refused.reason(), &refused.to_string())
     }
 }
 
@@ -245,6 +265,7 @@ impl TokenVerifier {
             None => return Err(status::method_not_served()),
         };
         let caller = self.verify(bearer_token(headers)?).inspect_err(|refused| {
+            metrics::token_refused(refused.reason());
             tracing::warn!(cause = refused.cause(), "a token was refused");
         })?;
         if !caller.has(needed) {

@@ -4,6 +4,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     auth::caller,
+    call_record::CallOutcome,
     convert,
     health::CallTally,
     parse,
@@ -39,7 +40,9 @@ impl CallerService for CallerRpc {
         &self,
         request: Request<pb::MatchCallerRequest>,
     ) -> Result<Response<pb::MatchCallerResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
+        let caller = caller(&request)?;
+        caller.note_call(&request.get_ref().call_id);
+        let account_id = caller.authorize(&request.get_ref().account_id);
         let (account_id, request) = (account_id, match_request(request.get_ref())).together()?;
 
         let answer = matching::match_caller(&self.matching, account_id, &request).await;
@@ -50,15 +53,20 @@ impl CallerService for CallerRpc {
             Err(MatchError::Store(_)) => self.tally.note(false),
             Ok(_) | Err(_) => self.tally.note(true),
         }
-        let answer = answer?;
-        Ok(Response::new(self.match_response(answer)))
+        let answer = self.match_response(answer?);
+        let outcome = CallOutcome(answer.outcome().as_str_name());
+        let mut response = Response::new(answer);
+        response.extensions_mut().insert(outcome);
+        Ok(response)
     }
 
     async fn select_match(
         &self,
         request: Request<pb::SelectMatchRequest>,
     ) -> Result<Response<pb::SelectMatchResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
+        let caller = caller(&request)?;
+        caller.note_call(&request.get_ref().call_id);
+        let account_id = caller.authorize(&request.get_ref().account_id);
         let request = request.into_inner();
         let contact_id: Result<ContactId, Status> = parse::id("contact_id", &request.contact_id);
         let agent_id = parse::short_text("agent_id", &request.agent_id);
@@ -74,7 +82,9 @@ impl CallerService for CallerRpc {
         &self,
         request: Request<pb::PreRegisterContactRequest>,
     ) -> Result<Response<pb::PreRegisterContactResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
+        let caller = caller(&request)?;
+        caller.note_call(&request.get_ref().call_id);
+        let account_id = caller.authorize(&request.get_ref().account_id);
         let request = request.into_inner();
         let integration_id: Result<IntegrationId, Status> = parse::id("integration_id", &request.integration_id);
         let (account_id, integration_id, click) = (account_id, integration_id, click(request)).together()?;
@@ -91,7 +101,11 @@ impl CallerService for CallerRpc {
         &self,
         request: Request<pb::ResolveRequesterRequest>,
     ) -> Result<Response<pb::ResolveRequesterResponse>, Status> {
-        let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
+        let caller = caller(&request)?;
+        if let Some(pb::resolve_requester_request::Subject::CallId(call_id)) = &request.get_ref().subject {
+            caller.note_call(call_id);
+        }
+        let account_id = caller.authorize(&request.get_ref().account_id);
         let request = request.into_inner();
         let integration_id: Result<IntegrationId, Status> = parse::id("integration_id", &request.integration_id);
         let query = requester_query(request.subject, &request.default_region);
@@ -99,7 +113,11 @@ impl CallerService for CallerRpc {
 
         let resolution = matching::resolve_requester(&self.matching, account_id, integration_id, &query).await?;
 
-        Ok(Response::new(requester_response(resolution)))
+        let answer = requester_response(resolution);
+        let outcome = CallOutcome(answer.outcome().as_str_name());
+        let mut response = Response::new(answer);
+        response.extensions_mut().insert(outcome);
+        Ok(response)
     }
 
     async fn explain_match(

@@ -1,7 +1,7 @@
 //! A connection from its acceptance to its end, whoever is on the other side: how many there may
 //! be, how long one may take to begin, be silent, leave an answer lying or live, and what it may
-//! send beside its calls (`frames`). It sees bytes as they are after TLS, once there is TLS. Must
-//! not know what a call is about: the gate tells it when one begins and ends.
+//! send beside its calls (`frames`). It sees bytes as they are after TLS; a handshake counts to its
+//! beginning. Must not know what a call is about: the gate tells it when one begins and ends.
 
 use std::{
     any::Any,
@@ -24,13 +24,14 @@ use tokio::{
     time::{Instant, Sleep, sleep, sleep_until},
 };
 use tokio_stream::{Stream, StreamExt};
-use tonic::transport::server::{Connected, TcpConnectInfo};
+use tonic::transport::server::Connected;
 
 use super::{
     deadline::CallDeadline,
     frames::{FrameFlood, FrameMeter},
     limits::ServerLimits,
 };
+use crate::{telemetry::metrics::CountedConnection, tls::ServerStream};
 
 /// After an accept that failed (descriptors are used up, mostly): the next try.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -244,6 +245,7 @@ pub(super) struct Connection<IO> {
     is_flushed: bool,
     ended: Option<End>,
     _place: OwnedSemaphorePermit,
+    _counted: CountedConnection,
 }
 
 impl<IO> Connection<IO> {
@@ -260,6 +262,7 @@ impl<IO> Connection<IO> {
             is_flushed: false,
             ended: None,
             _place: place,
+            _counted: CountedConnection::new(),
         }
     }
 
@@ -333,7 +336,7 @@ impl<IO: AsyncRead + AsyncWrite + Connected + Unpin> Connection<IO> {
 
     fn peer_address(&self) -> Option<SocketAddr> {
         let info = self.io.connect_info();
-        (&info as &dyn Any).downcast_ref::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr)
+        (&info as &dyn Any).downcast_ref::<Option<SocketAddr>>().copied().flatten()
     }
 }
 
@@ -343,6 +346,14 @@ fn goaway(last_stream: u32, code: u32) -> [u8; 17] {
     frame[9..13].copy_from_slice(&last_stream.to_be_bytes());
     frame[13..].copy_from_slice(&code.to_be_bytes());
     frame
+}
+
+impl Connected for ServerStream {
+    type ConnectInfo = Option<SocketAddr>;
+
+    fn connect_info(&self) -> Option<SocketAddr> {
+        self.peer_address()
+    }
 }
 
 impl<IO> Connected for Connection<IO> {

@@ -1,8 +1,8 @@
 //! What every request passes before a handler sees it, and every answer before it leaves; one
 //! straight road, so that the order is what is read here:
 //!
-//! span and request id → size of the headers → token and scope → deadline → is there room? → the
-//! message is read → room is taken → handler (a panic is caught) → reason on every error.
+//! span, record and request id → size of the headers → token and scope → deadline → is there room?
+//! → the message is read → room is taken → handler (a panic is caught) → reason on every error.
 //!
 //! Room is for work: nobody holds any with a message that does not come. A stranger learns nothing
 //! about load, and what his tries cost is bounded by his connection's budget of frames. Health
@@ -29,12 +29,13 @@ use tonic::{
 };
 use tower::{Service, ServiceExt};
 use tower_http::catch_panic::CatchPanic;
-use tracing::{Instrument, Span, field};
-use uuid::Uuid;
+use tracing::{Instrument, field};
 
 use super::{
     auth::{TokenHolder, TokenVerifier},
     body::read_body,
+    call_notes::CallNotes,
+    call_record::{self, CallRecord},
     connection::{OpenCall, OpenCalls},
     deadline::{CallDeadline, deadline_of},
     limits::ServerLimits,
@@ -42,13 +43,18 @@ use super::{
     room::{CallRoom, NoRoom},
     status,
 };
-use crate::domain::{clock::Clock, ids::IdSource};
+use crate::{
+    domain::{call_ref::CallRefKey, clock::Clock, ids::IdSource},
+    telemetry::metrics,
+};
 
 /// What the gate needs for every request.
 pub(crate) struct GateState {
     pub(crate) verifier: Arc<TokenVerifier>,
     pub(crate) ids: Arc<IdSource>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// Names phone calls in the log.
+    pub(crate) call_refs: Arc<CallRefKey>,
     pub(crate) rooms: CallRooms,
     pub(crate) reflection: bool,
     /// Largest request message, in bytes.
@@ -78,6 +84,14 @@ impl CallRooms {
             calls: CallRoom::new(limits.queued_calls_max.min(limits.calls_max)),
             others: CallRoom::new(limits.calls_max),
             reading: CallRoom::new(limits.calls_max),
+        }
+    }
+
+    /// Says how full each is.
+    pub(crate) fn report(&self) {
+        for (name, room) in [("calls", &self.calls), ("others", &self.others), ("reading", &self.reading)] {
+            let (taken, places) = room.figures();
+            metrics::room(name, taken, places);
         }
     }
 
@@ -124,9 +138,11 @@ impl CallGate {
             request.id = %request_id,
             account.id = field::Empty,
         );
-        let mut response = match self.pass(method, request, arrived, request_id).instrument(span.clone()).await {
-            Ok(response) => response,
-            Err(status) => status.into_http(),
+        let mut record = CallRecord::begin(method, request_id, arrived, &self.shared.call_refs);
+        let cut = self.shared.cut.clone();
+        let (mut response, open) = match self.pass(method, request, arrived, record.notes()).instrument(span).await {
+            Ok((response, open)) => (response, Some(open)),
+            Err(status) => (status.into_http(), None),
         };
         // Whoever made an error status left it beside its headers.
         let made: Option<&Status> = response.extensions().get();
@@ -134,8 +150,9 @@ impl CallGate {
         if let Some(whole) = whole {
             response = whole.into_http();
         }
-        log_outcome(&span, &response, arrived);
-        response
+        response.headers_mut().insert(call_record::REQUEST_ID, record.request_id_header());
+        record.head(response.extensions());
+        response.map(|body| AnswerBody::of(body, open, cut, record))
     }
 
     async fn pass(
@@ -143,12 +160,16 @@ impl CallGate {
         method: Option<&'static MethodRule>,
         mut request: Request<Body>,
         arrived: Instant,
-        request_id: Uuid,
-    ) -> Result<Response<Body>, Status> {
+        notes: &Arc<CallNotes>,
+    ) -> Result<(Response<Body>, OpenAnswer), Status> {
         if header_bytes(&request) > self.shared.header_bytes_max as usize {
             return Err(status::headers_too_large(self.shared.header_bytes_max));
         }
         let caller = self.shared.verifier.admit(method, request.headers())?;
+        if let Some(caller) = &caller {
+            notes.note_subject(caller.logged_subject());
+        }
+        request.extensions_mut().insert(Arc::clone(notes));
         let time_max = method.and_then(|method| method.time_max);
         let deadline = deadline_of(request.headers(), time_max, arrived)?;
         if let Some(deadline) = deadline {
@@ -175,9 +196,9 @@ impl CallGate {
         let response = tokio::select! {
             biased;
             answered = answered => answered?,
-            status = early_end(deadline, cut.clone()) => return Err(status),
+            status = early_end(deadline, cut) => return Err(status),
         };
-        Ok(response.map(|body| AnswerBody::of(body, deadline, &cut, request_id, open_call)))
+        Ok((response, OpenAnswer { deadline, _open_call: open_call }))
     }
 
     /// Reads the message, takes a place and lets the handler answer.
@@ -260,12 +281,11 @@ fn on_panic(_: Box<dyn Any + Send>) -> Response<Body> {
     status::internal_logged().into_http()
 }
 
-fn log_outcome(span: &Span, response: &Response<Body>, arrived: Instant) {
-    let made: Option<&Status> = response.extensions().get();
-    let code = made.map_or(Code::Ok, Status::code);
-    // A number in JSON, too: of 128 bits it would be a text.
-    let duration_us = u64::try_from(arrived.elapsed().as_micros()).unwrap_or(u64::MAX);
-    tracing::debug!(parent: span, rpc.code = ?code, duration_us, "answered");
+/// What is left of a call once its handler has answered.
+struct OpenAnswer {
+    deadline: Option<CallDeadline>,
+    /// Until the client has taken it.
+    _open_call: OpenCall,
 }
 
 /// The body of an answer, which for a stream outlives the handler. It ends with `DEADLINE_EXCEEDED`
@@ -274,44 +294,37 @@ fn log_outcome(span: &Span, response: &Response<Body>, arrived: Instant) {
 /// headers.
 struct AnswerBody {
     inner: Body,
-    deadline: Option<CallDeadline>,
+    /// `None`: refused before it was begun, and has no more than a head.
+    open: Option<OpenAnswer>,
     cut: CancellationToken,
     /// Made when the body is first waited for: a single message is there at once, and pays for no
     /// timer.
     early_end: Option<Pin<Box<dyn Future<Output = Status> + Send>>>,
-    request_id: Uuid,
+    record: CallRecord,
     is_done: bool,
-    /// Until the client has taken it.
-    _open_call: OpenCall,
 }
 
 impl AnswerBody {
-    fn of(
-        inner: Body,
-        deadline: Option<CallDeadline>,
-        cut: &CancellationToken,
-        request_id: Uuid,
-        open_call: OpenCall,
-    ) -> Body {
+    fn of(inner: Body, open: Option<OpenAnswer>, cut: CancellationToken, mut record: CallRecord) -> Body {
         if inner.is_end_stream() {
+            record.end(Code::Ok);
             return inner;
         }
-        let (cut, early_end, is_done) = (cut.clone(), None, false);
-        Body::new(Self { inner, deadline, cut, early_end, request_id, is_done, _open_call: open_call })
+        Body::new(Self { inner, open, cut, early_end: None, record, is_done: false })
     }
 
     fn end_with(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         self.is_done = true;
+        self.record.end(status.code());
         self.inner = Body::empty();
         Poll::Ready(Some(trailers_of(status)))
     }
 
-    fn complete(&self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Status> {
-        let made = frame.trailers_ref().and_then(Status::from_header_map);
-        match made.and_then(|made| status::complete_trailers(&made, &self.request_id.to_string())) {
-            Some(whole) => trailers_of(&whole),
-            None => Ok(frame),
-        }
+    fn complete(&mut self, frame: Frame<Bytes>) -> Result<Frame<Bytes>, Status> {
+        let Some(made) = frame.trailers_ref().and_then(Status::from_header_map) else { return Ok(frame) };
+        let whole = status::complete_trailers(&made, &self.record.request_id().to_string());
+        self.record.end(whole.as_ref().unwrap_or(&made).code());
+        whole.map_or(Ok(frame), |whole| trailers_of(&whole))
     }
 }
 
@@ -332,7 +345,7 @@ impl http_body::Body for AnswerBody {
         if let Poll::Ready(frame) = Pin::new(&mut this.inner).poll_frame(cx) {
             return Poll::Ready(frame.map(|frame| frame.and_then(|frame| this.complete(frame))));
         }
-        let (deadline, cut) = (this.deadline, &this.cut);
+        let (deadline, cut) = (this.open.as_ref().and_then(|open| open.deadline), &this.cut);
         let early_end = this.early_end.get_or_insert_with(|| Box::pin(early_end(deadline, cut.clone())));
         match early_end.as_mut().poll(cx) {
             Poll::Ready(status) => this.end_with(&status),

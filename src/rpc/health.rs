@@ -158,6 +158,17 @@ impl ServingHealth {
         self.change(|said| (said.serving, said.is_draining) = ([false; NAMES.len()], true));
     }
 
+    /// Whether calls are answered, as it is said of the server as a whole.
+    pub fn is_ready(&self) -> bool {
+        self.said.borrow().serving[0]
+    }
+
+    /// Waits until the drain has gone so far that nobody is to look any more.
+    pub async fn ended(&self) {
+        // Never closed: this is its sender.
+        let _ = self.said.subscribe().wait_for(|said| said.is_over).await;
+    }
+
     /// Ends the watchers' streams, which would hold their connections open for the whole drain.
     pub(crate) fn end(&self) {
         self.change(|said| said.is_over = true);

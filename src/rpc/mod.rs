@@ -16,6 +16,8 @@ pub mod server;
 mod account;
 mod account_requests;
 mod body;
+mod call_notes;
+mod call_record;
 mod caller;
 mod connection;
 mod contact;
@@ -36,6 +38,7 @@ mod together;
 mod watchers;
 
 pub use account::AccountRpc;
+pub use call_record::code_name;
 pub use caller::CallerRpc;
 pub use contact::ContactRpc;
 pub use sync::SyncRpc;

@@ -46,9 +46,27 @@ pub(crate) enum NoRoom {
     Connection,
 }
 
+impl NoRoom {
+    /// For metrics.
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Subject => "subject",
+            Self::Account => "account",
+            Self::Database => "database",
+            Self::Connection => "connection",
+        }
+    }
+}
+
 impl CallRoom {
     pub(crate) fn new(places_max: usize) -> Arc<Self> {
         Arc::new(Self { places_max, taken: Mutex::default() })
+    }
+
+    /// Places that are taken, and all.
+    pub(crate) fn figures(&self) -> (usize, usize) {
+        (self.taken().all, self.places_max)
     }
 
     /// Whether nobody would get a place now.

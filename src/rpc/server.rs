@@ -3,15 +3,14 @@
 //! connections, GOAWAY to the old, open calls end → after `timeout` what is left is cut off with
 //! UNAVAILABLE. Owns no state of the features: their services come in as `Routes`.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, sync::Arc, time::Duration};
 
 use rand::RngExt;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::TcpListener,
     time::{sleep, timeout},
 };
-use tokio_stream::Stream;
+use tokio_stream::{Stream, StreamExt as _};
 use tokio_util::sync::CancellationToken;
 use tonic::{
     service::Routes,
@@ -32,7 +31,10 @@ use super::{
         sync_service_server::{SyncService, SyncServiceServer},
     },
 };
-use crate::domain::{clock::Clock, ids::IdSource};
+use crate::{
+    domain::{call_ref::CallRefKey, clock::Clock, ids::IdSource},
+    tls::{BoundListener, ServerStream},
+};
 
 /// How long calls may take to tell their clients that they were cut off.
 const CUT_GRACE: Duration = Duration::from_secs(1);
@@ -41,6 +43,8 @@ const CUT_GRACE: Duration = Duration::from_secs(1);
 const TCP_KEEPALIVE: Duration = Duration::from_mins(1);
 /// How much larger than allowed headers may be and still get a refusal that says so.
 const HEADERS_READ_FACTOR: u32 = 4;
+/// How often it is said how full the rooms are.
+const REPORT_EVERY: Duration = Duration::from_secs(5);
 /// What all streams of a connection may have in flight towards the server together, in bytes.
 const CONNECTION_WINDOW_BYTES: u32 = 1024 * 1024;
 
@@ -97,8 +101,10 @@ where
 }
 
 /// The connections of a listener, without Nagle's delay.
-pub fn incoming(listener: TcpListener) -> TcpIncoming {
-    TcpIncoming::from(listener).with_nodelay(Some(true)).with_keepalive(Some(TCP_KEEPALIVE))
+pub fn incoming(listener: BoundListener) -> impl Stream<Item = Result<ServerStream, io::Error>> {
+    let BoundListener { socket, tls } = listener;
+    let accepted = TcpIncoming::from(socket).with_nodelay(Some(true)).with_keepalive(Some(TCP_KEEPALIVE));
+    accepted.map(move |stream| Ok(ServerStream::new(stream?, tls.as_deref())))
 }
 
 /// A server that is ready to run.
@@ -113,6 +119,8 @@ pub struct GrpcServer {
     pub ids: Arc<IdSource>,
     /// For request ids.
     pub clock: Arc<dyn Clock>,
+    /// Names phone calls in the log.
+    pub call_refs: Arc<CallRefKey>,
     /// Serve reflection, to anybody.
     pub reflection: bool,
     /// What health checks are told.
@@ -138,6 +146,7 @@ impl GrpcServer {
         let gate = CallGate {
             routes: self.all_routes(routes)?.prepare(),
             shared: Arc::new(GateState {
+                call_refs: Arc::clone(&self.call_refs),
                 rooms: CallRooms::new(&self.limits),
                 cut: cut.clone(),
                 verifier: Arc::clone(&self.verifier),
@@ -148,6 +157,13 @@ impl GrpcServer {
                 header_bytes_max: self.limits.header_bytes_max,
                 message_timeout: self.limits.message_timeout,
             }),
+        };
+        let shared = Arc::clone(&gate.shared);
+        let reporting = async move {
+            loop {
+                shared.rooms.report();
+                sleep(REPORT_EVERY).await;
+            }
         };
         let stop_accepting = async {
             soft.cancelled().await;
@@ -171,6 +187,7 @@ impl GrpcServer {
                 return if soft.is_cancelled() { Ok(DrainOutcome::Clean) } else { Err(ServerError::ListenerEnded) };
             }
             () = overdue => {}
+            never = reporting => never,
         }
         tracing::warn!("the drain took too long, open calls are cut off");
         soft.cancel();

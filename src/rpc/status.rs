@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
 use super::room::NoRoom;
-use crate::telemetry::chain;
+use crate::telemetry::{chain, metrics};
 
 /// The `domain` of every `ErrorInfo`.
 pub(super) const DOMAIN: &str = "contactsync";
@@ -111,6 +111,7 @@ pub(super) fn resource_exhausted(reason: &'static str, message: &str, retry_afte
 
 /// `RESOURCE_EXHAUSTED` `OVERLOADED`: there is no room for this call now.
 pub(super) fn overloaded(why: NoRoom) -> Status {
+    metrics::call_refused(why.as_str());
     tracing::warn!(reason = %why, "a call was refused, for want of room");
     resource_exhausted("OVERLOADED", &why.to_string(), Some(OVERLOADED_RETRY_AFTER))
 }

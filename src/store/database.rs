@@ -2,7 +2,11 @@
 //! few statements across accounts, which `tests/architecture.rs` lists. Nobody outside of the
 //! store sees a pool, so that accounts may lie in several databases one day.
 
-use std::{future::Future, io, time::Duration};
+use std::{
+    future::Future,
+    io,
+    time::{Duration, Instant},
+};
 
 use chrono::{DateTime, Utc};
 use futures_util::{FutureExt as _, future::BoxFuture, stream::BoxStream};
@@ -19,7 +23,10 @@ use super::{
     session::{Session, answer_limit},
     transaction::{self, Transaction},
 };
-use crate::domain::ids::AccountId;
+use crate::{
+    domain::ids::AccountId,
+    telemetry::metrics::{self, PoolFigures},
+};
 
 /// The call path's pool. It never begins a transaction, and what meets a dead connection is done
 /// again on another.
@@ -51,6 +58,11 @@ impl CallDb {
         AccountCallDb { pool: &self.pool }
     }
 
+    /// How its connections are used now.
+    pub fn figures(&self) -> PoolFigures {
+        self.pool.figures()
+    }
+
     /// Whether a connection of this pool answers.
     pub async fn answers(&self) -> bool {
         match Session::acquire(&self.pool).await {
@@ -72,7 +84,12 @@ fn was_connected(error: &sqlx::Error) -> bool {
 
 impl Db {
     /// Connects as needed. Transactions run in tasks of this tracker, which the shutdown awaits.
-    pub fn connect_lazy(url: &str, name: &str, settings: PoolSettings, tasks: TaskTracker) -> Result<Self, StoreError> {
+    pub fn connect_lazy(
+        url: &str,
+        name: &'static str,
+        settings: PoolSettings,
+        tasks: TaskTracker,
+    ) -> Result<Self, StoreError> {
         Ok(Self { pool: ConnectionPool::connect_lazy(url, name, settings)?, tasks })
     }
 
@@ -97,6 +114,11 @@ impl Db {
     /// All accounts. For the statements and looks that `tests/architecture.rs` lists.
     pub const fn all(&self) -> AllAccounts<'_> {
         AllAccounts { pool: &self.pool }
+    }
+
+    /// How its connections are used now.
+    pub fn figures(&self) -> PoolFigures {
+        self.pool.figures()
     }
 
     /// Whether the database answers; for readiness.
@@ -175,7 +197,11 @@ impl AccountDb<'_> {
         let span = tracing::info_span!("transaction", transaction = T::NAME);
         let work = async move {
             let pool = db.pool.clone();
-            db.task(async move { transaction::execute(&pool, account_id, &work).await }.instrument(span)).await
+            let started = Instant::now();
+            let done =
+                db.task(async move { transaction::execute(&pool, account_id, &work).await }.instrument(span)).await;
+            metrics::transaction_ended(T::NAME, done.is_ok(), started.elapsed());
+            done
         };
         work.boxed()
     }

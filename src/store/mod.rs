@@ -16,6 +16,7 @@ pub mod contacts;
 mod database;
 pub mod erasure;
 pub mod expected_calls;
+pub mod figures;
 mod fragments;
 pub mod integrations;
 pub mod lease;

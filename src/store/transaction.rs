@@ -10,7 +10,7 @@ use std::{
 use tokio::time::sleep;
 
 use super::{Session, StoreError, pool::ConnectionPool};
-use crate::domain::ids::AccountId;
+use crate::{domain::ids::AccountId, telemetry::metrics};
 
 /// How often a transaction is tried when others were in its way.
 const ATTEMPTS_MAX: u32 = 6;
@@ -83,6 +83,7 @@ pub(super) async fn execute<T: Transaction>(
     loop {
         match try_once(pool, account_id, work).await {
             Err(error) if error.is_conflict() && attempt < ATTEMPTS_MAX => {
+                metrics::transaction_conflict(T::NAME);
                 tracing::debug!(attempt, "a transaction met a concurrent change, and is run again");
                 sleep(CONFLICT_PAUSE * attempt).await;
                 attempt += 1;

@@ -16,7 +16,7 @@ use crate::{
         sync_run::SyncKind,
     },
     store::{self, stored_records},
-    telemetry::chain,
+    telemetry::{chain, metrics},
 };
 
 /// A first copy refreshes the tables' statistics with its first records, and again when it has so
@@ -155,6 +155,7 @@ impl<'s, 'r> PageCopier<'s, 'r> {
 
     async fn store(&mut self, page: RecordPage, cursor: Option<String>) -> Result<(), RunError> {
         let fetched_at = Instant::now();
+        let (records, rejected) = (page.records.len(), page.rejects.records + page.rejects.values);
         let page = self.writer.normalize(page, cursor).await?;
         self.timings.normalize += fetched_at.elapsed();
         let normalized_at = Instant::now();
@@ -162,6 +163,7 @@ impl<'s, 'r> PageCopier<'s, 'r> {
         self.writer.write(page).await?;
         self.timings.apply += normalized_at.elapsed();
         self.timings.pages += 1;
+        metrics::page_written(self.writer.job.provider().as_str(), records, rejected);
         self.analyze().await;
         Ok(())
     }

@@ -1,7 +1,7 @@
 //! A run and the right to write for it: the ground on which everything stands that works for a run.
 
 use crate::{
-    domain::{ids::SyncRunId, record::ObjectType, sync_run::SyncKind},
+    domain::{ids::SyncRunId, provider::Provider, record::ObjectType, sync_run::SyncKind},
     store::{
         lease::{ClaimedIntegration, Lease},
         run_progress::StartedRun,
@@ -37,6 +37,10 @@ impl SyncJob {
             kind: self.run.kind,
             sweep_number: self.sweep_number,
         }
+    }
+
+    pub(super) const fn provider(&self) -> Provider {
+        self.claimed.organization.provider
     }
 
     /// The kinds of objects that it copies.

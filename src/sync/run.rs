@@ -34,7 +34,7 @@ use crate::{
         run_progress::{self, PhaseReport},
         sweeps, sync_runs,
     },
-    telemetry::chain,
+    telemetry::{chain, metrics},
 };
 
 /// What became of a due integration.
@@ -145,7 +145,15 @@ impl SyncRunner<'_> {
         let (lease, run_id) = (job.lease(), job.run.id);
         Span::current().record("sync_run.id", field::display(run_id));
         info!(attempt = job.run.attempt, "sync run begins");
-        match self.copy(&job).await {
+        let copied = self.copy(&job).await;
+        let outcome = match &copied {
+            Ok(_) => "complete",
+            Err(RunError::Parked { .. }) => "parked",
+            Err(RunError::LeaseLost | RunError::Store(_) | RunError::RulesChanged) => "left",
+            Err(_) => "failed",
+        };
+        metrics::run_ended(job.provider().as_str(), outcome);
+        match copied {
             Ok(timings) => {
                 info!(
                     pages = timings.pages,

@@ -18,6 +18,8 @@ use serde::Deserialize;
 use uuid::Uuid;
 use zeroize::{Zeroize, Zeroizing};
 
+use crate::domain::call_ref::CallRefKey;
+
 /// First byte of everything sealed, and of what is authenticated with it.
 const VERSION: u8 = 1;
 const KEY_BYTES: usize = 32;
@@ -120,6 +122,13 @@ impl fmt::Debug for KeyRing {
 }
 
 impl KeyRing {
+    /// Names phone calls in logs, by what is derived from each key, the primary first: what a log
+    /// says from before a rotation is found by the key of then, as long as the ring has it.
+    pub fn call_ref_keys(&self) -> Vec<CallRefKey> {
+        let (before, from) = self.keys.split_at(self.primary);
+        from.iter().chain(before).map(|key| CallRefKey::derive(&key.bytes)).collect()
+    }
+
     /// Reads a key ring file. Ids have 1 to 32 letters, digits, `.`, `_` or `-`; ids and keys are
     /// each unique.
     pub fn parse(json: &str) -> Result<Self, VaultError> {

@@ -11,6 +11,7 @@ use super::{
     advice::{self, FieldFlags},
     show::{LabelledLines, clean},
 };
+use crate::rpc::code_name;
 
 /// What stopped a command before the server could, and what to do.
 #[derive(Debug, thiserror::Error)]
@@ -90,29 +91,6 @@ fn describe_status(status: &Status, asked: AskedCommand) -> String {
         lines.add("next", next);
     }
     lines.to_string().trim_end().to_owned()
-}
-
-/// As gRPC's documentation writes it.
-fn code_name(code: Code) -> &'static str {
-    match code {
-        Code::Ok => "OK",
-        Code::Cancelled => "CANCELLED",
-        Code::Unknown => "UNKNOWN",
-        Code::InvalidArgument => "INVALID_ARGUMENT",
-        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
-        Code::NotFound => "NOT_FOUND",
-        Code::AlreadyExists => "ALREADY_EXISTS",
-        Code::PermissionDenied => "PERMISSION_DENIED",
-        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
-        Code::FailedPrecondition => "FAILED_PRECONDITION",
-        Code::Aborted => "ABORTED",
-        Code::OutOfRange => "OUT_OF_RANGE",
-        Code::Unimplemented => "UNIMPLEMENTED",
-        Code::Internal => "INTERNAL",
-        Code::Unavailable => "UNAVAILABLE",
-        Code::DataLoss => "DATA_LOSS",
-        Code::Unauthenticated => "UNAUTHENTICATED",
-    }
 }
 
 #[cfg(test)]

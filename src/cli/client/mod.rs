@@ -26,7 +26,7 @@ use tonic::{
     GrpcMethod, Request, Status,
     metadata::{Ascii, MetadataValue},
     service::{Interceptor, interceptor::InterceptedService},
-    transport::{Channel, Endpoint},
+    transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity},
 };
 
 use self::failure::CommandFailure;
@@ -45,11 +45,13 @@ use crate::{
 
 /// Variables that only the clients know; everything else that begins with `CONTACT_SYNC_` is a
 /// setting.
-pub(super) const VARIABLES: [&str; 3] = [SERVER_VARIABLE, TOKEN_VARIABLE, ACCOUNT_VARIABLE];
+pub(super) const VARIABLES: [&str; 4] = [SERVER_VARIABLE, TOKEN_VARIABLE, ACCOUNT_VARIABLE, CA_VARIABLE];
 /// Where the server is.
 pub(super) const SERVER_VARIABLE: &str = "CONTACT_SYNC_SERVER";
 /// The token to call with.
 pub(super) const TOKEN_VARIABLE: &str = "CONTACT_SYNC_TOKEN";
+/// Whose certificates are trusted beside the public ones.
+const CA_VARIABLE: &str = "CONTACT_SYNC_CA_FILE";
 /// The account that is meant.
 pub(super) const ACCOUNT_VARIABLE: &str = "CONTACT_SYNC_ACCOUNT";
 
@@ -75,6 +77,15 @@ pub(super) struct ClientOptions {
     /// signing key in the data directory
     #[arg(long, value_name = "FILE", global = true, help_heading = HEADING)]
     pub(super) token_file: Option<PathBuf>,
+    /// PEM with the CA of an https:// server's certificate, beside the public ones
+    #[arg(long, value_name = "FILE", env = CA_VARIABLE, hide_env_values = true, global = true, help_heading = HEADING)]
+    pub(super) ca_file: Option<PathBuf>,
+    /// PEM with this client's certificate, for a server that asks for one
+    #[arg(long, value_name = "FILE", requires = "client_key_file", global = true, help_heading = HEADING)]
+    pub(super) client_certificate_file: Option<PathBuf>,
+    /// PEM with the key of this client's certificate
+    #[arg(long, value_name = "FILE", requires = "client_certificate_file", global = true, help_heading = HEADING)]
+    pub(super) client_key_file: Option<PathBuf>,
     /// Print answers and errors as proto3 JSON, one object a line
     #[arg(long, global = true, help_heading = HEADING)]
     pub(super) json: bool,
@@ -178,9 +189,10 @@ fn time_max(method: &GrpcMethod<'_>) -> Duration {
 impl ServiceClient {
     /// Connects. Errors say what to do: start a server, or say where it is and what token it takes.
     pub(super) async fn connect(options: &ClientOptions, here: &LocalContext) -> anyhow::Result<Self> {
-        let address = address(options.server.as_deref(), here.config.listen)?;
+        let address = address(options.server.as_deref(), &here.config)?;
         let (token, token_from) = token_of(options, here)?;
-        Ok(Self { token_from, ..Self::connect_to(&address, &token, options.json).await? })
+        let tls = if address.starts_with("https://") { Some(tls_of(options)?) } else { None };
+        Ok(Self { token_from, ..Self::connect_to(&address, tls, &token, options.json).await? })
     }
 
     /// Where the token came from, by its flag or variable.
@@ -189,21 +201,29 @@ impl ServiceClient {
     }
 
     /// Connects to this server with this token.
-    pub(super) async fn connect_to(address: &str, token: &SecretString, is_json: bool) -> anyhow::Result<Self> {
+    pub(super) async fn connect_to(
+        address: &str,
+        tls: Option<ClientTlsConfig>,
+        token: &SecretString,
+        is_json: bool,
+    ) -> anyhow::Result<Self> {
         let mut bearer: MetadataValue<Ascii> = format!("Bearer {}", token.expose_secret())
             .parse()
             .context("the token holds characters that no token has; it is one line of ASCII")?;
         bearer.set_sensitive(true);
-        let endpoint = Endpoint::from_shared(address.to_owned())
+        let mut endpoint = Endpoint::from_shared(address.to_owned())
             .with_context(|| format!("--server {address:?} is no address; it should be like http://127.0.0.1:50051"))?
             .connect_timeout(CONNECT_TIMEOUT);
+        if let Some(tls) = tls {
+            endpoint = endpoint.tls_config(tls).context("--ca-file, --client-certificate-file or --client-key-file")?;
+        }
         let channel = endpoint.connect().await.map_err(|error| {
             let cause = io_cause(&error).unwrap_or_else(|| error.to_string());
             let stopped = CommandFailure {
                 what: format!("no server answers at {address} ({cause})"),
                 next: format!(
                     "start one with `contact-sync serve`, or try everything with `contact-sync demo`; if it runs \
-                     elsewhere, say where with --server URL or {SERVER_VARIABLE}"
+                     elsewhere, say where with --server URL or {SERVER_VARIABLE}, https:// if it speaks TLS"
                 ),
             };
             anyhow::Error::new(error).context(stopped)
@@ -252,7 +272,8 @@ impl ServiceClient {
 }
 
 /// The server's URL. Without one: where this machine's settings say that it listens.
-fn address(given: Option<&str>, listen: SocketAddr) -> anyhow::Result<String> {
+fn address(given: Option<&str>, config: &Config) -> anyhow::Result<String> {
+    let listen = config.listen;
     let Some(given) = given.map(str::trim).filter(|given| !given.is_empty()) else {
         let ip = match listen.ip() {
             IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
@@ -262,16 +283,31 @@ fn address(given: Option<&str>, listen: SocketAddr) -> anyhow::Result<String> {
         if listen.port() == 0 {
             bail!("the settings say that the server takes any port; say which it took with --server URL");
         }
+        if config.tls.files().is_some() {
+            // Certificates name hosts, rarely addresses.
+            let host = if ip.is_loopback() { "localhost".to_owned() } else { ip.to_string() };
+            return Ok(format!("https://{host}:{}", listen.port()));
+        }
         return Ok(format!("http://{}", SocketAddr::new(ip, listen.port())));
     };
     match given.split_once("://") {
         None => Ok(format!("http://{given}")),
-        Some(("http", _)) => Ok(given.to_owned()),
-        Some((scheme, _)) => bail!(
-            "--server begins with {scheme}://, and this client speaks plain HTTP/2 only; give http://HOST:PORT of the \
-             service itself, or a tunnel to it"
-        ),
+        Some(("http" | "https", _)) => Ok(given.to_owned()),
+        Some((scheme, _)) => bail!("--server begins with {scheme}://; give http://HOST:PORT or https://HOST:PORT"),
     }
+}
+
+/// Whom an https:// server is believed, and what it is shown.
+fn tls_of(options: &ClientOptions) -> anyhow::Result<ClientTlsConfig> {
+    let read = |path: &PathBuf| fs::read(path).with_context(|| format!("cannot read {}", path.display()));
+    let mut tls = ClientTlsConfig::new().with_enabled_roots();
+    if let Some(path) = &options.ca_file {
+        tls = tls.ca_certificate(Certificate::from_pem(read(path)?));
+    }
+    if let Some((certificate, key)) = options.client_certificate_file.as_ref().zip(options.client_key_file.as_ref()) {
+        tls = tls.identity(Identity::from_pem(read(certificate)?, read(key)?));
+    }
+    Ok(tls)
 }
 
 /// What went wrong below the transport, such as "Connection refused".
@@ -399,29 +435,34 @@ fn read_bounded(path: &Path) -> anyhow::Result<String> {
 mod tests {
     use super::*;
 
-    fn listen(text: &str) -> SocketAddr {
-        text.parse().unwrap()
+    fn listen(text: &str) -> Config {
+        Config { listen: text.parse().unwrap(), ..Config::with_defaults("/nonexistent".into()) }
     }
 
     #[test]
     fn without_a_server_this_machines_own_is_meant() {
-        let of = |text| address(None, listen(text)).unwrap();
+        let of = |text| address(None, &listen(text)).unwrap();
 
         assert_eq!(of("127.0.0.1:50051"), "http://127.0.0.1:50051");
         assert_eq!(of("0.0.0.0:7000"), "http://127.0.0.1:7000");
         assert_eq!(of("[::]:7000"), "http://[::1]:7000");
-        assert!(address(None, listen("127.0.0.1:0")).is_err());
+        assert!(address(None, &listen("127.0.0.1:0")).is_err());
+        let mut secure = listen("0.0.0.0:7000");
+        secure.tls.certificate_file = Some("cert.pem".into());
+        secure.tls.key_file = Some("key.pem".into());
+        assert_eq!(address(None, &secure).unwrap(), "https://localhost:7000");
     }
 
-    /// A server is a plain URL, or a host and a port.
+    /// A server is a URL, or a host and a port.
     #[test]
-    fn server_is_plain_url_or_host_and_port() {
-        let of = |text| address(Some(text), listen("127.0.0.1:1"));
+    fn server_is_url_or_host_and_port() {
+        let of = |text| address(Some(text), &listen("127.0.0.1:1"));
 
         assert_eq!(of("http://sync.internal:50051").unwrap(), "http://sync.internal:50051");
         assert_eq!(of(" sync.internal:50051 ").unwrap(), "http://sync.internal:50051");
         assert_eq!(of("").unwrap(), "http://127.0.0.1:1");
-        assert!(of("https://sync.internal").unwrap_err().to_string().contains("plain HTTP/2"));
+        assert_eq!(of("https://sync.internal").unwrap(), "https://sync.internal");
+        assert!(of("grpc://sync.internal").unwrap_err().to_string().contains("grpc://"));
     }
 
     /// Every method has the time limit of the table.

@@ -91,6 +91,7 @@ impl DemoStage {
         config.vault.key_ring_file = None;
         crms.seed(&mut config.providers);
         config.http.listen = None;
+        config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
         config.http.public_url = Some(http_url);
         config.drain.wait_seconds = 0;
         let service = RunningService::start_on(listener, &config, Arc::clone(&clock), true).await?;
@@ -100,7 +101,7 @@ impl DemoStage {
 
         let here = LocalContext { config, clock, secrets: ClientSecrets::default() };
         let token = SecretString::from(client::own_token(&here)?);
-        let client = ServiceClient::connect_to(&format!("http://{}", service.address), &token, false).await?;
+        let client = ServiceClient::connect_to(&format!("http://{}", service.address), None, &token, false).await?;
         Ok(Self { dir, log_file, crms, demo_people, service, client, _lock: lock })
     }
 

@@ -136,7 +136,7 @@ impl CrmClients {
         let vendor = vendor(provider);
         let endpoint = &self.settings.providers[provider].endpoint;
         let base = endpoint.token_base(&vendor.descriptor().hosts, name, host);
-        TokenEndpoint { http: &self.http[provider], rules: vendor.oauth(), base }
+        TokenEndpoint { provider, http: &self.http[provider], rules: vendor.oauth(), base }
     }
 
     fn client_or_own<'a>(

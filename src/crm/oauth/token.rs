@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     crm::{CrmError, CrmFuture, LoginRefusal, http},
-    domain::credentials::OAuthClient,
+    domain::{credentials::OAuthClient, provider::Provider},
 };
 
 const FORM: HeaderValue = HeaderValue::from_static("application/x-www-form-urlencoded");
@@ -71,6 +71,7 @@ impl From<VendorAnswer> for TokenAnswer {
 
 /// Where one vendor gives tokens.
 pub(super) struct TokenEndpoint<'a> {
+    pub(super) provider: Provider,
     pub(super) http: &'a reqwest::Client,
     pub(super) rules: &'static OAuthRules,
     /// Scheme, host and port.
@@ -195,8 +196,9 @@ impl TokenEndpoint<'_> {
 
     /// Sends a request; what comes back is a success with its whole body.
     async fn send(&self, request: HttpRequest) -> Result<HttpResponse, TokenRefusal> {
-        let request = request.try_into().map_err(|error: reqwest::Error| http::meaning_of(&error))?;
-        let response = self.http.execute(request).await.map_err(|error| http::meaning_of(&error))?;
+        // Made of a URL and a body that were checked before.
+        let request = request.try_into().map_err(|_: reqwest::Error| NO_URL)?;
+        let response = http::counted(self.provider, self.http.execute(request)).await?;
         let (status, headers) = (response.status(), response.headers().clone());
         if status.is_server_error() || status.is_redirection() || status == StatusCode::TOO_MANY_REQUESTS {
             let meaning = http::meaning_of_status(status, &headers);

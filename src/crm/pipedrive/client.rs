@@ -29,6 +29,7 @@ use crate::{
     domain::{
         credentials::CrmAccess,
         options::Options,
+        provider::Provider,
         record::{ObjectType, RecordKey},
     },
 };
@@ -149,7 +150,7 @@ impl PipedriveClient {
         // answers.
         self.quota.take().await?;
         let request = self.http.get(format!("{}{path}", self.base_url)).query(query);
-        let response = self.header.put_on(request).send().await.map_err(|error| http::meaning_of(&error))?;
+        let response = http::counted(Provider::Pipedrive, self.header.put_on(request).send()).await?;
         let (status, headers) = (response.status(), response.headers().clone());
         if let Some(told) = limits::burst(&headers) {
             self.quota.learn_window(&told);

@@ -8,6 +8,7 @@ use crate::crm::{
     CrmError, http,
     vendor::{OpenedAccess, OpenedOrganization},
 };
+use crate::domain::provider::Provider;
 
 #[derive(Deserialize)]
 struct OpenedAnswer {
@@ -25,8 +26,8 @@ struct OpenedCompany {
 pub(super) async fn find_opened(opened: OpenedAccess<'_>) -> Result<OpenedOrganization, CrmError> {
     let api_url = opened.access.api_url.as_ref().ok_or(CrmError::Unreadable("it names no `api_domain`"))?;
     let request = opened.http.get(format!("{api_url}/api/v1/users/me"));
-    let response = header::authorization(&opened.access.token)?.put_on(request).send().await;
-    let response = response.map_err(|error| http::meaning_of(&error))?;
+    let request = header::authorization(&opened.access.token)?.put_on(request);
+    let response = http::counted(Provider::Pipedrive, request.send()).await?;
     let status = response.status();
     if let Some(error) = http::meaning_of_status(status, response.headers()) {
         return Err(error);

@@ -19,6 +19,7 @@ use crate::crm::{
     json::{self, BodyText, JsonFields},
     quota::{DailyReport, RequestQuota},
 };
+use crate::domain::provider::Provider;
 
 /// Summer '26; a version works for three years at least (Salesforce, "API End-of-Life").
 const API: &str = "/services/data/v67.0";
@@ -99,7 +100,7 @@ impl RestApi {
 
     async fn send(&self, request: RequestBuilder) -> Result<RestReply, RequestFailure> {
         self.quota.take().await?;
-        let response = self.header.put_on(request).send().await.map_err(|error| http::meaning_of(&error))?;
+        let response = http::counted(Provider::Salesforce, self.header.put_on(request).send()).await?;
         let (status, headers) = (response.status(), response.headers().clone());
         self.learn(&headers);
         if !status.is_success() {

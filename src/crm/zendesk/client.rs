@@ -33,6 +33,7 @@ use crate::{
         vendor::ClientParts,
     },
     domain::{
+        provider::Provider,
         record::{ObjectType, Record, RecordKey},
         rejected::{PageRejects, RejectReason, ValueLosses},
     },
@@ -288,8 +289,7 @@ impl ZendeskClient {
         bytes_max: usize,
     ) -> Result<(Vec<u8>, HeaderMap), CrmError> {
         let request = self.http.get(format!("{}{path}", self.mapping.base_url)).query(query);
-        let response = self.header.put_on(request).send().await;
-        let response = response.map_err(|error| http::meaning_of(&error))?;
+        let response = http::counted(Provider::Zendesk, self.header.put_on(request).send()).await?;
         let (status, headers) = (response.status(), response.headers().clone());
         if !status.is_success() {
             return Err(refusal::meaning(status, &headers, &http::read_refusal(response).await));

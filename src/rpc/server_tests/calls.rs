@@ -87,6 +87,7 @@ async fn through_gate(path: &str, timeout: &str, keys: &KeyPair, contact_id: &st
             verifier: server.verifier,
             ids: server.ids,
             clock: server.clock,
+            call_refs: server.call_refs,
             reflection: false,
         }),
     };
@@ -325,8 +326,8 @@ async fn log_has_call_facts_and_no_request() {
     for field in ["secret detail", GET_CONTACT, "request.id=", &format!("account.id={ACCOUNT}")] {
         assert!(failure.contains(field), "{field} is not in {failure}");
     }
-    assert!(text.contains("answered"), "{text}");
-    for private in ["private-value", "test-subject", "Bearer", &token(&keys, &TokenScope::ALL)] {
+    assert!(text.contains("access: call rpc.method="), "{text}");
+    for private in ["private-value", "Bearer", &token(&keys, &TokenScope::ALL)] {
         assert!(!text.contains(private), "{private} is in {text}");
     }
 }

@@ -6,7 +6,10 @@ use chrono::{DateTime, TimeDelta};
 use http::{Request as HttpRequest, uri::PathAndQuery};
 use http_body::Body as _;
 use prost_types::{FileDescriptorSet, Timestamp};
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    net::TcpListener,
+    sync::{Notify, mpsc},
+};
 use tokio_stream::StreamExt;
 use tokio_util::task::TaskTracker;
 use tonic::{
@@ -210,6 +213,7 @@ fn server(limits: ServerLimits, drain: DrainTimes, keys: &KeyPair) -> GrpcServer
         verifier: Arc::new(verifier),
         ids: Arc::new(IdSource::seeded(1)),
         clock,
+        call_refs: Arc::new(CallRefKey::derive(&[1; 32])),
         reflection: false,
         health: ServingHealth::new(true),
     }
@@ -223,7 +227,7 @@ async fn start(limits: ServerLimits, drain: DrainTimes, change: impl FnOnce(&mut
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (soft, hard) = (CancellationToken::new(), CancellationToken::new());
-    let serving = server.serve(dummy_routes(&limits, &dummy), incoming(listener), soft.clone(), hard.clone());
+    let serving = server.serve(dummy_routes(&limits, &dummy), incoming(listener.into()), soft.clone(), hard.clone());
     let ended = TaskTracker::new().spawn(serving);
     Running { address, events, release: dummy.release, soft, hard, keys, ended }
 }

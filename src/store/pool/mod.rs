@@ -35,6 +35,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use self::settings::connect_options;
 pub use self::settings::{PlanMode, PoolSettings};
 use super::trouble::{self, DatabaseTrouble};
+use crate::telemetry::metrics::{self, PoolFigures};
 
 /// How long an idle connection may take to answer.
 pub(super) const IDLE_ANSWER_MAX: Duration = Duration::from_secs(2);
@@ -63,7 +64,7 @@ impl Drop for PoolOwner {
 }
 
 pub(super) struct SharedPool {
-    name: String,
+    name: &'static str,
     options: PgConnectOptions,
     pub(super) settings: PoolSettings,
     state: Mutex<PoolState>,
@@ -158,10 +159,10 @@ impl Drop for PoolSlot {
 
 impl ConnectionPool {
     /// Connects in the background, as many as the settings want at least; inside a runtime.
-    pub(super) fn connect_lazy(url: &str, name: &str, settings: PoolSettings) -> Result<Self, sqlx::Error> {
+    pub(super) fn connect_lazy(url: &str, name: &'static str, settings: PoolSettings) -> Result<Self, sqlx::Error> {
         let options = connect_options(url, name, settings)?;
         let shared = Arc::new(SharedPool {
-            name: name.to_owned(),
+            name,
             options,
             settings,
             state: Mutex::default(),
@@ -194,6 +195,19 @@ impl ConnectionPool {
             }
         };
         timeout(limit, is_warm).await.is_ok()
+    }
+
+    pub(super) fn figures(&self) -> PoolFigures {
+        let mut state = self.shared.lock();
+        state.forget_leavers();
+        let (idle, connecting) = (state.idle.len(), state.connecting as usize);
+        PoolFigures {
+            idle,
+            used: (state.size as usize).saturating_sub(idle + connecting),
+            connecting,
+            waiting: state.waiters.len(),
+            connections_max: self.shared.settings.connections_max as usize,
+        }
     }
 
     pub(super) fn connections_max(&self) -> u32 {
@@ -277,11 +291,15 @@ impl SharedPool {
             (receive, state.turns)
         };
         self.grow();
-        if let Ok(loan) = timeout(self.settings.acquire_timeout, &mut waiting).await {
-            return loan.map_err(|_| sqlx::Error::PoolClosed);
-        }
-        waiting.close();
-        waiting.try_recv().map_err(|_| self.why_none(turns_before))
+        let since = Instant::now();
+        let lent = if let Ok(loan) = timeout(self.settings.acquire_timeout, &mut waiting).await {
+            loan.map_err(|_| sqlx::Error::PoolClosed)
+        } else {
+            waiting.close();
+            waiting.try_recv().map_err(|_| self.why_none(turns_before))
+        };
+        metrics::pool_waited(self.name, since.elapsed(), lent.is_err());
+        lent
     }
 
     /// Why somebody who waited got no connection.

@@ -91,6 +91,7 @@ impl Process {
         let log = fs::File::options().create(true).append(true).open(files.0.join("log")).unwrap();
         let child = Command::new(env!("CARGO_BIN_EXE_contact-sync"))
             .args(["serve", "--no-migrate", "--listen", "127.0.0.1:0", "--data-dir", &path("data")])
+            .args(["--set", "admin.listen=127.0.0.1:0"])
             .args(["--set", &format!("auth.jwks_file={}", path("jwks.json"))])
             .args(["--set", &format!("vault.key_ring_file={}", path("key-ring.json"))])
             .args(["--set", &format!("providers.zendesk.base_url={zendesk}")])

@@ -41,6 +41,7 @@ fn replica(test: &TestApp, key_ring: &str) -> ServiceApp {
         key_ring: Arc::new(KeyRing::parse(key_ring).unwrap()),
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),
+        health: contact_sync::rpc::health::ServingHealth::new(false),
     };
     ServiceApp::new(&test.config, test.db.url(), world).unwrap()
 }

@@ -8,6 +8,8 @@ pub mod database_trouble;
 mod demo;
 mod drain;
 mod key_rotation;
+mod listeners;
+mod metrics;
 mod migrations;
 mod overload;
 mod personal_data;

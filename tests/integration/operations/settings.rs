@@ -112,7 +112,7 @@ fn what_is_printed_is_read_again() {
 
 /// The first line of the log, a refusal to start aside.
 fn start_line(args: &[&str], env: &[(&str, &str)]) -> Value {
-    let json = ["serve", "--set", "log.format=json", "--listen", "127.0.0.1:0"];
+    let json = ["serve", "--set", "log.format=json", "--set", "admin.listen=127.0.0.1:0", "--listen", "127.0.0.1:0"];
     let ended = contact_sync(&[&json[..], args].concat(), env);
     assert_eq!(ended.code, Some(1), "without keys it does not start: {}", ended.err);
     assert!(!ended.err.contains("hunter2"), "{}", ended.err);
@@ -130,7 +130,7 @@ fn log_begins_with_version_schema_and_changes() {
     assert_eq!(line["schema"], contact_sync::store::schema::newest_version());
     assert_eq!(
         line["settings"],
-        "data_dir = \"/nonexistent\", database_url = \"postgres://app:***@127.0.0.1:1/contacts\", listen = \"127.0.0.1:0\", \
+        "admin.listen = \"127.0.0.1:0\", data_dir = \"/nonexistent\", database_url = \"postgres://app:***@127.0.0.1:1/contacts\", listen = \"127.0.0.1:0\", \
          log.format = \"json\", worker.poll_ms = 500"
     );
 }

@@ -28,6 +28,7 @@ use contact_sync::{
     rpc::{
         auth::TokenVerifier,
         claims::TokenAccounts,
+        health::ServingHealth,
         local_token::{self, LocalClaims},
         methods::TokenScope,
         pb::{
@@ -65,6 +66,7 @@ pub struct TestApp {
     pub lifecycle: ProcessLifecycle,
     pub channel: Channel,
     pub address: std::net::SocketAddr,
+    pub health: ServingHealth,
     pub config: Config,
     signing_key: String,
     /// The seed of the ids of the next replica: two with one seed would make the same ids.
@@ -167,13 +169,14 @@ impl TestApp {
         change(&mut config);
         let ids = Arc::new(IdSource::seeded(seed));
         let key_pair = local_token::generate(&[7; 32]);
-        let lifecycle = ProcessLifecycle::new();
+        let (lifecycle, health) = (ProcessLifecycle::new(), ServingHealth::new(false));
         let world = AppWorld {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             ids,
             key_ring: Arc::new(KeyRing::parse(KEY_RING).unwrap()),
             tasks: lifecycle.tasks().clone(),
             stop: lifecycle.soft(),
+            health: health.clone(),
         };
         let app = ServiceApp::new(&config, db.url(), world).unwrap();
         let verifier =
@@ -194,10 +197,23 @@ impl TestApp {
             lifecycle,
             channel,
             address,
+            health,
             config,
             signing_key,
             next_seed: AtomicU64::new(seed + 1),
         }
+    }
+
+    /// Takes the tokens that [`TestApp::token`] makes.
+    pub fn verifier(&self) -> Arc<TokenVerifier> {
+        let jwks = local_token::generate(&[7; 32]).jwks_json;
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        Arc::new(TokenVerifier::new(&jwks, (&self.config.auth).into(), clock).unwrap())
+    }
+
+    /// The header of one who may do everything.
+    pub fn bearer(&self) -> String {
+        format!("Bearer {}", self.token(&TokenAccounts::All, &TokenScope::ALL))
     }
 
     /// A token with these accounts and scopes, good for a day from now.
@@ -432,7 +448,10 @@ pub fn only(account_id: &str) -> TokenAccounts {
     TokenAccounts::Listed([account_id.parse::<AccountId>().unwrap()].into())
 }
 
-const KEY_RING: &str = r#"{"primary":"k1","keys":[{"id":"k1","key":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}]}"#;
+/// The key of it.
+pub const KEY_RING_KEY: [u8; 32] = *b"0123456789abcdef0123456789abcdef";
+pub const KEY_RING: &str =
+    r#"{"primary":"k1","keys":[{"id":"k1","key":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}]}"#;
 
 fn issue(
     signing_key: &str,

@@ -78,6 +78,7 @@ fn world(test: &TestApp, key_ring: &str) -> AppWorld {
         key_ring: Arc::new(KeyRing::parse(key_ring).unwrap()),
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),
+        health: contact_sync::rpc::health::ServingHealth::new(false),
     }
 }
 

@@ -169,6 +169,7 @@ async fn credentials_of_other_row_or_key_stay_closed() {
         key_ring: Arc::new(KeyRing::parse(OTHER_KEY_RING).unwrap()),
         tasks: TaskTracker::new(),
         stop: CancellationToken::new(),
+        health: contact_sync::rpc::health::ServingHealth::new(false),
     };
     let stranger = ServiceApp::new(&test.config, test.db.url(), world).unwrap();
     assert_eq!(stranger.sync_worker.run_due().await.unwrap(), 1);

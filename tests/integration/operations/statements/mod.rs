@@ -23,13 +23,15 @@ use self::{
 use crate::support::db::TestDb;
 
 /// Statements that look across accounts, and why.
-const ACROSS_ACCOUNTS: [&str; 4] = [
+const ACROSS_ACCOUNTS: [&str; 5] = [
     // What is due is due for whom it may; the claim that follows is of one account.
     "store::lease::find_due (across accounts)",
     // An operator's list; the token's accounts are its filter.
     "store::accounts::list (across accounts)",
     // Whose numbers are to be read again; the lock that follows is of one account.
     "store::reparse::find_due (across accounts)",
+    // Figures of the whole service, without a word of whose they are.
+    "store::figures::read (across accounts)",
     // A database is restored for all its accounts at once.
     "store::changes::distrust_all (across accounts)",
 ];

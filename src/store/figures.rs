@@ -1,0 +1,82 @@
+//! What operators are shown of all accounts together: how many integrations are in which state, and
+//! how far they are behind. One statement, asked by every process every half minute.
+
+use chrono::{DateTime, TimeDelta, Utc};
+
+use super::{Db, StoreError, known};
+use crate::domain::{integration::STALE_PERIODS, provider::Provider};
+
+/// Every state that an enabled integration may be in, as the API names it.
+pub const STATES: [&str; 8] =
+    ["PENDING", "INITIAL_SYNC", "ACTIVE", "STALE", "PAUSED", "QUOTA_PAUSED", "AUTH_FAILED", "OFF"];
+
+/// The integrations of one CRM that are in one state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IntegrationFigures {
+    /// Whose.
+    pub provider: Provider,
+    /// As `Integration.state` in the API: `ACTIVE`, `AUTH_FAILED`, ..
+    pub state: String,
+    /// How many.
+    pub integrations: i64,
+    /// Of these, whose next run is due for longer than their period.
+    pub overdue: i64,
+    /// Of these, which have records or numbers that could not be read.
+    pub with_unread: i64,
+    /// Every change that the CRM made until then is known, of the one that is furthest behind.
+    /// `None`: of none it is known.
+    pub known_through: Option<DateTime<Utc>>,
+    /// Since when the oldest change waits for its number in the feed, of all accounts.
+    pub unpublished_since: Option<DateTime<Utc>>,
+}
+
+/// Reads the figures. One of the named statements across accounts.
+pub async fn read(db: &Db, now: DateTime<Utc>) -> Result<Vec<IntegrationFigures>, StoreError> {
+    let rows = sqlx::query!(
+        r#"-- store::figures::read (across accounts)
+        select i.provider as "provider!", i.state as "state!", count(*) as "integrations!",
+            count(*) filter (where i.due_at < $1::timestamptz - i.period_seconds * interval '1 second') as "overdue!",
+            count(*) filter (where i.has_unread) as "with_unread!",
+            min(i.known_through) as known_through,
+            (select min(created_at) from changes where number is null) as unpublished_since
+        from (
+            select provider, due_at, period_seconds, has_unread,
+                case when is_sync_on then known_through end as known_through,
+                case
+                    when not is_sync_on then 'OFF'
+                    when hold is not null then hold
+                    when last_completed_at is null and first_started_at is null then 'PENDING'
+                    when last_completed_at is null then 'INITIAL_SYNC'
+                    when last_completed_at < $1::timestamptz - $2::integer * period_seconds * interval '1 second'
+                        or last_completed_at > $1::timestamptz + period_seconds * interval '1 second' then 'STALE'
+                    when is_widened then 'INITIAL_SYNC'
+                    else 'ACTIVE'
+                end as state
+            from integrations
+            where is_enabled
+        ) i
+        group by i.provider, i.state"#,
+        now,
+        STALE_PERIODS,
+    )
+    .fetch_all(db.all())
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(IntegrationFigures {
+                provider: known(row.provider.parse::<Provider>().ok(), "integrations", "provider")?,
+                state: row.state,
+                integrations: row.integrations,
+                overdue: row.overdue,
+                with_unread: row.with_unread,
+                known_through: row.known_through,
+                unpublished_since: row.unpublished_since,
+            })
+        })
+        .collect()
+}
+
+/// How long ago that was, in seconds; never below 0.
+pub fn seconds_since(then: Option<DateTime<Utc>>, now: DateTime<Utc>) -> i64 {
+    then.map_or(TimeDelta::zero(), |then| now - then).num_seconds().max(0)
+}
