@@ -5,11 +5,15 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { call, errorDetails, matchCaller, open, openChannel, watchHealth } from "./contact_sync_client.mjs";
-import { ok, PATIENCE_MS, Relay, waitUntil } from "./service.mjs";
+import { ok, PATIENCE_MS, Relay, Service, waitUntil } from "./service.mjs";
 import { refused } from "./story.mjs";
 
 export const SERVICE_CONFIG = readFileSync(join(import.meta.dirname, "service-config.json"), "utf8");
 const WATCHERS_MAX = 32;
+const REPLICAS = {
+  "grpc.service_config": '{"loadBalancingConfig": [{"round_robin": {}}]}',
+  "grpc.initial_reconnect_backoff_ms": 100, "grpc.max_reconnect_backoff_ms": 1_000,
+};
 /** Of a connection: a tenth less than what `service` sets. */
 const AGE_MAX_MS = 9_000;
 const ZENDESK = {
@@ -67,15 +71,15 @@ async function begun(stream) {
   return stream;
 }
 
-/** Calls and calls on a channel with nothing set, while the server tells its connections to go. */
+/** Calls and calls; none may fail. */
 class Steady {
-  constructor(service, services) {
-    Object.assign(this, { relay: new Relay(service.address), failed: [], answered: 0, isStopped: false });
-    this.ended = this.call(services, service.token());
+  constructor(services, target, token, options = {}) {
+    Object.assign(this, { failed: [], answered: 0, isStopped: false });
+    this.ended = this.call(services, target, token, options);
   }
 
-  async call(services, token) {
-    const channel = new grpc.Channel(await this.relay.open(), grpc.credentials.createInsecure(), {});
+  async call(services, target, token, options) {
+    const channel = new grpc.Channel(target, grpc.credentials.createInsecure(), options);
     const accounts = methodsOf(services, channel)["/contactsync.v1.AccountService/ListAccounts"];
     while (!this.isStopped) {
       await accounts({}, token).then(() => (this.answered += 1), (error) => this.failed.push(error));
@@ -85,12 +89,10 @@ class Steady {
   }
 
   async stop() {
-    await waitUntil(() => this.relay.connections > 1, "a connection is told to go");
     this.isStopped = true;
     await this.ended;
     assert.deepEqual(this.failed, []);
     assert.ok(this.answered > 0);
-    ok("calls go on when the server tells a connection to go");
   }
 }
 
@@ -103,6 +105,11 @@ class Connections {
     this.caller = open(CallerService, channel);
     this.sync = open(SyncService, channel);
     this.methods = methodsOf(services, channel);
+    // Until the server ends: its connection is told to go meanwhile, for its age.
+    this.states = [];
+    this.watcher = (async () => {
+      for await (const state of watchHealth(open(services.grpc.health.v1.Health, channel))) this.states.push(state);
+    })();
   }
 
   of(name, fields = {}, ...rest) {
@@ -152,6 +159,13 @@ class Connections {
     const traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     const entries = [["traceparent", traceparent], ["x-router-bin", Buffer.from([0, 0xff])]];
     await this.getAccount(PATIENCE_MS, { entries });
+    const answered = new Promise((resolve) => {
+      const metadata = metadataOf(this.token, entries);
+      this.accounts.GetAccount(this.account, metadata, { deadline: Date.now() + PATIENCE_MS }, () => {}).once("metadata", resolve);
+    });
+    // Under this the access log has the call.
+    const [requestId] = (await answered).get("x-request-id");
+    await waitUntil(() => this.service.lines.some((line) => line.includes(requestId)), "the access log");
     ok("metadata");
   }
 
@@ -163,6 +177,27 @@ class Connections {
     await refused(compressed(this.account, this.token), "UNIMPLEMENTED", "UNIMPLEMENTED");
     channel.close();
     ok("compressed messages are refused by name");
+  }
+
+  async tls() {
+    const file = (name) => join(import.meta.dirname, "tls", name);
+    const read = (name) => readFileSync(file(name));
+    const service = new Service(this.service, {
+      "tls.certificate_file": file("server.pem"), "tls.key_file": file("server.key"), "tls.client_ca_file": file("ca.pem"),
+    });
+    await service.start();
+    const shown = grpc.credentials.createSsl(read("ca.pem"), read("client.key"), read("client.pem"));
+    const unavailable = grpc.status.UNAVAILABLE;
+    for (const [credentials, code] of [[shown], [grpc.credentials.createSsl(read("ca.pem")), unavailable], [undefined, unavailable]]) {
+      const channel = openChannel(`localhost:${service.address.split(":")[1]}`, "{}", credentials);
+      const get = methodsOf(this.services, channel)["/contactsync.v1.AccountService/GetAccount"];
+      const answer = await get(this.account, this.token).catch((error) => error);
+      assert.equal(answer.code, code, answer);
+      if (!code) assert.equal(answer.account.id, this.kept.account);
+      channel.close();
+    }
+    service.process.kill("SIGKILL");
+    ok("TLS, for those who show a certificate");
   }
 
   async health() {
@@ -260,12 +295,12 @@ class Connections {
   }
 
   async restart() {
-    const states = [];
-    const health = open(this.services.grpc.health.v1.Health, this.channel);
-    const watcher = (async () => {
-      for await (const state of watchHealth(health)) states.push(state);
-    })();
-    await waitUntil(() => states.length > 0, "health is told");
+    const [beside, relay] = [new Service(this.service), new Relay(this.service.address)];
+    await beside.start();
+    const steady = new Steady(this.services, `ipv4:${await relay.open()},${beside.address}`, this.token, REPLICAS);
+    await waitUntil(() => relay.connections > 0 && steady.answered > 0, "both replicas are called");
+    const { states, watcher } = this;
+    assert.deepEqual(states, ["SERVING"]);
     const stream = this.watch();
     const streamEnd = readToError(stream);
     await new Promise((resolve) => stream.once("data", resolve));
@@ -280,12 +315,18 @@ class Connections {
     ok("a server that ends says so, answers meanwhile, and lets nobody hang");
 
     assert.equal((await this.getAccount(5_000).catch((error) => error)).code, grpc.status.UNAVAILABLE);
+    const connected = relay.connections;
     await this.service.start();
     await waitUntil(() => this.getAccount(5_000).then(() => true, (error) => {
       assert.equal(error.code, grpc.status.UNAVAILABLE);
       return false;
     }), "the server is found again");
     ok("the channel finds the server again");
+    await waitUntil(() => relay.connections > connected, "the restarted replica is called");
+    beside.process.kill("SIGTERM");
+    assert.equal(await beside.ended, 0);
+    await steady.stop();
+    ok("replicas are restarted one after the other, and no call fails");
   }
 }
 
@@ -324,7 +365,9 @@ async function retries(services) {
 }
 
 export async function check(channel, service, services, kept) {
-  const steady = new Steady(service, services);
+  const relay = new Relay(service.address);
+  // With nothing set.
+  const steady = new Steady(services, await relay.open(), service.token());
   const connections = new Connections(channel, service, services, kept);
   await connections.refusals();
   await connections.example();
@@ -332,11 +375,14 @@ export async function check(channel, service, services, kept) {
   await connections.metadata();
   await connections.compression();
   await retries(services);
+  await connections.tls();
   await connections.health();
   await connections.crowd();
   await connections.pings();
   await connections.deadlines();
   await connections.streams();
+  await waitUntil(() => relay.connections > 1, "a connection is told to go");
   await steady.stop();
+  ok("calls go on when the server tells a connection to go");
   await connections.restart();
 }

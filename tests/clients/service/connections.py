@@ -13,11 +13,14 @@ import grpc
 from contact_sync_client import call_again, error_details, match_caller, open_channel, watch_health
 from google.protobuf.message_factory import GetMessageClass
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from service import PATIENCE, Relay, new_id, ok, wait_until
+from service import PATIENCE, Relay, Service, new_id, ok, wait_until
 from story import refusal, refused
 
 SERVICE_CONFIG = (pathlib.Path(__file__).parent / "service-config.json").read_text()
+TLS = pathlib.Path(__file__).parent / "tls"
 WATCHERS_MAX = 32
+# For several addresses: this client would send the whole list as :authority, which is none.
+REPLICAS = [("grpc.default_authority", "contact-sync"), ("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1_000)]
 # Of a connection, in seconds: a tenth less than what `service` sets.
 AGE_MAX = 9
 
@@ -52,16 +55,15 @@ def caller_of(stub, method):
 
 
 class Steady:
-    """Calls and calls on a channel with nothing set, while the server tells its connections to go."""
+    """Calls and calls; none may fail."""
 
-    def __init__(self, service):
-        self.relay, self.failed, self.answered = Relay(service.address), [], 0
-        self.stopped = threading.Event()
-        self.thread = threading.Thread(target=self.call, args=(service.token(),), daemon=True)
+    def __init__(self, target, token, options=()):
+        self.failed, self.answered, self.stopped = [], 0, threading.Event()
+        self.thread = threading.Thread(target=self.call, args=(target, token, options), daemon=True)
         self.thread.start()
 
-    def call(self, token):
-        with grpc.insecure_channel(self.relay.address) as channel:
+    def call(self, target, token, options):
+        with grpc.insecure_channel(target, options) as channel:
             accounts = methods_of(channel)["/contactsync.v1.AccountService/ListAccounts"]
             while not self.stopped.wait(0.002):
                 try:
@@ -71,11 +73,9 @@ class Steady:
                     self.failed.append(error)
 
     def stop(self):
-        wait_until(lambda: self.relay.connections > 1, "a connection is told to go")
         self.stopped.set()
         self.thread.join(PATIENCE)
-        assert self.answered and not self.failed, (self.answered, self.failed)
-        ok("calls go on when the server tells a connection to go")
+        assert self.answered and not self.failed, (self.answered, self.failed[:5])
 
 
 class Connections:
@@ -83,6 +83,11 @@ class Connections:
         self.channel, self.service, self.kept, self.token = channel, service, kept, service.token()
         self.account = {"account_id": kept["account"]}
         self.of = lambda name: methods["/contactsync.v1." + name]
+        # Until the server ends: its connection is told to go meanwhile, for its age.
+        states = []
+        watcher = threading.Thread(target=lambda: states.extend(watched(channel, states)), daemon=True)
+        watcher.start()
+        self.watched = states, watcher
 
     def get_account(self, **options):
         return self.of("AccountService/GetAccount")(self.account, self.token, **options).account.id == self.kept["account"]
@@ -110,10 +115,10 @@ class Connections:
         ok("refusals say why")
 
     def example(self):
-        account = self.kept["account"]
-        answer = match_caller(self.channel, self.token, account, "+13105550199", "example-1", PATIENCE)
-        assert answer.selected.display_name == "New Customer"
-        assert match_caller(self.channel, "none", account, "+13105550199", "example-2", PATIENCE) is None
+        caller = importlib.import_module("contactsync.v1.caller_pb2_grpc").CallerServiceStub(self.channel)
+        ask = lambda token, call_id: match_caller(caller, token, self.kept["account"], "+13105550199", call_id, PATIENCE)
+        assert ask(self.token, "example-1").selected.display_name == "New Customer"
+        assert ask("none", "example-2") is None
         ok("the page's example names the caller")
 
     def large(self):
@@ -132,6 +137,9 @@ class Connections:
             self.of("AccountService/GetAccount").request(**self.account),
             metadata=[*bearer(self.token), parent, ("x-router-bin", b"\x00\xff")], timeout=PATIENCE)
         assert answer.account.id == self.kept["account"] and call.code() == grpc.StatusCode.OK
+        # Under this the access log has the call.
+        request_id = dict(call.initial_metadata())["x-request-id"]
+        wait_until(lambda: any(request_id in line for line in self.service.lines), "the access log")
         twice = bearer(self.token)
         refused(lambda: self.get_account(metadata=twice), "UNAUTHENTICATED", "TOKEN_INVALID")
         ok("metadata")
@@ -215,6 +223,22 @@ class Connections:
             assert relay.connections <= 1 + old, "the server has sent the client away"
         ok("frequent pings are no reason to be sent away")
 
+    def tls(self):
+        read = lambda name: (TLS / name).read_bytes()
+        files = {"tls.certificate_file": TLS / "server.pem", "tls.key_file": TLS / "server.key", "tls.client_ca_file": TLS / "ca.pem"}
+        service = Service(beside=self.service, **files)
+        address = "localhost:" + service.address.split(":")[1]
+        shown = grpc.ssl_channel_credentials(read("ca.pem"), read("client.key"), read("client.pem"))
+        for credentials, code in ((shown, None), (grpc.ssl_channel_credentials(read("ca.pem")), "UNAVAILABLE"), (None, "UNAVAILABLE")):
+            with open_channel(address, "{}", credentials) as channel:
+                get = methods_of(channel)["/contactsync.v1.AccountService/GetAccount"]
+                try:
+                    assert get(self.account, self.token).account.id == self.kept["account"] and not code, credentials
+                except grpc.RpcError as error:
+                    assert error.code().name == code, error
+        service.process.kill()
+        ok("TLS, for those who show a certificate")
+
     def health(self):
         stub = health_pb2_grpc.HealthStub(self.channel)
         request = lambda name: health_pb2.HealthCheckRequest(service=name)
@@ -228,11 +252,12 @@ class Connections:
         ok("health is told of each service")
 
     def restart(self, open_stream):
-        states = []
-        # As a thread of one's own, beside the calls.
-        watcher = threading.Thread(target=lambda: states.extend(watched(self.channel, states)), daemon=True)
-        watcher.start()
-        wait_until(lambda: states == ["SERVING"], "health is SERVING")
+        beside, relay = Service(beside=self.service), Relay(self.service.address)
+        options = [("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}'), *REPLICAS]
+        steady = Steady(f"ipv4:{relay.address},{beside.address}", self.token, options)
+        wait_until(lambda: relay.connections > 0 and steady.answered > 0, "both replicas are called")
+        states, watcher = self.watched
+        assert states == ["SERVING"]
         stream = begun(open_stream())
         self.service.terminate()
         wait_until(lambda: states == ["SERVING", "NOT_SERVING"], "health is NOT_SERVING")
@@ -248,10 +273,16 @@ class Connections:
             raise AssertionError("was answered")
         except grpc.RpcError as error:
             assert error.code() == grpc.StatusCode.UNAVAILABLE, error
+        connected = relay.connections
         self.service.start()
         assert call_again(self.get_account, tries=100, pause=0.1)
         assert next(watch_health(self.channel)) == "SERVING"
         ok("the channel finds the server again")
+        wait_until(lambda: relay.connections > connected, "the restarted replica is called")
+        beside.terminate()
+        assert beside.end() == 0
+        steady.stop()
+        ok("replicas are restarted one after the other, and no call fails")
 
 
 def begun(stream):
@@ -311,7 +342,9 @@ def retries(methods):
 
 
 def check(channel, service, methods, kept):
-    steady = Steady(service)
+    relay = Relay(service.address)
+    # With nothing set.
+    steady = Steady(relay.address, service.token())
     connections = Connections(channel, service, methods, kept)
     connections.refusals()
     connections.example()
@@ -319,10 +352,13 @@ def check(channel, service, methods, kept):
     connections.metadata()
     connections.compression()
     retries(methods)
+    connections.tls()
     connections.health()
     connections.crowd()
     connections.pings()
     connections.deadlines()
     open_stream = connections.streams()
+    wait_until(lambda: relay.connections > 1, "a connection is told to go")
     steady.stop()
+    ok("calls go on when the server tells a connection to go")
     connections.restart(open_stream)

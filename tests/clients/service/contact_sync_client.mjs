@@ -3,7 +3,7 @@ import * as grpc from "@grpc/grpc-js";
 import * as protoLoader from "@grpc/proto-loader";
 import protobuf from "protobufjs";
 
-/** One for the whole process: every call shares its connection. */
+/** One for the whole process: every call shares its connections. */
 export function openChannel(address, serviceConfig, credentials = grpc.credentials.createInsecure()) {
   return new grpc.Channel(address, credentials, {
     "grpc.service_config": serviceConfig,

@@ -7,11 +7,11 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
-from contactsync.v1 import caller_pb2, caller_pb2_grpc
+from contactsync.v1 import caller_pb2
 
 
-def open_channel(address, service_config, credentials=None):
-    """One for the whole process: every call shares its connection."""
+def open_channel(address, service_config, credentials=None, authority=None):
+    """One for the whole process: every call shares its connections."""
     options = [
         ("grpc.service_config", service_config),
         # A server that was away for long is found within two seconds of its return.
@@ -23,6 +23,8 @@ def open_channel(address, service_config, credentials=None):
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
     ]
+    if authority:
+        options.append(("grpc.default_authority", authority))
     if credentials:
         return grpc.secure_channel(address, credentials, options)
     return grpc.insecure_channel(address, options)
@@ -33,13 +35,11 @@ def connect(channel, timeout):
     grpc.channel_ready_future(channel).result(timeout)
 
 
-def match_caller(channel, token, account_id, phone_number, call_id, timeout=0.3):
-    """Who is calling; None: connect the call without a name."""
+def match_caller(caller, token, account_id, phone_number, call_id, timeout=0.3):
+    """Who is calling, by a `caller_pb2_grpc.CallerServiceStub(channel)`; None: connect the call without a name."""
     request = caller_pb2.MatchCallerRequest(account_id=account_id, phone_number=phone_number, call_id=call_id)
     try:
-        return caller_pb2_grpc.CallerServiceStub(channel).MatchCaller(
-            request, metadata=[("authorization", "Bearer " + token)], timeout=timeout
-        )
+        return caller.MatchCaller(request, metadata=[("authorization", "Bearer " + token)], timeout=timeout)
     except grpc.RpcError as error:
         # The log of your router: the code and the reason, never the number.
         print(error.code().name, error_details(error).get("ErrorInfo"))

@@ -20,12 +20,12 @@ try {
   await reflection.check(channel, service, methods, story.kept.account);
   await connections.check(channel, service, services, story.kept);
   channel.close();
-  assert.deepEqual(service.faults(), []);
+  assert.deepEqual(Service.started.flatMap((replica) => replica.faults()), []);
   ok("nothing in the log is a fault");
 } catch (error) {
   console.log("the service's log:", ...service.lines.slice(-10));
   throw error;
 } finally {
-  if (service.process?.exitCode === null) service.process.kill("SIGKILL");
+  for (const { process: replica } of Service.started) if (replica?.exitCode === null) replica.kill("SIGKILL");
 }
 process.exit(0);

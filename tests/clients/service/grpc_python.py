@@ -30,7 +30,9 @@ except BaseException:
     print("the service's log:", *service.lines[-10:], sep="\n")
     raise
 finally:
-    if service.process.poll() is None:
-        service.process.kill()
-assert not service.faults(), service.faults()
+    for replica in Service.started:
+        if replica.process.poll() is None:
+            replica.process.kill()
+faults = [line for replica in Service.started for line in replica.faults()]
+assert not faults, faults
 ok("nothing in the log is a fault")

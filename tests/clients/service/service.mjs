@@ -23,9 +23,18 @@ export async function waitUntil(condition, what) {
   }
 }
 
-/** Started on a free port; a restart takes the same one. */
+/** Started on a free port; a restart takes the same one. `beside`: another replica, with its keys and database. */
 export class Service {
-  constructor() {
+  static started = [];
+
+  constructor(beside, more = {}) {
+    Service.started.push(this);
+    Object.assign(this, { address: "127.0.0.1:0", lines: [], more });
+    if (beside) Object.assign(this, { folder: beside.folder, key: beside.key });
+    else this.makeKeys();
+  }
+
+  makeKeys() {
     this.folder = mkdtempSync(join(import.meta.dirname, "service-"));
     const { publicKey, privateKey } = generateKeyPairSync("ed25519");
     this.key = privateKey;
@@ -33,8 +42,6 @@ export class Service {
     const ring = { primary: "k1", keys: [{ id: "k1", key: randomBytes(32).toString("base64") }] };
     writeFileSync(join(this.folder, "jwks.json"), JSON.stringify({ keys: [jwk] }));
     writeFileSync(join(this.folder, "key-ring.json"), JSON.stringify(ring), { mode: 0o600 });
-    this.address = "127.0.0.1:0";
-    this.lines = [];
   }
 
   async start() {
@@ -46,6 +53,7 @@ export class Service {
       "vault.key_ring_file": join(this.folder, "key-ring.json"),
       "http.listen": "127.0.0.1:0",
       "http.public_url": "http://localhost:1",
+      "admin.listen": "127.0.0.1:0",
       "log.format": "json",
       // The least that may be set: connections change under the script's calls.
       "server.connection_age_max_seconds": 10,
@@ -57,6 +65,7 @@ export class Service {
       "providers.pipedrive.base_url": process.env.PIPEDRIVE_URL,
       "providers.pipedrive.client_id": "client",
       "providers.pipedrive.client_secret": "secret",
+      ...this.more,
     };
     const flags = Object.entries(settings).flatMap(([name, value]) => ["--set", `${name}=${value}`]);
     this.process = spawn(process.env.CONTACT_SYNC, [...flags, "serve"], { stdio: ["ignore", "inherit", "pipe"] });
@@ -87,14 +96,13 @@ export class Service {
   }
 }
 
-/** Stands between a client and the service: counts connections, and the bytes that the client sends. */
+/** Stands between a client and the service: counts connections that came through, and the bytes that the client sends. */
 export class Relay {
   constructor(address) {
     const [host, port] = address.split(":");
     this.connections = this.sent = 0;
     this.listener = createServer((client) => {
-      this.connections += 1;
-      const server = connect(Number(port), host);
+      const server = connect(Number(port), host, () => (this.connections += 1));
       client.on("data", (bytes) => (this.sent += bytes.length));
       for (const [from, to] of [[client, server], [server, client]]) from.pipe(to).on("error", () => from.destroy());
     });

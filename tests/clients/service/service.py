@@ -39,9 +39,20 @@ def compile_protos(folder):
 
 
 class Service:
-    """Started on a free port; a restart takes the same one."""
+    """Started on a free port; a restart takes the same one. `beside`: another replica, with its keys and database."""
 
-    def __init__(self):
+    started = []
+
+    def __init__(self, beside=None, **settings):
+        Service.started.append(self)
+        self.address, self.lines, self.settings = "127.0.0.1:0", [], settings
+        if beside:
+            self.folder, self.key = beside.folder, beside.key
+        else:
+            self.make_keys()
+        self.start()
+
+    def make_keys(self):
         self.folder = pathlib.Path(tempfile.mkdtemp(dir=pathlib.Path(__file__).parent))
         self.key = Ed25519PrivateKey.generate()
         public = base64.urlsafe_b64encode(self.key.public_key().public_bytes_raw()).rstrip(b"=").decode()
@@ -50,9 +61,6 @@ class Service:
         (self.folder / "jwks.json").write_text(json.dumps({"keys": [jwk]}))
         (self.folder / "key-ring.json").write_text(json.dumps(ring))
         (self.folder / "key-ring.json").chmod(0o600)
-        self.address = "127.0.0.1:0"
-        self.lines = []
-        self.start()
 
     def start(self):
         settings = {
@@ -63,6 +71,7 @@ class Service:
             "vault.key_ring_file": str(self.folder / "key-ring.json"),
             "http.listen": "127.0.0.1:0",
             "http.public_url": "http://localhost:1",
+            "admin.listen": "127.0.0.1:0",
             "log.format": "json",
             # The least that may be set: connections change under the script's calls.
             "server.connection_age_max_seconds": "10",
@@ -74,6 +83,7 @@ class Service:
             "providers.pipedrive.base_url": os.environ["PIPEDRIVE_URL"],
             "providers.pipedrive.client_id": "client",
             "providers.pipedrive.client_secret": "secret",
+            **self.settings,
         }
         flags = [part for name, value in settings.items() for part in ("--set", f"{name}={value}")]
         self.process = subprocess.Popen(
@@ -111,7 +121,7 @@ class Service:
 
 
 class Relay:
-    """Stands between a client and the service: counts connections, and the bytes that the client sends."""
+    """Stands between a client and the service: counts connections that came through, and the bytes that the client sends."""
 
     def __init__(self, address):
         self.target = address.rsplit(":", 1)
@@ -123,8 +133,12 @@ class Relay:
     def accept(self):
         while True:
             client, _ = self.listener.accept()
+            try:
+                server = socket.create_connection((self.target[0], int(self.target[1])))
+            except OSError:
+                client.close()
+                continue
             self.connections += 1
-            server = socket.create_connection((self.target[0], int(self.target[1])))
             threading.Thread(target=self.copy, args=(client, server, True), daemon=True).start()
             threading.Thread(target=self.copy, args=(server, client, False), daemon=True).start()
 
