@@ -119,7 +119,7 @@ buildah run --isolation chroot --volume "$work/settings:/settings:ro" "${files[@
 # In the image's file system, which cannot be written here, as its user; replaces this shell.
 in_image() {
   exec env -i CONTACT_SYNC_DATA_DIR=/var/lib/contact-sync CONTACT_SYNC_LISTEN=127.0.0.1:0 \
-    "${files[@]}" \
+    CONTACT_SYNC_ADMIN__LISTEN="127.0.0.1:$port" "${files[@]}" \
     DATABASE_URL="postgresql:///postgres?host=/database&port=5432&user=contact_sync&sslmode=disable" \
     "$(command -v unshare)" --mount --propagation private "$BASH" -euc '
       PATH=/usr/sbin:/usr/bin:/sbin:/bin
@@ -136,6 +136,7 @@ in_image() {
 if [[ -n $database && $EUID == 0 ]]; then
   mounted=$(buildah mount "$container")
   mkdir -p "$mounted/database" "$mounted/settings"
+  port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
   : >"$work/log"
   (in_image serve) >"$work/log" 2>&1 </dev/null &
   service=$!
