@@ -6,6 +6,7 @@
 mod json_line;
 pub mod metrics;
 mod repeats;
+pub mod traces;
 
 use std::{
     error::Error,
@@ -28,6 +29,7 @@ use tracing_subscriber::{
 };
 
 pub use repeats::RepeatCounter;
+use traces::TraceExport;
 
 /// What the log of this process repeats.
 static REPEATS: LazyLock<RepeatCounter> = LazyLock::new(RepeatCounter::default);
@@ -63,19 +65,20 @@ pub enum TelemetryError {
 /// Starts the log on standard error and sends panics there too. `filter` is a list of tracing
 /// directives. Lines are written by a thread of their own, so that whoever reads them slowly holds
 /// up no call; what it cannot keep is dropped and counted. When the guard is dropped, all is
-/// written.
-pub fn start_log(format: LogFormat, filter: &str) -> Result<LogGuard, TelemetryError> {
+/// written. What is traced goes to `traces`, whatever the filter says.
+pub fn start_log(format: LogFormat, filter: &str, traces: Option<TraceExport>) -> Result<LogGuard, TelemetryError> {
     let filter = read_filter(filter)?;
     let writer = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_KEPT_MAX);
     let (writer, guard) = writer.thread_name("log").finish(io::stderr());
     let _ = LINES_LOST.set(writer.error_counter());
-    let log = registry().with(filter).with(REPEATS.clone());
     let text = || tracing_subscriber::fmt::layer().with_ansi(io::stderr().is_terminal());
-    let started = match format {
-        LogFormat::Text => log.with(text().with_writer(writer)).try_init(),
-        LogFormat::Json => log.with(json_layer(writer)).try_init(),
+    let lines = match format {
+        LogFormat::Text => text().with_writer(writer).boxed(),
+        LogFormat::Json => json_layer(writer).boxed(),
     };
-    started.map_err(TelemetryError::AlreadySet)?;
+    let log = REPEATS.clone().and_then(lines).with_filter(filter);
+    let spans = traces.as_ref().map(TraceExport::layer);
+    registry().with(log).with(spans).try_init().map_err(TelemetryError::AlreadySet)?;
     panic::set_hook(Box::new(|panicked| {
         let place = panicked.location().map(ToString::to_string);
         tracing::error!(
@@ -84,12 +87,15 @@ pub fn start_log(format: LogFormat, filter: &str) -> Result<LogGuard, TelemetryE
             "a task panicked"
         );
     }));
-    Ok(LogGuard(guard))
+    Ok(LogGuard { _traces: traces, _lines: guard })
 }
 
-/// Writes what is left of the log when it is dropped.
+/// Sends what is left of the spans, and writes what is left of the log, when it is dropped.
 #[must_use]
-pub struct LogGuard(#[expect(dead_code, reason = "for its end")] WorkerGuard);
+pub struct LogGuard {
+    _traces: Option<TraceExport>,
+    _lines: WorkerGuard,
+}
 
 /// Lines of the log that were dropped since the start.
 pub fn lines_lost() -> usize {
@@ -213,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_filter_that_cannot_be_read_is_said() {
-        let error = start_log(LogFormat::Text, "info,=,").err().unwrap();
+        let error = start_log(LogFormat::Text, "info,=,", None).err().unwrap();
 
         assert!(matches!(error, TelemetryError::Filter(_)));
     }

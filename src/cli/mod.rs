@@ -29,6 +29,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::Context as _;
 use clap::{CommandFactory, Parser, Subcommand};
 use secrecy::SecretString;
 use tonic::Status;
@@ -47,7 +48,7 @@ use crate::{
         provider::PerProvider,
     },
     store::schema,
-    telemetry,
+    telemetry::{self, traces::TraceExport},
 };
 
 #[cfg(feature = "simulator")]
@@ -213,7 +214,10 @@ async fn run(command: Command, settings: LoadedSettings, clock: Arc<dyn Clock>) 
     let config = settings.config;
     match command {
         Command::Serve(args) => {
-            let _log = telemetry::start_log(config.log.format, &config.log.filter)?;
+            let traces = &config.traces;
+            let export = |endpoint| TraceExport::start(endpoint, traces.sampled_per_mille);
+            let export = traces.otlp_endpoint.as_deref().map(export).transpose().context("traces.otlp_endpoint")?;
+            let _log = telemetry::start_log(config.log.format, &config.log.filter, export)?;
             let (version, schema) = (env!("CARGO_PKG_VERSION"), schema::newest_version());
             tracing::info!(version, schema, settings = changed, "starting");
             serve::run(&args, &config, clock).await

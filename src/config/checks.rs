@@ -30,7 +30,7 @@ const PROVIDER_RANGES: [(&str, u64, u64); 4] = [
 ];
 
 /// What each other number must be; both ends are allowed.
-pub(super) const RANGES: [(&str, u64, u64); 32] = [
+pub(super) const RANGES: [(&str, u64, u64); 33] = [
     ("sync.period_seconds", 60, 86_400),
     ("worker.lease_seconds", 1, 600),
     ("worker.heartbeat_seconds", 1, 200),
@@ -59,6 +59,7 @@ pub(super) const RANGES: [(&str, u64, u64); 32] = [
     ("server.connection_age_max_seconds", 10, 86_400),
     ("drain.wait_seconds", 0, 300),
     ("drain.timeout_seconds", 0, 600),
+    ("traces.sampled_per_mille", 0, 1_000),
     ("auth.issuer", 1, 256),
     ("auth.audience", 1, 256),
     ("auth.accounts_claim", 1, 256),
@@ -99,6 +100,11 @@ pub(super) fn check(
         && let Err(problem) = check_public_url(url)
     {
         checks.wrong("http.public_url", problem, "like https://sync.example.com");
+    }
+    if let Some(url) = &config.traces.otlp_endpoint
+        && let Err(problem) = check_base_url(url)
+    {
+        checks.wrong("traces.otlp_endpoint", problem, "like http://127.0.0.1:4317");
     }
     checks.providers(config);
     if telemetry::read_filter(&config.log.filter).is_err() {

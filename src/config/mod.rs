@@ -75,6 +75,8 @@ pub struct Config {
     pub drain: DrainConfig,
     /// The log.
     pub log: LogConfig,
+    /// Traces.
+    pub traces: TracesConfig,
 }
 
 /// Who may call.
@@ -291,6 +293,15 @@ pub struct LogConfig {
     pub filter: String,
 }
 
+/// Where spans are sent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TracesConfig {
+    /// A collector's, for OTLP over gRPC: `http://127.0.0.1:4317`; empty: nothing is traced.
+    pub otlp_endpoint: Option<String>,
+    /// Of a thousand calls that come without a `traceparent`, so many are traced: 0 to 1,000.
+    pub sampled_per_mille: u32,
+}
+
 impl Config {
     /// The defaults, with this data directory (which has no default that fits every user).
     pub fn with_defaults(data_dir: PathBuf) -> Self {
@@ -345,6 +356,7 @@ impl Config {
             },
             drain: DrainConfig { wait_seconds: 2, timeout_seconds: 10 },
             log: LogConfig { format: LogFormat::Text, filter: "info".to_owned() },
+            traces: TracesConfig { otlp_endpoint: None, sampled_per_mille: 10 },
         }
     }
 

@@ -16,6 +16,7 @@ use reqwest::{
     redirect::Policy,
 };
 use thiserror::Error;
+use tracing::{Instrument as _, field};
 
 use super::{ConnectFailure, CrmError, ProviderEndpoint};
 use crate::{domain::provider::Provider, telemetry::metrics};
@@ -133,7 +134,9 @@ pub async fn counted(
     sent: impl Future<Output = Result<Response, reqwest::Error>>,
 ) -> Result<Response, CrmError> {
     let started = Instant::now();
-    let sent = sent.await;
+    let span =
+        tracing::debug_span!("crm_request", otel.kind = "client", provider = provider.as_str(), outcome = field::Empty);
+    let sent = sent.instrument(span.clone()).await;
     let outcome = match &sent {
         Ok(response) => match response.status() {
             StatusCode::TOO_MANY_REQUESTS => "limited",
@@ -144,6 +147,7 @@ pub async fn counted(
         Err(error) if error.is_timeout() => "timed_out",
         Err(_) => "unreached",
     };
+    span.record("outcome", outcome);
     metrics::crm_request_ended(provider.as_str(), outcome, started.elapsed());
     sent.map_err(|error| meaning_of(&error))
 }

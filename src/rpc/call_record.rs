@@ -7,6 +7,7 @@ use std::sync::Arc;
 use http::{Extensions, HeaderName, HeaderValue};
 use tokio::time::Instant;
 use tonic::{Code, Status};
+use tracing::Span;
 use uuid::Uuid;
 
 use super::{
@@ -35,6 +36,8 @@ pub(super) struct CallRecord {
     /// `None`: nobody has taken an answer.
     code: Option<Code>,
     outcome: &'static str,
+    /// Its span, if it is traced.
+    traced: Option<Span>,
 }
 
 impl CallRecord {
@@ -43,9 +46,10 @@ impl CallRecord {
         request_id: Uuid,
         arrived: Instant,
         refs: &Arc<CallRefKey>,
+        traced: Option<Span>,
     ) -> Self {
         let (notes, refs) = (Arc::default(), Arc::clone(refs));
-        Self { method, request_id, arrived, notes, refs, code: None, outcome: "" }
+        Self { method, request_id, arrived, notes, refs, code: None, outcome: "", traced }
     }
 
     pub(super) fn notes(&self) -> &Arc<CallNotes> {
@@ -88,6 +92,15 @@ impl Drop for CallRecord {
         metrics::call_ended(path.rsplit('.').next().unwrap_or(path), self.outcome, code, took);
         let account_id = self.notes.account_id();
         let call_ref = || Some(self.refs.call_ref(account_id?, self.notes.call_id()?));
+        if let Some(span) = &self.traced {
+            span.record("rpc.code", code);
+            if let Some(call_ref) = call_ref() {
+                span.record("call.ref", tracing::field::display(call_ref));
+            }
+            if matches!(self.code, Some(Code::Internal | Code::Unknown | Code::Unavailable | Code::DataLoss)) {
+                span.record("otel.status_code", "ERROR");
+            }
+        }
         macro_rules! tell {
             ($level:ident) => {
                 tracing::event!(

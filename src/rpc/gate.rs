@@ -29,7 +29,8 @@ use tonic::{
 };
 use tower::{Service, ServiceExt};
 use tower_http::catch_panic::CatchPanic;
-use tracing::{Instrument, field};
+use tracing::{Instrument, Span, field};
+use uuid::Uuid;
 
 use super::{
     auth::{TokenHolder, TokenVerifier},
@@ -45,7 +46,10 @@ use super::{
 };
 use crate::{
     domain::{call_ref::CallRefKey, clock::Clock, ids::IdSource},
-    telemetry::metrics,
+    telemetry::{
+        metrics,
+        traces::{self, TraceParent},
+    },
 };
 
 /// What the gate needs for every request.
@@ -131,14 +135,9 @@ impl CallGate {
     async fn answer(self, request: Request<Body>, arrived: Instant) -> Response<Body> {
         let method = find_method(request.uri().path(), self.shared.reflection);
         let request_id = self.shared.ids.new_v7(self.shared.clock.now());
-        // An unknown path is the client's text and stays out of the log.
-        let span = tracing::info_span!(
-            "rpc",
-            rpc.method = method.map_or("unknown", |method| method.path),
-            request.id = %request_id,
-            account.id = field::Empty,
-        );
-        let mut record = CallRecord::begin(method, request_id, arrived, &self.shared.call_refs);
+        let (span, is_traced) = self.span_of(method, request_id, request.headers());
+        let traced = is_traced.then(|| span.clone());
+        let mut record = CallRecord::begin(method, request_id, arrived, &self.shared.call_refs, traced);
         let cut = self.shared.cut.clone();
         let (mut response, open) = match self.pass(method, request, arrived, record.notes()).instrument(span).await {
             Ok((response, open)) => (response, Some(open)),
@@ -153,6 +152,34 @@ impl CallGate {
         response.headers_mut().insert(call_record::REQUEST_ID, record.request_id_header());
         record.head(response.extensions());
         response.map(|body| AnswerBody::of(body, open, cut, record))
+    }
+
+    /// The span of a call, and whether it is traced.
+    fn span_of(&self, method: Option<&MethodRule>, request_id: Uuid, headers: &HeaderMap) -> (Span, bool) {
+        // An unknown path is the client's text and stays out of the log.
+        let path = method.map_or("unknown", |method| method.path);
+        let traceparent = headers.get(traces::TRACEPARENT).and_then(|value| value.to_str().ok());
+        let random = || self.shared.ids.with_rng(rand::RngExt::random);
+        let Some(parent) = TraceParent::decide(traceparent, random) else {
+            let empty = field::Empty;
+            return (
+                tracing::info_span!("rpc", rpc.method = path, request.id = %request_id, account.id = empty),
+                false,
+            );
+        };
+        let span = tracing::info_span!(
+            target: traces::ROOT_TARGET,
+            "rpc",
+            otel.kind = "server",
+            otel.status_code = field::Empty,
+            rpc.method = path,
+            rpc.code = field::Empty,
+            request.id = %request_id,
+            account.id = field::Empty,
+            call.ref = field::Empty,
+        );
+        parent.adopt(&span);
+        (span, true)
     }
 
     async fn pass(

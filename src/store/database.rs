@@ -94,7 +94,7 @@ impl Db {
     }
 
     /// Runs this in a task of its own and awaits it: dropping this future leaves the task to finish
-    /// by itself.
+    /// by itself. What it logs names the request that it is a part of.
     pub async fn task<T, E>(&self, work: impl Future<Output = Result<T, E>> + Send + 'static) -> Result<T, E>
     where
         T: Send + 'static,
@@ -102,7 +102,7 @@ impl Db {
     {
         // A panic in the work has already been printed by the runtime; here it is one more reason
         // why it was not done.
-        let done = self.tasks.spawn(work).await;
+        let done = self.tasks.spawn(work.in_current_span()).await;
         done.unwrap_or_else(|_| Err(StoreError::Database(sqlx::Error::WorkerCrashed).into()))
     }
 
@@ -154,6 +154,15 @@ impl AccountCallDb<'_> {
     /// its contemporaries with it, so that there is one more try; so it is with one that cannot
     /// write.
     pub(super) async fn read<T, F, Fut>(self, statement: F) -> Result<T, StoreError>
+    where
+        F: Fn(ConnectionPool) -> Fut,
+        Fut: Future<Output = Result<T, sqlx::Error>>,
+    {
+        let span = tracing::debug_span!("database");
+        self.try_to_read(statement).instrument(span).await
+    }
+
+    async fn try_to_read<T, F, Fut>(self, statement: F) -> Result<T, StoreError>
     where
         F: Fn(ConnectionPool) -> Fut,
         Fut: Future<Output = Result<T, sqlx::Error>>,

@@ -34,7 +34,7 @@ use crate::{
         run_progress::{self, PhaseReport},
         sweeps, sync_runs,
     },
-    telemetry::{chain, metrics},
+    telemetry::{chain, metrics, traces},
 };
 
 /// What became of a due integration.
@@ -70,7 +70,7 @@ pub(super) async fn run(
     stop: &CancellationToken,
 ) -> Result<TurnOutcome, StoreError> {
     // At the highest level, so that no filter of the log takes the names from its warnings.
-    let span = error_span!("sync_run", integration.id = %due.integration_id, sync_run.id = field::Empty);
+    let span = error_span!(target: traces::ROOT_TARGET, "sync_run", integration.id = %due.integration_id, sync_run.id = field::Empty);
     SyncRunner { context }.run(due, stop).instrument(span).await
 }
 

@@ -19,3 +19,4 @@ mod schema;
 mod settings;
 pub mod statements;
 mod supervisor;
+mod traces;
