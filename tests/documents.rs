@@ -5,7 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
@@ -245,6 +245,95 @@ fn code_for_clients_is_what_is_run() {
     for block in code {
         assert!(run.iter().any(|text| text.contains(block)), "no file of tests/clients/service has:\n{block}");
     }
+}
+
+/// The labels of each metric of `METRICS`, by name; of a histogram also by the names of its series.
+fn metrics() -> BTreeMap<String, BTreeSet<String>> {
+    let source = fs::read_to_string(root().join("src/telemetry/metrics.rs")).unwrap();
+    let mut found = BTreeMap::new();
+    for line in source.lines().filter(|line| line.contains(" = ") && line.contains("\"contact_sync_")) {
+        let (head, labels) = line.split_once('[').unwrap();
+        let name = head.split('"').nth(1).unwrap();
+        let labels = labels.split(']').next().unwrap();
+        let mut labels: BTreeSet<String> = labels.split('"').skip(1).step_by(2).map(str::to_owned).collect();
+        labels.extend(["instance", "job"].map(str::to_owned));
+        if head.contains("= Histogram ") {
+            labels.insert("le".to_owned());
+            found.extend(["_bucket", "_sum", "_count"].map(|end| (format!("{name}{end}"), labels.clone())));
+        } else {
+            found.insert(name.to_owned(), labels);
+        }
+    }
+    found
+}
+
+/// What a text asks Prometheus for that no metric has: names, and labels that stand in braces,
+/// after `by` or `on`, and in legends.
+fn unknown_in(text: &str, metrics: &BTreeMap<String, BTreeSet<String>>) -> Vec<String> {
+    let is_word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    let words = |text: &str| -> BTreeSet<String> {
+        text.split(|c| !is_word(c)).filter(|word| !word.is_empty()).map(str::to_owned).collect()
+    };
+    let (mut unknown, mut labels) = (Vec::new(), BTreeSet::from(["instance".to_owned(), "job".to_owned()]));
+    let names: BTreeSet<String> = words(text).into_iter().filter(|word| word.starts_with("contact_sync_")).collect();
+    for name in &names {
+        let Some(of_metric) = metrics.get(name) else {
+            unknown.push(name.clone());
+            continue;
+        };
+        labels.extend(of_metric.iter().cloned());
+        for selector in text.split(&format!("{name}{{")).skip(1) {
+            let inner = selector.split('}').next().unwrap();
+            // What stands before each value in quotes.
+            let selected = inner.split('"').step_by(2).flat_map(words);
+            unknown
+                .extend(selected.filter(|label| !of_metric.contains(label)).map(|label| format!("{name}{{{label}}}")));
+        }
+    }
+    let lists = ["by (", "on ("].iter().flat_map(|start| text.split(start).skip(1).map(|rest| rest.split(')').next()));
+    let legends =
+        text.split("{{").skip(1).map(|rest| rest.split("}}").next().filter(|legend| !legend.contains("$value")));
+    let grouped: BTreeSet<String> = lists.chain(legends).flatten().flat_map(words).collect();
+    unknown.extend(grouped.into_iter().filter(|label| label != "labels" && !labels.contains(label)));
+    unknown
+}
+
+#[test]
+fn alerts_and_dashboards_ask_for_metrics_that_are_there() {
+    let metrics = metrics();
+    assert!(metrics.len() > 30, "the list is read");
+    let page = fs::read_to_string(root().join("docs/monitoring.md")).unwrap();
+    let alerts = fs::read_to_string(root().join("deploy/alerts.yaml")).unwrap();
+    let mut wrong = Vec::new();
+    for alert in alerts.split("- alert: ").skip(1) {
+        let name = alert.lines().next().unwrap();
+        wrong.extend(unknown_in(alert, &metrics).into_iter().map(|unknown| format!("{name}: {unknown}")));
+        let runbook = format!("runbook: docs/monitoring.md#{}\n", name.to_lowercase());
+        let is_whole = ["severity: ", "summary: ", "description: ", &runbook].iter().all(|part| alert.contains(part));
+        if !is_whole || !page.contains(&format!("\n### {name}\n")) {
+            wrong.push(format!("{name}: has no severity, words, runbook, or heading"));
+        }
+    }
+    let headings = page.lines().filter_map(|line| line.strip_prefix("### ContactSync"));
+    for heading in headings.filter(|heading| !alerts.contains(&format!("alert: ContactSync{heading}\n"))) {
+        wrong.push(format!("{heading} is no alert"));
+    }
+    let mut dashboards = Vec::new();
+    files(&root().join("deploy/grafana"), "json", &mut dashboards);
+    for path in &dashboards {
+        let text = fs::read_to_string(path).unwrap().replace("\\\"", "\"");
+        let targets = text.split("\"refId\"").skip(1).map(|target| target.split('\n').take(3).collect::<String>());
+        for target in targets {
+            wrong.extend(unknown_in(&target, &metrics).into_iter().map(|label| format!("{}: {label}", path.display())));
+        }
+    }
+
+    assert!(!dashboards.is_empty() && wrong.is_empty(), "{wrong:#?}");
+    let planted = "sum by (pool, who) (contact_sync_calls_total{code=\"OK\",account=~\"a\"}) + contact_sync_nothing";
+    assert_eq!(
+        unknown_in(planted, &metrics),
+        ["contact_sync_calls_total{account}", "contact_sync_nothing", "pool", "who"]
+    );
 }
 
 /// Code may be wider, where the formatter puts it; a comment is read.

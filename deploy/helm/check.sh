@@ -47,6 +47,8 @@ expect 1 'value: /etc/contact-sync/tls/ca.crt'
 expect 1 'kind: PodDisruptionBudget'
 expect 1 'kind: NetworkPolicy'
 expect 1 'kind: ServiceMonitor'
+expect 1 'kind: PrometheusRule'
+expect "$(grep -c -- '- alert: ' ../alerts.yaml)" '- alert: ContactSync.*'
 
 refuse() { # WHAT ARGS..
   local what=$1
