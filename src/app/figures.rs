@@ -41,6 +41,9 @@ impl ObservedParts {
     /// Looks until the stop.
     pub(super) async fn observe_until(self, stop: CancellationToken) {
         let mut asked_at: Option<Instant> = None;
+        for provider in Provider::ALL {
+            metrics::begin_crm(provider.as_str());
+        }
         loop {
             self.look();
             if asked_at.is_none_or(|at| at.elapsed() >= ASK_EVERY) && self.ask().await {

@@ -69,7 +69,7 @@ metrics_list! {
         "transactions that met a concurrent change and were run again";
     CRM_REQUESTS = Counter "contact_sync_crm_requests_total" ["provider", "outcome"] "requests to a CRM, each try";
     CRM_REQUEST_SECONDS = Histogram "contact_sync_crm_request_seconds" ["provider"]
-        "requests to a CRM, until the whole answer was read";
+        "requests to a CRM, until the head of the answer was read";
     CRM_QUOTA_LEFT = Gauge "contact_sync_crm_quota_left_ratio" ["provider", "quota"]
         "of 1, what the organisation that has the least left of a quota (window or day) has, as the CRM said last";
     CRM_QUOTA_USED = Gauge "contact_sync_crm_quota_used_ratio" ["provider", "quota"]
@@ -210,6 +210,8 @@ pub fn pool(pool: &'static str, figures: PoolFigures) {
     }
     gauge!(POOL_WAITING, "pool" => pool).set(figure(waiting));
     gauge!(POOL_CONNECTIONS_MAX, "pool" => pool).set(figure(connections_max));
+    // There from the start, or its first event would be no rise.
+    counter!(POOL_IN_VAIN, "pool" => pool).increment(0);
 }
 
 /// A wait for a connection has ended, in vain or not.
@@ -243,11 +245,23 @@ pub fn crm_quota(provider: &'static str, quota: &'static str, left: f64) {
     gauge!(CRM_QUOTA_USED, "provider" => provider, "quota" => quota).set(1.0 - left);
 }
 
+/// Counters of a CRM, there from the start: the first event of one that is not there is no rise.
+pub fn begin_crm(provider: &'static str) {
+    for outcome in ["answered", "limited", "refused", "failed", "timed_out", "unreached"] {
+        counter!(CRM_REQUESTS, "provider" => provider, "outcome" => outcome).increment(0);
+    }
+    page_counted(provider, 0, 0, 0);
+}
+
 /// A page was written.
 pub fn page_written(provider: &'static str, records: usize, rejected: usize) {
-    counter!(PAGES, "provider" => provider).increment(1);
-    counter!(RECORDS, "provider" => provider).increment(records as u64);
-    counter!(RECORDS_REJECTED, "provider" => provider).increment(rejected as u64);
+    page_counted(provider, 1, records as u64, rejected as u64);
+}
+
+fn page_counted(provider: &'static str, pages: u64, records: u64, rejected: u64) {
+    counter!(PAGES, "provider" => provider).increment(pages);
+    counter!(RECORDS, "provider" => provider).increment(records);
+    counter!(RECORDS_REJECTED, "provider" => provider).increment(rejected);
 }
 
 /// A turn of a sync run has ended.

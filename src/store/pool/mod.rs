@@ -283,6 +283,7 @@ impl SharedPool {
             if let Some(most) = state.waiters_max {
                 state.forget_leavers();
                 if state.waiters.len() >= most {
+                    metrics::pool_waited(self.name, Duration::ZERO, true);
                     return Err(sqlx::Error::PoolTimedOut);
                 }
             }
