@@ -4,7 +4,7 @@
 use std::str::FromStr as _;
 
 use anyhow::Context as _;
-use contact_sync::store::schema;
+use contact_sync::store::schema::ProgramSchema;
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection, Row as _, postgres::PgConnectOptions};
 
 const TEMPLATE: &str = "bench_template";
@@ -28,7 +28,7 @@ impl Server {
         let server = Self { url };
         server.run(&format!("drop database if exists {TEMPLATE}")).await?;
         server.run(&format!("create database {TEMPLATE}")).await?;
-        schema::migrate(&with_database(&server.url, TEMPLATE)).await?;
+        ProgramSchema::own().migrate(&with_database(&server.url, TEMPLATE)).await?;
         Ok(server)
     }
 

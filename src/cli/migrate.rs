@@ -3,7 +3,7 @@
 
 use anyhow::{Context, bail};
 
-use crate::{config::Config, store::schema};
+use crate::{config::Config, store::schema::ProgramSchema};
 
 /// Migrates `MIGRATE_DATABASE_URL`, else `DATABASE_URL`.
 pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
@@ -12,7 +12,18 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<()> {
             "set MIGRATE_DATABASE_URL (or DATABASE_URL) to the database to migrate; a private cluster is migrated by `contact-sync serve`"
         );
     };
-    schema::migrate(url.expose()).await.context("the schema was not migrated")?;
-    println!("The schema is at version {}.", schema::newest_version());
+    let program = ProgramSchema::own();
+    let state = program.migrate(url.expose()).await.context("the schema was not migrated")?;
+    let (newest, own) = (state.applied.last().copied().unwrap_or_default(), program.newest_version());
+    if newest > own {
+        println!(
+            "The schema is at version {newest}, by a newer program. This one ({own}) runs on it, and has changed nothing."
+        );
+    } else {
+        println!("The schema is at version {newest}.");
+    }
+    if let Some(oldest) = state.oldest_program {
+        println!("Programs from {oldest} on run on it.");
+    }
     Ok(())
 }

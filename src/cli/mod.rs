@@ -47,7 +47,7 @@ use crate::{
         credentials::CredentialType,
         provider::PerProvider,
     },
-    store::schema,
+    store::schema::ProgramSchema,
     telemetry::{self, traces::TraceExport},
 };
 
@@ -218,7 +218,7 @@ async fn run(command: Command, settings: LoadedSettings, clock: Arc<dyn Clock>) 
             let export = |endpoint| TraceExport::start(endpoint, traces.sampled_per_mille);
             let export = traces.otlp_endpoint.as_deref().map(export).transpose().context("traces.otlp_endpoint")?;
             let _log = telemetry::start_log(config.log.format, &config.log.filter, export)?;
-            let (version, schema) = (env!("CARGO_PKG_VERSION"), schema::newest_version());
+            let (version, schema) = (env!("CARGO_PKG_VERSION"), ProgramSchema::own().newest_version());
             tracing::info!(version, schema, settings = changed, "starting");
             serve::run(&args, &config, clock).await
         }

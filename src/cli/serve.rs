@@ -15,7 +15,7 @@ use crate::{
     domain::{clock::Clock, ids::IdSource},
     lifecycle::{ProcessLifecycle, ShutdownOutcome, ShutdownSignals},
     rpc::health::ServingHealth,
-    store::schema,
+    store::schema::ProgramSchema,
     tls::{BoundListener, HTTP_1_1, HTTP_2, ServerTls},
 };
 
@@ -180,9 +180,9 @@ impl RunningService {
     ) -> anyhow::Result<ServiceApp> {
         let owner_url = config.migrate_database_url.as_ref().map_or(database_url, |url| url.expose());
         if migrates {
-            schema::migrate(owner_url).await?;
+            ProgramSchema::own().migrate(owner_url).await?;
         } else {
-            schema::verify(database_url).await?;
+            ProgramSchema::own().verify(database_url).await?;
         }
         let app = ServiceApp::new(config, database_url, world)?;
         warming.await.context("the phone metadata cannot be read")?;

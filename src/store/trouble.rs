@@ -73,7 +73,8 @@ impl DatabaseTrouble {
         Some(match code(error)? {
             code if is_of_schema(code) => trouble(
                 "the database's schema is missing or is another program's",
-                "if the database was restored, dropped or made anew, run `contact-sync migrate`; nothing needs a restart",
+                "if the database was restored, dropped or made anew, run `contact-sync migrate`; nothing needs a restart. If it was \
+                 migrated for newer programs, run one of them (see Upgrades in docs/operating.md)",
             ),
             "42501" => trouble(
                 "the database's user may not do what it must",

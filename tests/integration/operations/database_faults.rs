@@ -6,7 +6,7 @@ use std::{path::Path, process::Command, time::Duration};
 
 use contact_sync::{
     rpc::pb,
-    store::{StoreError, accounts, schema},
+    store::{StoreError, accounts, schema::ProgramSchema},
     telemetry::chain,
 };
 use futures_util::future::join_all;
@@ -282,7 +282,7 @@ impl Drop for Stopped {
 async fn stopped_or_refusing_server_is_used_again() {
     let dir = DataDir::new();
     let cluster = dir.start().await;
-    schema::migrate(&cluster.url()).await.unwrap();
+    ProgramSchema::own().migrate(&cluster.url()).await.unwrap();
     let db = TestDb::at(&cluster.url());
     db.execute("create role service login password 'secret'").await;
     db.execute("grant select, insert, update, delete on all tables in schema public to service").await;
@@ -327,7 +327,7 @@ async fn stopped_or_refusing_server_is_used_again() {
 async fn promoted_standby_is_used_and_readers_restart() {
     let (dir, other_dir) = (DataDir::new(), DataDir::new());
     let cluster = dir.start().await;
-    schema::migrate(&cluster.url()).await.unwrap();
+    ProgramSchema::own().migrate(&cluster.url()).await.unwrap();
     let (data, socket) = (cluster.data_dir(), cluster.socket_dir().display().to_string());
     cluster.stop().await.unwrap();
     let copied = Command::new("cp").arg("-a").args([dir.path(), other_dir.path()]).status().unwrap();

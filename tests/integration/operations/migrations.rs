@@ -4,12 +4,15 @@
 use std::{collections::BTreeSet, fs, path::Path};
 
 use crate::{
-    operations::statements::tokens::{Node, nodes},
+    operations::statements::{
+        WITHOUT_ACCOUNT, is_without_account,
+        tokens::{Node, nodes},
+    },
     support::db::TestDb,
 };
 
 /// The text of all migrations, in order.
-fn migrations() -> Vec<(String, String)> {
+pub fn migrations() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
     let mut texts: Vec<(String, String)> = fs::read_dir(folder)
         .unwrap()
@@ -38,8 +41,15 @@ fn statement_faults(statement: &[Node]) -> Vec<String> {
     let words: Vec<&str> = statement.iter().map(|node| node.name().unwrap_or_default()).collect();
     let mut faults = match words[..] {
         ["create", "table", name, "", ..] => table_faults(name, statement),
-        ["create", "unique", "index", _, "on", table, ..] => index_faults(table, statement),
-        ["create", "index", _, "on", _, ..] | ["drop", "index" | "table", _] | ["comment", "on", ..] => Vec::new(),
+        ["create", "unique", "index", "concurrently", _, "on", table, ..] => index_faults(table, statement.get(7)),
+        ["create", "unique", "index", _, "on", table, ..] => index_faults(table, statement.get(6)),
+        ["create", "index", "concurrently", _, "on", _, ..]
+        | ["create", "index", _, "on", _, ..]
+        | ["drop", "index", "concurrently", "if", "exists", _]
+        | ["drop", "index" | "table", _]
+        | ["insert", "into", "schema_compatibility", ..]
+        | ["update", "schema_compatibility", ..]
+        | ["comment", "on", ..] => Vec::new(),
         ["alter", "table", table, ..] => alter_faults(table, &statement[3..]),
         _ => vec![format!("{} is neither a table nor an index", words.join(" "))],
     };
@@ -90,6 +100,9 @@ fn table_faults(name: &str, statement: &[Node]) -> Vec<String> {
     let [_, _, _, Node::Group(body)] = statement else {
         return vec![format!("{name} is not a plain table")];
     };
+    if is_without_account(name) {
+        return Vec::new();
+    }
     let items: Vec<&[Node]> = body.split(|node| node.is_sign(",")).collect();
     let mut faults: Vec<String> = items.iter().flat_map(|item| key_faults(name, item)).collect();
     let words = |item: &[Node]| item.iter().filter_map(Node::name).map(str::to_owned).collect::<Vec<_>>();
@@ -122,8 +135,8 @@ fn key_faults(table: &str, item: &[Node]) -> Vec<String> {
     faults
 }
 
-fn index_faults(table: &str, statement: &[Node]) -> Vec<String> {
-    match statement.get(6) {
+fn index_faults(table: &str, columns: Option<&Node>) -> Vec<String> {
+    match columns {
         Some(Node::Group(columns)) if columns.first().and_then(Node::name) == Some("account_id") => Vec::new(),
         _ => vec![format!("a unique index of {table} does not begin with account_id")],
     }
@@ -137,7 +150,10 @@ fn alter_faults(table: &str, subcommand: &[Node]) -> Vec<String> {
     }
     let is_allowed = matches!(
         words[..],
-        ["add", "column" | "constraint", _, ..] | ["drop", "column" | "constraint", _] | ["alter", "column", _, ..]
+        ["add", "column" | "constraint", _, ..]
+            | ["drop", "column" | "constraint", _]
+            | ["validate", "constraint", _]
+            | ["alter", "column", _, ..]
     );
     if !is_allowed {
         faults.push(format!("`alter table {table} {}`; write another constraint instead", words.join(" ")));
@@ -198,6 +214,8 @@ fn the_rules_of_migrations_find_what_breaks_them() {
         "create table t as select 1".to_owned(),
         "create unique index i on t (id, account_id)".to_owned(),
         "create unique index i on t (id) where id is not null".to_owned(),
+        "create unique index concurrently i on t (id)".to_owned(),
+        "update contacts set version = 1".to_owned(),
         "create view v as select 1".to_owned(),
         "create or replace view v as select 1".to_owned(),
         "create materialized view v as select 1".to_owned(),
@@ -219,6 +237,9 @@ fn the_rules_of_migrations_find_what_breaks_them() {
             constraint t_fkey foreign key (account_id, id) references u (account_id, id) on delete cascade);",
         "create index i on t (created_at);",
         "create unique index i on t (account_id, id) where id is not null",
+        "drop index concurrently if exists i; create unique index concurrently i on t (account_id, id);",
+        "alter table t validate constraint c",
+        "update schema_compatibility set oldest_program = '0.1.0'",
         "alter table t add column a integer not null default 0 check (a in (1, 2));",
         "alter table t add constraint c unique (account_id, a); alter table t drop constraint d;",
         "alter table t alter column a set default 'view'",
@@ -246,12 +267,12 @@ fn distributed(text: &str) -> Vec<(String, Option<String>)> {
 async fn docs_scaling_distributes_parents_before_children() {
     let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/scaling.md")).unwrap();
     let db = TestDb::create().await;
-    let tables: Vec<String> = sqlx::query_scalar(
-        "select tablename::text from pg_tables where schemaname = 'public' and tablename <> '_sqlx_migrations'",
-    )
-    .fetch_all(&db.pool)
-    .await
-    .unwrap();
+    let mut tables: Vec<String> =
+        sqlx::query_scalar("select tablename::text from pg_tables where schemaname = 'public'")
+            .fetch_all(&db.pool)
+            .await
+            .unwrap();
+    tables.retain(|table| !is_without_account(table));
     let keys: Vec<(String, String)> = sqlx::query_as(
         "select conrelid::regclass::text, confrelid::regclass::text from pg_constraint
         where contype = 'f' and connamespace = 'public'::regnamespace",
@@ -276,8 +297,8 @@ async fn docs_scaling_distributes_parents_before_children() {
         let expected = (name != "accounts").then(|| "accounts".to_owned());
         assert_eq!(*beside, expected, "{name} lies beside the accounts");
     }
-    assert!(
-        text.contains("select create_reference_table('_sqlx_migrations')"),
-        "every node can be asked for the schema's version"
-    );
+    for (table, _) in WITHOUT_ACCOUNT {
+        let is_everywhere = text.contains(&format!("select create_reference_table('{table}')"));
+        assert!(is_everywhere, "{table} is on every node, since a process may be connected to any");
+    }
 }

@@ -127,7 +127,7 @@ fn log_begins_with_version_schema_and_changes() {
     let line = start_line(&["--set", "worker.concurrency=4", "--set", "worker.poll_ms=500"], &[database]);
 
     assert_eq!((&line["message"], &line["version"]), (&"starting".into(), &env!("CARGO_PKG_VERSION").into()));
-    assert_eq!(line["schema"], contact_sync::store::schema::newest_version());
+    assert_eq!(line["schema"], contact_sync::store::schema::ProgramSchema::own().newest_version());
     assert_eq!(
         line["settings"],
         "admin.listen = \"127.0.0.1:0\", data_dir = \"/nonexistent\", database_url = \"postgres://app:***@127.0.0.1:1/contacts\", listen = \"127.0.0.1:0\", \

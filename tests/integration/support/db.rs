@@ -4,7 +4,7 @@
 
 use std::{str::FromStr, sync::Arc};
 
-use contact_sync::store::schema;
+use contact_sync::store::schema::ProgramSchema;
 use sqlx::{Connection, PgConnection, PgPool, postgres::PgConnectOptions};
 use uuid::Uuid;
 
@@ -27,7 +27,17 @@ struct DropLater {
 }
 
 impl TestDb {
+    /// With the tables of today.
     pub async fn create() -> Self {
+        Self::create_with(true).await
+    }
+
+    /// Without tables.
+    pub async fn empty() -> Self {
+        Self::create_with(false).await
+    }
+
+    async fn create_with(has_tables: bool) -> Self {
         #[expect(clippy::disallowed_methods, reason = "tests have no Config")]
         let env = |name: &str| std::env::var(name).ok().filter(|url| !url.is_empty());
         let (server, is_throwaway) = match (env("TEST_DATABASE_URL"), env("DATABASE_URL")) {
@@ -38,7 +48,7 @@ impl TestDb {
             ),
         };
         let mut admin = connect(&server).await;
-        let template = ensure_template(&mut admin, &server).await;
+        let template = if has_tables { ensure_template(&mut admin, &server).await } else { "template0".to_owned() };
         let name = format!("test_{}", random());
         execute(&mut admin, format!("create database {name} template {template}")).await;
         admin.close().await.unwrap();
@@ -141,8 +151,8 @@ impl Drop for DropLater {
 }
 
 async fn ensure_template(admin: &mut PgConnection, server: &str) -> String {
-    let version = schema::newest_version();
-    let template = format!("contact_sync_template_{version}_{}", schema::checksum());
+    let schema = ProgramSchema::own();
+    let template = format!("contact_sync_template_{}_{}", schema.newest_version(), schema.checksum());
     execute(admin, format!("select pg_advisory_lock({TEMPLATE_LOCK})")).await;
     let is_there: bool = sqlx::query_scalar("select exists (select from pg_database where datname = $1)")
         .bind(&template)
@@ -153,7 +163,7 @@ async fn ensure_template(admin: &mut PgConnection, server: &str) -> String {
         let unfinished = format!("{template}_unfinished");
         execute(admin, format!("drop database if exists {unfinished}")).await;
         execute(admin, format!("create database {unfinished}")).await;
-        schema::migrate(&with_database(server, &unfinished)).await.unwrap();
+        schema.migrate(&with_database(server, &unfinished)).await.unwrap();
         execute(admin, format!("alter database {unfinished} rename to {template}")).await;
     }
     execute(admin, format!("select pg_advisory_unlock({TEMPLATE_LOCK})")).await;
