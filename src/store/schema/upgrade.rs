@@ -41,7 +41,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// The lock of migrations, which one session of a database holds at a time.
 const TURN: &str = "select pg_try_advisory_lock(7166460117429644660)";
-/// How often a session asks whether it is its turn, or all is done: an hour in sum.
+/// How often a session asks whether it is its turn: for an hour in sum.
 const TURN_PAUSE: Duration = Duration::from_millis(500);
 const TURN_ATTEMPTS_MAX: u64 = 7_200;
 
