@@ -24,7 +24,8 @@ pub const HOT: i64 = 13_108_675_309;
 const CONTACTS: i64 = 20_000;
 pub const SHARING: i64 = 10_000;
 
-/// Contacts of one account, each with a ref and a number; the first ones share one number.
+/// Contacts of one account, each with a ref and a number; the first ones share one number. Columns
+/// of the baseline alone: a test fills a database of it.
 pub fn load(account: &str, contacts: i64, sharing: i64) -> String {
     let id = |n: &str| format!("(lpad(to_hex({n}), 8, '0') || '-0000-7000-8000-' || right('{account}', 12))::uuid");
     let (contact, n) = (id("n"), "n");

@@ -1,11 +1,15 @@
 //! Upgrades without an outage: a release runs on its own schema and on the next one's, migrations
 //! take no lock that calls wait for, and binaries roll back alone.
 
+mod from_baseline;
 mod lint;
+mod load;
 mod previous_release;
+mod processes;
 mod programs;
 mod rules;
 mod turns;
+mod under_load;
 
 use contact_sync::store::schema::{ProgramSchema, ProgramVersion};
 use sqlx::{
