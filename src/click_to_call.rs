@@ -46,6 +46,8 @@ pub struct ClickRequest {
     pub email: String,
     /// Who clicked; may be empty.
     pub agent_id: String,
+    /// A call of another agent, or of nobody known, is as if it were not there.
+    pub only_own: bool,
     /// The call that it belongs to, if there is one already.
     pub call_id: Option<String>,
     /// The placeholder that the record is.
@@ -161,6 +163,12 @@ impl Transaction for RegisterClick {
         let account_id = tx.account_id();
         let Self { integration_id, record, number, click, suppression, now, ids } = self;
         let integration_id = *integration_id;
+        if let Some(call_id) = click.call_id.as_ref().filter(|_| click.only_own) {
+            let call = calls::find_in(tx, account_id, call_id).await?;
+            if call.is_none_or(|call| call.agent_id.as_ref() != Some(&click.agent_id)) {
+                return Err(ClickError::CallNotFound);
+            }
+        }
         let registration = RecordRegistration { record, bind_to: click.contact_id, suppression };
         let contact_id = registration::register(tx, account_id, integration_id, &registration, *now, ids).await?;
         if !store::integrations::is_enabled(tx, account_id, integration_id).await? {
@@ -239,6 +247,9 @@ pub enum ClickError {
     /// A bug of the caller's: nothing is stored.
     #[error("this call id was used with another number; use a new id for each call")]
     CallIdReused,
+    /// No such call, or not one that this agent may touch.
+    #[error("there is no such call of this agent; leave `call_id` empty: then the click waits for its call")]
+    CallNotFound,
     /// The record cannot be one of this provider.
     #[error(transparent)]
     Record(#[from] InvalidRecordKey),

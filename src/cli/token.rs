@@ -7,6 +7,7 @@ use std::{fs, sync::Arc};
 
 use anyhow::{Context, bail};
 use chrono::TimeDelta;
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use crate::{
     config::Config,
@@ -28,15 +29,17 @@ pub(super) struct TokenArgs {
     /// The token is for every account, those to come included
     #[arg(long, conflicts_with = "accounts")]
     pub all_accounts: bool,
-    /// What the token allows: calls, sync, contacts.read, contacts.erase, admin
+    /// What the token allows; docs/api.md lists the scopes that open each method
     #[arg(
         long = "scope",
         value_name = "SCOPE,..",
         value_delimiter = ',',
+        value_parser = scope_parser(),
         default_value = "calls,sync,contacts.read,admin"
     )]
     pub scopes: Vec<TokenScope>,
-    /// Who will call, as it will be known to the server
+    /// Who will call, as it will be known to the server; for clicks: the agent's id, as the router
+    /// has it
     #[arg(long, value_name = "NAME", default_value = "local")]
     pub subject: String,
     /// How long the token is good: a number and s, m, h or d, at most 30d
@@ -79,6 +82,25 @@ pub(super) fn run(args: &TokenArgs, config: &Config, clock: Arc<dyn Clock>) -> a
             )
         })?;
     Ok(token)
+}
+
+fn scope_parser() -> impl TypedValueParser<Value = TokenScope> {
+    let values = TokenScope::ALL.map(|scope| PossibleValue::new(scope.as_str()).help(meaning(scope)));
+    PossibleValuesParser::new(values).try_map(|text| text.parse::<TokenScope>())
+}
+
+fn meaning(scope: TokenScope) -> &'static str {
+    match scope {
+        TokenScope::Calls => "all about calls",
+        TokenScope::Clicks => "an agent's clicks, and choices in calls of the agent that --subject names",
+        TokenScope::Sync => "all about integrations and runs",
+        TokenScope::SyncRead => "look at integrations, runs and records",
+        TokenScope::SyncWrite => "link, change, trigger; disable and keep what was copied",
+        TokenScope::SyncPurge => "disable, also with --purge",
+        TokenScope::ContactsRead => "read contacts and their changes",
+        TokenScope::ContactsErase => "erase a person",
+        TokenScope::Admin => "accounts",
+    }
 }
 
 fn parse_valid_for(text: &str) -> Result<TimeDelta, String> {
@@ -198,6 +220,18 @@ mod tests {
         assert!(error.to_string().contains("would refuse a local token"), "{error:#}");
     }
 
+    /// Help and completions know every scope.
+    #[test]
+    fn every_scope_is_offered_with_its_meaning() {
+        for scope in TokenScope::ALL {
+            assert_eq!(parse(&["--scope", scope.as_str()]).unwrap().scopes, [scope]);
+            let help = <Command as clap::CommandFactory>::command().render_long_help().to_string();
+            assert!(help.contains(&format!("- {scope}: ")), "{help}");
+        }
+        let two = parse(&["--scope", "sync.read,sync.write", "--scope", "clicks"]).unwrap();
+        assert_eq!(two.scopes, [TokenScope::SyncRead, TokenScope::SyncWrite, TokenScope::Clicks]);
+    }
+
     #[test]
     fn arguments_are_checked() {
         assert_eq!(parse(&["--valid-for", "90m"]).unwrap().valid_for, TimeDelta::minutes(90));
@@ -210,6 +244,7 @@ mod tests {
             &["--valid-for", "99999999999999999999d"],
             &["--valid-for", "9223372036854775807d"],
             &["--scope", "calls,everything"],
+            &["--scope", "sync.*"],
             &["--account", "me"],
             &["--account", ACCOUNT, "--all-accounts"],
         ] {

@@ -50,7 +50,7 @@ pub struct MatchRequest {
     pub call_id: Option<String>,
     /// Which way the call goes.
     pub direction: CallDirection,
-    /// The agent who dialled; empty: not known.
+    /// The agent who dialled, or has the call by now; empty: not known.
     pub agent_id: String,
     /// The carrier says that the number is withheld.
     pub caller_id_withheld: bool,
@@ -64,6 +64,11 @@ impl MatchRequest {
     /// What is kept of the raw number: at most [`RAW_LENGTH_MAX`] bytes, whole characters.
     pub fn kept_number(&self) -> &str {
         &self.phone_number[..self.phone_number.floor_char_boundary(RAW_LENGTH_MAX)]
+    }
+
+    /// The agent, if one is named.
+    pub fn agent(&self) -> Option<&str> {
+        Some(self.agent_id.as_str()).filter(|agent_id| !agent_id.is_empty())
     }
 }
 
@@ -164,6 +169,8 @@ pub struct Call {
     pub tier: Option<MatchTier>,
     /// The agent's or a click's choice.
     pub selection_id: Option<ContactId>,
+    /// Who has it, as far as somebody said so.
+    pub agent_id: Option<String>,
 }
 
 // Personal data stays out of logs, also by accident.

@@ -4,7 +4,6 @@
 //!
 //! Who comes first of several is the account's policy, `domain::match_policy`.
 
-use chrono::{DateTime, Utc};
 use phone_key::{PhoneKey, Reading};
 
 use crate::{
@@ -14,14 +13,14 @@ use crate::{
             CLICK_TTL, Call, CallDirection, MatchAnswer, MatchHints, MatchOutcome, MatchRequest, MatchTier, OnNoMatch,
             RULE_CLICKED,
         },
-        contact::{CANDIDATES_MAX, Contact, TOTAL_MAX},
+        contact::Contact,
         ids::{AccountId, ContactId},
         integration::is_complete,
     },
     identity::placeholder,
     store::{
         StoreError,
-        caller_lookup::{self, CallerLookup, LookupRequest},
+        caller_lookup::{self, LookupRequest},
         calls,
         contact_writes::placeholders::UnknownCaller,
         contacts,
@@ -31,7 +30,11 @@ use crate::{
     telemetry::chain,
 };
 
-use super::{MatchContext, MatchError, tiers};
+use super::{
+    MatchContext, MatchError,
+    answers::{answer_of, name_clicked, put_first},
+    tiers,
+};
 
 /// How often a stranger is looked up again because somebody else was making the same contact.
 const LOOKS_MAX: usize = 4;
@@ -102,7 +105,24 @@ async fn answer_without_key(
     }
     answer.outcome = stored.outcome.unwrap_or(outcome);
     answer.selection = resolve_live(context, account_id, stored.selection_id, &[]).await?;
+    answer.is_degraded = !is_agent_stored(context, account_id, request, &stored).await?;
     Ok(answer)
+}
+
+/// Of a call whose answer stands: stores who has it by now, if that is news. False: it could not be
+/// stored.
+async fn is_agent_stored(
+    context: &MatchContext,
+    account_id: AccountId,
+    request: &MatchRequest,
+    call: &Call,
+) -> Result<bool, StoreError> {
+    let (Some(call_id), Some(agent_id)) = (&request.call_id, request.agent()) else { return Ok(true) };
+    if call.agent_id.as_deref() == Some(agent_id) {
+        return Ok(true);
+    }
+    let stored = calls::set_agent(&context.call_db, account_id, call_id, agent_id, context.clock.now()).await;
+    Ok(unless_in_trouble(stored)?.is_some())
 }
 
 /// The contact, or its survivor, read only if it is not among those at hand.
@@ -279,6 +299,7 @@ impl CallMatcher<'_> {
             Some(_) => {}
             None => answer.rule = "",
         }
+        answer.is_degraded = !is_agent_stored(self.context, self.account_id, self.request, call).await?;
         Ok(Some(answer))
     }
 
@@ -340,61 +361,6 @@ enum ClickOutcome {
     LookAgain,
     /// None was for this call.
     Nothing,
-}
-
-/// What the look-up alone says.
-fn answer_of(
-    key: PhoneKey,
-    lookup: CallerLookup,
-    (tier, rule): (MatchTier, &'static str),
-    complete: bool,
-    as_of: DateTime<Utc>,
-) -> MatchAnswer {
-    let total = lookup.total;
-    let outcome = match total {
-        0 if complete => MatchOutcome::NotFound,
-        0 => MatchOutcome::NotKnownYet,
-        1 => MatchOutcome::Matched,
-        _ => MatchOutcome::Ambiguous,
-    };
-    MatchAnswer {
-        outcome,
-        selected: lookup.candidates.first().cloned(),
-        candidates: lookup.candidates,
-        total: total.min(TOTAL_MAX),
-        total_is_capped: total > TOTAL_MAX,
-        selection: None,
-        tier: (total > 0).then_some(tier),
-        rule: if total > 0 { rule } else { "" },
-        possible: Vec::new(),
-        sources: lookup.sources,
-        complete,
-        key: Some(key),
-        as_of,
-        is_degraded: false,
-    }
-}
-
-fn name_clicked(answer: &mut MatchAnswer, contact: Contact) {
-    put_first(answer, contact);
-    answer.outcome = MatchOutcome::Matched;
-    answer.tier = Some(MatchTier::Clicked);
-    answer.rule = RULE_CLICKED;
-}
-
-/// Names this contact, and puts it before the others.
-fn put_first(answer: &mut MatchAnswer, contact: Contact) {
-    // One that has the number was counted, also when it stands behind the first twenty; so was one
-    // of a weaker tier.
-    let is_counted = answer.candidates.iter().any(|candidate| candidate.id == contact.id)
-        || contact.numbers.iter().any(|number| number.key == answer.key);
-    if !is_counted {
-        answer.total = (answer.total + 1).min(TOTAL_MAX);
-    }
-    answer.candidates.retain(|candidate| candidate.id != contact.id);
-    answer.candidates.insert(0, contact.clone());
-    answer.candidates.truncate(CANDIDATES_MAX);
-    answer.selected = Some(contact);
 }
 
 /// `None`: the database does not store it at the moment. The phone rings now, so the answer is

@@ -2,6 +2,7 @@
 //! talks to a CRM and never waits for a sync. Each question is a function of [`MatchContext`], in a
 //! file of its own.
 
+mod answers;
 mod explain;
 mod match_caller;
 mod resolve_requester;
@@ -15,7 +16,7 @@ use thiserror::Error;
 pub use explain::{ExplainRequest, MatchExplanation, explain_match};
 pub use match_caller::match_caller;
 pub use resolve_requester::{RequesterQuery, RequesterResolution, resolve_requester};
-pub use select_match::select_match;
+pub use select_match::{CallChoice, select_match};
 
 use crate::{
     domain::{clock::Clock, ids::IdSource},

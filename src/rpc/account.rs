@@ -6,10 +6,10 @@ use tonic::{Request, Response, Status};
 
 use super::{
     account_requests,
-    auth::caller,
     claims::TokenAccounts,
     convert, page_token, parse,
     pb::{self, account_service_server::AccountService},
+    request_caller::caller,
     status,
     together::ReadTogether,
 };

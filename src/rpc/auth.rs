@@ -16,14 +16,12 @@ use jsonwebtoken::{Header, Validation, decode, decode_header};
 use moka::sync::Cache;
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
-use tonic::{Request, Status};
+use tonic::Status;
 
 use super::{
-    call_notes::CallNotes,
     claims::{TokenAccounts, TokenRules, WrongClaim},
     jwks::{JwksError, KeySet, VerifyingJwk},
     methods::{MethodAccess, MethodRule, TokenScope},
-    room::RoomPlace,
     status,
 };
 use crate::{
@@ -68,6 +66,11 @@ impl TokenHolder {
         self.scopes.contains(&scope)
     }
 
+    /// Whether the token has any of these.
+    pub(super) fn has_any(&self, scopes: &[TokenScope]) -> bool {
+        scopes.iter().any(|scope| self.has(*scope))
+    }
+
     /// The account that a request names. `INVALID_ARGUMENT` if the text is no UUID; `NOT_FOUND`
     /// `ACCOUNT_NOT_FOUND`, exactly as for an account that does not exist, if it is none of the
     /// caller's. Also notes the account in the request's span.
@@ -107,59 +110,6 @@ impl fmt::Debug for TokenHolder {
             .finish_non_exhaustive()
     }
 }
-
-/// The caller of one request, with its place in the server's room.
-pub struct RequestCaller<'r> {
-    caller: &'r TokenHolder,
-    notes: Option<&'r CallNotes>,
-    place: Option<&'r RoomPlace>,
-}
-
-impl<'r> RequestCaller<'r> {
-    /// As [`TokenHolder::authorize`]; and counts the request to this account's share of the room,
-    /// which may be spent: `OVERLOADED`.
-    pub fn authorize(&self, account_id: &str) -> Result<AccountId, Status> {
-        let account_id = self.caller.authorize(account_id)?;
-        if let Some(notes) = self.notes {
-            notes.note_account(account_id);
-        }
-        if let Some(place) = self.place {
-            place.take_account(account_id).map_err(status::overloaded)?;
-        }
-        Ok(account_id)
-    }
-
-    /// The request is about this phone call, for the log.
-    pub fn note_call(&self, call_id: &str) {
-        if let Some(notes) = self.notes {
-            notes.note_call(call_id);
-        }
-    }
-
-    /// As [`TokenHolder::has`].
-    pub fn has(&self, scope: TokenScope) -> bool {
-        self.caller.has(scope)
-    }
-
-    /// As [`TokenHolder::accounts`].
-    pub fn accounts(&self) -> &'r TokenAccounts {
-        self.caller.accounts()
-    }
-}
-
-/// The caller of this request. INTERNAL if the request came past no gate: a method without a scope
-/// has no caller.
-pub fn caller<T>(request: &Request<T>) -> Result<RequestCaller<'_>, Status> {
-    let caller: Option<&Arc<TokenHolder>> = request.extensions().get();
-    let place: Option<&Arc<RoomPlace>> = request.extensions().get();
-    let caller = caller.ok_or_else(|| status::internal(&NoCaller))?;
-    let notes: Option<&Arc<CallNotes>> = request.extensions().get();
-    Ok(RequestCaller { caller, notes: notes.map(AsRef::as_ref), place: place.map(AsRef::as_ref) })
-}
-
-#[derive(Debug, thiserror::Error)]
-#[error("a handler asked for the caller of a request that was not authenticated")]
-struct NoCaller;
 
 /// Why a token was not accepted. Of one whose signature is good the caller is told which claim is
 /// wrong; of any other, no more than that it is not accepted.
@@ -252,8 +202,9 @@ impl TokenVerifier {
     }
 
     /// Decides on one request: `None` for a method that is open to all, the caller if the token has
-    /// the method's scope. `method` is the table's entry; one that is not in it is UNIMPLEMENTED,
-    /// to anybody: what is served stands in the proto files, and clients fall back by this code.
+    /// one of the method's scopes. `method` is the table's entry; one that is not in it is
+    /// UNIMPLEMENTED, to anybody: what is served stands in the proto files, and clients fall back
+    /// by this code.
     pub(crate) fn admit(
         &self,
         method: Option<&MethodRule>,
@@ -261,16 +212,15 @@ impl TokenVerifier {
     ) -> Result<Option<Arc<TokenHolder>>, Status> {
         let needed = match method.map(|method| method.access) {
             Some(MethodAccess::Open) => return Ok(None),
-            Some(MethodAccess::Scope(scope)) => scope,
+            Some(MethodAccess::AnyOf(scopes)) => scopes,
             None => return Err(status::method_not_served()),
         };
         let caller = self.verify(bearer_token(headers)?).inspect_err(|refused| {
             metrics::token_refused(refused.reason());
             tracing::warn!(cause = refused.cause(), "a token was refused");
         })?;
-        if !caller.has(needed) {
-            let message = format!("the token lacks the scope {needed}");
-            return Err(status::permission_denied("SCOPE_MISSING", &message, &[("scope", needed.as_str())]));
+        if !caller.has_any(needed) {
+            return Err(status::scope_missing(needed, None));
         }
         Ok(Some(caller))
     }

@@ -1,3 +1,5 @@
+use std::collections::HashMap;
+
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::TimeDelta;
 use ed25519_dalek::{Signer, SigningKey, pkcs8::DecodePrivateKey};
@@ -8,6 +10,9 @@ use tonic_types::StatusExt;
 
 use super::{super::local_token::generate, *};
 use crate::{domain::clock::ManualClock, rpc::methods::find_method};
+
+#[path = "auth_scope_tests.rs"]
+mod scopes;
 
 const ISSUER: &str = "https://issuer.test";
 const AUDIENCE: &str = "contact-sync";
@@ -95,6 +100,14 @@ impl Fixture {
 
 fn reason(status: &Status) -> String {
     status.get_error_details().error_info().unwrap().reason.clone()
+}
+
+fn metadata(status: &Status) -> HashMap<String, String> {
+    status.get_error_details().error_info().unwrap().metadata.clone()
+}
+
+fn owned((key, value): (&str, &str)) -> (String, String) {
+    (key.to_owned(), value.to_owned())
 }
 
 const MATCH_CALLER: &str = "/contactsync.v1.CallerService/MatchCaller";
@@ -416,15 +429,15 @@ fn good_token_without_scope_is_told_which() {
     let refused = f.call(CREATE_ACCOUNT, &[&format!("Bearer {}", f.sign(&claims()))]).unwrap_err();
 
     assert_eq!((refused.code(), reason(&refused).as_str()), (Code::PermissionDenied, "SCOPE_MISSING"));
-    let details = refused.get_error_details();
-    assert_eq!(details.error_info().unwrap().metadata["scope"], "admin");
+    assert_eq!(metadata(&refused), [("scope", "admin"), ("scopes", "admin")].map(owned).into());
+    assert_eq!(refused.message(), "the token lacks the scope admin");
 }
 
 /// A method that is not in the table is unimplemented for everybody.
 #[test]
 fn untabled_method_is_unimplemented_for_everybody() {
     let f = fixture();
-    let all = f.sign(&with("scope", json!("calls sync contacts.read contacts.erase admin")));
+    let all = f.sign(&with("scope", json!("calls clicks sync contacts.read contacts.erase admin")));
     let unknown =
         ["/contactsync.v1.CallerService/New", "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/", "*"];
 

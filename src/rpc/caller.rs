@@ -3,12 +3,12 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    auth::caller,
     call_record::CallOutcome,
     convert,
     health::CallTally,
     parse,
     pb::{self, caller_service_server::CallerService},
+    request_caller::caller,
     status,
     together::ReadTogether,
 };
@@ -20,7 +20,7 @@ use crate::{
         requester::RequesterEvidence,
     },
     identity::requester::RequesterAnswer,
-    matching::{self, ExplainRequest, MatchContext, MatchError, RequesterQuery, RequesterResolution},
+    matching::{self, CallChoice, ExplainRequest, MatchContext, MatchError, RequesterQuery, RequesterResolution},
     store::StoreError,
 };
 
@@ -66,14 +66,16 @@ impl CallerService for CallerRpc {
     ) -> Result<Response<pb::SelectMatchResponse>, Status> {
         let caller = caller(&request)?;
         caller.note_call(&request.get_ref().call_id);
-        let account_id = caller.authorize(&request.get_ref().account_id);
+        let authorized = caller.authorize_reach(&request.get_ref().account_id);
         let request = request.into_inner();
         let contact_id: Result<ContactId, Status> = parse::id("contact_id", &request.contact_id);
         let agent_id = parse::short_text("agent_id", &request.agent_id);
-        let (account_id, call_id, contact_id, agent_id) =
-            (account_id, parse::call_id(&request.call_id), contact_id, agent_id).together()?;
+        let ((account_id, reach), call_id, contact_id, agent_id) =
+            (authorized, parse::call_id(&request.call_id), contact_id, agent_id).together()?;
+        let only_own = reach.is_own();
+        let choice = CallChoice { call_id, contact_id, agent_id: reach.agent(agent_id), only_own };
 
-        let selection = matching::select_match(&self.matching, account_id, &call_id, contact_id, &agent_id).await?;
+        let selection = matching::select_match(&self.matching, account_id, &choice).await?;
 
         Ok(Response::new(pb::SelectMatchResponse { selection: Some(convert::contact(selection)) }))
     }
@@ -84,10 +86,13 @@ impl CallerService for CallerRpc {
     ) -> Result<Response<pb::PreRegisterContactResponse>, Status> {
         let caller = caller(&request)?;
         caller.note_call(&request.get_ref().call_id);
-        let account_id = caller.authorize(&request.get_ref().account_id);
+        let authorized = caller.authorize_reach(&request.get_ref().account_id);
         let request = request.into_inner();
         let integration_id: Result<IntegrationId, Status> = parse::id("integration_id", &request.integration_id);
-        let (account_id, integration_id, click) = (account_id, integration_id, click(request)).together()?;
+        let ((account_id, reach), integration_id, mut click) =
+            (authorized, integration_id, click(request)).together()?;
+        click.only_own = reach.is_own();
+        click.agent_id = reach.agent(click.agent_id);
 
         let registered = self.click_to_call.pre_register(account_id, integration_id, click).await?;
 
@@ -209,6 +214,7 @@ fn click(request: pb::PreRegisterContactRequest) -> Result<ClickRequest, Status>
         display_name,
         email,
         agent_id,
+        only_own: false,
         call_id,
         contact_id,
         region,

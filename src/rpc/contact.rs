@@ -7,9 +7,9 @@ use phone_key::{PhoneKey, Region};
 use tonic::{Request, Response, Status};
 
 use super::{
-    auth::caller,
     convert, page_token, parse,
     pb::{self, contact_service_server::ContactService},
+    request_caller::caller,
     status,
     together::ReadTogether,
 };

@@ -78,6 +78,7 @@ impl From<ClickError> for Status {
             ClickError::AccountNotFound => status::account_not_found(),
             ClickError::IntegrationNotFound => integration_not_found(),
             ClickError::IntegrationDisabled => status::failed_precondition("INTEGRATION_DISABLED", &message, &[]),
+            ClickError::CallNotFound => status::not_found("CALL_NOT_FOUND", &message),
             ClickError::CallIdReused => status::failed_precondition("CALL_ID_REUSED", &message, &[]),
             ClickError::Record(wrong) => wrong.into(),
             ClickError::NumberUnreadable => status::invalid("phone_number", &message),

@@ -250,6 +250,9 @@ impl CallGate {
         let place = Arc::new(room.enter(caller.share()).map_err(status::overloaded)?);
         request.extensions_mut().insert(Arc::clone(&place));
         request.extensions_mut().insert(caller);
+        if let Some(method) = method {
+            request.extensions_mut().insert(method);
+        }
         let response = self.handle(request).await;
         drop(place);
         Ok(response)

@@ -1,16 +1,28 @@
-//! The one table of what is served: each method's scope and how long the server works for one call
-//! of it. A method that is not in the table is refused, whatever the token says; a test compares
-//! the table with the descriptors. Must not know tokens, time or tonic.
+//! The one table of what is served: each method's scopes, what more a field of its message asks
+//! for, and how long the server works for one call of it. A method that is not in the table is
+//! refused, whatever the token says; tests compare the table with the descriptors and with
+//! docs/api.md. Must not know tokens, time or tonic.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{any::Any, fmt, str::FromStr, time::Duration};
 
-/// What a token may be allowed to do; the claim `scope` lists them, separated by spaces.
+use super::pb;
+
+/// What a token may be allowed to do; the claim `scope` lists them, separated by spaces. None gives
+/// what another gives, but that `Calls` and `Sync` give all of their service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TokenScope {
     /// The call path: `CallerService`.
     Calls,
+    /// An agent's clicks and choices: only of calls whose agent is the token's subject.
+    Clicks,
     /// Integrations and their runs: `SyncService`.
     Sync,
+    /// Reading of integrations, runs and records.
+    SyncRead,
+    /// Linking, changing, triggering; disabling that keeps what was copied.
+    SyncWrite,
+    /// Disabling, also such that removes what was copied.
+    SyncPurge,
     /// Reading contacts.
     ContactsRead,
     /// Erasing a person.
@@ -21,17 +33,41 @@ pub enum TokenScope {
 
 impl TokenScope {
     /// Every scope, in the order of the documentation.
-    pub const ALL: [Self; 5] = [Self::Calls, Self::Sync, Self::ContactsRead, Self::ContactsErase, Self::Admin];
+    pub const ALL: [Self; 9] = [
+        Self::Calls,
+        Self::Clicks,
+        Self::Sync,
+        Self::SyncRead,
+        Self::SyncWrite,
+        Self::SyncPurge,
+        Self::ContactsRead,
+        Self::ContactsErase,
+        Self::Admin,
+    ];
 
     /// As written in a token.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Calls => "calls",
+            Self::Clicks => "clicks",
             Self::Sync => "sync",
+            Self::SyncRead => "sync.read",
+            Self::SyncWrite => "sync.write",
+            Self::SyncPurge => "sync.purge",
             Self::ContactsRead => "contacts.read",
             Self::ContactsErase => "contacts.erase",
             Self::Admin => "admin",
         }
+    }
+
+    /// Whether it opens a method only as far as a call's agent is the token's subject.
+    pub(super) const fn is_of_own_calls(self) -> bool {
+        matches!(self, Self::Clicks)
+    }
+
+    /// As a list in a text: `calls, clicks`.
+    pub(super) fn listed(scopes: &[Self], between: &str) -> String {
+        scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(between)
     }
 }
 
@@ -51,7 +87,7 @@ impl FromStr for TokenScope {
 
 /// The text is no scope.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("unknown scope; one of calls, sync, contacts.read, contacts.erase, admin")]
+#[error("unknown scope; one of {}", TokenScope::listed(&TokenScope::ALL, ", "))]
 pub struct UnknownScope;
 
 /// Who may call a method.
@@ -59,8 +95,29 @@ pub struct UnknownScope;
 pub enum MethodAccess {
     /// Anybody who reaches the port, without a token.
     Open,
-    /// A token with this scope.
-    Scope(TokenScope),
+    /// A token with any of these scopes; the first gives all of the service.
+    AnyOf(&'static [TokenScope]),
+}
+
+/// What a message asks for beyond what its method's scopes give.
+#[derive(Debug, Clone, Copy)]
+pub struct FieldRule {
+    /// The field by which it asks, as in the proto file.
+    pub field: &'static str,
+    /// What in the field asks for more, for people to read.
+    pub value: &'static str,
+    /// Any of these scopes gives it.
+    pub scopes: &'static [TokenScope],
+    /// Whether this message, of a token with this subject, asks for it. A message of another method
+    /// does.
+    asks: fn(&dyn Any, subject: &str) -> bool,
+}
+
+impl FieldRule {
+    /// Whether this message, of a token with this subject, asks for more.
+    pub(super) fn applies(&self, message: &dyn Any, subject: &str) -> bool {
+        (self.asks)(message, subject)
+    }
 }
 
 /// What a call waits for, when there are too many.
@@ -79,6 +136,8 @@ pub struct MethodRule {
     pub path: &'static str,
     /// Who may call it.
     pub access: MethodAccess,
+    /// What its message may ask for beyond that.
+    pub fields: &'static [FieldRule],
     /// How long the server works on one call, streams included; `None`: until the client leaves or
     /// the server drains.
     pub time_max: Option<Duration>,
@@ -95,52 +154,95 @@ const ASKS_CRM: Duration = Duration::from_secs(30);
 /// A follower of a run calls again after this; nobody watches for ever unseen.
 pub(super) const WATCH: Duration = Duration::from_hours(1);
 
-const fn method(path: &'static str, scope: TokenScope, time_max: Duration) -> MethodRule {
-    MethodRule { path, access: MethodAccess::Scope(scope), time_max: Some(time_max), queue: CallQueue::Other }
+const CALLS: &[TokenScope] = &[TokenScope::Calls];
+const CLICKS: &[TokenScope] = &[TokenScope::Calls, TokenScope::Clicks];
+const READS: &[TokenScope] = &[TokenScope::Sync, TokenScope::SyncRead];
+const WRITES: &[TokenScope] = &[TokenScope::Sync, TokenScope::SyncWrite];
+const DISABLES: &[TokenScope] = &[TokenScope::Sync, TokenScope::SyncWrite, TokenScope::SyncPurge];
+const PURGES: &[TokenScope] = &[TokenScope::Sync, TokenScope::SyncPurge];
+const CONTACTS: &[TokenScope] = &[TokenScope::ContactsRead];
+const ERASES: &[TokenScope] = &[TokenScope::ContactsErase];
+const ADMIN: &[TokenScope] = &[TokenScope::Admin];
+
+const PURGE: FieldRule = FieldRule {
+    field: "copied_data",
+    value: "COPIED_DATA_PURGE",
+    scopes: PURGES,
+    asks: |message, _| {
+        let request = message.downcast_ref::<pb::DisableSyncRequest>();
+        request.is_none_or(|request| request.copied_data() == pb::CopiedData::Purge)
+    },
+};
+
+const fn other_agent(asks: fn(&dyn Any, &str) -> bool) -> FieldRule {
+    FieldRule { field: "agent_id", value: "another agent than the token's sub", scopes: CALLS, asks }
 }
 
-const fn ringing(path: &'static str) -> MethodRule {
-    MethodRule { queue: CallQueue::CallPath, ..method(path, TokenScope::Calls, RINGING) }
+const CLICK_OF_OTHER: FieldRule = other_agent(|message, subject| {
+    let request = message.downcast_ref::<pb::PreRegisterContactRequest>();
+    request.is_none_or(|request| is_other(&request.agent_id, subject))
+});
+
+const CHOICE_OF_OTHER: FieldRule = other_agent(|message, subject| {
+    let request = message.downcast_ref::<pb::SelectMatchRequest>();
+    request.is_none_or(|request| is_other(&request.agent_id, subject))
+});
+
+/// Byte for byte; an empty one stands for the subject.
+fn is_other(agent_id: &str, subject: &str) -> bool {
+    !agent_id.is_empty() && agent_id != subject
+}
+
+const fn method(path: &'static str, scopes: &'static [TokenScope], time_max: Duration) -> MethodRule {
+    let access = MethodAccess::AnyOf(scopes);
+    MethodRule { path, access, fields: &[], time_max: Some(time_max), queue: CallQueue::Other }
 }
 
 const fn open(path: &'static str, time_max: Option<Duration>) -> MethodRule {
-    MethodRule { path, access: MethodAccess::Open, time_max, queue: CallQueue::Other }
+    MethodRule { path, access: MethodAccess::Open, fields: &[], time_max, queue: CallQueue::Other }
+}
+
+impl MethodRule {
+    const fn on_call_path(self) -> Self {
+        Self { queue: CallQueue::CallPath, ..self }
+    }
+
+    const fn with(self, fields: &'static [FieldRule]) -> Self {
+        Self { fields, ..self }
+    }
 }
 
 /// Everything that is always served.
 pub const METHODS: [MethodRule; 32] = [
-    ringing("/contactsync.v1.CallerService/MatchCaller"),
-    ringing("/contactsync.v1.CallerService/SelectMatch"),
-    method("/contactsync.v1.CallerService/PreRegisterContact", TokenScope::Calls, RINGING),
-    ringing("/contactsync.v1.CallerService/ResolveRequester"),
-    MethodRule {
-        queue: CallQueue::CallPath,
-        ..method("/contactsync.v1.CallerService/ExplainMatch", TokenScope::Calls, PLAIN)
-    },
-    method("/contactsync.v1.SyncService/TestConnection", TokenScope::Sync, ASKS_CRM),
-    method("/contactsync.v1.SyncService/EnableSync", TokenScope::Sync, ASKS_CRM),
-    method("/contactsync.v1.SyncService/UpdateSync", TokenScope::Sync, ASKS_CRM),
-    method("/contactsync.v1.SyncService/StartAuthorization", TokenScope::Sync, PLAIN),
-    method("/contactsync.v1.SyncService/DisableSync", TokenScope::Sync, PLAIN),
-    method("/contactsync.v1.SyncService/TriggerSync", TokenScope::Sync, PLAIN),
-    method("/contactsync.v1.SyncService/ConfirmDeletions", TokenScope::Sync, PLAIN),
-    method("/contactsync.v1.SyncService/GetIntegration", TokenScope::Sync, PLAIN),
-    method("/contactsync.v1.SyncService/ListIntegrations", TokenScope::Sync, PLAIN),
-    method("/contactsync.v1.SyncService/GetSyncRun", TokenScope::Sync, PLAIN),
-    method("/contactsync.v1.SyncService/ListSyncRuns", TokenScope::Sync, PLAIN),
-    method("/contactsync.v1.SyncService/CancelSyncRun", TokenScope::Sync, PLAIN),
-    method("/contactsync.v1.SyncService/WatchSyncRun", TokenScope::Sync, WATCH),
-    method("/contactsync.v1.SyncService/ListRejectedRecords", TokenScope::Sync, PLAIN),
-    method("/contactsync.v1.SyncService/RetryRejectedRecords", TokenScope::Sync, PLAIN),
-    method("/contactsync.v1.SyncService/TraceRecord", TokenScope::Sync, PLAIN),
-    method("/contactsync.v1.ContactService/GetContact", TokenScope::ContactsRead, PLAIN),
-    method("/contactsync.v1.ContactService/ListContacts", TokenScope::ContactsRead, PLAIN),
-    method("/contactsync.v1.ContactService/ListChanges", TokenScope::ContactsRead, PLAIN),
-    method("/contactsync.v1.ContactService/EraseContact", TokenScope::ContactsErase, PLAIN),
-    method("/contactsync.v1.AccountService/CreateAccount", TokenScope::Admin, PLAIN),
-    method("/contactsync.v1.AccountService/GetAccount", TokenScope::Admin, PLAIN),
-    method("/contactsync.v1.AccountService/UpdateAccount", TokenScope::Admin, PLAIN),
-    method("/contactsync.v1.AccountService/ListAccounts", TokenScope::Admin, PLAIN),
+    method("/contactsync.v1.CallerService/MatchCaller", CALLS, RINGING).on_call_path(),
+    method("/contactsync.v1.CallerService/SelectMatch", CLICKS, RINGING).with(&[CHOICE_OF_OTHER]).on_call_path(),
+    method("/contactsync.v1.CallerService/PreRegisterContact", CLICKS, RINGING).with(&[CLICK_OF_OTHER]),
+    method("/contactsync.v1.CallerService/ResolveRequester", CALLS, RINGING).on_call_path(),
+    method("/contactsync.v1.CallerService/ExplainMatch", CALLS, PLAIN).on_call_path(),
+    method("/contactsync.v1.SyncService/TestConnection", WRITES, ASKS_CRM),
+    method("/contactsync.v1.SyncService/EnableSync", WRITES, ASKS_CRM),
+    method("/contactsync.v1.SyncService/UpdateSync", WRITES, ASKS_CRM),
+    method("/contactsync.v1.SyncService/StartAuthorization", WRITES, PLAIN),
+    method("/contactsync.v1.SyncService/DisableSync", DISABLES, PLAIN).with(&[PURGE]),
+    method("/contactsync.v1.SyncService/TriggerSync", WRITES, PLAIN),
+    method("/contactsync.v1.SyncService/ConfirmDeletions", WRITES, PLAIN),
+    method("/contactsync.v1.SyncService/GetIntegration", READS, PLAIN),
+    method("/contactsync.v1.SyncService/ListIntegrations", READS, PLAIN),
+    method("/contactsync.v1.SyncService/GetSyncRun", READS, PLAIN),
+    method("/contactsync.v1.SyncService/ListSyncRuns", READS, PLAIN),
+    method("/contactsync.v1.SyncService/CancelSyncRun", WRITES, PLAIN),
+    method("/contactsync.v1.SyncService/WatchSyncRun", READS, WATCH),
+    method("/contactsync.v1.SyncService/ListRejectedRecords", READS, PLAIN),
+    method("/contactsync.v1.SyncService/RetryRejectedRecords", WRITES, PLAIN),
+    method("/contactsync.v1.SyncService/TraceRecord", READS, PLAIN),
+    method("/contactsync.v1.ContactService/GetContact", CONTACTS, PLAIN),
+    method("/contactsync.v1.ContactService/ListContacts", CONTACTS, PLAIN),
+    method("/contactsync.v1.ContactService/ListChanges", CONTACTS, PLAIN),
+    method("/contactsync.v1.ContactService/EraseContact", ERASES, PLAIN),
+    method("/contactsync.v1.AccountService/CreateAccount", ADMIN, PLAIN),
+    method("/contactsync.v1.AccountService/GetAccount", ADMIN, PLAIN),
+    method("/contactsync.v1.AccountService/UpdateAccount", ADMIN, PLAIN),
+    method("/contactsync.v1.AccountService/ListAccounts", ADMIN, PLAIN),
     open("/grpc.health.v1.Health/Check", Some(PLAIN)),
     open("/grpc.health.v1.Health/List", Some(PLAIN)),
     open("/grpc.health.v1.Health/Watch", None),
@@ -159,79 +261,5 @@ pub fn find_method(path: &str, reflection: bool) -> Option<&'static MethodRule> 
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use prost::Message;
-    use prost_types::FileDescriptorSet;
-
-    use super::*;
-    use crate::rpc::pb::FILE_DESCRIPTOR_SET;
-
-    fn described_paths() -> BTreeSet<String> {
-        let set = FileDescriptorSet::decode(FILE_DESCRIPTOR_SET).unwrap();
-        let mut paths = BTreeSet::new();
-        for file in &set.file {
-            for service in &file.service {
-                for method in &service.method {
-                    paths.insert(format!("/{}.{}/{}", file.package(), service.name(), method.name()));
-                }
-            }
-        }
-        paths
-    }
-
-    /// Every method of the descriptors is in the table, and nothing else.
-    #[test]
-    fn table_lists_exactly_described_methods() {
-        let table: BTreeSet<String> = METHODS.iter().map(|method| method.path.to_owned()).collect();
-
-        assert_eq!(table, described_paths());
-        assert_eq!(table.len(), METHODS.len(), "a path is twice in the table");
-    }
-
-    #[test]
-    fn each_service_needs_its_scope() {
-        for method in METHODS {
-            let expected = match method.path.split('/').nth(1).unwrap() {
-                _ if method.path.ends_with("/EraseContact") => MethodAccess::Scope(TokenScope::ContactsErase),
-                "contactsync.v1.CallerService" => MethodAccess::Scope(TokenScope::Calls),
-                "contactsync.v1.SyncService" => MethodAccess::Scope(TokenScope::Sync),
-                "contactsync.v1.ContactService" => MethodAccess::Scope(TokenScope::ContactsRead),
-                "contactsync.v1.AccountService" => MethodAccess::Scope(TokenScope::Admin),
-                "grpc.health.v1.Health" => MethodAccess::Open,
-                other => panic!("unexpected service {other}"),
-            };
-
-            assert_eq!(method.access, expected, "{}", method.path);
-        }
-    }
-
-    /// Every method that needs a scope ends in time.
-    #[test]
-    fn every_scoped_method_ends_in_time() {
-        for method in METHODS.iter().filter(|m| m.access != MethodAccess::Open) {
-            assert!(method.time_max.is_some(), "{}", method.path);
-        }
-    }
-
-    /// Reflection is not served unless it is switched on, and unknown methods never are.
-    #[test]
-    fn reflection_needs_switch_unknown_methods_never_served() {
-        let reflection = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
-
-        assert!(find_method(reflection, false).is_none());
-        assert!(find_method(reflection, true).is_some());
-        assert!(find_method("/contactsync.v1.CallerService/matchcaller", true).is_none());
-        assert!(find_method("/contactsync.v1.CallerService/MatchCaller/", true).is_none());
-        assert!(find_method("contactsync.v1.CallerService/MatchCaller", true).is_none());
-    }
-
-    #[test]
-    fn a_scope_reads_back_as_it_is_written() {
-        for scope in TokenScope::ALL {
-            assert_eq!(scope.as_str().parse(), Ok(scope));
-        }
-        assert_eq!("Calls".parse::<TokenScope>(), Err(UnknownScope));
-    }
-}
+#[path = "methods_tests.rs"]
+mod tests;

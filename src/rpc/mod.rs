@@ -1,6 +1,6 @@
 //! Edge in: owns tonic and the generated types. Every handler has three beats: parse the request
 //! into domain types, call one feature (or read the store), turn the answer into proto. A request's
-//! account comes from `auth::TokenHolder::authorize` and nowhere else.
+//! account comes from `request_caller::caller`, by its token, and from nowhere else.
 
 pub mod auth;
 pub mod claims;
@@ -29,6 +29,7 @@ mod page_token;
 mod parse;
 mod parse_credentials;
 mod rejected;
+mod request_caller;
 mod room;
 mod start_authorization;
 mod status;

@@ -9,7 +9,10 @@ use std::{collections::HashMap, error::Error, time::Duration};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
-use super::room::NoRoom;
+use super::{
+    methods::{FieldRule, TokenScope},
+    room::NoRoom,
+};
 use crate::telemetry::{chain, metrics};
 
 /// The `domain` of every `ErrorInfo`.
@@ -155,6 +158,25 @@ pub(super) fn unauthenticated(reason: &'static str, message: &str) -> Status {
 /// for exists.
 pub(super) fn permission_denied(reason: &'static str, message: &str, metadata: &[(&str, &str)]) -> Status {
     status(Code::PermissionDenied, message, info(reason, metadata))
+}
+
+/// `PERMISSION_DENIED` `SCOPE_MISSING`: the token has none of these scopes, one of which the method
+/// needs, or what a field of its message asks for.
+pub(super) fn scope_missing(scopes: &[TokenScope], rule: Option<&FieldRule>) -> Status {
+    let all = TokenScope::listed(scopes, " ");
+    let needed = match scopes {
+        [one] => format!("the scope {one}"),
+        _ => format!("every scope that would do: {}", TokenScope::listed(scopes, ", ")),
+    };
+    let mut metadata = vec![("scopes", all.as_str())];
+    // Which it was before there were several.
+    metadata.extend(scopes.first().map(|scope| ("scope", scope.as_str())));
+    let Some(rule) = rule else {
+        return permission_denied("SCOPE_MISSING", &format!("the token lacks {needed}"), &metadata);
+    };
+    metadata.push(("field", rule.field));
+    let message = format!("{}: for {} the token lacks {needed}", rule.field, rule.value);
+    permission_denied("SCOPE_MISSING", &message, &metadata)
 }
 
 /// INTERNAL: our own fault. Logs the whole chain of causes here, once, and tells the caller nothing

@@ -8,13 +8,14 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{
-    auth::caller,
     convert,
     deadline::deadline,
     methods::TokenScope,
     page_token, parse,
     pb::{self, sync_service_server::SyncService},
-    rejected, start_authorization, status,
+    rejected,
+    request_caller::caller,
+    start_authorization, status,
     sync_requests::{list_filter, new_link, trial, update_of},
     together::ReadTogether,
     watchers::{WatchPlace, WatchRoom},

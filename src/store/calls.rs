@@ -23,6 +23,7 @@ struct StoredCall {
     contact_id: Option<Uuid>,
     tier: Option<String>,
     selection_id: Option<Uuid>,
+    agent_id: Option<String>,
 }
 
 is_record!(Call);
@@ -38,6 +39,7 @@ impl<'r> Decode<'r, Postgres> for Call {
             contact_id: fields.try_decode()?,
             tier: fields.try_decode()?,
             selection_id: fields.try_decode()?,
+            agent_id: fields.try_decode()?,
         };
         Ok(row.try_into()?)
     }
@@ -56,6 +58,7 @@ impl TryFrom<StoredCall> for Call {
             contact_id: row.contact_id.map(ContactId),
             tier: row.tier.map(tier).transpose()?,
             selection_id: row.selection_id.map(ContactId),
+            agent_id: row.agent_id,
         })
     }
 }
@@ -79,7 +82,7 @@ async fn select_call(
     sqlx::query_as!(
         StoredCall,
         "-- store::calls::select_call
-        select e164, raw, outcome, contact_id, tier, selection_id
+        select e164, raw, outcome, contact_id, tier, selection_id, agent_id
         from calls
         where account_id = $1 and call_id = $2",
         account_id.0,
@@ -101,8 +104,8 @@ pub async fn insert_answer(
 ) -> Result<bool, StoreError> {
     let done = sqlx::query!(
         "-- store::calls::insert_answer
-        insert into calls (account_id, call_id, e164, raw, direction, outcome, contact_id, tier, created_at, updated_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
+        insert into calls (account_id, call_id, e164, raw, direction, outcome, contact_id, tier, agent_id, created_at, updated_at)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $10, $9, $9)
         on conflict (account_id, call_id) do nothing",
         account_id.0,
         call_id,
@@ -113,6 +116,7 @@ pub async fn insert_answer(
         answer.selected.as_ref().map(|contact| contact.id.0),
         answer.tier.map(MatchTier::as_str),
         now,
+        request.agent(),
     )
     .execute(db.of(account_id))
     .await?;
@@ -136,21 +140,22 @@ pub async fn store_answer(
         StoredCall,
         [r#"-- store::calls::store_answer
         with stored as (
-            insert into calls as c (account_id, call_id, e164, raw, direction, outcome, contact_id, tier, created_at, updated_at)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $9)
+            insert into calls as c (account_id, call_id, e164, raw, direction, outcome, contact_id, tier, agent_id, created_at, updated_at)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $11, $9, $9)
             on conflict (account_id, call_id) do update
             set e164 = excluded.e164, raw = excluded.raw, direction = excluded.direction, outcome = excluded.outcome,
-                contact_id = excluded.contact_id, tier = excluded.tier, updated_at = excluded.updated_at
+                contact_id = excluded.contact_id, tier = excluded.tier, agent_id = coalesce(excluded.agent_id, c.agent_id),
+                updated_at = excluded.updated_at
             where c.outcome is null
                or (c.e164 is not distinct from excluded.e164 and c.raw is not distinct from excluded.raw
                    and (c.outcome in ('NOT_FOUND', 'NOT_KNOWN_YET') or c.contact_id = $10))
-            returning c.e164, c.raw, c.outcome, c.contact_id, c.tier, c.selection_id
+            returning c.e164, c.raw, c.outcome, c.contact_id, c.tier, c.selection_id, c.agent_id
         ),
         "# MARK_STALE r#"
-        select e164, raw, outcome, contact_id, tier, selection_id
+        select e164, raw, outcome, contact_id, tier, selection_id, agent_id
         from stored
         union all
-        select e164, raw, outcome, contact_id, tier, selection_id
+        select e164, raw, outcome, contact_id, tier, selection_id, agent_id
         from calls
         where account_id = $1 and call_id = $2 and not exists (select from stored)"#],
         account_id.0,
@@ -163,10 +168,46 @@ pub async fn store_answer(
         answer.tier.map(MatchTier::as_str),
         now,
         replaces.map(|id| id.0),
+        request.agent(),
     )
     .fetch_optional(db.of(account_id))
     .await?;
     row.map(Call::try_from).transpose()
+}
+
+/// Who has a stored call by now: an agent has answered it, or it was handed over.
+pub async fn set_agent(
+    db: &CallDb,
+    account_id: AccountId,
+    call_id: &str,
+    agent_id: &str,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::calls::set_agent
+        update calls
+        set agent_id = $3, updated_at = $4
+        where account_id = $1 and call_id = $2",
+        account_id.0,
+        call_id,
+        agent_id,
+        now,
+    )
+    .execute(db.of(account_id))
+    .await?;
+    Ok(())
+}
+
+/// Whom an agent chose for a call.
+pub struct CallSelection<'a> {
+    /// The router's id.
+    pub call_id: &'a str,
+    /// The living contact.
+    pub contact_id: ContactId,
+    /// Who chose; may be empty.
+    pub agent_id: &'a str,
+    /// Only if the call is that agent's.
+    pub only_own: bool,
 }
 
 /// The agent's choice, which the last write wins, for the call and for its number; what was told of
@@ -174,9 +215,7 @@ pub async fn store_answer(
 pub async fn select(
     db: &CallDb,
     account_id: AccountId,
-    call_id: &str,
-    contact_id: ContactId,
-    agent_id: &str,
+    selection: &CallSelection<'_>,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
     let row = statement!(
@@ -184,7 +223,7 @@ pub async fn select(
         with stored as (
             update calls
             set selection_id = $3, selected_by = $4, updated_at = $5
-            where account_id = $1 and call_id = $2
+            where account_id = $1 and call_id = $2 and (not $6 or agent_id = $4)
             returning e164
         ),
         chosen as (
@@ -199,10 +238,11 @@ pub async fn select(
         "# MARK_STALE r#"
         select exists (select from stored) as "is_known!""#],
         account_id.0,
-        call_id,
-        contact_id.0,
-        agent_id,
+        selection.call_id,
+        selection.contact_id.0,
+        selection.agent_id,
         now,
+        selection.only_own,
     )
     .fetch_one(db.of(account_id))
     .await?;
@@ -225,7 +265,8 @@ pub struct CallBinding<'a> {
     pub agent_id: &'a str,
 }
 
-/// Binds a call to the contact of a clicked or reported record; an unknown call is created with it.
+/// Binds a call to the contact of a clicked or reported record; an unknown call is created with it,
+/// and is whoever's clicked.
 /// False: it is a call with another number, and of another contact.
 pub async fn bind(
     tx: &mut Tx,
@@ -235,8 +276,8 @@ pub async fn bind(
 ) -> Result<bool, StoreError> {
     let bound = sqlx::query!(
         "-- store::calls::bind
-        insert into calls as c (account_id, call_id, e164, direction, selection_id, selected_by, created_at, updated_at)
-        values ($1, $2, $3, 'OUTBOUND', $4, $5, $6, $6)
+        insert into calls as c (account_id, call_id, e164, direction, selection_id, selected_by, agent_id, created_at, updated_at)
+        values ($1, $2, $3, 'OUTBOUND', $4, $5, nullif($5, ''), $6, $6)
         on conflict (account_id, call_id) do update
         set selection_id = excluded.selection_id, selected_by = excluded.selected_by, updated_at = excluded.updated_at
         where c.e164 is null or c.e164 = excluded.e164 or c.e164 = any($7) or c.contact_id = $8 or c.selection_id = $8",

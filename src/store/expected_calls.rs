@@ -57,7 +57,7 @@ pub enum ConsumedClick {
 /// Takes the newest click on this number, the same agent's first, and stores the call with it in
 /// the same statement. Of two calls that race for one click, one gets it. The same agent's older
 /// clicks on the number end with it (of an unknown agent, those on the same contact): one call was
-/// made, not two.
+/// made, not two. A call that does not say whose it is becomes the clicking agent's.
 pub async fn consume(
     db: &CallDb,
     account_id: AccountId,
@@ -98,18 +98,19 @@ pub async fn consume(
             returning x.expected_call_id
         ),
         taken as materialized (
-            select h.living_id
+            select h.living_id, h.agent_id
             from choice h
             where exists (select from consumed d where d.expected_call_id = h.expected_call_id)
         ),
         stored as (
-            insert into calls as c (account_id, call_id, e164, direction, outcome, contact_id, tier, selection_id, selected_by, created_at, updated_at)
-            select $1, $2, $3, 'OUTBOUND', 'MATCHED', t.living_id, 'CLICKED', t.living_id, $5, $6, $6
+            insert into calls as c (account_id, call_id, e164, direction, outcome, contact_id, tier, selection_id, selected_by, agent_id, created_at, updated_at)
+            select $1, $2, $3, 'OUTBOUND', 'MATCHED', t.living_id, 'CLICKED', t.living_id, $5, nullif(coalesce(nullif($5, ''), t.agent_id), ''), $6, $6
             from taken t
             where $2::text is not null
             on conflict (account_id, call_id) do update
             set outcome = excluded.outcome, contact_id = excluded.contact_id, tier = excluded.tier,
-                selection_id = excluded.selection_id, selected_by = excluded.selected_by, updated_at = excluded.updated_at
+                selection_id = excluded.selection_id, selected_by = excluded.selected_by,
+                agent_id = coalesce(excluded.agent_id, c.agent_id), updated_at = excluded.updated_at
             where c.selection_id is null and (c.outcome is null or c.outcome in ('NOT_FOUND', 'NOT_KNOWN_YET'))
             returning c.call_id
         ),

@@ -60,7 +60,7 @@ macro_rules! statement {
     };
     (@ $row:ident [$($text:tt)+] [CALL $($rest:tt)*] $arguments:tt) => {
         statement!(@ $row [$($text)+ + "(
-            select row(k.e164, k.raw, k.outcome, k.contact_id, k.tier, k.selection_id)
+            select row(k.e164, k.raw, k.outcome, k.contact_id, k.tier, k.selection_id, k.agent_id)
             from calls k
             where k.account_id = $1 and k.call_id = $3
         )"] [$($rest)*] $arguments)

@@ -47,7 +47,11 @@ const ADVICE: [Advice; 64] = [
         "this --call-id was used for a call from another number",
         "give each call a --call-id of its own; a repeat of the same call has the same number",
     ),
-    next("CALL_NOT_FOUND", "`contact-sync match --call-id ID NUMBER` makes the call known"),
+    next(
+        "CALL_NOT_FOUND",
+        "`contact-sync match --call-id ID NUMBER` makes the call known, and with --agent says whose it is: with the scope clicks it must \
+         be the agent's own",
+    ),
     next(
         "CHANGES_FORGOTTEN",
         "list the contacts anew, then `contact-sync changes --after {forgotten_through}` goes on from there",
@@ -172,7 +176,7 @@ const ADVICE: [Advice; 64] = [
     next("RUN_FINISHED", "`contact-sync sync status --integration ID` shows the newest runs"),
     next(
         "SCOPE_MISSING",
-        "use a token with that scope: `contact-sync token --scope {scope}` issues one, where the server's key is",
+        "use a token with one of these scopes: {scopes}; `contact-sync token --scope {scope}` issues one, where the server's key is",
     ),
     next("SERVICE_NOT_FOUND", VERSIONS),
     next("SHUTTING_DOWN", TRY_AGAIN),

@@ -9,19 +9,23 @@ async fn methods_need_token_with_their_own_scope() {
     let channel = server.connect().await;
 
     for method in METHODS {
-        let MethodAccess::Scope(needed) = method.access else { continue };
+        let MethodAccess::AnyOf(needed) = method.access else { continue };
 
         let refused = call_path(&channel, method.path, Request::new(())).await.unwrap_err();
         assert_eq!(code_and_reason(&refused), (Code::Unauthenticated, "TOKEN_MISSING".into()), "{}", method.path);
 
-        let others: Vec<TokenScope> = TokenScope::ALL.into_iter().filter(|&scope| scope != needed).collect();
+        let others: Vec<TokenScope> = TokenScope::ALL.into_iter().filter(|scope| !needed.contains(scope)).collect();
         let refused = call_path(&channel, method.path, server.with_scopes(&others, ())).await.unwrap_err();
         assert_eq!(code_and_reason(&refused), (Code::PermissionDenied, "SCOPE_MISSING".into()), "{}", method.path);
 
-        // The right scope reaches a handler, which here knows nothing.
-        match call_path(&channel, method.path, server.with_scopes(&[needed], ())).await {
-            Ok(()) => assert!(method.path.ends_with("/WatchSyncRun")),
-            Err(status) => assert!([Code::Unimplemented, Code::InvalidArgument].contains(&status.code()), "{status:?}"),
+        // Each of the right ones reaches a handler, which here knows nothing.
+        for &scope in needed {
+            match call_path(&channel, method.path, server.with_scopes(&[scope], ())).await {
+                Ok(()) => assert!(method.path.ends_with("/WatchSyncRun")),
+                Err(status) => {
+                    assert!([Code::Unimplemented, Code::InvalidArgument].contains(&status.code()), "{status:?}");
+                }
+            }
         }
     }
 }

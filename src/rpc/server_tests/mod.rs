@@ -29,7 +29,6 @@ use tower::ServiceExt;
 
 use super::{
     super::{
-        auth::caller,
         claims::{TokenAccounts, TokenRules},
         deadline::deadline,
         local_token::{KeyPair, LocalClaims, generate, issue},
@@ -43,6 +42,7 @@ use super::{
             },
             sync_service_client::SyncServiceClient,
         },
+        request_caller::caller,
     },
     *,
 };

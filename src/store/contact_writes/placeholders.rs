@@ -65,13 +65,14 @@ pub async fn insert(
                 from person
             ),
             stored as (
-                insert into calls as c (account_id, call_id, e164, direction, outcome, contact_id, created_at, updated_at)
-                select $1, $2, $5, $9, 'CREATED', contact_id, $7, $7
+                insert into calls as c (account_id, call_id, e164, direction, outcome, contact_id, agent_id, created_at, updated_at)
+                select $1, $2, $5, $9, 'CREATED', contact_id, $11, $7, $7
                 from person
                 where $2::text is not null
                 on conflict (account_id, call_id) do update
                 set e164 = excluded.e164, raw = null, direction = excluded.direction, outcome = excluded.outcome,
-                    contact_id = excluded.contact_id, tier = null, updated_at = excluded.updated_at
+                    contact_id = excluded.contact_id, tier = null, agent_id = coalesce(excluded.agent_id, c.agent_id),
+                    updated_at = excluded.updated_at
                 where c.outcome is null
                    or (c.e164 = excluded.e164 and (c.outcome in ('NOT_FOUND', 'NOT_KNOWN_YET') or c.contact_id = $10))
                 returning c.call_id
@@ -89,6 +90,7 @@ pub async fn insert(
         caller.key.e164(),
         caller.request.direction.as_str(),
         caller.replaces.map(|id| id.0),
+        caller.request.agent(),
     )
     .fetch_one(db.of(account_id))
     .await?;

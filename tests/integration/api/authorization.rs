@@ -18,22 +18,10 @@ use crate::{
     support::{TestApp, only, start_time},
 };
 
-const OTHER_ACCOUNT: &str = "8b0c5f9e-58b4-4a3f-9d1e-0a2b3c4d5e6f";
-const NOWHERE: &str = "01234567-89ab-7def-8123-456789abcdef";
+pub const OTHER_ACCOUNT: &str = "8b0c5f9e-58b4-4a3f-9d1e-0a2b3c4d5e6f";
+pub const NOWHERE: &str = "01234567-89ab-7def-8123-456789abcdef";
 
-/// The scope that a method needs, by its service; said here again, on purpose.
-fn scope_of(path: &str) -> TokenScope {
-    match path.split('/').nth(1).unwrap() {
-        _ if path.ends_with("/EraseContact") => TokenScope::ContactsErase,
-        "contactsync.v1.CallerService" => TokenScope::Calls,
-        "contactsync.v1.SyncService" => TokenScope::Sync,
-        "contactsync.v1.ContactService" => TokenScope::ContactsRead,
-        "contactsync.v1.AccountService" => TokenScope::Admin,
-        other => panic!("which scope does {other} need?"),
-    }
-}
-
-fn things(account: &str) -> Things {
+pub fn things(account: &str) -> Things {
     Things {
         account: account.into(),
         integration: NOWHERE.into(),
@@ -158,26 +146,6 @@ async fn two_tokens_are_no_token() {
     }
 }
 
-/// A token with every scope but the one that is needed opens no method.
-#[tokio::test]
-async fn token_lacking_needed_scope_opens_no_method() {
-    let test = TestApp::start().await;
-    let account = test.account().await;
-
-    for (path, bytes) in requests(&things(&account)) {
-        let needed = scope_of(path);
-        let others: Vec<TokenScope> = TokenScope::ALL.into_iter().filter(|scope| *scope != needed).collect();
-        let status = test.invoke(&test.token(&TokenAccounts::All, &others), path, &bytes).await.unwrap_err();
-        assert_eq!(refusal(&status), (Code::PermissionDenied, "SCOPE_MISSING".to_owned()), "{path}");
-        // And the one is enough.
-        let answer = test.invoke(&test.token(&only(OTHER_ACCOUNT), &[needed]), path, &bytes).await;
-        let passed = answer.err().is_none_or(|status| status.code() == Code::NotFound);
-        assert!(passed, "{path}");
-    }
-
-    assert_nothing_happened(&test).await;
-}
-
 /// A token of another account, or of none, opens no method.
 #[tokio::test]
 async fn token_of_other_or_no_account_opens_nothing() {
@@ -249,7 +217,7 @@ async fn health_needs_no_token() {
     assert_eq!(told, [0x08, 0x01]);
 }
 
-async fn assert_nothing_happened(test: &TestApp) {
+pub async fn assert_nothing_happened(test: &TestApp) {
     for (table, rows) in [("accounts", 1), ("integrations", 0), ("contacts", 0), ("calls", 0), ("sync_runs", 0)] {
         assert_eq!(test.db.number(&format!("select count(*) from {table}")).await, rows, "{table}");
     }

@@ -9,3 +9,4 @@ mod contacts;
 mod isolation;
 mod json_answers;
 pub mod methods;
+mod scopes;

@@ -9,6 +9,7 @@ mod false_matches;
 mod main_job;
 mod match_caller;
 mod one_stranger;
+mod own_calls;
 mod policies;
 mod requester;
 mod select_match;

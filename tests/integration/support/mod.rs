@@ -218,7 +218,12 @@ impl TestApp {
 
     /// A token with these accounts and scopes, good for a day from now.
     pub fn token(&self, accounts: &TokenAccounts, scopes: &[TokenScope]) -> String {
-        issue(&self.signing_key, &self.config, accounts, scopes, self.clock.now())
+        self.token_of("test", accounts, scopes)
+    }
+
+    /// The same, with this subject.
+    pub fn token_of(&self, subject: &str, accounts: &TokenAccounts, scopes: &[TokenScope]) -> String {
+        issue(&self.signing_key, &self.config, subject, accounts, scopes, self.clock.now())
     }
 
     /// May do everything; its token is as fresh as the clock.
@@ -456,6 +461,7 @@ pub const KEY_RING: &str =
 fn issue(
     signing_key: &str,
     config: &Config,
+    subject: &str,
     accounts: &TokenAccounts,
     scopes: &[TokenScope],
     now: DateTime<Utc>,
@@ -463,7 +469,7 @@ fn issue(
     let claims = LocalClaims {
         issuer: &config.auth.issuer,
         audience: &config.auth.audience,
-        subject: "test",
+        subject,
         accounts,
         scopes,
         now,
