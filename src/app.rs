@@ -6,6 +6,7 @@ mod limits;
 
 use std::{sync::Arc, time::Duration};
 
+use chrono::TimeDelta;
 use tokio::{
     net::TcpListener,
     sync::Notify,
@@ -20,6 +21,7 @@ use self::{
     limits::{raise_descriptor_limit, server_limits},
 };
 use crate::{
+    audit::RefusalRecorder,
     click_to_call::ClickToCall,
     config::{Config, ProviderConfig},
     credentials::{AccessTokens, CredentialVault, SuppressionKeys},
@@ -107,6 +109,7 @@ pub struct ServiceApp {
     rules: RulesCache,
     feed: ChangeFeed,
     erasure: PersonErasure,
+    refusals: RefusalRecorder,
     descriptors: Descriptors,
     clock: Arc<dyn Clock>,
     ids: Arc<IdSource>,
@@ -139,7 +142,7 @@ impl ServiceApp {
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
         };
-        let wake = Arc::new(Notify::new());
+        let (wake, refusals) = (Arc::new(Notify::new()), RefusalRecorder::default());
         let rules = RulesCache::new(call_db.clone());
         let suppression_keys = SuppressionKeys::new(api_db.clone(), vault.clone());
         let sync_context = Arc::new(SyncContext {
@@ -181,6 +184,7 @@ impl ServiceApp {
                 callback_url: callback_url(config),
                 clock: Arc::clone(&clock),
                 ids: Arc::clone(&ids),
+                refusals: refusals.clone(),
                 wake: Arc::clone(&wake),
             },
             control: SyncControl { db: api_db.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&ids), wake },
@@ -197,6 +201,7 @@ impl ServiceApp {
                 rules: rules.clone(),
                 clock: Arc::clone(&clock),
             },
+            refusals,
             descriptors,
             rules,
             call_db,
@@ -267,6 +272,7 @@ impl ServiceApp {
             ids: Arc::clone(&self.ids),
             clock: Arc::clone(&self.clock),
             call_refs: Arc::clone(&self.call_refs),
+            refusals: self.refusals.clone(),
             reflection: config.reflection,
             health: health.clone(),
         };
@@ -292,8 +298,11 @@ impl ServiceApp {
         }
         let soft = lifecycle.soft();
         lifecycle.tasks().spawn(async move { telemetry::repeats().count_until(soft).await });
-        let forget = retention::forget_until(self.sync_context.db.clone(), Arc::clone(&self.clock), lifecycle.soft());
-        lifecycle.tasks().spawn(forget);
+        let noting = self.refusals.clone().write_until(self.api_db.clone(), lifecycle.soft());
+        lifecycle.tasks().spawn(noting);
+        let (db, clock) = (self.sync_context.db.clone(), Arc::clone(&self.clock));
+        let audit_kept = TimeDelta::days(config.audit.keep_days.into());
+        lifecycle.tasks().spawn(retention::forget_until(db, clock, audit_kept, lifecycle.soft()));
         let watching = watch_calls(self.call_db.clone(), self.tally.clone(), calls, health.clone(), lifecycle.soft());
         lifecycle.tasks().spawn(watching);
         lifecycle.tasks().spawn(watch_database(self.api_db.clone(), health, lifecycle.soft()));

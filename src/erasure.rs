@@ -10,13 +10,14 @@ use tracing::warn;
 use crate::{
     credentials::{SuppressionKeyError, SuppressionKeys},
     domain::{
+        audit::{AuditActor, AuditResult, AuditTarget},
         clock::Clock,
         ids::{AccountId, ContactId, IntegrationId},
         record::RecordKey,
         suppression::SuppressionKey,
     },
     identity::erasure::{self, EraseError, ErasedPerson},
-    store::{self, Db, StoreError, Transaction, Tx, accounts::RulesCache, changes},
+    store::{self, Db, StoreError, Transaction, Tx, accounts::RulesCache, audit, changes},
     telemetry::chain,
 };
 
@@ -57,11 +58,17 @@ pub enum ErasureError {
 impl PersonErasure {
     /// Erases the person of this contact (or of its survivor). When it returns, no answer names
     /// them any more, and no sync, click or report brings their records back. Repeating it is safe.
-    pub async fn erase(&self, account_id: AccountId, contact_id: ContactId) -> Result<ErasedPerson, ErasureError> {
+    pub async fn erase(
+        &self,
+        actor: &AuditActor,
+        account_id: AccountId,
+        contact_id: ContactId,
+    ) -> Result<ErasedPerson, ErasureError> {
         self.rules.find(account_id).await?.ok_or(ErasureError::AccountNotFound)?;
         let key = self.keys.find_or_make(account_id).await?;
         let now = self.clock.now();
-        let erased = self.db.of(account_id).run(ErasePerson { contact_id, key, now }).await?;
+        let work = ErasePerson { actor: actor.clone(), contact_id, key, now };
+        let erased = self.db.of(account_id).run(work).await?;
         if let Err(error) = self.remove_late(account_id, &erased.records, now).await {
             // The person is erased. `retention` looks for late calls once more.
             warn!(account.id = %account_id, error = %chain(&error), "what was being written of an erased person could not be looked for");
@@ -83,6 +90,7 @@ impl PersonErasure {
 }
 
 struct ErasePerson {
+    actor: AuditActor,
     contact_id: ContactId,
     key: SuppressionKey,
     now: DateTime<Utc>,
@@ -94,7 +102,11 @@ impl Transaction for ErasePerson {
     type Error = EraseError;
 
     async fn run(&self, tx: &mut Tx) -> Result<ErasedPerson, EraseError> {
-        erasure::erase(tx, tx.account_id(), self.contact_id, &self.key, self.now).await
+        let account_id = tx.account_id();
+        let erased = erasure::erase(tx, account_id, self.contact_id, &self.key, self.now).await?;
+        let result = if erased.is_new { AuditResult::Done } else { AuditResult::Unchanged };
+        audit::insert(tx, account_id, &self.actor, AuditTarget::contact(erased.contact_id), result, &[]).await?;
+        Ok(erased)
     }
 }
 

@@ -17,6 +17,7 @@ pub mod matching;
 pub mod retention;
 pub mod sync;
 
+pub mod audit;
 pub mod credentials;
 pub mod identity;
 

@@ -1,5 +1,6 @@
-//! Forgets calls and runs after 90 days, changes and rejected records after 30, clicks after a day,
-//! authorizations when they are over: what is not kept cannot leak.
+//! Forgets audit events after a year (a setting), calls and runs after 90 days, changes and
+//! rejected records after 30, clicks after a day, authorizations when they are over: what is not
+//! kept cannot leak.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use crate::{
-    domain::{clock::Clock, ids::AccountId},
-    store::{Db, StoreError, Transaction, Tx, accounts, changes, erasure, rejected, retention},
+    domain::{audit::NO_ACCOUNT, clock::Clock, ids::AccountId},
+    store::{Db, StoreError, Transaction, Tx, accounts, audit, changes, erasure, rejected, retention},
     telemetry::chain,
 };
 
@@ -31,14 +32,14 @@ const ACCOUNTS_PAGE: i64 = 100;
 
 /// Forgets what is over, every hour, until `stop` is cancelled. A clock that was set meanwhile has
 /// an hour to be set right: one that is a year ahead would forget everything.
-pub async fn forget_until(db: Db, clock: Arc<dyn Clock>, stop: CancellationToken) {
+pub async fn forget_until(db: Db, clock: Arc<dyn Clock>, audit_kept: TimeDelta, stop: CancellationToken) {
     let mut last_look: Option<(DateTime<Utc>, Instant)> = None;
     loop {
         let look = (clock.now(), Instant::now());
         if last_look.replace(look).is_none_or(|last| is_steady(look.0 - last.0, look.1 - last.1)) {
             tokio::select! {
                 () = stop.cancelled() => return,
-                result = forget(&db, clock.as_ref()) => {
+                result = forget(&db, clock.as_ref(), audit_kept) => {
                     if let Err(error) = result {
                         warn!(error = %chain(&error), "cannot forget what is over, will try again in an hour");
                     }
@@ -60,15 +61,15 @@ fn is_steady(by_clock: TimeDelta, ran: Duration) -> bool {
 }
 
 /// Forgets what is over now, in all accounts. Returns how many rows.
-pub async fn forget(db: &Db, clock: &dyn Clock) -> Result<u64, StoreError> {
+pub async fn forget(db: &Db, clock: &dyn Clock, audit_kept: TimeDelta) -> Result<u64, StoreError> {
     let now = clock.now();
-    let (mut removed, mut after) = (0, None);
+    let (mut removed, mut after) = (forget_audit(db, NO_ACCOUNT, now, audit_kept).await?, None);
     loop {
         let page = accounts::list(db, None, after, ACCOUNTS_PAGE).await?;
         let Some(last) = page.last() else { return Ok(removed) };
         after = Some(last.id);
         for account in page {
-            match forget_in(db, account.id, now).await {
+            match forget_in(db, account.id, now, audit_kept).await {
                 Ok(rows) => removed += rows,
                 // One account's trouble must not keep the others' calls.
                 Err(error) => {
@@ -79,8 +80,13 @@ pub async fn forget(db: &Db, clock: &dyn Clock) -> Result<u64, StoreError> {
     }
 }
 
-async fn forget_in(db: &Db, account_id: AccountId, now: DateTime<Utc>) -> Result<u64, StoreError> {
-    let mut removed = 0;
+async fn forget_in(
+    db: &Db,
+    account_id: AccountId,
+    now: DateTime<Utc>,
+    audit_kept: TimeDelta,
+) -> Result<u64, StoreError> {
+    let mut removed = forget_audit(db, account_id, now, audit_kept).await?;
     loop {
         let batch = retention::remove_batch(db, account_id, now - KEPT, now - CLICKS_KEPT, now).await?;
         removed += batch;
@@ -93,6 +99,18 @@ async fn forget_in(db: &Db, account_id: AccountId, now: DateTime<Utc>) -> Result
     loop {
         let kept_since = now - CHANGES_KEPT;
         let batch = db.of(account_id).run(ForgetChanges { kept_since }).await?;
+        removed += batch;
+        if batch == 0 {
+            return Ok(removed);
+        }
+    }
+}
+
+/// In batches; whoever writes events meanwhile is in no batch's way.
+async fn forget_audit(db: &Db, account_id: AccountId, now: DateTime<Utc>, kept: TimeDelta) -> Result<u64, StoreError> {
+    let mut removed = 0;
+    loop {
+        let batch = audit::forget_batch(db, account_id, now, kept).await?;
         removed += batch;
         if batch == 0 {
             return Ok(removed);

@@ -25,12 +25,13 @@ const MAY_USE: &[(&str, &[&str])] = &[
     // Shared rules.
     ("identity", &["domain", "store", "telemetry"]),
     ("credentials", &["domain", "store", "vault", "crm", "telemetry"]),
+    ("audit", &["domain", "store", "telemetry"]),
     // Features; not each other.
     ("matching", &["domain", "store", "identity", "telemetry"]),
     ("click_to_call", &["domain", "store", "identity", "credentials", "telemetry"]),
     ("erasure", &["domain", "store", "identity", "credentials", "telemetry"]),
     ("feed", &["domain", "store", "identity"]),
-    ("integrations", &["domain", "store", "crm", "vault", "identity", "credentials", "telemetry"]),
+    ("integrations", &["domain", "store", "crm", "vault", "audit", "identity", "credentials", "telemetry"]),
     ("sync", &["domain", "store", "crm", "vault", "identity", "credentials", "telemetry"]),
     ("retention", &["domain", "store", "telemetry"]),
     // Edge in: features, plain reads of the store, and the types and errors of what is below.
@@ -40,6 +41,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "domain",
             "store",
             "crm",
+            "audit",
             "identity",
             "matching",
             "click_to_call",

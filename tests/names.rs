@@ -36,7 +36,7 @@ const LAYERS: &[&[&str]] = &[
     &["main", "cli", "app", "config", "lifecycle"],
     &["rpc", "listeners"],
     &["matching", "click_to_call", "integrations", "sync", "erasure", "feed", "retention"],
-    &["identity", "credentials"],
+    &["audit", "identity", "credentials"],
     &["store", "crm", "vault"],
 ];
 

@@ -2,6 +2,7 @@
 //! small tools or gRPC clients. The environment is read here and nowhere else.
 
 mod account;
+mod audit;
 mod call_ref;
 mod changes;
 mod client;
@@ -101,6 +102,7 @@ enum Command {
 #[derive(Subcommand)]
 enum Question {
     Account(account::AccountArgs),
+    Audit(audit::AuditArgs),
     Sync(sync::SyncArgs),
     Match(match_caller::MatchArgs),
     Select(match_caller::SelectArgs),
@@ -116,6 +118,7 @@ impl Question {
     fn options(&self) -> &ClientOptions {
         match self {
             Self::Account(args) => &args.client,
+            Self::Audit(args) => &args.client,
             Self::Sync(args) => &args.client,
             Self::Match(args) => &args.client,
             Self::Select(args) => &args.client,
@@ -131,6 +134,7 @@ impl Question {
     /// What it calls fields of the API that others call otherwise.
     const fn field_flags(&self) -> FieldFlags {
         match self {
+            Self::Audit(_) => &[("start_time", "--since"), ("end_time", "--until")],
             Self::Account(_) => &[("account_id", "ACCOUNT_ID or --id"), ("account.id", "ACCOUNT_ID")],
             Self::Match(_) | Self::Explain(_) => &[("phone_number", "NUMBER")],
             Self::Contact(_) | Self::Erase(_) => &[("contact_id", "CONTACT_ID")],
@@ -148,6 +152,7 @@ impl Question {
     async fn send(self, client: &ServiceClient, secrets: &ClientSecrets) -> anyhow::Result<ExitCode> {
         match self {
             Self::Account(args) => account::run(args, client).await,
+            Self::Audit(args) => audit::run(args, client).await,
             Self::Sync(args) => sync::run(args, client, secrets).await,
             Self::Match(args) => match_caller::run(args, client).await,
             Self::Select(args) => match_caller::select(args, client).await,

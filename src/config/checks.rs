@@ -57,6 +57,7 @@ pub(super) const RANGES: [(&str, u64, u64); 33] = [
     ("server.keepalive_seconds", 5, 3_600),
     ("server.keepalive_timeout_seconds", 1, 600),
     ("server.connection_age_max_seconds", 10, 86_400),
+    ("audit.keep_days", 1, 3_650),
     ("drain.wait_seconds", 0, 300),
     ("drain.timeout_seconds", 0, 600),
     ("traces.sampled_per_mille", 0, 1_000),

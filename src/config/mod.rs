@@ -71,6 +71,8 @@ pub struct Config {
     pub admin: AdminConfig,
     /// The gRPC server's limits.
     pub server: ServerConfig,
+    /// What is kept of who did what.
+    pub audit: AuditConfig,
     /// How the process stops.
     pub drain: DrainConfig,
     /// The log.
@@ -269,6 +271,13 @@ impl From<&ServerConfig> for ServerLimits {
     }
 }
 
+/// What is kept of who did what.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct AuditConfig {
+    /// How long an audit event is kept: 1 to 3,650 days.
+    pub keep_days: u32,
+}
+
 /// How the process stops.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct DrainConfig {
@@ -354,6 +363,7 @@ impl Config {
                 keepalive_timeout_seconds: limits.keepalive_timeout.as_secs(),
                 connection_age_max_seconds: limits.connection_age_max.as_secs(),
             },
+            audit: AuditConfig { keep_days: 365 },
             drain: DrainConfig { wait_seconds: 2, timeout_seconds: 10 },
             log: LogConfig { format: LogFormat::Text, filter: "info".to_owned() },
             traces: TracesConfig { otlp_endpoint: None, sampled_per_mille: 10 },

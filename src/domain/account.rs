@@ -29,6 +29,14 @@ pub struct Account {
     pub updated_at: DateTime<Utc>,
 }
 
+impl Account {
+    /// Whether it has the same settings as this one; when they were made does not count.
+    pub fn has_content_of(&self, other: &Self) -> bool {
+        let Self { created_at, updated_at, .. } = *self;
+        *self == Self { created_at, updated_at, ..other.clone() }
+    }
+}
+
 /// What of an account decides how numbers are read and who comes first.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MatchRules {

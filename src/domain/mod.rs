@@ -1,6 +1,7 @@
 //! The nouns. Pure: no async, no I/O, no types of sqlx, tonic or reqwest. Read this first.
 
 pub mod account;
+pub mod audit;
 pub mod call;
 pub mod call_ref;
 pub mod change;

@@ -27,12 +27,13 @@ use crate::{
     credentials::CredentialsError,
     crm::{CrmError, oauth::AuthorizationFlow},
     domain::{
+        audit::{AuditActor, AuditResult, AuditTarget, RefusedAction},
         ids::{AccountId, IntegrationId},
         integration::{Integration, Organization},
         options::Options,
         provider::Provider,
     },
-    store::{self, StoreError, access, authorizations},
+    store::{self, StoreError, Transaction, Tx, access, audit, authorizations},
     vault::SealScope,
 };
 
@@ -100,6 +101,23 @@ pub enum AuthorizeError {
     Integration(#[from] IntegrationError),
 }
 
+impl AuthorizeError {
+    /// For the audit; `None`: it was not refused, but could not be done.
+    const fn refusal_reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Unknown => Some("AUTHORIZATION_UNKNOWN"),
+            Self::Expired => Some("AUTHORIZATION_EXPIRED"),
+            Self::Refused => Some("AUTHORIZATION_REFUSED"),
+            Self::OtherOrganization(_) => Some("OTHER_ORGANIZATION"),
+            Self::Integration(IntegrationError::Crm(error)) => Some(error.reason()),
+            Self::Integration(IntegrationError::PurgeRunning) => Some("PURGE_RUNNING"),
+            Self::Integration(IntegrationError::Disabled) => Some("INTEGRATION_DISABLED"),
+            Self::Integration(IntegrationError::NothingCopied(_)) => Some("INVALID_ARGUMENT"),
+            Self::Integration(_) => None,
+        }
+    }
+}
+
 impl From<StoreError> for AuthorizeError {
     fn from(error: StoreError) -> Self {
         Self::Integration(error.into())
@@ -115,6 +133,11 @@ impl From<CrmError> for AuthorizeError {
 /// What waits, sealed, for the administrator to come back.
 #[derive(Serialize, Deserialize)]
 struct AuthorizationPlan {
+    /// As the audit names whoever has begun it, and the call's id.
+    #[serde(default)]
+    begun_by: Option<String>,
+    #[serde(default)]
+    request_id: Uuid,
     verifier: String,
     host: Option<String>,
     is_sync_on: bool,
@@ -125,6 +148,7 @@ struct AuthorizationPlan {
 /// Begins an authorization.
 pub async fn start_authorization(
     context: &IntegrationContext,
+    actor: &AuditActor,
     account_id: AccountId,
     request: AuthorizationRequest,
 ) -> Result<StartedAuthorization, IntegrationError> {
@@ -142,6 +166,8 @@ pub async fn start_authorization(
     };
     let authorize_url = context.crms.authorize_url(way, &state)?;
     let plan = AuthorizationPlan {
+        begun_by: actor.subject.as_deref().map(str::to_owned),
+        request_id: actor.request_id,
         verifier: verifier.expose_secret().to_owned(),
         host: request.host.clone(),
         is_sync_on: request.is_sync_on,
@@ -157,10 +183,33 @@ pub async fn start_authorization(
         sealed: seal_plan(context, account_id, request.integration_id, &plan)?,
         expires_at,
     };
-    if !authorizations::insert(&context.db, account_id, &hash(secret.expose_secret()), &new, now).await? {
-        return Err(IntegrationError::TooManyAuthorizations);
-    }
+    let work = BeginAuthorization { actor: actor.clone(), state_hash: hash(secret.expose_secret()), new, now };
+    context.db.of(account_id).run(work).await?;
     Ok(StartedAuthorization { authorize_url, expires_at })
+}
+
+/// Stores an authorization, unless too many are open.
+struct BeginAuthorization {
+    actor: AuditActor,
+    state_hash: [u8; 32],
+    new: authorizations::PendingAuthorization,
+    now: DateTime<Utc>,
+}
+
+impl Transaction for BeginAuthorization {
+    const NAME: &'static str = "begin_authorization";
+    type Output = ();
+    type Error = IntegrationError;
+
+    async fn run(&self, tx: &mut Tx) -> Result<(), IntegrationError> {
+        let Self { actor, state_hash, new, now } = self;
+        let account_id = tx.account_id();
+        if !authorizations::insert(tx, account_id, state_hash, new, *now).await? {
+            return Err(IntegrationError::TooManyAuthorizations);
+        }
+        let target = AuditTarget { integration_id: new.integration_id, ..AuditTarget::default() };
+        Ok(audit::insert(tx, account_id, actor, target, AuditResult::Done, &[]).await?)
+    }
 }
 
 /// An integration's own, or the one that was named, or none yet.
@@ -191,26 +240,51 @@ pub async fn complete_authorization(
 ) -> Result<Integration, AuthorizeError> {
     let (account_id, secret) = split_state(state).ok_or(AuthorizeError::Unknown)?;
     let taken = authorizations::take(&context.db, account_id, &hash(secret)).await?.ok_or(AuthorizeError::Unknown)?;
-    if context.clock.now() >= taken.expires_at {
+    let own = context.clone();
+    let id = context.db.task(async move { redeem_or_note(&own, account_id, taken, outcome).await }).await?;
+    context.wake.notify_one();
+    Ok(context.get(account_id, id).await?)
+}
+
+/// Whoever began it acts by whoever comes back.
+async fn redeem_or_note(
+    context: &IntegrationContext,
+    account_id: AccountId,
+    taken: authorizations::PendingAuthorization,
+    outcome: ConsentOutcome,
+) -> Result<IntegrationId, AuthorizeError> {
+    let plan = open_plan(context, account_id, &taken)?;
+    let now = context.clock.now();
+    let actor = AuditActor {
+        event_id: context.ids.new_v7(now),
+        called_at: now,
+        subject: plan.begun_by.as_deref().map(Arc::from),
+        method: "AuthorizationCallback",
+        request_id: plan.request_id,
+    };
+    let target = AuditTarget { integration_id: taken.integration_id, ..AuditTarget::default() };
+    let redeemed = redeem(context, &actor, account_id, taken, plan, outcome).await;
+    if let Some(reason) = redeemed.as_ref().err().and_then(AuthorizeError::refusal_reason) {
+        context.refusals.note(account_id, RefusedAction { actor, target, reason: reason.to_owned() });
+    }
+    redeemed
+}
+
+async fn redeem(
+    context: &IntegrationContext,
+    actor: &AuditActor,
+    account_id: AccountId,
+    taken: authorizations::PendingAuthorization,
+    plan: AuthorizationPlan,
+    outcome: ConsentOutcome,
+) -> Result<IntegrationId, AuthorizeError> {
+    if actor.called_at >= taken.expires_at {
         return Err(AuthorizeError::Expired);
     }
     let ConsentOutcome::Code(code) = outcome else { return Err(AuthorizeError::Refused) };
     if !(1..=CODE_BYTES_MAX).contains(&code.expose_secret().len()) {
         return Err(AuthorizeError::Unknown);
     }
-    let own = context.clone();
-    let id = context.db.task(async move { redeem(&own, account_id, taken, code).await }).await?;
-    context.wake.notify_one();
-    Ok(context.get(account_id, id).await?)
-}
-
-async fn redeem(
-    context: &IntegrationContext,
-    account_id: AccountId,
-    taken: authorizations::PendingAuthorization,
-    code: SecretString,
-) -> Result<IntegrationId, AuthorizeError> {
-    let plan = open_plan(context, account_id, &taken)?;
     let way = AuthorizationFlow {
         provider: taken.provider,
         organization: &taken.organization,
@@ -239,7 +313,7 @@ async fn redeem(
     };
     if let Some(id) = taken.integration_id {
         tested.organization_name = is_renamed.then_some(organization.name);
-        store_update(context, account_id, id, SyncUpdate::default(), tested).await?;
+        store_update(context, actor, account_id, id, SyncUpdate::default(), tested).await?;
         return Ok(id);
     }
     let link = NewLink {
@@ -251,10 +325,10 @@ async fn redeem(
         request_id: None,
     };
     let again = TestedCredentials { company_id: None, ..tested.clone() };
-    match store_link(context, account_id, Arc::new(link), tested).await {
+    match store_link(context, actor, account_id, Arc::new(link), tested).await {
         // Linked already: it has new credentials now, and keeps its own options.
         Err(IntegrationError::Exists(id)) => {
-            store_update(context, account_id, id, SyncUpdate::default(), again).await?;
+            store_update(context, actor, account_id, id, SyncUpdate::default(), again).await?;
             Ok(id)
         }
         stored => Ok(stored?),

@@ -6,6 +6,7 @@ use tokio::sync::Notify;
 
 use super::error::IntegrationError;
 use crate::{
+    audit::RefusalRecorder,
     credentials::{AccessTokens, CredentialVault},
     crm::CrmClients,
     domain::{
@@ -33,6 +34,8 @@ pub struct IntegrationContext {
     pub clock: Arc<dyn Clock>,
     /// New ids.
     pub ids: Arc<IdSource>,
+    /// Takes down what is refused to whoever comes back from a CRM.
+    pub refusals: RefusalRecorder,
     /// Wakes the workers of this process.
     pub wake: Arc<Notify>,
 }

@@ -12,6 +12,7 @@ use super::{
 };
 use crate::{
     domain::{
+        audit::{AuditActor, AuditResult, AuditTarget},
         credentials::Credentials,
         ids::{AccountId, IntegrationId, SyncRunId},
         integration::{Integration, Organization},
@@ -19,7 +20,7 @@ use crate::{
         options::Options,
     },
     store::{
-        self, StoreError, Transaction, Tx, access,
+        self, StoreError, Transaction, Tx, access, audit,
         integrations::{self, LockedIntegration},
         sync_runs,
     },
@@ -52,28 +53,31 @@ enum ExistingLink {
 /// Links the account to the organisation, or takes a disabled link up again with its contacts.
 pub async fn enable(
     context: &IntegrationContext,
+    actor: &AuditActor,
     account_id: AccountId,
     link: NewLink,
 ) -> Result<Integration, IntegrationError> {
     store::accounts::find(&context.db, account_id).await?.ok_or(IntegrationError::AccountNotFound)?;
     let link = Arc::new(link);
     // Refuses early what would be refused late, before the CRM is asked.
-    if let Some(id) = context.db.of(account_id).run(PrecheckLink { link: Arc::clone(&link) }).await? {
+    let precheck = PrecheckLink { actor: actor.clone(), link: Arc::clone(&link) };
+    if let Some(id) = context.db.of(account_id).run(precheck).await? {
         return context.get(account_id, id).await;
     }
     if link.is_sync_on && link.credentials.is_none() {
         return Err(IntegrationError::CredentialsMissing);
     }
-    let own = context.clone();
+    let (own, actor) = (context.clone(), actor.clone());
     // In a task of its own: a caller who hangs up between the CRM and the database must not lose a
     // rotated refresh token.
-    let id = context.db.task(async move { verify_and_store(own, account_id, link).await }).await?;
+    let id = context.db.task(async move { verify_and_store(own, actor, account_id, link).await }).await?;
     context.wake.notify_one();
     context.get(account_id, id).await
 }
 
 async fn verify_and_store(
     context: IntegrationContext,
+    actor: AuditActor,
     account_id: AccountId,
     link: Arc<NewLink>,
 ) -> Result<IntegrationId, IntegrationError> {
@@ -89,22 +93,24 @@ async fn verify_and_store(
         }
         credentials => TestedCredentials { credentials: credentials.clone(), ..TestedCredentials::default() },
     };
-    store_link(&context, account_id, link, tested).await
+    store_link(&context, &actor, account_id, link, tested).await
 }
 
 /// Stores a link whose credentials were tried.
 pub(super) async fn store_link(
     context: &IntegrationContext,
+    actor: &AuditActor,
     account_id: AccountId,
     link: Arc<NewLink>,
     tested: TestedCredentials,
 ) -> Result<IntegrationId, IntegrationError> {
-    let work = StoreLink { context: context.clone(), link, tested, now: context.clock.now() };
+    let work = StoreLink { context: context.clone(), actor: actor.clone(), link, tested, now: context.clock.now() };
     context.db.of(account_id).run(work).await
 }
 
 /// Looks for what stands in the way. Gives the integration that this very request made, if it did.
 struct PrecheckLink {
+    actor: AuditActor,
     link: Arc<NewLink>,
 }
 
@@ -115,7 +121,10 @@ impl Transaction for PrecheckLink {
 
     async fn run(&self, tx: &mut Tx) -> Result<Option<IntegrationId>, IntegrationError> {
         match find_existing(tx, &self.link, None).await? {
-            Some(ExistingLink::Repeated(id)) => Ok(Some(id)),
+            Some(ExistingLink::Repeated(id)) => {
+                record_repeat(tx, &self.actor, id).await?;
+                Ok(Some(id))
+            }
             Some(ExistingLink::Disabled(_)) | None => Ok(None),
         }
     }
@@ -124,6 +133,7 @@ impl Transaction for PrecheckLink {
 /// Makes a link, or takes it up again, and queues its first run.
 struct StoreLink {
     context: IntegrationContext,
+    actor: AuditActor,
     link: Arc<NewLink>,
     tested: TestedCredentials,
     now: DateTime<Utc>,
@@ -135,7 +145,7 @@ impl Transaction for StoreLink {
     type Error = IntegrationError;
 
     async fn run(&self, tx: &mut Tx) -> Result<IntegrationId, IntegrationError> {
-        let Self { context, link, tested, now } = self;
+        let Self { context, actor, link, tested, now } = self;
         let (account_id, now) = (tx.account_id(), *now);
         let existing = find_existing(tx, link, tested.company_id.as_deref()).await?;
         let enablement = LinkSettings {
@@ -148,7 +158,10 @@ impl Transaction for StoreLink {
             descriptor: context.crms.descriptor(link.organization.provider),
         };
         let (id, transition) = match existing {
-            Some(ExistingLink::Repeated(id)) => return Ok(id),
+            Some(ExistingLink::Repeated(id)) => {
+                record_repeat(tx, actor, id).await?;
+                return Ok(id);
+            }
             Some(ExistingLink::Disabled(known)) => {
                 let transition = known.state.apply(ControlEvent::Enable(enablement), now)?;
                 integrations::save_transition(tx, account_id, known.id, &transition, now).await?;
@@ -164,14 +177,23 @@ impl Transaction for StoreLink {
                 (id, transition)
             }
         };
+        let mut started = None;
         if let Some(kind) = transition.starts_run {
             let run_id = SyncRunId(context.ids.new_v7(now));
             if !sync_runs::enqueue(tx, account_id, id, run_id, kind, None, now).await? {
                 return Err(StoreError::Conflict.into());
             }
+            started = Some(run_id);
         }
+        let fields: &[&str] = if tested.credentials.is_some() { &["credentials"] } else { &[] };
+        audit::insert(tx, account_id, actor, AuditTarget::integration(id, started), AuditResult::Done, fields).await?;
         Ok(id)
     }
+}
+
+async fn record_repeat(tx: &mut Tx, actor: &AuditActor, id: IntegrationId) -> Result<(), StoreError> {
+    let (account_id, target) = (tx.account_id(), AuditTarget::integration(id, None));
+    audit::insert(tx, account_id, actor, target, AuditResult::Unchanged, &[]).await
 }
 
 async fn find_existing(

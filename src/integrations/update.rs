@@ -10,6 +10,7 @@ use super::{
 use crate::{
     crm::CrmError,
     domain::{
+        audit::{AuditActor, AuditResult, AuditTarget},
         credentials::Credentials,
         ids::{AccountId, IntegrationId, SyncRunId},
         integration::{Integration, Organization},
@@ -17,7 +18,7 @@ use crate::{
         notice::Notice,
         options::{Options, OptionsChange},
     },
-    store::{Transaction, Tx, access, integrations, sync_runs},
+    store::{Transaction, Tx, access, audit, integrations, sync_runs},
 };
 
 /// Why its run ends.
@@ -36,10 +37,24 @@ pub struct SyncUpdate {
     pub credentials: Option<Credentials>,
 }
 
+impl SyncUpdate {
+    /// What is given, by name.
+    fn fields(&self, has_credentials: bool) -> Vec<&'static str> {
+        let given = [
+            ("sync", self.is_sync_on.is_some()),
+            ("period", self.period_seconds.is_some()),
+            ("options", self.options != OptionsChange::default()),
+            ("credentials", has_credentials),
+        ];
+        given.into_iter().filter_map(|(name, is_given)| is_given.then_some(name)).collect()
+    }
+}
+
 /// Changes an integration. New credentials, and switching on, start a run at once; switching off
 /// stops the one under way.
 pub async fn update(
     context: &IntegrationContext,
+    actor: &AuditActor,
     account_id: AccountId,
     integration_id: IntegrationId,
     update: SyncUpdate,
@@ -59,7 +74,7 @@ pub async fn update(
         // Kept from before it was switched off: do they still open it?
         test_stored(context, account_id, integration_id, &organization, options).await?;
     }
-    let own = context.clone();
+    let (own, actor) = (context.clone(), actor.clone());
     // In a task of its own: a caller who hangs up between the CRM and the database must not lose a
     // rotated refresh token.
     let verified_and_stored = async move {
@@ -81,7 +96,7 @@ pub async fn update(
                 tested.credentials = Some(credentials);
             }
         }
-        store_update(&own, account_id, integration_id, update, tested).await
+        store_update(&own, &actor, account_id, integration_id, update, tested).await
     };
     context.db.task(verified_and_stored).await?;
     context.wake.notify_one();
@@ -92,18 +107,22 @@ pub async fn update(
 /// those of the change.
 pub(super) async fn store_update(
     context: &IntegrationContext,
+    actor: &AuditActor,
     account_id: AccountId,
     integration_id: IntegrationId,
     update: SyncUpdate,
     tested: TestedCredentials,
 ) -> Result<(), IntegrationError> {
-    let work = StoreUpdate { context: context.clone(), integration_id, update, tested, now: context.clock.now() };
-    context.db.of(account_id).run(work).await
+    let (db, now) = (context.db.clone(), context.clock.now());
+    let (context, actor) = (context.clone(), actor.clone());
+    let work = StoreUpdate { context, actor, integration_id, update, tested, now };
+    db.of(account_id).run(work).await
 }
 
 /// Changes one, stops or queues its run.
 struct StoreUpdate {
     context: IntegrationContext,
+    actor: AuditActor,
     integration_id: IntegrationId,
     update: SyncUpdate,
     tested: TestedCredentials,
@@ -116,7 +135,7 @@ impl Transaction for StoreUpdate {
     type Error = IntegrationError;
 
     async fn run(&self, tx: &mut Tx) -> Result<(), IntegrationError> {
-        let Self { context, integration_id, update, tested, now } = self;
+        let Self { context, actor, integration_id, update, tested, now } = self;
         let (account_id, integration_id, now) = (tx.account_id(), *integration_id, *now);
         let locked = integrations::lock(tx, account_id, integration_id).await?;
         let state = locked.ok_or(IntegrationError::IntegrationNotFound)?.state;
@@ -141,12 +160,16 @@ impl Transaction for StoreUpdate {
         if transition.cancels_run {
             sync_runs::cancel_current(tx, account_id, integration_id, Some(&SWITCHED_OFF), now).await?;
         }
+        let mut started = None;
         if let Some(kind) = transition.starts_run {
             // One that is under way already will do.
             let run_id = SyncRunId(context.ids.new_v7(now));
-            sync_runs::enqueue(tx, account_id, integration_id, run_id, kind, None, now).await?;
+            let is_new = sync_runs::enqueue(tx, account_id, integration_id, run_id, kind, None, now).await?;
+            started = Some(run_id).filter(|_| is_new);
         }
-        Ok(())
+        let target = AuditTarget::integration(integration_id, started);
+        let fields = update.fields(tested.credentials.is_some());
+        Ok(audit::insert(tx, account_id, actor, target, AuditResult::Done, &fields).await?)
     }
 }
 

@@ -6,6 +6,8 @@ use tonic::{Request, Response, Status};
 
 use super::{
     account_requests,
+    audit::audited,
+    audit_events,
     claims::TokenAccounts,
     convert, page_token, parse,
     pb::{self, account_service_server::AccountService},
@@ -16,11 +18,12 @@ use super::{
 use crate::{
     domain::{
         account::Account,
+        audit::NO_ACCOUNT,
         clock::Clock,
         ids::{AccountId, IdSource},
         match_policy::MatchPolicy,
     },
-    store::{self, Db},
+    store::{self, Db, accounts::CreatedAccount},
 };
 
 /// Serves accounts; plain reads and writes of the store.
@@ -39,13 +42,14 @@ impl AccountService for AccountRpc {
         &self,
         request: Request<pb::CreateAccountRequest>,
     ) -> Result<Response<pb::CreateAccountResponse>, Status> {
+        let call = audited(&request)?;
         let id = match (request.get_ref().account_id.as_str(), caller(&request)?.accounts()) {
             ("", TokenAccounts::All) => Ok(AccountId(self.ids.new_v4())),
             ("", TokenAccounts::Listed(_)) => Err(status::invalid(
                 "account_id",
                 "must be one of the token's accounts, or the token must name all accounts (*)",
             )),
-            (given, _) => caller(&request)?.authorize(given),
+            (given, _) => caller(&request)?.authorize(given).and_then(account_requests::not_nil),
         };
         let request = request.into_inner();
         let (id, display_name, default_region, further_regions, match_policy) = (
@@ -67,24 +71,17 @@ impl AccountService for AccountRpc {
             updated_at: now,
         };
 
-        let is_new = store::accounts::insert(&self.db, &account).await?;
-
-        let stored = if is_new {
-            account.clone()
-        } else {
-            store::accounts::find(&self.db, id).await?.ok_or_else(status::account_not_found)?
+        let stored = match store::accounts::create(&self.db, &account, call.actor()).await? {
+            CreatedAccount::New => account,
+            CreatedAccount::Same(known) => known,
+            CreatedAccount::Taken => {
+                return Err(status::already_exists(
+                    "ACCOUNT_EXISTS",
+                    "there is an account with this id and other content; use UpdateAccount",
+                    &[],
+                ));
+            }
         };
-        let content = |account: &Account| {
-            let Account { display_name, default_region, further_regions, match_policy, .. } = account.clone();
-            (display_name, default_region, further_regions, match_policy)
-        };
-        if content(&stored) != content(&account) {
-            return Err(status::already_exists(
-                "ACCOUNT_EXISTS",
-                "there is an account with this id and other content; use UpdateAccount",
-                &[],
-            ));
-        }
         Ok(Response::new(pb::CreateAccountResponse { account: Some(convert::account(&stored)) }))
     }
 
@@ -103,6 +100,7 @@ impl AccountService for AccountRpc {
         &self,
         request: Request<pb::UpdateAccountRequest>,
     ) -> Result<Response<pb::UpdateAccountResponse>, Status> {
+        let call = audited(&request)?;
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let (account_id, change) = (account_id, account_requests::change(request.get_ref())).together()?;
         if let Some(MatchPolicy::PreferredIntegration(id)) = change.match_policy
@@ -111,7 +109,7 @@ impl AccountService for AccountRpc {
             return Err(status::invalid("account.preferred_integration_id", "must be an integration of this account"));
         }
 
-        let account = store::accounts::update(&self.db, account_id, change, self.clock.now()).await?;
+        let account = store::accounts::update(&self.db, account_id, call.actor(), change, self.clock.now()).await?;
 
         let account = account.ok_or_else(status::account_not_found)?;
         Ok(Response::new(pb::UpdateAccountResponse { account: Some(convert::account(&account)) }))
@@ -135,5 +133,21 @@ impl AccountService for AccountRpc {
             .map(|last| page_token::encode("ListAccounts", &[], &[&last.id.to_string()]));
         let accounts = accounts.iter().map(convert::account).collect();
         Ok(Response::new(pb::ListAccountsResponse { accounts, next_page_token: next.unwrap_or_default() }))
+    }
+
+    async fn list_audit_events(
+        &self,
+        request: Request<pb::ListAuditEventsRequest>,
+    ) -> Result<Response<pb::ListAuditEventsResponse>, Status> {
+        let caller = caller(&request)?;
+        let account_id = match request.get_ref().account_id.as_str() {
+            "" if *caller.accounts() == TokenAccounts::All => Ok(NO_ACCOUNT),
+            "" => Err(status::invalid("account_id", "is required, unless the token names all accounts (*)")),
+            given => caller.authorize(given),
+        };
+
+        let page = audit_events::list(&self.db, account_id, request.into_inner()).await?;
+
+        Ok(Response::new(page))
     }
 }

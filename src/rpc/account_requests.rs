@@ -13,7 +13,8 @@ use super::{
 use crate::{
     domain::{
         account::{FURTHER_REGIONS_MAX, NAME_CHARS_MAX},
-        ids::IntegrationId,
+        audit::NO_ACCOUNT,
+        ids::{AccountId, IntegrationId},
         match_policy::MatchPolicy,
     },
     store::accounts::AccountChange,
@@ -22,6 +23,14 @@ use crate::{
 /// What can be changed. The last two are one setting.
 const PATHS: [&str; 5] =
     ["display_name", "default_region", "further_regions", "match_policy", "preferred_integration_id"];
+
+/// An id that an account may have.
+pub(super) fn not_nil(id: AccountId) -> Result<AccountId, Status> {
+    if id == NO_ACCOUNT {
+        return Err(status::invalid("account_id", "must not be the nil UUID, which stands for no account"));
+    }
+    Ok(id)
+}
 
 pub(super) fn display_name(text: &str) -> Result<String, Status> {
     let text = parse::shown_text("display_name", text)?.trim().to_owned();

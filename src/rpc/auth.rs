@@ -225,6 +225,11 @@ impl TokenVerifier {
         Ok(Some(caller))
     }
 
+    /// Who calls, if the token is good, whatever it may do.
+    pub(crate) fn find_holder(&self, headers: &HeaderMap) -> Option<Arc<TokenHolder>> {
+        bearer_token(headers).ok().and_then(|token| self.verify(token).ok())
+    }
+
     /// The caller behind a token. A token that was verified before costs one hash, until it
     /// expires.
     pub fn verify(&self, token: &str) -> Result<Arc<TokenHolder>, TokenRefused> {

@@ -7,6 +7,7 @@ use phone_key::{PhoneKey, Region};
 use tonic::{Request, Response, Status};
 
 use super::{
+    audit::audited,
     convert, page_token, parse,
     pb::{self, contact_service_server::ContactService},
     request_caller::caller,
@@ -15,6 +16,7 @@ use super::{
 };
 use crate::{
     domain::{
+        audit::AuditTarget,
         change::CHANGES_MAX,
         contact::{Contact, TOTAL_MAX},
         ids::{AccountId, ContactId},
@@ -122,11 +124,13 @@ impl ContactService for ContactRpc {
         &self,
         request: Request<pb::EraseContactRequest>,
     ) -> Result<Response<pb::EraseContactResponse>, Status> {
+        let call = audited(&request)?;
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let contact_id = parse::id("contact_id", &request.get_ref().contact_id);
         let (account_id, contact_id): (AccountId, ContactId) = (account_id, contact_id).together()?;
+        call.aim(AuditTarget::contact(contact_id));
 
-        let erased = self.erasure.erase(account_id, contact_id).await?;
+        let erased = self.erasure.erase(call.actor(), account_id, contact_id).await?;
 
         Ok(Response::new(pb::EraseContactResponse {
             contact_id: erased.contact_id.to_string(),

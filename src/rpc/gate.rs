@@ -33,6 +33,7 @@ use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
 use super::{
+    audit::{AuditMoment, is_audited},
     auth::{TokenHolder, TokenVerifier},
     body::read_body,
     call_notes::CallNotes,
@@ -45,6 +46,7 @@ use super::{
     status,
 };
 use crate::{
+    audit::RefusalRecorder,
     domain::{call_ref::CallRefKey, clock::Clock, ids::IdSource},
     telemetry::{
         metrics,
@@ -60,6 +62,8 @@ pub(crate) struct GateState {
     /// Names phone calls in the log.
     pub(crate) call_refs: Arc<CallRefKey>,
     pub(crate) rooms: CallRooms,
+    /// Writes what is refused into the audit.
+    pub(crate) refusals: RefusalRecorder,
     pub(crate) reflection: bool,
     /// Largest request message, in bytes.
     pub(crate) request_bytes_max: usize,
@@ -139,10 +143,11 @@ impl CallGate {
         let traced = is_traced.then(|| span.clone());
         let mut record = CallRecord::begin(method, request_id, arrived, &self.shared.call_refs, traced);
         let cut = self.shared.cut.clone();
-        let (mut response, open) = match self.pass(method, request, arrived, record.notes()).instrument(span).await {
-            Ok((response, open)) => (response, Some(open)),
-            Err(status) => (status.into_http(), None),
-        };
+        let (mut response, open) =
+            match self.pass(method, request, arrived, request_id, record.notes()).instrument(span).await {
+                Ok((response, open)) => (response, Some(open)),
+                Err(status) => (status.into_http(), None),
+            };
         // Whoever made an error status left it beside its headers.
         let made: Option<&Status> = response.extensions().get();
         let whole = made.and_then(|made| status::complete(made, &request_id.to_string()));
@@ -187,12 +192,14 @@ impl CallGate {
         method: Option<&'static MethodRule>,
         mut request: Request<Body>,
         arrived: Instant,
+        request_id: Uuid,
         notes: &Arc<CallNotes>,
     ) -> Result<(Response<Body>, OpenAnswer), Status> {
         if header_bytes(&request) > self.shared.header_bytes_max as usize {
             return Err(status::headers_too_large(self.shared.header_bytes_max));
         }
-        let caller = self.shared.verifier.admit(method, request.headers())?;
+        let admitted = self.shared.verifier.admit(method, request.headers());
+        let caller = admitted.inspect_err(|refused| self.note_token(method, request.headers(), refused, request_id))?;
         if let Some(caller) = &caller {
             notes.note_subject(caller.logged_subject());
         }
@@ -216,7 +223,7 @@ impl CallGate {
         let cut = self.shared.cut.clone();
         let answered = async {
             match caller {
-                Some(caller) => self.work(method, request, caller, &calls).await,
+                Some(caller) => self.work(method, request, caller, &calls, request_id).await,
                 None => self.work_for_anybody(request).await,
             }
         };
@@ -235,6 +242,7 @@ impl CallGate {
         mut request: Request<Body>,
         caller: Arc<TokenHolder>,
         calls: &OpenCalls,
+        request_id: Uuid,
     ) -> Result<Response<Body>, Status> {
         let rooms = &self.shared.rooms;
         let room = rooms.of(method);
@@ -249,11 +257,18 @@ impl CallGate {
         calls.let_in();
         let place = Arc::new(room.enter(caller.share()).map_err(status::overloaded)?);
         request.extensions_mut().insert(Arc::clone(&place));
+        let audited = method.filter(is_audited).map(|method| self.moment(request_id).audit(method, &caller));
+        if let Some(audited) = &audited {
+            request.extensions_mut().insert(Arc::clone(audited));
+        }
         request.extensions_mut().insert(caller);
         if let Some(method) = method {
             request.extensions_mut().insert(method);
         }
         let response = self.handle(request).await;
+        if let Some(audited) = audited {
+            audited.note_refusal(&response, &place, &self.shared.refusals);
+        }
         drop(place);
         Ok(response)
     }
@@ -264,6 +279,18 @@ impl CallGate {
         let is_streaming = request.uri().path().ends_with("/ServerReflectionInfo");
         let request = if is_streaming { request } else { self.read(request).await? };
         Ok(self.handle(request).await)
+    }
+
+    fn moment(&self, request_id: Uuid) -> AuditMoment<'_> {
+        AuditMoment { ids: &self.shared.ids, now: self.shared.clock.now(), request_id }
+    }
+
+    /// Notes for the audit that a token opens nothing here, or (it is known whose it is) not this
+    /// method.
+    fn note_token(&self, method: Option<&MethodRule>, headers: &HeaderMap, refused: &Status, request_id: Uuid) {
+        let is_good = refused.code() == Code::PermissionDenied;
+        let caller = Some(headers).filter(|_| is_good).and_then(|headers| self.shared.verifier.find_holder(headers));
+        self.moment(request_id).note_token(method, caller.as_deref(), refused, &self.shared.refusals);
     }
 
     async fn read(&self, request: Request<Body>) -> Result<Request<Body>, Status> {

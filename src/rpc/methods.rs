@@ -213,7 +213,7 @@ impl MethodRule {
 }
 
 /// Everything that is always served.
-pub const METHODS: [MethodRule; 32] = [
+pub const METHODS: [MethodRule; 33] = [
     method("/contactsync.v1.CallerService/MatchCaller", CALLS, RINGING).on_call_path(),
     method("/contactsync.v1.CallerService/SelectMatch", CLICKS, RINGING).with(&[CHOICE_OF_OTHER]).on_call_path(),
     method("/contactsync.v1.CallerService/PreRegisterContact", CLICKS, RINGING).with(&[CLICK_OF_OTHER]),
@@ -243,6 +243,7 @@ pub const METHODS: [MethodRule; 32] = [
     method("/contactsync.v1.AccountService/GetAccount", ADMIN, PLAIN),
     method("/contactsync.v1.AccountService/UpdateAccount", ADMIN, PLAIN),
     method("/contactsync.v1.AccountService/ListAccounts", ADMIN, PLAIN),
+    method("/contactsync.v1.AccountService/ListAuditEvents", ADMIN, PLAIN),
     open("/grpc.health.v1.Health/Check", Some(PLAIN)),
     open("/grpc.health.v1.Health/List", Some(PLAIN)),
     open("/grpc.health.v1.Health/Watch", None),

@@ -2,6 +2,7 @@
 //! into domain types, call one feature (or read the store), turn the answer into proto. A request's
 //! account comes from `request_caller::caller`, by its token, and from nowhere else.
 
+pub mod audit;
 pub mod auth;
 pub mod claims;
 pub mod deadline;
@@ -15,6 +16,7 @@ pub mod server;
 
 mod account;
 mod account_requests;
+mod audit_events;
 mod body;
 mod call_notes;
 mod call_record;

@@ -3,6 +3,7 @@
 
 use std::str::FromStr;
 
+use chrono::{DateTime, Utc};
 use phone_key::{RAW_LENGTH_MAX, Region};
 use tonic::Status;
 use uuid::Uuid;
@@ -32,6 +33,20 @@ pub(super) fn id<T: FromStr>(field: &str, text: &str) -> Result<T, Status> {
 /// An id that may be left out.
 pub(super) fn optional_id<T: FromStr>(field: &str, text: &str) -> Result<Option<T>, Status> {
     if text.is_empty() { Ok(None) } else { id(field, text).map(Some) }
+}
+
+/// Later than any time that is taken: the year 10,000.
+pub(super) const TIME_MAX: DateTime<Utc> = match DateTime::from_timestamp(253_402_300_800, 0) {
+    Some(time) => time,
+    None => DateTime::<Utc>::MAX_UTC,
+};
+
+/// A time that may be left out, from 1970 on.
+pub(super) fn time(field: &str, given: Option<&prost_types::Timestamp>) -> Result<Option<DateTime<Utc>>, Status> {
+    let Some(given) = given else { return Ok(None) };
+    let time = u32::try_from(given.nanos).ok().and_then(|nanos| DateTime::from_timestamp(given.seconds, nanos));
+    let time = time.filter(|time| (DateTime::UNIX_EPOCH..TIME_MAX).contains(time));
+    time.map(Some).ok_or_else(|| status::invalid(field, "must be a time from 1970 to 9999"))
 }
 
 /// A client's id of its own request.

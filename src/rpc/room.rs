@@ -108,6 +108,11 @@ pub(crate) struct RoomPlace {
 }
 
 impl RoomPlace {
+    /// The account that it was counted to; `None`: none yet.
+    pub(crate) fn account_id(&self) -> Option<AccountId> {
+        self.account_id.get().copied()
+    }
+
     /// Counts this place to the account that the request turned out to be for.
     pub(crate) fn take_account(&self, account_id: AccountId) -> Result<(), NoRoom> {
         if self.account_id.get().is_some() {

@@ -32,6 +32,7 @@ use super::{
     },
 };
 use crate::{
+    audit::RefusalRecorder,
     domain::{call_ref::CallRefKey, clock::Clock, ids::IdSource},
     tls::{BoundListener, ServerStream},
 };
@@ -121,6 +122,8 @@ pub struct GrpcServer {
     pub clock: Arc<dyn Clock>,
     /// Names phone calls in the log.
     pub call_refs: Arc<CallRefKey>,
+    /// Takes down what is refused.
+    pub refusals: RefusalRecorder,
     /// Serve reflection, to anybody.
     pub reflection: bool,
     /// What health checks are told.
@@ -148,6 +151,7 @@ impl GrpcServer {
             shared: Arc::new(GateState {
                 call_refs: Arc::clone(&self.call_refs),
                 rooms: CallRooms::new(&self.limits),
+                refusals: self.refusals.clone(),
                 cut: cut.clone(),
                 verifier: Arc::clone(&self.verifier),
                 ids: Arc::clone(&self.ids),

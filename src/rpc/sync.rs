@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status};
 
 use super::{
+    audit::audited,
     convert,
     deadline::deadline,
     methods::TokenScope,
@@ -22,6 +23,7 @@ use super::{
 };
 use crate::{
     domain::{
+        audit::AuditTarget,
         clock::Clock,
         descriptor::Descriptors,
         ids::{AccountId, IntegrationId, SyncRunId},
@@ -92,11 +94,12 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<pb::EnableSyncRequest>,
     ) -> Result<Response<pb::EnableSyncResponse>, Status> {
+        let call = audited(&request)?;
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let link = new_link(&self.descriptors, request.into_inner(), self.period_default_seconds);
         let (account_id, link) = (account_id, link).together()?;
 
-        let integration = integrations::enable(&self.integrations, account_id, link).await?;
+        let integration = integrations::enable(&self.integrations, call.actor(), account_id, link).await?;
 
         Ok(Response::new(pb::EnableSyncResponse {
             integration: Some(convert::integration(integration, self.clock.now())),
@@ -107,16 +110,19 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<pb::UpdateSyncRequest>,
     ) -> Result<Response<pb::UpdateSyncResponse>, Status> {
+        let call = audited(&request)?;
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let request = request.into_inner();
         let integration_id: Result<IntegrationId, Status> = parse::id("integration_id", &request.integration_id);
         let (account_id, integration_id) = (account_id, integration_id).together()?;
+        call.aim(AuditTarget::integration(integration_id, None));
         let known = store::integrations::find(&self.db, account_id, integration_id)
             .await?
             .ok_or(IntegrationError::IntegrationNotFound)?;
         let update = update_of(self.descriptors[known.freshness.provider], request)?;
 
-        let integration = integrations::update(&self.integrations, account_id, integration_id, update).await?;
+        let integration =
+            integrations::update(&self.integrations, call.actor(), account_id, integration_id, update).await?;
 
         Ok(Response::new(pb::UpdateSyncResponse {
             integration: Some(convert::integration(integration, self.clock.now())),
@@ -127,6 +133,7 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<pb::StartAuthorizationRequest>,
     ) -> Result<Response<pb::StartAuthorizationResponse>, Status> {
+        let call = audited(&request)?;
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let wanted = start_authorization::authorization_request(
             &self.descriptors,
@@ -134,8 +141,9 @@ impl SyncService for SyncRpc {
             self.period_default_seconds,
         );
         let (account_id, wanted) = (account_id, wanted).together()?;
+        call.aim(AuditTarget { integration_id: wanted.integration_id, ..AuditTarget::default() });
 
-        let started = integrations::start_authorization(&self.integrations, account_id, wanted).await?;
+        let started = integrations::start_authorization(&self.integrations, call.actor(), account_id, wanted).await?;
 
         Ok(Response::new(pb::StartAuthorizationResponse {
             authorize_url: started.authorize_url,
@@ -147,6 +155,7 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<pb::DisableSyncRequest>,
     ) -> Result<Response<pb::DisableSyncResponse>, Status> {
+        let call = audited(&request)?;
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let request = request.into_inner();
         let integration_id: Result<IntegrationId, Status> = parse::id("integration_id", &request.integration_id);
@@ -156,8 +165,10 @@ impl SyncService for SyncRpc {
             Err(_) => Err(status::invalid("copied_data", "must be COPIED_DATA_KEEP or COPIED_DATA_PURGE")),
         };
         let (account_id, integration_id, purge) = (account_id, integration_id, purge).together()?;
+        call.aim(AuditTarget::integration(integration_id, None));
 
-        let integration = integrations::disable(&self.integrations, account_id, integration_id, purge).await?;
+        let integration =
+            integrations::disable(&self.integrations, call.actor(), account_id, integration_id, purge).await?;
 
         Ok(Response::new(pb::DisableSyncResponse {
             integration: Some(convert::integration(integration, self.clock.now())),
@@ -168,14 +179,16 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<pb::TriggerSyncRequest>,
     ) -> Result<Response<pb::TriggerSyncResponse>, Status> {
+        let call = audited(&request)?;
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let request = request.into_inner();
         let integration_id: Result<IntegrationId, Status> = parse::id("integration_id", &request.integration_id);
         let (account_id, integration_id, kind, request_id) =
             (account_id, integration_id, parse::sync_kind(request.kind), parse::request_id(&request.request_id))
                 .together()?;
+        call.aim(AuditTarget::integration(integration_id, None));
 
-        let triggered = self.control.trigger(account_id, integration_id, kind, request_id).await?;
+        let triggered = self.control.trigger(call.actor(), account_id, integration_id, kind, request_id).await?;
 
         let sync_run = Some(convert::sync_run(triggered.run, self.clock.now()));
         Ok(Response::new(pb::TriggerSyncResponse { sync_run, already_running: triggered.already_running }))
@@ -185,6 +198,7 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<pb::ConfirmDeletionsRequest>,
     ) -> Result<Response<pb::ConfirmDeletionsResponse>, Status> {
+        let call = audited(&request)?;
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let request = request.into_inner();
         let integration_id: Result<IntegrationId, Status> = parse::id("integration_id", &request.integration_id);
@@ -192,8 +206,9 @@ impl SyncService for SyncRpc {
         let held = held
             .ok_or_else(|| status::invalid("held_deletions", "must be the number that GetIntegration shows, above 0"));
         let (account_id, integration_id, held) = (account_id, integration_id, held).together()?;
+        call.aim(AuditTarget::integration(integration_id, None));
 
-        let run = self.control.confirm_deletions(account_id, integration_id, held).await?;
+        let run = self.control.confirm_deletions(call.actor(), account_id, integration_id, held).await?;
 
         let sync_run = Some(convert::sync_run(run, self.clock.now()));
         Ok(Response::new(pb::ConfirmDeletionsResponse { sync_run }))
@@ -284,11 +299,13 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<pb::CancelSyncRunRequest>,
     ) -> Result<Response<pb::CancelSyncRunResponse>, Status> {
+        let call = audited(&request)?;
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let run_id = parse::id("sync_run_id", &request.get_ref().sync_run_id);
         let (account_id, run_id): (AccountId, SyncRunId) = (account_id, run_id).together()?;
+        call.aim(AuditTarget::sync_run(run_id));
 
-        let run = self.control.cancel(account_id, run_id).await?;
+        let run = self.control.cancel(call.actor(), account_id, run_id).await?;
 
         Ok(Response::new(pb::CancelSyncRunResponse { sync_run: Some(convert::sync_run(run, self.clock.now())) }))
     }
@@ -309,13 +326,15 @@ impl SyncService for SyncRpc {
         &self,
         request: Request<pb::RetryRejectedRecordsRequest>,
     ) -> Result<Response<pb::RetryRejectedRecordsResponse>, Status> {
+        let call = audited(&request)?;
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let request = request.into_inner();
         let integration_id: Result<IntegrationId, Status> = parse::id("integration_id", &request.integration_id);
         let key = rejected::retried(&self.descriptors, &request.object_type, &request.record_id);
         let (account_id, integration_id, key) = (account_id, integration_id, key).together()?;
+        call.aim(AuditTarget::integration(integration_id, None));
 
-        let retried = self.control.retry_rejected(account_id, integration_id, key).await?;
+        let retried = self.control.retry_rejected(call.actor(), account_id, integration_id, key).await?;
 
         let (run, already_running) =
             retried.triggered.map_or((None, false), |triggered| (Some(triggered.run), triggered.already_running));

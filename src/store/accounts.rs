@@ -7,9 +7,10 @@ use moka::sync::Cache;
 use phone_key::{KEY_VERSION, Region};
 use uuid::Uuid;
 
-use super::{CallDb, Db, StoreError, Transaction, Tx, known};
+use super::{CallDb, Db, StoreError, Transaction, Tx, audit, known};
 use crate::domain::{
     account::{Account, MatchRules},
+    audit::{AuditActor, AuditResult, AuditTarget},
     ids::{AccountId, IntegrationId},
     match_policy::MatchPolicy,
 };
@@ -53,8 +54,51 @@ fn texts(regions: &[Region]) -> Vec<String> {
     regions.iter().map(|region| region.as_str().to_owned()).collect()
 }
 
+/// What has become of an account that was to be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CreatedAccount {
+    /// It was made.
+    New,
+    /// It was there, with the same content.
+    Same(Account),
+    /// The id is another account's.
+    Taken,
+}
+
+/// Makes an account, and says who did.
+pub async fn create(db: &Db, account: &Account, actor: &AuditActor) -> Result<CreatedAccount, StoreError> {
+    db.of(account.id).run(CreateAccount { account: account.clone(), actor: actor.clone() }).await
+}
+
+struct CreateAccount {
+    account: Account,
+    actor: AuditActor,
+}
+
+impl Transaction for CreateAccount {
+    const NAME: &'static str = "create_account";
+    type Output = CreatedAccount;
+    type Error = StoreError;
+
+    async fn run(&self, tx: &mut Tx) -> Result<CreatedAccount, StoreError> {
+        let Self { account, actor } = self;
+        let account_id = tx.account_id();
+        let (created, result) = if insert(tx, account).await? {
+            (CreatedAccount::New, AuditResult::Done)
+        } else {
+            match lock(tx, account_id).await? {
+                Some(known) if known.has_content_of(account) => (CreatedAccount::Same(known), AuditResult::Unchanged),
+                Some(_) => return Ok(CreatedAccount::Taken),
+                None => return Err(StoreError::Conflict),
+            }
+        };
+        audit::insert(tx, account_id, actor, AuditTarget::default(), result, &[]).await?;
+        Ok(created)
+    }
+}
+
 /// Stores a new account; false if the id is taken.
-pub async fn insert(db: &Db, account: &Account) -> Result<bool, StoreError> {
+async fn insert(tx: &mut Tx, account: &Account) -> Result<bool, StoreError> {
     let done = sqlx::query!(
         "-- store::accounts::insert
         insert into accounts (account_id, display_name, default_region, further_regions, match_policy, preferred_integration_id,
@@ -70,7 +114,7 @@ pub async fn insert(db: &Db, account: &Account) -> Result<bool, StoreError> {
         KEY_VERSION,
         account.created_at,
     )
-    .execute(db.of(account.id))
+    .execute(&mut **tx)
     .await?;
     Ok(done.rows_affected() == 1)
 }
@@ -90,6 +134,22 @@ pub async fn find(db: &Db, account_id: AccountId) -> Result<Option<Account>, Sto
     row.map(Account::try_from).transpose()
 }
 
+/// The same in a transaction, which nobody changes until it ends.
+async fn lock(tx: &mut Tx, account_id: AccountId) -> Result<Option<Account>, StoreError> {
+    let row = sqlx::query_as!(
+        AccountRow,
+        "-- store::accounts::lock
+        select account_id, display_name, default_region, further_regions, match_policy, preferred_integration_id, created_at, updated_at
+        from accounts
+        where account_id = $1
+        for share",
+        account_id.0,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    row.map(Account::try_from).transpose()
+}
+
 /// What of an account is to change; what is `None` stays.
 #[derive(Clone, Default)]
 pub struct AccountChange {
@@ -103,19 +163,34 @@ pub struct AccountChange {
     pub match_policy: Option<MatchPolicy>,
 }
 
-/// Changes what is given; `None` if there is no such account. Other regions: the stored numbers are
-/// to be read again, and the next run of each integration is to be a sweep: of two spellings of one
-/// number a record keeps the first only, and both may be numbers now.
+impl AccountChange {
+    /// What is given, by name.
+    fn fields(&self) -> Vec<&'static str> {
+        let given = [
+            ("display_name", self.display_name.is_some()),
+            ("default_region", self.default_region.is_some()),
+            ("further_regions", self.further_regions.is_some()),
+            ("match_policy", self.match_policy.is_some()),
+        ];
+        given.into_iter().filter_map(|(name, is_given)| is_given.then_some(name)).collect()
+    }
+}
+
+/// Changes what is given, and says who did; `None` if there is no such account. Other regions: the
+/// stored numbers are to be read again, and the next run of each integration is to be a sweep: of
+/// two spellings of one number a record keeps the first only, and both may be numbers now.
 pub async fn update(
     db: &Db,
     account_id: AccountId,
+    actor: &AuditActor,
     change: AccountChange,
     now: DateTime<Utc>,
 ) -> Result<Option<Account>, StoreError> {
-    db.of(account_id).run(UpdateAccount { change, now }).await
+    db.of(account_id).run(UpdateAccount { actor: actor.clone(), change, now }).await
 }
 
 struct UpdateAccount {
+    actor: AuditActor,
     change: AccountChange,
     now: DateTime<Utc>,
 }
@@ -129,7 +204,10 @@ impl Transaction for UpdateAccount {
         let account_id = tx.account_id();
         // Before the account, as a page locks them.
         request_sweeps(tx, account_id, &self.change, self.now).await?;
-        update_account(tx, account_id, &self.change, self.now).await
+        let Some(account) = update_account(tx, account_id, &self.change, self.now).await? else { return Ok(None) };
+        let fields = self.change.fields();
+        audit::insert(tx, account_id, &self.actor, AuditTarget::default(), AuditResult::Done, &fields).await?;
+        Ok(Some(account))
     }
 }
 

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::{Db, StoreError, known};
+use super::{Db, StoreError, Tx, known};
 use crate::domain::{
     ids::{AccountId, IntegrationId},
     provider::Provider,
@@ -29,7 +29,7 @@ pub struct PendingAuthorization {
 
 /// Stores one under the hash of its secret; false: [`OPEN_MAX`] are open.
 pub async fn insert(
-    db: &Db,
+    tx: &mut Tx,
     account_id: AccountId,
     state_hash: &[u8],
     new: &PendingAuthorization,
@@ -44,7 +44,7 @@ pub async fn insert(
         account_id.0,
         now,
     )
-    .fetch_one(db.of(account_id))
+    .fetch_one(&mut **tx)
     .await?;
     if open >= OPEN_MAX {
         return Ok(false);
@@ -62,7 +62,7 @@ pub async fn insert(
         now,
         new.expires_at,
     )
-    .execute(db.of(account_id))
+    .execute(&mut **tx)
     .await?;
     Ok(true)
 }

@@ -7,6 +7,7 @@
 pub mod access;
 pub mod accounts;
 pub mod adoption_pairs;
+pub mod audit;
 pub mod authorizations;
 pub mod caller_lookup;
 pub mod calls;

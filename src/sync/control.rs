@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::{
     credentials::SuppressionKeyError,
     domain::{
+        audit::{AuditActor, AuditResult, AuditTarget},
         clock::Clock,
         ids::{AccountId, IdSource, IntegrationId, SyncRunId},
         integration_state::{ControlEvent, TransitionRefused},
@@ -17,7 +18,7 @@ use crate::{
         sync_run::{SyncKind, SyncRun},
     },
     store::{
-        Db, StoreError, Transaction, Tx, TxError,
+        Db, StoreError, Transaction, Tx, TxError, audit,
         integrations::{self, LockedIntegration},
         rejected, sync_runs,
     },
@@ -116,13 +117,14 @@ impl SyncControl {
     /// refused: it is tried, with whatever it has, once.
     pub async fn trigger(
         &self,
+        actor: &AuditActor,
         account_id: AccountId,
         integration_id: IntegrationId,
         kind: Option<SyncKind>,
         request_id: Option<Uuid>,
     ) -> Result<TriggeredRun, TriggerError> {
         let start = self.start(account_id, integration_id, kind, request_id);
-        let (run_id, already_running) = self.db.of(account_id).run(TriggerRun { start }).await?;
+        let (run_id, already_running) = self.db.of(account_id).run(TriggerRun { actor: actor.clone(), start }).await?;
         self.wake.notify_one();
         Ok(TriggeredRun { run: self.get(account_id, run_id).await?, already_running })
     }
@@ -131,12 +133,14 @@ impl SyncControl {
     /// and starts it. If one is under way, it is followed by the one that asks.
     pub async fn retry_rejected(
         &self,
+        actor: &AuditActor,
         account_id: AccountId,
         integration_id: IntegrationId,
         key: Option<RecordKey>,
     ) -> Result<RetriedRecords, TriggerError> {
         let start = self.start(account_id, integration_id, None, None);
-        let (count, started) = self.db.of(account_id).run(RetryRejected { start, key }).await?;
+        let work = RetryRejected { actor: actor.clone(), start, key };
+        let (count, started) = self.db.of(account_id).run(work).await?;
         let Some((run_id, already_running)) = started else { return Ok(RetriedRecords { count, triggered: None }) };
         self.wake.notify_one();
         let run = self.get(account_id, run_id).await?;
@@ -147,20 +151,28 @@ impl SyncControl {
     /// is followed by it.
     pub async fn confirm_deletions(
         &self,
+        actor: &AuditActor,
         account_id: AccountId,
         integration_id: IntegrationId,
         deletions: i64,
     ) -> Result<SyncRun, TriggerError> {
         let start = self.start(account_id, integration_id, None, None);
-        let run_id = self.db.of(account_id).run(ConfirmDeletions { start, deletions }).await?;
+        let work = ConfirmDeletions { actor: actor.clone(), start, deletions };
+        let run_id = self.db.of(account_id).run(work).await?;
         self.wake.notify_one();
         self.get(account_id, run_id).await
     }
 
     /// Stops a run. What it applied stays; the next run, a period from now, goes on from there.
-    pub async fn cancel(&self, account_id: AccountId, run_id: SyncRunId) -> Result<SyncRun, TriggerError> {
+    pub async fn cancel(
+        &self,
+        actor: &AuditActor,
+        account_id: AccountId,
+        run_id: SyncRunId,
+    ) -> Result<SyncRun, TriggerError> {
         let integration_id = self.get(account_id, run_id).await?.integration_id;
-        let work = CancelRun { account_id, integration_id, run_id, now: self.clock.now() };
+        let actor = actor.clone();
+        let work = CancelRun { actor, account_id, integration_id, run_id, now: self.clock.now() };
         self.db.of(account_id).run(work).await?;
         self.get(account_id, run_id).await
     }
@@ -212,6 +224,19 @@ impl RunStart {
         Ok((self.new_id, false))
     }
 
+    /// Says who has asked for it; that it was all so before, if nothing has changed.
+    async fn record(
+        self,
+        tx: &mut Tx,
+        actor: &AuditActor,
+        run_id: Option<SyncRunId>,
+        has_changed: bool,
+    ) -> Result<(), TriggerError> {
+        let target = AuditTarget::integration(self.integration_id, run_id);
+        let result = if has_changed { AuditResult::Done } else { AuditResult::Unchanged };
+        Ok(audit::insert(tx, self.account_id, actor, target, result, &[]).await?)
+    }
+
     async fn enqueue(self, tx: &mut Tx, kind: Option<SyncKind>) -> Result<(), TriggerError> {
         let Self { account_id, integration_id, request_id, new_id, now, .. } = self;
         let Some(kind) = kind else { return Ok(()) };
@@ -224,6 +249,7 @@ impl RunStart {
 
 /// Starts a run. Gives which, and whether it was there before.
 struct TriggerRun {
+    actor: AuditActor,
     start: RunStart,
 }
 
@@ -234,13 +260,16 @@ impl Transaction for TriggerRun {
 
     async fn run(&self, tx: &mut Tx) -> Result<(SyncRunId, bool), TriggerError> {
         let locked = self.start.lock(tx).await?;
-        self.start.trigger(tx, &locked).await
+        let (run_id, was_there) = self.start.trigger(tx, &locked).await?;
+        self.start.record(tx, &self.actor, Some(run_id), !was_there).await?;
+        Ok((run_id, was_there))
     }
 }
 
 /// Marks rejected records to be asked for again, and starts a run if there are any. Gives how many,
 /// and the run.
 struct RetryRejected {
+    actor: AuditActor,
     start: RunStart,
     key: Option<RecordKey>,
 }
@@ -255,12 +284,14 @@ impl Transaction for RetryRejected {
         let locked = self.start.lock(tx).await?;
         let count = rejected::mark_retried(tx, account_id, integration_id, self.key.as_ref()).await?;
         let started = if count > 0 { Some(self.start.trigger(tx, &locked).await?) } else { None };
+        self.start.record(tx, &self.actor, started.map(|(run_id, _)| run_id), count > 0).await?;
         Ok((count, started))
     }
 }
 
 /// Confirms deletions. Gives the run that makes them, or that it follows.
 struct ConfirmDeletions {
+    actor: AuditActor,
     start: RunStart,
     deletions: i64,
 }
@@ -275,16 +306,21 @@ impl Transaction for ConfirmDeletions {
         let locked = self.start.lock(tx).await?;
         let transition = locked.state.apply(ControlEvent::ConfirmDeletions(self.deletions), now)?;
         integrations::save_transition(tx, account_id, integration_id, &transition, now).await?;
-        if let Some((run_id, _)) = sync_runs::find_current(tx, account_id, integration_id, None).await? {
-            return Ok(run_id);
-        }
-        self.start.enqueue(tx, transition.starts_run).await?;
-        Ok(new_id)
+        let run_id = match sync_runs::find_current(tx, account_id, integration_id, None).await? {
+            Some((run_id, _)) => run_id,
+            None => {
+                self.start.enqueue(tx, transition.starts_run).await?;
+                new_id
+            }
+        };
+        self.start.record(tx, &self.actor, Some(run_id), true).await?;
+        Ok(run_id)
     }
 }
 
 /// Stops a run that is queued or under way.
 struct CancelRun {
+    actor: AuditActor,
     account_id: AccountId,
     integration_id: IntegrationId,
     run_id: SyncRunId,
@@ -297,13 +333,15 @@ impl Transaction for CancelRun {
     type Error = TriggerError;
 
     async fn run(&self, tx: &mut Tx) -> Result<(), TriggerError> {
-        let Self { account_id, integration_id, run_id, now } = *self;
+        let Self { account_id, integration_id, run_id, now, .. } = *self;
         let locked = integrations::lock(tx, account_id, integration_id).await?.ok_or(TriggerError::RunNotFound)?;
         if sync_runs::find_current(tx, account_id, integration_id, None).await? != Some((run_id, integration_id)) {
             return Err(TriggerError::RunFinished);
         }
         let transition = locked.state.apply(ControlEvent::CancelRun, now)?;
         integrations::save_transition(tx, account_id, integration_id, &transition, now).await?;
-        Ok(sync_runs::cancel_current(tx, account_id, integration_id, None, now).await?)
+        sync_runs::cancel_current(tx, account_id, integration_id, None, now).await?;
+        let target = AuditTarget::integration(integration_id, Some(run_id));
+        Ok(audit::insert(tx, account_id, &self.actor, target, AuditResult::Done, &[]).await?)
     }
 }

@@ -141,6 +141,11 @@ pub(in crate::cli) fn match_policy(policy: pb::MatchPolicy) -> &'static str {
     short(policy.as_str_name(), "MATCH_POLICY_")
 }
 
+/// `DONE`, `REFUSED` and so on.
+pub(in crate::cli) fn audit_result(result: pb::AuditResult) -> &'static str {
+    short(result.as_str_name(), "AUDIT_RESULT_")
+}
+
 /// `APPLIED`, `REJECTED` and so on.
 pub(in crate::cli) fn record_fate(fate: pb::RecordFate) -> &'static str {
     short(fate.as_str_name(), "RECORD_FATE_")

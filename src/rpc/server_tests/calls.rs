@@ -84,6 +84,7 @@ async fn through_gate(path: &str, timeout: &str, keys: &KeyPair, contact_id: &st
         routes: dummy_routes(&limits, &dummy),
         shared: Arc::new(GateState {
             rooms: CallRooms::new(&ServerLimits { calls_max: 1, ..limits }),
+            refusals: server.refusals,
             request_bytes_max: limits.request_bytes_max,
             header_bytes_max: limits.header_bytes_max,
             message_timeout: limits.message_timeout,

@@ -46,7 +46,7 @@ use super::{
     },
     *,
 };
-use crate::domain::clock::ManualClock;
+use crate::{audit::RefusalRecorder, domain::clock::ManualClock};
 
 mod attacks;
 mod calls;
@@ -143,6 +143,7 @@ unimplemented_methods!(AccountService {
     create_account(CreateAccountRequest) -> CreateAccountResponse;
     get_account(GetAccountRequest) -> GetAccountResponse;
     update_account(UpdateAccountRequest) -> UpdateAccountResponse;
+    list_audit_events(ListAuditEventsRequest) -> ListAuditEventsResponse;
     list_accounts(ListAccountsRequest) -> ListAccountsResponse;
 });
 
@@ -208,6 +209,7 @@ fn server(limits: ServerLimits, drain: DrainTimes, keys: &KeyPair) -> GrpcServer
     let verifier =
         TokenVerifier::new(&keys.jwks_json, TokenRules::new("issuer", "audience"), Arc::clone(&clock)).unwrap();
     GrpcServer {
+        refusals: RefusalRecorder::default(),
         limits,
         drain,
         verifier: Arc::new(verifier),

@@ -381,6 +381,15 @@ fn reading_cases(things: &Things) -> Vec<Case> {
         "account.preferred_integration_id": account = [policy(preferred, ""), policy(preferred, "x"), policy(preferred, NOWHERE), policy(0, NOWHERE)],
         "update_mask.paths[0]": update_mask = [mask(&["create_time"]), mask(&["*", "display_name"]), mask(&[""])],
     });
+    let time = |seconds, nanos| Some(prost_types::Timestamp { seconds, nanos });
+    let events = pb::ListAuditEventsRequest { account_id: things.account.clone(), ..Default::default() };
+    wrong!(cases, "AccountService", "ListAuditEvents", events, {
+        "account_id": account_id = ["x"],
+        "page_size": page_size = [-1],
+        "page_token": page_token = ["x"],
+        "start_time": start_time = [time(-1, 0), time(i64::MAX, 0), time(0, -1), time(0, i32::MAX)],
+        "end_time": end_time = [time(i64::MIN, 0), time(253_402_300_800, 0)],
+    });
     let list = pb::ListAccountsRequest::default();
     wrong!(cases, "AccountService", "ListAccounts", list, { "page_size": page_size = [-1], "page_token": page_token = ["x"] });
     cases

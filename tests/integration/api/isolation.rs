@@ -25,8 +25,9 @@ use crate::{
 };
 
 const NUMBER: &str = "+13108675309";
-const TABLES: [&str; 15] = [
+const TABLES: [&str; 16] = [
     "accounts",
+    "audit_events",
     "integrations",
     "sync_runs",
     "rejected_records",

@@ -127,6 +127,7 @@ async fn every_answer_reads_back_by_its_descriptor() {
     let changes = reader.answers(&["ListChanges"], &desk.run(&["changes", "--json"]).await);
     reader.answers(&["EraseContact"], &desk.run(&["erase", &contact, "--yes", "--json"]).await);
     reader.answers(&["DisableSync"], &desk.run(&[&["sync", "disable"], &of[..]].concat()).await);
+    let audited = reader.answers(&["ListAuditEvents"], &desk.run(&["audit", "--json"]).await);
 
     assert_eq!(policy, "MATCH_POLICY_LAST_SELECTED");
     assert_eq!((&tested["ok"], &tested["reason"]), (&json!(true), &json!("")));
@@ -141,6 +142,8 @@ async fn every_answer_reads_back_by_its_descriptor() {
     assert_eq!((&called["outcome"], &called["complete"]), (&json!("MATCH_OUTCOME_MATCHED"), &json!(true)));
     assert_eq!(changes["changes"][0]["kind"], "CHANGE_KIND_CREATED");
     assert!(!changes["epoch"].as_str().unwrap().is_empty() && changes["nextAfter"] != "0", "{changes}");
+    let newest = &audited["auditEvents"][0];
+    assert_eq!((&newest["method"], &newest["result"]), (&json!("DisableSync"), &json!("AUDIT_RESULT_DONE")));
     // What the command line has no command for.
     let unasked = BTreeSet::from(["GetAccount", "GetSyncRun"].map(str::to_owned));
     let all: BTreeSet<String> = reader.methods().map(|method| method.name().to_owned()).collect();

@@ -190,6 +190,7 @@ fn reading_requests(things: &Things) -> Vec<Call> {
         match_policy: 0,
     };
     let get = pb::GetAccountRequest { account_id: account.clone() };
+    let events = pb::ListAuditEventsRequest { account_id: account.clone(), ..Default::default() };
     let other = pb::Account { display_name: "Other".into(), ..Default::default() };
     let update = pb::UpdateAccountRequest { account_id: account, account: Some(other), update_mask: None };
     vec![
@@ -201,6 +202,7 @@ fn reading_requests(things: &Things) -> Vec<Call> {
         ("/contactsync.v1.AccountService/CreateAccount", create.encode_to_vec()),
         ("/contactsync.v1.AccountService/GetAccount", get.encode_to_vec()),
         ("/contactsync.v1.AccountService/UpdateAccount", update.encode_to_vec()),
+        ("/contactsync.v1.AccountService/ListAuditEvents", events.encode_to_vec()),
         ("/contactsync.v1.AccountService/ListAccounts", pb::ListAccountsRequest::default().encode_to_vec()),
     ]
 }

@@ -1,6 +1,7 @@
-//! What clients see: methods, rights, bad input, JSON, the command line.
+//! What clients see: methods, the audit, rights, bad input, JSON, the command line.
 
 mod accounts;
+pub mod audit;
 mod authorization;
 mod bad_input;
 pub mod command_line;

@@ -9,7 +9,6 @@ use contact_sync::{
         ids::{AccountId, IdSource},
     },
     feed::{ChangeFeed, PublishedRound},
-    retention,
     rpc::pb::{self, ChangeKind, Provider},
     store::{accounts::RulesCache, changes},
 };
@@ -297,7 +296,7 @@ async fn absent_reader_is_told_after_thirty_days() {
     test.pass(TimeDelta::days(31));
     test.zendesk.update_user(user, &json!({"name": "Bryce L."})).unwrap();
     test.trigger(&account, &integration).await;
-    retention::forget(&test.app.api_db, test.clock.as_ref()).await.unwrap();
+    test.forget().await.unwrap();
 
     let request = pb::ListChangesRequest { account_id: account.clone(), ..Default::default() };
     let away = test.contacts().list_changes(request).await.unwrap_err();
@@ -314,7 +313,7 @@ async fn changes_that_nobody_read_are_forgotten_and_counted() {
     test.user("Bryce Love", BRYCE);
     let (account, _) = test.synced().await;
     test.pass(TimeDelta::days(31));
-    retention::forget(&test.app.api_db, test.clock.as_ref()).await.unwrap();
+    test.forget().await.unwrap();
     assert_eq!(test.rows(&account, "changes").await, 0);
 
     let request = pb::ListChangesRequest { account_id: account.clone(), ..Default::default() };

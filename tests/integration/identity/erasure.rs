@@ -5,13 +5,10 @@ use std::{
     sync::{Arc, Mutex},
 };
 
-use contact_sync::{
-    retention,
-    rpc::{
-        claims::TokenAccounts,
-        methods::TokenScope,
-        pb::{self, ChangeKind, MatchOutcome, Provider},
-    },
+use contact_sync::rpc::{
+    claims::TokenAccounts,
+    methods::TokenScope,
+    pb::{self, ChangeKind, MatchOutcome, Provider},
 };
 use serde_json::json;
 use tonic::Code;
@@ -287,7 +284,7 @@ async fn decision_goes_with_erased_persons_call() {
     let late = "insert into calls select * from late_calls; insert into requester_decisions select * from late_told";
     test.db.execute(late).await;
     assert_eq!(kept().await, 2);
-    retention::forget(&test.app.api_db, test.clock.as_ref()).await.unwrap();
+    test.forget().await.unwrap();
     assert_eq!(kept().await, 0);
     assert_eq!(id_of(test.look_up(&account, SHARED).await.selected.as_ref()), first);
 }

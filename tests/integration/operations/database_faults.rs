@@ -5,6 +5,7 @@
 use std::{path::Path, process::Command, time::Duration};
 
 use contact_sync::{
+    domain::audit::AuditActor,
     rpc::pb,
     store::{StoreError, accounts, schema::ProgramSchema},
     telemetry::chain,
@@ -23,7 +24,7 @@ use crate::{
     operations::private_cluster::DataDir,
     support::calls::{call_with_id, id_of, refusal},
     support::sync::{ask_trigger, eventually},
-    support::{TestApp, call, db::TestDb},
+    support::{TestApp, call, db::TestDb, start_time},
 };
 
 const STRANGER: &str = "+13105550178";
@@ -64,6 +65,16 @@ async fn only_full_pool_with_database_is_overload() {
     scene.answered_again().await;
 }
 
+fn somebody() -> AuditActor {
+    AuditActor {
+        event_id: uuid::Uuid::from_u128(1),
+        called_at: start_time(),
+        subject: None,
+        method: "CreateAccount",
+        request_id: uuid::Uuid::from_u128(2),
+    }
+}
+
 /// What the database refuses names the statement, and no value.
 #[tokio::test]
 async fn database_refusals_name_statement_and_no_value() {
@@ -74,7 +85,7 @@ async fn database_refusals_name_statement_and_no_value() {
     test.db.execute("alter table accounts add constraint odd check (display_name <> 'Oddname')").await;
     let mut odd = account.clone();
     (odd.id.0, odd.display_name) = (uuid::Uuid::from_u128(7), "Oddname".to_owned());
-    let surprise = accounts::insert(&test.app.api_db, &odd).await.unwrap_err();
+    let surprise = accounts::create(&test.app.api_db, &odd, &somebody()).await.unwrap_err();
     test.db.execute("alter table accounts rename column display_name to called").await;
     let missing = accounts::find(&test.app.api_db, id).await.unwrap_err();
     let refused = test.accounts().get_account(pb::GetAccountRequest { account_id: id.to_string() }).await.unwrap_err();
@@ -176,6 +187,36 @@ async fn late_commit_of_lost_connection_counts_once() {
     eventually("the late commit", async || test.rows(&scene.account, "sync_runs").await == runs + 1).await;
     trigger().await.unwrap();
     assert_eq!(test.rows(&scene.account, "sync_runs").await, runs + 1);
+}
+
+/// What is done and its event are committed together, late, or not at all.
+#[tokio::test]
+async fn late_or_lost_commit_keeps_deed_and_event_together() {
+    let scene = Scene::start().await;
+    let test = &scene.test;
+    let integration = test.enable(&scene.account, "other").await;
+    test.sync_due().await;
+    let count =
+        async || (test.rows(&scene.account, "sync_runs").await, test.rows(&scene.account, "audit_events").await);
+    let (runs, events) = count().await;
+
+    scene.proxy.hold_at(b"commit\0");
+    let refused = ask_trigger(test, &scene.account, &integration, |_| {}).await.unwrap_err();
+    assert!(unavailable(&refused), "{refused:?}");
+    scene.proxy.cut();
+    let open = "select count(*) from pg_stat_activity where datname = current_database() and xact_start is not null
+        and pid <> pg_backend_pid()";
+    eventually("the end of the lost transaction", async || test.db.number(open).await == 0).await;
+    assert_eq!(count().await, (runs, events), "neither was done");
+
+    scene.answered_again().await;
+    scene.proxy.hold_at(b"commit\0");
+    let refused = ask_trigger(test, &scene.account, &integration, |_| {}).await.unwrap_err();
+    assert!(unavailable(&refused), "{refused:?}");
+    scene.proxy.thaw();
+    eventually("the late commit", async || count().await == (runs + 1, events + 1)).await;
+    let event = test.audit(&scene.account).await.remove(0);
+    assert_eq!((event.method.as_str(), event.result()), ("TriggerSync", pb::AuditResult::Done));
 }
 
 /// A role of the test's own, with the rights that operating.md names.

@@ -25,6 +25,7 @@ use contact_sync::{
         provider::Provider,
     },
     lifecycle::ProcessLifecycle,
+    retention,
     rpc::{
         auth::TokenVerifier,
         claims::TokenAccounts,
@@ -36,6 +37,7 @@ use contact_sync::{
             contact_service_client::ContactServiceClient, sync_service_client::SyncServiceClient,
         },
     },
+    store::StoreError,
     vault::KeyRing,
 };
 use crm_simulator::{
@@ -372,6 +374,12 @@ impl TestApp {
     pub async fn contact(&self, account_id: &str, contact_id: &str) -> pb::Contact {
         let request = pb::GetContactRequest { account_id: account_id.into(), contact_id: contact_id.into() };
         self.contacts().get_contact(request).await.unwrap().into_inner().contact.unwrap()
+    }
+
+    /// Forgets what is over; how many rows.
+    pub async fn forget(&self) -> Result<u64, StoreError> {
+        let kept = TimeDelta::days(self.config.audit.keep_days.into());
+        retention::forget(&self.app.api_db, self.clock.as_ref(), kept).await
     }
 
     /// Lets time pass.

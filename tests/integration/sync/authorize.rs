@@ -5,7 +5,7 @@ use chrono::TimeDelta;
 use contact_sync::{
     config::Config,
     domain::{clock::Clock, provider},
-    retention, rpc,
+    rpc,
     rpc::pb::{self, IntegrationState, Provider},
 };
 use crm_simulator::{pipedrive, salesforce};
@@ -18,9 +18,10 @@ use tokio::{
 use tonic::Code;
 
 use crate::{
+    api::audit::told,
     histories::integrity::assert_holds,
     histories::oracle::assert_is_a_true_copy,
-    support::sync::{ask_disable, column},
+    support::sync::{ask_disable, column, eventually},
     support::{TestApp, field, only, reason, zendesk_connection},
 };
 
@@ -314,6 +315,43 @@ async fn only_own_existing_links_can_be_authorized() {
     assert!(test.integration(&other, &integration).await.enabled);
 }
 
+/// Whoever began an authorization is who has linked the account, or was refused.
+#[tokio::test]
+async fn audit_names_who_began_authorization() {
+    let test = start().await;
+    let account = test.account().await;
+    let token = test.token_of("desk", &only(&account), &[rpc::methods::TokenScope::Sync]);
+    let mut desk = pb::sync_service_client::SyncServiceClient::new(test.client_with(&token));
+    let mut begin = async || {
+        let started = desk.start_authorization(zendesk(&account)).await.unwrap().into_inner();
+        consent(&started.authorize_url).await
+    };
+
+    let callback = begin().await;
+    assert_eq!(come_back(&callback).await.0, StatusCode::OK);
+    let events = test.audit(&account).await;
+    assert_eq!(told(&events[0]), ("AuthorizationCallback".into(), pb::AuditResult::Done, String::new()));
+    assert_eq!(told(&events[1]), ("StartAuthorization".into(), pb::AuditResult::Done, String::new()));
+    assert_eq!((&*events[0].subject, &*events[1].subject), ("desk", "desk"));
+    assert_eq!(events[0].request_id, events[1].request_id);
+    assert_eq!(events[0].integration_id, integrations(&test, &account).await[0].id);
+    assert_eq!(events[0].fields, ["credentials"]);
+
+    let refused = begin().await.replace("code=", "error=access_denied&code=");
+    assert_eq!(come_back(&refused).await.0, StatusCode::BAD_REQUEST);
+    let late = begin().await;
+    test.pass(TimeDelta::minutes(11));
+    assert_eq!(come_back(&late).await.0, StatusCode::BAD_REQUEST);
+    // The link is used up, and nobody knows whose it was.
+    assert_eq!(come_back(&callback).await.0, StatusCode::BAD_REQUEST);
+
+    eventually("the refusals", async || test.audit(&account).await.len() == events.len() + 4).await;
+    let events = test.audit(&account).await;
+    let refusals = events.iter().filter(|event| event.result() == pb::AuditResult::Refused);
+    let reasons: Vec<(&str, &str)> = refusals.map(|event| (&*event.subject, &*event.reason)).collect();
+    assert_eq!(reasons, [("desk", "AUTHORIZATION_EXPIRED"), ("desk", "AUTHORIZATION_REFUSED")]);
+}
+
 /// Those under way are bounded, and forgotten when they are over.
 #[tokio::test]
 async fn open_authorizations_are_bounded_and_forgotten() {
@@ -327,7 +365,7 @@ async fn open_authorizations_are_bounded_and_forgotten() {
     assert_eq!(reason(&refused), "TOO_MANY_AUTHORIZATIONS");
     test.pass(TimeDelta::minutes(11));
     begin(&test, zendesk(&account)).await;
-    assert_eq!(retention::forget(&test.app.api_db, test.clock.as_ref()).await.unwrap(), 100);
+    assert_eq!(test.forget().await.unwrap(), 100);
     assert_eq!(open(&test).await, 1);
 }
 

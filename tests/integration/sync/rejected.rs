@@ -2,12 +2,9 @@
 //! it is asked for again. What each CRM's copy does is in `three_crms/rejected`.
 
 use chrono::TimeDelta;
-use contact_sync::{
-    retention,
-    rpc::{
-        methods::TokenScope,
-        pb::{self, RecordFate, sync_service_client::SyncServiceClient},
-    },
+use contact_sync::rpc::{
+    methods::TokenScope,
+    pb::{self, RecordFate, sync_service_client::SyncServiceClient},
 };
 use crm_simulator::{
     faults::{Fault, FaultRule},
@@ -163,10 +160,10 @@ async fn rejected_records_stay_thirty_days_after_last() {
     read_everything(&test, &account, &integration).await;
 
     test.pass(TimeDelta::days(29));
-    retention::forget(&test.app.api_db, test.clock.as_ref()).await.unwrap();
+    test.forget().await.unwrap();
     assert_eq!(test.rejected(&account, &integration).await.len(), 1);
     test.pass(TimeDelta::days(2));
-    retention::forget(&test.app.api_db, test.clock.as_ref()).await.unwrap();
+    test.forget().await.unwrap();
 
     assert!(test.rejected(&account, &integration).await.is_empty());
     assert_eq!(test.rows(&account, "rejected_records").await, 0);

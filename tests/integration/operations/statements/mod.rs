@@ -96,10 +96,11 @@ const SEVERAL_WRITES: [&str; 5] = [
 /// Statements that ask the database for the time: of leases and claims, which processes with
 /// different clocks share, and before calls are forgotten, so that a clock of ours that is ahead
 /// forgets nothing.
-const BY_THE_DATABASES_CLOCK: [&str; 7] = [
+const BY_THE_DATABASES_CLOCK: [&str; 8] = [
     "store::access::claim",
     "store::access::find",
     "store::access::release",
+    "store::audit::forget_batch",
     "store::lease::claim",
     "store::lease::extend (the database's time)",
     "store::lease::find_due (across accounts)",
