@@ -451,6 +451,11 @@ fn sync_settings(config: &Config) -> SyncSettings {
     }
 }
 
+/// The pool of a command that works beside the service: as patient as its workers, and small.
+pub fn command_pool(config: &Config) -> PoolSettings {
+    PoolSettings { connections_max: 2, ..pool_settings(config).2 }
+}
+
 /// The call path gives up early, since a phone rings; a sync may wait.
 fn pool_settings(config: &Config) -> (PoolSettings, PoolSettings, PoolSettings) {
     let pools = &config.pools;

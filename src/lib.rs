@@ -22,6 +22,7 @@ pub mod credentials;
 pub mod identity;
 
 pub mod crm;
+pub mod key_source;
 pub mod store;
 pub mod vault;
 

@@ -22,6 +22,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
     ("store", &["domain", "telemetry"]),
     ("crm", &["domain", "jwt", "telemetry"]),
     ("vault", &["domain"]),
+    ("key_source", &["domain", "telemetry"]),
     // Shared rules.
     ("identity", &["domain", "store", "telemetry"]),
     ("credentials", &["domain", "store", "vault", "crm", "telemetry"]),
@@ -49,6 +50,7 @@ const MAY_USE: &[(&str, &[&str])] = &[
             "feed",
             "integrations",
             "jwt",
+            "key_source",
             "sync",
             "telemetry",
             "tls",
@@ -69,7 +71,7 @@ const JOINS: &[&str] = &["main", "lib", "app", "cli", "config"];
 /// A crate, and the modules that own it.
 const OWNERS: &[(&str, &[&str])] = &[
     ("sqlx", &["store"]),
-    ("reqwest", &["crm"]),
+    ("reqwest", &["crm", "key_source"]),
     ("tonic", &["rpc", "app", "cli"]),
     ("tonic_types", &["rpc", "cli"]),
     ("tonic_reflection", &["rpc"]),

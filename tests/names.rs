@@ -37,7 +37,7 @@ const LAYERS: &[&[&str]] = &[
     &["rpc", "listeners"],
     &["matching", "click_to_call", "integrations", "sync", "erasure", "feed", "retention"],
     &["audit", "identity", "credentials"],
-    &["store", "crm", "vault"],
+    &["store", "crm", "vault", "key_source"],
 ];
 
 struct TypeName {

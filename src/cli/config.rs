@@ -1,16 +1,18 @@
 //! `contact-sync config`: what is wrong with the settings, and which are in force. Connects to
 //! nothing and makes nothing.
 
-use std::{fmt::Write, fs, path::Path, sync::Arc};
+use std::{fmt::Write, path::Path, sync::Arc};
 
 use clap::Subcommand;
 use serde::Serialize;
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::client::json;
 use crate::{
     config::{ConfigError, LoadedSettings, SettingEntry, SettingOrigin},
     domain::clock::Clock,
+    key_source::{check_certificates, read_file},
     rpc::{
         auth::TokenVerifier,
         local_token::{LocalKeys, read_signing_key},
@@ -85,13 +87,21 @@ pub(super) fn needs(settings: &LoadedSettings, clock: &Arc<dyn Clock>) -> Vec<Co
     let local_keys = LocalKeys::in_dir(&config.local_auth_dir());
     if is_local
         && config.auth.jwks_file.is_none()
+        && config.auth.jwks_url.is_none()
         && local_keys.signing_key_file.exists()
         && let Err(error) = read_signing_key(&local_keys)
     {
         wrong("data_dir", format!("holds a signing key that cannot be used ({error})"), "the owner's alone");
     }
+    if let Some(path) = &config.auth.jwks_ca_file
+        && let Err(error) = check_certificates(path)
+    {
+        wrong("auth.jwks_ca_file", format!("cannot be used ({})", chain(&error)), "certificates in PEM");
+    }
     let jwks_file = config.auth.jwks_file.as_deref();
-    match jwks_file.or(Some(&*local_keys.jwks_file).filter(|path| is_local && path.exists())) {
+    match jwks_file
+        .or(Some(&*local_keys.jwks_file).filter(|path| is_local && config.auth.jwks_url.is_none() && path.exists()))
+    {
         Some(path) => {
             let name = if jwks_file.is_some() { "auth.jwks_file" } else { "data_dir" };
             let read = read(path).and_then(|text| {
@@ -102,18 +112,19 @@ pub(super) fn needs(settings: &LoadedSettings, clock: &Arc<dyn Clock>) -> Vec<Co
                 wrong(name, format!("holds no key set in {} ({problem})", path.display()), "public keys as a JWKS");
             }
         }
-        None if is_local => {}
+        // They are asked for when the service starts.
+        None if is_local || config.auth.jwks_url.is_some() => {}
         None => wrong(
             "auth.jwks_file",
             "is not set".into(),
-            "the public keys of who signs tokens, since database_url is set",
+            "the public keys of who signs tokens, or auth.jwks_url their address, since database_url is set",
         ),
     }
     problems
 }
 
-fn read(path: &Path) -> Result<String, String> {
-    fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))
+fn read(path: &Path) -> Result<Zeroizing<String>, String> {
+    read_file(path).map_err(|error| chain(&error).to_string())
 }
 
 /// The settings in force.
@@ -184,7 +195,7 @@ pub(super) fn changed(settings: &LoadedSettings) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
+    use std::{fs, path::PathBuf};
 
     use chrono::DateTime;
 
@@ -355,7 +366,7 @@ mod tests {
         for (text, start) in all.iter().zip(starts) {
             assert!(text.starts_with(start), "{text}");
         }
-        assert!(all[3].contains("/nowhere/jwks.json (cannot be read: No such file"), "{all:#?}");
+        assert!(all[3].contains("/nowhere/jwks.json (cannot read /nowhere/jwks.json: No such file"), "{all:#?}");
         assert_eq!(problems(&settings(&right, &[])), Vec::<String>::new());
     }
 

@@ -1,9 +1,10 @@
-//! The keys of the service: where they come from at the start, and the key set's file, which is
-//! looked at for as long as the service runs. Local mode makes its own.
+//! The keys of the service: where they come from at the start, and that they are read again for as
+//! long as it runs: the issuer's key set from a file or an address, the key ring from its file.
+//! Local mode makes its own.
 
 use std::{
     fs,
-    io::{self, Read as _, Write},
+    io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::Arc,
@@ -12,119 +13,109 @@ use std::{
 
 use anyhow::{Context, bail};
 use secrecy::ExposeSecret;
-use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
 use crate::{
     config::Config,
     domain::{clock::Clock, ids::IdSource},
-    rpc::{auth::TokenVerifier, jwks::JWKS_BYTES_MAX, local_token::ensure_local_keys},
-    vault::KeyRing,
+    key_source::{KeyAddress, KeySource, KeyWatch, read_at_start},
+    rpc::{auth::TokenVerifier, local_token::ensure_local_keys},
+    vault::{KeyRing, VaultError},
 };
 
-/// How often the key set's file is read.
-const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How often files with keys are read.
+const FILES_EVERY: Duration = Duration::from_secs(10);
 
 /// The keys that a service starts with.
 pub(super) struct ServiceKeys {
-    pub(super) key_ring: KeyRing,
+    pub(super) key_ring: Arc<KeyRing>,
     pub(super) verifier: Arc<TokenVerifier>,
-    pub(super) key_set: KeySetFile,
+    key_ring_watch: KeyWatch,
+    key_set_watch: KeyWatch,
 }
 
 impl ServiceKeys {
-    /// Configured keys; only local mode (no `DATABASE_URL`) makes its own.
-    pub(super) fn load(config: &Config, ids: &IdSource, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
-        let is_local = config.database_url.is_none();
-        let key_ring = match &config.vault.key_ring_file {
-            Some(path) => read(path)?,
-            None if is_local => local_key_ring(config, ids)?,
-            None => bail!(
-                "vault.key_ring_file is not set: without a key ring no credentials can be sealed; see docs/operating.md, \"Keys\""
-            ),
+    /// Configured keys; only local mode (no `DATABASE_URL`) makes its own. Those of an address are
+    /// tried for up to a minute.
+    pub(super) async fn load(config: &Config, ids: &Arc<IdSource>, clock: &Arc<dyn Clock>) -> anyhow::Result<Self> {
+        let ring_file = KeySource::File(key_ring_file(config, ids)?);
+        let key_ring = read_at_start("key ring", ring_file, FILES_EVERY, Arc::clone(ids), KeyRing::parse);
+        let (key_ring, key_ring_watch) = key_ring.await.context("vault.key_ring_file")?;
+        let (key_set, every) = key_set(config, ids)?;
+        let what = match key_set {
+            KeySource::File(_) => "auth.jwks_file",
+            KeySource::Address(_) => {
+                "no key set can be had from auth.jwks_url: is the address right, can it be reached from here, and is its \
+                 certificate of an authority that this machine knows, or auth.jwks_ca_file?"
+            }
         };
-        let path = match &config.auth.jwks_file {
-            Some(path) => path.clone(),
-            None if is_local => {
-                make_private_dir(&config.data_dir)?;
-                let seed = ids.with_rng(rand::RngExt::random);
-                let keys = ensure_local_keys(&config.local_auth_dir(), &seed).context("the local signing keys")?;
-                keys.jwks_file
-            }
-            None => bail!(
-                "auth.jwks_file is not set: without public keys no caller can be verified; see docs/operating.md, \"Keys\""
-            ),
-        };
-        let jwks = read(&path)?;
-        let verifier = TokenVerifier::new(&jwks, (&config.auth).into(), Arc::clone(clock)).context("auth.jwks_file")?;
-        Ok(Self {
-            key_ring: KeyRing::parse(&key_ring).context("vault.key_ring_file")?,
-            verifier: Arc::new(verifier),
-            key_set: KeySetFile { path, read: jwks },
-        })
+        let verifier = |text: &str| TokenVerifier::new(text, (&config.auth).into(), Arc::clone(clock));
+        let verifier = read_at_start("key set", key_set, every, Arc::clone(ids), verifier);
+        let (verifier, key_set_watch) = verifier.await.context(what)?;
+        let verifier = verifier.looking_early(key_set_watch.early.clone());
+        Ok(Self { key_ring: Arc::new(key_ring), verifier: Arc::new(verifier), key_ring_watch, key_set_watch })
+    }
+
+    /// Reads both again and again until the stop.
+    pub(super) fn watch(self, tasks: &TaskTracker, stop: CancellationToken) {
+        let (key_ring, verifier) = (self.key_ring, self.verifier);
+        let take_ring = move |text: &str| replace_ring(&key_ring, text);
+        tasks.spawn(self.key_ring_watch.watch_until(take_ring, stop.clone()));
+        tasks.spawn(self.key_set_watch.watch_until(move |text: &str| verifier.replace_keys(text), stop));
     }
 }
 
-/// The file with the public keys of who signs tokens, and what was last read from it.
-pub(super) struct KeySetFile {
-    path: PathBuf,
-    read: String,
+/// Where the key ring is.
+pub(super) fn key_ring_file(config: &Config, ids: &IdSource) -> anyhow::Result<PathBuf> {
+    match &config.vault.key_ring_file {
+        Some(path) => Ok(path.clone()),
+        None if config.database_url.is_none() => local_key_ring(config, ids),
+        None => bail!(
+            "vault.key_ring_file is not set: without a key ring no credentials can be sealed; see docs/operating.md, \"Keys\""
+        ),
+    }
 }
 
-impl KeySetFile {
-    /// Reads the file again and again, and gives the verifier what has changed, until the stop. A
-    /// file that is missing, half written or wrong is said once for each fault, and the keys of
-    /// before stay.
-    pub(super) async fn watch(mut self, verifier: Arc<TokenVerifier>, stop: CancellationToken) {
-        let mut wrong = None;
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = sleep(LOOK_EVERY) => {}
-            }
-            let path = self.path.clone();
-            let Ok(read) = tokio::task::spawn_blocking(move || read(&path)).await else { continue };
-            match read.and_then(|text| self.take(text, &verifier)) {
-                Ok(is_new) => {
-                    let was_wrong = wrong.take().is_some();
-                    if is_new || was_wrong {
-                        info!(file = %self.path.display(), "the key set was read again");
-                    }
-                }
-                Err(error) => {
-                    let error = format!("{error:#}");
-                    if wrong.as_ref() != Some(&error) {
-                        warn!(file = %self.path.display(), error, "the key set cannot be used; its last keys stay");
-                    }
-                    wrong = Some(error);
-                }
-            }
+/// Where the issuer's public keys are, and how often they are read.
+fn key_set(config: &Config, ids: &IdSource) -> anyhow::Result<(KeySource, Duration)> {
+    let auth = &config.auth;
+    if let Some(url) = &auth.jwks_url {
+        let address = KeyAddress::new(url, auth.jwks_ca_file.clone());
+        let address = address.map_err(|problem| anyhow::anyhow!("auth.jwks_url {problem}"))?;
+        return Ok((KeySource::Address(address), Duration::from_secs(auth.jwks_refresh_seconds)));
+    }
+    let path = match &auth.jwks_file {
+        Some(path) => path.clone(),
+        None if config.database_url.is_none() => {
+            make_private_dir(&config.data_dir)?;
+            let seed = ids.with_rng(rand::RngExt::random);
+            let keys = ensure_local_keys(&config.local_auth_dir(), &seed).context("the local signing keys")?;
+            keys.jwks_file
         }
-    }
-
-    /// Whether it is another one than before.
-    fn take(&mut self, text: String, verifier: &TokenVerifier) -> anyhow::Result<bool> {
-        if text == self.read {
-            return Ok(false);
-        }
-        verifier.replace_keys(&text)?;
-        self.read = text;
-        Ok(true)
-    }
+        None => bail!(
+            "neither auth.jwks_file nor auth.jwks_url is set: without public keys no caller can be verified; see docs/operating.md, \"Keys\""
+        ),
+    };
+    Ok((KeySource::File(path), FILES_EVERY))
 }
 
-/// No more than a byte above what is taken for a key set, which is more than a key ring may have.
-fn read(path: &Path) -> anyhow::Result<String> {
-    let mut text = String::new();
-    let read = fs::File::open(path).and_then(|file| file.take(JWKS_BYTES_MAX as u64 + 1).read_to_string(&mut text));
-    read.with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(text)
+/// Says which keys are in force: an operator who rotates them waits for it from each process.
+fn replace_ring(key_ring: &KeyRing, text: &str) -> Result<(), VaultError> {
+    let change = key_ring.replace(text)?;
+    info!(seals_with = change.primary, opens_with = change.ids.join(", "), "the key ring has other keys now");
+    if !change.removed.is_empty() {
+        warn!(
+            keys = change.removed.join(", "),
+            "keys were taken out of the key ring: what they have sealed does not open any more; `contact-sync keys reseal --dry-run` counts it"
+        );
+    }
+    Ok(())
 }
 
 /// The local key ring, made once, for its owner only. Lost, it takes the stored credentials with
 /// it.
-fn local_key_ring(config: &Config, ids: &IdSource) -> anyhow::Result<String> {
+fn local_key_ring(config: &Config, ids: &IdSource) -> anyhow::Result<PathBuf> {
     make_private_dir(&config.data_dir)?;
     let path = config.data_dir.join("key-ring.json");
     let ring = ids.with_rng(KeyRing::generate).to_json();
@@ -145,7 +136,7 @@ fn local_key_ring(config: &Config, ids: &IdSource) -> anyhow::Result<String> {
         }
         Err(error) => return Err(error).with_context(|| format!("cannot make {}", path.display())),
     }
-    read(&path)
+    Ok(path)
 }
 
 /// The data directory; others may pass through it (the private PostgreSQL runs as another user),
@@ -161,10 +152,12 @@ pub(super) fn make_private_dir(path: &Path) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use chrono::{TimeDelta, Utc};
+    use tokio::time::sleep;
 
     use super::*;
     use crate::{
         domain::clock::ManualClock,
+        key_source::KEYS_BYTES_MAX,
         rpc::{
             claims::{TokenAccounts, TokenRules},
             local_token::{KeyPair, LocalClaims, generate, issue},
@@ -194,8 +187,10 @@ mod tests {
             let same_clock: Arc<dyn Clock> = Arc::clone(&clock) as Arc<dyn Clock>;
             let verifier = Arc::new(TokenVerifier::new(&keys.jwks_json, rules, same_clock).unwrap());
             let stop = CancellationToken::new();
-            let file = KeySetFile { path: path.clone(), read: keys.jwks_json.clone() };
-            let watch = file.watch(Arc::clone(&verifier), stop.clone());
+            let (file, ids) = (KeySource::File(path.clone()), Arc::new(IdSource::seeded(1)));
+            let watch = KeyWatch::new("key set", file, &keys.jwks_json, FILES_EVERY, ids);
+            let taking = Arc::clone(&verifier);
+            let watch = watch.watch_until(move |text: &str| taking.replace_keys(text), stop.clone());
             (Self { path, clock, verifier, stop }, watch)
         }
 
@@ -213,15 +208,52 @@ mod tests {
         }
     }
 
+    /// A key ring that is written again is in force without a restart: the new key opens, then
+    /// seals, and one that is broken changes nothing.
+    #[tokio::test(start_paused = true)]
+    async fn key_ring_is_read_again_when_it_changes() {
+        let ring = |primary: &str, ids: &[&str]| {
+            let key = |id: &&str| {
+                format!(r#"{{"id":"{id}","key":"{}"}}"#, format!("{id}AA").repeat(11)[..43].to_owned() + "=")
+            };
+            format!(r#"{{"primary":"{primary}","keys":[{}]}}"#, ids.iter().map(key).collect::<Vec<_>>().join(","))
+        };
+        let path = std::env::temp_dir().join(format!("contact-sync-ring-{}.json", std::process::id()));
+        fs::write(&path, ring("k1", &["k1"])).unwrap();
+        let source = KeySource::File(path.clone());
+        let ids = Arc::new(IdSource::seeded(1));
+        let read = read_at_start("key ring", source, FILES_EVERY, ids, KeyRing::parse).await.unwrap();
+        let (live, stop) = (Arc::new(read.0), CancellationToken::new());
+        let taking = Arc::clone(&live);
+        let watch = read.1.watch_until(move |text: &str| replace_ring(&taking, text), stop.clone());
+        let story = async {
+            for (text, shown) in [
+                ("{".to_owned(), r#"KeyRing { primary: "k1", ids: ["k1"], .. }"#),
+                (ring("k1", &["k1", "k2"]), r#"KeyRing { primary: "k1", ids: ["k1", "k2"], .. }"#),
+                (String::new(), r#"KeyRing { primary: "k1", ids: ["k1", "k2"], .. }"#),
+                (ring("k2", &["k1", "k2"]), r#"KeyRing { primary: "k2", ids: ["k1", "k2"], .. }"#),
+                (ring("k2", &["k2"]), r#"KeyRing { primary: "k2", ids: ["k2"], .. }"#),
+            ] {
+                fs::write(&path, &text).unwrap();
+                sleep(FILES_EVERY * 2).await;
+                assert_eq!(format!("{live:?}"), shown);
+            }
+            stop.cancel();
+        };
+
+        tokio::join!(watch, story);
+        fs::remove_file(&path).unwrap();
+    }
+
     /// A new key set is in force without a restart; one that is broken, missing or huge changes
     /// nothing.
     #[tokio::test(start_paused = true)]
     async fn key_set_is_read_again_when_it_changes() {
         let (old, new) = (generate(&[1; 32]), generate(&[2; 32]));
         let (f, watch) = Fixture::watched("changes", &old);
-        let look = async || sleep(LOOK_EVERY * 2).await;
+        let look = async || sleep(FILES_EVERY * 2).await;
         let story = async {
-            for broken in [Some(String::new()), Some("{".into()), Some(" ".repeat(JWKS_BYTES_MAX + 1)), None] {
+            for broken in [Some(String::new()), Some("{".into()), Some(" ".repeat(KEYS_BYTES_MAX + 1)), None] {
                 match broken {
                     Some(text) => fs::write(&f.path, text).unwrap(),
                     None => fs::remove_file(&f.path).unwrap(),

@@ -15,6 +15,7 @@ mod match_caller;
 mod migrate;
 mod phone;
 mod requester;
+mod reseal;
 mod serve;
 mod supervisor;
 mod sync;
@@ -92,6 +93,7 @@ enum Command {
     /// Bring the schema to this program's version, and end
     Migrate,
     Feed(feed::FeedArgs),
+    Keys(reseal::KeysArgs),
     Config(config::ConfigArgs),
     Completions(completions::CompletionsArgs),
     #[cfg(feature = "simulator")]
@@ -232,6 +234,7 @@ async fn run(command: Command, settings: LoadedSettings, clock: Arc<dyn Clock>) 
             Ok(ExitCode::SUCCESS)
         }
         Command::Feed(args) => feed::run(&args, &config).await,
+        Command::Keys(args) => reseal::run(&args, &config).await,
         Command::Token(args) => {
             println!("{}", token::run(&args, &config, clock)?);
             Ok(ExitCode::SUCCESS)

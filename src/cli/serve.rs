@@ -30,7 +30,8 @@ const STOP_MIN: Duration = Duration::from_secs(2);
 /// Serve gRPC and sync what is due, until SIGTERM or Ctrl-C.
 ///
 /// Without `DATABASE_URL` it starts a private PostgreSQL in its data directory, and makes its own
-/// keys there; with it, it starts nothing and needs `auth.jwks_file` and `vault.key_ring_file`.
+/// keys there; with it, it starts nothing and needs `auth.jwks_file` or `auth.jwks_url`, and
+/// `vault.key_ring_file`.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ServeArgs {
     /// Refuse to start if the schema lacks migrations, instead of migrating it
@@ -130,7 +131,7 @@ impl RunningService {
         }
         let warming = tokio::task::spawn_blocking(phone_key::warm_up);
         let ids = Arc::new(IdSource::from_os());
-        let keys = ServiceKeys::load(config, &ids, &clock)?;
+        let keys = ServiceKeys::load(config, &ids, &clock).await?;
         let address = listener.socket.local_addr().context("the bound address cannot be read")?;
         let (cluster, database_url) = database(config).await?;
         if let Some(cluster) = &cluster {
@@ -140,7 +141,7 @@ impl RunningService {
         let world = AppWorld {
             clock,
             ids,
-            key_ring: Arc::new(keys.key_ring),
+            key_ring: Arc::clone(&keys.key_ring),
             tasks: lifecycle.tasks().clone(),
             stop: lifecycle.soft(),
             health,
@@ -156,7 +157,7 @@ impl RunningService {
             }
         };
         app.start(config, listener, Arc::clone(&keys.verifier), &lifecycle).await;
-        lifecycle.tasks().spawn(keys.key_set.watch(keys.verifier, lifecycle.soft()));
+        keys.watch(lifecycle.tasks(), lifecycle.soft());
         if let Some(listener) = http {
             info!(listen = %listener.socket.local_addr()?, "serving HTTP");
             app.start_http(listener, &lifecycle);

@@ -3,7 +3,7 @@
 //! server refuses is an error here and not there. Makes no keys: a token for a server that never
 //! ran helps nobody.
 
-use std::{fs, sync::Arc};
+use std::sync::Arc;
 
 use anyhow::{Context, bail};
 use chrono::TimeDelta;
@@ -12,6 +12,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use crate::{
     config::Config,
     domain::{clock::Clock, ids::AccountId},
+    key_source::read_file,
     rpc::{
         auth::TokenVerifier,
         claims::TokenAccounts,
@@ -54,6 +55,9 @@ pub(super) fn run(args: &TokenArgs, config: &Config, clock: Arc<dyn Clock>) -> a
         (false, []) => bail!("say which accounts the token is for: --account ID, or --all-accounts"),
         (false, ids) => TokenAccounts::Listed(ids.iter().copied().collect()),
     };
+    if let Some(url) = &config.auth.jwks_url {
+        bail!("the server takes the tokens that are signed with the keys of {url} (auth.jwks_url): get one from there");
+    }
     let keys = LocalKeys::in_dir(&config.local_auth_dir());
     let signing_key = read_signing_key(&keys).context(
         "no local signing key: `contact-sync serve` makes one when it runs without a configured key set (auth.jwks_file)",
@@ -70,7 +74,7 @@ pub(super) fn run(args: &TokenArgs, config: &Config, clock: Arc<dyn Clock>) -> a
     let token = issue(&signing_key, &claims)?;
 
     let jwks_file = config.auth.jwks_file.as_ref().unwrap_or(&keys.jwks_file);
-    let jwks = fs::read_to_string(jwks_file).with_context(|| format!("cannot read {}", jwks_file.display()))?;
+    let jwks = read_file(jwks_file)?;
     TokenVerifier::new(&jwks, (&config.auth).into(), clock)
         .with_context(|| format!("the server cannot use {}", jwks_file.display()))?
         .verify(&token)
@@ -120,7 +124,7 @@ fn parse_valid_for(text: &str) -> Result<TimeDelta, String> {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashSet, path::PathBuf};
+    use std::{collections::HashSet, fs, path::PathBuf};
 
     use chrono::DateTime;
     use clap::Parser;

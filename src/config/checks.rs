@@ -8,7 +8,7 @@ use super::{
     Config, TlsConfig,
     setting::{ConfigError, SettingOrigin, flatten},
 };
-use crate::{domain::provider::Provider, telemetry};
+use crate::{domain::provider::Provider, key_source::check_url, telemetry};
 
 /// Never shown, not even in an error about themselves.
 pub(super) fn is_secret(name: &str) -> bool {
@@ -30,7 +30,8 @@ const PROVIDER_RANGES: [(&str, u64, u64); 4] = [
 ];
 
 /// What each other number must be; both ends are allowed.
-pub(super) const RANGES: [(&str, u64, u64); 33] = [
+pub(super) const RANGES: [(&str, u64, u64); 30] = [
+    ("auth.jwks_refresh_seconds", 30, 3_600),
     ("sync.period_seconds", 60, 86_400),
     ("worker.lease_seconds", 1, 600),
     ("worker.heartbeat_seconds", 1, 200),
@@ -61,6 +62,10 @@ pub(super) const RANGES: [(&str, u64, u64); 33] = [
     ("drain.wait_seconds", 0, 300),
     ("drain.timeout_seconds", 0, 600),
     ("traces.sampled_per_mille", 0, 1_000),
+];
+
+/// How many bytes a text must have.
+const LENGTHS: [(&str, u64, u64); 4] = [
     ("auth.issuer", 1, 256),
     ("auth.audience", 1, 256),
     ("auth.accounts_claim", 1, 256),
@@ -69,15 +74,19 @@ pub(super) const RANGES: [(&str, u64, u64); 33] = [
 
 /// What every number must be, and how long some texts.
 pub(super) fn ranges() -> impl Iterator<Item = (String, u64, u64)> {
+    number_ranges().chain(LENGTHS.iter().map(|(name, min, max)| ((*name).to_owned(), *min, *max)))
+}
+
+fn number_ranges() -> impl Iterator<Item = (String, u64, u64)> {
     let of_providers = Provider::ALL.iter().flat_map(|provider| {
         PROVIDER_RANGES.map(|(name, min, max)| (format!("providers.{}.{name}", provider.setting_name()), min, max))
     });
     RANGES.iter().map(|(name, min, max)| ((*name).to_owned(), *min, *max)).chain(of_providers)
 }
 
-/// Of numbers; the ranges of texts are about their length.
+/// Of a number.
 pub(super) fn range_of(name: &str) -> Option<(u64, u64)> {
-    ranges().find(|range| range.0 == name && !name.starts_with("auth.")).map(|(_, min, max)| (min, max))
+    number_ranges().find(|range| range.0 == name).map(|(_, min, max)| (min, max))
 }
 
 /// Everything that is wrong with these settings, whose types are right. `origins` has those that
@@ -97,6 +106,7 @@ pub(super) fn check(
     checks.claims(config);
     checks.tls("tls", &config.tls);
     checks.tls("http.tls", &config.http.tls);
+    checks.key_set(config);
     if let Some(url) = &config.http.public_url
         && let Err(problem) = check_public_url(url)
     {
@@ -143,7 +153,7 @@ impl Checks<'_> {
 
     /// Local tokens have their claims by their usual names.
     fn claims(&mut self, config: &Config) {
-        if config.auth.jwks_file.is_some() {
+        if config.auth.jwks_file.is_some() || config.auth.jwks_url.is_some() {
             return;
         }
         let (accounts, scopes) = (&*config.auth.accounts_claim, config.auth.scopes_claim.as_deref());
@@ -152,7 +162,7 @@ impl Checks<'_> {
             ("auth.scopes_claim", scopes.is_none_or(|scopes| scopes == "scope")),
         ] {
             if !is_usual {
-                let expected = "nothing, or auth.jwks_file with the keys of an identity provider";
+                let expected = "nothing, or auth.jwks_file or auth.jwks_url name the keys of an identity provider";
                 self.wrong(name, "is for tokens of others, and there are only local ones", expected);
             }
         }
@@ -169,6 +179,22 @@ impl Checks<'_> {
                 self.wrong(&format!("{section}.client_ca_file"), "is set alone", expected);
             }
             _ => {}
+        }
+    }
+
+    /// The issuer's keys come from one place.
+    fn key_set(&mut self, config: &Config) {
+        let auth = &config.auth;
+        if let Some(url) = &auth.jwks_url
+            && let Err(problem) = check_url(url)
+        {
+            self.wrong("auth.jwks_url", problem, "like https://login.example.com/keys; http for this machine only");
+        }
+        if auth.jwks_url.is_some() && auth.jwks_file.is_some() {
+            self.wrong("auth.jwks_url", "is set beside auth.jwks_file", "set alone: the keys come from one place");
+        }
+        if auth.jwks_ca_file.is_some() && auth.jwks_url.is_none() {
+            self.wrong("auth.jwks_ca_file", "is set without auth.jwks_url", "left out, or auth.jwks_url set too");
         }
     }
 

@@ -86,6 +86,13 @@ pub struct Config {
 pub struct AuthConfig {
     /// JWKS with the issuer's public keys, at most 64 KiB; empty: local mode's own, in `data_dir`.
     pub jwks_file: Option<PathBuf>,
+    /// Where the issuer publishes them, instead of a file: `https`, or `http` on this machine.
+    pub jwks_url: Option<String>,
+    /// Certificates in PEM of authorities that may have signed that place's own, beside those that
+    /// the system knows; at most 1 MiB.
+    pub jwks_ca_file: Option<PathBuf>,
+    /// How often they are fetched: 30 to 3,600 seconds.
+    pub jwks_refresh_seconds: u64,
     /// What a token's `iss` must be.
     pub issuer: String,
     /// What a token's `aud` must be or hold.
@@ -326,6 +333,9 @@ impl Config {
             pg_bin_dir: None,
             auth: AuthConfig {
                 jwks_file: None,
+                jwks_url: None,
+                jwks_ca_file: None,
+                jwks_refresh_seconds: 300,
                 issuer: "contact-sync".to_owned(),
                 audience: "contact-sync".to_owned(),
                 accounts_claim: "accounts".to_owned(),

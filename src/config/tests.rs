@@ -195,6 +195,21 @@ fn every_error_names_setting_problem_remedy_source() {
         ),
         (flag("listen=localhost"), "it must be an address and a port, such as 127.0.0.1:50051".to_owned()),
         (flag("reflection=yes"), "it must be true or false".to_owned()),
+        (
+            flag("auth.jwks_url=http://login.example.com/keys"),
+            "auth.jwks_url (from the flag --set auth.jwks_url) is not encrypted".to_owned(),
+        ),
+        (flag("auth.jwks_url=https://u:p@h/keys"), "holds a user name or password; it must be like https".to_owned()),
+        (
+            load(&set(&["auth.jwks_url=https://h/keys", "auth.jwks_file=/keys.json"]), &[]).map(|_| ()),
+            "auth.jwks_url (from the flag --set auth.jwks_url) is set beside auth.jwks_file".to_owned(),
+        ),
+        (
+            flag("auth.jwks_ca_file=/ca.pem"),
+            "auth.jwks_ca_file (from the flag --set auth.jwks_ca_file) is set without auth.jwks_url".to_owned(),
+        ),
+        (flag("auth.jwks_refresh_seconds=29"), "is 29; it must be 30 to 3600".to_owned()),
+        (flag("auth.jwks_refresh_seconds=often"), "it must be a whole number from 30 to 3600".to_owned()),
         (flag("data_dir="), "data_dir (from the flag --set data_dir) is empty; it must be a directory".to_owned()),
         (flag("providers.zendesk.base_url=ftp://h"), "has another scheme than http or https".to_owned()),
         (flag("providers.zendesk.base_url=https://u:p@h"), "holds a user name or password".to_owned()),

@@ -3,6 +3,7 @@
 //! that it was sealed for. `refresh` keeps the access tokens.
 
 mod refresh;
+mod reseal;
 mod suppression;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 pub use refresh::{AccessError, AccessTokens};
+pub use reseal::{ResealOutcome, SealCounts, VaultResealer};
 pub use suppression::{SuppressionKeyError, SuppressionKeys};
 
 use crate::{
@@ -30,6 +32,10 @@ const CREDENTIALS: &str = "credentials";
 const ACCESS: &str = "access";
 /// A record of a CRM that could not be read.
 const REJECTED: &str = "rejected";
+/// The account's secret for erased records.
+const SUPPRESSION: &str = "suppression";
+/// What an administrator is being asked for.
+pub const AUTHORIZATION: &str = "authorization";
 
 /// Why credentials cannot be sealed or opened.
 #[derive(Debug, Error)]

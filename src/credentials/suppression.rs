@@ -10,7 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use thiserror::Error;
 use uuid::Uuid;
 
-use super::{CredentialVault, scope};
+use super::{CredentialVault, SUPPRESSION, scope};
 use crate::{
     domain::{
         ids::{AccountId, IntegrationId},
@@ -20,7 +20,6 @@ use crate::{
     vault::VaultError,
 };
 
-const FIELD: &str = "suppression";
 /// Accounts whose key is at hand.
 const ACCOUNTS_MAX: u64 = 10_000;
 /// A key that nobody asked for is opened anew.
@@ -64,7 +63,7 @@ impl SuppressionKeys {
             Some(sealed) => sealed,
             None => self.make(account_id).await?,
         };
-        let scope = scope(account_id, IntegrationId(Uuid::nil()), FIELD);
+        let scope = scope(account_id, IntegrationId(Uuid::nil()), SUPPRESSION);
         let opened = self.vault.key_ring.open(&scope, &stored)?;
         let bytes = STANDARD_NO_PAD.decode(opened.expose_secret()).map_err(|_| SuppressionKeyError::Form)?;
         let key = SuppressionKey::new(bytes.try_into().map_err(|_| SuppressionKeyError::Form)?);
@@ -77,7 +76,7 @@ impl SuppressionKeys {
     }
 
     async fn make(&self, account_id: AccountId) -> Result<Vec<u8>, SuppressionKeyError> {
-        let scope = scope(account_id, IntegrationId(Uuid::nil()), FIELD);
+        let scope = scope(account_id, IntegrationId(Uuid::nil()), SUPPRESSION);
         let sealed = self.vault.ids.with_rng(|rng| {
             let mut bytes = [0; KEY_LENGTH];
             rng.fill_bytes(&mut bytes);

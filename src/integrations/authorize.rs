@@ -24,7 +24,7 @@ use super::{
     verify::{TestedCredentials, probe},
 };
 use crate::{
-    credentials::CredentialsError,
+    credentials::{AUTHORIZATION, CredentialsError},
     crm::{CrmError, oauth::AuthorizationFlow},
     domain::{
         audit::{AuditActor, AuditResult, AuditTarget, RefusedAction},
@@ -375,7 +375,7 @@ fn open_plan(
 }
 fn scope(account_id: AccountId, integration_id: Option<IntegrationId>) -> SealScope<'static> {
     let integration = integration_id.map_or(Uuid::nil(), |id| id.0);
-    SealScope { account: account_id.0, integration, field: "authorization" }
+    SealScope { account: account_id.0, integration, field: AUTHORIZATION }
 }
 
 fn split_state(state: &str) -> Option<(AccountId, &str)> {

@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     domain::{clock::Clock, ids::AccountId},
+    key_source::EarlyLook,
     telemetry::metrics,
 };
 
@@ -121,6 +122,9 @@ pub enum TokenRefused {
     /// Not one of ours in form, key or signature. What is wrong is for the log.
     #[error("the token is not accepted")]
     Invalid(&'static str),
+    /// It names a key that is not in the key set, or not for its algorithm.
+    #[error("the token is not accepted")]
+    UnknownKey,
     /// A claim.
     #[error(transparent)]
     Claim(#[from] WrongClaim),
@@ -131,7 +135,7 @@ impl TokenRefused {
     const fn reason(self) -> &'static str {
         match self {
             Self::Missing => "TOKEN_MISSING",
-            Self::Invalid(_) => "TOKEN_INVALID",
+            Self::Invalid(_) | Self::UnknownKey => "TOKEN_INVALID",
             Self::Claim(WrongClaim::Issuer) => "TOKEN_OF_OTHER_ISSUER",
             Self::Claim(WrongClaim::Audience) => "TOKEN_FOR_OTHER_AUDIENCE",
             Self::Claim(WrongClaim::NotYetValid) => "TOKEN_NOT_YET_VALID",
@@ -144,6 +148,7 @@ impl TokenRefused {
     fn cause(&self) -> String {
         match self {
             Self::Invalid(cause) => (*cause).to_owned(),
+            Self::UnknownKey => "no key of the key set has its kid and its algorithm".to_owned(),
             Self::Missing | Self::Claim(_) => self.to_string(),
         }
     }
@@ -179,6 +184,7 @@ pub struct TokenVerifier {
     keys: RwLock<Arc<TrustedKeys>>,
     rules: TokenRules,
     clock: Arc<dyn Clock>,
+    early_look: Option<EarlyLook>,
 }
 
 impl TokenVerifier {
@@ -186,7 +192,15 @@ impl TokenVerifier {
     /// or a private one.
     pub fn new(jwks_json: &str, rules: TokenRules, clock: Arc<dyn Clock>) -> Result<Self, JwksError> {
         crate::jwt::install();
-        Ok(Self { keys: RwLock::new(TrustedKeys::parse(jwks_json)?), rules, clock })
+        Ok(Self { keys: RwLock::new(TrustedKeys::parse(jwks_json)?), rules, clock, early_look: None })
+    }
+
+    /// Has the key set read at once when a request names a key that is not in it: an issuer may
+    /// sign with a key as soon as it publishes it.
+    #[must_use]
+    pub fn looking_early(mut self, early_look: EarlyLook) -> Self {
+        self.early_look = Some(early_look);
+        self
     }
 
     /// From now on these keys are trusted, and no others. Fails like [`TokenVerifier::new`], and
@@ -205,7 +219,7 @@ impl TokenVerifier {
     /// one of the method's scopes. `method` is the table's entry; one that is not in it is
     /// UNIMPLEMENTED, to anybody: what is served stands in the proto files, and clients fall back
     /// by this code.
-    pub(crate) fn admit(
+    pub(crate) async fn admit(
         &self,
         method: Option<&MethodRule>,
         headers: &HeaderMap,
@@ -215,7 +229,7 @@ impl TokenVerifier {
             Some(MethodAccess::AnyOf(scopes)) => scopes,
             None => return Err(status::method_not_served()),
         };
-        let caller = self.verify(bearer_token(headers)?).inspect_err(|refused| {
+        let caller = self.verify_or_look(bearer_token(headers)?).await.inspect_err(|refused| {
             metrics::token_refused(refused.reason());
             tracing::warn!(cause = refused.cause(), "a token was refused");
         })?;
@@ -228,6 +242,15 @@ impl TokenVerifier {
     /// Who calls, if the token is good, whatever it may do.
     pub(crate) fn find_holder(&self, headers: &HeaderMap) -> Option<Arc<TokenHolder>> {
         bearer_token(headers).ok().and_then(|token| self.verify(token).ok())
+    }
+
+    /// As [`TokenVerifier::verify`]; one that names an unknown key has the key set read, and waits
+    /// for it, a second at most.
+    async fn verify_or_look(&self, token: &str) -> Result<Arc<TokenHolder>, TokenRefused> {
+        match (self.verify(token), &self.early_look) {
+            (Err(TokenRefused::UnknownKey), Some(early)) if early.look().await => self.verify(token),
+            (verified, _) => verified,
+        }
     }
 
     /// The caller behind a token. A token that was verified before costs one hash, until it
@@ -258,7 +281,10 @@ impl TokenVerifier {
         }
         let mut keys = keys.candidates(header.alg, header.kid.as_deref()).peekable();
         if keys.peek().is_none() {
-            return Err(TokenRefused::Invalid("no key of the key set has its kid and its algorithm"));
+            return Err(match header.kid {
+                Some(_) => TokenRefused::UnknownKey,
+                None => TokenRefused::Invalid("it names no key, and no key of the key set is for its algorithm"),
+            });
         }
         let claims = keys.find_map(|key| claims_signed_with(key, token));
         let claims = claims.ok_or(TokenRefused::Invalid("its signature is not of the key that it names"))?;

@@ -3,6 +3,7 @@ use std::collections::HashMap;
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use chrono::TimeDelta;
 use ed25519_dalek::{Signer, SigningKey, pkcs8::DecodePrivateKey};
+use futures_util::FutureExt;
 use ring::hmac;
 use serde_json::{Value, json};
 use tonic::Code;
@@ -94,7 +95,8 @@ impl Fixture {
         for value in authorization {
             headers.append(AUTHORIZATION, value.parse().unwrap());
         }
-        self.verifier.admit(find_method(path, false), &headers)
+        // Nobody reads keys here, so that nothing is waited for.
+        self.verifier.admit(find_method(path, false), &headers).now_or_never().unwrap()
     }
 }
 
@@ -356,7 +358,7 @@ fn replaced_keys_forget_tokens_of_old_ones() {
     f.verifier.verify(&old).unwrap();
     f.verifier.replace_keys(&generate(&[8; 32]).jwks_json).unwrap();
 
-    assert!(matches!(f.verifier.verify(&old), Err(TokenRefused::Invalid(_))));
+    assert_eq!(f.verifier.verify(&old), Err(TokenRefused::UnknownKey));
     f.verifier.replace_keys(&generate(&SEED).jwks_json).unwrap();
     f.verifier.verify(&old).unwrap();
 }
@@ -382,7 +384,8 @@ fn a_token_with_any_bit_flipped_is_refused() {
             flipped[byte] ^= 1;
             let token = format!("{}{}", &good[..start], BASE64_URL_SAFE_NO_PAD.encode(flipped));
 
-            assert!(matches!(f.verifier.verify(&token), Err(TokenRefused::Invalid(_))), "byte {byte}");
+            let refused = f.verifier.verify(&token);
+            assert!(matches!(refused, Err(TokenRefused::Invalid(_) | TokenRefused::UnknownKey)), "byte {byte}");
         }
     }
 }

@@ -198,7 +198,7 @@ impl CallGate {
         if header_bytes(&request) > self.shared.header_bytes_max as usize {
             return Err(status::headers_too_large(self.shared.header_bytes_max));
         }
-        let admitted = self.shared.verifier.admit(method, request.headers());
+        let admitted = self.shared.verifier.admit(method, request.headers()).await;
         let caller = admitted.inspect_err(|refused| self.note_token(method, request.headers(), refused, request_id))?;
         if let Some(caller) = &caller {
             notes.note_subject(caller.logged_subject());

@@ -34,6 +34,7 @@ pub mod requester_decisions;
 pub mod retention;
 pub mod run_progress;
 pub mod schema;
+pub mod sealed_values;
 mod session;
 pub mod sources;
 pub mod stored_records;

@@ -87,9 +87,9 @@ pub async fn insert_key(db: &Db, account_id: AccountId, sealed: &[u8]) -> Result
     Ok(())
 }
 
-/// Replaces the account's sealed key by the same key, sealed anew.
-pub async fn reseal_key(db: &Db, account_id: AccountId, old: &[u8], sealed: &[u8]) -> Result<(), StoreError> {
-    sqlx::query!(
+/// Replaces the account's sealed key by the same key, sealed anew; false: somebody else has.
+pub async fn reseal_key(db: &Db, account_id: AccountId, old: &[u8], sealed: &[u8]) -> Result<bool, StoreError> {
+    let done = sqlx::query!(
         "-- store::suppressions::reseal_key
         update suppression_keys
         set sealed = $3
@@ -100,7 +100,7 @@ pub async fn reseal_key(db: &Db, account_id: AccountId, old: &[u8], sealed: &[u8
     )
     .execute(db.of(account_id))
     .await?;
-    Ok(())
+    Ok(done.rows_affected() > 0)
 }
 
 /// Whether this mark is of an erased record.

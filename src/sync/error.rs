@@ -8,6 +8,7 @@ use crate::{
     crm::CrmError,
     domain::{integration_state::FailureVerdict, notice::Notice},
     store::{StoreError, TxError},
+    vault::VaultError,
 };
 
 /// Why a run did not complete.
@@ -88,6 +89,11 @@ impl RunError {
     pub(super) const fn verdict(&self) -> FailureVerdict {
         match self {
             Self::Crm(error) => verdict_of(error),
+            // Another process may have sealed them with a key that this one has not read yet.
+            Self::Credentials(Some(CredentialsError::Vault(VaultError::UnknownKey { .. }))) => {
+                FailureVerdict::Refused { spends_refresh_token: false, ends_with_a_page: false }
+            }
+            Self::SuppressionKey(SuppressionKeyError::Vault(VaultError::UnknownKey { .. })) => FailureVerdict::Lasts,
             // Looked at again without a request to anybody: a key that is restored mends it.
             Self::Credentials(_) => FailureVerdict::Final { spends_refresh_token: false },
             Self::RefreshInterrupted | Self::RefreshSpent => FailureVerdict::Final { spends_refresh_token: true },

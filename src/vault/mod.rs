@@ -6,7 +6,10 @@
 //! seals, every key opens, so keys can be rotated. Keys and plaintext held here are wiped from
 //! memory when dropped, and never printed. No files and no tables here.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use aes_gcm_siv::aead::{Aead, KeyInit, Payload};
 use aes_gcm_siv::{Aes256GcmSiv, Key, Nonce};
@@ -27,6 +30,8 @@ const NONCE_BYTES: usize = 12;
 const TAG_BYTES: usize = 16;
 /// Longest key id; its length is stored in one byte.
 const KEY_ID_BYTES_MAX: usize = 32;
+/// Longest beginning of a sealed value that names its key, in bytes: version, length and id.
+pub const HEAD_BYTES_MAX: usize = 2 + KEY_ID_BYTES_MAX;
 /// Most keys in a ring; two suffice for a rotation.
 const KEYS_MAX: usize = 16;
 /// Longest key ring file in bytes.
@@ -88,11 +93,27 @@ pub struct SealScope<'a> {
 /// The keys: the primary seals, all of them open.
 ///
 /// As a file: `{"primary":"k2","keys":[{"id":"k2","key":"<32 bytes in
-/// base64>"},{"id":"k1","key":"..."}]}`. To rotate, add a key and make it primary, reseal what
-/// [`KeyRing::needs_reseal`] names, then take the old key out.
+/// base64>"},{"id":"k1","key":"..."}]}`. To rotate, add a key, make it primary when every process
+/// has it, reseal what [`KeyRing::needs_reseal`] names, then take the old key out.
 pub struct KeyRing {
+    keys: RwLock<Arc<RingKeys>>,
+}
+
+/// The keys of one moment.
+struct RingKeys {
     primary: usize,
     keys: Vec<RingKey>,
+}
+
+/// What became of a key ring whose keys were replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RingChange {
+    /// The id of the key that seals from now on.
+    pub primary: String,
+    /// The ids of all keys, in the file's order.
+    pub ids: Vec<String>,
+    /// The ids of keys that were there before.
+    pub removed: Vec<String>,
 }
 
 struct RingKey {
@@ -116,22 +137,13 @@ struct RingFileKey {
 
 impl fmt::Debug for KeyRing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ids: Vec<&str> = self.keys.iter().map(|key| key.id.as_str()).collect();
-        f.debug_struct("KeyRing").field("primary", &self.primary_id()).field("ids", &ids).finish_non_exhaustive()
+        let keys = self.keys();
+        f.debug_struct("KeyRing").field("primary", &keys.primary().id).field("ids", &keys.ids()).finish_non_exhaustive()
     }
 }
 
-impl KeyRing {
-    /// Names phone calls in logs, by what is derived from each key, the primary first: what a log
-    /// says from before a rotation is found by the key of then, as long as the ring has it.
-    pub fn call_ref_keys(&self) -> Vec<CallRefKey> {
-        let (before, from) = self.keys.split_at(self.primary);
-        from.iter().chain(before).map(|key| CallRefKey::derive(&key.bytes)).collect()
-    }
-
-    /// Reads a key ring file. Ids have 1 to 32 letters, digits, `.`, `_` or `-`; ids and keys are
-    /// each unique.
-    pub fn parse(json: &str) -> Result<Self, VaultError> {
+impl RingKeys {
+    fn parse(json: &str) -> Result<Self, VaultError> {
         if json.len() > RING_BYTES_MAX {
             return Err(ring_error(format!("has {} bytes, at most {RING_BYTES_MAX} are read", json.len())));
         }
@@ -168,22 +180,75 @@ impl KeyRing {
         Ok(Self { primary, keys })
     }
 
+    fn primary(&self) -> &RingKey {
+        &self.keys[self.primary]
+    }
+
+    fn find(&self, id: &str) -> Option<&RingKey> {
+        self.keys.iter().find(|key| key.id == id)
+    }
+
+    fn ids(&self) -> Vec<String> {
+        self.keys.iter().map(|key| key.id.clone()).collect()
+    }
+}
+
+impl KeyRing {
+    /// Reads a key ring file. Ids have 1 to 32 letters, digits, `.`, `_` or `-`; ids and keys are
+    /// each unique.
+    pub fn parse(json: &str) -> Result<Self, VaultError> {
+        Ok(Self::of(RingKeys::parse(json)?))
+    }
+
+    /// Names phone calls in logs, by what is derived from each key, the primary first: what a log
+    /// says from before a rotation is found by the key of then, as long as the ring has it.
+    pub fn call_ref_keys(&self) -> Vec<CallRefKey> {
+        let keys = self.keys();
+        let (before, from) = keys.keys.split_at(keys.primary);
+        from.iter().chain(before).map(|key| CallRefKey::derive(&key.bytes)).collect()
+    }
+
+    fn of(keys: RingKeys) -> Self {
+        Self { keys: RwLock::new(Arc::new(keys)) }
+    }
+
+    fn keys(&self) -> Arc<RingKeys> {
+        Arc::clone(&self.keys.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// From now on the keys are those of this file. Fails like [`KeyRing::parse`], and if an id has
+    /// another key than before, which would close what the old one has sealed; the keys of before
+    /// stay then.
+    pub fn replace(&self, json: &str) -> Result<RingChange, VaultError> {
+        let (old, new) = (self.keys(), RingKeys::parse(json)?);
+        for key in &new.keys {
+            if old.find(&key.id).is_some_and(|before| *before.bytes != *key.bytes) {
+                return Err(ring_error(format!("key {:?} is another than before; a new key needs a new id", key.id)));
+            }
+        }
+        let removed = old.ids().into_iter().filter(|id| new.find(id).is_none()).collect();
+        let change = RingChange { primary: new.primary().id.clone(), ids: new.ids(), removed };
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
+        Ok(change)
+    }
+
     /// A ring with one fresh key, `k1`.
     pub fn generate(rng: &mut (impl CryptoRng + ?Sized)) -> Self {
         let mut bytes = Zeroizing::new([0; KEY_BYTES]);
         rng.fill_bytes(bytes.as_mut_slice());
-        Self { primary: 0, keys: vec![RingKey { id: "k1".to_owned(), bytes }] }
+        Self::of(RingKeys { primary: 0, keys: vec![RingKey { id: "k1".to_owned(), bytes }] })
     }
 
     /// The key ring file, to be written with mode 0600.
     pub fn to_json(&self) -> SecretString {
         // Written by hand so that a serializer leaves no unwiped copies of keys: ids and base64
         // need no escaping.
-        let mut json = String::with_capacity(64 + self.keys.len() * (KEY_ID_BYTES_MAX + 80));
+        let keys = self.keys();
+        let mut json = String::with_capacity(64 + keys.keys.len() * (KEY_ID_BYTES_MAX + 80));
         json.push_str("{\"primary\":\"");
-        json.push_str(self.primary_id());
+        json.push_str(&keys.primary().id);
         json.push_str("\",\"keys\":[");
-        for (index, key) in self.keys.iter().enumerate() {
+        for (index, key) in keys.keys.iter().enumerate() {
             let encoded = Zeroizing::new(BASE64.encode(key.bytes.as_slice()));
             json.push_str(if index == 0 { "{\"id\":\"" } else { ",{\"id\":\"" });
             json.push_str(&key.id);
@@ -196,8 +261,14 @@ impl KeyRing {
     }
 
     /// The id of the key that seals.
-    pub fn primary_id(&self) -> &str {
-        &self.keys[self.primary].id
+    pub fn primary_id(&self) -> String {
+        self.keys().primary().id.clone()
+    }
+
+    /// What everything begins with that the primary key seals: it tells in the database what it did
+    /// not. At most [`HEAD_BYTES_MAX`] bytes.
+    pub fn primary_head(&self) -> Vec<u8> {
+        head(&self.keys().primary().id)
     }
 
     /// Seals a credential for one place: version byte, length and text of the key id, nonce,
@@ -213,7 +284,8 @@ impl KeyRing {
         if plaintext.len() > PLAINTEXT_BYTES_MAX {
             return Err(VaultError::TooLong { bytes: plaintext.len() });
         }
-        let key = &self.keys[self.primary];
+        let keys = self.keys();
+        let key = keys.primary();
         let aad = associated_data(scope, &key.id)?;
         let mut nonce = [0; NONCE_BYTES];
         rng.fill_bytes(&mut nonce);
@@ -224,7 +296,8 @@ impl KeyRing {
     /// Opens what was sealed for exactly this place.
     pub fn open(&self, scope: &SealScope<'_>, sealed: &[u8]) -> Result<SecretString, VaultError> {
         let parts = SealedParts::split(sealed)?;
-        let Some(key) = self.keys.iter().find(|key| key.id == parts.key_id) else {
+        let keys = self.keys();
+        let Some(key) = keys.find(parts.key_id) else {
             return Err(VaultError::UnknownKey { id: parts.key_id.to_owned() });
         };
         let aad = associated_data(scope, &key.id)?;
@@ -240,8 +313,24 @@ impl KeyRing {
     /// Whether another key than the primary sealed it, so that it should be opened and sealed
     /// again. False for what is not a sealed value at all: that cannot be opened either.
     pub fn needs_reseal(&self, sealed: &[u8]) -> bool {
-        SealedParts::split(sealed).is_ok_and(|parts| parts.key_id != self.primary_id())
+        SealedParts::split(sealed).is_ok_and(|parts| parts.key_id != self.keys().primary().id)
     }
+}
+
+fn head(key_id: &str) -> Vec<u8> {
+    let mut head = Vec::with_capacity(HEAD_BYTES_MAX);
+    head.push(VERSION);
+    head.push(u8::try_from(key_id.len()).expect("a key id has at most 32 bytes"));
+    head.extend_from_slice(key_id.as_bytes());
+    head
+}
+
+/// The id of the key that sealed a value, from its first [`HEAD_BYTES_MAX`] bytes; `None`: it is no
+/// sealed value.
+pub fn key_id_of(sealed: &[u8]) -> Option<&str> {
+    let [VERSION, id_length, rest @ ..] = sealed else { return None };
+    let id = rest.get(..usize::from(*id_length)).filter(|id| is_key_id(id))?;
+    std::str::from_utf8(id).ok()
 }
 
 /// A sealed value in its parts.
@@ -253,10 +342,8 @@ struct SealedParts<'a> {
 
 impl<'a> SealedParts<'a> {
     fn join(&self) -> Vec<u8> {
-        let mut sealed = Vec::with_capacity(2 + self.key_id.len() + NONCE_BYTES + self.ciphertext.len());
-        sealed.push(VERSION);
-        sealed.push(u8::try_from(self.key_id.len()).expect("a key id has at most 32 bytes"));
-        sealed.extend_from_slice(self.key_id.as_bytes());
+        let mut sealed = head(self.key_id);
+        sealed.reserve_exact(NONCE_BYTES + self.ciphertext.len());
         sealed.extend_from_slice(&self.nonce);
         sealed.extend_from_slice(self.ciphertext);
         sealed

@@ -105,6 +105,31 @@ fn old_key_opens_and_wants_replacing() {
     assert!(!rotated.needs_reseal(b"not sealed"));
 }
 
+/// A ring that is replaced opens by the keys that are left, and seals by the new one; what cannot
+/// be right changes nothing.
+#[test]
+fn replaced_ring_opens_by_what_is_left() {
+    let here = scope(1, 2, "oauth");
+    let live = ring("k1", &[("k1", 7)]);
+    let sealed = live.seal(&mut rng(6), &here, &secret(SECRET)).unwrap();
+
+    for wrong in ["{".to_owned(), ring_file("k1", &[("k1", 9)]), ring_file("k2", &[("k2", 8), ("k1", 9)])] {
+        assert!(matches!(live.replace(&wrong), Err(VaultError::KeyRing(_))), "{wrong}");
+        assert_eq!(live.primary_id(), "k1");
+    }
+    let change = live.replace(&ring_file("k2", &[("k2", 8), ("k1", 7)])).unwrap();
+    assert_eq!(change, RingChange { primary: "k2".into(), ids: vec!["k2".into(), "k1".into()], removed: Vec::new() });
+    assert_eq!(live.open(&here, &sealed).unwrap().expose_secret(), SECRET);
+    let resealed = live.seal(&mut rng(7), &here, &secret(SECRET)).unwrap();
+    assert!(live.needs_reseal(&sealed) && !live.needs_reseal(&resealed));
+    assert!(resealed.starts_with(&live.primary_head()) && !sealed.starts_with(&live.primary_head()));
+    assert_eq!((key_id_of(&sealed), key_id_of(&resealed[..4])), (Some("k1"), Some("k2")));
+    assert_eq!((key_id_of(b"no"), key_id_of(&resealed[..3]), key_id_of(&[])), (None, None, None));
+
+    assert_eq!(live.replace(&ring_file("k2", &[("k2", 8)])).unwrap().removed, ["k1"]);
+    assert_eq!(live.open(&here, &sealed).unwrap_err(), VaultError::UnknownKey { id: "k1".to_owned() });
+}
+
 /// A key that is not in the ring is named.
 #[test]
 fn key_missing_from_ring_is_named() {

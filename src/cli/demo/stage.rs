@@ -87,7 +87,7 @@ impl DemoStage {
         let http_url = format!("http://{}", http.local_addr().context("the bound address cannot be read")?);
         narrator.fact("PostgreSQL", "private, in its folder pg; the first start takes longer");
         let mut config = Config { data_dir: dir.clone(), database_url: None, migrate_database_url: None, ..config };
-        config.auth.jwks_file = None;
+        (config.auth.jwks_file, config.auth.jwks_url, config.auth.jwks_ca_file) = (None, None, None);
         config.vault.key_ring_file = None;
         crms.seed(&mut config.providers);
         config.http.listen = None;

@@ -3,6 +3,7 @@
 
 pub mod calls;
 pub mod db;
+pub mod key_server;
 pub mod proxy;
 pub mod statements;
 pub mod sync;
@@ -139,11 +140,30 @@ impl TestApp {
         Self::start_beside(self.db.share(), Arc::clone(&self.clock), crms, seed, change).await
     }
 
+    /// As [`TestApp::start`], for tokens that this verifier takes: not those of the test's own
+    /// clients.
+    pub async fn start_verifying(verifier: Arc<TokenVerifier>) -> Self {
+        let clock = Arc::new(ManualClock::new(start_time()));
+        let crms = Crms::start(&clock, Worlds::default()).await;
+        Self::start_all(TestDb::create().await, clock, crms, 1, Some(verifier), |_| {}).await
+    }
+
     async fn start_beside(
         db: TestDb,
         clock: Arc<ManualClock>,
         crms: Crms,
         seed: u64,
+        change: impl FnOnce(&mut Config),
+    ) -> Self {
+        Self::start_all(db, clock, crms, seed, None, change).await
+    }
+
+    async fn start_all(
+        db: TestDb,
+        clock: Arc<ManualClock>,
+        crms: Crms,
+        seed: u64,
+        verifier: Option<Arc<TokenVerifier>>,
         change: impl FnOnce(&mut Config),
     ) -> Self {
         install_crypto();
@@ -181,12 +201,12 @@ impl TestApp {
             health: health.clone(),
         };
         let app = ServiceApp::new(&config, db.url(), world).unwrap();
-        let verifier =
-            TokenVerifier::new(&key_pair.jwks_json, (&config.auth).into(), Arc::clone(&clock) as Arc<dyn Clock>)
-                .unwrap();
+        let same_clock = Arc::clone(&clock) as Arc<dyn Clock>;
+        let own = || TokenVerifier::new(&key_pair.jwks_json, (&config.auth).into(), same_clock).unwrap();
+        let verifier = verifier.unwrap_or_else(|| Arc::new(own()));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        app.start(&config, listener, Arc::new(verifier), &lifecycle).await;
+        app.start(&config, listener, verifier, &lifecycle).await;
         let channel = connect(address);
         let signing_key = key_pair.signing_key_pem.to_string();
         Self {
