@@ -33,6 +33,8 @@ const METADATA_ENTRIES_MAX: usize = 8;
 const METADATA_KEY_BYTES_MAX: usize = 64;
 /// Longest value of `ErrorInfo`'s metadata, in bytes.
 const METADATA_VALUE_BYTES_MAX: usize = 128;
+/// Which compressions a server reads (gRPC's compression protocol).
+const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
 
 /// `INVALID_ARGUMENT`: this field of the request is wrong. `description` says what would be right,
 /// without repeating the value.
@@ -207,10 +209,23 @@ pub(crate) fn complete(made: &Status, request_id: &str) -> Option<Status> {
         code if is_ours || code == Code::Ok => return None,
         Code::Internal => status(Code::InvalidArgument, "the message cannot be read", info("MESSAGE_UNREADABLE", &[])),
         Code::OutOfRange => message_too_large(),
-        Code::Unimplemented => status(Code::Unimplemented, "not offered by this server", info("UNIMPLEMENTED", &[])),
+        Code::Unimplemented => not_offered(made),
         Code::NotFound => not_found("SERVICE_NOT_FOUND", made.message()),
         code => status(code, made.message(), info("UNKNOWN", &[])),
     })
+}
+
+/// UNIMPLEMENTED, mostly of a message that is compressed: a client that compresses by itself stops
+/// that if it is told what is read instead.
+fn not_offered(made: &Status) -> Status {
+    let details = info("UNIMPLEMENTED", &[]);
+    let Some(accepted) = made.metadata().get(ACCEPT_ENCODING) else {
+        return status(Code::Unimplemented, "not offered by this server", details);
+    };
+    let message = "this server reads no compressed messages; send them as they are";
+    let mut whole = status(Code::Unimplemented, message, details);
+    whole.metadata_mut().insert(ACCEPT_ENCODING, accepted.clone());
+    whole
 }
 
 /// The same for an error that ends a body: there, tonic complains of what the server was about to

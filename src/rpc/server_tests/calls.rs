@@ -42,6 +42,21 @@ async fn what_belongs_to_another_account_is_not_found() {
     assert_eq!(code_and_reason(&refused), (Code::NotFound, "ACCOUNT_NOT_FOUND".into()));
 }
 
+/// A client that compresses is told what is read instead (gRPC's compression protocol).
+#[tokio::test]
+async fn compressed_message_is_refused_with_what_is_read() {
+    let server = start_default().await;
+    let mut client = ContactServiceClient::new(server.connect().await);
+    let mut request = server.get_contact("any");
+    request.metadata_mut().insert("grpc-encoding", "gzip".parse().unwrap());
+
+    let refused = client.get_contact(request).await.unwrap_err();
+
+    assert_eq!(code_and_reason(&refused), (Code::Unimplemented, "UNIMPLEMENTED".into()));
+    assert_eq!(refused.metadata().get("grpc-accept-encoding").unwrap(), "identity");
+    assert!(refused.message().contains("compressed"), "{refused:?}");
+}
+
 /// A handler learns the client's deadline, and is dropped when it passes.
 #[tokio::test]
 async fn handler_knows_deadline_and_is_dropped_then() {

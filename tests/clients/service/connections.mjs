@@ -174,7 +174,9 @@ class Connections {
       "grpc.default_compression_algorithm": grpc.compressionAlgorithms.gzip,
     });
     const compressed = methodsOf(this.services, channel)["/contactsync.v1.AccountService/GetAccount"];
-    await refused(compressed(this.account, this.token), "UNIMPLEMENTED", "UNIMPLEMENTED");
+    const refusal = await compressed(this.account, this.token).catch((error) => error);
+    await refused(Promise.reject(refusal), "UNIMPLEMENTED", "UNIMPLEMENTED");
+    assert.deepEqual(refusal.metadata.get("grpc-accept-encoding"), ["identity"]);
     channel.close();
     ok("compressed messages are refused by name");
   }
