@@ -137,11 +137,10 @@ if [[ -n $database && $EUID == 0 ]]; then
   mounted=$(buildah mount "$container")
   mkdir -p "$mounted/database" "$mounted/settings"
   port=$(python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)); print(s.getsockname()[1])')
-  : >"$work/log"
   (in_image serve) >"$work/log" 2>&1 </dev/null &
   service=$!
   for ((tries = 0; tries < 300; tries++)); do
-    if grep -q 'serving gRPC' "$work/log"; then break; fi
+    if (in_image health) >"$work/health" 2>&1; then break; fi
     kill -0 "$service" 2>/dev/null || break
     sleep 0.1
   done
@@ -150,7 +149,7 @@ if [[ -n $database && $EUID == 0 ]]; then
   wait "$service" || code=$?
   service=
   if ((code != 0 || tries == 300)); then
-    cat "$work/log" >&2
+    cat "$work/log" "$work/health" >&2
     die "it does not serve, or does not end as asked (code $code)"
   fi
   say "it served on a root file system that cannot be written, as user $user, and ended by SIGTERM with code 0"

@@ -13,8 +13,8 @@ const PAGE_SIZE_MAX: usize = 200;
 /// Show who did what to an account, newest first, and what was refused
 ///
 /// Each write over the API leaves an event, and so does an administrator who comes back from a CRM.
-/// Events are kept a year, unless the server's audit.keep_days says otherwise. The token needs the
-/// scope `admin`.
+/// Events are kept a year, unless the server's `audit.keep_days` says otherwise. The token needs
+/// the scope `admin`.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct AuditArgs {
     /// Account, as `account list` shows it

@@ -10,6 +10,7 @@ mod completions;
 mod config;
 mod contact;
 mod feed;
+mod health;
 mod keys;
 mod match_caller;
 mod migrate;
@@ -95,6 +96,7 @@ enum Command {
     Feed(feed::FeedArgs),
     Keys(reseal::KeysArgs),
     Config(config::ConfigArgs),
+    Health(health::HealthArgs),
     Completions(completions::CompletionsArgs),
     #[cfg(feature = "simulator")]
     Simulate(crm_simulator::command::SimulateArgs),
@@ -235,6 +237,7 @@ async fn run(command: Command, settings: LoadedSettings, clock: Arc<dyn Clock>) 
         }
         Command::Feed(args) => feed::run(&args, &config).await,
         Command::Keys(args) => reseal::run(&args, &config).await,
+        Command::Health(args) => print(&health::run(&args, &config).await?),
         Command::Token(args) => {
             println!("{}", token::run(&args, &config, clock)?);
             Ok(ExitCode::SUCCESS)

@@ -13,7 +13,7 @@ use crate::{
     credentials::{CredentialVault, ResealOutcome, SealCounts, VaultResealer},
     domain::ids::IdSource,
     key_source::read_file,
-    store::{Db, schema},
+    store::{Db, schema::ProgramSchema},
     vault::KeyRing,
 };
 
@@ -62,7 +62,7 @@ pub(super) async fn run(args: &KeysArgs, config: &Config) -> anyhow::Result<Exit
 }
 
 async fn reseal(args: &ResealArgs, config: &Config, url: &str, vault: CredentialVault) -> anyhow::Result<ExitCode> {
-    schema::verify(url).await?;
+    ProgramSchema::own().verify(url).await?;
     let newest = vault.key_ring.primary_id();
     let db = Db::connect_lazy(url, "reseal", app::command_pool(config), TaskTracker::new())?;
     let resealer = VaultResealer { db: db.clone(), vault };

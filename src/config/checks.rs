@@ -30,7 +30,7 @@ const PROVIDER_RANGES: [(&str, u64, u64); 4] = [
 ];
 
 /// What each other number must be; both ends are allowed.
-pub(super) const RANGES: [(&str, u64, u64); 30] = [
+pub(super) const RANGES: [(&str, u64, u64); 31] = [
     ("auth.jwks_refresh_seconds", 30, 3_600),
     ("sync.period_seconds", 60, 86_400),
     ("worker.lease_seconds", 1, 600),

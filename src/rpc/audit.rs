@@ -36,7 +36,7 @@ pub const AUDITED: [&str; 11] = [
 ];
 
 /// Whether a call of this method leaves an event.
-pub(super) fn is_audited(method: &&'static MethodRule) -> bool {
+pub(super) fn is_audited(method: &MethodRule) -> bool {
     AUDITED.contains(&method.path)
 }
 

@@ -500,11 +500,3 @@ fn logged_subject_hides_addresses_and_control_characters() {
     assert_eq!(logged("router\u{0}").len(), "sha256:".len() + 16);
     assert_eq!(logged("router\nroot").len(), "sha256:".len() + 16);
 }
-
-/// A handler that no gate has passed gets no caller.
-#[test]
-fn handler_without_gate_gets_no_caller() {
-    let refused = caller(&Request::new(())).err().unwrap();
-
-    assert_eq!(refused.code(), Code::Internal);
-}

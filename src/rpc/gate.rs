@@ -257,7 +257,8 @@ impl CallGate {
         calls.let_in();
         let place = Arc::new(room.enter(caller.share()).map_err(status::overloaded)?);
         request.extensions_mut().insert(Arc::clone(&place));
-        let audited = method.filter(is_audited).map(|method| self.moment(request_id).audit(method, &caller));
+        let audited =
+            method.filter(|method| is_audited(method)).map(|method| self.moment(request_id).audit(method, &caller));
         if let Some(audited) = &audited {
             request.extensions_mut().insert(Arc::clone(audited));
         }

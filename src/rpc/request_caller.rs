@@ -132,3 +132,18 @@ struct NoCaller;
 #[derive(Debug, thiserror::Error)]
 #[error("a handler of a method that is open to agents did not ask whose calls the caller may touch")]
 struct ReachIgnored;
+
+#[cfg(test)]
+mod tests {
+    use tonic::Code;
+
+    use super::*;
+
+    /// A handler that no gate has passed gets no caller.
+    #[test]
+    fn handler_without_gate_gets_no_caller() {
+        let refused = caller(&Request::new(())).err().unwrap();
+
+        assert_eq!(refused.code(), Code::Internal);
+    }
+}

@@ -2,8 +2,9 @@
 //! `serve` begins its log.
 
 use std::{
+    collections::BTreeSet,
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{Command, Output},
 };
 
@@ -133,6 +134,30 @@ fn log_begins_with_version_schema_and_changes() {
         "admin.listen = \"127.0.0.1:0\", data_dir = \"/nonexistent\", database_url = \"postgres://app:***@127.0.0.1:1/contacts\", listen = \"127.0.0.1:0\", \
          log.format = \"json\", worker.poll_ms = 500"
     );
+}
+
+/// What the image, the chart, the compose file and the unit set are settings; a name that is not
+/// would stop the start.
+#[test]
+fn variables_of_deployments_are_settings() {
+    let printed = contact_sync(&["config", "print", "--json"], &[]);
+    let printed: Value = serde_json::from_str(&printed.out).unwrap();
+    let variable = |setting: &Value| {
+        format!("CONTACT_SYNC_{}", setting["name"].as_str().unwrap().replace('.', "__").to_uppercase())
+    };
+    let mut known: BTreeSet<String> = printed["settings"].as_array().unwrap().iter().map(variable).collect();
+    // The settings' file, and the compose file's own.
+    known.extend(["CONTACT_SYNC_CONFIG".to_owned(), "CONTACT_SYNC_VERSION".to_owned()]);
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    let chart = "helm/contact-sync/templates/deployment.yaml";
+    for file in [chart, "compose/compose.yaml", "systemd/contact-sync.service", "image.sh"] {
+        let text = fs::read_to_string(deploy.join(file)).unwrap();
+        let words = text.split(|c: char| !c.is_ascii_uppercase() && !c.is_ascii_digit() && c != '_');
+        let set: BTreeSet<&str> = words.filter(|word| word.starts_with("CONTACT_SYNC_")).collect();
+
+        let unknown: Vec<_> = set.iter().filter(|name| !known.contains(**name)).collect();
+        assert!(!set.is_empty() && unknown.is_empty(), "{file}: {unknown:?} of {set:?}");
+    }
 }
 
 /// Every shell gets completions, and bash completes by them.

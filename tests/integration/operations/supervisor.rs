@@ -1,7 +1,12 @@
-//! A supervisor such as systemd is told by `sd_notify(3)`, here over a real socket: when calls are
-//! served, that the process is alive, and when it ends.
+//! What a supervisor learns of the process. One such as systemd is told by `sd_notify(3)`, here
+//! over a real socket: when calls are served, that the process is alive, and when it ends. One that
+//! runs containers asks by `contact-sync health`.
 
-use std::{fs, path::Path};
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -77,4 +82,46 @@ async fn deaf_supervisor_stops_nothing() {
         assert_eq!(code, Some(0), "{log}");
         assert_eq!(log.contains("NOTIFY_SOCKET"), !is_there, "{log}");
     }
+}
+
+/// Where the process serves operators, as its log says.
+async fn admin_address(files: &Files) -> String {
+    let mut address = None;
+    eventually("the admin listener", async || {
+        let log = fs::read_to_string(files.0.join("log")).unwrap();
+        let line = log.lines().find(|line| line.contains("/livez"));
+        address = line.and_then(|line| Some(line.split_once("listen=")?.1.split_whitespace().next()?.to_owned()));
+        address.is_some()
+    })
+    .await;
+    address.unwrap()
+}
+
+fn ask_health(admin: &str, args: &[&str]) -> (Option<i32>, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_contact-sync"));
+    command.arg("health").args(args).env_clear().env("CONTACT_SYNC_DATA_DIR", "/nonexistent");
+    let Output { status, stdout, stderr } = command.env("CONTACT_SYNC_ADMIN__LISTEN", admin).output().unwrap();
+    (status.code(), [stdout, stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat())
+}
+
+#[tokio::test]
+async fn health_command_says_whether_calls_are_answered() {
+    let test = TestApp::start().await;
+    let files = Files::make(&test);
+    let process = start(&test, &files, &files.0.join("nobody")).await;
+    let admin = admin_address(&files).await;
+
+    eventually("healthy", async || ask_health(&admin, &[]) == (Some(0), "calls are answered\n".into())).await;
+    let live = ask_health(&admin, &["--live"]);
+    terminate(&process);
+    let ended = end_of(process).await;
+    let gone = ask_health(&admin, &[]);
+    let nowhere = ask_health("", &[]);
+
+    assert_eq!(live, (Some(0), "live\n".into()));
+    assert_eq!(ended, Some(0));
+    assert_eq!(gone.0, Some(1));
+    assert!(gone.1.contains(&format!("no answer at {admin}")), "{}", gone.1);
+    assert_eq!(nowhere.0, Some(1));
+    assert!(nowhere.1.contains("admin.listen is empty"), "{}", nowhere.1);
 }
