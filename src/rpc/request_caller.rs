@@ -19,7 +19,7 @@ use crate::domain::ids::AccountId;
 
 /// Whose calls a request may touch.
 #[derive(Clone, PartialEq, Eq)]
-pub enum CallReach {
+pub(super) enum CallReach {
     /// Anybody's.
     Every,
     /// Those of this agent, who is the token's subject.
@@ -28,12 +28,12 @@ pub enum CallReach {
 
 impl CallReach {
     /// Only those of the agent who asks.
-    pub fn is_own(&self) -> bool {
+    pub(super) fn is_own(&self) -> bool {
         matches!(self, Self::OfAgent(_))
     }
 
     /// Who clicks or chooses, by what the request says: an agent does so in no other name.
-    pub fn agent(self, said: String) -> String {
+    pub(super) fn agent(self, said: String) -> String {
         match self {
             Self::Every => said,
             Self::OfAgent(agent_id) => agent_id,
@@ -42,7 +42,7 @@ impl CallReach {
 }
 
 /// The caller of one request, with its place in the server's room.
-pub struct RequestCaller<'r> {
+pub(super) struct RequestCaller<'r> {
     caller: &'r TokenHolder,
     method: &'static MethodRule,
     notes: Option<&'r CallNotes>,
@@ -53,7 +53,7 @@ impl<'r> RequestCaller<'r> {
     /// As [`TokenHolder::authorize`]; and counts the request to this account's share of the room,
     /// which may be spent: `OVERLOADED`. INTERNAL for a caller who may touch its own calls only:
     /// [`RequestCaller::authorize_reach`] is for these.
-    pub fn authorize(&self, account_id: &str) -> Result<AccountId, Status> {
+    pub(super) fn authorize(&self, account_id: &str) -> Result<AccountId, Status> {
         if self.is_of_own_calls() {
             return Err(status::internal(&ReachIgnored));
         }
@@ -62,7 +62,7 @@ impl<'r> RequestCaller<'r> {
 
     /// The same, with the calls that the caller may touch, which the handler has to keep to.
     /// `INVALID_ARGUMENT` where the subject that stands for an agent can be none.
-    pub fn authorize_reach(&self, account_id: &str) -> Result<(AccountId, CallReach), Status> {
+    pub(super) fn authorize_reach(&self, account_id: &str) -> Result<(AccountId, CallReach), Status> {
         let account_id = self.authorize_anyhow(account_id)?;
         if !self.is_of_own_calls() {
             return Ok((account_id, CallReach::Every));
@@ -85,7 +85,7 @@ impl<'r> RequestCaller<'r> {
     }
 
     /// The request is about this phone call, for the log.
-    pub fn note_call(&self, call_id: &str) {
+    pub(super) fn note_call(&self, call_id: &str) {
         if let Some(notes) = self.notes {
             notes.note_call(call_id);
         }
@@ -98,12 +98,12 @@ impl<'r> RequestCaller<'r> {
     }
 
     /// As [`TokenHolder::has`].
-    pub fn has(&self, scope: TokenScope) -> bool {
+    pub(super) fn has(&self, scope: TokenScope) -> bool {
         self.caller.has(scope)
     }
 
     /// As [`TokenHolder::accounts`].
-    pub fn accounts(&self) -> &'r TokenAccounts {
+    pub(super) fn accounts(&self) -> &'r TokenAccounts {
         self.caller.accounts()
     }
 }
@@ -111,7 +111,7 @@ impl<'r> RequestCaller<'r> {
 /// The caller of this request. `PERMISSION_DENIED` `SCOPE_MISSING` if the message asks for more
 /// than the token's scopes give, by the method's rules in the table. INTERNAL if the request came
 /// past no gate: a method without a scope has no caller.
-pub fn caller<T: Any>(request: &Request<T>) -> Result<RequestCaller<'_>, Status> {
+pub(super) fn caller<T: Any>(request: &Request<T>) -> Result<RequestCaller<'_>, Status> {
     let caller: Option<&Arc<TokenHolder>> = request.extensions().get();
     let method: Option<&&'static MethodRule> = request.extensions().get();
     let place: Option<&Arc<RoomPlace>> = request.extensions().get();

@@ -306,12 +306,12 @@ impl Transaction for ConfirmDeletions {
         let locked = self.start.lock(tx).await?;
         let transition = locked.state.apply(ControlEvent::ConfirmDeletions(self.deletions), now)?;
         integrations::save_transition(tx, account_id, integration_id, &transition, now).await?;
-        let run_id = match sync_runs::find_current(tx, account_id, integration_id, None).await? {
-            Some((run_id, _)) => run_id,
-            None => {
-                self.start.enqueue(tx, transition.starts_run).await?;
-                new_id
-            }
+        let current = sync_runs::find_current(tx, account_id, integration_id, None).await?;
+        let run_id = if let Some((run_id, _)) = current {
+            run_id
+        } else {
+            self.start.enqueue(tx, transition.starts_run).await?;
+            new_id
         };
         self.start.record(tx, &self.actor, Some(run_id), true).await?;
         Ok(run_id)

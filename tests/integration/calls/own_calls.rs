@@ -452,7 +452,7 @@ async fn migrated_calls_are_nobodys_until_named() {
     ))
     .await;
 
-    contact_sync::store::schema::migrate(db.url()).await.unwrap();
+    contact_sync::store::schema::ProgramSchema::own().migrate(db.url()).await.unwrap();
     let test = TestApp::start_on(db, |_| {}).await;
     let token = test.token_of("anna", &only(account), &[TokenScope::Clicks]);
     let mut anna = CallerServiceClient::new(test.client_with(&token));

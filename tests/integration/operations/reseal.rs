@@ -221,8 +221,8 @@ impl RingFile {
         command.args(["keys", "reseal"]).args(args).env_clear().env("DATABASE_URL", test.db.url());
         command.env("CONTACT_SYNC_DATA_DIR", "/nonexistent").env("CONTACT_SYNC_VAULT__KEY_RING_FILE", &self.0);
         let Output { status, stdout, stderr } = command.output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        (status.code(), text(stdout), text(stderr))
+        let told = |bytes| String::from_utf8(bytes).unwrap();
+        (status.code(), told(stdout), told(stderr))
     }
 }
 

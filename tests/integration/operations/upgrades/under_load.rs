@@ -117,7 +117,7 @@ fn once_more() -> Vec<(i64, String)> {
         .collect()
 }
 
-fn next_program(further: Vec<(i64, String)>) -> ProgramSchema {
+fn next_program(further: &[(i64, String)]) -> ProgramSchema {
     let own = ProgramSchema::own();
     let mut all = own.migrations().to_vec();
     all.extend(further.iter().map(|(version, text)| migration(*version, text)));
@@ -138,7 +138,7 @@ fn next_release_of_the_tests_keeps_the_rules() {
 #[tokio::test]
 async fn calls_do_not_notice_migrations() {
     let test = service(contacts()).await;
-    let next = next_program([once_more(), next_release()].concat());
+    let next = next_program(&[once_more(), next_release()].concat());
     let load = CallLoad::new(&test);
 
     let (state, tally) = load
@@ -161,10 +161,10 @@ async fn calls_do_not_notice_migrations() {
 #[tokio::test]
 async fn calls_do_not_notice_migration_that_waits_for_its_table() {
     let test = service(500).await;
-    let next = next_program(vec![(NEXT, format!("alter table calls add column weather text; {SAY}"))]);
+    let next = next_program(&[(NEXT, format!("alter table calls add column weather text; {SAY}"))]);
     let load = CallLoad::new(&test);
 
-    let (state, tally) = load.during(migrate_beside(&test, &next, &load)).await;
+    let (state, tally) = Box::pin(load.during(migrate_beside(&test, &next, &load))).await;
 
     assert_eq!(tally.failed, Vec::<String>::new(), "of {} calls", tally.calls);
     assert!(state.applied.contains(&NEXT));
@@ -195,10 +195,10 @@ async fn calls_notice_migration_that_holds_lock() {
     let slow = format!("alter table calls add column weather text; select pg_sleep(1); {SAY}");
     let mut earlier = EarlierFiles::default();
     assert!(!lint::faults(&slow, &mut earlier).is_empty(), "the lint would have said so");
-    let next = next_program(vec![(NEXT, slow)]);
+    let next = next_program(&[(NEXT, slow)]);
     let load = CallLoad::new(&test);
 
-    let (_, tally) = load
+    let ((), tally) = load
         .during(async {
             load.pass(10).await;
             next.migrate(test.db.url()).await.unwrap();
