@@ -279,7 +279,11 @@ impl ServiceApp {
         let (routes, soft, hard) = (self.routes(&limits), lifecycle.soft(), lifecycle.hard());
         let incoming = server::incoming(listener.into());
         let noting = lifecycle.clone();
+        let drained = CancellationToken::new();
+        let serving = drained.clone().drop_guard();
         lifecycle.spawn_critical("gRPC server", async move {
+            // However it ends.
+            let _serving = serving;
             if server.serve(routes, incoming, soft, hard).await? == DrainOutcome::Cut {
                 noting.note_dropped();
             }
@@ -298,7 +302,8 @@ impl ServiceApp {
         }
         let soft = lifecycle.soft();
         lifecycle.tasks().spawn(async move { telemetry::repeats().count_until(soft).await });
-        let noting = self.refusals.clone().write_until(self.api_db.clone(), lifecycle.soft());
+        // Calls are refused until the drain is over.
+        let noting = self.refusals.clone().write_until(self.api_db.clone(), drained);
         lifecycle.tasks().spawn(noting);
         let (db, clock) = (self.sync_context.db.clone(), Arc::clone(&self.clock));
         let audit_kept = TimeDelta::days(config.audit.keep_days.into());
@@ -341,7 +346,7 @@ impl ServiceApp {
 }
 
 /// Starts what operators ask; before anything else, so that a process that waits for its database
-/// can be seen to. Served until the drain is nearly over.
+/// can be seen to. Served until the drain has begun to send clients away.
 pub fn start_admin(listener: TcpListener, health: ServingHealth, lifecycle: &ProcessLifecycle) {
     let stop = CancellationToken::new();
     let (ending, hard, stopping) = (health.clone(), lifecycle.hard(), stop.clone());

@@ -87,7 +87,7 @@ enum Command {
     Demo(demo::DemoArgs),
     Serve(serve::ServeArgs),
     #[command(flatten)]
-    Ask(Question),
+    Ask(Box<Question>),
     Token(token::TokenArgs),
     CallRef(call_ref::CallRefArgs),
     Phone(phone::PhoneArgs),

@@ -13,7 +13,7 @@ mod sources;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{
     rpc::{claims::TokenRules, limits::ServerLimits, server::DrainTimes},
@@ -179,6 +179,7 @@ impl PoolConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HttpConfig {
     /// Where: address and port; empty: nowhere.
+    #[serde(deserialize_with = "address_or_nothing")]
     pub listen: Option<SocketAddr>,
     /// TLS of it; without, something in front of it must speak TLS.
     pub tls: TlsConfig,
@@ -211,7 +212,14 @@ impl TlsConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct AdminConfig {
     /// Where: address and port; empty: nowhere. Whoever reaches it reads figures, and nothing else.
+    #[serde(deserialize_with = "address_or_nothing")]
     pub listen: Option<SocketAddr>,
+}
+
+/// An empty text is no address, so that what listens by default can be told not to.
+fn address_or_nothing<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<SocketAddr>, D::Error> {
+    let text = Option::<String>::deserialize(deserializer)?.filter(|text| !text.is_empty());
+    text.map(|text| text.parse().map_err(de::Error::custom)).transpose()
 }
 
 /// The gRPC server's limits.

@@ -169,7 +169,7 @@ fn every_error_names_setting_problem_remedy_source() {
         ),
         (
             flag("workers=4"),
-            "there is no setting \"workers\" (from the flag --set workers); there are admin, auth, data_dir, database, database_url, drain, http, listen, log, migrate_database_url, pg_bin_dir, pools, providers, reflection, server, sync, tls, traces, vault, worker".to_owned(),
+            "there is no setting \"workers\" (from the flag --set workers); there are admin, audit, auth, data_dir, database, database_url, drain, http, listen, log, migrate_database_url, pg_bin_dir, pools, providers, reflection, server, sync, tls, traces, vault, worker".to_owned(),
         ),
         (flag("worker=4"), "there is no setting \"worker\"".to_owned()),
         (flag("worker.lease_seconds"), "--set \"worker.lease_seconds\" is no setting; write it as".to_owned()),

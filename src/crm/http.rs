@@ -128,7 +128,7 @@ fn is_public_v6(v6: Ipv6Addr) -> bool {
 }
 
 /// Awaits what a request to this CRM leads to, up to the head of the answer, and counts it. An
-/// error is told as [`meaning_of`] does.
+/// error is told by what it means, and its causes are logged.
 pub async fn counted(
     provider: Provider,
     sent: impl Future<Output = Result<Response, reqwest::Error>>,

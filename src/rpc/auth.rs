@@ -229,7 +229,11 @@ impl TokenVerifier {
             Some(MethodAccess::AnyOf(scopes)) => scopes,
             None => return Err(status::method_not_served()),
         };
-        let caller = self.verify_or_look(bearer_token(headers)?).await.inspect_err(|refused| {
+        let verified = match bearer_token(headers) {
+            Ok(token) => self.verify_or_look(token).await,
+            Err(refused) => Err(refused),
+        };
+        let caller = verified.inspect_err(|refused| {
             metrics::token_refused(refused.reason());
             tracing::warn!(cause = refused.cause(), "a token was refused");
         })?;

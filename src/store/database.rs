@@ -206,11 +206,14 @@ impl AccountDb<'_> {
         let span = tracing::info_span!("transaction", transaction = T::NAME);
         let work = async move {
             let pool = db.pool.clone();
-            let started = Instant::now();
-            let done =
-                db.task(async move { transaction::execute(&pool, account_id, &work).await }.instrument(span)).await;
-            metrics::transaction_ended(T::NAME, done.is_ok(), started.elapsed());
-            done
+            // In the task: it is told however long it takes, also when nobody waits any more.
+            let measured = async move {
+                let started = Instant::now();
+                let done = transaction::execute(&pool, account_id, &work).await;
+                metrics::transaction_ended(T::NAME, done.is_ok(), started.elapsed());
+                done
+            };
+            db.task(measured.instrument(span)).await
         };
         work.boxed()
     }

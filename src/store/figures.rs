@@ -35,12 +35,13 @@ pub async fn read(db: &Db, now: DateTime<Utc>) -> Result<Vec<IntegrationFigures>
     let rows = sqlx::query!(
         r#"-- store::figures::read (across accounts)
         select i.provider as "provider!", i.state as "state!", count(*) as "integrations!",
-            count(*) filter (where i.due_at < $1::timestamptz - i.period_seconds * interval '1 second') as "overdue!",
+            count(*) filter (where not i.is_running and i.due_at < $1::timestamptz - i.period_seconds * interval '1 second') as "overdue!",
             count(*) filter (where i.has_unread) as "with_unread!",
             min(i.known_through) as known_through,
             (select min(created_at) from changes where number is null) as unpublished_since
         from (
             select provider, due_at, period_seconds, has_unread,
+                coalesce(lease_until > $1, false) as is_running,
                 case when is_sync_on then known_through end as known_through,
                 case
                     when not is_sync_on then 'OFF'

@@ -15,9 +15,14 @@ use opentelemetry_sdk::{
     propagation::TraceContextPropagator,
     trace::{Sampler, SdkTracerProvider},
 };
-use tracing::{Metadata, Span, Subscriber};
+use tracing::{Metadata, Span, Subscriber, subscriber::Interest};
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
-use tracing_subscriber::{Layer, filter::dynamic_filter_fn, layer::Context as LayerContext, registry::LookupSpan};
+use tracing_subscriber::{
+    Layer,
+    filter::{LevelFilter, dynamic_filter_fn},
+    layer::Context as LayerContext,
+    registry::LookupSpan,
+};
 
 /// The target of spans that begin what is traced. Others are traced within such a one.
 pub const ROOT_TARGET: &str = "contact_sync::traced";
@@ -62,7 +67,11 @@ impl TraceExport {
     {
         let is_traced = |metadata: &Metadata<'_>, context: &LayerContext<'_, S>| {
             // Only what this filter lets through is seen in the context.
-            metadata.is_span() && (metadata.target() == ROOT_TARGET || context.lookup_current().is_some())
+            may_be_traced(metadata) && (metadata.target() == ROOT_TARGET || context.lookup_current().is_some())
+        };
+        // Asked once of each place in the code: all that libraries could say costs a call nothing.
+        let interest = |metadata: &'static Metadata<'static>| {
+            if may_be_traced(metadata) { Interest::sometimes() } else { Interest::never() }
         };
         tracing_opentelemetry::layer()
             .with_tracer(self.0.tracer("contact-sync"))
@@ -70,7 +79,9 @@ impl TraceExport {
             .with_threads(false)
             .with_target(false)
             .with_tracked_inactivity(false)
-            .with_filter(dynamic_filter_fn(is_traced))
+            .with_filter(
+                dynamic_filter_fn(is_traced).with_callsite_filter(interest).with_max_level_hint(LevelFilter::DEBUG),
+            )
     }
 
     /// Sends what waits, now; blocks the thread.
@@ -83,6 +94,11 @@ impl Drop for TraceExport {
     fn drop(&mut self) {
         let _ = self.0.shutdown_with_timeout(FLUSH_TIMEOUT);
     }
+}
+
+/// A span of ours: a connection to a CRM is begun within a request, and lives on with its own.
+fn may_be_traced(metadata: &Metadata<'_>) -> bool {
+    metadata.is_span() && metadata.target().starts_with("contact_sync")
 }
 
 /// What a call that is traced belongs to.

@@ -349,7 +349,9 @@ pub(in crate::cli) fn in_own_words(text: &str) -> String {
 pub(in crate::cli) type FieldFlags = &'static [(&'static str, &'static str)];
 
 /// What a person types for a field of a request.
-const FLAGS: [(&str, &str); 48] = [
+const FLAGS: [(&str, &str); 50] = [
+    ("start_time", "--since"),
+    ("end_time", "--until"),
     ("account_id", "--account"),
     ("after", "--after"),
     ("agent_id", "--agent"),

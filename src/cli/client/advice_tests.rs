@@ -154,6 +154,7 @@ fn texts_of_the_server_name_commands() {
             "CreateAccount",
             "GetAccount",
             "ListAccounts",
+            "ListAuditEvents",
             "ExplainMatch",
             "ListIntegrations",
         ]

@@ -19,11 +19,16 @@ use super::error::SchemaError;
 /// What the session is told at its beginning. "Does not exist, skipping" is no news. Calls give up
 /// on a lock after 100 ms (`app::pool_settings`), and they stand behind whoever waits for a
 /// stronger one: half of that is for waiting, half for the work.
-pub(super) const SESSION: [(&str, &str); 4] = [
+pub(super) const SESSION: [(&str, &str); 7] = [
     ("client_min_messages", "warning"),
     ("lock_timeout", "50ms"),
     ("statement_timeout", "0"),
     ("idle_in_transaction_session_timeout", "10000"),
+    // One whose migrator has vanished gives the turn back within a minute, and a long statement
+    // keeps its connection known on the way.
+    ("tcp_keepalives_idle", "30"),
+    ("tcp_keepalives_interval", "10"),
+    ("tcp_keepalives_count", "3"),
 ];
 
 /// `create index concurrently` stands in nobody's way and waits for every transaction that is older

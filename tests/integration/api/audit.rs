@@ -296,7 +296,7 @@ async fn refused_tokens_are_told_to_all_accounts_tokens_alone() {
         ("no.token.atall", &*account, path, "TOKEN_INVALID", ""),
         (&*clerk, &*account, path, "SCOPE_MISSING", "clerk"),
         (&*own, &*other, path, "ACCOUNT_NOT_FOUND", "own"),
-        (&*all, NOWHERE, path, "ACCOUNT_NOT_FOUND", "all"),
+        (&*all, NOWHERE, path, "INTEGRATION_NOT_FOUND", "all"),
     ] {
         let before = test.audit("").await.len();
         test.invoke(token, method, &trigger(account_id)).await.unwrap_err();

@@ -318,7 +318,7 @@ async fn wrong_server_or_token_is_told_remedy() {
 
     assert!(elsewhere.refused().contains("no server answers at http://127.0.0.1:1"), "{}", elsewhere.err);
     assert!(elsewhere.err.contains("`contact-sync serve`"), "{}", elsewhere.err);
-    assert!(encrypted.refused().contains("plain HTTP/2"), "{}", encrypted.err);
+    assert!(encrypted.refused().contains("no server answers at https://127.0.0.1:1"), "{}", encrypted.err);
     assert!(stranger.refused().contains("UNAUTHENTICATED, TOKEN_INVALID"), "{}", stranger.err);
     assert!(narrow.refused().contains("SCOPE_MISSING") && narrow.err.contains("admin"), "{}", narrow.err);
     assert!(keyless.refused().contains("/nonexistent") && keyless.err.contains("--data-dir"), "{}", keyless.err);

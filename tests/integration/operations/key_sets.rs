@@ -162,6 +162,8 @@ async fn unknown_key_has_set_read_at_once() {
 /// What cannot be read at the start is told with the address, after some tries.
 #[tokio::test(start_paused = true)]
 async fn start_without_keys_fails_with_address() {
+    // As `main` does; another test of this process may have.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let url = {
         let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         format!("http://{}/keys", closed.local_addr().unwrap())
