@@ -80,7 +80,7 @@ impl ObservedParts {
         let now = self.clock.now();
         let Ok(found) = figures::read(&self.api_db, now).await else { return false };
         for &provider in Provider::ALL {
-            let of_crm = || found.iter().filter(|figures| figures.provider == provider);
+            let of_crm = || found.integrations.iter().filter(|figures| figures.provider == provider);
             for state in figures::STATES {
                 let count = of_crm().filter(|figures| figures.state == state).map(|figures| figures.integrations);
                 metrics::integrations(provider.as_str(), state, count.sum());
@@ -98,8 +98,7 @@ impl ObservedParts {
                 },
             );
         }
-        let unpublished = found.iter().filter_map(|figures| figures.unpublished_since).min();
-        metrics::feed_backlog(seconds_since(unpublished, now));
+        metrics::feed_backlog(seconds_since(found.unpublished_since, now));
         true
     }
 }

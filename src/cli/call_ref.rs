@@ -1,12 +1,10 @@
 //! `contact-sync call-ref`: how a phone call is named in the log and in traces. Reads the key ring,
 //! and asks nobody.
 
-use std::fs;
-
 use anyhow::Context;
 
 use super::client::AccountOption;
-use crate::{config::Config, vault::KeyRing};
+use crate::{config::Config, key_source::read_file, vault::KeyRing};
 
 /// Prints how a call is named in the log and in traces
 ///
@@ -23,7 +21,7 @@ pub(super) struct CallRefArgs {
 /// The lines.
 pub(super) fn run(args: &CallRefArgs, config: &Config) -> anyhow::Result<String> {
     let path = config.vault.key_ring_file.clone().unwrap_or_else(|| config.data_dir.join("key-ring.json"));
-    let ring = fs::read_to_string(&path).with_context(|| format!("cannot read the key ring {}", path.display()))?;
+    let ring = read_file(&path).context("vault.key_ring_file")?;
     let keys = KeyRing::parse(&ring).context("vault.key_ring_file")?.call_ref_keys();
     let refs = keys.iter().map(|key| key.call_ref(args.account.id, &args.call_id).to_string());
     Ok(refs.collect::<Vec<_>>().join("\n"))

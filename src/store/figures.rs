@@ -26,20 +26,38 @@ pub struct IntegrationFigures {
     /// Every change that the CRM made until then is known, of the one that is furthest behind.
     /// `None`: of none it is known.
     pub known_through: Option<DateTime<Utc>>,
-    /// Since when the oldest change waits for its number in the feed, of all accounts.
+}
+
+/// What is shown of all accounts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct AccountFigures {
+    /// The enabled ones, by CRM and state.
+    pub integrations: Vec<IntegrationFigures>,
+    /// Since when the oldest change waits for its number, of the feeds that somebody has read.
     pub unpublished_since: Option<DateTime<Utc>>,
 }
 
 /// Reads the figures. One of the named statements across accounts.
-pub async fn read(db: &Db, now: DateTime<Utc>) -> Result<Vec<IntegrationFigures>, StoreError> {
+pub async fn read(db: &Db, now: DateTime<Utc>) -> Result<AccountFigures, StoreError> {
     let rows = sqlx::query!(
         r#"-- store::figures::read (across accounts)
-        select i.provider as "provider!", i.state as "state!", count(*) as "integrations!",
+        select i.provider as "provider?", i.state as "state?", count(i.provider) as "integrations!",
             count(*) filter (where not i.is_running and i.due_at < $1::timestamptz - i.period_seconds * interval '1 second') as "overdue!",
             count(*) filter (where i.has_unread) as "with_unread!",
             min(i.known_through) as known_through,
-            (select min(created_at) from changes where number is null) as unpublished_since
-        from (
+            (
+                select min(w.created_at)
+                from feeds f
+                cross join lateral (
+                    select c.created_at
+                    from changes c
+                    where c.account_id = f.account_id and c.number is null
+                    order by c.created_at
+                    limit 1
+                ) w
+            ) as unpublished_since
+        from (select 1) as always
+        left join (
             select provider, due_at, period_seconds, has_unread,
                 coalesce(lease_until > $1, false) as is_running,
                 case when is_sync_on then known_through end as known_through,
@@ -55,26 +73,27 @@ pub async fn read(db: &Db, now: DateTime<Utc>) -> Result<Vec<IntegrationFigures>
                 end as state
             from integrations
             where is_enabled
-        ) i
+        ) i on true
         group by i.provider, i.state"#,
         now,
         STALE_PERIODS,
     )
     .fetch_all(db.all())
     .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(IntegrationFigures {
-                provider: known(row.provider.parse::<Provider>().ok(), "integrations", "provider")?,
-                state: row.state,
-                integrations: row.integrations,
-                overdue: row.overdue,
-                with_unread: row.with_unread,
-                known_through: row.known_through,
-                unpublished_since: row.unpublished_since,
-            })
-        })
-        .collect()
+    let mut figures = AccountFigures::default();
+    for row in rows {
+        figures.unpublished_since = row.unpublished_since;
+        let (Some(provider), Some(state)) = (row.provider, row.state) else { continue };
+        figures.integrations.push(IntegrationFigures {
+            provider: known(provider.parse::<Provider>().ok(), "integrations", "provider")?,
+            state,
+            integrations: row.integrations,
+            overdue: row.overdue,
+            with_unread: row.with_unread,
+            known_through: row.known_through,
+        });
+    }
+    Ok(figures)
 }
 
 /// How long ago that was, in seconds; never below 0.

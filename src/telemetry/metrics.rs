@@ -88,10 +88,10 @@ metrics_list! {
     WITH_UNREAD = Gauge "contact_sync_integrations_with_unread" ["provider"]
         "integrations with records or numbers that could not be read";
     FEED_BACKLOG = Gauge "contact_sync_feed_backlog_seconds" []
-        "age of the oldest change that readers of the feed cannot see yet";
+        "age of the oldest change that waits for the readers of a feed, of the feeds that somebody has read";
     STATISTICS_AGE = Gauge "contact_sync_statistics_age_seconds" []
         "since the figures about integrations were last read from the database";
-    LOG_LINES_LOST = Gauge "contact_sync_log_lines_lost" []
+    LOG_LINES_LOST = Counter "contact_sync_log_lines_lost_total" []
         "lines of the log that were dropped because nobody took them";
 }
 
@@ -309,7 +309,7 @@ pub fn ready(is_ready: bool) {
 
 /// Lines of the log that were dropped since the start.
 pub fn log_lines_lost(count: usize) {
-    gauge!(LOG_LINES_LOST).set(figure(count));
+    counter!(LOG_LINES_LOST).absolute(count as u64);
 }
 
 fn figure(count: usize) -> f64 {

@@ -349,7 +349,7 @@ def log(stage):
     listens = lambda message: re.search(rb'"listen":"([^"]*)"', next(l for l in taken.splitlines() if message in l))[1].decode()
     stage.url, stage.admin = "http://" + listens(b'"serving gRPC"'), "http://" + listens(b'"serving /metrics')
     stage.call_on(callers=3)
-    stage.wait_for("contact_sync_log_lines_lost", patience=300)
+    stage.wait_for("contact_sync_log_lines_lost_total", patience=300)
     first = stage.scrape()
     time.sleep(20)
     second = stage.scrape()

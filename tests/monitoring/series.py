@@ -22,7 +22,7 @@ def fetch(url):
 
 
 def is_counter(key):
-    return key.partition("{")[0].endswith(("_total", "_bucket", "_sum", "_count", "_lost"))
+    return key.partition("{")[0].endswith(("_total", "_bucket", "_sum", "_count"))
 
 
 def write(name, scrapes):

@@ -20,7 +20,7 @@ use tonic::{Code, Request};
 use crate::{
     identity::erasure::listen,
     support::calls::call_with_id,
-    support::sync::{EXPORT, ask_update, eventually, sync_mode},
+    support::sync::{EXPORT, ask_disable, ask_update, eventually, sync_mode},
     support::{KEY_RING, KEY_RING_KEY, TestApp, bearer, call, salesforce_connection},
 };
 
@@ -193,7 +193,7 @@ async fn every_metric_is_moved_by_what_it_counts() {
         "contact_sync_integrations_overdue",
         "contact_sync_feed_backlog_seconds",
         "contact_sync_statistics_age_seconds",
-        "contact_sync_log_lines_lost",
+        "contact_sync_log_lines_lost_total",
     ];
     for (name, labels) in moved {
         let kind = METRICS.iter().find(|metric| metric.name == *name).unwrap().kind;
@@ -226,6 +226,8 @@ async fn arrears_are_told_by_crm() {
         Scrape::of(&url).await
     };
     let zendesk: &[(&str, &str)] = &[("provider", "ZENDESK")];
+    test.pass(TimeDelta::minutes(1));
+    assert!(is(look().await.sum("contact_sync_feed_backlog_seconds", &[]), 0), "a feed that nobody reads");
     // Whoever reads the feed once is waited for.
     let feed = pb::ListChangesRequest { account_id: account.clone(), ..Default::default() };
     test.contacts().list_changes(feed).await.unwrap();
@@ -243,6 +245,9 @@ async fn arrears_are_told_by_crm() {
     ask_update(&test, &account, &integration, Some(sync_mode(SyncMode::Off)), None).await.unwrap();
     let off = look().await;
     assert!(is(off.sum("contact_sync_lag_seconds", zendesk), 0));
+    ask_disable(&test, &account, &integration, pb::CopiedData::Keep).await.unwrap();
+    let disabled = look().await;
+    assert!(is(disabled.sum("contact_sync_feed_backlog_seconds", &[]), 10_800), "whatever is enabled");
     assert!(is(off.sum("contact_sync_integrations", &[("provider", "ZENDESK"), ("state", "OFF")]), 1));
 }
 
