@@ -163,12 +163,7 @@ impl Transaction for RegisterClick {
         let account_id = tx.account_id();
         let Self { integration_id, record, number, click, suppression, now, ids } = self;
         let integration_id = *integration_id;
-        if let Some(call_id) = click.call_id.as_ref().filter(|_| click.only_own) {
-            let call = calls::find_in(tx, account_id, call_id).await?;
-            if call.is_none_or(|call| call.agent_id.as_ref() != Some(&click.agent_id)) {
-                return Err(ClickError::CallNotFound);
-            }
-        }
+        self.check_agent(tx).await?;
         let registration = RecordRegistration { record, bind_to: click.contact_id, suppression };
         let contact_id = registration::register(tx, account_id, integration_id, &registration, *now, ids).await?;
         if !store::integrations::is_enabled(tx, account_id, integration_id).await? {
@@ -184,9 +179,12 @@ impl Transaction for RegisterClick {
                 named_id: click.contact_id,
                 contact_id,
                 agent_id: &click.agent_id,
+                only_own: click.only_own,
             };
             let is_bound = calls::bind(tx, account_id, &binding, *now).await?;
             if !is_bound {
+                // It may have been handed over meanwhile.
+                self.check_agent(tx).await?;
                 return Err(ClickError::CallIdReused);
             }
         } else {
@@ -194,6 +192,16 @@ impl Transaction for RegisterClick {
             expected_calls::insert(tx, account_id, id, *number, contact_id, &click.agent_id, *now).await?;
         }
         Ok(contact_id)
+    }
+}
+
+impl RegisterClick {
+    /// `CallNotFound` if the agent may touch own calls only, and the call is none of these.
+    async fn check_agent(&self, tx: &mut Tx) -> Result<(), ClickError> {
+        let Some(call_id) = self.click.call_id.as_ref().filter(|_| self.click.only_own) else { return Ok(()) };
+        let call = calls::find_in(tx, tx.account_id(), call_id).await?;
+        let is_own = call.is_some_and(|call| call.agent_id.as_ref() == Some(&self.click.agent_id));
+        if is_own { Ok(()) } else { Err(ClickError::CallNotFound) }
     }
 }
 

@@ -188,6 +188,17 @@ const CHOICE_OF_OTHER: FieldRule = other_agent(|message, subject| {
     request.is_none_or(|request| is_other(&request.agent_id, subject))
 });
 
+/// A placeholder that is named becomes the record's for good, whosever call it is of.
+const PLACEHOLDER: FieldRule = FieldRule {
+    field: "contact_id",
+    value: "any placeholder",
+    scopes: CALLS,
+    asks: |message, _| {
+        let request = message.downcast_ref::<pb::PreRegisterContactRequest>();
+        request.is_none_or(|request| !request.contact_id.is_empty())
+    },
+};
+
 /// Byte for byte; an empty one stands for the subject.
 fn is_other(agent_id: &str, subject: &str) -> bool {
     !agent_id.is_empty() && agent_id != subject
@@ -216,7 +227,7 @@ impl MethodRule {
 pub const METHODS: [MethodRule; 33] = [
     method("/contactsync.v1.CallerService/MatchCaller", CALLS, RINGING).on_call_path(),
     method("/contactsync.v1.CallerService/SelectMatch", CLICKS, RINGING).with(&[CHOICE_OF_OTHER]).on_call_path(),
-    method("/contactsync.v1.CallerService/PreRegisterContact", CLICKS, RINGING).with(&[CLICK_OF_OTHER]),
+    method("/contactsync.v1.CallerService/PreRegisterContact", CLICKS, RINGING).with(&[CLICK_OF_OTHER, PLACEHOLDER]),
     method("/contactsync.v1.CallerService/ResolveRequester", CALLS, RINGING).on_call_path(),
     method("/contactsync.v1.CallerService/ExplainMatch", CALLS, PLAIN).on_call_path(),
     method("/contactsync.v1.SyncService/TestConnection", WRITES, ASKS_CRM),

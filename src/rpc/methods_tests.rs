@@ -89,14 +89,16 @@ fn no_field_that_asks_for_more_goes_without_rule() {
         let MethodAccess::AnyOf(scopes) = rule.access else { continue };
         for field in &request.unwrap().field {
             let purges = field.type_name() == ".contactsync.v1.CopiedData";
-            let names_agent = field.name() == "agent_id" && scopes.iter().any(|scope| scope.is_of_own_calls());
-            if purges || names_agent {
+            let is_for_agents = scopes.iter().any(|scope| scope.is_of_own_calls());
+            let names_agent = field.name() == "agent_id" && is_for_agents;
+            let binds = field.name() == "contact_id" && is_for_agents && path.ends_with("/PreRegisterContact");
+            if purges || names_agent || binds {
                 assert!(rule.fields.iter().any(|of| of.field == field.name()), "{path}: {}", field.name());
                 found += 1;
             }
         }
     }
-    assert_eq!(found, 3);
+    assert_eq!(found, 4);
 }
 
 #[test]
@@ -108,6 +110,10 @@ fn purging_and_other_agents_ask_for_more() {
         assert!(!purge(&disable(other)), "{other}");
     }
 
+    for (contact_id, asks) in [("", false), ("not even one", true)] {
+        let report = pb::PreRegisterContactRequest { contact_id: contact_id.into(), ..Default::default() };
+        assert_eq!(PLACEHOLDER.applies(&report, "anna"), asks, "{contact_id}");
+    }
     for (agent_id, is_other) in [("", false), ("anna", false), ("Anna", true), ("anna ", true), ("bob", true)] {
         let click = pb::PreRegisterContactRequest { agent_id: agent_id.into(), ..Default::default() };
         let choice = pb::SelectMatchRequest { agent_id: agent_id.into(), ..Default::default() };

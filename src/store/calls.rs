@@ -263,11 +263,13 @@ pub struct CallBinding<'a> {
     pub contact_id: ContactId,
     /// Who says so; may be empty.
     pub agent_id: &'a str,
+    /// The call has to be this agent's.
+    pub only_own: bool,
 }
 
 /// Binds a call to the contact of a clicked or reported record; an unknown call is created with it,
 /// and is whoever's clicked.
-/// False: it is a call with another number, and of another contact.
+/// False: it is a call with another number, and of another contact; or another agent's.
 pub async fn bind(
     tx: &mut Tx,
     account_id: AccountId,
@@ -280,7 +282,8 @@ pub async fn bind(
         values ($1, $2, $3, 'OUTBOUND', $4, $5, nullif($5, ''), $6, $6)
         on conflict (account_id, call_id) do update
         set selection_id = excluded.selection_id, selected_by = excluded.selected_by, updated_at = excluded.updated_at
-        where c.e164 is null or c.e164 = excluded.e164 or c.e164 = any($7) or c.contact_id = $8 or c.selection_id = $8",
+        where (c.e164 is null or c.e164 = excluded.e164 or c.e164 = any($7) or c.contact_id = $8 or c.selection_id = $8)
+          and (not $9 or c.agent_id = $5)",
         account_id.0,
         binding.call_id,
         binding.key.as_i64(),
@@ -289,6 +292,7 @@ pub async fn bind(
         now,
         binding.same_line,
         binding.named_id.map(|id| id.0),
+        binding.only_own,
     )
     .execute(&mut **tx)
     .await?;

@@ -300,6 +300,29 @@ async fn no_click_or_choice_in_another_agents_name() {
     assert_eq!(desk.test.db.number(clicks).await, 2);
 }
 
+/// A report makes a placeholder the record's for good, so that an agent's token takes none.
+#[tokio::test]
+async fn no_report_with_clicks_alone() {
+    let desk = Desk::open().await;
+    let rung = desk.ring(STRANGER, "annas", "anna").await;
+    let report = pb::PreRegisterContactRequest {
+        contact_id: id_of(rung.selected.as_ref()),
+        call_id: "annas".into(),
+        phone_number: STRANGER.into(),
+        ..desk.click()
+    };
+
+    let refused = desk.agent("anna").pre_register_contact(report.clone()).await.unwrap_err();
+
+    assert_eq!(refusal(&refused), (Code::PermissionDenied, "SCOPE_MISSING".to_owned()));
+    assert_eq!(field_of(&refused), "contact_id");
+    assert_eq!(desk.test.rows(&desk.account, "external_refs").await, 2);
+    // Whoever reports for the automation does.
+    let mut automation = desk.agent_with("anna", &[TokenScope::Calls]);
+    let reported = automation.pre_register_contact(report.clone()).await.unwrap().into_inner();
+    assert_eq!(reported.contact.unwrap().id, report.contact_id);
+}
+
 /// A click that names a call binds it, so that it must be the agent's, too.
 #[tokio::test]
 async fn click_binds_own_calls_alone() {
