@@ -58,10 +58,10 @@ impl Transaction for DisableIntegration {
         let nothing = SealedCredentials { credentials: None, access: None };
         access::replace(tx, account_id, integration_id, &nothing).await?;
         sync_runs::cancel_current(tx, account_id, integration_id, Some(&DISABLED), now).await?;
-        let is_repeat = !locked.state.is_enabled && !purge;
+        let is_repeat = !locked.state.is_enabled && (!purge || locked.state.is_purging);
         let result = if is_repeat { AuditResult::Unchanged } else { AuditResult::Done };
         let (target, fields) =
-            (AuditTarget::integration(integration_id, None), if purge { &["purge"][..] } else { &[] });
+            (AuditTarget::integration(integration_id, None), if purge { &["copied_data"][..] } else { &[] });
         Ok(audit::insert(tx, account_id, &self.actor, target, result, fields).await?)
     }
 }

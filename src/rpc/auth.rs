@@ -25,7 +25,7 @@ use super::{
     status,
 };
 use crate::{
-    domain::{clock::Clock, ids::AccountId},
+    domain::{audit::NO_ACCOUNT, clock::Clock, ids::AccountId},
     key_source::EarlyLook,
     telemetry::metrics,
 };
@@ -74,12 +74,13 @@ impl TokenHolder {
 
     /// The account that a request names. `INVALID_ARGUMENT` if the text is no UUID; `NOT_FOUND`
     /// `ACCOUNT_NOT_FOUND`, exactly as for an account that does not exist, if it is none of the
-    /// caller's. Also notes the account in the request's span.
+    /// caller's; nobody lists the nil UUID, under which the audit has what belongs to no account.
+    /// Also notes the account in the request's span.
     pub fn authorize(&self, account_id: &str) -> Result<AccountId, Status> {
         let account_id: AccountId = account_id.parse().map_err(|_| status::invalid("account_id", "must be a UUID"))?;
         match &self.accounts {
             TokenAccounts::All => {}
-            TokenAccounts::Listed(ids) if ids.contains(&account_id) => {}
+            TokenAccounts::Listed(ids) if ids.contains(&account_id) && account_id != NO_ACCOUNT => {}
             TokenAccounts::Listed(_) => return Err(status::account_not_found()),
         }
         tracing::Span::current().record("account.id", tracing::field::display(account_id));

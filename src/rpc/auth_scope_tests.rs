@@ -36,8 +36,10 @@ fn field_that_asks_for_more_is_named() {
     let purge = pb::DisableSyncRequest { copied_data: pb::CopiedData::Purge.into(), ..Default::default() };
     let other = pb::SelectMatchRequest { agent_id: "bob".into(), ..Default::default() };
 
-    let purged = caller(&handed(DISABLE_SYNC, "sync.write", purge.clone())).err().unwrap();
-    let chosen = caller(&handed(SELECT_MATCH, "clicks", other.clone())).err().unwrap();
+    let (purging, choosing) =
+        (handed(DISABLE_SYNC, "sync.write", purge.clone()), handed(SELECT_MATCH, "clicks", other.clone()));
+    let purged = caller(&purging).unwrap().authorize(MINE).unwrap_err();
+    let chosen = caller(&choosing).unwrap().authorize_reach(MINE).err().unwrap();
 
     assert_eq!((purged.code(), reason(&purged).as_str()), (Code::PermissionDenied, "SCOPE_MISSING"));
     let told = [("scope", "sync"), ("scopes", "sync sync.purge"), ("field", "copied_data")];
@@ -46,9 +48,11 @@ fn field_that_asks_for_more_is_named() {
     assert_eq!((chosen.code(), reason(&chosen).as_str()), (Code::PermissionDenied, "SCOPE_MISSING"));
     assert_eq!(metadata(&chosen), [("scope", "calls"), ("scopes", "calls"), ("field", "agent_id")].map(owned).into());
     for scope in ["sync", "sync.purge", "sync.write sync.purge"] {
-        assert!(caller(&handed(DISABLE_SYNC, scope, purge.clone())).is_ok(), "{scope}");
+        assert!(caller(&handed(DISABLE_SYNC, scope, purge.clone())).unwrap().authorize(MINE).is_ok(), "{scope}");
     }
-    assert!(caller(&handed(SELECT_MATCH, "clicks calls", other)).is_ok());
+    assert!(caller(&handed(SELECT_MATCH, "clicks calls", other)).unwrap().authorize(MINE).is_ok());
+    let elsewhere = caller(&purging).unwrap().authorize(OTHERS).unwrap_err();
+    assert_eq!((elsewhere.message(), metadata(&elsewhere)), (purged.message(), metadata(&purged)));
 }
 
 /// A handler that does not ask whose calls its caller may touch gets no account of an agent's.

@@ -10,7 +10,7 @@ use super::{
     auth::TokenHolder,
     call_notes::CallNotes,
     claims::TokenAccounts,
-    methods::{MethodAccess, MethodRule, TokenScope},
+    methods::{FieldRule, MethodAccess, MethodRule, TokenScope},
     parse,
     room::RoomPlace,
     status,
@@ -45,14 +45,17 @@ impl CallReach {
 pub(super) struct RequestCaller<'r> {
     caller: &'r TokenHolder,
     method: &'static MethodRule,
+    /// What the message asks for, and none of the token's scopes gives.
+    ungiven: Option<&'static FieldRule>,
     notes: Option<&'r CallNotes>,
     place: Option<&'r RoomPlace>,
 }
 
 impl<'r> RequestCaller<'r> {
-    /// As [`TokenHolder::authorize`]; and counts the request to this account's share of the room,
-    /// which may be spent: `OVERLOADED`. INTERNAL for a caller who may touch its own calls only:
-    /// [`RequestCaller::authorize_reach`] is for these.
+    /// As [`TokenHolder::authorize`]; `PERMISSION_DENIED` `SCOPE_MISSING` if the message asks for
+    /// more than the token's scopes give, by the method's rules in the table; and counts the
+    /// request to this account's share of the room, which may be spent: `OVERLOADED`. INTERNAL for
+    /// a caller who may touch its own calls only: [`RequestCaller::authorize_reach`] is for these.
     pub(super) fn authorize(&self, account_id: &str) -> Result<AccountId, Status> {
         if self.is_of_own_calls() {
             return Err(status::internal(&ReachIgnored));
@@ -74,12 +77,17 @@ impl<'r> RequestCaller<'r> {
     }
 
     fn authorize_anyhow(&self, account_id: &str) -> Result<AccountId, Status> {
-        let account_id = self.caller.authorize(account_id)?;
+        let ungiven = self.ungiven.map(|rule| status::scope_missing(rule.scopes, Some(rule)));
+        let account_id = self.caller.authorize(account_id).map_err(|refused| ungiven.clone().unwrap_or(refused))?;
         if let Some(notes) = self.notes {
             notes.note_account(account_id);
         }
         if let Some(place) = self.place {
             place.take_account(account_id).map_err(status::overloaded)?;
+        }
+        // Now that the account is known, under which the audit has the refusal.
+        if let Some(ungiven) = ungiven {
+            return Err(ungiven);
         }
         Ok(account_id)
     }
@@ -108,21 +116,18 @@ impl<'r> RequestCaller<'r> {
     }
 }
 
-/// The caller of this request. `PERMISSION_DENIED` `SCOPE_MISSING` if the message asks for more
-/// than the token's scopes give, by the method's rules in the table. INTERNAL if the request came
-/// past no gate: a method without a scope has no caller.
+/// The caller of this request. INTERNAL if the request came past no gate: a method without a scope
+/// has no caller.
 pub(super) fn caller<T: Any>(request: &Request<T>) -> Result<RequestCaller<'_>, Status> {
     let caller: Option<&Arc<TokenHolder>> = request.extensions().get();
     let method: Option<&&'static MethodRule> = request.extensions().get();
     let place: Option<&Arc<RoomPlace>> = request.extensions().get();
     let (Some(caller), Some(&method)) = (caller, method) else { return Err(status::internal(&NoCaller)) };
-    for rule in method.fields {
-        if !caller.has_any(rule.scopes) && rule.applies(request.get_ref(), caller.subject()) {
-            return Err(status::scope_missing(rule.scopes, Some(rule)));
-        }
-    }
+    let is_ungiven =
+        |rule: &&FieldRule| !caller.has_any(rule.scopes) && rule.applies(request.get_ref(), caller.subject());
+    let ungiven = method.fields.iter().find(is_ungiven);
     let notes: Option<&Arc<CallNotes>> = request.extensions().get();
-    Ok(RequestCaller { caller, method, notes: notes.map(AsRef::as_ref), place: place.map(AsRef::as_ref) })
+    Ok(RequestCaller { caller, method, ungiven, notes: notes.map(AsRef::as_ref), place: place.map(AsRef::as_ref) })
 }
 
 #[derive(Debug, thiserror::Error)]

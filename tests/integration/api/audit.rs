@@ -174,7 +174,7 @@ async fn each_audited_method_leaves_one_event_or_does_nothing() {
         copied_data: pb::CopiedData::Purge.into(),
     };
     let event = act("/contactsync.v1.SyncService/DisableSync", disable.encode_to_vec()).await;
-    assert_eq!((event.integration_id, event.fields), (integration_id(), vec!["purge".to_owned()]));
+    assert_eq!((event.integration_id, event.fields), (integration_id(), vec!["copied_data".to_owned()]));
 
     assert_eq!(done, BTreeSet::from(AUDITED), "a method was added: do it here");
 }
@@ -218,12 +218,17 @@ async fn repeats_are_unchanged_and_races_done_once() {
         test.contacts().erase_contact(erase).await.unwrap();
         ask_disable(&test, ACCOUNT, &integration, pb::CopiedData::Keep).await.unwrap();
     }
+    for _ in 0..3 {
+        // The first one purges; those that come before it has ended change nothing.
+        ask_disable(&test, ACCOUNT, &integration, pb::CopiedData::Purge).await.unwrap();
+    }
 
     assert_eq!(results("CreateAccount").await, once(3));
     assert_eq!(results("EnableSync").await, once(3));
     assert_eq!(results("TriggerSync").await, once(7));
     assert_eq!(results("EraseContact").await, once(1));
-    assert_eq!(results("DisableSync").await, once(1));
+    let disabled = [vec![i32::from(AuditResult::Done); 2], vec![AuditResult::Unchanged.into(); 3]].concat();
+    assert_eq!(results("DisableSync").await, disabled);
     let events = test.audit(ACCOUNT).await;
     let runs: BTreeSet<&str> =
         events.iter().filter(|event| event.method == "TriggerSync").map(|event| event.sync_run_id.as_str()).collect();
@@ -278,6 +283,40 @@ async fn refusals_are_told_with_target_and_reason() {
     assert!(test.audit(&account).await.iter().all(|event| event.subject == "test" && event.left_out == 0));
 }
 
+/// What a field of the message asked for in vain is told under the account that it named, however
+/// many strangers are refused meanwhile.
+#[tokio::test]
+async fn refused_fields_are_told_under_their_account() {
+    let test = TestApp::start().await;
+    let (account, other) = (test.account().await, test.account().await);
+    let integration = test.enable(&account, "acme").await;
+    let writer = test.token_of("writer", &only(&account), &[TokenScope::SyncWrite]);
+    let path = "/contactsync.v1.SyncService/DisableSync";
+    let purge = |account_id: &str| {
+        let request = pb::DisableSyncRequest {
+            account_id: account_id.into(),
+            integration_id: integration.clone(),
+            copied_data: pb::CopiedData::Purge.into(),
+        };
+        request.encode_to_vec()
+    };
+    for _ in 0..50 {
+        test.invoke("no.token.atall", path, &[]).await.unwrap_err();
+    }
+
+    let refused = test.invoke(&writer, path, &purge(&account)).await.unwrap_err();
+    assert_eq!(refusal(&refused), (Code::PermissionDenied, "SCOPE_MISSING".to_owned()));
+    let foreign = test.invoke(&writer, path, &purge(&other)).await.unwrap_err();
+    assert_eq!(refusal(&foreign), refusal(&refused), "whose account it is, is not said");
+
+    let expected = result("DisableSync", AuditResult::Refused, "SCOPE_MISSING");
+    eventually("the refusal", async || test.newest(&account).await == expected).await;
+    assert_eq!(test.audit(&account).await[0].subject, "writer");
+    let of_writer = |event: &pb::AuditEvent| event.subject == "writer" && told(event) == expected;
+    eventually("the other", async || test.audit("").await.iter().any(of_writer)).await;
+    assert_eq!(test.integration(&account, &integration).await.state(), pb::IntegrationState::Pending);
+}
+
 /// What belongs to no account is told to whoever may see all of them, and to nobody else.
 #[tokio::test]
 async fn refused_tokens_are_told_to_all_accounts_tokens_alone() {
@@ -290,12 +329,14 @@ async fn refused_tokens_are_told_to_all_accounts_tokens_alone() {
             .encode_to_vec()
     };
     let all = test.token_of("all", &TokenAccounts::All, &TokenScope::ALL);
+    let nils = test.token_of("nils", &only(&uuid::Uuid::nil().to_string()), &TokenScope::ALL);
     let clerk = test.token_of("clerk", &TokenAccounts::All, &[TokenScope::ContactsRead]);
     let path = "/contactsync.v1.SyncService/TriggerSync";
     for (token, account_id, method, reason, subject) in [
         ("no.token.atall", &*account, path, "TOKEN_INVALID", ""),
         (&*clerk, &*account, path, "SCOPE_MISSING", "clerk"),
         (&*own, &*other, path, "ACCOUNT_NOT_FOUND", "own"),
+        (&*nils, &uuid::Uuid::nil().to_string(), path, "ACCOUNT_NOT_FOUND", "nils"),
         (&*all, NOWHERE, path, "INTEGRATION_NOT_FOUND", "all"),
     ] {
         let before = test.audit("").await.len();
