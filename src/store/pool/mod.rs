@@ -253,6 +253,19 @@ impl fmt::Debug for ConnectionPool {
     }
 }
 
+/// One who waits for a connection; told when the wait ends, also by a caller who leaves.
+struct PoolWait {
+    pool: &'static str,
+    since: Instant,
+    is_in_vain: bool,
+}
+
+impl Drop for PoolWait {
+    fn drop(&mut self) {
+        metrics::pool_waited(self.pool, self.since.elapsed(), self.is_in_vain);
+    }
+}
+
 impl SharedPool {
     /// Never held across an await, and nothing that owns a connection is dropped under it: its slot
     /// would lock again.
@@ -292,14 +305,14 @@ impl SharedPool {
             (receive, state.turns)
         };
         self.grow();
-        let since = Instant::now();
+        let mut wait = PoolWait { pool: self.name, since: Instant::now(), is_in_vain: true };
         let lent = if let Ok(loan) = timeout(self.settings.acquire_timeout, &mut waiting).await {
             loan.map_err(|_| sqlx::Error::PoolClosed)
         } else {
             waiting.close();
             waiting.try_recv().map_err(|_| self.why_none(turns_before))
         };
-        metrics::pool_waited(self.name, since.elapsed(), lent.is_err());
+        wait.is_in_vain = lent.is_err();
         lent
     }
 

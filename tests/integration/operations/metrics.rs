@@ -305,6 +305,33 @@ async fn each_call_leaves_one_line_in_access_log() {
     }
 }
 
+/// Who waits for a connection until the call's time is over has waited in vain.
+#[tokio::test]
+async fn wait_that_its_caller_ends_is_told() {
+    let test = TestApp::start_with(|config| {
+        config.pools.api.connections = 1;
+        config.pools.api.acquire_timeout_ms = 60_000;
+    })
+    .await;
+    let url = with_admin(&test).await;
+    let account = test.account().await;
+    let in_vain = async || Scrape::of(&url).await.sum("contact_sync_pool_waits_in_vain_total", &[("pool", "api")]);
+    let mut lock = test.db.pool.begin().await.unwrap();
+    sqlx::query("lock table accounts in access exclusive mode").execute(&mut *lock).await.unwrap();
+    let ask = async || {
+        let mut request = Request::new(pb::GetAccountRequest { account_id: account.clone() });
+        request.set_timeout(std::time::Duration::from_millis(300));
+        test.accounts().get_account(request).await
+    };
+
+    // The second one finds the only connection lent.
+    let (first, second) = tokio::join!(ask(), ask());
+    assert!(first.is_err() && second.is_err());
+
+    eventually("the wait", async || is(in_vain().await, 1)).await;
+    lock.rollback().await.unwrap();
+}
+
 /// A call whose client has gone is told as cancelled, and one without room as refused.
 #[tokio::test]
 async fn call_that_is_left_is_told_as_cancelled() {

@@ -1,13 +1,11 @@
 //! Migrations of several processes at once, and of one that failed before: one at a time, none
 //! hangs, and an index that was left invalid is made anew.
 
-use std::time::Duration;
-
 use contact_sync::store::schema::SchemaError;
 use sqlx::{Connection as _, PgConnection};
 
 use super::program;
-use crate::support::db::TestDb;
+use crate::support::{db::TestDb, sync::eventually};
 
 const NEXT: i64 = 99_990_101_000_000;
 const INDEX: &str = "-- no-transaction
@@ -116,15 +114,11 @@ async fn column_gives_way_to_who_uses_its_table() {
 
 /// Until a migrating session waits for a lock in a statement that begins so.
 async fn waits(db: &TestDb, beginning: &str) {
-    while waiting(db, beginning).await == 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    eventually("a wait", async || waiting(db, beginning).await > 0).await;
 }
 
 async fn waits_no_more(db: &TestDb, beginning: &str) {
-    while waiting(db, beginning).await > 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    eventually("no wait", async || waiting(db, beginning).await == 0).await;
 }
 
 async fn waiting(db: &TestDb, beginning: &str) -> i64 {
