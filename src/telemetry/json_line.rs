@@ -6,10 +6,13 @@ use std::fmt;
 
 use serde::Serialize;
 use serde_json::{Map, Value};
-use tracing::{Event, Subscriber};
+use tracing::{
+    Event, Subscriber,
+    field::{Field, Visit},
+};
 use tracing_subscriber::{
     fmt::{
-        FmtContext, FormatEvent, FormatFields, FormattedFields,
+        FmtContext, FormatEvent, FormattedFields,
         format::{JsonFields, Writer},
         time::{FormatTime, SystemTime},
     },
@@ -44,9 +47,9 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, JsonFields> for Json
     ) -> fmt::Result {
         let mut timestamp = String::new();
         SystemTime.format_time(&mut Writer::new(&mut timestamp))?;
-        let mut text = String::new();
-        JsonFields::new().format_fields(Writer::new(&mut text), event)?;
-        let mut fields = read(&text)?;
+        let mut said = EventFields::default();
+        event.record(&mut said);
+        let mut fields = rename(said.0);
         let message = fields.remove(MESSAGE);
         // Of an event that comes from the `log` crate the target is a field, beside the place in
         // the source.
@@ -71,20 +74,61 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> FormatEvent<S, JsonFields> for Json
     }
 }
 
+/// What an event says. A span's fields are kept as text by [`JsonFields`]; an event's are written
+/// at once.
+#[derive(Default)]
+struct EventFields(Map<String, Value>);
+
+impl EventFields {
+    fn insert(&mut self, field: &Field, value: impl Into<Value>) {
+        let name = field.name();
+        self.0.insert(name.strip_prefix("r#").unwrap_or(name).to_owned(), value.into());
+    }
+}
+
+impl Visit for EventFields {
+    fn record_f64(&mut self, field: &Field, value: f64) {
+        self.insert(field, value);
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.insert(field, value);
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.insert(field, value);
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.insert(field, value);
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.insert(field, value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.insert(field, format!("{value:?}"));
+    }
+}
+
 fn own(name: &str) -> String {
     format!("field.{name}")
 }
 
-/// The fields, none of which is named like what is said of every event.
+/// A span's fields.
 fn read(written: &str) -> Result<Map<String, Value>, fmt::Error> {
-    let mut fields: Map<String, Value> =
-        if written.is_empty() { Map::new() } else { serde_json::from_str(written).map_err(|_| fmt::Error)? };
+    Ok(if written.is_empty() { Map::new() } else { rename(serde_json::from_str(written).map_err(|_| fmt::Error)?) })
+}
+
+/// None is named like what is said of every event.
+fn rename(mut fields: Map<String, Value>) -> Map<String, Value> {
     for name in OWN_NAMES {
         if let Some(value) = fields.remove(name) {
             fields.entry(own(name)).or_insert(value);
         }
     }
-    Ok(fields)
+    fields
 }
 
 #[cfg(test)]
