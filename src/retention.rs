@@ -1,6 +1,6 @@
 //! Forgets audit events after a year (a setting), calls and runs after 90 days, changes and
-//! rejected records after 30, clicks after a day, authorizations when they are over: what is not
-//! kept cannot leak.
+//! rejected records after 30, hints after 7, clicks after a day, authorizations when they are over:
+//! what is not kept cannot leak.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,7 +11,7 @@ use tracing::warn;
 
 use crate::{
     domain::{audit::NO_ACCOUNT, clock::Clock, ids::AccountId},
-    store::{Db, StoreError, Transaction, Tx, accounts, audit, changes, erasure, rejected, retention},
+    store::{Db, StoreError, Transaction, Tx, accounts, audit, changes, erasure, hints, rejected, retention},
     telemetry::chain,
 };
 
@@ -23,6 +23,8 @@ const CLICKS_KEPT: TimeDelta = TimeDelta::days(1);
 pub const CHANGES_KEPT: TimeDelta = TimeDelta::days(30);
 /// How long a rejected record is kept after it was last met.
 const REJECTED_KEPT: TimeDelta = TimeDelta::days(30);
+/// How long a hint waits for an integration that is not read; polls find everything without it.
+const HINTS_KEPT: TimeDelta = TimeDelta::days(7);
 /// A call that was being answered while its person was erased is stored within seconds.
 const LATE_CALLS: TimeDelta = TimeDelta::days(1);
 const LOOK_EVERY: Duration = Duration::from_hours(1);
@@ -99,6 +101,7 @@ async fn forget_in(
     }
     removed += erasure::remove_late_calls(db, account_id, now - LATE_CALLS).await?;
     removed += rejected::expire(db, account_id, now - REJECTED_KEPT).await?;
+    removed += hints::expire(db, account_id, now - HINTS_KEPT).await?;
     loop {
         let kept_since = now - CHANGES_KEPT;
         let batch = db.of(account_id).run(ForgetChanges { kept_since }).await?;

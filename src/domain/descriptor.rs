@@ -2,6 +2,8 @@
 //! content: a vendor's facts stand in its folder under `crm/`, and come to whoever needs them as a
 //! value ([decision 21](../../docs/decisions/0021-one-trait-for-three-crms.md)).
 
+use chrono::TimeDelta;
+
 use super::{
     credentials::CredentialType,
     host::{HostRules, LoginHosts},
@@ -40,6 +42,9 @@ pub struct ProviderDescriptor {
     pub credentials_hint: &'static str,
     /// What other options of an integration lead to.
     pub options: OptionRules,
+    /// After a change, until a poll is sure to find it: what the CRM's lists of changes lag by, and
+    /// a little.
+    pub listing_lag: TimeDelta,
     /// Settings, unless the operator has others.
     pub defaults: ProviderDefaults,
 }

@@ -9,6 +9,7 @@ pub mod clock;
 pub mod contact;
 pub mod credentials;
 pub mod descriptor;
+pub mod hint;
 pub mod host;
 pub mod ids;
 pub mod integration;

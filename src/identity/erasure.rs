@@ -15,7 +15,7 @@ use crate::{
     store::{
         self, StoreError, Tx, TxError,
         contact_writes::{contacts, erasure, refs, tombstones},
-        rejected, suppressions,
+        hints, rejected, suppressions,
     },
 };
 
@@ -75,6 +75,7 @@ pub async fn erase(
         let keys: Vec<RecordKey> =
             records.iter().filter(|(of, _)| *of == integration_id).map(|(_, key)| key.clone()).collect();
         rejected::remove(tx, account_id, integration_id, &keys).await?;
+        hints::remove_of(tx, account_id, integration_id, &keys).await?;
         rejected::empty_nameless(tx, account_id, integration_id).await?;
     }
     let numbers = erasure::remove_numbers(tx, account_id, &person).await?;

@@ -19,6 +19,7 @@ pub mod erasure;
 pub mod expected_calls;
 pub mod figures;
 mod fragments;
+pub mod hints;
 pub mod integrations;
 pub mod lease;
 pub mod merge_chains;

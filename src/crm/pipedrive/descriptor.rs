@@ -1,5 +1,7 @@
 //! What is known of Pipedrive without asking it.
 
+use chrono::TimeDelta;
+
 use crate::domain::{
     credentials::CredentialType,
     descriptor::{ObjectDescriptor, OptionRules, OrganizationRule, ProviderDefaults, ProviderDescriptor},
@@ -35,6 +37,8 @@ pub(super) const DESCRIPTOR: ProviderDescriptor = ProviderDescriptor {
     credentials_hint: "a refresh_token or a pipedrive_api_token",
     options: OptionRules { widen: |_, _| false, need_sweep: begins_to_mirror },
     // Polling shows no deletion: a sweep does.
+    // It documents no delay.
+    listing_lag: TimeDelta::seconds(2),
     defaults: ProviderDefaults { quota_share_percent: 50, first_copy_share_percent: 50, sweep_hours: 12 },
 };
 

@@ -1,6 +1,8 @@
 //! What is known of Salesforce without asking it.
 
 use super::{ids, login};
+use chrono::TimeDelta;
+
 use crate::domain::{
     credentials::CredentialType,
     descriptor::{ObjectDescriptor, OptionRules, OrganizationRule, ProviderDefaults, ProviderDescriptor},
@@ -58,5 +60,7 @@ pub(super) const DESCRIPTOR: ProviderDescriptor = ProviderDescriptor {
     credentials_hint: "a bearer_token, a refresh_token, client_credentials or a salesforce_jwt",
     // Its log of deletions says itself when it does not reach back far enough.
     options: OptionRules { widen: |_, _| false, need_sweep: |_, _| false },
+    // A row is seen as soon as its transaction has ended, but for one that lasts.
+    listing_lag: TimeDelta::seconds(5),
     defaults: ProviderDefaults { quota_share_percent: 50, first_copy_share_percent: 50, sweep_hours: 168 },
 };

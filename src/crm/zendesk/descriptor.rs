@@ -1,5 +1,7 @@
 //! What is known of Zendesk without asking it.
 
+use chrono::TimeDelta;
+
 use crate::domain::{
     credentials::CredentialType,
     descriptor::{ObjectDescriptor, OptionRules, OrganizationRule, ProviderDefaults, ProviderDescriptor},
@@ -40,6 +42,8 @@ pub(super) const DESCRIPTOR: ProviderDescriptor = ProviderDescriptor {
     ],
     credentials_hint: "a zendesk_api_token, a bearer_token, a refresh_token or client_credentials",
     options: OptionRules { widen: are_more_users, need_sweep: are_other_users },
+    // "Data of the most recent minute is not provided."
+    listing_lag: TimeDelta::seconds(65),
     defaults: ProviderDefaults { quota_share_percent: 80, first_copy_share_percent: 95, sweep_hours: 168 },
 };
 

@@ -3,6 +3,7 @@
 mod access_tokens;
 mod authorize;
 mod credentials;
+mod hints;
 mod integrations;
 mod leases;
 mod purge;

@@ -59,7 +59,7 @@ pub fn is_without_account(table: &str) -> bool {
 
 /// Indexes for scans across accounts: what is due, and what is old enough to be forgotten. None may
 /// be unique.
-const SCANS: [&str; 2] = ["integrations_due_idx", "calls_created_idx"];
+const SCANS: [&str; 3] = ["integrations_due_idx", "calls_created_idx", "hints_due_idx"];
 
 fn statements() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".sqlx");
