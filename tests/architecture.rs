@@ -113,6 +113,10 @@ const ACROSS_ACCOUNTS: &[(&str, &str)] = &[
     ("store::database::ping", "whether the service is ready is asked of all of it"),
     ("store::database::time", "processes follow one clock, whosever work they do"),
     ("store::figures::read", "figures of the whole service, without a word of whose they are"),
+    (
+        "store::integrations::find_installed",
+        "an uninstall names a company, not whose it is; the transactions that follow are each of one account",
+    ),
     ("store::lease::find_due", "what is due is due for whom it may; the claim that follows is of one account"),
     ("store::reparse::find_due", "whose numbers are to be read again; the lock that follows is of one account"),
 ];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::domain::provider::Provider;
+use crate::domain::{integration_state::UNINSTALLED, provider::Provider};
 
 /// What a CRM's refusal means. Texts say what to do, and never hold a body, a URL's query or a
 /// credential.
@@ -26,7 +26,7 @@ pub enum CrmError {
     #[error("the CRM refuses the login: {0}")]
     LoginRefused(LoginRefusal),
     /// The app was removed from the CRM, and the CRM says so.
-    #[error("the app was uninstalled in the CRM; its administrator must install it and authorize again")]
+    #[error("{}", UNINSTALLED.message)]
     Uninstalled,
     /// OAuth `invalid_client` and its like, of a client that came with the credentials.
     #[error(

@@ -16,6 +16,7 @@ mod pipedrive;
 mod quota;
 mod salesforce;
 mod times;
+mod uninstall;
 mod vendor;
 mod vendors;
 mod zendesk;
@@ -33,6 +34,7 @@ pub use client::{
 pub use endpoint::ProviderEndpoint;
 pub use error::{ConnectFailure, CrmError, LoginRefusal, RetryAdvice};
 pub use page_size::PageSize;
+pub use vendor::UninstallNotice;
 pub use vendors::descriptors;
 
 use self::{

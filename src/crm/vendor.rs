@@ -1,5 +1,6 @@
 //! What a vendor's folder offers beside its client.
 
+use chrono::{DateTime, Utc};
 use reqwest::Client;
 
 use super::{
@@ -52,6 +53,11 @@ pub(super) trait CrmVendor: Sync {
         None
     }
 
+    /// How it tells that a company has removed this deployment's app; `None`: it does not.
+    fn uninstall(&self) -> Option<ReadUninstall> {
+        None
+    }
+
     /// The name that an organisation has now, asked where the vendor knows every organisation by
     /// the token. `None`: it has no other name there, or nobody can be asked.
     fn find_renamed<'a>(&'a self, lost: LostOrganization<'a>) -> CrmFuture<'a, Option<String>> {
@@ -59,6 +65,18 @@ pub(super) trait CrmVendor: Sync {
         Box::pin(async { Ok(None) })
     }
 }
+
+/// A company has removed the deployment's app.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UninstallNotice {
+    /// The CRM's own number of the company.
+    pub company_id: String,
+    /// When, by the CRM's clock, if it says so.
+    pub at: Option<DateTime<Utc>>,
+}
+
+/// Reads a body of this client's; `None`: it is not what the vendor documents.
+pub(super) type ReadUninstall = fn(client_id: &str, body: &[u8]) -> Option<UninstallNotice>;
 
 /// What a client is made of.
 pub(super) struct ClientParts<'a> {

@@ -3,7 +3,9 @@
 use std::fmt;
 
 use chrono::{DateTime, Utc};
-use secrecy::SecretString;
+use hmac::{Hmac, Mac};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::Sha256;
 use strum::EnumDiscriminants;
 
 use super::provider::Provider;
@@ -76,6 +78,21 @@ pub struct OAuthClient {
     pub id: String,
     /// Its secret.
     pub secret: SecretString,
+}
+
+impl OAuthClient {
+    /// Whether this is its id and its secret, as HTTP Basic shows them. Takes as long for whatever
+    /// is shown.
+    pub fn is(&self, shown: &str) -> bool {
+        is_same_secret(&format!("{}:{}", self.id, self.secret.expose_secret()), shown)
+    }
+}
+
+/// Compares secrets in a time that tells nothing of what is in them.
+pub fn is_same_secret(own: &str, shown: &str) -> bool {
+    let Ok(keyed) = Hmac::<Sha256>::new_from_slice(b"contact-sync comparison of secrets") else { return false };
+    let own = keyed.clone().chain_update(own).finalize().into_bytes();
+    keyed.chain_update(shown).verify_slice(&own).is_ok()
 }
 
 impl Credentials {
@@ -188,6 +205,16 @@ impl fmt::Debug for CrmAccess {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn client_is_known_by_its_whole_id_and_secret() {
+        let client = OAuthClient { id: "client".into(), secret: "secret".into() };
+
+        assert!(client.is("client:secret"));
+        for other in ["", "client", "client:", "client:secre", "client:secrets", "Client:secret", "secret:client"] {
+            assert!(!client.is(other), "{other}");
+        }
+    }
 
     #[test]
     fn a_token_is_given_out_for_its_own_crm_only() {

@@ -25,6 +25,12 @@ use super::{
     sync_run::SyncKind,
 };
 
+/// What is said of an integration whose app was removed from the CRM.
+pub const UNINSTALLED: Notice = Notice::fixed(
+    "APP_UNINSTALLED",
+    "the app was uninstalled in the CRM; its administrator must install it and authorize again",
+);
+
 /// Whether a refresh token may be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, EnumString, IntoStaticStr)]
 #[strum(serialize_all = "SCREAMING_SNAKE_CASE")]
@@ -109,6 +115,8 @@ pub enum ControlEvent {
         /// What it copied is to be removed, too.
         purge: bool,
     },
+    /// Its CRM says that the app was removed there.
+    Uninstalled,
     /// What it copied is removed.
     PurgeCompleted,
     /// A run has come to its end.
@@ -277,6 +285,7 @@ impl ControlState {
             ControlEvent::ConfirmDeletions(deletions) => self.confirm_deletions(deletions, now),
             ControlEvent::CancelRun => self.may_run().map(|()| self.cancel_run(now)),
             ControlEvent::Disable { purge } => Ok(self.disable(purge, now)),
+            ControlEvent::Uninstalled => Ok(self.uninstall()),
             ControlEvent::PurgeCompleted => self.end_purge(),
             // Whoever switches sync off takes the lease away from its run.
             ControlEvent::RunCompleted(completion) => self.may_run().map(|()| self.complete_run(completion, now)),
@@ -413,6 +422,22 @@ impl ControlState {
             refresh_use: RefreshUse::Free,
             due_at: is_purging.then_some(now),
             ..self.without_hold()
+        };
+        StateTransition { stops_run: true, cancels_run: true, ..state.into() }
+    }
+
+    /// What opened the CRM is over, and nothing but a new authorization mends that. What is
+    /// disabled has nothing to lose.
+    fn uninstall(&self) -> StateTransition {
+        if !self.is_enabled {
+            return self.clone().into();
+        }
+        let state = Self {
+            hold: Some(SyncHold::AuthFailed),
+            hold_notice: Some(UNINSTALLED),
+            refresh_use: RefreshUse::Spent,
+            due_at: None,
+            ..self.clone()
         };
         StateTransition { stops_run: true, cancels_run: true, ..state.into() }
     }

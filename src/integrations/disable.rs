@@ -56,7 +56,7 @@ impl Transaction for DisableIntegration {
         let transition = locked.state.apply(ControlEvent::Disable { purge }, now)?;
         integrations::save_transition(tx, account_id, integration_id, &transition, now).await?;
         let nothing = SealedCredentials { credentials: None, access: None };
-        access::replace(tx, account_id, integration_id, &nothing).await?;
+        access::replace(tx, account_id, integration_id, &nothing, now).await?;
         sync_runs::cancel_current(tx, account_id, integration_id, Some(&DISABLED), now).await?;
         let is_repeat = !locked.state.is_enabled && (!purge || locked.state.is_purging);
         let result = if is_repeat { AuditResult::Unchanged } else { AuditResult::Done };

@@ -166,7 +166,7 @@ impl Transaction for StoreLink {
                 let transition = known.state.apply(ControlEvent::Enable(enablement), now)?;
                 integrations::save_transition(tx, account_id, known.id, &transition, now).await?;
                 let sealed = tested.seal(context, account_id, known.id)?;
-                access::replace(tx, account_id, known.id, &sealed).await?;
+                access::replace(tx, account_id, known.id, &sealed, now).await?;
                 (known.id, transition)
             }
             None => {

@@ -6,6 +6,7 @@ mod context;
 mod disable;
 mod enable;
 mod error;
+mod uninstall;
 mod update;
 mod verify;
 
@@ -17,5 +18,6 @@ pub use context::IntegrationContext;
 pub use disable::disable;
 pub use enable::{NewLink, enable};
 pub use error::IntegrationError;
+pub use uninstall::{UninstallError, UninstallOutcome, prove_uninstall, uninstall};
 pub use update::{SyncUpdate, update};
 pub use verify::test_connection;

@@ -155,7 +155,7 @@ impl Transaction for StoreUpdate {
         integrations::save_transition(tx, account_id, integration_id, &transition, now).await?;
         if tested.credentials.is_some() {
             let sealed = tested.seal(context, account_id, integration_id)?;
-            access::replace(tx, account_id, integration_id, &sealed).await?;
+            access::replace(tx, account_id, integration_id, &sealed, now).await?;
         }
         if transition.cancels_run {
             sync_runs::cancel_current(tx, account_id, integration_id, Some(&SWITCHED_OFF), now).await?;

@@ -1,24 +1,51 @@
-//! `GET /oauth/callback`: an administrator comes back from a CRM. The parameters are secrets: none
-//! is logged, none is shown.
+//! `/oauth/callback`. GET: an administrator comes back from a CRM. The parameters are secrets: none
+//! is logged, none is shown. DELETE: a CRM tells that a company has removed the app; it is proven
+//! by its header before anything of its body is read, and nothing is told to anybody.
 
-use std::{borrow::Cow, sync::Arc};
+use std::{borrow::Cow, sync::Arc, time::Duration};
 
 use axum::{
-    extract::{Query, State, rejection::QueryRejection},
-    http::StatusCode,
+    body::to_bytes,
+    extract::{Query, Request, State, rejection::QueryRejection},
+    http::{
+        StatusCode,
+        header::{AUTHORIZATION, RETRY_AFTER},
+    },
+    response::{IntoResponse, Response},
 };
 use secrecy::SecretString;
 use serde::Deserialize;
+use tokio::{sync::Semaphore, time::timeout};
 use tracing::{info, warn};
 
 use super::page::HtmlPage;
 use crate::{
     domain::integration::Integration,
-    integrations::{AuthorizeError, ConsentOutcome, IntegrationContext, IntegrationError, complete_authorization},
+    integrations::{
+        AuthorizeError, ConsentOutcome, IntegrationContext, IntegrationError, complete_authorization, prove_uninstall,
+        uninstall,
+    },
     telemetry::chain,
 };
 
 const BEGIN_AGAIN: &str = "Begin again: ask for a new link (StartAuthorization, or `contact-sync sync authorize`).";
+
+/// Uninstalls that are taken at once.
+pub(super) const UNINSTALLS_MAX: usize = 4;
+/// Longest body of an uninstall, in bytes; the documented one has about 120.
+const UNINSTALL_BYTES_MAX: usize = 16 * 1024;
+/// The body of an uninstall is here within this.
+const UNINSTALL_BODY_MAX: Duration = Duration::from_secs(2);
+/// When to say an uninstall again that was not taken, in seconds.
+const UNINSTALL_AGAIN: &str = "30";
+
+/// What both work with.
+#[derive(Clone)]
+pub(super) struct CallbackState {
+    pub(super) integrations: Arc<IntegrationContext>,
+    /// A place for each uninstall that is taken.
+    pub(super) uninstalls: Arc<Semaphore>,
+}
 
 /// What a CRM appends to our address; it may append more.
 #[derive(Deserialize)]
@@ -29,7 +56,7 @@ pub(super) struct CallbackParameters {
 }
 
 pub(super) async fn answer(
-    State(integrations): State<Arc<IntegrationContext>>,
+    State(CallbackState { integrations, .. }): State<CallbackState>,
     parameters: Result<Query<CallbackParameters>, QueryRejection>,
 ) -> HtmlPage {
     // The rejection would quote what came.
@@ -47,6 +74,30 @@ pub(super) async fn answer(
         Err(error) => {
             warn!(error = %chain(&error), "an authorization was not completed");
             refused(&error)
+        }
+    }
+}
+
+pub(super) async fn uninstalled(
+    State(CallbackState { integrations, uninstalls }): State<CallbackState>,
+    request: Request,
+) -> Response {
+    let shown = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    let Some(provider) = prove_uninstall(&integrations, shown) else {
+        return StatusCode::UNAUTHORIZED.into_response();
+    };
+    let again = (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, UNINSTALL_AGAIN)]);
+    let Ok(_place) = uninstalls.try_acquire() else { return again.into_response() };
+    let body = match timeout(UNINSTALL_BODY_MAX, to_bytes(request.into_body(), UNINSTALL_BYTES_MAX)).await {
+        Ok(Ok(body)) => body,
+        Ok(Err(_)) => return StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+        Err(_) => return StatusCode::REQUEST_TIMEOUT.into_response(),
+    };
+    match uninstall(&integrations, provider, &body).await {
+        Ok(_) => StatusCode::NO_CONTENT.into_response(),
+        Err(error) => {
+            warn!(error = %chain(&error), "an uninstall that a CRM has told of could not be stored; it is asked to say it again");
+            again.into_response()
         }
     }
 }

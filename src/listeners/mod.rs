@@ -34,6 +34,7 @@ use tower::ServiceExt;
 use tracing::{debug, warn};
 
 pub use self::admin::admin_routes;
+use self::callback::CallbackState;
 use crate::{
     integrations::IntegrationContext,
     tls::{BoundListener, ServerStream},
@@ -53,9 +54,10 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What is served over HTTP.
 pub fn routes(integrations: IntegrationContext) -> Router {
+    let uninstalls = Semaphore::new(callback::UNINSTALLS_MAX);
     Router::new()
-        .route("/oauth/callback", get(callback::answer))
-        .with_state(Arc::new(integrations))
+        .route("/oauth/callback", get(callback::answer).delete(callback::uninstalled))
+        .with_state(CallbackState { integrations: Arc::new(integrations), uninstalls: Arc::new(uninstalls) })
         .route("/healthz", get(async || "ok\n"))
         .fallback(async || page::NOT_FOUND)
 }

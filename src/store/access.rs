@@ -2,6 +2,7 @@
 //! claims it by a conditional update, asks the CRM outside of any transaction, and stores what came
 //! unless something newer is there. A claim is a lease, and so uses the database's clock.
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::{Db, StoreError, Tx, integrations::SealedCredentials, known};
@@ -136,20 +137,52 @@ pub async fn replace(
     account_id: AccountId,
     integration_id: IntegrationId,
     sealed: &SealedCredentials,
+    now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
     sqlx::query!(
         "-- store::access::replace
         update integrations
-        set credentials = $3, access = $4, access_version = access_version + 1, refresh_claim = null, refresh_claimed_until = null
+        set credentials = $3, access = $4, access_version = access_version + 1, refresh_claim = null, refresh_claimed_until = null,
+            authorized_at = $5
         where account_id = $1 and integration_id = $2",
         account_id.0,
         integration_id.0,
         sealed.credentials,
         sealed.access,
+        now,
     )
     .execute(&mut **tx)
     .await?;
     Ok(())
+}
+
+/// What an administrator gave a locked integration.
+pub struct GivenCredentials {
+    /// Sealed by the vault.
+    pub sealed: Option<Vec<u8>>,
+    /// When they were given; of those that were stored before this was noted, when the integration
+    /// was made.
+    pub authorized_at: DateTime<Utc>,
+}
+
+/// Reads them.
+pub async fn find_given(
+    tx: &mut Tx,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+) -> Result<Option<GivenCredentials>, StoreError> {
+    let found = sqlx::query_as!(
+        GivenCredentials,
+        r#"-- store::access::find_given
+        select credentials as sealed, coalesce(authorized_at, created_at) as "authorized_at!"
+        from integrations
+        where account_id = $1 and integration_id = $2"#,
+        account_id.0,
+        integration_id.0,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(found)
 }
 
 /// Gives a claim back without a token. `is_lost`: the CRM may have given one that never arrived;

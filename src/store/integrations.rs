@@ -168,6 +168,32 @@ pub async fn find_by_company(
     Ok(found.map(IntegrationId))
 }
 
+/// The most integrations of one company that an uninstall reaches.
+const INSTALLED_MAX: i64 = 100;
+
+/// The integrations of all accounts with an organisation, by the CRM's own number of it. One of the
+/// named statements across accounts.
+pub async fn find_installed(
+    db: &Db,
+    provider: Provider,
+    company_id: &str,
+) -> Result<Vec<(AccountId, IntegrationId)>, StoreError> {
+    let rows = sqlx::query!(
+        "-- store::integrations::find_installed (across accounts)
+        select account_id, integration_id
+        from integrations
+        where provider = $1 and company_id = $2 and is_enabled
+        order by account_id, integration_id
+        limit $3",
+        provider.as_str(),
+        company_id,
+        INSTALLED_MAX,
+    )
+    .fetch_all(db.all())
+    .await?;
+    Ok(rows.into_iter().map(|row| (AccountId(row.account_id), IntegrationId(row.integration_id))).collect())
+}
+
 /// One integration.
 pub async fn find(
     db: &Db,

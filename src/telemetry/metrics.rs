@@ -89,6 +89,8 @@ metrics_list! {
         "integrations with records or numbers that could not be read";
     FEED_BACKLOG = Gauge "contact_sync_feed_backlog_seconds" []
         "age of the oldest change that waits for the readers of a feed, of the feeds that somebody has read";
+    UNINSTALLS = Counter "contact_sync_uninstalls_total" ["provider", "outcome"]
+        "times that a CRM told that a company has removed the app: done, nobody, unreadable, failed; or refused, by nobody that is known";
     STATISTICS_AGE = Gauge "contact_sync_statistics_age_seconds" []
         "since the figures about integrations were last read from the database";
     LOG_LINES_LOST = Counter "contact_sync_log_lines_lost_total" []
@@ -267,6 +269,11 @@ fn page_counted(provider: &'static str, pages: u64, records: u64, rejected: u64)
 /// A turn of a sync run has ended.
 pub fn run_ended(provider: &'static str, outcome: &'static str) {
     counter!(RUNS, "provider" => provider, "outcome" => outcome).increment(1);
+}
+
+/// A CRM has told of an uninstall, or somebody who is none.
+pub fn uninstall_ended(provider: &'static str, outcome: &'static str) {
+    counter!(UNINSTALLS, "provider" => provider, "outcome" => outcome).increment(1);
 }
 
 /// Integrations of one CRM that are in one state.

@@ -20,6 +20,7 @@ mod lines;
 mod oauth;
 pub mod people;
 pub mod pipedrive;
+pub mod push;
 mod reply;
 pub mod requests;
 pub mod salesforce;

@@ -16,12 +16,13 @@ mod organizations;
 mod position;
 mod refusal;
 mod run;
+mod uninstall;
 
 use self::{client::PipedriveClient, descriptor::DESCRIPTOR};
 use super::{
     CrmClient, CrmError, CrmFuture,
     oauth::{ClientAuth, OAuthRules, TokenAnswer, TokenForm},
-    vendor::{ClientParts, CrmVendor, LostOrganization, OpenedAccess, OpenedOrganization},
+    vendor::{ClientParts, CrmVendor, LostOrganization, OpenedAccess, OpenedOrganization, ReadUninstall},
 };
 use crate::domain::descriptor::ProviderDescriptor;
 
@@ -59,6 +60,10 @@ impl CrmVendor for PipedriveVendor {
 
     fn find_opened<'a>(&'a self, opened: OpenedAccess<'a>) -> CrmFuture<'a, OpenedOrganization> {
         Box::pin(company::find_opened(opened))
+    }
+
+    fn uninstall(&self) -> Option<ReadUninstall> {
+        Some(uninstall::read)
     }
 
     /// By its own number of the company.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::{ControlState, RefreshUse, RunFailure};
+use super::{ControlState, RefreshUse, RunFailure, UNINSTALLED};
 use crate::domain::integration::SyncHold;
 
 /// A wait up to this is part of a run; a longer one ends it.
@@ -118,7 +118,11 @@ impl ControlState {
             }
             FailureVerdict::Final { spends_refresh_token } => {
                 let due_at = probed_at.filter(|_| !spends_refresh_token);
-                FailureOutcome { hold: Some(SyncHold::AuthFailed), due_at, spends_refresh_token, ..as_before }
+                let hold = Some(SyncHold::AuthFailed);
+                // That nothing is stored any more is no news: why it is so, is what helps.
+                let keeps_notice = self.hold == hold
+                    && self.hold_notice.as_ref().is_some_and(|notice| notice.reason == UNINSTALLED.reason);
+                FailureOutcome { hold, keeps_notice, due_at, spends_refresh_token, ..as_before }
             }
             FailureVerdict::Stops => FailureOutcome { hold: Some(SyncHold::Paused), ..as_before },
         }

@@ -28,7 +28,7 @@ use crate::{
 const PERIOD: TimeDelta = TimeDelta::minutes(30);
 
 /// The service with its HTTP listener.
-async fn start() -> TestApp {
+pub async fn start() -> TestApp {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let test = TestApp::start_with(|config| config.http.public_url = Some(url)).await;
@@ -49,17 +49,17 @@ fn again(account: &str, integration: &str) -> pb::StartAuthorizationRequest {
     pb::StartAuthorizationRequest { integration_id: integration.into(), connection: None, ..zendesk(account) }
 }
 
-async fn begin(test: &TestApp, request: pb::StartAuthorizationRequest) -> String {
+pub async fn begin(test: &TestApp, request: pb::StartAuthorizationRequest) -> String {
     test.syncs().start_authorization(request).await.unwrap().into_inner().authorize_url
 }
 
-fn browser() -> Client {
+pub fn browser() -> Client {
     #[expect(clippy::disallowed_methods, reason = "an administrator's browser")]
     Client::builder().redirect(Policy::none()).build().unwrap()
 }
 
 /// The administrator consents (or what the address says); where the CRM sends the browser then.
-async fn consent(authorize_url: &str) -> String {
+pub async fn consent(authorize_url: &str) -> String {
     let answer = browser().get(authorize_url).send().await.unwrap();
     assert!(answer.status().is_redirection(), "{}", answer.text().await.unwrap());
     answer.headers()["location"].to_str().unwrap().to_owned()
@@ -70,11 +70,11 @@ async fn come_back(callback: &str) -> (StatusCode, String) {
     (answer.status(), answer.text().await.unwrap())
 }
 
-async fn authorize(test: &TestApp, request: pb::StartAuthorizationRequest) -> (StatusCode, String) {
+pub async fn authorize(test: &TestApp, request: pb::StartAuthorizationRequest) -> (StatusCode, String) {
     come_back(&consent(&begin(test, request).await).await).await
 }
 
-async fn integrations(test: &TestApp, account: &str) -> Vec<pb::Integration> {
+pub async fn integrations(test: &TestApp, account: &str) -> Vec<pb::Integration> {
     let request = pb::ListIntegrationsRequest { account_id: account.into(), ..Default::default() };
     test.syncs().list_integrations(request).await.unwrap().into_inner().integrations
 }

@@ -14,6 +14,7 @@ mod schedule;
 mod stop;
 mod sync_runs;
 pub mod three_crms;
+mod uninstall;
 mod zendesk_answers;
 mod zendesk_pages;
 pub mod zendesk_refusals;

@@ -2,6 +2,8 @@
 //! server's endpoints. Owns: the shapes of Pipedrive's token answers. Must not: decide what a token
 //! may do; it may do everything but see what is hidden from its user.
 
+use std::sync::PoisonError;
+
 use axum::http::{StatusCode, header};
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
@@ -56,7 +58,11 @@ impl Pipedrive {
         };
         let (name, value) = match self.oauth.authorize(request, self.now()) {
             Ok(_) if call.param("login_hint") == Some("deny") => ("error", "access_denied".to_owned()),
-            Ok(code) => ("code", code),
+            Ok(code) => {
+                let mut last = self.redirect_uri.lock().unwrap_or_else(PoisonError::into_inner);
+                *last = Some(redirect_uri.to_owned());
+                ("code", code)
+            }
             Err(AuthorizationError::BadChallenge) => ("error", "invalid_request".to_owned()),
             // Not to be sent to an address that nobody vouches for.
             Err(error @ (AuthorizationError::UnknownClient | AuthorizationError::BadRedirect)) => {

@@ -23,13 +23,15 @@ mod tests;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chrono::{DateTime, Utc};
-use serde_json::Value;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde_json::{Value, json};
 
 use super::{
     SimulatorClock,
     faults::Faults,
     oauth::{OAuth, OAuthConfig, StaticGrant, TokenRequests},
+    push::HookCall,
     requests::{RequestLog, RequestReport},
 };
 use input::PersonInput;
@@ -149,6 +151,8 @@ pub struct Pipedrive {
     config: PipedriveConfig,
     state: Mutex<State>,
     oauth: OAuth,
+    /// Where the administrator was sent back to last.
+    redirect_uri: Mutex<Option<String>>,
     budget: Budget,
     faults: Faults,
     requests: RequestLog,
@@ -175,6 +179,7 @@ impl Pipedrive {
             config,
             state: Mutex::default(),
             oauth,
+            redirect_uri: Mutex::default(),
             budget: Budget::default(),
             faults,
             requests: RequestLog::default(),
@@ -253,6 +258,29 @@ impl Pipedrive {
     /// Ends every OAuth code and token; the API token stays.
     pub fn revoke_all_tokens(&self) {
         self.oauth.revoke_all();
+    }
+
+    /// The company removes the app: its tokens are over. What Pipedrive then tells the app; `None`:
+    /// nobody has authorized it.
+    pub fn uninstall_app(&self) -> Option<HookCall> {
+        self.oauth.revoke_all();
+        let url = self.redirect_uri.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        let body = json!({
+            "client_id": self.config.client_id,
+            "company_id": COMPANY_ID,
+            "user_id": USER_ID,
+            "timestamp": self.now().to_rfc3339_opts(SecondsFormat::Millis, true),
+        });
+        let client = format!("{}:{}", self.config.client_id, self.config.client_secret);
+        Some(HookCall {
+            method: "DELETE",
+            url,
+            headers: vec![
+                ("authorization", format!("Basic {}", STANDARD.encode(client))),
+                ("content-type", "application/json".to_owned()),
+            ],
+            body: body.to_string(),
+        })
     }
 
     /// How often OAuth tokens were asked for.

@@ -23,13 +23,15 @@ use self::{
 use crate::support::db::TestDb;
 
 /// Statements that look across accounts, and why.
-const ACROSS_ACCOUNTS: [&str; 5] = [
+const ACROSS_ACCOUNTS: [&str; 6] = [
     // What is due is due for whom it may; the claim that follows is of one account.
     "store::lease::find_due (across accounts)",
     // An operator's list; the token's accounts are its filter.
     "store::accounts::list (across accounts)",
     // Whose numbers are to be read again; the lock that follows is of one account.
     "store::reparse::find_due (across accounts)",
+    // An uninstall names a company, not whose it is; what follows is each of one account.
+    "store::integrations::find_installed (across accounts)",
     // Figures of the whole service, without a word of whose they are.
     "store::figures::read (across accounts)",
     // A database is restored for all its accounts at once.
@@ -57,9 +59,9 @@ pub fn is_without_account(table: &str) -> bool {
     WITHOUT_ACCOUNT.iter().any(|(name, _)| *name == table)
 }
 
-/// Indexes for scans across accounts: what is due, and what is old enough to be forgotten. None may
-/// be unique.
-const SCANS: [&str; 3] = ["integrations_due_idx", "calls_created_idx", "hints_due_idx"];
+/// Indexes for scans across accounts: what is due, what a CRM names by its own number alone, and
+/// what is old enough to be forgotten. None may be unique.
+const SCANS: [&str; 4] = ["integrations_due_idx", "integrations_company_idx", "calls_created_idx", "hints_due_idx"];
 
 fn statements() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".sqlx");
