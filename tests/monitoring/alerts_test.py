@@ -112,6 +112,15 @@ def expectation(minute, alerts, others=()):
     }
 
 
+def told_of(minute, instance):
+    """Whatever fires names this process, and no other."""
+    return {
+        "expr": 'group by (instance) (ALERTS{alertstate="firing"})',
+        "eval_time": f"{minute}m",
+        "exp_samples": [{"labels": f'{{instance="{instance}"}}', "value": 1}],
+    }
+
+
 def healthy():
     return Timeline().follow("healthy", HEALTHY)
 
@@ -126,6 +135,10 @@ def tests():
     # One of two: the other one's calls are answered.
     yield test("one stands still", [healthy().follow("database", TROUBLE), healthy().follow("healthy", TROUBLE)],
                [*quiet, (hours - 1, {"NotReady", "FiguresOld", "CallsFail", "PoolWaitsInVain"}, {"CallsSlow"})])
+    alone = test("one refuses tokens", [healthy().follow("tokens", TROUBLE), healthy().follow("healthy", TROUBLE)],
+                 [*quiet, (HEALTHY + 10, EXPECTED["tokens"][0]), (hours - 1, EXPECTED["tokens"][0])])
+    alone["promql_expr_test"].append(told_of(hours - 1, REPLICAS[0]))
+    yield alone
     yield test("one is gone", [healthy().vanish(TROUBLE), healthy().follow("healthy", TROUBLE)], [*quiet, (hours - 1, {"Down"})])
     yield test("all are gone", [healthy().vanish(TROUBLE)] * 2, [*quiet, (hours - 1, {"Down", "NobodyAnswers"})])
     yield test("nobody calls", [healthy().rest(TROUBLE)] * 2, [(minute, ()) for minute in range(1, hours, 5)])
