@@ -20,8 +20,8 @@ pub(super) struct AuditArgs {
     /// Account, as `account list` shows it
     #[arg(long, value_name = "ID", env = ACCOUNT_VARIABLE, required_unless_present = "no_account")]
     account: Option<AccountId>,
-    /// What belongs to no account: refused tokens, and what was asked of accounts that are not
-    /// there or not the caller's
+    /// What belongs to no account: refused tokens, missing scopes, and what was asked of accounts
+    /// that are not there or not the caller's
     #[arg(long)]
     no_account: bool,
     /// Only calls that came then or later, such as 2026-11-30T12:00:00Z

@@ -125,7 +125,7 @@ fn local_key_ring(config: &Config, ids: &IdSource) -> anyhow::Result<PathBuf> {
             file.write_all(ring.expose_secret().as_bytes())
                 .and_then(|()| file.sync_all())
                 .with_context(|| format!("cannot write {}", path.display()))?;
-            info!(file = %path.display(), "made a local key ring; keep a copy of it with your backups");
+            info!(file = %path.display(), "made a local key ring; keep a copy of it, apart from the database's backups");
         }
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let bits =
