@@ -27,7 +27,7 @@ use crate::{
     credentials::{AccessTokens, CredentialVault, SuppressionKeys},
     crm::{self, CrmClients, CrmSettings, ProviderEndpoint, ProviderSettings, http::HttpError},
     domain::{
-        call_ref::CallRefKey,
+        call_ref::CallNamer,
         clock::Clock,
         credentials::OAuthClient,
         descriptor::Descriptors,
@@ -116,7 +116,7 @@ pub struct ServiceApp {
     stop: CancellationToken,
     period_default_seconds: i32,
     tally: CallTally,
-    call_refs: Arc<CallRefKey>,
+    call_namer: CallNamer,
     crms: CrmClients,
     health: ServingHealth,
 }
@@ -133,7 +133,7 @@ impl ServiceApp {
         let (api_db, sync_db) = (db("api", api)?, db("sync", sync)?);
         let descriptors = crm::descriptors();
         let crms = CrmClients::new(crm_settings(config))?;
-        let call_refs = Arc::new(key_ring.call_ref_keys().swap_remove(0));
+        let call_namer = key_ring.call_namer().clone();
         let vault = CredentialVault { key_ring, ids: Arc::clone(&ids) };
         let access_tokens = |db: &Db| AccessTokens {
             db: db.clone(),
@@ -209,7 +209,7 @@ impl ServiceApp {
             clock,
             ids,
             stop,
-            call_refs,
+            call_namer,
             crms,
             health,
             period_default_seconds: i32::try_from(config.sync.period_seconds).unwrap_or(i32::MAX),
@@ -271,7 +271,7 @@ impl ServiceApp {
             verifier,
             ids: Arc::clone(&self.ids),
             clock: Arc::clone(&self.clock),
-            call_refs: Arc::clone(&self.call_refs),
+            call_namer: self.call_namer.clone(),
             refusals: self.refusals.clone(),
             reflection: config.reflection,
             health: health.clone(),

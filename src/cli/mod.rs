@@ -18,6 +18,7 @@ mod phone;
 mod requester;
 mod reseal;
 mod serve;
+mod setting_flags;
 mod supervisor;
 mod sync;
 mod token;
@@ -26,6 +27,7 @@ mod token;
 mod demo;
 
 use std::{
+    ffi::OsString,
     io::{ErrorKind, Write, stdin, stdout},
     process::ExitCode,
     sync::Arc,
@@ -33,7 +35,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use secrecy::SecretString;
 use tonic::Status;
 
@@ -48,6 +50,7 @@ use crate::{
     domain::{
         clock::{Clock, SystemClock},
         credentials::CredentialType,
+        ids::IdSource,
         provider::PerProvider,
     },
     store::schema::ProgramSchema,
@@ -173,7 +176,7 @@ impl Question {
 /// Reads the command line and does what it says. What stops it is told on standard error, without a
 /// stack: it is for the person, or with `--json` the program, that gave the command.
 pub fn main() -> anyhow::Result<ExitCode> {
-    let cli = match Cli::try_parse() {
+    let cli = match read_command_line(std::env::args_os()) {
         Ok(cli) => cli,
         // Help and version go to standard output, and are no errors.
         Err(error) if error.use_stderr() && wants_json() => {
@@ -188,6 +191,17 @@ pub fn main() -> anyhow::Result<ExitCode> {
         eprintln!("{told}");
         ExitCode::FAILURE
     }))
+}
+
+fn command_line() -> clap::Command {
+    setting_flags::at_every_level(Cli::command())
+}
+
+fn read_command_line(words: impl IntoIterator<Item = OsString>) -> Result<Cli, clap::Error> {
+    let matches = command_line().try_get_matches_from(words)?;
+    let mut cli = Cli::from_arg_matches(&matches)?;
+    cli.flags.set = setting_flags::settings(&matches);
+    Ok(cli)
 }
 
 /// On a command line that could not be read.
@@ -205,7 +219,7 @@ fn obey(cli: Cli) -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     if let Command::Completions(args) = &cli.command {
-        return print(&completions::script(args, Cli::command()));
+        return print(&completions::script(args, command_line()));
     }
     if let Command::Config(args) = &cli.command {
         return tell_settings(args, &cli.flags, &clock);
@@ -224,7 +238,8 @@ async fn run(command: Command, settings: LoadedSettings, clock: Arc<dyn Clock>) 
     match command {
         Command::Serve(args) => {
             let traces = &config.traces;
-            let export = |endpoint| TraceExport::start(endpoint, traces.sampled_per_mille);
+            let instance = IdSource::from_os().new_v7(clock.now());
+            let export = |endpoint| TraceExport::start(endpoint, traces.sampled_per_mille, instance);
             let export = traces.otlp_endpoint.as_deref().map(export).transpose().context("traces.otlp_endpoint")?;
             let _log = telemetry::start_log(config.log.format, &config.log.filter, export)?;
             let (version, schema) = (env!("CARGO_PKG_VERSION"), ProgramSchema::own().newest_version());
@@ -352,10 +367,25 @@ fn wants_colour() -> bool {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use super::*;
+
+    fn set_by(words: &[&str]) -> Vec<String> {
+        read_command_line(words.iter().map(Into::into)).unwrap_or_else(|e| panic!("{words:?}: {e}")).flags.set
+    }
 
     #[test]
     fn the_command_line_is_sound() {
-        super::Cli::command().debug_assert();
+        command_line().debug_assert();
+    }
+
+    /// A setting counts wherever it stands, and a later one after an earlier one.
+    #[test]
+    fn settings_count_at_every_level() {
+        let all = ["contact-sync", "--set", "a=1", "config", "--set=b=2", "print", "--set", "a=3", "--set", "c=4"];
+
+        assert_eq!(set_by(&all), ["a=1", "b=2", "a=3", "c=4"]);
+        assert_eq!(set_by(&["contact-sync", "--set", "a=1", "serve"]), ["a=1"]);
+        assert_eq!(set_by(&["contact-sync", "serve", "--set", "a=1"]), ["a=1"]);
+        assert!(set_by(&["contact-sync", "serve"]).is_empty());
     }
 }

@@ -34,7 +34,7 @@ pub struct SettingFlags {
     #[arg(long, value_name = "DIRECTORY", global = true)]
     pub data_dir: Option<String>,
     /// Any setting by name, such as worker.concurrency=8; may be repeated
-    #[arg(long = "set", value_name = "SETTING=VALUE", global = true)]
+    #[arg(long = "set", value_name = "SETTING=VALUE")]
     pub set: Vec<String>,
 }
 

@@ -1,6 +1,9 @@
 //! How a call is named where its id must not stand: a SIP `Call-ID` may hold a phone number.
 
-use std::fmt;
+use std::{
+    fmt,
+    sync::{Arc, PoisonError, RwLock},
+};
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
@@ -33,6 +36,27 @@ impl CallRefKey {
         let mut first = [0; 8];
         first.copy_from_slice(&hash[..8]);
         CallRef(first)
+    }
+}
+
+/// Names calls by one key, until it is given another. Cheap to clone; clones go together.
+#[derive(Debug, Clone)]
+pub struct CallNamer(Arc<RwLock<CallRefKey>>);
+
+impl CallNamer {
+    /// By this key.
+    pub fn new(key: CallRefKey) -> Self {
+        Self(Arc::new(RwLock::new(key)))
+    }
+
+    /// From now on by this one.
+    pub fn follow(&self, key: CallRefKey) {
+        *self.0.write().unwrap_or_else(PoisonError::into_inner) = key;
+    }
+
+    /// As [`CallRefKey::call_ref`].
+    pub fn call_ref(&self, account_id: AccountId, call_id: &str) -> CallRef {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).call_ref(account_id, call_id)
     }
 }
 

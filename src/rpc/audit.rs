@@ -35,8 +35,13 @@ pub const AUDITED: [&str; 11] = [
     "/contactsync.v1.AccountService/UpdateAccount",
 ];
 
-/// Whether a call of this method leaves an event.
-pub(super) fn is_audited(method: &MethodRule) -> bool {
+/// Whether a refused call of this method may leave an event: what it does leaves one, or a field of
+/// it may ask for more than the token gives, which is a missing scope.
+pub(super) fn leaves_refusals(method: &MethodRule) -> bool {
+    is_audited(method) || !method.fields.is_empty()
+}
+
+fn is_audited(method: &MethodRule) -> bool {
     AUDITED.contains(&method.path)
 }
 
@@ -44,6 +49,7 @@ pub(super) fn is_audited(method: &MethodRule) -> bool {
 pub(super) struct AuditedCall {
     actor: AuditActor,
     target: OnceLock<AuditTarget>,
+    is_audited: bool,
 }
 
 impl AuditedCall {
@@ -61,7 +67,8 @@ impl AuditedCall {
     /// Notes the answer, if it is a refusal: under the account that the request was found to be
     /// for.
     pub(super) fn note_refusal(&self, answer: &Response<Body>, place: &RoomPlace, recorder: &RefusalRecorder) {
-        let Some(reason) = answer.extensions().get().and_then(refusal_reason) else { return };
+        let reason = answer.extensions().get().and_then(refusal_reason);
+        let Some(reason) = reason.filter(|reason| self.is_audited || reason == "SCOPE_MISSING") else { return };
         // Whether it is there is looked at when it is written.
         let account_id = place.account_id().unwrap_or(NO_ACCOUNT);
         let target = self.target.get().copied().unwrap_or_default();
@@ -71,7 +78,8 @@ impl AuditedCall {
 
 /// The call behind this request. INTERNAL if its method is not in [`AUDITED`].
 pub(super) fn audited<T>(request: &Request<T>) -> Result<Arc<AuditedCall>, Status> {
-    request.extensions().get().cloned().ok_or_else(|| status::internal(&NotAudited))
+    let call: Option<&Arc<AuditedCall>> = request.extensions().get();
+    call.filter(|call| call.is_audited).cloned().ok_or_else(|| status::internal(&NotAudited))
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +98,7 @@ impl AuditMoment<'_> {
     /// A call of this method.
     pub(super) fn audit(self, method: &MethodRule, caller: &TokenHolder) -> Arc<AuditedCall> {
         let actor = self.actor(method, Some(Arc::clone(caller.logged_subject())));
-        Arc::new(AuditedCall { actor, target: OnceLock::new() })
+        Arc::new(AuditedCall { actor, target: OnceLock::new(), is_audited: is_audited(method) })
     }
 
     /// Notes a token that opens nothing here, or not this method. `caller` is known of the latter.

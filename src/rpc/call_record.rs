@@ -14,7 +14,10 @@ use super::{
     call_notes::CallNotes,
     methods::{MethodAccess, MethodRule},
 };
-use crate::{domain::call_ref::CallRefKey, telemetry::metrics};
+use crate::{
+    domain::call_ref::CallNamer,
+    telemetry::{metrics, traces},
+};
 
 /// In every answer: what its lines in the log have as `request.id`.
 pub(super) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -32,7 +35,7 @@ pub(super) struct CallRecord {
     request_id: Uuid,
     arrived: Instant,
     notes: Arc<CallNotes>,
-    refs: Arc<CallRefKey>,
+    namer: CallNamer,
     /// `None`: nobody has taken an answer.
     code: Option<Code>,
     outcome: &'static str,
@@ -45,11 +48,11 @@ impl CallRecord {
         method: Option<&'static MethodRule>,
         request_id: Uuid,
         arrived: Instant,
-        refs: &Arc<CallRefKey>,
+        namer: &CallNamer,
         traced: Option<Span>,
     ) -> Self {
-        let (notes, refs) = (Arc::default(), Arc::clone(refs));
-        Self { method, request_id, arrived, notes, refs, code: None, outcome: "", traced }
+        let (notes, namer) = (Arc::default(), namer.clone());
+        Self { method, request_id, arrived, notes, namer, code: None, outcome: "", traced }
     }
 
     pub(super) fn notes(&self) -> &Arc<CallNotes> {
@@ -91,7 +94,7 @@ impl Drop for CallRecord {
         let path = self.method.map_or(UNKNOWN, |method| method.path);
         metrics::call_ended(path.rsplit('.').next().unwrap_or(path), self.outcome, code, took);
         let account_id = self.notes.account_id();
-        let call_ref = || Some(self.refs.call_ref(account_id?, self.notes.call_id()?));
+        let call_ref = || Some(self.namer.call_ref(account_id?, self.notes.call_id()?));
         if let Some(span) = &self.traced {
             span.record("rpc.code", code);
             if let Some(call_ref) = call_ref() {
@@ -116,6 +119,7 @@ impl Drop for CallRecord {
                     subject = self.notes.subject(),
                     account.id = account_id.map(tracing::field::display),
                     call.ref = call_ref().map(tracing::field::display),
+                    trace.id = self.traced.as_ref().and_then(traces::trace_id),
                     "call"
                 )
             };

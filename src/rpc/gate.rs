@@ -33,7 +33,7 @@ use tracing::{Instrument, Span, field};
 use uuid::Uuid;
 
 use super::{
-    audit::{AuditMoment, is_audited},
+    audit::{AuditMoment, leaves_refusals},
     auth::{TokenHolder, TokenVerifier},
     body::read_body,
     call_notes::CallNotes,
@@ -47,7 +47,7 @@ use super::{
 };
 use crate::{
     audit::RefusalRecorder,
-    domain::{call_ref::CallRefKey, clock::Clock, ids::IdSource},
+    domain::{call_ref::CallNamer, clock::Clock, ids::IdSource},
     telemetry::{
         metrics,
         traces::{self, TraceParent},
@@ -60,7 +60,7 @@ pub(crate) struct GateState {
     pub(crate) ids: Arc<IdSource>,
     pub(crate) clock: Arc<dyn Clock>,
     /// Names phone calls in the log.
-    pub(crate) call_refs: Arc<CallRefKey>,
+    pub(crate) call_namer: CallNamer,
     pub(crate) rooms: CallRooms,
     /// Writes what is refused into the audit.
     pub(crate) refusals: RefusalRecorder,
@@ -141,7 +141,7 @@ impl CallGate {
         let request_id = self.shared.ids.new_v7(self.shared.clock.now());
         let (span, is_traced) = self.span_of(method, request_id, request.headers());
         let traced = is_traced.then(|| span.clone());
-        let mut record = CallRecord::begin(method, request_id, arrived, &self.shared.call_refs, traced);
+        let mut record = CallRecord::begin(method, request_id, arrived, &self.shared.call_namer, traced);
         let cut = self.shared.cut.clone();
         let (mut response, open) =
             match self.pass(method, request, arrived, request_id, record.notes()).instrument(span).await {
@@ -257,8 +257,9 @@ impl CallGate {
         calls.let_in();
         let place = Arc::new(room.enter(caller.share()).map_err(status::overloaded)?);
         request.extensions_mut().insert(Arc::clone(&place));
-        let audited =
-            method.filter(|method| is_audited(method)).map(|method| self.moment(request_id).audit(method, &caller));
+        let audited = method
+            .filter(|method| leaves_refusals(method))
+            .map(|method| self.moment(request_id).audit(method, &caller));
         if let Some(audited) = &audited {
             request.extensions_mut().insert(Arc::clone(audited));
         }

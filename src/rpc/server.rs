@@ -33,7 +33,7 @@ use super::{
 };
 use crate::{
     audit::RefusalRecorder,
-    domain::{call_ref::CallRefKey, clock::Clock, ids::IdSource},
+    domain::{call_ref::CallNamer, clock::Clock, ids::IdSource},
     tls::{BoundListener, ServerStream},
 };
 
@@ -121,7 +121,7 @@ pub struct GrpcServer {
     /// For request ids.
     pub clock: Arc<dyn Clock>,
     /// Names phone calls in the log.
-    pub call_refs: Arc<CallRefKey>,
+    pub call_namer: CallNamer,
     /// Takes down what is refused.
     pub refusals: RefusalRecorder,
     /// Serve reflection, to anybody.
@@ -149,7 +149,7 @@ impl GrpcServer {
         let gate = CallGate {
             routes: self.all_routes(routes)?.prepare(),
             shared: Arc::new(GateState {
-                call_refs: Arc::clone(&self.call_refs),
+                call_namer: self.call_namer.clone(),
                 rooms: CallRooms::new(&self.limits),
                 refusals: self.refusals.clone(),
                 cut: cut.clone(),

@@ -70,7 +70,7 @@ pub(super) async fn run(
     stop: &CancellationToken,
 ) -> Result<TurnOutcome, StoreError> {
     // At the highest level, so that no filter of the log takes the names from its warnings.
-    let span = error_span!(target: traces::ROOT_TARGET, "sync_run", integration.id = %due.integration_id, sync_run.id = field::Empty);
+    let span = error_span!(target: traces::ROOT_TARGET, "sync_run", account.id = %due.account_id, integration.id = %due.integration_id, sync_run.id = field::Empty);
     SyncRunner { context }.run(due, stop).instrument(span).await
 }
 
@@ -226,8 +226,9 @@ impl SyncRunner<'_> {
             notice: error.notice(),
             now: self.context.clock.now(),
         };
+        let reason = work.notice.reason.clone();
         let hold = self.context.db.of(work.lease.account_id).run(work).await?;
-        warn!(error = %chain(error), hold = hold.map(SyncHold::as_str), "sync run failed");
+        warn!(reason = %reason, error = %chain(error), hold = hold.map(SyncHold::as_str), "sync run failed");
         Ok(())
     }
 }

@@ -5,7 +5,7 @@
 use std::{sync::OnceLock, time::Duration};
 
 use opentelemetry::{
-    Context,
+    Context, KeyValue,
     propagation::{Extractor, TextMapPropagator as _},
     trace::{TraceContextExt as _, TracerProvider as _},
 };
@@ -23,6 +23,7 @@ use tracing_subscriber::{
     layer::Context as LayerContext,
     registry::LookupSpan,
 };
+use uuid::Uuid;
 
 /// The target of spans that begin what is traced. Others are traced within such a one.
 pub const ROOT_TARGET: &str = "contact_sync::traced";
@@ -42,13 +43,15 @@ pub struct TraceExport(SdkTracerProvider);
 impl TraceExport {
     /// Begins to trace so many of a thousand calls (0 to 1000), and those of which somebody else
     /// has decided it. `endpoint` is a collector's, for OTLP over gRPC: `http://127.0.0.1:4317`.
-    /// Spans wait in a queue of 2,048; beyond it they are dropped. Inside a runtime.
-    pub fn start(endpoint: &str, sampled_per_mille: u32) -> Result<Self, ExporterBuildError> {
+    /// Spans wait in a queue of 2,048; beyond it they are dropped. `instance` tells this process
+    /// from others. Inside a runtime.
+    pub fn start(endpoint: &str, sampled_per_mille: u32, instance: Uuid) -> Result<Self, ExporterBuildError> {
         let exporter =
             SpanExporter::builder().with_tonic().with_endpoint(endpoint).with_timeout(EXPORT_TIMEOUT).build()?;
         let resource = Resource::builder_empty()
             .with_service_name("contact-sync")
-            .with_attribute(opentelemetry::KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+            .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
+            .with_attribute(KeyValue::new("service.instance.id", instance.to_string()))
             .build();
         let provider = SdkTracerProvider::builder()
             .with_resource(resource)
@@ -99,6 +102,13 @@ impl Drop for TraceExport {
 /// A span of ours: a connection to a CRM is begun within a request, and lives on with its own.
 fn may_be_traced(metadata: &Metadata<'_>) -> bool {
     metadata.is_span() && metadata.target().starts_with("contact_sync")
+}
+
+/// By what the trace of this span is found; `None`: there is no collector.
+pub fn trace_id(span: &Span) -> Option<String> {
+    let context = span.context();
+    let told = context.span().span_context().clone();
+    told.is_valid().then(|| told.trace_id().to_string())
 }
 
 /// What a call that is traced belongs to.

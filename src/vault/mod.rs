@@ -21,7 +21,7 @@ use serde::Deserialize;
 use uuid::Uuid;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::domain::call_ref::CallRefKey;
+use crate::domain::call_ref::{CallNamer, CallRefKey};
 
 /// First byte of everything sealed, and of what is authenticated with it.
 const VERSION: u8 = 1;
@@ -97,6 +97,7 @@ pub struct SealScope<'a> {
 /// has it, reseal what [`KeyRing::needs_reseal`] names, then take the old key out.
 pub struct KeyRing {
     keys: RwLock<Arc<RingKeys>>,
+    namer: CallNamer,
 }
 
 /// The keys of one moment.
@@ -208,8 +209,14 @@ impl KeyRing {
         from.iter().chain(before).map(|key| CallRefKey::derive(&key.bytes)).collect()
     }
 
+    /// Names phone calls in logs by what is derived from the primary key, whichever that is then.
+    pub const fn call_namer(&self) -> &CallNamer {
+        &self.namer
+    }
+
     fn of(keys: RingKeys) -> Self {
-        Self { keys: RwLock::new(Arc::new(keys)) }
+        let namer = CallNamer::new(CallRefKey::derive(&keys.primary().bytes));
+        Self { keys: RwLock::new(Arc::new(keys)), namer }
     }
 
     fn keys(&self) -> Arc<RingKeys> {
@@ -228,6 +235,7 @@ impl KeyRing {
         }
         let removed = old.ids().into_iter().filter(|id| new.find(id).is_none()).collect();
         let change = RingChange { primary: new.primary().id.clone(), ids: new.ids(), removed };
+        self.namer.follow(CallRefKey::derive(&new.primary().bytes));
         *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
         Ok(change)
     }

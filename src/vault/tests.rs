@@ -3,6 +3,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::*;
+use crate::domain::ids::AccountId;
 
 const SECRET: &str = r#"{"email":"admin@example.com","token":"s3cr3t-ünïcode"}"#;
 
@@ -111,6 +112,7 @@ fn old_key_opens_and_wants_replacing() {
 fn replaced_ring_opens_by_what_is_left() {
     let here = scope(1, 2, "oauth");
     let live = ring("k1", &[("k1", 7)]);
+    let namer = live.call_namer().clone();
     let sealed = live.seal(&mut rng(6), &here, &secret(SECRET)).unwrap();
 
     for wrong in ["{".to_owned(), ring_file("k1", &[("k1", 9)]), ring_file("k2", &[("k2", 8), ("k1", 9)])] {
@@ -125,6 +127,10 @@ fn replaced_ring_opens_by_what_is_left() {
     assert!(resealed.starts_with(&live.primary_head()) && !sealed.starts_with(&live.primary_head()));
     assert_eq!((key_id_of(&sealed), key_id_of(&resealed[..4])), (Some("k1"), Some("k2")));
     assert_eq!((key_id_of(b"no"), key_id_of(&resealed[..3]), key_id_of(&[])), (None, None, None));
+
+    // Calls are named by the key that seals, also by whoever took the namer before.
+    let (account_id, by_k2) = (AccountId(Uuid::from_u128(1)), CallRefKey::derive(&[8; 32]));
+    assert_eq!(namer.call_ref(account_id, "call-1"), by_k2.call_ref(account_id, "call-1"));
 
     assert_eq!(live.replace(&ring_file("k2", &[("k2", 8)])).unwrap().removed, ["k1"]);
     assert_eq!(live.open(&here, &sealed).unwrap_err(), VaultError::UnknownKey { id: "k1".to_owned() });

@@ -107,7 +107,7 @@ async fn through_gate(path: &str, timeout: &str, keys: &KeyPair, contact_id: &st
             verifier: server.verifier,
             ids: server.ids,
             clock: server.clock,
-            call_refs: server.call_refs,
+            call_namer: server.call_namer,
             reflection: false,
         }),
     };

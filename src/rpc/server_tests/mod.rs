@@ -46,7 +46,10 @@ use super::{
     },
     *,
 };
-use crate::{audit::RefusalRecorder, domain::clock::ManualClock};
+use crate::{
+    audit::RefusalRecorder,
+    domain::{call_ref::CallRefKey, clock::ManualClock},
+};
 
 mod attacks;
 mod calls;
@@ -215,7 +218,7 @@ fn server(limits: ServerLimits, drain: DrainTimes, keys: &KeyPair) -> GrpcServer
         verifier: Arc::new(verifier),
         ids: Arc::new(IdSource::seeded(1)),
         clock,
-        call_refs: Arc::new(CallRefKey::derive(&[1; 32])),
+        call_namer: CallNamer::new(CallRefKey::derive(&[1; 32])),
         reflection: false,
         health: ServingHealth::new(true),
     }

@@ -312,6 +312,29 @@ async fn refused_fields_are_told_under_their_account() {
     let expected = result("DisableSync", AuditResult::Refused, "SCOPE_MISSING");
     eventually("the refusal", async || test.newest(&account).await == expected).await;
     assert_eq!(test.audit(&account).await[0].subject, "writer");
+    // What the call path does is not written; a scope that it lacked for a field is.
+    let agent = test.token_of("anna", &only(&account), &[TokenScope::Clicks]);
+    let choice = |agent_id: &str| {
+        let request = pb::SelectMatchRequest {
+            account_id: account.clone(),
+            call_id: "call-1".into(),
+            contact_id: NOWHERE.into(),
+            agent_id: agent_id.into(),
+        };
+        request.encode_to_vec()
+    };
+    let path = "/contactsync.v1.CallerService/SelectMatch";
+    let unknown = test.invoke(&agent, path, &choice("anna")).await.unwrap_err();
+    assert_eq!(refusal(&unknown).1, "CONTACT_NOT_FOUND");
+    let other = test.invoke(&agent, path, &choice("bob")).await.unwrap_err();
+    assert_eq!(refusal(&other).1, "SCOPE_MISSING");
+    let of_agent = async || {
+        let events = test.audit(&account).await;
+        events.iter().filter(|event| event.subject == "anna").map(told).collect::<Vec<_>>()
+    };
+    eventually("the agent's", async || !of_agent().await.is_empty()).await;
+    assert_eq!(of_agent().await, [result("SelectMatch", AuditResult::Refused, "SCOPE_MISSING")]);
+
     let of_writer = |event: &pb::AuditEvent| event.subject == "writer" && told(event) == expected;
     eventually("the other", async || test.audit("").await.iter().any(of_writer)).await;
     assert_eq!(test.integration(&account, &integration).await.state(), pb::IntegrationState::Pending);

@@ -21,10 +21,13 @@ use opentelemetry_proto::tonic::{
 };
 use tokio::net::TcpListener;
 use tonic::{Request, Response, Status, transport::server::TcpIncoming};
-use tracing_subscriber::{layer::SubscriberExt as _, registry};
+use tracing::{level_filters::LevelFilter, subscriber::DefaultGuard};
+use tracing_subscriber::{Layer as _, filter::Targets, fmt, layer::SubscriberExt as _, registry};
 
 use crate::{
+    identity::erasure::Log,
     support::calls::call_with_id,
+    support::sync::eventually,
     support::{KEY_RING_KEY, TestApp, enable_request},
 };
 
@@ -48,17 +51,26 @@ impl TraceService for Collector {
 }
 
 /// A collector, and the way to it for all tasks of this thread.
-async fn collect(per_mille: u32) -> (Collector, Arc<TraceExport>, tracing::subscriber::DefaultGuard) {
+async fn collect(per_mille: u32) -> (Collector, Arc<TraceExport>, DefaultGuard) {
+    let (collector, export, _, guard) = collect_with_log(per_mille).await;
+    (collector, export, guard)
+}
+
+/// The same, with what is logged.
+async fn collect_with_log(per_mille: u32) -> (Collector, Arc<TraceExport>, Log, DefaultGuard) {
     let collector = Collector::default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let server = tonic::transport::Server::builder().add_service(TraceServiceServer::new(collector.clone()));
     #[expect(clippy::disallowed_methods, reason = "ends with the test's runtime")]
     tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener)));
-    let export = Arc::new(TraceExport::start(&endpoint, per_mille).unwrap());
-    let guard = tracing::subscriber::set_default(registry().with(export.layer()));
+    let export = Arc::new(TraceExport::start(&endpoint, per_mille, uuid::Uuid::max()).unwrap());
+    let (log, filter) = (Log::default(), Targets::new().with_target("access", LevelFilter::INFO));
+    let writer = log.clone();
+    let lines = fmt::layer().with_ansi(false).with_writer(move || writer.clone()).with_filter(filter);
+    let guard = tracing::subscriber::set_default(registry().with(export.layer()).with(lines));
     tracing::callsite::rebuild_interest_cache();
-    (collector, export, guard)
+    (collector, export, log, guard)
 }
 
 impl Collector {
@@ -104,7 +116,7 @@ fn traced<T>(test: &TestApp, message: T, flag: &str) -> Request<T> {
 /// A call is a part of the router's trace, down to the database, and is found by its reference.
 #[tokio::test]
 async fn routers_trace_reaches_through_call_to_database() {
-    let (collector, export, _guard) = collect(0).await;
+    let (collector, export, log, _guard) = collect_with_log(0).await;
     let test = TestApp::start().await;
     let account = test.account().await;
     let call_id = "3f2a-13105550123@pbx.example.com";
@@ -123,6 +135,11 @@ async fn routers_trace_reaches_through_call_to_database() {
     let said = attributes(call);
     let call_ref = CallRefKey::derive(&KEY_RING_KEY).call_ref(account.parse().unwrap(), call_id).to_string();
     assert_eq!((said["call.ref"].as_str(), said["rpc.code"].as_str()), (call_ref.as_str(), "OK"));
+    // The line in the log names the trace; those of others name none.
+    let lines = || log.text().lines().filter(|line| line.contains("MatchCaller")).count();
+    eventually("the lines", async || lines() >= 3).await;
+    let naming: Vec<String> = log.text().lines().filter(|line| line.contains("trace.id")).map(str::to_owned).collect();
+    assert!(naming.len() == 1 && naming[0].contains(TRACE) && naming[0].contains(&call_ref), "{naming:?}");
     let looks = named(&spans, "database");
     assert!(!looks.is_empty() && looks.iter().all(|span| is_within(&spans, span, call)), "{spans:?}");
     let all = format!("{spans:?}");
