@@ -97,7 +97,38 @@ pub enum SchemaError {
         #[source]
         source: sqlx::Error,
     },
+    /// The role lacks a right.
+    #[error(
+        "the database's role may not do that ({0}). To serve it needs: grant select, insert, update, delete on all tables in schema \
+        public. To migrate, run `contact-sync migrate` with MIGRATE_DATABASE_URL of the role that owns the tables, and serve with \
+        --no-migrate (see Database and roles in docs/operating.md)"
+    )]
+    Denied(String),
     /// Reading or keeping the schema's version failed.
     #[error("cannot read the schema's version, or take the lock of migrations")]
     Read(#[source] sqlx::Error),
+}
+
+/// `insufficient_privilege` of PostgreSQL.
+const NO_RIGHT: &str = "42501";
+
+impl SchemaError {
+    /// Reading failed.
+    pub(super) fn read(error: sqlx::Error) -> Self {
+        denial(&error).map_or(Self::Read(error), Self::Denied)
+    }
+
+    /// A migration failed.
+    pub(super) fn migrate(version: i64, error: sqlx::Error) -> Self {
+        denial(&error).map_or(Self::Migrate { version, source: error }, Self::Denied)
+    }
+}
+
+/// What the role may not do, in the database's words. They stand below what wraps them.
+fn denial(error: &(dyn std::error::Error + 'static)) -> Option<String> {
+    let database = error.downcast_ref::<sqlx::Error>().and_then(sqlx::Error::as_database_error);
+    match database {
+        Some(refused) => (refused.code().as_deref() == Some(NO_RIGHT)).then(|| refused.message().to_owned()),
+        None => denial(error.source()?),
+    }
 }

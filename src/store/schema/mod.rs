@@ -172,12 +172,12 @@ async fn read(connection: &mut PgConnection) -> Result<Found, SchemaError> {
     )
     .fetch_one(&mut *connection)
     .await
-    .map_err(SchemaError::Read)?;
+    .map_err(SchemaError::read)?;
     let applied = if has_migrations {
         sqlx::query_as("select version, checksum from _sqlx_migrations where success order by version")
             .fetch_all(&mut *connection)
             .await
-            .map_err(SchemaError::Read)?
+            .map_err(SchemaError::read)?
     } else {
         Vec::new()
     };
@@ -187,7 +187,7 @@ async fn read(connection: &mut PgConnection) -> Result<Found, SchemaError> {
     let oldest: Option<String> = sqlx::query_scalar("select oldest_program from schema_compatibility")
         .fetch_optional(connection)
         .await
-        .map_err(SchemaError::Read)?;
+        .map_err(SchemaError::read)?;
     let oldest = oldest.ok_or(SchemaError::Unsaid(None))?.parse().map_err(|error| SchemaError::Unsaid(Some(error)))?;
     Ok((applied, Some(oldest)))
 }

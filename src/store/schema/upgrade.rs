@@ -53,9 +53,9 @@ const TURN_ATTEMPTS_MAX: u64 = 7_200;
 /// Waits until no other session migrates; from then on none does, until this one ends.
 pub(super) async fn take_turn(connection: &mut PgConnection) -> Result<(), SchemaError> {
     for attempt in 0..TURN_ATTEMPTS_MAX {
-        if sqlx::query_scalar(TURN).fetch_one(&mut *connection).await.map_err(SchemaError::Read)? {
+        if sqlx::query_scalar(TURN).fetch_one(&mut *connection).await.map_err(SchemaError::read)? {
             let made = connection.ensure_migrations_table("_sqlx_migrations").await;
-            return made.map_err(|error| SchemaError::Read(error.into()));
+            return made.map_err(|error| SchemaError::read(error.into()));
         }
         if attempt % 120 == 0 {
             info!("another session is migrating the database; waiting for it");
@@ -145,7 +145,7 @@ async fn wait_or_fail(
     let code = source.as_database_error().and_then(DatabaseError::code);
     let is_in_use = matches!(code.as_deref(), Some("55P03" | "40P01"));
     if !is_in_use {
-        return Err(SchemaError::Migrate { version, source });
+        return Err(SchemaError::migrate(version, source));
     }
     if attempt >= attempts_max {
         return Err(SchemaError::Locked { version, attempts: attempt, source });

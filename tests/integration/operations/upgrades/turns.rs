@@ -1,7 +1,7 @@
 //! Migrations of several processes at once, and of one that failed before: one at a time, none
-//! hangs, and an index that was left invalid is made anew.
+//! hangs, an index that was left invalid is made anew, and a role without rights is told so.
 
-use contact_sync::store::schema::SchemaError;
+use contact_sync::store::schema::{ProgramSchema, SchemaError};
 use sqlx::{Connection as _, PgConnection};
 
 use super::program;
@@ -110,6 +110,30 @@ async fn column_gives_way_to_who_uses_its_table() {
 
     migrating.await.unwrap();
     assert_eq!(db.number(has_column).await, 1);
+}
+
+/// A role that may not do what is asked of it is told so, with what would help.
+#[tokio::test]
+async fn role_without_rights_is_told_what_it_lacks() {
+    let db = TestDb::create().await;
+    let role: String = sqlx::query_scalar("select 'idle_in_' || current_database()").fetch_one(&db.pool).await.unwrap();
+    db.execute(&format!("create role {role}")).await;
+    let with = if db.url().contains('?') { '&' } else { '?' };
+    let as_role = format!("{}{with}options=-c%20role%3D{role}", db.url());
+
+    let unread = ProgramSchema::own().verify(&as_role).await.unwrap_err();
+    db.execute(&format!("grant select, insert, update, delete on all tables in schema public to {role}")).await;
+    ProgramSchema::own().verify(&as_role).await.unwrap();
+    let next = program("0.2.0", &[(NEXT, "alter table calls add column weather text;")]);
+    let unmade = next.migrate(&as_role).await.unwrap_err();
+    db.execute(&format!("drop owned by {role} cascade; drop role {role}")).await;
+
+    assert!(matches!(unread, SchemaError::Denied(_)), "{unread:?}");
+    let told = unread.to_string();
+    assert!(told.contains("(permission denied for table") && told.contains("grant select"), "{told}");
+    assert!(matches!(unmade, SchemaError::Denied(_)), "{unmade:?}");
+    let told = unmade.to_string();
+    assert!(told.contains("(permission denied for schema public)") && told.contains("MIGRATE_DATABASE_URL"), "{told}");
 }
 
 /// Until a migrating session waits for a lock in a statement that begins so.
