@@ -99,6 +99,12 @@ pub(super) async fn run(args: ChangesArgs, client: &ServiceClient) -> anyhow::Re
         }
     }
     client.print(&json::of(&answer), ChangeTable(&answer.changes))?;
+    if answer.has_more && !client.is_json() {
+        eprintln!(
+            "There are more: go on with --after {} --epoch {}, or a larger --limit.",
+            answer.next_after, answer.epoch
+        );
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -35,7 +35,7 @@ pub(super) async fn run(args: &FeedArgs, config: &Config) -> anyhow::Result<Exit
             if let Some(cluster) = cluster {
                 cluster.stop().await.context("the private PostgreSQL did not stop")?;
             }
-            println!("{} feeds begin a new epoch when they are read next.", done?);
+            println!("Feeds that begin a new epoch when they are read next: {}.", done?);
             Ok(ExitCode::SUCCESS)
         }
     }

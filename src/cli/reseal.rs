@@ -66,7 +66,7 @@ async fn reseal(args: &ResealArgs, config: &Config, url: &str, vault: Credential
     let newest = vault.key_ring.primary_id();
     let db = Db::connect_lazy(url, "reseal", app::command_pool(config), TaskTracker::new())?;
     let resealer = VaultResealer { db: db.clone(), vault };
-    let told = |accounts: u64| eprintln!("{accounts} accounts");
+    let told = |accounts: u64| eprintln!("accounts looked at: {accounts}");
     let worked = async {
         let outcome = if args.dry_run { None } else { Some(resealer.reseal(told).await?) };
         Ok::<_, crate::store::StoreError>((outcome, resealer.count(|_| {}).await?))

@@ -382,7 +382,7 @@ impl Config {
                 connection_age_max_seconds: limits.connection_age_max.as_secs(),
             },
             audit: AuditConfig { keep_days: 365 },
-            drain: DrainConfig { wait_seconds: 2, timeout_seconds: 10 },
+            drain: DrainConfig { wait_seconds: 5, timeout_seconds: 10 },
             log: LogConfig { format: LogFormat::Text, filter: "info".to_owned() },
             traces: TracesConfig { otlp_endpoint: None, sampled_per_mille: 10 },
         }

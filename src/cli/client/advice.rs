@@ -195,7 +195,8 @@ const ADVICE: [Advice; 64] = [
     next(
         "TOKEN_INVALID",
         "the token is not this server's: leave --token-file and CONTACT_SYNC_TOKEN out to use the local key, and name the server's \
-         data directory with --data-dir if it is not the default one",
+         data directory with --data-dir if it is not the default one; of an issuer's token the server's log names the cause: is \
+         the issuer's key in its key set?",
     ),
     next("TOKEN_MISSING", "give one with --token-file or CONTACT_SYNC_TOKEN"),
     next("TOKEN_NOT_YET_VALID", "compare the clocks of this machine, of the server and of who signed the token"),

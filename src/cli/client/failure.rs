@@ -82,9 +82,19 @@ fn describe_status(status: &Status, asked: AskedCommand) -> String {
     }
     // Every error of the service has a reason; what has none comes from something else, or from the
     // way there.
-    let is_foreign = info.is_none() && matches!(status.code(), Code::Internal | Code::Unknown);
-    let foreign =
-        "what answers there is hardly contact-sync: check --server, CONTACT_SYNC_SERVER or the setting listen";
+    let is_foreign = info.is_none()
+        && match status.code() {
+            Code::Internal | Code::Unknown => true,
+            // Our own limit says so in these words.
+            Code::Cancelled => status.message() != "Timeout expired",
+            _ => false,
+        };
+    let foreign = if [" 502", " 503", " 504"].iter().any(|code| status.message().contains(&format!("status:{code}"))) {
+        "a proxy answers, and no replica behind it is ready: look at /readyz of each"
+    } else {
+        "what answers there is hardly contact-sync, or speaks TLS: check --server (https:// for TLS), CONTACT_SYNC_SERVER or the \
+         setting listen"
+    };
     let of_field = violations.iter().find_map(|violation| advice::next_of_field(&violation.field)).map(str::to_owned);
     let next = if is_foreign { Some(foreign.to_owned()) } else { advice::next_step(status.code(), reason, metadata) };
     if let Some(next) = of_field.or(next) {
@@ -139,6 +149,13 @@ mod tests {
         let text = describe_status(&Status::internal("invalid compression flag: 123"));
 
         assert!(text.contains("hardly contact-sync"), "{text}");
+        let cut = describe_status(&Status::cancelled("operation was canceled"));
+        assert!(cut.contains("or speaks TLS"), "{cut}");
+        let late = describe_status(&Status::cancelled("Timeout expired"));
+        assert!(!late.contains("hardly contact-sync"), "{late}");
+        let proxy = "invalid compression flag: 60 while receiving response with status: 503 Service Unavailable";
+        let proxy = describe_status(&Status::internal(proxy));
+        assert!(proxy.contains("no replica behind it is ready"), "{proxy}");
     }
 
     #[test]

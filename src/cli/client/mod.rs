@@ -220,11 +220,8 @@ impl ServiceClient {
         let channel = endpoint.connect().await.map_err(|error| {
             let cause = io_cause(&error).unwrap_or_else(|| error.to_string());
             let stopped = CommandFailure {
+                next: after_no_connection(&cause),
                 what: format!("no server answers at {address} ({cause})"),
-                next: format!(
-                    "start one with `contact-sync serve`, or try everything with `contact-sync demo`; if it runs \
-                     elsewhere, say where with --server URL or {SERVER_VARIABLE}, https:// if it speaks TLS"
-                ),
             };
             anyhow::Error::new(error).context(stopped)
         })?;
@@ -308,6 +305,23 @@ fn tls_of(options: &ClientOptions) -> anyhow::Result<ClientTlsConfig> {
         tls = tls.identity(Identity::from_pem(read(certificate)?, read(key)?));
     }
     Ok(tls)
+}
+
+/// What helps, by the words of rustls where its handshake failed.
+fn after_no_connection(cause: &str) -> String {
+    if cause.contains("UnknownIssuer") {
+        return "have its certificate's authority trusted: --ca-file FILE or CONTACT_SYNC_CA_FILE".to_owned();
+    }
+    if cause.contains("NotValidForName") {
+        return "call it by a name that its certificate has: --server https://NAME:PORT".to_owned();
+    }
+    if cause.contains("InvalidContentType") {
+        return "it speaks no TLS there: --server http://HOST:PORT".to_owned();
+    }
+    format!(
+        "start one with `contact-sync serve`, or try everything with `contact-sync demo`; if it runs elsewhere, say where \
+         with --server URL or {SERVER_VARIABLE}, https:// if it speaks TLS"
+    )
 }
 
 /// What went wrong below the transport, such as "Connection refused".
