@@ -219,6 +219,7 @@ fn record_of(
     NormalRecord {
         key,
         updated_at: None,
+        answered_at: None,
         is_gone: false,
         successor: None,
         display_name: click.display_name.trim().to_owned(),

@@ -10,7 +10,7 @@ use crate::domain::{
     integration::Organization,
     notice::Notice,
     options::Options,
-    record::{ObjectType, Record, RecordKey},
+    record::{AbsentRecord, ObjectType, Record, RecordKey},
     rejected::PageRejects,
 };
 
@@ -20,9 +20,8 @@ use crate::domain::{
 pub struct RecordPage {
     /// In the CRM's order; one record may come twice.
     pub records: Vec<Record>,
-    /// Records that the CRM confirms to be gone without saying since when: whatever copy is held,
-    /// it is over.
-    pub gone: Vec<RecordKey>,
+    /// Records that the CRM was asked for and does not have: whatever copy is held, it is over.
+    pub gone: Vec<AbsentRecord>,
     /// Records, and values of records, that could not be read.
     pub rejects: PageRejects,
     /// Where the next page, or the next run, goes on; `None`: where this one began.
@@ -70,10 +69,11 @@ pub struct ConnectionProbe {
 /// nothing can be known: the CRM does not show it to these credentials.
 #[derive(Debug, Default)]
 pub struct RecordSightings {
-    /// Shown; perhaps as one that is gone, with what it was merged into.
+    /// Shown; perhaps as one that is gone, with since when and what it was merged into. Each says
+    /// when it was answered for.
     pub records: Vec<Record>,
-    /// Deleted, or never there.
-    pub gone: Vec<RecordKey>,
+    /// Deleted, or never there, with when the CRM said so.
+    pub gone: Vec<AbsentRecord>,
     /// Shown, and not to be read, or not wholly.
     pub rejects: PageRejects,
 }
@@ -86,13 +86,14 @@ impl RecordSightings {
         self.rejects.absorb(other.rejects);
     }
 
-    /// A record that was found, where the CRM says of one that is gone no more than that.
-    pub(super) fn see(&mut self, record: Record) {
-        if record.is_gone {
-            self.gone.push(record.key);
-        } else {
-            self.records.push(record);
-        }
+    /// A record that an answer of this time shows.
+    pub(super) fn see(&mut self, record: Record, at: DateTime<Utc>) {
+        self.records.push(Record { answered_at: Some(at), ..record });
+    }
+
+    /// A record that is in no answer, the last of which was of this time.
+    pub(super) fn miss(&mut self, key: RecordKey, at: DateTime<Utc>) {
+        self.gone.push(AbsentRecord { key, seen_at: Some(at) });
     }
 }
 
@@ -145,7 +146,8 @@ pub trait CrmClient: Send + Sync {
         Vec::new()
     }
 
-    /// Asks for records by their ids, at most [`LOOK_UP_MAX`].
+    /// Asks for records by their ids, at most [`LOOK_UP_MAX`]; it takes from the same quota as
+    /// pages do.
     fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> CrmFuture<'a, RecordSightings>;
 
     /// Records that may have taken in gone ones, read anew, where the CRM does not say who they

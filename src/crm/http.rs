@@ -313,6 +313,11 @@ pub fn server_time(headers: &HeaderMap) -> Option<DateTime<Utc>> {
     Some(DateTime::parse_from_rfc2822(text).ok()?.to_utc())
 }
 
+/// The same of an answer that is of no use without it.
+pub fn answered_at(headers: &HeaderMap) -> Result<DateTime<Utc>, CrmError> {
+    server_time(headers).ok_or(CrmError::Unreadable("it does not say when it was made: it has no Date header"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -21,12 +21,15 @@ pub(super) struct RequestQuota {
     learned: Arc<LearnedLimits>,
     /// 1 to 100, of what there is.
     share_percent: u32,
+    /// Of requests that the vendor counts apart.
+    is_of_exports: bool,
 }
 
 /// What is known of an organisation's limits; all its clients of this process share it.
 #[derive(Default)]
 pub(super) struct LearnedLimits {
     state: Mutex<LimitState>,
+    exports: Mutex<LimitState>,
     page_size: PageSize,
 }
 
@@ -76,7 +79,12 @@ pub(super) struct DailyReport {
 impl RequestQuota {
     /// A share, in percent from 1 to 100, of what is there.
     pub(super) const fn new(learned: Arc<LearnedLimits>, share_percent: u32) -> Self {
-        Self { learned, share_percent }
+        Self { learned, share_percent, is_of_exports: false }
+    }
+
+    /// The same share of a limit that the vendor has for its exports alone.
+    pub(super) fn of_exports(&self) -> Self {
+        Self { is_of_exports: true, ..self.clone() }
     }
 
     /// How much of a page is asked for at present.
@@ -88,7 +96,7 @@ impl RequestQuota {
     /// longer, [`CrmError::QuotaSpent`] if the long one is spent.
     pub(super) async fn take(&self) -> Result<(), CrmError> {
         loop {
-            let wait = self.learned.state().take(self.share_percent, Instant::now())?;
+            let wait = self.state().take(self.share_percent, Instant::now())?;
             match wait {
                 None => return Ok(()),
                 Some(wait) if wait <= WAIT_INSIDE_MAX => sleep(wait).await,
@@ -99,13 +107,13 @@ impl RequestQuota {
 
     /// The vendor tells of its short limit.
     pub(super) fn learn_window(&self, told: &WindowReport) {
-        self.learned.state().learn_window(told, Instant::now());
+        self.state().learn_window(told, Instant::now());
     }
 
     /// The vendor has refused a request, and says for how long. A longer time than the window has
     /// is another matter.
     pub(super) fn exhausted(&self, wait: Duration) {
-        if let Some(window) = self.learned.state().window.as_mut().filter(|window| wait <= window.length) {
+        if let Some(window) = self.state().window.as_mut().filter(|window| wait <= window.length) {
             window.remaining = 0;
             window.ends = Instant::now() + wait;
         }
@@ -114,39 +122,48 @@ impl RequestQuota {
     /// The vendor tells how much of a day's quota is spent.
     pub(super) fn learn_daily(&self, daily: DailyReport) {
         let until = Instant::now() + daily.resume_after;
-        self.learned.state().day = Some((daily, until));
+        self.state().day = Some((daily, until));
     }
 
     /// The most requests in so long, as far as it is known.
     pub(super) fn most_in(&self, time: Duration) -> Option<u32> {
-        let state = self.learned.state();
+        let state = self.state();
         let window = state.window.as_ref()?;
         let windows = u32::try_from(time.as_millis() / window.length.as_millis().max(1)).ok()?;
         Some(allowed(window.total, self.share_percent).saturating_mul(windows))
     }
+
+    fn state(&self) -> MutexGuard<'_, LimitState> {
+        if self.is_of_exports { locked(&self.learned.exports) } else { locked(&self.learned.state) }
+    }
 }
 
 impl LearnedLimits {
-    /// Of 1, what is left of the short limit and of the long one, as far as they are known.
+    /// Of 1, what is left of the short limit (of two, the one with less) and of the long one, as
+    /// far as they are known.
     pub(super) fn left(&self) -> [Option<f64>; 2] {
-        let state = self.state();
-        let window = state.window.as_ref().map(|window| {
-            let is_over = Instant::now() >= window.ends;
-            if is_over { 1.0 } else { f64::from(window.remaining) / f64::from(window.total.max(1)) }
-        });
+        let exports = locked(&self.exports).window_left();
+        let state = locked(&self.state);
+        let window = state.window_left().into_iter().chain(exports).reduce(f64::min);
         let day = state.day.as_ref().filter(|(day, _)| day.limit > 0).map(|(day, _)| {
             let per_mille = u128::from(day.limit.saturating_sub(day.used)) * 1000 / u128::from(day.limit);
             f64::from(u16::try_from(per_mille).unwrap_or(1000)) / 1000.0
         });
         [window, day]
     }
+}
 
-    fn state(&self) -> MutexGuard<'_, LimitState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn locked(state: &Mutex<LimitState>) -> MutexGuard<'_, LimitState> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl LimitState {
+    fn window_left(&self) -> Option<f64> {
+        let window = self.window.as_ref()?;
+        let is_over = Instant::now() >= window.ends;
+        Some(if is_over { 1.0 } else { f64::from(window.remaining) / f64::from(window.total.max(1)) })
+    }
+
     /// Takes one request, or says how long there is none.
     fn take(&mut self, share_percent: u32, now: Instant) -> Result<Option<Duration>, CrmError> {
         if let Some((day, until)) = &self.day
@@ -375,6 +392,23 @@ mod tests {
         let Err(CrmError::Paced { wait }) = second.take().await else { panic!("not paced") };
         assert!(wait > Duration::from_secs(48) && wait <= Duration::from_secs(50), "{wait:?}");
         assert_eq!((first.most_in(MINUTE), second.most_in(MINUTE)), (Some(19), Some(16)));
+    }
+
+    /// What is counted apart is paced apart, and the shorter of the two is told.
+    #[tokio::test]
+    async fn exports_are_paced_apart_from_other_requests() {
+        let learned = Arc::new(LearnedLimits::default());
+        let others = RequestQuota::new(Arc::clone(&learned), 80);
+        let exports = others.of_exports();
+        let told = WindowReport { total: 100, remaining: Some(50), resets: Some(MINUTE), length: MINUTE };
+        others.learn_window(&told);
+        exports.learn_window(&WindowReport { total: 20, remaining: Some(4), ..told });
+
+        others.take().await.unwrap();
+
+        assert!(matches!(exports.take().await, Err(CrmError::Paced { .. })));
+        assert!(learned.left()[0].is_some_and(|left| (left - 0.2).abs() < 0.001));
+        assert_eq!((others.most_in(MINUTE), exports.most_in(MINUTE)), (Some(80), Some(16)));
     }
 
     /// Beyond the share of a day, nothing is asked.

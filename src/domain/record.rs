@@ -130,6 +130,9 @@ pub struct Record {
     pub key: RecordKey,
     /// The CRM's update time; decides which of two copies is newer.
     pub updated_at: DateTime<Utc>,
+    /// When the CRM answered for this very record, by its own clock, in whole seconds; `None`: it
+    /// came in a list, which may be behind.
+    pub answered_at: Option<DateTime<Utc>>,
     /// Deleted in the CRM, merged away, or (a Lead) converted.
     pub is_gone: bool,
     /// The record that this one was merged into or, a Lead, converted into; the CRM names it for
@@ -151,6 +154,15 @@ pub struct Record {
     pub region: Option<Region>,
 }
 
+/// A record that the CRM was asked for and does not have: deleted, or never there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AbsentRecord {
+    /// Which object.
+    pub key: RecordKey,
+    /// When the CRM said so, by its own clock, in whole seconds; `None`: it was known before.
+    pub seen_at: Option<DateTime<Utc>>,
+}
+
 /// A phone number as a CRM has it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct RawNumber {
@@ -167,6 +179,8 @@ pub struct NormalRecord {
     pub key: RecordKey,
     /// The CRM's update time; `None`: a click or a report, which knows none.
     pub updated_at: Option<DateTime<Utc>>,
+    /// When the CRM answered for this very record, by its own clock; `None`: nobody asked it so.
+    pub answered_at: Option<DateTime<Utc>>,
     /// Deleted in the CRM, merged away, or (a Lead) converted.
     pub is_gone: bool,
     /// The record that this one was merged into or, a Lead, converted into.

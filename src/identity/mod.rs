@@ -12,3 +12,4 @@ pub mod records;
 pub mod registration;
 pub mod renumber;
 pub mod requester;
+mod revival;

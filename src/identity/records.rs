@@ -1,16 +1,18 @@
 //! Takes in what a sync brought: each record becomes a contact, changes one, ends one, or brings
-//! one back. Older copies never overwrite newer ones, and an erased person's never come back.
+//! one back. Older copies never overwrite newer ones, copies that may be from before a deletion
+//! never undo it, and an erased person's never come back.
 
 use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 use phone_key::PhoneKey;
 
+use super::revival;
 use crate::{
     domain::{
         ids::{AccountId, ContactId, IdSource, IntegrationId},
         options::Options,
-        record::{NormalRecord, RecordKey},
+        record::{AbsentRecord, NormalRecord, RecordKey},
         suppression::SuppressionKey,
         sync_run::SyncCounts,
     },
@@ -34,6 +36,9 @@ pub struct AppliedBatch {
     pub counts: SyncCounts,
     /// Numbers that a record may have gained: placeholders on them are to be adopted.
     pub gained: Vec<PhoneKey>,
+    /// Records that the CRM is to be asked for: a copy came that may be from before their deletion,
+    /// or an answer that is older than what is held. Nothing was made of it.
+    pub look_again: Vec<RecordKey>,
 }
 
 /// The writes that a batch comes to, collected so that each table is written once.
@@ -48,7 +53,7 @@ struct WritePlan {
     touched_contacts: Vec<ContactId>,
     revived_contacts: Vec<ContactId>,
     merged: Vec<RecordKey>,
-    ended_refs: Vec<RecordKey>,
+    ended_refs: Vec<AbsentRecord>,
     new_refs: Vec<RefRow>,
     changed_refs: Vec<RefRow>,
     emptied: Vec<(ContactId, RecordKey)>,
@@ -59,8 +64,8 @@ struct WritePlan {
 pub struct RecordBatch<'a> {
     /// One copy of each record at most.
     pub records: &'a [NormalRecord],
-    /// Records that the CRM confirms to be gone without saying since when; none of `records`.
-    pub gone: &'a [RecordKey],
+    /// Records that the CRM was asked for and does not have; none of `records`.
+    pub gone: &'a [AbsentRecord],
     /// Which deletions are mirrored.
     pub options: Options,
     /// Tells which records were erased.
@@ -78,8 +83,12 @@ pub async fn apply(
     now: DateTime<Utc>,
     ids: &IdSource,
 ) -> Result<AppliedBatch, StoreError> {
-    let keys: Vec<RecordKey> =
-        batch.records.iter().map(|record| record.key.clone()).chain(batch.gone.iter().cloned()).collect();
+    let keys: Vec<RecordKey> = batch
+        .records
+        .iter()
+        .map(|record| record.key.clone())
+        .chain(batch.gone.iter().map(|gone| gone.key.clone()))
+        .collect();
     let known = refs::lock(tx, account_id, integration_id, &keys).await?;
     let known: HashMap<&RecordKey, &StoredRef> = known.iter().map(|row| (&row.key, row)).collect();
     let mut plan = WritePlan { options: batch.options, ..WritePlan::default() };
@@ -94,8 +103,8 @@ pub async fn apply(
             plan.add(record, known.get(&record.key).copied(), now, ids);
         }
     }
-    for key in batch.gone {
-        plan.end(known.get(key).copied());
+    for gone in batch.gone {
+        plan.end(gone, known.get(&gone.key).copied());
     }
     let merged = std::mem::take(&mut plan.merged);
     let applied = plan.write(tx, account_id, integration_id, now).await?;
@@ -139,11 +148,20 @@ impl WritePlan {
             && known.successor == record.successor
             // Left alive while deletions were not mirrored.
             && !(record.is_gone && is_mirrored && known.is_contact_live);
-        if is_older || (is_same && known.record_updated_at == record.updated_at) {
+        // A list may be behind by itself; an answer should not be.
+        let is_behind = is_older && record.answered_at.is_some();
+        let is_doubtful = !is_older && !record.is_gone && !known.is_live && !revival::is_newer(record, known);
+        if is_behind || is_doubtful {
+            self.applied.look_again.push(record.key.clone());
+        }
+        if is_older || is_doubtful || (is_same && known.record_updated_at == record.updated_at) {
             self.applied.counts.skipped += 1;
             return;
         }
         let mut row = ref_row(record, known.contact.map(|(id, _)| id));
+        if record.is_gone && !known.is_live {
+            row.gone_seen_at = row.gone_seen_at.max(known.gone_seen_at);
+        }
         if record.successor.is_some() {
             self.merged.push(record.key.clone());
         }
@@ -181,7 +199,7 @@ impl WritePlan {
     }
 
     /// A record is gone, and nothing more is known of it.
-    fn end(&mut self, known: Option<&StoredRef>) {
+    fn end(&mut self, gone: &AbsentRecord, known: Option<&StoredRef>) {
         self.applied.counts.read += 1;
         let Some(known) = known else {
             self.applied.counts.skipped += 1;
@@ -201,7 +219,7 @@ impl WritePlan {
             Some((contact_id, _)) if known.is_live => self.touched_contacts.push(contact_id),
             _ => {}
         }
-        self.ended_refs.push(known.key.clone());
+        self.ended_refs.push(gone.clone());
     }
 
     fn add_unknown(&mut self, record: &NormalRecord, now: DateTime<Utc>, ids: &IdSource) {
@@ -299,6 +317,7 @@ pub(super) fn ref_row(record: &NormalRecord, contact_id: Option<ContactId>) -> R
         region: record.region,
         fingerprint: record.fingerprint,
         successor: record.successor.clone(),
+        gone_seen_at: record.answered_at.or(record.updated_at).filter(|_| record.is_gone),
     }
 }
 

@@ -4,7 +4,6 @@
 use std::{collections::HashSet, sync::Arc};
 
 use chrono::{DateTime, TimeDelta, Utc};
-use phone_key::PhoneKey;
 
 use super::{
     context::SyncContext,
@@ -28,7 +27,7 @@ use crate::{
     },
     identity::{
         adoption,
-        records::{self, RecordBatch},
+        records::{self, AppliedBatch, RecordBatch},
     },
     store::{
         self, StoreError, Transaction, Tx, accounts, lease,
@@ -69,10 +68,10 @@ impl PageWriter<'_> {
         let ((records, repeats), rejected) =
             read.await.map_err(|_| CrmError::Unreadable("reading its records failed; see the log"))?;
         let mut gone = page.gone;
-        gone.sort_unstable();
-        gone.dedup();
+        gone.sort_unstable_by(|a, b| (&a.key, b.seen_at).cmp(&(&b.key, a.seen_at)));
+        gone.dedup_by(|later, first| later.key == first.key);
         let shown: HashSet<&RecordKey> = records.iter().map(|record| &record.key).collect();
-        gone.retain(|key| !shown.contains(key));
+        gone.retain(|one| !shown.contains(&one.key));
         Ok(NormalizedPage {
             records,
             gone,
@@ -94,8 +93,9 @@ impl PageWriter<'_> {
     }
 
     /// Writes a page and what it says of the run. The last page of a sweep leaves the run open:
-    /// what did not come is still to be asked for.
-    pub(super) async fn write(&self, page: NormalizedPage) -> Result<(), RunError> {
+    /// what did not come is still to be asked for. So does any last page that leaves records open:
+    /// those which the CRM is to be asked for again ([`AppliedBatch::look_again`]).
+    pub(super) async fn write(&self, page: NormalizedPage) -> Result<Vec<RecordKey>, RunError> {
         let (now, lease) = (self.context.clock.now(), self.job.lease());
         let suppression = self.context.suppression_keys.find_or_make(lease.account_id).await?;
         let work = ApplyPage {
@@ -107,9 +107,9 @@ impl PageWriter<'_> {
             ids: Arc::clone(&self.context.ids),
             now,
         };
-        let gained = self.context.db.of(lease.account_id).run(work).await?;
+        let AppliedBatch { gained, look_again, .. } = self.context.db.of(lease.account_id).run(work).await?;
         adoption::adopt_late(&self.context.db, lease.account_id, gained, now).await?;
-        Ok(())
+        Ok(look_again)
     }
 
     /// Ends a sweep that has asked for everything.
@@ -138,7 +138,7 @@ impl PageWriter<'_> {
     }
 }
 
-/// One page. Gives the keys that records have gained: placeholders may be on them.
+/// One page.
 struct ApplyPage {
     page: NormalizedPage,
     run: RunContext,
@@ -151,10 +151,10 @@ struct ApplyPage {
 
 impl Transaction for ApplyPage {
     const NAME: &'static str = "apply_page";
-    type Output = Vec<PhoneKey>;
+    type Output = AppliedBatch;
     type Error = RunError;
 
-    async fn run(&self, tx: &mut Tx) -> Result<Vec<PhoneKey>, RunError> {
+    async fn run(&self, tx: &mut Tx) -> Result<AppliedBatch, RunError> {
         let Self { page, options, suppression, now, .. } = self;
         let (lease, now) = (self.run.lease, *now);
         if !lease::lock(tx, lease).await? {
@@ -174,10 +174,10 @@ impl Transaction for ApplyPage {
         self.mark_seen(tx).await?;
         self.advance(tx, applied.counts).await?;
         self.schedule_sweep(tx).await?;
-        if page.is_last {
+        if page.is_last && applied.look_again.is_empty() {
             self.end_list(tx).await?;
         }
-        Ok(applied.gained)
+        Ok(applied)
     }
 }
 
@@ -187,9 +187,10 @@ impl ApplyPage {
         let Some(sweep_number) = self.run.sweep_number else { return Ok(()) };
         let page = &self.page;
         let records = page.records.iter().map(|record| &record.key);
+        let gone = page.gone.iter().map(|gone| &gone.key);
         // Nor what is there, and could not be read.
         let rejected = page.rejected.iter().filter_map(SealedReject::key);
-        let seen: Vec<RecordKey> = records.chain(&page.gone).chain(&page.hidden).chain(rejected).cloned().collect();
+        let seen: Vec<RecordKey> = records.chain(gone).chain(&page.hidden).chain(rejected).cloned().collect();
         sweeps::mark_seen(tx, self.run.lease, sweep_number, &seen).await
     }
 

@@ -7,7 +7,16 @@ use std::{
 
 use tracing::warn;
 
-use super::{apply::PageWriter, backoff, error::RunError, job::SyncJob, session::CrmSession, unread::UnreadSummary};
+use super::{
+    apply::PageWriter,
+    backoff,
+    conflicts::{CONFLICTS_LEFT, ConflictSettler},
+    error::RunError,
+    job::SyncJob,
+    page::NormalizedPage,
+    session::CrmSession,
+    unread::UnreadSummary,
+};
 use crate::{
     crm::{CrmClient, CrmError, CrmFuture, GoneRecord, LOOK_UP_MAX, RecordPage},
     domain::{
@@ -160,11 +169,26 @@ impl<'s, 'r> PageCopier<'s, 'r> {
         self.timings.normalize += fetched_at.elapsed();
         let normalized_at = Instant::now();
         self.records += page.records.len();
-        self.writer.write(page).await?;
+        let end = page.end_of_list();
+        let open = self.writer.write(page).await?;
+        if !open.is_empty() {
+            self.settle(open, end).await?;
+        }
         self.timings.apply += normalized_at.elapsed();
         self.timings.pages += 1;
         metrics::page_written(self.writer.job.provider().as_str(), records, rejected);
         self.analyze().await;
+        Ok(())
+    }
+
+    /// Asks for what a page has left open, and ends the list if that was its last one.
+    async fn settle(&mut self, open: Vec<RecordKey>, end: NormalizedPage) -> Result<(), RunError> {
+        let settler = ConflictSettler { session: &mut *self.session, writer: self.writer };
+        let left = (settler.settle(open).await? > 0).then_some(CONFLICTS_LEFT);
+        if end.is_last || left.is_some() {
+            let end = NormalizedPage { is_partial: left.is_some(), notices: left.into_iter().collect(), ..end };
+            self.writer.write(end).await?;
+        }
         Ok(())
     }
 

@@ -10,6 +10,7 @@
 
 mod apply;
 mod backoff;
+mod conflicts;
 mod context;
 mod control;
 mod copy;

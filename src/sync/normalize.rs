@@ -32,8 +32,8 @@ impl From<&Account> for NumberRules {
     }
 }
 
-/// A page's records, each once: of two copies of one record the newer stays, of equal ones the
-/// later. Returns also how many were left out.
+/// A page's records, each once: of two copies of one record the newer stays, of equally old ones
+/// that of the later answer, else the later in the page. Returns also how many were left out.
 pub(super) fn normalize_page(records: Vec<Record>, rules: NumberRules) -> (Vec<NormalRecord>, usize) {
     let read = records.len();
     let mut newest: HashMap<_, Record> = HashMap::with_capacity(read);
@@ -43,7 +43,8 @@ pub(super) fn normalize_page(records: Vec<Record>, rules: NumberRules) -> (Vec<N
                 entry.insert(record);
             }
             Entry::Occupied(mut known) => {
-                if record.updated_at >= known.get().updated_at {
+                let newest = known.get();
+                if (record.updated_at, record.answered_at) >= (newest.updated_at, newest.answered_at) {
                     known.insert(record);
                 }
             }
@@ -78,6 +79,7 @@ fn normalize(record: Record, rules: NumberRules) -> NormalRecord {
     let mut normal = NormalRecord {
         key: record.key,
         updated_at: Some(record.updated_at),
+        answered_at: record.answered_at,
         is_gone,
         successor: record.successor,
         display_name,
@@ -187,6 +189,7 @@ mod tests {
         Record {
             key: RecordKey { object_type: ObjectType::User, record_id: id.to_owned() },
             updated_at: DateTime::from_timestamp(0, 0).unwrap(),
+            answered_at: None,
             is_gone: false,
             successor: None,
             region: None,
@@ -219,6 +222,16 @@ mod tests {
         let (records, _) = normalize_page(vec![record("1", "first", &[]), record("1", "second", &[])], rules());
 
         assert_eq!(records[0].display_name, "second");
+    }
+
+    /// A list may be behind; who was asked for by id is as it is.
+    #[test]
+    fn answer_stays_before_equally_old_row_of_list() {
+        let answer = Record { answered_at: DateTime::from_timestamp(9, 0), ..record("1", "answer", &[]) };
+
+        let (records, _) = normalize_page(vec![answer, record("1", "row", &[])], rules());
+
+        assert_eq!(records[0].display_name, "answer");
     }
 
     /// One number that is written twice is one, and a text without a number is kept.

@@ -9,7 +9,7 @@ use crate::{
     crm::{RecordPage, RecordSightings},
     domain::{
         notice::Notice,
-        record::{NormalRecord, RecordKey},
+        record::{AbsentRecord, NormalRecord, RecordKey},
         rejected::PageRejects,
     },
 };
@@ -20,8 +20,8 @@ use crate::{
 pub(super) struct NormalizedPage {
     /// Each record once.
     pub records: Vec<NormalRecord>,
-    /// Records that are gone, none of `records`.
-    pub gone: Vec<RecordKey>,
+    /// Records that the CRM was asked for and does not have, none of `records`; each once.
+    pub gone: Vec<AbsentRecord>,
     /// Records that were asked for and not shown.
     pub hidden: Vec<RecordKey>,
     /// Older or equal copies that the page held besides.
@@ -51,11 +51,24 @@ pub(super) struct NormalizedPage {
 }
 
 impl NormalizedPage {
+    /// What a list's last page says of the run, for when all that it brought is settled.
+    pub(super) fn end_of_list(&self) -> Self {
+        Self {
+            next: self.next.clone(),
+            is_last: self.is_last,
+            known_through: self.known_through,
+            is_incomplete: self.is_incomplete,
+            ..Self::default()
+        }
+    }
+
     /// Of the records that were asked for, those that were not shown.
     pub(super) fn unanswered(&self, asked: &[RecordKey]) -> Vec<RecordKey> {
         let rejected: HashSet<&RecordKey> = self.rejected.iter().filter_map(SealedReject::key).collect();
         let is_answered = |key: &RecordKey| {
-            self.gone.contains(key) || rejected.contains(key) || self.records.iter().any(|record| record.key == *key)
+            self.gone.iter().any(|gone| gone.key == *key)
+                || rejected.contains(key)
+                || self.records.iter().any(|record| record.key == *key)
         };
         asked.iter().filter(|key| !is_answered(key)).cloned().collect()
     }
@@ -63,6 +76,6 @@ impl NormalizedPage {
 
 /// What look-ups say of records as a page; nothing is gone that was not asked for.
 pub(super) fn page_of(seen: RecordSightings, asked: &[RecordKey]) -> RecordPage {
-    let gone = seen.gone.into_iter().filter(|key| asked.contains(key)).collect();
+    let gone = seen.gone.into_iter().filter(|gone| asked.contains(&gone.key)).collect();
     RecordPage { records: seen.records, gone, rejects: seen.rejects, ..RecordPage::default() }
 }

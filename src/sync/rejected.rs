@@ -29,7 +29,7 @@ pub(super) async fn write(
     if kept.is_empty() && page.rejected.is_empty() {
         return Ok(());
     }
-    let gone: HashSet<&RecordKey> = page.gone.iter().collect();
+    let gone: HashSet<&RecordKey> = page.gone.iter().map(|gone| &gone.key).collect();
     let rejects: Vec<&SealedReject> = page.rejected.iter().filter(|one| !gone.contains(&one.row.key)).collect();
     let rejected_keys: HashSet<&RecordKey> = rejects.iter().map(|one| &one.row.key).collect();
     let shown = page.records.iter().map(|record| &record.key).chain(gone);

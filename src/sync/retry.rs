@@ -3,7 +3,10 @@
 
 use std::collections::HashSet;
 
-use super::{apply::PageWriter, error::RunError, page::page_of, seal::SealedReject, session::CrmSession};
+use super::{
+    apply::PageWriter, conflicts::ConflictSettler, error::RunError, page::page_of, seal::SealedReject,
+    session::CrmSession,
+};
 use crate::{
     crm::LOOK_UP_MAX,
     domain::{notice::Notice, record::RecordKey},
@@ -85,7 +88,9 @@ impl RejectedRetrier<'_, '_> {
         counts.mended += here.len();
         counts.gone += gone.len() + page.gone.len();
         counts.rejected += keys.iter().filter(|key| unread.contains(key)).count();
-        self.writer.write(page).await
+        let open = self.writer.write(page).await?;
+        ConflictSettler { session: &mut *self.session, writer: self.writer }.settle(open).await?;
+        Ok(())
     }
 }
 

@@ -6,6 +6,7 @@ use tracing::warn;
 
 use super::{
     apply::PageWriter,
+    conflicts::ConflictSettler,
     error::RunError,
     page::{NormalizedPage, page_of},
     session::CrmSession,
@@ -13,7 +14,11 @@ use super::{
 };
 use crate::{
     crm::LOOK_UP_MAX,
-    domain::{integration_state::SweepOutcome, notice::Notice, record::ObjectType},
+    domain::{
+        integration_state::SweepOutcome,
+        notice::Notice,
+        record::{AbsentRecord, ObjectType},
+    },
     store::{
         run_progress::PhaseReport,
         sweeps::{self, MissingCounts},
@@ -96,7 +101,8 @@ impl Sweeper<'_, '_> {
             let mut page = self.writer.normalize(page_of(seen, &missing), None).await?;
             page.hidden = page.unanswered(&missing);
             hidden += page.hidden.len();
-            self.writer.write(page).await?;
+            let open = self.writer.write(page).await?;
+            ConflictSettler { session: &mut *self.session, writer: self.writer }.settle(open).await?;
             self.session.pacer.make_room()?;
         }
     }
@@ -111,6 +117,7 @@ impl Sweeper<'_, '_> {
             if gone.is_empty() {
                 return Ok(());
             }
+            let gone = gone.into_iter().map(|key| AbsentRecord { key, seen_at: None }).collect();
             self.writer.write(NormalizedPage { gone, ..NormalizedPage::default() }).await?;
         }
     }

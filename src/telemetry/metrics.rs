@@ -78,6 +78,8 @@ metrics_list! {
     RECORDS = Counter "contact_sync_records_total" ["provider"] "records in these pages";
     RECORDS_REJECTED = Counter "contact_sync_records_rejected_total" ["provider"]
         "records, and values of records, that could not be read";
+    RECORDS_ASKED_AGAIN = Counter "contact_sync_records_asked_again_total" ["provider"]
+        "records of which a copy came that may be from before their deletion, or an older answer, each time that the CRM was asked for them";
     RUNS = Counter "contact_sync_runs_total" ["provider", "outcome"]
         "turns of sync runs: complete, failed, parked, or left to another worker";
     INTEGRATIONS = Gauge "contact_sync_integrations" ["provider", "state"] "integrations by their state";
@@ -253,6 +255,7 @@ pub fn begin_crm(provider: &'static str) {
         counter!(CRM_REQUESTS, "provider" => provider, "outcome" => outcome).increment(0);
     }
     page_counted(provider, 0, 0, 0);
+    records_asked_again(provider, 0);
 }
 
 /// A page was written.
@@ -264,6 +267,11 @@ fn page_counted(provider: &'static str, pages: u64, records: u64, rejected: u64)
     counter!(PAGES, "provider" => provider).increment(pages);
     counter!(RECORDS, "provider" => provider).increment(records);
     counter!(RECORDS_REJECTED, "provider" => provider).increment(rejected);
+}
+
+/// The CRM is asked for so many records whose copies could not be put in order.
+pub fn records_asked_again(provider: &'static str, records: usize) {
+    counter!(RECORDS_ASKED_AGAIN, "provider" => provider).increment(records as u64);
 }
 
 /// A turn of a sync run has ended.

@@ -3,6 +3,8 @@
 
 use std::collections::HashSet;
 
+use chrono::{DateTime, Utc};
+
 use super::{
     client::PipedriveClient,
     map::{self, PersonRow},
@@ -10,7 +12,7 @@ use super::{
 };
 use crate::{
     crm::{
-        CrmError, PageEffort, RecordSightings,
+        CrmError, PageEffort, RecordSightings, http,
         json::{self, BodyText},
     },
     domain::{
@@ -22,7 +24,8 @@ use crate::{
 /// What became of asking for one person.
 enum PersonAnswer {
     Row(Option<PersonRow>, PageRejects),
-    Nobody,
+    /// As of this time.
+    Nobody(DateTime<Utc>),
     Hidden,
 }
 
@@ -36,7 +39,7 @@ impl PipedriveClient {
         for record in records {
             shown.insert(record.key.clone());
             if keys.contains(&record.key) {
-                sightings.see(record);
+                sightings.records.push(record);
             }
         }
         let missing: Vec<RecordKey> = keys.iter().filter(|key| !shown.contains(*key)).cloned().collect();
@@ -49,7 +52,7 @@ impl PipedriveClient {
         let (mut sightings, mut persons) = (RecordSightings::default(), Vec::new());
         for key in keys {
             match self.find(&key.record_id).await? {
-                PersonAnswer::Nobody => sightings.gone.push(key.clone()),
+                PersonAnswer::Nobody(at) => sightings.miss(key.clone(), at),
                 PersonAnswer::Hidden => {}
                 PersonAnswer::Row(person, rejects) => {
                     persons.extend(person);
@@ -65,7 +68,7 @@ impl PipedriveClient {
         // A run says that organizations are hidden; here it would be said for each few persons.
         for record in self.records(persons, PageEffort::Whole, &mut LeftOut::default()).await? {
             if keys.contains(&record.key) {
-                sightings.see(record);
+                sightings.records.push(record);
             }
         }
         Ok(sightings)
@@ -80,19 +83,28 @@ impl PipedriveClient {
         }
         let query = [("ids", ids.join(",")), ("limit", ids.len().to_string())];
         let query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
-        let (body, _) = self.get_text("/api/v2/persons", &query).await?;
-        let (persons, rejects) = json::off_thread(move || map::listed(&body)).await?;
+        let (body, headers) = self.get_text("/api/v2/persons", &query).await?;
+        let at = http::answered_at(&headers)?;
+        let (mut persons, rejects) = json::off_thread(move || map::listed(&body)).await?;
+        for person in &mut persons {
+            person.answered_at = Some(at);
+        }
         Ok((self.records(persons, PageEffort::Whole, &mut LeftOut::default()).await?, rejects))
     }
 
     async fn find(&self, id: &str) -> Result<PersonAnswer, CrmError> {
         let reply = self.send(&format!("/api/v2/persons/{id}"), &[]).await?;
         if reply.says_absent() {
-            return Ok(if self.sees_everything().await? { PersonAnswer::Nobody } else { PersonAnswer::Hidden });
+            let at = http::answered_at(&reply.headers)?;
+            return Ok(if self.sees_everything().await? { PersonAnswer::Nobody(at) } else { PersonAnswer::Hidden });
         }
         match reply.refusal() {
             None => {
-                let (person, rejects) = json::off_thread(move || map::one(&BodyText::json(reply.body)?)).await?;
+                let at = http::answered_at(&reply.headers)?;
+                let (mut person, rejects) = json::off_thread(move || map::one(&BodyText::json(reply.body)?)).await?;
+                if let Some(person) = &mut person {
+                    person.answered_at = Some(at);
+                }
                 Ok(PersonAnswer::Row(person, rejects))
             }
             // 400: not even an id. Whatever else is refused of one person is no word of a deletion.

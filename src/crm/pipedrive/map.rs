@@ -29,6 +29,8 @@ pub(super) const NO_PAGE: CrmError = CrmError::Unreadable("it is not the JSON th
 pub(super) struct PersonRow {
     id: u64,
     updated_at: DateTime<Utc>,
+    /// Set by whoever has asked for this very person.
+    pub answered_at: Option<DateTime<Utc>>,
     pub is_deleted: bool,
     pub organization_id: Option<u64>,
     display_name: String,
@@ -119,6 +121,7 @@ fn person(row: &RawValue, rejects: &mut PageRejects) -> Option<PersonRow> {
     Some(PersonRow {
         id,
         updated_at,
+        answered_at: None,
         is_deleted,
         organization_id: organization_id(person.cell("org_id")),
         display_name,
@@ -142,6 +145,7 @@ pub(super) fn record(person: PersonRow, base_url: &str, organizations: &HashMap<
     Record {
         key: key(person.id),
         updated_at: person.updated_at,
+        answered_at: person.answered_at,
         is_gone: person.is_deleted,
         // Polling never names the winner of a merge.
         successor: None,

@@ -241,7 +241,7 @@ fn changes(body: &BodyText) -> Result<RecentChanges, CrmError> {
 /// earlier run was told a time that had not come: nobody knows what was changed since, and
 /// everything is read again.
 fn window_end(headers: &HeaderMap, since: Option<DateTime<Utc>>) -> Result<DateTime<Utc>, CrmError> {
-    let now = http::server_time(headers).ok_or(CrmError::Unreadable("it does not say when it was made"))?;
+    let now = http::answered_at(headers)?;
     if since.is_some_and(|since| now < since) { Err(CrmError::PositionRefused) } else { Ok(now) }
 }
 

@@ -19,7 +19,7 @@ use crate::{
         json::{self, BodyText, JsonFields},
         times,
     },
-    domain::record::{ObjectType, RecordKey},
+    domain::record::{AbsentRecord, ObjectType, RecordKey},
 };
 
 /// Entries that one page deals with.
@@ -97,11 +97,12 @@ impl SalesforceClient {
         let mut page = RecordPage::default();
         for some in entries.chunks(IDS_PER_QUERY) {
             let keys: Vec<RecordKey> = some.iter().filter_map(|entry| map::key(object, &entry.id)).collect();
-            let answer = self.rows_of(object, fields, &keys).await?;
+            let (answer, at) = self.rows_of(object, fields, &keys).await?;
             // A row that cannot be read must not make its record gone. One that does not say whose
             // it is may be anybody's.
             if answer.nameless() == 0 {
-                page.gone.extend(keys.into_iter().filter(|key| !answer.shown.contains(key)));
+                let absent = keys.into_iter().filter(|key| !answer.shown.contains(key));
+                page.gone.extend(absent.map(|key| AbsentRecord { key, seen_at: Some(at) }));
             } else {
                 page.needs_sweep = true;
             }

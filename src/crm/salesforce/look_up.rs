@@ -2,6 +2,8 @@
 //! Salesforce answers both alike: it is gone only for a user from whom no record of its kind is
 //! hidden.
 
+use chrono::{DateTime, Utc};
+
 use super::{
     client::SalesforceClient,
     fields::VisibleFields,
@@ -11,7 +13,7 @@ use super::{
 };
 use crate::{
     crm::{CrmError, RecordSightings},
-    domain::record::{ObjectType, RecordKey},
+    domain::record::{AbsentRecord, ObjectType, RecordKey},
 };
 
 impl SalesforceClient {
@@ -27,9 +29,10 @@ impl SalesforceClient {
     }
 
     async fn sightings_of(&self, object: ObjectType, keys: &[RecordKey]) -> Result<RecordSightings, CrmError> {
-        let Some(mut answer) = self.show(object, keys).await? else { return Ok(RecordSightings::default()) };
+        let Some((mut answer, at)) = self.show(object, keys).await? else { return Ok(RecordSightings::default()) };
         answer.records.retain(|record| keys.contains(&record.key));
-        let mut gone: Vec<RecordKey> = keys.iter().filter(|key| !answer.shown.contains(key)).cloned().collect();
+        let absent = keys.iter().filter(|key| !answer.shown.contains(key)).cloned();
+        let mut gone: Vec<AbsentRecord> = absent.map(|key| AbsentRecord { key, seen_at: Some(at) }).collect();
         // A row that does not say whose it is may be anybody's.
         if answer.nameless() > 0 || gone.is_empty() || !self.sees_all(object).await? {
             gone.clear();
@@ -37,8 +40,12 @@ impl SalesforceClient {
         Ok(RecordSightings { records: answer.records, gone, rejects: answer.rejects })
     }
 
-    /// The rows that a query shows; `None`: the object is not shown at all.
-    async fn show(&self, object: ObjectType, keys: &[RecordKey]) -> Result<Option<ReadRows>, CrmError> {
+    /// The rows that a query shows, and when; `None`: the object is not shown at all.
+    async fn show(
+        &self,
+        object: ObjectType,
+        keys: &[RecordKey],
+    ) -> Result<Option<(ReadRows, DateTime<Utc>)>, CrmError> {
         let Some(fields) = self.known_fields(object).await? else { return Ok(None) };
         let answer = match self.rows_of(object, &fields, keys).await {
             Err(RequestFailure::Vendor(ErrorCode::InvalidType, _)) => return Ok(None),

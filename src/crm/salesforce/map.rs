@@ -169,6 +169,7 @@ impl RowMapping {
         emails.take(row.cell("Email"), "Email", "", losses);
         Ok(Record {
             updated_at,
+            answered_at: None,
             is_gone,
             successor: if is_gone { successor(object, row, is_converted) } else { None },
             display_name: display_name(row, losses),

@@ -67,25 +67,30 @@ impl SalesforceClient {
         RowMapping { object, fields: fields.to_vec(), base_url: self.rest.base_url.clone() }
     }
 
-    /// The rows of these records (at most 400), in the recycle bin too. Salesforce may give fewer
-    /// than fit, and says so: the rest is asked for again.
+    /// The rows of these records (at most 400), in the recycle bin too, and when the last of them
+    /// was answered for. Salesforce may give fewer than fit, and says so: the rest is asked for
+    /// again.
     pub(super) async fn rows_of(
         &self,
         object: ObjectType,
         fields: &[String],
         keys: &[RecordKey],
-    ) -> Result<ReadRows, RequestFailure> {
+    ) -> Result<(ReadRows, DateTime<Utc>), RequestFailure> {
         let mapping = self.mapping(object, fields);
         let mut left: Vec<&RecordKey> = keys.iter().collect();
         let mut whole = ReadRows::default();
         loop {
             let soql = soql::by_ids(object, fields, left.iter().map(|key| key.record_id.as_str()));
-            let (answer, _) = self.rest.query(&soql, &mapping, ROWS_MAX).await?;
+            let (mut answer, at) = self.rest.query(&soql, &mapping, ROWS_MAX).await?;
+            let at = at.ok_or(CrmError::Unreadable("it has no Date header"))?;
+            for record in &mut answer.records {
+                record.answered_at = Some(at);
+            }
             let asked = left.len();
             left.retain(|key| !answer.shown.contains(key));
             whole.absorb(answer);
             if whole.done || left.is_empty() {
-                return Ok(whole);
+                return Ok((whole, at));
             }
             if left.len() == asked {
                 return Err(CrmError::Unreadable("an answer by ids is not whole").into());

@@ -11,8 +11,8 @@ use std::{
     time::Duration,
 };
 
-use chrono::TimeDelta;
-use reqwest::{Client, header::HeaderMap};
+use chrono::{DateTime, TimeDelta, Utc};
+use reqwest::{Client, Response, header::HeaderMap};
 use serde::de::DeserializeOwned;
 
 use super::{
@@ -49,6 +49,12 @@ const FRESHNESS_LAG: TimeDelta = TimeDelta::seconds(60);
 const EXPORT_WINDOW: Duration = Duration::from_mins(1);
 /// What the export says of that limit: `total=20; remaining=19; resets=42`.
 const EXPORT_LIMIT: &str = "zendesk-ratelimit-incremental-exports-cursor";
+/// The window of the account's limit for all other requests: 200 to 700 by its plan.
+const ACCOUNT_WINDOW: Duration = Duration::from_mins(1);
+/// What each answer says of that limit, in Zendesk's older words and its newer ones.
+const ACCOUNT_LIMIT: [&str; 2] = ["x-rate-limit", "ratelimit-limit"];
+const ACCOUNT_REMAINING: [&str; 2] = ["x-rate-limit-remaining", "ratelimit-remaining"];
+const ACCOUNT_RESETS: &str = "ratelimit-reset";
 /// Identities of one user in a page: Zendesk's maximum ..
 const IDENTITIES_PER_PAGE: &str = "100";
 /// .. and pages of them: whoever has more addresses than that is no person.
@@ -59,7 +65,11 @@ pub(super) struct ZendeskClient {
     http: Client,
     header: AuthHeader,
     mapping: UserMapping,
+    /// Of all requests but exports.
     quota: RequestQuota,
+    /// Nothing is learned of the account's limit: a trial is three requests, which wait for nobody.
+    is_trial: bool,
+    export_quota: RequestQuota,
     /// A page has come without the identities that it was asked for.
     lacks_identities: AtomicBool,
 }
@@ -72,7 +82,9 @@ impl ZendeskClient {
         let header = header::authorization(&target.access.token)?;
         let base_url = endpoint.api_base(&DESCRIPTOR.hosts, &target.organization.name, None)?;
         let mapping = UserMapping { base_url, roles: target.options.user_roles };
-        Ok(Self { http, header, mapping, quota, lacks_identities: AtomicBool::new(false) })
+        let export_quota = quota.of_exports();
+        let is_trial = target.is_trial;
+        Ok(Self { http, header, mapping, quota, is_trial, export_quota, lacks_identities: AtomicBool::new(false) })
     }
 
     /// Whether it may read every user: the export is for administrators only.
@@ -105,23 +117,23 @@ impl ZendeskClient {
     }
 
     async fn export(&self, position: Option<&str>) -> Result<RecordPage, CrmError> {
-        self.quota.take().await?;
         let per_page = self.quota.page_size().of(PER_PAGE);
         let place = position.map_or(("start_time", "0"), |cursor| ("cursor", cursor));
         let size = per_page.to_string();
         let query = [place, ("per_page", size.as_str()), ("include", "identities")];
-        let answer = self.ask("/api/v2/incremental/users/cursor", &query, http::BODY_BYTES_MAX).await;
-        let (body, headers) = answer.map_err(|error| match error {
+        let response = self.send(&self.export_quota, "/api/v2/incremental/users/cursor", &query).await?;
+        let headers = response.headers().clone();
+        let body = accept(response, http::BODY_BYTES_MAX).await.map_err(|error| match error {
             // With a cursor the request has nothing else that could be wrong.
             CrmError::Refused(400 | 422) if position.is_some() => CrmError::PositionRefused,
             CrmError::RateLimited { retry_after: Some(wait) } => {
-                self.quota.exhausted(wait);
+                self.export_quota.exhausted(wait);
                 CrmError::RateLimited { retry_after: Some(wait) }
             }
             other => other,
         })?;
         if let Some(told) = export_limit(&headers) {
-            self.quota.learn_window(&told);
+            self.export_quota.learn_window(&told);
         }
         let page = self.read_page(body).await?;
         let is_last = page.end_of_stream.ok_or(CrmError::Unreadable("it does not say whether it is the end"))?;
@@ -144,7 +156,7 @@ impl ZendeskClient {
             is_last,
             known_through: http::server_time(&headers).map(|time| time - FRESHNESS_LAG),
             records_per_minute: self
-                .quota
+                .export_quota
                 .most_in(EXPORT_WINDOW)
                 .map(|pages| i64::from(pages).saturating_mul(i64::try_from(per_page).unwrap_or(0))),
             ..RecordPage::default()
@@ -181,22 +193,53 @@ impl ZendeskClient {
         Ok(rejects)
     }
 
-    /// Users by their ids with all their identities, as many as Zendesk shows.
-    async fn show_many(&self, ids: &[&str]) -> Result<UsersPage, CrmError> {
-        let (body, _) =
-            self.ask("/api/v2/users/show_many", &[("ids", &ids.join(","))], http::SMALL_BODY_BYTES_MAX).await?;
-        let body = BodyText::json(body)?;
-        // Not sideloaded here: Zendesk documents that of the export only.
+    /// Users by their ids with all their identities, as many as Zendesk shows, and when it did.
+    async fn show_many(&self, ids: &[&str]) -> Result<(UsersPage, DateTime<Utc>), CrmError> {
+        let ids = ids.join(",");
+        let query = [("ids", ids.as_str()), ("include", "identities")];
+        let (body, headers) = self.ask("/api/v2/users/show_many", &query, http::SMALL_BODY_BYTES_MAX).await?;
+        let at = http::answered_at(&headers)?;
+        Ok((self.with_identities(body, UserMapping::page).await?, at))
+    }
+
+    /// One user with all its identities, and when Zendesk answered; `None`: it has no such user.
+    async fn show_alone(&self, key: &RecordKey) -> Result<(Option<UsersPage>, DateTime<Utc>), CrmError> {
+        let response = self.answer(&format!("/api/v2/users/{}", key.record_id), &[]).await?;
+        let headers = response.headers().clone();
+        let user = match accept(response, http::SMALL_BODY_BYTES_MAX).await {
+            Err(CrmError::RecordNotFound) => None,
+            body => Some(self.with_identities(body?, UserMapping::one).await?),
+        };
+        Ok((user, http::answered_at(&headers)?))
+    }
+
+    /// That identities come with users who are asked for by id is what Zendesk's people say; its
+    /// reference says it of lists and exports. Where they are not in the answer, or none of a user
+    /// who has an address, that user is asked for its own.
+    async fn with_identities(
+        &self,
+        body: Vec<u8>,
+        read: fn(&UserMapping, &BodyText, &[BodyText]) -> Result<UsersPage, CrmError>,
+    ) -> Result<UsersPage, CrmError> {
+        let mapping = self.mapping.clone();
+        let reading = move || {
+            let body = BodyText::json(body)?;
+            Ok((read(&mapping, &body, &[])?, body))
+        };
+        let (page, body) = json::off_thread(reading).await?;
+        if page.without_identities.is_empty() {
+            return Ok(page);
+        }
         let mut identities = Vec::new();
-        for record in self.mapping.page(&body, &[])?.records.iter().filter(|record| !record.is_gone) {
-            identities.extend(self.identities(&record.key.record_id).await?);
+        for id in page.without_identities {
+            identities.extend(self.identities(id).await?);
         }
         let mapping = self.mapping.clone();
-        json::off_thread(move || mapping.page(&body, &identities)).await
+        json::off_thread(move || read(&mapping, &body, &identities)).await
     }
 
     /// All of them, of every type, as the export has them; page by page.
-    async fn identities(&self, user_id: &str) -> Result<Vec<BodyText>, CrmError> {
+    async fn identities(&self, user_id: u64) -> Result<Vec<BodyText>, CrmError> {
         let path = format!("/api/v2/users/{user_id}/identities");
         let (mut pages, mut after) = (Vec::new(), None::<String>);
         for _ in 0..IDENTITY_PAGES_MAX {
@@ -223,28 +266,27 @@ impl ZendeskClient {
     /// afterwards it must still know the administrator.
     async fn sightings(&self, keys: &[RecordKey]) -> Result<RecordSightings, CrmError> {
         let ids: Vec<&str> = keys.iter().map(|key| key.record_id.as_str()).collect();
-        let UsersPage { records, rejects, .. } = self.show_many(&ids).await?;
-        let (mut shown, mut sightings) = (HashSet::new(), RecordSightings { rejects, ..RecordSightings::default() });
+        let (UsersPage { records, rejects, .. }, at) = self.show_many(&ids).await?;
+        let mut shown: HashSet<RecordKey> = rejects.keys().collect();
+        let mut sightings = RecordSightings { rejects, ..RecordSightings::default() };
         for record in records {
             shown.insert(record.key.clone());
             if keys.contains(&record.key) {
-                sightings.see(record);
+                sightings.see(record, at);
             }
         }
-        let mut is_absent = false;
         for key in keys.iter().filter(|key| !shown.contains(key)) {
-            let path = format!("/api/v2/users/{}", key.record_id);
-            match self.get::<serde_json::Value>(&path, &[]).await {
-                Err(CrmError::RecordNotFound) => {
-                    is_absent = true;
-                    sightings.gone.push(key.clone());
+            match self.show_alone(key).await? {
+                (None, at) => sightings.miss(key.clone(), at),
+                (Some(UsersPage { records, rejects, .. }), at) => {
+                    for record in records.into_iter().filter(|record| record.key == *key) {
+                        sightings.see(record, at);
+                    }
+                    sightings.rejects.absorb(rejects);
                 }
-                Err(error) => return Err(error),
-                Ok((body, _)) if body["user"]["active"] == false => sightings.gone.push(key.clone()),
-                Ok(_) => {}
             }
         }
-        if is_absent {
+        if !sightings.gone.is_empty() {
             self.see_administrator().await?;
         }
         Ok(sightings)
@@ -268,8 +310,11 @@ impl ZendeskClient {
         let mut winners = RecordSightings::default();
         for some in ids.chunks(100) {
             let some: Vec<&str> = some.iter().map(String::as_str).collect();
-            let UsersPage { records, rejects, .. } = self.show_many(&some).await?;
-            winners.absorb(RecordSightings { records, rejects, ..RecordSightings::default() });
+            let (UsersPage { records, rejects, .. }, at) = self.show_many(&some).await?;
+            for record in records {
+                winners.see(record, at);
+            }
+            winners.rejects.absorb(rejects);
         }
         Ok(winners)
     }
@@ -288,14 +333,38 @@ impl ZendeskClient {
         query: &[(&str, &str)],
         bytes_max: usize,
     ) -> Result<(Vec<u8>, HeaderMap), CrmError> {
-        let request = self.http.get(format!("{}{path}", self.mapping.base_url)).query(query);
-        let response = http::counted(Provider::Zendesk, self.header.put_on(request).send()).await?;
-        let (status, headers) = (response.status(), response.headers().clone());
-        if !status.is_success() {
-            return Err(refusal::meaning(status, &headers, &http::read_refusal(response).await));
+        let response = self.answer(path, query).await?;
+        let headers = response.headers().clone();
+        let body = accept(response, bytes_max).await;
+        if let Err(CrmError::RateLimited { retry_after: Some(wait) }) = &body {
+            self.quota.exhausted(*wait);
         }
-        Ok((http::read_body_up_to(response, bytes_max).await?, headers))
+        Ok((body?, headers))
     }
+
+    /// Whatever the answer is; it tells of the account's limit.
+    async fn answer(&self, path: &str, query: &[(&str, &str)]) -> Result<Response, CrmError> {
+        let response = self.send(&self.quota, path, query).await?;
+        if let Some(told) = account_limit(response.headers()).filter(|_| !self.is_trial) {
+            self.quota.learn_window(&told);
+        }
+        Ok(response)
+    }
+
+    async fn send(&self, quota: &RequestQuota, path: &str, query: &[(&str, &str)]) -> Result<Response, CrmError> {
+        quota.take().await?;
+        let request = self.http.get(format!("{}{path}", self.mapping.base_url)).query(query);
+        http::counted(Provider::Zendesk, self.header.put_on(request).send()).await
+    }
+}
+
+/// A success's body of at most so many bytes.
+async fn accept(response: Response, bytes_max: usize) -> Result<Vec<u8>, CrmError> {
+    let (status, headers) = (response.status(), response.headers().clone());
+    if status.is_success() {
+        return http::read_body_up_to(response, bytes_max).await;
+    }
+    Err(refusal::meaning(status, &headers, &http::read_refusal(response).await))
 }
 
 impl CrmClient for ZendeskClient {
@@ -332,6 +401,20 @@ fn page_after(body: &BodyText) -> Option<String> {
     let meta = JsonFields::of(meta, &["has_more", "after_cursor"])?;
     let has_more = meta.cell("has_more").flag() == Ok(Some(true));
     meta.cell("after_cursor").text().ok().flatten().filter(|_| has_more)
+}
+
+/// What the headers of an answer say of the account's limit.
+fn account_limit(headers: &HeaderMap) -> Option<WindowReport> {
+    let number = |names: &[&str]| {
+        let mut told = names.iter().filter_map(|name| headers.get(*name)?.to_str().ok());
+        told.next()?.trim().parse::<u32>().ok()
+    };
+    Some(WindowReport {
+        total: number(&ACCOUNT_LIMIT)?,
+        remaining: number(&ACCOUNT_REMAINING),
+        resets: number(&[ACCOUNT_RESETS]).map(|seconds| Duration::from_secs(seconds.into())),
+        length: ACCOUNT_WINDOW,
+    })
 }
 
 /// What the header of the export says; nothing without `total`.

@@ -42,6 +42,8 @@ pub(super) struct UsersPage {
     pub end_of_stream: Option<bool>,
     /// The identities of its users are in it.
     pub has_identities: bool,
+    /// Ids of live users whose identities are not in it, though they must have some.
+    pub without_identities: Vec<u64>,
 }
 
 /// The addresses of one user.
@@ -49,6 +51,8 @@ struct OwnIdentities {
     numbers: TextValues,
     emails: TextValues,
     losses: ValueLosses,
+    /// Whatever it is.
+    has_any: bool,
 }
 
 /// A user without its identities.
@@ -73,19 +77,21 @@ impl UserMapping {
         if !is_whole {
             return Err(CrmError::Unreadable("a page has more than 2,000 users"));
         }
-        let mut own: HashMap<u64, OwnIdentities> = users.iter().map(|user| (user.id, OwnIdentities::none())).collect();
-        for list in page.list("identities").into_iter().chain(identities.iter().filter_map(identities_of)) {
-            json::each(list, usize::MAX, |row| identity(row, &mut own, &mut rejects));
-        }
-        let records = users.into_iter().map(|user| user.finish(&own, &mut rejects)).collect();
-        rejects.characters += body.replaced + identities.iter().map(|text| text.replaced).sum::<usize>();
+        rejects.characters += body.replaced;
+        let page_identities = page.list("identities");
         Ok(UsersPage {
-            records,
-            rejects,
             after_cursor: page.cell("after_cursor").text().map_err(|_| NO_PAGE)?,
             end_of_stream: page.cell("end_of_stream").flag().map_err(|_| NO_PAGE)?,
-            has_identities: page.list("identities").is_some(),
+            ..UsersPage::of(users, rejects, page_identities, identities)
         })
+    }
+
+    /// Reads an answer about one user.
+    pub(super) fn one(&self, body: &BodyText, identities: &[BodyText]) -> Result<UsersPage, CrmError> {
+        let page = body.value().and_then(|page| JsonFields::of(page, &["user"])).ok_or(NO_PAGE)?;
+        let mut rejects = PageRejects { characters: body.replaced, ..PageRejects::default() };
+        let users = self.user(page.raw("user").ok_or(NO_PAGE)?, &mut rejects).into_iter().collect();
+        Ok(UsersPage::of(users, rejects, None, identities))
     }
 
     fn user<'a>(&self, row: &'a RawValue, rejects: &mut PageRejects) -> Option<UserRow<'a>> {
@@ -119,6 +125,7 @@ impl UserMapping {
         let record = Record {
             key: RecordKey { object_type: ObjectType::User, record_id: id.to_string() },
             updated_at,
+            answered_at: None,
             is_gone: !is_active || !is_wished,
             // Polling never names the winner of a merge.
             successor: None,
@@ -132,6 +139,35 @@ impl UserMapping {
             url: format!("{}/agent/users/{id}", self.base_url),
         };
         Some(UserRow { id, record, numbers, emails, losses, raw })
+    }
+}
+
+impl UsersPage {
+    fn of(
+        users: Vec<UserRow<'_>>,
+        mut rejects: PageRejects,
+        in_answer: Option<&RawValue>,
+        identities: &[BodyText],
+    ) -> Self {
+        let mut own: HashMap<u64, OwnIdentities> = users.iter().map(|user| (user.id, OwnIdentities::none())).collect();
+        for list in in_answer.into_iter().chain(identities.iter().filter_map(identities_of)) {
+            json::each(list, usize::MAX, |row| identity(row, &mut own, &mut rejects));
+        }
+        rejects.characters += identities.iter().map(|text| text.replaced).sum::<usize>();
+        let lacks_identities = |user: &&UserRow<'_>| {
+            let has_address = !user.emails.found.is_empty() || !user.numbers.found.is_empty();
+            let is_known = own.get(&user.id).is_some_and(|own| own.has_any);
+            !user.record.is_gone && !is_known && (has_address || in_answer.is_none())
+        };
+        let without_identities = users.iter().filter(lacks_identities).map(|user| user.id).collect();
+        Self {
+            records: users.into_iter().map(|user| user.finish(&own, &mut rejects)).collect(),
+            rejects,
+            after_cursor: None,
+            end_of_stream: None,
+            has_identities: in_answer.is_some(),
+            without_identities,
+        }
     }
 }
 
@@ -156,7 +192,8 @@ impl UserRow<'_> {
 
 impl OwnIdentities {
     fn none() -> Self {
-        Self { numbers: TextValues::numbers(), emails: TextValues::emails(), losses: ValueLosses::default() }
+        let (numbers, emails) = (TextValues::numbers(), TextValues::emails());
+        Self { numbers, emails, losses: ValueLosses::default(), has_any: false }
     }
 }
 
@@ -173,6 +210,7 @@ fn identity(row: &RawValue, own: &mut HashMap<u64, OwnIdentities>, rejects: &mut
         return rejects.lose(ObjectType::User, None, &losses, row.get());
     };
     let Some(own) = own.get_mut(&user_id) else { return };
+    own.has_any = true;
     let kind = identity.cell("type").text();
     match kind.as_ref().map(|kind| kind.as_deref()) {
         Ok(Some("phone_number")) => {

@@ -6,6 +6,8 @@ mod header;
 mod map;
 mod model;
 mod refusal;
+#[cfg(test)]
+mod tests;
 
 use self::{client::ZendeskClient, descriptor::DESCRIPTOR};
 use super::{

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use crate::{
     domain::{
         ids::{AccountId, ContactId, IntegrationId},
-        record::RecordKey,
+        record::{AbsentRecord, RecordKey},
     },
     store::{
         StoreError, Tx, known,
@@ -37,6 +37,9 @@ pub struct StoredRef {
     pub fingerprint: Option<i64>,
     /// What it was merged or converted into.
     pub successor: Option<RecordKey>,
+    /// Of one that is not live: when the CRM said so, by its own clock. Of a live one it means
+    /// nothing.
+    pub gone_seen_at: Option<DateTime<Utc>>,
 }
 
 /// Locks the refs of these records, in the order of their keys. Records never seen are absent from
@@ -53,12 +56,12 @@ pub async fn lock(
     let rows = sqlx::query!(
         "-- store::contact_writes::refs::lock
         select e.object_type, e.record_id, e.contact_id, e.is_live, e.is_synced, e.record_updated_at, e.fingerprint,
-            e.successor_type, e.successor_id
+            e.successor_type, e.successor_id, e.gone_seen_at
         from unnest($3::text[], $4::text[]) as u (object_type, record_id)
         -- One look-up a record, in this order: a join, planned on an empty table, compared each record with each ref (30 s a page).
         cross join lateral (
             select r.object_type, r.record_id, r.contact_id, r.is_live, r.is_synced, r.record_updated_at, r.fingerprint,
-                r.successor_type, r.successor_id
+                r.successor_type, r.successor_id, r.gone_seen_at
             from external_refs r
             where r.account_id = $1 and r.integration_id = $2 and r.object_type = u.object_type and r.record_id = u.record_id
             limit 1
@@ -90,6 +93,7 @@ pub async fn lock(
                 is_synced: row.is_synced,
                 record_updated_at: row.record_updated_at,
                 fingerprint: row.fingerprint,
+                gone_seen_at: row.gone_seen_at,
             })
         })
         .collect()
@@ -136,6 +140,8 @@ pub struct RefRow {
     pub fingerprint: Option<i64>,
     /// What it was merged or converted into.
     pub successor: Option<RecordKey>,
+    /// Of one that is gone: when the CRM said so, by its own clock.
+    pub gone_seen_at: Option<DateTime<Utc>>,
 }
 
 /// Inserts refs never seen before. [`StoreError::Conflict`] if somebody else inserted one
@@ -151,10 +157,10 @@ pub async fn insert(
     let done = sqlx::query!(
         "-- store::contact_writes::refs::insert
         insert into external_refs (account_id, integration_id, object_type, record_id, contact_id, is_live, is_synced, record_updated_at, role, url,
-            region, fingerprint, successor_type, successor_id, created_at, updated_at)
-        select $1, $2, u.*, $15, $15
+            region, fingerprint, successor_type, successor_id, gone_seen_at, created_at, updated_at)
+        select $1, $2, u.*, $16, $16
         from unnest($3::text[], $4::text[], $5::uuid[], $6::boolean[], $7::boolean[], $8::timestamptz[], $9::text[], $10::text[], $11::text[],
-            $12::bigint[], $13::text[], $14::text[]) as u",
+            $12::bigint[], $13::text[], $14::text[], $15::timestamptz[]) as u",
         account_id.0,
         integration_id.0,
         &columns.types,
@@ -169,6 +175,7 @@ pub async fn insert(
         &columns.fingerprints as &[Option<i64>],
         &columns.successor_types as &[Option<String>],
         &columns.successor_ids as &[Option<String>],
+        &columns.gone_seen as &[Option<DateTime<Utc>>],
         now,
     )
     .execute(&mut **tx)
@@ -195,11 +202,11 @@ pub async fn update(
         update external_refs e
         set contact_id = u.contact_id, is_live = u.is_live, is_synced = u.is_synced, record_updated_at = u.record_updated_at,
             role = u.role, url = u.url, region = u.region, fingerprint = u.fingerprint, successor_type = u.successor_type,
-            successor_id = u.successor_id, updated_at = $15
+            successor_id = u.successor_id, gone_seen_at = u.gone_seen_at, updated_at = $16
         from unnest($3::text[], $4::text[], $5::uuid[], $6::boolean[], $7::boolean[], $8::timestamptz[], $9::text[], $10::text[], $11::text[],
-            $12::bigint[], $13::text[], $14::text[])
+            $12::bigint[], $13::text[], $14::text[], $15::timestamptz[])
             as u (object_type, record_id, contact_id, is_live, is_synced, record_updated_at, role, url, region, fingerprint, successor_type,
-                successor_id)
+                successor_id, gone_seen_at)
         where e.account_id = $1 and e.integration_id = $2 and e.object_type = u.object_type and e.record_id = u.record_id",
         account_id.0,
         integration_id.0,
@@ -215,6 +222,7 @@ pub async fn update(
         &columns.fingerprints as &[Option<i64>],
         &columns.successor_types as &[Option<String>],
         &columns.successor_ids as &[Option<String>],
+        &columns.gone_seen as &[Option<DateTime<Utc>>],
         now,
     )
     .execute(&mut **tx)
@@ -246,25 +254,30 @@ pub async fn set_region(
     Ok(())
 }
 
-/// Marks refs that this transaction has locked as gone, where the CRM does not say since when.
+/// Marks refs that this transaction has locked as gone, where the CRM has no copy that says so. The
+/// latest time that it said so counts.
 pub async fn end(
     tx: &mut Tx,
     account_id: AccountId,
     integration_id: IntegrationId,
-    keys: &[RecordKey],
+    absent: &[AbsentRecord],
     now: DateTime<Utc>,
 ) -> Result<(), StoreError> {
-    let (types, records) = key_columns(keys);
+    let keys: Vec<RecordKey> = absent.iter().map(|one| one.key.clone()).collect();
+    let (types, records) = key_columns(&keys);
+    let seen: Vec<Option<DateTime<Utc>>> = absent.iter().map(|one| one.seen_at).collect();
     sqlx::query!(
         "-- store::contact_writes::refs::end
         update external_refs e
-        set is_live = false, updated_at = $5
-        from unnest($3::text[], $4::text[]) as u (object_type, record_id)
-        where e.account_id = $1 and e.integration_id = $2 and e.object_type = u.object_type and e.record_id = u.record_id and e.is_live",
+        set is_live = false, gone_seen_at = greatest(e.gone_seen_at, u.seen_at), updated_at = $6
+        from unnest($3::text[], $4::text[], $5::timestamptz[]) as u (object_type, record_id, seen_at)
+        where e.account_id = $1 and e.integration_id = $2 and e.object_type = u.object_type and e.record_id = u.record_id
+          and (e.is_live or u.seen_at > coalesce(e.gone_seen_at, '-infinity'))",
         account_id.0,
         integration_id.0,
         &types,
         &records,
+        &seen as &[Option<DateTime<Utc>>],
         now,
     )
     .execute(&mut **tx)
@@ -335,6 +348,7 @@ struct RefColumns {
     fingerprints: Vec<Option<i64>>,
     successor_types: Vec<Option<String>>,
     successor_ids: Vec<Option<String>>,
+    gone_seen: Vec<Option<DateTime<Utc>>>,
 }
 
 impl RefColumns {
@@ -354,6 +368,7 @@ impl RefColumns {
             let successor = row.successor.as_ref();
             columns.successor_types.push(successor.map(|key| key.object_type.as_str().to_owned()));
             columns.successor_ids.push(successor.map(|key| key.record_id.clone()));
+            columns.gone_seen.push(row.gone_seen_at);
         }
         columns
     }

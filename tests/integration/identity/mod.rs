@@ -3,3 +3,4 @@
 mod corrections;
 pub mod erasure;
 mod survivors;
+mod tombstones;

@@ -67,6 +67,7 @@ fn record(key: RecordKey, number: &str) -> NormalRecord {
         display_name: format!("Person {}", key.record_id),
         key,
         updated_at: None,
+        answered_at: None,
         is_gone: false,
         successor: None,
         organization: String::new(),

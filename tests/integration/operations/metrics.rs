@@ -14,6 +14,7 @@ use contact_sync::{
     telemetry::metrics::{METRICS, MetricKind},
 };
 use crm_simulator::faults::{Fault, FaultRule};
+use serde_json::json;
 use tokio::net::TcpListener;
 use tonic::{Code, Request};
 
@@ -193,6 +194,7 @@ async fn every_metric_is_moved_by_what_it_counts() {
         "contact_sync_lag_seconds",
         "contact_sync_integrations_overdue",
         "contact_sync_feed_backlog_seconds",
+        "contact_sync_records_asked_again_total",
         "contact_sync_statistics_age_seconds",
         "contact_sync_log_lines_lost_total",
     ];
@@ -214,6 +216,28 @@ async fn every_metric_is_moved_by_what_it_counts() {
         assert!(!keys.iter().any(|key| key.contains(personal)), "{personal} in a label");
     }
     drop(streams);
+}
+
+/// A copy that may be from before its record's deletion is told, once the CRM is asked for it.
+#[tokio::test]
+async fn record_that_is_asked_for_again_is_told() {
+    let test = TestApp::start().await;
+    let url = with_admin(&test).await;
+    let user = test.zendesk.create_user(&json!({"name": "Ann", "phone": "+13108675301"})).unwrap();
+    let (account, _) = test.synced().await;
+    test.zendesk.update_user(user, &json!({"name": "Anna"})).unwrap();
+    test.zendesk.delete_user(user).unwrap();
+    let asked_again = async || {
+        test.pass(TimeDelta::minutes(30));
+        assert_eq!(test.sync_due().await, 1);
+        Scrape::of(&url).await.sum("contact_sync_records_asked_again_total", &[("provider", "ZENDESK")])
+    };
+
+    assert!(is(asked_again().await, 0));
+    test.zendesk.faults().add(FaultRule::once(EXPORT, Fault::StaleRow { id: Some(user) })).unwrap();
+
+    assert!(is(asked_again().await, 1));
+    assert!(test.look_up(&account, "+13108675301").await.selected.is_none());
 }
 
 /// How far behind a copy is, and that it should have run, is told; not of one that is off.

@@ -200,7 +200,8 @@ fn users_json<'a>(rows: &[&'a User], call: &'a ApiCall) -> Vec<UserJson<'a>> {
     rows.iter().map(|user| UserJson { user, base_url: &call.base_url, is_search_result: false }).collect()
 }
 
-fn identities_json<'a>(rows: &[&'a User], call: &'a ApiCall) -> Option<Vec<IdentityJson<'a>>> {
+/// The identities of these users, if the call asks for them.
+pub(super) fn identities_json<'a>(rows: &[&'a User], call: &'a ApiCall) -> Option<Vec<IdentityJson<'a>>> {
     if !call.list_param("include").contains(&"identities") {
         return None;
     }

@@ -11,6 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Zendesk,
+    export::identities_json,
     refusal::ZendeskRefusal,
     user::{DeletedUserJson, IdentityJson, Role, User, UserJson, wire_time},
 };
@@ -169,7 +170,7 @@ impl Zendesk {
     }
 
     /// `GET /api/v2/users/show_many`: by id or external id, in the order asked for; what is not
-    /// there is left out.
+    /// there is left out. With their identities, if those are asked for.
     pub(super) fn show_many(&self, call: &ApiCall) -> Result<VendorReply, ZendeskRefusal> {
         let state = self.state();
         let ids = call.list_param("ids");
@@ -182,7 +183,10 @@ impl Zendesk {
         let found: Vec<_> =
             by_id.chain(by_external_id).filter_map(|id| state.find(id)).filter(|user| !user.is_purged).collect();
         let users: Vec<_> = found.iter().map(|user| user_json(user, call)).collect();
-        let body = json!({"users": users, "count": users.len(), "next_page": null, "previous_page": null});
+        let mut body = json!({"users": users, "count": users.len(), "next_page": null, "previous_page": null});
+        if let Some(identities) = identities_json(&found, call).filter(|_| self.config.quirks.sideloads_of_many) {
+            body["identities"] = serde_json::to_value(identities).expect("our shapes have string keys");
+        }
         Ok(VendorReply::json(StatusCode::OK, &body))
     }
 

@@ -136,6 +136,9 @@ pub struct Quirks {
     pub merge_moves_phones: bool,
     /// Users deleted for good stay in the export, anonymised. On by default.
     pub exports_purged_users: bool,
+    /// Users who are asked for by id come with their identities, if those are asked for. On by
+    /// default: Zendesk's people say so, its reference does not.
+    pub sideloads_of_many: bool,
 }
 
 impl Default for Quirks {
@@ -146,6 +149,7 @@ impl Default for Quirks {
             merge_touches_winner: true,
             merge_moves_phones: false,
             exports_purged_users: true,
+            sideloads_of_many: true,
         }
     }
 }

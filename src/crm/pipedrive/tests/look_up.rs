@@ -16,10 +16,11 @@ fn keys(ids: &[i64]) -> Vec<RecordKey> {
 /// `found`, `gone` or `hidden` of each, in the order of the keys.
 async fn fates(company: &Company, keys: &[RecordKey]) -> Vec<&'static str> {
     let sightings = company.client().look_up(keys).await.unwrap();
-    let fate = |key: &RecordKey| match (sightings.records.iter().any(|record| record.key == *key), &sightings.gone) {
-        (true, _) => "found",
-        (false, gone) if gone.contains(key) => "gone",
-        _ => "hidden",
+    let is_absent = |key: &RecordKey| sightings.gone.iter().any(|gone| gone.key == *key);
+    let fate = |key: &RecordKey| match sightings.records.iter().find(|record| record.key == *key) {
+        Some(record) if !record.is_gone => "found",
+        None if !is_absent(key) => "hidden",
+        _ => "gone",
     };
     keys.iter().map(fate).collect()
 }
@@ -45,6 +46,26 @@ async fn to_an_administrator_the_vanished_are_gone() {
     // Whether the token sees everybody, and whether Pipedrive still answers after it has said that
     // somebody is gone.
     assert_eq!(company.pipedrive.requests().count_of("users/me"), 2);
+}
+
+/// Who is gone says since when, as far as Pipedrive does; of the others the answer's time is known.
+#[tokio::test]
+async fn gone_persons_come_with_when_pipedrive_said_so() {
+    let company = Company::start().await;
+    let ids = company.create_many(2);
+    let made_at = company.now();
+    company.advance(60);
+    company.pipedrive.delete_person(ids[0]).unwrap();
+    company.pipedrive.purge_person(ids[1]).unwrap();
+    company.advance(60);
+
+    let sightings = company.client().look_up(&keys(&ids)).await.unwrap();
+
+    let [deleted] = sightings.records.as_slice() else { panic!("{sightings:?}") };
+    assert!(deleted.is_gone && deleted.updated_at == made_at, "a deletion leaves the time of change");
+    assert_eq!(deleted.answered_at, Some(company.now()));
+    let [absent] = sightings.gone.as_slice() else { panic!("{sightings:?}") };
+    assert_eq!((&absent.key, absent.seen_at), (&keys(&ids)[1], Some(company.now())));
 }
 
 /// To anybody but an administrator the vanished are hidden, and the deleted gone.

@@ -195,8 +195,10 @@ async fn run(client: &PipedriveClient, checkpoint: Option<&str>) -> CopiedRun {
     for _ in 0..1_000 {
         let page: RecordPage = client.fetch_page(position.as_deref(), PageEffort::Whole).await.unwrap();
         run.pages += 1;
-        run.records.extend(page.records);
-        run.gone.extend(page.gone.into_iter().map(|key| key.record_id));
+        let (gone, records): (Vec<_>, Vec<_>) = page.records.into_iter().partition(|record| record.is_gone);
+        run.records.extend(records);
+        run.gone.extend(gone.into_iter().map(|record| record.key.record_id));
+        run.gone.extend(page.gone.into_iter().map(|gone| gone.key.record_id));
         run.rejected += page.rejects.records;
         run.notices.extend(page.notices);
         position = page.next;

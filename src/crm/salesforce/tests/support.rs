@@ -92,6 +92,10 @@ impl Org {
         self.clock.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
     }
 
+    pub(super) fn now(&self) -> DateTime<Utc> {
+        DateTime::from_timestamp_millis(self.clock.load(Ordering::SeqCst)).unwrap()
+    }
+
     pub(super) fn client(&self) -> SalesforceClient {
         self.client_with(Options::default(), i64::MAX)
     }
@@ -154,7 +158,7 @@ impl CopiedRun {
     fn add(&mut self, page: RecordPage) -> bool {
         assert!(page.rejects.is_empty());
         self.records.extend(page.records);
-        self.gone.extend(page.gone);
+        self.gone.extend(page.gone.into_iter().map(|gone| gone.key));
         self.notices.extend(page.notices);
         self.waits += usize::from(page.wait.is_some());
         self.needs_sweep |= page.needs_sweep;

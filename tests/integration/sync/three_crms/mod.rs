@@ -97,6 +97,7 @@ suites! {
     times::row_that_becomes_visible_late_is_not_lost
     times::change_in_very_second_of_pass_is_kept
     times::older_copy_of_gone_record_revives_nobody
+    times::equally_old_copy_of_gone_record_revives_nobody
     refused::blip_at_renewal_is_asked_again
     refused::good_token_refused_once_is_shown_again
     refused::refresh_token_refused_once_is_sent_again

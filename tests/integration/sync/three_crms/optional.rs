@@ -173,6 +173,7 @@ async fn pages_and_look_ups(
         assert_eq!(sightings.records.len(), keys.len(), "not all were found");
         for mut found in sightings.records {
             let mut expected = paged[&found.key].clone();
+            assert!(found.answered_at.take().is_some() && expected.answered_at.is_none());
             for record in [&mut found, &mut expected] {
                 record.emails.sort_unstable();
                 record.numbers.sort_unstable_by(|a, b| a.raw.cmp(&b.raw));

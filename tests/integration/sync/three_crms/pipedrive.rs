@@ -365,3 +365,22 @@ async fn sweep_dying_while_asking_resumes() {
     assert_eq!(lists, 0, "everything was listed before");
     assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
 }
+
+/// A person whose restore leaves its time of change alone is asked for, and is back at once.
+#[tokio::test]
+async fn restore_that_touches_no_time_is_seen_by_asking() {
+    let worlds = Worlds { pipedrive: Some(|config| config.restores_touch_update_time = false), ..Worlds::default() };
+    let test = TestApp::start_in(worlds).await;
+    let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
+    let (account, integration) = copied::<PipedriveCrm>(&test).await;
+    let before = look_up(&test, &account).await.unwrap();
+    PipedriveCrm::delete(&test, &id);
+    next_run_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
+    assert!(look_up(&test, &account).await.is_none());
+
+    PipedriveCrm::restore(&test, &id);
+    next_run_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
+
+    assert_eq!(look_up(&test, &account).await.unwrap().id, before.id);
+    assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
+}

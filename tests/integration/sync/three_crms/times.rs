@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use crm_simulator::faults::{Fault, FaultRule, VendorCall};
 
 use super::{
-    behaviours::{PERIOD, assert_is_the_truth, copied, next_run, selected},
+    behaviours::{PERIOD, assert_is_the_truth, copied, next_run, next_run_with_deletions, selected},
     crm::Crm,
 };
 use crate::support::TestApp;
@@ -104,6 +104,25 @@ pub async fn older_copy_of_gone_record_revives_nobody<C: Crm>() {
 
     assert_eq!(C::faults(&test).fired(rule), 1);
     assert!(test.last_run(&account, &integration).await.counts.unwrap().skipped >= 1, "the copy came");
+    assert!(selected(&test, &account, BRYCE).await.is_none());
+    assert_is_the_truth::<C>(&test, &integration).await;
+}
+
+/// A copy as old as the deletion, to the second, may be from before it: the CRM is asked.
+pub async fn equally_old_copy_of_gone_record_revives_nobody<C: Crm>() {
+    let test = TestApp::start().await;
+    let bryce = C::create(&test, "Bryce Love", BRYCE);
+    let (account, integration) = copied::<C>(&test).await;
+    test.pass(TimeDelta::minutes(5));
+    C::rename(&test, &bryce, "Renamed");
+    C::delete(&test, &bryce);
+    next_run_with_deletions::<C>(&test, &account, &integration).await;
+    assert!(selected(&test, &account, BRYCE).await.is_none());
+
+    let rule = C::faults(&test).add(FaultRule::once(C::PAGES, Fault::StaleRow { id: None })).unwrap();
+    next_run(&test).await;
+
+    assert_eq!(C::faults(&test).fired(rule), 1);
     assert!(selected(&test, &account, BRYCE).await.is_none());
     assert_is_the_truth::<C>(&test, &integration).await;
 }

@@ -38,6 +38,8 @@ async fn agents_leave_for_end_users_and_return() {
     assert!(test.look_up(&account, OTHER).await.selected.is_none());
     assert!(test.look_up(&account, BRYCE).await.selected.is_some());
 
+    // An agent who was treated as deleted has not changed since, and is asked for.
+    test.pass(TimeDelta::seconds(1));
     ask_update(&test, &account, &integration, users(pb::ZendeskUsers::All), None).await.unwrap();
     assert_eq!(test.sync_due().await, 1);
     assert_eq!(test.look_up(&account, OTHER).await.selected.unwrap().id, agent.id);
