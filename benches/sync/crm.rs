@@ -91,12 +91,14 @@ impl Crm {
         let simulated = match provider {
             Provider::Zendesk => {
                 let limits = RateLimits { export_per_minute: Some(EXPORTS_PER_MINUTE), ..RateLimits::default() };
-                let zendesk = Zendesk::new(ZendeskConfig { seed: SEED, limits, ..ZendeskConfig::new(clock) });
+                let zendesk =
+                    Zendesk::new(ZendeskConfig { seed: SEED, limits, ..ZendeskConfig::new(clock).without_lag() });
                 zendesk.generate_people(count, SEED).context("generating users")?;
                 Simulated::Zendesk(zendesk)
             }
             Provider::Salesforce => {
-                let salesforce = Salesforce::new(SalesforceConfig { seed: SEED, ..SalesforceConfig::new(clock) });
+                let salesforce =
+                    Salesforce::new(SalesforceConfig { seed: SEED, ..SalesforceConfig::new(clock).without_lag() });
                 let leads = count * LEADS_PERCENT / 100;
                 salesforce.generate_people(count - leads, leads, SEED).context("generating Contacts and Leads")?;
                 Simulated::Salesforce(salesforce)
@@ -107,7 +109,8 @@ impl Crm {
                     burst_api_token: Some(BURST),
                     ..pipedrive::RateLimits::default()
                 };
-                let pipedrive = Pipedrive::new(PipedriveConfig { seed: SEED, limits, ..PipedriveConfig::new(clock) });
+                let pipedrive =
+                    Pipedrive::new(PipedriveConfig { seed: SEED, limits, ..PipedriveConfig::new(clock).without_lag() });
                 pipedrive.generate_people(count, SEED).context("generating persons")?;
                 Simulated::Pipedrive(pipedrive)
             }

@@ -96,6 +96,11 @@ pub struct SimulateArgs {
     #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=3_600))]
     pub zendesk_lag: u32,
 
+    /// Show in searches what was so many seconds ago. Vendors are one to three minutes behind; 0
+    /// shows every change at once.
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=3_600))]
+    pub search_lag: u32,
+
     /// Enforce Zendesk's rate limits: 700 requests and 20 exports a minute.
     #[arg(long)]
     pub zendesk_limits: bool,
@@ -173,6 +178,7 @@ fn fill_zendesk(args: &SimulateArgs, clock: SimulatorClock) -> anyhow::Result<Ar
     let config = ZendeskConfig {
         seed: args.seed,
         freshness_lag_seconds: args.zendesk_lag,
+        search_lag_seconds: args.search_lag,
         limits,
         tells_limits: !args.no_limit_headers,
         ..ZendeskConfig::new(clock)
@@ -186,9 +192,12 @@ fn fill_zendesk(args: &SimulateArgs, clock: SimulatorClock) -> anyhow::Result<Ar
 }
 
 fn fill_salesforce(args: &SimulateArgs, clock: SimulatorClock) -> anyhow::Result<Arc<Salesforce>> {
-    let tells_limits = !args.no_limit_headers;
-    let salesforce =
-        Salesforce::new(SalesforceConfig { seed: args.seed, tells_limits, ..SalesforceConfig::new(clock) });
+    let salesforce = Salesforce::new(SalesforceConfig {
+        seed: args.seed,
+        search_lag_seconds: args.search_lag,
+        tells_limits: !args.no_limit_headers,
+        ..SalesforceConfig::new(clock)
+    });
     for (object, paths) in [(CONTACT, &args.salesforce_contacts), (LEAD, &args.salesforce_leads)] {
         for path in paths {
             let loaded = salesforce.load_records(object, open(path)?);
@@ -212,9 +221,13 @@ fn fill_pipedrive(args: &SimulateArgs, clock: SimulatorClock) -> anyhow::Result<
     } else {
         pipedrive::RateLimits::default()
     };
-    let tells_limits = !args.no_limit_headers;
-    let pipedrive =
-        Pipedrive::new(PipedriveConfig { seed: args.seed, limits, tells_limits, ..PipedriveConfig::new(clock) });
+    let pipedrive = Pipedrive::new(PipedriveConfig {
+        seed: args.seed,
+        search_lag_seconds: args.search_lag,
+        limits,
+        tells_limits: !args.no_limit_headers,
+        ..PipedriveConfig::new(clock)
+    });
     for path in &args.pipedrive_persons {
         pipedrive.load_persons(open(path)?).with_context(|| format!("persons file {}", path.display()))?;
     }

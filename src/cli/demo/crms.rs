@@ -111,12 +111,12 @@ fn fill(clock: &Arc<dyn Clock>, people: usize) -> anyhow::Result<Filled> {
         let clock = Arc::clone(clock);
         Arc::new(move || clock.now())
     };
-    let zendesk = Zendesk::new(ZendeskConfig::new(now()));
+    let zendesk = Zendesk::new(ZendeskConfig::new(now()).without_lag());
     zendesk.generate_people(people, SEED).context("filling Zendesk")?;
-    let salesforce = Salesforce::new(SalesforceConfig::new(now()));
+    let salesforce = Salesforce::new(SalesforceConfig::new(now()).without_lag());
     let leads = people / LEADS_ONE_IN;
     salesforce.generate_people(people - leads, leads, SEED + 1).context("filling Salesforce")?;
-    let pipedrive = Pipedrive::new(PipedriveConfig::new(now()));
+    let pipedrive = Pipedrive::new(PipedriveConfig::new(now()).without_lag());
     pipedrive.generate_people(people, SEED + 2).context("filling Pipedrive")?;
     let demo_people = people::seed(&zendesk, &salesforce, &pipedrive)?;
     Ok((zendesk, salesforce, pipedrive, demo_people))

@@ -56,6 +56,7 @@ impl HelpDesk {
         let seconds = Arc::new(AtomicI64::new(START));
         let clock = Arc::clone(&seconds);
         let mut config = ZendeskConfig::new(Arc::new(move || at(clock.load(Ordering::SeqCst))));
+        config = config.without_lag();
         configure(&mut config);
         let zendesk = simulated::Zendesk::new(config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

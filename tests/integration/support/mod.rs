@@ -516,6 +516,9 @@ pub struct Worlds {
     pub zendesk: Option<fn(&mut ZendeskConfig)>,
     pub salesforce: Option<fn(&mut SalesforceConfig)>,
     pub pipedrive: Option<fn(&mut PipedriveConfig)>,
+    /// They lag as the vendors do: on wherever freshness is tested. Else every change is visible at
+    /// once.
+    pub lag: bool,
 }
 
 /// The simulated CRMs and where they listen.
@@ -536,6 +539,10 @@ impl Crms {
             SalesforceConfig::new(Arc::clone(&told)),
             PipedriveConfig::new(told),
         );
+        if !worlds.lag {
+            (zendesk, salesforce, pipedrive) =
+                (zendesk.without_lag(), salesforce.without_lag(), pipedrive.without_lag());
+        }
         // Runs are paced by the limits that the CRMs tell: by those of the cheapest plans tests
         // would wait.
         zendesk.limits.export_per_minute = Some(100_000);

@@ -64,6 +64,9 @@ pub const COMPANY_DOMAIN: &str = "acme";
 pub const USER_ID: i64 = 1;
 const USER_EMAIL: &str = "admin@example.com";
 
+/// A search finds a change after a minute or so.
+pub const SEARCH_LAG_SECONDS: u32 = 60;
+
 /// What a person hidden from the token's user answers when it is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HiddenAnswer {
@@ -96,6 +99,8 @@ pub struct PipedriveConfig {
     pub rotates_refresh_tokens: bool,
     /// The base URL in token answers; the request's own host if absent.
     pub api_domain: Option<String>,
+    /// Searches show persons as they were so many seconds ago: [`SEARCH_LAG_SECONDS`].
+    pub search_lag_seconds: u32,
     /// Rate limits; none by default.
     pub limits: RateLimits,
     /// Answers tell of the limits in headers. On by default, as at Pipedrive.
@@ -120,7 +125,7 @@ pub struct PipedriveConfig {
 }
 
 impl PipedriveConfig {
-    /// A company with the default credentials and without limits.
+    /// A company with the default credentials, that lags as Pipedrive does, and without limits.
     pub fn new(clock: SimulatorClock) -> Self {
         Self {
             clock,
@@ -132,6 +137,7 @@ impl PipedriveConfig {
             access_token_seconds: ACCESS_TOKEN_SECONDS,
             rotates_refresh_tokens: false,
             api_domain: None,
+            search_lag_seconds: SEARCH_LAG_SECONDS,
             limits: RateLimits::default(),
             tells_limits: true,
             company_user_is_admin: true,
@@ -143,6 +149,12 @@ impl PipedriveConfig {
             empty_phone_entries: false,
             hidden_answer: HiddenAnswer::NotFound,
         }
+    }
+
+    /// The same, where every change is visible at once: for tests of something else.
+    #[must_use]
+    pub fn without_lag(self) -> Self {
+        Self { search_lag_seconds: 0, ..self }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Search as callers are looked up with it. Matching is textual, as Pipedrive's documentation has
-//! it: a number is found by the letters it was typed with. The index is never behind. A search
-//! reads every person: it is not for large companies.
+//! it: a number is found by the letters it was typed with. The index is behind as the company's
+//! configuration says: of a person who changed since, it has the copy from before that change, or
+//! none. A search reads every person: it is not for large companies.
 
 use serde_json::{Value, json};
 
@@ -8,7 +9,7 @@ use super::{
     Pipedrive,
     listing::{Cursor, limit_of, read_id},
     lists::page,
-    person::{Entry, Person},
+    person::{Entry, Person, Stamp},
     refusal::PipedriveRefusal,
     state::State,
 };
@@ -53,7 +54,10 @@ impl Pipedrive {
             !person.is_hidden && !person.is_deleted() && org_id.is_none_or(|id| person.org_id == Some(id))
         };
         let state = self.state();
-        let all = state.persons().range(after.saturating_add(1)..).map(|(_, person)| person);
+        let lag = Stamp::from(self.config.search_lag_seconds);
+        let newest = if lag == 0 { Stamp::MAX } else { self.now().timestamp() - lag };
+        let all = state.persons().range(after.saturating_add(1)..);
+        let all = all.filter_map(|(_, person)| state.copy_before(person, newest));
         let mut found: Vec<&Person> =
             all.filter(|person| is_wanted(person) && matches(person)).take(limit + 1).collect();
         let has_more = found.len() > limit;

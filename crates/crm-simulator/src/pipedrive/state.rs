@@ -84,6 +84,13 @@ impl State {
         self.previous.get(&id.or(self.last_changed)?)
     }
 
+    /// A person as it was then: this copy, or the one before its newest change.
+    pub(super) fn copy_before<'a>(&'a self, person: &'a Person, newest: Stamp) -> Option<&'a Person> {
+        let copies = [Some(person), self.previous.get(&person.id)];
+        let changed_at = |copy: &Person| copy.update_time.max(copy.delete_time.unwrap_or(Stamp::MIN));
+        copies.into_iter().flatten().find(|copy| changed_at(copy) <= newest)
+    }
+
     // Changing.
 
     /// Creates a person as the API does.

@@ -79,6 +79,9 @@ pub fn organization_id() -> String {
     session::organization().to_string()
 }
 
+/// A search finds a change after one to three minutes, while little waits to be indexed.
+pub const SEARCH_LAG_SECONDS: u32 = 120;
+
 /// What the simulated organisation is like.
 #[expect(clippy::struct_excessive_bools, reason = "independent answers to independent questions")]
 #[derive(Clone)]
@@ -115,6 +118,8 @@ pub struct SalesforceConfig {
     pub administrator_sees_all: bool,
     /// Changes are invisible to queries for so many seconds; 0 makes them visible at once.
     pub visibility_lag_seconds: u32,
+    /// Searches show records as they were so many seconds ago: [`SEARCH_LAG_SECONDS`].
+    pub search_lag_seconds: u32,
     /// Accounts may be persons; then there are the fields for them.
     pub has_person_accounts: bool,
     /// There are Leads.
@@ -136,8 +141,8 @@ pub struct SalesforceConfig {
 }
 
 impl SalesforceConfig {
-    /// An organisation with the default credentials, Leads, no person accounts, no lag, and 100,000
-    /// calls a day.
+    /// An organisation with the default credentials, Leads, no person accounts, searches that lag
+    /// as Salesforce's do, and 100,000 calls a day.
     pub fn new(clock: SimulatorClock) -> Self {
         Self {
             clock,
@@ -155,6 +160,7 @@ impl SalesforceConfig {
             instance_url: None,
             administrator_sees_all: true,
             visibility_lag_seconds: 0,
+            search_lag_seconds: SEARCH_LAG_SECONDS,
             has_person_accounts: false,
             has_leads: true,
             hidden_fields: Vec::new(),
@@ -165,6 +171,12 @@ impl SalesforceConfig {
             bulk_rows_max: bulk::RESULT_ROWS,
             bulk_polls: 2,
         }
+    }
+
+    /// The same, where every change is visible at once: for tests of something else.
+    #[must_use]
+    pub fn without_lag(self) -> Self {
+        Self { visibility_lag_seconds: 0, search_lag_seconds: 0, ..self }
     }
 }
 

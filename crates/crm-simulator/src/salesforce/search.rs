@@ -1,7 +1,8 @@
 //! Search by number, name or address: SOSL and `/parameterizedSearch`. Owns: what a search finds. A
 //! phone number is found by its digits as they stand in the field, all of them, or by their
 //! beginning and `*`: `4155551212` finds `(415) 555-1212`, not `+1 415 555 1212`. Deleted records
-//! are not found.
+//! are not found. The index is behind as the organisation's configuration says: of a record that
+//! changed since, it has the copy from before that change, or none.
 
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -9,7 +10,7 @@ use serde_json::{Value, json};
 use super::{
     Salesforce,
     objects::Kind,
-    record::Record,
+    record::{Millis, Record},
     refusal::SalesforceRefusal,
     rest::body,
     schema::{Field, ObjectSchema, Schema},
@@ -107,6 +108,8 @@ impl Salesforce {
     fn find(&self, search: &Search, version: &str) -> Result<VendorReply, SalesforceRefusal> {
         let mut state = self.state();
         state.lift_veils(self.now_millis());
+        let lag = Millis::from(self.config.search_lag_seconds) * 1_000;
+        let newest = if lag == 0 { Millis::MAX } else { self.now_millis() - lag };
         let mut found: Vec<Value> = Vec::new();
         let everywhere: Vec<Returning>;
         let returning = if search.returning.is_empty() {
@@ -127,6 +130,7 @@ impl Salesforce {
             let layout = Layout::new(&state.schema, &query, version);
             let room = wanted.limit.min(search.limit - found.len());
             let seen = state.table(object.kind).records().values().filter_map(|record| state.seen(record));
+            let seen = seen.filter_map(|record| state.copy_before(record, newest));
             let rows = seen
                 .filter(|record| !record.is_deleted && is_found(record, object, search))
                 .map(|record| query.row_of(&state, record))

@@ -151,6 +151,12 @@ impl State {
         self.previous.get(&id.or(self.last_changed)?)
     }
 
+    /// A record as it was then: this copy, or the one before its newest change.
+    pub(super) fn copy_before<'a>(&'a self, record: &'a Arc<Record>, newest: Millis) -> Option<&'a Arc<Record>> {
+        let copies = [Some(record), self.previous.get(&record.id)];
+        copies.into_iter().flatten().find(|copy| copy.stamp <= newest)
+    }
+
     /// Everything that changes touch, for taking them back.
     pub(super) fn snapshot(&self) -> Snapshot {
         Snapshot { tables: self.tables.clone(), previous: self.previous.clone(), veils: self.veils.clone() }

@@ -58,6 +58,11 @@ pub const DEFAULT_CLIENT_SECRET: &str = "secret";
 /// Life of an access token unless the client asks otherwise, seconds: what new global clients get.
 pub const ACCESS_TOKEN_SECONDS: u32 = 1_800;
 
+/// The export tells nothing of the last minute: so Zendesk's reference says.
+pub const EXPORT_LAG_SECONDS: u32 = 60;
+/// A search finds a change after "a few minutes".
+pub const SEARCH_LAG_SECONDS: u32 = 180;
+
 /// What the simulated account is like.
 #[derive(Clone)]
 pub struct ZendeskConfig {
@@ -79,9 +84,11 @@ pub struct ZendeskConfig {
     pub client_secret: String,
     /// Life of an access token unless the client asks otherwise, seconds.
     pub access_token_seconds: u32,
-    /// The export does not tell what changed in so many last seconds. Zendesk promises 60; 0 makes
-    /// every change visible at once.
+    /// The export does not tell what changed in so many last seconds: [`EXPORT_LAG_SECONDS`]; 0
+    /// makes every change visible at once.
     pub freshness_lag_seconds: u32,
+    /// Searches show users as they were so many seconds ago: [`SEARCH_LAG_SECONDS`].
+    pub search_lag_seconds: u32,
     /// Rate limits; none by default.
     pub limits: RateLimits,
     /// Answers tell of the limits in headers. On by default, as at Zendesk.
@@ -91,7 +98,7 @@ pub struct ZendeskConfig {
 }
 
 impl ZendeskConfig {
-    /// An account with the default credentials, without lag and without limits.
+    /// An account with the default credentials, that lags as Zendesk does, and without limits.
     pub fn new(clock: SimulatorClock) -> Self {
         Self {
             clock,
@@ -103,11 +110,18 @@ impl ZendeskConfig {
             client_id: DEFAULT_CLIENT_ID.to_owned(),
             client_secret: DEFAULT_CLIENT_SECRET.to_owned(),
             access_token_seconds: ACCESS_TOKEN_SECONDS,
-            freshness_lag_seconds: 0,
+            freshness_lag_seconds: EXPORT_LAG_SECONDS,
+            search_lag_seconds: SEARCH_LAG_SECONDS,
             limits: RateLimits::default(),
             tells_limits: true,
             quirks: Quirks::default(),
         }
+    }
+
+    /// The same, where every change is visible at once: for tests of something else.
+    #[must_use]
+    pub fn without_lag(self) -> Self {
+        Self { freshness_lag_seconds: 0, search_lag_seconds: 0, ..self }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Search as far as callers are looked up with it: `phone:*digits`, `email:`, `name:`, `role:`,
-//! `external_id:` and free words. The index is never behind, unlike Zendesk's. Results end at the
-//! thousandth. A search reads every user: it is not for large accounts.
+//! `external_id:` and free words. The index is behind as the account's configuration says: it has
+//! the copy of a user from before a later change, or none. Results end at the thousandth. A search
+//! reads every user: it is not for large accounts.
 
 use axum::http::StatusCode;
 use serde_json::{Value, json};
@@ -9,7 +10,8 @@ use super::{
     Zendesk,
     lists::{numbered_envelope, size_of, user_json},
     refusal::ZendeskRefusal,
-    user::{EMAIL, Role, User, UserJson},
+    state::State,
+    user::{EMAIL, MICROS, Role, Stamp, User, UserJson},
 };
 use crate::{call::ApiCall, reply::VendorReply};
 
@@ -108,7 +110,7 @@ impl Zendesk {
     pub(super) fn search_all(&self, call: &ApiCall) -> Result<VendorReply, ZendeskRefusal> {
         let is_for_users = call.param("filter[type]").is_none_or(|kind| kind == "user");
         let state = self.state();
-        let found = if is_for_users { find_matches(state.users().values(), call)? } else { Vec::new() };
+        let found = if is_for_users { find_matches(self.indexed(&state), call)? } else { Vec::new() };
         let shape = |user| UserJson { user, base_url: &call.base_url, is_search_result: true };
         let mut body = search_page(call, "results", &found, shape)?;
         body["facets"] = Value::Null;
@@ -118,7 +120,7 @@ impl Zendesk {
     /// `GET /api/v2/search/count`.
     pub(super) fn search_count(&self, call: &ApiCall) -> Result<VendorReply, ZendeskRefusal> {
         let state = self.state();
-        let found = find_matches(state.users().values(), call)?;
+        let found = find_matches(self.indexed(&state), call)?;
         Ok(VendorReply::json(StatusCode::OK, &json!({"count": found.len()})))
     }
 
@@ -129,10 +131,21 @@ impl Zendesk {
             Some(external_id) => {
                 state.external_id_owner(external_id).and_then(|id| state.find(id)).into_iter().collect()
             }
-            None => find_matches(state.users().values(), call)?,
+            None => find_matches(self.indexed(&state), call)?,
         };
         let body = search_page(call, "users", &found, |user| user_json(user, call))?;
         Ok(VendorReply::json(StatusCode::OK, &body))
+    }
+
+    /// Users as the index has them.
+    fn indexed<'s>(&self, state: &'s State) -> impl Iterator<Item = &'s User> {
+        let lag = i64::from(self.config.search_lag_seconds) * MICROS;
+        // Without a lag there is no bound: stamps may run a little ahead of a clock that stands
+        // still.
+        let newest = if lag == 0 { Stamp::MAX } else { self.now().timestamp_micros() - lag };
+        let is_known = move |user: &&User| user.updated_at <= newest;
+        let before = move |user: &'s User| state.previous_copy(Some(user.id)).filter(is_known);
+        state.users().values().filter_map(move |user| Some(user).filter(is_known).or_else(|| before(user)))
     }
 }
 

@@ -83,6 +83,7 @@ impl Company {
         let mut config = PipedriveConfig::new(Arc::new(move || at(clock.load(Ordering::SeqCst))));
         // The clock stands still: a window of two seconds would never end.
         config.limits.burst_api_token = Some(100_000);
+        config = config.without_lag();
         configure(&mut config);
         let pipedrive = simulated::Pipedrive::new(config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -78,6 +78,7 @@ impl Org {
         let mut config = SalesforceConfig::new(Arc::new(move || {
             DateTime::from_timestamp_millis(shown.load(Ordering::SeqCst)).unwrap_or_default()
         }));
+        config = config.without_lag();
         configure(&mut config);
         let simulated = simulated::Salesforce::new(config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

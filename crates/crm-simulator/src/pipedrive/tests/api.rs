@@ -186,6 +186,23 @@ async fn search_is_textual_and_shows_numbers_as_texts() {
     assert_eq!(second["additional_data"]["next_cursor"], Value::Null);
 }
 
+/// A search shows whom there was, as it was, until the index has followed; a deletion, too.
+#[tokio::test]
+async fn search_is_behind_as_configured() {
+    let server = Server::start_with(|config| config.search_lag_seconds = 60).await;
+    let id = server.create("Ann Doe", "555123");
+    let search = async || server.get("/api/v2/persons/search?term=555123&fields=phone").await["data"]["items"].clone();
+
+    assert_eq!(search().await, json!([]), "a new person is not found yet");
+    server.advance(60);
+    assert_eq!(search().await[0]["item"]["id"], id);
+
+    server.pipedrive.delete_person(id).unwrap();
+    assert_eq!(search().await[0]["item"]["id"], id, "as it was");
+    server.advance(60);
+    assert_eq!(search().await, json!([]));
+}
+
 #[tokio::test]
 async fn recents_tell_of_changes_deletions_and_purges() {
     let server = Server::start().await;

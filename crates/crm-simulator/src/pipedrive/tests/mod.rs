@@ -45,6 +45,7 @@ impl Server {
         let mut config = PipedriveConfig::new(Arc::new(move || {
             DateTime::from_timestamp_millis(clock.load(Ordering::SeqCst)).expect("a time of this age")
         }));
+        config = config.without_lag();
         configure(&mut config);
         let pipedrive = Pipedrive::new(config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -206,3 +206,24 @@ async fn requests_are_logged_by_resource() {
     server.salesforce.clear_requests();
     assert_eq!(server.salesforce.requests().total, 0);
 }
+
+/// A search shows what there was, as it was, until the index has followed.
+#[tokio::test]
+async fn search_is_behind_as_configured() {
+    let server = Server::start_with(|config| config.search_lag_seconds = 120).await;
+    let ann = server.salesforce.create("Contact", &json!({"LastName": "Doe", "Phone": "4155551212"})).unwrap();
+    let found = async |phone: &str| {
+        let path = format!("/parameterizedSearch?q={phone}&in=PHONE&sobject=Contact&Contact.fields=Id,Phone");
+        server.get(&path).await["searchRecords"].clone()
+    };
+
+    assert_eq!(found("4155551212").await, json!([]), "a new Contact is not found yet");
+    server.advance(120_000);
+    assert_eq!(found("4155551212").await[0]["Id"], ann);
+
+    server.salesforce.update("Contact", &ann, &json!({"Phone": "4155550100"})).unwrap();
+    assert_eq!(found("4155550100").await, json!([]));
+    assert_eq!(found("4155551212").await[0]["Phone"], "4155551212", "as it was");
+    server.advance(120_000);
+    assert_eq!((found("4155551212").await, &found("4155550100").await[0]["Id"]), (json!([]), &json!(ann)));
+}

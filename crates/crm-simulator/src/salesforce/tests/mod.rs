@@ -52,6 +52,7 @@ impl Server {
         let mut config = SalesforceConfig::new(Arc::new(move || {
             DateTime::from_timestamp_millis(clock.load(Ordering::SeqCst)).expect("a time of this age")
         }));
+        config = config.without_lag();
         configure(&mut config);
         let salesforce = Salesforce::new(config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

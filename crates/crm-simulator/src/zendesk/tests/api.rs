@@ -265,3 +265,37 @@ async fn limits_follow_minute_of_accounts_clock() {
     server.advance(40);
     server.get(path).await;
 }
+
+/// A search shows whom there was, as it was, until the index has followed.
+#[tokio::test]
+async fn search_is_behind_as_configured() {
+    let server = Server::start_with(|config| config.search_lag_seconds = 180).await;
+    let ann = server.create(&json!({"name": "Ann", "phone": "+15550100"}));
+    let search =
+        async |phone: &str| server.get(&format!("/api/v2/users/search?query=phone:{phone}")).await["users"].clone();
+
+    assert_eq!(search("15550100").await, json!([]), "a new user is not found yet");
+    server.advance(180);
+    assert_eq!(search("15550100").await[0]["id"], ann);
+
+    server.zendesk.update_user(ann, &json!({"phone": "+15550199"})).unwrap();
+    assert_eq!(search("15550199").await, json!([]));
+    assert_eq!(search("15550100").await[0]["phone"], "+15550100", "as it was");
+    server.advance(180);
+    assert_eq!((search("15550100").await, &search("15550199").await[0]["id"]), (json!([]), &json!(ann)));
+}
+
+/// Users who are asked for by id come with their identities, if those are asked for.
+#[tokio::test]
+async fn many_users_come_with_identities_if_asked() {
+    let server = Server::start().await;
+    let ann = server.create(&json!({"name": "Ann", "phone": "+15550100"}));
+    let path = format!("/api/v2/users/show_many?ids={ann}");
+
+    assert!(server.get(&path).await.get("identities").is_none());
+    let page = server.get(&format!("{path}&include=identities")).await;
+    assert_eq!(
+        (&page["identities"][0]["user_id"], &page["identities"][0]["value"]),
+        (&json!(ann), &json!("+15550100"))
+    );
+}

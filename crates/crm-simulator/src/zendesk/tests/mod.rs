@@ -45,6 +45,7 @@ impl Server {
         let mut config = ZendeskConfig::new(Arc::new(move || {
             DateTime::from_timestamp(clock.load(Ordering::SeqCst), 0).expect("a second of this age")
         }));
+        config = config.without_lag();
         configure(&mut config);
         let zendesk = Zendesk::new(config);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -89,7 +89,7 @@ impl Crm for ZendeskCrm {
     fn worlds() -> Vec<Worlds> {
         let of = |zendesk| Worlds { zendesk: Some(zendesk), ..Worlds::default() };
         vec![
-            of(|config| config.freshness_lag_seconds = 60),
+            Worlds { lag: true, ..Worlds::default() },
             of(|config| config.quirks.merge_moves_phones = true),
             of(|config| config.quirks.merge_touches_winner = false),
         ]
