@@ -1,7 +1,7 @@
 //! One company's Pipedrive: where it is, how requests are signed, and how answers are read. What to
 //! ask is said by `run` and `look_up`.
 
-use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, atomic::AtomicBool};
 
 use moka::sync::Cache;
 use reqwest::{Client, header::HeaderMap};
@@ -12,7 +12,7 @@ use super::{
     descriptor::DESCRIPTOR,
     header, limits,
     map::NO_PAGE,
-    model::{AnyAnswer, SingleAnswer, TokenUser},
+    model::{AnyAnswer, PhoneField, SingleAnswer, TokenUser},
     refusal::HttpReply,
 };
 use crate::{
@@ -53,6 +53,8 @@ pub(super) struct PipedriveClient {
     sees_everything: OnceCell<bool>,
     pub(super) organization_names: Cache<u64, String>,
     pub(super) organizations_are_hidden: AtomicBool,
+    /// The company's own; asked for once.
+    pub(super) phone_fields: OnceCell<Arc<[PhoneField]>>,
 }
 
 impl PipedriveClient {
@@ -72,6 +74,7 @@ impl PipedriveClient {
             sees_everything: OnceCell::new(),
             organization_names: Cache::new(NAMES_MAX),
             organizations_are_hidden: AtomicBool::new(false),
+            phone_fields: OnceCell::new(),
         })
     }
 
@@ -82,7 +85,7 @@ impl PipedriveClient {
         let access = CrmAccess { api_url: None, ..access.clone() };
         let target =
             ClientTarget { is_trial: true, is_first_copy: false, organization, options: Options::default(), access };
-        let quota = RequestQuota::new(std::sync::Arc::default(), 100);
+        let quota = RequestQuota::new(Arc::default(), 100);
         let here = Self::new(ClientParts { http: http.clone(), endpoint, target, quota, bulk_above: 0 })?;
         let base_url = endpoint.api_base(&DESCRIPTOR.hosts, "api", None)?;
         // At the vendor's place for all, the path has no prefix.

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 
 use super::{
     client::PipedriveClient,
-    map::{self, PersonRow},
+    map::{self, PersonRow, PersonsPage},
     organizations::LeftOut,
 };
 use crate::{
@@ -85,10 +85,9 @@ impl PipedriveClient {
         let query: Vec<(&str, &str)> = query.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let (body, headers) = self.get_text("/api/v2/persons", &query).await?;
         let at = http::answered_at(&headers)?;
-        let (mut persons, rejects) = json::off_thread(move || map::listed(&body)).await?;
-        for person in &mut persons {
-            person.answered_at = Some(at);
-        }
+        let PersonsPage { persons, rejects, .. } =
+            self.persons_of(body, map::listed, PageEffort::Whole, &mut LeftOut::default()).await?;
+        let persons = persons.into_iter().map(|person| person.answered_at(at)).collect();
         Ok((self.records(persons, PageEffort::Whole, &mut LeftOut::default()).await?, rejects))
     }
 
@@ -101,11 +100,11 @@ impl PipedriveClient {
         match reply.refusal() {
             None => {
                 let at = http::answered_at(&reply.headers)?;
-                let (mut person, rejects) = json::off_thread(move || map::one(&BodyText::json(reply.body)?)).await?;
-                if let Some(person) = &mut person {
-                    person.answered_at = Some(at);
-                }
-                Ok(PersonAnswer::Row(person, rejects))
+                let body = json::off_thread(move || BodyText::json(reply.body)).await?;
+                let PersonsPage { persons, rejects, .. } =
+                    self.persons_of(body, map::one, PageEffort::Whole, &mut LeftOut::default()).await?;
+                let person = persons.into_iter().next();
+                Ok(PersonAnswer::Row(person.map(|person| person.answered_at(at)), rejects))
             }
             // 400: not even an id. Whatever else is refused of one person is no word of a deletion.
             Some(CrmError::PermissionMissing(_) | CrmError::OrganizationNotFound | CrmError::Refused(_)) => {

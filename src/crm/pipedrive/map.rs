@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use phone_key::Region;
 use serde_json::value::RawValue;
 
-use super::model::{PAGE, PERSON, organization_id};
+use super::model::{PAGE, PERSON, PhoneField, organization_id, own_values};
 use crate::{
     crm::{
         CrmError,
@@ -30,7 +30,7 @@ pub(super) struct PersonRow {
     id: u64,
     updated_at: DateTime<Utc>,
     /// Set by whoever has asked for this very person.
-    pub answered_at: Option<DateTime<Utc>>,
+    answered_at: Option<DateTime<Utc>>,
     pub is_deleted: bool,
     pub organization_id: Option<u64>,
     display_name: String,
@@ -39,18 +39,27 @@ pub(super) struct PersonRow {
     region: Option<Region>,
 }
 
+impl PersonRow {
+    /// Of an answer about this very person.
+    pub(super) fn answered_at(self, at: DateTime<Utc>) -> Self {
+        Self { answered_at: Some(at), ..self }
+    }
+}
+
 /// An answer with persons.
 pub(super) struct PersonsPage {
     pub persons: Vec<PersonRow>,
     pub rejects: PageRejects,
-    /// `None`: the end.
+    /// `None`: the end, or no list.
     pub next_cursor: Option<String>,
+    /// Some have values in fields of the company's own.
+    pub has_custom_fields: bool,
 }
 
-/// Reads a page of a list. Without a word on how it goes on nobody knows whether there is more:
-/// `next_cursor` must be there, if null.
-pub(super) fn page(body: &BodyText) -> Result<PersonsPage, CrmError> {
-    let (page, persons, rejects) = rows(body)?;
+/// An answer with a page of a list, and where it goes on. Without a word on that nobody knows
+/// whether there is more: `next_cursor` must be there, if null.
+pub(super) fn page_of_list(body: &BodyText) -> Result<(JsonFields<'_, 'static>, Option<String>), CrmError> {
+    let page = body.value().and_then(|page| JsonFields::of(page, &PAGE)).ok_or(NO_PAGE)?;
     let JsonCell::Object(paging) = page.cell("additional_data") else { return Err(NO_PAGE) };
     let paging = JsonFields::of(paging, &["next_cursor"]).ok_or(NO_PAGE)?;
     let next_cursor = match JsonCell::of(paging.raw("next_cursor").ok_or(NO_PAGE)?) {
@@ -58,33 +67,53 @@ pub(super) fn page(body: &BodyText) -> Result<PersonsPage, CrmError> {
         JsonCell::Text(cursor) => Some(cursor.into_owned()),
         _ => return Err(NO_PAGE),
     };
-    Ok(PersonsPage { persons, rejects, next_cursor })
+    Ok((page, next_cursor))
+}
+
+/// Reads a page of a list.
+pub(super) fn page(body: &BodyText, fields: &[PhoneField]) -> Result<PersonsPage, CrmError> {
+    let (page, next_cursor) = page_of_list(body)?;
+    Ok(PersonsPage { next_cursor, ..rows(body, &page, fields)? })
 }
 
 /// Reads the persons that were asked for by their ids.
-pub(super) fn listed(body: &BodyText) -> Result<(Vec<PersonRow>, PageRejects), CrmError> {
-    rows(body).map(|(_, persons, rejects)| (persons, rejects))
+pub(super) fn listed(body: &BodyText, fields: &[PhoneField]) -> Result<PersonsPage, CrmError> {
+    let page = body.value().and_then(|page| JsonFields::of(page, &PAGE)).ok_or(NO_PAGE)?;
+    rows(body, &page, fields)
 }
 
-fn rows(body: &BodyText) -> Result<(JsonFields<'_, 'static>, Vec<PersonRow>, PageRejects), CrmError> {
-    let page = body.value().and_then(|page| JsonFields::of(page, &PAGE)).ok_or(NO_PAGE)?;
-    let (mut persons, mut rejects) = (Vec::new(), PageRejects { characters: body.replaced, ..PageRejects::default() });
+fn rows(body: &BodyText, page: &JsonFields<'_, '_>, fields: &[PhoneField]) -> Result<PersonsPage, CrmError> {
+    let mut read = PersonsPage::of(body);
     let list = page.list("data").ok_or(NO_PAGE)?;
-    if !json::each(list, ROWS_MAX, |row| persons.extend(person(row, &mut rejects))) {
+    if !json::each(list, ROWS_MAX, |row| read.add(row, fields)) {
         return Err(CrmError::Unreadable("a page has more than 1,000 persons"));
     }
-    Ok((page, persons, rejects))
+    Ok(read)
 }
 
 /// Reads the person of an answer about one.
-pub(super) fn one(body: &BodyText) -> Result<(Option<PersonRow>, PageRejects), CrmError> {
+pub(super) fn one(body: &BodyText, fields: &[PhoneField]) -> Result<PersonsPage, CrmError> {
     let page = body.value().and_then(|page| JsonFields::of(page, &PAGE)).ok_or(NO_PAGE)?;
-    let mut rejects = PageRejects { characters: body.replaced, ..PageRejects::default() };
-    let person = person(page.raw("data").ok_or(NO_PAGE)?, &mut rejects);
-    Ok((person, rejects))
+    let mut read = PersonsPage::of(body);
+    read.add(page.raw("data").ok_or(NO_PAGE)?, fields);
+    Ok(read)
 }
 
-fn person(row: &RawValue, rejects: &mut PageRejects) -> Option<PersonRow> {
+impl PersonsPage {
+    fn of(body: &BodyText) -> Self {
+        let rejects = PageRejects { characters: body.replaced, ..PageRejects::default() };
+        Self { persons: Vec::new(), rejects, next_cursor: None, has_custom_fields: false }
+    }
+
+    fn add(&mut self, row: &RawValue, fields: &[PhoneField]) {
+        let Some((person, has_own)) = person(row, fields, &mut self.rejects) else { return };
+        self.persons.push(person);
+        self.has_custom_fields |= has_own;
+    }
+}
+
+/// A person, and whether it has values in fields of the company's own.
+fn person(row: &RawValue, fields: &[PhoneField], rejects: &mut PageRejects) -> Option<(PersonRow, bool)> {
     let raw = row.get();
     let mut reject = |id: Option<u64>, reason, field| {
         rejects.reject(ObjectType::Person, id.map(|id| id.to_string()), reason, field, raw);
@@ -109,6 +138,13 @@ fn person(row: &RawValue, rejects: &mut PageRejects) -> Option<PersonRow> {
     for field in ["phones", "phone"] {
         numbers.take(person.cell(field), field, "", &mut losses);
     }
+    let own = person.cell("custom_fields");
+    let has_own = matches!(&own, JsonCell::Object(own) if own.get() != "{}");
+    if let Some(values) = own_values(&own, fields) {
+        for field in fields {
+            numbers.take(values.cell(&field.code), "custom_fields", &field.name, &mut losses);
+        }
+    }
     for field in ["emails", "email"] {
         emails.take(person.cell(field), field, "", &mut losses);
     }
@@ -118,7 +154,7 @@ fn person(row: &RawValue, rejects: &mut PageRejects) -> Option<PersonRow> {
     if !is_deleted {
         rejects.lose(ObjectType::Person, Some(id.to_string()), &losses, raw);
     }
-    Some(PersonRow {
+    let row = PersonRow {
         id,
         updated_at,
         answered_at: None,
@@ -128,7 +164,8 @@ fn person(row: &RawValue, rejects: &mut PageRejects) -> Option<PersonRow> {
         numbers: numbers.found,
         emails: emails.into_texts(),
         region: country(&person.cell("postal_address")),
-    })
+    };
+    Some((row, has_own))
 }
 
 /// The organizations that these persons belong to, each once. Those of the deleted do not matter.
@@ -189,7 +226,8 @@ mod tests {
 
     fn listed_of(rows: &[u8]) -> (Vec<Record>, PageRejects) {
         let body = [b"{\"success\":true,\"data\":", rows, b"}"].concat();
-        let (persons, rejects) = listed(&BodyText::json(body).unwrap()).unwrap();
+        let desk = PhoneField { code: "a1".to_owned(), name: "Desk".to_owned() };
+        let PersonsPage { persons, rejects, .. } = listed(&BodyText::json(body).unwrap(), &[desk]).unwrap();
         let organizations = HashMap::from([(9, "Acme".to_owned())]);
         let records = persons.into_iter().map(|person| record(person, "https://acme.pipedrive.com", &organizations));
         (records.collect(), rejects)
@@ -222,6 +260,22 @@ mod tests {
         assert_eq!(record.display_name, "Ann Doe");
         assert_eq!(record.url, "https://acme.pipedrive.com/person/1");
         assert!(!record.is_gone);
+    }
+
+    /// A number in a phone field of the company's own counts, by the field's name; other own fields
+    /// do not.
+    #[test]
+    fn own_phone_field_counts_by_its_name() {
+        let records = records_of(
+            r#"[{"id":1,"name":"Ann","add_time":"2026-01-01T00:00:00Z","phones":[{"value":"1","label":"work"}],
+                    "custom_fields":{"a1":"2","a2":"3","a3":null}},
+                {"id":2,"add_time":"2026-01-01T00:00:00Z","custom_fields":{"a1":{"value":"4"}}},
+                {"id":3,"add_time":"2026-01-01T00:00:00Z","custom_fields":null}]"#,
+        );
+
+        let labels: Vec<_> = records[0].numbers.iter().map(|one| (one.raw.as_str(), one.label.as_str())).collect();
+        assert_eq!(labels, [("1", "work"), ("2", "Desk")]);
+        assert_eq!((numbers(&records[1]), numbers(&records[2])), (vec!["4"], vec![]));
     }
 
     #[test]
@@ -305,7 +359,7 @@ mod tests {
     /// A page that does not say how it goes on is no page.
     #[test]
     fn page_without_continuation_is_no_page() {
-        let page_of = |json: &str| page(&BodyText::json(json.as_bytes().to_vec()).unwrap());
+        let page_of = |json: &str| page(&BodyText::json(json.as_bytes().to_vec()).unwrap(), &[]);
 
         assert_eq!(page_of(r#"{"data":[],"additional_data":{"next_cursor":null}}"#).unwrap().next_cursor, None);
         for json in [
@@ -343,7 +397,7 @@ mod tests {
     fn millions_of_rows_are_refused_before_keeping() {
         let body = format!(r#"{{"data":[{}0]}}"#, "0,".repeat(1_000_000)).into_bytes();
 
-        assert!(matches!(listed(&BodyText::json(body).unwrap()), Err(CrmError::Unreadable(_))));
+        assert!(matches!(listed(&BodyText::json(body).unwrap(), &[]), Err(CrmError::Unreadable(_))));
     }
 
     #[test]

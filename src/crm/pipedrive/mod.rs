@@ -13,6 +13,7 @@ mod look_up;
 mod map;
 mod model;
 mod organizations;
+mod phone_fields;
 mod position;
 mod refusal;
 mod run;

@@ -1,6 +1,6 @@
 //! Pipedrive's JSON, as far as it is read. Unknown fields are ignored; ids come as numbers or as
-//! text. Source: Pipedrive API reference, versions 1 and 2: "Persons", "Organizations", "Recents",
-//! "Users".
+//! text. Source: Pipedrive API reference, versions 1 and 2: "Persons", "Person fields",
+//! "Organizations", "Recents", "Users".
 
 use serde::{Deserialize, Deserializer, de::IgnoredAny};
 use serde_json::{Value, value::RawValue};
@@ -11,7 +11,7 @@ use crate::crm::json::{JsonCell, JsonFields};
 pub(super) const PAGE: [&str; 2] = ["data", "additional_data"];
 
 /// What is read of a person, in version 2 and, where that has another name, in version 1.
-pub(super) const PERSON: [&str; 13] = [
+pub(super) const PERSON: [&str; 14] = [
     "id",
     "name",
     "first_name",
@@ -24,8 +24,25 @@ pub(super) const PERSON: [&str; 13] = [
     "phones",
     "phone",
     "postal_address",
+    "custom_fields",
     "is_deleted",
 ];
+
+/// A field of the company's own that holds a phone number of the person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct PhoneField {
+    /// Under which persons have it.
+    pub code: String,
+    /// As people call it.
+    pub name: String,
+}
+
+/// The values of a person's own fields, if there are any.
+pub(super) fn own_values<'a, 'n>(cell: &JsonCell<'a>, fields: &'n [PhoneField]) -> Option<JsonFields<'a, 'n>> {
+    let JsonCell::Object(own) = cell else { return None };
+    let codes: Vec<&'n str> = fields.iter().map(|field| field.code.as_str()).collect();
+    JsonFields::of(own, &codes)
+}
 
 /// One object; what it is does not matter.
 #[derive(Deserialize)]

@@ -116,7 +116,8 @@ impl PipedriveClient {
             CrmError::Refused(400) if cursor.is_some() => CrmError::PositionRefused,
             other => other,
         })?;
-        let page = json::off_thread(move || map::page(&body)).await?;
+        let mut left_out = LeftOut::default();
+        let page = self.persons_of(body, map::page, effort, &mut left_out).await?;
         let until = until.map_or_else(|| window_end(&headers, since), Ok)?;
         let next = match (next_cursor(page.next_cursor, cursor)?, since) {
             (Some(cursor), since) => PipedrivePosition::Persons { since, until, cursor },
@@ -124,7 +125,6 @@ impl PipedriveClient {
             // Whoever was deleted before a full read is not in it.
             (None, None) => PipedrivePosition::Checkpoint { through: until },
         };
-        let mut left_out = LeftOut::default();
         let records = self.records(page.persons, effort, &mut left_out).await?;
         let LeftOut { notices, is_partial } = left_out;
         Ok(RecordPage { records, rejects: page.rejects, notices, is_partial, ..leading_to(next) })

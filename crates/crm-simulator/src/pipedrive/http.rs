@@ -138,6 +138,7 @@ impl Pipedrive {
                 self.delete_person(id)?;
                 Ok(data(&json!({"id": id})))
             }
+            ("GET", ["personFields"]) => Ok(self.list_person_fields()),
             ("GET", ["organizations"]) => self.list_organizations(call),
             ("GET", ["organizations", id]) => {
                 self.show_organization(id.parse().map_err(|_| PipedriveRefusal::NotFound { entity: "Organization" })?)

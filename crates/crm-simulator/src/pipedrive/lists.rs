@@ -89,6 +89,17 @@ impl Pipedrive {
         Ok(page(&rows, next.as_deref()))
     }
 
+    /// `GET /api/v2/personFields`: some of those that every company has, and its own phones.
+    pub(super) fn list_person_fields(&self) -> VendorReply {
+        let field = |code: &str, name: &str, kind: &str, is_own: bool| {
+            json!({"field_name": name, "field_code": code, "description": null, "field_type": kind, "options": null,
+                "subfields": null, "is_custom_field": is_own, "is_optional_response_field": false})
+        };
+        let mut fields = vec![field("name", "Name", "varchar", false), field("phones", "Phone", "phone", false)];
+        fields.extend(self.config.custom_phones.iter().map(|(code, name)| field(code, name, "phone", true)));
+        page(&fields, None)
+    }
+
     /// `GET /api/v2/organizations/{id}`.
     pub(super) fn show_organization(&self, id: i64) -> Result<VendorReply, PipedriveRefusal> {
         let organization = organization_json(&self.state(), id);

@@ -107,6 +107,8 @@ pub struct PipedriveConfig {
     pub tells_limits: bool,
     /// `is_admin` of the token's user. True by default.
     pub company_user_is_admin: bool,
+    /// The company's own phone fields of persons: code and name.
+    pub custom_phones: Vec<(String, String)>,
     /// Quirk: a delete or a merge changes the `update_time` of the person that goes. Off by
     /// default.
     pub deletes_touch_update_time: bool,
@@ -141,6 +143,7 @@ impl PipedriveConfig {
             limits: RateLimits::default(),
             tells_limits: true,
             company_user_is_admin: true,
+            custom_phones: Vec::new(),
             deletes_touch_update_time: false,
             restores_touch_update_time: true,
             merges_touch_winner: true,

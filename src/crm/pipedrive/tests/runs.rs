@@ -7,7 +7,10 @@ use crm_simulator::faults::Fault;
 use serde_json::json;
 
 use super::{Company, ORGANIZATIONS, PERIOD, PERSONS, RECENTS, START, at, run};
-use crate::domain::{options::ObjectOptions, record::ObjectType};
+use crate::{
+    crm::{CrmClient, PageEffort},
+    domain::{options::ObjectOptions, record::ObjectType},
+};
 
 /// A first copy reads every person by id, and its window ends with its first answer.
 #[tokio::test]
@@ -273,4 +276,51 @@ async fn unwanted_persons_are_not_asked_for() {
 
     assert!(page.is_last && page.records.is_empty() && page.next.is_none());
     assert_eq!(company.pipedrive.requests().total, 0);
+}
+
+/// Numbers in phone fields of the company's own are copied, and which those are is asked once.
+#[tokio::test]
+async fn own_phone_fields_are_copied_and_asked_for_once() {
+    let company = Company::start_with(|config| config.custom_phones = vec![("a1".to_owned(), "Desk".to_owned())]).await;
+    let person = |custom: serde_json::Value| {
+        company.pipedrive.create_person(&json!({"name": "Ann", "custom_fields": custom})).unwrap()
+    };
+    let id = person(json!({"a1": "+13105550101", "a2": "+13105550102"}));
+    for _ in 0..600 {
+        person(json!({"a1": null}));
+    }
+    let client = company.client();
+
+    let copied = run(&client, None).await;
+
+    let number = &copied.records[0].numbers[0];
+    assert_eq!(
+        (number.raw.as_str(), number.label.as_str(), copied.records[0].numbers.len()),
+        ("+13105550101", "Desk", 1)
+    );
+    assert_eq!(company.pipedrive.requests().count_of("personFields"), 1);
+    let looked_up = client.look_up(&[super::super::map::key(u64::try_from(id).unwrap())]).await.unwrap();
+    assert!(looked_up.records[0].numbers == copied.records[0].numbers);
+    assert_eq!(company.pipedrive.requests().count_of("personFields"), 1);
+}
+
+/// Without persons who have own fields nothing is asked; a token that may not ask says so, and a
+/// failure that passes costs nothing.
+#[tokio::test]
+async fn own_phone_fields_hidden_are_told() {
+    let company = Company::start_with(|config| config.custom_phones = vec![("a1".to_owned(), "Desk".to_owned())]).await;
+    company.create("Plain");
+    company.run(None).await;
+    assert_eq!(company.pipedrive.requests().count_of("personFields"), 0);
+
+    company.pipedrive.create_person(&json!({"name": "Ann", "custom_fields": {"a1": "+13105550101"}})).unwrap();
+    company.fail("personFields", Fault::ServerError);
+    assert!(company.client().fetch_page(None, PageEffort::Whole).await.is_err());
+    company.fail("personFields", Fault::ServerError);
+    let page = company.client().fetch_page(None, PageEffort::Essential).await.unwrap();
+    assert!(page.is_partial && page.notices.iter().any(|notice| notice.reason == "FIELDS_LEFT"));
+
+    company.fail_always("personFields", Fault::ForbiddenScope);
+    let copied = company.run(None).await;
+    assert!(copied.has_notice("FIELD_HIDDEN") && copied.records.len() == 2);
 }
