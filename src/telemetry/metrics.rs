@@ -61,7 +61,8 @@ metrics_list! {
         "connections to the database: idle, used, or connecting";
     POOL_CONNECTIONS_MAX = Gauge "contact_sync_pool_connections_max" ["pool"] "most connections of a pool";
     POOL_WAITING = Gauge "contact_sync_pool_waiting" ["pool"] "who waits for a connection now";
-    POOL_WAIT_SECONDS = Histogram "contact_sync_pool_wait_seconds" ["pool"] "how long a connection was waited for";
+    POOL_WAIT_SECONDS = Histogram "contact_sync_pool_wait_seconds" ["pool"]
+        "how long a connection was waited for, by those who had to wait: who gets a free one at once is not counted";
     POOL_IN_VAIN = Counter "contact_sync_pool_waits_in_vain_total" ["pool"] "waits that ended without a connection";
     TRANSACTION_SECONDS = Histogram "contact_sync_transaction_seconds" ["transaction", "result"]
         "transactions with all their tries, committed or rolled_back";
