@@ -49,7 +49,7 @@ use crate::{
         server::{self, DrainOutcome, GrpcServer, ServerError},
     },
     store::{CallDb, Db, PoolSettings, StoreError, accounts::RulesCache, phone_numbers},
-    sync::{NumberReparser, RecordInspector, SlotDemand, SyncContext, SyncControl, SyncSettings, SyncWorker},
+    sync::{HintBell, NumberReparser, RecordInspector, SlotDemand, SyncContext, SyncControl, SyncSettings, SyncWorker},
     telemetry::{self, metrics::MetricsPage},
     tls::BoundListener,
     vault::KeyRing,
@@ -156,6 +156,7 @@ impl ServiceApp {
             tasks,
             wake: Arc::clone(&wake),
             slot_demand: SlotDemand::default(),
+            hint_bell: HintBell::default(),
         });
         Ok(Self {
             sync_worker: Arc::new(SyncWorker { context: Arc::clone(&sync_context) }),
@@ -187,7 +188,13 @@ impl ServiceApp {
                 refusals: refusals.clone(),
                 wake: Arc::clone(&wake),
             },
-            control: SyncControl { db: api_db.clone(), clock: Arc::clone(&clock), ids: Arc::clone(&ids), wake },
+            control: SyncControl {
+                db: api_db.clone(),
+                clock: Arc::clone(&clock),
+                ids: Arc::clone(&ids),
+                descriptors,
+                wake,
+            },
             inspector: RecordInspector {
                 db: api_db.clone(),
                 vault,

@@ -99,6 +99,7 @@ impl ObservedParts {
             );
         }
         metrics::feed_backlog(seconds_since(found.unpublished_since, now));
+        metrics::hints_waiting(found.hints_waiting, seconds_since(found.hinted_since, now));
         true
     }
 }

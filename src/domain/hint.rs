@@ -110,7 +110,7 @@ pub struct HintBatch<'a> {
 
 impl HintBatch<'_> {
     /// What is written while so many wait: each record once, in the order of their keys, with when
-    /// it is due; too many are one hint of the whole integration.
+    /// it is due, and the whole integration last; too many are one hint of the whole integration.
     pub fn merged(&self, waiting: usize) -> Vec<(NewHint, DateTime<Utc>)> {
         let mut merged: BTreeMap<Option<&RecordKey>, NewHint> = BTreeMap::new();
         for hint in self.hints {
@@ -124,7 +124,9 @@ impl HintBatch<'_> {
             let whole = whole.map(|all| NewHint::of_integration(all.reason, all.event_time));
             return whole.into_iter().map(|hint| self.with_time(hint)).collect();
         }
-        merged.into_values().map(|hint| self.with_time(hint)).collect()
+        let mut rows: Vec<_> = merged.into_values().map(|hint| self.with_time(hint)).collect();
+        rows.sort_by_key(|(hint, _)| hint.key.is_none());
+        rows
     }
 
     fn with_time(&self, hint: NewHint) -> (NewHint, DateTime<Utc>) {

@@ -1,5 +1,6 @@
 //! Rejected records and traces, between proto and `sync`.
 
+use chrono::{DateTime, Utc};
 use secrecy::ExposeSecret;
 use tonic::Status;
 
@@ -10,7 +11,7 @@ use crate::{
         ids::AccountId,
         record::{ObjectType, RECORD_ID_CHARS_MAX, RecordKey},
     },
-    sync::{OpenedReject, RecordFate, RecordInspector, RecordTrace},
+    sync::{AskedRecord, OpenedReject, RecordFate, RecordInspector, RecordLook, RecordTrace},
 };
 
 const METHOD: &str = "ListRejectedRecords";
@@ -67,6 +68,28 @@ pub(super) fn retried(
         status::invalid("object_type", &format!("must be {known}"))
     })?;
     Ok(Some(descriptors[kind.provider()].parse_record_key(object_type, record_id)?))
+}
+
+/// The one record that a trigger is about; `None`: a run is wanted.
+pub(super) fn asked(descriptors: &Descriptors, request: &pb::TriggerSyncRequest) -> Result<Option<RecordKey>, Status> {
+    let key = retried(descriptors, &request.object_type, &request.record_id)?;
+    if key.is_some() && request.kind != 0 {
+        return Err(status::invalid("kind", "must be left out with a record: no run is started for it"));
+    }
+    Ok(key)
+}
+
+pub(super) fn asked_record(asked: AskedRecord, now: DateTime<Utc>) -> pb::TriggerSyncResponse {
+    let look = match asked.look {
+        RecordLook::Now => pb::RecordLook::Now,
+        RecordLook::WithinRun => pb::RecordLook::WithinRun,
+        RecordLook::OnHold => pb::RecordLook::OnHold,
+    };
+    pb::TriggerSyncResponse {
+        already_running: asked.run.is_some(),
+        sync_run: asked.run.map(|run| convert::sync_run(run, now)),
+        record_look: look.into(),
+    }
 }
 
 pub(super) fn trace(trace: RecordTrace) -> pb::TraceRecordResponse {

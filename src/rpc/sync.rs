@@ -183,15 +183,31 @@ impl SyncService for SyncRpc {
         let account_id = caller(&request)?.authorize(&request.get_ref().account_id);
         let request = request.into_inner();
         let integration_id: Result<IntegrationId, Status> = parse::id("integration_id", &request.integration_id);
-        let (account_id, integration_id, kind, request_id) =
-            (account_id, integration_id, parse::sync_kind(request.kind), parse::request_id(&request.request_id))
-                .together()?;
+        let record = rejected::asked(&self.descriptors, &request);
+        let (account_id, integration_id, kind, request_id, record) = (
+            account_id,
+            integration_id,
+            parse::sync_kind(request.kind),
+            parse::request_id(&request.request_id),
+            record,
+        )
+            .together()?;
         call.aim(AuditTarget::integration(integration_id, None));
 
+        if record.is_some() {
+            let (object_type, record_id) = (&request.object_type, &request.record_id);
+            let asked =
+                self.control.look_at_record(call.actor(), account_id, integration_id, object_type, record_id).await?;
+            return Ok(Response::new(rejected::asked_record(asked, self.clock.now())));
+        }
         let triggered = self.control.trigger(call.actor(), account_id, integration_id, kind, request_id).await?;
 
         let sync_run = Some(convert::sync_run(triggered.run, self.clock.now()));
-        Ok(Response::new(pb::TriggerSyncResponse { sync_run, already_running: triggered.already_running }))
+        Ok(Response::new(pb::TriggerSyncResponse {
+            sync_run,
+            already_running: triggered.already_running,
+            ..Default::default()
+        }))
     }
 
     async fn confirm_deletions(

@@ -35,6 +35,10 @@ pub struct AccountFigures {
     pub integrations: Vec<IntegrationFigures>,
     /// Since when the oldest change waits for its number, of the feeds that somebody has read.
     pub unpublished_since: Option<DateTime<Utc>>,
+    /// Hints that wait.
+    pub hints_waiting: i64,
+    /// Since when the oldest record waits that is to be asked for now.
+    pub hinted_since: Option<DateTime<Utc>>,
 }
 
 /// Reads the figures. One of the named statements across accounts.
@@ -55,7 +59,14 @@ pub async fn read(db: &Db, now: DateTime<Utc>) -> Result<AccountFigures, StoreEr
                     order by c.created_at
                     limit 1
                 ) w
-            ) as unpublished_since
+            ) as unpublished_since,
+            (select count(*) from hints) as "hints_waiting!",
+            (
+                select min(h.first_at)
+                from hints h
+                join integrations k on k.account_id = h.account_id and k.integration_id = h.integration_id
+                where h.record_id <> '' and h.not_before <= $1 and k.is_enabled and k.is_sync_on and k.hold is null
+            ) as hinted_since
         from (select 1) as always
         left join (
             select provider, due_at, period_seconds, has_unread,
@@ -83,6 +94,7 @@ pub async fn read(db: &Db, now: DateTime<Utc>) -> Result<AccountFigures, StoreEr
     let mut figures = AccountFigures::default();
     for row in rows {
         figures.unpublished_since = row.unpublished_since;
+        (figures.hints_waiting, figures.hinted_since) = (row.hints_waiting, row.hinted_since);
         let (Some(provider), Some(state)) = (row.provider, row.state) else { continue };
         figures.integrations.push(IntegrationFigures {
             provider: known(provider.parse::<Provider>().ok(), "integrations", "provider")?,

@@ -69,6 +69,45 @@ pub struct ClaimedIntegration {
     pub confirmed_deletions: Option<i64>,
 }
 
+/// What both ways to claim return.
+struct ClaimRow {
+    lease_number: i64,
+    provider: String,
+    organization: String,
+    is_purging: bool,
+    checkpoint: Option<String>,
+    credentials: Option<Vec<u8>>,
+    is_first_copy: bool,
+    period_seconds: i32,
+    failures: i32,
+    options: Json<Options>,
+    sweep_due_at: Option<DateTime<Utc>>,
+    sweep_number: i64,
+    confirmed_deletions: Option<i64>,
+}
+
+impl ClaimRow {
+    fn claimed(self, due: DueIntegration) -> Result<ClaimedIntegration, StoreError> {
+        Ok(ClaimedIntegration {
+            lease: Lease { account_id: due.account_id, integration_id: due.integration_id, number: self.lease_number },
+            organization: Organization {
+                provider: known(self.provider.parse::<Provider>().ok(), "integrations", "provider")?,
+                name: self.organization,
+            },
+            is_purging: self.is_purging,
+            checkpoint: self.checkpoint,
+            credentials: self.credentials,
+            is_first_copy: self.is_first_copy,
+            period_seconds: self.period_seconds,
+            failures: self.failures,
+            options: self.options.0,
+            sweep_due_at: self.sweep_due_at,
+            sweep_number: self.sweep_number,
+            confirmed_deletions: self.confirmed_deletions,
+        })
+    }
+}
+
 /// Integrations that are due and not leased, longest due first. One that is due more than a day
 /// from now (the longest period) was put there by a clock that was ahead, and is due too; so it is
 /// with a lease of more than an hour (the longest is ten minutes). One of the named statements
@@ -104,7 +143,8 @@ pub async fn claim(
     lease_seconds: f64,
     now: DateTime<Utc>,
 ) -> Result<Option<ClaimedIntegration>, StoreError> {
-    let row = sqlx::query!(
+    let row = sqlx::query_as!(
+        ClaimRow,
         r#"-- store::lease::claim
         update integrations
         set lease_number = lease_number + 1,
@@ -125,26 +165,51 @@ pub async fn claim(
     )
     .fetch_optional(&mut **tx)
     .await?;
-    row.map(|row| {
-        Ok(ClaimedIntegration {
-            lease: Lease { account_id: due.account_id, integration_id: due.integration_id, number: row.lease_number },
-            organization: Organization {
-                provider: known(row.provider.parse::<Provider>().ok(), "integrations", "provider")?,
-                name: row.organization,
-            },
-            is_purging: row.is_purging,
-            checkpoint: row.checkpoint,
-            credentials: row.credentials,
-            is_first_copy: row.is_first_copy,
-            period_seconds: row.period_seconds,
-            failures: row.failures,
-            options: row.options.0,
-            sweep_due_at: row.sweep_due_at,
-            sweep_number: row.sweep_number,
-            confirmed_deletions: row.confirmed_deletions,
-        })
-    })
-    .transpose()
+    row.map(|row| row.claimed(due)).transpose()
+}
+
+/// Claims an integration to ask for a few of its records, whether a run is due or not: when and how
+/// the next run begins is as before. `None`: somebody else has it, or it is not read now.
+pub async fn claim_for_hints(
+    db: &Db,
+    hinted: DueIntegration,
+    lease_seconds: f64,
+) -> Result<Option<ClaimedIntegration>, StoreError> {
+    let row = sqlx::query_as!(
+        ClaimRow,
+        r#"-- store::lease::claim_for_hints
+        update integrations
+        set lease_number = lease_number + 1,
+            lease_until = statement_timestamp() + make_interval(secs => $3)
+        where account_id = $1 and integration_id = $2 and is_enabled and is_sync_on and not is_purging and hold is null
+          and (lease_until is null or lease_until < statement_timestamp() or lease_until > statement_timestamp() + interval '1 hour')
+        returning lease_number, provider, organization, is_purging, checkpoint, credentials, last_completed_at is null as "is_first_copy!",
+            period_seconds, failures, options as "options: Json<Options>", sweep_due_at,
+            sweep_number, confirmed_deletions"#,
+        hinted.account_id.0,
+        hinted.integration_id.0,
+        lease_seconds,
+    )
+    .fetch_optional(db.of(hinted.account_id))
+    .await?;
+    row.map(|row| row.claimed(hinted)).transpose()
+}
+
+/// Ends a claim for hints. What is still under way can write no more. Does nothing if the lease is
+/// lost.
+pub async fn give_back(db: &Db, lease: Lease) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::lease::give_back
+        update integrations
+        set lease_until = null, lease_number = lease_number + 1
+        where account_id = $1 and integration_id = $2 and lease_number = $3",
+        lease.account_id.0,
+        lease.integration_id.0,
+        lease.number,
+    )
+    .execute(db.of(lease.account_id))
+    .await?;
+    Ok(())
 }
 
 /// Extends the lease; false: it is lost, stop at once. One that its own run has just ended (this

@@ -19,6 +19,7 @@ pub mod erasure;
 pub mod expected_calls;
 pub mod figures;
 mod fragments;
+pub mod hint_drains;
 pub mod hints;
 pub mod integrations;
 pub mod lease;

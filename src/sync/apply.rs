@@ -4,6 +4,7 @@
 use std::{collections::HashSet, sync::Arc};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use phone_key::PhoneKey;
 
 use super::{
     context::SyncContext,
@@ -96,20 +97,30 @@ impl PageWriter<'_> {
     /// what did not come is still to be asked for. So does any last page that leaves records open:
     /// those which the CRM is to be asked for again ([`AppliedBatch::look_again`]).
     pub(super) async fn write(&self, page: NormalizedPage) -> Result<Vec<RecordKey>, RunError> {
-        let (now, lease) = (self.context.clock.now(), self.job.lease());
-        let suppression = self.context.suppression_keys.find_or_make(lease.account_id).await?;
-        let work = ApplyPage {
+        let intake = self.intake(page).await?;
+        let now = intake.now;
+        let work = ApplyPage { intake, end: self.run_end() };
+        let applied = self.context.db.of(self.job.lease().account_id).run(work).await?;
+        self.adopt_late(applied.gained, now).await?;
+        Ok(applied.look_again)
+    }
+
+    /// What a transaction needs to take a page in.
+    pub(super) async fn intake(&self, page: NormalizedPage) -> Result<PageIntake, RunError> {
+        Ok(PageIntake {
             page,
             run: self.job.context(),
-            end: self.run_end(),
             options: self.job.claimed.options,
-            suppression,
+            suppression: self.context.suppression_keys.find_or_make(self.job.lease().account_id).await?,
             ids: Arc::clone(&self.context.ids),
-            now,
-        };
-        let AppliedBatch { gained, look_again, .. } = self.context.db.of(lease.account_id).run(work).await?;
-        adoption::adopt_late(&self.context.db, lease.account_id, gained, now).await?;
-        Ok(look_again)
+            now: self.context.clock.now(),
+        })
+    }
+
+    /// After the commit: for placeholders that the page could not see, on numbers that it brought.
+    pub(super) async fn adopt_late(&self, gained: Vec<PhoneKey>, now: DateTime<Utc>) -> Result<(), RunError> {
+        adoption::adopt_late(&self.context.db, self.job.lease().account_id, gained, now).await?;
+        Ok(())
     }
 
     /// Ends a sweep that has asked for everything.
@@ -138,23 +149,19 @@ impl PageWriter<'_> {
     }
 }
 
-/// One page.
-struct ApplyPage {
-    page: NormalizedPage,
-    run: RunContext,
-    end: RunEnd,
+/// Records that are to be taken in under a lease, whoever asked for them.
+pub(super) struct PageIntake {
+    pub page: NormalizedPage,
+    pub run: RunContext,
     options: Options,
     suppression: SuppressionKey,
     ids: Arc<IdSource>,
-    now: DateTime<Utc>,
+    pub now: DateTime<Utc>,
 }
 
-impl Transaction for ApplyPage {
-    const NAME: &'static str = "apply_page";
-    type Output = AppliedBatch;
-    type Error = RunError;
-
-    async fn run(&self, tx: &mut Tx) -> Result<AppliedBatch, RunError> {
+impl PageIntake {
+    /// Takes the records in. Nothing of the run is moved.
+    pub(super) async fn take_in(&self, tx: &mut Tx) -> Result<AppliedBatch, RunError> {
         let Self { page, options, suppression, now, .. } = self;
         let (lease, now) = (self.run.lease, *now);
         if !lease::lock(tx, lease).await? {
@@ -172,16 +179,12 @@ impl Transaction for ApplyPage {
         adoption::adopt(tx, lease.account_id, &applied.gained, now).await?;
         rejected::write(tx, lease, self.run.run_id, page, now).await?;
         self.mark_seen(tx).await?;
-        self.advance(tx, applied.counts).await?;
-        self.schedule_sweep(tx).await?;
-        if page.is_last && applied.look_again.is_empty() {
-            self.end_list(tx).await?;
+        if page.rejects.hidden_numbers > 0 {
+            store::rejected::mark_unread(tx, lease).await?;
         }
         Ok(applied)
     }
-}
 
-impl ApplyPage {
     /// In a sweep: what came need not be asked for.
     async fn mark_seen(&self, tx: &mut Tx) -> Result<(), StoreError> {
         let Some(sweep_number) = self.run.sweep_number else { return Ok(()) };
@@ -193,9 +196,33 @@ impl ApplyPage {
         let seen: Vec<RecordKey> = records.chain(gone).chain(&page.hidden).chain(rejected).cloned().collect();
         sweeps::mark_seen(tx, self.run.lease, sweep_number, &seen).await
     }
+}
 
+/// One page.
+struct ApplyPage {
+    intake: PageIntake,
+    end: RunEnd,
+}
+
+impl Transaction for ApplyPage {
+    const NAME: &'static str = "apply_page";
+    type Output = AppliedBatch;
+    type Error = RunError;
+
+    async fn run(&self, tx: &mut Tx) -> Result<AppliedBatch, RunError> {
+        let applied = self.intake.take_in(tx).await?;
+        self.advance(tx, applied.counts).await?;
+        self.schedule_sweep(tx).await?;
+        if self.intake.page.is_last && applied.look_again.is_empty() {
+            self.end_list(tx).await?;
+        }
+        Ok(applied)
+    }
+}
+
+impl ApplyPage {
     async fn advance(&self, tx: &mut Tx, counts: SyncCounts) -> Result<(), StoreError> {
-        let page = &self.page;
+        let PageIntake { page, run, now, .. } = &self.intake;
         let (repeats, rejected, hidden) = (count(page.repeats), count(page.rejects.records), count(page.hidden.len()));
         let counts = SyncCounts {
             read: counts.read + repeats + rejected + hidden,
@@ -209,26 +236,24 @@ impl ApplyPage {
             notices: &page.notices,
             records_per_minute: page.records_per_minute,
         };
-        run_progress::advance(tx, self.run.lease, self.run.run_id, &progress, self.now).await
+        run_progress::advance(tx, run.lease, run.run_id, &progress, *now).await
     }
 
     /// What the page left out is found by a sweep, now or some day soon.
     async fn schedule_sweep(&self, tx: &mut Tx) -> Result<(), StoreError> {
-        let (page, lease, now) = (&self.page, self.run.lease, self.now);
-        let hides_numbers = page.rejects.hidden_numbers > 0;
-        if hides_numbers {
-            store::rejected::mark_unread(tx, lease).await?;
-        }
+        let PageIntake { page, run: RunContext { lease, .. }, now, .. } = &self.intake;
+        let (lease, now) = (*lease, *now);
         if page.needs_sweep {
             sweeps::make_due(tx, lease, now).await?;
-        } else if page.is_partial || hides_numbers {
+        } else if page.is_partial || page.rejects.hidden_numbers > 0 {
             sweeps::bring_forward(tx, lease, now + PARTIAL_SWEEP_AFTER, now).await?;
         }
         Ok(())
     }
 
     async fn end_list(&self, tx: &mut Tx) -> Result<(), StoreError> {
-        let (page, RunContext { lease, run_id, kind, .. }, now) = (&self.page, self.run, self.now);
+        let PageIntake { page, run, now, .. } = &self.intake;
+        let (RunContext { lease, run_id, kind, .. }, now) = (*run, *now);
         run_progress::move_checkpoint(tx, lease, run_id, page.next.as_deref(), page.known_through, now).await?;
         if kind == SyncKind::Sweep {
             return Ok(());

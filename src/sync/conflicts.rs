@@ -2,7 +2,7 @@
 //! before a deletion, an answer that is older than what is held. What the CRM answers to that is
 //! applied like a page.
 
-use super::{apply::PageWriter, error::RunError, page::page_of, session::CrmSession};
+use super::{apply::PageWriter, error::RunError, pacer::RunPause, page::page_of, session::CrmSession};
 use crate::{
     crm::LOOK_UP_MAX,
     domain::{notice::Notice, record::RecordKey},
@@ -38,7 +38,8 @@ impl ConflictSettler<'_, '_> {
             metrics::records_asked_again(self.writer.job.provider().as_str(), open.len());
             if attempt > 0 {
                 let wait = self.session.pacer.backoff(attempt);
-                self.session.pacer.pause(wait, "waiting to ask for records again", None).await?;
+                let phase = "waiting to ask for records again";
+                self.session.pacer.pause(RunPause { wait, phase, error: None }).await?;
             }
             let mut left = Vec::new();
             for some in open.chunks(LOOK_UP_MAX) {

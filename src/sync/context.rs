@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
-use super::slots::SlotDemand;
+use super::{hint_bell::HintBell, slots::SlotDemand};
 use crate::{
     credentials::{AccessTokens, SuppressionKeys},
     crm::CrmClients,
@@ -57,4 +57,6 @@ pub struct SyncContext {
     pub wake: Arc<Notify>,
     /// Whether somebody waits for a slot.
     pub slot_demand: SlotDemand,
+    /// Wakes runs that wait, for hints.
+    pub hint_bell: HintBell,
 }

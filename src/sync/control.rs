@@ -1,8 +1,9 @@
-//! What operators ask of a sync: run now, ask again for what could not be read, stop this run.
+//! What operators ask of a sync: run now, look at this record, ask again for what could not be
+//! read, stop this run.
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use thiserror::Error;
 use tokio::sync::Notify;
 use uuid::Uuid;
@@ -12,13 +13,16 @@ use crate::{
     domain::{
         audit::{AuditActor, AuditResult, AuditTarget},
         clock::Clock,
+        descriptor::Descriptors,
+        hint::{HintBatch, HintReason, NewHint},
         ids::{AccountId, IdSource, IntegrationId, SyncRunId},
+        integration::Freshness,
         integration_state::{ControlEvent, TransitionRefused},
         record::{InvalidRecordKey, RecordKey},
-        sync_run::{SyncKind, SyncRun},
+        sync_run::{SyncKind, SyncRun, SyncRunState},
     },
     store::{
-        Db, StoreError, Transaction, Tx, TxError, audit,
+        Db, StoreError, Transaction, Tx, TxError, audit, hints,
         integrations::{self, LockedIntegration},
         rejected, sync_runs,
     },
@@ -99,6 +103,25 @@ pub struct RetriedRecords {
     pub triggered: Option<TriggeredRun>,
 }
 
+/// When a single record is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordLook {
+    /// A worker asks now.
+    Now,
+    /// A run is under way, and asks between two pages.
+    WithinRun,
+    /// The integration is on hold: its next run asks.
+    OnHold,
+}
+
+/// A record that is asked for, and the run under way, if there is one.
+pub struct AskedRecord {
+    /// When.
+    pub look: RecordLook,
+    /// Queued or running.
+    pub run: Option<SyncRun>,
+}
+
 /// What starting and stopping works with.
 #[derive(Clone)]
 pub struct SyncControl {
@@ -108,6 +131,8 @@ pub struct SyncControl {
     pub clock: Arc<dyn Clock>,
     /// New ids.
     pub ids: Arc<IdSource>,
+    /// What is known of the CRMs: the form of their ids.
+    pub descriptors: Descriptors,
     /// Wakes the workers of this process.
     pub wake: Arc<Notify>,
 }
@@ -127,6 +152,54 @@ impl SyncControl {
         let (run_id, already_running) = self.db.of(account_id).run(TriggerRun { actor: actor.clone(), start }).await?;
         self.wake.notify_one();
         Ok(TriggeredRun { run: self.get(account_id, run_id).await?, already_running })
+    }
+
+    /// Has the CRM asked for one record, which may have changed, now. Starts no run.
+    pub async fn look_at_record(
+        &self,
+        actor: &AuditActor,
+        account_id: AccountId,
+        integration_id: IntegrationId,
+        object_type: &str,
+        record_id: &str,
+    ) -> Result<AskedRecord, TriggerError> {
+        let integration = integrations::find(&self.db, account_id, integration_id).await?;
+        let integration = integration.ok_or(TriggerError::IntegrationNotFound)?;
+        let Freshness { provider, is_enabled, is_sync_on, hold, .. } = integration.freshness;
+        let descriptor = self.descriptors[provider];
+        let key = descriptor.parse_record_key(object_type, record_id)?;
+        if !is_enabled {
+            return Err(TriggerError::Disabled);
+        }
+        if !is_sync_on {
+            return Err(TriggerError::SyncOff);
+        }
+        if !integration.options.copied(provider).contains(&key.object_type) {
+            let words = "records of this kind are not copied; UpdateSync, `options`, says which are";
+            return Err(InvalidRecordKey::ObjectType(words.to_owned()).into());
+        }
+        let work = HintRecord {
+            actor: actor.clone(),
+            account_id,
+            integration_id,
+            hint: [NewHint::of_record(key, HintReason::Operator)],
+            listing_lag: descriptor.listing_lag,
+            write_id: self.ids.new_v4(),
+            now: self.clock.now(),
+        };
+        self.db.of(account_id).run(work).await?;
+        self.wake.notify_one();
+        let run = match integration.current_sync_run_id {
+            Some(run_id) => sync_runs::find(&self.db, account_id, run_id).await?,
+            None => None,
+        };
+        let is_under_way = run.as_ref().is_some_and(|run| run.state == SyncRunState::Running);
+        let look = match (hold, is_under_way) {
+            (Some(_), _) => RecordLook::OnHold,
+            (None, true) => RecordLook::WithinRun,
+            (None, false) => RecordLook::Now,
+        };
+        Ok(AskedRecord { look, run })
     }
 
     /// Has the next run ask for this rejected record again, or (`None`) for all that have an id,
@@ -263,6 +336,34 @@ impl Transaction for TriggerRun {
         let (run_id, was_there) = self.start.trigger(tx, &locked).await?;
         self.start.record(tx, &self.actor, Some(run_id), !was_there).await?;
         Ok((run_id, was_there))
+    }
+}
+
+/// Writes down that somebody wants a record to be asked for.
+struct HintRecord {
+    actor: AuditActor,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    hint: [NewHint; 1],
+    listing_lag: TimeDelta,
+    write_id: Uuid,
+    now: DateTime<Utc>,
+}
+
+impl Transaction for HintRecord {
+    const NAME: &'static str = "hint_record";
+    type Output = ();
+    type Error = TriggerError;
+
+    async fn run(&self, tx: &mut Tx) -> Result<(), TriggerError> {
+        let Self { actor, account_id, integration_id, hint, listing_lag, write_id, now } = self;
+        let (account_id, integration_id) = (*account_id, *integration_id);
+        let (listing_lag, write_id, now) = (*listing_lag, *write_id, *now);
+        let batch = HintBatch { account_id, integration_id, hints: hint, listing_lag, write_id, now };
+        hints::write_in(tx, &batch).await?;
+        let target = AuditTarget::integration(integration_id, None);
+        let fields = ["object_type", "record_id"];
+        Ok(audit::insert(tx, account_id, actor, target, AuditResult::Done, &fields).await?)
     }
 }
 

@@ -12,19 +12,18 @@ use super::{
     backoff,
     conflicts::{CONFLICTS_LEFT, ConflictSettler},
     error::RunError,
+    hints::HintDrainer,
     job::SyncJob,
+    pacer::RunPause,
     page::NormalizedPage,
-    session::CrmSession,
+    session::{CrmSession, PageAnswer, PageRequest},
+    successors,
     unread::UnreadSummary,
 };
 use crate::{
-    crm::{CrmClient, CrmError, CrmFuture, GoneRecord, LOOK_UP_MAX, RecordPage},
-    domain::{
-        notice::Notice,
-        record::{Record, RecordKey},
-        sync_run::SyncKind,
-    },
-    store::{self, stored_records},
+    crm::{CrmError, RecordPage},
+    domain::{record::RecordKey, sync_run::SyncKind},
+    store,
     telemetry::{chain, metrics},
 };
 
@@ -36,18 +35,8 @@ const CURSORS_MAX: usize = 100_000;
 /// Gone records of one page whose merge winners are looked for, each by a search or two: whoever
 /// deletes more at once does not merge.
 const WINNERLESS_MAX: usize = 50;
-/// E-mail addresses of one gone record that are searched for.
-const WINNER_SEARCHES_MAX: usize = 2;
-/// Look-ups of a page that bring no answer, one after the other, before the others are left
-/// unasked.
-const UNANSWERED_MAX: usize = 3;
 /// How often a run may start its window again because the CRM refused its cursor.
 const RESTARTS_MAX: usize = 2;
-
-const LOOK_UPS_LEFT: Notice = Notice::fixed(
-    "LOOK_UPS_LEFT",
-    "the CRM did not answer when it was asked who lives on in the place of records that are gone (merged ones, perhaps): what those have taken over is copied with their next change, or with the next full read",
-);
 
 /// Where a run reads: its cursor, and those that it has been at.
 struct PageCursor {
@@ -109,6 +98,7 @@ pub(super) struct PageTimings {
 pub(super) struct PageCopier<'s, 'r> {
     session: &'s mut CrmSession<'r>,
     writer: PageWriter<'r>,
+    hints: &'s mut HintDrainer<'r>,
     timings: PageTimings,
     /// What could not be read.
     unread: UnreadSummary,
@@ -119,9 +109,9 @@ pub(super) struct PageCopier<'s, 'r> {
 }
 
 impl<'s, 'r> PageCopier<'s, 'r> {
-    pub(super) fn new(session: &'s mut CrmSession<'r>, writer: PageWriter<'r>) -> Self {
-        let (timings, unread) = (PageTimings::default(), UnreadSummary::default());
-        Self { session, writer, timings, unread, records: 0, analyzed: 0 }
+    pub(super) fn new(session: &'s mut CrmSession<'r>, hints: &'s mut HintDrainer<'r>) -> Self {
+        let (writer, timings, unread) = (hints.writer, PageTimings::default(), UnreadSummary::default());
+        Self { session, writer, hints, timings, unread, records: 0, analyzed: 0 }
     }
 
     /// Until the last page.
@@ -129,7 +119,7 @@ impl<'s, 'r> PageCopier<'s, 'r> {
         let mut cursor = PageCursor::of(self.writer.job);
         loop {
             let asked_at = Instant::now();
-            let mut page = match self.session.fetch_page(cursor.position.as_ref()).await {
+            let mut page = match self.fetch_page(cursor.position.as_ref()).await {
                 Ok(page) => page,
                 Err(RunError::Crm(CrmError::PositionRefused)) => {
                     cursor.restart()?;
@@ -141,7 +131,7 @@ impl<'s, 'r> PageCopier<'s, 'r> {
             // What was deleted since the lost checkpoint shows in no list any more.
             page.needs_sweep |=
                 cursor.is_from_nothing && page.is_last && self.writer.job.run.kind == SyncKind::Incremental;
-            self.add_successors(&mut page).await?;
+            successors::add(self.session, self.writer, &mut page, WINNERLESS_MAX).await?;
             self.unread.add(&page.rejects);
             if page.is_last {
                 page.notices.extend(self.unread.notices());
@@ -156,9 +146,22 @@ impl<'s, 'r> PageCopier<'s, 'r> {
             cursor.position = next;
             if let Some(wait) = wait {
                 let phase = "waiting for the CRM to prepare the next page";
-                self.session.pacer.pause(wait.min(backoff::LONG_WAIT), phase, None).await?;
+                let pause = RunPause { wait: wait.min(backoff::LONG_WAIT), phase, error: None };
+                self.hints.pause(self.session, pause).await?;
             }
+            self.hints.drain_between(self.session).await?;
             self.session.pacer.make_room()?;
+        }
+    }
+
+    /// Asks for a page until it is here; hints are looked at in the waits.
+    async fn fetch_page(&mut self, cursor: Option<&String>) -> Result<RecordPage, RunError> {
+        let mut request = PageRequest::default();
+        loop {
+            match self.session.try_page(cursor, &mut request).await? {
+                PageAnswer::Page(page) => return Ok(*page),
+                PageAnswer::Wait(pause) => self.hints.pause(self.session, pause).await?,
+            }
         }
     }
 
@@ -192,54 +195,6 @@ impl<'s, 'r> PageCopier<'s, 'r> {
         Ok(())
     }
 
-    /// Adds what must be known together with a page: the records that its merged or converted ones
-    /// live on in, and whoever may have taken in those that have gone, where the CRM does not say
-    /// who that is.
-    async fn add_successors(&mut self, page: &mut RecordPage) -> Result<(), RunError> {
-        let gone: Vec<&Record> = page.records.iter().filter(|record| record.is_gone).collect();
-        if gone.is_empty() {
-            return Ok(());
-        }
-        let here: HashSet<&RecordKey> = page.records.iter().map(|record| &record.key).collect();
-        let copied = self.writer.job.copied_types();
-        let mut wanted: Vec<RecordKey> = gone
-            .iter()
-            .filter_map(|record| record.successor.clone())
-            .filter(|key| copied.contains(&key.object_type) && !here.contains(key))
-            .collect();
-        wanted.sort_unstable();
-        wanted.dedup();
-        let winnerless: Vec<RecordKey> =
-            gone.iter().filter(|record| record.successor.is_none()).map(|record| record.key.clone()).collect();
-        let (db, lease) = (&self.writer.context.db, self.writer.job.lease());
-        let wanted = stored_records::find_unknown(db, lease.account_id, lease.integration_id, &wanted).await?;
-        let departing =
-            stored_records::find_live_emails(db, lease.account_id, lease.integration_id, &winnerless).await?;
-        let emails = departing.into_iter().take(WINNERLESS_MAX).flat_map(|(key, emails)| {
-            let one = move |email| GoneRecord { key: key.clone(), emails: vec![email] };
-            emails.into_iter().take(WINNER_SEARCHES_MAX).map(one)
-        });
-        let emails: Vec<GoneRecord> = emails.collect();
-        let mut lookups = PageLookups { session: &mut *self.session, unanswered: 0, is_partial: false };
-        for keys in wanted.chunks(LOOK_UP_MAX) {
-            let Some(seen) = lookups.ask(keys, |client, keys| client.look_up(keys)).await? else { continue };
-            page.records.extend(seen.records);
-            page.rejects.absorb(seen.rejects);
-        }
-        // One address after the other: one that the CRM does not search for costs no other.
-        for gone in emails {
-            let one = std::slice::from_ref(&gone);
-            let winners = lookups.ask(one, |client, one| client.find_merge_winners(one)).await?.unwrap_or_default();
-            page.records.extend(winners.records);
-            page.rejects.absorb(winners.rejects);
-        }
-        if lookups.is_partial {
-            page.is_partial = true;
-            page.notices.push(LOOK_UPS_LEFT);
-        }
-        Ok(())
-    }
-
     /// Autovacuum would come a minute later: too late for the plans of a first copy. Not by pages:
     /// the first ones may be empty, while the CRM prepares the others, and statistics of an empty
     /// table are worse than none.
@@ -253,30 +208,5 @@ impl<'s, 'r> PageCopier<'s, 'r> {
         {
             warn!(error = %chain(&error), "the tables' statistics were not refreshed; autovacuum will");
         }
-    }
-}
-
-/// The optional look-ups of one page. Where several in a row bring nothing, the CRM has other
-/// trouble, and the rest is left unasked.
-struct PageLookups<'p, 'r> {
-    session: &'p mut CrmSession<'r>,
-    unanswered: usize,
-    /// Something was left.
-    is_partial: bool,
-}
-
-impl PageLookups<'_, '_> {
-    async fn ask<A: ?Sized + Sync, T>(
-        &mut self,
-        argument: &A,
-        request: impl for<'c> Fn(&'c dyn CrmClient, &'c A) -> CrmFuture<'c, T> + Sync,
-    ) -> Result<Option<T>, RunError> {
-        if self.unanswered >= UNANSWERED_MAX {
-            return Ok(None);
-        }
-        let answer = self.session.ask_optional(argument, request).await?;
-        self.unanswered = if answer.is_some() { 0 } else { self.unanswered + 1 };
-        self.is_partial |= answer.is_none();
-        Ok(answer)
     }
 }

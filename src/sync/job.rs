@@ -14,6 +14,9 @@ pub(super) struct SyncJob {
     pub run: StartedRun,
     /// Of the sweep that this run is, or goes on with.
     pub sweep_number: Option<i64>,
+    /// It only asks for a few records that may have changed: there is no run to report of, and
+    /// nothing of the next one is moved.
+    pub is_brief: bool,
 }
 
 /// What a page's transaction must know of its run.

@@ -3,10 +3,11 @@
 //! long a run waits in `pacer`, how it ends in `run`, and what that makes of its integration in
 //! `domain::integration_state`.
 //!
-//! Each file uses those above it in this list, and none below: `slots` `context` `job` `backoff`
-//! `error` · `normalize` `unread` `seal` `page` `rejected` · `pacer` `session` · `apply` · `copy`
-//! `sweep` `retry` `purge` · `run` · `worker`. Beside them: `reparse`, and what operators ask for,
-//! `control` and `trace`.
+//! Each file uses those above it in this list, and none below: `slots` `hint_bell` `context` `job`
+//! `backoff` `error` · `normalize` `unread` `seal` `page` `rejected` · `pacer` `session` · `apply`
+//! · `conflicts` `successors` · `hints` · `copy` `sweep` `retry` `purge` · `keep_lease` · `run`
+//! `hint_turn` · `worker`. Beside them: `reparse`, and what operators ask for, `control` and
+//! `trace`.
 
 mod apply;
 mod backoff;
@@ -15,7 +16,11 @@ mod context;
 mod control;
 mod copy;
 mod error;
+mod hint_bell;
+mod hint_turn;
+mod hints;
 mod job;
+mod keep_lease;
 mod normalize;
 mod pacer;
 mod page;
@@ -27,13 +32,15 @@ mod run;
 mod seal;
 mod session;
 mod slots;
+mod successors;
 mod sweep;
 mod trace;
 mod unread;
 mod worker;
 
 pub use context::{SyncContext, SyncSettings};
-pub use control::{RetriedRecords, SyncControl, TriggerError, TriggeredRun};
+pub use control::{AskedRecord, RecordLook, RetriedRecords, SyncControl, TriggerError, TriggeredRun};
+pub use hint_bell::HintBell;
 pub use reparse::NumberReparser;
 pub use slots::SlotDemand;
 pub use trace::{OpenedReject, RecordFate, RecordInspector, RecordTrace, RejectedPage};

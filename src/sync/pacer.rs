@@ -50,6 +50,23 @@ impl RequestTries {
     }
 }
 
+/// What a run waits for.
+pub(super) struct RunPause {
+    /// How long.
+    pub wait: Duration,
+    /// For what, in a word or two.
+    pub phase: &'static str,
+    /// The failure that it waits after.
+    pub error: Option<Notice>,
+}
+
+impl RunPause {
+    /// What is left of it is waited for without a slot.
+    pub(super) fn parked(self, waited: Duration) -> RunError {
+        RunError::Parked { wait: self.wait.saturating_sub(waited), phase: self.phase, error: self.error }
+    }
+}
+
 /// A run as it waits and reports.
 #[derive(Clone, Copy)]
 pub(super) struct RunPacer<'r> {
@@ -72,25 +89,32 @@ impl<'r> RunPacer<'r> {
 
     /// Shows whoever watches what the run is doing.
     pub(super) async fn report(&self, report: &PhaseReport<'_>) -> Result<(), RunError> {
+        if self.job.is_brief {
+            return Ok(());
+        }
         let (lease, run_id) = (self.job.lease(), self.job.run.id);
         let is_held = run_progress::report(&self.context.db, lease, run_id, report, self.now()).await?;
         if is_held { Ok(()) } else { Err(RunError::LeaseLost) }
     }
 
     /// Waits, and shows whoever watches. A long wait gives the worker's slot back as soon as
-    /// somebody else needs it: the run is taken up again when the wait is over.
-    pub(super) async fn pause(
-        &self,
-        wait: Duration,
-        phase: &'static str,
-        error: Option<Notice>,
-    ) -> Result<(), RunError> {
-        self.report(&PhaseReport { phase, error: error.as_ref(), estimated_total: None }).await?;
+    /// somebody else needs it: the run is taken up again when the wait is over. A look at hints
+    /// waits for nothing long.
+    pub(super) async fn pause(&self, wanted: RunPause) -> Result<(), RunError> {
+        if self.job.is_brief && wanted.wait > SLOT_KEPT_MAX {
+            return Err(wanted.parked(Duration::ZERO));
+        }
+        self.begin_pause(&wanted).await?;
         let began = Instant::now();
-        if self.wait_in_slot(wait).await {
+        if self.wait_in_slot(wanted.wait).await {
             return Ok(());
         }
-        Err(RunError::Parked { wait: wait.saturating_sub(began.elapsed()), phase, error })
+        Err(wanted.parked(began.elapsed()))
+    }
+
+    /// Shows whoever watches what is waited for.
+    pub(super) async fn begin_pause(&self, pause: &RunPause) -> Result<(), RunError> {
+        self.report(&PhaseReport { phase: pause.phase, error: pause.error.as_ref(), estimated_total: None }).await
     }
 
     /// Between two pages: gives the worker's slot back if the run has had it for a while and
@@ -104,7 +128,7 @@ impl<'r> RunPacer<'r> {
 
     /// Waits without giving the slot back; false: somebody else needs it, and a longer wait is not
     /// worth it.
-    async fn wait_in_slot(&self, wait: Duration) -> bool {
+    pub(super) async fn wait_in_slot(&self, wait: Duration) -> bool {
         if wait <= SLOT_KEPT_MAX {
             sleep(wait).await;
             return true;
@@ -122,8 +146,14 @@ impl<'r> RunPacer<'r> {
 
     /// After a failed request: waits before the next try, or says that there is none.
     pub(super) async fn wait_after(&self, error: CrmError, tries: &mut RequestTries) -> Result<(), RunError> {
+        let wanted = self.pause_after(error, tries)?;
+        self.pause(wanted).await
+    }
+
+    /// After a failed request: what to wait for before the next try; or that there is none.
+    pub(super) fn pause_after(&self, error: CrmError, tries: &mut RequestTries) -> Result<RunPause, RunError> {
         if let CrmError::Paced { wait } = error {
-            return self.pause(wait, "keeping to its share of the CRM's rate limit", None).await;
+            return Ok(RunPause { wait, phase: "keeping to its share of the CRM's rate limit", error: None });
         }
         tries.count(&error);
         let settings = &self.context.settings;
@@ -144,7 +174,7 @@ impl<'r> RunPacer<'r> {
         warn!(error = %error, wait_ms = millis(wait), "a request failed, will try again");
         let is_rate_limit = matches!(error, CrmError::RateLimited { .. });
         let phase = if is_rate_limit { "waiting for the CRM's rate limit" } else { "waiting to try again" };
-        self.pause(wait, phase, Some(notice_of(&error))).await
+        Ok(RunPause { wait, phase, error: Some(notice_of(&error)) })
     }
 
     /// After a failed request for what the run can do without: waits before the next try; false: it

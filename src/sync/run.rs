@@ -1,10 +1,9 @@
 //! One run, read like a sentence: claim, open the credentials, copy page by page, sweep, end.
 //! Decides how a run ends; whether a request is tried again is the matter of `session` and `pacer`.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, Span, error_span, field, info, warn};
 
@@ -14,7 +13,9 @@ use super::{
     context::SyncContext,
     copy::{PageCopier, PageTimings},
     error::RunError,
+    hints::HintDrainer,
     job::SyncJob,
+    keep_lease::keep_lease,
     normalize::NumberRules,
     pacer::millis,
     purge::purge,
@@ -93,7 +94,7 @@ impl SyncRunner<'_> {
             }
             // Before the lease: a run that has just ended has given it up itself.
             result = self.work(work) => result,
-            () = self.keep_lease(lease) => {
+            () = keep_lease(self.context, lease) => {
                 warn!("the lease is lost, the run goes on elsewhere or was stopped");
                 Ok(TurnOutcome::Over)
             }
@@ -118,23 +119,6 @@ impl SyncRunner<'_> {
         let now = clock.now();
         let new_id = SyncRunId(ids.new_v7(now));
         db.of(due.account_id).run(ClaimRun { due, lease_seconds: settings.lease.as_secs_f64(), new_id, now }).await
-    }
-
-    /// Extends the lease until it is lost. Also gives up by this machine's own clock: a process
-    /// that could not reach the database for a whole lease must not believe that it still holds it.
-    async fn keep_lease(&self, lease: Lease) {
-        let settings = &self.context.settings;
-        let margin = settings.heartbeat;
-        let mut held_until = Instant::now() + settings.lease;
-        loop {
-            sleep(settings.heartbeat).await;
-            let asked_at = Instant::now();
-            match lease::extend(&self.context.db, lease, settings.lease).await {
-                Ok(true) => held_until = asked_at + settings.lease,
-                Err(_) if Instant::now() + margin < held_until => {}
-                Ok(false) | Err(_) => return,
-            }
-        }
     }
 
     async fn work(&self, work: ClaimedWork) -> Result<TurnOutcome, StoreError> {
@@ -197,6 +181,8 @@ impl SyncRunner<'_> {
         let mut session = CrmSession::open(context, job).await?;
         let account = store::accounts::find(&context.db, lease.account_id).await?.ok_or(RunError::Impossible)?;
         let writer = PageWriter { context, job, rules: NumberRules::from(&account) };
+        let mut hints = HintDrainer::new(writer);
+        hints.drain_between(&mut session).await?;
         // A crash between a page's commit and its second look leaves both: the last page's too,
         // whose run nobody resumes.
         adoption::adopt_all(&context.db, lease.account_id, context.clock.now()).await?;
@@ -208,12 +194,12 @@ impl SyncRunner<'_> {
         let timings = if job.run.is_listed {
             PageTimings::default()
         } else {
-            PageCopier::new(&mut session, writer).copy_pages().await?
+            PageCopier::new(&mut session, &mut hints).copy_pages().await?
         };
         if let Some(sweep_number) = job.sweep_number {
             let end = timings.end.as_ref().or(job.run.resume_point.as_ref());
             let left = end.map_or_else(Vec::new, |end| session.client().left_at(end));
-            Sweeper { session: &mut session, writer, sweep_number }.sweep(&left).await?;
+            Sweeper { session: &mut session, writer, hints: &mut hints, sweep_number }.sweep(&left).await?;
         }
         Ok(timings)
     }
@@ -272,7 +258,7 @@ impl Transaction for ClaimRun {
             (SyncKind::Sweep, Some(_)) => Some(claimed.sweep_number),
             (SyncKind::Initial | SyncKind::Incremental, _) => None,
         };
-        Ok(Some(ClaimedWork::Copy(Box::new(SyncJob { claimed, run, sweep_number }))))
+        Ok(Some(ClaimedWork::Copy(Box::new(SyncJob { claimed, run, sweep_number, is_brief: false }))))
     }
 }
 

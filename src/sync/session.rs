@@ -8,7 +8,7 @@ use super::{
     context::SyncContext,
     error::{RunError, notice_of},
     job::SyncJob,
-    pacer::{OPTIONAL_TRIES_MAX, RequestTries, RunPacer},
+    pacer::{OPTIONAL_TRIES_MAX, RequestTries, RunPacer, RunPause},
 };
 use crate::{
     crm::{ClientTarget, CrmClient, CrmError, CrmFuture, PageEffort, RecordPage, RecordSightings, RetryAdvice},
@@ -25,6 +25,28 @@ const FAILURES_BEFORE_SMALLER: u32 = 2;
 /// Records asked for one by one that bring no answer, before the CRM as a whole is taken to be in
 /// trouble.
 const UNANSWERED_MAX: usize = 3;
+
+/// A page that is asked for until it is here.
+pub(super) struct PageRequest {
+    tries: RequestTries,
+    effort: PageEffort,
+    at_this_size: u32,
+    halvings: u32,
+}
+
+impl Default for PageRequest {
+    fn default() -> Self {
+        Self { tries: RequestTries::default(), effort: PageEffort::Whole, at_this_size: 0, halvings: 0 }
+    }
+}
+
+/// What comes of asking for a page.
+pub(super) enum PageAnswer {
+    /// Here it is.
+    Page(Box<RecordPage>),
+    /// It is to be asked for again after this.
+    Wait(RunPause),
+}
 
 /// A run's way to its CRM.
 pub(super) struct CrmSession<'r> {
@@ -86,42 +108,59 @@ impl<'r> CrmSession<'r> {
         }
     }
 
-    /// The page at a cursor. One that is too much for the CRM is asked for again, with fewer
-    /// records; what of it is optional and fails again and again is left.
+    /// Asks once for the page at a cursor, and says what to wait for before it is asked for again.
+    /// One that is too much for the CRM is asked for with fewer records; what of it is optional and
+    /// fails again and again is left.
     /// [`CrmError::PositionRefused`] is the asker's matter.
-    pub(super) async fn fetch_page(&mut self, cursor: Option<&String>) -> Result<RecordPage, RunError> {
-        let (mut tries, mut effort) = (RequestTries::default(), PageEffort::Whole);
-        let (mut at_this_size, mut halvings) = (0, 0);
+    pub(super) async fn try_page(
+        &mut self,
+        cursor: Option<&String>,
+        request: &mut PageRequest,
+    ) -> Result<PageAnswer, RunError> {
         loop {
-            let asking = (cursor.map(String::as_str), effort);
+            let asking = (cursor.map(String::as_str), request.effort);
             let answer = self
-                .ask_once(&asking, &|client, (cursor, effort)| client.fetch_page(*cursor, *effort), &mut tries)
+                .ask_once(&asking, &|client, (cursor, effort)| client.fetch_page(*cursor, *effort), &mut request.tries)
                 .await?;
             let error = match answer {
                 Ok(page) => {
                     self.client.page_size().grow();
-                    return Ok(page);
+                    return Ok(PageAnswer::Page(Box::new(page)));
                 }
                 Err(error) => error,
             };
-            if self.is_for_smaller(&error, tries.failures) {
-                (at_this_size, halvings) = (0, halvings + 1);
-                if halvings <= HALVINGS_UNCOUNTED {
+            if self.is_for_smaller(&error, request.tries.failures) {
+                (request.at_this_size, request.halvings) = (0, request.halvings + 1);
+                if request.halvings <= HALVINGS_UNCOUNTED {
                     // It is another request, which has not failed yet.
                     let wait = self.pacer.backoff(1);
-                    self.pacer.pause(wait, "asking for smaller pages", Some(notice_of(&error))).await?;
-                    continue;
+                    let error = Some(notice_of(&error));
+                    return Ok(PageAnswer::Wait(RunPause { wait, phase: "asking for smaller pages", error }));
                 }
             } else if error.is_local() {
-                at_this_size += 1;
+                request.at_this_size += 1;
             }
-            let is_hopeless = error.retry() == RetryAdvice::Never || at_this_size >= OPTIONAL_TRIES_MAX;
-            if effort == PageEffort::Whole && self.client.has_optional_parts() && error.is_local() && is_hopeless {
-                effort = PageEffort::Essential;
+            let is_hopeless = error.retry() == RetryAdvice::Never || request.at_this_size >= OPTIONAL_TRIES_MAX;
+            if request.effort == PageEffort::Whole
+                && self.client.has_optional_parts()
+                && error.is_local()
+                && is_hopeless
+            {
+                request.effort = PageEffort::Essential;
                 continue;
             }
-            self.pacer.wait_after(error, &mut tries).await?;
+            return self.pacer.pause_after(error, &mut request.tries).map(PageAnswer::Wait);
         }
+    }
+
+    /// Asks for records once, and waits for nothing.
+    pub(super) async fn look_up_once(
+        &mut self,
+        keys: &[RecordKey],
+    ) -> Result<Result<RecordSightings, CrmError>, RunError> {
+        // Where the organisation is now is asked for by what the run cannot do without.
+        let mut tries = RequestTries { is_followed: true, ..RequestTries::default() };
+        self.ask_once(keys, &|client, keys| client.look_up(keys), &mut tries).await
     }
 
     /// Asks for records, and where that fails for each alone: one that the CRM cannot answer for is

@@ -8,6 +8,7 @@ use super::{
     apply::PageWriter,
     conflicts::ConflictSettler,
     error::RunError,
+    hints::HintDrainer,
     page::{NormalizedPage, page_of},
     session::CrmSession,
     unread::UnreadSummary,
@@ -40,6 +41,7 @@ fn is_braked(deletions: i64, held: i64, confirmed: i64) -> bool {
 pub(super) struct Sweeper<'s, 'r> {
     pub session: &'s mut CrmSession<'r>,
     pub writer: PageWriter<'r>,
+    pub hints: &'s mut HintDrainer<'r>,
     pub sweep_number: i64,
 }
 
@@ -103,6 +105,7 @@ impl Sweeper<'_, '_> {
             hidden += page.hidden.len();
             let open = self.writer.write(page).await?;
             ConflictSettler { session: &mut *self.session, writer: self.writer }.settle(open).await?;
+            self.hints.drain_between(self.session).await?;
             self.session.pacer.make_room()?;
         }
     }

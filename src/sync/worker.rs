@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use chrono::TimeDelta;
 use tokio::{sync::Semaphore, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -14,12 +15,14 @@ use tracing::warn;
 use super::{
     backoff,
     context::SyncContext,
+    hint_turn::{self, HintTurn},
     run::{self, TurnOutcome},
 };
 use crate::{
     domain::ids::IntegrationId,
     store::{
         StoreError,
+        hint_drains::{self, HintedIntegration},
         lease::{self, DueIntegration},
     },
     telemetry::chain,
@@ -84,6 +87,22 @@ impl BusyIntegrations {
     }
 }
 
+/// Looks at hints at once, beside the runs: each takes a request or two, and must not wait for the
+/// end of a first copy.
+const HINT_TURNS_MAX: usize = 4;
+/// An integration that many hints have had polled is not polled again by hints for so long.
+const POLLS_APART: TimeDelta = TimeDelta::seconds(60);
+
+/// What this process does at once, and what it has in hand.
+struct WorkerHands {
+    slots: Arc<Semaphore>,
+    busy: Arc<BusyIntegrations>,
+    hint_slots: Arc<Semaphore>,
+    /// Whose hints are looked at, or rest after that.
+    hinted: Arc<BusyIntegrations>,
+    stop: CancellationToken,
+}
+
 /// From look to look at the database's clock.
 const CLOCK_EVERY: Duration = Duration::from_secs(10);
 
@@ -123,12 +142,23 @@ impl SyncWorker {
     /// Until `stop` is cancelled; the runs themselves are tasks of the tracker and stop by the same
     /// token.
     pub async fn work_until(self: Arc<Self>, stop: CancellationToken) {
-        let slots = Arc::new(Semaphore::new(self.context.settings.runs_max));
-        let busy = Arc::new(BusyIntegrations::default());
+        let hands = WorkerHands {
+            slots: Arc::new(Semaphore::new(self.context.settings.runs_max)),
+            busy: Arc::default(),
+            hint_slots: Arc::new(Semaphore::new(HINT_TURNS_MAX)),
+            hinted: Arc::default(),
+            stop: stop.clone(),
+        };
         // Before anything is found to be due.
         self.follow_database_clock().await;
         loop {
-            if let Err(error) = self.start_due(&slots, &busy, &stop).await {
+            let started = match self.start_due(&hands).await {
+                Ok(()) => self.start_hinted(&hands).await,
+                failed => failed,
+            };
+            // Runs under way look themselves.
+            self.context.hint_bell.ring();
+            if let Err(error) = started {
                 warn!(error = %chain(&error), "cannot look for due integrations, will look again");
                 // Whoever ends a run wakes this; a database in trouble is not asked more often for
                 // it.
@@ -147,12 +177,8 @@ impl SyncWorker {
 
     /// Starts what is due and finds a slot, longest due first, and lets the others know whether
     /// somebody finds none.
-    async fn start_due(
-        self: &Arc<Self>,
-        slots: &Arc<Semaphore>,
-        busy: &Arc<BusyIntegrations>,
-        stop: &CancellationToken,
-    ) -> Result<(), StoreError> {
+    async fn start_due(self: &Arc<Self>, hands: &WorkerHands) -> Result<(), StoreError> {
+        let WorkerHands { slots, busy, stop, .. } = hands;
         if stop.is_cancelled() {
             return Ok(());
         }
@@ -186,6 +212,48 @@ impl SyncWorker {
         Ok(())
     }
 
+    /// Looks at the hints of integrations that have some and no run, longest due first. One that
+    /// finds no room is looked at when there is some.
+    async fn start_hinted(self: &Arc<Self>, hands: &WorkerHands) -> Result<(), StoreError> {
+        let WorkerHands { busy, hint_slots, hinted, stop, .. } = hands;
+        let room = hint_slots.available_permits();
+        if stop.is_cancelled() || room == 0 {
+            return Ok(());
+        }
+        let limit = room + hinted.len() + busy.len();
+        let found = self.find_hinted(i64::try_from(limit).unwrap_or(i64::MAX)).await?;
+        let now = Instant::now();
+        let is_free = |id| busy.is_free(id, now) && hinted.is_free(id, now);
+        for one in found.into_iter().filter(|one| is_free(one.due.integration_id)) {
+            let Ok(slot) = Arc::clone(hint_slots).try_acquire_owned() else { break };
+            let id = one.due.integration_id;
+            hinted.take(id);
+            let (this, hinted, stop) = (Arc::clone(self), Arc::clone(hinted), stop.clone());
+            self.context.tasks.spawn(async move {
+                let turn = hint_turn::run(&this.context, one, &stop).await;
+                drop(slot);
+                if let Err(error) = &turn {
+                    warn!(integration.id = %id, error = %chain(error), "hints were left, they are looked at again");
+                }
+                if let Ok(HintTurn::Rest(rest)) = turn {
+                    tokio::select! {
+                        () = stop.cancelled() => {}
+                        () = sleep(rest) => {}
+                    }
+                }
+                hinted.give_back(id, !matches!(turn, Ok(HintTurn::Rest(_))), Instant::now());
+                // Others may have waited for the slot, and more may have come meanwhile.
+                this.context.wake.notify_one();
+            });
+        }
+        Ok(())
+    }
+
+    async fn find_hinted(&self, limit: i64) -> Result<Vec<HintedIntegration>, StoreError> {
+        let now = self.context.clock.now();
+        hint_drains::find_due(&self.context.db, now, now - POLLS_APART, limit).await
+    }
+
     /// Works on a due integration, and says when to look again sooner than by polling.
     async fn take_turn(
         &self,
@@ -204,6 +272,17 @@ impl SyncWorker {
             Ok(TurnOutcome::Parked(wait)) => Some(wait),
             Ok(TurnOutcome::Elsewhere | TurnOutcome::Over) | Err(_) => None,
         }
+    }
+
+    /// Looks at all hints that are due now, one integration after the other, and returns how many
+    /// had some; for tests and tools.
+    pub async fn drain_hints(&self) -> Result<usize, StoreError> {
+        let found = self.find_hinted(1_000).await?;
+        let turns = found.len();
+        for hinted in found {
+            hint_turn::run(&self.context, hinted, &CancellationToken::new()).await?;
+        }
+        Ok(turns)
     }
 
     /// Runs everything that is due now, one after the other, and returns how many runs that were;

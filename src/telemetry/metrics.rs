@@ -90,6 +90,14 @@ metrics_list! {
         "integrations whose next run is due for longer than their period";
     WITH_UNREAD = Gauge "contact_sync_integrations_with_unread" ["provider"]
         "integrations with records or numbers that could not be read";
+    HINTS_WAITING = Gauge "contact_sync_hints_waiting" [] "records that may have changed, and wait to be asked for";
+    HINTS_OLDEST = Gauge "contact_sync_hints_oldest_seconds" []
+        "age of the oldest record that may have changed and is to be asked for now";
+    HINTS = Counter "contact_sync_hints_total" ["provider", "outcome"]
+        "hints that were looked at: settled, repeated (no news yet), given_up (left to the poll), or folded into one poll";
+    HINT_SECONDS = Histogram "contact_sync_hint_seconds" ["provider"]
+        "from when a hint was first written until what the CRM said was stored";
+    HINT_STORMS = Counter "contact_sync_hint_storms_total" ["provider"] "so many hints at once that a poll brings them";
     FEED_BACKLOG = Gauge "contact_sync_feed_backlog_seconds" []
         "age of the oldest change that waits for the readers of a feed, of the feeds that somebody has read";
     UNINSTALLS = Counter "contact_sync_uninstalls_total" ["provider", "outcome"]
@@ -257,6 +265,39 @@ pub fn begin_crm(provider: &'static str) {
     }
     page_counted(provider, 0, 0, 0);
     records_asked_again(provider, 0);
+    for outcome in ["settled", "repeated", "given_up", "folded"] {
+        counter!(HINTS, "provider" => provider, "outcome" => outcome).increment(0);
+    }
+    counter!(HINT_STORMS, "provider" => provider).increment(0);
+}
+
+/// Records that may have changed were asked for: how long each that is settled had waited, how many
+/// of them were given up, and how many are asked for again.
+pub fn hints_settled(
+    provider: &'static str,
+    waited: impl ExactSizeIterator<Item = Duration>,
+    given_up: usize,
+    repeated: usize,
+) {
+    let settled = waited.len().saturating_sub(given_up);
+    for (outcome, count) in [("settled", settled), ("given_up", given_up), ("repeated", repeated)] {
+        counter!(HINTS, "provider" => provider, "outcome" => outcome).increment(count as u64);
+    }
+    for age in waited {
+        histogram!(HINT_SECONDS, "provider" => provider).record(age);
+    }
+}
+
+/// So many hints became one poll.
+pub fn hint_storm(provider: &'static str, folded: u64) {
+    counter!(HINTS, "provider" => provider, "outcome" => "folded").increment(folded);
+    counter!(HINT_STORMS, "provider" => provider).increment(1);
+}
+
+/// Hints that wait, and how old the oldest is that nothing holds up, in seconds; 0: there is none.
+pub fn hints_waiting(waiting: i64, oldest_seconds: i64) {
+    gauge!(HINTS_WAITING).set(whole(waiting));
+    gauge!(HINTS_OLDEST).set(whole(oldest_seconds));
 }
 
 /// A page was written.

@@ -151,6 +151,16 @@ pub(in crate::cli) fn record_fate(fate: pb::RecordFate) -> &'static str {
     short(fate.as_str_name(), "RECORD_FATE_")
 }
 
+/// When a record is asked for, in words.
+pub(in crate::cli) const fn record_look(look: pb::RecordLook) -> &'static str {
+    match look {
+        pb::RecordLook::Unspecified => "none; the server is older than this client, and has started a run",
+        pb::RecordLook::Now => "a worker asks the CRM now",
+        pb::RecordLook::WithinRun => "the run under way asks the CRM between two pages",
+        pb::RecordLook::OnHold => "the integration is on hold; its next run asks: `sync status` says why",
+    }
+}
+
 fn short(name: &'static str, prefix: &str) -> &'static str {
     name.strip_prefix(prefix).unwrap_or(name)
 }

@@ -118,6 +118,9 @@ struct TriggerArgs {
     /// Read everything again, and ask for each record held here that does not come
     #[arg(long)]
     sweep: bool,
+    /// Start no run: have the CRM asked for this one record, as its kind and id: user/35436
+    #[arg(long, value_name = "KIND/ID", value_parser = rejected::record_key, conflicts_with_all = ["full", "sweep", "watch"])]
+    record: Option<rejected::Record>,
     /// Follow the run until it has ended
     #[arg(long)]
     watch: bool,
@@ -286,6 +289,9 @@ async fn enable(args: EnableArgs, client: &ServiceClient, secrets: &ClientSecret
 
 async fn trigger(args: TriggerArgs, client: &ServiceClient) -> anyhow::Result<ExitCode> {
     let account_id = args.integration.account.id.to_string();
+    if let Some(record) = args.record {
+        return rejected::look(args.integration, record, client).await;
+    }
     let kind = match (args.full, args.sweep) {
         (true, _) => pb::SyncKind::Initial,
         (_, true) => pb::SyncKind::Sweep,
@@ -295,7 +301,7 @@ async fn trigger(args: TriggerArgs, client: &ServiceClient) -> anyhow::Result<Ex
         account_id: account_id.clone(),
         integration_id: args.integration.id.to_string(),
         kind: kind.into(),
-        request_id: String::new(),
+        ..Default::default()
     };
     let answer = client.syncs().trigger_sync(request).await?.into_inner();
     if let Some(run) = answer.sync_run.as_ref().filter(|_| args.watch) {

@@ -68,12 +68,12 @@ pub(super) struct TraceArgs {
 
 /// A kind and an id; the server knows which are possible.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Record {
+pub(super) struct Record {
     object_type: String,
     record_id: String,
 }
 
-fn record_key(text: &str) -> Result<Record, String> {
+pub(super) fn record_key(text: &str) -> Result<Record, String> {
     match text.split_once('/') {
         Some((object_type, record_id)) if !object_type.is_empty() && !record_id.is_empty() => {
             Ok(Record { object_type: object_type.to_owned(), record_id: record_id.to_owned() })
@@ -145,6 +145,29 @@ async fn retry(args: RetryArgs, client: &ServiceClient) -> anyhow::Result<ExitCo
     if answer.already_running {
         lines.add("note", "it was under way already; if it has begun, the run after it asks");
     }
+    client.print(&json::of(&answer), lines)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Has the CRM asked for one record.
+pub(super) async fn look(
+    integration: IntegrationOption,
+    record: Record,
+    client: &ServiceClient,
+) -> anyhow::Result<ExitCode> {
+    let Record { object_type, record_id } = record;
+    let mut lines = LabelledLines::default();
+    lines.add("record", format!("{object_type}/{record_id}"));
+    let request = pb::TriggerSyncRequest {
+        account_id: integration.account.id.to_string(),
+        integration_id: integration.id.to_string(),
+        object_type,
+        record_id,
+        ..Default::default()
+    };
+    let answer = client.syncs().trigger_sync(request).await?.into_inner();
+    lines.add("look", show::record_look(answer.record_look()));
+    lines.add("next", "in a few seconds `contact-sync sync trace` shows what became of it");
     client.print(&json::of(&answer), lines)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -246,6 +246,9 @@ fn running_cases(things: &Things) -> Vec<Case> {
         "integration_id": integration_id = ["x"],
         "kind": kind = [9, -1],
         "request_id": request_id = ["x"],
+        "object_type": object_type = ["ticket"],
+        "object_type": record_id = ["17"],
+        "record_id": object_type = ["user"],
     });
     let confirm = pb::ConfirmDeletionsRequest {
         account_id: account_id.clone(),

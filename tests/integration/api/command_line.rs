@@ -259,7 +259,9 @@ async fn unread_is_shown_retried_and_traced() {
     let listed = desk.run(&list).await;
     let without_content = narrow.run(&[&list[..], &["--json"]].concat()).await.json();
     let traced = desk.run(&[&["sync", "trace"], &of[..], &record].concat()).await;
+    let looked = desk.run(&[&["sync", "trigger"], &of[..], &record].concat()).await;
     let retried = desk.run(&[&["sync", "rejected", "retry"], &of[..], &record].concat()).await;
+    assert!(looked.ok().contains("a worker asks the CRM now"), "{}", looked.out);
     let wrong = desk.run(&[&["sync", "trace"], &of[..], &["--record", "user/x"]].concat()).await;
     let help = desk.run(&["sync", "rejected", "--help"]).await;
     assert_eq!(test.sync_due().await, 1);

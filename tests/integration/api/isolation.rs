@@ -374,7 +374,7 @@ impl Street {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn random_ids_tell_no_row_of_neighbour() {
     let mut dice = dice(seeds(1)[0]);
-    let street = Street::build().await;
+    let street = Box::pin(Street::build()).await;
     let Neighbours { test, own, .. } = &street.neighbours;
     let token = test.token(&only(&own.account), &TokenScope::ALL);
     let before = street.neighbours.rows().await;

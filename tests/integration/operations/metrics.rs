@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::TimeDelta;
 use contact_sync::{
     app,
-    domain::call_ref::CallRefKey,
+    domain::{call_ref::CallRefKey, clock::Clock as _},
     rpc::pb::{
         self, SyncMode, UpdateAccountRequest,
         health::{HealthCheckRequest, HealthCheckResponse, health_client::HealthClient},
@@ -21,6 +21,7 @@ use tonic::{Code, Request};
 use crate::{
     identity::erasure::listen,
     support::calls::call_with_id,
+    support::hints::{HintWriter, drain, event},
     support::sync::{EXPORT, ask_disable, ask_update, eventually, sync_mode},
     support::{KEY_RING, KEY_RING_KEY, TestApp, bearer, call, salesforce_connection},
 };
@@ -81,7 +82,12 @@ async fn copy_and_refuse(test: &TestApp) -> String {
     test.user("Bea Sound", "+13108675301");
     let replace = vec![("T09:00:07".to_owned(), b" at seven ".to_vec())];
     test.zendesk.faults().add(FaultRule::once(EXPORT, Fault::Bytes { replace })).unwrap();
-    let (account, _) = test.synced().await;
+    let (account, integration) = test.synced().await;
+    let hints = HintWriter::new(test, &account, &integration);
+    for many in [1, 30] {
+        hints.write(&(1..=many).map(|id| event(id, test.clock.now())).collect::<Vec<_>>()).await;
+        drain(test).await;
+    }
     let salesforce = pb::EnableSyncRequest {
         account_id: account.clone(),
         provider: pb::Provider::Salesforce.into(),
@@ -183,6 +189,10 @@ async fn every_metric_is_moved_by_what_it_counts() {
         ("contact_sync_runs_total", &[("provider", "ZENDESK"), ("outcome", "complete")]),
         ("contact_sync_integrations", &[("provider", "ZENDESK"), ("state", "ACTIVE")]),
         ("contact_sync_integrations_with_unread", &[("provider", "ZENDESK")]),
+        ("contact_sync_hints_waiting", &[]),
+        ("contact_sync_hints_total", &[("provider", "ZENDESK"), ("outcome", "settled")]),
+        ("contact_sync_hint_seconds", &[("provider", "ZENDESK")]),
+        ("contact_sync_hint_storms_total", &[("provider", "ZENDESK")]),
         ("contact_sync_build_info", &[]),
         ("contact_sync_ready", &[]),
     ];
@@ -195,6 +205,7 @@ async fn every_metric_is_moved_by_what_it_counts() {
         "contact_sync_integrations_overdue",
         "contact_sync_feed_backlog_seconds",
         "contact_sync_records_asked_again_total",
+        "contact_sync_hints_oldest_seconds",
         "contact_sync_statistics_age_seconds",
         "contact_sync_log_lines_lost_total",
     ];

@@ -3,6 +3,7 @@
 
 pub mod calls;
 pub mod db;
+pub mod hints;
 pub mod key_server;
 pub mod proxy;
 pub mod statements;

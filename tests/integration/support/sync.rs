@@ -45,8 +45,13 @@ pub struct Beside(JoinHandle<usize>);
 impl Beside {
     pub fn start(app: &ServiceApp) -> Self {
         let worker = Arc::clone(&app.sync_worker);
+        Self::of(async move { worker.run_due().await.unwrap() })
+    }
+
+    /// Any work of a worker.
+    pub fn of(work: impl Future<Output = usize> + Send + 'static) -> Self {
         #[expect(clippy::disallowed_methods, reason = "awaited or aborted by the test")]
-        let task = tokio::spawn(async move { worker.run_due().await.unwrap() });
+        let task = tokio::spawn(work);
         Self(task)
     }
 

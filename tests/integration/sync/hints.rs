@@ -7,63 +7,19 @@ use chrono::{DateTime, TimeDelta, Utc};
 use contact_sync::{
     domain::{
         clock::Clock as _,
-        hint::{HINTS_MAX, HintBatch, HintReason, NewHint},
-        ids::IdSource,
-        record::{ObjectType, RecordKey},
+        hint::{HINTS_MAX, HintBatch, NewHint},
     },
     rpc::pb,
-    store::{Db, StoreError, Transaction, Tx, hints},
+    store::{StoreError, Transaction, Tx, hints},
 };
 use serde_json::json;
 
 use crate::{
     histories::integrity::assert_holds,
     support::TestApp,
+    support::hints::{HintWriter, event, user, waiting},
     support::sync::{ask_disable, blocked},
 };
-
-const WITHIN: Duration = Duration::from_secs(10);
-
-fn user(id: i64) -> RecordKey {
-    RecordKey { object_type: ObjectType::User, record_id: id.to_string() }
-}
-
-fn event(id: i64, event_time: DateTime<Utc>) -> NewHint {
-    NewHint { event_time: Some(event_time), ..NewHint::of_record(user(id), HintReason::Event) }
-}
-
-/// Writes hints as whoever hears of a change does.
-struct HintWriter<'t> {
-    test: &'t TestApp,
-    account: &'t str,
-    integration: &'t str,
-    ids: IdSource,
-}
-
-impl<'t> HintWriter<'t> {
-    fn new(test: &'t TestApp, account: &'t str, integration: &'t str) -> Self {
-        Self { test, account, integration, ids: IdSource::seeded(99) }
-    }
-
-    fn db(&self) -> &Db {
-        &self.test.app.api_db
-    }
-
-    fn batch<'h>(&self, hints: &'h [NewHint]) -> HintBatch<'h> {
-        HintBatch {
-            account_id: self.account.parse().unwrap(),
-            integration_id: self.integration.parse().unwrap(),
-            hints,
-            listing_lag: TimeDelta::seconds(65),
-            write_id: self.ids.new_v4(),
-            now: self.test.clock.now(),
-        }
-    }
-
-    async fn write(&self, hints: &[NewHint]) {
-        hints::write(self.db(), &self.batch(hints), WITHIN).await.unwrap();
-    }
-}
 
 /// The rows as they are: record, event time, and whether they are due.
 async fn rows(test: &TestApp) -> Vec<(String, Option<DateTime<Utc>>, bool)> {
@@ -72,10 +28,6 @@ async fn rows(test: &TestApp) -> Vec<(String, Option<DateTime<Utc>>, bool)> {
         .fetch_all(&test.db.pool)
         .await
         .unwrap()
-}
-
-async fn waiting(test: &TestApp) -> i64 {
-    test.db.number("select count(*) from hints").await
 }
 
 /// A hint that comes again is the same row, and another write.

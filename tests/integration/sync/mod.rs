@@ -3,6 +3,7 @@
 mod access_tokens;
 mod authorize;
 mod credentials;
+mod hint_drains;
 mod hints;
 mod integrations;
 mod leases;

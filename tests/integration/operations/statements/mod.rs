@@ -23,9 +23,11 @@ use self::{
 use crate::support::db::TestDb;
 
 /// Statements that look across accounts, and why.
-const ACROSS_ACCOUNTS: [&str; 6] = [
+const ACROSS_ACCOUNTS: [&str; 7] = [
     // What is due is due for whom it may; the claim that follows is of one account.
     "store::lease::find_due (across accounts)",
+    // Whose records may have changed; the claim that follows is of one account.
+    "store::hint_drains::find_due (across accounts)",
     // An operator's list; the token's accounts are its filter.
     "store::accounts::list (across accounts)",
     // Whose numbers are to be read again; the lock that follows is of one account.
@@ -98,12 +100,14 @@ const SEVERAL_WRITES: [&str; 5] = [
 /// Statements that ask the database for the time: of leases and claims, which processes with
 /// different clocks share, and before calls are forgotten, so that a clock of ours that is ahead
 /// forgets nothing.
-const BY_THE_DATABASES_CLOCK: [&str; 8] = [
+const BY_THE_DATABASES_CLOCK: [&str; 10] = [
     "store::access::claim",
     "store::access::find",
     "store::access::release",
     "store::audit::forget_batch",
+    "store::hint_drains::find_due (across accounts)",
     "store::lease::claim",
+    "store::lease::claim_for_hints",
     "store::lease::extend (the database's time)",
     "store::lease::find_due (across accounts)",
     "store::retention::remove_calls",
