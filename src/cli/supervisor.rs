@@ -48,12 +48,53 @@ impl SupervisorSocket {
         }
     }
 
-    /// Waits while the supervisor's queue is full.
+    /// Waits while the supervisor's queue is full. Connected: Linux tells no other socket that
+    /// there is room again (`unix_dgram_poll`).
     async fn tell(&self, news: &str) {
         let Some(path) = &self.path else { return };
-        let sent = async { UnixDatagram::unbound()?.send_to(news.as_bytes(), path).await };
+        let sent = async {
+            let socket = UnixDatagram::unbound()?;
+            socket.connect(path)?;
+            socket.send(news.as_bytes()).await
+        };
         if let Err(error) = sent.await {
             warn!(%error, "the supervisor cannot be told how the service is (NOTIFY_SOCKET); it may end it");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use futures_util::poll;
+
+    use super::*;
+
+    /// A supervisor that reads late is told as soon as it reads.
+    #[tokio::test]
+    async fn full_queue_is_waited_for_and_no_longer() {
+        let path = std::env::temp_dir().join(format!("contact-sync-supervisor-{}", std::process::id()));
+        let supervisor = UnixDatagram::bind(&path).unwrap();
+        let filler = std::os::unix::net::UnixDatagram::unbound().unwrap();
+        filler.set_nonblocking(true).unwrap();
+        while filler.send_to(b"full", &path).is_ok() {}
+        let socket = SupervisorSocket { path: Some(path.clone()), period: None };
+        let mut telling = Box::pin(socket.tell("READY=1"));
+        assert!(poll!(telling.as_mut()).is_pending());
+
+        let mut bytes = [0; 16];
+        let reading = async {
+            loop {
+                let length = supervisor.recv(&mut bytes).await.unwrap();
+                if &bytes[..length] == b"READY=1" {
+                    return;
+                }
+            }
+        };
+        let told = tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(telling, reading) }).await;
+
+        fs::remove_file(&path).unwrap();
+        assert!(told.is_ok(), "it is still waiting");
     }
 }
