@@ -36,7 +36,7 @@ use crate::{
     },
     erasure::PersonErasure,
     feed::ChangeFeed,
-    integrations::IntegrationContext,
+    integrations::{HookReceiver, IntegrationContext},
     lifecycle::ProcessLifecycle,
     listeners,
     matching::MatchContext,
@@ -104,6 +104,8 @@ pub struct ServiceApp {
     matching: MatchContext,
     click_to_call: ClickToCall,
     integrations: IntegrationContext,
+    /// Takes what CRMs push.
+    pub hooks: Arc<HookReceiver>,
     control: SyncControl,
     inspector: RecordInspector,
     rules: RulesCache,
@@ -131,8 +133,7 @@ impl ServiceApp {
             Db::connect_lazy(database_url, name, settings, tasks.clone()).map_err(AppError::DatabaseUrl)
         };
         let (api_db, sync_db) = (db("api", api)?, db("sync", sync)?);
-        let descriptors = crm::descriptors();
-        let crms = CrmClients::new(crm_settings(config))?;
+        let (descriptors, crms) = (crm::descriptors(), CrmClients::new(crm_settings(config))?);
         let call_namer = key_ring.call_namer().clone();
         let vault = CredentialVault { key_ring, ids: Arc::clone(&ids) };
         let access_tokens = |db: &Db| AccessTokens {
@@ -155,9 +156,22 @@ impl ServiceApp {
             settings: sync_settings(config),
             tasks,
             wake: Arc::clone(&wake),
+            push_base: push_base(config),
             slot_demand: SlotDemand::default(),
             hint_bell: HintBell::default(),
         });
+        let integrations = IntegrationContext {
+            access_tokens: access_tokens(&api_db),
+            db: api_db.clone(),
+            vault: vault.clone(),
+            crms: crms.clone(),
+            callback_url: callback_url(config),
+            push_base: push_base(config),
+            clock: Arc::clone(&clock),
+            ids: Arc::clone(&ids),
+            refusals: refusals.clone(),
+            wake,
+        };
         Ok(Self {
             sync_worker: Arc::new(SyncWorker { context: Arc::clone(&sync_context) }),
             number_reparser: Arc::new(NumberReparser { db: sync_db, clock: Arc::clone(&clock) }),
@@ -177,24 +191,9 @@ impl ServiceApp {
                 clock: Arc::clone(&clock),
                 ids: Arc::clone(&ids),
             },
-            integrations: IntegrationContext {
-                access_tokens: access_tokens(&api_db),
-                db: api_db.clone(),
-                vault: vault.clone(),
-                crms: crms.clone(),
-                callback_url: callback_url(config),
-                clock: Arc::clone(&clock),
-                ids: Arc::clone(&ids),
-                refusals: refusals.clone(),
-                wake: Arc::clone(&wake),
-            },
-            control: SyncControl {
-                db: api_db.clone(),
-                clock: Arc::clone(&clock),
-                ids: Arc::clone(&ids),
-                descriptors,
-                wake,
-            },
+            hooks: Arc::new(HookReceiver::new(integrations.clone())),
+            control: control_of(&integrations, descriptors),
+            integrations,
             inspector: RecordInspector {
                 db: api_db.clone(),
                 vault,
@@ -323,7 +322,8 @@ impl ServiceApp {
 
     /// Starts what is served over HTTP.
     pub fn start_http(&self, listener: impl Into<BoundListener>, lifecycle: &ProcessLifecycle) {
-        let router = listeners::routes(self.integrations.clone());
+        lifecycle.tasks().spawn(Arc::clone(&self.hooks).note_until(lifecycle.soft()));
+        let router = listeners::routes(self.integrations.clone(), Arc::clone(&self.hooks));
         let serving = listeners::serve(listener.into(), router, lifecycle.tasks().clone(), lifecycle.soft());
         lifecycle.spawn_critical("HTTP listener", serving);
     }
@@ -446,6 +446,18 @@ fn crm_settings(config: &Config) -> CrmSettings {
 
 fn callback_url(config: &Config) -> Option<String> {
     config.http.public_url.as_ref().map(|url| format!("{}/oauth/callback", url.trim_end_matches('/')))
+}
+
+/// What operators ask of runs works with what linking does.
+fn control_of(integrations: &IntegrationContext, descriptors: Descriptors) -> SyncControl {
+    let IntegrationContext { db, clock, ids, wake, .. } = integrations.clone();
+    SyncControl { db, clock, ids, descriptors, wake }
+}
+
+/// Where CRMs find this deployment, if they can.
+fn push_base(config: &Config) -> Option<String> {
+    let url = config.http.public_url.as_ref().filter(|_| config.http.listen.is_some())?;
+    Some(url.trim_end_matches('/').to_owned())
 }
 
 fn sync_settings(config: &Config) -> SyncSettings {

@@ -71,8 +71,8 @@ mod tests {
     /// Descriptors are kept back for the database and the CRMs.
     #[test]
     fn database_and_crms_keep_their_descriptors() {
-        // 36 for the pools, 32 for four runs, 64 for HTTP, 64 for the process.
-        assert_eq!(server_limits(&config(), 1024).connections_max, 1024 - 196);
+        // 36 for the pools, 32 for four runs, 256 for HTTP, 64 for the process.
+        assert_eq!(server_limits(&config(), 1024).connections_max, 1024 - 388);
         assert_eq!(server_limits(&config(), 65_536).connections_max, 4096);
         assert_eq!(server_limits(&config(), 64).connections_max, CONNECTIONS_MIN);
     }

@@ -20,6 +20,7 @@ pub use suppression::{SuppressionKeyError, SuppressionKeys};
 use crate::{
     domain::{
         credentials::{AccessSecret, AccessToken, CredentialKind, Credentials, CrmAccess, OAuthClient},
+        hook::HookSecret,
         ids::{AccountId, IdSource, IntegrationId},
         provider::Provider,
     },
@@ -32,6 +33,8 @@ const CREDENTIALS: &str = "credentials";
 const ACCESS: &str = "access";
 /// A record of a CRM that could not be read.
 const REJECTED: &str = "rejected";
+/// Of the secret of an integration's hook.
+const HOOK: &str = "hook";
 /// The account's secret for erased records.
 const SUPPRESSION: &str = "suppression";
 /// What an administrator is being asked for.
@@ -162,6 +165,28 @@ impl CredentialVault {
         sealed: &[u8],
     ) -> Result<SecretString, CredentialsError> {
         Ok(self.key_ring.open(&scope(account_id, integration_id, REJECTED), sealed)?)
+    }
+
+    /// Seals the secret of an integration's hook.
+    pub fn seal_hook(
+        &self,
+        account_id: AccountId,
+        integration_id: IntegrationId,
+        secret: &HookSecret,
+    ) -> Result<Vec<u8>, CredentialsError> {
+        let (scope, json) = (scope(account_id, integration_id, HOOK), secret.to_json().ok_or(CredentialsError::Form)?);
+        Ok(self.ids.with_rng(|rng| self.key_ring.seal(rng, &scope, &json))?)
+    }
+
+    /// Opens it.
+    pub fn open_hook(
+        &self,
+        account_id: AccountId,
+        integration_id: IntegrationId,
+        sealed: &[u8],
+    ) -> Result<HookSecret, CredentialsError> {
+        let json = self.key_ring.open(&scope(account_id, integration_id, HOOK), sealed)?;
+        HookSecret::from_json(json.expose_secret()).ok_or(CredentialsError::Form)
     }
 
     /// The same credentials sealed by the primary key; `None`: they are, or do not open. So that an

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
-use super::{ACCESS, AUTHORIZATION, CREDENTIALS, CredentialVault, REJECTED, SUPPRESSION, scope};
+use super::{ACCESS, AUTHORIZATION, CREDENTIALS, CredentialVault, HOOK, REJECTED, SUPPRESSION, scope};
 use crate::{
     domain::ids::{AccountId, IntegrationId},
     store::{
@@ -135,6 +135,7 @@ fn scope_of(account_id: AccountId, place: &SealedPlace) -> SealScope<'static> {
         SealedPlace::Rejected(id, ..) => scope(account_id, *id, REJECTED),
         SealedPlace::Authorization(_, id) => scope(account_id, id.unwrap_or(nobodys), AUTHORIZATION),
         SealedPlace::SuppressionKey => scope(account_id, nobodys, SUPPRESSION),
+        SealedPlace::HookSecret(id) => scope(account_id, *id, HOOK),
     }
 }
 
@@ -160,7 +161,7 @@ impl AccountPages {
 struct ValuePages<'a> {
     account_id: AccountId,
     query: SealedQuery<'a>,
-    tables: std::array::IntoIter<SealedTable, 4>,
+    tables: std::array::IntoIter<SealedTable, 5>,
     table: Option<SealedTable>,
     after: Option<SealedPlace>,
 }

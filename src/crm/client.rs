@@ -4,7 +4,10 @@ use std::{pin::Pin, time::Duration};
 
 use chrono::{DateTime, Utc};
 
-use super::{CrmError, PageSize};
+use super::{
+    CrmError, PageSize,
+    hook::{HookWish, KeptHook},
+};
 use crate::domain::{
     credentials::CrmAccess,
     integration::Organization,
@@ -144,6 +147,19 @@ pub trait CrmClient: Send + Sync {
     fn left_at(&self, position: &str) -> Vec<ObjectType> {
         let _ = position;
         Vec::new()
+    }
+
+    /// Sees to it that there is one webhook of this name, as wished; repeated, it changes nothing.
+    /// Only where the vendor has any.
+    fn keep_hook<'a>(&'a self, wish: &'a HookWish) -> CrmFuture<'a, KeptHook> {
+        let _ = wish;
+        Box::pin(async { Err(CrmError::Unavailable("it has no webhooks")) })
+    }
+
+    /// Removes every webhook of this name.
+    fn remove_hook<'a>(&'a self, name: &'a str) -> CrmFuture<'a, ()> {
+        let _ = name;
+        Box::pin(async { Ok(()) })
     }
 
     /// Asks for records by their ids, at most [`LOOK_UP_MAX`]; it takes from the same quota as

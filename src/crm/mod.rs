@@ -5,9 +5,11 @@
 //! each of which is a folder.
 
 mod client;
+mod delivery;
 mod endpoint;
 mod error;
 mod header;
+mod hook;
 pub mod http;
 mod json;
 pub mod oauth;
@@ -33,6 +35,7 @@ pub use client::{
 };
 pub use endpoint::ProviderEndpoint;
 pub use error::{ConnectFailure, CrmError, LoginRefusal, RetryAdvice};
+pub use hook::{EventReach, HookDelivery, HookMessage, HookRefusal, HookStanding, HookWish, KeptHook, TouchedRecord};
 pub use page_size::PageSize;
 pub use vendor::UninstallNotice;
 pub use vendors::descriptors;

@@ -6,6 +6,7 @@ use reqwest::Client;
 use super::{
     ClientTarget, CrmClient, CrmError, CrmFuture,
     endpoint::ProviderEndpoint,
+    hook::HookRules,
     oauth::{OAuthRules, TokenAnswer},
     quota::RequestQuota,
 };
@@ -50,6 +51,11 @@ pub(super) trait CrmVendor: Sync {
     /// got, if that is named.
     fn assertion_audience(&self, host: Option<&str>) -> Option<String> {
         let _ = host;
+        None
+    }
+
+    /// Its form of webhooks; `None`: this service takes none of it.
+    fn hooks(&self) -> Option<&'static HookRules> {
         None
     }
 

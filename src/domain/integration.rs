@@ -4,7 +4,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use strum::{EnumString, IntoStaticStr};
 use thiserror::Error;
 
-use super::{ids::IntegrationId, notice::Notice, options::Options, provider::Provider};
+use super::{
+    hook::{PushState, PushStatus},
+    ids::IntegrationId,
+    notice::Notice,
+    options::{Options, PushWish},
+    provider::Provider,
+};
 
 /// An integration is stale when this many periods have passed without a complete run.
 pub const STALE_PERIODS: i32 = 3;
@@ -200,6 +206,31 @@ pub struct Integration {
     pub sweep_due_at: Option<DateTime<Utc>>,
     /// When it was first enabled.
     pub created_at: DateTime<Utc>,
+    /// How pushed changes arrive, as was stored last; `None`: nothing was set up.
+    pub push: Option<PushStatus>,
+}
+
+/// An active hook that nobody has looked at for longer is doubtful: a run looks every six hours,
+/// and begins at least once a day.
+const PUSH_DOUBTFUL_AFTER: TimeDelta = TimeDelta::hours(31);
+
+const PUSH_NOT_CHECKED: Notice = Notice::fixed(
+    "PUSH_NOT_CHECKED",
+    "nobody has looked at the webhook for a day, since runs do not come or are refused: see the state",
+);
+
+impl Integration {
+    /// How pushed changes arrive now; `None`: they do not, and are not wished to.
+    pub fn push_now(&self, now: DateTime<Utc>) -> Option<PushStatus> {
+        let is_wished = self.freshness.is_enabled && self.freshness.is_sync_on && self.options.push == PushWish::On;
+        let push = self.push.clone().filter(|_| is_wished)?;
+        let is_doubtful = push.checked_at.is_some_and(|checked_at| now - checked_at > PUSH_DOUBTFUL_AFTER)
+            || self.freshness.hold == Some(SyncHold::AuthFailed);
+        if push.state == PushState::Active && is_doubtful {
+            return Some(PushStatus { state: PushState::Degraded, notice: Some(PUSH_NOT_CHECKED), ..push });
+        }
+        Some(push)
+    }
 }
 
 #[cfg(test)]

@@ -313,7 +313,7 @@ impl ControlState {
     fn enable_again(&self, link: LinkSettings, now: DateTime<Utc>) -> Result<StateTransition, TransitionRefused> {
         self.may_enable()?;
         // With other options than before, what was copied is looked at anew.
-        let is_outdated = link.options != self.options && !self.is_first_copy();
+        let is_outdated = link.options.of_copies() != self.options.of_copies() && !self.is_first_copy();
         let state = Self {
             company_id: link.company_id.or_else(|| self.company_id.clone()),
             request_id: link.request_id,

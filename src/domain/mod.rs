@@ -10,6 +10,7 @@ pub mod contact;
 pub mod credentials;
 pub mod descriptor;
 pub mod hint;
+pub mod hook;
 pub mod host;
 pub mod ids;
 pub mod integration;

@@ -17,6 +17,22 @@ pub struct Options {
     pub objects: PerObjectType<ObjectOptions>,
     /// Which of a CRM's users are copied, where it has agents and others.
     pub user_roles: UserRoles,
+    /// Whether the CRM is to push its changes.
+    pub push: PushWish,
+}
+
+/// Whether the CRM is to push its changes. Nothing that is copied depends on it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+pub enum PushWish {
+    /// Nobody was asked: the integration is older than the option. It is not, until it is
+    /// authorized again.
+    #[default]
+    Unasked,
+    /// It is.
+    On,
+    /// It is not.
+    Off,
 }
 
 /// The wishes for one kind of object.
@@ -73,6 +89,12 @@ impl Options {
         self.objects[object_type]
     }
 
+    /// What decides of what is copied and kept: everything but how soon it comes.
+    #[must_use]
+    pub const fn of_copies(self) -> Self {
+        Self { push: PushWish::Unasked, ..self }
+    }
+
     /// The kinds of objects that are copied from this provider, in their order.
     pub fn copied(&self, provider: Provider) -> Vec<ObjectType> {
         let of_provider = |kind: &ObjectType| kind.provider() == provider && self.of(*kind).is_copied;
@@ -87,6 +109,8 @@ pub struct OptionsChange {
     pub objects: PerObjectType<ObjectChange>,
     /// Which of a CRM's users are copied.
     pub user_roles: Option<UserRoles>,
+    /// Whether the CRM is to push its changes.
+    pub push: Option<PushWish>,
 }
 
 /// What to change for one kind of object.
@@ -113,6 +137,7 @@ impl OptionsChange {
             wishes.mirrors_deletions = change.mirrors_deletions.unwrap_or(wishes.mirrors_deletions);
         }
         changed.user_roles = self.user_roles.unwrap_or(options.user_roles);
+        changed.push = self.push.unwrap_or(options.push);
         if changed.copied(provider).is_empty() { Err(NothingCopied) } else { Ok(changed) }
     }
 }

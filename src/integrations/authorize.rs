@@ -30,7 +30,7 @@ use crate::{
         audit::{AuditActor, AuditResult, AuditTarget, RefusedAction},
         ids::{AccountId, IntegrationId},
         integration::{Integration, Organization},
-        options::Options,
+        options::{Options, OptionsChange, PushWish},
         provider::Provider,
     },
     store::{self, StoreError, Transaction, Tx, access, audit, authorizations},
@@ -313,7 +313,7 @@ async fn redeem(
     };
     if let Some(id) = taken.integration_id {
         tested.organization_name = is_renamed.then_some(organization.name);
-        store_update(context, actor, account_id, id, SyncUpdate::default(), tested).await?;
+        store_update(context, actor, account_id, id, authorized_again(options), tested).await?;
         return Ok(id);
     }
     let link = NewLink {
@@ -328,11 +328,19 @@ async fn redeem(
     match store_link(context, actor, account_id, Arc::new(link), tested).await {
         // Linked already: it has new credentials now, and keeps its own options.
         Err(IntegrationError::Exists(id)) => {
-            store_update(context, actor, account_id, id, SyncUpdate::default(), again).await?;
+            let options = context.get(account_id, id).await?.options;
+            store_update(context, actor, account_id, id, authorized_again(options), again).await?;
             Ok(id)
         }
         stored => Ok(stored?),
     }
+}
+
+/// An integration that is older than the wish for pushed changes wishes it with a new
+/// authorization, which may allow what the old one did not.
+fn authorized_again(options: Options) -> SyncUpdate {
+    let push = (options.push == PushWish::Unasked).then_some(PushWish::On);
+    SyncUpdate { options: OptionsChange { push, ..OptionsChange::default() }, ..SyncUpdate::default() }
 }
 
 /// By the CRM's own number, whatever the organisation is called now.

@@ -30,6 +30,8 @@ pub struct IntegrationContext {
     pub access_tokens: AccessTokens,
     /// Where a CRM sends an administrator back to; `None`: nowhere.
     pub callback_url: Option<String>,
+    /// Where CRMs find this deployment, without a slash at the end; `None`: nowhere.
+    pub push_base: Option<String>,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
     /// New ids.

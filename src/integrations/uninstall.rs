@@ -18,7 +18,7 @@ use crate::{
     store::{
         StoreError, Transaction, Tx, TxError, access, audit,
         integrations::{self, SealedCredentials},
-        sync_runs,
+        push_channels, sync_runs,
     },
     telemetry::{chain, metrics},
 };
@@ -134,6 +134,7 @@ impl Transaction for UninstallIntegration {
         integrations::save_transition(tx, account_id, integration_id, &transition, now).await?;
         let nothing = SealedCredentials { credentials: None, access: None };
         access::replace(tx, account_id, integration_id, &nothing, now).await?;
+        push_channels::remove(tx, account_id, integration_id).await?;
         sync_runs::cancel_current(tx, account_id, integration_id, Some(&UNINSTALLED), now).await?;
         let target = AuditTarget::integration(integration_id, None);
         audit::insert(tx, account_id, actor, target, AuditResult::Done, &["credentials"]).await?;

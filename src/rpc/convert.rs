@@ -11,10 +11,11 @@ use crate::domain::{
     call::{MatchOutcome, MatchTier, PossibleCaller},
     change::{Change, ChangeKind, Correction},
     contact::{Contact, ContactRecord},
+    hook::{PushState, PushStatus},
     integration::{Freshness, Integration, IntegrationState},
     match_policy::MatchPolicy,
     notice::Notice,
-    options::UserRoles,
+    options::{PushWish, UserRoles},
     provider::Provider,
     record::ObjectType,
     requester::RequesterVerdict,
@@ -143,6 +144,7 @@ pub(super) fn integration(integration: Integration, now: DateTime<Utc>) -> pb::I
     let mode = if is_on { pb::SyncMode::On } else { pb::SyncMode::Off };
     let period = TimeDelta::seconds(i64::from(integration.freshness.period_seconds));
     let options = options(&integration, mode, period);
+    let push = push(integration.push_now(now));
     let hold = integration.hold_notice.filter(|_| at_present != IntegrationState::Off);
     pb::Integration {
         id: integration.freshness.integration_id.to_string(),
@@ -161,13 +163,40 @@ pub(super) fn integration(integration: Integration, now: DateTime<Utc>) -> pb::I
         held_deletions: integration.held_deletions.unwrap_or(0),
         next_sweep_time: integration.sweep_due_at.filter(|_| is_on).map(timestamp),
         hold: hold.map(notice),
+        push: Some(push),
     }
+}
+
+fn push(status: Option<PushStatus>) -> pb::PushStatus {
+    let Some(status) = status else {
+        return pb::PushStatus { state: pb::PushState::NotConfigured.into(), ..pb::PushStatus::default() };
+    };
+    let state = match status.state {
+        PushState::Active => pb::PushState::Active,
+        PushState::Degraded => pb::PushState::Degraded,
+        PushState::Unavailable => pb::PushState::Unavailable,
+    };
+    pb::PushStatus {
+        state: state.into(),
+        notice: status.notice.map(notice),
+        last_event_time: status.last_event_at.map(timestamp),
+        last_lag: status.last_lag_ms.map(lag),
+        suspected_losses: status.suspected_losses,
+    }
+}
+
+fn lag(milliseconds: i64) -> prost_types::Duration {
+    let nanos = i32::try_from(milliseconds % 1_000 * 1_000_000).unwrap_or(0);
+    prost_types::Duration { seconds: milliseconds / 1_000, nanos }
+}
+
+const fn switch(is_on: bool) -> pb::Switch {
+    if is_on { pb::Switch::On } else { pb::Switch::Off }
 }
 
 fn options(integration: &Integration, mode: pb::SyncMode, period: TimeDelta) -> pb::IntegrationOptions {
     let of_object = |kind| {
         let wishes = integration.options.of(kind);
-        let switch = |is_on: bool| if is_on { pb::Switch::On } else { pb::Switch::Off };
         Some(pb::ObjectOptions {
             copy: switch(wishes.is_copied).into(),
             mirror_deletions: switch(wishes.mirrors_deletions).into(),
@@ -188,6 +217,7 @@ fn options(integration: &Integration, mode: pb::SyncMode, period: TimeDelta) -> 
         salesforce_leads: of_provider(ObjectType::Lead),
         pipedrive_persons: of_provider(ObjectType::Person),
         zendesk_users: zendesk_users.into(),
+        push: switch(integration.options.push == PushWish::On).into(),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::domain::{
     call::CALL_ID_CHARS_MAX,
     descriptor::Descriptors,
     integration::Organization,
-    options::{ObjectChange, Options, OptionsChange, UserRoles},
+    options::{ObjectChange, Options, OptionsChange, PushWish, UserRoles},
     provider::Provider,
     record::ObjectType,
     sync_run::SyncKind,
@@ -187,15 +187,17 @@ pub(super) fn options(provider: Provider, given: &pb::IntegrationOptions) -> Res
         Ok(pb::ZendeskUsers::EndUsers) => Ok(Some(UserRoles::EndUsers)),
         Err(_) => Err(status::invalid("options.zendesk_users", "must be ZENDESK_USERS_ALL or ZENDESK_USERS_END_USERS")),
     };
+    let push = switch("options.push", given.push)
+        .map(|wish| wish.map(|is_on| if is_on { PushWish::On } else { PushWish::Off }));
     let objects = [
         (ObjectType::Contact, "options.salesforce_contacts", given.salesforce_contacts.as_ref()),
         (ObjectType::Lead, "options.salesforce_leads", given.salesforce_leads.as_ref()),
         (ObjectType::Person, "options.pipedrive_persons", given.pipedrive_persons.as_ref()),
     ];
     let changes = objects.iter().map(|(_, field, given)| object_change(field, *given));
-    let (changes, user_roles) = (together::all(changes), user_roles).together()?;
+    let (changes, user_roles, push) = (together::all(changes), user_roles, push).together()?;
     let own = |is_said: bool, of, field| if is_said { only(of, provider, field) } else { Ok(()) };
-    let mut change = OptionsChange { user_roles, ..OptionsChange::default() };
+    let mut change = OptionsChange { user_roles, push, ..OptionsChange::default() };
     let objects_are_own = together::all(objects.iter().zip(changes).map(|((kind, field, _), wished)| {
         change.objects[*kind] = wished;
         own(wished != ObjectChange::default(), kind.provider(), field)
@@ -207,7 +209,8 @@ pub(super) fn options(provider: Provider, given: &pb::IntegrationOptions) -> Res
 
 /// The options of a new integration.
 pub(super) fn new_options(provider: Provider, given: &pb::IntegrationOptions) -> Result<Options, Status> {
-    let options = options(provider, given)?.apply(provider, Options::default());
+    let at_first = Options { push: PushWish::On, ..Options::default() };
+    let options = options(provider, given)?.apply(provider, at_first);
     options.map_err(|error| status::invalid("options", &error.to_string()))
 }
 

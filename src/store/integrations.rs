@@ -12,6 +12,7 @@ use super::{
     sync_runs,
 };
 use crate::domain::{
+    hook::{PushState, PushStatus},
     ids::{AccountId, IntegrationId, SyncRunId},
     integration::{Freshness, Integration, Organization, SyncHold},
     integration_state::{ControlEvent, ControlState, RefreshUse, StateTransition},
@@ -43,6 +44,12 @@ struct IntegrationRow {
     held_deletions: Option<i64>,
     sweep_due_at: Option<DateTime<Utc>>,
     current_sync_run_id: Option<Uuid>,
+    push_state: Option<String>,
+    push_notice: Option<String>,
+    push_checked_at: Option<DateTime<Utc>>,
+    last_event_at: Option<DateTime<Utc>>,
+    last_lag_ms: Option<i64>,
+    suspected_losses: Option<i64>,
 }
 
 impl TryFrom<IntegrationRow> for Integration {
@@ -50,6 +57,17 @@ impl TryFrom<IntegrationRow> for Integration {
 
     fn try_from(row: IntegrationRow) -> Result<Self, StoreError> {
         let hold = |text: String| known(text.parse::<SyncHold>().ok(), "integrations", "hold");
+        let status = |state: String| -> Result<PushStatus, StoreError> {
+            Ok(PushStatus {
+                state: known(state.parse::<PushState>().ok(), "push_channels", "state")?,
+                notice: row.push_notice.as_deref().and_then(Notice::read),
+                checked_at: row.push_checked_at,
+                last_event_at: row.last_event_at,
+                last_lag_ms: row.last_lag_ms,
+                suspected_losses: row.suspected_losses.unwrap_or(0),
+            })
+        };
+        let push = row.push_state.map(status).transpose()?;
         Ok(Self {
             freshness: Freshness {
                 integration_id: IntegrationId(row.integration_id),
@@ -74,6 +92,7 @@ impl TryFrom<IntegrationRow> for Integration {
             held_deletions: row.held_deletions,
             sweep_due_at: row.sweep_due_at,
             created_at: row.created_at,
+            push,
         })
     }
 }
@@ -231,8 +250,11 @@ async fn list_among(
                 select r.sync_run_id
                 from sync_runs r
                 where r.account_id = $1 and r.integration_id = i.integration_id and r.state in ('QUEUED', 'RUNNING')
-            ) as current_sync_run_id
+            ) as current_sync_run_id,
+            p.state as "push_state?", p.notice as push_notice, p.checked_at as push_checked_at, p.last_event_at, p.last_lag_ms,
+            p.suspected_losses as "suspected_losses?"
         from integrations i
+        left join push_channels p on p.account_id = $1 and p.integration_id = i.integration_id
         where i.account_id = $1
           and ($2::uuid is null or i.integration_id = $2)
           and ($3::uuid is null or i.integration_id > $3)

@@ -27,6 +27,7 @@ pub mod merge_chains;
 pub mod phone_numbers;
 mod pool;
 pub mod purge;
+pub mod push_channels;
 pub mod ranked_contacts;
 mod record_keys;
 pub mod rejected;

@@ -22,6 +22,8 @@ pub enum SealedTable {
     Authorizations,
     /// The account's secret for erased records.
     SuppressionKeys,
+    /// By which CRMs show that events are their own.
+    PushChannels,
 }
 
 /// Where a sealed value is, within its account.
@@ -37,11 +39,14 @@ pub enum SealedPlace {
     Authorization(Vec<u8>, Option<IntegrationId>),
     /// `suppression_keys.sealed`.
     SuppressionKey,
+    /// `push_channels.secret`.
+    HookSecret(IntegrationId),
 }
 
 impl SealedTable {
     /// All of them.
-    pub const ALL: [Self; 4] = [Self::Integrations, Self::RejectedRecords, Self::Authorizations, Self::SuppressionKeys];
+    pub const ALL: [Self; 5] =
+        [Self::Integrations, Self::RejectedRecords, Self::Authorizations, Self::SuppressionKeys, Self::PushChannels];
 }
 
 impl SealedPlace {
@@ -53,6 +58,7 @@ impl SealedPlace {
             Self::Rejected(..) => "rejected_records.raw",
             Self::Authorization(..) => "authorizations.sealed",
             Self::SuppressionKey => "suppression_keys.sealed",
+            Self::HookSecret(_) => "push_channels.secret",
         }
     }
 }
@@ -91,6 +97,7 @@ pub async fn list(
         SealedTable::Authorizations => list_authorizations(db, account_id, after, query).await,
         SealedTable::SuppressionKeys if after.is_none() => list_suppression_keys(db, account_id, query).await,
         SealedTable::SuppressionKeys => Ok(Vec::new()),
+        SealedTable::PushChannels => list_push_channels(db, account_id, after, query).await,
     }
 }
 
@@ -223,6 +230,40 @@ async fn list_suppression_keys(
     Ok(rows.into_iter().map(|row| value(row.head, row.sealed)).collect())
 }
 
+async fn list_push_channels(
+    db: &Db,
+    account_id: AccountId,
+    after: Option<&SealedPlace>,
+    query: SealedQuery<'_>,
+) -> Result<Vec<SealedValue>, StoreError> {
+    let after = match after {
+        Some(SealedPlace::HookSecret(id)) => id.0,
+        _ => Uuid::nil(),
+    };
+    let rows = sqlx::query!(
+        r#"-- store::sealed_values::list_push_channels
+        select integration_id, substr(secret, 1, $3) as "head!",
+            case when substr(secret, 1, length($4::bytea)) <> $4::bytea then secret end as sealed
+        from push_channels
+        where account_id = $1 and integration_id > $2
+        order by integration_id
+        limit $5"#,
+        account_id.0,
+        after,
+        query.head_bytes,
+        query.unless_begins,
+        PAGE_MAX,
+    )
+    .fetch_all(db.of(account_id))
+    .await?;
+    let values = rows.into_iter().map(|row| SealedValue {
+        place: SealedPlace::HookSecret(IntegrationId(row.integration_id)),
+        head: row.head,
+        sealed: row.sealed,
+    });
+    Ok(values.collect())
+}
+
 /// Puts the same value under another key in the place of the old one; false: it is another by now,
 /// or gone, and stays as it is.
 pub async fn replace(
@@ -273,6 +314,16 @@ pub async fn replace(
             where account_id = $1 and state_hash = $2 and sealed = $3",
             account,
             hash,
+            old,
+            new,
+        ),
+        SealedPlace::HookSecret(id) => sqlx::query!(
+            "-- store::sealed_values::replace (hook secret)
+            update push_channels
+            set secret = $4
+            where account_id = $1 and integration_id = $2 and secret = $3",
+            account,
+            id.0,
             old,
             new,
         ),

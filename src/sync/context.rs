@@ -55,6 +55,8 @@ pub struct SyncContext {
     pub tasks: TaskTracker,
     /// Something may be due now; polling is the truth.
     pub wake: Arc<Notify>,
+    /// Where CRMs find this deployment, without a slash at the end; `None`: nowhere.
+    pub push_base: Option<String>,
     /// Whether somebody waits for a slot.
     pub slot_demand: SlotDemand,
     /// Wakes runs that wait, for hints.

@@ -5,9 +5,9 @@
 //!
 //! Each file uses those above it in this list, and none below: `slots` `hint_bell` `context` `job`
 //! `backoff` `error` · `normalize` `unread` `seal` `page` `rejected` · `pacer` `session` · `apply`
-//! · `conflicts` `successors` · `hints` · `copy` `sweep` `retry` `purge` · `keep_lease` · `run`
-//! `hint_turn` · `worker`. Beside them: `reparse`, and what operators ask for, `control` and
-//! `trace`.
+//! · `conflicts` `successors` · `hints` · `copy` `sweep` `retry` `purge` `push_upkeep` ·
+//! `keep_lease` · `run` `hint_turn` · `worker`. Beside them: `reparse`, and what operators ask for,
+//! `control` and `trace`.
 
 mod apply;
 mod backoff;
@@ -25,6 +25,7 @@ mod normalize;
 mod pacer;
 mod page;
 mod purge;
+mod push_upkeep;
 mod rejected;
 mod reparse;
 mod retry;

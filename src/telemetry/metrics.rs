@@ -100,6 +100,10 @@ metrics_list! {
     HINT_STORMS = Counter "contact_sync_hint_storms_total" ["provider"] "so many hints at once that a poll brings them";
     FEED_BACKLOG = Gauge "contact_sync_feed_backlog_seconds" []
         "age of the oldest change that waits for the readers of a feed, of the feeds that somebody has read";
+    HOOKS = Counter "contact_sync_hooks_total" ["provider", "outcome"]
+        "requests to addresses of hooks: stored, storm, ignored, unreadable, unsigned, unknown, too_large, slow, busy, unavailable";
+    PUSH_LAG_SECONDS = Histogram "contact_sync_push_lag_seconds" ["provider"]
+        "from an event's time, by the CRM's clock, to its arrival";
     UNINSTALLS = Counter "contact_sync_uninstalls_total" ["provider", "outcome"]
         "times that a CRM told that a company has removed the app: done, nobody, unreadable, failed; or refused, by nobody that is known";
     STATISTICS_AGE = Gauge "contact_sync_statistics_age_seconds" []
@@ -319,6 +323,16 @@ pub fn records_asked_again(provider: &'static str, records: usize) {
 /// A turn of a sync run has ended.
 pub fn run_ended(provider: &'static str, outcome: &'static str) {
     counter!(RUNS, "provider" => provider, "outcome" => outcome).increment(1);
+}
+
+/// A request to a hook's address has ended.
+pub fn hook_ended(provider: &'static str, outcome: &'static str) {
+    counter!(HOOKS, "provider" => provider, "outcome" => outcome).increment(1);
+}
+
+/// An event has come so long after its time.
+pub fn push_lag(provider: &'static str, lag: Duration) {
+    histogram!(PUSH_LAG_SECONDS, "provider" => provider).record(lag);
 }
 
 /// A CRM has told of an uninstall, or somebody who is none.

@@ -21,7 +21,10 @@ use serde::Deserialize;
 use uuid::Uuid;
 use zeroize::{Zeroize, Zeroizing};
 
-use crate::domain::call_ref::{CallNamer, CallRefKey};
+use crate::domain::{
+    call_ref::{CallNamer, CallRefKey},
+    hook::HookAddressKey,
+};
 
 /// First byte of everything sealed, and of what is authenticated with it.
 const VERSION: u8 = 1;
@@ -204,9 +207,19 @@ impl KeyRing {
     /// Names phone calls in logs, by what is derived from each key, the primary first: what a log
     /// says from before a rotation is found by the key of then, as long as the ring has it.
     pub fn call_ref_keys(&self) -> Vec<CallRefKey> {
+        self.derived(CallRefKey::derive)
+    }
+
+    /// Write and read hooks' addresses, the primary key's first: those of before a rotation are
+    /// read as long as the ring has their key.
+    pub fn hook_address_keys(&self) -> Vec<HookAddressKey> {
+        self.derived(HookAddressKey::derive)
+    }
+
+    fn derived<T>(&self, derive: fn(&[u8; 32]) -> T) -> Vec<T> {
         let keys = self.keys();
         let (before, from) = keys.keys.split_at(keys.primary);
-        from.iter().chain(before).map(|key| CallRefKey::derive(&key.bytes)).collect()
+        from.iter().chain(before).map(|key| derive(&key.bytes)).collect()
     }
 
     /// Names phone calls in logs by what is derived from the primary key, whichever that is then.

@@ -4,10 +4,11 @@
 
 use std::{
     fs::File,
-    io::BufReader,
+    io::{self, BufReader},
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use anyhow::Context as _;
@@ -26,6 +27,8 @@ use crate::{
 const CONTACTS_MAX: u64 = 3_000_000;
 /// Of so many people generated in Salesforce one is a Lead.
 pub const LEADS_ONE_IN: usize = 10;
+/// From look to look for calls of hooks that are due.
+const DELIVER_EVERY: Duration = Duration::from_millis(50);
 const CONTACT: &str = "Contact";
 const LEAD: &str = "Lead";
 
@@ -122,6 +125,8 @@ struct Filled {
     /// What it holds, as in `7 users`.
     holds: String,
     router: crate::Router,
+    /// Calls hooks by itself.
+    pushes: Option<Arc<Pipedrive>>,
 }
 
 /// Serves until `shutdown` is cancelled. Errors: a file has a bad line, an address cannot be bound.
@@ -141,6 +146,9 @@ pub async fn run(args: SimulateArgs, clock: SimulatorClock, shutdown: Cancellati
         let address = listener.local_addr().context("the bound address cannot be read")?;
         println!("{}: http://{address} with {}", crm.name, crm.holds);
         serving.spawn(crate::serve(listener, crm.router, shutdown.clone()));
+        if let Some(pipedrive) = crm.pushes {
+            serving.spawn(deliver_until(pipedrive, shutdown.clone()));
+        }
     }
     while let Some(ended) = serving.join_next().await {
         ended.context("a simulator was cut off")?.context("a simulator stopped")?;
@@ -148,23 +156,41 @@ pub async fn run(args: SimulateArgs, clock: SimulatorClock, shutdown: Cancellati
     Ok(())
 }
 
+/// Calls hooks when it is time, until `shutdown` is cancelled.
+async fn deliver_until(pipedrive: Arc<Pipedrive>, shutdown: CancellationToken) -> io::Result<()> {
+    loop {
+        pipedrive.deliver_due().await;
+        tokio::select! {
+            () = shutdown.cancelled() => return Ok(()),
+            () = tokio::time::sleep(DELIVER_EVERY) => {}
+        }
+    }
+}
+
 fn fill(args: &SimulateArgs, clock: &SimulatorClock) -> anyhow::Result<Vec<Filled>> {
     let mut filled = Vec::new();
     if let Some(address) = args.zendesk_addr {
         let zendesk = fill_zendesk(args, Arc::clone(clock))?;
         let holds = format!("{} users", zendesk.user_count());
-        filled.push(Filled { name: "Zendesk", address, holds, router: zendesk::router(zendesk) });
+        filled.push(Filled { name: "Zendesk", address, holds, router: zendesk::router(zendesk), pushes: None });
     }
     if let Some(address) = args.salesforce_addr {
         let salesforce = fill_salesforce(args, Arc::clone(clock))?;
         let (contacts, leads) = (salesforce.record_count(CONTACT), salesforce.record_count(LEAD));
         let holds = format!("{contacts} contacts and {leads} leads");
-        filled.push(Filled { name: "Salesforce", address, holds, router: salesforce::router(salesforce) });
+        filled.push(Filled {
+            name: "Salesforce",
+            address,
+            holds,
+            router: salesforce::router(salesforce),
+            pushes: None,
+        });
     }
     if let Some(address) = args.pipedrive_addr {
         let pipedrive = fill_pipedrive(args, Arc::clone(clock))?;
         let holds = format!("{} persons", pipedrive.person_count());
-        filled.push(Filled { name: "Pipedrive", address, holds, router: pipedrive::router(pipedrive) });
+        let pushes = Some(Arc::clone(&pipedrive));
+        filled.push(Filled { name: "Pipedrive", address, holds, router: pipedrive::router(pipedrive), pushes });
     }
     Ok(filled)
 }

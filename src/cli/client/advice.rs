@@ -350,7 +350,7 @@ pub(in crate::cli) fn in_own_words(text: &str) -> String {
 pub(in crate::cli) type FieldFlags = &'static [(&'static str, &'static str)];
 
 /// What a person types for a field of a request.
-const FLAGS: [(&str, &str); 50] = [
+const FLAGS: [(&str, &str); 51] = [
     ("start_time", "--since"),
     ("end_time", "--until"),
     ("account_id", "--account"),
@@ -393,6 +393,7 @@ const FLAGS: [(&str, &str); 50] = [
     ("options", "the options"),
     ("options.period", "--period"),
     ("options.pipedrive_persons", "--mirror-persons"),
+    ("options.push", "--push"),
     ("options.salesforce_contacts", "--contacts or --mirror-contacts"),
     ("options.salesforce_leads", "--leads or --mirror-leads"),
     ("options.zendesk_users", "--users"),

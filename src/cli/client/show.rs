@@ -259,6 +259,12 @@ pub(in crate::cli) fn integration(lines: &mut LabelledLines, integration: &pb::I
     if options.zendesk_users() == pb::ZendeskUsers::EndUsers {
         lines.add("options", "end users only");
     }
+    if let Some(push) = &integration.push {
+        lines.add("push", pushed(push));
+        if let Some(notice) = &push.notice {
+            lines.add("push", in_own_words(&notice.to_string()));
+        }
+    }
     if integration.held_deletions > 0 {
         let held = count(integration.held_deletions);
         lines.add(
@@ -272,6 +278,20 @@ pub(in crate::cli) fn integration(lines: &mut LabelledLines, integration: &pb::I
     lines.add("next run", time(integration.next_due_time.as_ref()));
     lines.add("next sweep", time(integration.next_sweep_time.as_ref()));
     lines.add("current run", &integration.current_sync_run_id);
+}
+
+/// `ACTIVE, last event 2026-11-30T12:00:00Z, here after 0.8s, 2 suspected losses`.
+fn pushed(push: &pb::PushStatus) -> String {
+    let state = short(push.state().as_str_name(), "PUSH_STATE_");
+    let last = time(push.last_event_time.as_ref());
+    let last = if last.is_empty() { String::new() } else { format!(", last event {last}") };
+    let lag = push.last_lag.as_ref();
+    let lag = lag.map(|lag| format!(", here after {}.{} s", lag.seconds, lag.nanos / 100_000_000)).unwrap_or_default();
+    let losses = match push.suspected_losses {
+        0 => String::new(),
+        some => format!(", {} suspected losses", count(some)),
+    };
+    format!("{state}{last}{lag}{losses}")
 }
 
 /// `2,013 read: 2,005 created, 3 updated, 0 deleted, 5 skipped, 0 rejected`.

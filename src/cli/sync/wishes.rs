@@ -40,6 +40,9 @@ pub(super) struct SyncOptionsArgs {
     /// Zendesk: which users are copied
     #[arg(long, value_name = "all|end-users", hide_possible_values = true)]
     users: Option<CopiedUsers>,
+    /// Have the CRM push its changes (today Pipedrive's), by a webhook that is made in it
+    #[arg(long, value_name = "on|off", hide_possible_values = true)]
+    push: Option<Switch>,
 }
 
 impl SyncOptionsArgs {
@@ -72,6 +75,7 @@ impl SyncOptionsArgs {
         options.salesforce_contacts = object(self.contacts, self.mirror_contacts);
         options.salesforce_leads = object(self.leads, self.mirror_leads);
         options.pipedrive_persons = object(None, self.mirror_persons);
+        options.set_push(switch(self.push));
         options.set_zendesk_users(match self.users {
             None => pb::ZendeskUsers::Unspecified,
             Some(CopiedUsers::All) => pb::ZendeskUsers::All,

@@ -4,8 +4,12 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use moka::sync::Cache;
-use reqwest::{Client, header::HeaderMap};
+use reqwest::{
+    Client, Method,
+    header::{CONTENT_TYPE, HeaderMap},
+};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::sync::OnceCell;
 
 use super::{
@@ -21,6 +25,7 @@ use crate::{
         RecordSightings,
         endpoint::ProviderEndpoint,
         header::AuthHeader,
+        hook::{HookWish, KeptHook},
         http,
         json::{self, BodyText},
         quota::RequestQuota,
@@ -149,10 +154,24 @@ impl PipedriveClient {
 
     /// Asks, and says nothing yet of what the answer means.
     pub(super) async fn send(&self, path: &str, query: &[(&str, &str)]) -> Result<HttpReply, CrmError> {
+        self.request(Method::GET, path, query, None).await
+    }
+
+    /// The same of any method, with a body as JSON.
+    pub(super) async fn request(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<HttpReply, CrmError> {
         // The short limit counts requests; what they cost of the day's budget is learned from the
         // answers.
         self.quota.take().await?;
-        let request = self.http.get(format!("{}{path}", self.base_url)).query(query);
+        let mut request = self.http.request(method, format!("{}{path}", self.base_url)).query(query);
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
+        }
         let response = http::counted(Provider::Pipedrive, self.header.put_on(request).send()).await?;
         let (status, headers) = (response.status(), response.headers().clone());
         if let Some(told) = limits::burst(&headers) {
@@ -191,6 +210,14 @@ impl CrmClient for PipedriveClient {
 
     fn page_size(&self) -> &PageSize {
         self.quota.page_size()
+    }
+
+    fn keep_hook<'a>(&'a self, wish: &'a HookWish) -> CrmFuture<'a, KeptHook> {
+        Box::pin(self.keep(wish))
+    }
+
+    fn remove_hook<'a>(&'a self, name: &'a str) -> CrmFuture<'a, ()> {
+        Box::pin(self.remove(name))
     }
 
     fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> CrmFuture<'a, RecordSightings> {

@@ -8,6 +8,8 @@ mod client;
 mod company;
 mod descriptor;
 mod header;
+mod hook_events;
+mod hooks;
 mod limits;
 mod look_up;
 mod map;
@@ -19,9 +21,12 @@ mod refusal;
 mod run;
 mod uninstall;
 
+use chrono::TimeDelta;
+
 use self::{client::PipedriveClient, descriptor::DESCRIPTOR};
 use super::{
     CrmClient, CrmError, CrmFuture,
+    hook::HookRules,
     oauth::{ClientAuth, OAuthRules, TokenAnswer, TokenForm},
     vendor::{ClientParts, CrmVendor, LostOrganization, OpenedAccess, OpenedOrganization, ReadUninstall},
 };
@@ -38,6 +43,10 @@ const OAUTH: OAuthRules = OAuthRules {
     client_auth: ClientAuth::Basic,
     token_form: TokenForm::Form,
 };
+
+/// A look costs two requests, of 10 to 20 tokens.
+const HOOKS: HookRules =
+    HookRules { verify: hook_events::verify, read: hook_events::read, check_every: TimeDelta::hours(6) };
 
 /// Pipedrive among the vendors.
 pub(super) struct PipedriveVendor;
@@ -61,6 +70,10 @@ impl CrmVendor for PipedriveVendor {
 
     fn find_opened<'a>(&'a self, opened: OpenedAccess<'a>) -> CrmFuture<'a, OpenedOrganization> {
         Box::pin(company::find_opened(opened))
+    }
+
+    fn hooks(&self) -> Option<&'static HookRules> {
+        Some(&HOOKS)
     }
 
     fn uninstall(&self) -> Option<ReadUninstall> {

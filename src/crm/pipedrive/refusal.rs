@@ -70,7 +70,7 @@ impl HttpReply {
     }
 
     /// What it says, in lower case.
-    fn words(&self) -> String {
+    pub(super) fn words(&self) -> String {
         self.json().and_then(|body| Some(body["error"].as_str()?.to_ascii_lowercase())).unwrap_or_default()
     }
 

@@ -194,6 +194,7 @@ fn linking_cases(things: &Things) -> Vec<Case> {
         "integration_id": integration_id = ["", "x"],
         "options.sync": options = [sync(9)],
         "options.period": options = [period(59, 0), period(i64::MIN, 0), period(60, -1)],
+        "options.push": options = [pb::IntegrationOptions { push: 9, ..Default::default() }],
         "options.zendesk_users": options = [pb::IntegrationOptions { zendesk_users: 9, ..Default::default() }],
         "options.salesforce_leads.copy": options = [pb::IntegrationOptions { salesforce_leads: Some(pb::ObjectOptions { copy: 9, mirror_deletions: 0 }), ..Default::default() }],
         "options.pipedrive_persons.mirror_deletions": options = [pb::IntegrationOptions { pipedrive_persons: Some(pb::ObjectOptions { copy: 0, mirror_deletions: -1 }), ..Default::default() }],

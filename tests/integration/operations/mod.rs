@@ -7,6 +7,7 @@ mod database_faults;
 pub mod database_trouble;
 mod demo;
 mod drain;
+mod hook_edge;
 mod key_rotation;
 mod key_sets;
 mod listeners;

@@ -93,6 +93,12 @@ impl<'t> SealedAccount<'t> {
             &[sealed],
         )
         .await;
+        let sealed = self.seal(integration, "hook", "shared");
+        execute(
+            "insert into push_channels (account_id, integration_id, state, hook_number, secret) values ($1, $2, 'ACTIVE', 1, $3)",
+            &[sealed],
+        )
+        .await;
         for number in 0..REJECTED {
             let raw = self.seal(integration, "rejected", &format!("record {number}"));
             execute(
@@ -142,13 +148,14 @@ async fn everything_comes_under_newest_key() {
             (key, "authorizations.sealed", 4),
             (key, "integrations.access", 2),
             (key, "integrations.credentials", 2),
+            (key, "push_channels.secret", 2),
             (key, "rejected_records.raw", 2 * rows),
             (key, "suppression_keys.sealed", 2),
         ]
     };
     assert_eq!(before.rows().collect::<Vec<_>>(), counts("k1"));
-    assert_eq!(before.others_than("k2"), 2 * rows + 10);
-    assert_eq!(outcome, ResealOutcome { resealed: 2 * rows + 10, ..ResealOutcome::default() });
+    assert_eq!(before.others_than("k2"), 2 * rows + 12);
+    assert_eq!(outcome, ResealOutcome { resealed: 2 * rows + 12, ..ResealOutcome::default() });
     assert_eq!(after.rows().collect::<Vec<_>>(), counts("k2"));
     assert_eq!(after.others_than("k2"), 0);
     assert_eq!(again, ResealOutcome::default());
@@ -158,6 +165,7 @@ async fn everything_comes_under_newest_key() {
         for (column, table, integration, field, text) in [
             ("access", "integrations", mine, "access", "token"),
             ("sealed", "suppression_keys", nobodys, "suppression", "secret"),
+            ("secret", "push_channels", mine, "hook", "shared"),
         ] {
             for sealed in account.stored(column, table).await {
                 assert_eq!(alone.open(&account.scope(integration, field), &sealed).unwrap().expose_secret(), text);

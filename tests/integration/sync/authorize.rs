@@ -22,16 +22,25 @@ use crate::{
     histories::integrity::assert_holds,
     histories::oracle::assert_is_a_true_copy,
     support::sync::{ask_disable, column, eventually},
-    support::{TestApp, field, only, reason, zendesk_connection},
+    support::{TestApp, Worlds, field, only, reason, zendesk_connection},
 };
 
 const PERIOD: TimeDelta = TimeDelta::minutes(30);
 
 /// The service with its HTTP listener.
 pub async fn start() -> TestApp {
+    start_in(Worlds::default()).await
+}
+
+/// The same, with CRMs that are like this.
+pub async fn start_in(worlds: Worlds) -> TestApp {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let test = TestApp::start_with(|config| config.http.public_url = Some(url)).await;
+    let address = listener.local_addr().unwrap();
+    let listening = |config: &mut Config| {
+        (config.http.public_url, config.http.listen) = (Some(url), Some(address));
+    };
+    let test = TestApp::start_in_with(worlds, listening).await;
     test.app.start_http(listener, &test.lifecycle);
     test
 }

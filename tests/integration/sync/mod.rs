@@ -1,13 +1,14 @@
 //! The road of a contact: integrations, runs, and each CRM.
 
 mod access_tokens;
-mod authorize;
+pub mod authorize;
 mod credentials;
 mod hint_drains;
 mod hints;
 mod integrations;
 mod leases;
 mod purge;
+pub mod push;
 mod refusals;
 mod rejected;
 mod reparse;

@@ -70,8 +70,11 @@ async fn uninstall_drops_tokens_and_keeps_contacts() {
     let checkpoint = column(&test, &integration, "checkpoint").await;
     let contact = test.look_up(&account, BRYCE).await.selected.unwrap().id;
 
+    let channels = "select count(*) from push_channels";
+    assert_eq!(test.db.number(channels).await, 1);
     let call = test.pipedrive.uninstall_app().unwrap();
     assert_eq!(tell(&call).await, (StatusCode::NO_CONTENT, String::new()));
+    assert_eq!(test.db.number(channels).await, 0);
 
     let shown = test.integration(&account, &integration).await;
     assert_eq!((shown.state(), shown.has_credentials), (IntegrationState::AuthFailed, false));

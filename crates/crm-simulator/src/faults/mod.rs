@@ -447,7 +447,7 @@ fn rows_asked(target: &str) -> usize {
 }
 
 /// A number from 0 to below 1.
-fn roll(dice: &mut ChaCha8Rng) -> f64 {
+pub(crate) fn roll(dice: &mut ChaCha8Rng) -> f64 {
     f64::from(dice.next_u32()) / (f64::from(u32::MAX) + 1.0)
 }
 

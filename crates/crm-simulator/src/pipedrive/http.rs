@@ -24,6 +24,7 @@ use crate::{
     control,
     delivery::DeliveryWire,
     faults::{Fault, Plan},
+    push::DeliveryPlan,
     reply::VendorReply,
 };
 
@@ -41,7 +42,9 @@ async fn respond(AxumState(pipedrive): AxumState<Arc<Pipedrive>>, request: Reque
         Err(reply) => return wire.deliver(reply, &nothing, pipedrive.now()).await,
     };
     if call.segments().first() == Some(&control::PREFIX) {
-        let reply = control::answer(&call, &pipedrive.faults, &pipedrive.requests, || pipedrive.oracle_reply());
+        let reply = pipedrive.control_push(&call).unwrap_or_else(|| {
+            control::answer(&call, &pipedrive.faults, &pipedrive.requests, || pipedrive.oracle_reply())
+        });
         return wire.deliver(reply, &nothing, pipedrive.now()).await;
     }
     pipedrive.requests.record(log_entry(&call, &pipedrive), call.endpoint());
@@ -69,6 +72,31 @@ impl Pipedrive {
                 // it.
                 let _ = self.call(&call.method, &call.path, call.body.as_ref());
             }
+        }
+    }
+
+    /// What is steered of hooks; `None`: another control call.
+    fn control_push(&self, call: &ApiCall) -> Option<VendorReply> {
+        match (call.method.as_str(), &call.segments()[1..]) {
+            ("POST", ["hooks"]) => {
+                let plan = call.json_body().and_then(|plan| serde_json::from_value::<DeliveryPlan>(plan).ok());
+                let Some(plan) = plan else {
+                    return Some(VendorReply::json(
+                        StatusCode::BAD_REQUEST,
+                        &json!({"error": "no plan of deliveries"}),
+                    ));
+                };
+                self.plan_deliveries(plan);
+                Some(VendorReply::empty())
+            }
+            ("GET", ["hooks"]) => Some(VendorReply::json(StatusCode::OK, &self.deliveries())),
+            ("POST", ["uninstall"]) => {
+                if let Some(call) = self.uninstall_app() {
+                    self.queue.put(0, call, self.now());
+                }
+                Some(VendorReply::empty())
+            }
+            _ => None,
         }
     }
 
@@ -152,6 +180,7 @@ impl Pipedrive {
             ("GET", ["users", "me"]) => Ok(self.show_me()),
             ("GET", ["users"]) => Ok(self.list_users()),
             ("GET", ["recents"]) => self.list_recents(call),
+            (_, ["webhooks", rest @ ..]) => self.answer_hooks(call, rest),
             ("PUT", ["persons", id, "merge"]) => self.put_merge(call, person_id(id)?),
             (_, ["persons", ..]) => Err(PipedriveRefusal::Gone),
             _ => Err(PipedriveRefusal::UnknownEndpoint),

@@ -5,6 +5,7 @@
 //! lock is held across an await.
 
 mod access;
+mod hooks;
 mod http;
 mod input;
 mod limits;
@@ -31,9 +32,10 @@ use super::{
     SimulatorClock,
     faults::Faults,
     oauth::{OAuth, OAuthConfig, StaticGrant, TokenRequests},
-    push::HookCall,
+    push::{HookCall, HookQueue},
     requests::{RequestLog, RequestReport},
 };
+use hooks::Hooks;
 use input::PersonInput;
 use limits::Budget;
 use state::State;
@@ -124,6 +126,8 @@ pub struct PipedriveConfig {
     pub empty_phone_entries: bool,
     /// Quirk: what a hidden person answers.
     pub hidden_answer: HiddenAnswer,
+    /// Whoever asks may make webhooks. True by default.
+    pub allows_webhooks: bool,
 }
 
 impl PipedriveConfig {
@@ -151,6 +155,7 @@ impl PipedriveConfig {
             deleted_answers_not_found: false,
             empty_phone_entries: false,
             hidden_answer: HiddenAnswer::NotFound,
+            allows_webhooks: true,
         }
     }
 
@@ -168,6 +173,8 @@ pub struct Pipedrive {
     oauth: OAuth,
     /// Where the administrator was sent back to last.
     redirect_uri: Mutex<Option<String>>,
+    hooks: Mutex<Hooks>,
+    queue: HookQueue,
     budget: Budget,
     faults: Faults,
     requests: RequestLog,
@@ -189,12 +196,14 @@ impl Pipedrive {
                 scope: access::SCOPE.to_owned(),
             }],
         });
-        let faults = Faults::new(config.seed);
+        let (faults, config_seed) = (Faults::new(config.seed), config.seed);
         Arc::new(Self {
             config,
             state: Mutex::default(),
             oauth,
             redirect_uri: Mutex::default(),
+            hooks: Mutex::default(),
+            queue: HookQueue::new(config_seed),
             budget: Budget::default(),
             faults,
             requests: RequestLog::default(),
@@ -205,7 +214,9 @@ impl Pipedrive {
     /// to give.
     pub fn create_person(&self, person: &Value) -> Result<i64, PipedriveRefusal> {
         let input = read_person(person)?;
-        self.state().create(input, self.now().timestamp())
+        let id = self.state().create(input, self.now().timestamp())?;
+        self.emit("create", id, &json!({}));
+        Ok(id)
     }
 
     /// Puts in a person as it is said to be (id, times, state, `org_name`), as from a line of a
@@ -218,12 +229,16 @@ impl Pipedrive {
     /// Updates a person from the fields that `PATCH /api/v2/persons/{id}` takes.
     pub fn update_person(&self, id: i64, person: &Value) -> Result<(), PipedriveRefusal> {
         let input = read_person(person)?;
-        self.state().update(id, input, self.now().timestamp())
+        self.state().update(id, input, self.now().timestamp())?;
+        self.emit("change", id, &json!({}));
+        Ok(())
     }
 
     /// Deletes a person; it is still there, marked.
     pub fn delete_person(&self, id: i64) -> Result<(), PipedriveRefusal> {
-        self.state().delete(id, self.config.deletes_touch_update_time, self.now().timestamp())
+        self.state().delete(id, self.config.deletes_touch_update_time, self.now().timestamp())?;
+        self.emit("delete", id, &json!({}));
+        Ok(())
     }
 
     /// Takes a person away for good, as Pipedrive does 30 days after a delete: it answers 404 from
@@ -234,14 +249,19 @@ impl Pipedrive {
 
     /// Brings a deleted person back.
     pub fn restore_person(&self, id: i64) -> Result<(), PipedriveRefusal> {
-        self.state().restore(id, self.config.restores_touch_update_time, self.now().timestamp())
+        self.state().restore(id, self.config.restores_touch_update_time, self.now().timestamp())?;
+        self.emit("change", id, &json!({}));
+        Ok(())
     }
 
     /// Merges `loser` into `winner`: the loser is deleted for ever, the winner gets its numbers and
     /// addresses.
     pub fn merge_persons(&self, loser: i64, winner: i64) -> Result<(), PipedriveRefusal> {
         let touches = (self.config.deletes_touch_update_time, self.config.merges_touch_winner);
-        self.state().merge(loser, winner, touches, self.now().timestamp())
+        self.state().merge(loser, winner, touches, self.now().timestamp())?;
+        self.emit("delete", loser, &json!({"merged_to_id": winner}));
+        self.emit("change", winner, &json!({"merged_from_id": loser}));
+        Ok(())
     }
 
     /// Hides a person from the token's user: it is in no list, and answers as [`HiddenAnswer`]
@@ -279,6 +299,7 @@ impl Pipedrive {
     /// nobody has authorized it.
     pub fn uninstall_app(&self) -> Option<HookCall> {
         self.oauth.revoke_all();
+        self.remove_hooks();
         let url = self.redirect_uri.lock().unwrap_or_else(PoisonError::into_inner).take()?;
         let body = json!({
             "client_id": self.config.client_id,
@@ -330,6 +351,10 @@ impl Pipedrive {
 
     fn now(&self) -> DateTime<Utc> {
         (self.config.clock)()
+    }
+
+    fn hooks(&self) -> MutexGuard<'_, Hooks> {
+        self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

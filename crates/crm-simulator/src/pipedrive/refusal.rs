@@ -37,6 +37,12 @@ pub enum PipedriveRefusal {
     /// The token's user may not see the record: 403.
     #[error("not visible to this user")]
     NotVisible,
+    /// The token lacks the scope: 403.
+    #[error("scope missing")]
+    ScopeMissing,
+    /// The user has 40 webhooks: 400.
+    #[error("too many webhooks")]
+    HooksLimit,
     /// The body is not a JSON object: 400.
     #[error("the body must be a JSON object")]
     Unreadable,
@@ -80,6 +86,8 @@ impl PipedriveRefusal {
                 error(StatusCode::GONE, "This endpoint is no longer available. Use version 2 of the persons API")
             }
             Self::NotVisible => error(StatusCode::FORBIDDEN, "You do not have permissions to perform this action"),
+            Self::ScopeMissing => error(StatusCode::FORBIDDEN, "Scope and URL mismatch"),
+            Self::HooksLimit => error(StatusCode::BAD_REQUEST, "Webhooks limit of the user is reached"),
             Self::Unreadable => error(StatusCode::BAD_REQUEST, "Request body is not valid JSON"),
             Self::Invalid { field, problem } => {
                 error(StatusCode::BAD_REQUEST, &format!("Parameter '{field}' {problem}"))

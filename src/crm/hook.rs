@@ -1,0 +1,91 @@
+//! Webhooks, in no vendor's words: what a delivery says, how a hook is wished, and what a look at
+//! it finds. What a delivery holds is a hint and never data.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use reqwest::header::HeaderMap;
+
+use crate::domain::{hook::HookSecret, notice::Notice, record::RecordKey};
+
+/// A request that claims to come from a CRM. Its body may hold numbers and names: never logged.
+#[derive(Clone, Copy)]
+pub struct HookDelivery<'a> {
+    /// Its headers.
+    pub headers: &'a HeaderMap,
+    /// Its body, exactly as it came.
+    pub body: &'a [u8],
+}
+
+/// Why a delivery is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HookRefusal {
+    /// It does not show the secret, or is too old.
+    Unsigned,
+    /// It is the CRM's, and says nothing that is known.
+    Unreadable,
+}
+
+/// What a delivery says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookMessage {
+    /// When it happened, by the CRM's clock, if it says so.
+    pub event_at: Option<DateTime<Utc>>,
+    /// What may have changed.
+    pub reach: EventReach,
+}
+
+/// What an event may have changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum EventReach {
+    /// Nothing that is copied.
+    Nothing,
+    /// These records; a dozen at most.
+    Records(Vec<TouchedRecord>),
+    /// Any record.
+    Everything,
+}
+
+/// A record that an event is about.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TouchedRecord {
+    /// Which.
+    pub key: RecordKey,
+    /// What it was merged into, as the event says.
+    pub successor: Option<RecordKey>,
+}
+
+/// A vendor's form of webhooks.
+pub(super) struct HookRules {
+    /// Whether a delivery shows this secret.
+    pub(super) verify: fn(&HookDelivery<'_>, &HookSecret, DateTime<Utc>) -> bool,
+    /// Reads a body that is the vendor's; `None`: it is not what the vendor documents.
+    pub(super) read: fn(&[u8]) -> Option<HookMessage>,
+    /// From look to look at a hook, while all is well.
+    pub(super) check_every: TimeDelta,
+}
+
+/// How an integration's hook is to be.
+#[derive(Debug, Clone)]
+pub struct HookWish {
+    /// By it the hook is found again; of this deployment and integration alone.
+    pub name: String,
+    /// Where events go.
+    pub url: String,
+    /// The CRM's id of the hook, if it was made before.
+    pub hook_id: Option<String>,
+    /// What events are to show.
+    pub secret: HookSecret,
+}
+
+/// What a look at a hook has found, and made of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HookStanding {
+    /// The CRM's id of it.
+    pub hook_id: String,
+    /// It was made before, and was gone or not as wished: events may be lost.
+    pub was_mended: bool,
+    /// Some events do not come, or did not.
+    pub trouble: Option<Notice>,
+}
+
+/// How a CRM answers to a wish: the hook stands, or it cannot be had, and why.
+pub type KeptHook = Result<HookStanding, Notice>;

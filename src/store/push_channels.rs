@@ -1,0 +1,127 @@
+//! The table `push_channels`: how the CRM of an integration pushes its changes. Written by the run
+//! that looks after it, under its lease, and by the events that come.
+
+use chrono::{DateTime, Utc};
+
+use super::{Db, StoreError, Tx, known, lease::Lease};
+use crate::domain::{
+    hook::{HookAddress, HookOwner, PushChannel, PushState},
+    ids::{AccountId, IntegrationId},
+    notice::Notice,
+    provider::Provider,
+};
+
+/// Whose events this address is for; `None`: nobody's any more.
+pub async fn find_owner(db: &Db, address: HookAddress) -> Result<Option<HookOwner>, StoreError> {
+    let row = sqlx::query!(
+        r#"-- store::push_channels::find_owner
+        select p.integration_id, p.secret, i.provider, i.is_enabled and i.is_sync_on as "is_on!"
+        from push_channels p
+        join integrations i on i.account_id = $1 and i.integration_id = p.integration_id
+        where p.account_id = $1 and p.hook_number = $2"#,
+        address.account_id.0,
+        address.number,
+    )
+    .fetch_optional(db.of(address.account_id))
+    .await?;
+    row.map(|row| {
+        Ok(HookOwner {
+            integration_id: IntegrationId(row.integration_id),
+            provider: known(row.provider.parse::<Provider>().ok(), "integrations", "provider")?,
+            secret: row.secret,
+            is_on: row.is_on,
+        })
+    })
+    .transpose()
+}
+
+/// What is stored of an integration's hook.
+pub async fn find(
+    db: &Db,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+) -> Result<Option<PushChannel>, StoreError> {
+    let row = sqlx::query!(
+        "-- store::push_channels::find
+        select state, notice, hook_number, hook_id, secret, checked_at
+        from push_channels
+        where account_id = $1 and integration_id = $2",
+        account_id.0,
+        integration_id.0,
+    )
+    .fetch_optional(db.of(account_id))
+    .await?;
+    row.map(|row| {
+        Ok(PushChannel {
+            state: known(row.state.parse::<PushState>().ok(), "push_channels", "state")?,
+            notice: row.notice.as_deref().and_then(Notice::read),
+            number: row.hook_number,
+            hook_id: row.hook_id,
+            secret: row.secret,
+            checked_at: row.checked_at,
+        })
+    })
+    .transpose()
+}
+
+/// Stores what a look at the hook found, and how many events more were lost, in a transaction that
+/// holds the run's lease.
+pub async fn save(tx: &mut Tx, lease: Lease, channel: &PushChannel, lost: i64) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::push_channels::save
+        insert into push_channels as p (account_id, integration_id, state, notice, hook_number, hook_id, secret, checked_at, suspected_losses)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        on conflict (account_id, integration_id) do update
+        set state = excluded.state, notice = excluded.notice, hook_number = excluded.hook_number, hook_id = excluded.hook_id,
+            secret = excluded.secret, checked_at = excluded.checked_at, suspected_losses = p.suspected_losses + excluded.suspected_losses",
+        lease.account_id.0,
+        lease.integration_id.0,
+        channel.state.as_str(),
+        channel.notice.as_ref().map(Notice::to_string),
+        channel.number,
+        channel.hook_id,
+        channel.secret,
+        channel.checked_at,
+        lost,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Notes the newest of the events that have come.
+pub async fn note_event(
+    db: &Db,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    event_at: DateTime<Utc>,
+    lag_ms: i64,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::push_channels::note_event
+        update push_channels
+        set last_event_at = $3, last_lag_ms = $4
+        where account_id = $1 and integration_id = $2 and (last_event_at is null or last_event_at < $3)",
+        account_id.0,
+        integration_id.0,
+        event_at,
+        lag_ms,
+    )
+    .execute(db.of(account_id))
+    .await?;
+    Ok(())
+}
+
+/// Forgets it: what the CRM still sends is for nobody.
+pub async fn remove(tx: &mut Tx, account_id: AccountId, integration_id: IntegrationId) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::push_channels::remove
+        delete from push_channels
+        where account_id = $1 and integration_id = $2",
+        account_id.0,
+        integration_id.0,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}

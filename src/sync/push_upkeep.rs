@@ -1,0 +1,236 @@
+//! Looks after an integration's hook in its CRM, at the beginning of a run and by the run's lease:
+//! makes it, mends it, removes it when it is not wished any more. A run begins at least once a day,
+//! and at once after an integration is enabled, authorized or changed. Nothing here fails a run:
+//! polling is the truth.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rand::Rng as _;
+use tracing::warn;
+
+use super::{error::RunError, session::CrmSession};
+use crate::{
+    crm::{CrmFuture, HookStanding, HookWish, KeptHook},
+    domain::{
+        hook::{HookAddress, HookSecret, PushChannel, PushState, hook_name, hook_url},
+        notice::Notice,
+        options::PushWish,
+    },
+    store::{
+        StoreError, Transaction, Tx,
+        lease::{self, Lease},
+        push_channels,
+    },
+    telemetry::chain,
+};
+
+/// From look to look while it is not as it should be.
+const MEND_EVERY: TimeDelta = TimeDelta::minutes(15);
+
+const PENDING: Notice = Notice::fixed(
+    "PUSH_PENDING",
+    "the webhook is being made, or the CRM did not answer for it: the next run tries again, and changes are polled until then",
+);
+const ADDRESS_MISSING: Notice = Notice::fixed(
+    "PUSH_ADDRESS_MISSING",
+    "this deployment has no public https address, so changes are polled: its operator must set http.listen and http.public_url",
+);
+
+/// One look at a hook, if it is due.
+pub(super) async fn keep_push(session: &mut CrmSession<'_>) -> Result<(), RunError> {
+    let (context, job) = (session.pacer.context, session.pacer.job);
+    let (lease, now) = (job.lease(), context.clock.now());
+    let Some(check_every) = context.crms.hook_check_every(job.provider()) else { return Ok(()) };
+    let stored = push_channels::find(&context.db, lease.account_id, lease.integration_id).await?;
+    if job.claimed.options.push != PushWish::On {
+        return if stored.is_some() { remove(session, lease).await } else { Ok(()) };
+    }
+    if stored.as_ref().is_some_and(|channel| !is_due(channel, check_every, now)) {
+        return Ok(());
+    }
+    let opened = stored.and_then(|channel| {
+        let opened = context.access_tokens.vault.open_hook(lease.account_id, lease.integration_id, &channel.secret);
+        match opened {
+            Ok(secret) => Some((channel, secret)),
+            Err(error) => {
+                warn!(error = %chain(&error), "the secret of the webhook does not open: it gets a new one");
+                None
+            }
+        }
+    });
+    let (mut channel, secret) = match opened {
+        Some(known) => known,
+        // Stored before the CRM hears of it: a crash in between leaves a secret without a hook.
+        None => new_channel(session, lease).await?,
+    };
+    let lost = match &context.push_base {
+        Some(base) if context.crms.sends_to(job.provider(), base) => {
+            let key = context.access_tokens.vault.key_ring.hook_address_keys().swap_remove(0);
+            let address = HookAddress { account_id: lease.account_id, number: channel.number };
+            let wish = HookWish {
+                name: hook_name(base, lease.integration_id),
+                url: hook_url(base, &key, job.provider(), address),
+                hook_id: channel.hook_id.clone(),
+                secret,
+            };
+            // Left for the next run.
+            let Some(kept) = ask_to_keep(session, &wish).await? else { return Ok(()) };
+            take(&mut channel, kept)
+        }
+        _ => take(&mut channel, Err(ADDRESS_MISSING)),
+    };
+    channel.checked_at = Some(now);
+    save(session, SaveChannel { lease, channel, lost }).await
+}
+
+async fn ask_to_keep(session: &mut CrmSession<'_>, wish: &HookWish) -> Result<Option<KeptHook>, RunError> {
+    session.ask_optional(wish, |client, wish| -> CrmFuture<'_, KeptHook> { client.keep_hook(wish) }).await
+}
+
+/// Whether the CRM is to be asked. A look that a clock has made which was ahead counts for nothing.
+fn is_due(channel: &PushChannel, check_every: TimeDelta, now: DateTime<Utc>) -> bool {
+    let every = if channel.state == PushState::Active { check_every } else { MEND_EVERY };
+    channel.checked_at.is_none_or(|checked_at| checked_at > now || now - checked_at >= every)
+}
+
+/// What a look makes of what is stored. Gives how many events are known to be lost: of a hook that
+/// was not as wished one at least.
+fn take(channel: &mut PushChannel, kept: KeptHook) -> i64 {
+    match kept {
+        Ok(HookStanding { hook_id, was_mended, trouble }) => {
+            channel.hook_id = Some(hook_id);
+            channel.state = if trouble.is_some() { PushState::Degraded } else { PushState::Active };
+            channel.notice = trouble;
+            i64::from(was_mended)
+        }
+        Err(notice) => {
+            channel.hook_id = None;
+            channel.state = PushState::Unavailable;
+            channel.notice = Some(notice);
+            0
+        }
+    }
+}
+
+async fn new_channel(session: &CrmSession<'_>, lease: Lease) -> Result<(PushChannel, HookSecret), RunError> {
+    let context = session.pacer.context;
+    let (number, secret) = context.ids.with_rng(|rng| {
+        let (mut number, mut user, mut password) = ([0; 8], [0; 16], [0; 32]);
+        rng.fill_bytes(&mut number);
+        rng.fill_bytes(&mut user);
+        rng.fill_bytes(&mut password);
+        (i64::from_be_bytes(number), HookSecret::of_bytes(&user, &password))
+    });
+    let sealed = context.access_tokens.vault.seal_hook(lease.account_id, lease.integration_id, &secret);
+    let channel = PushChannel {
+        state: PushState::Unavailable,
+        notice: Some(PENDING),
+        number,
+        hook_id: None,
+        secret: sealed.map_err(|error| RunError::Credentials(Some(error)))?,
+        checked_at: None,
+    };
+    save(session, SaveChannel { lease, channel: channel.clone(), lost: 0 }).await?;
+    Ok((channel, secret))
+}
+
+/// What cannot be removed from the CRM sends to an address that nobody has any more.
+async fn remove(session: &mut CrmSession<'_>, lease: Lease) -> Result<(), RunError> {
+    if let Some(base) = &session.pacer.context.push_base {
+        let name = hook_name(base, lease.integration_id);
+        session.ask_optional(&name, |client, name: &String| client.remove_hook(name)).await?;
+    }
+    let is_held = session.pacer.context.db.of(lease.account_id).run(RemoveChannel { lease }).await?;
+    if is_held { Ok(()) } else { Err(RunError::LeaseLost) }
+}
+
+async fn save(session: &CrmSession<'_>, work: SaveChannel) -> Result<(), RunError> {
+    let is_held = session.pacer.context.db.of(work.lease.account_id).run(work).await?;
+    if is_held { Ok(()) } else { Err(RunError::LeaseLost) }
+}
+
+/// Stores what a look has found. False: the lease is lost.
+struct SaveChannel {
+    lease: Lease,
+    channel: PushChannel,
+    lost: i64,
+}
+
+impl Transaction for SaveChannel {
+    const NAME: &'static str = "save_channel";
+    type Output = bool;
+    type Error = StoreError;
+
+    async fn run(&self, tx: &mut Tx) -> Result<bool, StoreError> {
+        if !lease::lock(tx, self.lease).await? {
+            return Ok(false);
+        }
+        push_channels::save(tx, self.lease, &self.channel, self.lost).await?;
+        Ok(true)
+    }
+}
+
+/// Forgets a hook. False: the lease is lost.
+struct RemoveChannel {
+    lease: Lease,
+}
+
+impl Transaction for RemoveChannel {
+    const NAME: &'static str = "remove_channel";
+    type Output = bool;
+    type Error = StoreError;
+
+    async fn run(&self, tx: &mut Tx) -> Result<bool, StoreError> {
+        if !lease::lock(tx, self.lease).await? {
+            return Ok(false);
+        }
+        push_channels::remove(tx, self.lease.account_id, self.lease.integration_id).await?;
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn channel(state: PushState, checked_minutes_ago: Option<i64>) -> PushChannel {
+        let checked_at = checked_minutes_ago.map(|minutes| now() - TimeDelta::minutes(minutes));
+        PushChannel { state, notice: None, number: 1, hook_id: Some("7".into()), secret: Vec::new(), checked_at }
+    }
+
+    fn now() -> DateTime<Utc> {
+        DateTime::from_timestamp(1_796_000_000, 0).unwrap()
+    }
+
+    #[test]
+    fn hook_is_looked_at_when_time_or_trouble_says_so() {
+        for (state, checked, due) in [
+            (PushState::Active, Some(359), false),
+            (PushState::Active, Some(360), true),
+            (PushState::Active, Some(-1), true),
+            (PushState::Active, None, true),
+            (PushState::Degraded, Some(14), false),
+            (PushState::Degraded, Some(15), true),
+            (PushState::Unavailable, Some(15), true),
+        ] {
+            assert_eq!(is_due(&channel(state, checked), TimeDelta::hours(6), now()), due, "{state:?} {checked:?}");
+        }
+    }
+
+    #[test]
+    fn look_makes_of_each_state_what_the_crm_says() {
+        let standing = |was_mended, trouble| Ok(HookStanding { hook_id: "8".into(), was_mended, trouble });
+        for (kept, state, hook_id, lost) in [
+            (standing(false, None), PushState::Active, Some("8"), 0),
+            (standing(true, None), PushState::Active, Some("8"), 1),
+            (standing(false, Some(PENDING)), PushState::Degraded, Some("8"), 0),
+            (Err(ADDRESS_MISSING), PushState::Unavailable, None, 0),
+        ] {
+            for before in [PushState::Active, PushState::Degraded, PushState::Unavailable] {
+                let mut channel = channel(before, None);
+                assert_eq!(take(&mut channel, kept.clone()), lost);
+                assert_eq!((channel.state, channel.hook_id.as_deref()), (state, hook_id));
+                assert_eq!(channel.notice.is_none(), state == PushState::Active);
+            }
+        }
+    }
+}
