@@ -92,7 +92,7 @@ mod tests {
                 }
             }
         };
-        let told = tokio::time::timeout(Duration::from_secs(60), async { tokio::join!(telling, reading) }).await;
+        let told = tokio::time::timeout(Duration::from_mins(1), async { tokio::join!(telling, reading) }).await;
 
         fs::remove_file(&path).unwrap();
         assert!(told.is_ok(), "it is still waiting");

@@ -18,6 +18,8 @@ use crate::domain::{
 /// A hint that waits for longer than this from now (the longest wait for a CRM is a day) was put
 /// there by a clock that was ahead.
 const AHEAD_MAX: TimeDelta = TimeDelta::hours(25);
+/// An event from further ahead is of a CRM whose clock is: nothing waits for it.
+const EVENT_AHEAD_MAX: TimeDelta = TimeDelta::minutes(1);
 
 /// An integration with hints that are due, and which nobody has claimed for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -222,24 +224,45 @@ pub async fn fold(tx: &mut Tx, lease: Lease) -> Result<(u64, Option<DateTime<Utc
     Ok((u64::try_from(times.len()).unwrap_or(u64::MAX), times.into_iter().flatten().max()))
 }
 
-/// Deletes the hint of the whole integration, if it is due: in the transaction that starts its
-/// poll. False: there is none (any more).
-pub async fn remove_whole(
+/// Takes the hint of the whole integration up, if it is due: in the transaction that starts its
+/// poll. One that was written again for events that the CRM's lists do not show yet stays, until
+/// they do. False: there is none (any more).
+pub async fn take_whole(
     tx: &mut Tx,
     account_id: AccountId,
     integration_id: IntegrationId,
+    listing_lag: TimeDelta,
     now: DateTime<Utc>,
 ) -> Result<bool, StoreError> {
-    let done = sqlx::query!(
-        "-- store::hint_drains::remove_whole
+    let removed = sqlx::query!(
+        "-- store::hint_drains::take_whole
         delete from hints
+        where account_id = $1 and integration_id = $2 and record_id = '' and (not_before <= $3 or not_before > $4)
+          and (event_time is null or event_time <= $5 or event_time > $6)",
+        account_id.0,
+        integration_id.0,
+        now,
+        now + AHEAD_MAX,
+        now - listing_lag,
+        now + EVENT_AHEAD_MAX,
+    )
+    .execute(&mut **tx)
+    .await?;
+    if removed.rows_affected() == 1 {
+        return Ok(true);
+    }
+    let kept = sqlx::query!(
+        "-- store::hint_drains::take_whole (stays)
+        update hints
+        set not_before = $5
         where account_id = $1 and integration_id = $2 and record_id = '' and (not_before <= $3 or not_before > $4)",
         account_id.0,
         integration_id.0,
         now,
         now + AHEAD_MAX,
+        now + listing_lag,
     )
     .execute(&mut **tx)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(kept.rows_affected() == 1)
 }

@@ -29,7 +29,7 @@ pub async fn write(db: &Db, batch: &HintBatch<'_>, within: Duration) -> Result<(
     })
 }
 
-/// As [`write`], in a transaction that does something else besides.
+/// As [`write()`], in a transaction that does something else besides.
 pub async fn write_in(tx: &mut Tx, batch: &HintBatch<'_>) -> Result<(), StoreError> {
     let waiting = count_waiting(&mut **tx, batch).await?;
     upsert(&mut **tx, batch, waiting).await

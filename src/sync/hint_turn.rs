@@ -20,6 +20,7 @@ use super::{
     session::CrmSession,
 };
 use crate::{
+    crm::CrmClients,
     domain::{
         hint::{HintBatch, HintReason, NewHint},
         ids::SyncRunId,
@@ -80,7 +81,7 @@ pub(super) async fn run(
 async fn start_poll(context: &SyncContext, due: DueIntegration) -> Result<(), StoreError> {
     let now = context.clock.now();
     let new_id = SyncRunId(context.ids.new_v7(now));
-    if context.db.of(due.account_id).run(StartPoll { due, new_id, now }).await? {
+    if context.db.of(due.account_id).run(StartPoll { crms: context.crms.clone(), due, new_id, now }).await? {
         info!("many records have changed: a run is due now");
         context.wake.notify_one();
     }
@@ -227,9 +228,10 @@ impl Transaction for PutOffAll {
     }
 }
 
-/// Starts the run that many hints came to, and deletes their hint with it. False: there is nothing
+/// Starts the run that many hints came to, and takes their hint up with it. False: there is nothing
 /// to start, or something speaks against it, and the hint waits for the next look.
 struct StartPoll {
+    crms: CrmClients,
     due: DueIntegration,
     new_id: SyncRunId,
     now: DateTime<Utc>,
@@ -241,15 +243,17 @@ impl Transaction for StartPoll {
     type Error = StoreError;
 
     async fn run(&self, tx: &mut Tx) -> Result<bool, StoreError> {
-        let Self { due: DueIntegration { account_id, integration_id }, new_id, now } = *self;
+        let Self { crms, due: DueIntegration { account_id, integration_id }, new_id, now } = self;
+        let (account_id, integration_id, new_id, now) = (*account_id, *integration_id, *new_id, *now);
         let Some(locked) = integrations::lock(tx, account_id, integration_id).await? else { return Ok(false) };
         // It is no way around a hold, or the pause after a failure.
         if locked.state.hold.is_some() || locked.state.failures > 0 || locked.state.is_first_copy() {
             return Ok(false);
         }
+        let listing_lag = crms.descriptor(locked.state.organization.provider).listing_lag;
         let Ok(transition) = locked.state.apply(ControlEvent::Trigger(None), now) else { return Ok(false) };
         if sync_runs::find_current(tx, account_id, integration_id, None).await?.is_some()
-            || !hint_drains::remove_whole(tx, account_id, integration_id, now).await?
+            || !hint_drains::take_whole(tx, account_id, integration_id, listing_lag, now).await?
         {
             return Ok(false);
         }

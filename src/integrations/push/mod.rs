@@ -216,7 +216,7 @@ impl HookReceiver {
                 })
                 .collect(),
             PressureVerdict::Store => vec![NewHint::of_integration(HintReason::Event, event_at)],
-            PressureVerdict::StoreWhole => vec![self.hint_of_whole(known.provider, event_at, now)],
+            PressureVerdict::StoreWhole => vec![self.hint_of_whole(known.provider, now)],
         };
         self.write(known, &hints, now).await?;
         if verdict == PressureVerdict::StoreWhole {
@@ -228,10 +228,10 @@ impl HookReceiver {
 
     /// Speaks for the events of the next second, too: it is taken up once the CRM's lists show
     /// them.
-    fn hint_of_whole(&self, provider: Provider, event_at: Option<DateTime<Utc>>, now: DateTime<Utc>) -> NewHint {
-        let covered_for = TimeDelta::from_std(COVERED_FOR).unwrap_or_default();
-        let not_before = now + covered_for + self.context.crms.descriptor(provider).listing_lag;
-        NewHint { not_before: Some(not_before), ..NewHint::of_integration(HintReason::Event, event_at) }
+    fn hint_of_whole(&self, provider: Provider, now: DateTime<Utc>) -> NewHint {
+        let covered_until = now + TimeDelta::from_std(COVERED_FOR).unwrap_or_default();
+        let not_before = covered_until + self.context.crms.descriptor(provider).listing_lag;
+        NewHint { not_before: Some(not_before), ..NewHint::of_integration(HintReason::Event, Some(covered_until)) }
     }
 
     async fn write(&self, known: &KnownHook, hints: &[NewHint], now: DateTime<Utc>) -> Result<(), HookError> {

@@ -283,6 +283,35 @@ async fn storm_of_hints_is_one_run_after_lag() {
     assert_holds(&test).await;
 }
 
+/// What comes while a storm's run waits for the CRM's lists, and is not in them by then, has a run
+/// of its own.
+#[tokio::test]
+async fn storm_that_goes_on_has_another_run() {
+    let test = TestApp::start().await;
+    let (account, integration) = test.synced().await;
+    let writer = HintWriter::new(&test, &account, &integration);
+    test.pass(TimeDelta::minutes(2));
+    let whole = || NewHint::of_integration(HintReason::Event, Some(test.clock.now()));
+
+    writer.write(&[whole()]).await;
+    test.pass(TimeDelta::seconds(60));
+    writer.write(&[whole()]).await;
+    test.pass(TimeDelta::seconds(5));
+    assert_eq!(drain(&test).await, 1, "the first one is not put off by the second");
+    assert_eq!(test.sync_due().await, 1);
+    assert_eq!((waiting(&test).await, drain(&test).await), (1, 0));
+    test.pass(TimeDelta::seconds(65));
+    assert_eq!(drain(&test).await, 1);
+    assert_eq!(test.sync_due().await, 1);
+
+    assert_eq!((waiting(&test).await, drain(&test).await), (0, 0));
+    // A CRM whose clock is ahead makes no more of it.
+    let ahead = NewHint::of_integration(HintReason::Event, Some(test.clock.now() + TimeDelta::hours(1)));
+    writer.write(&[ahead]).await;
+    test.pass(TimeDelta::seconds(65));
+    assert_eq!((drain(&test).await, waiting(&test).await), (1, 0));
+}
+
 /// An answer that is older than what the event says is asked for again, a few times.
 #[tokio::test]
 async fn answer_older_than_event_is_asked_for_again() {
