@@ -63,6 +63,10 @@ struct NewHook {
 }
 
 impl StoredHook {
+    fn is_called(&self, name: &str) -> bool {
+        self.name.as_deref() == Some(name)
+    }
+
     /// Its secret was stored with the address, before it was made.
     fn is_as_wished(&self, wish: &HookWish) -> bool {
         let is_text = |value: &Option<Value>, texts: &[&str]| {
@@ -82,11 +86,13 @@ impl StoredHook {
 impl PipedriveClient {
     /// Sees to it that there is one hook of this name, as wished.
     pub(super) async fn keep(&self, wish: &HookWish) -> Result<KeptHook, CrmError> {
-        let ours = match self.hooks_of(&wish.name).await? {
-            Ok(ours) => ours,
+        let all = match self.hooks().await? {
+            Ok(all) => all,
             Err(notice) => return Ok(Err(notice)),
         };
-        let (mut right, wrong): (Vec<_>, Vec<_>) = ours.into_iter().partition(|hook| hook.is_as_wished(wish));
+        // By its address, too: a list that left the names out would have one more made each time.
+        let ours = all.into_iter().filter(|hook| hook.is_called(&wish.name) || hook.subscription_url == wish.url);
+        let (mut right, wrong): (Vec<_>, Vec<_>) = ours.partition(|hook| hook.is_as_wished(wish));
         let kept = if right.is_empty() { None } else { Some(right.remove(0)) };
         for hook in wrong.into_iter().chain(right) {
             self.delete_hook(hook.id).await?;
@@ -103,21 +109,21 @@ impl PipedriveClient {
 
     /// Removes every hook of this name.
     pub(super) async fn remove(&self, name: &str) -> Result<(), CrmError> {
-        for hook in self.hooks_of(name).await?.unwrap_or_default() {
+        for hook in self.hooks().await?.unwrap_or_default().iter().filter(|hook| hook.is_called(name)) {
             self.delete_hook(hook.id).await?;
         }
         Ok(())
     }
 
-    async fn hooks_of(&self, name: &str) -> Result<Result<Vec<StoredHook>, Notice>, CrmError> {
+    async fn hooks(&self) -> Result<Result<Vec<StoredHook>, Notice>, CrmError> {
         let reply = self.request(Method::GET, PATH, &[], None).await?;
         if let Some(notice) = refusal_of_hooks(&reply)? {
             return Ok(Err(notice));
         }
         let body = String::from_utf8(reply.body).map_err(|_| NO_PAGE)?;
         // Without any it is null.
-        let all = json::parse::<SingleAnswer<Option<Vec<StoredHook>>>>(&body).ok_or(NO_PAGE)?.data.unwrap_or_default();
-        Ok(Ok(all.into_iter().filter(|hook| hook.name.as_deref() == Some(name)).collect()))
+        let all = json::parse::<SingleAnswer<Option<Vec<StoredHook>>>>(&body).ok_or(NO_PAGE)?.data;
+        Ok(Ok(all.unwrap_or_default()))
     }
 
     async fn make_hook(&self, wish: &HookWish) -> Result<Result<u64, Notice>, CrmError> {

@@ -141,6 +141,18 @@ async fn registering_again_makes_one_hook() {
     assert_eq!(test.pipedrive.deliveries().delivered, 1);
 }
 
+/// A list without names does not make it two, either.
+#[tokio::test]
+async fn hook_without_a_listed_name_is_known_by_its_address() {
+    let nameless: fn(&mut pipedrive::PipedriveConfig) = |config| config.lists_hook_names = false;
+    let test = start_in(Worlds { pipedrive: Some(nameless), ..Worlds::default() }).await;
+    let (account, integration) = pushed(&test).await;
+    next_look(&test).await;
+
+    assert_eq!(test.pipedrive.hook_count(), 1);
+    assert_eq!(shown(&test, &account, &integration).await, active(0));
+}
+
 /// A hook that somebody removed is made again, and what it may have missed is told.
 #[tokio::test]
 async fn removed_hook_is_made_again() {

@@ -65,7 +65,11 @@ impl Pipedrive {
         match (call.method.as_str(), rest) {
             ("GET", []) => {
                 let hooks = self.hooks();
-                Ok(data(&hooks.by_id.iter().map(|(id, hook)| hook.json(*id)).collect::<Vec<_>>()))
+                let mut listed: Vec<Value> = hooks.by_id.iter().map(|(id, hook)| hook.json(*id)).collect();
+                if !self.config.lists_hook_names {
+                    listed.iter_mut().filter_map(Value::as_object_mut).for_each(|hook| drop(hook.remove("name")));
+                }
+                Ok(data(&listed))
             }
             ("POST", []) => self.make_hook(&call.json_body().ok_or(PipedriveRefusal::Unreadable)?),
             ("DELETE", [id]) => {

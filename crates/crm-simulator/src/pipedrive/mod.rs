@@ -128,6 +128,8 @@ pub struct PipedriveConfig {
     pub hidden_answer: HiddenAnswer,
     /// Whoever asks may make webhooks. True by default.
     pub allows_webhooks: bool,
+    /// Quirk: the list of webhooks shows their names. On by default.
+    pub lists_hook_names: bool,
 }
 
 impl PipedriveConfig {
@@ -156,6 +158,7 @@ impl PipedriveConfig {
             empty_phone_entries: false,
             hidden_answer: HiddenAnswer::NotFound,
             allows_webhooks: true,
+            lists_hook_names: true,
         }
     }
 
