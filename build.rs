@@ -19,5 +19,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     // By which the command line finds a message's descriptor.
     config.enable_type_names();
     tonic_prost_build::configure().compile_fds_with_config(descriptors, config)?;
+    // A vendor's API, of which the service is a client: in no descriptor set that is shown.
+    let salesforce = protox::compile(["proto/salesforce/eventbus/v1/pubsub_api.proto"], ["proto"])?;
+    tonic_prost_build::configure().build_server(false).compile_fds(salesforce)?;
     Ok(())
 }
