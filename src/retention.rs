@@ -11,7 +11,9 @@ use tracing::warn;
 
 use crate::{
     domain::{audit::NO_ACCOUNT, clock::Clock, ids::AccountId},
-    store::{Db, StoreError, Transaction, Tx, accounts, audit, changes, erasure, hints, rejected, retention},
+    store::{
+        Db, StoreError, Transaction, Tx, accounts, audit, changes, erasure, hints, look_asides, rejected, retention,
+    },
     telemetry::chain,
 };
 
@@ -27,6 +29,8 @@ const REJECTED_KEPT: TimeDelta = TimeDelta::days(30);
 const HINTS_KEPT: TimeDelta = TimeDelta::days(7);
 /// A call that was being answered while its person was erased is stored within seconds.
 const LATE_CALLS: TimeDelta = TimeDelta::days(1);
+/// A number that a CRM was to be asked for, and which nobody has answered for.
+const LATE_LOOK_ASIDES: TimeDelta = TimeDelta::hours(1);
 const LOOK_EVERY: Duration = Duration::from_hours(1);
 /// A clock that was set by more than this since the last look is not believed before the next one.
 const CLOCK_SLACK: TimeDelta = TimeDelta::minutes(10);
@@ -102,6 +106,7 @@ async fn forget_in(
     removed += erasure::remove_late_calls(db, account_id, now - LATE_CALLS).await?;
     removed += rejected::expire(db, account_id, now - REJECTED_KEPT).await?;
     removed += hints::expire(db, account_id, now - HINTS_KEPT).await?;
+    removed += look_asides::forget_late(db, account_id, now - LATE_LOOK_ASIDES).await?;
     loop {
         let kept_since = now - CHANGES_KEPT;
         let batch = db.of(account_id).run(ForgetChanges { kept_since }).await?;

@@ -62,7 +62,7 @@ impl From<Policy> for pb::MatchPolicy {
     clap::ArgGroup::new("change")
         .required(true)
         .multiple(true)
-        .args(["name", "region", "further_regions", "no_further_regions", "policy"])
+        .args(["name", "region", "further_regions", "no_further_regions", "policy", "look_aside_ms"])
 ))]
 struct UpdateArgs {
     /// The account
@@ -87,6 +87,10 @@ struct UpdateArgs {
     /// The integration whose contacts come first
     #[arg(long, value_name = "ID", requires = "policy")]
     preferred_integration: Option<IntegrationId>,
+    /// How long a call that finds nobody waits while the CRMs are asked, milliseconds: 200 to 1500;
+    /// 0: not at all
+    #[arg(long, value_name = "MS")]
+    look_aside_ms: Option<i32>,
 }
 
 #[derive(Debug, Clone, clap::Args)]
@@ -103,6 +107,9 @@ struct CreateArgs {
     /// UUID of your choice: a repeat with the same one makes no second account
     #[arg(long, value_name = "UUID")]
     id: Option<AccountId>,
+    /// How long a call that finds nobody waits while the CRMs are asked, milliseconds: 200 to 1500
+    #[arg(long, value_name = "MS", default_value_t = 0, hide_default_value = true)]
+    look_aside_ms: i32,
 }
 
 /// Asks the server, and prints its answer.
@@ -121,6 +128,7 @@ async fn create(args: CreateArgs, client: &ServiceClient) -> anyhow::Result<Exit
         default_region: args.region.as_str().to_owned(),
         further_regions: texts(&args.further_regions),
         match_policy: 0,
+        look_aside_ms: args.look_aside_ms,
     };
     let answer = client.accounts().create_account(request).await?.into_inner();
     client.print(&json::of(&answer), answer.account.as_ref().map_or("", |account| &account.id))?;
@@ -137,6 +145,7 @@ async fn update(args: UpdateArgs, client: &ServiceClient) -> anyhow::Result<Exit
         ("default_region", args.region.is_some()),
         ("further_regions", args.further_regions.is_some() || args.no_further_regions),
         ("match_policy", args.policy.is_some()),
+        ("look_aside_ms", args.look_aside_ms.is_some()),
     ];
     let paths = given.into_iter().filter(|(_, is_given)| *is_given).map(|(path, _)| path.to_owned()).collect();
     let account = pb::Account {
@@ -145,6 +154,7 @@ async fn update(args: UpdateArgs, client: &ServiceClient) -> anyhow::Result<Exit
         further_regions: texts(&args.further_regions.unwrap_or_default()),
         match_policy: args.policy.map(|policy| pb::MatchPolicy::from(policy).into()).unwrap_or_default(),
         preferred_integration_id: args.preferred_integration.map(|id| id.to_string()).unwrap_or_default(),
+        look_aside_ms: args.look_aside_ms.unwrap_or_default(),
         ..Default::default()
     };
     let request = pb::UpdateAccountRequest {
@@ -186,7 +196,11 @@ impl fmt::Display for AccountTable<'_> {
             let regions: Vec<&str> =
                 std::iter::once(&account.default_region).chain(&account.further_regions).map(String::as_str).collect();
             let (regions, policy) = (regions.join(","), show::match_policy(account.match_policy()));
-            writeln!(f, "{}  {regions:<8} {policy:<21} {}", account.id, show::clean(&account.display_name))?;
+            write!(f, "{}  {regions:<8} {policy:<21} {}", account.id, show::clean(&account.display_name))?;
+            match account.look_aside_ms {
+                0 => writeln!(f)?,
+                ms => writeln!(f, " (looks aside for {ms} ms at most)")?,
+            }
         }
         Ok(())
     }
@@ -235,5 +249,7 @@ mod tests {
             "7b0c5f9e-58b4-4a3f-9d1e-0a2b3c4d5e6f  US,GB    LAST_SELECTED         Acme Inc\n"
         );
         assert!(AccountTable(&[]).to_string().contains("account create"));
+        let looking = pb::Account { look_aside_ms: 1_500, ..Default::default() };
+        assert!(AccountTable(&[looking]).to_string().ends_with(" (looks aside for 1500 ms at most)\n"));
     }
 }

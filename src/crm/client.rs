@@ -3,6 +3,7 @@
 use std::{pin::Pin, time::Duration};
 
 use chrono::{DateTime, Utc};
+use phone_key::PhoneKey;
 
 use super::{
     CrmError, PageSize,
@@ -100,6 +101,20 @@ impl RecordSightings {
     }
 }
 
+/// What a CRM has for a call that found nobody. In no order that could be gone on from, and without
+/// deletions: nothing of it moves a position.
+#[derive(Debug, Default)]
+pub struct FoundRecords {
+    /// As they are in a list.
+    pub records: Vec<Record>,
+    /// Those of them whose organisation was not asked for its name.
+    pub unnamed: Vec<RecordKey>,
+    /// Records, and values of records, that could not be read.
+    pub rejects: PageRejects,
+    /// Something was left out: the oldest changes, or a kind of objects.
+    pub is_partial: bool,
+}
+
 /// A record that has just turned out to be gone, and the e-mail addresses that we know of it.
 #[derive(Debug)]
 pub struct GoneRecord {
@@ -111,6 +126,8 @@ pub struct GoneRecord {
 
 /// The most records that one [`CrmClient::look_up`] or [`CrmClient::find_merge_winners`] takes.
 pub const LOOK_UP_MAX: usize = 100;
+/// The most records that one [`CrmClient::find_by_number`] finds.
+pub const FOUND_MAX: usize = 20;
 
 /// What a call to a CRM leads to.
 pub type CrmFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, CrmError>> + Send + 'a>>;
@@ -166,6 +183,17 @@ pub trait CrmClient: Send + Sync {
     /// pages do.
     fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> CrmFuture<'a, RecordSightings>;
 
+    /// The newest of what has changed since the run that ended at this checkpoint; by as few
+    /// requests as there are kinds of objects. Only where the vendor lists changes without delay.
+    fn fetch_newest<'a>(&'a self, checkpoint: &'a str) -> CrmFuture<'a, FoundRecords> {
+        let _ = checkpoint;
+        Box::pin(async { Ok(FoundRecords::default()) })
+    }
+
+    /// Records with this number, as far as the CRM's index finds it as it was written, at most
+    /// [`FOUND_MAX`].
+    fn find_by_number(&self, key: PhoneKey) -> CrmFuture<'_, Vec<RecordKey>>;
+
     /// Records that may have taken in gone ones, read anew, where the CRM does not say who they
     /// are. At most [`LOOK_UP_MAX`] gone ones.
     fn find_merge_winners<'a>(&'a self, gone: &'a [GoneRecord]) -> CrmFuture<'a, RecordSightings> {
@@ -180,6 +208,9 @@ pub struct ClientTarget<'a> {
     pub is_trial: bool,
     /// Everything is copied for the first time, which may take another share of the quota.
     pub is_first_copy: bool,
+    /// It asks beside everything else, for a call that waits: never long, and a tenth of a short
+    /// limit at most.
+    pub is_beside: bool,
     /// The CRM's organisation.
     pub organization: &'a Organization,
     /// What is copied.

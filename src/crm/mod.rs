@@ -30,8 +30,8 @@ use std::{
 };
 
 pub use client::{
-    ClientTarget, ConnectionProbe, CrmClient, CrmFuture, GoneRecord, LOOK_UP_MAX, PageEffort, RecordPage,
-    RecordSightings,
+    ClientTarget, ConnectionProbe, CrmClient, CrmFuture, FOUND_MAX, FoundRecords, GoneRecord, LOOK_UP_MAX, PageEffort,
+    RecordPage, RecordSightings,
 };
 pub use endpoint::ProviderEndpoint;
 pub use error::{ConnectFailure, CrmError, LoginRefusal, RetryAdvice};
@@ -119,8 +119,14 @@ impl CrmClients {
 
     /// Whether it is of this organisation, as [`CrmClient::identify`] says.
     pub async fn identify(&self, organization: &Organization, access: CrmAccess) -> Result<(), CrmError> {
-        let target =
-            ClientTarget { is_trial: true, is_first_copy: false, organization, options: Options::default(), access };
+        let target = ClientTarget {
+            is_trial: true,
+            is_first_copy: false,
+            is_beside: false,
+            organization,
+            options: Options::default(),
+            access,
+        };
         self.client(target)?.identify().await
     }
 
@@ -163,6 +169,13 @@ impl CrmClients {
             return RequestQuota::new(Arc::default(), share);
         }
         let mut learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
-        RequestQuota::new(Arc::clone(learned.entry((*provider, name.clone())).or_default()), share)
+        let quota = RequestQuota::new(Arc::clone(learned.entry((*provider, name.clone())).or_default()), share);
+        if target.is_beside { quota.beside() } else { quota }
+    }
+
+    /// What an organisation's CRM gives a day, in its unit, as it last said; `None`: it has not.
+    pub fn day_limit(&self, organization: &Organization) -> Option<i64> {
+        let learned = self.learned.lock().unwrap_or_else(PoisonError::into_inner);
+        learned.get(&(organization.provider, organization.name.clone()))?.day_limit()
     }
 }

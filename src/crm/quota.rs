@@ -14,6 +14,10 @@ use super::{CrmError, page_size::PageSize};
 /// A wait up to this is slept where the request is; a longer one is told, since whoever asks may
 /// use the time for something else.
 const WAIT_INSIDE_MAX: Duration = Duration::from_secs(2);
+/// What is asked beside takes one in so many of a short limit ..
+const BESIDE_SHARE: u32 = 10;
+/// .. or as much as one question to a CRM takes: they come 5 s apart.
+const BESIDE_MIN: u32 = 6;
 
 /// What one client may take of an organisation's budget.
 #[derive(Clone)]
@@ -23,6 +27,8 @@ pub(super) struct RequestQuota {
     share_percent: u32,
     /// Of requests that the vendor counts apart.
     is_of_exports: bool,
+    /// Of a call that waits: it never sleeps, and takes little of a short limit.
+    is_beside: bool,
 }
 
 /// What is known of an organisation's limits; all its clients of this process share it.
@@ -47,6 +53,8 @@ struct LimitWindow {
     remaining: u32,
     ends: Instant,
     length: Duration,
+    /// What was asked beside in it.
+    beside: u32,
 }
 
 /// What an answer tells of a short limit.
@@ -79,12 +87,18 @@ pub(super) struct DailyReport {
 impl RequestQuota {
     /// A share, in percent from 1 to 100, of what is there.
     pub(super) const fn new(learned: Arc<LearnedLimits>, share_percent: u32) -> Self {
-        Self { learned, share_percent, is_of_exports: false }
+        Self { learned, share_percent, is_of_exports: false, is_beside: false }
     }
 
     /// The same share of a limit that the vendor has for its exports alone.
     pub(super) fn of_exports(&self) -> Self {
         Self { is_of_exports: true, ..self.clone() }
+    }
+
+    /// The same for requests that come beside: refused instead of waiting, and a tenth of a short
+    /// limit together.
+    pub(super) fn beside(&self) -> Self {
+        Self { is_beside: true, ..self.clone() }
     }
 
     /// How much of a page is asked for at present.
@@ -96,10 +110,10 @@ impl RequestQuota {
     /// longer, [`CrmError::QuotaSpent`] if the long one is spent.
     pub(super) async fn take(&self) -> Result<(), CrmError> {
         loop {
-            let wait = self.state().take(self.share_percent, Instant::now())?;
+            let wait = self.state().take(self.share_percent, self.is_beside, Instant::now())?;
             match wait {
                 None => return Ok(()),
-                Some(wait) if wait <= WAIT_INSIDE_MAX => sleep(wait).await,
+                Some(wait) if wait <= WAIT_INSIDE_MAX && !self.is_beside => sleep(wait).await,
                 Some(wait) => return Err(CrmError::Paced { wait }),
             }
         }
@@ -139,6 +153,13 @@ impl RequestQuota {
 }
 
 impl LearnedLimits {
+    /// What there is in a day, if the vendor has said so.
+    pub(super) fn day_limit(&self) -> Option<i64> {
+        let state = locked(&self.state);
+        let (day, _) = state.day.as_ref().filter(|(day, _)| day.limit > 0)?;
+        i64::try_from(day.limit).ok()
+    }
+
     /// Of 1, what is left of the short limit (of two, the one with less) and of the long one, as
     /// far as they are known.
     pub(super) fn left(&self) -> [Option<f64>; 2] {
@@ -165,7 +186,7 @@ impl LimitState {
     }
 
     /// Takes one request, or says how long there is none.
-    fn take(&mut self, share_percent: u32, now: Instant) -> Result<Option<Duration>, CrmError> {
+    fn take(&mut self, share_percent: u32, is_beside: bool, now: Instant) -> Result<Option<Duration>, CrmError> {
         if let Some((day, until)) = &self.day
             && day.limit > 0
             && u128::from(day.used) * 100 >= u128::from(day.limit) * u128::from(share_percent)
@@ -177,7 +198,7 @@ impl LimitState {
             // The next response tells whether there is more.
             self.day = None;
         }
-        Ok(self.window.as_mut().and_then(|window| window.take(share_percent, now)))
+        Ok(self.window.as_mut().and_then(|window| window.take(share_percent, is_beside, now)))
     }
 
     fn learn_window(&mut self, told: &WindowReport, now: Instant) {
@@ -191,6 +212,7 @@ impl LimitState {
         self.window = Some(LimitWindow {
             total: told.total,
             remaining: told.remaining.unwrap_or(told.total.saturating_sub(asked)).min(told.total),
+            beside: known.as_ref().map_or(0, |window| window.beside),
             ends: ends.or(known.map(|window| window.ends)).unwrap_or(now + told.length),
             length: told.length,
         });
@@ -198,16 +220,19 @@ impl LimitState {
 }
 
 impl LimitWindow {
-    fn take(&mut self, share_percent: u32, now: Instant) -> Option<Duration> {
+    fn take(&mut self, share_percent: u32, is_beside: bool, now: Instant) -> Option<Duration> {
         if now >= self.ends {
             self.remaining = self.total;
             self.ends = now + self.length;
+            self.beside = 0;
         }
         let reserved = self.total - allowed(self.total, share_percent);
-        if self.remaining <= reserved {
+        let is_enough = is_beside && self.beside >= (self.total / BESIDE_SHARE).max(BESIDE_MIN);
+        if self.remaining <= reserved || is_enough {
             return Some(self.ends - now);
         }
         self.remaining -= 1;
+        self.beside += u32::from(is_beside);
         None
     }
 }
@@ -286,7 +311,7 @@ mod tests {
                 minute = at;
                 others(minute, vendor, now);
             }
-            if let Some(wait) = state.take(share_percent, now).unwrap() {
+            if let Some(wait) = state.take(share_percent, false, now).unwrap() {
                 now += wait;
                 continue;
             }
@@ -348,11 +373,11 @@ mod tests {
         let told =
             WindowReport { total: 20, remaining: Some(4), resets: Some(Duration::from_secs(50)), length: MINUTE };
         state.learn_window(&told, now);
-        assert!(state.take(80, now).unwrap().is_some());
+        assert!(state.take(80, false, now).unwrap().is_some());
 
         state.learn_window(&WindowReport { total: 60, remaining: Some(44), ..told }, now);
 
-        assert_eq!(state.take(80, now).unwrap(), None);
+        assert_eq!(state.take(80, false, now).unwrap(), None);
     }
 
     /// A window that lies about its end ends nevertheless.
@@ -363,8 +388,8 @@ mod tests {
         let resets = Some(Duration::from_hours(1_000));
         state.learn_window(&WindowReport { total: 20, remaining: Some(0), resets, length: MINUTE }, now);
 
-        assert_eq!(state.take(100, now).unwrap(), Some(MINUTE));
-        assert_eq!(state.take(100, now + MINUTE).unwrap(), None);
+        assert_eq!(state.take(100, false, now).unwrap(), Some(MINUTE));
+        assert_eq!(state.take(100, false, now + MINUTE).unwrap(), None);
     }
 
     /// A CRM that says nothing is not slowed down.
@@ -409,6 +434,40 @@ mod tests {
         assert!(matches!(exports.take().await, Err(CrmError::Paced { .. })));
         assert!(learned.left()[0].is_some_and(|left| (left - 0.2).abs() < 0.001));
         assert_eq!((others.most_in(MINUTE), exports.most_in(MINUTE)), (Some(80), Some(16)));
+    }
+
+    /// What is asked beside is refused at once, and leaves nine tenths to the others.
+    #[tokio::test]
+    async fn beside_never_waits_and_keeps_to_a_tenth() {
+        let others = quota(80);
+        let beside = others.beside();
+        let told = WindowReport {
+            total: 100,
+            remaining: Some(100),
+            resets: Some(Duration::from_secs(1)),
+            length: Duration::from_secs(2),
+        };
+        others.learn_window(&told);
+        for taken in 0..10 {
+            beside.take().await.unwrap();
+            // Each answer tells of the same window.
+            beside.learn_window(&WindowReport { remaining: Some(99 - taken), ..told });
+        }
+
+        assert!(matches!(beside.take().await, Err(CrmError::Paced { .. })), "a run would wait so long");
+        others.take().await.unwrap();
+        others.learn_window(&WindowReport { remaining: Some(0), ..told });
+        assert!(matches!(others.beside().take().await, Err(CrmError::Paced { .. })));
+    }
+
+    #[test]
+    fn limit_of_a_day_is_told_as_learned() {
+        let learned = Arc::new(LearnedLimits::default());
+        assert_eq!(learned.day_limit(), None);
+
+        RequestQuota::new(Arc::clone(&learned), 80).learn_daily(daily(3));
+
+        assert_eq!(learned.day_limit(), Some(100));
     }
 
     /// Beyond the share of a day, nothing is asked.

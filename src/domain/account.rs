@@ -1,5 +1,7 @@
 //! A tenant. Nothing is shared between two of them.
 
+use std::{ops::RangeInclusive, time::Duration};
+
 use chrono::{DateTime, Utc};
 use phone_key::Region;
 
@@ -9,6 +11,8 @@ use super::{ids::AccountId, match_policy::MatchPolicy};
 pub const NAME_CHARS_MAX: usize = 200;
 /// Most further regions of an account.
 pub const FURTHER_REGIONS_MAX: usize = 20;
+/// How long a call may wait for a look into the CRMs, milliseconds; 0 is none.
+pub const LOOK_ASIDE_MS: RangeInclusive<i32> = 200..=1_500;
 
 /// One customer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +27,9 @@ pub struct Account {
     pub further_regions: Vec<Region>,
     /// Who comes first of several contacts with one number.
     pub match_policy: MatchPolicy,
+    /// Most milliseconds that a call from an unknown number waits while the CRMs are asked: one of
+    /// [`LOOK_ASIDE_MS`], or 0: it does not.
+    pub look_aside_ms: i32,
     /// When it was created.
     pub created_at: DateTime<Utc>,
     /// When it last changed.
@@ -46,6 +53,9 @@ pub struct MatchRules {
     pub further_regions: Vec<Region>,
     /// Who comes first.
     pub policy: MatchPolicy,
+    /// The most that a call from an unknown number waits while the CRMs are asked; zero: they are
+    /// not.
+    pub look_aside: Duration,
     /// Stored numbers are still to be read again by these regions or by newer rules of reading: a
     /// number may not be found yet.
     pub is_reparsing: bool,

@@ -8,6 +8,7 @@ use super::{
     credentials::CredentialType,
     host::{HostRules, LoginHosts},
     integration::{InvalidOrganization, Organization},
+    look_aside::AsideRules,
     options::Options,
     provider::{PerProvider, Provider},
     record::{InvalidRecordKey, ObjectType, RecordKey},
@@ -45,6 +46,8 @@ pub struct ProviderDescriptor {
     /// After a change, until a poll is sure to find it: what the CRM's lists of changes lag by, and
     /// a little.
     pub listing_lag: TimeDelta,
+    /// How it is asked for a caller whom nobody here knows.
+    pub look_aside: AsideRules,
     /// Settings, unless the operator has others.
     pub defaults: ProviderDefaults,
 }

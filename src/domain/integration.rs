@@ -8,7 +8,7 @@ use super::{
     hook::{PushState, PushStatus},
     ids::IntegrationId,
     notice::Notice,
-    options::{Options, PushWish},
+    options::Options,
     provider::Provider,
 };
 
@@ -106,7 +106,24 @@ pub struct Freshness {
     pub is_widened: bool,
     /// Records or numbers could not be read, and have not come whole since.
     pub has_unread: bool,
+    /// The CRM is to push its changes.
+    pub is_push_wished: bool,
+    /// Whether it does, as was seen last; `None`: nothing was set up.
+    pub push: Option<PushSight>,
 }
+
+/// How a CRM was last seen to push an integration's changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PushSight {
+    /// What was found.
+    pub state: PushState,
+    /// When; `None`: nobody has looked yet.
+    pub checked_at: Option<DateTime<Utc>>,
+}
+
+/// What an active hook or stream becomes that nobody has looked at for longer: a run looks every
+/// six hours, and begins at least once a day.
+const PUSH_DOUBTFUL_AFTER: TimeDelta = TimeDelta::hours(31);
 
 impl Freshness {
     /// The state at this moment. Off wins over everything, then a hold, then age:
@@ -132,6 +149,16 @@ impl Freshness {
             (None, None) if self.first_started_at.is_some() => IntegrationState::InitialSync,
             (None, None) => IntegrationState::Pending,
         }
+    }
+
+    /// Whether pushed changes arrive now; `None`: they do not, and are not wished to. Whatever the
+    /// CRM pushes by.
+    pub fn push_state(&self, now: DateTime<Utc>) -> Option<PushState> {
+        let is_wished = self.is_enabled && self.is_sync_on && self.is_push_wished;
+        let push = self.push.filter(|_| is_wished)?;
+        let is_doubtful = push.checked_at.is_some_and(|checked_at| now - checked_at > PUSH_DOUBTFUL_AFTER)
+            || self.hold == Some(SyncHold::AuthFailed);
+        Some(if push.state == PushState::Active && is_doubtful { PushState::Degraded } else { push.state })
     }
 
     /// What this means for an answer, for an agent or an automation's log; empty when there is
@@ -210,10 +237,6 @@ pub struct Integration {
     pub push: Option<PushStatus>,
 }
 
-/// An active hook that nobody has looked at for longer is doubtful: a run looks every six hours,
-/// and begins at least once a day.
-const PUSH_DOUBTFUL_AFTER: TimeDelta = TimeDelta::hours(31);
-
 const PUSH_NOT_CHECKED: Notice = Notice::fixed(
     "PUSH_NOT_CHECKED",
     "nobody has looked at the webhook for a day, since runs do not come or are refused: see the state",
@@ -222,14 +245,12 @@ const PUSH_NOT_CHECKED: Notice = Notice::fixed(
 impl Integration {
     /// How pushed changes arrive now; `None`: they do not, and are not wished to.
     pub fn push_now(&self, now: DateTime<Utc>) -> Option<PushStatus> {
-        let is_wished = self.freshness.is_enabled && self.freshness.is_sync_on && self.options.push == PushWish::On;
-        let push = self.push.clone().filter(|_| is_wished)?;
-        let is_doubtful = push.checked_at.is_some_and(|checked_at| now - checked_at > PUSH_DOUBTFUL_AFTER)
-            || self.freshness.hold == Some(SyncHold::AuthFailed);
-        if push.state == PushState::Active && is_doubtful {
-            return Some(PushStatus { state: PushState::Degraded, notice: Some(PUSH_NOT_CHECKED), ..push });
+        let state = self.freshness.push_state(now)?;
+        let push = self.push.clone()?;
+        if state == push.state {
+            return Some(push);
         }
-        Some(push)
+        Some(PushStatus { state, notice: Some(PUSH_NOT_CHECKED), ..push })
     }
 }
 
@@ -257,6 +278,8 @@ mod tests {
             period_seconds: 1800,
             is_widened: false,
             has_unread: false,
+            is_push_wished: true,
+            push: None,
         }
     }
 
@@ -292,6 +315,29 @@ mod tests {
         assert!(is_complete(&[], at(20)));
         assert!(is_complete(&[fresh(), off], at(20)));
         assert!(!is_complete(&[fresh(), copying], at(20)));
+    }
+
+    /// What was seen of a hook is told while it is wished, and believed for a day.
+    #[test]
+    fn push_is_told_while_wished_and_believed_for_a_day() {
+        let seen = |state| Some(PushSight { state, checked_at: Some(at(0)) });
+        let active = Freshness { push: seen(PushState::Active), ..fresh() };
+        let day = 24 * 60;
+
+        assert_eq!(fresh().push_state(at(10)), None);
+        assert_eq!(active.push_state(at(day)), Some(PushState::Active));
+        assert_eq!(active.push_state(at(day + 8 * 60)), Some(PushState::Degraded));
+        let held = Freshness { hold: Some(SyncHold::AuthFailed), ..active.clone() };
+        assert_eq!(held.push_state(at(1)), Some(PushState::Degraded));
+        let unavailable = Freshness { push: seen(PushState::Unavailable), ..fresh() };
+        assert_eq!(unavailable.push_state(at(2 * day)), Some(PushState::Unavailable));
+        for off in [
+            Freshness { is_push_wished: false, ..active.clone() },
+            Freshness { is_sync_on: false, ..active.clone() },
+            Freshness { is_enabled: false, ..active },
+        ] {
+            assert_eq!(off.push_state(at(1)), None);
+        }
     }
 
     /// What could not be read makes an active copy incomplete, and is told.

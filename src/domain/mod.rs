@@ -15,6 +15,7 @@ pub mod host;
 pub mod ids;
 pub mod integration;
 pub mod integration_state;
+pub mod look_aside;
 pub mod match_policy;
 pub mod notice;
 pub mod options;

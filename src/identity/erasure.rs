@@ -15,7 +15,7 @@ use crate::{
     store::{
         self, StoreError, Tx, TxError,
         contact_writes::{contacts, erasure, refs, tombstones},
-        hints, rejected, suppressions,
+        hints, look_asides, rejected, suppressions,
     },
 };
 
@@ -80,6 +80,7 @@ pub async fn erase(
     }
     let numbers = erasure::remove_numbers(tx, account_id, &person).await?;
     store::erasure::remove_calls(tx, account_id, &person, &numbers).await?;
+    look_asides::forget_numbers(tx, account_id, &numbers).await?;
     store::erasure::remove_decisions(tx, account_id, &person, &numbers, &records).await?;
     let is_new = tombstones::tombstone_erased(tx, account_id, head_id, now).await?;
     Ok(ErasedPerson { contact_id: head_id, records, is_new })

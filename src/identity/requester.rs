@@ -104,6 +104,8 @@ mod tests {
             period_seconds: 1800,
             is_widened: false,
             has_unread: false,
+            is_push_wished: false,
+            push: None,
         };
         RequesterCandidates { own, by_number, holders: vec![], freshness }
     }

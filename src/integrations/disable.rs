@@ -64,8 +64,14 @@ async fn remove_hook(
         let organization = Organization { provider: known.freshness.provider, name: known.organization };
         let access = own.access_tokens.current(account_id, integration_id, &organization, None).await?;
         let options = known.options;
-        let target =
-            ClientTarget { is_trial: true, is_first_copy: false, organization: &organization, options, access };
+        let target = ClientTarget {
+            is_trial: true,
+            is_first_copy: false,
+            is_beside: false,
+            organization: &organization,
+            options,
+            access,
+        };
         Ok(own.crms.client(target)?.remove_hook(&name).await?)
     });
     let removed: Result<Result<(), IntegrationError>, _> = timeout(REMOVAL_MAX, removing).await;

@@ -110,6 +110,6 @@ pub(super) async fn probe(
     options: Options,
     access: CrmAccess,
 ) -> Result<ConnectionProbe, CrmError> {
-    let target = ClientTarget { is_trial: true, is_first_copy: false, organization, options, access };
+    let target = ClientTarget { is_trial: true, is_first_copy: false, is_beside: false, organization, options, access };
     context.crms.client(target)?.probe().await
 }

@@ -52,12 +52,13 @@ impl AccountService for AccountRpc {
             (given, _) => caller(&request)?.authorize(given).and_then(account_requests::not_nil),
         };
         let request = request.into_inner();
-        let (id, display_name, default_region, further_regions, match_policy) = (
+        let (id, display_name, default_region, further_regions, match_policy, look_aside_ms) = (
             id,
             account_requests::display_name(&request.display_name),
             parse::region("default_region", &request.default_region),
             account_requests::regions(&request.further_regions),
             account_requests::policy(request.match_policy, None),
+            account_requests::look_aside_ms(request.look_aside_ms),
         )
             .together()?;
         let now = self.clock.now();
@@ -67,6 +68,7 @@ impl AccountService for AccountRpc {
             default_region,
             further_regions,
             match_policy,
+            look_aside_ms,
             created_at: now,
             updated_at: now,
         };

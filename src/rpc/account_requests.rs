@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     domain::{
-        account::{FURTHER_REGIONS_MAX, NAME_CHARS_MAX},
+        account::{FURTHER_REGIONS_MAX, LOOK_ASIDE_MS, NAME_CHARS_MAX},
         audit::NO_ACCOUNT,
         ids::{AccountId, IntegrationId},
         match_policy::MatchPolicy,
@@ -20,9 +20,9 @@ use crate::{
     store::accounts::AccountChange,
 };
 
-/// What can be changed. The last two are one setting.
-const PATHS: [&str; 5] =
-    ["display_name", "default_region", "further_regions", "match_policy", "preferred_integration_id"];
+/// What can be changed. A policy and its integration are one setting.
+const PATHS: [&str; 6] =
+    ["display_name", "default_region", "further_regions", "match_policy", "preferred_integration_id", "look_aside_ms"];
 
 /// An id that an account may have.
 pub(super) fn not_nil(id: AccountId) -> Result<AccountId, Status> {
@@ -63,6 +63,13 @@ pub(super) fn policy(given: i32, preferred: Option<IntegrationId>) -> Result<Mat
     }
 }
 
+pub(super) fn look_aside_ms(given: i32) -> Result<i32, Status> {
+    if given == 0 || LOOK_ASIDE_MS.contains(&given) {
+        return Ok(given);
+    }
+    Err(status::invalid("look_aside_ms", "must be 0, or 200 to 1500 milliseconds"))
+}
+
 pub(super) fn regions(texts: &[String]) -> Result<Vec<Region>, Status> {
     if texts.len() > FURTHER_REGIONS_MAX {
         return Err(status::invalid("further_regions", "must be at most 20"));
@@ -87,15 +94,16 @@ pub(super) fn change(request: &pb::UpdateAccountRequest) -> Result<AccountChange
     let (paths, ()) = (paths(request.update_mask.as_ref(), account), id).together()?;
     let is_named = |path| paths.contains(&path);
     let has_policy = is_named("match_policy") || is_named("preferred_integration_id");
-    let (display_name, default_region, further_regions, match_policy) = (
+    let (display_name, default_region, further_regions, match_policy, look_aside_ms) = (
         is_named("display_name").then(|| display_name(&account.display_name)).transpose(),
         is_named("default_region").then(|| parse::region("default_region", &account.default_region)).transpose(),
         is_named("further_regions").then(|| regions(&account.further_regions)).transpose(),
         has_policy.then(|| match_policy(account)).transpose(),
+        is_named("look_aside_ms").then(|| look_aside_ms(account.look_aside_ms)).transpose(),
     )
         .together()
         .map_err(|refused| status::within("account", &refused))?;
-    Ok(AccountChange { display_name, default_region, further_regions, match_policy })
+    Ok(AccountChange { display_name, default_region, further_regions, match_policy, look_aside_ms })
 }
 
 fn match_policy(account: &pb::Account) -> Result<MatchPolicy, Status> {
@@ -114,6 +122,7 @@ fn paths(mask: Option<&prost_types::FieldMask>, account: &pb::Account) -> Result
             !account.further_regions.is_empty(),
             account.match_policy != 0,
             !account.preferred_integration_id.is_empty(),
+            account.look_aside_ms != 0,
         ];
         return Ok(PATHS.into_iter().zip(is_given).filter_map(|(path, is_given)| is_given.then_some(path)).collect());
     }
@@ -194,6 +203,20 @@ mod tests {
         let expected = ["account.display_name", "account.default_region", "account.further_regions[1]"];
         assert_eq!(wrong_fields(wrong, &["display_name", "default_region", "further_regions"]), expected);
         assert_eq!(wrong_fields(pb::Account { id: "another".into(), ..named("x") }, &[]), ["account.id"]);
+    }
+
+    #[test]
+    fn look_aside_is_none_or_within_its_range() {
+        let of = |look_aside_ms| pb::Account { look_aside_ms, ..Default::default() };
+
+        for ms in [200, 1_500] {
+            assert_eq!(asked(of(ms), &[]).unwrap().look_aside_ms, Some(ms));
+        }
+        assert_eq!(asked(of(0), &[]).unwrap().look_aside_ms, None);
+        assert_eq!(asked(of(0), &["look_aside_ms"]).unwrap().look_aside_ms, Some(0));
+        for ms in [-1, 1, 199, 1_501, i32::MAX] {
+            assert_eq!(wrong_fields(of(ms), &[]), ["account.look_aside_ms"], "{ms}");
+        }
     }
 
     #[test]

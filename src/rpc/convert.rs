@@ -75,6 +75,7 @@ pub(super) fn account(account: &Account) -> pb::Account {
         further_regions: account.further_regions.iter().map(|region| region.as_str().to_owned()).collect(),
         match_policy: match_policy(account.match_policy).into(),
         preferred_integration_id: account.match_policy.preferred().map(|id| id.to_string()).unwrap_or_default(),
+        look_aside_ms: account.look_aside_ms,
         create_time: Some(timestamp(account.created_at)),
         update_time: Some(timestamp(account.updated_at)),
     }
@@ -130,6 +131,7 @@ pub(super) fn source(freshness: &Freshness, now: DateTime<Utc>) -> pb::Source {
         known_through: freshness.known_through.map(timestamp),
         note: freshness.note(now).to_owned(),
         has_unread: freshness.has_unread,
+        push: push_state(freshness.push_state(now)).into(),
     }
 }
 
@@ -167,17 +169,22 @@ pub(super) fn integration(integration: Integration, now: DateTime<Utc>) -> pb::I
     }
 }
 
+fn push_state(state: Option<PushState>) -> pb::PushState {
+    match state {
+        None => pb::PushState::NotConfigured,
+        Some(PushState::Active) => pb::PushState::Active,
+        Some(PushState::Degraded) => pb::PushState::Degraded,
+        Some(PushState::Unavailable) => pb::PushState::Unavailable,
+    }
+}
+
 fn push(status: Option<PushStatus>) -> pb::PushStatus {
+    let state = push_state(status.as_ref().map(|status| status.state)).into();
     let Some(status) = status else {
-        return pb::PushStatus { state: pb::PushState::NotConfigured.into(), ..pb::PushStatus::default() };
-    };
-    let state = match status.state {
-        PushState::Active => pb::PushState::Active,
-        PushState::Degraded => pb::PushState::Degraded,
-        PushState::Unavailable => pb::PushState::Unavailable,
+        return pb::PushStatus { state, ..pb::PushStatus::default() };
     };
     pb::PushStatus {
-        state: state.into(),
+        state,
         notice: status.notice.map(notice),
         last_event_time: status.last_event_at.map(timestamp),
         last_lag: status.last_lag_ms.map(lag),

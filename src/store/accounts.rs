@@ -22,6 +22,7 @@ struct AccountRow {
     further_regions: Vec<String>,
     match_policy: String,
     preferred_integration_id: Option<Uuid>,
+    look_aside_ms: i32,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
 }
@@ -36,6 +37,7 @@ impl TryFrom<AccountRow> for Account {
             default_region: region_of(&row.default_region)?,
             further_regions: row.further_regions.iter().map(|text| region_of(text)).collect::<Result<_, _>>()?,
             match_policy: policy_of(&row.match_policy, row.preferred_integration_id)?,
+            look_aside_ms: row.look_aside_ms,
             created_at: row.created_at,
             updated_at: row.updated_at,
         })
@@ -102,8 +104,8 @@ async fn insert(tx: &mut Tx, account: &Account) -> Result<bool, StoreError> {
     let done = sqlx::query!(
         "-- store::accounts::insert
         insert into accounts (account_id, display_name, default_region, further_regions, match_policy, preferred_integration_id,
-            key_version, created_at, updated_at)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $8)
+            key_version, created_at, updated_at, look_aside_ms)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $8, $9)
         on conflict (account_id) do nothing",
         account.id.0,
         account.display_name,
@@ -113,6 +115,7 @@ async fn insert(tx: &mut Tx, account: &Account) -> Result<bool, StoreError> {
         account.match_policy.preferred().map(|id| id.0),
         KEY_VERSION,
         account.created_at,
+        account.look_aside_ms,
     )
     .execute(&mut **tx)
     .await?;
@@ -124,7 +127,7 @@ pub async fn find(db: &Db, account_id: AccountId) -> Result<Option<Account>, Sto
     let row = sqlx::query_as!(
         AccountRow,
         "-- store::accounts::find
-        select account_id, display_name, default_region, further_regions, match_policy, preferred_integration_id, created_at, updated_at
+        select account_id, display_name, default_region, further_regions, match_policy, preferred_integration_id, look_aside_ms, created_at, updated_at
         from accounts
         where account_id = $1",
         account_id.0,
@@ -139,7 +142,7 @@ async fn lock(tx: &mut Tx, account_id: AccountId) -> Result<Option<Account>, Sto
     let row = sqlx::query_as!(
         AccountRow,
         "-- store::accounts::lock
-        select account_id, display_name, default_region, further_regions, match_policy, preferred_integration_id, created_at, updated_at
+        select account_id, display_name, default_region, further_regions, match_policy, preferred_integration_id, look_aside_ms, created_at, updated_at
         from accounts
         where account_id = $1
         for share",
@@ -161,6 +164,8 @@ pub struct AccountChange {
     pub further_regions: Option<Vec<Region>>,
     /// New policy.
     pub match_policy: Option<MatchPolicy>,
+    /// New budget of a look aside, milliseconds.
+    pub look_aside_ms: Option<i32>,
 }
 
 impl AccountChange {
@@ -171,6 +176,7 @@ impl AccountChange {
             ("default_region", self.default_region.is_some()),
             ("further_regions", self.further_regions.is_some()),
             ("match_policy", self.match_policy.is_some()),
+            ("look_aside_ms", self.look_aside_ms.is_some()),
         ];
         given.into_iter().filter_map(|(name, is_given)| is_given.then_some(name)).collect()
     }
@@ -262,6 +268,7 @@ async fn update_account(
             further_regions = coalesce($4, further_regions),
             match_policy = coalesce($5, match_policy),
             preferred_integration_id = case when $5::text is null then preferred_integration_id else $6 end,
+            look_aside_ms = coalesce($8, look_aside_ms),
             reparse_requested_at = case
                 when coalesce($3, default_region) <> default_region or coalesce($4, further_regions) <> further_regions then $7
                 else reparse_requested_at
@@ -272,7 +279,7 @@ async fn update_account(
             end,
             updated_at = $7
         where account_id = $1
-        returning account_id, display_name, default_region, further_regions, match_policy, preferred_integration_id, created_at, updated_at",
+        returning account_id, display_name, default_region, further_regions, match_policy, preferred_integration_id, look_aside_ms, created_at, updated_at",
         account_id.0,
         change.display_name,
         change.default_region.as_ref().map(Region::as_str),
@@ -280,6 +287,7 @@ async fn update_account(
         change.match_policy.map(MatchPolicy::as_str),
         change.match_policy.and_then(MatchPolicy::preferred).map(|id| id.0),
         now,
+        change.look_aside_ms,
     )
     .fetch_optional(&mut **tx)
     .await?;
@@ -298,7 +306,7 @@ pub async fn list(
     let rows = sqlx::query_as!(
         AccountRow,
         "-- store::accounts::list (across accounts)
-        select account_id, display_name, default_region, further_regions, match_policy, preferred_integration_id, created_at, updated_at
+        select account_id, display_name, default_region, further_regions, match_policy, preferred_integration_id, look_aside_ms, created_at, updated_at
         from accounts
         where ($1::uuid[] is null or account_id = any($1))
           and ($2::uuid is null or account_id > $2)
@@ -364,7 +372,7 @@ impl RulesCache {
             .read(|pool| async move {
                 sqlx::query!(
                     "-- store::accounts::RulesCache::find
-                    select default_region, further_regions, match_policy, preferred_integration_id,
+                    select default_region, further_regions, match_policy, preferred_integration_id, look_aside_ms,
                         reparse_requested_at is not null or key_version < $2 as \"is_reparsing!\"
                     from accounts
                     where account_id = $1",
@@ -380,6 +388,7 @@ impl RulesCache {
             default_region: region_of(&row.default_region)?,
             further_regions: row.further_regions.iter().map(|text| region_of(text)).collect::<Result<_, _>>()?,
             policy: policy_of(&row.match_policy, row.preferred_integration_id)?,
+            look_aside: Duration::from_millis(u64::try_from(row.look_aside_ms).unwrap_or(0)),
             is_reparsing: row.is_reparsing,
         });
         self.cache.insert(account_id, Arc::clone(&rules));

@@ -47,7 +47,12 @@ macro_rules! statement {
     (@ $row:ident [$($text:tt)+] [FRESHNESS $($rest:tt)*] $arguments:tt) => {
         statement!(@ $row [$($text)+ + "row(
             i.integration_id, i.provider, i.is_enabled, i.is_sync_on, i.hold, i.first_started_at, i.last_completed_at,
-            i.known_through, i.period_seconds, i.is_widened, i.has_unread
+            i.known_through, i.period_seconds, i.is_widened, i.has_unread, coalesce(i.options ->> 'push' = 'ON', false),
+            (
+                select row(h.state, h.checked_at)
+                from push_channels h
+                where h.account_id = $1 and h.integration_id = i.integration_id
+            )
         )"] [$($rest)*] $arguments)
     };
     (@ $row:ident [$($text:tt)+] [SOURCES $($rest:tt)*] $arguments:tt) => {

@@ -14,10 +14,10 @@ use super::{
 use crate::domain::{
     hook::{PushState, PushStatus},
     ids::{AccountId, IntegrationId, SyncRunId},
-    integration::{Freshness, Integration, Organization, SyncHold},
+    integration::{Freshness, Integration, Organization, PushSight, SyncHold},
     integration_state::{ControlEvent, ControlState, RefreshUse, StateTransition},
     notice::Notice,
-    options::Options,
+    options::{Options, PushWish},
     provider::Provider,
 };
 
@@ -81,6 +81,8 @@ impl TryFrom<IntegrationRow> for Integration {
                 period_seconds: row.period_seconds,
                 is_widened: row.is_widened,
                 has_unread: row.has_unread,
+                is_push_wished: row.options.0.push == PushWish::On,
+                push: push.as_ref().map(|push| PushSight { state: push.state, checked_at: push.checked_at }),
             },
             organization: row.organization,
             is_purging: row.is_purging,

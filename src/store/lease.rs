@@ -195,6 +195,21 @@ pub async fn claim_for_hints(
     row.map(|row| row.claimed(hinted)).transpose()
 }
 
+/// Whether somebody holds it, so that nobody waits for a page's transaction to learn that.
+pub async fn is_held(db: &Db, due: DueIntegration) -> Result<bool, StoreError> {
+    let is_held = sqlx::query_scalar!(
+        r#"-- store::lease::is_held
+        select lease_until is not null and lease_until >= statement_timestamp() and lease_until <= statement_timestamp() + interval '1 hour' as "is_held!"
+        from integrations
+        where account_id = $1 and integration_id = $2"#,
+        due.account_id.0,
+        due.integration_id.0,
+    )
+    .fetch_optional(db.of(due.account_id))
+    .await?;
+    Ok(is_held.unwrap_or(false))
+}
+
 /// Ends a claim for hints. What is still under way can write no more. Does nothing if the lease is
 /// lost.
 pub async fn give_back(db: &Db, lease: Lease) -> Result<(), StoreError> {

@@ -23,6 +23,7 @@ pub mod hint_drains;
 pub mod hints;
 pub mod integrations;
 pub mod lease;
+pub mod look_asides;
 pub mod merge_chains;
 pub mod phone_numbers;
 mod pool;

@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{StoreError, Tx, hints, integrations, lease::Lease};
+use super::{StoreError, Tx, hints, integrations, lease::Lease, look_asides};
 use crate::domain::integration_state::ControlEvent;
 
 /// Marks the removal as done: nothing of this integration is here, and enabling it again starts
@@ -31,6 +31,7 @@ pub async fn complete(tx: &mut Tx, lease: Lease, now: DateTime<Utc>) -> Result<(
     .execute(&mut **tx)
     .await?;
     hints::remove_all(tx, lease).await?;
+    look_asides::remove(tx, lease).await?;
     // A copy that was cut off before must not be gone on with: what it had read is not here any
     // more.
     sqlx::query!(

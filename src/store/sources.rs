@@ -8,12 +8,13 @@ use sqlx::{
 
 use super::{CallDb, StoreError, contacts::is_record, fragments::statement, known};
 use crate::domain::{
+    hook::PushState,
     ids::{AccountId, IntegrationId},
-    integration::{Freshness, SyncHold},
+    integration::{Freshness, PushSight, SyncHold},
     provider::Provider,
 };
 
-is_record!(Freshness);
+is_record!(Freshness, PushSight);
 
 // `FRESHNESS` of `fragments`, within a statement that also reads what the freshness speaks of.
 impl<'r> Decode<'r, Postgres> for Freshness {
@@ -32,7 +33,17 @@ impl<'r> Decode<'r, Postgres> for Freshness {
             period_seconds: fields.try_decode()?,
             is_widened: fields.try_decode()?,
             has_unread: fields.try_decode()?,
+            is_push_wished: fields.try_decode()?,
+            push: fields.try_decode()?,
         })
+    }
+}
+
+impl<'r> Decode<'r, Postgres> for PushSight {
+    fn decode(value: PgValueRef<'r>) -> Result<Self, BoxDynError> {
+        let mut fields = PgRecordDecoder::new(value)?;
+        let state = fields.try_decode::<String>()?.parse::<PushState>().ok();
+        Ok(Self { state: known(state, "push_channels", "state")?, checked_at: fields.try_decode()? })
     }
 }
 

@@ -331,6 +331,7 @@ async fn connect_once(
     let target = ClientTarget {
         is_trial: false,
         is_first_copy: job.claimed.is_first_copy,
+        is_beside: false,
         organization,
         options: job.claimed.options,
         access: access.clone(),

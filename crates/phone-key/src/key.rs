@@ -2,6 +2,8 @@
 
 use std::{fmt, num::NonZeroU64};
 
+use crate::country_split::CountrySplit;
+
 /// All digits of a number in E.164 form, country code first, as an integer. No country code begins
 /// with 0, so two numbers are equal exactly when their keys are.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,6 +29,11 @@ impl PhoneKey {
         format!("+{}", self.0)
     }
 
+    /// The digits without the country code, for a search in somebody else's data.
+    pub fn national_digits(self) -> String {
+        CountrySplit::of(self).map_or_else(|| self.0.to_string(), |split| split.national().to_owned())
+    }
+
     pub(crate) fn is(self, digits: u64) -> bool {
         self.0.get() == digits
     }
@@ -49,3 +56,19 @@ impl fmt::Debug for PhoneKey {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("phone key must be a positive integer, all digits of an E.164 number")]
 pub struct InvalidPhoneKey;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn national_digits_stand_behind_the_country_code() {
+        let national = |digits: i64| PhoneKey::try_from_i64(digits).unwrap().national_digits();
+
+        assert_eq!(national(13_105_550_100), "3105550100");
+        assert_eq!(national(442_079_460_000), "2079460000");
+        assert_eq!(national(390_612_345_678), "0612345678", "a zero that belongs to the number");
+        assert_eq!(national(3_725_551_234), "5551234");
+        assert_eq!(national(7), "7");
+    }
+}

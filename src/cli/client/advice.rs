@@ -350,7 +350,7 @@ pub(in crate::cli) fn in_own_words(text: &str) -> String {
 pub(in crate::cli) type FieldFlags = &'static [(&'static str, &'static str)];
 
 /// What a person types for a field of a request.
-const FLAGS: [(&str, &str); 51] = [
+const FLAGS: [(&str, &str); 52] = [
     ("start_time", "--since"),
     ("end_time", "--until"),
     ("account_id", "--account"),
@@ -388,6 +388,7 @@ const FLAGS: [(&str, &str); 51] = [
     ("further_regions", "--further-region"),
     ("held_deletions", "--held"),
     ("integration_id", "--integration"),
+    ("look_aside_ms", "--look-aside-ms"),
     ("match_policy", "--policy"),
     ("object_type", "--type"),
     ("options", "the options"),

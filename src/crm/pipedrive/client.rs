@@ -4,6 +4,7 @@
 use std::sync::{Arc, atomic::AtomicBool};
 
 use moka::sync::Cache;
+use phone_key::PhoneKey;
 use reqwest::{
     Client, Method,
     header::{CONTENT_TYPE, HeaderMap},
@@ -21,7 +22,7 @@ use super::{
 };
 use crate::{
     crm::{
-        ClientTarget, ConnectionProbe, CrmClient, CrmError, CrmFuture, PageEffort, PageSize, RecordPage,
+        ClientTarget, ConnectionProbe, CrmClient, CrmError, CrmFuture, FoundRecords, PageEffort, PageSize, RecordPage,
         RecordSightings,
         endpoint::ProviderEndpoint,
         header::AuthHeader,
@@ -88,8 +89,14 @@ impl PipedriveClient {
     pub(super) fn anywhere(lost: &LostOrganization<'_>) -> Result<Self, CrmError> {
         let &LostOrganization { http, endpoint, organization, access } = lost;
         let access = CrmAccess { api_url: None, ..access.clone() };
-        let target =
-            ClientTarget { is_trial: true, is_first_copy: false, organization, options: Options::default(), access };
+        let target = ClientTarget {
+            is_trial: true,
+            is_first_copy: false,
+            is_beside: false,
+            organization,
+            options: Options::default(),
+            access,
+        };
         let quota = RequestQuota::new(Arc::default(), 100);
         let here = Self::new(ClientParts { http: http.clone(), endpoint, target, quota, bulk_above: 0 })?;
         let base_url = endpoint.api_base(&DESCRIPTOR.hosts, "api", None)?;
@@ -222,5 +229,13 @@ impl CrmClient for PipedriveClient {
 
     fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> CrmFuture<'a, RecordSightings> {
         Box::pin(self.sightings(keys))
+    }
+
+    fn fetch_newest<'a>(&'a self, checkpoint: &'a str) -> CrmFuture<'a, FoundRecords> {
+        Box::pin(self.newest(checkpoint))
+    }
+
+    fn find_by_number(&self, key: PhoneKey) -> CrmFuture<'_, Vec<RecordKey>> {
+        Box::pin(self.search(key))
     }
 }

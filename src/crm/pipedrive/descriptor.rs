@@ -7,6 +7,7 @@ use crate::domain::{
     descriptor::{ObjectDescriptor, OptionRules, OrganizationRule, ProviderDefaults, ProviderDescriptor},
     host::{ApiHost, HostRules, dns_label},
     integration::InvalidOrganization,
+    look_aside::{AsideRules, SearchWhen},
     options::Options,
     provider::Provider,
     record::{ObjectType, decimal_id},
@@ -39,6 +40,8 @@ pub(super) const DESCRIPTOR: ProviderDescriptor = ProviderDescriptor {
     // Polling shows no deletion: a sweep does.
     // It documents no delay.
     listing_lag: TimeDelta::seconds(2),
+    // Tokens: a list and the fields; a search, two lists and the fields.
+    look_aside: AsideRules { has_delta: true, search: SearchWhen::FirstCopy, delta_cost: 20, search_cost: 50 },
     defaults: ProviderDefaults { quota_share_percent: 50, first_copy_share_percent: 50, sweep_hours: 12 },
 };
 

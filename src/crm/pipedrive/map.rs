@@ -40,6 +40,11 @@ pub(super) struct PersonRow {
 }
 
 impl PersonRow {
+    /// Which person.
+    pub(super) fn key(&self) -> RecordKey {
+        key(self.id)
+    }
+
     /// Of an answer about this very person.
     pub(super) fn answered_at(self, at: DateTime<Utc>) -> Self {
         Self { answered_at: Some(at), ..self }

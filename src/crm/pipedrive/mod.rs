@@ -14,11 +14,13 @@ mod limits;
 mod look_up;
 mod map;
 mod model;
+mod newest;
 mod organizations;
 mod phone_fields;
 mod position;
 mod refusal;
 mod run;
+mod search;
 mod uninstall;
 
 use chrono::TimeDelta;

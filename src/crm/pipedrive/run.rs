@@ -26,14 +26,14 @@ use crate::{
 };
 
 /// Persons, or changes, in a page: Pipedrive's maximum.
-const PER_PAGE: usize = 500;
+pub(super) const PER_PAGE: usize = 500;
 /// A page with more changes than this is not Pipedrive's.
 const CHANGES_PER_PAGE_MAX: usize = 1_000;
 /// Pipedrive's have about 80 bytes.
 const CURSOR_BYTES_MAX: usize = 4_096;
 /// What two runs have in common: times are whole seconds, and a change may show a moment later than
 /// it says.
-const OVERLAP: TimeDelta = TimeDelta::seconds(60);
+pub(super) const OVERLAP: TimeDelta = TimeDelta::seconds(60);
 /// Pipedrive documents no delay; a few seconds for a change that is on its way.
 const FRESHNESS_LAG: TimeDelta = TimeDelta::seconds(5);
 /// Changes of one run that are looked through for deletions: ten pages of 20 tokens.

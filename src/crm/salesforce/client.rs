@@ -1,5 +1,6 @@
 //! What a sync may ask of Salesforce.
 
+use phone_key::PhoneKey;
 use tokio::sync::OnceCell;
 
 use super::{
@@ -10,8 +11,8 @@ use super::{
 };
 use crate::{
     crm::{
-        ConnectionProbe, CrmClient, CrmError, CrmFuture, PageEffort, PageSize, RecordPage, RecordSightings,
-        vendor::ClientParts,
+        ConnectionProbe, CrmClient, CrmError, CrmFuture, FoundRecords, PageEffort, PageSize, RecordPage,
+        RecordSightings, vendor::ClientParts,
     },
     domain::{
         options::Options,
@@ -133,5 +134,13 @@ impl CrmClient for SalesforceClient {
 
     fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> CrmFuture<'a, RecordSightings> {
         Box::pin(self.sightings(keys))
+    }
+
+    fn fetch_newest<'a>(&'a self, checkpoint: &'a str) -> CrmFuture<'a, FoundRecords> {
+        Box::pin(self.newest(checkpoint))
+    }
+
+    fn find_by_number(&self, key: PhoneKey) -> CrmFuture<'_, Vec<RecordKey>> {
+        Box::pin(self.search(key))
     }
 }

@@ -12,11 +12,13 @@ mod login;
 mod look_up;
 mod map;
 mod model;
+mod newest;
 mod position;
 mod refusal;
 mod rest;
 mod rows;
 mod run;
+mod search;
 mod soql;
 mod step;
 

@@ -10,6 +10,8 @@ use crate::crm::CrmError;
 pub(super) const QUERY: [&str; 3] = ["totalSize", "done", "records"];
 /// What is read of an object's description: what it looks like to the integration's user.
 pub(super) const DESCRIBE: [&str; 2] = ["queryable", "fields"];
+/// What is read of an answer to a search.
+pub(super) const FOUND: [&str; 1] = ["searchRecords"];
 /// What is read of a page of the log of deletions.
 pub(super) const DELETED: [&str; 2] = ["deletedRecords", "latestDateCovered"];
 

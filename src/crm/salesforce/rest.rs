@@ -46,7 +46,7 @@ pub(super) struct RestReply {
 
 /// Whether a query shows deleted rows.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum QueryScope {
+pub(super) enum QueryScope {
     Live,
     All,
 }
@@ -68,10 +68,11 @@ impl RestApi {
     pub(super) async fn query(
         &self,
         soql: &str,
+        scope: QueryScope,
         mapping: &RowMapping,
         rows_max: usize,
     ) -> Result<(ReadRows, Option<DateTime<Utc>>), RequestFailure> {
-        let reply = self.ask_query(soql, QueryScope::All).await?;
+        let reply = self.ask_query(soql, scope).await?;
         let (at, mapping) = (http::server_time(&reply.headers), mapping.clone());
         let answer = json::off_thread(move || mapping.answer(&BodyText::json(reply.body)?, rows_max)).await?;
         Ok((answer, at))

@@ -10,6 +10,7 @@ use super::{
     map::{ReadRows, RowMapping},
     position::{RowKeyset, RowsProgress, RunStage},
     refusal::{ErrorCode, RequestFailure},
+    rest::QueryScope,
     soql::{self, QueryWindow, ROWS_PER_PAGE},
     step::{NextStage, StepResult},
 };
@@ -81,7 +82,7 @@ impl SalesforceClient {
         let mut whole = ReadRows::default();
         loop {
             let soql = soql::by_ids(object, fields, left.iter().map(|key| key.record_id.as_str()));
-            let (mut answer, at) = self.rest.query(&soql, &mapping, ROWS_MAX).await?;
+            let (mut answer, at) = self.rest.query(&soql, QueryScope::All, &mapping, ROWS_MAX).await?;
             let at = at.ok_or(CrmError::Unreadable("it has no Date header"))?;
             for record in &mut answer.records {
                 record.answered_at = Some(at);
@@ -129,7 +130,7 @@ impl SalesforceClient {
         let window = QueryWindow { since: rows.since, after: rows.after.as_ref(), before: rows.end() };
         let limit = self.rest.quota.page_size().of(ROWS_PER_PAGE);
         let soql = soql::page(object, &rows.fields, &window, limit);
-        self.rest.query(&soql, &self.mapping(object, &rows.fields), ROWS_MAX).await
+        self.rest.query(&soql, QueryScope::All, &self.mapping(object, &rows.fields), ROWS_MAX).await
     }
 }
 

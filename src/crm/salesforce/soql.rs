@@ -36,6 +36,12 @@ pub(super) fn page(object: ObjectType, fields: &[String], window: &QueryWindow<'
     format!("{}{condition} ORDER BY SystemModstamp, Id LIMIT {rows}", all(object, fields))
 }
 
+/// What has changed since then, the newest first.
+pub(super) fn newest(object: ObjectType, fields: &[String], since: i64, rows: usize) -> String {
+    let condition = format!("WHERE SystemModstamp >= {}", time(since));
+    format!("{} {condition} ORDER BY SystemModstamp DESC, Id DESC LIMIT {rows}", all(object, fields))
+}
+
 /// All rows, in no order: ordering would keep the bulk interface from splitting the work.
 pub(super) fn all(object: ObjectType, fields: &[String]) -> String {
     let columns: Vec<&str> = ESSENTIAL.into_iter().chain(fields.iter().map(String::as_str)).collect();
@@ -100,6 +106,14 @@ mod tests {
         assert_eq!(
             page(ObjectType::Contact, &[], &after, 1),
             "SELECT Id, IsDeleted, SystemModstamp FROM Contact WHERE (SystemModstamp > 2026-01-02T10:00:00.120Z OR (SystemModstamp = 2026-01-02T10:00:00.120Z AND Id > '003D000000QV9n2IAD')) AND SystemModstamp < 2026-01-02T10:00:01.000Z ORDER BY SystemModstamp, Id LIMIT 1"
+        );
+    }
+
+    #[test]
+    fn newest_come_first() {
+        assert_eq!(
+            newest(ObjectType::Lead, &[], 1_767_348_000_120, 500),
+            "SELECT Id, IsDeleted, SystemModstamp FROM Lead WHERE SystemModstamp >= 2026-01-02T10:00:00.120Z ORDER BY SystemModstamp DESC, Id DESC LIMIT 500"
         );
     }
 

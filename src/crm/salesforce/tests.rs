@@ -3,5 +3,6 @@
 mod deletions;
 mod full;
 mod increments;
+mod newest;
 mod refusals;
 mod support;

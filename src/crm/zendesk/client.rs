@@ -12,6 +12,7 @@ use std::{
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
+use phone_key::PhoneKey;
 use reqwest::{Client, Response, header::HeaderMap};
 use serde::de::DeserializeOwned;
 
@@ -164,7 +165,7 @@ impl ZendeskClient {
     }
 
     /// Reads it off the threads that answer calls.
-    async fn read_page(&self, body: Vec<u8>) -> Result<UsersPage, CrmError> {
+    pub(super) async fn read_page(&self, body: Vec<u8>) -> Result<UsersPage, CrmError> {
         let mapping = self.mapping.clone();
         json::off_thread(move || mapping.page(&BodyText::json(body)?, &[])).await
     }
@@ -327,7 +328,7 @@ impl ZendeskClient {
     }
 
     /// Asks, and takes a body of at most so many bytes.
-    async fn ask(
+    pub(super) async fn ask(
         &self,
         path: &str,
         query: &[(&str, &str)],
@@ -387,6 +388,10 @@ impl CrmClient for ZendeskClient {
 
     fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> CrmFuture<'a, RecordSightings> {
         Box::pin(self.sightings(keys))
+    }
+
+    fn find_by_number(&self, key: PhoneKey) -> CrmFuture<'_, Vec<RecordKey>> {
+        Box::pin(self.search(key))
     }
 
     fn find_merge_winners<'a>(&'a self, gone: &'a [GoneRecord]) -> CrmFuture<'a, RecordSightings> {

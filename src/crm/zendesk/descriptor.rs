@@ -7,6 +7,7 @@ use crate::domain::{
     descriptor::{ObjectDescriptor, OptionRules, OrganizationRule, ProviderDefaults, ProviderDescriptor},
     host::{ApiHost, HostRules, dns_label},
     integration::InvalidOrganization,
+    look_aside::{AsideRules, SearchWhen},
     options::{Options, UserRoles},
     provider::Provider,
     record::{ObjectType, decimal_id},
@@ -44,6 +45,8 @@ pub(super) const DESCRIPTOR: ProviderDescriptor = ProviderDescriptor {
     options: OptionRules { widen: are_more_users, need_sweep: are_other_users },
     // "Data of the most recent minute is not provided."
     listing_lag: TimeDelta::seconds(65),
+    // Its export is behind by a minute. It tells no limit of a day.
+    look_aside: AsideRules { has_delta: false, search: SearchWhen::PushDown, delta_cost: 0, search_cost: 2 },
     defaults: ProviderDefaults { quota_share_percent: 80, first_copy_share_percent: 95, sweep_hours: 168 },
 };
 

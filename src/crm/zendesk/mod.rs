@@ -6,6 +6,7 @@ mod header;
 mod map;
 mod model;
 mod refusal;
+mod search;
 #[cfg(test)]
 mod tests;
 

@@ -73,6 +73,7 @@ impl HelpDesk {
         let target = ClientTarget {
             is_trial: false,
             is_first_copy: false,
+            is_beside: false,
             organization: &organization,
             options: Options::default(),
             access: CrmAccess::with(token),
@@ -198,4 +199,17 @@ async fn look_ups_keep_to_share_of_accounts_limit() {
     assert!(matches!(client.look_up(&one).await, Err(CrmError::Paced { .. })));
     assert_eq!(desk.zendesk.requests().total, 5);
     client.fetch_page(None, PageEffort::Whole).await.unwrap();
+}
+
+/// The end of a number is searched for, and who is deleted is not found.
+#[tokio::test]
+async fn search_finds_living_by_end_of_number() {
+    let desk = HelpDesk::start_with(|_| {}).await;
+    let (one, gone) = (desk.user(100), desk.user(1_100));
+    desk.user(101);
+    desk.zendesk.delete_user(gone).unwrap();
+    let key = phone_key::PhoneKey::try_from_i64(13_105_550_100).unwrap();
+
+    assert_eq!(desk.client(100).find_by_number(key).await.unwrap(), keys(&[one]));
+    assert_eq!(desk.zendesk.requests().total, 1);
 }

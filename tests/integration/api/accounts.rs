@@ -28,6 +28,7 @@ fn new_account(account_id: &str) -> CreateAccountRequest {
         default_region: "US".into(),
         further_regions: vec!["DE".into(), "GB".into()],
         match_policy: 0,
+        look_aside_ms: 0,
     }
 }
 
@@ -76,6 +77,11 @@ async fn update_changes_given_and_leaves_rest() {
     let moved = update(french, &["default_region"]).await;
     let twice = pb::Account { further_regions: vec!["GB".into(), "DE".into(), "GB".into()], ..Default::default() };
     assert_eq!(update(twice, &[]).await.further_regions, ["GB", "DE"]);
+    let looking = update(pb::Account { look_aside_ms: 1_500, ..Default::default() }, &[]).await;
+    assert_eq!(
+        (looking.look_aside_ms, update(pb::Account::default(), &["look_aside_ms"]).await.look_aside_ms),
+        (1_500, 0)
+    );
     let emptied = update(pb::Account::default(), &["further_regions"]).await;
     let stored = test.accounts().get_account(pb::GetAccountRequest { account_id: ID.into() }).await.unwrap();
 

@@ -348,6 +348,7 @@ fn reading_cases(things: &Things) -> Vec<Case> {
         default_region: "US".into(),
         further_regions: Vec::new(),
         match_policy: 0,
+        look_aside_ms: 0,
     };
     wrong!(cases, "AccountService", "CreateAccount", create, {
         "account_id": account_id = ["x"],
@@ -356,6 +357,7 @@ fn reading_cases(things: &Things) -> Vec<Case> {
         "further_regions": further_regions = [vec!["DE".to_owned(); 21]],
         "further_regions[0]": further_regions = [vec!["XX".to_owned()], vec![String::new()]],
         "match_policy": match_policy = [9, -1],
+        "look_aside_ms": look_aside_ms = [-1, 199, 1_501],
         "preferred_integration_id": match_policy = [i32::from(pb::MatchPolicy::PreferredIntegration)],
     });
     let get = pb::GetAccountRequest { account_id: account_id.clone() };
@@ -371,6 +373,7 @@ fn reading_cases(things: &Things) -> Vec<Case> {
         Some(pb::Account { match_policy, preferred_integration_id: preferred.into(), ..whole.clone() })
     };
     let preferred = i32::from(pb::MatchPolicy::PreferredIntegration);
+    let looking = |look_aside_ms: i32| Some(pb::Account { look_aside_ms, ..whole.clone() });
     let mask =
         |paths: &[&str]| Some(prost_types::FieldMask { paths: paths.iter().map(|path| (*path).to_owned()).collect() });
     let update = pb::UpdateAccountRequest { account_id, account: Some(whole.clone()), update_mask: mask(&["*"]) };
@@ -382,6 +385,7 @@ fn reading_cases(things: &Things) -> Vec<Case> {
         "account.further_regions": account = [further(&["DE"; 21])],
         "account.further_regions[1]": account = [further(&["DE", "XX"])],
         "account.match_policy": account = [policy(9, ""), policy(-1, "")],
+        "account.look_aside_ms": account = [looking(-1), looking(199), looking(1_501)],
         "account.preferred_integration_id": account = [policy(preferred, ""), policy(preferred, "x"), policy(preferred, NOWHERE), policy(0, NOWHERE)],
         "update_mask.paths[0]": update_mask = [mask(&["create_time"]), mask(&["*", "display_name"]), mask(&[""])],
     });

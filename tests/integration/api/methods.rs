@@ -188,6 +188,7 @@ fn reading_requests(things: &Things) -> Vec<Call> {
         default_region: "DE".into(),
         further_regions: Vec::new(),
         match_policy: 0,
+        look_aside_ms: 0,
     };
     let get = pb::GetAccountRequest { account_id: account.clone() };
     let events = pb::ListAuditEventsRequest { account_id: account.clone(), ..Default::default() };

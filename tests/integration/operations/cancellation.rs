@@ -98,6 +98,7 @@ fn write(n: usize, things: &Things, salesforce: &str) -> Write {
                 default_region: "US".into(),
                 further_regions: Vec::new(),
                 match_policy: 0,
+                look_aside_ms: 0,
             }
             .encode_to_vec(),
             proof: format!("select count(*) from accounts where account_id = '00000000-0000-4000-8000-{n:012}'"),

@@ -6,6 +6,7 @@
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use axum::http::{HeaderName, HeaderValue};
@@ -129,6 +130,9 @@ pub enum Fault {
     // The way to the client.
     /// Sleeps before the vendor answers, milliseconds, at most ten minutes.
     Delay { ms: u64 },
+    /// Sleeps as requests over a network take: half of them up to the median, one in twenty longer
+    /// than the other, milliseconds. Times come from the simulator's seed.
+    LogNormalDelay { median_ms: u64, p95_ms: u64 },
     /// Never answers, until the client gives up or the server stops.
     Hang,
     /// Resets the connection: after so many bytes of the body, or before the first byte of the
@@ -403,7 +407,12 @@ impl Faults {
                 entry.matched > u64::from(rule.skip) && rule.times.is_none_or(|times| entry.fired < u64::from(times));
             if is_due && (rule.probability >= 1.0 || roll(&mut rules.dice) < rule.probability) {
                 entry.fired += 1;
-                actions.push(entry.action.clone());
+                actions.push(match &entry.action {
+                    Action::Fault(Fault::LogNormalDelay { median_ms, p95_ms }) => {
+                        Action::Fault(Fault::Delay { ms: log_normal(&mut rules.dice, *median_ms, *p95_ms) })
+                    }
+                    action => action.clone(),
+                });
             }
         }
         Plan { actions }
@@ -451,6 +460,18 @@ pub(crate) fn roll(dice: &mut ChaCha8Rng) -> f64 {
     f64::from(dice.next_u32()) / (f64::from(u32::MAX) + 1.0)
 }
 
+/// The 95th percentile of the standard normal distribution.
+const Z95: f64 = 1.645;
+
+/// Milliseconds of a distribution with this median and 95th percentile (Box and Muller).
+fn log_normal(dice: &mut ChaCha8Rng, median_ms: u64, p95_ms: u64) -> u64 {
+    let [median, p95] = [median_ms, p95_ms].map(|ms| Duration::from_millis(ms).as_secs_f64());
+    let sigma = (p95 / median).ln() / Z95;
+    let normal = (-2.0 * (1.0 - roll(dice)).ln()).sqrt() * (std::f64::consts::TAU * roll(dice)).cos();
+    let drawn = Duration::try_from_secs_f64(median * (sigma * normal).exp()).unwrap_or(Duration::MAX);
+    u64::try_from(drawn.as_millis()).unwrap_or(DELAY_MS_MAX).min(DELAY_MS_MAX)
+}
+
 fn check(rule: &FaultRule) -> Result<(), RuleError> {
     let require = |is_right: bool, field, expected| {
         if is_right { Ok(()) } else { Err(RuleError::OutOfRange { field, expected }) }
@@ -458,6 +479,10 @@ fn check(rule: &FaultRule) -> Result<(), RuleError> {
     require((0.0..=1.0).contains(&rule.probability), "probability", "from 0 to 1")?;
     match &rule.fault {
         Fault::Delay { ms } => require(*ms <= DELAY_MS_MAX, "fault.ms", "at most 600000"),
+        Fault::LogNormalDelay { median_ms, p95_ms } => {
+            require(*median_ms > 0, "fault.median_ms", "at least 1")?;
+            require((*median_ms..=DELAY_MS_MAX).contains(p95_ms), "fault.p95_ms", "from the median to 600000")
+        }
         Fault::Drip { chunk_bytes, every_ms } => {
             require(*chunk_bytes > 0, "fault.chunk_bytes", "at least 1")?;
             require(*every_ms <= DELAY_MS_MAX, "fault.every_ms", "at most 600000")

@@ -91,3 +91,24 @@ fn values_out_of_range_are_refused_by_field() {
     assert!(faults.add(FaultRule::once("", Fault::page(403))).is_ok());
     assert!(faults.add(FaultRule::once("", Fault::GzipBomb { mib: 10_000 })).is_err());
 }
+
+#[test]
+fn log_normal_delays_have_their_median_and_tail() {
+    let faults = Faults::new(1);
+    faults.add(FaultRule::always("/query", Fault::LogNormalDelay { median_ms: 200, p95_ms: 600 })).unwrap();
+    let mut delays: Vec<u64> = (0..2_000)
+        .flat_map(|_| faults.decide("GET", "/query").actions)
+        .map(|action| match action {
+            Action::Fault(Fault::Delay { ms }) => ms,
+            _ => panic!("another fault"),
+        })
+        .collect();
+    delays.sort_unstable();
+
+    assert_eq!(delays.len(), 2_000);
+    assert!((185..215).contains(&delays[1_000]), "{}", delays[1_000]);
+    assert!((540..660).contains(&delays[1_900]), "{}", delays[1_900]);
+    let wrong =
+        |median_ms, p95_ms| faults.add(FaultRule::once("", Fault::LogNormalDelay { median_ms, p95_ms })).is_err();
+    assert!(wrong(0, 1) && wrong(2, 1) && wrong(1, 600_001) && !wrong(1, 1));
+}

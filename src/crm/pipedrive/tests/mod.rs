@@ -1,6 +1,7 @@
 //! The client against the simulated Pipedrive over real HTTP, on a clock that the test moves.
 
 mod look_up;
+mod newest;
 mod pages;
 mod refusals;
 mod runs;
@@ -114,6 +115,7 @@ impl Company {
         let mut target = ClientTarget {
             is_trial: true,
             is_first_copy: false,
+            is_beside: false,
             organization: &organization,
             options: Options::default(),
             access,

@@ -116,8 +116,14 @@ impl Org {
         let organization = DESCRIPTOR.parse_organization(organization).unwrap();
         let token = AccessToken::bearer(Provider::Salesforce, simulated::DEFAULT_ACCESS_TOKEN.into());
         let access = CrmAccess::with(token);
-        let target =
-            ClientTarget { is_trial: true, is_first_copy: false, organization: &organization, options, access };
+        let target = ClientTarget {
+            is_trial: true,
+            is_first_copy: false,
+            is_beside: false,
+            organization: &organization,
+            options,
+            access,
+        };
         let http = http::build(&endpoint, Duration::from_secs(10)).unwrap();
         let quota = RequestQuota::new(Arc::default(), share);
         SalesforceClient::new(ClientParts { http, endpoint: &endpoint, target, quota, bulk_above }).unwrap()

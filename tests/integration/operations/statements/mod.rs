@@ -100,7 +100,7 @@ const SEVERAL_WRITES: [&str; 5] = [
 /// Statements that ask the database for the time: of leases and claims, which processes with
 /// different clocks share, and before calls are forgotten, so that a clock of ours that is ahead
 /// forgets nothing.
-const BY_THE_DATABASES_CLOCK: [&str; 10] = [
+const BY_THE_DATABASES_CLOCK: [&str; 11] = [
     "store::access::claim",
     "store::access::find",
     "store::access::release",
@@ -110,6 +110,7 @@ const BY_THE_DATABASES_CLOCK: [&str; 10] = [
     "store::lease::claim_for_hints",
     "store::lease::extend (the database's time)",
     "store::lease::find_due (across accounts)",
+    "store::lease::is_held",
     "store::retention::remove_calls",
 ];
 

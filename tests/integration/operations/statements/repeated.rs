@@ -32,7 +32,7 @@ fn what_stands_in_several_statements_stands_there_alike() {
     for (from, to, count_min) in [
         // What is read of a contact.
         ("row( c.contact_id,", "c.is_placeholder )", 8),
-        ("row( i.integration_id,", "i.has_unread )", 4),
+        ("row( i.integration_id,", "h.integration_id = i.integration_id ) )", 4),
         ("row(k.e164,", "where k.account_id = $1 and k.call_id = $3", 2),
         // Who comes first.
         ("case $4::text when 'LAST_SELECTED'", "end as rank", 2),

@@ -151,6 +151,7 @@ async fn pages_and_look_ups(
     let target = ClientTarget {
         is_trial: true,
         is_first_copy: true,
+        is_beside: false,
         organization: &organization,
         options: Options::default(),
         access,
