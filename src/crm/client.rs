@@ -97,7 +97,7 @@ impl RecordSightings {
 
     /// A record that is in no answer, the last of which was of this time.
     pub(super) fn miss(&mut self, key: RecordKey, at: DateTime<Utc>) {
-        self.gone.push(AbsentRecord { key, seen_at: Some(at) });
+        self.gone.push(AbsentRecord { key, seen_at: Some(at), successor: None });
     }
 }
 

@@ -161,6 +161,8 @@ pub struct AbsentRecord {
     pub key: RecordKey,
     /// When the CRM said so, by its own clock, in whole seconds; `None`: it was known before.
     pub seen_at: Option<DateTime<Utc>>,
+    /// What it was merged into, as an event has said.
+    pub successor: Option<RecordKey>,
 }
 
 /// A phone number as a CRM has it.

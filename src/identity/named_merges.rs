@@ -2,8 +2,8 @@
 //! successor's, through chains of any length; a converted Lead's ref moves to its Contact's
 //! contact. Works in whatever order the records come.
 //!
-//! Zendesk and Pipedrive name no winner: there the loser is a deletion, and whoever may have taken
-//! it in is read again (`sync::copy`).
+//! Lists of Zendesk and Pipedrive name no winner, only their events do: without one the loser is a
+//! deletion, and whoever may have taken it in is read again (`sync::copy`).
 
 use std::collections::{HashMap, HashSet};
 

@@ -140,12 +140,15 @@ impl WritePlan {
         let Some(known) = known else { return self.add_unknown(record, now, ids) };
         // Whoever was merged or converted lives on in another record, whatever is wished of
         // deletions.
-        let is_mirrored = record.successor.is_some() || self.options.of(record.key.object_type).mirrors_deletions;
+        // An event has said into whom; lists and answers of some CRMs never do.
+        let kept = known.successor.as_ref().filter(|_| record.is_gone && !known.is_live);
+        let successor = record.successor.as_ref().or(kept);
+        let is_mirrored = successor.is_some() || self.options.of(record.key.object_type).mirrors_deletions;
         let is_older = known.is_synced && record.updated_at < known.record_updated_at;
         let is_same = known.is_synced
             && known.is_live != record.is_gone
             && known.fingerprint == record.fingerprint
-            && known.successor == record.successor
+            && known.successor.as_ref() == successor
             // Left alive while deletions were not mirrored.
             && !(record.is_gone && is_mirrored && known.is_contact_live);
         // A list may be behind by itself; an answer should not be.
@@ -158,7 +161,7 @@ impl WritePlan {
             self.applied.counts.skipped += 1;
             return;
         }
-        let mut row = ref_row(record, known.contact.map(|(id, _)| id));
+        let mut row = RefRow { successor: successor.cloned(), ..ref_row(record, known.contact.map(|(id, _)| id)) };
         if record.is_gone && !known.is_live {
             row.gone_seen_at = row.gone_seen_at.max(known.gone_seen_at);
         }
@@ -205,7 +208,10 @@ impl WritePlan {
             self.applied.counts.skipped += 1;
             return;
         };
-        let is_mirrored = self.options.of(known.key.object_type).mirrors_deletions;
+        let is_mirrored = gone.successor.is_some() || self.options.of(known.key.object_type).mirrors_deletions;
+        if gone.successor.is_some() {
+            self.merged.push(gone.key.clone());
+        }
         match (known.is_live, is_mirrored) {
             (true, true) => self.applied.counts.deleted += 1,
             (true, false) => self.applied.counts.updated += 1,

@@ -200,12 +200,17 @@ impl<'r> HintDrainer<'r> {
     }
 }
 
-/// What an event has said and the CRM's record does not: what it was merged into.
+/// What an event has said and the CRM's record does not: what it was merged into. Where the event
+/// does not say which of two lives on, each is the other's: the one that is gone was merged.
 fn name_successors(page: &mut RecordPage, taken: &[TakenHint]) {
     let named: HashMap<&RecordKey, &RecordKey> =
         taken.iter().filter_map(|hint| Some((&hint.key, hint.successor.as_ref()?))).collect();
+    let find = |key: &RecordKey| named.get(key).map(|successor| (*successor).clone());
     for record in page.records.iter_mut().filter(|record| record.is_gone && record.successor.is_none()) {
-        record.successor = named.get(&record.key).map(|successor| (*successor).clone());
+        record.successor = find(&record.key);
+    }
+    for gone in &mut page.gone {
+        gone.successor = find(&gone.key);
     }
 }
 

@@ -120,7 +120,7 @@ impl Sweeper<'_, '_> {
             if gone.is_empty() {
                 return Ok(());
             }
-            let gone = gone.into_iter().map(|key| AbsentRecord { key, seen_at: None }).collect();
+            let gone = gone.into_iter().map(|key| AbsentRecord { key, seen_at: None, successor: None }).collect();
             self.writer.write(NormalizedPage { gone, ..NormalizedPage::default() }).await?;
         }
     }

@@ -102,7 +102,7 @@ impl SalesforceClient {
             // it is may be anybody's.
             if answer.nameless() == 0 {
                 let absent = keys.into_iter().filter(|key| !answer.shown.contains(key));
-                page.gone.extend(absent.map(|key| AbsentRecord { key, seen_at: Some(at) }));
+                page.gone.extend(absent.map(|key| AbsentRecord { key, seen_at: Some(at), successor: None }));
             } else {
                 page.needs_sweep = true;
             }

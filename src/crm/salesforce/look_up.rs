@@ -32,7 +32,8 @@ impl SalesforceClient {
         let Some((mut answer, at)) = self.show(object, keys).await? else { return Ok(RecordSightings::default()) };
         answer.records.retain(|record| keys.contains(&record.key));
         let absent = keys.iter().filter(|key| !answer.shown.contains(key)).cloned();
-        let mut gone: Vec<AbsentRecord> = absent.map(|key| AbsentRecord { key, seen_at: Some(at) }).collect();
+        let mut gone: Vec<AbsentRecord> =
+            absent.map(|key| AbsentRecord { key, seen_at: Some(at), successor: None }).collect();
         // A row that does not say whose it is may be anybody's.
         if answer.nameless() > 0 || gone.is_empty() || !self.sees_all(object).await? {
             gone.clear();

@@ -255,7 +255,8 @@ pub async fn set_region(
 }
 
 /// Marks refs that this transaction has locked as gone, where the CRM has no copy that says so. The
-/// latest time that it said so counts.
+/// latest time that it said so counts, and what each was merged into, if that is told now or was
+/// before.
 pub async fn end(
     tx: &mut Tx,
     account_id: AccountId,
@@ -266,19 +267,28 @@ pub async fn end(
     let keys: Vec<RecordKey> = absent.iter().map(|one| one.key.clone()).collect();
     let (types, records) = key_columns(&keys);
     let seen: Vec<Option<DateTime<Utc>>> = absent.iter().map(|one| one.seen_at).collect();
+    let successor_columns = |one: &AbsentRecord| {
+        one.successor.as_ref().map(|key| (key.object_type.as_str().to_owned(), key.record_id.clone())).unzip()
+    };
+    let (successor_types, successor_ids): (Vec<Option<String>>, Vec<Option<String>>) =
+        absent.iter().map(successor_columns).unzip();
     sqlx::query!(
         "-- store::contact_writes::refs::end
         update external_refs e
-        set is_live = false, gone_seen_at = greatest(e.gone_seen_at, u.seen_at), updated_at = $6
-        from unnest($3::text[], $4::text[], $5::timestamptz[]) as u (object_type, record_id, seen_at)
+        set is_live = false, gone_seen_at = greatest(e.gone_seen_at, u.seen_at), updated_at = $6,
+            successor_type = coalesce(u.successor_type, e.successor_type), successor_id = coalesce(u.successor_id, e.successor_id)
+        from unnest($3::text[], $4::text[], $5::timestamptz[], $7::text[], $8::text[])
+            as u (object_type, record_id, seen_at, successor_type, successor_id)
         where e.account_id = $1 and e.integration_id = $2 and e.object_type = u.object_type and e.record_id = u.record_id
-          and (e.is_live or u.seen_at > coalesce(e.gone_seen_at, '-infinity'))",
+          and (e.is_live or u.seen_at > coalesce(e.gone_seen_at, '-infinity') or (u.successor_id is not null and u.successor_id is distinct from e.successor_id))",
         account_id.0,
         integration_id.0,
         &types,
         &records,
         &seen as &[Option<DateTime<Utc>>],
         now,
+        &successor_types as &[Option<String>],
+        &successor_ids as &[Option<String>],
     )
     .execute(&mut **tx)
     .await?;

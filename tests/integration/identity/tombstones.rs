@@ -79,7 +79,7 @@ impl OneRecord {
     }
 
     async fn absent(&self, seen_at: i64) {
-        self.take(Vec::new(), vec![AbsentRecord { key: key(), seen_at: Some(at(seen_at)) }]).await;
+        self.take(Vec::new(), vec![AbsentRecord { key: key(), seen_at: Some(at(seen_at)), successor: None }]).await;
     }
 
     async fn lives(&self) -> bool {
