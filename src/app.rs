@@ -437,6 +437,7 @@ fn crm_settings(config: &Config) -> CrmSettings {
             .clone()
             .zip(provider.client_secret.clone())
             .map(|(id, secret)| OAuthClient { id, secret: secret.0 }),
+        push_scopes: provider.push_scopes.clone(),
     };
     CrmSettings {
         providers: PerProvider::from_fn(|provider| settings(&config.providers.each[provider])),

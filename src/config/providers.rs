@@ -43,6 +43,9 @@ pub struct ProviderConfig {
     pub client_id: Option<String>,
     /// Its secret.
     pub client_secret: Option<SecretText>,
+    /// What tokens are asked for beside reading, so that the CRM may be made to push its changes:
+    /// words with blanks between them; empty: nothing.
+    pub push_scopes: String,
     /// How long the CRM may be silent within one request, which as a whole may take three times
     /// that: 1 to 300 seconds.
     pub timeout_seconds: u64,
@@ -56,11 +59,12 @@ pub struct ProviderConfig {
 }
 
 impl ProviderConfig {
-    const fn by_default(descriptor: &ProviderDescriptor) -> Self {
+    fn by_default(descriptor: &ProviderDescriptor) -> Self {
         Self {
             base_url: None,
             client_id: None,
             client_secret: None,
+            push_scopes: descriptor.defaults.push_scopes.to_owned(),
             timeout_seconds: 30,
             quota_share_percent: descriptor.defaults.quota_share_percent,
             first_copy_share_percent: descriptor.defaults.first_copy_share_percent,

@@ -71,11 +71,31 @@ struct StoredCredentials {
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 enum StoredKind {
-    ApiToken { user: Option<String>, token: String },
-    Bearer { token: String, host: Option<String> },
-    RefreshToken { client: Option<StoredClient>, token: String, host: Option<String> },
-    ClientCredentials { client: StoredClient, host: Option<String> },
-    JwtBearer { client_id: String, username: String, private_key: String, host: Option<String> },
+    ApiToken {
+        user: Option<String>,
+        token: String,
+    },
+    Bearer {
+        token: String,
+        host: Option<String>,
+    },
+    RefreshToken {
+        client: Option<StoredClient>,
+        token: String,
+        host: Option<String>,
+        #[serde(default)]
+        scopes: Option<String>,
+    },
+    ClientCredentials {
+        client: StoredClient,
+        host: Option<String>,
+    },
+    JwtBearer {
+        client_id: String,
+        username: String,
+        private_key: String,
+        host: Option<String>,
+    },
 }
 
 #[derive(Serialize, Deserialize)]
@@ -232,10 +252,11 @@ impl From<&CredentialKind> for StoredKind {
                 Self::ApiToken { user: user.as_ref().map(exposed), token: exposed(token) }
             }
             CredentialKind::Bearer { token, host } => Self::Bearer { token: exposed(token), host: host.clone() },
-            CredentialKind::RefreshToken { client, token, host } => Self::RefreshToken {
+            CredentialKind::RefreshToken { client, token, host, scopes } => Self::RefreshToken {
                 client: client.as_ref().map(stored_client),
                 token: exposed(token),
                 host: host.clone(),
+                scopes: scopes.clone(),
             },
             CredentialKind::ClientCredentials { client, host } => {
                 Self::ClientCredentials { client: stored_client(client), host: host.clone() }
@@ -256,8 +277,8 @@ impl From<StoredKind> for CredentialKind {
         match stored {
             StoredKind::ApiToken { user, token } => Self::ApiToken { user: user.map(Into::into), token: token.into() },
             StoredKind::Bearer { token, host } => Self::Bearer { token: token.into(), host },
-            StoredKind::RefreshToken { client: own, token, host } => {
-                Self::RefreshToken { client: own.map(client), token: token.into(), host }
+            StoredKind::RefreshToken { client: own, token, host, scopes } => {
+                Self::RefreshToken { client: own.map(client), token: token.into(), host, scopes }
             }
             StoredKind::ClientCredentials { client: own, host } => {
                 Self::ClientCredentials { client: client(own), host }

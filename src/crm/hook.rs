@@ -61,6 +61,13 @@ pub(super) struct HookRules {
     pub(super) read: fn(&[u8]) -> Option<HookMessage>,
     /// From look to look at a hook, while all is well.
     pub(super) check_every: TimeDelta,
+    /// Whether a token with this word among its scopes may make hooks. In doubt it may, and the CRM
+    /// says.
+    pub(super) is_enough: fn(&str) -> bool,
+    /// What is said if it may not.
+    pub(super) scope_missing: Notice,
+    /// We choose what events show; else the CRM does, once it has the hook.
+    pub(super) secret_is_ours: bool,
 }
 
 /// How an integration's hook is to be.
@@ -72,17 +79,23 @@ pub struct HookWish {
     pub url: String,
     /// The CRM's id of the hook, if it was made before.
     pub hook_id: Option<String>,
-    /// What events are to show.
+    /// What events are to show, where that is ours to choose.
     pub secret: HookSecret,
+    /// When it was looked at last.
+    pub since: Option<DateTime<Utc>>,
 }
 
 /// What a look at a hook has found, and made of it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct HookStanding {
     /// The CRM's id of it.
     pub hook_id: String,
+    /// What events show, where the CRM chooses it.
+    pub secret: Option<HookSecret>,
     /// It was made before, and was gone or not as wished: events may be lost.
     pub was_mended: bool,
+    /// Events that were not delivered since the last look.
+    pub lost: u32,
     /// Some events do not come, or did not.
     pub trouble: Option<Notice>,
 }

@@ -67,6 +67,8 @@ pub struct ProviderSettings {
     pub first_copy_share_percent: u32,
     /// The deployment's own OAuth client.
     pub oauth_client: Option<OAuthClient>,
+    /// What tokens are asked for beside reading, for pushed changes; words with blanks between.
+    pub push_scopes: String,
 }
 
 /// How the CRMs are reached.

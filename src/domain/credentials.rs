@@ -50,6 +50,8 @@ pub enum CredentialKind {
         token: SecretString,
         /// Where tokens are got; `None`: the vendor's usual place.
         host: Option<String>,
+        /// What it allows, in the vendor's words; `None`: the vendor has not said.
+        scopes: Option<String>,
     },
     /// OAuth without a person: the client itself is let in.
     ClientCredentials {

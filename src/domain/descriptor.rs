@@ -136,4 +136,6 @@ pub struct ProviderDefaults {
     pub first_copy_share_percent: u32,
     /// From sweep to sweep, hours.
     pub sweep_hours: u32,
+    /// What tokens are asked for beside reading, so that changes can be pushed.
+    pub push_scopes: &'static str,
 }

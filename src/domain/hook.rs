@@ -4,7 +4,7 @@
 use std::fmt;
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use hmac::{Hmac, Mac};
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
@@ -113,45 +113,87 @@ pub fn hook_url(base: &str, key: &HookAddressKey, provider: Provider, address: H
     format!("{base}/hooks/{}/{}", provider.setting_name(), key.write(provider, address))
 }
 
+/// How long the secret of before a change is good, too: for events that were signed by it.
+const PREVIOUS_GOOD_FOR: TimeDelta = TimeDelta::minutes(10);
+
 /// By what a CRM shows that an event is its own. Never printed.
 #[derive(Debug, Clone)]
-pub struct HookSecret(SecretString);
+pub struct HookSecret {
+    current: SecretString,
+    /// The one before, and until when it is good.
+    previous: Option<(SecretString, DateTime<Utc>)>,
+}
 
 /// As it is sealed.
 #[derive(Serialize, Deserialize)]
 struct StoredSecret {
     current: String,
+    #[serde(default)]
+    previous: Option<(String, DateTime<Utc>)>,
 }
 
 impl HookSecret {
     /// The text that the CRM and this service share.
     pub const fn new(text: SecretString) -> Self {
-        Self(text)
+        Self { current: text, previous: None }
+    }
+
+    /// None yet: the CRM says it, once it has the hook.
+    pub fn unknown() -> Self {
+        Self::new(String::new().into())
     }
 
     /// A user's name and a password, of random bytes.
     pub fn of_bytes(user: &[u8; 16], password: &[u8; 32]) -> Self {
-        Self(format!("{}:{}", URL_SAFE_NO_PAD.encode(user), URL_SAFE_NO_PAD.encode(password)).into())
+        Self::new(format!("{}:{}", URL_SAFE_NO_PAD.encode(user), URL_SAFE_NO_PAD.encode(password)).into())
     }
 
     /// The text.
     pub fn expose(&self) -> &str {
-        self.0.expose_secret()
+        self.current.expose_secret()
+    }
+
+    /// There is one.
+    pub fn is_known(&self) -> bool {
+        !self.expose().is_empty()
+    }
+
+    /// This one from now on, and the one before for a while; `None`: it is the same.
+    pub fn replaced_by(&self, new: &Self, now: DateTime<Utc>) -> Option<Self> {
+        if is_same_secret(self.expose(), new.expose()) {
+            return None;
+        }
+        let previous = self.is_known().then(|| (self.current.clone(), now + PREVIOUS_GOOD_FOR));
+        Some(Self { current: new.current.clone(), previous })
     }
 
     /// Whether this is what was shown. Takes as long for whatever is shown.
     pub fn is(&self, shown: &str) -> bool {
-        is_same_secret(self.0.expose_secret(), shown)
+        self.is_known() && is_same_secret(self.expose(), shown)
+    }
+
+    /// Whether the signature is HMAC-SHA256 by this, or for a while by the one before, of these
+    /// parts one after the other. Takes as long for every signature.
+    pub fn signs(&self, parts: &[&[u8]], signature: &[u8], now: DateTime<Utc>) -> bool {
+        let before = self.previous.iter().filter(|(_, until)| now < *until).map(|(text, _)| text);
+        self.is_known()
+            && [&self.current].into_iter().chain(before).any(|text| {
+                let signed = parts.iter().fold(keyed(text.expose_secret().as_bytes()), Mac::chain_update);
+                signed.verify_slice(signature).is_ok()
+            })
     }
 
     /// As it is sealed.
     pub fn to_json(&self) -> Option<SecretString> {
-        serde_json::to_string(&StoredSecret { current: self.expose().to_owned() }).ok().map(Into::into)
+        let previous = self.previous.as_ref().map(|(text, until)| (text.expose_secret().to_owned(), *until));
+        serde_json::to_string(&StoredSecret { current: self.expose().to_owned(), previous }).ok().map(Into::into)
     }
 
     /// Reads what was sealed.
     pub fn from_json(json: &str) -> Option<Self> {
-        serde_json::from_str::<StoredSecret>(json).ok().map(|stored| Self(stored.current.into()))
+        let stored = serde_json::from_str::<StoredSecret>(json).ok()?;
+        let previous = stored.previous.map(|(text, until)| (text.into(), until));
+        Some(Self { current: stored.current.into(), previous })
     }
 }
 
@@ -269,5 +311,27 @@ mod tests {
         assert!(!format!("{secret:?}").contains("word"));
         assert!(HookSecret::from_json(secret.to_json().unwrap().expose_secret()).unwrap().is("user:word"));
         assert!(HookSecret::from_json("{}").is_none());
+    }
+
+    #[test]
+    fn two_secrets_are_good_for_ten_minutes() {
+        let now = DateTime::from_timestamp(1_796_000_000, 0).unwrap();
+        let signed =
+            |text: &str| keyed(text.as_bytes()).chain_update("time").chain_update("body").finalize().into_bytes();
+        let parts: [&[u8]; 2] = [b"time", b"body"];
+        let old = HookSecret::new("old".to_owned().into());
+        let both = old.replaced_by(&HookSecret::new("new".to_owned().into()), now).unwrap();
+        let both = HookSecret::from_json(both.to_json().unwrap().expose_secret()).unwrap();
+
+        assert!(old.replaced_by(&old, now).is_none());
+        for (minutes, is_old_good) in [(0, true), (9, true), (10, false)] {
+            let at = now + TimeDelta::minutes(minutes);
+            assert!(both.signs(&parts, &signed("new"), at));
+            assert_eq!(both.signs(&parts, &signed("old"), at), is_old_good, "{minutes}");
+            assert!(!both.signs(&parts, &signed("other"), at) && !both.signs(&parts, &signed("new")[..31], at));
+        }
+        assert!(!HookSecret::unknown().signs(&parts, &signed(""), now) && !HookSecret::unknown().is(""));
+        let first = HookSecret::unknown().replaced_by(&old, now).unwrap();
+        assert!(first.previous.is_none(), "there was none before");
     }
 }

@@ -8,7 +8,7 @@ use super::{
     hook::{PushState, PushStatus},
     ids::IntegrationId,
     notice::Notice,
-    options::Options,
+    options::{Options, PushWish},
     provider::Provider,
 };
 
@@ -242,7 +242,18 @@ const PUSH_NOT_CHECKED: Notice = Notice::fixed(
     "nobody has looked at the webhook for a day, since runs do not come or are refused: see the state",
 );
 
+const PUSH_UNASKED: Notice = Notice::fixed(
+    "PUSH_UNASKED",
+    "this integration is older than pushed changes, and polled as before: authorize it again (`sync authorize --integration`), or, if its credentials allow webhooks, switch them on (`sync options --push on`)",
+);
+
 impl Integration {
+    /// What is said where nothing is pushed although nobody has decided so.
+    pub fn push_unasked(&self) -> Option<Notice> {
+        let is_copied = self.freshness.is_enabled && self.freshness.is_sync_on;
+        (is_copied && self.options.push == PushWish::Unasked).then_some(PUSH_UNASKED)
+    }
+
     /// How pushed changes arrive now; `None`: they do not, and are not wished to.
     pub fn push_now(&self, now: DateTime<Utc>) -> Option<PushStatus> {
         let state = self.freshness.push_state(now)?;

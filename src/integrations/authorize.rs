@@ -79,6 +79,8 @@ pub enum ConsentOutcome {
     Code(SecretString),
     /// No consent.
     Refused,
+    /// The CRM does not let its client ask for what was asked for.
+    ScopeRefused,
 }
 
 /// Why nothing came of it. Nothing was changed.
@@ -93,6 +95,9 @@ pub enum AuthorizeError {
     /// The administrator said no, or the CRM did.
     #[error("the CRM was not allowed to give access")]
     Refused,
+    /// Its client may not ask for what pushed changes need.
+    #[error("the CRM does not let its OAuth client ask for what pushed changes need")]
+    ScopeRefused,
     /// It was another organisation, this one, than the one that is to be authorized.
     #[error("another organisation was chosen, {0}, than the one that is to be authorized")]
     OtherOrganization(String),
@@ -107,7 +112,7 @@ impl AuthorizeError {
         match self {
             Self::Unknown => Some("AUTHORIZATION_UNKNOWN"),
             Self::Expired => Some("AUTHORIZATION_EXPIRED"),
-            Self::Refused => Some("AUTHORIZATION_REFUSED"),
+            Self::Refused | Self::ScopeRefused => Some("AUTHORIZATION_REFUSED"),
             Self::OtherOrganization(_) => Some("OTHER_ORGANIZATION"),
             Self::Integration(IntegrationError::Crm(error)) => Some(error.reason()),
             Self::Integration(IntegrationError::PurgeRunning) => Some("PURGE_RUNNING"),
@@ -139,6 +144,8 @@ struct AuthorizationPlan {
     #[serde(default)]
     request_id: Uuid,
     verifier: String,
+    #[serde(default)]
+    wants_push: bool,
     host: Option<String>,
     is_sync_on: bool,
     period_seconds: i32,
@@ -154,7 +161,8 @@ pub async fn start_authorization(
 ) -> Result<StartedAuthorization, IntegrationError> {
     store::accounts::find(&context.db, account_id).await?.ok_or(IntegrationError::AccountNotFound)?;
     let redirect_uri = context.callback_url.as_deref().ok_or(IntegrationError::CallbackUnknown)?;
-    let organization = requested_organization(context, account_id, &request).await?;
+    let (organization, push) = requested_organization(context, account_id, &request).await?;
+    let wants_push = push != PushWish::Off;
     let (secret, verifier) = (new_secret(context), new_secret(context));
     let state = SecretString::from(format!("{}.{}", account_id.0.simple(), secret.expose_secret()));
     let way = AuthorizationFlow {
@@ -162,6 +170,7 @@ pub async fn start_authorization(
         organization: &organization,
         host: request.host.as_deref(),
         redirect_uri,
+        wants_push,
         verifier: &verifier,
     };
     let authorize_url = context.crms.authorize_url(way, &state)?;
@@ -169,6 +178,7 @@ pub async fn start_authorization(
         begun_by: actor.subject.as_deref().map(str::to_owned),
         request_id: actor.request_id,
         verifier: verifier.expose_secret().to_owned(),
+        wants_push,
         host: request.host.clone(),
         is_sync_on: request.is_sync_on,
         period_seconds: request.period_seconds,
@@ -212,14 +222,15 @@ impl Transaction for BeginAuthorization {
     }
 }
 
-/// An integration's own, or the one that was named, or none yet.
+/// An integration's own, or the one that was named, or none yet; and whether it is to push.
 async fn requested_organization(
     context: &IntegrationContext,
     account_id: AccountId,
     request: &AuthorizationRequest,
-) -> Result<String, IntegrationError> {
+) -> Result<(String, PushWish), IntegrationError> {
     let Some(integration_id) = request.integration_id else {
-        return Ok(request.organization.as_ref().map(|organization| organization.name.clone()).unwrap_or_default());
+        let named = request.organization.as_ref().map(|organization| organization.name.clone());
+        return Ok((named.unwrap_or_default(), request.options.push));
     };
     let known = context.get(account_id, integration_id).await?;
     if !known.freshness.is_enabled {
@@ -228,7 +239,7 @@ async fn requested_organization(
     if known.freshness.provider != request.provider {
         return Err(IntegrationError::OtherProvider);
     }
-    Ok(known.organization)
+    Ok((known.organization, known.options.push))
 }
 
 /// Ends an authorization: `state` and the outcome as the browser brought them. Done in a task of
@@ -281,7 +292,11 @@ async fn redeem(
     if actor.called_at >= taken.expires_at {
         return Err(AuthorizeError::Expired);
     }
-    let ConsentOutcome::Code(code) = outcome else { return Err(AuthorizeError::Refused) };
+    let code = match outcome {
+        ConsentOutcome::Code(code) => code,
+        ConsentOutcome::ScopeRefused if plan.wants_push => return Err(AuthorizeError::ScopeRefused),
+        ConsentOutcome::Refused | ConsentOutcome::ScopeRefused => return Err(AuthorizeError::Refused),
+    };
     if !(1..=CODE_BYTES_MAX).contains(&code.expose_secret().len()) {
         return Err(AuthorizeError::Unknown);
     }
@@ -290,6 +305,7 @@ async fn redeem(
         organization: &taken.organization,
         host: plan.host.as_deref(),
         redirect_uri: context.callback_url.as_deref().ok_or(IntegrationError::CallbackUnknown)?,
+        wants_push: plan.wants_push,
         verifier: &plan.verifier.into(),
     };
     let (organization, granted) = context.crms.exchange(way, &code, context.clock.now()).await?;

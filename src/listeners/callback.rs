@@ -62,6 +62,7 @@ pub(super) async fn answer(
     // The rejection would quote what came.
     let Ok(Query(CallbackParameters { state: Some(state), code, error })) = parameters else { return incomplete() };
     let outcome = match (code, error) {
+        (_, Some(error)) if error == "invalid_scope" => ConsentOutcome::ScopeRefused,
         (_, Some(_)) => ConsentOutcome::Refused,
         (Some(code), None) => ConsentOutcome::Code(code),
         (None, None) => return incomplete(),
@@ -134,6 +135,11 @@ fn refused(error: &AuthorizeError) -> HtmlPage {
         AuthorizeError::Refused => {
             (StatusCode::BAD_REQUEST, "The CRM was not allowed to give access, and nothing was changed.".into())
         }
+        AuthorizeError::ScopeRefused => (
+            StatusCode::BAD_REQUEST,
+            "The CRM does not let this deployment's OAuth client ask for webhooks, and nothing was changed. Begin again without pushed changes (`--push off`), or have the operator give the client that scope, or leave providers.*.push_scopes empty."
+                .into(),
+        ),
         AuthorizeError::OtherOrganization(chosen) => (
             StatusCode::CONFLICT,
             format!("Another organisation was chosen, {chosen}, than the one that is to be authorized, and nothing was changed. Log in to the right one first.")

@@ -146,7 +146,7 @@ pub(super) fn integration(integration: Integration, now: DateTime<Utc>) -> pb::I
     let mode = if is_on { pb::SyncMode::On } else { pb::SyncMode::Off };
     let period = TimeDelta::seconds(i64::from(integration.freshness.period_seconds));
     let options = options(&integration, mode, period);
-    let push = push(integration.push_now(now));
+    let push = push(integration.push_now(now), integration.push_unasked());
     let hold = integration.hold_notice.filter(|_| at_present != IntegrationState::Off);
     pb::Integration {
         id: integration.freshness.integration_id.to_string(),
@@ -178,10 +178,11 @@ fn push_state(state: Option<PushState>) -> pb::PushState {
     }
 }
 
-fn push(status: Option<PushStatus>) -> pb::PushStatus {
+/// `unasked`: why nothing is set up, where nobody has decided so.
+fn push(status: Option<PushStatus>, unasked: Option<Notice>) -> pb::PushStatus {
     let state = push_state(status.as_ref().map(|status| status.state)).into();
     let Some(status) = status else {
-        return pb::PushStatus { state, ..pb::PushStatus::default() };
+        return pb::PushStatus { state, notice: unasked.map(notice), ..pb::PushStatus::default() };
     };
     pb::PushStatus {
         state,

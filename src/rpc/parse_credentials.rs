@@ -82,7 +82,7 @@ pub(super) fn credentials(
                 host,
             )
                 .together()?;
-            CredentialKind::RefreshToken { token, client, host: host.name }
+            CredentialKind::RefreshToken { token, client, host: host.name, scopes: None }
         }
         Kind::ClientCredentials(given) => {
             taken(descriptor, CredentialType::ClientCredentials, "credentials.client_credentials")?;

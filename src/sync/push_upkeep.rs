@@ -11,12 +11,13 @@ use super::{error::RunError, session::CrmSession};
 use crate::{
     crm::{CrmFuture, HookStanding, HookWish, KeptHook},
     domain::{
+        credentials::CredentialKind,
         hook::{HookAddress, HookSecret, PushChannel, PushState, hook_name, hook_url},
         notice::Notice,
         options::PushWish,
     },
     store::{
-        StoreError, Transaction, Tx,
+        StoreError, Transaction, Tx, access,
         lease::{self, Lease},
         push_channels,
     },
@@ -62,8 +63,9 @@ pub(super) async fn keep_push(session: &mut CrmSession<'_>) -> Result<(), RunErr
         // Stored before the CRM hears of it: a crash in between leaves a secret without a hook.
         None => new_channel(session, lease).await?,
     };
-    let lost = match &context.push_base {
-        Some(base) if context.crms.sends_to(job.provider(), base) => {
+    let lost = match (&context.push_base, missing_scope(session, lease).await?) {
+        (_, Some(notice)) => take(&mut channel, Err(notice)),
+        (Some(base), None) if context.crms.sends_to(job.provider(), base) => {
             let key = context.access_tokens.vault.key_ring.hook_address_keys().swap_remove(0);
             let address = HookAddress { account_id: lease.account_id, number: channel.number };
             let wish = HookWish {
@@ -71,15 +73,32 @@ pub(super) async fn keep_push(session: &mut CrmSession<'_>) -> Result<(), RunErr
                 url: hook_url(base, &key, job.provider(), address),
                 hook_id: channel.hook_id.clone(),
                 secret,
+                since: channel.checked_at,
             };
             // Left for the next run.
             let Some(kept) = ask_to_keep(session, &wish).await? else { return Ok(()) };
+            let given = kept.as_ref().ok().and_then(|standing| wish.secret.replaced_by(standing.secret.as_ref()?, now));
+            if let Some(secret) = given {
+                channel.secret = sealed(session, lease, &secret)?;
+            }
             take(&mut channel, kept)
         }
         _ => take(&mut channel, Err(ADDRESS_MISSING)),
     };
     channel.checked_at = Some(now);
     save(session, SaveChannel { lease, channel, lost }).await
+}
+
+/// What is said if the stored authorization is known not to allow hooks: the CRM is not asked then.
+async fn missing_scope(session: &CrmSession<'_>, lease: Lease) -> Result<Option<Notice>, RunError> {
+    let (context, provider) = (session.pacer.context, session.pacer.job.provider());
+    let stored = access::find(&context.db, lease.account_id, lease.integration_id).await?;
+    let Some(sealed) = stored.and_then(|stored| stored.credentials) else { return Ok(None) };
+    let opened = context.access_tokens.vault.open(lease.account_id, lease.integration_id, &sealed);
+    let Ok(CredentialKind::RefreshToken { scopes: Some(scopes), .. }) = opened.map(|opened| opened.kind) else {
+        return Ok(None);
+    };
+    Ok(context.crms.lacks_push_scope(provider, &scopes))
 }
 
 async fn ask_to_keep(session: &mut CrmSession<'_>, wish: &HookWish) -> Result<Option<KeptHook>, RunError> {
@@ -96,11 +115,11 @@ fn is_due(channel: &PushChannel, check_every: TimeDelta, now: DateTime<Utc>) -> 
 /// was not as wished one at least.
 fn take(channel: &mut PushChannel, kept: KeptHook) -> i64 {
     match kept {
-        Ok(HookStanding { hook_id, was_mended, trouble }) => {
+        Ok(HookStanding { hook_id, was_mended, lost, trouble, .. }) => {
             channel.hook_id = Some(hook_id);
             channel.state = if trouble.is_some() { PushState::Degraded } else { PushState::Active };
             channel.notice = trouble;
-            i64::from(was_mended)
+            i64::from(was_mended) + i64::from(lost)
         }
         Err(notice) => {
             channel.hook_id = None;
@@ -120,17 +139,24 @@ async fn new_channel(session: &CrmSession<'_>, lease: Lease) -> Result<(PushChan
         rng.fill_bytes(&mut password);
         (i64::from_be_bytes(number), HookSecret::of_bytes(&user, &password))
     });
-    let sealed = context.access_tokens.vault.seal_hook(lease.account_id, lease.integration_id, &secret);
+    let is_ours = context.crms.chooses_hook_secret(session.pacer.job.provider());
+    let secret = if is_ours { secret } else { HookSecret::unknown() };
     let channel = PushChannel {
         state: PushState::Unavailable,
         notice: Some(PENDING),
         number,
         hook_id: None,
-        secret: sealed.map_err(|error| RunError::Credentials(Some(error)))?,
+        secret: sealed(session, lease, &secret)?,
         checked_at: None,
     };
     save(session, SaveChannel { lease, channel: channel.clone(), lost: 0 }).await?;
     Ok((channel, secret))
+}
+
+fn sealed(session: &CrmSession<'_>, lease: Lease, secret: &HookSecret) -> Result<Vec<u8>, RunError> {
+    let vault = &session.pacer.context.access_tokens.vault;
+    let sealed = vault.seal_hook(lease.account_id, lease.integration_id, secret);
+    sealed.map_err(|error| RunError::Credentials(Some(error)))
 }
 
 /// What cannot be removed from the CRM sends to an address that nobody has any more.
@@ -218,7 +244,8 @@ mod tests {
 
     #[test]
     fn look_makes_of_each_state_what_the_crm_says() {
-        let standing = |was_mended, trouble| Ok(HookStanding { hook_id: "8".into(), was_mended, trouble });
+        let standing =
+            |was_mended, trouble| Ok(HookStanding { hook_id: "8".into(), secret: None, was_mended, lost: 0, trouble });
         for (kept, state, hook_id, lost) in [
             (standing(false, None), PushState::Active, Some("8"), 0),
             (standing(true, None), PushState::Active, Some("8"), 1),

@@ -125,8 +125,15 @@ struct Filled {
     /// What it holds, as in `7 users`.
     holds: String,
     router: crate::Router,
-    /// Calls hooks by itself.
-    pushes: Option<Arc<Pipedrive>>,
+    /// What calls hooks by itself.
+    pushes: PushingCrm,
+}
+
+/// Who calls hooks.
+enum PushingCrm {
+    Zendesk(Arc<Zendesk>),
+    Pipedrive(Arc<Pipedrive>),
+    Nobody,
 }
 
 /// Serves until `shutdown` is cancelled. Errors: a file has a bad line, an address cannot be bound.
@@ -146,9 +153,7 @@ pub async fn run(args: SimulateArgs, clock: SimulatorClock, shutdown: Cancellati
         let address = listener.local_addr().context("the bound address cannot be read")?;
         println!("{}: http://{address} with {}", crm.name, crm.holds);
         serving.spawn(crate::serve(listener, crm.router, shutdown.clone()));
-        if let Some(pipedrive) = crm.pushes {
-            serving.spawn(deliver_until(pipedrive, shutdown.clone()));
-        }
+        serving.spawn(deliver_until(crm.pushes, shutdown.clone()));
     }
     while let Some(ended) = serving.join_next().await {
         ended.context("a simulator was cut off")?.context("a simulator stopped")?;
@@ -157,14 +162,19 @@ pub async fn run(args: SimulateArgs, clock: SimulatorClock, shutdown: Cancellati
 }
 
 /// Calls hooks when it is time, until `shutdown` is cancelled.
-async fn deliver_until(pipedrive: Arc<Pipedrive>, shutdown: CancellationToken) -> io::Result<()> {
-    loop {
-        pipedrive.deliver_due().await;
+async fn deliver_until(pushes: PushingCrm, shutdown: CancellationToken) -> io::Result<()> {
+    while !shutdown.is_cancelled() {
+        match &pushes {
+            PushingCrm::Zendesk(zendesk) => drop(zendesk.deliver_due().await),
+            PushingCrm::Pipedrive(pipedrive) => drop(pipedrive.deliver_due().await),
+            PushingCrm::Nobody => shutdown.cancelled().await,
+        }
         tokio::select! {
-            () = shutdown.cancelled() => return Ok(()),
+            () = shutdown.cancelled() => {}
             () = tokio::time::sleep(DELIVER_EVERY) => {}
         }
     }
+    Ok(())
 }
 
 fn fill(args: &SimulateArgs, clock: &SimulatorClock) -> anyhow::Result<Vec<Filled>> {
@@ -172,7 +182,8 @@ fn fill(args: &SimulateArgs, clock: &SimulatorClock) -> anyhow::Result<Vec<Fille
     if let Some(address) = args.zendesk_addr {
         let zendesk = fill_zendesk(args, Arc::clone(clock))?;
         let holds = format!("{} users", zendesk.user_count());
-        filled.push(Filled { name: "Zendesk", address, holds, router: zendesk::router(zendesk), pushes: None });
+        let pushes = PushingCrm::Zendesk(Arc::clone(&zendesk));
+        filled.push(Filled { name: "Zendesk", address, holds, router: zendesk::router(zendesk), pushes });
     }
     if let Some(address) = args.salesforce_addr {
         let salesforce = fill_salesforce(args, Arc::clone(clock))?;
@@ -183,13 +194,13 @@ fn fill(args: &SimulateArgs, clock: &SimulatorClock) -> anyhow::Result<Vec<Fille
             address,
             holds,
             router: salesforce::router(salesforce),
-            pushes: None,
+            pushes: PushingCrm::Nobody,
         });
     }
     if let Some(address) = args.pipedrive_addr {
         let pipedrive = fill_pipedrive(args, Arc::clone(clock))?;
         let holds = format!("{} persons", pipedrive.person_count());
-        let pushes = Some(Arc::clone(&pipedrive));
+        let pushes = PushingCrm::Pipedrive(Arc::clone(&pipedrive));
         filled.push(Filled { name: "Pipedrive", address, holds, router: pipedrive::router(pipedrive), pushes });
     }
     Ok(filled)

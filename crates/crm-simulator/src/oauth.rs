@@ -150,6 +150,7 @@ struct Code {
 
 struct AccessToken {
     serial: u64,
+    scope: String,
     expires_at: Option<DateTime<Utc>>,
 }
 
@@ -180,7 +181,7 @@ impl OAuth {
     pub(crate) fn new(config: OAuthConfig) -> Self {
         let mut issued = Issued::default();
         for grant in &config.static_grants {
-            issued.put_access(grant.access_token.clone(), None);
+            issued.put_access(grant.access_token.clone(), &grant.scope, None);
             if let Some(token) = &grant.refresh_token {
                 issued.put_refresh(token.clone(), &grant.scope, &grant.access_token, None);
             }
@@ -241,7 +242,7 @@ impl OAuth {
         issued.requests.authorization_code += 1;
         let outcome = self.redeem(&mut issued, client, code, redirect_uri, code_verifier, now);
         let scope = issued.counted(outcome)?;
-        let access_token = self.issue_access(&mut issued, terms, now);
+        let access_token = self.issue_access(&mut issued, &scope, terms, now);
         let refresh_token =
             terms.gives_refresh_token.then(|| self.issue_refresh(&mut issued, &scope, &access_token, terms, now));
         Ok(IssuedTokens { access_token, refresh_token, scope })
@@ -262,11 +263,11 @@ impl OAuth {
         let known = if is_known { Ok(()) } else { Err(GrantError::InvalidRefreshToken) };
         let outcome = self.check_client(client).and(known);
         issued.counted(outcome)?;
-        let access_token = self.issue_access(&mut issued, terms, now);
+        let scope = issued.refresh.get(refresh_token).map(|token| token.scope.clone()).unwrap_or_default();
+        let access_token = self.issue_access(&mut issued, &scope, terms, now);
         if !terms.rotates_refresh_tokens {
             let token = issued.refresh.get_mut(refresh_token).ok_or(GrantError::InvalidRefreshToken)?;
             token.access_token.clone_from(&access_token);
-            let scope = token.scope.clone();
             return Ok(IssuedTokens { access_token, refresh_token: Some(refresh_token.to_owned()), scope });
         }
         let old = issued.refresh.remove(refresh_token).ok_or(GrantError::InvalidRefreshToken)?;
@@ -288,13 +289,13 @@ impl OAuth {
         let has_secret = if client.secret.is_some() { Ok(()) } else { Err(GrantError::InvalidClient) };
         let outcome = has_secret.and_then(|()| self.check_client(client));
         issued.counted(outcome)?;
-        let access_token = self.issue_access(&mut issued, terms, now);
+        let access_token = self.issue_access(&mut issued, scope, terms, now);
         Ok(IssuedTokens { access_token, refresh_token: None, scope: scope.to_owned() })
     }
 
     /// An access token for whoever has shown the vendor itself who they are.
     pub(crate) fn issue(&self, scope: &str, terms: TokenTerms, now: DateTime<Utc>) -> IssuedTokens {
-        let access_token = self.issue_access(&mut self.lock(), terms, now);
+        let access_token = self.issue_access(&mut self.lock(), scope, terms, now);
         IssuedTokens { access_token, refresh_token: None, scope: scope.to_owned() }
     }
 
@@ -308,6 +309,12 @@ impl OAuth {
     /// Whether an access token is good now.
     pub(crate) fn admits(&self, access_token: &str, now: DateTime<Utc>) -> bool {
         self.lock().access.get(access_token).is_some_and(|token| is_alive(token.expires_at, now))
+    }
+
+    /// What an access token allows; `None`: it is not good now.
+    pub(crate) fn scope_of(&self, access_token: &str, now: DateTime<Utc>) -> Option<String> {
+        let issued = self.lock();
+        issued.access.get(access_token).filter(|token| is_alive(token.expires_at, now)).map(|token| token.scope.clone())
     }
 
     /// Ends one token of either kind; a refresh token takes its access token along. An unknown one
@@ -372,9 +379,9 @@ impl OAuth {
         if client.id == self.config.client_id && is_secret_right { Ok(()) } else { Err(GrantError::InvalidClient) }
     }
 
-    fn issue_access(&self, issued: &mut Issued, terms: TokenTerms, now: DateTime<Utc>) -> String {
+    fn issue_access(&self, issued: &mut Issued, scope: &str, terms: TokenTerms, now: DateTime<Utc>) -> String {
         let token = format!("{}{}", self.config.access_prefix, self.draw("access", issued.take_serial()));
-        issued.put_access(token.clone(), expiry(terms.access_seconds, now));
+        issued.put_access(token.clone(), scope, expiry(terms.access_seconds, now));
         token
     }
 
@@ -408,10 +415,10 @@ impl Issued {
         self.serial
     }
 
-    fn put_access(&mut self, token: String, expires_at: Option<DateTime<Utc>>) {
+    fn put_access(&mut self, token: String, scope: &str, expires_at: Option<DateTime<Utc>>) {
         forget_oldest(&mut self.access, |token| token.serial);
         let serial = self.take_serial();
-        self.access.insert(token, AccessToken { serial, expires_at });
+        self.access.insert(token, AccessToken { serial, scope: scope.to_owned(), expires_at });
     }
 
     fn put_refresh(&mut self, token: String, scope: &str, access_token: &str, expires_at: Option<DateTime<Utc>>) {

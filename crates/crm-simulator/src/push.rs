@@ -117,8 +117,12 @@ impl HookQueue {
             return;
         }
         if roll(&mut queue.rng) < wrong_secret {
-            for (_, value) in call.headers.iter_mut().filter(|(name, _)| *name == "authorization") {
-                "Basic d3Jvbmc6d3Jvbmc=".clone_into(value);
+            for (name, value) in &mut call.headers {
+                match *name {
+                    "authorization" => "Basic d3Jvbmc6d3Jvbmc=".clone_into(value),
+                    "x-zendesk-webhook-signature" => "d3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmcgd3Jvbmcgd3I=".clone_into(value),
+                    _ => {}
+                }
             }
         }
         let times = if roll(&mut queue.rng) < duplicates { 2 } else { 1 };

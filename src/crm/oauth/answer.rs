@@ -22,7 +22,18 @@ pub(in crate::crm) struct TokenAnswer {
     pub(super) own_fields: VendorFields,
 }
 
+/// What the tokens allow (RFC 6749 §5.1).
+const SCOPE: &str = "scope";
+/// Longer is no list of scopes, bytes.
+const SCOPES_BYTES_MAX: usize = 1_000;
+
 impl TokenAnswer {
+    /// What the tokens allow, if the vendor says so.
+    pub(super) fn scopes(&self) -> Option<&str> {
+        let text = self.own_fields.0.get(SCOPE)?.as_str()?;
+        (1..=SCOPES_BYTES_MAX).contains(&text.len()).then_some(text)
+    }
+
     /// A field of the vendor's own; an error: it is there, and is no text.
     pub(in crate::crm) fn text(&self, name: &str) -> Result<Option<&str>, CrmError> {
         match self.own_fields.0.get(name) {
@@ -36,6 +47,14 @@ impl TokenAnswer {
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct VendorFields(BTreeMap<String, Value>);
+
+impl VendorFields {
+    /// With the scopes, which are read apart of an answer that keeps to the standard.
+    pub(super) fn with_scopes(mut self, scopes: Option<String>) -> Self {
+        self.0.extend(scopes.map(|scopes| (SCOPE.to_owned(), scopes.into())));
+        self
+    }
+}
 
 impl ExtraTokenFields for VendorFields {}
 

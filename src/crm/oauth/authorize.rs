@@ -31,6 +31,8 @@ pub struct AuthorizationFlow<'a> {
     pub host: Option<&'a str>,
     /// Where the CRM sends the administrator back to.
     pub redirect_uri: &'a str,
+    /// What the CRM needs for pushing changes is asked for, too.
+    pub wants_push: bool,
     /// The PKCE verifier (RFC 7636); a vendor that documents none is shown none.
     pub verifier: &'a SecretString,
 }
@@ -39,7 +41,7 @@ impl CrmClients {
     /// Where an administrator authorizes this deployment's own client.
     pub fn authorize_url(&self, way: AuthorizationFlow<'_>, state: &SecretString) -> Result<String, CrmError> {
         let client = self.client_or_own(way.provider, None)?;
-        let rules = vendor(way.provider).oauth();
+        let (rules, scopes) = (vendor(way.provider).oauth(), self.scopes(way.provider, way.wants_push));
         let base = self.token_endpoint(way.provider, way.organization, way.host).base;
         let no_url = |_| CrmError::Unavailable("the address for authorizations is no URL");
         let redirect = RedirectUrl::new(way.redirect_uri.to_owned()).map_err(no_url)?;
@@ -48,7 +50,7 @@ impl CrmClients {
         let mut request = client
             .authorize_url(|| CsrfToken::new(state.expose_secret().to_owned()))
             .set_redirect_uri(Cow::Owned(redirect))
-            .add_scopes(rules.scopes.iter().map(|scope| Scope::new((*scope).to_owned())));
+            .add_scopes(scopes.split_ascii_whitespace().map(|scope| Scope::new(scope.to_owned())));
         if rules.uses_pkce {
             let verifier = PkceCodeVerifier::new(way.verifier.expose_secret().to_owned());
             request = request.set_pkce_challenge(PkceCodeChallenge::from_code_verifier_sha256(&verifier));
@@ -64,11 +66,12 @@ impl CrmClients {
         code: &SecretString,
         now: DateTime<Utc>,
     ) -> Result<(Organization, GrantedAccess), CrmError> {
-        let AuthorizationFlow { provider, organization, host, redirect_uri, verifier } = way;
+        let AuthorizationFlow { provider, organization, host, redirect_uri, wants_push, verifier } = way;
         let vendor = vendor(provider);
         let verifier = vendor.oauth().uses_pkce.then_some(verifier);
         let client = self.client_or_own(provider, None)?;
-        let grant = TokenGrant::Code { code, redirect_uri, verifier };
+        let scopes = self.scopes(provider, wants_push);
+        let grant = TokenGrant::Code { code, redirect_uri, verifier, scopes: &scopes };
         let asked = self.token_endpoint(provider, organization, host).ask(client, grant).await;
         let mut answer = asked.map_err(|error| of_own_client(error, true, provider))?;
         let token = answer.refresh_token.take().ok_or(CrmError::PermissionMissing(
@@ -78,7 +81,9 @@ impl CrmClients {
         let opened = OpenedAccess { http: &self.http[provider], organization, answer: &answer, access: &access };
         let opened = vendor.find_opened(opened).await?;
         access.company_id = opened.company_id;
-        let kind = CredentialKind::RefreshToken { client: None, token: token.into(), host: host.map(str::to_owned) };
+        let scopes = answer.scopes().map(str::to_owned);
+        let (token, host) = (token.into(), host.map(str::to_owned));
+        let kind = CredentialKind::RefreshToken { client: None, token, host, scopes };
         let found = Organization { provider, name: opened.name };
         let credentials = Some(Credentials { provider, kind });
         Ok((found.clone(), GrantedAccess { access, credentials, organization: Some(found.name) }))

@@ -35,8 +35,8 @@ const LIFE_MAX: TimeDelta = TimeDelta::days(3);
 pub struct GrantedAccess {
     /// What requests carry from now on.
     pub access: CrmAccess,
-    /// Credentials with the refresh token to use from now on, if the vendor gave a new one: the old
-    /// one is over.
+    /// Credentials to use from now on, if the vendor gave a new refresh token (the old one is over)
+    /// or says that they allow something else.
     pub credentials: Option<Credentials>,
     /// The organisation that the token belongs to, where the vendor names it.
     pub organization: Option<String>,
@@ -66,7 +66,7 @@ impl CrmClients {
         }
         let name = &organization.name;
         let answer = match &credentials.kind {
-            CredentialKind::RefreshToken { client, token, host } => {
+            CredentialKind::RefreshToken { client, token, host, .. } => {
                 let asker = self.client_or_own(provider, client.as_ref())?;
                 let ask = async |host: Option<&str>| {
                     self.token_endpoint(provider, name, host).ask(asker, TokenGrant::Refresh(token)).await
@@ -81,7 +81,14 @@ impl CrmClients {
             }
             CredentialKind::ClientCredentials { client, host } => {
                 let endpoint = self.token_endpoint(provider, name, host.as_deref());
-                endpoint.ask(client, TokenGrant::ClientCredentials).await.map_err(of_no_refresh_token)?
+                let ask = async |scopes: &str| endpoint.ask(client, TokenGrant::ClientCredentials { scopes }).await;
+                let (all, reading) = (self.scopes(provider, true), self.scopes(provider, false));
+                let mut answer = ask(&all).await;
+                if matches!(answer, Err(CrmError::ClientRefused)) && all != reading {
+                    // A client that may not have the wider ones goes on without pushed changes.
+                    answer = ask(&reading).await;
+                }
+                answer.map_err(of_no_refresh_token)?
             }
             CredentialKind::JwtBearer { client_id, username, private_key, host } => {
                 let audience = vendor(provider).assertion_audience(host.as_deref());
@@ -104,14 +111,15 @@ impl CrmClients {
         };
         let access = self.access(provider, name, &answer, now)?;
         let organization = vendor(provider).named_organization(&answer);
-        let rotated = match (&credentials.kind, answer.refresh_token) {
-            (CredentialKind::RefreshToken { client, token, host }, Some(new)) if new != token.expose_secret() => {
-                let (client, token, host) = (client.clone(), new.into(), host.clone());
-                Some(Credentials { provider, kind: CredentialKind::RefreshToken { client, token, host } })
-            }
-            _ => None,
-        };
-        Ok(GrantedAccess { access, credentials: rotated, organization })
+        let credentials = changed_by(&credentials.kind, &answer).map(|kind| Credentials { provider, kind });
+        Ok(GrantedAccess { access, credentials, organization })
+    }
+
+    /// What tokens are asked for; with whatever pushed changes need, if they are wished.
+    fn scopes(&self, provider: Provider, wants_push: bool) -> String {
+        let wider = if wants_push { self.settings.providers[provider].push_scopes.as_str() } else { "" };
+        let reading = vendor(provider).oauth().scopes.iter().copied();
+        reading.chain(wider.split_ascii_whitespace()).collect::<Vec<_>>().join(" ")
     }
 
     /// The access in an answer. `name` is the organisation's, as far as it is known.
@@ -162,6 +170,19 @@ fn of_own_client(error: CrmError, is_own: bool, provider: Provider) -> CrmError 
 fn login_behind(provider: Provider, host: Option<&str>, error: &CrmError) -> Option<&'static str> {
     let is_away = matches!(error, CrmError::HostMoved | CrmError::NoConnection { .. } | CrmError::OrganizationNotFound);
     host.filter(|_| is_away).and_then(|host| vendor(provider).login_behind(host))
+}
+
+/// Credentials as an answer has made them: with a new refresh token, or with what it allows now.
+fn changed_by(kind: &CredentialKind, answer: &TokenAnswer) -> Option<CredentialKind> {
+    let CredentialKind::RefreshToken { client, token, host, scopes } = kind else { return None };
+    let new = answer.refresh_token.as_deref().filter(|new| *new != token.expose_secret());
+    let allowed = answer.scopes().filter(|allowed| Some(*allowed) != scopes.as_deref());
+    (new.is_some() || allowed.is_some()).then(|| CredentialKind::RefreshToken {
+        client: client.clone(),
+        token: new.map_or_else(|| token.clone(), |new| new.to_owned().into()),
+        host: host.clone(),
+        scopes: allowed.map(str::to_owned).or_else(|| scopes.clone()),
+    })
 }
 
 /// Where there is no refresh token none is spent: the login was refused, and may be tried again.

@@ -75,6 +75,7 @@ fn crms(url: &str, own: Option<OAuthClient>) -> CrmClients {
         quota_share_percent: 100,
         first_copy_share_percent: 100,
         oauth_client: own,
+        push_scopes: "push".to_owned(),
     };
     let providers = PerProvider::from_fn(|_| provider.clone());
     CrmClients::new(CrmSettings { providers, bulk_above: 0 }).unwrap()
@@ -90,7 +91,7 @@ fn organization(provider: Provider) -> Organization {
 }
 
 fn refresh_token(provider: Provider, client: Option<OAuthClient>) -> Credentials {
-    let kind = CredentialKind::RefreshToken { client, token: "old-token".into(), host: None };
+    let kind = CredentialKind::RefreshToken { client, token: "old-token".into(), host: None, scopes: None };
     Credentials { provider, kind }
 }
 
@@ -172,7 +173,14 @@ async fn pipedrive_is_shown_its_client_by_basic() {
         .await
         .unwrap();
 
-    assert!(granted.credentials.is_none(), "the same refresh token is no new one");
+    assert_eq!(new_refresh_token(&granted).as_deref(), Some("old-token"), "the same refresh token is no new one");
+    let CredentialKind::RefreshToken { scopes, .. } = &granted.credentials.as_ref().unwrap().kind else { panic!() };
+    assert_eq!(scopes.as_deref(), Some("base,contacts:full"), "what it allows is kept");
+    let again = crms(&url, Some(client()))
+        .obtain(&organization(Provider::Pipedrive), granted.credentials.as_ref().unwrap(), now())
+        .await
+        .unwrap();
+    assert!(again.credentials.is_none(), "nothing of it is new");
     let seen = vendor.seen();
     assert_eq!((seen.path.as_str(), seen.authorization.starts_with("Basic ")), ("/oauth/token", true));
     assert!(!seen.body.contains("secret"), "{}", seen.body);

@@ -37,11 +37,11 @@ const NO_URL: CrmError = CrmError::Unavailable("the address for tokens is no URL
 #[derive(Clone, Copy)]
 pub(super) enum TokenGrant<'a> {
     /// A code, from the browser of whoever authorized.
-    Code { code: &'a SecretString, redirect_uri: &'a str, verifier: Option<&'a SecretString> },
+    Code { code: &'a SecretString, redirect_uri: &'a str, verifier: Option<&'a SecretString>, scopes: &'a str },
     /// The token that an earlier answer brought.
     Refresh(&'a SecretString),
-    /// Nothing but itself.
-    ClientCredentials,
+    /// Nothing but itself, for these scopes.
+    ClientCredentials { scopes: &'a str },
 }
 
 type VendorAnswer = StandardTokenResponse<VendorFields, BasicTokenType>;
@@ -60,11 +60,13 @@ type VendorClient = OAuth2Client<
 
 impl From<VendorAnswer> for TokenAnswer {
     fn from(answer: VendorAnswer) -> Self {
+        let scopes =
+            answer.scopes().map(|scopes| scopes.iter().map(|scope| scope.as_str()).collect::<Vec<_>>().join(" "));
         Self {
             access_token: answer.access_token().secret().clone(),
             refresh_token: answer.refresh_token().map(|token| token.secret().clone()),
             expires_in: answer.expires_in().map(|life| life.as_secs()),
-            own_fields: answer.extra_fields().clone(),
+            own_fields: answer.extra_fields().clone().with_scopes(scopes),
         }
     }
 }
@@ -112,18 +114,17 @@ impl TokenEndpoint<'_> {
         grant: TokenGrant<'_>,
         lives: TokenLives,
     ) -> Result<TokenAnswer, CrmError> {
-        let scope = self.rules.scopes.join(" ");
         let mut fields = json!({
             "client_id": client.id,
             "client_secret": client.secret.expose_secret(),
             "expires_in": lives.access_seconds,
         });
         match grant {
-            TokenGrant::Code { code, redirect_uri, verifier } => {
+            TokenGrant::Code { code, redirect_uri, verifier, scopes } => {
                 fields["grant_type"] = "authorization_code".into();
                 fields["code"] = code.expose_secret().into();
                 fields["redirect_uri"] = redirect_uri.into();
-                fields["scope"] = scope.into();
+                fields["scope"] = scopes.into();
                 fields["refresh_token_expires_in"] = lives.refresh_seconds.into();
                 if let Some(verifier) = verifier {
                     fields["code_verifier"] = verifier.expose_secret().into();
@@ -134,9 +135,9 @@ impl TokenEndpoint<'_> {
                 fields["refresh_token"] = token.expose_secret().into();
                 fields["refresh_token_expires_in"] = lives.refresh_seconds.into();
             }
-            TokenGrant::ClientCredentials => {
+            TokenGrant::ClientCredentials { scopes } => {
                 fields["grant_type"] = "client_credentials".into();
-                fields["scope"] = scope.into();
+                fields["scope"] = scopes.into();
             }
         }
         Ok(self.post(JSON, fields.to_string().into_bytes()).await?)
@@ -145,7 +146,7 @@ impl TokenEndpoint<'_> {
     async fn ask_by_form(&self, client: &OAuthClient, grant: TokenGrant<'_>) -> Result<TokenAnswer, CrmError> {
         let client = self.client(client)?;
         let answer = match grant {
-            TokenGrant::Code { code, redirect_uri, verifier } => {
+            TokenGrant::Code { code, redirect_uri, verifier, .. } => {
                 let redirect = RedirectUrl::new(redirect_uri.to_owned()).map_err(|_| NO_TOKENS)?;
                 let code = AuthorizationCode::new(code.expose_secret().to_owned());
                 let mut request = client.exchange_code(code).set_redirect_uri(Cow::Owned(redirect));
@@ -158,7 +159,7 @@ impl TokenEndpoint<'_> {
                 let token = RefreshToken::new(token.expose_secret().to_owned());
                 client.exchange_refresh_token(&token).request_async(self).await
             }
-            TokenGrant::ClientCredentials => client.exchange_client_credentials().request_async(self).await,
+            TokenGrant::ClientCredentials { .. } => client.exchange_client_credentials().request_async(self).await,
         };
         match answer {
             Ok(answer) => Ok(answer.into()),

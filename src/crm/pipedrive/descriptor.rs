@@ -42,7 +42,13 @@ pub(super) const DESCRIPTOR: ProviderDescriptor = ProviderDescriptor {
     listing_lag: TimeDelta::seconds(2),
     // Tokens: a list and the fields; a search, two lists and the fields.
     look_aside: AsideRules { has_delta: true, search: SearchWhen::FirstCopy, delta_cost: 20, search_cost: 50 },
-    defaults: ProviderDefaults { quota_share_percent: 50, first_copy_share_percent: 50, sweep_hours: 12 },
+    defaults: ProviderDefaults {
+        quota_share_percent: 50,
+        first_copy_share_percent: 50,
+        sweep_hours: 12,
+        // Chosen where the app is registered.
+        push_scopes: "",
+    },
 };
 
 /// What was deleted meanwhile is listed nowhere.

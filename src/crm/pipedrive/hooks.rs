@@ -18,9 +18,9 @@ use crate::{
 
 const PATH: &str = "/api/v1/webhooks";
 
-const SCOPE_MISSING: Notice = Notice::fixed(
+pub(super) const SCOPE_MISSING: Notice = Notice::fixed(
     "PUSH_SCOPE_MISSING",
-    "the token may not make webhooks, so changes are polled: give the app the scope Webhooks: full access (Marketplace Manager, the app, OAuth & access scopes), then authorize again",
+    "the authorization does not allow webhooks, so changes are polled: give the app the scope Webhooks: full access (Marketplace Manager, the app, OAuth & access scopes), then authorize again",
 );
 const ROLE_MISSING: Notice = Notice::fixed(
     "PUSH_ROLE_MISSING",
@@ -99,12 +99,10 @@ impl PipedriveClient {
         }
         if let Some(hook) = kept {
             let trouble = hook.last_http_status.filter(|status| *status >= 400).map(|_| INTERRUPTED);
-            return Ok(Ok(HookStanding { hook_id: hook.id.to_string(), was_mended: false, trouble }));
+            return Ok(Ok(standing(hook.id, false, trouble)));
         }
         let made = self.make_hook(wish).await?;
-        let standing =
-            |id: u64| HookStanding { hook_id: id.to_string(), was_mended: wish.hook_id.is_some(), trouble: None };
-        Ok(made.map(standing))
+        Ok(made.map(|id| standing(id, wish.hook_id.is_some(), None)))
     }
 
     /// Removes every hook of this name.
@@ -153,6 +151,11 @@ impl PipedriveClient {
             _ => Ok(()),
         }
     }
+}
+
+/// Its secret is ours, and what was not delivered is told nowhere.
+fn standing(id: u64, was_mended: bool, trouble: Option<Notice>) -> HookStanding {
+    HookStanding { hook_id: id.to_string(), secret: None, was_mended, lost: 0, trouble }
 }
 
 /// What Pipedrive says of webhooks in particular; an error: what it says of any request.

@@ -47,8 +47,14 @@ const OAUTH: OAuthRules = OAuthRules {
 };
 
 /// A look costs two requests, of 10 to 20 tokens.
-const HOOKS: HookRules =
-    HookRules { verify: hook_events::verify, read: hook_events::read, check_every: TimeDelta::hours(6) };
+static HOOKS: HookRules = HookRules {
+    verify: hook_events::verify,
+    read: hook_events::read,
+    check_every: TimeDelta::hours(6),
+    is_enough: |word| word == "admin" || (word.starts_with("webhook") && !word.ends_with(":read")),
+    scope_missing: hooks::SCOPE_MISSING,
+    secret_is_ours: true,
+};
 
 /// Pipedrive among the vendors.
 pub(super) struct PipedriveVendor;

@@ -65,5 +65,11 @@ pub(super) const DESCRIPTOR: ProviderDescriptor = ProviderDescriptor {
     listing_lag: TimeDelta::seconds(5),
     // Requests: a query for each object; two searches, two descriptions, two reads.
     look_aside: AsideRules { has_delta: true, search: SearchWhen::FirstCopy, delta_cost: 2, search_cost: 6 },
-    defaults: ProviderDefaults { quota_share_percent: 50, first_copy_share_percent: 50, sweep_hours: 168 },
+    defaults: ProviderDefaults {
+        quota_share_percent: 50,
+        first_copy_share_percent: 50,
+        sweep_hours: 168,
+        // What it takes is a right of the user, and no scope.
+        push_scopes: "",
+    },
 };

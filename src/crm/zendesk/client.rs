@@ -8,17 +8,21 @@
 use std::{
     collections::HashSet,
     sync::atomic::{AtomicBool, Ordering},
-    time::Duration,
 };
 
 use chrono::{DateTime, TimeDelta, Utc};
 use phone_key::PhoneKey;
-use reqwest::{Client, Response, header::HeaderMap};
+use reqwest::{
+    Client, Method, Response, StatusCode,
+    header::{CONTENT_TYPE, HeaderMap},
+};
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use super::{
     descriptor::DESCRIPTOR,
     header,
+    limits::{EXPORT_WINDOW, account_limit, export_limit},
     map::{UserMapping, UsersPage},
     model::{CurrentUser, UserCount},
     refusal,
@@ -28,9 +32,10 @@ use crate::{
         ConnectionProbe, CrmClient, CrmError, CrmFuture, GoneRecord, PageEffort, PageSize, RecordPage, RecordSightings,
         RetryAdvice,
         header::AuthHeader,
+        hook::{HookWish, KeptHook},
         http,
         json::{self, BodyText, JsonCell, JsonFields},
-        quota::{RequestQuota, WindowReport},
+        quota::RequestQuota,
         vendor::ClientParts,
     },
     domain::{
@@ -46,16 +51,6 @@ const PER_PAGE: usize = 1_000;
 const CURSOR_BYTES_MAX: usize = 4_096;
 /// "Data of the most recent minute is not provided."
 const FRESHNESS_LAG: TimeDelta = TimeDelta::seconds(60);
-/// The window of the export's own limit, 20 requests or 60 with an add-on.
-const EXPORT_WINDOW: Duration = Duration::from_mins(1);
-/// What the export says of that limit: `total=20; remaining=19; resets=42`.
-const EXPORT_LIMIT: &str = "zendesk-ratelimit-incremental-exports-cursor";
-/// The window of the account's limit for all other requests: 200 to 700 by its plan.
-const ACCOUNT_WINDOW: Duration = Duration::from_mins(1);
-/// What each answer says of that limit, in Zendesk's older words and its newer ones.
-const ACCOUNT_LIMIT: [&str; 2] = ["x-rate-limit", "ratelimit-limit"];
-const ACCOUNT_REMAINING: [&str; 2] = ["x-rate-limit-remaining", "ratelimit-remaining"];
-const ACCOUNT_RESETS: &str = "ratelimit-reset";
 /// Identities of one user in a page: Zendesk's maximum ..
 const IDENTITIES_PER_PAGE: &str = "100";
 /// .. and pages of them: whoever has more addresses than that is no person.
@@ -357,6 +352,29 @@ impl ZendeskClient {
         let request = self.http.get(format!("{}{path}", self.mapping.base_url)).query(query);
         http::counted(Provider::Zendesk, self.header.put_on(request).send()).await
     }
+
+    /// An answer with whatever status, small.
+    pub(super) async fn raw(
+        &self,
+        method: Method,
+        path: &str,
+        query: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> Result<RawReply, CrmError> {
+        self.quota.take().await?;
+        let mut request = self.http.request(method, format!("{}{path}", self.mapping.base_url)).query(query);
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
+        }
+        let response = http::counted(Provider::Zendesk, self.header.put_on(request).send()).await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = if status.is_success() {
+            http::read_body_up_to(response, http::SMALL_BODY_BYTES_MAX).await?
+        } else {
+            http::read_refusal(response).await
+        };
+        Ok(RawReply { status, headers, body })
+    }
 }
 
 /// A success's body of at most so many bytes.
@@ -366,6 +384,26 @@ async fn accept(response: Response, bytes_max: usize) -> Result<Vec<u8>, CrmErro
         return http::read_body_up_to(response, bytes_max).await;
     }
     Err(refusal::meaning(status, &headers, &http::read_refusal(response).await))
+}
+
+/// An answer with whatever status.
+pub(super) struct RawReply {
+    pub(super) status: StatusCode,
+    headers: HeaderMap,
+    pub(super) body: Vec<u8>,
+}
+
+impl RawReply {
+    /// What it means, if it is no success.
+    pub(super) fn meaning(&self) -> CrmError {
+        refusal::meaning(self.status, &self.headers, &self.body)
+    }
+
+    /// What it says, in lower case; nothing of a page.
+    pub(super) fn words(&self) -> String {
+        let json = serde_json::from_slice::<Value>(&self.body).unwrap_or_default();
+        json.to_string().to_ascii_lowercase()
+    }
 }
 
 impl CrmClient for ZendeskClient {
@@ -384,6 +422,14 @@ impl CrmClient for ZendeskClient {
 
     fn page_size(&self) -> &PageSize {
         self.quota.page_size()
+    }
+
+    fn keep_hook<'a>(&'a self, wish: &'a HookWish) -> CrmFuture<'a, KeptHook> {
+        Box::pin(self.keep(wish))
+    }
+
+    fn remove_hook<'a>(&'a self, name: &'a str) -> CrmFuture<'a, ()> {
+        Box::pin(self.remove(name))
     }
 
     fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> CrmFuture<'a, RecordSightings> {
@@ -406,60 +452,4 @@ fn page_after(body: &BodyText) -> Option<String> {
     let meta = JsonFields::of(meta, &["has_more", "after_cursor"])?;
     let has_more = meta.cell("has_more").flag() == Ok(Some(true));
     meta.cell("after_cursor").text().ok().flatten().filter(|_| has_more)
-}
-
-/// What the headers of an answer say of the account's limit.
-fn account_limit(headers: &HeaderMap) -> Option<WindowReport> {
-    let number = |names: &[&str]| {
-        let mut told = names.iter().filter_map(|name| headers.get(*name)?.to_str().ok());
-        told.next()?.trim().parse::<u32>().ok()
-    };
-    Some(WindowReport {
-        total: number(&ACCOUNT_LIMIT)?,
-        remaining: number(&ACCOUNT_REMAINING),
-        resets: number(&[ACCOUNT_RESETS]).map(|seconds| Duration::from_secs(seconds.into())),
-        length: ACCOUNT_WINDOW,
-    })
-}
-
-/// What the header of the export says; nothing without `total`.
-fn export_limit(headers: &HeaderMap) -> Option<WindowReport> {
-    let text = headers.get(EXPORT_LIMIT)?.to_str().ok()?;
-    let number = |name: &str| {
-        let value = text.split(';').find_map(|part| part.trim().strip_prefix(name)?.trim().strip_prefix('='));
-        value.and_then(|value| value.trim().parse::<i64>().ok())
-    };
-    let count = |number: i64| u32::try_from(number.max(0)).ok();
-    Some(WindowReport {
-        total: number("total").and_then(count).filter(|total| *total > 0)?,
-        remaining: number("remaining").and_then(count),
-        resets: number("resets").and_then(count).map(|seconds| Duration::from_secs(seconds.into())),
-        length: EXPORT_WINDOW,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The header of the export is read as far as it goes.
-    #[test]
-    fn export_header_is_read_as_far_as_possible() {
-        let told = |text: &'static str| {
-            export_limit(&HeaderMap::from_iter([(EXPORT_LIMIT.parse().unwrap(), text.parse().unwrap())]))
-        };
-        let seconds = |seconds| Some(Duration::from_secs(seconds));
-
-        for (text, total, remaining, resets) in [
-            ("total=20; remaining=19; resets=42", 20, Some(19), seconds(42)),
-            ("remaining=0;total=60", 60, Some(0), None),
-            ("total = 20; remaining = -3; resets = -1", 20, Some(0), seconds(0)),
-            ("total=20; remaining=many; resets=soon", 20, None, None),
-        ] {
-            assert_eq!(told(text), Some(WindowReport { total, remaining, resets, length: EXPORT_WINDOW }), "{text}");
-        }
-        for text in ["", "total=0; remaining=0", "remaining=19; resets=42", "total=-1"] {
-            assert_eq!(told(text), None, "{text}");
-        }
-    }
 }

@@ -47,7 +47,12 @@ pub(super) const DESCRIPTOR: ProviderDescriptor = ProviderDescriptor {
     listing_lag: TimeDelta::seconds(65),
     // Its export is behind by a minute. It tells no limit of a day.
     look_aside: AsideRules { has_delta: false, search: SearchWhen::PushDown, delta_cost: 0, search_cost: 2 },
-    defaults: ProviderDefaults { quota_share_percent: 80, first_copy_share_percent: 95, sweep_hours: 168 },
+    defaults: ProviderDefaults {
+        quota_share_percent: 80,
+        first_copy_share_percent: 95,
+        sweep_hours: 168,
+        push_scopes: "webhooks:write",
+    },
 };
 
 /// More users are copied: agents, too.

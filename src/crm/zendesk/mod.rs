@@ -3,6 +3,9 @@
 mod client;
 mod descriptor;
 mod header;
+mod hook_events;
+mod hooks;
+mod limits;
 mod map;
 mod model;
 mod refusal;
@@ -10,9 +13,12 @@ mod search;
 #[cfg(test)]
 mod tests;
 
+use chrono::TimeDelta;
+
 use self::{client::ZendeskClient, descriptor::DESCRIPTOR};
 use super::{
     CrmClient, CrmError,
+    hook::HookRules,
     oauth::{ClientAuth, OAuthRules, TokenForm, TokenLives},
     vendor::{ClientParts, CrmVendor},
 };
@@ -29,6 +35,16 @@ const OAUTH: OAuthRules = OAuthRules {
     token_form: TokenForm::Json(TokenLives { access_seconds: 7_200, refresh_seconds: 7_776_000 }),
 };
 
+/// Each run looks: three requests, and what Zendesk could not deliver is known.
+static HOOKS: HookRules = HookRules {
+    verify: hook_events::verify,
+    read: hook_events::read,
+    check_every: TimeDelta::minutes(25),
+    is_enough: |word| word == "write" || (word.starts_with("webhook") && !word.ends_with(":read")),
+    scope_missing: hooks::SCOPE_MISSING,
+    secret_is_ours: false,
+};
+
 /// Zendesk among the vendors.
 pub(super) struct ZendeskVendor;
 
@@ -39,6 +55,10 @@ impl CrmVendor for ZendeskVendor {
 
     fn oauth(&self) -> &'static OAuthRules {
         &OAUTH
+    }
+
+    fn hooks(&self) -> Option<&'static HookRules> {
+        Some(&HOOKS)
     }
 
     fn connect(&self, parts: ClientParts<'_>) -> Result<Box<dyn CrmClient>, CrmError> {

@@ -116,7 +116,7 @@ pub enum HookOutcome {
 /// Why an event could not be taken. The CRM is to send it again.
 #[derive(Debug, Error)]
 pub enum HookError {
-    /// All statements are under way.
+    /// All statements are under way, or the hook is being made.
     #[error("too many events at once")]
     Busy,
     /// The secret does not open.
@@ -170,6 +170,10 @@ impl HookReceiver {
             Some(owner) => {
                 let (account_id, integration_id) = (address.account_id, owner.integration_id);
                 let secret = self.context.vault.open_hook(account_id, integration_id, &owner.secret)?;
+                if !secret.is_known() {
+                    // The CRM has the hook, and has not said yet what its events show.
+                    return Err(HookError::Busy);
+                }
                 Some(Arc::new(KnownHook { account_id, integration_id, provider, secret, is_on: owner.is_on }))
             }
         };

@@ -335,7 +335,8 @@ async fn client_enters_without_person_wrong_one_is_told() {
     test.sync_due().await;
 
     assert_eq!(test.integration(&account, &integration).await.state(), pb::IntegrationState::Active);
-    assert_eq!(test.zendesk.token_requests().client_credentials, 3);
+    // The wrong one is refused with what pushed changes need, and without.
+    assert_eq!(test.zendesk.token_requests().client_credentials, 4);
 }
 
 /// Salesforce lets in by every way, and again after the session has ended.

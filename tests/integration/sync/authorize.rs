@@ -34,18 +34,24 @@ pub async fn start() -> TestApp {
 
 /// The same, with CRMs that are like this.
 pub async fn start_in(worlds: Worlds) -> TestApp {
+    start_in_with(worlds, |_| {}).await
+}
+
+/// And with these settings.
+pub async fn start_in_with(worlds: Worlds, change: impl FnOnce(&mut Config)) -> TestApp {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let address = listener.local_addr().unwrap();
     let listening = |config: &mut Config| {
         (config.http.public_url, config.http.listen) = (Some(url), Some(address));
+        change(config);
     };
     let test = TestApp::start_in_with(worlds, listening).await;
     test.app.start_http(listener, &test.lifecycle);
     test
 }
 
-fn zendesk(account: &str) -> pb::StartAuthorizationRequest {
+pub fn zendesk(account: &str) -> pb::StartAuthorizationRequest {
     pb::StartAuthorizationRequest {
         account_id: account.into(),
         provider: Provider::Zendesk.into(),
@@ -88,7 +94,7 @@ pub async fn integrations(test: &TestApp, account: &str) -> Vec<pb::Integration>
     test.syncs().list_integrations(request).await.unwrap().into_inner().integrations
 }
 
-fn param(url: &str, name: &str) -> Option<String> {
+pub fn param(url: &str, name: &str) -> Option<String> {
     let query = reqwest::Url::parse(url).unwrap();
     query.query_pairs().find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
 }
@@ -108,7 +114,7 @@ async fn returning_administrator_has_linked_account() {
     let ends = started.expire_time.unwrap().seconds;
     assert_eq!(ends, (test.clock.now() + TimeDelta::minutes(10)).timestamp());
     assert_eq!(param(&started.authorize_url, "code_challenge_method").as_deref(), Some("S256"));
-    assert_eq!(param(&started.authorize_url, "scope").as_deref(), Some("read"));
+    assert_eq!(param(&started.authorize_url, "scope").as_deref(), Some("read webhooks:write"));
     let callback = consent(&started.authorize_url).await;
     let answer = browser().get(&callback).send().await.unwrap();
 

@@ -8,10 +8,10 @@ use crm_simulator::{
     pipedrive,
     push::{DeliveryPlan, HookCall},
 };
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use super::authorize::{authorize, integrations, start, start_in};
+use super::authorize::{authorize, browser, integrations, start, start_in};
 use crate::{
     histories::integrity::assert_holds,
     support::sync::{ask_disable, ask_update, column},
@@ -68,6 +68,15 @@ pub async fn hints(test: &TestApp) -> Vec<String> {
 pub async fn event(test: &TestApp, name: &str) -> HookCall {
     create(test, name);
     test.pipedrive.deliver_due().await.pop().unwrap()
+}
+
+/// Sends it again, as it was.
+pub async fn tell(call: &HookCall) -> StatusCode {
+    let mut request = browser().request(Method::from_bytes(call.method.as_bytes()).unwrap(), &call.url);
+    for (name, value) in &call.headers {
+        request = request.header(*name, value);
+    }
+    request.body(call.body.clone()).send().await.unwrap().status()
 }
 
 /// The runs that are due later, each after a look at the hook became due.

@@ -9,7 +9,7 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use serde_json::json;
 
 use super::{
-    Pipedrive,
+    Pipedrive, PipedriveConfig,
     limits::Credential,
     refusal::{PipedriveRefusal, invalid_grant, oauth_error},
 };
@@ -21,7 +21,13 @@ use crate::{
 };
 
 /// What the client application is granted.
-pub(super) const SCOPE: &str = "base,contacts:full,search:read,recents:read";
+pub(super) const fn scope(config: &PipedriveConfig) -> &'static str {
+    if config.allows_webhooks {
+        "base,contacts:full,search:read,recents:read,webhooks:full"
+    } else {
+        "base,contacts:full,search:read,recents:read"
+    }
+}
 /// Life of a refresh token, seconds: 60 days.
 const REFRESH_SECONDS: u32 = 60 * 24 * 3_600;
 
@@ -52,7 +58,7 @@ impl Pipedrive {
         let request = AuthorizationRequest {
             client_id: text("client_id"),
             redirect_uri,
-            scope: SCOPE,
+            scope: scope(&self.config),
             code_challenge: call.param("code_challenge"),
             code_challenge_method: call.param("code_challenge_method"),
         };

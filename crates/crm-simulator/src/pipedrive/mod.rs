@@ -126,7 +126,7 @@ pub struct PipedriveConfig {
     pub empty_phone_entries: bool,
     /// Quirk: what a hidden person answers.
     pub hidden_answer: HiddenAnswer,
-    /// Whoever asks may make webhooks. True by default.
+    /// Whoever asks may make webhooks, and the app has that scope. True by default.
     pub allows_webhooks: bool,
     /// Quirk: the list of webhooks shows their names. On by default.
     pub lists_hook_names: bool,
@@ -196,7 +196,7 @@ impl Pipedrive {
             static_grants: vec![StaticGrant {
                 access_token: config.api_token.clone(),
                 refresh_token: Some(config.refresh_token.clone()),
-                scope: access::SCOPE.to_owned(),
+                scope: access::scope(&config).to_owned(),
             }],
         });
         let (faults, config_seed) = (Faults::new(config.seed), config.seed);

@@ -17,7 +17,7 @@ use super::{
     Zendesk,
     lists::user_json,
     me::{ADMINISTRATOR_ID, anonymous},
-    read_identity, read_user,
+    read_identity,
     refusal::{ZendeskRefusal, injected},
     user::{DeletedUserJson, IdentityJson},
 };
@@ -26,6 +26,7 @@ use crate::{
     control,
     delivery::DeliveryWire,
     faults::{Fault, Plan},
+    push::DeliveryPlan,
     reply::VendorReply,
 };
 
@@ -61,7 +62,9 @@ async fn respond(AxumState(zendesk): AxumState<Arc<Zendesk>>, request: Request) 
         Err(reply) => return wire.deliver(reply, &nothing, zendesk.now()).await,
     };
     if call.segments().first() == Some(&control::PREFIX) {
-        let reply = control::answer(&call, &zendesk.faults, &zendesk.requests, || zendesk.oracle_reply());
+        let reply = zendesk
+            .control_push(&call)
+            .unwrap_or_else(|| control::answer(&call, &zendesk.faults, &zendesk.requests, || zendesk.oracle_reply()));
         return wire.deliver(reply, &nothing, zendesk.now()).await;
     }
     zendesk.requests.record(call.log_entry(zendesk.now()), call.endpoint());
@@ -81,6 +84,25 @@ impl Zendesk {
                 // it.
                 let _ = self.call(&call.method, &call.path, call.body.as_ref());
             }
+        }
+    }
+
+    /// What is steered of hooks; `None`: another control call.
+    fn control_push(&self, call: &ApiCall) -> Option<VendorReply> {
+        match (call.method.as_str(), &call.segments()[1..]) {
+            ("POST", ["hooks"]) => {
+                let plan = call.json_body().and_then(|plan| serde_json::from_value::<DeliveryPlan>(plan).ok());
+                let Some(plan) = plan else {
+                    return Some(VendorReply::json(
+                        StatusCode::BAD_REQUEST,
+                        &json!({"error": "no plan of deliveries"}),
+                    ));
+                };
+                self.plan_deliveries(plan);
+                Some(VendorReply::empty())
+            }
+            ("GET", ["hooks"]) => Some(VendorReply::json(StatusCode::OK, &self.deliveries())),
+            _ => None,
         }
     }
 
@@ -180,6 +202,7 @@ impl Zendesk {
             ["api", "v2", "incremental", "users"] if call.method == Method::GET => self.export_by_time(call),
             ["api", "v2", "incremental", "users", "sample"] if call.method == Method::GET => self.sample_by_time(call),
             ["api", "v2", "deleted_users", rest @ ..] => self.answer_deleted(call, rest),
+            ["api", "v2", "webhooks", rest @ ..] => self.answer_hooks(call, rest),
             ["api", "v2", "search"] if call.method == Method::GET => self.search_all(call),
             ["api", "v2", "search", "count"] if call.method == Method::GET => self.search_count(call),
             _ => Err(ZendeskRefusal::InvalidEndpoint),
@@ -244,6 +267,7 @@ impl Zendesk {
         let update = |identity: &Value| {
             let input = read_identity(identity)?;
             self.state().update_identity(user_id, id, &input, self.now())?;
+            self.emit("user.identity_changed", user_id, &json!({}));
             self.show_identity(call, user_id, id, StatusCode::OK)
         };
         match (call.method.as_str(), rest) {
@@ -295,8 +319,7 @@ impl Zendesk {
             self.update_user(id, &user)?;
             return self.show_user(call, id, StatusCode::OK);
         }
-        let input = read_user(&user)?;
-        let id = self.state().create(input, self.now())?;
+        let id = self.create_user(&user)?;
         let mut reply = self.show_user(call, id, StatusCode::CREATED)?;
         reply.set_header(header::LOCATION, &format!("{}/api/v2/users/{id}.json", call.base_url));
         Ok(reply)
@@ -342,7 +365,7 @@ fn body_field(call: &ApiCall, field: &'static str) -> Result<Value, ZendeskRefus
     body.filter(Value::is_object).ok_or(ZendeskRefusal::Unreadable { expected: field })
 }
 
-fn authorization(call: &ApiCall) -> Option<(&str, &str)> {
+pub(super) fn authorization(call: &ApiCall) -> Option<(&str, &str)> {
     call.headers
         .get(header::AUTHORIZATION)?
         .to_str()

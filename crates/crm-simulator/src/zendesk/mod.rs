@@ -6,6 +6,7 @@
 
 mod changes;
 mod export;
+mod hooks;
 mod http;
 mod input;
 mod lists;
@@ -32,11 +33,15 @@ use super::{
     call::ApiCall,
     faults::Faults,
     oauth::{OAuth, OAuthConfig, StaticGrant, TokenRequests},
+    push::HookQueue,
     requests::{RequestLog, RequestReport},
 };
+use hooks::Hooks;
 use input::UserInput;
 use state::State;
+use user::User;
 
+pub use hooks::{EventSpelling, HookAccess, HookQuirks};
 pub use http::router;
 pub use input::FieldError;
 pub use load::LoadError;
@@ -95,6 +100,8 @@ pub struct ZendeskConfig {
     pub tells_limits: bool,
     /// Behaviour that Zendesk does not document.
     pub quirks: Quirks,
+    /// The same of its webhooks.
+    pub hooks: HookQuirks,
 }
 
 impl ZendeskConfig {
@@ -115,6 +122,7 @@ impl ZendeskConfig {
             limits: RateLimits::default(),
             tells_limits: true,
             quirks: Quirks::default(),
+            hooks: HookQuirks::default(),
         }
     }
 
@@ -176,6 +184,8 @@ pub struct Zendesk {
     faults: Faults,
     requests: RequestLog,
     windows: Mutex<http::Windows>,
+    hooks: Mutex<Hooks>,
+    queue: HookQueue,
 }
 
 impl Zendesk {
@@ -196,14 +206,25 @@ impl Zendesk {
             }],
         });
         let faults = Faults::new(config.seed);
-        Arc::new(Self { config, state, oauth, faults, requests: RequestLog::default(), windows: Mutex::default() })
+        Arc::new(Self {
+            state,
+            oauth,
+            faults,
+            requests: RequestLog::default(),
+            windows: Mutex::default(),
+            hooks: Mutex::default(),
+            queue: HookQueue::new(config.seed),
+            config,
+        })
     }
 
     /// Creates a user from the fields that `POST /api/v2/users` takes under `user`; the id is the
     /// account's to give.
     pub fn create_user(&self, user: &Value) -> Result<i64, ZendeskRefusal> {
         let input = read_user(user)?;
-        self.state().create(input, self.now())
+        let id = self.state().create(input, self.now())?;
+        self.emit("user.created", id, &json!({}));
+        Ok(id)
     }
 
     /// Puts in a user as it is said to be (id, times, state, identities), as from a line of a users
@@ -218,12 +239,32 @@ impl Zendesk {
     /// Updates a user from the fields that `PUT /api/v2/users/{id}` takes under `user`.
     pub fn update_user(&self, id: i64, user: &Value) -> Result<(), ZendeskRefusal> {
         let input = read_user(user)?;
-        self.state().update(id, input, self.now())
+        let told = |user: &User| (user.is_active, user.name.clone(), user.role, identities(user));
+        let before = self.state().find(id).map(told);
+        self.state().update(id, input, self.now())?;
+        let after = self.state().find(id).map(told);
+        let (Some(before), Some(after)) = (before, after) else { return Ok(()) };
+        for (kind, has_changed) in [
+            ("user.active_changed", before.0 != after.0),
+            ("user.name_changed", before.1 != after.1),
+            ("user.role_changed", before.2 != after.2),
+            ("user.identity_created", before.3 != after.3),
+        ] {
+            if has_changed {
+                self.emit(kind, id, &json!({}));
+            }
+        }
+        Ok(())
     }
 
     /// Deletes a user softly.
     pub fn delete_user(&self, id: i64) -> Result<(), ZendeskRefusal> {
-        self.state().delete(id, self.now())
+        self.state().delete(id, self.now())?;
+        if !self.config.hooks.deletes_as_inactive {
+            self.emit("user.deleted", id, &json!({}));
+        }
+        self.emit("user.active_changed", id, &json!({"current": false, "previous": true}));
+        Ok(())
     }
 
     /// Deletes a softly deleted user for good.
@@ -238,18 +279,25 @@ impl Zendesk {
 
     /// Merges `loser` into `winner`, both end users.
     pub fn merge_users(&self, loser: i64, winner: i64) -> Result<(), ZendeskRefusal> {
-        self.state().merge(loser, winner, self.now())
+        self.state().merge(loser, winner, self.now())?;
+        let (about, other) = if self.config.hooks.merge_names_winner_first { (winner, loser) } else { (loser, winner) };
+        self.emit("user.merged", about, &json!({"user": {"id": other.to_string()}}));
+        Ok(())
     }
 
     /// Adds an identity (`{"type": "phone_number", "value": ".."}`) to a user and gives its id.
     pub fn add_identity(&self, user_id: i64, identity: &Value) -> Result<i64, ZendeskRefusal> {
         let input = read_identity(identity)?;
-        self.state().add_identity(user_id, &input, self.now())
+        let id = self.state().add_identity(user_id, &input, self.now())?;
+        self.emit("user.identity_created", user_id, &json!({}));
+        Ok(id)
     }
 
     /// Deletes an identity of a user.
     pub fn delete_identity(&self, user_id: i64, identity_id: i64) -> Result<(), ZendeskRefusal> {
-        self.state().delete_identity(user_id, identity_id, self.now())
+        self.state().delete_identity(user_id, identity_id, self.now())?;
+        self.emit("user.identity_deleted", user_id, &json!({}));
+        Ok(())
     }
 
     /// Ends every OAuth access token; the API token stays.
@@ -303,9 +351,18 @@ impl Zendesk {
         (self.config.clock)()
     }
 
+    fn hooks(&self) -> MutexGuard<'_, Hooks> {
+        self.hooks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Direct lines: a shared number is no identity, and fires nothing.
+fn identities(user: &User) -> Vec<(i64, String)> {
+    user.identities.iter().map(|identity| (identity.id, identity.value.clone())).collect()
 }
 
 fn read_user(user: &Value) -> Result<UserInput, ZendeskRefusal> {

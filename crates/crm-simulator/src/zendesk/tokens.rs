@@ -53,6 +53,7 @@ impl Zendesk {
             Ok(_) if text("login_hint") == "deny" => {
                 vec![("error", "access_denied".to_owned()), ("error_description", DENIED.to_owned())]
             }
+            Ok(_) if self.is_scope_refused(call.param("scope")) => refused("invalid_scope"),
             Ok(code) => vec![("code", code)],
         };
         if let Some(state) = call.param("state") {
@@ -88,6 +89,13 @@ impl Zendesk {
                 self.oauth.exchange_code(client, code, redirect_uri, verifier, terms, now)
             }
             (Some("refresh_token"), _, Some(token)) => self.oauth.refresh(client, token, terms, now),
+            (Some("client_credentials"), ..) if self.is_scope_refused(field("scope")) => {
+                return oauth_error(
+                    StatusCode::BAD_REQUEST,
+                    "invalid_scope",
+                    "The requested scope is invalid, unknown, or malformed.",
+                );
+            }
             (Some("client_credentials"), ..) => {
                 self.oauth.client_credentials(client, field("scope").unwrap_or("read"), terms, now)
             }

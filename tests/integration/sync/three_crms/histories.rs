@@ -49,7 +49,7 @@ pub async fn random_histories_end_in_the_truth<C: Crm>() {
 }
 
 async fn live_through<C: Crm>(seed: u64) {
-    let mut history = History::begin::<C>(seed).await;
+    let mut history = Box::pin(History::begin::<C>(seed)).await;
     for _ in 0..STEPS {
         history.step::<C>().await;
     }

@@ -1,0 +1,199 @@
+//! Zendesk pushes its changes: what its webhooks alone have.
+
+use chrono::TimeDelta;
+use contact_sync::rpc::pb::PushState;
+use crm_simulator::{
+    push::DeliveryPlan,
+    zendesk::{EventSpelling, HookAccess, HookQuirks, ZendeskConfig},
+};
+use reqwest::StatusCode;
+use serde_json::json;
+
+use super::{
+    authorize::{start, start_in},
+    push::{hints, tell},
+};
+use crate::support::{TestApp, Worlds};
+
+/// The next run looks.
+async fn next_look(test: &TestApp) {
+    test.pass(TimeDelta::minutes(30));
+    assert_eq!(test.sync_due().await, 1);
+}
+
+async fn shown(test: &TestApp, account: &str, integration: &str) -> (PushState, String, i64) {
+    let push = test.integration(account, integration).await.push.unwrap();
+    (push.state(), push.notice.clone().map(|notice| notice.reason).unwrap_or_default(), push.suspected_losses)
+}
+
+fn active(losses: i64) -> (PushState, String, i64) {
+    (PushState::Active, String::new(), losses)
+}
+
+async fn start_with(hooks: fn(&mut ZendeskConfig)) -> (TestApp, String, String) {
+    let test = start_in(Worlds { zendesk: Some(hooks), ..Worlds::default() }).await;
+    let (account, integration) = test.synced().await;
+    (test, account, integration)
+}
+
+fn create(test: &TestApp, name: &str) -> i64 {
+    test.zendesk.create_user(&json!({"name": name})).unwrap()
+}
+
+/// Whatever happens to a user is a hint of that user.
+#[tokio::test]
+async fn changes_of_users_become_hints() {
+    let test = start().await;
+    let (account, integration) = test.synced().await;
+    assert_eq!((test.zendesk.hook_count(), shown(&test, &account, &integration).await), (1, active(0)));
+    let ids: Vec<i64> = (0..4).map(|n| create(&test, &format!("User {n}"))).collect();
+    test.zendesk.deliver_due().await;
+    test.db.execute("delete from hints").await;
+
+    test.zendesk.update_user(ids[0], &json!({"name": "Other"})).unwrap();
+    test.zendesk.add_identity(ids[1], &json!({"type": "phone_number", "value": "+13108675309"})).unwrap();
+    test.zendesk.delete_user(ids[2]).unwrap();
+    test.zendesk.update_user(ids[3], &json!({"tags": ["x"]})).unwrap();
+    test.zendesk.deliver_due().await;
+
+    assert_eq!(hints(&test).await, [ids[0], ids[1], ids[2]].map(|id| format!("user/{id}")));
+    test.db.execute("delete from hints").await;
+    test.zendesk.restore_user(ids[2]).unwrap();
+    test.zendesk.deliver_due().await;
+    assert_eq!(hints(&test).await, [format!("user/{}", ids[2])]);
+    assert_eq!(test.zendesk.deliveries().failed, 0);
+}
+
+/// A merge names both, whichever stands first: which one lives on is known when they are asked.
+#[tokio::test]
+async fn merge_hints_both_users_as_each_others_successor() {
+    for quirk in [false, true] {
+        let test = if quirk {
+            start_with(|config| config.hooks.merge_names_winner_first = true).await.0
+        } else {
+            start_with(|_| ()).await.0
+        };
+        let (loser, winner) = (create(&test, "Ann"), create(&test, "Anna"));
+        test.zendesk.deliver_due().await;
+        test.db.execute("delete from hints").await;
+
+        test.zendesk.merge_users(loser, winner).unwrap();
+        test.zendesk.deliver_due().await;
+
+        let expected = [format!("user/{loser} -> {winner}"), format!("user/{winner} -> {loser}")];
+        assert_eq!(hints(&test).await, expected, "{quirk}");
+    }
+}
+
+/// However types of events are spelled, they are subscribed to.
+#[tokio::test]
+async fn spelling_of_types_falls_back() {
+    for hooks in [
+        (|config| config.hooks.spelling = EventSpelling::Colon) as fn(&mut ZendeskConfig),
+        |config| config.hooks.spelling = EventSpelling::Slash,
+        |config| config.hooks.spelling = EventSpelling::Mixed,
+    ] {
+        let (test, account, integration) = start_with(hooks).await;
+        assert_eq!(shown(&test, &account, &integration).await, active(0));
+        let id = create(&test, "Ann");
+        test.zendesk.deliver_due().await;
+        assert_eq!(hints(&test).await, [format!("user/{id}")]);
+    }
+}
+
+/// What Zendesk does not allow, or has no room for, is said, and runs go on.
+#[tokio::test]
+async fn refused_hooks_are_told() {
+    for (hooks, reason) in [
+        ((|config| config.hooks.access = HookAccess::Nobody) as fn(&mut ZendeskConfig), "PUSH_SCOPE_MISSING"),
+        (|config| config.hooks = HookQuirks { hooks_max: 1, ..HookQuirks::default() }, "PUSH_HOOKS_FULL"),
+    ] {
+        let test = start_in(Worlds { zendesk: Some(hooks), ..Worlds::default() }).await;
+        let other = json!({"webhook": {"name": "other", "endpoint": "https://example.com", "subscriptions": ["zen:event-type:user.created"]}});
+        test.zendesk.call("POST", "/api/v2/webhooks", Some(&other)).unwrap();
+        let (account, integration) = test.synced().await;
+        let (state, told, _) = shown(&test, &account, &integration).await;
+        assert_eq!((state, told.as_str()), (PushState::Unavailable, reason));
+    }
+}
+
+/// A hook that was changed or removed is mended, and one of several stays.
+#[tokio::test]
+async fn changed_and_removed_hooks_are_mended() {
+    let test = start().await;
+    let (account, integration) = test.synced().await;
+    let (_, list) = test.zendesk.call("GET", "/api/v2/webhooks", None).unwrap();
+    let hook = &list["webhooks"][0];
+    let path = format!("/api/v2/webhooks/{}", hook["id"].as_str().unwrap());
+    test.zendesk.call("PATCH", &path, Some(&json!({"webhook": {"status": "inactive"}}))).unwrap();
+    test.zendesk.call("POST", "/api/v2/webhooks", Some(&json!({"webhook": hook}))).unwrap();
+    assert_eq!(test.zendesk.hook_count(), 2);
+
+    next_look(&test).await;
+    assert_eq!((test.zendesk.hook_count(), shown(&test, &account, &integration).await), (1, active(1)));
+    let id = create(&test, "Ann");
+    test.zendesk.deliver_due().await;
+    assert_eq!(hints(&test).await, [format!("user/{id}")]);
+
+    test.zendesk.remove_hooks();
+    next_look(&test).await;
+    assert_eq!((test.zendesk.hook_count(), shown(&test, &account, &integration).await), (1, active(2)));
+}
+
+/// Calls that came to nothing are counted, and a breaker is seen.
+#[tokio::test]
+async fn failed_calls_are_counted_and_breaker_is_seen() {
+    let test = start().await;
+    let (account, integration) = test.synced().await;
+    test.pass(TimeDelta::seconds(1));
+    test.zendesk.plan_deliveries(DeliveryPlan { wrong_secret: 1.0, ..DeliveryPlan::default() });
+    for n in 0..10 {
+        create(&test, &format!("User {n}"));
+    }
+    test.zendesk.deliver_due().await;
+    test.zendesk.plan_deliveries(DeliveryPlan::default());
+    create(&test, "Unheard");
+    assert!(hints(&test).await.is_empty());
+
+    next_look(&test).await;
+
+    let told = (PushState::Degraded, "PUSH_INTERRUPTED".to_owned(), 11);
+    assert_eq!(shown(&test, &account, &integration).await, told);
+    next_look(&test).await;
+    assert_eq!(shown(&test, &account, &integration).await, active(11));
+}
+
+/// An event that is seen and sent again later is not taken; nor one whose body was written anew.
+#[tokio::test]
+async fn replayed_and_rewritten_events_are_refused() {
+    let test = start().await;
+    test.synced().await;
+    create(&test, "Ann");
+    let call = test.zendesk.deliver_due().await.pop().unwrap();
+    assert_eq!(tell(&call).await, StatusCode::NO_CONTENT, "a repeat soon after is the same hint");
+    let rewritten = serde_json::from_str::<serde_json::Value>(&call.body).unwrap().to_string();
+    assert_eq!(
+        tell(&crm_simulator::push::HookCall { body: rewritten, ..call.clone() }).await,
+        StatusCode::UNAUTHORIZED
+    );
+
+    test.pass(TimeDelta::minutes(6));
+    assert_eq!(tell(&call).await, StatusCode::UNAUTHORIZED);
+    assert_eq!(hints(&test).await.len(), 1);
+}
+
+/// A secret that an administrator resets is taken up by the next look.
+#[tokio::test]
+async fn reset_secret_is_taken_up() {
+    let test = start().await;
+    test.synced().await;
+    let (_, list) = test.zendesk.call("GET", "/api/v2/webhooks", None).unwrap();
+    let path = format!("/api/v2/webhooks/{}/signing_secret", list["webhooks"][0]["id"].as_str().unwrap());
+    test.zendesk.call("POST", &path, None).unwrap();
+
+    next_look(&test).await;
+
+    let id = create(&test, "Bea");
+    test.zendesk.deliver_due().await;
+    assert_eq!(hints(&test).await, [format!("user/{id}")]);
+}
