@@ -94,8 +94,9 @@ impl PageWriter<'_> {
     }
 
     /// Writes a page and what it says of the run. The last page of a sweep leaves the run open:
-    /// what did not come is still to be asked for. So does any last page that leaves records open:
-    /// those which the CRM is to be asked for again ([`AppliedBatch::look_again`]).
+    /// what did not come is still to be asked for. A page that leaves records open, those which the
+    /// CRM is to be asked for again ([`AppliedBatch::look_again`]), moves no resume point and ends
+    /// no list: the caller settles them, and then writes the page's end.
     pub(super) async fn write(&self, page: NormalizedPage) -> Result<Vec<RecordKey>, RunError> {
         let intake = self.intake(page).await?;
         let now = intake.now;
@@ -178,22 +179,23 @@ impl PageIntake {
         let applied = records::apply(tx, lease.account_id, lease.integration_id, &batch, now, &self.ids).await?;
         adoption::adopt(tx, lease.account_id, &applied.gained, now).await?;
         rejected::write(tx, lease, self.run.run_id, page, now).await?;
-        self.mark_seen(tx).await?;
+        self.mark_seen(tx, &applied.look_again).await?;
         if page.rejects.hidden_numbers > 0 {
             store::rejected::mark_unread(tx, lease).await?;
         }
         Ok(applied)
     }
 
-    /// In a sweep: what came need not be asked for.
-    async fn mark_seen(&self, tx: &mut Tx) -> Result<(), StoreError> {
+    /// In a sweep: what came need not be asked for, but what it left open.
+    async fn mark_seen(&self, tx: &mut Tx, open: &[RecordKey]) -> Result<(), StoreError> {
         let Some(sweep_number) = self.run.sweep_number else { return Ok(()) };
         let page = &self.page;
         let records = page.records.iter().map(|record| &record.key);
         let gone = page.gone.iter().map(|gone| &gone.key);
         // Nor what is there, and could not be read.
         let rejected = page.rejected.iter().filter_map(SealedReject::key);
-        let seen: Vec<RecordKey> = records.chain(gone).chain(&page.hidden).chain(rejected).cloned().collect();
+        let came = records.chain(gone).chain(&page.hidden).chain(rejected);
+        let seen: Vec<RecordKey> = came.filter(|key| !open.contains(key)).cloned().collect();
         sweeps::mark_seen(tx, self.run.lease, sweep_number, &seen).await
     }
 }
@@ -211,9 +213,11 @@ impl Transaction for ApplyPage {
 
     async fn run(&self, tx: &mut Tx) -> Result<AppliedBatch, RunError> {
         let applied = self.intake.take_in(tx).await?;
-        self.advance(tx, applied.counts).await?;
+        let is_settled = applied.look_again.is_empty();
+        let resume_point = self.intake.page.next.as_deref().filter(|_| is_settled);
+        self.advance(tx, applied.counts, resume_point).await?;
         self.schedule_sweep(tx).await?;
-        if self.intake.page.is_last && applied.look_again.is_empty() {
+        if self.intake.page.is_last && is_settled {
             self.end_list(tx).await?;
         }
         Ok(applied)
@@ -221,7 +225,7 @@ impl Transaction for ApplyPage {
 }
 
 impl ApplyPage {
-    async fn advance(&self, tx: &mut Tx, counts: SyncCounts) -> Result<(), StoreError> {
+    async fn advance(&self, tx: &mut Tx, counts: SyncCounts, resume_point: Option<&str>) -> Result<(), StoreError> {
         let PageIntake { page, run, now, .. } = &self.intake;
         let (repeats, rejected, hidden) = (count(page.repeats), count(page.rejects.records), count(page.hidden.len()));
         let counts = SyncCounts {
@@ -230,12 +234,8 @@ impl ApplyPage {
             rejected,
             ..counts
         };
-        let progress = PageProgress {
-            resume_point: page.next.as_deref(),
-            counts,
-            notices: &page.notices,
-            records_per_minute: page.records_per_minute,
-        };
+        let progress =
+            PageProgress { resume_point, counts, notices: &page.notices, records_per_minute: page.records_per_minute };
         run_progress::advance(tx, run.lease, run.run_id, &progress, *now).await
     }
 

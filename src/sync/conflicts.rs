@@ -1,6 +1,9 @@
 //! Asks the CRM for records of which copies came that cannot be put in order: one that may be from
 //! before a deletion, an answer that is older than what is held. What the CRM answers to that is
-//! applied like a page.
+//! applied like a page. Until that is done the run's resume point is where the page began, so that
+//! a run that goes on after a crash meets the same copies again.
+
+use std::time::Duration;
 
 use super::{apply::PageWriter, error::RunError, pacer::RunPause, page::page_of, session::CrmSession};
 use crate::{
@@ -13,6 +16,9 @@ use crate::{
 /// part of the CRM that is behind, says nothing, and the next one does. What stays without an
 /// answer is found by reading everything again.
 const TRIES_MAX: u32 = 3;
+/// The longest wait between two tries: the run keeps its slot for it. One that gave its slot back
+/// here would read the page again, and might never end.
+const WAIT_MAX: Duration = Duration::from_secs(1);
 
 pub(super) const CONFLICTS_LEFT: Notice = Notice::fixed(
     "CONFLICTS_LEFT",
@@ -37,7 +43,7 @@ impl ConflictSettler<'_, '_> {
             open.dedup();
             metrics::records_asked_again(self.writer.job.provider().as_str(), open.len());
             if attempt > 0 {
-                let wait = self.session.pacer.backoff(attempt);
+                let wait = self.session.pacer.backoff(attempt).min(WAIT_MAX);
                 let phase = "waiting to ask for records again";
                 self.session.pacer.pause(RunPause { wait, phase, error: None }).await?;
             }

@@ -172,7 +172,7 @@ impl<'s, 'r> PageCopier<'s, 'r> {
         self.timings.normalize += fetched_at.elapsed();
         let normalized_at = Instant::now();
         self.records += page.records.len();
-        let end = page.end_of_list();
+        let end = page.end_of_page();
         let open = self.writer.write(page).await?;
         if !open.is_empty() {
             self.settle(open, end).await?;
@@ -184,14 +184,12 @@ impl<'s, 'r> PageCopier<'s, 'r> {
         Ok(())
     }
 
-    /// Asks for what a page has left open, and ends the list if that was its last one.
+    /// Asks for what a page has left open, and then ends the page.
     async fn settle(&mut self, open: Vec<RecordKey>, end: NormalizedPage) -> Result<(), RunError> {
         let settler = ConflictSettler { session: &mut *self.session, writer: self.writer };
         let left = (settler.settle(open).await? > 0).then_some(CONFLICTS_LEFT);
-        if end.is_last || left.is_some() {
-            let end = NormalizedPage { is_partial: left.is_some(), notices: left.into_iter().collect(), ..end };
-            self.writer.write(end).await?;
-        }
+        let end = NormalizedPage { is_partial: left.is_some(), notices: left.into_iter().collect(), ..end };
+        self.writer.write(end).await?;
         Ok(())
     }
 

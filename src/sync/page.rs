@@ -51,8 +51,8 @@ pub(super) struct NormalizedPage {
 }
 
 impl NormalizedPage {
-    /// What a list's last page says of the run, for when all that it brought is settled.
-    pub(super) fn end_of_list(&self) -> Self {
+    /// What a list's page says of the run, for when all that it brought is settled.
+    pub(super) fn end_of_page(&self) -> Self {
         Self {
             next: self.next.clone(),
             is_last: self.is_last,

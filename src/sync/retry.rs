@@ -4,7 +4,11 @@
 use std::collections::HashSet;
 
 use super::{
-    apply::PageWriter, conflicts::ConflictSettler, error::RunError, page::page_of, seal::SealedReject,
+    apply::PageWriter,
+    conflicts::{CONFLICTS_LEFT, ConflictSettler},
+    error::RunError,
+    page::page_of,
+    seal::SealedReject,
     session::CrmSession,
 };
 use crate::{
@@ -25,11 +29,12 @@ struct RetryCounts {
     mended: usize,
     gone: usize,
     rejected: usize,
+    open: usize,
 }
 
 impl RetryCounts {
     fn notice(&self) -> Notice {
-        let Self { asked, mended, gone, rejected } = self;
+        let Self { asked, mended, gone, rejected, open: _ } = self;
         let rest = asked.saturating_sub(mended + gone + rejected);
         Notice::new(
             "REJECTED_RETRIED",
@@ -69,8 +74,9 @@ impl RejectedRetrier<'_, '_> {
             }
             context.db.of(lease.account_id).run(EndRetry { lease, keys: marked }).await?;
         }
-        if counts.asked > 0 {
-            run_progress::notice(&context.db, lease, job.run.id, &counts.notice(), context.clock.now()).await?;
+        let asked = (counts.asked > 0).then(|| counts.notice());
+        for notice in asked.into_iter().chain((counts.open > 0).then_some(CONFLICTS_LEFT)) {
+            run_progress::notice(&context.db, lease, job.run.id, &notice, context.clock.now()).await?;
         }
         Ok(())
     }
@@ -89,7 +95,7 @@ impl RejectedRetrier<'_, '_> {
         counts.gone += gone.len() + page.gone.len();
         counts.rejected += keys.iter().filter(|key| unread.contains(key)).count();
         let open = self.writer.write(page).await?;
-        ConflictSettler { session: &mut *self.session, writer: self.writer }.settle(open).await?;
+        counts.open += ConflictSettler { session: &mut *self.session, writer: self.writer }.settle(open).await?;
         Ok(())
     }
 }

@@ -6,7 +6,7 @@ use tracing::warn;
 
 use super::{
     apply::PageWriter,
-    conflicts::ConflictSettler,
+    conflicts::{CONFLICTS_LEFT, ConflictSettler},
     error::RunError,
     hints::HintDrainer,
     page::{NormalizedPage, page_of},
@@ -35,6 +35,15 @@ const BRAKE_ABOVE_PERCENT: i64 = 30;
 fn is_braked(deletions: i64, held: i64, confirmed: i64) -> bool {
     let unasked = deletions - confirmed;
     unasked > BRAKE_ABOVE && unasked.saturating_mul(100) > held.saturating_mul(BRAKE_ABOVE_PERCENT)
+}
+
+/// What a sweep has asked for, and could not end or keep by the answer.
+#[derive(Default)]
+struct ConfirmCounts {
+    /// The CRM does not show these.
+    hidden: usize,
+    /// Its answer cannot be put in order with what is held.
+    open: usize,
 }
 
 /// Asks for what did not come, and ends the run.
@@ -73,8 +82,9 @@ impl Sweeper<'_, '_> {
         }
         let types = if is_held { kept } else { [mirrored.as_slice(), kept.as_slice()].concat() };
         let mut unread = UnreadSummary::default();
-        let hidden = self.confirm(&types, &mut unread).await?;
+        let ConfirmCounts { hidden, open } = self.confirm(&types, &mut unread).await?;
         notices.extend(unread.notices());
+        notices.extend((open > 0).then_some(CONFLICTS_LEFT));
         if hidden > 0 {
             notices.push(Notice::new("RECORDS_HIDDEN", format!(
                 "{hidden} records are kept though the CRM does not show them: its answer does not tell whether they are deleted or only hidden from the integration's user; use a user who sees everything"
@@ -88,23 +98,23 @@ impl Sweeper<'_, '_> {
     }
 
     /// Batch by batch, each a transaction; whatever was asked for counts as seen, so that this
-    /// comes to an end, and goes on after a crash where it was. Returns how many the CRM does not
-    /// show.
-    async fn confirm(&mut self, types: &[ObjectType], unread: &mut UnreadSummary) -> Result<usize, RunError> {
+    /// comes to an end, and goes on after a crash where it was.
+    async fn confirm(&mut self, types: &[ObjectType], unread: &mut UnreadSummary) -> Result<ConfirmCounts, RunError> {
         let (db, lease) = (&self.writer.context.db, self.writer.job.lease());
         let limit = i64::try_from(LOOK_UP_MAX).unwrap_or(i64::MAX);
-        let (mut hidden, mut after) = (0, None);
+        let (mut counts, mut after) = (ConfirmCounts::default(), None);
         loop {
             let missing = sweeps::find_missing(db, lease, self.sweep_number, types, after.as_ref(), limit).await?;
-            let Some(last) = missing.last() else { return Ok(hidden) };
+            let Some(last) = missing.last() else { return Ok(counts) };
             after = Some(last.clone());
             let seen = self.session.look_up(&missing).await?;
             unread.add(&seen.rejects);
             let mut page = self.writer.normalize(page_of(seen, &missing), None).await?;
             page.hidden = page.unanswered(&missing);
-            hidden += page.hidden.len();
+            counts.hidden += page.hidden.len();
             let open = self.writer.write(page).await?;
-            ConflictSettler { session: &mut *self.session, writer: self.writer }.settle(open).await?;
+            let settler = ConflictSettler { session: &mut *self.session, writer: self.writer };
+            counts.open += settler.settle(open).await?;
             self.hints.drain_between(self.session).await?;
             self.session.pacer.make_room()?;
         }

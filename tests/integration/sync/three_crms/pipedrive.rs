@@ -15,7 +15,7 @@ use super::{
     passing_faults,
 };
 use crate::{
-    support::sync::{Beside, arrived, ask_trigger, ask_update, live_contacts, param, time},
+    support::sync::{Beside, arrived, ask_trigger, ask_update, expire_leases, live_contacts, param, time},
     support::{Subject, TestApp, Worlds, error_of, reason},
 };
 
@@ -382,5 +382,35 @@ async fn restore_that_touches_no_time_is_seen_by_asking() {
     next_run_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
 
     assert_eq!(look_up(&test, &account).await.unwrap().id, before.id);
+    assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
+}
+
+/// A process that dies after a page, and before the CRM is asked for what the page left open,
+/// leaves that for whoever goes on.
+#[tokio::test]
+async fn crash_before_open_record_is_asked_for_loses_nothing() {
+    let worlds = Worlds { pipedrive: Some(|config| config.restores_touch_update_time = false), ..Worlds::default() };
+    let test = TestApp::start_in(worlds).await;
+    let id = PipedriveCrm::create(&test, "Bryce Love", BRYCE);
+    let (account, integration) = copied::<PipedriveCrm>(&test).await;
+    PipedriveCrm::delete(&test, &id);
+    next_run_with_deletions::<PipedriveCrm>(&test, &account, &integration).await;
+    PipedriveCrm::restore(&test, &id);
+    test.pass(PERIOD);
+    let sweep = |request: &mut pb::TriggerSyncRequest| request.set_kind(pb::SyncKind::Sweep);
+    ask_trigger(&test, &account, &integration, sweep).await.unwrap();
+    let gate = test.pipedrive.faults().gate(PipedriveCrm::LOOK_UPS, 0, GateAt::Request).unwrap();
+
+    let run = Beside::start(&test.app);
+    arrived(&gate, 1).await;
+    run.dies().await;
+    gate.open();
+    assert!(look_up(&test, &account).await.is_none(), "the page was taken in, and left this one open");
+    expire_leases(&test).await;
+    assert_eq!(test.sync_due().await, 1);
+
+    assert!(look_up(&test, &account).await.is_some());
+    let run = test.last_run(&account, &integration).await;
+    assert_eq!((run.state(), run.attempt), (pb::SyncRunState::Succeeded, 2), "{}", error_of(&run));
     assert_is_the_truth::<PipedriveCrm>(&test, &integration).await;
 }

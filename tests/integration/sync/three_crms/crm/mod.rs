@@ -39,6 +39,8 @@ pub trait Crm {
     const OBJECT_TYPE: &'static str;
     /// A part of the path of every page that a run reads, and of no other request.
     const PAGES: &'static str;
+    /// A part of the path of every look-up by ids.
+    const LOOK_UPS: &'static str;
     /// Records of a page.
     const PAGE_SIZE: usize;
     /// The field that says when a record was changed.

@@ -17,6 +17,7 @@ impl Crm for PipedriveCrm {
     const PROVIDER: pb::Provider = pb::Provider::Pipedrive;
     const OBJECT_TYPE: &'static str = "person";
     const PAGES: &'static str = "sort_by=id";
+    const LOOK_UPS: &'static str = "/persons?ids=";
     const PAGE_SIZE: usize = 500;
     const CHANGED_AT: &'static str = "update_time";
     const LISTS_DELETIONS: bool = false;

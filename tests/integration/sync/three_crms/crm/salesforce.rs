@@ -22,6 +22,7 @@ impl Crm for SalesforceCrm {
     const PROVIDER: pb::Provider = pb::Provider::Salesforce;
     const OBJECT_TYPE: &'static str = "Contact";
     const PAGES: &'static str = "ORDER+BY+SystemModstamp";
+    const LOOK_UPS: &'static str = "WHERE+Id+IN";
     const PAGE_SIZE: usize = 2_000;
     const CHANGED_AT: &'static str = "SystemModstamp";
     const LISTS_DELETIONS: bool = true;

@@ -17,6 +17,7 @@ impl Crm for ZendeskCrm {
     const PROVIDER: pb::Provider = pb::Provider::Zendesk;
     const OBJECT_TYPE: &'static str = "user";
     const PAGES: &'static str = "/incremental/users/cursor";
+    const LOOK_UPS: &'static str = "/show_many";
     const PAGE_SIZE: usize = 1_000;
     const CHANGED_AT: &'static str = "updated_at";
     const LISTS_DELETIONS: bool = true;
