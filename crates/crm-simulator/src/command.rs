@@ -39,7 +39,7 @@ const LEAD: &str = "Lead";
 /// `zendesk-refresh`.
 ///
 /// Salesforce's API with queries, changes, deletions, bulk jobs, searches and merges: bearer
-/// `salesforce-token`, refresh token `salesforce-refresh`.
+/// `salesforce-token`, refresh token `salesforce-refresh`. Changes as a stream by `--eventbus`.
 ///
 /// Pipedrive's API with persons, organizations, searches, recents and merges: API token
 /// `pipedrive-token`, refresh token `pipedrive-refresh`.
@@ -58,6 +58,11 @@ pub struct SimulateArgs {
     /// Address to serve Salesforce's API on.
     #[arg(long, value_name = "HOST:PORT", group = "addresses")]
     pub salesforce_addr: Option<SocketAddr>,
+
+    /// Address to serve Salesforce's event bus on: changes as a stream, by gRPC over TLS. Its
+    /// certificate is for `localhost`, and in `crates/crm-simulator/src/salesforce/eventbus/`.
+    #[arg(long, value_name = "HOST:PORT", requires = "salesforce_addr")]
+    pub eventbus: Option<SocketAddr>,
 
     /// Address to serve Pipedrive's API on.
     #[arg(long, value_name = "HOST:PORT", group = "addresses")]
@@ -127,6 +132,8 @@ struct Filled {
     router: crate::Router,
     /// What calls hooks by itself.
     pushes: PushingCrm,
+    /// Streams changes, and where.
+    streams: Option<(Arc<Salesforce>, SocketAddr)>,
 }
 
 /// Who calls hooks.
@@ -146,14 +153,27 @@ pub async fn run(args: SimulateArgs, clock: SimulatorClock, shutdown: Cancellati
     for crm in filled {
         let listener =
             TcpListener::bind(crm.address).await.with_context(|| format!("cannot listen on {}", crm.address))?;
-        bound.push((crm, listener));
+        let events = match &crm.streams {
+            Some((salesforce, address)) => {
+                let listener =
+                    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))?;
+                Some((Arc::clone(salesforce), listener))
+            }
+            None => None,
+        };
+        bound.push((crm, listener, events));
     }
     let mut serving = JoinSet::new();
-    for (crm, listener) in bound {
+    for (crm, listener, events) in bound {
         let address = listener.local_addr().context("the bound address cannot be read")?;
         println!("{}: http://{address} with {}", crm.name, crm.holds);
         serving.spawn(crate::serve(listener, crm.router, shutdown.clone()));
         serving.spawn(deliver_until(crm.pushes, shutdown.clone()));
+        if let Some((salesforce, listener)) = events {
+            let address = listener.local_addr().context("the bound address cannot be read")?;
+            println!("{}'s event bus: https://localhost:{}", crm.name, address.port());
+            serving.spawn(salesforce::serve_eventbus(listener, salesforce, shutdown.clone()));
+        }
     }
     while let Some(ended) = serving.join_next().await {
         ended.context("a simulator was cut off")?.context("a simulator stopped")?;
@@ -183,7 +203,14 @@ fn fill(args: &SimulateArgs, clock: &SimulatorClock) -> anyhow::Result<Vec<Fille
         let zendesk = fill_zendesk(args, Arc::clone(clock))?;
         let holds = format!("{} users", zendesk.user_count());
         let pushes = PushingCrm::Zendesk(Arc::clone(&zendesk));
-        filled.push(Filled { name: "Zendesk", address, holds, router: zendesk::router(zendesk), pushes });
+        filled.push(Filled {
+            name: "Zendesk",
+            address,
+            holds,
+            router: zendesk::router(zendesk),
+            pushes,
+            streams: None,
+        });
     }
     if let Some(address) = args.salesforce_addr {
         let salesforce = fill_salesforce(args, Arc::clone(clock))?;
@@ -193,15 +220,23 @@ fn fill(args: &SimulateArgs, clock: &SimulatorClock) -> anyhow::Result<Vec<Fille
             name: "Salesforce",
             address,
             holds,
-            router: salesforce::router(salesforce),
+            router: salesforce::router(Arc::clone(&salesforce)),
             pushes: PushingCrm::Nobody,
+            streams: args.eventbus.map(|address| (salesforce, address)),
         });
     }
     if let Some(address) = args.pipedrive_addr {
         let pipedrive = fill_pipedrive(args, Arc::clone(clock))?;
         let holds = format!("{} persons", pipedrive.person_count());
         let pushes = PushingCrm::Pipedrive(Arc::clone(&pipedrive));
-        filled.push(Filled { name: "Pipedrive", address, holds, router: pipedrive::router(pipedrive), pushes });
+        filled.push(Filled {
+            name: "Pipedrive",
+            address,
+            holds,
+            router: pipedrive::router(pipedrive),
+            pushes,
+            streams: None,
+        });
     }
     Ok(filled)
 }
@@ -303,6 +338,7 @@ mod tests {
         assert!(parse("simulate --zendesk-addr 127.0.0.1:0 --no-limit-headers").unwrap().no_limit_headers);
         assert!(parse("simulate").is_err());
         assert!(parse("simulate --contacts 5").is_err());
+        assert!(parse("simulate --zendesk-addr 127.0.0.1:0 --eventbus 127.0.0.1:0").is_err());
         assert!(parse("simulate --pipedrive-addr 127.0.0.1:0 --zendesk-users a").is_err());
         let both = parse("simulate --pipedrive-addr 127.0.0.1:0 --zendesk-addr 127.0.0.1:0 --pipedrive-persons a");
         assert_eq!(both.unwrap().pipedrive_persons.len(), 1);
@@ -329,7 +365,7 @@ mod tests {
     #[tokio::test]
     async fn stopped_command_ends_well() {
         let addresses = "--zendesk-addr 127.0.0.1:0 --salesforce-addr 127.0.0.1:0 --pipedrive-addr 127.0.0.1:0";
-        let args = parse(&format!("simulate {addresses} --contacts 10")).unwrap();
+        let args = parse(&format!("simulate {addresses} --eventbus 127.0.0.1:0 --contacts 10")).unwrap();
         let clock: SimulatorClock = Arc::new(|| DateTime::UNIX_EPOCH + chrono::TimeDelta::days(20_000));
         let shutdown = CancellationToken::new();
         shutdown.cancel();

@@ -44,7 +44,9 @@ async fn respond(AxumState(salesforce): AxumState<Arc<Salesforce>>, request: Req
         Err(reply) => return wire.deliver(reply, &nothing, salesforce.now()).await,
     };
     if call.segments().first() == Some(&control::PREFIX) {
-        let reply = control::answer(&call, &salesforce.faults, &salesforce.requests, || salesforce.oracle_reply());
+        let reply = salesforce.eventbus.control(&call).unwrap_or_else(|| {
+            control::answer(&call, &salesforce.faults, &salesforce.requests, || salesforce.oracle_reply())
+        });
         return wire.deliver(reply, &nothing, salesforce.now()).await;
     }
     salesforce.requests.record(call.log_entry(salesforce.now()), endpoint(&call));

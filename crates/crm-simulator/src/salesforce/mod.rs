@@ -7,6 +7,7 @@
 mod bulk;
 mod changes;
 mod describe;
+mod eventbus;
 mod http;
 mod id;
 mod input;
@@ -31,7 +32,10 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    ops::{Deref, DerefMut},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
@@ -54,6 +58,7 @@ use session::Usage;
 use state::State;
 
 pub use super::oauth::TokenRequests;
+pub use eventbus::{CERTIFICATE, EventBus, EventBusPlan, EventBusReport, GapKind, SubscriptionStart, serve_eventbus};
 pub use http::router;
 pub use load::LoadError;
 pub use oracle::TrueRecord;
@@ -138,6 +143,10 @@ pub struct SalesforceConfig {
     pub bulk_rows_max: usize,
     /// How often a query job must be looked at until it is complete.
     pub bulk_polls: u32,
+    /// Objects that are selected for change events.
+    pub captured: Vec<String>,
+    /// Events that are delivered in 24 hours at most, to all subscribers together.
+    pub deliveries_max: u32,
 }
 
 impl SalesforceConfig {
@@ -170,6 +179,8 @@ impl SalesforceConfig {
             page_rows_max: query::PAGE_ROWS_MAX,
             bulk_rows_max: bulk::RESULT_ROWS,
             bulk_polls: 2,
+            captured: vec!["Contact".to_owned(), "Lead".to_owned()],
+            deliveries_max: EventBusPlan::default().deliveries_max,
         }
     }
 
@@ -185,6 +196,7 @@ pub struct Salesforce {
     config: SalesforceConfig,
     // Locked in this order, where more than one is.
     state: Mutex<State>,
+    eventbus: EventBus,
     cursors: Mutex<Cursors>,
     jobs: Mutex<Jobs>,
     usage: Mutex<Usage>,
@@ -219,8 +231,10 @@ impl Salesforce {
             }],
         });
         let faults = Faults::new(config.seed);
+        let eventbus = EventBus::new(&config, &state.schema);
         Arc::new(Self {
             config,
+            eventbus,
             state: Mutex::new(state),
             cursors: Mutex::default(),
             jobs: Mutex::default(),
@@ -321,9 +335,11 @@ impl Salesforce {
 
     // Sessions.
 
-    /// Ends every access token given out so far, the configured one too.
+    /// Ends every access token given out so far, the configured one too, and the subscriptions that
+    /// are open.
     pub fn expire_sessions(&self) {
         self.oauth.expire_all_access_tokens();
+        self.eventbus.end_streams("service.auth.error");
     }
 
     /// Ends every refresh token given out so far, the configured one too.
@@ -355,6 +371,11 @@ impl Salesforce {
         &self.faults
     }
 
+    /// Changes of records as they are streamed, and what goes wrong with that.
+    pub fn eventbus(&self) -> &EventBus {
+        &self.eventbus
+    }
+
     /// What was asked over HTTP.
     pub fn requests(&self) -> RequestReport {
         self.requests.report()
@@ -373,8 +394,8 @@ impl Salesforce {
         self.now().timestamp_millis()
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> StateGuard<'_> {
+        StateGuard { state: self.state.lock().unwrap_or_else(PoisonError::into_inner), eventbus: &self.eventbus }
     }
 
     fn cursors(&self) -> MutexGuard<'_, Cursors> {
@@ -387,6 +408,36 @@ impl Salesforce {
 
     fn usage(&self) -> MutexGuard<'_, Usage> {
         self.usage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The organisation while nobody else changes it. What changed is one transaction, of which the
+/// event bus is told when it ends.
+struct StateGuard<'a> {
+    state: MutexGuard<'a, State>,
+    eventbus: &'a EventBus,
+}
+
+impl Deref for StateGuard<'_> {
+    type Target = State;
+
+    fn deref(&self) -> &State {
+        &self.state
+    }
+}
+
+impl DerefMut for StateGuard<'_> {
+    fn deref_mut(&mut self) -> &mut State {
+        &mut self.state
+    }
+}
+
+impl Drop for StateGuard<'_> {
+    fn drop(&mut self) {
+        let notes = self.state.take_notes();
+        if !notes.is_empty() {
+            self.eventbus.publish(&notes, &self.state.schema);
+        }
     }
 }
 

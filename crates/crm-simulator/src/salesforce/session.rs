@@ -1,7 +1,7 @@
 //! Who asks, and what the organisation still allows. Owns: the organisation's and the
 //! administrator's ids, the reading of sessions, the count of calls in 24 hours.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use axum::http::header;
 
@@ -12,7 +12,7 @@ use super::{
     objects::ObjectKind,
     record::{Millis, Record, Values},
     refusal::SalesforceRefusal,
-    schema::Schema,
+    schema::{ObjectSchema, Schema},
 };
 use crate::call::ApiCall;
 
@@ -62,7 +62,7 @@ pub(super) fn permission_records(schema: &Schema, sees_all: bool, now: Millis) -
     [set, record(ObjectKind::PermissionSetAssignment, &assignment)]
 }
 
-/// Calls by hour of the organisation's clock, over 24 hours.
+/// Calls, or deliveries, by hour of the organisation's clock, over 24 hours.
 #[derive(Default)]
 pub(super) struct Usage {
     hours: VecDeque<(i64, u32)>,
@@ -78,11 +78,11 @@ impl Usage {
         self.hours.iter().map(|(_, count)| count).sum()
     }
 
-    fn count(&mut self, now: Millis) {
+    pub(super) fn count(&mut self, now: Millis, calls: u32) {
         let hour = now.div_euclid(HOUR);
         match self.hours.back_mut() {
-            Some((last, count)) if *last == hour => *count = count.saturating_add(1),
-            _ => self.hours.push_back((hour, 1)),
+            Some((last, count)) if *last == hour => *count = count.saturating_add(calls),
+            _ => self.hours.push_back((hour, calls)),
         }
     }
 }
@@ -99,8 +99,35 @@ impl Salesforce {
         if usage.used(now) >= self.config.daily_limit {
             return Err(SalesforceRefusal::daily_limit());
         }
-        usage.count(now);
+        usage.count(now, 1);
         Ok(())
+    }
+}
+
+impl Salesforce {
+    /// Whether permissions promise the administrator every record of an object.
+    pub(super) fn user_sees_all(&self, kind: ObjectKind) -> bool {
+        let state = self.state();
+        let all = |of: ObjectKind| {
+            let object = state.schema.object(of);
+            state.table(of).records().values().map(move |record| (object, record))
+        };
+        let text = |(object, record): (&ObjectSchema, &Arc<Record>), name: &str| {
+            record.stored_text(object, name).unwrap_or_default().to_owned()
+        };
+        let user = administrator().to_string();
+        let sets: Vec<String> = all(ObjectKind::PermissionSetAssignment)
+            .filter(|found| text(*found, "AssigneeId") == user)
+            .map(|found| text(found, "PermissionSetId"))
+            .collect();
+        let sees_data = all(ObjectKind::PermissionSet)
+            .any(|found| sets.contains(&found.1.id.to_string()) && text(found, "PermissionsViewAllData") == "true");
+        sees_data
+            || all(ObjectKind::ObjectPermissions).any(|found| {
+                sets.contains(&text(found, "ParentId"))
+                    && text(found, "SobjectType") == kind.name()
+                    && text(found, "PermissionsViewAllRecords") == "true"
+            })
     }
 }
 
@@ -119,9 +146,9 @@ mod tests {
     #[test]
     fn calls_are_forgotten_after_24_hours() {
         let mut usage = Usage::default();
-        usage.count(0);
-        usage.count(HOUR - 1);
-        usage.count(HOUR);
+        usage.count(0, 1);
+        usage.count(HOUR - 1, 1);
+        usage.count(HOUR, 1);
 
         assert_eq!(usage.used(HOUR), 3);
         assert_eq!(usage.used(24 * HOUR), 1);

@@ -1,8 +1,8 @@
 //! The records of one organisation and what of them can be seen. Owns: the tables, the order of
 //! changes, the log of deletions, older copies, the veil over changes that are not visible yet,
-//! what sharing hides. Invariant: every change goes through [`State::insert`], [`State::change`] or
-//! [`State::purge`], so that indexes and records agree. Changes at one millisecond have equal
-//! stamps, as in life.
+//! what sharing hides, notes of what changed. Invariant: every change goes through
+//! [`State::insert`], [`State::change`] or [`State::purge`], so that indexes, notes and records
+//! agree. Changes at one millisecond have equal stamps, as in life.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -68,11 +68,22 @@ struct Veil {
 /// The tables by the objects' order.
 type Tables = [Table; ObjectKind::ALL.len()];
 
+/// What happened to a record, for those who are told of it.
+pub(super) struct ChangeNote {
+    pub(super) kind: ObjectKind,
+    /// Nothing if the record was made.
+    pub(super) before: Option<Arc<Record>>,
+    pub(super) after: Arc<Record>,
+    pub(super) at: Millis,
+}
+
 /// The records at some time.
 pub(super) struct Snapshot {
     tables: Tables,
     previous: BTreeMap<RecordId, Arc<Record>>,
     veils: BTreeMap<RecordId, Veil>,
+    /// How many notes there were.
+    notes: usize,
 }
 
 pub(super) struct State {
@@ -85,6 +96,8 @@ pub(super) struct State {
     hidden: BTreeSet<RecordId>,
     /// How long a change stays invisible.
     lag: Millis,
+    /// What changed since they were taken. Records that go for good are not in them.
+    notes: Vec<ChangeNote>,
 }
 
 impl State {
@@ -97,6 +110,7 @@ impl State {
             veils: BTreeMap::new(),
             hidden: BTreeSet::new(),
             lag,
+            notes: Vec::new(),
         }
     }
 
@@ -159,7 +173,12 @@ impl State {
 
     /// Everything that changes touch, for taking them back.
     pub(super) fn snapshot(&self) -> Snapshot {
-        Snapshot { tables: self.tables.clone(), previous: self.previous.clone(), veils: self.veils.clone() }
+        Snapshot {
+            tables: self.tables.clone(),
+            previous: self.previous.clone(),
+            veils: self.veils.clone(),
+            notes: self.notes.len(),
+        }
     }
 
     // Changing.
@@ -169,6 +188,12 @@ impl State {
         self.tables = snapshot.tables;
         self.previous = snapshot.previous;
         self.veils = snapshot.veils;
+        self.notes.truncate(snapshot.notes);
+    }
+
+    /// What changed since the last time this was asked, in order.
+    pub(super) fn take_notes(&mut self) -> Vec<ChangeNote> {
+        std::mem::take(&mut self.notes)
     }
 
     /// Reads the id of a record of an object.
@@ -210,8 +235,10 @@ impl State {
         if record.is_deleted {
             table.deletions.insert((record.stamp, id));
         }
-        self.put(kind, Arc::new(record));
+        let record = Arc::new(record);
+        self.put(kind, Arc::clone(&record));
         if let Some(now) = now {
+            self.notes.push(ChangeNote { kind, before: None, after: record, at: now });
             self.veil_change(id, None, now);
         }
         Ok(id)
@@ -234,7 +261,9 @@ impl State {
             }
             _ => {}
         }
-        self.put(kind, Arc::new(new));
+        let new = Arc::new(new);
+        self.put(kind, Arc::clone(&new));
+        self.notes.push(ChangeNote { kind, before: Some(Arc::clone(&old)), after: new, at: now });
         if self.previous.len() >= PREVIOUS_MAX && !self.previous.contains_key(&id) {
             self.previous.pop_first();
         }

@@ -3,6 +3,7 @@
 mod api;
 mod bulk;
 mod changes;
+mod eventbus;
 mod faults;
 mod files;
 mod login;
