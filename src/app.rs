@@ -4,12 +4,15 @@
 mod figures;
 mod limits;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use chrono::TimeDelta;
 use tokio::{
     net::TcpListener,
-    sync::Notify,
+    sync::{Notify, mpsc},
     time::{Instant, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -32,6 +35,7 @@ use crate::{
         credentials::OAuthClient,
         descriptor::Descriptors,
         ids::{AccountId, IdSource},
+        look_aside::AskedAside,
         provider::PerProvider,
     },
     erasure::PersonErasure,
@@ -39,7 +43,7 @@ use crate::{
     integrations::{HookReceiver, IntegrationContext},
     lifecycle::ProcessLifecycle,
     listeners,
-    matching::MatchContext,
+    matching::{AsideDesk, MatchContext},
     retention,
     rpc::{
         AccountRpc, CallerRpc, ContactRpc, SyncRpc, WatchRoom,
@@ -49,7 +53,10 @@ use crate::{
         server::{self, DrainOutcome, GrpcServer, ServerError},
     },
     store::{CallDb, Db, PoolSettings, StoreError, accounts::RulesCache, phone_numbers},
-    sync::{HintBell, NumberReparser, RecordInspector, SlotDemand, SyncContext, SyncControl, SyncSettings, SyncWorker},
+    sync::{
+        AsideRunner, NumberReparser, RecordInspector, RunBell, SlotDemand, SyncContext, SyncControl, SyncSettings,
+        SyncWorker,
+    },
     telemetry::{self, metrics::MetricsPage},
     tls::BoundListener,
     vault::KeyRing,
@@ -61,6 +68,8 @@ const DATABASE_LOOK_EVERY: Duration = Duration::from_secs(2);
 const CALLS_LOOK_EVERY: Duration = Duration::from_millis(500);
 /// How long the start waits for the call path's connections before it serves without some of them.
 const WARM_UP_MAX: Duration = Duration::from_secs(5);
+/// Looks into CRMs that calls have asked for and nobody has taken up.
+const ASKED_ASIDES_MAX: usize = 256;
 
 /// What is passed in, so that tests can choose it.
 pub struct AppWorld {
@@ -102,6 +111,8 @@ pub struct ServiceApp {
     /// Reads stored numbers again.
     pub number_reparser: Arc<NumberReparser>,
     matching: MatchContext,
+    /// Until it is started.
+    asked_asides: Mutex<Option<mpsc::Receiver<AskedAside>>>,
     click_to_call: ClickToCall,
     integrations: IntegrationContext,
     /// Takes what CRMs push.
@@ -144,6 +155,7 @@ impl ServiceApp {
             ids: Arc::clone(&ids),
         };
         let (wake, refusals) = (Arc::new(Notify::new()), RefusalRecorder::default());
+        let (asides, asked_asides) = mpsc::channel(ASKED_ASIDES_MAX);
         let rules = RulesCache::new(call_db.clone());
         let suppression_keys = SuppressionKeys::new(api_db.clone(), vault.clone());
         let sync_context = Arc::new(SyncContext {
@@ -158,7 +170,9 @@ impl ServiceApp {
             wake: Arc::clone(&wake),
             push_base: push_base(config),
             slot_demand: SlotDemand::default(),
-            hint_bell: HintBell::default(),
+            hint_bell: RunBell::default(),
+            aside_bell: RunBell::default(),
+            aside_answered: Arc::default(),
         });
         let integrations = IntegrationContext {
             access_tokens: access_tokens(&api_db),
@@ -175,14 +189,16 @@ impl ServiceApp {
         Ok(Self {
             sync_worker: Arc::new(SyncWorker { context: Arc::clone(&sync_context) }),
             number_reparser: Arc::new(NumberReparser { db: sync_db, clock: Arc::clone(&clock) }),
-            sync_context,
             matching: MatchContext {
                 call_db: call_db.clone(),
                 db: api_db.clone(),
                 rules: rules.clone(),
                 clock: Arc::clone(&clock),
                 ids: Arc::clone(&ids),
+                aside: AsideDesk::new(descriptors, asides, Arc::clone(&sync_context.aside_answered)),
             },
+            sync_context,
+            asked_asides: Mutex::new(Some(asked_asides)),
             click_to_call: ClickToCall {
                 db: api_db.clone(),
                 rules: rules.clone(),
@@ -305,6 +321,11 @@ impl ServiceApp {
             });
             let (reparser, soft) = (Arc::clone(&self.number_reparser), lifecycle.soft());
             lifecycle.tasks().spawn(async move { reparser.reparse_until(soft).await });
+        }
+        if let Some(asked) = self.asked_asides.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            // Also without workers: a call of this process waits.
+            let runner = AsideRunner { context: Arc::clone(&self.sync_context), asked };
+            lifecycle.tasks().spawn(runner.run_until(lifecycle.soft()));
         }
         let soft = lifecycle.soft();
         lifecycle.tasks().spawn(async move { telemetry::repeats().count_until(soft).await });

@@ -134,10 +134,23 @@ fn lines(answer: &pb::MatchCallerResponse) -> LabelledLines {
         lines.add("possibly", format!("{who} by {}", show::tier(possible.tier())));
     }
     show::sources(&mut lines, &answer.sources);
+    look_asides(&mut lines, answer);
     if !answer.complete {
         lines.add("complete", "no: the caller may be known to a CRM, and not yet, or no longer surely, here");
     }
     lines
+}
+
+/// What was asked while the phone rang.
+fn look_asides(lines: &mut LabelledLines, answer: &pb::MatchCallerResponse) {
+    let waited = answer.look_aside_wait.as_ref().map(|wait| i64::from(wait.nanos) / 1_000_000 + wait.seconds * 1_000);
+    let after = waited.map(|ms| format!(" after {ms} ms")).unwrap_or_default();
+    for look in &answer.look_asides {
+        let source = answer.sources.iter().find(|source| source.integration_id == look.integration_id);
+        let crm = source.map(|source| show::provider(source.provider())).unwrap_or_default();
+        let outcome = look.outcome().as_str_name().trim_start_matches("LOOK_ASIDE_OUTCOME_");
+        lines.add("looked aside", format!("{crm} {outcome}{after}"));
+    }
 }
 
 /// The outcome in words.
@@ -188,6 +201,24 @@ mod tests {
              contact      0199-a\n\
              candidates   0199-a Maria Ortiz\n             0199-b Daniel Ortiz\n"
         );
+    }
+
+    #[test]
+    fn looks_aside_are_told_with_their_crm() {
+        let look = pb::LookAside { integration_id: "01".into(), outcome: pb::LookAsideOutcome::NothingFound.into() };
+        let answer = pb::MatchCallerResponse {
+            sources: vec![pb::Source {
+                integration_id: "01".into(),
+                provider: pb::Provider::Salesforce.into(),
+                ..Default::default()
+            }],
+            look_asides: vec![look],
+            look_aside_wait: Some(prost_types::Duration { seconds: 1, nanos: 250_000_000 }),
+            complete: true,
+            ..Default::default()
+        };
+
+        assert!(lines(&answer).to_string().contains("looked aside  salesforce NOTHING_FOUND after 1250 ms\n"));
     }
 
     #[test]

@@ -1,12 +1,17 @@
 //! What the router told us of one call, and the answer it got.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use phone_key::{PhoneKey, RAW_LENGTH_MAX, Region};
 use strum::{EnumString, IntoStaticStr};
 
-use super::{contact::Contact, ids::ContactId, integration::Freshness};
+use super::{
+    contact::Contact,
+    ids::{ContactId, IntegrationId},
+    integration::Freshness,
+    look_aside::AsideOutcome,
+};
 
 /// Most characters of a call id or an agent id.
 pub const CALL_ID_CHARS_MAX: usize = 128;
@@ -219,4 +224,8 @@ pub struct MatchAnswer {
     pub as_of: DateTime<Utc>,
     /// It could not be stored with its call.
     pub is_degraded: bool,
+    /// What a look into each CRM came to, by integration; empty: there was none. Not stored.
+    pub look_asides: Vec<(IntegrationId, AsideOutcome)>,
+    /// How long the call waited for CRMs; `None`: it did not.
+    pub look_aside_wait: Option<Duration>,
 }

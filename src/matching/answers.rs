@@ -41,6 +41,8 @@ pub(super) fn answer_of(
         key: Some(key),
         as_of,
         is_degraded: false,
+        look_asides: Vec::new(),
+        look_aside_wait: None,
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
         },
         contact::{Contact, ContactNumber, TOTAL_MAX},
         ids::{AccountId, ContactId},
+        look_aside::AsideMode,
     },
     store::contacts,
 };
@@ -55,7 +56,7 @@ pub async fn explain_match(
         on_no_match: OnNoMatch::LookupOnly,
         hints: MatchHints { suffix: true, organization: true },
     };
-    let answer = match_caller(context, account_id, &request).await?;
+    let answer = match_caller(context, account_id, &request, None).await?;
     let region = asked.region.unwrap_or(rules.default_region);
     let mut steps = vec![reading_words(&answer, &asked.phone_number, region)];
     steps.extend(match_words(&answer));
@@ -68,6 +69,7 @@ pub async fn explain_match(
             .filter(|source| !source.note(now).is_empty())
             .map(|source| format!("{} {}: {}", source.provider.as_str(), source.integration_id, source.note(now))),
     );
+    steps.extend(aside_words(context, &answer, &rules));
     if rules.is_reparsing {
         steps.push("Stored numbers are being read again, after a change of the account's regions or of the rules: until then, nobody is not surely nobody.".to_owned());
     }
@@ -76,6 +78,31 @@ pub async fn explain_match(
         None => Vec::new(),
     };
     Ok(MatchExplanation { answer, steps, about_contact })
+}
+
+/// What a call would wait for that finds nobody with a record.
+fn aside_words(context: &MatchContext, answer: &MatchAnswer, rules: &MatchRules) -> Option<String> {
+    if rules.look_aside.is_zero() || !answer.candidates.iter().all(|contact| contact.is_placeholder) {
+        return None;
+    }
+    let asked = context.aside.would_ask(context, answer).into_iter().map(|(id, mode)| {
+        let source = answer.sources.iter().find(|source| source.integration_id == id);
+        let crm = source.map_or("", |source| source.provider.as_str());
+        match mode {
+            AsideMode::Delta => format!("{crm} {id} for what has changed since its last run"),
+            AsideMode::Search => format!("{crm} {id} for this number"),
+        }
+    });
+    let asked: Vec<String> = asked.collect();
+    Some(if asked.is_empty() {
+        "The account looks aside, and none of its CRMs is asked in its present state.".to_owned()
+    } else {
+        format!(
+            "A new call would wait at most {} ms while a CRM is asked: {}. That was not done now.",
+            rules.look_aside.as_millis(),
+            asked.join("; ")
+        )
+    })
 }
 
 async fn contact_words(

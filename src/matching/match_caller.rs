@@ -1,8 +1,11 @@
 //! Who is calling? Reading and storing are apart: a known caller costs one read, and with a call id
 //! of its own one more statement, which stores the answer. A shared line, a weaker tier, a repeat,
-//! a click, a stranger or a lost race for the call id may cost one more.
+//! a click, a stranger or a lost race for the call id may cost one more. Where the account looks
+//! aside, a stranger's call waits for that (`look_aside`), and looks again.
 //!
 //! Who comes first of several is the account's policy, `domain::match_policy`.
+
+use std::time::Instant;
 
 use phone_key::{PhoneKey, Reading};
 
@@ -33,17 +36,21 @@ use crate::{
 use super::{
     MatchContext, MatchError,
     answers::{answer_of, name_clicked, put_first},
+    look_aside::{AsideQuestion, AsideReport},
     tiers,
 };
 
-/// How often a stranger is looked up again because somebody else was making the same contact.
-const LOOKS_MAX: usize = 4;
+/// How often a stranger is looked up again: because somebody else was making the same contact, and
+/// after a look aside.
+const LOOKS_MAX: usize = 5;
 
-/// Names the caller of one call.
+/// Names the caller of one call. `answer_by`: until then it may wait while CRMs are asked, where
+/// its account wishes that; `None`: it does not.
 pub async fn match_caller(
     context: &MatchContext,
     account_id: AccountId,
     request: &MatchRequest,
+    answer_by: Option<Instant>,
 ) -> Result<MatchAnswer, MatchError> {
     let rules = context.rules.find(account_id).await?.ok_or(MatchError::AccountNotFound)?;
     let reading = if request.caller_id_withheld {
@@ -53,7 +60,8 @@ pub async fn match_caller(
     };
     let outcome = match reading {
         Reading::Numbers(numbers) => {
-            let matcher = CallMatcher { context, account_id, request, rules: &rules, key: numbers.first().key };
+            let key = numbers.first().key;
+            let matcher = CallMatcher { context, account_id, request, rules: &rules, key, answer_by };
             return matcher.answer_with_hints().await;
         }
         Reading::Withheld => MatchOutcome::Withheld,
@@ -88,6 +96,8 @@ async fn answer_without_key(
         key: None,
         as_of: now,
         is_degraded: false,
+        look_asides: Vec::new(),
+        look_aside_wait: None,
     };
     let Some(call_id) = &request.call_id else { return Ok(answer) };
     let stored = calls::store_answer(&context.call_db, account_id, call_id, request, &answer, None, now).await;
@@ -149,6 +159,8 @@ struct CallMatcher<'a> {
     rules: &'a MatchRules,
     /// The number as read.
     key: PhoneKey,
+    /// Until then CRMs may be waited for.
+    answer_by: Option<Instant>,
 }
 
 /// What the look-up says: an answer, unless the call or a click says otherwise.
@@ -171,6 +183,8 @@ impl CallMatcher<'_> {
     }
 
     async fn answer(self) -> Result<MatchAnswer, MatchError> {
+        let desk = &self.context.aside;
+        let mut aside: Option<AsideReport> = None;
         for _ in 0..LOOKS_MAX {
             let found = self.look_up().await?;
             let call = found.call.as_ref();
@@ -191,15 +205,43 @@ impl CallMatcher<'_> {
                     ClickOutcome::Nothing => {}
                 }
             }
-            if let Some(answer) = self.fresh_answer(found).await? {
+            if aside.is_none()
+                && let Some(question) = self.aside_question(&found)
+            {
+                let report = Box::pin(desk.look(self.context, &question)).await;
+                let looks_again = report.looks_again;
+                aside = Some(report);
+                if looks_again {
+                    continue;
+                }
+            }
+            if let Some(mut answer) = self.fresh_answer(found).await? {
+                if let Some(report) = aside {
+                    desk.tell(self.account_id, report, &mut answer);
+                }
                 return Ok(answer);
             }
         }
         Err(StoreError::Conflict.into())
     }
 
+    /// What CRMs are asked for a new inbound call from a number that nobody with a record has,
+    /// where the account looks aside.
+    fn aside_question(self, found: &LookupOutcome) -> Option<AsideQuestion<'_>> {
+        let budget = self.rules.look_aside;
+        if budget.is_zero() || found.call.is_some() || self.request.direction != CallDirection::Inbound {
+            return None;
+        }
+        let (LookupOutcome { answer, .. }, answer_by) = (found, self.answer_by?);
+        if !answer.candidates.iter().all(|contact| contact.is_placeholder) {
+            return None;
+        }
+        let (account_id, key, sources) = (self.account_id, self.key, answer.sources.as_slice());
+        Some(AsideQuestion { account_id, key, sources, budget, answer_by })
+    }
+
     async fn look_up(self) -> Result<LookupOutcome, MatchError> {
-        let Self { context, account_id, request, rules, key } = self;
+        let Self { context, account_id, request, rules, key, .. } = self;
         let now = context.clock.now();
         let wanted = LookupRequest {
             call_id: request.call_id.as_deref(),

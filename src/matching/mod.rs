@@ -1,19 +1,22 @@
 //! What is asked of a call: who is calling, whom the agent chose, whom a ticket belongs to. Never
-//! talks to a CRM and never waits for a sync. Each question is a function of [`MatchContext`], in a
-//! file of its own.
+//! talks to a CRM, and waits for one only as `look_aside` says. Each question is a function of
+//! [`MatchContext`], in a file of its own.
 
 mod answers;
 mod explain;
+mod look_aside;
 mod match_caller;
 mod resolve_requester;
 mod select_match;
 mod tiers;
+mod wait_room;
 
 use std::sync::Arc;
 
 use thiserror::Error;
 
 pub use explain::{ExplainRequest, MatchExplanation, explain_match};
+pub use look_aside::AsideDesk;
 pub use match_caller::match_caller;
 pub use resolve_requester::{RequesterQuery, RequesterResolution, resolve_requester};
 pub use select_match::{CallChoice, select_match};
@@ -36,6 +39,8 @@ pub struct MatchContext {
     pub clock: Arc<dyn Clock>,
     /// New ids.
     pub ids: Arc<IdSource>,
+    /// Has CRMs asked for callers whom nobody here knows.
+    pub aside: AsideDesk,
 }
 
 /// Why a question about a call has no answer.

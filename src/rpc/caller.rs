@@ -5,6 +5,7 @@ use tonic::{Request, Response, Status};
 use super::{
     call_record::CallOutcome,
     convert,
+    deadline::deadline,
     health::CallTally,
     parse,
     pb::{self, caller_service_server::CallerService},
@@ -43,9 +44,10 @@ impl CallerService for CallerRpc {
         let caller = caller(&request)?;
         caller.note_call(&request.get_ref().call_id);
         let account_id = caller.authorize(&request.get_ref().account_id);
+        let answer_by = deadline(&request).instant().into_std();
         let (account_id, request) = (account_id, match_request(request.get_ref())).together()?;
 
-        let answer = matching::match_caller(&self.matching, account_id, &request).await;
+        let answer = matching::match_caller(&self.matching, account_id, &request, Some(answer_by)).await;
 
         match &answer {
             // Known callers may be answered all the same.
@@ -160,6 +162,8 @@ impl CallerRpc {
             possible: answer.possible.into_iter().map(convert::possible).collect(),
             as_of: Some(convert::timestamp(answer.as_of)),
             degraded: answer.is_degraded,
+            look_asides: answer.look_asides.into_iter().map(convert::look_aside).collect(),
+            look_aside_wait: answer.look_aside_wait.map(convert::wait),
         }
     }
 }

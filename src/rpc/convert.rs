@@ -12,7 +12,9 @@ use crate::domain::{
     change::{Change, ChangeKind, Correction},
     contact::{Contact, ContactRecord},
     hook::{PushState, PushStatus},
+    ids::IntegrationId,
     integration::{Freshness, Integration, IntegrationState},
+    look_aside::AsideOutcome,
     match_policy::MatchPolicy,
     notice::Notice,
     options::{PushWish, UserRoles},
@@ -191,6 +193,28 @@ fn push(status: Option<PushStatus>, unasked: Option<Notice>) -> pb::PushStatus {
         last_lag: status.last_lag_ms.map(lag),
         suspected_losses: status.suspected_losses,
     }
+}
+
+pub(super) fn look_aside((integration_id, outcome): (IntegrationId, AsideOutcome)) -> pb::LookAside {
+    let outcome = match outcome {
+        AsideOutcome::Found => pb::LookAsideOutcome::Found,
+        AsideOutcome::NothingFound => pb::LookAsideOutcome::NothingFound,
+        AsideOutcome::TimedOut => pb::LookAsideOutcome::TimedOut,
+        AsideOutcome::Failed => pb::LookAsideOutcome::Failed,
+        AsideOutcome::OutOfBudget => pb::LookAsideOutcome::OutOfBudget,
+        AsideOutcome::TooSoon => pb::LookAsideOutcome::TooSoon,
+        AsideOutcome::NotForThisCrm => pb::LookAsideOutcome::NotForThisCrm,
+        AsideOutcome::Repeated => pb::LookAsideOutcome::Repeated,
+        AsideOutcome::TooManyMisses => pb::LookAsideOutcome::TooManyMisses,
+        AsideOutcome::Busy => pb::LookAsideOutcome::Busy,
+        AsideOutcome::NoTime => pb::LookAsideOutcome::NoTime,
+    };
+    pb::LookAside { integration_id: integration_id.to_string(), outcome: outcome.into() }
+}
+
+/// In whole milliseconds.
+pub(super) fn wait(wait: std::time::Duration) -> prost_types::Duration {
+    lag(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX))
 }
 
 fn lag(milliseconds: i64) -> prost_types::Duration {

@@ -124,6 +124,59 @@ pub async fn find_live_emails(
     rows.into_iter().map(|row| Ok((key_of(&row.object_type, row.record_id)?, row.emails))).collect()
 }
 
+/// A record as far as a look aside must know it.
+pub struct HeldCopy {
+    /// Which.
+    pub key: RecordKey,
+    /// The CRM's update time of the copy.
+    pub record_updated_at: Option<DateTime<Utc>>,
+    /// Not deleted in the CRM.
+    pub is_live: bool,
+    /// Its contact's organisation.
+    pub organization: String,
+}
+
+/// Those of these records that are held.
+pub async fn find_held(
+    db: &Db,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    keys: &[RecordKey],
+) -> Result<Vec<HeldCopy>, StoreError> {
+    if keys.is_empty() {
+        return Ok(Vec::new());
+    }
+    let (types, records) = key_columns(keys);
+    let rows = sqlx::query!(
+        r#"-- store::stored_records::find_held
+        select e.object_type, e.record_id, e.record_updated_at, e.is_live,
+            coalesce((select c.organization from contacts c where c.account_id = $1 and c.contact_id = e.contact_id), '') as "organization!"
+        from unnest($3::text[], $4::text[]) as u (object_type, record_id)
+        cross join lateral (
+            select r.object_type, r.record_id, r.contact_id, r.record_updated_at, r.is_live
+            from external_refs r
+            where r.account_id = $1 and r.integration_id = $2 and r.object_type = u.object_type and r.record_id = u.record_id
+            limit 1
+        ) e"#,
+        account_id.0,
+        integration_id.0,
+        &types,
+        &records,
+    )
+    .fetch_all(db.of(account_id))
+    .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(HeldCopy {
+                key: key_of(&row.object_type, row.record_id)?,
+                record_updated_at: row.record_updated_at,
+                is_live: row.is_live,
+                organization: row.organization,
+            })
+        })
+        .collect()
+}
+
 /// The country of a record's address, where it is known.
 pub async fn find_country(
     db: &Db,

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
-use super::{hint_bell::HintBell, slots::SlotDemand};
+use super::{run_bell::RunBell, slots::SlotDemand};
 use crate::{
     credentials::{AccessTokens, SuppressionKeys},
     crm::CrmClients,
@@ -60,5 +60,9 @@ pub struct SyncContext {
     /// Whether somebody waits for a slot.
     pub slot_demand: SlotDemand,
     /// Wakes runs that wait, for hints.
-    pub hint_bell: HintBell,
+    pub hint_bell: RunBell,
+    /// Wakes runs that wait, for a call that waits for their CRM.
+    pub aside_bell: RunBell,
+    /// Wakes calls of this process: a look into a CRM is over.
+    pub aside_answered: Arc<Notify>,
 }

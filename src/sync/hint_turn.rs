@@ -32,7 +32,6 @@ use crate::{
         hint_drains::{self, HintedIntegration},
         hints, integrations,
         lease::{self, DueIntegration, Lease},
-        run_progress::StartedRun,
         sync_runs,
     },
     telemetry::{chain, metrics, traces},
@@ -95,18 +94,7 @@ async fn ask(context: &SyncContext, due: DueIntegration, stop: &CancellationToke
     };
     let lease = claimed.lease;
     let now = context.clock.now();
-    let run = StartedRun {
-        // Names what cannot be read; there is no run.
-        id: SyncRunId(context.ids.new_v7(now)),
-        kind: SyncKind::Incremental,
-        resume_point: None,
-        attempt: 1,
-        stalled_attempts: 0,
-        is_listed: false,
-    };
-    // A sweep that waits to be gone on with need not ask for them again.
-    let sweep_number = Some(claimed.sweep_number).filter(|number| *number > 0);
-    let job = SyncJob { claimed, run, sweep_number, is_brief: true };
+    let job = SyncJob::brief(claimed, SyncRunId(context.ids.new_v7(now)));
     let turn = tokio::select! {
         biased;
         () = stop.cancelled() => Ok(HintTurn::Rest(REST_MIN)),

@@ -11,12 +11,16 @@ use std::{
 
 use chrono::{DateTime, TimeDelta, Utc};
 use phone_key::PhoneKey;
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tracing::{debug, info};
 
 use super::{
     apply::{PageIntake, PageWriter},
     error::RunError,
+    look_aside,
     pacer::RunPause,
     page::page_of,
     session::CrmSession,
@@ -35,6 +39,8 @@ use crate::{
 
 /// From look to look within a run: a first copy keeps its pace beside any number of events.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// From look to look within a wait, whether a call waits.
+const CALLS_EVERY: Duration = Duration::from_millis(500);
 /// A record of which the CRM had no news yet is asked for again after this ..
 const NO_NEWS_WAIT: TimeDelta = TimeDelta::seconds(2);
 /// .. and so often in all; then it is left to the poll.
@@ -67,9 +73,10 @@ impl<'r> HintDrainer<'r> {
         Self { writer, bell: writer.context.hint_bell.listen(), looked_at: None }
     }
 
-    /// Waits as a run does, and looks at hints that come meanwhile.
+    /// Waits as a run does, and looks at hints that come meanwhile, and at calls that wait.
     pub(super) async fn pause(&mut self, session: &mut CrmSession<'r>, wanted: RunPause) -> Result<(), RunError> {
         let (pacer, began) = (session.pacer, Instant::now());
+        let mut calls = self.writer.context.aside_bell.listen();
         pacer.begin_pause(&wanted).await?;
         loop {
             let rest =
@@ -82,20 +89,26 @@ impl<'r> HintDrainer<'r> {
                 }
                 sleep(rest).await;
             };
+            let asked = async {
+                // Calls of other processes ring nowhere.
+                let _ = timeout(CALLS_EVERY, calls.changed()).await;
+            };
             tokio::select! {
                 biased;
                 is_over = pacer.wait_in_slot(wanted.wait.saturating_sub(began.elapsed())) => {
                     return if is_over { Ok(()) } else { Err(wanted.parked(began.elapsed())) };
                 }
-                () = rung => {}
+                () = asked => Box::pin(look_aside::serve(self.writer, session)).await?,
+                () = rung => self.drain_between(session).await?,
             }
-            self.drain_between(session).await?;
         }
     }
 
     /// Between two requests of a run: looks at as many hints as one request takes, and not again at
     /// once. What the CRM does not answer for waits; why is seen by the run's own requests.
+    /// Before that a call that waits for this CRM is served.
     pub(super) async fn drain_between(&mut self, session: &mut CrmSession<'r>) -> Result<(), RunError> {
+        Box::pin(look_aside::serve(self.writer, session)).await?;
         if self.looked_at.is_some_and(|looked_at| looked_at.elapsed() < LOOK_EVERY) {
             return Ok(());
         }

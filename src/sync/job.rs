@@ -29,6 +29,21 @@ pub(super) struct RunContext {
 }
 
 impl SyncJob {
+    /// Asks for a few records. `id` names what cannot be read: there is no run.
+    pub(super) fn brief(claimed: ClaimedIntegration, id: SyncRunId) -> Self {
+        let run = StartedRun {
+            id,
+            kind: SyncKind::Incremental,
+            resume_point: None,
+            attempt: 1,
+            stalled_attempts: 0,
+            is_listed: false,
+        };
+        // A sweep that waits to be gone on with need not ask for them again.
+        let sweep_number = Some(claimed.sweep_number).filter(|number| *number > 0);
+        Self { claimed, run, sweep_number, is_brief: true }
+    }
+
     pub(super) const fn lease(&self) -> Lease {
         self.claimed.lease
     }

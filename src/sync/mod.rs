@@ -3,11 +3,11 @@
 //! long a run waits in `pacer`, how it ends in `run`, and what that makes of its integration in
 //! `domain::integration_state`.
 //!
-//! Each file uses those above it in this list, and none below: `slots` `hint_bell` `context` `job`
+//! Each file uses those above it in this list, and none below: `slots` `run_bell` `context` `job`
 //! `backoff` `error` · `normalize` `unread` `seal` `page` `rejected` · `pacer` `session` · `apply`
-//! · `conflicts` `successors` · `hints` · `copy` `sweep` `retry` `purge` `push_upkeep` ·
-//! `keep_lease` · `run` `hint_turn` · `worker`. Beside them: `reparse`, and what operators ask for,
-//! `control` and `trace`.
+//! · `conflicts` `successors` `look_aside` · `hints` · `copy` `sweep` `retry` `purge` `push_upkeep`
+//! · `keep_lease` · `run` `hint_turn` · `worker`. Beside them: `reparse`, and what operators ask
+//! for, `control` and `trace`.
 
 mod apply;
 mod backoff;
@@ -16,11 +16,11 @@ mod context;
 mod control;
 mod copy;
 mod error;
-mod hint_bell;
 mod hint_turn;
 mod hints;
 mod job;
 mod keep_lease;
+mod look_aside;
 mod normalize;
 mod pacer;
 mod page;
@@ -30,6 +30,7 @@ mod rejected;
 mod reparse;
 mod retry;
 mod run;
+mod run_bell;
 mod seal;
 mod session;
 mod slots;
@@ -41,8 +42,9 @@ mod worker;
 
 pub use context::{SyncContext, SyncSettings};
 pub use control::{AskedRecord, RecordLook, RetriedRecords, SyncControl, TriggerError, TriggeredRun};
-pub use hint_bell::HintBell;
+pub use look_aside::AsideRunner;
 pub use reparse::NumberReparser;
+pub use run_bell::RunBell;
 pub use slots::SlotDemand;
 pub use trace::{OpenedReject, RecordFate, RecordInspector, RecordTrace, RejectedPage};
 pub use worker::SyncWorker;

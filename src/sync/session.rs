@@ -73,6 +73,19 @@ impl<'r> CrmSession<'r> {
         &*self.client
     }
 
+    /// A client that asks beside the run, for a call that waits.
+    pub(super) fn beside(&self) -> Result<Box<dyn CrmClient>, CrmError> {
+        let RunPacer { context, job, .. } = self.pacer;
+        context.crms.client(ClientTarget {
+            is_trial: false,
+            is_first_copy: job.claimed.is_first_copy,
+            is_beside: true,
+            organization: &self.organization,
+            options: job.claimed.options,
+            access: self.access.clone(),
+        })
+    }
+
     /// Asks until there is an answer or no sense in asking.
     pub(super) async fn ask<A: ?Sized + Sync, T>(
         &mut self,

@@ -291,7 +291,7 @@ impl SyncWorker {
         let mut runs = 0;
         for due in lease::find_due(&self.context.db, self.context.clock.now(), 1_000).await? {
             runs += usize::from(!matches!(
-                run::run(&self.context, due, &CancellationToken::new()).await?,
+                Box::pin(run::run(&self.context, due, &CancellationToken::new())).await?,
                 TurnOutcome::Elsewhere
             ));
         }

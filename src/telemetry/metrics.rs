@@ -106,6 +106,11 @@ metrics_list! {
         "from an event's time, by the CRM's clock, to its arrival";
     UNINSTALLS = Counter "contact_sync_uninstalls_total" ["provider", "outcome"]
         "times that a CRM told that a company has removed the app: done, nobody, unreadable, failed; or refused, by nobody that is known";
+    LOOK_ASIDES = Counter "contact_sync_look_asides_total" ["provider", "outcome"]
+        "integrations of calls that found nobody, where the account looks aside, by what the look came to: found, nothing_found, timed_out, failed, out_of_budget, too_soon, not_for_this_crm, repeated, too_many_misses, busy, no_time";
+    LOOK_ASIDE_SECONDS = Histogram "contact_sync_look_aside_seconds" ["provider"]
+        "a CRM was asked for a caller, until it had answered or failed";
+    LOOK_ASIDES_WAITING = Gauge "contact_sync_look_asides_waiting" [] "calls that wait while CRMs are asked";
     STATISTICS_AGE = Gauge "contact_sync_statistics_age_seconds" []
         "since the figures about integrations were last read from the database";
     LOG_LINES_LOST = Counter "contact_sync_log_lines_lost_total" []
@@ -273,6 +278,24 @@ pub fn begin_crm(provider: &'static str) {
         counter!(HINTS, "provider" => provider, "outcome" => outcome).increment(0);
     }
     counter!(HINT_STORMS, "provider" => provider).increment(0);
+    for outcome in ["found", "nothing_found", "timed_out", "failed"] {
+        counter!(LOOK_ASIDES, "provider" => provider, "outcome" => outcome).increment(0);
+    }
+}
+
+/// For a call that found nobody a CRM was asked, or not.
+pub fn looked_aside(provider: &'static str, outcome: &'static str) {
+    counter!(LOOK_ASIDES, "provider" => provider, "outcome" => outcome).increment(1);
+}
+
+/// A CRM was asked for a caller.
+pub fn look_aside_ended(provider: &'static str, took: Duration) {
+    histogram!(LOOK_ASIDE_SECONDS, "provider" => provider).record(took);
+}
+
+/// So many calls wait while CRMs are asked.
+pub fn look_asides_waiting(waiting: usize) {
+    gauge!(LOOK_ASIDES_WAITING).set(figure(waiting));
 }
 
 /// Records that may have changed were asked for: how long each that is settled had waited, how many

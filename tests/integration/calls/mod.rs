@@ -6,6 +6,7 @@ mod click_to_call;
 mod expected_calls;
 mod explain;
 mod false_matches;
+mod look_aside;
 mod main_job;
 mod match_caller;
 mod one_stranger;

@@ -1,14 +1,13 @@
-//! Tells the runs of this process that hints may be there: whoever writes some wakes the worker,
-//! which looks, and rings.
+//! Wakes the runs of this process that wait: hints may have come, or a call waits for their CRM.
 
 use tokio::sync::watch;
 
-/// Rings when hints may have come; the table is the truth.
+/// Rings when there may be something to do; the table is the truth.
 #[derive(Debug, Default)]
-pub struct HintBell(watch::Sender<u64>);
+pub struct RunBell(watch::Sender<u64>);
 
-impl HintBell {
-    /// Hints may be there.
+impl RunBell {
+    /// There may be something to do.
     pub(super) fn ring(&self) {
         self.0.send_modify(|rings| *rings = rings.wrapping_add(1));
     }

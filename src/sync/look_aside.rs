@@ -1,0 +1,329 @@
+//! Asks a CRM for a call that found nobody, and takes in what it has as of a page: what has changed
+//! since the last run, or who has one number. By whoever holds the integration's lease: a run,
+//! between its pages and in its waits, or a task of the process whose call asked. Moves nothing of
+//! a run, follows no rename, waits for no quota and holds no integration: what fails is the next
+//! run's matter.
+
+use std::{
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use chrono::TimeDelta;
+use phone_key::PhoneKey;
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, debug, error_span, info, warn};
+use uuid::Uuid;
+
+use super::{
+    apply::{PageIntake, PageWriter},
+    context::SyncContext,
+    error::RunError,
+    job::SyncJob,
+    normalize::NumberRules,
+    session::CrmSession,
+};
+use crate::{
+    crm::{ClientTarget, CrmClient, CrmError, FoundRecords, RecordPage},
+    domain::{
+        credentials::CrmAccess,
+        hint::{HintBatch, HintReason, NewHint},
+        ids::SyncRunId,
+        look_aside::{AsideMode, AskedAside},
+        record::RecordKey,
+    },
+    store::{
+        StoreError, Transaction, Tx, accounts, hints,
+        lease::{self, DueIntegration},
+        look_asides::{self, AsideAnswer, OpenAside},
+        stored_records,
+    },
+    telemetry::{chain, metrics, traces},
+};
+
+/// Longest time for all requests of one look.
+const FLIGHT_MAX: Duration = Duration::from_secs(5);
+const TOO_SLOW: CrmError = CrmError::Unavailable("it did not answer within 5 s");
+/// Twice that: the lease of a look is not renewed.
+const LEASE_SECONDS: f64 = 10.0;
+/// Looks at once in a process.
+const FLIGHTS_MAX: usize = 16;
+/// When a look whose integration somebody holds is tried again, each after the last: the holder is
+/// to serve it, and may be over before it has seen it.
+const TRIES: [Duration; 7] = [
+    Duration::ZERO,
+    Duration::from_millis(50),
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(400),
+];
+/// No call waits for one that was asked for longer ago.
+const NOBODY_WAITS_AFTER: TimeDelta = TimeDelta::seconds(10);
+
+/// Answers what calls of this process ask, where nobody holds the integration. With workers or
+/// without.
+pub struct AsideRunner {
+    /// What it works with.
+    pub context: Arc<SyncContext>,
+    /// What calls ask for.
+    pub asked: mpsc::Receiver<AskedAside>,
+}
+
+impl AsideRunner {
+    /// Until `stop` is cancelled, or nobody can ask any more. Each look is a task of the tracker.
+    pub async fn run_until(mut self, stop: CancellationToken) {
+        let places = Arc::new(Semaphore::new(FLIGHTS_MAX));
+        loop {
+            let next = async {
+                let asked = self.asked.recv().await?;
+                Some((asked, Arc::clone(&places).acquire_owned().await.ok()?))
+            };
+            let (asked, place) = tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                next = next => match next {
+                    Some(next) => next,
+                    None => return,
+                },
+            };
+            let (context, stop) = (Arc::clone(&self.context), stop.clone());
+            let span = error_span!(target: traces::ROOT_TARGET, "look_aside", integration.id = %asked.integration_id);
+            let flight = async move {
+                if let Err(error) = fly(&context, asked, &stop).await {
+                    warn!(error = %chain(&error), "a look into a CRM for a caller was left");
+                }
+                context.aside_answered.notify_waiters();
+                drop(place);
+            };
+            self.context.tasks.spawn(flight.instrument(span));
+        }
+    }
+}
+
+/// One look, under a lease of its own if there is one to be had.
+async fn fly(context: &SyncContext, asked: AskedAside, stop: &CancellationToken) -> Result<(), StoreError> {
+    let AskedAside { account_id, integration_id, number } = asked;
+    let due = DueIntegration { account_id, integration_id };
+    for wait in TRIES {
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            () = sleep(wait) => {}
+        }
+        let open = look_asides::find_open(&context.db, account_id, integration_id).await?;
+        let Some(open) = open.filter(|open| open.number == number) else { return Ok(()) };
+        if lease::is_held(&context.db, due).await? {
+            // Its run may be of this process, and wait.
+            context.aside_bell.ring();
+            continue;
+        }
+        let Some(claimed) = lease::claim_for_hints(&context.db, due, LEASE_SECONDS).await? else { continue };
+        let lease = claimed.lease;
+        let job = SyncJob::brief(claimed, SyncRunId(context.ids.new_v7(context.clock.now())));
+        let answered = tokio::select! {
+            biased;
+            () = stop.cancelled() => Ok(()),
+            answered = answer_alone(context, &job, &open) => answered,
+        };
+        lease::give_back(&context.db, lease).await?;
+        return answered;
+    }
+    Ok(())
+}
+
+async fn answer_alone(context: &SyncContext, job: &SyncJob, open: &OpenAside) -> Result<(), StoreError> {
+    let account = accounts::find(&context.db, job.lease().account_id).await?;
+    let Some(account) = account else { return Ok(()) };
+    let writer = PageWriter { context, job, rules: NumberRules::from(&account) };
+    let look = async {
+        let (client, access) = connect(context, job, None).await?;
+        match ask(&*client, job, open).await {
+            // A token that has ended.
+            Err(CrmError::CredentialsRefused) if access.version > 0 => {
+                let (client, _) = connect(context, job, Some(access.version)).await?;
+                Ok(ask(&*client, job, open).await?)
+            }
+            found => Ok(found?),
+        }
+    };
+    match answer(writer, open, look).await {
+        Ok(()) | Err(RunError::LeaseLost) => Ok(()),
+        Err(RunError::Store(error)) => Err(error),
+        Err(error) => {
+            warn!(error = %chain(&error), "what a CRM has for a caller was not taken in");
+            Ok(())
+        }
+    }
+}
+
+async fn connect(
+    context: &SyncContext,
+    job: &SyncJob,
+    used: Option<i64>,
+) -> Result<(Box<dyn CrmClient>, CrmAccess), RunError> {
+    let (lease, organization) = (job.lease(), &job.claimed.organization);
+    let access = context.access_tokens.current(lease.account_id, lease.integration_id, organization, used).await?;
+    let target = ClientTarget {
+        is_trial: false,
+        is_first_copy: job.claimed.is_first_copy,
+        is_beside: true,
+        organization,
+        options: job.claimed.options,
+        access: access.clone(),
+    };
+    Ok((context.crms.client(target)?, access))
+}
+
+/// Of a run, between two of its requests: answers what a call waits for, if one does. What the CRM
+/// does not do is not the run's fault.
+pub(super) async fn serve(writer: PageWriter<'_>, session: &CrmSession<'_>) -> Result<(), RunError> {
+    let (context, job) = (writer.context, writer.job);
+    let lease = job.lease();
+    let Some(open) = look_asides::find_open(&context.db, lease.account_id, lease.integration_id).await? else {
+        return Ok(());
+    };
+    let age = context.clock.now() - open.asked_at;
+    if age > NOBODY_WAITS_AFTER || age < -NOBODY_WAITS_AFTER {
+        let answer = AsideAnswer { number: open.number, has_failed: true, day_limit: None };
+        return Ok(look_asides::answer(&context.db, lease.account_id, lease.integration_id, &answer).await?);
+    }
+    let look = async { Ok(ask(&*session.beside()?, job, &open).await?) };
+    match answer(writer, &open, look).await {
+        Err(error @ (RunError::LeaseLost | RunError::RulesChanged | RunError::Store(_))) => Err(error),
+        Ok(()) | Err(_) => Ok(()),
+    }
+}
+
+/// Asks the CRM, and no more than once for each part.
+async fn ask(client: &dyn CrmClient, job: &SyncJob, open: &OpenAside) -> Result<FoundRecords, CrmError> {
+    match (open.mode, open.key, &job.claimed.checkpoint) {
+        (AsideMode::Delta, _, Some(checkpoint)) => client.fetch_newest(checkpoint).await,
+        (AsideMode::Search, Some(key), _) => search(client, key).await,
+        // Nothing was ever copied; or the number was erased.
+        (AsideMode::Delta, _, None) | (AsideMode::Search, None, _) => Ok(FoundRecords::default()),
+    }
+}
+
+async fn search(client: &dyn CrmClient, key: PhoneKey) -> Result<FoundRecords, CrmError> {
+    let keys = client.find_by_number(key).await?;
+    if keys.is_empty() {
+        return Ok(FoundRecords::default());
+    }
+    let seen = client.look_up(&keys).await?;
+    Ok(FoundRecords { records: seen.records, rejects: seen.rejects, ..FoundRecords::default() })
+}
+
+/// Takes in what the CRM has, or says that it did not answer.
+async fn answer(
+    writer: PageWriter<'_>,
+    open: &OpenAside,
+    look: impl Future<Output = Result<FoundRecords, RunError>>,
+) -> Result<(), RunError> {
+    let (context, job, began) = (writer.context, writer.job, Instant::now());
+    let (lease, organization) = (job.lease(), &job.claimed.organization);
+    let found = timeout(FLIGHT_MAX, look).await.unwrap_or_else(|_| Err(TOO_SLOW.into()));
+    metrics::look_aside_ended(job.provider().as_str(), began.elapsed());
+    let taken = match found {
+        Ok(found) => take_in(writer, open, found).await,
+        Err(error) => Err(error),
+    };
+    if let Err(error) = &taken
+        && !matches!(error, RunError::LeaseLost)
+    {
+        info!(error = %chain(error), "a CRM was asked for a caller, and did not answer");
+        let answer =
+            AsideAnswer { number: open.number, has_failed: true, day_limit: context.crms.day_limit(organization) };
+        look_asides::answer(&context.db, lease.account_id, lease.integration_id, &answer).await?;
+    }
+    context.aside_answered.notify_waiters();
+    taken
+}
+
+async fn take_in(writer: PageWriter<'_>, open: &OpenAside, found: FoundRecords) -> Result<(), RunError> {
+    let (context, job) = (writer.context, writer.job);
+    let lease = job.lease();
+    let FoundRecords { mut records, unnamed, rejects, is_partial } = found;
+    // Deletions are for whoever reads all of it.
+    records.retain(|record| !record.is_gone);
+    let keys: Vec<RecordKey> = records.iter().map(|record| record.key.clone()).collect();
+    let held = stored_records::find_held(&context.db, lease.account_id, lease.integration_id, &keys).await?;
+    let held: HashMap<RecordKey, _> = held.into_iter().map(|held| (held.key.clone(), held)).collect();
+    records.retain(|record| held.get(&record.key).is_none_or(|held| held.record_updated_at < Some(record.updated_at)));
+    let mut asked_for = Vec::new();
+    for record in &mut records {
+        if unnamed.contains(&record.key) {
+            match held.get(&record.key) {
+                // A name is not taken away; a change of it comes with the next run.
+                Some(held) if held.is_live => record.organization.clone_from(&held.organization),
+                _ => asked_for.push(NewHint::of_record(record.key.clone(), HintReason::Miss)),
+            }
+        }
+    }
+    debug!(records = records.len(), is_partial, "a CRM was asked for a caller");
+    let page = RecordPage { records, rejects, ..RecordPage::default() };
+    let intake = writer.intake(writer.normalize(page, None).await?).await?;
+    let now = intake.now;
+    let work = ApplyAside {
+        intake,
+        answer: AsideAnswer {
+            number: open.number,
+            has_failed: false,
+            day_limit: context.crms.day_limit(&job.claimed.organization),
+        },
+        hints: asked_for,
+        listing_lag: context.crms.descriptor(job.provider()).listing_lag,
+        write_id: context.ids.new_v4(),
+    };
+    let applied = context.db.of(lease.account_id).run(work).await?;
+    context.aside_answered.notify_waiters();
+    if applied.has_hints {
+        context.wake.notify_one();
+    }
+    writer.adopt_late(applied.gained, now).await
+}
+
+/// Takes in what a CRM has for a call, and answers it: who sees that it is answered sees the
+/// contacts.
+struct ApplyAside {
+    intake: PageIntake,
+    answer: AsideAnswer,
+    hints: Vec<NewHint>,
+    listing_lag: TimeDelta,
+    write_id: Uuid,
+}
+
+/// What was applied.
+struct AppliedAside {
+    gained: Vec<PhoneKey>,
+    has_hints: bool,
+}
+
+impl Transaction for ApplyAside {
+    const NAME: &'static str = "apply_aside";
+    type Output = AppliedAside;
+    type Error = RunError;
+
+    async fn run(&self, tx: &mut Tx) -> Result<AppliedAside, RunError> {
+        let Self { intake, answer, listing_lag, write_id, .. } = self;
+        let applied = intake.take_in(tx).await?;
+        let lease = intake.run.lease;
+        let conflicts = applied.look_again.into_iter().map(|key| NewHint::of_record(key, HintReason::Conflict));
+        let hints: Vec<NewHint> = self.hints.iter().cloned().chain(conflicts).collect();
+        if !hints.is_empty() {
+            let (account_id, integration_id) = (lease.account_id, lease.integration_id);
+            let (listing_lag, write_id, now) = (*listing_lag, *write_id, intake.now);
+            let batch = HintBatch { account_id, integration_id, hints: &hints, listing_lag, write_id, now };
+            hints::write_in(tx, &batch).await?;
+        }
+        // Last: a call that asks again waits for its row no longer than for the commit.
+        look_asides::answer_in(tx, lease, answer).await?;
+        Ok(AppliedAside { gained: applied.gained, has_hints: !hints.is_empty() })
+    }
+}
