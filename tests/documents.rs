@@ -385,3 +385,35 @@ fn planted_names_are_told_apart() {
         assert!(!is_code_path(other), "{other}");
     }
 }
+
+/// A bug that `./dev planted` puts in is still put into something: each place that its patch
+/// changes stands in the source once.
+#[test]
+fn planted_bugs_still_fit() {
+    let mut patches = Vec::new();
+    files(&root().join("tests/planted"), "patch", &mut patches);
+    assert!(!patches.is_empty());
+    let mut unfit = Vec::new();
+    for patch in &patches {
+        let text = fs::read_to_string(patch).unwrap();
+        assert!(text.lines().any(|line| line.starts_with("tests: ")), "{patch:?} names no tests");
+        let mut parts = text.split("\n--- a/");
+        parts.next();
+        for part in parts {
+            let (path, changes) = part.split_once('\n').unwrap();
+            let source = fs::read_to_string(root().join(path)).unwrap_or_default();
+            for hunk in changes.split("\n@@ ").skip(1) {
+                let before: String = hunk
+                    .lines()
+                    .skip(1)
+                    .filter(|line| line.starts_with([' ', '-']))
+                    .map(|line| format!("{}\n", &line[1..]))
+                    .collect();
+                if source.matches(&before).count() != 1 {
+                    unfit.push(format!("{}: {path}", patch.display()));
+                }
+            }
+        }
+    }
+    assert!(unfit.is_empty(), "make these anew: {unfit:#?}");
+}

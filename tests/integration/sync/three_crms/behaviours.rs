@@ -72,9 +72,8 @@ struct Row {
     keys: Vec<i64>,
 }
 
-/// Every live record of the CRM is one live contact with its name and numbers, and nothing else is
-/// live.
-pub async fn assert_is_the_truth<C: Crm>(test: &TestApp, integration_id: &str) {
+/// The records that are live here, each with its contact's name and numbers.
+pub async fn copied_records(test: &TestApp, integration_id: &str) -> BTreeMap<String, Truth> {
     let rows: Vec<Row> = sqlx::query_as(
         "select e.record_id, c.display_name,
             array(
@@ -90,10 +89,15 @@ pub async fn assert_is_the_truth<C: Crm>(test: &TestApp, integration_id: &str) {
     .fetch_all(&test.db.pool)
     .await
     .unwrap();
-    let copied: BTreeMap<String, Truth> = rows
-        .into_iter()
+    rows.into_iter()
         .map(|row| (row.record_id, Truth { name: row.display_name, keys: row.keys.into_iter().collect() }))
-        .collect();
+        .collect()
+}
+
+/// Every live record of the CRM is one live contact with its name and numbers, and nothing else is
+/// live.
+pub async fn assert_is_the_truth<C: Crm>(test: &TestApp, integration_id: &str) {
+    let copied = copied_records(test, integration_id).await;
     let truth = C::truth(test);
     assert_eq!(copied.len(), truth.len(), "as many as the CRM has");
     for (id, expected) in &truth {

@@ -5,6 +5,7 @@
 mod behaviours;
 mod complete_or_not;
 mod crm;
+mod fresh;
 mod histories;
 mod optional;
 mod page_sizes;
