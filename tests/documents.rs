@@ -407,7 +407,7 @@ fn planted_bugs_still_fit() {
                     .lines()
                     .skip(1)
                     .filter(|line| line.starts_with([' ', '-']))
-                    .map(|line| format!("{}\n", &line[1..]))
+                    .flat_map(|line| [&line[1..], "\n"])
                     .collect();
                 if source.matches(&before).count() != 1 {
                     unfit.push(format!("{}: {path}", patch.display()));

@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use chrono::TimeDelta;
-use contact_sync::rpc::pb::{self, LookAsideOutcome as Outcome};
+use contact_sync::{
+    rpc::pb::{self, LookAsideOutcome as Outcome},
+    telemetry::metrics::MetricsPage,
+};
 use crm_simulator::{
     faults::{Fault, FaultRule},
     gate::GateAt,
@@ -432,6 +435,24 @@ async fn lease_holder_of_another_process_answers() {
 
     assert_eq!((scene.told(&answer), name_of(&answer)), (Outcome::Found, "Nora"));
     assert_eq!(run.ended().await, 1);
+}
+
+/// Who has lost the lease brings nothing, and does not say that it is answered.
+#[tokio::test]
+async fn stolen_lease_writes_nothing() {
+    let scene = Scene::salesforce_within(TestApp::start().await, 200).await;
+    scene.contact("Nora", NORA);
+    let gate = scene.test.salesforce.faults().gate("SystemModstamp+DESC", 0, GateAt::Response).unwrap();
+    assert_eq!(scene.told(&scene.call(NORA).await), Outcome::TimedOut);
+    arrived(&gate, 2).await;
+    scene.test.db.execute("update integrations set lease_number = lease_number + 1").await;
+
+    gate.open();
+
+    let refused = r#"transaction="apply_aside",result="rolled_back""#;
+    eventually("a refused look", async || MetricsPage::begin().text().contains(refused)).await;
+    let open = "select count(*) from look_asides where asked > answered";
+    assert_eq!((scene.test.db.number(open).await, scene.test.rows(&scene.account, "external_refs").await), (1, 0));
 }
 
 #[tokio::test]
