@@ -8,6 +8,7 @@ mod bulk;
 mod changes;
 mod describe;
 mod eventbus;
+mod guard;
 mod http;
 mod id;
 mod input;
@@ -32,10 +33,7 @@ mod wire;
 #[cfg(test)]
 mod tests;
 
-use std::{
-    ops::{Deref, DerefMut},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::http::StatusCode;
 use chrono::{DateTime, Utc};
@@ -394,10 +392,6 @@ impl Salesforce {
         self.now().timestamp_millis()
     }
 
-    fn state(&self) -> StateGuard<'_> {
-        StateGuard { state: self.state.lock().unwrap_or_else(PoisonError::into_inner), eventbus: &self.eventbus }
-    }
-
     fn cursors(&self) -> MutexGuard<'_, Cursors> {
         self.cursors.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -408,36 +402,6 @@ impl Salesforce {
 
     fn usage(&self) -> MutexGuard<'_, Usage> {
         self.usage.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The organisation while nobody else changes it. What changed is one transaction, of which the
-/// event bus is told when it ends.
-struct StateGuard<'a> {
-    state: MutexGuard<'a, State>,
-    eventbus: &'a EventBus,
-}
-
-impl Deref for StateGuard<'_> {
-    type Target = State;
-
-    fn deref(&self) -> &State {
-        &self.state
-    }
-}
-
-impl DerefMut for StateGuard<'_> {
-    fn deref_mut(&mut self) -> &mut State {
-        &mut self.state
-    }
-}
-
-impl Drop for StateGuard<'_> {
-    fn drop(&mut self) {
-        let notes = self.state.take_notes();
-        if !notes.is_empty() {
-            self.eventbus.publish(&notes, &self.state.schema);
-        }
     }
 }
 

@@ -15,25 +15,15 @@ use tokio::time::Instant;
 
 use super::{
     changes_of::{RecordChange, changes_of},
-    encode::AvroValue,
     report::{EventBusPlan, EventBusReport, SubscriptionStart},
     schema::EventSchema,
+    topic::{BusEvent, CAPTURABLE, EventTopic, PlaceCipher, TopicEntry, topic_name},
 };
 use crate::{
     faults::roll,
-    salesforce::{
-        objects::ObjectKind,
-        record::Millis,
-        schema::Schema,
-        session::{Usage, administrator},
-        state::ChangeNote,
-    },
+    salesforce::{objects::ObjectKind, record::Millis, schema::Schema, session::Usage, state::ChangeNote},
 };
 
-/// Events are kept so long, by the organisation's clock.
-const KEPT: Millis = 72 * 3_600_000;
-/// Events of one topic that are kept at most.
-const EVENTS_MAX: usize = 200_000;
 /// Events of one response at most: fewer than can be asked for.
 const RESPONSE_EVENTS_MAX: usize = 50;
 /// Events that a subscription can be owed.
@@ -44,59 +34,12 @@ const BEAT_EVERY: Duration = Duration::from_secs(270);
 const STARVED_MAX: Duration = Duration::from_mins(1);
 /// Starts that the report keeps.
 const STARTS_MAX: usize = 1_000;
-/// Objects that can be selected.
-pub(super) const CAPTURABLE: [ObjectKind; 3] = [ObjectKind::Account, ObjectKind::Contact, ObjectKind::Lead];
 
 /// Words of refusals, as they stand behind `sfdc.platform.eventbus.grpc.`
 pub(super) const LIMIT_EXCEEDED: &str = "subscription.limit.exceeded";
 pub(super) const TOPIC_NOT_FOUND: &str = "topic.not.found";
 pub(super) const PLACE_CORRUPTED: &str = "subscription.fetch.replayid.corrupted";
 pub(super) const PLACE_MISSING: &str = "subscription.fetch.replayid.validation.failed";
-
-/// An event as it is delivered.
-pub(super) struct BusEvent {
-    pub(super) id: String,
-    pub(super) schema_id: String,
-    pub(super) payload: Vec<u8>,
-}
-
-/// A place in a topic that was given out.
-struct TopicEntry {
-    number: u64,
-    at: Millis,
-    ready_at: Instant,
-    /// Nothing: only a place.
-    event: Option<Arc<BusEvent>>,
-}
-
-/// One object's events.
-struct EventTopic {
-    is_captured: bool,
-    /// The newest is last; older events keep theirs.
-    schemas: Vec<Arc<EventSchema>>,
-    entries: VecDeque<TopicEntry>,
-}
-
-impl EventTopic {
-    fn schema(&self) -> Option<&Arc<EventSchema>> {
-        self.schemas.last()
-    }
-
-    /// Where what follows a place begins.
-    fn after(&self, number: u64) -> usize {
-        self.entries.partition_point(|entry| entry.number <= number)
-    }
-
-    fn tip(&self) -> u64 {
-        self.entries.back().map_or(0, |entry| entry.number)
-    }
-
-    fn expire(&mut self, now: Millis) {
-        while self.entries.front().is_some_and(|entry| entry.at < now - KEPT) || self.entries.len() > EVENTS_MAX {
-            self.entries.pop_front();
-        }
-    }
-}
 
 /// How far a subscription has come.
 pub(super) struct TopicReader {
@@ -132,9 +75,7 @@ pub(super) enum ReaderStep {
 
 pub(super) struct BusState {
     dice: ChaCha8Rng,
-    /// What a replay id begins with, and what hides its number.
-    salt: [u8; 4],
-    key: u64,
+    cipher: PlaceCipher,
     last_number: u64,
     topics: BTreeMap<ObjectKind, EventTopic>,
     usage: Usage,
@@ -162,8 +103,7 @@ impl BusState {
         };
         Self {
             topics: offered.map(|kind| (kind, topic(kind))).collect(),
-            salt: dice.next_u32().to_be_bytes(),
-            key: dice.next_u64(),
+            cipher: PlaceCipher::roll(&mut dice),
             last_number: u64::from(dice.next_u32()) + 1,
             dice,
             usage: Usage::default(),
@@ -223,7 +163,7 @@ impl BusState {
         let ready_at = instant + Duration::from_millis(u64::from(self.plan.delay_ms));
         let Some(topic) = self.topics.get_mut(&change.kind) else { return };
         let Some(schema) = topic.schema() else { return };
-        let mut payload = datum(schema, change, transaction, sequence, commit).to_bytes();
+        let mut payload = change.datum(schema, transaction, sequence, commit).to_bytes();
         if is_corrupt {
             // The first text says to be longer than any message.
             payload = vec![0xff; 9];
@@ -282,7 +222,7 @@ impl BusState {
         if self.left(now) == 0 {
             return Err(LIMIT_EXCEEDED.to_owned());
         }
-        let (salt, key) = (self.salt, self.key);
+        let cipher = self.cipher;
         let topic = self.captured(kind).ok_or(TOPIC_NOT_FOUND)?;
         topic.expire(now);
         match start {
@@ -290,7 +230,7 @@ impl BusState {
             StartPlace::Earliest => Ok(0),
             StartPlace::After([]) => Err(PLACE_MISSING.to_owned()),
             StartPlace::After(id) => {
-                let number = number_of(id, salt, key).ok_or(PLACE_CORRUPTED)?;
+                let number = cipher.number(id).ok_or(PLACE_CORRUPTED)?;
                 let found = topic.entries.binary_search_by_key(&number, |entry| entry.number);
                 found.map(|_| number).map_err(|_| PLACE_CORRUPTED.to_owned())
             }
@@ -418,8 +358,7 @@ impl BusState {
 
     /// Forgets every event and every replay id, as when the organisation moves.
     pub(super) fn reset(&mut self) {
-        self.salt = self.dice.next_u32().to_be_bytes();
-        self.key = self.dice.next_u64();
+        self.cipher = PlaceCipher::roll(&mut self.dice);
         self.topics.values_mut().for_each(|topic| topic.entries.clear());
     }
 
@@ -472,42 +411,6 @@ impl BusState {
     }
 
     fn replay_id(&self, number: u64) -> Vec<u8> {
-        self.salt.into_iter().chain((number ^ self.key).to_be_bytes()).collect()
+        self.cipher.replay_id(number)
     }
-}
-
-fn number_of(replay_id: &[u8], salt: [u8; 4], key: u64) -> Option<u64> {
-    let hidden = u64::from_be_bytes(replay_id.strip_prefix(&salt)?.try_into().ok()?);
-    Some(hidden ^ key)
-}
-
-/// `/data/ContactChangeEvent`.
-pub(super) fn topic_name(kind: ObjectKind) -> String {
-    format!("/data/{}ChangeEvent", kind.name())
-}
-
-/// The header and the fields' values.
-pub(super) fn datum(
-    schema: &EventSchema,
-    change: &RecordChange,
-    transaction: &str,
-    sequence: i32,
-    commit: i64,
-) -> AvroValue {
-    let text = |text: &str| AvroValue::Text(text.to_owned());
-    let header = AvroValue::Record(vec![
-        text(schema.entity()),
-        AvroValue::texts(&change.record_ids),
-        AvroValue::Symbol(change.type_place()),
-        text("com/salesforce/api/rest/67.0"),
-        text(transaction),
-        AvroValue::Int(sequence),
-        AvroValue::Long(change.at),
-        AvroValue::Long(commit),
-        AvroValue::Text(administrator().to_string()),
-        AvroValue::texts(&change.nulled),
-        AvroValue::texts(&[]),
-        AvroValue::texts(&change.changed),
-    ]);
-    AvroValue::Record(std::iter::once(header).chain(change.values.iter().cloned()).collect())
 }

@@ -5,7 +5,9 @@ use super::{
     encode::AvroValue,
     schema::{CHANGE_TYPES, EventSchema},
 };
-use crate::salesforce::{objects::ObjectKind, record::Millis, schema::Schema, state::ChangeNote};
+use crate::salesforce::{
+    objects::ObjectKind, record::Millis, schema::Schema, session::administrator, state::ChangeNote,
+};
 
 /// One event, before it has a place in its topic.
 #[derive(Clone, Debug)]
@@ -63,9 +65,29 @@ impl RecordChange {
     }
 
     /// The place of the type in its enum.
-    pub(super) fn type_place(&self) -> i32 {
+    fn type_place(&self) -> i32 {
         let place = CHANGE_TYPES.iter().position(|known| *known == self.change_type);
         place.and_then(|place| i32::try_from(place).ok()).unwrap_or_default()
+    }
+
+    /// The header and the fields' values.
+    pub(super) fn datum(&self, schema: &EventSchema, transaction: &str, sequence: i32, commit: i64) -> AvroValue {
+        let text = |text: &str| AvroValue::Text(text.to_owned());
+        let header = AvroValue::Record(vec![
+            text(schema.entity()),
+            AvroValue::texts(&self.record_ids),
+            AvroValue::Symbol(self.type_place()),
+            text("com/salesforce/api/rest/67.0"),
+            text(transaction),
+            AvroValue::Int(sequence),
+            AvroValue::Long(self.at),
+            AvroValue::Long(commit),
+            AvroValue::Text(administrator().to_string()),
+            AvroValue::texts(&self.nulled),
+            AvroValue::texts(&[]),
+            AvroValue::texts(&self.changed),
+        ]);
+        AvroValue::Record(std::iter::once(header).chain(self.values.iter().cloned()).collect())
     }
 
     /// The same happened to another record of the object.

@@ -11,6 +11,7 @@ mod report;
 mod schema;
 mod serve;
 mod service;
+mod topic;
 
 #[cfg(test)]
 mod tests;
@@ -23,7 +24,8 @@ use super::{
     SalesforceConfig, SalesforceRefusal, objects::ObjectKind, record::Millis, schema::Schema, state::ChangeNote,
 };
 use crate::SimulatorClock;
-use bus::{BusState, CAPTURABLE, ReaderStep, StartPlace, TopicReader};
+use bus::{BusState, ReaderStep, StartPlace, TopicReader};
+use topic::CAPTURABLE;
 
 pub use report::{EventBusPlan, EventBusReport, GapKind, SubscriptionStart};
 pub use serve::serve_eventbus;

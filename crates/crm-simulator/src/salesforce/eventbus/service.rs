@@ -17,7 +17,8 @@ use super::{
         PublishRequest, PublishResponse, ReplayPreset, SchemaInfo, SchemaRequest, TopicInfo, TopicRequest,
         pub_sub_server::PubSub,
     },
-    bus::{CAPTURABLE, OUTSTANDING_MAX, ReaderStep, StartPlace, TOPIC_NOT_FOUND, TopicReader, topic_name},
+    bus::{OUTSTANDING_MAX, ReaderStep, StartPlace, TOPIC_NOT_FOUND, TopicReader},
+    topic::{BusEvent, CAPTURABLE, topic_name},
 };
 use crate::salesforce::{Salesforce, objects::ObjectKind, organization_id};
 
@@ -210,8 +211,8 @@ impl Subscription {
         Ok(())
     }
 
-    fn response(&self, events: Vec<(Vec<u8>, Arc<super::bus::BusEvent>)>, latest: Vec<u8>) -> FetchResponse {
-        let event = |(replay_id, event): (Vec<u8>, Arc<super::bus::BusEvent>)| ConsumerEvent {
+    fn response(&self, events: Vec<(Vec<u8>, Arc<BusEvent>)>, latest: Vec<u8>) -> FetchResponse {
+        let event = |(replay_id, event): (Vec<u8>, Arc<BusEvent>)| ConsumerEvent {
             event: Some(ProducerEvent {
                 id: event.id.clone(),
                 schema_id: event.schema_id.clone(),

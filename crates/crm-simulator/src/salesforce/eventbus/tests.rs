@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use super::{
-    bus::{BusState, ReaderStep, StartPlace, TopicReader, datum},
+    bus::{BusState, ReaderStep, StartPlace, TopicReader},
     changes_of::{RecordChange, changes_of},
     report::EventBusPlan,
     schema::EventSchema,
 };
-use crate::salesforce::{Salesforce, SalesforceConfig, StateGuard, objects::ObjectKind, record::Millis};
+use crate::salesforce::{Salesforce, SalesforceConfig, guard::StateGuard, objects::ObjectKind, record::Millis};
 
 const START: Millis = 1_790_000_000_000;
 const HOUR: Millis = 3_600_000;
@@ -55,7 +55,7 @@ fn encoded_datum_equals_the_golden_vectors() {
     let mut written = serde_json::Map::new();
     let mut write = |name: &str, schema: &EventSchema, changes: &[RecordChange]| {
         assert_eq!(changes.len(), 1, "{name}");
-        let bytes = datum(schema, &changes[0], "0002343d-9d90-e395-ed20-cf416ba652ad", 1, -65).to_bytes();
+        let bytes = changes[0].datum(schema, "0002343d-9d90-e395-ed20-cf416ba652ad", 1, -65).to_bytes();
         written.insert(name.to_owned(), json!({"schema": schema.json, "hex": hex(&bytes)}));
     };
     let contacts = schema_of(ObjectKind::Contact);
