@@ -5,6 +5,8 @@ mod figures;
 mod limits;
 
 use std::{
+    fs, io,
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -21,14 +23,14 @@ use uuid::Uuid;
 
 use self::{
     figures::ObservedParts,
-    limits::{raise_descriptor_limit, server_limits},
+    limits::{raise_descriptor_limit, server_limits, streams_held_max},
 };
 use crate::{
     audit::RefusalRecorder,
     click_to_call::ClickToCall,
     config::{Config, ProviderConfig},
     credentials::{AccessTokens, CredentialVault, SuppressionKeys},
-    crm::{self, CrmClients, CrmSettings, ProviderEndpoint, ProviderSettings, http::HttpError},
+    crm::{self, CrmClients, CrmSettings, ProviderEndpoint, ProviderSettings, StreamSettings, http::HttpError},
     domain::{
         call_ref::CallNamer,
         clock::Clock,
@@ -54,8 +56,8 @@ use crate::{
     },
     store::{CallDb, Db, PoolSettings, StoreError, accounts::RulesCache, phone_numbers},
     sync::{
-        AsideRunner, NumberReparser, RecordInspector, RunBell, SlotDemand, SyncContext, SyncControl, SyncSettings,
-        SyncWorker,
+        AsideRunner, NumberReparser, RecordInspector, RunBell, SlotDemand, StreamSupervisor, SyncContext, SyncControl,
+        SyncSettings, SyncWorker,
     },
     telemetry::{self, metrics::MetricsPage},
     tls::BoundListener,
@@ -70,6 +72,11 @@ const CALLS_LOOK_EVERY: Duration = Duration::from_millis(500);
 const WARM_UP_MAX: Duration = Duration::from_secs(5);
 /// Looks into CRMs that calls have asked for and nobody has taken up.
 const ASKED_ASIDES_MAX: usize = 256;
+
+/// The CRM says something within 270 seconds; a minute more is a dead connection.
+const STREAM_SILENCE: Duration = Duration::from_secs(330);
+/// Between two looks for streams of changes that nobody follows.
+const STREAM_POLL: Duration = Duration::from_secs(5);
 
 /// What is passed in, so that tests can choose it.
 pub struct AppWorld {
@@ -96,6 +103,11 @@ pub enum AppError {
     /// The HTTP client.
     #[error(transparent)]
     Http(#[from] HttpError),
+    /// The certificates for streams of changes.
+    #[error(
+        "{} cannot be read; providers.salesforce_streams_ca_file must name certificates in PEM, at most 1 MiB", .0.display()
+    )]
+    StreamsCa(PathBuf, #[source] io::Error),
 }
 
 /// The joined parts.
@@ -144,9 +156,8 @@ impl ServiceApp {
             Db::connect_lazy(database_url, name, settings, tasks.clone()).map_err(AppError::DatabaseUrl)
         };
         let (api_db, sync_db) = (db("api", api)?, db("sync", sync)?);
-        let (descriptors, crms) = (crm::descriptors(), CrmClients::new(crm_settings(config))?);
-        let call_namer = key_ring.call_namer().clone();
-        let vault = CredentialVault { key_ring, ids: Arc::clone(&ids) };
+        let (descriptors, crms) = (crm::descriptors(), CrmClients::new(crm_settings(config)?)?);
+        let (call_namer, vault) = (key_ring.call_namer().clone(), CredentialVault { key_ring, ids: Arc::clone(&ids) });
         let access_tokens = |db: &Db| AccessTokens {
             db: db.clone(),
             vault: vault.clone(),
@@ -156,7 +167,7 @@ impl ServiceApp {
         };
         let (wake, refusals) = (Arc::new(Notify::new()), RefusalRecorder::default());
         let (asides, asked_asides) = mpsc::channel(ASKED_ASIDES_MAX);
-        let rules = RulesCache::new(call_db.clone());
+        let (rules, stream_wake) = (RulesCache::new(call_db.clone()), Notify::new());
         let suppression_keys = SuppressionKeys::new(api_db.clone(), vault.clone());
         let sync_context = Arc::new(SyncContext {
             access_tokens: access_tokens(&sync_db),
@@ -168,6 +179,7 @@ impl ServiceApp {
             settings: sync_settings(config),
             tasks,
             wake: Arc::clone(&wake),
+            stream_wake,
             push_base: push_base(config),
             slot_demand: SlotDemand::default(),
             hint_bell: RunBell::default(),
@@ -277,7 +289,8 @@ impl ServiceApp {
         verifier: Arc<TokenVerifier>,
         lifecycle: &ProcessLifecycle,
     ) {
-        let limits = server_limits(config, raise_descriptor_limit());
+        let descriptors = raise_descriptor_limit();
+        let (limits, streams_max) = (server_limits(config, descriptors), streams_held_max(config, descriptors));
         let is_warm = self.call_db.warm_up(WARM_UP_MAX).await;
         if !is_warm {
             tracing::warn!("the calls' connections to the database are not all there yet; serving begins without them");
@@ -319,6 +332,14 @@ impl ServiceApp {
                 worker.work_until(soft).await;
                 Ok::<(), ServerError>(())
             });
+            if streams_max > 0 {
+                let streams = StreamSupervisor::new(Arc::clone(&self.sync_context), streams_max);
+                let soft = lifecycle.soft();
+                lifecycle.spawn_critical("streams of changes", async move {
+                    streams.follow_until(soft).await;
+                    Ok::<(), ServerError>(())
+                });
+            }
             let (reparser, soft) = (Arc::clone(&self.number_reparser), lifecycle.soft());
             lifecycle.tasks().spawn(async move { reparser.reparse_until(soft).await });
         }
@@ -447,7 +468,22 @@ async fn watch_database(db: Db, health: ServingHealth, stop: CancellationToken) 
     }
 }
 
-fn crm_settings(config: &Config) -> CrmSettings {
+/// Certificates of a place of the operator's that streams come from.
+fn stream_settings(config: &Config) -> Result<StreamSettings, AppError> {
+    const BYTES_MAX: u64 = 1024 * 1024;
+    let providers = &config.providers;
+    let read = |path: &PathBuf| {
+        let unreadable = |error| AppError::StreamsCa(path.clone(), error);
+        if fs::metadata(path).map_err(unreadable)?.len() > BYTES_MAX {
+            return Err(unreadable(io::Error::new(io::ErrorKind::InvalidData, "it is larger than 1 MiB")));
+        }
+        Ok(Arc::from(fs::read_to_string(path).map_err(unreadable)?))
+    };
+    let ca = providers.salesforce_streams_ca_file.as_ref().map(read).transpose()?;
+    Ok(StreamSettings { url: providers.salesforce_streams_url.clone(), ca })
+}
+
+fn crm_settings(config: &Config) -> Result<CrmSettings, AppError> {
     let settings = |provider: &ProviderConfig| ProviderSettings {
         endpoint: provider.base_url.clone().map_or(ProviderEndpoint::Vendor, ProviderEndpoint::Operator),
         silence_max: Duration::from_secs(provider.timeout_seconds),
@@ -460,10 +496,11 @@ fn crm_settings(config: &Config) -> CrmSettings {
             .map(|(id, secret)| OAuthClient { id, secret: secret.0 }),
         push_scopes: provider.push_scopes.clone(),
     };
-    CrmSettings {
+    Ok(CrmSettings {
         providers: PerProvider::from_fn(|provider| settings(&config.providers.each[provider])),
         bulk_above: i64::try_from(config.providers.salesforce_bulk_above).unwrap_or(i64::MAX),
-    }
+        streams: stream_settings(config)?,
+    })
 }
 
 fn callback_url(config: &Config) -> Option<String> {
@@ -491,6 +528,8 @@ fn sync_settings(config: &Config) -> SyncSettings {
         runs_max: usize::try_from(config.worker.concurrency).unwrap_or(usize::MAX),
         attempts_max: config.worker.attempts_max,
         backoff_base: Duration::from_millis(config.worker.backoff_base_ms),
+        stream_silence: STREAM_SILENCE,
+        stream_poll: STREAM_POLL,
         sweep_every: PerProvider::from_fn(|provider| {
             Duration::from_hours(config.providers.each[provider].sweep_hours.into())
         }),

@@ -19,6 +19,11 @@ const DESCRIPTORS_OF_PROCESS: u64 = 64;
 /// kept back.
 const DESCRIPTORS_MAX: u64 = 102_400;
 
+/// Connections of an organisation whose stream of changes is held: one for each kind of object.
+const DESCRIPTORS_PER_STREAM: u64 = 2;
+/// Of all descriptors at most one of so many is for streams.
+const STREAMS_SHARE: u64 = 20;
+
 /// Raises the soft limit of open files as far as the system lets this process, and says what it is
 /// then.
 pub(super) fn raise_descriptor_limit() -> u64 {
@@ -38,7 +43,7 @@ pub(super) fn raise_descriptor_limit() -> u64 {
 pub(super) fn server_limits(config: &Config, descriptors: u64) -> ServerLimits {
     let limits = ServerLimits::from(&config.server);
     let call_connections = usize::try_from(config.pools.call.connections).unwrap_or(usize::MAX);
-    let left = descriptors.saturating_sub(descriptors_kept(config));
+    let left = descriptors.saturating_sub(descriptors_kept(config, descriptors));
     let connections_max = limits.connections_max.min(usize::try_from(left).unwrap_or(usize::MAX)).max(CONNECTIONS_MIN);
     if connections_max < limits.connections_max {
         tracing::warn!(
@@ -47,17 +52,36 @@ pub(super) fn server_limits(config: &Config, descriptors: u64) -> ServerLimits {
             "fewer connections than server.connections_max are accepted: raise the limit of open files (LimitNOFILE, ulimit -n)"
         );
     }
+    let streams_max = streams_held_max(config, descriptors);
+    if config.worker.concurrency > 0 && (streams_max as u64) < u64::from(config.worker.streams_max) {
+        tracing::warn!(
+            streams_max,
+            descriptors,
+            "fewer streams of changes than worker.streams_max are held: raise the limit of open files (LimitNOFILE, ulimit -n)"
+        );
+    }
     ServerLimits { connections_max, queued_calls_max: call_connections.saturating_mul(CALLS_PER_CONNECTION), ..limits }
 }
 
-/// Descriptors that connections of clients never take: for the database, the CRMs, HTTP, and the
-/// process itself.
-fn descriptors_kept(config: &Config) -> u64 {
+/// Organisations whose stream of changes may be held: the setting, as far as there are descriptors.
+pub(super) fn streams_held_max(config: &Config, descriptors: u64) -> usize {
+    if config.worker.concurrency == 0 {
+        return 0;
+    }
+    let wished = u64::from(config.worker.streams_max);
+    let held = wished.min(descriptors / STREAMS_SHARE / DESCRIPTORS_PER_STREAM);
+    usize::try_from(held).unwrap_or(usize::MAX)
+}
+
+/// Descriptors that connections of clients never take: for the database, the CRMs and their
+/// streams, HTTP, and the process itself.
+fn descriptors_kept(config: &Config, descriptors: u64) -> u64 {
     let pools = &config.pools;
     let database: u64 = [&pools.call, &pools.api, &pools.sync].map(|pool| u64::from(pool.connections)).iter().sum();
     // While one connection closes, the next is opened.
     let (database, crms) = (2 * database, u64::from(config.worker.concurrency) * DESCRIPTORS_PER_RUN);
-    database + crms + listeners::CONNECTIONS_MAX as u64 + DESCRIPTORS_OF_PROCESS
+    let streams = streams_held_max(config, descriptors) as u64 * DESCRIPTORS_PER_STREAM;
+    database + crms + streams + listeners::CONNECTIONS_MAX as u64 + DESCRIPTORS_OF_PROCESS
 }
 
 #[cfg(test)]
@@ -71,10 +95,21 @@ mod tests {
     /// Descriptors are kept back for the database and the CRMs.
     #[test]
     fn database_and_crms_keep_their_descriptors() {
-        // 36 for the pools, 32 for four runs, 256 for HTTP, 64 for the process.
-        assert_eq!(server_limits(&config(), 1024).connections_max, 1024 - 388);
+        // 36 for the pools, 32 for four runs, 50 for 25 streams, 256 for HTTP, 64 for the process.
+        assert_eq!(server_limits(&config(), 1024).connections_max, 1024 - 438);
         assert_eq!(server_limits(&config(), 65_536).connections_max, 4096);
         assert_eq!(server_limits(&config(), 64).connections_max, CONNECTIONS_MIN);
+    }
+
+    #[test]
+    fn streams_have_a_share_of_the_descriptors() {
+        let mut config = config();
+        assert_eq!(streams_held_max(&config, 1_024), 25);
+        assert_eq!(streams_held_max(&config, 10_240), 256);
+        assert_eq!(streams_held_max(&config, 102_400), 256);
+
+        config.worker.concurrency = 0;
+        assert_eq!(streams_held_max(&config, 102_400), 0);
     }
 
     /// The queue of the call path grows with its connections.

@@ -8,7 +8,7 @@ use super::{
     Config, TlsConfig,
     setting::{ConfigError, SettingOrigin, flatten},
 };
-use crate::{domain::provider::Provider, key_source::check_url, telemetry};
+use crate::{crm, domain::provider::Provider, key_source::check_url, telemetry};
 
 /// Never shown, not even in an error about themselves.
 pub(super) fn is_secret(name: &str) -> bool {
@@ -30,7 +30,7 @@ const PROVIDER_RANGES: [(&str, u64, u64); 4] = [
 ];
 
 /// What each other number must be; both ends are allowed.
-pub(super) const RANGES: [(&str, u64, u64); 31] = [
+pub(super) const RANGES: [(&str, u64, u64); 32] = [
     ("auth.jwks_refresh_seconds", 30, 3_600),
     ("sync.period_seconds", 60, 86_400),
     ("worker.lease_seconds", 1, 600),
@@ -40,6 +40,7 @@ pub(super) const RANGES: [(&str, u64, u64); 31] = [
     ("worker.turn_seconds", 0, 3_600),
     ("worker.attempts_max", 1, 100),
     ("worker.backoff_base_ms", 1, 60_000),
+    ("worker.streams_max", 0, 10_000),
     ("providers.salesforce_bulk_above", 0, 1_000_000_000),
     ("pools.call.connections", 1, 256),
     ("pools.call.acquire_timeout_ms", 10, 60_000),
@@ -118,6 +119,7 @@ pub(super) fn check(
         checks.wrong("traces.otlp_endpoint", problem, "like http://127.0.0.1:4317");
     }
     checks.providers(config);
+    checks.streams(config);
     if telemetry::read_filter(&config.log.filter).is_err() {
         checks.wrong("log.filter", "cannot be read", "like info or info,contact_sync=debug");
     }
@@ -224,6 +226,28 @@ impl Checks<'_> {
                 (None, Some(_)) => self.wrong(&id, "is missing", format!("set, since {secret} is")),
                 _ => {}
             }
+        }
+    }
+
+    /// Tokens of whatever an operator has put in a CRM's place are for it alone, and the CRM's for
+    /// the CRM's.
+    fn streams(&mut self, config: &Config) {
+        const URL: &str = "providers.salesforce_streams_url";
+        const CA: &str = "providers.salesforce_streams_ca_file";
+        let providers = &config.providers;
+        let url = providers.salesforce_streams_url.as_deref();
+        if let Some(url) = url {
+            let is_elsewhere = providers.each[Provider::Salesforce].base_url.is_some();
+            if check_base_url(url).is_err() || !url.starts_with("https://") || url.contains(['{', '}']) {
+                self.wrong(URL, "is no https URL of a host alone", "like https://api.deu.pubsub.salesforce.com");
+            } else if crm::is_vendors_stream(url) && is_elsewhere {
+                let expected = "left out, or lead where providers.salesforce.base_url leads";
+                self.wrong(URL, "is Salesforce's own, and providers.salesforce.base_url is not", expected);
+            }
+        }
+        if providers.salesforce_streams_ca_file.is_some() && url.is_none_or(crm::is_vendors_stream) {
+            let expected = format!("left out, or {URL} set to a place that is not Salesforce's");
+            self.wrong(CA, "is for a place of the operator's", expected);
         }
     }
 

@@ -134,6 +134,8 @@ pub struct WorkerConfig {
     pub turn_seconds: u64,
     /// Tries of one request to a CRM before its run fails: 1 to 100.
     pub attempts_max: u32,
+    /// Organisations whose stream of changes this process may hold: 0 (none) to 10,000.
+    pub streams_max: u32,
     /// The wait after a first failure, doubled after each further one up to a minute: 1 to 60,000
     /// milliseconds.
     pub backoff_base_ms: u64,
@@ -359,6 +361,7 @@ impl Config {
                 turn_seconds: 10,
                 attempts_max: 6,
                 backoff_base_ms: 1_000,
+                streams_max: 256,
             },
             pools: PoolsConfig {
                 call: PoolConfig { connections: 8, acquire_timeout_ms: 200 },

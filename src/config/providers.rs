@@ -1,7 +1,7 @@
 //! The settings of the CRMs: the same ones for each, under its name; their defaults are the
 //! vendor's own.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -18,8 +18,10 @@ use crate::{
     },
 };
 
-/// The one setting here that only one vendor knows.
+/// The settings here that only one vendor knows.
 const SALESFORCE_BULK_ABOVE: &str = "salesforce_bulk_above";
+const SALESFORCE_STREAMS_URL: &str = "salesforce_streams_url";
+const SALESFORCE_STREAMS_CA_FILE: &str = "salesforce_streams_ca_file";
 
 /// The CRMs.
 #[derive(Debug, Clone)]
@@ -29,6 +31,12 @@ pub struct ProvidersConfig {
     /// Above so many records of a kind, Salesforce's bulk interface reads all of them: 0 to
     /// 1,000,000,000.
     pub salesforce_bulk_above: u64,
+    /// Where Salesforce's changes are streamed from (its Pub/Sub API): `https`, a host and perhaps
+    /// a port; empty: `api.pubsub.salesforce.com`.
+    pub salesforce_streams_url: Option<String>,
+    /// Certificates in PEM of authorities that may have signed that place's own, beside those that
+    /// are known; at most 1 MiB. For a place that is not Salesforce's.
+    pub salesforce_streams_ca_file: Option<PathBuf>,
 }
 
 /// One CRM.
@@ -79,6 +87,8 @@ impl Default for ProvidersConfig {
         Self {
             each: PerProvider::from_fn(|provider| ProviderConfig::by_default(descriptors[provider])),
             salesforce_bulk_above: 50_000,
+            salesforce_streams_url: None,
+            salesforce_streams_ca_file: None,
         }
     }
 }
@@ -91,6 +101,8 @@ impl Serialize for ProvidersConfig {
             map.serialize_entry(&provider.setting_name(), config)?;
         }
         map.serialize_entry(SALESFORCE_BULK_ABOVE, &self.salesforce_bulk_above)?;
+        map.serialize_entry(SALESFORCE_STREAMS_URL, &self.salesforce_streams_url)?;
+        map.serialize_entry(SALESFORCE_STREAMS_CA_FILE, &self.salesforce_streams_ca_file)?;
         map.end()
     }
 }
@@ -115,11 +127,14 @@ impl<'de> Visitor<'de> for Sections {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ProvidersConfig, A::Error> {
         let mut each: PerProvider<Option<ProviderConfig>> = PerProvider::default();
         let mut salesforce_bulk_above = None;
+        let (mut salesforce_streams_url, mut salesforce_streams_ca_file) = (None, None);
         while let Some(name) = map.next_key::<String>()? {
             let provider = Provider::ALL.iter().find(|provider| provider.setting_name() == name);
             match provider {
                 Some(provider) => each[*provider] = Some(map.next_value()?),
                 None if name == SALESFORCE_BULK_ABOVE => salesforce_bulk_above = Some(map.next_value()?),
+                None if name == SALESFORCE_STREAMS_URL => salesforce_streams_url = map.next_value()?,
+                None if name == SALESFORCE_STREAMS_CA_FILE => salesforce_streams_ca_file = map.next_value()?,
                 None => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -129,6 +144,8 @@ impl<'de> Visitor<'de> for Sections {
                 each[provider].take().ok_or_else(|| missing(&provider.setting_name()))
             })?,
             salesforce_bulk_above: salesforce_bulk_above.ok_or_else(|| missing(SALESFORCE_BULK_ABOVE))?,
+            salesforce_streams_url,
+            salesforce_streams_ca_file,
         })
     }
 }

@@ -8,6 +8,7 @@ use phone_key::PhoneKey;
 use super::{
     CrmError, PageSize,
     hook::{HookWish, KeptHook},
+    stream::{ChangeStream, StreamFuture, StreamRequest},
 };
 use crate::domain::{
     credentials::CrmAccess,
@@ -129,6 +130,8 @@ pub const LOOK_UP_MAX: usize = 100;
 /// The most records that one [`CrmClient::find_by_number`] finds.
 pub const FOUND_MAX: usize = 20;
 
+const NO_STREAMS: CrmError = CrmError::Unavailable("it has no streams of changes");
+
 /// What a call to a CRM leads to.
 pub type CrmFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, CrmError>> + Send + 'a>>;
 
@@ -177,6 +180,18 @@ pub trait CrmClient: Send + Sync {
     fn remove_hook<'a>(&'a self, name: &'a str) -> CrmFuture<'a, ()> {
         let _ = name;
         Box::pin(async { Ok(()) })
+    }
+
+    /// Whether a stream can be had by this access; asked before it is opened.
+    fn check_stream<'a>(&'a self, request: &'a StreamRequest) -> StreamFuture<'a, ()> {
+        let _ = request;
+        Box::pin(async { Err(NO_STREAMS.into()) })
+    }
+
+    /// Follows the changes of a kind. It connects when it is first polled, and outlives the client.
+    fn follow(&self, request: StreamRequest) -> ChangeStream {
+        let _ = request;
+        Box::pin(futures_util::stream::once(async { Err(NO_STREAMS.into()) }))
     }
 
     /// Asks for records by their ids, at most [`LOOK_UP_MAX`]; it takes from the same quota as

@@ -4,6 +4,7 @@
 //! `sync::pacer` alone. `vendors` lists the vendors,
 //! each of which is a folder.
 
+mod addresses;
 mod client;
 mod delivery;
 mod endpoint;
@@ -17,6 +18,7 @@ mod page_size;
 mod pipedrive;
 mod quota;
 mod salesforce;
+mod stream;
 mod times;
 mod uninstall;
 mod vendor;
@@ -37,6 +39,7 @@ pub use endpoint::ProviderEndpoint;
 pub use error::{ConnectFailure, CrmError, LoginRefusal, RetryAdvice};
 pub use hook::{EventReach, HookDelivery, HookMessage, HookRefusal, HookStanding, HookWish, KeptHook, TouchedRecord};
 pub use page_size::PageSize;
+pub use stream::{ChangeStream, EventCounts, StreamBatch, StreamFailure, StreamFuture, StreamRequest, StreamSettings};
 pub use vendor::UninstallNotice;
 pub use vendors::descriptors;
 
@@ -53,6 +56,11 @@ use crate::domain::{
     provider::{PerProvider, Provider},
 };
 use crate::telemetry::metrics;
+
+/// Whether this URL is of a vendor's own streams of changes.
+pub fn is_vendors_stream(url: &str) -> bool {
+    Provider::ALL.iter().any(|provider| vendor(*provider).is_own_stream(url))
+}
 
 /// How one provider is reached.
 #[derive(Debug, Clone)]
@@ -79,6 +87,8 @@ pub struct CrmSettings {
     /// Above so many records of a kind, a vendor's interface for very many is used for reading all
     /// of them, if it has one.
     pub bulk_above: i64,
+    /// Streams of changes, of the vendor that has them.
+    pub streams: StreamSettings,
 }
 
 /// By organisation; as many as are synced.
@@ -116,7 +126,13 @@ impl CrmClients {
             quota: self.quota(&target),
             target,
             bulk_above: self.settings.bulk_above,
+            streams: &self.settings.streams,
         })
+    }
+
+    /// Whether changes of this CRM can come as streams.
+    pub fn has_streams(&self, provider: Provider) -> bool {
+        vendor(provider).has_streams()
     }
 
     /// Whether it is of this organisation, as [`CrmClient::identify`] says.

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use reqwest::Client;
 
 use super::{
-    ClientTarget, CrmClient, CrmError, CrmFuture,
+    ClientTarget, CrmClient, CrmError, CrmFuture, StreamSettings,
     endpoint::ProviderEndpoint,
     hook::HookRules,
     oauth::{OAuthRules, TokenAnswer},
@@ -59,6 +59,17 @@ pub(super) trait CrmVendor: Sync {
         None
     }
 
+    /// Whether its changes can come as a stream that this service opens.
+    fn has_streams(&self) -> bool {
+        false
+    }
+
+    /// Whether this URL is of its own streams.
+    fn is_own_stream(&self, url: &str) -> bool {
+        let _ = url;
+        false
+    }
+
     /// How it tells that a company has removed this deployment's app; `None`: it does not.
     fn uninstall(&self) -> Option<ReadUninstall> {
         None
@@ -92,6 +103,8 @@ pub(super) struct ClientParts<'a> {
     pub(super) quota: RequestQuota,
     /// Above so many records of a kind, an interface for very many is used, if the vendor has one.
     pub(super) bulk_above: i64,
+    /// What the operator says of streams of changes, if the vendor has any.
+    pub(super) streams: &'a StreamSettings,
 }
 
 /// Access that an administrator has just given.

@@ -23,5 +23,6 @@ pub mod provider;
 pub mod record;
 pub mod rejected;
 pub mod requester;
+pub mod stream;
 pub mod suppression;
 pub mod sync_run;

@@ -54,7 +54,8 @@ async fn remove_hook(
     integration_id: IntegrationId,
 ) -> Result<(), IntegrationError> {
     let known = context.get(account_id, integration_id).await?;
-    let (Some(base), true) = (&context.push_base, known.push.is_some() && known.has_credentials) else {
+    let has_hook = known.push.is_some() && context.crms.has_hooks(known.freshness.provider);
+    let (Some(base), true) = (&context.push_base, has_hook && known.has_credentials) else {
         return Ok(());
     };
     let name = hook_name(base, integration_id);

@@ -29,6 +29,7 @@ pub mod phone_numbers;
 mod pool;
 pub mod purge;
 pub mod push_channels;
+pub mod push_streams;
 pub mod ranked_contacts;
 mod record_keys;
 pub mod rejected;

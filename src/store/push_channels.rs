@@ -3,7 +3,7 @@
 
 use chrono::{DateTime, Utc};
 
-use super::{Db, StoreError, Tx, known, lease::Lease};
+use super::{Db, StoreError, Tx, known, lease::Lease, push_streams::PushLease};
 use crate::domain::{
     hook::{HookAddress, HookOwner, PushChannel, PushState},
     ids::{AccountId, IntegrationId},
@@ -15,10 +15,10 @@ use crate::domain::{
 pub async fn find_owner(db: &Db, address: HookAddress) -> Result<Option<HookOwner>, StoreError> {
     let row = sqlx::query!(
         r#"-- store::push_channels::find_owner
-        select p.integration_id, p.secret, i.provider, i.is_enabled and i.is_sync_on as "is_on!"
+        select p.integration_id, p.secret as "secret!", i.provider, i.is_enabled and i.is_sync_on as "is_on!"
         from push_channels p
         join integrations i on i.account_id = $1 and i.integration_id = p.integration_id
-        where p.account_id = $1 and p.hook_number = $2"#,
+        where p.account_id = $1 and p.hook_number = $2 and p.secret is not null"#,
         address.account_id.0,
         address.number,
     )
@@ -35,17 +35,17 @@ pub async fn find_owner(db: &Db, address: HookAddress) -> Result<Option<HookOwne
     .transpose()
 }
 
-/// What is stored of an integration's hook.
+/// What is stored of an integration's hook; `None`: it has none, as one whose changes are a stream.
 pub async fn find(
     db: &Db,
     account_id: AccountId,
     integration_id: IntegrationId,
 ) -> Result<Option<PushChannel>, StoreError> {
     let row = sqlx::query!(
-        "-- store::push_channels::find
-        select state, notice, hook_number, hook_id, secret, checked_at
+        r#"-- store::push_channels::find
+        select state, notice, hook_number as "hook_number!", hook_id, secret as "secret!", checked_at
         from push_channels
-        where account_id = $1 and integration_id = $2",
+        where account_id = $1 and integration_id = $2 and hook_number is not null and secret is not null"#,
         account_id.0,
         integration_id.0,
     )
@@ -83,6 +83,31 @@ pub async fn save(tx: &mut Tx, lease: Lease, channel: &PushChannel, lost: i64) -
         channel.secret,
         channel.checked_at,
         lost,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Stores how the changes of a stream arrive, in a transaction that holds the stream's lease.
+pub async fn save_standing(
+    tx: &mut Tx,
+    lease: PushLease,
+    state: PushState,
+    notice: Option<&Notice>,
+    checked_at: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::push_channels::save_standing
+        insert into push_channels (account_id, integration_id, state, notice, checked_at)
+        values ($1, $2, $3, $4, $5)
+        on conflict (account_id, integration_id) do update
+        set state = excluded.state, notice = excluded.notice, checked_at = excluded.checked_at",
+        lease.account_id.0,
+        lease.integration_id.0,
+        state.as_str(),
+        notice.map(Notice::to_string),
+        checked_at,
     )
     .execute(&mut **tx)
     .await?;

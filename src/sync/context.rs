@@ -31,6 +31,10 @@ pub struct SyncSettings {
     pub attempts_max: u32,
     /// The first wait after a failure; doubles each time, up to a minute.
     pub backoff_base: Duration,
+    /// A stream of changes that says nothing for so long is broken.
+    pub stream_silence: Duration,
+    /// From look to look for streams that nobody follows.
+    pub stream_poll: Duration,
     /// From the end of a sweep of this provider to the next.
     pub sweep_every: PerProvider<Duration>,
 }
@@ -55,6 +59,8 @@ pub struct SyncContext {
     pub tasks: TaskTracker,
     /// Something may be due now; polling is the truth.
     pub wake: Arc<Notify>,
+    /// A stream may be due to be followed now; polling is the truth.
+    pub stream_wake: Notify,
     /// Where CRMs find this deployment, without a slash at the end; `None`: nowhere.
     pub push_base: Option<String>,
     /// Whether somebody waits for a slot.

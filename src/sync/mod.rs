@@ -4,10 +4,10 @@
 //! `domain::integration_state`.
 //!
 //! Each file uses those above it in this list, and none below: `slots` `run_bell` `context` `job`
-//! `backoff` `error` · `normalize` `unread` `seal` `page` `rejected` · `pacer` `session` · `apply`
-//! · `conflicts` `successors` `look_aside` · `hints` · `copy` `sweep` `retry` `purge` `push_upkeep`
-//! · `keep_lease` · `run` `hint_turn` · `worker`. Beside them: `reparse`, and what operators ask
-//! for, `control` and `trace`.
+//! `backoff` `heartbeat` `error` · `normalize` `unread` `seal` `page` `rejected` · `pacer`
+//! `session` · `apply` · `conflicts` `successors` `look_aside` · `hints` · `copy` `sweep` `retry`
+//! `purge` `push_upkeep` · `keep_lease` · `run` `hint_turn` · `worker`. Beside them: `streams`,
+//! `reparse`, and what operators ask for, `control` and `trace`.
 
 mod apply;
 mod backoff;
@@ -16,6 +16,7 @@ mod context;
 mod control;
 mod copy;
 mod error;
+mod heartbeat;
 mod hint_turn;
 mod hints;
 mod job;
@@ -34,6 +35,7 @@ mod run_bell;
 mod seal;
 mod session;
 mod slots;
+mod streams;
 mod successors;
 mod sweep;
 mod trace;
@@ -46,5 +48,6 @@ pub use look_aside::AsideRunner;
 pub use reparse::NumberReparser;
 pub use run_bell::RunBell;
 pub use slots::SlotDemand;
+pub use streams::StreamSupervisor;
 pub use trace::{OpenedReject, RecordFate, RecordInspector, RecordTrace, RejectedPage};
 pub use worker::SyncWorker;

@@ -19,7 +19,7 @@ use crate::{
     store::{
         StoreError, Transaction, Tx, access,
         lease::{self, Lease},
-        push_channels,
+        push_channels, push_streams,
     },
     telemetry::chain,
 };
@@ -40,7 +40,7 @@ const ADDRESS_MISSING: Notice = Notice::fixed(
 pub(super) async fn keep_push(session: &mut CrmSession<'_>) -> Result<(), RunError> {
     let (context, job) = (session.pacer.context, session.pacer.job);
     let (lease, now) = (job.lease(), context.clock.now());
-    let Some(check_every) = context.crms.hook_check_every(job.provider()) else { return Ok(()) };
+    let Some(check_every) = context.crms.hook_check_every(job.provider()) else { return wish_stream(session).await };
     let stored = push_channels::find(&context.db, lease.account_id, lease.integration_id).await?;
     if job.claimed.options.push != PushWish::On {
         return if stored.is_some() { remove(session, lease).await } else { Ok(()) };
@@ -99,6 +99,19 @@ async fn missing_scope(session: &CrmSession<'_>, lease: Lease) -> Result<Option<
         return Ok(None);
     };
     Ok(context.crms.lacks_push_scope(provider, &scopes))
+}
+
+/// A CRM without hooks may have streams: somebody is to follow this one's, beside all runs. Whether
+/// it is wished no more, whoever follows sees by itself.
+async fn wish_stream(session: &CrmSession<'_>) -> Result<(), RunError> {
+    let (context, job) = (session.pacer.context, session.pacer.job);
+    if job.claimed.options.push == PushWish::On && context.crms.has_streams(job.provider()) {
+        let (lease, now) = (job.lease(), context.clock.now());
+        if push_streams::wish(&context.db, lease.account_id, lease.integration_id, now).await? {
+            context.stream_wake.notify_one();
+        }
+    }
+    Ok(())
 }
 
 async fn ask_to_keep(session: &mut CrmSession<'_>, wish: &HookWish) -> Result<Option<KeptHook>, RunError> {

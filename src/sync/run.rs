@@ -187,7 +187,8 @@ impl SyncRunner<'_> {
         // A crash between a page's commit and its second look leaves both: the last page's too,
         // whose run nobody resumes.
         adoption::adopt_all(&context.db, lease.account_id, context.clock.now()).await?;
-        keep_push(&mut session).await?;
+        // Boxed: it is large, and rare.
+        Box::pin(keep_push(&mut session)).await?;
         RejectedRetrier { session: &mut session, writer }.retry().await?;
         if job.run.kind.is_full() && job.run.attempt == 1 {
             let estimated_total = session.ask_optional(&(), |client, ()| client.count()).await?.flatten();

@@ -104,6 +104,12 @@ metrics_list! {
         "requests to addresses of hooks: stored, storm, ignored, unreadable, unsigned, unknown, too_large, slow, busy, unavailable";
     PUSH_LAG_SECONDS = Histogram "contact_sync_push_lag_seconds" ["provider"]
         "from an event's time, by the CRM's clock, to its arrival";
+    PUSH_STREAMS = Gauge "contact_sync_push_streams" ["provider"]
+        "organisations whose stream of changes this process follows, or is about to";
+    PUSH_EVENTS = Counter "contact_sync_push_events_total" ["provider", "outcome"]
+        "events of streams: hinted, untouched (nothing that is copied), gap, overflow, unreadable, foreign";
+    PUSH_STREAM_ENDS = Counter "contact_sync_push_stream_ends_total" ["provider", "reason"]
+        "ends of streams: broke, silent, credentials, place_refused, quota, too_fast, closed, refused, stopped";
     UNINSTALLS = Counter "contact_sync_uninstalls_total" ["provider", "outcome"]
         "times that a CRM told that a company has removed the app: done, nobody, unreadable, failed; or refused, by nobody that is known";
     LOOK_ASIDES = Counter "contact_sync_look_asides_total" ["provider", "outcome"]
@@ -351,6 +357,35 @@ pub fn run_ended(provider: &'static str, outcome: &'static str) {
 /// A request to a hook's address has ended.
 pub fn hook_ended(provider: &'static str, outcome: &'static str) {
     counter!(HOOKS, "provider" => provider, "outcome" => outcome).increment(1);
+}
+
+/// A stream of changes, as long as it is followed.
+pub struct CountedStream(&'static str);
+
+impl CountedStream {
+    /// It was claimed.
+    pub fn new(provider: &'static str) -> Self {
+        gauge!(PUSH_STREAMS, "provider" => provider).increment(1.0);
+        Self(provider)
+    }
+}
+
+impl Drop for CountedStream {
+    fn drop(&mut self) {
+        gauge!(PUSH_STREAMS, "provider" => self.0).decrement(1.0);
+    }
+}
+
+/// Events have come by a stream.
+pub fn push_events(provider: &'static str, counts: &[(&'static str, u64)]) {
+    for (outcome, count) in counts.iter().filter(|(_, count)| *count > 0) {
+        counter!(PUSH_EVENTS, "provider" => provider, "outcome" => *outcome).increment(*count);
+    }
+}
+
+/// A stream has ended, or could not be had.
+pub fn push_stream_ended(provider: &'static str, reason: &'static str) {
+    counter!(PUSH_STREAM_ENDS, "provider" => provider, "reason" => reason).increment(1);
 }
 
 /// An event has come so long after its time.

@@ -40,7 +40,7 @@ pub(super) struct SyncOptionsArgs {
     /// Zendesk: which users are copied
     #[arg(long, value_name = "all|end-users", hide_possible_values = true)]
     users: Option<CopiedUsers>,
-    /// Have the CRM push its changes (today Pipedrive's), by a webhook that is made in it
+    /// Have the CRM push its changes: by a webhook that is made in it, or Salesforce's by a stream
     #[arg(long, value_name = "on|off", hide_possible_values = true)]
     push: Option<Switch>,
 }

@@ -78,7 +78,7 @@ fn crms(url: &str, own: Option<OAuthClient>) -> CrmClients {
         push_scopes: "push".to_owned(),
     };
     let providers = PerProvider::from_fn(|_| provider.clone());
-    CrmClients::new(CrmSettings { providers, bulk_above: 0 }).unwrap()
+    CrmClients::new(CrmSettings { providers, bulk_above: 0, streams: crate::crm::StreamSettings::default() }).unwrap()
 }
 
 fn client() -> OAuthClient {

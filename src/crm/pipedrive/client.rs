@@ -23,7 +23,7 @@ use super::{
 use crate::{
     crm::{
         ClientTarget, ConnectionProbe, CrmClient, CrmError, CrmFuture, FoundRecords, PageEffort, PageSize, RecordPage,
-        RecordSightings,
+        RecordSightings, StreamSettings,
         endpoint::ProviderEndpoint,
         header::AuthHeader,
         hook::{HookWish, KeptHook},
@@ -98,7 +98,8 @@ impl PipedriveClient {
             access,
         };
         let quota = RequestQuota::new(Arc::default(), 100);
-        let here = Self::new(ClientParts { http: http.clone(), endpoint, target, quota, bulk_above: 0 })?;
+        let streams = &StreamSettings::default();
+        let here = Self::new(ClientParts { http: http.clone(), endpoint, target, quota, bulk_above: 0, streams })?;
         let base_url = endpoint.api_base(&DESCRIPTOR.hosts, "api", None)?;
         // At the vendor's place for all, the path has no prefix.
         let me_path = if *endpoint == ProviderEndpoint::Vendor { "/v1/users/me" } else { here.me_path };

@@ -1,18 +1,22 @@
 //! What a sync may ask of Salesforce.
 
+use std::sync::Arc;
+
 use phone_key::PhoneKey;
 use tokio::sync::OnceCell;
 
 use super::{
     descriptor::DESCRIPTOR,
+    fields::UntrackedFields,
     header,
+    pubsub::channel::{StreamAccess, StreamEndpoint, StreamHeaders},
     refusal::{ErrorCode, HIDDEN, RequestFailure},
     rest::RestApi,
 };
 use crate::{
     crm::{
-        ConnectionProbe, CrmClient, CrmError, CrmFuture, FoundRecords, PageEffort, PageSize, RecordPage,
-        RecordSightings, vendor::ClientParts,
+        ChangeStream, ConnectionProbe, CrmClient, CrmError, CrmFuture, FoundRecords, PageEffort, PageSize, RecordPage,
+        RecordSightings, StreamFuture, StreamRequest, vendor::ClientParts,
     },
     domain::{
         options::Options,
@@ -30,15 +34,17 @@ pub(super) struct SalesforceClient {
     organization: String,
     pub(super) options: Options,
     pub(super) bulk_above: i64,
+    pub(super) streams: StreamAccess,
     contacts: ObjectCache,
     leads: ObjectCache,
 }
 
-/// What is asked once of an object, for look-ups.
+/// What is asked once of an object, for look-ups and streams.
 #[derive(Default)]
 pub(super) struct ObjectCache {
     pub(super) fields: OnceCell<Option<Vec<String>>>,
     pub(super) sees_all: OnceCell<bool>,
+    pub(super) untracked: OnceCell<Arc<UntrackedFields>>,
 }
 
 impl SalesforceClient {
@@ -46,11 +52,16 @@ impl SalesforceClient {
     /// points it. Objects with more than `bulk_above` records are read by the bulk interface when
     /// all of them are read.
     pub(super) fn new(parts: ClientParts<'_>) -> Result<Self, CrmError> {
-        let ClientParts { http, endpoint, target, quota, bulk_above } = parts;
+        let ClientParts { http, endpoint, target, quota, bulk_above, streams } = parts;
         let named = target.access.api_url.as_deref();
         let base_url = endpoint.api_base(&DESCRIPTOR.hosts, &target.organization.name, named)?;
         let header = header::authorization(&target.access.token)?;
+        let streams = StreamAccess {
+            endpoint: StreamEndpoint::of(endpoint, streams),
+            headers: StreamHeaders::new(&target.access.token, &base_url, &target.organization.name),
+        };
         Ok(Self {
+            streams,
             rest: RestApi { http, base_url, header, quota },
             organization: target.organization.name.clone(),
             options: target.options,
@@ -142,5 +153,13 @@ impl CrmClient for SalesforceClient {
 
     fn find_by_number(&self, key: PhoneKey) -> CrmFuture<'_, Vec<RecordKey>> {
         Box::pin(self.search(key))
+    }
+
+    fn check_stream<'a>(&'a self, request: &'a StreamRequest) -> StreamFuture<'a, ()> {
+        Box::pin(self.may_follow(request))
+    }
+
+    fn follow(&self, request: StreamRequest) -> ChangeStream {
+        self.changes(request)
     }
 }

@@ -1,6 +1,8 @@
 //! Which fields are asked for: those that name a person and that the integration's user sees. One
 //! field more than that, and Salesforce refuses the whole query.
 
+use std::collections::HashSet;
+
 use super::model::{DESCRIBE, NO_JSON};
 use crate::{
     crm::{
@@ -20,6 +22,10 @@ pub(super) const ESSENTIAL: [&str; 3] = ["Id", "IsDeleted", "SystemModstamp"];
 const PHONES: [&str; 5] = ["Phone", "MobilePhone", "HomePhone", "OtherPhone", "Fax"];
 /// An organisation's own phone fields that are taken of one object.
 const CUSTOM_PHONES_MAX: usize = 16;
+/// The fields of a kind of object, by their names in events, that were described to the
+/// integration's user and are not copied. What was not described is not in it.
+pub(super) type UntrackedFields = HashSet<Box<str>>;
+
 /// Longest name of a field in bytes: namespace, name and suffix have 61, a parent's field twice as
 /// many.
 const NAME_BYTES_MAX: usize = 128;
@@ -139,6 +145,29 @@ pub(super) fn visible(object: ObjectType, describe: &ObjectDescription) -> Visib
     visible
 }
 
+/// The fields that are shown and not copied, by the names that change events have for them. A
+/// compound field is copied if a part of it is.
+pub(super) fn untracked(object: ObjectType, describe: &ObjectDescription) -> UntrackedFields {
+    let (address, mut copied) = (if object == ObjectType::Lead { "Address" } else { "MailingAddress" }, Vec::new());
+    for field in visible(object, describe).fields {
+        match field.as_str() {
+            "FirstName" | "LastName" => copied.extend(["Name".to_owned(), field]),
+            ACCOUNT_NAME => copied.push("AccountId".to_owned()),
+            "MailingCountryCode" | "MailingCountry" | "CountryCode" | "Country" => {
+                copied.extend([address.to_owned(), field]);
+            }
+            _ => copied.push(field),
+        }
+    }
+    describe
+        .fields
+        .iter()
+        .map(|field| field.name.as_str())
+        .filter(|name| !copied.iter().any(|own| own == name))
+        .map(Into::into)
+        .collect()
+}
+
 /// The notice of a field that is not seen.
 pub(super) fn hidden(object: ObjectType, field: &str) -> Notice {
     Notice::new(
@@ -223,6 +252,39 @@ mod tests {
 
         assert_eq!(visible.fields.len(), CUSTOM_PHONES_MAX);
         assert!(visible.notices.iter().any(|notice| notice.to_string().starts_with("FIELDS_LEFT_OUT: Lead ")));
+    }
+
+    /// What is copied has its field in events: a name by its record, an account by its id, a
+    /// country by its address. What was not described is in no list.
+    #[test]
+    fn copied_fields_are_tracked_by_their_names_in_events() {
+        let shown = [
+            ("Id", "id"),
+            ("Name", "string"),
+            ("FirstName", "string"),
+            ("Salutation", "picklist"),
+            ("AccountId", "reference"),
+            ("Phone", "phone"),
+            ("Site__c", "phone"),
+            ("Notes__c", "string"),
+            ("MailingAddress", "address"),
+            ("MailingCountry", "string"),
+            ("OtherAddress", "address"),
+            ("SystemModstamp", "datetime"),
+            ("LastModifiedDate", "datetime"),
+        ];
+
+        let contact = untracked(ObjectType::Contact, &describe(&shown));
+
+        let mut names: Vec<&str> = contact.iter().map(|name| &**name).collect();
+        names.sort_unstable();
+        let expected = ["Id", "LastModifiedDate", "Notes__c", "OtherAddress", "Salutation", "SystemModstamp"];
+        assert_eq!(names, expected);
+        let lead = untracked(
+            ObjectType::Lead,
+            &describe(&[("Address", "address"), ("CountryCode", "picklist"), ("Title", "string")]),
+        );
+        assert_eq!(lead.into_iter().collect::<Vec<_>>(), ["Title".into()]);
     }
 
     #[test]

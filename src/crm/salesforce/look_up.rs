@@ -70,7 +70,7 @@ impl SalesforceClient {
 
     /// Whether no record of this kind is hidden from the integration's user; asked once in a
     /// client's life. Not knowing is no.
-    async fn sees_all(&self, object: ObjectType) -> Result<bool, CrmError> {
+    pub(super) async fn sees_all(&self, object: ObjectType) -> Result<bool, CrmError> {
         let known = &self.cache(object).sees_all;
         let sees_all = known.get_or_try_init(|| async {
             match self.ask_sees_all(object).await {

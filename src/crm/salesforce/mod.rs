@@ -14,6 +14,7 @@ mod map;
 mod model;
 mod newest;
 mod position;
+mod pubsub;
 mod refusal;
 mod rest;
 mod rows;
@@ -73,6 +74,14 @@ impl CrmVendor for SalesforceVendor {
             let name = name.ok_or(CrmError::Unreadable("it names no organisation"))?;
             Ok(OpenedOrganization { name, company_id: None })
         })
+    }
+
+    fn has_streams(&self) -> bool {
+        true
+    }
+
+    fn is_own_stream(&self, url: &str) -> bool {
+        pubsub::channel::vendors_host(url).is_some()
     }
 
     fn login_behind(&self, host: &str) -> Option<&'static str> {

@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use super::{
     client::SalesforceClient,
     deleted::is_askable,
-    fields::{self, ObjectDescription, VisibleFields},
+    fields::{self, ObjectDescription, UntrackedFields, VisibleFields},
     position::{DeletedProgress, ObjectProgress, ObjectTurn, RowsProgress, RunStage, SalesforcePosition},
     refusal::{ErrorCode, HIDDEN, RequestFailure},
     step::{NextStage, StepResult},
@@ -216,10 +216,19 @@ impl SalesforceClient {
 
     /// What is to be asked for of an object; `None`: its rows cannot be read.
     pub(super) async fn describe(&self, object: ObjectType) -> Result<Option<VisibleFields>, RequestFailure> {
+        let describe = self.description(object).await?;
+        Ok(describe.queryable.then(|| fields::visible(object, &describe)))
+    }
+
+    /// The fields of an object that its user sees, and that are not copied.
+    pub(super) async fn untracked(&self, object: ObjectType) -> Result<UntrackedFields, RequestFailure> {
+        Ok(fields::untracked(object, &self.description(object).await?))
+    }
+
+    async fn description(&self, object: ObjectType) -> Result<ObjectDescription, RequestFailure> {
         let path = format!("/sobjects/{}/describe", object.as_str());
         let body = self.rest.get(&path, &[]).await?.text().await?;
-        let describe = ObjectDescription::read(&body)?;
-        Ok(describe.queryable.then(|| fields::visible(object, &describe)))
+        Ok(ObjectDescription::read(&body)?)
     }
 
     async fn is_large(&self, object: ObjectType, effort: PageEffort) -> Result<bool, CrmError> {

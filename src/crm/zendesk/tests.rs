@@ -80,7 +80,9 @@ impl HelpDesk {
         };
         let http = http::build(&self.endpoint, Duration::from_secs(10)).unwrap();
         let quota = RequestQuota::new(Arc::default(), share_percent);
-        ZendeskClient::new(ClientParts { http, endpoint: &self.endpoint, target, quota, bulk_above: 0 }).unwrap()
+        let streams = &crate::crm::StreamSettings::default();
+        ZendeskClient::new(ClientParts { http, endpoint: &self.endpoint, target, quota, bulk_above: 0, streams })
+            .unwrap()
     }
 
     /// A user with a number of its own, and a second one.

@@ -122,7 +122,9 @@ impl Company {
         };
         configure(&mut target);
         let quota = RequestQuota::new(Arc::default(), share);
-        PipedriveClient::new(ClientParts { http, endpoint: &self.endpoint, target, quota, bulk_above: 0 }).unwrap()
+        let streams = &crate::crm::StreamSettings::default();
+        PipedriveClient::new(ClientParts { http, endpoint: &self.endpoint, target, quota, bulk_above: 0, streams })
+            .unwrap()
     }
 
     /// Persons `P1`, `P2`, … with a number each.

@@ -126,7 +126,8 @@ impl Org {
         };
         let http = http::build(&endpoint, Duration::from_secs(10)).unwrap();
         let quota = RequestQuota::new(Arc::default(), share);
-        SalesforceClient::new(ClientParts { http, endpoint: &endpoint, target, quota, bulk_above }).unwrap()
+        let streams = &crate::crm::StreamSettings::default();
+        SalesforceClient::new(ClientParts { http, endpoint: &endpoint, target, quota, bulk_above, streams }).unwrap()
     }
 
     pub(super) fn contact(&self, more: &Value) -> String {

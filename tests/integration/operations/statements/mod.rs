@@ -23,11 +23,13 @@ use self::{
 use crate::support::db::TestDb;
 
 /// Statements that look across accounts, and why.
-const ACROSS_ACCOUNTS: [&str; 7] = [
+const ACROSS_ACCOUNTS: [&str; 8] = [
     // What is due is due for whom it may; the claim that follows is of one account.
     "store::lease::find_due (across accounts)",
     // Whose records may have changed; the claim that follows is of one account.
     "store::hint_drains::find_due (across accounts)",
+    // Streams that nobody follows; the claim that follows is of one account.
+    "store::push_streams::find_due (across accounts)",
     // An operator's list; the token's accounts are its filter.
     "store::accounts::list (across accounts)",
     // Whose numbers are to be read again; the lock that follows is of one account.
@@ -63,7 +65,8 @@ pub fn is_without_account(table: &str) -> bool {
 
 /// Indexes for scans across accounts: what is due, what a CRM names by its own number alone, and
 /// what is old enough to be forgotten. None may be unique.
-const SCANS: [&str; 4] = ["integrations_due_idx", "integrations_company_idx", "calls_created_idx", "hints_due_idx"];
+const SCANS: [&str; 5] =
+    ["integrations_due_idx", "integrations_company_idx", "calls_created_idx", "hints_due_idx", "push_streams_due_idx"];
 
 fn statements() -> Vec<(String, String)> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(".sqlx");
@@ -100,7 +103,7 @@ const SEVERAL_WRITES: [&str; 5] = [
 /// Statements that ask the database for the time: of leases and claims, which processes with
 /// different clocks share, and before calls are forgotten, so that a clock of ours that is ahead
 /// forgets nothing.
-const BY_THE_DATABASES_CLOCK: [&str; 11] = [
+const BY_THE_DATABASES_CLOCK: [&str; 14] = [
     "store::access::claim",
     "store::access::find",
     "store::access::release",
@@ -111,6 +114,9 @@ const BY_THE_DATABASES_CLOCK: [&str; 11] = [
     "store::lease::extend (the database's time)",
     "store::lease::find_due (across accounts)",
     "store::lease::is_held",
+    "store::push_streams::claim",
+    "store::push_streams::extend (the database's time)",
+    "store::push_streams::find_due (across accounts)",
     "store::retention::remove_calls",
 ];
 
