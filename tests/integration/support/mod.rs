@@ -7,6 +7,7 @@ pub mod hints;
 pub mod key_server;
 pub mod proxy;
 pub mod statements;
+pub mod streams;
 pub mod sync;
 
 use std::{
@@ -158,7 +159,12 @@ impl TestApp {
             pipedrive: (Arc::clone(&self.pipedrive), url(&providers.each[Provider::Pipedrive])),
         };
         let seed = self.next_seed.fetch_add(1, Ordering::Relaxed);
-        Self::start_beside(self.db.share(), Arc::clone(&self.clock), crms, seed, change).await
+        let configure = |config: &mut Config| {
+            config.providers.salesforce_streams_url.clone_from(&providers.salesforce_streams_url);
+            config.providers.salesforce_streams_ca_file.clone_from(&providers.salesforce_streams_ca_file);
+            change(config);
+        };
+        Self::start_beside(self.db.share(), Arc::clone(&self.clock), crms, seed, configure).await
     }
 
     /// As [`TestApp::start`], for tokens that this verifier takes: not those of the test's own

@@ -17,6 +17,7 @@ mod rejected;
 mod reparse;
 mod schedule;
 mod stop;
+mod stream_standing;
 mod streams;
 mod sync_runs;
 pub mod three_crms;
