@@ -113,6 +113,7 @@ const ACROSS_ACCOUNTS: &[(&str, &str)] = &[
     ("store::database::ping", "whether the service is ready is asked of all of it"),
     ("store::database::time", "processes follow one clock, whosever work they do"),
     ("store::figures::read", "figures of the whole service, without a word of whose they are"),
+    ("store::figures::read_channels", "figures of the whole service, without a word of whose they are"),
     ("store::hint_drains::find_due", "whose records may have changed; the claim that follows is of one account"),
     ("store::push_streams::find_due", "streams that nobody follows; the claim that follows is of one account"),
     (

@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     crm::CrmClients,
-    domain::{clock::Clock, provider::Provider},
+    domain::{clock::Clock, hook::PushState, provider::Provider},
     rpc::health::ServingHealth,
     store::{
         CallDb, Db,
@@ -97,6 +97,13 @@ impl ObservedParts {
                     with_unread: sum(|figures| figures.with_unread),
                 },
             );
+        }
+        let Ok(channels) = figures::read_channels(&self.api_db).await else { return false };
+        for &provider in Provider::ALL {
+            for state in PushState::ALL {
+                let found = channels.iter().find(|figures| (figures.provider, figures.state) == (provider, state));
+                metrics::push_channels(provider.as_str(), state.into(), found.map_or(0, |figures| figures.channels));
+            }
         }
         metrics::feed_backlog(seconds_since(found.unpublished_since, now));
         metrics::hints_waiting(found.hints_waiting, seconds_since(found.hinted_since, now));

@@ -83,6 +83,8 @@ pub struct HookWish {
     pub secret: HookSecret,
     /// When it was looked at last.
     pub since: Option<DateTime<Utc>>,
+    /// Whatever is there is removed first: it has fallen silent.
+    pub anew: bool,
 }
 
 /// What a look at a hook has found, and made of it.

@@ -16,6 +16,7 @@ use super::{
     ids::{AccountId, IntegrationId},
     notice::Notice,
     provider::Provider,
+    push_losses::PushLosses,
 };
 
 /// Keeps what is made of a key here apart from what else is made of it.
@@ -210,6 +211,9 @@ pub enum PushState {
 }
 
 impl PushState {
+    /// Each.
+    pub const ALL: [Self; 3] = [Self::Active, Self::Degraded, Self::Unavailable];
+
     /// As stored.
     pub fn as_str(self) -> &'static str {
         self.into()
@@ -248,6 +252,23 @@ pub struct PushChannel {
     pub secret: Vec<u8>,
     /// When the CRM was last asked about it.
     pub checked_at: Option<DateTime<Utc>>,
+    /// Since when it is as it is to be.
+    pub registered_at: Option<DateTime<Utc>>,
+    /// When it was made anew because events were missed.
+    pub renewed_at: Option<DateTime<Utc>>,
+    /// How changes came of late.
+    pub losses: PushLosses,
+}
+
+/// Of a hook that is there: what changes are compared with.
+#[derive(Debug, Clone, Copy)]
+pub struct PushWatch {
+    /// Since when it is as it is to be.
+    pub registered_at: DateTime<Utc>,
+    /// When a poll was begun in the place of many events.
+    pub storm_at: Option<DateTime<Utc>>,
+    /// How changes came of late.
+    pub losses: PushLosses,
 }
 
 /// Whose events a known address is for.

@@ -20,6 +20,7 @@ pub mod match_policy;
 pub mod notice;
 pub mod options;
 pub mod provider;
+pub mod push_losses;
 pub mod record;
 pub mod rejected;
 pub mod requester;

@@ -39,6 +39,8 @@ pub struct AppliedBatch {
     /// Records that the CRM is to be asked for: a copy came that may be from before their deletion,
     /// or an answer that is older than what is held. Nothing was made of it.
     pub look_again: Vec<RecordKey>,
+    /// Records that are other than before, and the CRM's update time of those that have one.
+    pub changed: Vec<(RecordKey, Option<DateTime<Utc>>)>,
 }
 
 /// The writes that a batch comes to, collected so that each table is written once.
@@ -161,6 +163,9 @@ impl WritePlan {
             self.applied.counts.skipped += 1;
             return;
         }
+        if !is_same && (known.is_live || !record.is_gone) {
+            self.note_change(record);
+        }
         let mut row = RefRow { successor: successor.cloned(), ..ref_row(record, known.contact.map(|(id, _)| id)) };
         if record.is_gone && !known.is_live {
             row.gone_seen_at = row.gone_seen_at.max(known.gone_seen_at);
@@ -225,7 +230,14 @@ impl WritePlan {
             Some((contact_id, _)) if known.is_live => self.touched_contacts.push(contact_id),
             _ => {}
         }
+        if known.is_live {
+            self.applied.changed.push((gone.key.clone(), None));
+        }
         self.ended_refs.push(gone.clone());
+    }
+
+    fn note_change(&mut self, record: &NormalRecord) {
+        self.applied.changed.push((record.key.clone(), record.updated_at));
     }
 
     fn add_unknown(&mut self, record: &NormalRecord, now: DateTime<Utc>, ids: &IdSource) {
@@ -238,6 +250,7 @@ impl WritePlan {
             self.applied.counts.skipped += 1;
             None
         } else {
+            self.note_change(record);
             Some(self.create_contact(record, now, ids))
         };
         self.new_refs.push(ref_row(record, contact_id));

@@ -4,7 +4,7 @@
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::{Db, StoreError, known};
-use crate::domain::{integration::STALE_PERIODS, provider::Provider};
+use crate::domain::{hook::PushState, integration::STALE_PERIODS, provider::Provider};
 
 /// Every state that an enabled integration may be in, as the API names it.
 pub const STATES: [&str; 8] =
@@ -106,6 +106,39 @@ pub async fn read(db: &Db, now: DateTime<Utc>) -> Result<AccountFigures, StoreEr
         });
     }
     Ok(figures)
+}
+
+/// The hooks of one CRM that are in one state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChannelFigures {
+    /// Whose.
+    pub provider: Provider,
+    /// As the last look at them found.
+    pub state: PushState,
+    /// How many.
+    pub channels: i64,
+}
+
+/// Counts the hooks of integrations that copy. One of the named statements across accounts.
+pub async fn read_channels(db: &Db) -> Result<Vec<ChannelFigures>, StoreError> {
+    let rows = sqlx::query!(
+        r#"-- store::figures::read_channels (across accounts)
+        select i.provider, p.state, count(*) as "channels!"
+        from push_channels p
+        join integrations i on i.account_id = p.account_id and i.integration_id = p.integration_id
+        where i.is_enabled and i.is_sync_on
+        group by i.provider, p.state"#,
+    )
+    .fetch_all(db.all())
+    .await?;
+    let figures = rows.into_iter().map(|row| {
+        Ok(ChannelFigures {
+            provider: known(row.provider.parse::<Provider>().ok(), "integrations", "provider")?,
+            state: known(row.state.parse::<PushState>().ok(), "push_channels", "state")?,
+            channels: row.channels,
+        })
+    });
+    figures.collect()
 }
 
 /// How long ago that was, in seconds; never below 0.

@@ -6,11 +6,12 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::{
-    Db, StoreError, Tx,
+    Db, StoreError, Tx, known,
     lease::{DueIntegration, Lease},
     record_keys::{key_of, successor_of},
 };
 use crate::domain::{
+    hint::HintReason,
     ids::{AccountId, IntegrationId},
     record::RecordKey,
 };
@@ -47,6 +48,8 @@ pub struct TakenHint {
     pub successor: Option<RecordKey>,
     /// When it was first written.
     pub first_at: DateTime<Utc>,
+    /// Who said so.
+    pub reason: HintReason,
 }
 
 /// Integrations that copy, are on no hold, and have hints that are due, longest due first. Those
@@ -103,7 +106,7 @@ pub async fn find_due(
 pub async fn take(db: &Db, lease: Lease, now: DateTime<Utc>, limit: i64) -> Result<Vec<TakenHint>, StoreError> {
     let rows = sqlx::query!(
         "-- store::hint_drains::take
-        select object_type, record_id, write_id, attempts, record_updated_at, successor_type, successor_id, first_at
+        select object_type, record_id, write_id, attempts, record_updated_at, successor_type, successor_id, first_at, reason
         from hints
         where account_id = $1 and integration_id = $2 and record_id <> '' and (not_before <= $3 or not_before > $4)
         order by first_at, object_type, record_id
@@ -125,6 +128,7 @@ pub async fn take(db: &Db, lease: Lease, now: DateTime<Utc>, limit: i64) -> Resu
                 record_updated_at: row.record_updated_at,
                 successor: successor_of(row.successor_type.as_deref(), row.successor_id)?,
                 first_at: row.first_at,
+                reason: known(row.reason.parse::<HintReason>().ok(), "hints", "reason")?,
             })
         })
         .collect()

@@ -100,6 +100,28 @@ async fn upsert<'e>(executor: impl PgExecutor<'e>, batch: &HintBatch<'_>, waitin
     Ok(())
 }
 
+/// Of how many of these records no hint waits, nor one of the whole integration.
+pub async fn count_unhinted(tx: &mut Tx, lease: Lease, keys: &[RecordKey]) -> Result<i64, StoreError> {
+    let (types, records) = key_columns(keys);
+    let count = sqlx::query_scalar!(
+        r#"-- store::hints::count_unhinted
+        select count(*) as "count!"
+        from unnest($3::text[], $4::text[]) as u (object_type, record_id)
+        where not exists (
+            select from hints h
+            where h.account_id = $1 and h.integration_id = $2
+              and (h.record_id = '' or (h.object_type = u.object_type and h.record_id = u.record_id))
+        )"#,
+        lease.account_id.0,
+        lease.integration_id.0,
+        &types,
+        &records,
+    )
+    .fetch_one(&mut **tx)
+    .await?;
+    Ok(count)
+}
+
 /// Forgets the hints of these records, and those that say one was merged into one of them.
 pub async fn remove_of(
     tx: &mut Tx,

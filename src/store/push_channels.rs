@@ -5,10 +5,11 @@ use chrono::{DateTime, Utc};
 
 use super::{Db, StoreError, Tx, known, lease::Lease, push_streams::PushLease};
 use crate::domain::{
-    hook::{HookAddress, HookOwner, PushChannel, PushState},
+    hook::{HookAddress, HookOwner, PushChannel, PushState, PushWatch},
     ids::{AccountId, IntegrationId},
     notice::Notice,
     provider::Provider,
+    push_losses::PushLosses,
 };
 
 /// Whose events this address is for; `None`: nobody's any more.
@@ -43,7 +44,7 @@ pub async fn find(
 ) -> Result<Option<PushChannel>, StoreError> {
     let row = sqlx::query!(
         r#"-- store::push_channels::find
-        select state, notice, hook_number as "hook_number!", hook_id, secret as "secret!", checked_at
+        select state, notice, hook_number as "hook_number!", hook_id, secret as "secret!", checked_at, registered_at, renewed_at, announced, missed
         from push_channels
         where account_id = $1 and integration_id = $2 and hook_number is not null and secret is not null"#,
         account_id.0,
@@ -59,6 +60,9 @@ pub async fn find(
             hook_id: row.hook_id,
             secret: row.secret,
             checked_at: row.checked_at,
+            registered_at: row.registered_at,
+            renewed_at: row.renewed_at,
+            losses: PushLosses { announced: row.announced, missed: row.missed },
         })
     })
     .transpose()
@@ -69,11 +73,13 @@ pub async fn find(
 pub async fn save(tx: &mut Tx, lease: Lease, channel: &PushChannel, lost: i64) -> Result<(), StoreError> {
     sqlx::query!(
         "-- store::push_channels::save
-        insert into push_channels as p (account_id, integration_id, state, notice, hook_number, hook_id, secret, checked_at, suspected_losses)
-        values ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+        insert into push_channels as p (account_id, integration_id, state, notice, hook_number, hook_id, secret, checked_at, suspected_losses,
+            registered_at, renewed_at, announced, missed)
+        values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)
         on conflict (account_id, integration_id) do update
         set state = excluded.state, notice = excluded.notice, hook_number = excluded.hook_number, hook_id = excluded.hook_id,
-            secret = excluded.secret, checked_at = excluded.checked_at, suspected_losses = p.suspected_losses + excluded.suspected_losses",
+            secret = excluded.secret, checked_at = excluded.checked_at, suspected_losses = p.suspected_losses + excluded.suspected_losses,
+            registered_at = excluded.registered_at, renewed_at = excluded.renewed_at, announced = excluded.announced, missed = excluded.missed",
         lease.account_id.0,
         lease.integration_id.0,
         channel.state.as_str(),
@@ -83,6 +89,10 @@ pub async fn save(tx: &mut Tx, lease: Lease, channel: &PushChannel, lost: i64) -
         channel.secret,
         channel.checked_at,
         lost,
+        channel.registered_at,
+        channel.renewed_at,
+        channel.losses.announced,
+        channel.losses.missed,
     )
     .execute(&mut **tx)
     .await?;
@@ -133,6 +143,91 @@ pub async fn note_event(
         lag_ms,
     )
     .execute(db.of(account_id))
+    .await?;
+    Ok(())
+}
+
+/// What the changes of a poll are compared with, in a transaction that holds the lease; `None`: no
+/// hook is there.
+pub async fn find_watch(tx: &mut Tx, lease: Lease) -> Result<Option<PushWatch>, StoreError> {
+    let row = sqlx::query!(
+        r#"-- store::push_channels::find_watch
+        select registered_at as "registered_at!", storm_at, announced, missed
+        from push_channels
+        where account_id = $1 and integration_id = $2 and registered_at is not null and state in ('ACTIVE', 'DEGRADED')"#,
+        lease.account_id.0,
+        lease.integration_id.0,
+    )
+    .fetch_optional(&mut **tx)
+    .await?;
+    Ok(row.map(|row| PushWatch {
+        registered_at: row.registered_at,
+        storm_at: row.storm_at,
+        losses: PushLosses { announced: row.announced, missed: row.missed },
+    }))
+}
+
+/// Notes changes that were taken in after an event, in a transaction that holds the lease.
+pub async fn note_announced(tx: &mut Tx, lease: Lease, changes: i64) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::push_channels::note_announced
+        update push_channels
+        set announced = announced + $3
+        where account_id = $1 and integration_id = $2",
+        lease.account_id.0,
+        lease.integration_id.0,
+        changes,
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Notes changes that only a poll brought, in a transaction that holds the lease. `doubt`: why a
+/// hook that seemed well is not trusted any more.
+pub async fn note_losses(
+    tx: &mut Tx,
+    lease: Lease,
+    losses: PushLosses,
+    missed: i64,
+    doubt: Option<&Notice>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::push_channels::note_losses
+        update push_channels
+        set announced = $3, missed = $4, suspected_losses = suspected_losses + $5,
+            state = case when $6::text is not null and state = 'ACTIVE' then 'DEGRADED' else state end,
+            notice = case when $6::text is not null and state = 'ACTIVE' then $6::text else notice end
+        where account_id = $1 and integration_id = $2",
+        lease.account_id.0,
+        lease.integration_id.0,
+        losses.announced,
+        losses.missed,
+        missed,
+        doubt.map(Notice::to_string),
+    )
+    .execute(&mut **tx)
+    .await?;
+    Ok(())
+}
+
+/// Notes that a poll is begun in the place of many events.
+pub async fn note_storm(
+    tx: &mut Tx,
+    account_id: AccountId,
+    integration_id: IntegrationId,
+    now: DateTime<Utc>,
+) -> Result<(), StoreError> {
+    sqlx::query!(
+        "-- store::push_channels::note_storm
+        update push_channels
+        set storm_at = $3
+        where account_id = $1 and integration_id = $2",
+        account_id.0,
+        integration_id.0,
+        now,
+    )
+    .execute(&mut **tx)
     .await?;
     Ok(())
 }

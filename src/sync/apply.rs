@@ -12,7 +12,7 @@ use super::{
     job::{RunContext, SyncJob},
     normalize::{NumberRules, normalize_page},
     page::NormalizedPage,
-    rejected,
+    push_losses, rejected,
     seal::{RejectSealer, SealedReject},
 };
 use crate::{
@@ -35,6 +35,7 @@ use crate::{
         run_progress::{self, PageProgress, RunEnd},
         sweeps,
     },
+    telemetry::metrics,
 };
 
 /// What an optional look-up has left, or an increment could not read, is found by reading
@@ -101,7 +102,8 @@ impl PageWriter<'_> {
         let intake = self.intake(page).await?;
         let now = intake.now;
         let work = ApplyPage { intake, end: self.run_end() };
-        let applied = self.context.db.of(self.job.lease().account_id).run(work).await?;
+        let (applied, missed) = self.context.db.of(self.job.lease().account_id).run(work).await?;
+        metrics::events_missed(self.job.provider().as_str(), missed);
         self.adopt_late(applied.gained, now).await?;
         Ok(applied.look_again)
     }
@@ -200,7 +202,7 @@ impl PageIntake {
     }
 }
 
-/// One page.
+/// One page. Gives what it has done, and how many changes an event should have announced.
 struct ApplyPage {
     intake: PageIntake,
     end: RunEnd,
@@ -208,11 +210,14 @@ struct ApplyPage {
 
 impl Transaction for ApplyPage {
     const NAME: &'static str = "apply_page";
-    type Output = AppliedBatch;
+    type Output = (AppliedBatch, i64);
     type Error = RunError;
 
-    async fn run(&self, tx: &mut Tx) -> Result<AppliedBatch, RunError> {
+    async fn run(&self, tx: &mut Tx) -> Result<(AppliedBatch, i64), RunError> {
         let applied = self.intake.take_in(tx).await?;
+        let is_increment = self.intake.run.kind == SyncKind::Incremental;
+        let changed = if is_increment { applied.changed.as_slice() } else { &[] };
+        let missed = push_losses::note_polled(tx, self.intake.run.lease, changed, self.intake.now).await?;
         let is_settled = applied.look_again.is_empty();
         let resume_point = self.intake.page.next.as_deref().filter(|_| is_settled);
         self.advance(tx, applied.counts, resume_point).await?;
@@ -220,7 +225,7 @@ impl Transaction for ApplyPage {
         if self.intake.page.is_last && is_settled {
             self.end_list(tx).await?;
         }
-        Ok(applied)
+        Ok((applied, missed))
     }
 }
 

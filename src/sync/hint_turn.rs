@@ -32,7 +32,7 @@ use crate::{
         hint_drains::{self, HintedIntegration},
         hints, integrations,
         lease::{self, DueIntegration, Lease},
-        sync_runs,
+        push_channels, sync_runs,
     },
     telemetry::{chain, metrics, traces},
 };
@@ -245,6 +245,7 @@ impl Transaction for StartPoll {
         {
             return Ok(false);
         }
+        push_channels::note_storm(tx, account_id, integration_id, now).await?;
         integrations::save_transition(tx, account_id, integration_id, &transition, now).await?;
         let kind = transition.starts_run.unwrap_or(SyncKind::Incremental);
         if sync_runs::enqueue(tx, account_id, integration_id, new_id, kind, None, now).await? {

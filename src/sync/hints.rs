@@ -23,12 +23,16 @@ use super::{
     look_aside,
     pacer::RunPause,
     page::page_of,
+    push_losses,
     session::CrmSession,
     successors,
 };
 use crate::{
     crm::{CrmError, LOOK_UP_MAX, RecordPage, RecordSightings, RetryAdvice},
-    domain::record::{Record, RecordKey},
+    domain::{
+        hint::HintReason,
+        record::{Record, RecordKey},
+    },
     store::{
         Transaction, Tx,
         hint_drains::{self, TakenHint},
@@ -156,7 +160,9 @@ impl<'r> HintDrainer<'r> {
         let (asked, repeated) = (keys.len(), again.len());
         let owned = |hints: Vec<&TakenHint>| hints.into_iter().cloned().collect();
         let now = intake.now;
-        let work = ApplyHints { intake, settled: owned(settled), again: owned(again) };
+        let of_events =
+            taken.iter().filter(|hint| hint.reason == HintReason::Event).map(|hint| hint.key.clone()).collect();
+        let work = ApplyHints { intake, settled: owned(settled), again: owned(again), of_events };
         let gained = self.writer.context.db.of(self.writer.job.lease().account_id).run(work).await?;
         self.writer.adopt_late(gained, now).await?;
         let ages = first_at.into_iter().map(|first_at| (now - first_at).to_std().unwrap_or_default());
@@ -244,6 +250,8 @@ struct ApplyHints {
     settled: Vec<TakenHint>,
     /// To be asked for again soon.
     again: Vec<TakenHint>,
+    /// Those that events have hinted.
+    of_events: HashSet<RecordKey>,
 }
 
 impl Transaction for ApplyHints {
@@ -254,6 +262,8 @@ impl Transaction for ApplyHints {
     async fn run(&self, tx: &mut Tx) -> Result<Vec<PhoneKey>, RunError> {
         let applied = self.intake.take_in(tx).await?;
         let lease = self.intake.run.lease;
+        let announced = applied.changed.iter().filter(|(key, _)| self.of_events.contains(key)).count();
+        push_losses::note_announced(tx, lease, announced).await?;
         // Answers that cannot be put in order with what is held.
         let is_open = |hint: &&TakenHint| applied.look_again.contains(&hint.key) && hint.attempts + 1 < ATTEMPTS_MAX;
         let (open, settled): (Vec<&TakenHint>, Vec<&TakenHint>) = self.settled.iter().partition(is_open);

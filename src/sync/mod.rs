@@ -5,9 +5,9 @@
 //!
 //! Each file uses those above it in this list, and none below: `slots` `run_bell` `context` `job`
 //! `backoff` `heartbeat` `error` · `normalize` `unread` `seal` `page` `rejected` · `pacer`
-//! `session` · `apply` · `conflicts` `successors` `look_aside` · `hints` · `copy` `sweep` `retry`
-//! `purge` `push_upkeep` · `keep_lease` · `run` `hint_turn` · `worker`. Beside them: `streams`,
-//! `reparse`, and what operators ask for, `control` and `trace`.
+//! `session` · `push_losses` `apply` · `conflicts` `successors` `look_aside` · `hints` · `copy`
+//! `sweep` `retry` `purge` `push_upkeep` · `keep_lease` · `run` `hint_turn` · `worker`. Beside
+//! them: `streams`, `reparse`, and what operators ask for, `control` and `trace`.
 
 mod apply;
 mod backoff;
@@ -26,6 +26,7 @@ mod normalize;
 mod pacer;
 mod page;
 mod purge;
+mod push_losses;
 mod push_upkeep;
 mod rejected;
 mod reparse;

@@ -7,7 +7,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use rand::Rng as _;
 use tracing::warn;
 
-use super::{error::RunError, session::CrmSession};
+use super::{error::RunError, push_losses::EVENTS_MISSED, session::CrmSession};
 use crate::{
     crm::{CrmFuture, HookStanding, HookWish, KeptHook},
     domain::{
@@ -15,6 +15,7 @@ use crate::{
         hook::{HookAddress, HookSecret, PushChannel, PushState, hook_name, hook_url},
         notice::Notice,
         options::PushWish,
+        push_losses::PushLosses,
     },
     store::{
         StoreError, Transaction, Tx, access,
@@ -24,6 +25,8 @@ use crate::{
     telemetry::chain,
 };
 
+/// From one to the next time that a hook is made anew because it is silent.
+const RENEW_EVERY: TimeDelta = TimeDelta::days(1);
 /// From look to look while it is not as it should be.
 const MEND_EVERY: TimeDelta = TimeDelta::minutes(15);
 
@@ -63,8 +66,8 @@ pub(super) async fn keep_push(session: &mut CrmSession<'_>) -> Result<(), RunErr
         // Stored before the CRM hears of it: a crash in between leaves a secret without a hook.
         None => new_channel(session, lease).await?,
     };
-    let lost = match (&context.push_base, missing_scope(session, lease).await?) {
-        (_, Some(notice)) => take(&mut channel, Err(notice)),
+    let (lost, is_new) = match (&context.push_base, missing_scope(session, lease).await?) {
+        (_, Some(notice)) => (take(&mut channel, Err(notice)), false),
         (Some(base), None) if context.crms.sends_to(job.provider(), base) => {
             let key = context.access_tokens.vault.key_ring.hook_address_keys().swap_remove(0);
             let address = HookAddress { account_id: lease.account_id, number: channel.number };
@@ -74,6 +77,7 @@ pub(super) async fn keep_push(session: &mut CrmSession<'_>) -> Result<(), RunErr
                 hook_id: channel.hook_id.clone(),
                 secret,
                 since: channel.checked_at,
+                anew: is_to_be_renewed(&channel, now),
             };
             // Left for the next run.
             let Some(kept) = ask_to_keep(session, &wish).await? else { return Ok(()) };
@@ -81,10 +85,11 @@ pub(super) async fn keep_push(session: &mut CrmSession<'_>) -> Result<(), RunErr
             if let Some(secret) = given {
                 channel.secret = sealed(session, lease, &secret)?;
             }
-            take(&mut channel, kept)
+            (take(&mut channel, kept), wish.anew)
         }
-        _ => take(&mut channel, Err(ADDRESS_MISSING)),
+        _ => (take(&mut channel, Err(ADDRESS_MISSING)), false),
     };
+    watch(&mut channel, is_new, lost > 0, now);
     channel.checked_at = Some(now);
     save(session, SaveChannel { lease, channel, lost }).await
 }
@@ -143,6 +148,29 @@ fn take(channel: &mut PushChannel, kept: KeptHook) -> i64 {
     }
 }
 
+/// Whether so many events are missed that the CRM is to get a new hook.
+fn is_to_be_renewed(channel: &PushChannel, now: DateTime<Utc>) -> bool {
+    let was_of_late = channel.renewed_at.is_some_and(|at| at <= now && now - at < RENEW_EVERY);
+    channel.hook_id.is_some() && channel.losses.are_suspicious() && !was_of_late
+}
+
+/// Since when events are expected of it, and whether they come.
+fn watch(channel: &mut PushChannel, is_new: bool, was_mended: bool, now: DateTime<Utc>) {
+    if channel.state == PushState::Unavailable {
+        channel.registered_at = None;
+        return;
+    }
+    if is_new || was_mended || channel.registered_at.is_none() {
+        channel.registered_at = Some(now);
+    }
+    if is_new {
+        (channel.renewed_at, channel.losses) = (Some(now), PushLosses::default());
+    }
+    if channel.state == PushState::Active && channel.losses.are_suspicious() {
+        (channel.state, channel.notice) = (PushState::Degraded, Some(EVENTS_MISSED));
+    }
+}
+
 async fn new_channel(session: &CrmSession<'_>, lease: Lease) -> Result<(PushChannel, HookSecret), RunError> {
     let context = session.pacer.context;
     let (number, secret) = context.ids.with_rng(|rng| {
@@ -161,6 +189,9 @@ async fn new_channel(session: &CrmSession<'_>, lease: Lease) -> Result<(PushChan
         hook_id: None,
         secret: sealed(session, lease, &secret)?,
         checked_at: None,
+        registered_at: None,
+        renewed_at: None,
+        losses: PushLosses::default(),
     };
     save(session, SaveChannel { lease, channel: channel.clone(), lost: 0 }).await?;
     Ok((channel, secret))
@@ -233,7 +264,17 @@ mod tests {
 
     fn channel(state: PushState, checked_minutes_ago: Option<i64>) -> PushChannel {
         let checked_at = checked_minutes_ago.map(|minutes| now() - TimeDelta::minutes(minutes));
-        PushChannel { state, notice: None, number: 1, hook_id: Some("7".into()), secret: Vec::new(), checked_at }
+        PushChannel {
+            state,
+            notice: None,
+            number: 1,
+            hook_id: Some("7".into()),
+            secret: Vec::new(),
+            checked_at,
+            registered_at: None,
+            renewed_at: None,
+            losses: PushLosses::default(),
+        }
     }
 
     fn now() -> DateTime<Utc> {
@@ -253,6 +294,26 @@ mod tests {
         ] {
             assert_eq!(is_due(&channel(state, checked), TimeDelta::hours(6), now()), due, "{state:?} {checked:?}");
         }
+    }
+
+    /// Made anew once a day at most; between, it is told.
+    #[test]
+    fn silent_hook_is_made_anew_once_a_day() {
+        let silent = PushLosses { announced: 0, missed: 20 };
+        for (renewed_hours_ago, is_renewed) in [(None, true), (Some(25), true), (Some(23), false), (Some(-1), true)] {
+            let renewed_at = renewed_hours_ago.map(|hours| now() - TimeDelta::hours(hours));
+            let mut channel = PushChannel { renewed_at, losses: silent, ..channel(PushState::Active, None) };
+            assert_eq!(is_to_be_renewed(&channel, now()), is_renewed, "{renewed_hours_ago:?}");
+
+            watch(&mut channel, is_renewed, false, now());
+
+            let state = if is_renewed { PushState::Active } else { PushState::Degraded };
+            assert_eq!((channel.state, channel.registered_at), (state, Some(now())));
+            assert_eq!(channel.losses.are_suspicious(), !is_renewed);
+        }
+        let mut gone = PushChannel { registered_at: Some(now()), ..channel(PushState::Unavailable, None) };
+        watch(&mut gone, false, false, now());
+        assert_eq!(gone.registered_at, None, "of what comes meanwhile no event is missed");
     }
 
     #[test]

@@ -110,6 +110,10 @@ metrics_list! {
         "events of streams: hinted, untouched (nothing that is copied), gap, overflow, unreadable, foreign";
     PUSH_STREAM_ENDS = Counter "contact_sync_push_stream_ends_total" ["provider", "reason"]
         "ends of streams: broke, silent, credentials, place_refused, quota, too_fast, closed, refused, stopped";
+    PUSH_CHANNELS = Gauge "contact_sync_push_channels" ["provider", "state"]
+        "integrations whose changes are to be pushed, by how that stands: ACTIVE, DEGRADED, UNAVAILABLE";
+    EVENTS_MISSED = Counter "contact_sync_events_missed_total" ["provider"]
+        "changes that only a poll brought, though an event should have announced them";
     UNINSTALLS = Counter "contact_sync_uninstalls_total" ["provider", "outcome"]
         "times that a CRM told that a company has removed the app: done, nobody, unreadable, failed; or refused, by nobody that is known";
     LOOK_ASIDES = Counter "contact_sync_look_asides_total" ["provider", "outcome"]
@@ -391,6 +395,16 @@ pub fn push_stream_ended(provider: &'static str, reason: &'static str) {
 /// An event has come so long after its time.
 pub fn push_lag(provider: &'static str, lag: Duration) {
     histogram!(PUSH_LAG_SECONDS, "provider" => provider).record(lag);
+}
+
+/// Integrations of one CRM whose push is in one state.
+pub fn push_channels(provider: &'static str, state: &'static str, count: i64) {
+    gauge!(PUSH_CHANNELS, "provider" => provider, "state" => state).set(whole(count));
+}
+
+/// So many changes of a page should have been announced.
+pub fn events_missed(provider: &'static str, missed: i64) {
+    counter!(EVENTS_MISSED, "provider" => provider).increment(missed.max(0).cast_unsigned());
 }
 
 /// A CRM has told of an uninstall, or somebody who is none.

@@ -25,6 +25,7 @@ EXPECTED = {
     "quota": ({"QuotaPaused", "QuotaNearlySpent"}, set()),
     "rejected": ({"RecordsRejected"}, set()),
     "log": ({"LogLinesLost"}, set()),
+    "events": ({"PushDegraded", "EventsUnsigned"}, set()),
 }
 # Ages that go on growing in a trouble.
 GROWING = {"database": "contact_sync_statistics_age_seconds"}

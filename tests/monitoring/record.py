@@ -1,6 +1,7 @@
 """Causes each trouble at a real `contact-sync serve` with simulated CRMs, and keeps what Prometheus would have scraped before
 and after, in scrapes/. `./dev scrapes` calls it with the program (CONTACT_SYNC); names as arguments: only these troubles."""
 
+import base64
 import concurrent.futures
 import contextlib
 import json
@@ -9,6 +10,7 @@ import pathlib
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -47,8 +49,8 @@ class Stage:
         self.stopped_processes = []
         self.service = self.simulator = None
 
-    def set(self, **settings):
-        self.start_simulator()
+    def set(self, simulator=(), **settings):
+        self.start_simulator(simulator)
         self.settings = {
             "listen": "127.0.0.1:0",
             "admin.listen": "127.0.0.1:0",
@@ -68,11 +70,11 @@ class Stage:
         ):
             self.run("sync", "enable", "--account", self.account, "--period", "1m", *link)
 
-    def start_simulator(self):
+    def start_simulator(self, more):
         log = (self.folder / "simulator.log").open("w")
         flags = [part for crm in ("zendesk", "salesforce", "pipedrive") for part in (f"--{crm}-addr", "127.0.0.1:0")]
         self.simulator = subprocess.Popen(
-            [PROGRAM, "simulate", "--contacts", "60", "--seed", "7", *flags], stdout=log, stderr=log, stdin=subprocess.DEVNULL
+            [PROGRAM, "simulate", "--contacts", "60", "--seed", "7", *flags, *more], stdout=log, stderr=log, stdin=subprocess.DEVNULL
         )
         address = re.compile(r"^(Zendesk|Salesforce|Pipedrive): (http://[^ ]*) with", re.M)
         read = lambda: dict(address.findall((self.folder / "simulator.log").read_text()))
@@ -113,9 +115,19 @@ class Stage:
         integration = self.integrations()[f"PROVIDER_{provider}"]
         self.run("sync", "trigger", "--account", self.account, "--integration", integration, "--watch", *flags, check=False)
 
+    def ask(self, crm, path, body, **headers):
+        request = urllib.request.Request(self.crm[crm] + path, json.dumps(body).encode(), headers)
+        urllib.request.urlopen(request, timeout=30).read()
+
     def fault(self, crm, fault, path=""):
-        rule = json.dumps({"path": path, "times": None, "fault": fault}).encode()
-        urllib.request.urlopen(urllib.request.Request(self.crm[crm] + "/__control/faults", rule), timeout=30).read()
+        self.ask(crm, "/__control/faults", {"path": path, "times": None, "fault": fault})
+
+    def users(self, count):
+        """So many new ones in Zendesk."""
+        token = base64.b64encode(b"admin@example.com/token:secret").decode()
+        for number in range(count):
+            user = {"user": {"name": f"User {number}"}}
+            self.ask("Zendesk", "/api/v2/users", user, Authorization=f"Basic {token}", **{"Content-Type": "application/json"})
 
     def match(self, number="+13105550123", **variables):
         self.run("match", "--account", self.account, number, check=False, **variables)
@@ -357,6 +369,30 @@ def log(stage):
     return first, second
 
 
+def events(stage):
+    """Zendesk's events are lost, until polls tell; then those come that do not show its secret."""
+    copied(stage)
+    stage.call_on()
+    stage.ask("Zendesk", "/__control/hooks", {"loss": 1.0})
+    # Of what changed within a minute after the webhook was made no event is expected.
+    time.sleep(65)
+    stage.users(20)
+    stage.wait_for("contact_sync_push_channels", 'provider="ZENDESK"', 'state="DEGRADED"', patience=300)
+    stage.ask("Zendesk", "/__control/hooks", {"wrong_secret": 1.0})
+    first = stage.scrape()
+    stage.users(20)
+    stage.wait_for("contact_sync_hooks_total", 'outcome="unsigned"', least=20)
+    return first, stage.scrape()
+
+
+def reached():
+    """Where CRMs find the service."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    return {"http__listen": address, "http__public_url": f"http://{address}"}
+
+
 TROUBLES = {
     healthy: {},
     database: {},
@@ -370,6 +406,8 @@ TROUBLES = {
     quota: {},
     rejected: {},
     log: {},
+    # As Zendesk's lists are: what polls bring is old enough for its event to have come.
+    events: {"simulator": ["--zendesk-lag", "60"], **reached()},
 }
 
 

@@ -23,6 +23,8 @@ use crate::faults::roll;
 
 /// How long a vendor waits for an app's answer.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
+/// When a call that was seen by somebody is sent again.
+const REPLAY_AFTER: TimeDelta = TimeDelta::minutes(6);
 /// Calls that wait at most; of more the oldest are forgotten.
 const WAITING_MAX: usize = 100_000;
 
@@ -53,6 +55,8 @@ pub struct DeliveryPlan {
     pub duplicates: f64,
     /// A call does not show its secret.
     pub wrong_secret: f64,
+    /// A call is seen by somebody, who sends it again six minutes later, as it was.
+    pub replays: f64,
 }
 
 /// What became of calls so far.
@@ -111,7 +115,7 @@ impl HookQueue {
     /// A first try, as the plan says.
     pub(crate) fn put(&self, hook_id: u64, mut call: HookCall, now: DateTime<Utc>) {
         let queue = &mut *self.lock();
-        let DeliveryPlan { delay_ms, reorder_ms, loss, duplicates, wrong_secret } = queue.plan;
+        let DeliveryPlan { delay_ms, reorder_ms, loss, duplicates, wrong_secret, replays } = queue.plan;
         if roll(&mut queue.rng) < loss {
             queue.report.lost += 1;
             return;
@@ -130,6 +134,9 @@ impl HookQueue {
             let late = queue.rng.next_u64() % (u64::from(reorder_ms) + 1);
             let wait = TimeDelta::milliseconds(i64::from(delay_ms) + late.cast_signed());
             queue.waiting.push(QueuedCall { due_at: now + wait, hook_id, attempt: 0, call: call.clone() });
+        }
+        if replays > 0.0 && roll(&mut queue.rng) < replays {
+            queue.waiting.push(QueuedCall { due_at: now + REPLAY_AFTER, hook_id: 0, attempt: 0, call });
         }
         let surplus = queue.waiting.len().saturating_sub(WAITING_MAX);
         queue.waiting.drain(..surplus);

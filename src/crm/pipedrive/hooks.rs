@@ -92,7 +92,7 @@ impl PipedriveClient {
         };
         // By its address, too: a list that left the names out would have one more made each time.
         let ours = all.into_iter().filter(|hook| hook.is_called(&wish.name) || hook.subscription_url == wish.url);
-        let (mut right, wrong): (Vec<_>, Vec<_>) = ours.partition(|hook| hook.is_as_wished(wish));
+        let (mut right, wrong): (Vec<_>, Vec<_>) = ours.partition(|hook| !wish.anew && hook.is_as_wished(wish));
         let kept = if right.is_empty() { None } else { Some(right.remove(0)) };
         for hook in wrong.into_iter().chain(right) {
             self.delete_hook(hook.id).await?;
@@ -102,7 +102,7 @@ impl PipedriveClient {
             return Ok(Ok(standing(hook.id, false, trouble)));
         }
         let made = self.make_hook(wish).await?;
-        Ok(made.map(|id| standing(id, wish.hook_id.is_some(), None)))
+        Ok(made.map(|id| standing(id, wish.hook_id.is_some() && !wish.anew, None)))
     }
 
     /// Removes every hook of this name.

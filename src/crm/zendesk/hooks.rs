@@ -108,19 +108,19 @@ impl StoredHook {
         let mut wished = EVENTS;
         types.sort_unstable();
         wished.sort_unstable();
-        self.endpoint == wish.url && self.status == "active" && types == wished
+        self.name == wish.name && self.endpoint == wish.url && self.status == "active" && types == wished
     }
 }
 
 impl ZendeskClient {
     /// Sees to it that there is one hook of this name, as wished.
     pub(super) async fn keep(&self, wish: &HookWish) -> Result<KeptHook, CrmError> {
-        let mut ours = match self.hooks_of(&wish.name).await? {
+        let mut ours = match self.hooks_of(&wish.name, Some(&wish.url)).await? {
             Ok(ours) => ours.into_iter(),
             Err(notice) => return Ok(Err(notice)),
         };
-        let (first, others) = (ours.next(), ours);
-        for hook in others {
+        let first = if wish.anew { None } else { ours.next() };
+        for hook in ours {
             self.delete_hook(&hook.id).await?;
         }
         let (hook_id, was_mended) = match first {
@@ -130,7 +130,7 @@ impl ZendeskClient {
                 Err(notice) => return Ok(Err(notice)),
             },
             None => match self.make_hook(wish).await? {
-                Ok(id) => (id, wish.hook_id.is_some()),
+                Ok(id) => (id, wish.hook_id.is_some() && !wish.anew),
                 Err(notice) => return Ok(Err(notice)),
             },
         };
@@ -146,13 +146,14 @@ impl ZendeskClient {
 
     /// Removes every hook of this name.
     pub(super) async fn remove(&self, name: &str) -> Result<(), CrmError> {
-        for hook in self.hooks_of(name).await?.unwrap_or_default() {
+        for hook in self.hooks_of(name, None).await?.unwrap_or_default() {
             self.delete_hook(&hook.id).await?;
         }
         Ok(())
     }
 
-    async fn hooks_of(&self, name: &str) -> Result<Result<Vec<StoredHook>, Notice>, CrmError> {
+    /// Those of this name, and those that send to this address, whatever they are called now.
+    async fn hooks_of(&self, name: &str, url: Option<&str>) -> Result<Result<Vec<StoredHook>, Notice>, CrmError> {
         // By its last word, which no other has: what else a filter makes of blanks is not known.
         let part = name.rsplit(' ').next().unwrap_or(name);
         let query = [("filter[name_contains]", part), ("page[size]", "100")];
@@ -161,7 +162,7 @@ impl ZendeskClient {
             return Ok(Err(notice));
         }
         let all = read::<HookList>(&reply)?.webhooks.into_iter();
-        Ok(Ok(all.filter(|hook| hook.name == name).collect()))
+        Ok(Ok(all.filter(|hook| hook.name == name || Some(hook.endpoint.as_str()) == url).collect()))
     }
 
     /// The reference spells the types in two ways, and real accounts take one of them: three tries.

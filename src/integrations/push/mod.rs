@@ -53,6 +53,9 @@ const WRITE_MAX: Duration = Duration::from_secs(1);
 const ADDRESSES_MAX: u64 = 10_000;
 /// How long it is remembered whose an address is, or that it is nobody's.
 const OWNER_KEPT: Duration = Duration::from_secs(10);
+/// How old what is remembered must be to be doubted by an event that does not show the secret: a
+/// run may have taken up a new one.
+const DOUBTED_AFTER: TimeDelta = TimeDelta::seconds(1);
 /// How long it is remembered what has come to an address.
 const PRESSURE_KEPT: Duration = Duration::from_mins(10);
 /// From writing to writing of the newest events' times.
@@ -77,6 +80,7 @@ pub struct KnownHook {
     provider: Provider,
     secret: HookSecret,
     is_on: bool,
+    looked_at: DateTime<Utc>,
 }
 
 /// What comes to one address.
@@ -174,7 +178,8 @@ impl HookReceiver {
                     // The CRM has the hook, and has not said yet what its events show.
                     return Err(HookError::Busy);
                 }
-                Some(Arc::new(KnownHook { account_id, integration_id, provider, secret, is_on: owner.is_on }))
+                let (is_on, looked_at) = (owner.is_on, self.context.clock.now());
+                Some(Arc::new(KnownHook { account_id, integration_id, provider, secret, is_on, looked_at }))
             }
         };
         self.owners.insert(address, known.clone());
@@ -190,7 +195,19 @@ impl HookReceiver {
         body: &[u8],
     ) -> Result<HookOutcome, HookError> {
         let now = self.context.clock.now();
-        let read = self.context.crms.read_hook(known.provider, &HookDelivery { headers, body }, &known.secret, now);
+        let read = |secret: &HookSecret| {
+            self.context.crms.read_hook(known.provider, &HookDelivery { headers, body }, secret, now)
+        };
+        let read = match read(&known.secret) {
+            Err(HookRefusal::Unsigned) if (now - known.looked_at).abs() > DOUBTED_AFTER => {
+                self.owners.invalidate(&address);
+                match self.open(known.provider, address).await? {
+                    Some(anew) => read(&anew.secret),
+                    None => return Ok(HookOutcome::Unsigned),
+                }
+            }
+            read => read,
+        };
         let (event_at, reach, outcome) = match read {
             Err(HookRefusal::Unsigned) => return Ok(HookOutcome::Unsigned),
             _ if !known.is_on => return Ok(HookOutcome::Ignored),

@@ -15,7 +15,7 @@ use tokio::{
 use crate::{
     identity::erasure::listen,
     support::TestApp,
-    support::sync::{ask_update, soon, sync_mode},
+    support::sync::{ask_update, eventually, soon, sync_mode},
     sync::{
         authorize::{browser, start},
         push::{create, event, hints, pushed},
@@ -217,7 +217,8 @@ async fn idle_connections_make_room() {
     assert_eq!(asking.await.unwrap().status(), StatusCode::OK);
 }
 
-/// A burst leaves few rows and the callback answering; what finds no room is asked for again.
+/// A burst of 10,000 leaves few rows and the callback answering; what finds no room is asked for
+/// again.
 #[tokio::test]
 async fn burst_leaves_few_hints_and_the_callback_answering() {
     let (test, call) = with_event().await;
@@ -227,8 +228,8 @@ async fn burst_leaves_few_hints_and_the_callback_answering() {
         let call = call.clone();
         burst.spawn(async move {
             let (client, mut taken) = (browser(), 0);
-            for n in 0..50 {
-                let id = 1_000 + sender * 50 + n;
+            for n in 0..250 {
+                let id = 1_000 + sender * 250 + n;
                 let body = format!(r#"{{"meta":{{"entity":"person","action":"change","entity_id":"{id}"}}}}"#);
                 let status = send(&client, &HookCall { body, ..call.clone() }).await.status();
                 assert!([StatusCode::NO_CONTENT, StatusCode::SERVICE_UNAVAILABLE].contains(&status), "{status}");
@@ -246,6 +247,35 @@ async fn burst_leaves_few_hints_and_the_callback_answering() {
     let waiting = hints(&test).await;
     assert!(taken > 250 && waiting.len() <= 510, "{taken} taken, {} wait", waiting.len());
     assert!(waiting.contains(&"/".to_owned()), "the whole integration is to be polled");
+}
+
+/// A stop takes what is under way, and nothing more: an event that is answered well is stored.
+#[tokio::test]
+async fn event_under_way_at_a_stop_is_stored_and_answered() {
+    let (test, call) = with_event().await;
+    test.db.execute("delete from hints").await;
+    let host = call.url.split('/').nth(2).unwrap();
+    let path = &call.url[call.url.find("/hooks/").unwrap()..];
+    let headers: Vec<String> = call.headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let head = format!(
+        "POST {path} HTTP/1.1\r\nhost: {host}\r\nexpect: 100-continue\r\n{}content-length: {}\r\n\r\n",
+        headers.concat(),
+        call.body.len(),
+    );
+    let mut stream = TcpStream::connect(host).await.unwrap();
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut asked = [0; 25];
+    soon("a word to go on", stream.read_exact(&mut asked)).await.unwrap();
+    assert_eq!(&asked, b"HTTP/1.1 100 Continue\r\n\r\n");
+
+    test.lifecycle.soft().cancel();
+    eventually("nobody is let in", async || TcpStream::connect(host).await.is_err()).await;
+    stream.write_all(call.body.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    soon("the end of the connection", stream.read_to_string(&mut answer)).await.unwrap();
+
+    assert!(answer.starts_with("HTTP/1.1 204") && answer.contains("connection: close"), "{answer}");
+    assert_eq!(hints(&test).await.len(), 1);
 }
 
 /// Nothing of an event is in the log.

@@ -204,6 +204,8 @@ async fn every_metric_is_moved_by_what_it_counts() {
         "contact_sync_push_streams",
         "contact_sync_push_events_total",
         "contact_sync_push_stream_ends_total",
+        "contact_sync_push_channels",
+        "contact_sync_events_missed_total",
         "contact_sync_uninstalls_total",
         "contact_sync_pool_waiting",
         "contact_sync_lag_seconds",

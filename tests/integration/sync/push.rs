@@ -41,12 +41,12 @@ pub async fn pushed(test: &TestApp) -> (String, String) {
 }
 
 /// Its state, the reason of its notice, and how many events are taken for lost.
-async fn shown(test: &TestApp, account: &str, integration: &str) -> (PushState, String, i64) {
+pub async fn shown(test: &TestApp, account: &str, integration: &str) -> (PushState, String, i64) {
     let push = test.integration(account, integration).await.push.unwrap();
     (push.state(), push.notice.clone().map(|notice| notice.reason).unwrap_or_default(), push.suspected_losses)
 }
 
-fn active(losses: i64) -> (PushState, String, i64) {
+pub fn active(losses: i64) -> (PushState, String, i64) {
     (PushState::Active, String::new(), losses)
 }
 

@@ -1,7 +1,7 @@
 //! Zendesk pushes its changes: what its webhooks alone have.
 
 use chrono::TimeDelta;
-use contact_sync::rpc::pb::PushState;
+use contact_sync::rpc::pb::{self, PushState};
 use crm_simulator::{
     push::DeliveryPlan,
     zendesk::{EventSpelling, HookAccess, HookQuirks, ZendeskConfig},
@@ -11,23 +11,17 @@ use serde_json::json;
 
 use super::{
     authorize::{start, start_in},
-    push::{hints, tell},
+    push::{active, hints, shown, tell},
 };
-use crate::support::{TestApp, Worlds};
+use crate::support::{
+    TestApp, Worlds,
+    sync::{ask_disable, ask_update},
+};
 
 /// The next run looks.
 async fn next_look(test: &TestApp) {
     test.pass(TimeDelta::minutes(30));
     assert_eq!(test.sync_due().await, 1);
-}
-
-async fn shown(test: &TestApp, account: &str, integration: &str) -> (PushState, String, i64) {
-    let push = test.integration(account, integration).await.push.unwrap();
-    (push.state(), push.notice.clone().map(|notice| notice.reason).unwrap_or_default(), push.suspected_losses)
-}
-
-fn active(losses: i64) -> (PushState, String, i64) {
-    (PushState::Active, String::new(), losses)
 }
 
 async fn start_with(hooks: fn(&mut ZendeskConfig)) -> (TestApp, String, String) {
@@ -196,4 +190,82 @@ async fn reset_secret_is_taken_up() {
     let id = create(&test, "Bea");
     test.zendesk.deliver_due().await;
     assert_eq!(hints(&test).await, [format!("user/{id}")]);
+}
+
+/// A secret that is taken up is good at once, although the old one was used a moment ago.
+#[tokio::test]
+async fn new_secret_is_good_at_once_and_the_old_one_for_a_while() {
+    let test = start().await;
+    let (account, integration) = test.synced().await;
+    create(&test, "Ann");
+    let old = test.zendesk.deliver_due().await.pop().unwrap();
+    let (_, list) = test.zendesk.call("GET", "/api/v2/webhooks", None).unwrap();
+    let path = format!("/api/v2/webhooks/{}/signing_secret", list["webhooks"][0]["id"].as_str().unwrap());
+    test.zendesk.call("POST", &path, None).unwrap();
+    create(&test, "Bea");
+    test.zendesk.deliver_due().await;
+    assert_eq!((test.zendesk.deliveries().failed, hints(&test).await.len()), (1, 1), "nobody has looked yet");
+
+    test.pass(TimeDelta::minutes(2));
+    test.db.execute("update push_channels set checked_at = null").await;
+    test.trigger(&account, &integration).await;
+    create(&test, "Cid");
+    test.zendesk.deliver_due().await;
+
+    assert_eq!(test.zendesk.deliveries().failed, 1);
+    assert_eq!(tell(&old).await, StatusCode::NO_CONTENT, "it was on its way when the secret changed");
+}
+
+/// What somebody has seen and sends again later is refused, and is no loss of the CRM's.
+#[tokio::test]
+async fn replays_are_refused_and_no_losses() {
+    let test = start().await;
+    let (account, integration) = test.synced().await;
+    test.zendesk.plan_deliveries(DeliveryPlan { replays: 1.0, duplicates: 1.0, ..DeliveryPlan::default() });
+    for n in 0..12 {
+        create(&test, &format!("User {n}"));
+    }
+    test.zendesk.deliver_due().await;
+    test.db.execute("delete from hints").await;
+    test.pass(TimeDelta::minutes(6));
+    test.zendesk.deliver_due().await;
+
+    let report = test.zendesk.deliveries();
+    assert_eq!((report.delivered, report.failed, hints(&test).await.len()), (24, 12, 0));
+    next_look(&test).await;
+    assert_eq!(shown(&test, &account, &integration).await, active(0));
+}
+
+/// What is not wished any more is removed, by a run or at once.
+#[tokio::test]
+async fn switching_off_and_disabling_remove_hook() {
+    let test = start().await;
+    let (account, integration) = test.synced().await;
+    let options = |push: pb::Switch| pb::IntegrationOptions { push: push.into(), ..Default::default() };
+    ask_update(&test, &account, &integration, Some(options(pb::Switch::Off)), None).await.unwrap();
+    test.sync_due().await;
+    assert_eq!(test.zendesk.hook_count(), 0);
+    ask_update(&test, &account, &integration, Some(options(pb::Switch::On)), None).await.unwrap();
+    test.sync_due().await;
+    assert_eq!((test.zendesk.hook_count(), shown(&test, &account, &integration).await), (1, active(0)));
+
+    ask_disable(&test, &account, &integration, pb::CopiedData::Keep).await.unwrap();
+    assert_eq!(test.zendesk.hook_count(), 0);
+}
+
+/// A hook that somebody has called otherwise is known by its address, and called as before.
+#[tokio::test]
+async fn renamed_hook_is_known_by_its_address() {
+    let test = start().await;
+    let (account, integration) = test.synced().await;
+    let (_, list) = test.zendesk.call("GET", "/api/v2/webhooks", None).unwrap();
+    let path = format!("/api/v2/webhooks/{}", list["webhooks"][0]["id"].as_str().unwrap());
+    let name = format!("{} (ours)", list["webhooks"][0]["name"].as_str().unwrap());
+    test.zendesk.call("PATCH", &path, Some(&json!({"webhook": {"name": name}}))).unwrap();
+
+    next_look(&test).await;
+
+    assert_eq!((test.zendesk.hook_count(), shown(&test, &account, &integration).await), (1, active(1)));
+    let (_, list) = test.zendesk.call("GET", "/api/v2/webhooks", None).unwrap();
+    assert!(!list["webhooks"][0]["name"].as_str().unwrap().ends_with("(ours)"));
 }

@@ -38,6 +38,7 @@ const ACROSS_ACCOUNTS: [&str; 8] = [
     "store::integrations::find_installed (across accounts)",
     // Figures of the whole service, without a word of whose they are.
     "store::figures::read (across accounts)",
+    "store::figures::read_channels (across accounts)",
     // A database is restored for all its accounts at once.
     "store::changes::distrust_all (across accounts)",
 ];
