@@ -104,26 +104,25 @@ impl RunningService {
                 export CONTACT_SYNC_LISTEN=127.0.0.1:50052"
                 .to_owned(),
         })?;
-        Self::start_on(listener, config, clock, migrates).await
+        let http = match config.http.listen {
+            Some(address) => Some(bind("http", address).await?),
+            None => None,
+        };
+        Self::start_on(listener, http, config, clock, migrates).await
     }
 
     /// Keys, database, schema, parts, server; in this order, so that what is missing is told before
     /// anything is served.
     pub(super) async fn start_on(
         listener: TcpListener,
+        http: Option<TcpListener>,
         config: &Config,
         clock: Arc<dyn Clock>,
         migrates: bool,
     ) -> anyhow::Result<Self> {
         let (lifecycle, health) = (ProcessLifecycle::new(), ServingHealth::new(false));
         let listener = secured(listener, &config.tls, HTTP_2, "tls", &lifecycle)?;
-        let http = match config.http.listen {
-            Some(address) => {
-                let listener = bind("http", address).await?;
-                Some(secured(listener, &config.http.tls, HTTP_1_1, "http.tls", &lifecycle)?)
-            }
-            None => None,
-        };
+        let http = http.map(|http| secured(http, &config.http.tls, HTTP_1_1, "http.tls", &lifecycle)).transpose()?;
         if let Some(address) = config.admin.listen {
             let listener = bind("admin", address).await?;
             info!(listen = %listener.local_addr()?, "serving /metrics, /livez and /readyz");

@@ -6,6 +6,8 @@
 mod browser;
 mod calls;
 mod crms;
+mod fresh;
+mod look_aside;
 mod narrator;
 mod people;
 mod pipedrive;

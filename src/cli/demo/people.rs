@@ -45,6 +45,14 @@ pub(super) const AL: DemoPerson = person("Al Reed", "512 555 0151", "+1 512 555 
 pub(super) const ALAN: DemoPerson = person("Alan Reed", "(512) 555-0152", "+1 512 555 0152");
 /// In Pipedrive, until she is deleted.
 pub(super) const LENA: DemoPerson = person("Lena Vogt", "907.555.0109", "+1 907 555 0109");
+/// Comes to Salesforce after its first copy, and leaves.
+pub(super) const IVO: DemoPerson = person("Ivo Marek", "(818) 555-0133", "+1 818 555 0133");
+/// Comes to Salesforce, which says nothing of it.
+pub(super) const NORA: DemoPerson = person("Nora Quist", "(206) 555-0171", "+1 206 555 0171");
+/// Comes to Pipedrive after its first copy, twice.
+pub(super) const NILS: DemoPerson = person("Nils Berg", "503.555.0164", "+1 503 555 0164");
+/// Once more the same.
+pub(super) const NILS_AGAIN: DemoPerson = person("N. Berg", "503.555.0165", "+1 503 555 0165");
 /// Comes to Zendesk while sync is off.
 pub(super) const NOAH: DemoPerson = person("Noah Lind", "971 555 0187", "+1 971 555 0187");
 
@@ -82,9 +90,7 @@ pub(super) fn seed(zendesk: &Zendesk, salesforce: &Salesforce, pipedrive: &Piped
         hana: contact(salesforce, HANA)?,
         al: contact(salesforce, AL)?,
         alan: contact(salesforce, ALAN)?,
-        lena: pipedrive
-            .create_person(&json!({"name": LENA.name, "phones": [{"value": LENA.typed, "primary": true}]}))
-            .context("Pipedrive refuses a person")?,
+        lena: pipedrive_person(pipedrive, LENA)?,
     })
 }
 
@@ -93,7 +99,14 @@ pub(super) fn user(zendesk: &Zendesk, person: DemoPerson) -> anyhow::Result<i64>
     zendesk.create_user(&json!({"name": person.name, "phone": person.typed})).context("Zendesk refuses a user")
 }
 
-fn contact(salesforce: &Salesforce, person: DemoPerson) -> anyhow::Result<String> {
+/// Makes this person one of Pipedrive's; the id.
+pub(super) fn pipedrive_person(pipedrive: &Pipedrive, person: DemoPerson) -> anyhow::Result<i64> {
+    let fields = json!({"name": person.name, "phones": [{"value": person.typed, "primary": true}]});
+    pipedrive.create_person(&fields).context("Pipedrive refuses a person")
+}
+
+/// Makes this person a Contact in Salesforce; the id.
+pub(super) fn contact(salesforce: &Salesforce, person: DemoPerson) -> anyhow::Result<String> {
     salesforce.create("Contact", &fields(person)).context("Salesforce refuses a Contact")
 }
 
@@ -120,7 +133,10 @@ mod tests {
         let us = Region::parse("US").unwrap();
         let key = |text| phone_key::read(text, Some(us)).first().unwrap().key;
 
-        for person in [BRYCE, MARIA, DANIEL, PRIYA, JON, JONATHAN, TESS, HANA, ROSA, AL, ALAN, LENA, NOAH] {
+        for person in [
+            BRYCE, MARIA, DANIEL, PRIYA, JON, JONATHAN, TESS, HANA, ROSA, AL, ALAN, LENA, NOAH, IVO, NORA, NILS,
+            NILS_AGAIN,
+        ] {
             assert_eq!(key(person.typed), key(person.dialled), "{}", person.name);
         }
     }

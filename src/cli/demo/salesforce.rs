@@ -6,7 +6,7 @@ use crm_simulator::salesforce;
 
 use super::{
     browser,
-    people::{self, AL, ALAN, DemoPerson, HANA, ROSA},
+    people::{self, AL, ALAN, DemoPerson, HANA, IVO, ROSA},
     story::{DemoStory, id, name, record_id},
 };
 use crate::{
@@ -112,20 +112,47 @@ impl DemoStory<'_> {
         Ok(())
     }
 
+    /// A Contact that was not there at the first copy; its id.
+    pub(super) async fn created_in_salesforce(&mut self) -> anyhow::Result<String> {
+        self.narrator.chapter("A Contact is added to Salesforce, and named within seconds");
+        self.check_pushes(Provider::Salesforce).await?;
+        let runs = self.count_runs(Provider::Salesforce).await?;
+        let record = people::contact(&self.stage.crms.salesforce, IVO)?;
+        self.narrator.crm("in Salesforce", &format!("new Contact {record}: {}, \"{}\"", IVO.name, IVO.typed));
+        self.soon_named(IVO.dialled, IVO.name).await?;
+        let requester = self.resolve(Provider::Salesforce, Subject::PhoneNumber(IVO.dialled.to_owned())).await?;
+        self.narrator.check("a case belongs to him", &record, record_id(&requester));
+        self.check_no_run(Provider::Salesforce, runs).await?;
+        Ok(record)
+    }
+
     pub(super) async fn merged_in_salesforce(&mut self) -> anyhow::Result<()> {
         self.narrator.chapter("Two Contacts are merged in Salesforce: the loser's is an alias");
         let (loser, winner) = (self.named(AL).await?, self.named(ALAN).await?);
+        let call_id = self.next_call_id();
+        self.match_caller(self.call_from(AL.dialled, &call_id)).await?;
+        let runs = self.count_runs(Provider::Salesforce).await?;
         let (loser_id, winner_id) = (&self.stage.demo_people.al, &self.stage.demo_people.alan);
         let merged = self.stage.crms.salesforce.merge("Contact", winner_id, &[loser_id]);
         merged.context("Salesforce refuses a merge")?;
         self.narrator.crm("in Salesforce", &format!("{} is merged into {}", AL.name, ALAN.name));
-        self.sync(Provider::Salesforce).await?;
+        self.soon(AL.dialled, |answer| name(answer.selected.as_ref()) != AL.name).await?;
         let now = self.look_again(&loser).await?;
         self.narrator.check("the loser's contact leads to the winner's", &winner.id, now.survivor_id);
-        let contact = Subject::ContactId(loser.id);
-        let requester = self.resolve(Provider::Salesforce, contact).await?;
-        self.narrator.check("so does whatever still names the loser", winner_id, record_id(&requester));
-        Ok(())
+        let requester = self.resolve(Provider::Salesforce, Subject::CallId(call_id)).await?;
+        self.narrator.check("the loser's earlier call belongs to the winner", winner_id, record_id(&requester));
+        self.check_no_run(Provider::Salesforce, runs).await
+    }
+
+    pub(super) async fn deleted_in_salesforce(&mut self, record: &str) -> anyhow::Result<()> {
+        self.narrator.chapter("A Contact is deleted in Salesforce: so is the contact here");
+        let contact = self.named(IVO).await?;
+        let runs = self.count_runs(Provider::Salesforce).await?;
+        self.stage.crms.salesforce.delete("Contact", record).context("Salesforce refuses a deletion")?;
+        self.narrator.crm("in Salesforce", &format!("{} is deleted", IVO.name));
+        self.soon_nobody(IVO.dialled).await?;
+        self.check_deleted(&contact).await?;
+        self.check_no_run(Provider::Salesforce, runs).await
     }
 
     /// An agent clicks a record's number; the record's contact.

@@ -82,20 +82,20 @@ impl DemoStage {
         }
 
         let listener = listen(config.listen).await?;
-        // On any port, which is known before the service starts: CRMs send browsers back there.
+        // On any port, which is known before the service starts: CRMs send browsers and their changes
+        // there.
         let http = TcpListener::bind("127.0.0.1:0").await.context("no port is free for HTTP")?;
-        let http_url = format!("http://{}", http.local_addr().context("the bound address cannot be read")?);
+        let http_address = http.local_addr().context("the bound address cannot be read")?;
         narrator.fact("PostgreSQL", "private, in its folder pg; the first start takes longer");
         let mut config = Config { data_dir: dir.clone(), database_url: None, migrate_database_url: None, ..config };
         (config.auth.jwks_file, config.auth.jwks_url, config.auth.jwks_ca_file) = (None, None, None);
         config.vault.key_ring_file = None;
-        crms.seed(&mut config.providers);
-        config.http.listen = None;
+        crms.seed(&mut config.providers, &dir)?;
+        config.http.listen = Some(http_address);
         config.admin.listen = Some(SocketAddr::from(([127, 0, 0, 1], 0)));
-        config.http.public_url = Some(http_url);
+        config.http.public_url = Some(format!("http://{http_address}"));
         config.drain.wait_seconds = 0;
-        let service = RunningService::start_on(listener, &config, Arc::clone(&clock), true).await?;
-        service.app.start_http(http, &service.lifecycle);
+        let service = RunningService::start_on(listener, Some(http), &config, Arc::clone(&clock), true).await?;
         let seconds = started.elapsed().as_secs_f64();
         narrator.fact("contact-sync", &format!("gRPC at http://{}, ready after {seconds:.1} s", service.address));
 

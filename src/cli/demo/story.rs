@@ -61,12 +61,18 @@ pub(super) async fn tell(stage: &DemoStage, narrator: &mut DemoNarrator) -> anyh
     story.deleted_in_zendesk().await?;
     let clicked = story.click_before_any_sync().await?;
     story.authorized_in_the_browser(&clicked).await?;
+    let ivo = story.created_in_salesforce().await?;
     story.in_two_crms().await?;
     let lead = story.lead_clicked().await?;
     story.lead_converted(lead).await?;
     story.merged_in_salesforce().await?;
+    story.deleted_in_salesforce(&ivo).await?;
+    story.known_to_salesforce_alone().await?;
     let person = story.connect_pipedrive().await?;
-    story.deleted_in_pipedrive(&person).await?;
+    let nils = story.created_in_pipedrive().await?;
+    story.merged_in_pipedrive(nils).await?;
+    story.deleted_in_pipedrive(nils).await?;
+    story.missed_in_pipedrive(&person).await?;
     story.sync_off().await?;
     story.explained().await?;
     story.corrected().await?;
@@ -253,14 +259,8 @@ impl DemoStory<'_> {
         let started = Instant::now();
         let answer = self.stage.client.callers().match_caller(request).await?.into_inner();
         let ms = started.elapsed().as_secs_f64() * 1_000.0;
-        let who = match (&answer.selected, answer.outcome()) {
-            (None, _) => "nobody is named".to_owned(),
-            (Some(_), pb::MatchOutcome::Ambiguous) => {
-                answer.candidates.iter().map(person).collect::<Vec<_>>().join("; ")
-            }
-            (Some(contact), _) => person(contact),
-        };
-        self.narrator.answer(show::outcome(answer.outcome()), &format!("{who} ({ms:.0} ms)"));
+        let told = format!("{} ({ms:.0} ms)", shown_caller(&answer));
+        self.narrator.answer(show::outcome(answer.outcome()), &told);
         Ok(answer)
     }
 
@@ -322,6 +322,15 @@ impl DemoStory<'_> {
         let state = if now.delete_time.is_some() && now.survivor_id.is_empty() { "deleted" } else { "live" };
         self.narrator.check("the contact is deleted", "deleted", state);
         Ok(())
+    }
+}
+
+/// Who it may be.
+pub(super) fn shown_caller(answer: &pb::MatchCallerResponse) -> String {
+    match (&answer.selected, answer.outcome()) {
+        (None, _) => "nobody is named".to_owned(),
+        (Some(_), pb::MatchOutcome::Ambiguous) => answer.candidates.iter().map(person).collect::<Vec<_>>().join("; "),
+        (Some(contact), _) => person(contact),
     }
 }
 

@@ -105,6 +105,11 @@ async fn demo_tells_story_serves_on_and_repeats() {
         "< MATCHED             Rosa Diaz, Salesforce Contact 003",
         "< merged              it lives on as ..",
         "< MATCHED             Lena Vogt, Pipedrive person ",
+        "ok                  no run was needed for it",
+        "< MATCHED             Ivo Marek, Salesforce Contact 003",
+        "< MATCHED             Nora Quist, Salesforce Contact 003",
+        "ok                  the answer says who was asked",
+        "< MATCHED             Nils Berg, Pipedrive person ",
         "> TriggerSync         Pipedrive, a sweep",
         "< SYNC_OFF ",
     ] {
