@@ -19,7 +19,7 @@ use tonic::Request;
 use crate::{
     support::calls::{id_of, look_only, outbound},
     support::hints::{drain, waiting},
-    support::sync::{Beside, arrived, column, eventually, soon},
+    support::sync::{Beside, arrived, ask_trigger, column, eventually, fail, soon},
     support::{
         TestApp, Worlds, api_token, bearer, call, pipedrive_connection, salesforce_connection, zendesk_connection,
     },
@@ -435,6 +435,26 @@ async fn lease_holder_of_another_process_answers() {
 
     assert_eq!((scene.told(&answer), name_of(&answer)), (Outcome::Found, "Nora"));
     assert_eq!(run.ended().await, 1);
+}
+
+/// A run that waits for its CRM looks for calls meanwhile.
+#[tokio::test]
+async fn run_that_waits_serves_a_call_at_once() {
+    let scene = Scene::zendesk().await;
+    assert_eq!(scene.test.sync_due().await, 1);
+    fail(&scene.test, 0, None, Fault::RateLimited { retry_after_seconds: Some(30) });
+    ask_trigger(&scene.test, &scene.account, &scene.integration, |_| {}).await.unwrap();
+    let run = Beside::start(&scene.test.app);
+    let waits =
+        "select count(*) from sync_runs where state = 'RUNNING' and phase = 'waiting for the CRM''s rate limit'";
+    eventually("a run that waits", async || scene.test.db.number(waits).await == 1).await;
+    scene.test.user("Nora", NORA);
+
+    let answer = scene.call(NORA).await;
+
+    assert_eq!((scene.told(&answer), name_of(&answer)), (Outcome::Found, "Nora"));
+    assert!(!run.has_ended());
+    run.dies().await;
 }
 
 /// Who has lost the lease brings nothing, and does not say that it is answered.
