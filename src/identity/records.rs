@@ -41,6 +41,8 @@ pub struct AppliedBatch {
     pub look_again: Vec<RecordKey>,
     /// Records that are other than before, and the CRM's update time of those that have one.
     pub changed: Vec<(RecordKey, Option<DateTime<Utc>>)>,
+    /// Records that the CRM was asked for and does not have, and that were never seen here.
+    pub never_seen: Vec<RecordKey>,
 }
 
 /// The writes that a batch comes to, collected so that each table is written once.
@@ -211,6 +213,7 @@ impl WritePlan {
         self.applied.counts.read += 1;
         let Some(known) = known else {
             self.applied.counts.skipped += 1;
+            self.applied.never_seen.push(gone.key.clone());
             return;
         };
         let is_mirrored = gone.successor.is_some() || self.options.of(known.key.object_type).mirrors_deletions;

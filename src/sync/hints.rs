@@ -49,6 +49,9 @@ const CALLS_EVERY: Duration = Duration::from_millis(500);
 const NO_NEWS_WAIT: TimeDelta = TimeDelta::seconds(2);
 /// .. and so often in all; then it is left to the poll.
 const ATTEMPTS_MAX: i32 = 5;
+/// One that the CRM does not have and that was never seen here may be too new for its queries
+/// (Salesforce shows a row up to three seconds after its event), and is asked for so often in all.
+const UNSEEN_ATTEMPTS_MAX: i32 = 3;
 /// What waits for a CRM that does not answer.
 const TROUBLE_WAIT: TimeDelta = TimeDelta::seconds(60);
 /// Gone records of one look whose merge winners are searched for: events name most of them.
@@ -265,7 +268,10 @@ impl Transaction for ApplyHints {
         let announced = applied.changed.iter().filter(|(key, _)| self.of_events.contains(key)).count();
         push_losses::note_announced(tx, lease, announced).await?;
         // Answers that cannot be put in order with what is held.
-        let is_open = |hint: &&TakenHint| applied.look_again.contains(&hint.key) && hint.attempts + 1 < ATTEMPTS_MAX;
+        let is_open = |hint: &&TakenHint| {
+            (applied.look_again.contains(&hint.key) && hint.attempts + 1 < ATTEMPTS_MAX)
+                || (applied.never_seen.contains(&hint.key) && hint.attempts + 1 < UNSEEN_ATTEMPTS_MAX)
+        };
         let (open, settled): (Vec<&TakenHint>, Vec<&TakenHint>) = self.settled.iter().partition(is_open);
         let owned = |hints: Vec<&TakenHint>| hints.into_iter().cloned().collect::<Vec<TakenHint>>();
         hint_drains::remove(tx, lease, &owned(settled)).await?;

@@ -1,5 +1,5 @@
-//! What chapters about pushed changes share: the answer is looked for again and again, and no run is
-//! started for it.
+//! What chapters about pushed changes share: the answer is looked for again and again, and no run
+//! is started for it.
 
 use std::time::{Duration, Instant};
 

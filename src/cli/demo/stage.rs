@@ -82,8 +82,8 @@ impl DemoStage {
         }
 
         let listener = listen(config.listen).await?;
-        // On any port, which is known before the service starts: CRMs send browsers and their changes
-        // there.
+        // On any port, which is known before the service starts: CRMs send browsers there, and what
+        // changes.
         let http = TcpListener::bind("127.0.0.1:0").await.context("no port is free for HTTP")?;
         let http_address = http.local_addr().context("the bound address cannot be read")?;
         narrator.fact("PostgreSQL", "private, in its folder pg; the first start takes longer");

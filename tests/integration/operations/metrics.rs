@@ -215,6 +215,9 @@ async fn every_metric_is_moved_by_what_it_counts() {
         "contact_sync_hints_oldest_seconds",
         "contact_sync_statistics_age_seconds",
         "contact_sync_log_lines_lost_total",
+        "contact_sync_look_aside_seconds",
+        "contact_sync_look_asides_total",
+        "contact_sync_look_asides_waiting",
     ];
     for (name, labels) in moved {
         let kind = METRICS.iter().find(|metric| metric.name == *name).unwrap().kind;

@@ -129,6 +129,26 @@ async fn change_is_named_within_its_stream() {
     assert_holds(&test).await;
 }
 
+/// A row that Salesforce's queries do not show yet when its event is here is asked for again.
+#[tokio::test]
+async fn row_shown_later_than_its_event_is_named() {
+    let test = TestApp::start_streaming(|_| {}).await;
+    let (account, _) = synced(&test).await;
+    let _follower = following(&test).await;
+    let id = create(&test, "Love");
+    test.salesforce.hide(&id).unwrap();
+    hinted(&test, &[contact(&id)]).await;
+
+    assert_eq!(drain(&test).await, 1);
+    assert!(test.look_up(&account, PHONE).await.selected.is_none());
+    test.salesforce.reveal(&id).unwrap();
+    test.pass(TimeDelta::seconds(2));
+    assert_eq!(drain(&test).await, 1);
+
+    assert_eq!(test.look_up(&account, PHONE).await.selected.unwrap().display_name, "Love");
+    assert!(hints(&test).await.is_empty());
+}
+
 #[tokio::test]
 async fn deletion_undeletion_and_merge_are_named() {
     let test = TestApp::start_streaming(|_| {}).await;
