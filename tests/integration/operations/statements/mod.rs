@@ -23,7 +23,7 @@ use self::{
 use crate::support::db::TestDb;
 
 /// Statements that look across accounts, and why.
-const ACROSS_ACCOUNTS: [&str; 8] = [
+const ACROSS_ACCOUNTS: [&str; 9] = [
     // What is due is due for whom it may; the claim that follows is of one account.
     "store::lease::find_due (across accounts)",
     // Whose records may have changed; the claim that follows is of one account.
