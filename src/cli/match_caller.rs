@@ -218,7 +218,7 @@ mod tests {
             ..Default::default()
         };
 
-        assert!(lines(&answer).to_string().contains("looked aside  salesforce NOTHING_FOUND after 1250 ms\n"));
+        assert!(lines(&answer).to_string().contains("looked aside  Salesforce NOTHING_FOUND after 1250 ms\n"));
     }
 
     #[test]

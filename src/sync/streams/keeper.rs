@@ -69,7 +69,10 @@ async fn hold(context: &Arc<SyncContext>, claimed: ClaimedStreams, stop: &Cancel
     tokio::select! {
         biased;
         () = stop.cancelled() => KeeperEnd::GivenBack,
-        end = follow_all(followers) => end,
+        end = follow_all(followers) => match end {
+            KeeperEnd::LeaseLost => why_refused(context, lease).await,
+            end => end,
+        },
         end = keep_lease(context, lease, wish) => end,
     }
 }
@@ -85,6 +88,16 @@ async fn keep_lease(context: &SyncContext, lease: PushLease, wish: StreamWish) -
         })
     };
     heartbeat::keep(&context.settings, extend).await.unwrap_or(KeeperEnd::LeaseLost)
+}
+
+/// A write was refused: the lease is lost, or nobody wishes for the streams any more and no
+/// heartbeat has seen that yet.
+async fn why_refused(context: &SyncContext, lease: PushLease) -> KeeperEnd {
+    match push_streams::extend(&context.db, lease, context.settings.lease).await {
+        Ok(Some(now)) if !now.is_wished() => KeeperEnd::Unwished,
+        Ok(Some(_)) => KeeperEnd::GivenBack,
+        Ok(None) | Err(_) => KeeperEnd::LeaseLost,
+    }
 }
 
 /// Each kind by itself; one that rests waits here while another is followed.

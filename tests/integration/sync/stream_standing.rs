@@ -131,6 +131,8 @@ async fn switching_off_and_disabling_end_it_within_a_heartbeat() {
     settle(&test).await;
 
     ask_update(&test, &ids.0, &ids.1, sync_mode(pb::SyncMode::Off), None).await.unwrap();
+    // Its event is refused before a heartbeat sees that nobody wishes for it.
+    contact(&test, "Roe");
     test.told("the end of what is off", |report| report.open() == 0).await;
     is_given_back(&test).await;
     assert_eq!(process.take().await, 0);
