@@ -9,7 +9,7 @@ use std::{
 
 use tokio::time::sleep;
 
-use super::{CrmError, page_size::PageSize};
+use super::{CrmError, RetryAdvice, page_size::PageSize};
 
 /// A wait up to this is slept where the request is; a longer one is told, since whoever asks may
 /// use the time for something else.
@@ -18,6 +18,9 @@ const WAIT_INSIDE_MAX: Duration = Duration::from_secs(2);
 const BESIDE_SHARE: u32 = 10;
 /// .. or as much as one question to a CRM takes: they come 5 s apart.
 const BESIDE_MIN: u32 = 6;
+/// What is asked beside keeps to the time that a vendor has asked for, for so long at most: a lying
+/// header must not end it.
+const BESIDE_HELD_MAX: Duration = Duration::from_mins(10);
 
 /// What one client may take of an organisation's budget.
 #[derive(Clone)]
@@ -43,6 +46,8 @@ pub(super) struct LearnedLimits {
 struct LimitState {
     window: Option<LimitWindow>,
     day: Option<(DailyReport, Instant)>,
+    /// Until then nothing is asked beside: the vendor has asked to wait.
+    held_until: Option<Instant>,
 }
 
 /// A limit of requests in a short time, as the vendor counts: so many until the window ends, and
@@ -127,10 +132,23 @@ impl RequestQuota {
     /// The vendor has refused a request, and says for how long. A longer time than the window has
     /// is another matter.
     pub(super) fn exhausted(&self, wait: Duration) {
+        self.hold_beside(wait);
         if let Some(window) = self.state().window.as_mut().filter(|window| wait <= window.length) {
             window.remaining = 0;
             window.ends = Instant::now() + wait;
         }
+    }
+
+    /// The vendor has refused a request. Who has asked waits as long as it says; so does what is
+    /// asked beside.
+    pub(super) fn refused(&self, error: &CrmError) {
+        if let RetryAdvice::After(wait) = error.retry() {
+            self.hold_beside(wait);
+        }
+    }
+
+    fn hold_beside(&self, wait: Duration) {
+        self.state().held_until = Some(Instant::now() + wait.min(BESIDE_HELD_MAX));
     }
 
     /// The vendor tells how much of a day's quota is spent.
@@ -197,6 +215,9 @@ impl LimitState {
             }
             // The next response tells whether there is more.
             self.day = None;
+        }
+        if let Some(until) = self.held_until.filter(|until| is_beside && now < *until) {
+            return Ok(Some(until - now));
         }
         Ok(self.window.as_mut().and_then(|window| window.take(share_percent, is_beside, now)))
     }
@@ -458,6 +479,23 @@ mod tests {
         others.take().await.unwrap();
         others.learn_window(&WindowReport { remaining: Some(0), ..told });
         assert!(matches!(others.beside().take().await, Err(CrmError::Paced { .. })));
+    }
+
+    /// Also where the vendor tells of no limit; what it counts apart is another matter.
+    #[tokio::test]
+    async fn beside_keeps_to_what_vendor_asks_a_run_to_wait() {
+        let run = quota(80);
+        run.refused(&CrmError::Unavailable("503"));
+        run.beside().take().await.unwrap();
+
+        run.refused(&CrmError::RateLimited { retry_after: Some(Duration::from_secs(30)) });
+
+        assert!(matches!(run.beside().take().await, Err(CrmError::Paced { .. })));
+        run.take().await.unwrap();
+        run.of_exports().beside().take().await.unwrap();
+        run.exhausted(Duration::from_hours(9));
+        let Err(CrmError::Paced { wait }) = run.beside().take().await else { panic!("asked") };
+        assert!(wait <= BESIDE_HELD_MAX);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::{fmt, num::NonZeroU64};
 
 use crate::country_split::CountrySplit;
+use crate::library;
 
 /// All digits of a number in E.164 form, country code first, as an integer. No country code begins
 /// with 0, so two numbers are equal exactly when their keys are.
@@ -34,6 +35,13 @@ impl PhoneKey {
         CountrySplit::of(self).map_or_else(|| self.0.to_string(), |split| split.national().to_owned())
     }
 
+    /// The digits as its country writes them at home, with what is dialled before them there (0 in
+    /// many); where nothing is, or the key is no possible number, those of
+    /// [`Self::national_digits`].
+    pub fn home_digits(self) -> String {
+        library::national_format(self).unwrap_or_else(|| self.national_digits())
+    }
+
     pub(crate) fn is(self, digits: u64) -> bool {
         self.0.get() == digits
     }
@@ -60,6 +68,16 @@ pub struct InvalidPhoneKey;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn home_digits_have_what_is_dialled_before_them() {
+        let home = |digits: i64| PhoneKey::try_from_i64(digits).unwrap().home_digits();
+
+        assert_eq!(home(442_079_460_000), "02079460000");
+        assert_eq!(home(13_105_550_100), "3105550100");
+        assert_eq!(home(390_612_345_678), "0612345678", "its zero is there already");
+        assert_eq!(home(7), "7");
+    }
 
     #[test]
     fn national_digits_stand_behind_the_country_code() {

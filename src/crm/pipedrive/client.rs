@@ -154,6 +154,7 @@ impl PipedriveClient {
     pub(super) async fn get_text(&self, path: &str, query: &[(&str, &str)]) -> Result<(BodyText, HeaderMap), CrmError> {
         let reply = self.send(path, query).await?;
         if let Some(error) = reply.refusal() {
+            self.quota.refused(&error);
             return Err(error);
         }
         let body = json::off_thread(move || BodyText::json(reply.body)).await?;

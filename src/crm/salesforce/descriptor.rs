@@ -63,8 +63,8 @@ pub(super) const DESCRIPTOR: ProviderDescriptor = ProviderDescriptor {
     options: OptionRules { widen: |_, _| false, need_sweep: |_, _| false },
     // A row is seen as soon as its transaction has ended, but for one that lasts.
     listing_lag: TimeDelta::seconds(5),
-    // Requests: a query for each object; two searches, two descriptions, two reads.
-    look_aside: AsideRules { has_delta: true, search: SearchWhen::FirstCopy, delta_cost: 2, search_cost: 6 },
+    // Requests: a query for each object; three searches, two descriptions, two reads.
+    look_aside: AsideRules { has_delta: true, search: SearchWhen::FirstCopy, delta_cost: 2, search_cost: 7 },
     defaults: ProviderDefaults {
         quota_share_percent: 50,
         first_copy_share_percent: 50,

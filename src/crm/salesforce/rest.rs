@@ -105,7 +105,11 @@ impl RestApi {
         let (status, headers) = (response.status(), response.headers().clone());
         self.learn(&headers);
         if !status.is_success() {
-            return Err(refusal::meaning(status, &headers, &http::read_refusal(response).await));
+            let failure = refusal::meaning(status, &headers, &http::read_refusal(response).await);
+            if let RequestFailure::Known(error) = &failure {
+                self.quota.refused(error);
+            }
+            return Err(failure);
         }
         let body = http::read_body(response).await?;
         let is_of_records = headers.get(CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/csv"));

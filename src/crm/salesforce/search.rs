@@ -1,6 +1,8 @@
 //! Records by a phone number. The index is behind by minutes, and compares digits as they stand in
-//! a field: the number is looked for with and without its country code.
+//! a field: the number is looked for with its country code, without it, and as it is written at
+//! home, where that has a 0 before it.
 
+use futures_util::future::try_join_all;
 use phone_key::PhoneKey;
 
 use super::{
@@ -22,9 +24,10 @@ use crate::{
 impl SalesforceClient {
     /// Those of the kinds that are copied, each once.
     pub(super) async fn search(&self, key: PhoneKey) -> Result<Vec<RecordKey>, CrmError> {
-        let (national, whole) = (key.national_digits(), key.as_i64().to_string());
-        let (short, long) = tokio::try_join!(self.search_digits(&national), self.search_digits(&whole))?;
-        let mut found = [long, short].concat();
+        let mut forms = vec![key.as_i64().to_string(), key.national_digits(), key.home_digits()];
+        forms.sort_unstable();
+        forms.dedup();
+        let mut found = try_join_all(forms.iter().map(|digits| self.search_digits(digits))).await?.concat();
         found.sort_unstable();
         found.dedup();
         found.truncate(FOUND_MAX);
