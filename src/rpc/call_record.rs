@@ -2,7 +2,7 @@
 //! ends as a line of the access log, and moves the metrics. No number, name, address or token is in
 //! either: a call is named by a keyed reference, a subject as it may be logged.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use http::{Extensions, HeaderName, HeaderValue};
 use tokio::time::Instant;
@@ -29,6 +29,11 @@ const UNKNOWN: &str = "unknown";
 #[derive(Clone, Copy)]
 pub(super) struct CallOutcome(pub(super) &'static str);
 
+/// How long a call waited while CRMs were asked, as its account wishes. In the extensions of an
+/// answer.
+#[derive(Clone, Copy)]
+pub(super) struct AsideWait(pub(super) Duration);
+
 /// A call that has not ended. Dropped, it has.
 pub(super) struct CallRecord {
     method: Option<&'static MethodRule>,
@@ -39,6 +44,8 @@ pub(super) struct CallRecord {
     /// `None`: nobody has taken an answer.
     code: Option<Code>,
     outcome: &'static str,
+    /// While CRMs were asked.
+    waited: Duration,
     /// Its span, if it is traced.
     traced: Option<Span>,
 }
@@ -52,7 +59,7 @@ impl CallRecord {
         traced: Option<Span>,
     ) -> Self {
         let (notes, namer) = (Arc::default(), namer.clone());
-        Self { method, request_id, arrived, notes, namer, code: None, outcome: "", traced }
+        Self { method, request_id, arrived, notes, namer, code: None, outcome: "", waited: Duration::ZERO, traced }
     }
 
     pub(super) fn notes(&self) -> &Arc<CallNotes> {
@@ -75,6 +82,9 @@ impl CallRecord {
         if let Some(CallOutcome(outcome)) = extensions.get() {
             self.outcome = outcome;
         }
+        if let Some(AsideWait(waited)) = extensions.get() {
+            self.waited = *waited;
+        }
         // Of an answer with a body, the end is in its trailers.
         if let Some(status) = extensions.get::<Status>() {
             self.end(status.code());
@@ -92,7 +102,9 @@ impl Drop for CallRecord {
     fn drop(&mut self) {
         let (code, took) = (code_name(self.code.unwrap_or(Code::Cancelled)), self.arrived.elapsed());
         let path = self.method.map_or(UNKNOWN, |method| method.path);
-        metrics::call_ended(path.rsplit('.').next().unwrap_or(path), self.outcome, code, took);
+        // Who waits as his account wishes is not answered slowly.
+        let own = took.saturating_sub(self.waited);
+        metrics::call_ended(path.rsplit('.').next().unwrap_or(path), self.outcome, code, own);
         let account_id = self.notes.account_id();
         let call_ref = || Some(self.namer.call_ref(account_id?, self.notes.call_id()?));
         if let Some(span) = &self.traced {

@@ -3,7 +3,7 @@
 use tonic::{Request, Response, Status};
 
 use super::{
-    call_record::CallOutcome,
+    call_record::{AsideWait, CallOutcome},
     convert,
     deadline::deadline,
     health::CallTally,
@@ -55,10 +55,15 @@ impl CallerService for CallerRpc {
             Err(MatchError::Store(_)) => self.tally.note(false),
             Ok(_) | Err(_) => self.tally.note(true),
         }
-        let answer = self.match_response(answer?);
+        let answer = answer?;
+        let waited = answer.look_aside_wait.map(AsideWait);
+        let answer = self.match_response(answer);
         let outcome = CallOutcome(answer.outcome().as_str_name());
         let mut response = Response::new(answer);
         response.extensions_mut().insert(outcome);
+        if let Some(waited) = waited {
+            response.extensions_mut().insert(waited);
+        }
         Ok(response)
     }
 

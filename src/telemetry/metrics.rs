@@ -51,7 +51,7 @@ metrics_list! {
     CALLS = Counter "contact_sync_calls_total" ["method", "outcome", "code"]
         "calls over gRPC that have ended; outcome is what MatchCaller or ResolveRequester found, else empty";
     CALL_SECONDS = Histogram "contact_sync_call_seconds" ["method"]
-        "from a call's arrival until its answer was handed over; streams until their end";
+        "from a call's arrival until its answer was handed over, without what it waited while CRMs were asked (look_aside_ms of its account); streams until their end";
     REFUSED = Counter "contact_sync_calls_refused_total" ["why"] "calls that found no room";
     TOKENS_REFUSED = Counter "contact_sync_tokens_refused_total" ["reason"] "calls whose token was not accepted";
     CONNECTIONS = Gauge "contact_sync_connections" [] "open gRPC connections";
