@@ -14,7 +14,7 @@ use std::{
 use chrono::TimeDelta;
 use tokio::{
     net::TcpListener,
-    sync::{Notify, mpsc},
+    sync::{Notify, broadcast, mpsc},
     time::{Instant, sleep},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -56,8 +56,8 @@ use crate::{
     },
     store::{CallDb, Db, PoolSettings, StoreError, accounts::RulesCache, phone_numbers},
     sync::{
-        AsideRunner, NumberReparser, RecordInspector, RunBell, SlotDemand, StreamSupervisor, SyncContext, SyncControl,
-        SyncSettings, SyncWorker,
+        AsideLimits, AsideRunner, NumberReparser, RecordInspector, RunBell, SlotDemand, StreamSupervisor, SyncContext,
+        SyncControl, SyncSettings, SyncWorker,
     },
     telemetry::{self, metrics::MetricsPage},
     tls::BoundListener,
@@ -72,6 +72,8 @@ const CALLS_LOOK_EVERY: Duration = Duration::from_millis(500);
 const WARM_UP_MAX: Duration = Duration::from_secs(5);
 /// Looks into CRMs that calls have asked for and nobody has taken up.
 const ASKED_ASIDES_MAX: usize = 256;
+/// Looks that are over and that a waiting call has not been told of; who misses one looks itself.
+const ANSWERED_ASIDES_MAX: usize = 64;
 
 /// The CRM says something within 270 seconds; a minute more is a dead connection.
 const STREAM_SILENCE: Duration = Duration::from_secs(330);
@@ -184,7 +186,8 @@ impl ServiceApp {
             slot_demand: SlotDemand::default(),
             hint_bell: RunBell::default(),
             aside_bell: RunBell::default(),
-            aside_answered: Arc::default(),
+            aside_limits: AsideLimits::default(),
+            aside_answered: broadcast::Sender::new(ANSWERED_ASIDES_MAX),
         });
         let integrations = IntegrationContext {
             access_tokens: access_tokens(&api_db),
@@ -207,7 +210,7 @@ impl ServiceApp {
                 rules: rules.clone(),
                 clock: Arc::clone(&clock),
                 ids: Arc::clone(&ids),
-                aside: AsideDesk::new(descriptors, asides, Arc::clone(&sync_context.aside_answered)),
+                aside: aside_desk(config, descriptors, asides, &sync_context),
             },
             sync_context,
             asked_asides: Mutex::new(Some(asked_asides)),
@@ -222,12 +225,7 @@ impl ServiceApp {
             hooks: Arc::new(HookReceiver::new(integrations.clone())),
             control: control_of(&integrations, descriptors),
             integrations,
-            inspector: RecordInspector {
-                db: api_db.clone(),
-                vault,
-                suppression_keys: suppression_keys.clone(),
-                descriptors,
-            },
+            inspector: inspector_of(&api_db, vault, &suppression_keys, descriptors),
             feed: ChangeFeed::new(api_db.clone(), rules.clone(), Arc::clone(&clock), Arc::clone(&ids)),
             erasure: PersonErasure {
                 db: api_db.clone(),
@@ -505,6 +503,24 @@ fn crm_settings(config: &Config) -> Result<CrmSettings, AppError> {
 
 fn callback_url(config: &Config) -> Option<String> {
     config.http.public_url.as_ref().map(|url| format!("{}/oauth/callback", url.trim_end_matches('/')))
+}
+
+fn aside_desk(
+    config: &Config,
+    descriptors: Descriptors,
+    asked: mpsc::Sender<AskedAside>,
+    context: &SyncContext,
+) -> AsideDesk {
+    AsideDesk::new(descriptors, asked, context.aside_answered.clone(), limits::calls_aside_max(config))
+}
+
+fn inspector_of(
+    db: &Db,
+    vault: CredentialVault,
+    suppression_keys: &SuppressionKeys,
+    descriptors: Descriptors,
+) -> RecordInspector {
+    RecordInspector { db: db.clone(), vault, suppression_keys: suppression_keys.clone(), descriptors }
 }
 
 /// What operators ask of runs works with what linking does.

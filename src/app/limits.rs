@@ -9,6 +9,10 @@ use crate::{config::Config, listeners, rpc::limits::ServerLimits};
 /// waits less than the pool allows (200 ms) while a statement takes less than 8 ms, which it does
 /// until the database is far above its capacity.
 const CALLS_PER_CONNECTION: usize = 24;
+/// Calls that may wait at once while CRMs are asked; with few connections a third of the queue, so
+/// that strangers never take a token's whole share of it.
+const CALLS_ASIDE_MAX: usize = 64;
+const CALLS_ASIDE_SHARE: usize = 3;
 /// Connections that are accepted however few descriptors there are.
 const CONNECTIONS_MIN: usize = 16;
 /// Descriptors of one run and of calls that ask a CRM: its kept connections and name look-ups.
@@ -42,7 +46,6 @@ pub(super) fn raise_descriptor_limit() -> u64 {
 /// descriptors that are kept back.
 pub(super) fn server_limits(config: &Config, descriptors: u64) -> ServerLimits {
     let limits = ServerLimits::from(&config.server);
-    let call_connections = usize::try_from(config.pools.call.connections).unwrap_or(usize::MAX);
     let left = descriptors.saturating_sub(descriptors_kept(config, descriptors));
     let connections_max = limits.connections_max.min(usize::try_from(left).unwrap_or(usize::MAX)).max(CONNECTIONS_MIN);
     if connections_max < limits.connections_max {
@@ -60,7 +63,18 @@ pub(super) fn server_limits(config: &Config, descriptors: u64) -> ServerLimits {
             "fewer streams of changes than worker.streams_max are held: raise the limit of open files (LimitNOFILE, ulimit -n)"
         );
     }
-    ServerLimits { connections_max, queued_calls_max: call_connections.saturating_mul(CALLS_PER_CONNECTION), ..limits }
+    ServerLimits { connections_max, queued_calls_max: queued_calls_max(config), ..limits }
+}
+
+/// The queue for the call path's connections.
+fn queued_calls_max(config: &Config) -> usize {
+    let call_connections = usize::try_from(config.pools.call.connections).unwrap_or(usize::MAX);
+    call_connections.saturating_mul(CALLS_PER_CONNECTION)
+}
+
+/// Calls of them that may wait at once while CRMs are asked.
+pub(super) fn calls_aside_max(config: &Config) -> usize {
+    (queued_calls_max(config) / CALLS_ASIDE_SHARE).min(CALLS_ASIDE_MAX)
 }
 
 /// Organisations whose stream of changes may be held: the setting, as far as there are descriptors.
@@ -117,9 +131,13 @@ mod tests {
     fn call_queue_grows_with_its_connections() {
         let mut config = config();
         assert_eq!(server_limits(&config, 65_536).queued_calls_max, 192);
+        assert_eq!(calls_aside_max(&config), 64);
 
         config.pools.call.connections = 1;
         assert_eq!(server_limits(&config, 65_536).queued_calls_max, 24);
+        assert_eq!(calls_aside_max(&config), 8);
+        config.pools.call.connections = 100;
+        assert_eq!(calls_aside_max(&config), 64);
     }
 
     #[test]

@@ -114,6 +114,8 @@ pub struct FoundRecords {
     pub rejects: PageRejects,
     /// Something was left out: the oldest changes, or a kind of objects.
     pub is_partial: bool,
+    /// A kind of objects was asked for, and the CRM did not answer.
+    pub has_failed: bool,
 }
 
 /// A record that has just turned out to be gone, and the e-mail addresses that we know of it.

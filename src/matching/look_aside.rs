@@ -5,7 +5,7 @@
 
 use std::{
     collections::BTreeMap,
-    pin::pin,
+    future,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -13,7 +13,10 @@ use std::{
 use moka::sync::Cache;
 use phone_key::PhoneKey;
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{
+        broadcast::{self, error::RecvError},
+        mpsc,
+    },
     time::{sleep_until, timeout_at},
 };
 use tracing::warn;
@@ -53,7 +56,7 @@ const POLLS_MS: [u64; 12] = [60, 120, 180, 240, 320, 400, 500, 600, 750, 900, 1_
 pub struct AsideDesk {
     descriptors: Descriptors,
     asked: mpsc::Sender<AskedAside>,
-    answered: Arc<Notify>,
+    answered: broadcast::Sender<AskedAside>,
     room: WaitRoom,
     memory: Cache<(AccountId, PhoneKey), ()>,
     guards: Cache<AccountId, Arc<Mutex<MissGuard>>>,
@@ -88,14 +91,36 @@ struct PendingAside {
     number: i64,
 }
 
+/// Until one of these is over, as this process knows.
+async fn one_answered(answered: &mut broadcast::Receiver<AskedAside>, pending: &[PendingAside]) {
+    let is_waited_for = |over: AskedAside| {
+        pending.iter().any(|one| one.integration_id == over.integration_id && one.number <= over.number)
+    };
+    loop {
+        match answered.recv().await {
+            Ok(over) if !is_waited_for(over) => {}
+            // Or some were missed.
+            Ok(_) | Err(RecvError::Lagged(_)) => return,
+            // Never: the desk has a sender.
+            Err(RecvError::Closed) => future::pending().await,
+        }
+    }
+}
+
 impl AsideDesk {
-    /// `asked`: to whoever asks CRMs in this process; `answered`: wakes calls when one was.
-    pub fn new(descriptors: Descriptors, asked: mpsc::Sender<AskedAside>, answered: Arc<Notify>) -> Self {
+    /// `asked`: to whoever asks CRMs in this process; `answered`: wakes calls when one was. At most
+    /// `waiting_max` calls wait at once.
+    pub fn new(
+        descriptors: Descriptors,
+        asked: mpsc::Sender<AskedAside>,
+        answered: broadcast::Sender<AskedAside>,
+        waiting_max: usize,
+    ) -> Self {
         Self {
             descriptors,
             asked,
             answered,
-            room: WaitRoom::default(),
+            room: WaitRoom::new(waiting_max),
             memory: Cache::builder().max_capacity(REMEMBERED_MAX).time_to_live(REMEMBERED_FOR).build(),
             guards: Cache::builder().max_capacity(GUARDED_MAX).time_to_idle(2 * REMEMBERED_FOR).build(),
             since: Instant::now(),
@@ -162,22 +187,17 @@ impl AsideDesk {
         report: &mut AsideReport,
         until: Instant,
     ) -> Result<(), StoreError> {
-        let mut woken = pin!(self.answered.notified());
         // From now on: an answer may come before this waits.
-        woken.as_mut().enable();
+        let mut answered = self.answered.subscribe();
         let mut pending = self.ask(context, question, report).await?;
         report.asked = pending.iter().map(|one| one.integration_id).collect();
         let began = Instant::now();
         let mut polls = POLLS_MS.iter().map(|ms| began + Duration::from_millis(*ms));
+        let mut poll = polls.next().unwrap_or(until);
         while !pending.is_empty() {
-            let poll = polls.next().unwrap_or(until).min(until);
-            let is_woken = tokio::select! {
-                () = woken.as_mut() => true,
-                () = sleep_until(poll.into()) => false,
-            };
-            if is_woken {
-                woken.set(self.answered.notified());
-                woken.as_mut().enable();
+            tokio::select! {
+                () = one_answered(&mut answered, &pending) => {}
+                () = sleep_until(poll.min(until).into()) => poll = polls.next().unwrap_or(until),
             }
             let is_news = self.take_answers(context, question, &mut pending, report).await?;
             if is_news && !pending.is_empty() && self.is_known(context, question).await? {
@@ -214,9 +234,14 @@ impl AsideDesk {
         let (ours, lost): (Vec<AsideAsk>, Vec<AsideAsk>) =
             asks.into_iter().partition(|ask| won.contains(&ask.integration_id));
         for AsideAsk { integration_id, number, .. } in ours {
-            // A full or closed one: whoever holds the lease may see the row.
-            let _ = self.asked.try_send(AskedAside { account_id, integration_id, number });
-            pending.push(PendingAside { integration_id, number });
+            let asked = AskedAside { account_id, integration_id, number };
+            if self.asked.try_send(asked).is_ok() {
+                pending.push(PendingAside { integration_id, number });
+                continue;
+            }
+            // More than can be asked in time: nobody is to wait for it.
+            look_asides::refuse(&context.call_db, asked).await?;
+            report.outcomes.insert(integration_id, AsideOutcome::Busy);
         }
         if lost.is_empty() {
             return Ok(pending);
@@ -248,7 +273,7 @@ impl AsideDesk {
             let row = rows.iter().find(|row| row.integration_id == integration_id);
             // What it brought may have come after this call had looked.
             report.looks_again |=
-                row.is_some_and(|row| row.asked == row.answered && !row.has_failed && now - row.asked_at < SPACING);
+                row.is_some_and(|row| row.asked == row.answered && (now - row.asked_at).abs() < SPACING);
             let rules = &self.descriptors[source.provider].look_aside;
             match look_aside::plan(source, rules, row, question.key, now) {
                 AsideStep::Ask(ask) => asks.push(ask),
@@ -276,7 +301,8 @@ impl AsideDesk {
             let answer = answers.iter().find(|answer| answer.integration_id == one.integration_id);
             let Some(answer) = answer.filter(|answer| answer.answered >= one.number) else { return true };
             let outcome = if answer.has_failed { AsideOutcome::Failed } else { AsideOutcome::NothingFound };
-            is_news |= !answer.has_failed;
+            // A failure of one kind of objects, too, may have brought somebody of another.
+            is_news = true;
             report.outcomes.insert(one.integration_id, outcome);
             false
         });
@@ -294,7 +320,7 @@ impl AsideDesk {
     pub(super) fn tell(&self, account_id: AccountId, report: AsideReport, answer: &mut MatchAnswer) {
         let AsideReport { mut outcomes, asked, waited, .. } = report;
         for record in answer.candidates.iter().flat_map(|contact| &contact.records).filter(|record| record.is_live) {
-            if let Some(outcome @ (AsideOutcome::NothingFound | AsideOutcome::TimedOut)) =
+            if let Some(outcome @ (AsideOutcome::NothingFound | AsideOutcome::TimedOut | AsideOutcome::Failed)) =
                 outcomes.get_mut(&record.integration_id)
             {
                 *outcome = AsideOutcome::Found;
@@ -305,8 +331,10 @@ impl AsideDesk {
                 metrics::looked_aside(source.provider.as_str(), outcome.as_str());
             }
         }
-        let has_none = |id: &IntegrationId| outcomes.get(id) == Some(&AsideOutcome::NothingFound);
-        if let Some(key) = answer.key.filter(|_| !asked.is_empty() && asked.iter().all(has_none)) {
+        // A CRM that was not asked, or has not answered, may have him.
+        let is_final =
+            |outcome: &AsideOutcome| matches!(outcome, AsideOutcome::NothingFound | AsideOutcome::NotForThisCrm);
+        if let Some(key) = answer.key.filter(|_| !asked.is_empty() && outcomes.values().all(is_final)) {
             self.memory.insert((account_id, key), ());
         }
         answer.look_asides = outcomes.into_iter().collect();
@@ -324,5 +352,38 @@ impl AsideDesk {
             }
         };
         answer.sources.iter().filter_map(step).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn integration(number: u128) -> IntegrationId {
+        IntegrationId(Uuid::from_u128(number))
+    }
+
+    #[tokio::test]
+    async fn only_what_a_call_waits_for_wakes_it() {
+        let answered = broadcast::Sender::new(4);
+        let mut heard = answered.subscribe();
+        let pending = [PendingAside { integration_id: integration(1), number: 7 }];
+        let tell = |of, number| {
+            let over = AskedAside { account_id: AccountId(Uuid::nil()), integration_id: integration(of), number };
+            answered.send(over).unwrap();
+        };
+        tell(2, 7);
+        tell(1, 6);
+        assert!(one_answered(&mut heard, &pending).now_or_never().is_none(), "of another, or of an earlier look");
+
+        tell(1, 7);
+        assert!(one_answered(&mut heard, &pending).now_or_never().is_some());
+        for _ in 0..5 {
+            tell(2, 1);
+        }
+        assert!(one_answered(&mut heard, &pending).now_or_never().is_some(), "some were missed");
     }
 }

@@ -7,14 +7,16 @@ use std::{
 
 use crate::{domain::ids::AccountId, telemetry::metrics};
 
-/// Calls of this process that wait at once: a third of those that the call path has room for.
-const WAITING_MAX: usize = 64;
 /// Calls of an account.
 const WAITING_OF_ACCOUNT_MAX: usize = 8;
 
 /// Who waits.
-#[derive(Clone, Default)]
-pub(super) struct WaitRoom(Arc<Mutex<TakenPlaces>>);
+#[derive(Clone)]
+pub(super) struct WaitRoom {
+    /// Calls of this process.
+    places_max: usize,
+    taken: Arc<Mutex<TakenPlaces>>,
+}
 
 #[derive(Default)]
 struct TakenPlaces {
@@ -29,11 +31,16 @@ pub(super) struct WaitPlace {
 }
 
 impl WaitRoom {
+    /// For so many calls.
+    pub(super) fn new(places_max: usize) -> Self {
+        Self { places_max, taken: Arc::default() }
+    }
+
     /// A place, if there is one.
     pub(super) fn enter(&self, account_id: AccountId) -> Option<WaitPlace> {
         let mut taken = self.taken();
         let of_account = taken.by_account.get(&account_id).copied().unwrap_or(0);
-        if taken.all >= WAITING_MAX || of_account >= WAITING_OF_ACCOUNT_MAX {
+        if taken.all >= self.places_max || of_account >= WAITING_OF_ACCOUNT_MAX {
             return None;
         }
         taken.all += 1;
@@ -43,7 +50,7 @@ impl WaitRoom {
     }
 
     fn taken(&self) -> MutexGuard<'_, TakenPlaces> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -73,7 +80,7 @@ mod tests {
 
     #[test]
     fn eighth_of_account_and_sixty_fourth_of_process_are_last() {
-        let room = WaitRoom::default();
+        let room = WaitRoom::new(64);
         let mut places = Vec::new();
         for number in 0..8 {
             for _ in 0..8 {
@@ -87,7 +94,7 @@ mod tests {
 
     #[test]
     fn dropped_place_is_free_again() {
-        let room = WaitRoom::default();
+        let room = WaitRoom::new(64);
         let mut places: Vec<WaitPlace> = (0..8).map(|_| room.enter(account(1)).unwrap()).collect();
 
         places.pop();

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::{CallDb, Db, StoreError, Tx, known, lease::Lease};
 use crate::domain::{
     ids::{AccountId, IntegrationId},
-    look_aside::{AsideAsk, AsideMode, AsideRow},
+    look_aside::{AsideAsk, AsideMode, AsideRow, AskedAside},
 };
 
 fn mode_of(text: &str) -> Result<AsideMode, StoreError> {
@@ -150,6 +150,13 @@ pub struct OpenAside {
     pub key: Option<PhoneKey>,
 }
 
+impl OpenAside {
+    /// Whose it is, by the lease of the integration that it is of.
+    pub fn asked_of(&self, lease: Lease) -> AskedAside {
+        AskedAside { account_id: lease.account_id, integration_id: lease.integration_id, number: self.number }
+    }
+}
+
 /// The look that an integration is to answer, if there is one.
 pub async fn find_open(
     db: &Db,
@@ -177,7 +184,7 @@ pub async fn find_open(
 pub struct AsideAnswer {
     /// Its number.
     pub number: i64,
-    /// The CRM did not answer.
+    /// The CRM did not answer, or not for all kinds of objects.
     pub has_failed: bool,
     /// What the CRM gives a day, if it has said so.
     pub day_limit: Option<i64>,
@@ -198,7 +205,14 @@ pub async fn answer(
     write_answer(db.of(account_id), account_id, integration_id, answer).await
 }
 
-/// Unless a later one has been asked for since.
+/// Says of a look that was just asked for that nobody will answer it.
+pub async fn refuse(db: &CallDb, asked: AskedAside) -> Result<(), StoreError> {
+    let AskedAside { account_id, integration_id, number } = asked;
+    let answer = AsideAnswer { number, has_failed: true, day_limit: None };
+    write_answer(db.of(account_id), account_id, integration_id, &answer).await
+}
+
+/// Unless a later one has been asked for since. What the CRM has answered, no failure takes back.
 async fn write_answer<'e>(
     executor: impl PgExecutor<'e>,
     account_id: AccountId,
@@ -209,7 +223,7 @@ async fn write_answer<'e>(
         "-- store::look_asides::write_answer
         update look_asides
         set answered = $3, has_failed = $4, e164 = null, day_limit = coalesce($5, day_limit)
-        where account_id = $1 and integration_id = $2 and asked = $3",
+        where account_id = $1 and integration_id = $2 and asked = $3 and (answered < $3 or not $4)",
         account_id.0,
         integration_id.0,
         answer.number,

@@ -2,14 +2,14 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, broadcast};
 use tokio_util::task::TaskTracker;
 
-use super::{run_bell::RunBell, slots::SlotDemand};
+use super::{aside_limits::AsideLimits, run_bell::RunBell, slots::SlotDemand};
 use crate::{
     credentials::{AccessTokens, SuppressionKeys},
     crm::CrmClients,
-    domain::{clock::Clock, ids::IdSource, provider::PerProvider},
+    domain::{clock::Clock, ids::IdSource, look_aside::AskedAside, provider::PerProvider},
     store::Db,
 };
 
@@ -69,6 +69,16 @@ pub struct SyncContext {
     pub hint_bell: RunBell,
     /// Wakes runs that wait, for a call that waits for their CRM.
     pub aside_bell: RunBell,
-    /// Wakes calls of this process: a look into a CRM is over.
-    pub aside_answered: Arc<Notify>,
+    /// How many looks aside fly at once, and which CRMs rest.
+    pub aside_limits: AsideLimits,
+    /// Wakes the calls of this process that wait for a look into a CRM which is over.
+    pub aside_answered: broadcast::Sender<AskedAside>,
+}
+
+impl SyncContext {
+    /// A look into a CRM is over.
+    pub(super) fn tell_answered(&self, asked: AskedAside) {
+        // Nobody may wait for it any more.
+        let _ = self.aside_answered.send(asked);
+    }
 }

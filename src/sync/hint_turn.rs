@@ -16,6 +16,7 @@ use super::{
     hints::{HintDrainer, HintLook},
     job::SyncJob,
     keep_lease::keep_lease,
+    look_aside,
     normalize::NumberRules,
     session::CrmSession,
 };
@@ -158,7 +159,10 @@ async fn look(context: &SyncContext, job: &SyncJob) -> Result<usize, RunError> {
         return Ok(0);
     }
     let mut session = CrmSession::open(context, job).await?;
-    match drainer.settle(&mut session, &taken).await? {
+    let looked = drainer.settle(&mut session, &taken).await?;
+    // A call that has come meanwhile found the integration held.
+    Box::pin(look_aside::serve(drainer.writer, &session)).await?;
+    match looked {
         HintLook::Settled(asked) => Ok(asked),
         HintLook::Unanswered(error) if error.is_local() => {
             drainer.put_off(taken, PASSING_WAIT).await?;

@@ -13,7 +13,7 @@ use std::{
 use chrono::TimeDelta;
 use phone_key::PhoneKey;
 use tokio::{
-    sync::{Semaphore, mpsc},
+    sync::mpsc,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -49,21 +49,22 @@ use crate::{
 /// Longest time for all requests of one look.
 const FLIGHT_MAX: Duration = Duration::from_secs(5);
 const TOO_SLOW: CrmError = CrmError::Unavailable("it did not answer within 5 s");
+const RESTING: CrmError = CrmError::Unavailable("it refused less than a minute ago");
 /// Twice that: the lease of a look is not renewed.
 const LEASE_SECONDS: f64 = 10.0;
-/// Looks at once in a process.
-const FLIGHTS_MAX: usize = 16;
 /// When a look whose integration somebody holds is tried again, each after the last: the holder is
-/// to serve it, and may be over before it has seen it.
-const TRIES: [Duration; 7] = [
+/// to serve it, and may be over before it has seen it ..
+const FIRST_WAITS: [Duration; 6] = [
     Duration::ZERO,
     Duration::from_millis(50),
     Duration::from_millis(50),
     Duration::from_millis(100),
     Duration::from_millis(200),
-    Duration::from_millis(400),
-    Duration::from_millis(400),
+    Duration::from_millis(300),
 ];
+/// .. and then, until it is given up: who called first has long been answered.
+const LATER_WAIT: Duration = Duration::from_millis(400);
+const GIVEN_UP_AFTER: Duration = Duration::from_secs(3);
 /// No call waits for one that was asked for longer ago.
 const NOBODY_WAITS_AFTER: TimeDelta = TimeDelta::seconds(10);
 
@@ -79,46 +80,60 @@ pub struct AsideRunner {
 impl AsideRunner {
     /// Until `stop` is cancelled, or nobody can ask any more. Each look is a task of the tracker.
     pub async fn run_until(mut self, stop: CancellationToken) {
-        let places = Arc::new(Semaphore::new(FLIGHTS_MAX));
         loop {
-            let next = async {
-                let asked = self.asked.recv().await?;
-                Some((asked, Arc::clone(&places).acquire_owned().await.ok()?))
-            };
-            let (asked, place) = tokio::select! {
+            let asked = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
-                next = next => match next {
-                    Some(next) => next,
+                asked = self.asked.recv() => match asked {
+                    Some(asked) => asked,
                     None => return,
                 },
             };
             let (context, stop) = (Arc::clone(&self.context), stop.clone());
             let span = error_span!(target: traces::ROOT_TARGET, "look_aside", integration.id = %asked.integration_id);
-            let flight = async move {
-                if let Err(error) = fly(&context, asked, &stop).await {
-                    warn!(error = %chain(&error), "a look into a CRM for a caller was left");
-                }
-                context.aside_answered.notify_waiters();
-                drop(place);
-            };
+            let flight = async move { fly(&context, asked, &stop).await };
             self.context.tasks.spawn(flight.instrument(span));
         }
     }
 }
 
-/// One look, under a lease of its own if there is one to be had.
-async fn fly(context: &SyncContext, asked: AskedAside, stop: &CancellationToken) -> Result<(), StoreError> {
+/// One look. However it ends, it is answered: nobody waits for what nobody asks.
+async fn fly(context: &SyncContext, asked: AskedAside, stop: &CancellationToken) {
+    let over = match context.aside_limits.enter(asked.account_id).await {
+        Some(_place) => try_until_over(context, asked, stop).await,
+        None => Ok(false),
+    };
+    let left = match over {
+        Ok(true) => Ok(()),
+        Ok(false) => give_up(context, asked, None).await,
+        Err(error) => give_up(context, asked, None).await.and(Err(error)),
+    };
+    if let Err(error) = left {
+        warn!(error = %chain(&error), "a look into a CRM for a caller was left");
+    }
+}
+
+/// Under a lease of its own if there is one to be had, or by whoever has it. False: it is given up.
+async fn try_until_over(
+    context: &SyncContext,
+    asked: AskedAside,
+    stop: &CancellationToken,
+) -> Result<bool, StoreError> {
     let AskedAside { account_id, integration_id, number } = asked;
-    let due = DueIntegration { account_id, integration_id };
-    for wait in TRIES {
+    let (due, began) = (DueIntegration { account_id, integration_id }, Instant::now());
+    let mut waits = FIRST_WAITS.into_iter();
+    while began.elapsed() < GIVEN_UP_AFTER {
         tokio::select! {
             biased;
-            () = stop.cancelled() => return Ok(()),
-            () = sleep(wait) => {}
+            () = stop.cancelled() => break,
+            () = sleep(waits.next().unwrap_or(LATER_WAIT)) => {}
         }
         let open = look_asides::find_open(&context.db, account_id, integration_id).await?;
-        let Some(open) = open.filter(|open| open.number == number) else { return Ok(()) };
+        let Some(open) = open.filter(|open| open.number == number) else {
+            // By another process, perhaps.
+            context.tell_answered(asked);
+            return Ok(true);
+        };
         if lease::is_held(&context.db, due).await? {
             // Its run may be of this process, and wait.
             context.aside_bell.ring();
@@ -129,18 +144,27 @@ async fn fly(context: &SyncContext, asked: AskedAside, stop: &CancellationToken)
         let job = SyncJob::brief(claimed, SyncRunId(context.ids.new_v7(context.clock.now())));
         let answered = tokio::select! {
             biased;
-            () = stop.cancelled() => Ok(()),
+            () = stop.cancelled() => Ok(false),
             answered = answer_alone(context, &job, &open) => answered,
         };
         lease::give_back(&context.db, lease).await?;
         return answered;
     }
+    Ok(false)
+}
+
+/// Says that the CRM did not answer.
+async fn give_up(context: &SyncContext, asked: AskedAside, day_limit: Option<i64>) -> Result<(), StoreError> {
+    let answer = AsideAnswer { number: asked.number, has_failed: true, day_limit };
+    look_asides::answer(&context.db, asked.account_id, asked.integration_id, &answer).await?;
+    context.tell_answered(asked);
     Ok(())
 }
 
-async fn answer_alone(context: &SyncContext, job: &SyncJob, open: &OpenAside) -> Result<(), StoreError> {
+/// False: it is not answered.
+async fn answer_alone(context: &SyncContext, job: &SyncJob, open: &OpenAside) -> Result<bool, StoreError> {
     let account = accounts::find(&context.db, job.lease().account_id).await?;
-    let Some(account) = account else { return Ok(()) };
+    let Some(account) = account else { return Ok(false) };
     let writer = PageWriter { context, job, rules: NumberRules::from(&account) };
     let look = async {
         let (client, access) = connect(context, job, None).await?;
@@ -154,11 +178,12 @@ async fn answer_alone(context: &SyncContext, job: &SyncJob, open: &OpenAside) ->
         }
     };
     match answer(writer, open, look).await {
-        Ok(()) | Err(RunError::LeaseLost) => Ok(()),
+        Ok(()) => Ok(true),
+        Err(RunError::LeaseLost) => Ok(false),
         Err(RunError::Store(error)) => Err(error),
         Err(error) => {
             warn!(error = %chain(&error), "what a CRM has for a caller was not taken in");
-            Ok(())
+            Ok(true)
         }
     }
 }
@@ -190,9 +215,8 @@ pub(super) async fn serve(writer: PageWriter<'_>, session: &CrmSession<'_>) -> R
         return Ok(());
     };
     let age = context.clock.now() - open.asked_at;
-    if age > NOBODY_WAITS_AFTER || age < -NOBODY_WAITS_AFTER {
-        let answer = AsideAnswer { number: open.number, has_failed: true, day_limit: None };
-        return Ok(look_asides::answer(&context.db, lease.account_id, lease.integration_id, &answer).await?);
+    if age.abs() > NOBODY_WAITS_AFTER {
+        return Ok(give_up(context, open.asked_of(lease), None).await?);
     }
     let look = async { Ok(ask(&*session.beside()?, job, &open).await?) };
     match answer(writer, &open, look).await {
@@ -227,9 +251,14 @@ async fn answer(
     look: impl Future<Output = Result<FoundRecords, RunError>>,
 ) -> Result<(), RunError> {
     let (context, job, began) = (writer.context, writer.job, Instant::now());
-    let (lease, organization) = (job.lease(), &job.claimed.organization);
-    let found = timeout(FLIGHT_MAX, look).await.unwrap_or_else(|_| Err(TOO_SLOW.into()));
-    metrics::look_aside_ended(job.provider().as_str(), began.elapsed());
+    let (asked, now) = (open.asked_of(job.lease()), context.clock.now());
+    let found = if context.aside_limits.is_resting(asked.integration_id, now) {
+        Err(RESTING.into())
+    } else {
+        let found = timeout(FLIGHT_MAX, look).await.unwrap_or_else(|_| Err(TOO_SLOW.into()));
+        metrics::look_aside_ended(job.provider().as_str(), began.elapsed());
+        found.inspect_err(|error| context.aside_limits.note_failure(asked.integration_id, error.verdict(), now))
+    };
     let taken = match found {
         Ok(found) => take_in(writer, open, found).await,
         Err(error) => Err(error),
@@ -238,18 +267,15 @@ async fn answer(
         && !matches!(error, RunError::LeaseLost)
     {
         info!(error = %chain(error), "a CRM was asked for a caller, and did not answer");
-        let answer =
-            AsideAnswer { number: open.number, has_failed: true, day_limit: context.crms.day_limit(organization) };
-        look_asides::answer(&context.db, lease.account_id, lease.integration_id, &answer).await?;
+        give_up(context, asked, context.crms.day_limit(&job.claimed.organization)).await?;
     }
-    context.aside_answered.notify_waiters();
     taken
 }
 
 async fn take_in(writer: PageWriter<'_>, open: &OpenAside, found: FoundRecords) -> Result<(), RunError> {
     let (context, job) = (writer.context, writer.job);
     let lease = job.lease();
-    let FoundRecords { mut records, unnamed, rejects, is_partial } = found;
+    let FoundRecords { mut records, unnamed, rejects, is_partial, has_failed } = found;
     // Deletions are for whoever reads all of it.
     records.retain(|record| !record.is_gone);
     let keys: Vec<RecordKey> = records.iter().map(|record| record.key.clone()).collect();
@@ -274,7 +300,7 @@ async fn take_in(writer: PageWriter<'_>, open: &OpenAside, found: FoundRecords) 
         intake,
         answer: AsideAnswer {
             number: open.number,
-            has_failed: false,
+            has_failed,
             day_limit: context.crms.day_limit(&job.claimed.organization),
         },
         hints: asked_for,
@@ -282,7 +308,7 @@ async fn take_in(writer: PageWriter<'_>, open: &OpenAside, found: FoundRecords) 
         write_id: context.ids.new_v4(),
     };
     let applied = context.db.of(lease.account_id).run(work).await?;
-    context.aside_answered.notify_waiters();
+    context.tell_answered(open.asked_of(lease));
     if applied.has_hints {
         context.wake.notify_one();
     }

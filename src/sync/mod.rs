@@ -3,13 +3,15 @@
 //! long a run waits in `pacer`, how it ends in `run`, and what that makes of its integration in
 //! `domain::integration_state`.
 //!
-//! Each file uses those above it in this list, and none below: `slots` `run_bell` `context` `job`
-//! `backoff` `heartbeat` `error` · `normalize` `unread` `seal` `page` `rejected` · `pacer`
-//! `session` · `push_losses` `apply` · `conflicts` `successors` `look_aside` · `hints` · `copy`
-//! `sweep` `retry` `purge` `push_upkeep` · `keep_lease` · `run` `hint_turn` · `worker`. Beside
-//! them: `streams`, `reparse`, and what operators ask for, `control` and `trace`.
+//! Each file uses those above it in this list, and none below: `slots` `run_bell`
+//! `aside_limits` `context` `job` `backoff` `heartbeat` `error` · `normalize` `unread`
+//! `seal` `page` `rejected` · `pacer` `session` · `push_losses` `apply` · `conflicts`
+//! `successors` `look_aside` · `hints` · `copy` `sweep` `retry` `purge` `push_upkeep` ·
+//! `keep_lease` · `run` `hint_turn` · `worker`. Beside them: `streams`, `reparse`, and
+//! what operators ask for, `control` and `trace`.
 
 mod apply;
+mod aside_limits;
 mod backoff;
 mod conflicts;
 mod context;
@@ -43,6 +45,7 @@ mod trace;
 mod unread;
 mod worker;
 
+pub use aside_limits::AsideLimits;
 pub use context::{SyncContext, SyncSettings};
 pub use control::{AskedRecord, RecordLook, RetriedRecords, SyncControl, TriggerError, TriggeredRun};
 pub use look_aside::AsideRunner;

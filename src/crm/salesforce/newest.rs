@@ -2,6 +2,8 @@
 //! newest first, side by side. No position moves, and no deletion is looked for: the next run reads
 //! all of it in order.
 
+use futures_util::future::join_all;
+
 use super::{
     client::SalesforceClient,
     position::{ObjectProgress, SalesforcePosition},
@@ -11,35 +13,39 @@ use super::{
 };
 use crate::{
     crm::{CrmError, FoundRecords},
-    domain::{provider::Provider, record::ObjectType},
+    domain::provider::Provider,
 };
 
 /// Rows of one object: of more changes since the last run the newest matter.
 const ROWS_MAX: usize = 500;
 
 impl SalesforceClient {
-    /// What has changed since this checkpoint. An object that fails costs the other nothing.
+    /// What has changed since this checkpoint. An object that fails costs the other nothing, and
+    /// leaves the answer open. One that is copied and was never read yet is the next run's matter.
     pub(super) async fn newest(&self, checkpoint: &str) -> Result<FoundRecords, CrmError> {
         let position = SalesforcePosition::decode(checkpoint)?;
         let copied = self.options.copied(Provider::Salesforce);
-        let mark_of = |object| position.marks.iter().find(|mark| mark.object == object && copied.contains(&object));
-        let (contacts, leads) =
-            tokio::join!(self.newest_of(mark_of(ObjectType::Contact)), self.newest_of(mark_of(ObjectType::Lead)),);
-        match (contacts, leads) {
-            (Err(error), Err(_)) => Err(error),
-            (Ok(found), Err(_)) | (Err(_), Ok(found)) => Ok(FoundRecords { is_partial: true, ..found }),
-            (Ok(mut found), Ok(more)) => {
-                found.records.extend(more.records);
-                found.rejects.absorb(more.rejects);
-                found.is_partial |= more.is_partial;
-                Ok(found)
+        let marks: Vec<&ObjectProgress> = position.marks.iter().filter(|mark| copied.contains(&mark.object)).collect();
+        let mut found = FoundRecords { is_partial: marks.len() < copied.len(), ..FoundRecords::default() };
+        let (mut answered, mut failure) = (0, None);
+        for answer in join_all(marks.iter().map(|mark| self.newest_of(mark))).await {
+            match answer {
+                Ok(more) => {
+                    answered += 1;
+                    found.records.extend(more.records);
+                    found.rejects.absorb(more.rejects);
+                    found.is_partial |= more.is_partial;
+                }
+                Err(error) => failure = Some(error),
             }
+        }
+        match failure {
+            Some(error) if answered == 0 => Err(error),
+            failure => Ok(FoundRecords { has_failed: failure.is_some(), ..found }),
         }
     }
 
-    async fn newest_of(&self, mark: Option<&ObjectProgress>) -> Result<FoundRecords, CrmError> {
-        // Not copied, or never read yet.
-        let Some(mark) = mark else { return Ok(FoundRecords::default()) };
+    async fn newest_of(&self, mark: &ObjectProgress) -> Result<FoundRecords, CrmError> {
         let since = (mark.rows_through - OVERLAP.num_milliseconds()).max(0);
         let soql = soql::newest(mark.object, &mark.fields, since, ROWS_MAX);
         let mapping = self.mapping(mark.object, &mark.fields);

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use chrono::TimeDelta;
 use contact_sync::{
+    domain::clock::Clock as _,
     rpc::pb::{self, LookAsideOutcome as Outcome},
+    store::look_asides::{self, AsideAnswer},
     telemetry::metrics::MetricsPage,
 };
 use crm_simulator::{
@@ -18,11 +20,12 @@ use tonic::Request;
 
 use crate::{
     support::calls::{id_of, look_only, outbound},
-    support::hints::{drain, waiting},
+    support::hints::{HintWriter, drain, drain_beside, event, waiting},
     support::sync::{Beside, arrived, ask_trigger, column, eventually, fail, soon},
     support::{
         TestApp, Worlds, api_token, bearer, call, pipedrive_connection, salesforce_connection, zendesk_connection,
     },
+    sync::access_tokens::refresh_token,
 };
 
 const NORA: &str = "+13105550100";
@@ -115,9 +118,23 @@ impl Scene {
         self.test.salesforce.requests().total
     }
 
+    async fn lease_number(&self) -> i64 {
+        self.test.db.number("select lease_number from integrations").await
+    }
+
     async fn column(&self, name: &str) -> String {
         column(&self.test, &self.integration, name).await
     }
+}
+
+/// What a series shows, by its name and labels.
+fn figure(series: &str) -> f64 {
+    let text = MetricsPage::begin().text();
+    text.lines().filter_map(|line| line.strip_prefix(series)?.trim().parse::<f64>().ok()).sum()
+}
+
+fn is(value: f64, expected: i32) -> bool {
+    (value - f64::from(expected)).abs() < f64::EPSILON
 }
 
 fn name_of(answer: &pb::MatchCallerResponse) -> &str {
@@ -327,21 +344,161 @@ async fn slow_crm_gives_todays_answer_in_time() {
 async fn crm_that_refuses_fails_no_call_and_holds_nothing() {
     let scene = Scene::salesforce().await;
     scene.contact("Nora", NORA);
-    for fault in [Fault::Unauthorized, Fault::ServerError, Fault::RateLimited { retry_after_seconds: Some(60) }] {
+    let look = async |number| scene.test.match_caller(look_only(call(&scene.account, number))).await;
+    let refuse = async |number, fault| {
         scene.test.salesforce.faults().add(FaultRule::always("/query", fault)).unwrap();
-
-        let answer = scene.test.match_caller(look_only(call(&scene.account, NORA))).await;
-
+        let answer = look(number).await;
         assert_eq!((answer.outcome(), scene.told(&answer)), (pb::MatchOutcome::NotFound, Outcome::Failed));
-        let at_once = scene.test.match_caller(look_only(call(&scene.account, NORA))).await;
-        assert_eq!(scene.told(&at_once), Outcome::Failed, "not asked again for five seconds");
+        let asked = scene.asked();
+        assert_eq!(scene.told(&look(number).await), Outcome::Failed);
+        assert_eq!(scene.asked(), asked, "not asked again for five seconds");
         scene.test.salesforce.faults().clear();
         scene.seconds(6);
-    }
+        asked
+    };
+
+    assert_eq!(refuse(NORA, Fault::ServerError).await, 2);
+    assert_eq!(refuse(NORA, Fault::Unauthorized).await, 4);
+    assert_eq!((scene.told(&look(NORA).await), scene.asked()), (Outcome::Failed, 4), "it rests for a minute");
+    scene.seconds(55);
+    assert_eq!((scene.told(&look(NORA).await), scene.asked()), (Outcome::Found, 6));
+    scene.seconds(6);
+    let asked = refuse(NILS, Fault::RateLimited { retry_after_seconds: Some(60) }).await;
+    assert_eq!((scene.told(&look(NILS).await), scene.asked()), (Outcome::Failed, asked), "it has asked to wait");
+
     let integration = scene.test.integration(&scene.account, &scene.integration).await;
     assert_eq!(integration.state(), pb::IntegrationState::Active);
     assert_eq!(scene.column("failures").await, "0");
-    assert_eq!(scene.told(&scene.call(NORA).await), Outcome::Found);
+}
+
+/// A kind of objects that fails leaves it open whether somebody has the number.
+#[tokio::test]
+async fn half_an_answer_names_whom_it_has_and_rules_nobody_out() {
+    let scene = Scene::salesforce().await;
+    scene.contact("Nora", NORA);
+    scene.test.salesforce.faults().add(FaultRule::always("FROM+Lead", Fault::ServerError)).unwrap();
+
+    assert_eq!(scene.told(&scene.call(NILS).await), Outcome::Failed);
+    let answer = scene.call(NORA).await;
+    assert_eq!((name_of(&answer), answer.look_asides.len()), ("Nora", 0), "known by now");
+    scene.seconds(6);
+    scene.test.salesforce.faults().clear();
+    let asked = scene.asked();
+    assert_eq!((scene.told(&scene.call(NILS).await), scene.asked()), (Outcome::NothingFound, asked + 2));
+}
+
+/// A number is left alone for a minute only where no CRM is left that may have it.
+#[tokio::test]
+async fn number_is_not_remembered_while_a_crm_has_not_answered() {
+    let scene = Scene::salesforce().await;
+    let token = pb::Credentials { kind: Some(pb::credentials::Kind::PipedriveApiToken("pipedrive-token".into())) };
+    let request = pb::EnableSyncRequest {
+        account_id: scene.account.clone(),
+        provider: pb::Provider::Pipedrive.into(),
+        connection: Some(pipedrive_connection("acme")),
+        credentials: Some(token),
+        ..Default::default()
+    };
+    scene.test.syncs().enable_sync(request).await.unwrap();
+    assert_eq!(scene.test.sync_due().await, 1);
+    scene.test.pipedrive.faults().add(FaultRule::always("/persons", Fault::ServerError)).unwrap();
+    let told = async || {
+        let answer = scene.call(NORA).await;
+        let mut told: Vec<Outcome> = answer.look_asides.iter().map(pb::LookAside::outcome).collect();
+        told.sort_unstable();
+        told
+    };
+
+    assert_eq!(told().await, [Outcome::NothingFound, Outcome::Failed]);
+    scene.seconds(6);
+    assert_eq!(told().await, [Outcome::NothingFound, Outcome::Failed], "asked again");
+    scene.seconds(6);
+    scene.test.pipedrive.faults().clear();
+    assert_eq!(told().await, [Outcome::NothingFound, Outcome::NothingFound]);
+    scene.seconds(6);
+    assert_eq!(told().await, [Outcome::Repeated, Outcome::Repeated]);
+}
+
+/// A token that has ended is got anew within the look.
+#[tokio::test]
+async fn ended_token_is_renewed_within_the_look() {
+    let credentials = refresh_token(crm_simulator::zendesk::DEFAULT_REFRESH_TOKEN);
+    let connection = (pb::Provider::Zendesk, zendesk_connection("acme"), credentials);
+    let scene = Scene::linked(TestApp::start().await, BUDGET_MS, connection).await;
+    assert_eq!(scene.test.sync_due().await, 1);
+    scene.test.user("Nora", NORA);
+    let tokens = scene.test.zendesk.token_requests().refresh_token;
+    scene.test.zendesk.faults().add(FaultRule::once("/users/search", Fault::Unauthorized)).unwrap();
+
+    let answer = scene.call(NORA).await;
+
+    assert_eq!((scene.told(&answer), name_of(&answer)), (Outcome::Found, "Nora"));
+    assert_eq!(scene.test.zendesk.token_requests().refresh_token, tokens + 1);
+}
+
+/// Nobody waits for a look that its process has given up: somebody holds the integration and looks
+/// for no call.
+#[tokio::test]
+async fn look_that_is_given_up_is_over() {
+    let scene = Scene::salesforce_within(TestApp::start().await, 200).await;
+    scene.test.db.execute("update integrations set lease_until = clock_timestamp() + interval '1 minute'").await;
+    let look = async || scene.test.match_caller(look_only(call(&scene.account, NORA))).await;
+
+    assert_eq!(scene.told(&look().await), Outcome::TimedOut);
+    let over = "select count(*) from look_asides where asked = answered and has_failed";
+    eventually("a look that is over", async || scene.test.db.number(over).await == 1).await;
+    let answer = look().await;
+    assert_eq!((scene.told(&answer), answer.look_aside_wait.is_some()), (Outcome::Failed, false));
+    assert_eq!(scene.asked(), 0);
+}
+
+/// A good answer stands, whatever comes after it.
+#[tokio::test]
+async fn failure_takes_no_answer_back() {
+    let scene = Scene::salesforce().await;
+    assert_eq!(scene.told(&scene.call(NORA).await), Outcome::NothingFound);
+    let (account_id, integration_id) = (scene.account.parse().unwrap(), scene.integration.parse().unwrap());
+    let failed = async || scene.test.db.number("select count(*) from look_asides where has_failed").await;
+    let answer = async |has_failed| {
+        let answer = AsideAnswer { number: 1, has_failed, day_limit: None };
+        look_asides::answer(&scene.test.app.api_db, account_id, integration_id, &answer).await.unwrap();
+    };
+
+    answer(true).await;
+    assert_eq!(failed().await, 0);
+    scene.test.db.execute("update look_asides set answered = 0").await;
+    answer(true).await;
+    assert_eq!(failed().await, 1);
+    answer(false).await;
+    assert_eq!(failed().await, 0, "and a better one is taken");
+}
+
+/// Its wait is not the service's slowness, and has figures of its own.
+#[tokio::test]
+async fn figures_tell_what_was_asked_and_who_waits_and_leave_the_wait_out_of_latency() {
+    let scene = Scene::salesforce_within(TestApp::start().await, 1_000).await;
+    let gate = scene.test.salesforce.faults().gate("SystemModstamp+DESC", 0, GateAt::Response).unwrap();
+    let total =
+        |outcome| figure(&format!(r#"contact_sync_look_asides_total{{provider="SALESFORCE",outcome="{outcome}"}}"#));
+    let asked = || figure(r#"contact_sync_look_aside_seconds_count{provider="SALESFORCE"}"#);
+    let latency = || figure(r#"contact_sync_call_seconds_sum{method="CallerService/MatchCaller"}"#);
+
+    let counted = async {
+        arrived(&gate, 2).await;
+        assert!(is(figure("contact_sync_look_asides_waiting"), 1) && is(asked(), 0));
+    };
+    let (answer, ()) = tokio::join!(scene.call(NORA), counted);
+
+    assert_eq!(scene.told(&answer), Outcome::TimedOut);
+    assert!(is(total("timed_out"), 1) && is(total("nothing_found"), 0));
+    assert!(latency() < 1.0, "{}", latency());
+    gate.open();
+    let over = "select count(*) from look_asides where asked = answered";
+    eventually("an answer of the CRM", async || scene.test.db.number(over).await == 1).await;
+    assert!(is(asked(), 1));
+    scene.seconds(6);
+    scene.call(NILS).await;
+    assert!(is(total("nothing_found"), 1) && is(asked(), 2) && is(figure("contact_sync_look_asides_waiting"), 0));
 }
 
 /// Those who wait hold no connection, and others are answered meanwhile.
@@ -372,22 +529,21 @@ async fn eight_calls_of_account_wait_without_a_connection_and_no_ninth() {
 
 #[tokio::test]
 async fn hung_up_call_gives_its_place_back() {
-    let scene = Scene::salesforce_within(TestApp::start().await, BUDGET_MS).await;
-    let gate = scene.test.salesforce.faults().gate("SystemModstamp+DESC", 0, GateAt::Response).unwrap();
+    let scene = Scene::salesforce().await;
+    let _gate = scene.test.salesforce.faults().gate("SystemModstamp+DESC", 0, GateAt::Response).unwrap();
     let numbers: Vec<String> = (0..8).map(|n| format!("+1310555{:04}", 3_000 + n)).collect();
+    let waiting = || figure("contact_sync_look_asides_waiting");
 
-    let waiting = async { join_all(numbers.iter().map(|number| scene.call(number))).await };
+    let calls = async { join_all(numbers.iter().map(|number| scene.call(number))).await };
     tokio::select! {
-        answers = waiting => panic!("{} calls did not wait", answers.len()),
-        () = arrived(&gate, 2) => {}
+        answers = calls => panic!("{} calls did not wait", answers.len()),
+        () = eventually("eight calls that wait", async || is(waiting(), 8)) => {}
     }
 
-    let mut next = 4_000;
-    eventually("a place", async || {
-        next += 1;
-        scene.told(&scene.call(&format!("+1310555{next}")).await) != Outcome::Busy
-    })
-    .await;
+    eventually("their places", async || is(waiting(), 0)).await;
+    let in_vain = figure(r#"contact_sync_look_asides_total{provider="SALESFORCE",outcome="timed_out"}"#);
+    assert!(is(in_vain, 0), "none of them has waited until its time was up");
+    assert_eq!(scene.told(&scene.call("+13105554000").await), Outcome::TimedOut);
 }
 
 #[tokio::test]
@@ -419,6 +575,7 @@ async fn lease_holder_of_another_process_answers() {
         ..Default::default()
     };
     scene.test.syncs().trigger_sync(request).await.unwrap();
+    let before = scene.lease_number().await;
     let other = scene.test.replica(|_| {}).await;
     let pages = scene.test.salesforce.faults().gate("BY+SystemModstamp%2C", 0, GateAt::Response).unwrap();
     let run = Beside::start(&other.app);
@@ -435,6 +592,32 @@ async fn lease_holder_of_another_process_answers() {
 
     assert_eq!((scene.told(&answer), name_of(&answer)), (Outcome::Found, "Nora"));
     assert_eq!(run.ended().await, 1);
+    assert_eq!(scene.lease_number().await, before + 1, "by the run's lease, and no other");
+}
+
+#[tokio::test]
+async fn turn_of_hints_serves_a_call_that_comes_meanwhile() {
+    let scene = Scene::zendesk().await;
+    let known = scene.test.user("Known", "+13105559999");
+    assert_eq!(scene.test.sync_due().await, 1);
+    let event = event(known.parse().unwrap(), scene.test.clock.now());
+    HintWriter::new(&scene.test, &scene.account, &scene.integration).write(&[event]).await;
+    scene.test.user("Nora", NORA);
+    let before = scene.lease_number().await;
+    let gate = scene.test.zendesk.faults().gate("/show_many", 0, GateAt::Response).unwrap();
+    let turn = drain_beside(&scene.test.app);
+    arrived(&gate, 1).await;
+
+    let opened = async {
+        let asked = "select count(*) from look_asides where asked > answered";
+        eventually("a call that waits", async || scene.test.db.number(asked).await == 1).await;
+        gate.open();
+    };
+    let (answer, ()) = tokio::join!(scene.call(NORA), opened);
+
+    assert_eq!((scene.told(&answer), name_of(&answer)), (Outcome::Found, "Nora"));
+    assert_eq!(turn.ended().await, 1);
+    assert_eq!(scene.lease_number().await, before + 2, "taken by the turn and given back, and no more");
 }
 
 /// A run that waits for its CRM looks for calls meanwhile.
@@ -457,7 +640,7 @@ async fn run_that_waits_serves_a_call_at_once() {
     run.dies().await;
 }
 
-/// Who has lost the lease brings nothing, and does not say that it is answered.
+/// Who has lost the lease brings nothing, and does not say that the CRM has nobody.
 #[tokio::test]
 async fn stolen_lease_writes_nothing() {
     let scene = Scene::salesforce_within(TestApp::start().await, 200).await;
@@ -471,8 +654,9 @@ async fn stolen_lease_writes_nothing() {
 
     let refused = r#"transaction="apply_aside",result="rolled_back""#;
     eventually("a refused look", async || MetricsPage::begin().text().contains(refused)).await;
-    let open = "select count(*) from look_asides where asked > answered";
-    assert_eq!((scene.test.db.number(open).await, scene.test.rows(&scene.account, "external_refs").await), (1, 0));
+    let failed = "select count(*) from look_asides where asked = answered and has_failed";
+    eventually("a look that is given up", async || scene.test.db.number(failed).await == 1).await;
+    assert_eq!(scene.test.rows(&scene.account, "external_refs").await, 0);
 }
 
 #[tokio::test]

@@ -1,6 +1,6 @@
 //! The road of a contact: integrations, runs, and each CRM.
 
-mod access_tokens;
+pub mod access_tokens;
 pub mod authorize;
 mod credentials;
 mod hint_drains;

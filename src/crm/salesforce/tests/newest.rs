@@ -5,7 +5,10 @@ use phone_key::PhoneKey;
 use serde_json::json;
 
 use super::support::{Org, contact_key, minutes, run};
-use crate::crm::{CrmClient, CrmError};
+use crate::{
+    crm::{CrmClient, CrmError},
+    domain::{options::Options, record::ObjectType},
+};
 
 fn key(digits: i64) -> PhoneKey {
     PhoneKey::try_from_i64(digits).unwrap()
@@ -50,15 +53,34 @@ async fn object_that_fails_costs_the_other_nothing() {
 
     org.fault("FROM+Lead", None, Fault::ServerError);
     let found = client.fetch_newest(&first.checkpoint).await.unwrap();
-    assert_eq!((ids_of(&found), found.is_partial), (vec![made], true));
+    assert_eq!((ids_of(&found), found.has_failed), (vec![made], true));
 
     org.fault("FROM+Contact", None, Fault::ServerError);
     assert!(client.fetch_newest(&first.checkpoint).await.is_err());
     assert!(matches!(client.fetch_newest("elsewhere").await, Err(CrmError::PositionRefused)));
 }
 
+/// What is not copied answers nothing, and hides no failure.
 #[tokio::test]
-async fn search_asks_both_forms_of_a_number() {
+async fn only_copied_object_that_fails_is_a_failure() {
+    let org = Org::start().await;
+    org.contact(&json!({}));
+    org.advance(minutes(30));
+    let first = run(&org.client(), None).await.unwrap();
+    let mut only_contacts = Options::default();
+    only_contacts.objects[ObjectType::Lead].is_copied = false;
+    let client = org.client_with(only_contacts, i64::MAX);
+    org.simulated.clear_requests();
+
+    let found = client.fetch_newest(&first.checkpoint).await.unwrap();
+    assert_eq!((found.has_failed, org.simulated.requests().total), (false, 1));
+
+    org.fault("FROM+Contact", None, Fault::ServerError);
+    assert!(client.fetch_newest(&first.checkpoint).await.is_err());
+}
+
+#[tokio::test]
+async fn search_asks_all_forms_of_a_number() {
     let org = Org::start().await;
     let national = org.contact(&json!({"Phone": "(310) 555-0100"}));
     let whole = org.contact(&json!({"MobilePhone": "+1 310 555 0100"}));
@@ -72,4 +94,6 @@ async fn search_asks_both_forms_of_a_number() {
     expected.sort_unstable();
     assert_eq!((found, org.simulated.requests().total), (expected, 2));
     assert!(org.client().find_by_number(key(442_079_460_000)).await.unwrap().is_empty());
+    let at_home = org.contact(&json!({"Phone": "020 7946 0000"}));
+    assert_eq!(org.client().find_by_number(key(442_079_460_000)).await.unwrap(), [contact_key(&at_home)]);
 }
