@@ -17,8 +17,9 @@ const HEADER: &str = "ChangeEventHeader";
 const SCHEMA_BYTES_MAX: usize = 1024 * 1024;
 /// Types within types, of a schema and of a datum.
 const DEPTH_MAX: usize = 16;
-/// Elements of all lists of a datum together, also of those that have no bytes.
-const ELEMENTS_MAX: usize = 100_000;
+/// Values of a datum that are passed over, also those that have no bytes: types within types could
+/// be any number of them.
+const SKIPPED_MAX: usize = 100_000;
 /// Records that one event is about.
 const RECORD_IDS_MAX: usize = 10_000;
 /// Bytes of an id, and of a word.
@@ -80,7 +81,7 @@ impl HeaderLayout {
 
     /// Reads an event's header; what follows it is not looked at.
     pub(super) fn decode(&self, payload: &[u8]) -> AvroResult<ChangeHeader> {
-        let mut reader = DatumReader { types: &self.types, bytes: payload, elements_left: ELEMENTS_MAX };
+        let mut reader = DatumReader { types: &self.types, bytes: payload, skips_left: SKIPPED_MAX };
         for id in &self.before {
             reader.skip(*id, 0)?;
         }
@@ -118,7 +119,7 @@ fn deeper(depth: usize) -> AvroResult<usize> {
 struct DatumReader<'a> {
     types: &'a [AvroType],
     bytes: &'a [u8],
-    elements_left: usize,
+    skips_left: usize,
 }
 
 impl<'a> DatumReader<'a> {
@@ -193,13 +194,12 @@ impl<'a> DatumReader<'a> {
             // How many bytes the block has, which nobody here needs.
             self.length()?;
         }
-        let count = usize::try_from(count.unsigned_abs()).map_err(|_| AvroError("a list is too long"))?;
-        self.elements_left = self.elements_left.checked_sub(count).ok_or(AvroError("a list is too long"))?;
-        Ok(count)
+        usize::try_from(count.unsigned_abs()).map_err(|_| AvroError("a list is too long"))
     }
 
     fn skip(&mut self, id: TypeId, depth: usize) -> AvroResult<()> {
         let depth = deeper(depth)?;
+        self.skips_left = self.skips_left.checked_sub(1).ok_or(AvroError("it has too many values"))?;
         match self.type_of(id)? {
             AvroType::Null => {}
             AvroType::Boolean => {
@@ -250,6 +250,7 @@ impl<'a> DatumReader<'a> {
         Ok(())
     }
 
+    /// Whoever takes an element in bounds their number.
     fn each(&mut self, mut element: impl FnMut(&mut Self) -> AvroResult<()>) -> AvroResult<()> {
         loop {
             let count = self.block()?;
