@@ -98,6 +98,12 @@ pub(super) fn needs(settings: &LoadedSettings, clock: &Arc<dyn Clock>) -> Vec<Co
     {
         wrong("auth.jwks_ca_file", format!("cannot be used ({})", chain(&error)), "certificates in PEM");
     }
+    if let Some(path) = &config.providers.salesforce_streams_ca_file
+        && let Err(error) = check_certificates(path)
+    {
+        let problem = format!("cannot be used ({})", chain(&error));
+        wrong("providers.salesforce_streams_ca_file", problem, "certificates in PEM");
+    }
     let jwks_file = config.auth.jwks_file.as_deref();
     match jwks_file
         .or(Some(&*local_keys.jwks_file).filter(|path| is_local && config.auth.jwks_url.is_none() && path.exists()))

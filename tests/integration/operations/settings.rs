@@ -83,6 +83,25 @@ fn check_tells_problems_by_line_and_exit_code() {
     );
 }
 
+/// What the start would read is read.
+#[test]
+fn check_reads_certificates_of_streams() {
+    const CA: &str = "CONTACT_SYNC_PROVIDERS__SALESFORCE_STREAMS_CA_FILE";
+    let no_pem = TempFile::new("no.pem", "not a certificate");
+    let of = |path: &str| {
+        let proxy = ("CONTACT_SYNC_PROVIDERS__SALESFORCE_STREAMS_URL", "https://127.0.0.1:7443");
+        contact_sync(&["config", "check"], &[proxy, (CA, path)])
+    };
+    let right = concat!(env!("CARGO_MANIFEST_DIR"), "/crates/crm-simulator/src/salesforce/eventbus/localhost.pem");
+
+    assert_eq!(of(right).code, Some(0), "{}", of(right).err);
+    for path in [no_pem.path(), "/nowhere/ca.pem"] {
+        let checked = of(path);
+        assert_eq!(checked.code, Some(1));
+        assert!(checked.err.contains("providers.salesforce_streams_ca_file"), "{}", checked.err);
+    }
+}
+
 #[test]
 fn what_is_printed_is_read_again() {
     let env = [
