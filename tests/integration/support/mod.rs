@@ -49,7 +49,6 @@ use crm_simulator::{
     zendesk::{self, Zendesk, ZendeskConfig},
 };
 use tokio::net::TcpListener;
-use tokio_util::sync::CancellationToken;
 use tonic::{
     Request, Status,
     metadata::{Ascii, MetadataValue},
@@ -128,25 +127,6 @@ impl TestApp {
         let clock = Arc::new(ManualClock::new(start_time()));
         let crms = Crms::start(&clock, worlds).await;
         Self::start_beside(TestDb::create().await, clock, crms, 1, change).await
-    }
-
-    /// Beside the simulated Salesforce's streams of changes, over TLS. Nobody follows them before
-    /// the test does.
-    pub async fn start_streaming(change: impl FnOnce(&mut Config)) -> Self {
-        let clock = Arc::new(ManualClock::new(start_time()));
-        let crms = Crms::start(&clock, Worlds::default()).await;
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("https://{}", listener.local_addr().unwrap());
-        let serving = salesforce::serve_eventbus(listener, Arc::clone(&crms.salesforce.0), CancellationToken::new());
-        #[expect(clippy::disallowed_methods, reason = "ends with the test's runtime")]
-        tokio::spawn(serving);
-        let ca = concat!(env!("CARGO_MANIFEST_DIR"), "/crates/crm-simulator/src/salesforce/eventbus/localhost.pem");
-        let streaming = |config: &mut Config| {
-            config.providers.salesforce_streams_url = Some(url);
-            config.providers.salesforce_streams_ca_file = Some(ca.into());
-            change(config);
-        };
-        Self::start_beside(TestDb::create().await, clock, crms, 1, streaming).await
     }
 
     /// Another replica on the same database, clock and CRM.

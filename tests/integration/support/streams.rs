@@ -14,7 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::{Crms, TestApp, Worlds, bearer, db::TestDb, salesforce_connection, start_time};
-use crate::support::sync::soon;
+use crate::support::sync::{eventually, soon};
 
 /// The certificate of the event bus, as a file.
 const CA_FILE: &str =
@@ -101,12 +101,15 @@ impl FollowingProcess {
         self.supervisor.follow_due(&self.stop).await.unwrap()
     }
 
-    /// Takes the one integration that is due, and waits until so many streams of it are open and
-    /// have said so.
+    /// Takes the one integration that is due, and waits until so many streams of it are open, have
+    /// said something, and it is stored how far they are.
     pub async fn open(&self, test: &TestApp, count: usize) {
         assert_eq!(self.take().await, 1);
         test.told("open streams", |report| report.open() == count).await;
         test.salesforce.eventbus().keep_alive();
+        let placed = "select count(*) from push_streams s, jsonb_object_keys(s.places)";
+        let count = i64::try_from(count).unwrap();
+        eventually("places of all streams", async || test.db.number(placed).await >= count).await;
     }
 
     /// As at the end of a process: everything is given back.

@@ -1,26 +1,24 @@
 //! Salesforce's changes come as a stream, over gRPC and TLS: one process follows, what comes
 //! becomes hints, and whatever goes wrong, nothing that was not stored is passed.
 
-use std::{sync::Arc, time::Duration};
-
 use chrono::TimeDelta;
 use contact_sync::{
-    app::ServiceApp,
     rpc::pb::{self, PushState},
-    sync::StreamSupervisor,
+    telemetry::metrics::MetricsPage,
 };
 use crm_simulator::salesforce::{EventBus, EventBusReport, GapKind};
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
 use super::push::hints;
 use crate::{
     histories::integrity::assert_holds,
+    identity::erasure::listen,
     support::{
-        TestApp, bearer,
+        TestApp, Worlds, bearer,
         hints::drain,
         salesforce_connection,
-        sync::{ask_update, column, eventually, soon},
+        streams::FollowingProcess,
+        sync::{ask_update, column, eventually},
     },
 };
 
@@ -45,38 +43,21 @@ async fn synced_by(test: &TestApp, credentials: pb::Credentials) -> (String, Str
     (account, integration)
 }
 
-/// A process that follows streams, until it is told to stop.
-struct Follower {
-    supervisor: StreamSupervisor,
-    stop: CancellationToken,
-}
-
-impl Follower {
-    fn of(app: &ServiceApp) -> Self {
-        let supervisor = StreamSupervisor::new(Arc::clone(&app.sync_context), 8);
-        Self { supervisor, stop: CancellationToken::new() }
-    }
-
-    async fn take(&self) -> usize {
-        self.supervisor.follow_due(&self.stop).await.unwrap()
-    }
-}
-
 fn bus(test: &TestApp) -> &EventBus {
     test.salesforce.eventbus()
 }
 
 /// Follows both kinds, with what that begins with out of the way.
-async fn following(test: &TestApp) -> Follower {
-    let follower = Follower::of(&test.app);
+async fn following(test: &TestApp) -> FollowingProcess {
+    let follower = FollowingProcess::new(test);
     assert_eq!(follower.take().await, 1);
-    soon("two subscriptions", bus(test).until(|report| report.open() == 2)).await;
+    test.told("two subscriptions", |report| report.open() == 2).await;
     test.db.execute("delete from hints").await;
     follower
 }
 
 async fn ended(test: &TestApp) {
-    soon("the end of the subscriptions", bus(test).until(|report| report.open() == 0)).await;
+    test.told("the end of the subscriptions", |report| report.open() == 0).await;
     eventually("the lease to be given back", async || {
         test.db.number("select count(*) from push_streams where lease_until is not null").await == 0
     })
@@ -109,7 +90,7 @@ async fn shown(test: &TestApp, account: &str, integration: &str) -> (PushState, 
 /// No run is due, and none is begun: the caller is named all the same. No checkpoint moves.
 #[tokio::test]
 async fn change_is_named_within_its_stream() {
-    let test = TestApp::start_streaming(|_| {}).await;
+    let test = TestApp::with_streams().await;
     let (account, integration) = synced(&test).await;
     let checkpoint = column(&test, &integration, "checkpoint").await;
     let _follower = following(&test).await;
@@ -132,7 +113,7 @@ async fn change_is_named_within_its_stream() {
 /// A row that Salesforce's queries do not show yet when its event is here is asked for again.
 #[tokio::test]
 async fn row_shown_later_than_its_event_is_named() {
-    let test = TestApp::start_streaming(|_| {}).await;
+    let test = TestApp::with_streams().await;
     let (account, _) = synced(&test).await;
     let _follower = following(&test).await;
     let id = create(&test, "Love");
@@ -151,7 +132,7 @@ async fn row_shown_later_than_its_event_is_named() {
 
 #[tokio::test]
 async fn deletion_undeletion_and_merge_are_named() {
-    let test = TestApp::start_streaming(|_| {}).await;
+    let test = TestApp::with_streams().await;
     let (first, second) = (create(&test, "One"), create(&test, "Two"));
     let (account, _) = synced(&test).await;
     let _follower = following(&test).await;
@@ -176,14 +157,14 @@ async fn deletion_undeletion_and_merge_are_named() {
 /// What is not copied is delivered, counted, and asked for by nobody.
 #[tokio::test]
 async fn untouched_updates_cost_no_request() {
-    let test = TestApp::start_streaming(|_| {}).await;
+    let test = TestApp::with_streams().await;
     let id = create(&test, "Love");
     synced(&test).await;
     let _follower = following(&test).await;
     test.salesforce.clear_requests();
 
     test.salesforce.update("Contact", &id, &json!({"Title": "Dr."})).unwrap();
-    soon("its delivery", bus(&test).until(|report| report.delivered == 1)).await;
+    test.told("its delivery", |report| report.delivered == 1).await;
     test.salesforce.update("Contact", &id, &json!({"LastName": "Hate"})).unwrap();
     hinted(&test, &[contact(&id)]).await;
 
@@ -192,7 +173,7 @@ async fn untouched_updates_cost_no_request() {
 
 #[tokio::test]
 async fn gap_is_looked_up_and_overflow_is_a_poll() {
-    let test = TestApp::start_streaming(|_| {}).await;
+    let test = TestApp::with_streams().await;
     let id = create(&test, "Love");
     synced(&test).await;
     let _follower = following(&test).await;
@@ -209,7 +190,7 @@ async fn gap_is_looked_up_and_overflow_is_a_poll() {
 /// One that cannot be read may be of anything, and the stream goes on.
 #[tokio::test]
 async fn unreadable_event_is_a_poll_and_the_stream_goes_on() {
-    let test = TestApp::start_streaming(|_| {}).await;
+    let test = TestApp::with_streams().await;
     synced(&test).await;
     let _follower = following(&test).await;
 
@@ -227,17 +208,17 @@ async fn unreadable_event_is_a_poll_and_the_stream_goes_on() {
 /// The stream is followed by one of two processes, and the other takes it over from its place.
 #[tokio::test]
 async fn replicas_hold_one_stream_and_a_drain_hands_it_over() {
-    let test = TestApp::start_streaming(|_| {}).await;
+    let test = TestApp::with_streams().await;
     let other = test.replica(|config| config.providers = test.config.providers.clone()).await;
     synced(&test).await;
     let first = following(&test).await;
-    let second = Follower::of(&other.app);
+    let second = FollowingProcess::new(&other);
     assert_eq!(second.take().await, 0);
     let id = create(&test, "Love");
     hinted(&test, &[contact(&id)]).await;
     test.db.execute("delete from hints").await;
 
-    first.stop.cancel();
+    first.drain(&test).await;
     ended(&test).await;
     let missed = create(&test, "Hate");
     assert_eq!(second.take().await, 1);
@@ -252,7 +233,7 @@ async fn replicas_hold_one_stream_and_a_drain_hands_it_over() {
 /// Whoever has lost the lease writes neither place nor hint.
 #[tokio::test]
 async fn stolen_lease_writes_nothing() {
-    let test = TestApp::start_streaming(|_| {}).await;
+    let test = TestApp::with_streams().await;
     synced(&test).await;
     let _follower = following(&test).await;
     let id = create(&test, "Love");
@@ -262,7 +243,7 @@ async fn stolen_lease_writes_nothing() {
 
     test.db.execute("update push_streams set lease_number = lease_number + 1").await;
     create(&test, "Hate");
-    soon("the end of the subscriptions", bus(&test).until(|report| report.open() == 0)).await;
+    test.told("the end of the subscriptions", |report| report.open() == 0).await;
 
     assert_eq!((hints(&test).await, place(&test).await), (Vec::new(), before));
 }
@@ -270,19 +251,23 @@ async fn stolen_lease_writes_nothing() {
 /// What cannot be stored is not passed: no place is ahead of its hints.
 #[tokio::test]
 async fn failing_hint_leaves_the_place() {
-    let test = TestApp::start_streaming(|_| {}).await;
+    let test = TestApp::with_streams().await;
     synced(&test).await;
     let _follower = following(&test).await;
     let id = create(&test, "Love");
     hinted(&test, &[contact(&id)]).await;
     let before = place(&test).await;
-    let refuse =
-        "create function refuse_hint() returns trigger language plpgsql as $$ begin raise exception 'no'; end $$";
+    let refuse = "create sequence refusals;
+        create function refuse_hint() returns trigger language plpgsql as $$ begin
+            perform nextval('refusals');
+            raise exception 'not now' using errcode = '53000';
+        end $$;
+        create trigger refuse before insert on hints for each row execute function refuse_hint()";
     test.db.execute(refuse).await;
-    test.db.execute("create trigger refuse before insert on hints for each row execute function refuse_hint()").await;
 
     let missed = create(&test, "Hate");
-    soon("its delivery", bus(&test).until(|report| report.delivered == 2)).await;
+    // A number that is taken stays taken when its transaction is undone.
+    eventually("a second try", async || test.db.number("select last_value from refusals").await >= 2).await;
     assert_eq!(place(&test).await, before);
     test.db.execute("drop trigger refuse on hints").await;
 
@@ -293,51 +278,34 @@ async fn failing_hint_leaves_the_place() {
 /// A place that leads nowhere any more: from now on, and one poll for what was missed.
 #[tokio::test]
 async fn expired_place_is_covered_by_one_poll() {
-    let test = TestApp::start_streaming(|_| {}).await;
+    let test = TestApp::with_streams().await;
     synced(&test).await;
-    let _follower = following(&test).await;
+    // A stream of Leads has no place yet, begins at now by itself, and would bring the poll.
+    bus(&test).capture("Lead", false).unwrap();
+    let follower = FollowingProcess::new(&test);
+    follower.open(&test, 1).await;
     let id = create(&test, "Love");
-    hinted(&test, &[contact(&id)]).await;
+    eventually("its hint", async || hints(&test).await.contains(&contact(&id))).await;
     test.db.execute("delete from hints").await;
 
     bus(&test).reset_stream();
-    let starts = |preset: &'static str| {
-        move |report: &EventBusReport| {
-            report.open() == 2 && report.starts.iter().filter(|start| start.preset == preset).count() >= 3
-        }
-    };
-    soon("a start from now on", bus(&test).until(starts("LATEST"))).await;
+    test.told("a start from now on", |report| report.open() == 1 && report.starts.len() == 2).await;
 
+    let presets: Vec<&str> = bus(&test).report().starts.iter().map(|start| start.preset).collect();
+    assert_eq!(presets, ["LATEST", "LATEST"]);
     assert_eq!(hints(&test).await, ["/"]);
     test.db.execute("delete from hints").await;
     let next = create(&test, "Hate");
-    eventually("the next change", async || hints(&test).await.contains(&contact(&next))).await;
-}
-
-/// The kind that is not published is told, and the other streams.
-#[tokio::test]
-async fn kind_that_is_not_published_is_told_while_the_other_streams() {
-    let test = TestApp::start_streaming(|_| {}).await;
-    bus(&test).capture("Lead", false).unwrap();
-    let (account, integration) = synced(&test).await;
-    let follower = Follower::of(&test.app);
-    assert_eq!(follower.take().await, 1);
-    soon("a subscription", bus(&test).until(|report| report.open() == 1)).await;
-
-    create(&test, "Love");
-    eventually("what is shown", async || {
-        shown(&test, &account, &integration).await == (PushState::Active, "PUSH_OBJECT_OFF".to_owned())
-    })
-    .await;
+    hinted(&test, &[contact(&next)]).await;
 }
 
 /// Without a stream that can be had nobody holds a lease: it is looked at again within the hour.
 #[tokio::test]
 async fn spent_allocation_is_told_and_polling_goes_on() {
-    let test = TestApp::start_streaming(|_| {}).await;
+    let test = TestApp::with_streams().await;
     let (account, integration) = synced(&test).await;
     bus(&test).refuse("subscription.limit.exceeded", 2);
-    let follower = Follower::of(&test.app);
+    let follower = FollowingProcess::new(&test);
     assert_eq!(follower.take().await, 1);
 
     eventually("what is shown", async || {
@@ -348,16 +316,13 @@ async fn spent_allocation_is_told_and_polling_goes_on() {
     assert_eq!(follower.take().await, 0);
     test.pass(TimeDelta::minutes(76));
     assert_eq!(follower.take().await, 1);
-    soon("two subscriptions", bus(&test).until(|report| report.open() == 2)).await;
+    test.told("two subscriptions", |report| report.open() == 2).await;
 }
 
 /// Nobody has to end a stream that is not wished any more.
 #[tokio::test]
 async fn switching_off_ends_it_within_a_heartbeat() {
-    let test = TestApp::start_streaming(|config| {
-        (config.worker.lease_seconds, config.worker.heartbeat_seconds) = (3, 1);
-    })
-    .await;
+    let test = TestApp::with_streams().await;
     let (account, integration) = synced(&test).await;
     let follower = following(&test).await;
 
@@ -370,29 +335,53 @@ async fn switching_off_ends_it_within_a_heartbeat() {
     assert_eq!(shown(&test, &account, &integration).await, (PushState::NotConfigured, String::new()));
 }
 
-/// Behind an operator's proxy or simulator nothing is sent to Salesforce.
-#[tokio::test]
-async fn operators_api_without_stream_address_is_told() {
-    let test = TestApp::start().await;
-    let (account, integration) = synced(&test).await;
-    assert_eq!(Follower::of(&test.app).take().await, 1);
-
-    eventually("what is shown", async || {
-        shown(&test, &account, &integration).await == (PushState::Unavailable, "PUSH_ADDRESS_MISSING".to_owned())
-    })
-    .await;
-}
-
 /// A certificate that nobody known has signed is not accepted: nothing is sent.
 #[tokio::test]
 async fn strange_certificate_is_refused() {
-    let test = TestApp::start_streaming(|config| config.providers.salesforce_streams_ca_file = None).await;
+    let (log, _logging) = listen();
+    let test = TestApp::with_streams_in(Worlds::default(), |config| {
+        config.providers.salesforce_streams_ca_file = None;
+    })
+    .await;
     synced(&test).await;
-    let follower = Follower::of(&test.app);
+    let follower = FollowingProcess::new(&test);
     assert_eq!(follower.take().await, 1);
 
-    tokio::time::timeout(Duration::from_secs(1), bus(&test).until(|report| report.open() > 0)).await.unwrap_err();
-    follower.stop.cancel();
+    eventually("a second try", async || log.text().matches("no connection for a stream of changes").count() > 2).await;
+
+    assert_eq!(bus(&test).report(), EventBusReport::default());
+}
+
+/// Each metric of streams moves with what it counts.
+#[tokio::test]
+async fn streams_events_and_ends_are_counted() {
+    let page = MetricsPage::begin();
+    let told = async |lines: &[&str]| {
+        eventually("what is counted", async || lines.iter().all(|line| page.text().lines().any(|told| told == *line)))
+            .await;
+    };
+    let test = TestApp::with_streams().await;
+    let id = create(&test, "Love");
+    synced(&test).await;
+    let follower = following(&test).await;
+    told(&[r#"contact_sync_push_streams{provider="SALESFORCE"} 1"#]).await;
+
+    create(&test, "Hate");
+    test.salesforce.update("Contact", &id, &json!({"Title": "Dr."})).unwrap();
+    told(&[
+        r#"contact_sync_push_events_total{provider="SALESFORCE",outcome="hinted"} 1"#,
+        r#"contact_sync_push_events_total{provider="SALESFORCE",outcome="untouched"} 1"#,
+    ])
+    .await;
+    bus(&test).end_streams("subscription.internal.error");
+    test.told("streams that go on", |report| report.starts.len() == 4).await;
+    follower.drain(&test).await;
+    told(&[
+        r#"contact_sync_push_streams{provider="SALESFORCE"} 0"#,
+        r#"contact_sync_push_stream_ends_total{provider="SALESFORCE",reason="broke"} 2"#,
+        r#"contact_sync_push_stream_ends_total{provider="SALESFORCE",reason="stopped"} 1"#,
+    ])
+    .await;
 }
 
 fn refresh_token() -> pb::Credentials {
@@ -407,7 +396,7 @@ fn refresh_token() -> pb::Credentials {
 /// A token that is over is renewed once for both kinds, and each goes on from its place.
 #[tokio::test]
 async fn dead_token_is_refreshed_once_and_the_stream_goes_on() {
-    let test = TestApp::start_streaming(|_| {}).await;
+    let test = TestApp::with_streams().await;
     synced_by(&test, refresh_token()).await;
     let _follower = following(&test).await;
     let id = create(&test, "Love");
@@ -415,7 +404,7 @@ async fn dead_token_is_refreshed_once_and_the_stream_goes_on() {
     let before = test.salesforce.token_requests().refresh_token;
 
     test.salesforce.expire_sessions();
-    soon("four subscriptions", bus(&test).until(|report| report.starts.len() == 4)).await;
+    test.told("four subscriptions", |report| report.starts.len() == 4).await;
     let next = create(&test, "Hate");
     eventually("the next change", async || hints(&test).await.contains(&contact(&next))).await;
 
@@ -427,7 +416,7 @@ async fn dead_token_is_refreshed_once_and_the_stream_goes_on() {
 /// What no token can be had for rests, asks no more, and holds no lease.
 #[tokio::test]
 async fn revoked_grant_rests_and_makes_no_storm() {
-    let test = TestApp::start_streaming(|_| {}).await;
+    let test = TestApp::with_streams().await;
     synced_by(&test, refresh_token()).await;
     let _follower = following(&test).await;
     let before = test.salesforce.token_requests().refresh_token;
