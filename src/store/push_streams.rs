@@ -45,8 +45,10 @@ pub struct DueStream {
 /// What the integration says of its stream at present.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StreamWish {
-    /// It is linked, copies contacts, and its credentials are good.
+    /// It is linked, and copies contacts.
     pub is_on: bool,
+    /// Its credentials are good, as far as runs know.
+    pub has_access: bool,
     /// What is copied, and whether changes are to be pushed.
     pub options: Options,
 }
@@ -69,6 +71,8 @@ pub struct ClaimedStreams {
     pub wish: StreamWish,
     /// How far each kind was read.
     pub places: StreamPlaces,
+    /// What is shown of them says that they do not come as they should.
+    pub is_degraded: bool,
 }
 
 /// Has somebody follow an integration's stream soon. One that is followed goes on, and one that
@@ -131,12 +135,15 @@ pub async fn claim(
         update push_streams p
         set lease_number = p.lease_number + 1, lease_until = statement_timestamp() + make_interval(secs => $3)
         from integrations i
+        left join push_channels c on c.account_id = $1 and c.integration_id = i.integration_id
         where p.account_id = $1 and p.integration_id = $2 and i.account_id = $1 and i.integration_id = $2
           and p.due_at <= $4
           and (p.lease_until is null or p.lease_until < statement_timestamp() or p.lease_until > statement_timestamp() + interval '1 hour')
         returning p.lease_number, p.places as "places: Json<StreamPlaces>", i.provider, i.organization,
             i.options as "options: Json<Options>",
-            i.is_enabled and i.is_sync_on and not i.is_purging and i.hold is distinct from 'AUTH_FAILED' as "is_on!""#,
+            i.is_enabled and i.is_sync_on and not i.is_purging as "is_on!",
+            i.hold is distinct from 'AUTH_FAILED' as "has_access!",
+            c.state is not distinct from 'DEGRADED' as "is_degraded!""#,
         due.account_id.0,
         due.integration_id.0,
         lease_seconds,
@@ -155,8 +162,9 @@ pub async fn claim(
                 provider: known(row.provider.parse::<Provider>().ok(), "integrations", "provider")?,
                 name: row.organization,
             },
-            wish: StreamWish { is_on: row.is_on, options: row.options.0 },
+            wish: StreamWish { is_on: row.is_on, has_access: row.has_access, options: row.options.0 },
             places: row.places.0,
+            is_degraded: row.is_degraded,
         })
     })
     .transpose()
@@ -178,7 +186,8 @@ pub async fn extend(db: &Db, lease: PushLease, lease_time: Duration) -> Result<O
         where p.account_id = $1 and p.integration_id = $2 and p.lease_number = $3 and p.lease_until is not null
           and i.account_id = $1 and i.integration_id = $2
         returning i.options as "options: Json<Options>",
-            i.is_enabled and i.is_sync_on and not i.is_purging and i.hold is distinct from 'AUTH_FAILED' as "is_on!""#,
+            i.is_enabled and i.is_sync_on and not i.is_purging as "is_on!",
+            i.hold is distinct from 'AUTH_FAILED' as "has_access!""#,
         lease.account_id.0,
         lease.integration_id.0,
         lease.number,
@@ -186,7 +195,7 @@ pub async fn extend(db: &Db, lease: PushLease, lease_time: Duration) -> Result<O
     )
     .fetch_optional(db.of(lease.account_id))
     .await?;
-    Ok(row.map(|row| StreamWish { is_on: row.is_on, options: row.options.0 }))
+    Ok(row.map(|row| StreamWish { is_on: row.is_on, has_access: row.has_access, options: row.options.0 }))
 }
 
 /// Notes how far a kind was read. First statement of its transaction, and the fence of what
@@ -251,25 +260,32 @@ pub async fn lock(tx: &mut Tx, lease: PushLease) -> Result<bool, StoreError> {
     Ok(row.is_some())
 }
 
-/// Gives the lease back; somebody is to follow at this time. `None`: nobody is, and the places are
-/// forgotten. Does nothing if the lease is lost. What is still under way can write no more.
-pub async fn rest(
-    tx: &mut Tx,
-    lease: PushLease,
-    due_at: Option<DateTime<Utc>>,
-    now: DateTime<Utc>,
-) -> Result<bool, StoreError> {
+/// How long nobody follows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamRest {
+    /// Until then.
+    Until(DateTime<Utc>),
+    /// Until a run wishes it, and then from where it stands.
+    Paused,
+    /// For good: a run that wishes it again has it begin at now.
+    Over,
+}
+
+/// Gives the lease back. Does nothing if it is lost. What is still under way can write no more.
+pub async fn rest(tx: &mut Tx, lease: PushLease, rest: StreamRest, now: DateTime<Utc>) -> Result<bool, StoreError> {
+    let due_at = if let StreamRest::Until(due_at) = rest { Some(due_at) } else { None };
     let done = sqlx::query!(
         "-- store::push_streams::rest
         update push_streams
         set lease_until = null, lease_number = lease_number + 1, due_at = $4, rested_at = $5,
-            places = case when $4::timestamptz is null then '{}'::jsonb else places end
+            places = case when $6 then '{}'::jsonb else places end
         where account_id = $1 and integration_id = $2 and lease_number = $3",
         lease.account_id.0,
         lease.integration_id.0,
         lease.number,
         due_at,
         now,
+        rest == StreamRest::Over,
     )
     .execute(&mut **tx)
     .await?;

@@ -109,7 +109,7 @@ metrics_list! {
     PUSH_EVENTS = Counter "contact_sync_push_events_total" ["provider", "outcome"]
         "events of streams: hinted, untouched (nothing that is copied), gap, overflow, unreadable, foreign";
     PUSH_STREAM_ENDS = Counter "contact_sync_push_stream_ends_total" ["provider", "reason"]
-        "ends of streams: broke, silent, credentials, place_refused, quota, too_fast, closed, refused, stopped";
+        "ends of streams: broke, silent, credentials, place_refused, quota, too_fast, closed, refused, not_stored, stopped (the process, the wish or the lease ended)";
     PUSH_CHANNELS = Gauge "contact_sync_push_channels" ["provider", "state"]
         "integrations whose changes are to be pushed, by how that stands: ACTIVE, DEGRADED, UNAVAILABLE";
     EVENTS_MISSED = Counter "contact_sync_events_missed_total" ["provider"]

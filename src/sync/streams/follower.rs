@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::{
-    next_step::{NextStep, ShownState, StreamTries, next_step, rest_without_access},
+    next_step::{NextStep, ShownState, StreamTries, next_step, pass_unstorable, rest_without_access},
     standing::StreamBoard,
     writes::{SaveBatch, StartAnew, StreamHints, whole},
 };
@@ -34,9 +34,12 @@ use crate::{
 /// A stream that has said nothing of an error for so long is open: one of an organisation where
 /// nothing happens says nothing else for minutes.
 const OPEN_AFTER: Duration = Duration::from_secs(10);
-/// What was changed before a stream that began at now was open is covered by a poll, if that took
-/// longer than the CRM's lists lag.
-const SLOW_START: Duration = Duration::from_secs(5);
+/// What changes before a stream that begins at now is open is covered by a poll, which speaks for
+/// so long; where the stream takes longer to say something, by another one.
+const COVERED_FOR: TimeDelta = TimeDelta::seconds(5);
+/// A stream is opened anew so often, from where it stands: what is copied, and what its user sees,
+/// may be something else by now.
+const OPEN_FOR: TimeDelta = TimeDelta::hours(1);
 /// A place before which there was nothing to hint is stored so often.
 const PLACE_EVERY: Duration = Duration::from_secs(30);
 /// The time of the newest event is noted so often.
@@ -45,6 +48,8 @@ const NOTE_EVERY: Duration = Duration::from_secs(10);
 const AHEAD_MAX: TimeDelta = TimeDelta::days(1);
 /// The first wait of a database that does not store what came.
 const STORE_WAIT: Duration = Duration::from_millis(200);
+/// Refusals of what came that would be the same at the next try, before it is passed.
+const STORE_REFUSALS_MAX: u32 = 3;
 
 /// Why nobody follows a kind any more.
 pub(super) enum FollowEnd {
@@ -60,6 +65,8 @@ enum AttemptEnd {
     /// There is no access, and asking again is of no use before somebody has done something.
     NoAccess,
     Store(StoreError),
+    /// It was open long enough: at once from where it stands.
+    Aged,
     LeaseLost,
 }
 
@@ -91,21 +98,33 @@ pub(super) struct StreamFollower {
 
 /// How a stream is doing.
 struct OpenStream {
-    began: Instant,
-    is_anew: bool,
+    began_at: DateTime<Utc>,
+    /// Of one that begins at now: until when what changed is covered by a poll.
+    covered_until: Option<DateTime<Utc>>,
+    /// It has said something.
     is_heard: bool,
+    /// Time alone shows it as open no more: it was shown, or failures say that time is no proof.
+    is_shown: bool,
     place_saved: Instant,
     noted: Option<Instant>,
     note: Option<DateTime<Utc>>,
 }
 
 impl StreamFollower {
-    pub(super) fn new(of: Arc<FollowedIntegration>, object: ObjectType, place: Option<StreamPlace>) -> Self {
-        Self { of, object, place, tries: StreamTries::default(), used: None, version: 0 }
+    /// Where what is shown `is_degraded`, what it says alone makes that good.
+    pub(super) fn new(
+        of: Arc<FollowedIntegration>,
+        object: ObjectType,
+        place: Option<StreamPlace>,
+        is_degraded: bool,
+    ) -> Self {
+        Self { of, object, place, tries: StreamTries::after(is_degraded.into()), used: None, version: 0 }
     }
 
     /// Until it has to rest. Dropped at any await, it has stored a batch wholly or not at all.
     pub(super) async fn follow(&mut self) -> FollowEnd {
+        // A token that was refused before a rest may be good now.
+        self.used = None;
         loop {
             let end = self.attempt().await;
             let (step, shown) = match self.step_after(end) {
@@ -138,9 +157,17 @@ impl StreamFollower {
             }
             AttemptEnd::NoAccess => {
                 metrics::push_stream_ended(provider, "credentials");
-                Ok((rest_without_access(jitter), None))
+                Ok(rest_without_access(jitter))
             }
+            AttemptEnd::Aged => Ok((NextStep::Again(Duration::ZERO), None)),
             AttemptEnd::LeaseLost => Err(FollowEnd::LeaseLost),
+            AttemptEnd::Store(error) if !error.is_transient() => {
+                warn!(error = %chain(&error), "the database refuses what a stream of changes brought, which is passed");
+                metrics::push_stream_ended(provider, "not_stored");
+                // Also after a rest.
+                self.place = None;
+                Ok(pass_unstorable(&mut self.tries, jitter))
+            }
             AttemptEnd::Store(error) => {
                 warn!(error = %chain(&error), "the database did not do its part for a stream of changes");
                 self.tries.failures = self.tries.failures.saturating_add(1);
@@ -166,19 +193,24 @@ impl StreamFollower {
             port_turn: self.tries.port_turn,
         };
         client.check_stream(&request).await?;
-        let is_anew = self.place.is_none();
-        if is_anew {
-            self.cover_what_was_missed().await?;
-        }
+        let covered_until = if self.place.is_none() { Some(self.cover_what_was_missed().await?) } else { None };
         let mut changes = client.follow(request);
         drop(client);
         let now = Instant::now();
-        let mut open = OpenStream { began: now, is_anew, is_heard: false, place_saved: now, noted: None, note: None };
+        let mut open = OpenStream {
+            began_at: self.of.context.clock.now(),
+            covered_until,
+            is_heard: false,
+            is_shown: self.tries.failures > 0,
+            place_saved: now,
+            noted: None,
+            note: None,
+        };
         let silence_max = self.of.context.settings.stream_silence;
         let mut heard_at = now;
         loop {
             let silence_left = (heard_at + silence_max).saturating_duration_since(Instant::now());
-            let first = if open.is_heard { silence_left } else { OPEN_AFTER };
+            let first = if open.is_shown { silence_left } else { OPEN_AFTER };
             let noting = open.note.map_or(silence_left, |_| NOTE_EVERY);
             // Dropping the wait leaves the stream where it is.
             let next = timeout(cmp::min(silence_left, first.min(noting)), changes.next()).await;
@@ -188,14 +220,17 @@ impl StreamFollower {
                     heard_at = Instant::now();
                     self.store(batch?, &mut open).await?;
                     self.tries.succeed();
-                    open.is_heard = true;
+                    (open.is_heard, open.is_shown) = (true, true);
                     self.show((PushState::Active, None)).await;
+                    if self.of.context.clock.now() - open.began_at >= OPEN_FOR {
+                        return Err(AttemptEnd::Aged);
+                    }
                 }
                 Ok(None) => return Err(self.silent().into()),
                 Err(_) if heard_at.elapsed() >= silence_max => return Err(self.silent().into()),
-                Err(_) if open.is_heard => {}
+                Err(_) if open.is_shown => {}
                 Err(_) => {
-                    open.is_heard = true;
+                    open.is_shown = true;
                     self.show((PushState::Active, None)).await;
                 }
             }
@@ -217,7 +252,7 @@ impl StreamFollower {
                 return Err(StreamFailure::Broke(error).into());
             }
             Err(error) => {
-                info!(error = %chain(&error), "there is no access for a stream of changes: the next run says why");
+                info!(error = %chain(&error), "there is no access for a stream of changes");
                 return Err(AttemptEnd::NoAccess);
             }
         };
@@ -233,14 +268,18 @@ impl StreamFollower {
         context.crms.client(target).map_err(|error| AttemptEnd::Failed(error.into()))
     }
 
-    async fn cover_what_was_missed(&self) -> Result<(), AttemptEnd> {
-        let work = StartAnew { lease: self.of.lease, object: self.object, hints: self.hints(vec![whole(None)]) };
+    /// Until when what changes is covered by a poll, which waits until its lists show that.
+    async fn cover_what_was_missed(&self) -> Result<DateTime<Utc>, AttemptEnd> {
+        let until = self.of.context.clock.now() + COVERED_FOR;
+        let listing_lag = self.of.context.crms.descriptor(self.provider()).listing_lag;
+        let hint = NewHint { not_before: Some(until + listing_lag), ..whole(Some(until)) };
+        let work = StartAnew { lease: self.of.lease, object: self.object, hints: self.hints(vec![hint]) };
         let is_held = self.of.context.db.of(self.of.lease.account_id).run(work).await.map_err(AttemptEnd::Store)?;
         if !is_held {
             return Err(AttemptEnd::LeaseLost);
         }
         self.of.context.wake.notify_one();
-        Ok(())
+        Ok(until)
     }
 
     /// Stores what came, however long the database takes: what is not stored is not passed.
@@ -265,10 +304,9 @@ impl StreamFollower {
                 })
                 .collect(),
         };
-        if !open.is_heard && open.is_anew && open.began.elapsed() > SLOW_START {
-            hints.push(whole(None));
+        if open.covered_until.take().is_some_and(|until| now > until) {
+            hints.push(whole(Some(now)));
         }
-        open.is_anew = false;
         self.place = Some(batch.place.clone());
         let has_hints = !hints.is_empty();
         if !has_hints && open.is_heard && open.place_saved.elapsed() < PLACE_EVERY {
@@ -276,13 +314,17 @@ impl StreamFollower {
         }
         let hints = self.hints(hints);
         let work = SaveBatch { lease: self.of.lease, object: self.object, place: batch.place, hints };
-        let mut failures = 0;
+        let (mut failures, mut refusals) = (0, 0);
         loop {
             match context.db.of(self.of.lease.account_id).run(work.clone()).await {
                 Ok(true) => break,
                 Ok(false) => return Err(AttemptEnd::LeaseLost),
                 Err(error) => {
                     failures += 1;
+                    refusals += u32::from(!error.is_transient());
+                    if refusals >= STORE_REFUSALS_MAX {
+                        return Err(AttemptEnd::Store(error));
+                    }
                     if failures == 1 {
                         warn!(error = %chain(&error), "changes that came are not stored yet, and are tried again");
                     }

@@ -16,7 +16,7 @@ use super::{
     writes::RestStreams,
 };
 use crate::{
-    store::push_streams::{self, ClaimedStreams, PushLease, StreamWish},
+    store::push_streams::{self, ClaimedStreams, PushLease, StreamRest, StreamWish},
     sync::{context::SyncContext, heartbeat},
     telemetry::{chain, metrics, traces},
 };
@@ -28,6 +28,8 @@ enum KeeperEnd {
     LeaseLost,
     /// Nobody is to.
     Unwished,
+    /// Nobody can, before somebody has brought other credentials.
+    NoAccess,
     /// The process stops, or something else is copied now: to be taken up anew at once.
     GivenBack,
     /// All of them rest for so long.
@@ -42,16 +44,19 @@ pub(super) async fn keep(context: Arc<SyncContext>, claimed: ClaimedStreams, sto
     let _counted = metrics::CountedStream::new(provider);
     let keeping = async {
         let end = hold(&context, claimed, &stop).await;
-        metrics::push_stream_ended(provider, "stopped");
+        // Why they rest is counted already, each kind's.
+        if !matches!(end, KeeperEnd::Resting(_)) {
+            metrics::push_stream_ended(provider, "stopped");
+        }
         give_back(&context, lease, &end).await;
     };
     keeping.instrument(span).await;
 }
 
 async fn hold(context: &Arc<SyncContext>, claimed: ClaimedStreams, stop: &CancellationToken) -> KeeperEnd {
-    let ClaimedStreams { lease, organization, wish, places } = claimed;
-    if !wish.is_wished() {
-        return KeeperEnd::Unwished;
+    let ClaimedStreams { lease, organization, wish, places, is_degraded } = claimed;
+    if let Some(end) = not_to_follow(wish) {
+        return end;
     }
     debug!("streams of changes are followed");
     let kinds = wish.options.copied(organization.provider);
@@ -64,7 +69,7 @@ async fn hold(context: &Arc<SyncContext>, claimed: ClaimedStreams, stop: &Cancel
     });
     let followers: Vec<StreamFollower> = kinds
         .into_iter()
-        .map(|object| StreamFollower::new(Arc::clone(&of), object, places.get(object).cloned()))
+        .map(|object| StreamFollower::new(Arc::clone(&of), object, places.get(object).cloned(), is_degraded))
         .collect();
     tokio::select! {
         biased;
@@ -77,14 +82,25 @@ async fn hold(context: &Arc<SyncContext>, claimed: ClaimedStreams, stop: &Cancel
     }
 }
 
+/// Why nobody is to follow what is wished so; `None`: somebody is.
+fn not_to_follow(wish: StreamWish) -> Option<KeeperEnd> {
+    match (wish.is_wished(), wish.has_access) {
+        (false, _) => Some(KeeperEnd::Unwished),
+        (true, false) => Some(KeeperEnd::NoAccess),
+        (true, true) => None,
+    }
+}
+
 /// The heartbeat, and the end of what is not wished any more.
 async fn keep_lease(context: &SyncContext, lease: PushLease, wish: StreamWish) -> KeeperEnd {
     let extend = || async {
         Ok(match push_streams::extend(&context.db, lease, context.settings.lease).await? {
             None => ControlFlow::Break(KeeperEnd::LeaseLost),
-            Some(now) if !now.is_wished() => ControlFlow::Break(KeeperEnd::Unwished),
-            Some(now) if now != wish => ControlFlow::Break(KeeperEnd::GivenBack),
-            Some(_) => ControlFlow::Continue(()),
+            Some(now) => match not_to_follow(now) {
+                Some(end) => ControlFlow::Break(end),
+                None if now != wish => ControlFlow::Break(KeeperEnd::GivenBack),
+                None => ControlFlow::Continue(()),
+            },
         })
     };
     heartbeat::keep(&context.settings, extend).await.unwrap_or(KeeperEnd::LeaseLost)
@@ -94,8 +110,7 @@ async fn keep_lease(context: &SyncContext, lease: PushLease, wish: StreamWish) -
 /// heartbeat has seen that yet.
 async fn why_refused(context: &SyncContext, lease: PushLease) -> KeeperEnd {
     match push_streams::extend(&context.db, lease, context.settings.lease).await {
-        Ok(Some(now)) if !now.is_wished() => KeeperEnd::Unwished,
-        Ok(Some(_)) => KeeperEnd::GivenBack,
+        Ok(Some(now)) => not_to_follow(now).unwrap_or(KeeperEnd::GivenBack),
         Ok(None) | Err(_) => KeeperEnd::LeaseLost,
     }
 }
@@ -141,19 +156,20 @@ fn run(mut follower: StreamFollower) -> BoxFuture<'static, (StreamFollower, Foll
 
 async fn give_back(context: &SyncContext, lease: PushLease, end: &KeeperEnd) {
     let now = context.clock.now();
-    let due_at = match end {
+    let rest = match end {
         KeeperEnd::LeaseLost => {
             warn!("the lease of a stream is lost: it is followed elsewhere");
             return;
         }
-        KeeperEnd::Unwished => None,
-        KeeperEnd::GivenBack => Some(now),
+        KeeperEnd::Unwished => StreamRest::Over,
+        KeeperEnd::NoAccess => StreamRest::Paused,
+        KeeperEnd::GivenBack => StreamRest::Until(now),
         KeeperEnd::Resting(wait) => {
             info!(seconds = wait.as_secs(), "a stream of changes rests, and changes are polled");
-            Some(now + TimeDelta::from_std(*wait).unwrap_or_default())
+            StreamRest::Until(now + TimeDelta::from_std(*wait).unwrap_or_default())
         }
     };
-    if let Err(error) = context.db.of(lease.account_id).run(RestStreams { lease, due_at, now }).await {
+    if let Err(error) = context.db.of(lease.account_id).run(RestStreams { lease, rest, now }).await {
         warn!(error = %chain(&error), "a stream could not be given back: it is taken up when its lease is over");
     }
 }

@@ -15,8 +15,10 @@ use crate::{
 pub(super) const EVENTS_MAX: u16 = 100;
 /// The first wait after a failure.
 const WAIT_FIRST: Duration = Duration::from_secs(1);
-/// Failures in a row that are told.
+/// Failures in a row that are told, and after which a stream rests.
 const FAILURES_TOLD: u32 = 10;
+/// Silences in a row that are told: each may have taken minutes.
+const SILENCES_TOLD: u32 = 3;
 /// A token that is refused again within this is not renewed again.
 const RENEWED_FOR: Duration = Duration::from_mins(1);
 /// A place that is refused again within this is a failure.
@@ -27,7 +29,9 @@ const SLOW_FOR: Duration = Duration::from_mins(10);
 const ALONE_MAX: u32 = 5;
 /// What waits for a quota, or for somebody to click.
 pub(super) const REST: Duration = Duration::from_hours(1);
-/// What waits for credentials: the next run says what is wrong with them.
+/// What has failed again and again, as behind a firewall.
+const BROKEN_REST: Duration = Duration::from_mins(15);
+/// What waits for credentials: if all of the CRM refuses them, the next run says so.
 const CREDENTIALS_REST: Duration = Duration::from_mins(15);
 /// What waits for another version of this service.
 const REFUSED_REST: Duration = Duration::from_hours(6);
@@ -37,6 +41,15 @@ const WAIT_MAX: Duration = Duration::from_mins(1);
 pub(super) const INTERRUPTED: Notice = Notice::fixed(
     "PUSH_INTERRUPTED",
     "the CRM's stream of changes cannot be kept open, so they are polled; see that this service reaches the stream's host at port 443 or 7443 (a firewall, TLS that is inspected on the way)",
+);
+
+const TOKEN_REFUSED: Notice = Notice::fixed(
+    "PUSH_TOKEN_REFUSED",
+    "the CRM's stream of changes refuses the credentials, so changes are polled; if runs succeed, see in the CRM that the app and its user may use the API from this service's addresses, then authorize again; it is tried again within half an hour",
+);
+const NOT_STORED: Notice = Notice::fixed(
+    "PUSH_NOT_STORED",
+    "this service's database refuses what the CRM's stream of changes told, so the stream began anew, and a poll covers it; the log says why: report it",
 );
 
 /// How changes arrive, as it is shown.
@@ -76,6 +89,11 @@ pub(super) enum NextStep {
 }
 
 impl StreamTries {
+    /// After so many failures in a row.
+    pub(super) fn after(failures: u32) -> Self {
+        Self { failures, ..Self::default() }
+    }
+
     /// Something came and is stored.
     pub(super) const fn succeed(&mut self) {
         self.failures = 0;
@@ -112,6 +130,7 @@ pub(super) fn next_step(
     now: Instant,
     jitter: u8,
 ) -> (NextStep, Option<ShownState>) {
+    let mut is_told = false;
     let step = match failure {
         StreamFailure::Credentials => {
             let is_first = tries.renewed_at.is_none_or(|at| now.duration_since(at) >= RENEWED_FOR);
@@ -119,7 +138,7 @@ pub(super) fn next_step(
                 tries.renewed_at = Some(now);
                 return (NextStep::Renew, None);
             }
-            NextStep::Rest(rest(CREDENTIALS_REST, jitter))
+            return rest_without_access(jitter);
         }
         StreamFailure::PlaceRefused => {
             let is_first = tries.refused_at.is_none_or(|at| now.duration_since(at) >= REFUSED_FOR);
@@ -137,25 +156,37 @@ pub(super) fn next_step(
         }
         StreamFailure::TooFast => tries.slow_down(now, jitter),
         StreamFailure::Broke(error) => {
-            if matches!(error, CrmError::NoConnection { .. }) {
+            // Silence and resets are as often the network's between as the host's: at one port the
+            // second in a row is tried at the other.
+            if tries.failures > 0 || matches!(error, CrmError::NoConnection { .. }) {
                 tries.port_turn = tries.port_turn.wrapping_add(1);
             }
             let wait = tries.wait(jitter);
+            is_told |= tries.failures >= SILENCES_TOLD && matches!(error, CrmError::TimedOut { .. });
             match error.retry() {
                 RetryAdvice::Never => NextStep::Rest(rest(REST, jitter)),
                 RetryAdvice::After(asked) if asked > WAIT_MAX => NextStep::Rest(rest(asked.min(REFUSED_REST), jitter)),
                 RetryAdvice::After(asked) => NextStep::Again(wait.max(asked)),
+                RetryAdvice::Backoff if tries.failures >= FAILURES_TOLD => NextStep::Rest(rest(BROKEN_REST, jitter)),
                 RetryAdvice::Backoff => NextStep::Again(wait),
             }
         }
     };
-    let is_told = tries.failures >= FAILURES_TOLD || matches!(step, NextStep::Rest(_)) && tries.failures > 0;
+    is_told |= tries.failures >= FAILURES_TOLD || matches!(step, NextStep::Rest(_)) && tries.failures > 0;
     (step, is_told.then_some((PushState::Degraded, Some(INTERRUPTED))))
 }
 
-/// What follows when there is no access: the next run says why.
-pub(super) fn rest_without_access(jitter: u8) -> NextStep {
-    NextStep::Rest(rest(CREDENTIALS_REST, jitter))
+/// What follows when there is no access, and what is shown of it.
+pub(super) fn rest_without_access(jitter: u8) -> (NextStep, Option<ShownState>) {
+    (NextStep::Rest(rest(CREDENTIALS_REST, jitter)), Some((PushState::Degraded, Some(TOKEN_REFUSED))))
+}
+
+/// What follows when the database refuses for good what came, and what is shown of it.
+pub(super) fn pass_unstorable(tries: &mut StreamTries, jitter: u8) -> (NextStep, Option<ShownState>) {
+    let wait = tries.wait(jitter);
+    let is_over = tries.failures >= FAILURES_TOLD;
+    let step = if is_over { NextStep::Rest(rest(REST, jitter)) } else { NextStep::Anew(wait) };
+    (step, Some((PushState::Degraded, Some(NOT_STORED))))
 }
 
 /// A quarter more or less, so that many do not come back together.
@@ -176,10 +207,18 @@ mod tests {
         CrmError::NoConnection { host: "h".into(), why: ConnectFailure::Port }.into()
     }
 
+    fn broke() -> StreamFailure {
+        CrmError::ConnectionBroke { host: "h".into() }.into()
+    }
+
+    fn silent() -> StreamFailure {
+        CrmError::TimedOut { host: "h".into() }.into()
+    }
+
     fn failure(number: u8) -> StreamFailure {
         match number % 10 {
             0 => no_connection(),
-            1 => CrmError::TimedOut { host: "h".into() }.into(),
+            1 => silent(),
             2 => StreamFailure::Credentials,
             3 => StreamFailure::PlaceRefused,
             4 => StreamFailure::QuotaSpent(NOTICE),
@@ -216,11 +255,12 @@ mod tests {
     async fn token_is_renewed_once_a_minute_and_then_rests() {
         let (mut tries, now) = (StreamTries::default(), Instant::now());
         let mut ask =
-            |after: u64| next_step(StreamFailure::Credentials, &mut tries, now + Duration::from_secs(after), 0).0;
+            |after: u64| next_step(StreamFailure::Credentials, &mut tries, now + Duration::from_secs(after), 0);
 
-        assert_eq!(ask(0), NextStep::Renew);
-        assert_eq!(ask(59), NextStep::Rest(CREDENTIALS_REST / 4 * 3));
-        assert_eq!(ask(60), NextStep::Renew);
+        assert_eq!(ask(0), (NextStep::Renew, None));
+        let refused = Some((PushState::Degraded, Some(TOKEN_REFUSED)));
+        assert_eq!(ask(59), (NextStep::Rest(CREDENTIALS_REST / 4 * 3), refused));
+        assert_eq!(ask(60), (NextStep::Renew, None));
     }
 
     #[tokio::test(start_paused = true)]
@@ -230,8 +270,54 @@ mod tests {
             next_step(no_connection(), &mut tries, Instant::now(), 0);
             assert_eq!(tries.port_turn, turn);
         }
-        next_step(CrmError::ConnectionBroke { host: "h".into() }.into(), &mut tries, Instant::now(), 0);
-        assert_eq!(tries.port_turn, 3, "one that worked stays");
+        tries.succeed();
+        next_step(broke(), &mut tries, Instant::now(), 0);
+        assert_eq!(tries.port_turn, 3, "one that worked is tried again");
+    }
+
+    /// A firewall says nothing, or resets what it does not know.
+    #[tokio::test(start_paused = true)]
+    async fn silence_and_resets_are_tried_at_the_other_port() {
+        for failure in [broke, silent] {
+            let mut tries = StreamTries::default();
+            let turns: Vec<usize> = (0..4)
+                .map(|_| {
+                    next_step(failure(), &mut tries, Instant::now(), 0);
+                    tries.port_turn
+                })
+                .collect();
+            assert_eq!(turns, [0, 1, 2, 3]);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn three_silences_in_a_row_are_told() {
+        let mut tries = StreamTries::default();
+        let shown: Vec<bool> = (0..3).map(|_| next_step(silent(), &mut tries, Instant::now(), 0).1.is_some()).collect();
+        assert_eq!(shown, [false, false, true]);
+    }
+
+    /// Each try may cost requests, and none helps behind a firewall.
+    #[tokio::test(start_paused = true)]
+    async fn ten_failures_in_a_row_rest() {
+        for failure in [no_connection, broke, silent] {
+            let mut tries = StreamTries::default();
+            let steps: Vec<NextStep> = (0..11).map(|_| next_step(failure(), &mut tries, Instant::now(), 0).0).collect();
+            assert!(steps[..9].iter().all(|step| matches!(step, NextStep::Again(_))), "{steps:?}");
+            assert!(steps[9..].iter().all(|step| *step == NextStep::Rest(BROKEN_REST / 4 * 3)), "{steps:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_cannot_be_stored_is_passed_and_then_rests() {
+        let mut tries = StreamTries::default();
+        let told = Some((PushState::Degraded, Some(NOT_STORED)));
+        for _ in 1..10 {
+            let (step, shown) = pass_unstorable(&mut tries, 0);
+            assert!(matches!(step, NextStep::Anew(_)), "{step:?}");
+            assert_eq!(shown, told);
+        }
+        assert_eq!(pass_unstorable(&mut tries, 255).0, NextStep::Rest(rest(REST, 255)));
     }
 
     #[tokio::test(start_paused = true)]

@@ -13,7 +13,7 @@ use crate::{
     },
     store::{
         StoreError, Transaction, Tx, hints, push_channels,
-        push_streams::{self, PushLease},
+        push_streams::{self, PushLease, StreamRest},
     },
 };
 
@@ -105,10 +105,10 @@ impl Transaction for SaveStanding {
     }
 }
 
-/// Gives a stream back; `due_at` `None`: nobody is to follow it any more.
+/// Gives a stream back; of one that is over nothing is shown any more.
 pub(super) struct RestStreams {
     pub lease: PushLease,
-    pub due_at: Option<DateTime<Utc>>,
+    pub rest: StreamRest,
     pub now: DateTime<Utc>,
 }
 
@@ -118,8 +118,8 @@ impl Transaction for RestStreams {
     type Error = StoreError;
 
     async fn run(&self, tx: &mut Tx) -> Result<(), StoreError> {
-        let Self { lease, due_at, now } = *self;
-        if push_streams::rest(tx, lease, due_at, now).await? && due_at.is_none() {
+        let Self { lease, rest, now } = *self;
+        if push_streams::rest(tx, lease, rest, now).await? && rest == StreamRest::Over {
             push_channels::remove(tx, lease.account_id, lease.integration_id).await?;
         }
         Ok(())

@@ -19,6 +19,7 @@ mod reparse;
 mod schedule;
 mod stop;
 mod stream_standing;
+mod stream_trouble;
 mod streams;
 mod sync_runs;
 pub mod three_crms;

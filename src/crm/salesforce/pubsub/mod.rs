@@ -40,16 +40,17 @@ impl SalesforceClient {
         if self.streams.endpoint == StreamEndpoint::Missing {
             return Err(StreamFailure::Closed(words::ADDRESS_MISSING));
         }
-        if !self.sees_all(object).await? {
-            return Err(StreamFailure::Closed(words::role_missing(object)));
-        }
-        self.learn_untracked(object).await?;
         let host = self.streams.endpoint.host();
         let mut bus = self.streams.endpoint.open(request.port_turn, self.stream_headers()?)?;
         let asked = timeout(CALL_TIMEOUT, bus.get_topic(pb::TopicRequest { topic_name: topic(object) })).await;
         let answer = asked.map_err(|_| CrmError::TimedOut { host: host.clone() })?;
         let topic = answer.map_err(|status| failure_of(&status, object, &host))?.into_inner();
-        if topic.can_subscribe { Ok(()) } else { Err(StreamFailure::Closed(words::role_missing(object))) }
+        // Only once the bus answers: what it lets nobody reach costs none of the organisation's
+        // requests.
+        if !topic.can_subscribe || !self.sees_all(object).await? {
+            return Err(StreamFailure::Closed(words::role_missing(object)));
+        }
+        self.learn_untracked(object).await
     }
 
     /// A kind's changes; connects when it is first polled.
