@@ -112,6 +112,11 @@ impl FollowingProcess {
         eventually("places of all streams", async || test.db.number(placed).await >= count).await;
     }
 
+    /// Each follower ends at once; a transaction under way ends by itself.
+    pub fn die(&self) {
+        self.stop.cancel();
+    }
+
     /// As at the end of a process: everything is given back.
     pub async fn drain(self, test: &TestApp) {
         self.stop.cancel();

@@ -90,6 +90,8 @@ pub(super) struct BusState {
     refusals: VecDeque<(String, u32)>,
     /// Payloads to come that nobody can read.
     corrupt: u32,
+    /// Where events are held: the newest that anybody may read.
+    let_go: u64,
 }
 
 impl BusState {
@@ -114,6 +116,7 @@ impl BusState {
             beats: 0,
             refusals: VecDeque::new(),
             corrupt: 0,
+            let_go: 0,
         }
     }
 
@@ -169,7 +172,8 @@ impl BusState {
             payload = vec![0xff; 9];
         }
         let event = BusEvent { id, schema_id: schema.id.clone(), payload };
-        topic.entries.push_back(TopicEntry { number, at: now, ready_at, event: Some(Arc::new(event)) });
+        let (event, is_telling) = (Some(Arc::new(event)), change.is_telling);
+        topic.entries.push_back(TopicEntry { number, at: now, ready_at, event, is_telling });
         topic.expire(now);
         self.report.published += 1;
     }
@@ -253,11 +257,12 @@ impl BusState {
             return if instant >= ends_at { ReaderStep::Close } else { ReaderStep::Wait(Some(ends_at)) };
         }
         reader.starved_at = None;
-        let left = self.left(now);
+        let (left, let_go) = (self.left(now), self.readable_until());
         let Some(topic) = self.topics.get_mut(&reader.kind) else { return ReaderStep::Close };
         topic.expire(now);
         let owed = usize::try_from(reader.outstanding).unwrap_or_default().min(RESPONSE_EVENTS_MAX);
-        let ready = topic.entries.range(topic.after(reader.position)..).take_while(|entry| entry.ready_at <= instant);
+        let is_ready = |entry: &&TopicEntry| entry.ready_at <= instant && entry.number <= let_go;
+        let ready = topic.entries.range(topic.after(reader.position)..).take_while(is_ready);
         let mut fetched: Vec<(u64, Arc<BusEvent>)> =
             ready.filter_map(|entry| Some((entry.number, Arc::clone(entry.event.as_ref()?)))).take(owed).collect();
         if !fetched.is_empty() {
@@ -268,11 +273,12 @@ impl BusState {
             fetched.truncate(usize::try_from(left).unwrap_or(usize::MAX));
             return self.send(reader, fetched, now, instant);
         }
-        let ready_at = topic.entries.range(topic.after(reader.position)..).find(|entry| entry.event.is_some());
-        let ready_at = ready_at.map(|entry| entry.ready_at);
+        let next = topic.entries.range(topic.after(reader.position)..).find(|entry| entry.event.is_some());
+        let has_next = next.is_some();
+        let ready_at = next.filter(|entry| entry.number <= let_go).map(|entry| entry.ready_at);
         let beats_at = reader.heard_at + BEAT_EVERY;
         if reader.beats < self.beats || instant >= beats_at {
-            if ready_at.is_none() {
+            if !has_next {
                 reader.position = self.mark(reader.kind, now, instant);
             }
             reader.beats = self.beats;
@@ -348,6 +354,24 @@ impl BusState {
         self.beats += 1;
     }
 
+    /// Lets held events go that are old enough.
+    pub(super) fn let_go(&mut self, now: Millis) {
+        let then = now - Millis::from(self.plan.held_ms.unwrap_or_default());
+        let newest = self.topics.values().filter_map(|topic| topic.newest_until(then)).max();
+        self.let_go = self.let_go.max(newest.unwrap_or_default());
+    }
+
+    /// Whether whoever has read up to this place has read all that may be read and tells something.
+    pub(super) fn is_read(&self, kind: ObjectKind, place: &[u8]) -> bool {
+        let number = self.cipher.number(place).unwrap_or_default();
+        let newest = self.topics.get(&kind).and_then(|topic| topic.newest_telling(self.readable_until()));
+        newest.is_none_or(|newest| newest <= number)
+    }
+
+    fn readable_until(&self) -> u64 {
+        if self.plan.held_ms.is_some() { self.let_go } else { u64::MAX }
+    }
+
     pub(super) fn refuse(&mut self, word: &str, times: u32) {
         self.refusals.push_back((word.to_owned(), times));
     }
@@ -398,7 +422,7 @@ impl BusState {
     fn mark(&mut self, kind: ObjectKind, now: Millis, instant: Instant) -> u64 {
         let number = self.next_number();
         if let Some(topic) = self.topics.get_mut(&kind) {
-            topic.entries.push_back(TopicEntry { number, at: now, ready_at: instant, event: None });
+            topic.entries.push_back(TopicEntry { number, at: now, ready_at: instant, event: None, is_telling: false });
             topic.expire(now);
         }
         number

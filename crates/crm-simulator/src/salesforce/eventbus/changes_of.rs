@@ -21,6 +21,8 @@ pub(super) struct RecordChange {
     pub(super) nulled: Vec<String>,
     /// The fields' values.
     pub(super) values: Vec<AvroValue>,
+    /// It is more than a new time of change.
+    pub(super) is_telling: bool,
 }
 
 /// What one transaction's changes are told as, in their order. Equal ones, one after the other, are
@@ -61,6 +63,7 @@ impl RecordChange {
             changed: Vec::new(),
             nulled: Vec::new(),
             values: schema.nothing(),
+            is_telling: true,
         }
     }
 
@@ -105,16 +108,18 @@ fn change_of(note: &ChangeNote, schema: &Schema, event_schema: &EventSchema) -> 
     let object = schema.object(note.kind);
     let whole = |change_type| (change_type, event_schema.whole(object, &note.after), Vec::new(), Vec::new());
     let was_there = note.before.as_ref().map(|before| !before.is_deleted);
+    let mut is_telling = true;
     let (change_type, values, changed, nulled) = match (was_there, !note.after.is_deleted) {
         (None, true) => whole("CREATE"),
         (Some(false), true) => whole("UNDELETE"),
         (Some(true), false) => ("DELETE", event_schema.nothing(), Vec::new(), Vec::new()),
         (Some(true), true) => {
             let changes = event_schema.difference(object, note.before.as_ref()?, &note.after);
+            is_telling = changes.is_telling;
             ("UPDATE", changes.values, changes.changed, changes.nulled)
         }
         (None | Some(false), false) => return None,
     };
     let record_ids = vec![note.after.id.to_string()];
-    Some(RecordChange { kind: note.kind, record_ids, change_type, at: note.at, changed, nulled, values })
+    Some(RecordChange { kind: note.kind, record_ids, change_type, at: note.at, changed, nulled, values, is_telling })
 }

@@ -42,6 +42,7 @@ impl EventBus {
             EventBusOrder::Refuse { word, times } => self.refuse(&word, times),
             EventBusOrder::CorruptPayloads { count } => self.corrupt_payloads(count),
             EventBusOrder::KeepAlive => self.keep_alive(),
+            EventBusOrder::DeliverDue => self.deliver_due(),
             EventBusOrder::ResetStream => self.reset_stream(),
         }
         Ok(())

@@ -125,6 +125,19 @@ impl EventBus {
         self.update(|state| state.refuse(word, times));
     }
 
+    /// Lets held events go that are as old as [`EventBusPlan::held_ms`] says.
+    pub fn deliver_due(&self) {
+        let now = self.now();
+        self.update(|state| state.let_go(now));
+    }
+
+    /// Whether a stream of an object that stands at this place has brought all that it could, but
+    /// for events that tell nothing but a time of change.
+    pub fn is_read(&self, object: &str, place: &[u8]) -> Result<bool, SalesforceRefusal> {
+        let kind = capturable(object)?;
+        Ok(self.lock().is_read(kind, place))
+    }
+
     /// Makes the payloads of the next events unreadable.
     pub fn corrupt_payloads(&self, count: u32) {
         self.update(|state| state.corrupt(count));

@@ -15,6 +15,9 @@ pub struct EventBusPlan {
     pub duplicates: f64,
     /// Events can be read so many milliseconds after their change.
     pub delay_ms: u32,
+    /// Events wait until a test lets those go that are so old, by the organisation's clock; without
+    /// it none waits.
+    pub held_ms: Option<u32>,
     /// Equal changes of one transaction, one after the other, are one event with many ids.
     pub merge_equal: bool,
     /// Subscriptions stay open, and nobody hears anything.
@@ -31,6 +34,7 @@ impl Default for EventBusPlan {
             loss: 0.0,
             duplicates: 0.0,
             delay_ms: 0,
+            held_ms: None,
             merge_equal: true,
             is_muted: false,
             late_headers: true,
@@ -119,5 +123,6 @@ pub(super) enum EventBusOrder {
     Refuse { word: String, times: u32 },
     CorruptPayloads { count: u32 },
     KeepAlive,
+    DeliverDue,
     ResetStream,
 }

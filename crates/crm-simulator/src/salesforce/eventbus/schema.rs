@@ -65,6 +65,9 @@ enum FieldShape {
     Absent,
 }
 
+/// What changes with every change.
+const STAMPS: [&str; 3] = ["LastModifiedDate", "LastModifiedById", "SystemModstamp"];
+
 /// What an update did.
 pub(super) struct FieldChanges {
     /// Of every field: null where nothing changed.
@@ -73,6 +76,8 @@ pub(super) struct FieldChanges {
     pub(super) changed: Vec<String>,
     /// Those of them that are null now.
     pub(super) nulled: Vec<String>,
+    /// More than the time of the change changed.
+    pub(super) is_telling: bool,
 }
 
 impl EventSchema {
@@ -157,7 +162,10 @@ impl EventSchema {
             let modified = object.slot("LastModifiedDate");
             changed = self.bits(after, &|slot| Some(slot) == modified);
         }
-        FieldChanges { values, changed, nulled: self.bits(after, &is_nulled) }
+        let stamps = STAMPS.map(|name| object.slot(name));
+        let is_telling = |slot: Slot| is_different(slot) && !stamps.contains(&Some(slot));
+        let is_telling = !self.bits(after, &is_telling).is_empty();
+        FieldChanges { values, changed, nulled: self.bits(after, &is_nulled), is_telling }
     }
 
     /// `0x` and a number of which bit n is the event's field n; for parts of a field also the

@@ -31,6 +31,8 @@ pub(super) struct TopicEntry {
     pub(super) ready_at: Instant,
     /// Nothing: only a place.
     pub(super) event: Option<Arc<BusEvent>>,
+    /// Whoever reads it learns more than a time.
+    pub(super) is_telling: bool,
 }
 
 /// One object's events.
@@ -53,6 +55,17 @@ impl EventTopic {
 
     pub(super) fn tip(&self) -> u64 {
         self.entries.back().map_or(0, |entry| entry.number)
+    }
+
+    /// The newest place up to this number by whose event anybody learns more than a time.
+    pub(super) fn newest_telling(&self, number: u64) -> Option<u64> {
+        let mut entries = self.entries.range(..self.after(number)).rev();
+        entries.find(|entry| entry.is_telling).map(|entry| entry.number)
+    }
+
+    /// The newest event from then or before.
+    pub(super) fn newest_until(&self, then: Millis) -> Option<u64> {
+        self.entries.iter().rev().find(|entry| entry.at <= then).map(|entry| entry.number)
     }
 
     pub(super) fn expire(&mut self, now: Millis) {

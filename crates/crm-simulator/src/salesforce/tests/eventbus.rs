@@ -388,6 +388,32 @@ async fn headers_come_with_the_first_message() {
     bus.server.salesforce.eventbus().until(|report| report.open() == 0).await;
 }
 
+/// By the organisation's clock, and not before somebody says so; what says nothing passes nothing.
+#[tokio::test]
+async fn held_events_wait_until_they_are_let_go() {
+    let bus = Bus::start().await;
+    let eventbus = bus.server.salesforce.eventbus();
+    let mut reader = bus.subscribe(CONTACTS, None, 100).await.unwrap();
+    eventbus.keep_alive();
+    let before = reader.next().await.unwrap().latest_replay_id;
+    eventbus.change_plan(|plan| plan.held_ms = Some(0));
+    let id = bus.server.contact("Doe");
+    assert!(eventbus.is_read("Contact", &before).unwrap());
+    eventbus.keep_alive();
+    let idle = reader.next().await.unwrap();
+    assert_eq!((idle.events.len(), idle.latest_replay_id), (0, before.clone()));
+
+    eventbus.deliver_due();
+
+    assert!(!eventbus.is_read("Contact", &before).unwrap());
+    let told = reader.told(1).await;
+    assert_eq!(told[0].ids, [id.as_str()]);
+    assert!(eventbus.is_read("Contact", &told[0].place).unwrap());
+    bus.server.salesforce.touch_system("Contact", &id).unwrap();
+    eventbus.deliver_due();
+    assert!(eventbus.is_read("Contact", &told[0].place).unwrap(), "but for what tells nothing");
+}
+
 #[tokio::test]
 async fn gaps_overflows_and_unreadable_payloads_are_sent() {
     let bus = Bus::start().await;

@@ -8,15 +8,12 @@ use crm_simulator::{
 };
 use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
 
-use super::{PushingCrm, versions::TrueVersions};
+use super::{PushingCrm, streams::FollowedStreams, versions::TrueVersions};
 use crate::{
     support::hints::drain_beside,
     support::sync::{Beside, ask_trigger, column, eventually, expire_leases},
     support::{TestApp, call, error_of},
-    sync::{
-        authorize::start_in,
-        three_crms::behaviours::{assert_is_the_truth, copied_records, link, next_run, next_run_with_deletions},
-    },
+    sync::three_crms::behaviours::{assert_is_the_truth, copied_records, link, next_run, next_run_with_deletions},
 };
 
 /// Few, so that people share them, and strangers call from them.
@@ -38,6 +35,8 @@ pub struct FreshHistory {
     /// One of these is a run, or was.
     has_run: bool,
     versions: TrueVersions,
+    /// Of a CRM whose events come that way.
+    streams: Option<FollowedStreams>,
     changes: u32,
     calls: u32,
     /// Changes that the CRM pushes nothing of happen, too.
@@ -49,7 +48,7 @@ impl FreshHistory {
         let mut worlds = C::worlds();
         let mut world = worlds.swap_remove(usize::try_from(seed).unwrap() % worlds.len());
         world.lag = true;
-        let test = start_in(world).await;
+        let test = C::start(world).await;
         for n in 0..4 {
             C::create(&test, &format!("Founder {n}"), NUMBERS.choose(&mut dice).unwrap());
         }
@@ -57,6 +56,7 @@ impl FreshHistory {
         let account = test.account().await;
         let integration = link::<C>(&test, &account, C::token()).await;
         assert_eq!(test.sync_due().await, 1);
+        let streams = if C::STREAMS { Some(FollowedStreams::open(&test).await) } else { None };
         let shown = test.integration(&account, &integration).await.push.unwrap();
         assert_eq!(shown.state(), pb::PushState::Active, "{:?}", shown.notice);
         C::plan_deliveries(&test, plan);
@@ -72,6 +72,7 @@ impl FreshHistory {
             tasks: Vec::new(),
             has_run: false,
             versions: TrueVersions::default(),
+            streams,
             changes: 0,
             calls: 0,
             is_odd: false,
@@ -82,7 +83,7 @@ impl FreshHistory {
 
     pub async fn step<C: PushingCrm>(&mut self) {
         let (before, has_run) = (self.checkpoint().await, self.has_run);
-        let step = self.dice.random_range(0..24);
+        let step = self.dice.random_range(0..if C::STREAMS { 26 } else { 24 });
         let name = match step {
             0..9 => self.change::<C>(),
             9..11 => self.begin_run().await,
@@ -95,7 +96,9 @@ impl FreshHistory {
             20..22 => self.call().await,
             22 if self.dice.random_bool(0.5) => self.crash().await,
             22 => self.crash_at_write().await,
-            _ => self.steal().await,
+            23 => self.steal().await,
+            24 => self.end_follower(FollowedStreams::crash_at_write).await,
+            _ => self.end_follower(FollowedStreams::steal).await,
         };
         self.settle().await;
         self.look::<C>(name).await;
@@ -115,7 +118,7 @@ impl FreshHistory {
         self.changes += 1;
         let name = format!("Version {}", self.changes);
         let (one, other) = (live.choose(dice), live.choose(dice));
-        match dice.random_range(0..if self.is_odd { 14 } else { 12 }) {
+        match dice.random_range(0..if self.is_odd { 15 } else { 13 }) {
             0..2 => drop(C::create(test, &name, phone)),
             2..5 => one.into_iter().for_each(|id| C::rename(test, id, &name)),
             5..7 => {
@@ -128,7 +131,8 @@ impl FreshHistory {
             7..9 => one.into_iter().for_each(|id| C::delete(test, id)),
             // Perhaps one that is not gone, or two who are one: then nothing happens.
             9..11 => drop(everybody.choose(dice).is_some_and(|id| C::can_restore(test, id))),
-            11 => drop(one.zip(other).is_some_and(|(loser, winner)| C::can_merge(test, loser, winner))),
+            11 => C::do_something_pushed(test, dice, &everybody, phone),
+            12 => drop(one.zip(other).is_some_and(|(loser, winner)| C::can_merge(test, loser, winner))),
             _ => C::do_something_odd(test, dice, &everybody, phone),
         }
         "a change"
@@ -226,6 +230,14 @@ impl FreshHistory {
         "the lease is lost"
     }
 
+    /// Whoever follows the CRM's stream does so no more, and another goes on.
+    async fn end_follower(&mut self, how: impl AsyncFn(&mut FollowedStreams, &TestApp)) -> &'static str {
+        if let Some(streams) = &mut self.streams {
+            how(streams, &self.test).await;
+        }
+        "the end of a stream's follower"
+    }
+
     async fn call(&mut self) -> &'static str {
         self.calls += 1;
         let mut request = call(&self.account, NUMBERS.choose(&mut self.dice).unwrap());
@@ -271,6 +283,7 @@ impl FreshHistory {
             task.ended().await;
         }
         C::plan_deliveries(&self.test, DeliveryPlan::default());
+        self.test.pass(TimeDelta::milliseconds(C::SHOWS_LATE_MS.into()));
         for round in 0.. {
             assert!(round < ROUNDS_MAX, "hints stay: {:?}", self.hints().await);
             C::deliver(&self.test).await;

@@ -4,15 +4,19 @@
 //! is the truth: by push alone where every event came.
 
 mod history;
+mod streams;
 mod versions;
 
 use crm_simulator::push::DeliveryPlan;
-use rand::RngExt;
+use rand::{RngExt, rngs::StdRng};
 
 use self::history::FreshHistory;
-use super::crm::{Crm, PipedriveCrm, ZendeskCrm};
-use crate::support::TestApp;
-use crate::support::calls::{dice, seeds};
+use super::crm::{Crm, PipedriveCrm, SalesforceCrm, ZendeskCrm};
+use crate::{
+    support::calls::{dice, seeds},
+    support::{TestApp, Worlds},
+    sync::authorize::start_in,
+};
 
 /// Of each CRM. On demand: `HISTORIES=3400 ./dev test --profile long -E 'test(/fresh::/)'`.
 const HISTORIES: u64 = 67;
@@ -24,11 +28,22 @@ const STEPS: u32 = 40;
 pub trait PushingCrm: Crm {
     /// A person who is given a number that somebody has is an event.
     const PUSHES_SHARED_NUMBERS: bool;
+    /// It is this service that opens a stream, instead of the CRM that calls.
+    const STREAMS: bool = false;
+    /// So long after an event its record may be answered as it was before, in some worlds.
+    const SHOWS_LATE_MS: u32 = 0;
+
+    /// The service beside CRMs that push to it.
+    async fn start(world: Worlds) -> TestApp {
+        start_in(world).await
+    }
 
     /// How deliveries go wrong from now on.
     fn plan_deliveries(test: &TestApp, plan: DeliveryPlan);
     /// What is due by the CRM's clock arrives.
     async fn deliver(test: &TestApp);
+    /// What only this CRM can do to its records, and pushes. What it refuses changes nothing.
+    fn do_something_pushed(_: &TestApp, _: &mut StdRng, _: &[String], _: &str) {}
 }
 
 impl PushingCrm for PipedriveCrm {
@@ -88,7 +103,8 @@ async fn live_through<C: PushingCrm>(seed: u64) {
     for _ in 0..STEPS {
         history.step::<C>().await;
     }
-    history.end_by_push::<C>(!is_lossy && !is_odd).await;
+    let is_shown = plan.delay_ms >= C::SHOWS_LATE_MS;
+    history.end_by_push::<C>(!is_lossy && !is_odd && is_shown).await;
     history.end_by_polls::<C>().await;
 }
 
@@ -117,5 +133,6 @@ macro_rules! shards {
 
 shards! {
     pipedrive: PipedriveCrm,
+    salesforce: SalesforceCrm,
     zendesk: ZendeskCrm,
 }
