@@ -245,7 +245,7 @@ async fn list_push_channels(
         select integration_id, substr(secret, 1, $3) as "head!",
             case when substr(secret, 1, length($4::bytea)) <> $4::bytea then secret end as sealed
         from push_channels
-        where account_id = $1 and integration_id > $2
+        where account_id = $1 and integration_id > $2 and secret is not null
         order by integration_id
         limit $5"#,
         account_id.0,

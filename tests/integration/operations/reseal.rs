@@ -99,6 +99,13 @@ impl<'t> SealedAccount<'t> {
             &[sealed],
         )
         .await;
+        // A stream has no secret.
+        execute(
+            "insert into push_channels (account_id, integration_id, state)
+            select $1, gen_random_uuid(), 'ACTIVE' where $2::uuid is not null",
+            &[],
+        )
+        .await;
         for number in 0..REJECTED {
             let raw = self.seal(integration, "rejected", &format!("record {number}"));
             execute(
