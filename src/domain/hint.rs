@@ -14,7 +14,8 @@ use super::{
 };
 
 /// Most hints of one integration that wait; more become one of the whole integration. Writers that
-/// do not see each other may pass it by as much as they write at once.
+/// do not see each other may pass it by as much as they write at once. As many again wait of
+/// records that were merged: lists may name no winner, so no poll brings what their events say.
 pub const HINTS_MAX: usize = 500;
 
 /// Who says that a record may have changed.
@@ -80,13 +81,14 @@ impl NewHint {
     /// Takes another one of the same record in.
     fn absorb(&mut self, other: &Self) {
         self.reason = self.reason.max(other.reason);
+        // Deliveries come in any order: what was said last holds, not what came last.
+        if other.successor.is_some() && (self.successor.is_none() || other.event_time >= self.event_time) {
+            self.successor.clone_from(&other.successor);
+        }
         self.event_time = self.event_time.max(other.event_time);
         self.record_updated_at = self.record_updated_at.max(other.record_updated_at);
         self.not_before =
             if self.reason == HintReason::Operator { None } else { self.not_before.min(other.not_before) };
-        if other.successor.is_some() {
-            self.successor.clone_from(&other.successor);
-        }
     }
 }
 
@@ -110,21 +112,23 @@ pub struct HintBatch<'a> {
 
 impl HintBatch<'_> {
     /// What is written while so many wait: each record once, in the order of their keys, with when
-    /// it is due, and the whole integration last; too many are one hint of the whole integration.
+    /// it is due, and the whole integration last; too many are one hint of the whole integration,
+    /// but for merges ([`HINTS_MAX`]).
     pub fn merged(&self, waiting: usize) -> Vec<(NewHint, DateTime<Utc>)> {
         let mut merged: BTreeMap<Option<&RecordKey>, NewHint> = BTreeMap::new();
         for hint in self.hints {
             merged.entry(hint.key.as_ref()).and_modify(|known| known.absorb(hint)).or_insert_with(|| hint.clone());
         }
-        if waiting.saturating_add(merged.len()) > HINTS_MAX {
-            let whole = merged.into_values().reduce(|mut all, hint| {
-                all.absorb(&hint);
-                all
-            });
-            let whole = whole.map(|all| NewHint::of_integration(all.reason, all.event_time));
-            return whole.into_iter().map(|hint| self.with_time(hint)).collect();
+        let mut kept: Vec<NewHint> = merged.into_values().collect();
+        if waiting.saturating_add(kept.len()) > HINTS_MAX {
+            let (with_winner, others): (Vec<_>, Vec<_>) = kept.into_iter().partition(|hint| hint.successor.is_some());
+            let fits = waiting.saturating_add(with_winner.len()) <= 2 * HINTS_MAX;
+            let (named, folded) =
+                if fits { (with_winner, others) } else { (Vec::new(), [with_winner, others].concat()) };
+            kept = named;
+            kept.extend(whole_of(folded));
         }
-        let mut rows: Vec<_> = merged.into_values().map(|hint| self.with_time(hint)).collect();
+        let mut rows: Vec<_> = kept.into_iter().map(|hint| self.with_time(hint)).collect();
         rows.sort_by_key(|(hint, _)| hint.key.is_none());
         rows
     }
@@ -133,6 +137,15 @@ impl HintBatch<'_> {
         let due_at = hint.due_at(self.listing_lag, self.now);
         (hint, due_at)
     }
+}
+
+/// One hint of the whole integration in the place of these.
+fn whole_of(hints: Vec<NewHint>) -> Option<NewHint> {
+    let folded = hints.into_iter().reduce(|mut all, hint| {
+        all.absorb(&hint);
+        all
+    })?;
+    Some(NewHint::of_integration(folded.reason, folded.event_time))
 }
 
 #[cfg(test)]
@@ -188,6 +201,31 @@ mod tests {
         let (whole, due_at) = &rows[0];
         assert_eq!((&whole.key, whole.event_time), (&None, Some(at(199))));
         assert_eq!(*due_at, at(165), "a clock ahead of ours does not put it off");
+    }
+
+    /// Deliveries come in any order.
+    #[test]
+    fn successor_that_was_told_last_holds() {
+        let into = |winner, time| NewHint { successor: Some(key(winner)), ..event(1, time) };
+
+        for hints in [[into(8, 1), into(9, 2)], [into(9, 2), into(8, 1)]] {
+            assert_eq!(merged(&hints, 0)[0].0.successor, Some(key(9)), "{hints:?}");
+        }
+        assert_eq!(merged(&[event(1, 5), into(9, 2)], 0)[0].0.successor, Some(key(9)));
+    }
+
+    /// Lists do not say who won.
+    #[test]
+    fn merges_are_not_folded_with_the_rest() {
+        let merge = NewHint { successor: Some(key(9)), ..event(1, 3) };
+        let hints = [merge.clone(), event(2, 4)];
+
+        let rows = merged(&hints, HINTS_MAX);
+        assert_eq!(rows.iter().map(|(hint, _)| hint.key.clone()).collect::<Vec<_>>(), [Some(key(1)), None]);
+        assert_eq!(rows[0].0.successor, merge.successor);
+        let rows = merged(&hints, 2 * HINTS_MAX);
+        assert_eq!(rows.iter().map(|(hint, _)| hint.key.clone()).collect::<Vec<_>>(), [None], "bounded all the same");
+        assert_eq!(merged(&[merge], HINTS_MAX).len(), 1, "nothing is folded, so nothing is polled");
     }
 
     #[test]

@@ -77,8 +77,10 @@ async fn upsert<'e>(executor: impl PgExecutor<'e>, batch: &HintBatch<'_>, waitin
         on conflict (account_id, integration_id, object_type, record_id) do update
         set reason = excluded.reason, event_time = greatest(h.event_time, excluded.event_time),
             record_updated_at = greatest(h.record_updated_at, excluded.record_updated_at),
-            successor_type = coalesce(excluded.successor_type, h.successor_type),
-            successor_id = coalesce(excluded.successor_id, h.successor_id),
+            successor_type = case when h.successor_id is null or (excluded.successor_id is not null and excluded.event_time >= coalesce(h.event_time, excluded.event_time))
+                then excluded.successor_type else h.successor_type end,
+            successor_id = case when h.successor_id is null or (excluded.successor_id is not null and excluded.event_time >= coalesce(h.event_time, excluded.event_time))
+                then excluded.successor_id else h.successor_id end,
             first_at = least(h.first_at, excluded.first_at), last_at = greatest(h.last_at, excluded.last_at), write_id = excluded.write_id,
             attempts = case when excluded.reason = 'OPERATOR' then 0 else h.attempts end,
             not_before = case when excluded.reason = 'OPERATOR' then excluded.not_before else h.not_before end",

@@ -90,11 +90,12 @@ impl<'r> HintDrainer<'r> {
                 self.looked_at.map_or(Duration::ZERO, |looked_at| LOOK_EVERY.saturating_sub(looked_at.elapsed()));
             let bell = &mut self.bell;
             let rung = async {
+                sleep(rest).await;
+                // Last: a ring that is heard must not be dropped with this future.
                 if bell.changed().await.is_err() {
                     // Nobody rings any more.
                     pending::<()>().await;
                 }
-                sleep(rest).await;
             };
             let asked = async {
                 // Calls of other processes ring nowhere.
@@ -223,11 +224,17 @@ impl<'r> HintDrainer<'r> {
 }
 
 /// What an event has said and the CRM's record does not: what it was merged into. Where the event
-/// does not say which of two lives on, each is the other's: the one that is gone was merged.
+/// does not say which of two lives on, each is the other's: the one that is gone was merged. If
+/// both are gone, the one that was is not known, and neither is named.
 fn name_successors(page: &mut RecordPage, taken: &[TakenHint]) {
+    let gone = gone_keys(page);
     let named: HashMap<&RecordKey, &RecordKey> =
         taken.iter().filter_map(|hint| Some((&hint.key, hint.successor.as_ref()?))).collect();
-    let find = |key: &RecordKey| named.get(key).map(|successor| (*successor).clone());
+    let find = |key: &RecordKey| {
+        let successor = *named.get(key)?;
+        let is_circle = named.get(successor) == Some(&key) && gone.contains(successor);
+        (!is_circle).then(|| successor.clone())
+    };
     for record in page.records.iter_mut().filter(|record| record.is_gone && record.successor.is_none()) {
         record.successor = find(&record.key);
     }
@@ -236,13 +243,23 @@ fn name_successors(page: &mut RecordPage, taken: &[TakenHint]) {
     }
 }
 
-/// Records whose answer is older than what was told of them: it came from a copy that lags.
+fn gone_keys(page: &RecordPage) -> HashSet<RecordKey> {
+    let gone_records = page.records.iter().filter(|record| record.is_gone).map(|record| &record.key);
+    gone_records.chain(page.gone.iter().map(|gone| &gone.key)).cloned().collect()
+}
+
+/// Records whose answer is older than what was told of them: it came from a copy that lags. So did
+/// one that shows both of a merge as live.
 fn without_news<'t>(page: &RecordPage, taken: &'t [TakenHint]) -> impl Iterator<Item = RecordKey> + use<'t> {
+    let gone = gone_keys(page);
     let seen: HashMap<RecordKey, DateTime<Utc>> =
         page.records.iter().map(|record: &Record| (record.key.clone(), record.updated_at)).collect();
     taken.iter().filter_map(move |hint| {
-        let is_older = hint.record_updated_at > seen.get(&hint.key).copied();
-        (seen.contains_key(&hint.key) && is_older).then(|| hint.key.clone())
+        let updated_at = *seen.get(&hint.key)?;
+        let is_older = hint.record_updated_at > Some(updated_at);
+        let is_unmerged =
+            !gone.contains(&hint.key) && hint.successor.as_ref().is_some_and(|successor| !gone.contains(successor));
+        (is_older || is_unmerged).then(|| hint.key.clone())
     })
 }
 

@@ -2,7 +2,10 @@
 //! loser's contact leads to the winner's, and an earlier call is the winner's.
 
 use chrono::TimeDelta;
-use contact_sync::rpc::pb;
+use contact_sync::{
+    domain::{clock::Clock as _, hint::NewHint},
+    rpc::pb,
+};
 use crm_simulator::zendesk::ZendeskConfig;
 use serde_json::json;
 
@@ -12,7 +15,7 @@ use super::{
 };
 use crate::{
     histories::integrity::assert_holds,
-    support::hints::drain,
+    support::hints::{HintWriter, drain, event, user},
     support::{TestApp, Worlds},
 };
 
@@ -101,4 +104,80 @@ async fn pipedrive_merge_leads_an_earlier_call_to_the_winner() {
         let merged = Merge { test: &test, account, integration, winner, loser };
         Box::pin(merged.follow(is_polled_first, merge, deliver)).await;
     }
+}
+
+/// Two users of whom an event says that one was merged into the other.
+struct MergedPair {
+    test: TestApp,
+    account: String,
+    integration: String,
+    loser: i64,
+    winner: i64,
+}
+
+impl MergedPair {
+    async fn copied() -> Self {
+        let test = start().await;
+        let create = |name, phone| test.zendesk.create_user(&json!({"name": name, "phone": phone})).unwrap();
+        let (loser, winner) = (create("Ann", LOSERS), create("Anna", WINNERS));
+        let (account, integration) = test.synced().await;
+        test.pass(TimeDelta::seconds(5));
+        Self { test, account, integration, loser, winner }
+    }
+
+    /// The event, as often as it is delivered: which of both lives on it does not say.
+    async fn tell(&self) {
+        let now = self.test.clock.now();
+        let of = |id, other| NewHint { successor: Some(user(other)), ..event(id, now) };
+        let both = [of(self.loser, self.winner), of(self.winner, self.loser)];
+        HintWriter::new(&self.test, &self.account, &self.integration).write(&both).await;
+        drain(&self.test).await;
+    }
+
+    /// Whose successors are known: of which, and which.
+    async fn successors(&self) -> Vec<(String, String)> {
+        sqlx::query_as("select record_id, successor_id from external_refs where successor_id is not null")
+            .fetch_all(&self.test.db.pool)
+            .await
+            .unwrap()
+    }
+}
+
+/// Which of two was merged into the other is seen by who is gone. Where both are, neither is
+/// named, and what was known before stays.
+#[tokio::test]
+async fn two_gone_users_of_a_merge_do_not_succeed_each_other() {
+    let unknown = MergedPair::copied().await;
+    unknown.test.zendesk.merge_users(unknown.loser, unknown.winner).unwrap();
+    unknown.test.zendesk.delete_user(unknown.winner).unwrap();
+    unknown.tell().await;
+    assert_eq!(unknown.successors().await, []);
+    assert_eq!(unknown.test.db.number("select count(*) from external_refs where is_live").await, 0);
+    assert_holds(&unknown.test).await;
+
+    let known = MergedPair::copied().await;
+    known.test.zendesk.merge_users(known.loser, known.winner).unwrap();
+    known.tell().await;
+    let told = [(known.loser.to_string(), known.winner.to_string())];
+    assert_eq!(known.successors().await, told);
+    known.test.zendesk.delete_user(known.winner).unwrap();
+    known.test.pass(TimeDelta::seconds(5));
+    known.tell().await;
+    assert_eq!(known.successors().await, told);
+    assert_holds(&known.test).await;
+}
+
+/// Both are still there: the answer came from a copy that lags behind the event.
+#[tokio::test]
+async fn merge_that_shows_both_as_live_is_asked_for_again() {
+    let pair = MergedPair::copied().await;
+    pair.tell().await;
+    assert_eq!(hints(&pair.test).await.len(), 2, "nothing is known yet");
+
+    pair.test.zendesk.merge_users(pair.loser, pair.winner).unwrap();
+    pair.test.pass(TimeDelta::seconds(10));
+    drain(&pair.test).await;
+
+    assert_eq!(pair.successors().await, [(pair.loser.to_string(), pair.winner.to_string())]);
+    assert!(hints(&pair.test).await.is_empty());
 }
