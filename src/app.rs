@@ -502,7 +502,7 @@ fn crm_settings(config: &Config) -> Result<CrmSettings, AppError> {
 }
 
 fn callback_url(config: &Config) -> Option<String> {
-    config.http.public_url.as_ref().map(|url| format!("{}/oauth/callback", url.trim_end_matches('/')))
+    push_base(config).map(|base| format!("{base}/oauth/callback"))
 }
 
 fn aside_desk(
@@ -529,10 +529,9 @@ fn control_of(integrations: &IntegrationContext, descriptors: Descriptors) -> Sy
     SyncControl { db, clock, ids, descriptors, wake }
 }
 
-/// Where CRMs find this deployment, if they can.
+/// Where CRMs find this deployment, if they can. Another process may be the one that listens.
 fn push_base(config: &Config) -> Option<String> {
-    let url = config.http.public_url.as_ref().filter(|_| config.http.listen.is_some())?;
-    Some(url.trim_end_matches('/').to_owned())
+    config.http.public_url.as_ref().map(|url| url.trim_end_matches('/').to_owned())
 }
 
 fn sync_settings(config: &Config) -> SyncSettings {

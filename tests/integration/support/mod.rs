@@ -186,7 +186,6 @@ impl TestApp {
         config.providers.each[Provider::Zendesk].base_url = Some(crms.zendesk.1);
         config.providers.each[Provider::Salesforce].base_url = Some(crms.salesforce.1);
         config.providers.each[Provider::Pipedrive].base_url = Some(crms.pipedrive.1);
-        config.http.public_url = Some("http://127.0.0.1:9".to_owned());
         for (provider, id, secret) in [
             (Provider::Zendesk, zendesk::DEFAULT_CLIENT_ID, zendesk::DEFAULT_CLIENT_SECRET),
             (Provider::Salesforce, salesforce::DEFAULT_CLIENT_ID, salesforce::DEFAULT_CLIENT_SECRET),

@@ -40,6 +40,17 @@ pub async fn pushed(test: &TestApp) -> (String, String) {
     (account, integration)
 }
 
+/// A process that only runs syncs makes hooks for another one that listens.
+#[tokio::test]
+async fn worker_that_does_not_listen_makes_the_hook() {
+    let test = TestApp::start_with(|config| config.http.public_url = Some("http://127.0.0.1:9".to_owned())).await;
+
+    let (account, integration) = test.synced().await;
+
+    assert_eq!(test.config.http.listen, None);
+    assert_eq!(shown(&test, &account, &integration).await.0, PushState::Active);
+}
+
 /// Its state, the reason of its notice, and how many events are taken for lost.
 pub async fn shown(test: &TestApp, account: &str, integration: &str) -> (PushState, String, i64) {
     let push = test.integration(account, integration).await.push.unwrap();
