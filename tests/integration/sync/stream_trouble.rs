@@ -160,6 +160,10 @@ async fn swallowed_stream_is_not_shown_as_open_again() {
     assert_eq!(process.take().await, 1);
     test.told("open streams", |report| report.open() == 2).await;
     wait_out(Duration::from_secs(11)).await;
+    for _ in 0..20 {
+        // As long as whoever shows it as open takes for it.
+        assert_eq!(test.pushing(&ids.0, &ids.1).await.0, PushState::Degraded);
+    }
     wait_out(Duration::from_secs(330)).await;
     test.told("an end for silence", |report| report.open() == 0).await;
     // A write that a timer has ended is repeated.

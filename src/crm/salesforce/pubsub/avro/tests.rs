@@ -117,22 +117,19 @@ fn items_without_bytes_are_counted() {
 /// Ten million nulls of no byte, in records within records.
 #[test]
 fn records_within_records_are_counted() {
-    let mut of = json!("null");
+    // A record is told once, and named from then on.
+    let (mut of, mut again) = (json!("null"), json!("null"));
     for level in 0..7 {
         let fields: Vec<_> = (0..10)
-            .map(|n| json!({"name": format!("f{n}"), "type": if n == 0 { of.clone() } else { inner_name(level, &of) }}))
+            .map(|n| json!({"name": format!("f{n}"), "type": if n == 0 { of.clone() } else { again.clone() }}))
             .collect();
-        of = json!({"type": "record", "name": format!("R{level}"), "fields": fields});
+        again = json!(format!("R{level}"));
+        of = json!({"type": "record", "name": again, "fields": fields});
     }
     let within = json!([{"name": "deep", "type": of}]);
     let layout = HeaderLayout::read(&schema_with(&json!([]), &within)).unwrap();
 
     assert!(layout.decode(PLAIN).is_err());
-}
-
-/// A record is told once, and named from then on.
-fn inner_name(level: usize, of: &serde_json::Value) -> serde_json::Value {
-    if level == 0 { of.clone() } else { json!(format!("R{}", level - 1)) }
 }
 
 #[test]
