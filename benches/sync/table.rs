@@ -22,7 +22,7 @@ impl fmt::Display for Goal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::AtLeast(least) => write!(f, "at least {least:.2}"),
-            Self::AtMost(most) => write!(f, "at most {most:.0}"),
+            Self::AtMost(most) => write!(f, "at most {most}"),
         }
     }
 }
