@@ -68,6 +68,18 @@ pub struct ConnectionProbe {
     pub estimated_contacts: Option<i64>,
     /// The CRM's own number of the organisation, where its name may change.
     pub company_id: Option<String>,
+    /// Its own fields of people that may be said to hold phone numbers; none where the CRM has a
+    /// type of field for those.
+    pub text_fields: Vec<TextField>,
+}
+
+/// A CRM's own field of people that holds text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextField {
+    /// What it is named by.
+    pub key: String,
+    /// As people see it; at most 200 characters.
+    pub title: String,
 }
 
 /// What the CRM says of records that were asked for by their ids. Of one that is nowhere in it,

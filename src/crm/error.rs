@@ -51,6 +51,14 @@ pub enum CrmError {
     /// 403.
     #[error("the credentials may not read all contacts: {0}")]
     PermissionMissing(&'static str),
+    /// A field that is said to hold phone numbers is none that could.
+    #[error("the CRM has no text field {wished} of its users that could hold phone numbers; {known}")]
+    FieldUnknown {
+        /// The key that was wished for.
+        wished: String,
+        /// Which there are, in words.
+        known: String,
+    },
     /// 404: no such organisation, or no such endpoint there.
     #[error(
         "the CRM knows no organisation of this name; compare it with the address that agents use, and see that its account is open"
@@ -282,6 +290,7 @@ impl CrmError {
             | Self::OwnClientMissing(_)
             | Self::KeyUnusable
             | Self::PermissionMissing(_)
+            | Self::FieldUnknown { .. }
             | Self::OrganizationNotFound
             | Self::RecordNotFound
             | Self::PositionRefused
@@ -324,6 +333,7 @@ impl CrmError {
             Self::OwnClientMissing(_) => "OAUTH_NOT_CONFIGURED",
             Self::KeyUnusable => "PRIVATE_KEY_UNUSABLE",
             Self::PermissionMissing(_) => "PERMISSION_MISSING",
+            Self::FieldUnknown { .. } => "FIELD_UNKNOWN",
             Self::OrganizationNotFound | Self::RecordNotFound => "ORGANIZATION_NOT_FOUND",
             Self::RateLimited { .. } | Self::Paced { .. } => "RATE_LIMITED",
             Self::QuotaSpent { reason, .. } => reason,

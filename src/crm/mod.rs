@@ -33,7 +33,7 @@ use std::{
 
 pub use client::{
     ClientTarget, ConnectionProbe, CrmClient, CrmFuture, FOUND_MAX, FoundRecords, GoneRecord, LOOK_UP_MAX, PageEffort,
-    RecordPage, RecordSightings,
+    RecordPage, RecordSightings, TextField,
 };
 pub use endpoint::ProviderEndpoint;
 pub use error::{ConnectFailure, CrmError, LoginRefusal, RetryAdvice};

@@ -321,7 +321,7 @@ impl ControlState {
             is_sync_on: link.is_sync_on,
             is_widened: self.is_widened || is_outdated,
             period_seconds: link.period_seconds,
-            options: link.options,
+            options: link.options.clone(),
             refused_at: None,
             refresh_use: RefreshUse::Free,
             due_at: link.is_sync_on.then_some(now),

@@ -9,14 +9,22 @@ use super::{
     record::{ObjectType, PerObjectType},
 };
 
+/// The most fields of an integration that are said to hold phone numbers.
+pub const PHONE_FIELDS_MAX: usize = 10;
+/// Longest key of such a field, in characters.
+pub const FIELD_KEY_CHARS_MAX: usize = 100;
+
 /// The wishes for one integration. Those for other providers' objects are kept and mean nothing.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Options {
     /// By kind of object. Those of a kind that nobody can switch are as by default.
     pub objects: PerObjectType<ObjectOptions>,
     /// Which of a CRM's users are copied, where it has agents and others.
     pub user_roles: UserRoles,
+    /// Keys of the CRM's own fields of people that hold phone numbers, where the CRM has no type of
+    /// field for those: each once, in the administrator's order.
+    pub phone_fields: Vec<String>,
     /// Whether the CRM is to push its changes.
     pub push: PushWish,
 }
@@ -91,8 +99,8 @@ impl Options {
 
     /// What decides of what is copied and kept: everything but how soon it comes.
     #[must_use]
-    pub const fn of_copies(self) -> Self {
-        Self { push: PushWish::Unasked, ..self }
+    pub fn of_copies(&self) -> Self {
+        Self { push: PushWish::Unasked, ..self.clone() }
     }
 
     /// The kinds of objects that are copied from this provider, in their order.
@@ -103,12 +111,14 @@ impl Options {
 }
 
 /// What to change of them; `None` stays.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct OptionsChange {
     /// By kind of object.
     pub objects: PerObjectType<ObjectChange>,
     /// Which of a CRM's users are copied.
     pub user_roles: Option<UserRoles>,
+    /// Keys of the CRM's own fields that hold phone numbers, all of them.
+    pub phone_fields: Option<Vec<String>>,
     /// Whether the CRM is to push its changes.
     pub push: Option<PushWish>,
 }
@@ -129,14 +139,15 @@ pub struct NothingCopied;
 
 impl OptionsChange {
     /// The options with this change.
-    pub fn apply(&self, provider: Provider, options: Options) -> Result<Options, NothingCopied> {
-        let mut changed = options;
+    pub fn apply(&self, provider: Provider, options: &Options) -> Result<Options, NothingCopied> {
+        let mut changed = options.clone();
         for (kind, change) in self.objects.iter() {
             let wishes = &mut changed.objects[kind];
             wishes.is_copied = change.is_copied.unwrap_or(wishes.is_copied);
             wishes.mirrors_deletions = change.mirrors_deletions.unwrap_or(wishes.mirrors_deletions);
         }
         changed.user_roles = self.user_roles.unwrap_or(options.user_roles);
+        changed.phone_fields = self.phone_fields.clone().unwrap_or(changed.phone_fields);
         changed.push = self.push.unwrap_or(options.push);
         if changed.copied(provider).is_empty() { Err(NothingCopied) } else { Ok(changed) }
     }
@@ -170,7 +181,7 @@ mod tests {
         let mut change = OptionsChange { user_roles: Some(UserRoles::EndUsers), ..OptionsChange::default() };
         change.objects[ObjectType::Lead].mirrors_deletions = Some(false);
 
-        let after = change.apply(Provider::Salesforce, before).unwrap();
+        let after = change.apply(Provider::Salesforce, &before).unwrap();
 
         assert_eq!(after.of(ObjectType::Lead), ObjectOptions { is_copied: false, mirrors_deletions: false });
         assert_eq!((after.of(ObjectType::Contact), after.user_roles), (ObjectOptions::default(), UserRoles::EndUsers));

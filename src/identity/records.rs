@@ -95,7 +95,7 @@ pub async fn apply(
         .collect();
     let known = refs::lock(tx, account_id, integration_id, &keys).await?;
     let known: HashMap<&RecordKey, &StoredRef> = known.iter().map(|row| (&row.key, row)).collect();
-    let mut plan = WritePlan { options: batch.options, ..WritePlan::default() };
+    let mut plan = WritePlan { options: batch.options.clone(), ..WritePlan::default() };
     let unknown = batch.records.iter().filter(|record| !known.contains_key(&record.key));
     // Read after the locks: an erasure that they waited for is seen.
     let erased = find_erased(tx, account_id, integration_id, unknown, batch.suppression).await?;

@@ -318,9 +318,9 @@ async fn redeem(
     }
     let options = match taken.integration_id {
         Some(id) => context.get(account_id, id).await?.options,
-        None => plan.options,
+        None => plan.options.clone(),
     };
-    let probe = probe(context, &organization, options, granted.access.clone()).await?;
+    let probe = probe(context, &organization, &options, granted.access.clone()).await?;
     let mut tested = TestedCredentials {
         credentials: granted.credentials,
         access: Some(granted.access),
@@ -329,7 +329,7 @@ async fn redeem(
     };
     if let Some(id) = taken.integration_id {
         tested.organization_name = is_renamed.then_some(organization.name);
-        store_update(context, actor, account_id, id, authorized_again(options), tested).await?;
+        store_update(context, actor, account_id, id, authorized_again(&options), tested).await?;
         return Ok(id);
     }
     let link = NewLink {
@@ -345,7 +345,7 @@ async fn redeem(
         // Linked already: it has new credentials now, and keeps its own options.
         Err(IntegrationError::Exists(id)) => {
             let options = context.get(account_id, id).await?.options;
-            store_update(context, actor, account_id, id, authorized_again(options), again).await?;
+            store_update(context, actor, account_id, id, authorized_again(&options), again).await?;
             Ok(id)
         }
         stored => Ok(stored?),
@@ -354,7 +354,7 @@ async fn redeem(
 
 /// An integration that is older than the wish for pushed changes wishes it with a new
 /// authorization, which may allow what the old one did not.
-fn authorized_again(options: Options) -> SyncUpdate {
+fn authorized_again(options: &Options) -> SyncUpdate {
     let push = (options.push == PushWish::Unasked).then_some(PushWish::On);
     SyncUpdate { options: OptionsChange { push, ..OptionsChange::default() }, ..SyncUpdate::default() }
 }

@@ -83,7 +83,7 @@ async fn verify_and_store(
 ) -> Result<IntegrationId, IntegrationError> {
     let tested = match &link.credentials {
         Some(credentials) if link.is_sync_on => {
-            let verified = verify(&context, &link.organization, None, link.options, credentials.clone()).await?;
+            let verified = verify(&context, &link.organization, None, &link.options, credentials.clone()).await?;
             TestedCredentials {
                 credentials: Some(verified.credentials),
                 access: verified.access,
@@ -154,7 +154,7 @@ impl Transaction for StoreLink {
             request_id: link.request_id,
             is_sync_on: link.is_sync_on,
             period_seconds: link.period_seconds,
-            options: link.options,
+            options: link.options.clone(),
             descriptor: context.crms.descriptor(link.organization.provider),
         };
         let (id, transition) = match existing {

@@ -66,13 +66,15 @@ pub async fn update(
     let turns_on = update.is_sync_on == Some(true) && !before.freshness.is_sync_on;
     let will_be_on = update.is_sync_on.unwrap_or(before.freshness.is_sync_on);
     let organization = Organization { provider: before.freshness.provider, name: before.organization };
-    let options = update.options.apply(organization.provider, before.options)?;
-    if update.credentials.is_none() && turns_on {
+    let options = update.options.apply(organization.provider, &before.options)?;
+    // The CRM says whether it has such fields.
+    let has_new_fields = options.phone_fields.iter().any(|key| !before.options.phone_fields.contains(key));
+    if update.credentials.is_none() && (turns_on || (will_be_on && has_new_fields)) {
         if !before.has_credentials {
             return Err(IntegrationError::CredentialsMissing);
         }
         // Kept from before it was switched off: do they still open it?
-        test_stored(context, account_id, integration_id, &organization, options).await?;
+        test_stored(context, account_id, integration_id, &organization, &options).await?;
     }
     let (own, actor) = (context.clone(), actor.clone());
     // In a task of its own: a caller who hangs up between the CRM and the database must not lose a
@@ -84,7 +86,7 @@ pub async fn update(
             if will_be_on {
                 let stored = access::find(&own.db, account_id, integration_id).await?;
                 let company_id = stored.and_then(|stored| stored.company_id);
-                let verified = verify(&own, &organization, company_id, options, credentials).await?;
+                let verified = verify(&own, &organization, company_id, &options, credentials).await?;
                 let is_renamed = verified.organization != organization;
                 tested = TestedCredentials {
                     credentials: Some(verified.credentials),
@@ -145,7 +147,7 @@ impl Transaction for StoreUpdate {
         let event = ControlEvent::Update(SettingsUpdate {
             is_sync_on: update.is_sync_on,
             period_seconds: update.period_seconds,
-            options: update.options.apply(state.organization.provider, state.options)?,
+            options: update.options.apply(state.organization.provider, &state.options)?,
             descriptor: context.crms.descriptor(state.organization.provider),
             has_new_credentials: tested.credentials.is_some(),
             organization_name: tested.organization_name.clone(),
@@ -178,7 +180,7 @@ async fn test_stored(
     account_id: AccountId,
     integration_id: IntegrationId,
     organization: &Organization,
-    options: Options,
+    options: &Options,
 ) -> Result<(), IntegrationError> {
     let access = context.access_tokens.current(account_id, integration_id, organization, None).await?;
     let version = access.version;

@@ -60,7 +60,7 @@ pub async fn test_connection(
     organization: &Organization,
     credentials: Credentials,
 ) -> Result<ConnectionProbe, IntegrationError> {
-    Ok(verify(context, organization, None, Options::default(), credentials).await?.probe)
+    Ok(verify(context, organization, None, &Options::default(), credentials).await?.probe)
 }
 
 /// Gets access by credentials and looks whether it opens this organisation, which is known by the
@@ -70,7 +70,7 @@ pub(super) async fn verify(
     context: &IntegrationContext,
     organization: &Organization,
     company_id: Option<String>,
-    options: Options,
+    options: &Options,
     credentials: Credentials,
 ) -> Result<VerifiedCredentials, IntegrationError> {
     let mut granted = context.crms.obtain(organization, &credentials, context.clock.now()).await?;
@@ -87,7 +87,7 @@ pub(super) async fn verify(
 async fn probe_wherever(
     context: &IntegrationContext,
     mut organization: Organization,
-    options: Options,
+    options: &Options,
     access: &CrmAccess,
 ) -> Result<(Organization, ConnectionProbe), CrmError> {
     let renamed = match probe(context, &organization, options, access.clone()).await {
@@ -107,9 +107,10 @@ async fn probe_wherever(
 pub(super) async fn probe(
     context: &IntegrationContext,
     organization: &Organization,
-    options: Options,
+    options: &Options,
     access: CrmAccess,
 ) -> Result<ConnectionProbe, CrmError> {
+    let options = options.clone();
     let target = ClientTarget { is_trial: true, is_first_copy: false, is_beside: false, organization, options, access };
     context.crms.client(target)?.probe().await
 }

@@ -249,6 +249,8 @@ fn options(integration: &Integration, mode: pb::SyncMode, period: TimeDelta) -> 
         salesforce_leads: of_provider(ObjectType::Lead),
         pipedrive_persons: of_provider(ObjectType::Person),
         zendesk_users: zendesk_users.into(),
+        zendesk_phone_fields: (integration.freshness.provider == Provider::Zendesk)
+            .then(|| pb::ZendeskPhoneFields { keys: integration.options.phone_fields.clone() }),
         push: switch(integration.options.push == PushWish::On).into(),
     }
 }

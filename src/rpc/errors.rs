@@ -167,6 +167,9 @@ impl From<CrmError> for Status {
     fn from(error: CrmError) -> Self {
         let (reason, message) = (error.reason(), error.to_string());
         let details = error.details();
+        if matches!(error, CrmError::FieldUnknown { .. }) {
+            return status::invalid("options.zendesk_phone_fields", &message);
+        }
         match error.retry() {
             RetryAdvice::After(wait) => status::unavailable_behind(reason, &message, Some(wait), &details),
             RetryAdvice::Backoff => status::unavailable_behind(reason, &message, None, &details),

@@ -1,7 +1,7 @@
 //! Requests into domain types. Whatever is wrong is `INVALID_ARGUMENT` that names the field and
 //! says what would be right.
 
-use std::str::FromStr;
+use std::{collections::HashSet, str::FromStr};
 
 use chrono::{DateTime, Utc};
 use phone_key::{RAW_LENGTH_MAX, Region};
@@ -16,7 +16,7 @@ use crate::domain::{
     call::CALL_ID_CHARS_MAX,
     descriptor::Descriptors,
     integration::Organization,
-    options::{ObjectChange, Options, OptionsChange, PushWish, UserRoles},
+    options::{FIELD_KEY_CHARS_MAX, ObjectChange, Options, OptionsChange, PHONE_FIELDS_MAX, PushWish, UserRoles},
     provider::Provider,
     record::ObjectType,
     sync_run::SyncKind,
@@ -195,22 +195,45 @@ pub(super) fn options(provider: Provider, given: &pb::IntegrationOptions) -> Res
         (ObjectType::Person, "options.pipedrive_persons", given.pipedrive_persons.as_ref()),
     ];
     let changes = objects.iter().map(|(_, field, given)| object_change(field, *given));
-    let (changes, user_roles, push) = (together::all(changes), user_roles, push).together()?;
+    let phone_fields = given.zendesk_phone_fields.as_ref().map(|given| phone_fields(&given.keys)).transpose();
+    let (changes, user_roles, push, phone_fields) =
+        (together::all(changes), user_roles, push, phone_fields).together()?;
     let own = |is_said: bool, of, field| if is_said { only(of, provider, field) } else { Ok(()) };
-    let mut change = OptionsChange { user_roles, push, ..OptionsChange::default() };
+    let names_fields = phone_fields.is_some();
+    let mut change = OptionsChange { user_roles, phone_fields, push, ..OptionsChange::default() };
     let objects_are_own = together::all(objects.iter().zip(changes).map(|((kind, field, _), wished)| {
         change.objects[*kind] = wished;
         own(wished != ObjectChange::default(), kind.provider(), field)
     }));
     let users_are_own = own(user_roles.is_some(), Provider::Zendesk, "options.zendesk_users");
-    (objects_are_own, users_are_own).together()?;
+    let fields_are_own = own(names_fields, Provider::Zendesk, "options.zendesk_phone_fields");
+    (objects_are_own, users_are_own, fields_are_own).together()?;
     Ok(change)
+}
+
+/// Keys of fields, each once.
+fn phone_fields(keys: &[String]) -> Result<Vec<String>, Status> {
+    let field = "options.zendesk_phone_fields.keys";
+    if keys.len() > PHONE_FIELDS_MAX {
+        return Err(status::invalid(field, &format!("must be at most {PHONE_FIELDS_MAX}")));
+    }
+    let read = |(at, key): (usize, &String)| {
+        let is_key = (1..=FIELD_KEY_CHARS_MAX).contains(&key.len())
+            && key.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'));
+        let words =
+            format!("must be a field's key: 1 to {FIELD_KEY_CHARS_MAX} letters, digits, underscores and hyphens");
+        if is_key { Ok(key.clone()) } else { Err(status::invalid(&format!("{field}[{at}]"), &words)) }
+    };
+    let mut keys = together::all(keys.iter().enumerate().map(read))?;
+    let mut known = HashSet::new();
+    keys.retain(|key| known.insert(key.clone()));
+    Ok(keys)
 }
 
 /// The options of a new integration.
 pub(super) fn new_options(provider: Provider, given: &pb::IntegrationOptions) -> Result<Options, Status> {
     let at_first = Options { push: PushWish::On, ..Options::default() };
-    let options = options(provider, given)?.apply(provider, at_first);
+    let options = options(provider, given)?.apply(provider, &at_first);
     options.map_err(|error| status::invalid("options", &error.to_string()))
 }
 

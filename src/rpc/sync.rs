@@ -76,6 +76,11 @@ impl SyncService for SyncRpc {
             Ok(probe) => pb::TestConnectionResponse {
                 ok: true,
                 estimated_contacts: probe.estimated_contacts.unwrap_or(0),
+                text_fields: probe
+                    .text_fields
+                    .into_iter()
+                    .map(|field| pb::TextField { key: field.key, title: field.title })
+                    .collect(),
                 ..Default::default()
             },
             Err(IntegrationError::Crm(error)) => pb::TestConnectionResponse {
@@ -84,6 +89,7 @@ impl SyncService for SyncRpc {
                 message: error.to_string(),
                 estimated_contacts: 0,
                 metadata: owned(&error.details()),
+                text_fields: Vec::new(),
             },
             Err(error) => return Err(error.into()),
         };

@@ -134,7 +134,7 @@ pub async fn insert(
         state.request_id,
         state.due_at,
         now,
-        Json(state.options) as Json<Options>,
+        Json(state.options.clone()) as Json<Options>,
         sealed.access,
         state.company_id,
     )
@@ -468,7 +468,7 @@ async fn save(
         state.is_widened,
         state.has_unread,
         state.period_seconds,
-        Json(state.options) as Json<Options>,
+        Json(state.options.clone()) as Json<Options>,
         state.hold.map(SyncHold::as_str),
         state.hold_notice.as_ref().map(Notice::to_string),
         state.refused_at,

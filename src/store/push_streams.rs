@@ -43,7 +43,7 @@ pub struct DueStream {
 }
 
 /// What the integration says of its stream at present.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamWish {
     /// It is linked, and copies contacts.
     pub is_on: bool,

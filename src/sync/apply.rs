@@ -113,7 +113,7 @@ impl PageWriter<'_> {
         Ok(PageIntake {
             page,
             run: self.job.context(),
-            options: self.job.claimed.options,
+            options: self.job.claimed.options.clone(),
             suppression: self.context.suppression_keys.find_or_make(self.job.lease().account_id).await?,
             ids: Arc::clone(&self.context.ids),
             now: self.context.clock.now(),
@@ -177,7 +177,7 @@ impl PageIntake {
         {
             return Err(RunError::RulesChanged);
         }
-        let batch = RecordBatch { records: &page.records, gone: &page.gone, options: *options, suppression };
+        let batch = RecordBatch { records: &page.records, gone: &page.gone, options: options.clone(), suppression };
         let applied = records::apply(tx, lease.account_id, lease.integration_id, &batch, now, &self.ids).await?;
         adoption::adopt(tx, lease.account_id, &applied.gained, now).await?;
         rejected::write(tx, lease, self.run.run_id, page, now).await?;

@@ -176,6 +176,7 @@ const fn verdict_of(error: &CrmError) -> FailureVerdict {
         CrmError::Uninstalled => FailureVerdict::Final { spends_refresh_token: true },
         CrmError::OrganizationNotFound
         | CrmError::RecordNotFound
+        | CrmError::FieldUnknown { .. }
         | CrmError::HostMoved
         | CrmError::OtherOrganization(_)
         | CrmError::Renamed(_)

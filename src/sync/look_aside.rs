@@ -200,7 +200,7 @@ async fn connect(
         is_first_copy: job.claimed.is_first_copy,
         is_beside: true,
         organization,
-        options: job.claimed.options,
+        options: job.claimed.options.clone(),
         access: access.clone(),
     };
     Ok((context.crms.client(target)?, access))

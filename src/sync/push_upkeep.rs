@@ -16,6 +16,7 @@ use crate::{
         notice::Notice,
         options::PushWish,
         push_losses::PushLosses,
+        sync_run::SyncKind,
     },
     store::{
         StoreError, Transaction, Tx, access,
@@ -48,7 +49,9 @@ pub(super) async fn keep_push(session: &mut CrmSession<'_>) -> Result<(), RunErr
     if job.claimed.options.push != PushWish::On {
         return if stored.is_some() { remove(session, lease).await } else { Ok(()) };
     }
-    if stored.as_ref().is_some_and(|channel| !is_due(channel, check_every, now)) {
+    // A sweep begins with other options, too, which may want other events.
+    let is_sweep = job.run.kind == SyncKind::Sweep;
+    if !is_sweep && stored.as_ref().is_some_and(|channel| !is_due(channel, check_every, now)) {
         return Ok(());
     }
     let opened = stored.and_then(|channel| {

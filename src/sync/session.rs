@@ -81,7 +81,7 @@ impl<'r> CrmSession<'r> {
             is_first_copy: job.claimed.is_first_copy,
             is_beside: true,
             organization: &self.organization,
-            options: job.claimed.options,
+            options: job.claimed.options.clone(),
             access: self.access.clone(),
         })
     }
@@ -346,7 +346,7 @@ async fn connect_once(
         is_first_copy: job.claimed.is_first_copy,
         is_beside: false,
         organization,
-        options: job.claimed.options,
+        options: job.claimed.options.clone(),
         access: access.clone(),
     };
     Ok((context.crms.client(target)?, access))

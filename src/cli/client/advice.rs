@@ -30,7 +30,7 @@ const CLAIMS: &str =
 const VERSIONS: &str = "server and client are of different versions; `contact-sync --version` tells the client's";
 
 /// What helps against every reason.
-const ADVICE: [Advice; 64] = [
+const ADVICE: [Advice; 65] = [
     next(
         "ACCOUNT_NOT_FOUND",
         "`contact-sync account list` shows the accounts that this token may use; name one with --account or CONTACT_SYNC_ACCOUNT",
@@ -95,6 +95,10 @@ const ADVICE: [Advice; 64] = [
     next(
         "FEED_RESET",
         "the database was restored from a backup: list the contacts anew, then go on with --epoch {epoch} --after {position}",
+    ),
+    next(
+        "FIELD_UNKNOWN",
+        "`contact-sync sync test` lists the text fields that there are; name those that hold phone numbers with --phone-field",
     ),
     next(
         "GRANT_REFUSED",
@@ -350,7 +354,7 @@ pub(in crate::cli) fn in_own_words(text: &str) -> String {
 pub(in crate::cli) type FieldFlags = &'static [(&'static str, &'static str)];
 
 /// What a person types for a field of a request.
-const FLAGS: [(&str, &str); 52] = [
+const FLAGS: [(&str, &str); 53] = [
     ("start_time", "--since"),
     ("end_time", "--until"),
     ("account_id", "--account"),
@@ -397,6 +401,7 @@ const FLAGS: [(&str, &str); 52] = [
     ("options.push", "--push"),
     ("options.salesforce_contacts", "--contacts or --mirror-contacts"),
     ("options.salesforce_leads", "--leads or --mirror-leads"),
+    ("options.zendesk_phone_fields", "--phone-field"),
     ("options.zendesk_users", "--users"),
     ("phone_number", "--number"),
     ("preferred_integration_id", "--preferred-integration"),

@@ -239,7 +239,7 @@ pub(in crate::cli) fn integration(lines: &mut LabelledLines, integration: &pb::I
     lines.add("crm", format!("{} {}", provider(integration.provider()), integration.organization));
     lines.add("state", integration_state(integration.state()));
     lines.add("state", in_own_words(&integration.state_detail));
-    let options = integration.options.unwrap_or_default();
+    let options = integration.options.clone().unwrap_or_default();
     let period = options.period.as_ref().map(span).unwrap_or_default();
     match (integration.enabled, options.sync()) {
         (false, _) => lines.add("sync", "disabled"),
@@ -258,6 +258,10 @@ pub(in crate::cli) fn integration(lines: &mut LabelledLines, integration: &pb::I
     }
     if options.zendesk_users() == pb::ZendeskUsers::EndUsers {
         lines.add("options", "end users only");
+    }
+    let phone_fields = options.zendesk_phone_fields.map(|fields| fields.keys).unwrap_or_default();
+    if !phone_fields.is_empty() {
+        lines.add("options", format!("numbers also in the custom fields {}", phone_fields.join(", ")));
     }
     if let Some(push) = &integration.push {
         lines.add("push", pushed(push));

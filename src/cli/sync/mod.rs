@@ -248,6 +248,9 @@ async fn test(args: TestArgs, client: &ServiceClient, secrets: &ClientSecrets) -
     if answer.estimated_contacts > 0 {
         lines.add("contacts", format!("about {}", count(answer.estimated_contacts)));
     }
+    for field in &answer.text_fields {
+        lines.add("text field", show::clean(&format!("{} ({})", field.key, field.title)));
+    }
     client.print(&json::of(&answer), lines)?;
     Ok(if answer.ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -40,6 +40,13 @@ pub(super) struct SyncOptionsArgs {
     /// Zendesk: which users are copied
     #[arg(long, value_name = "all|end-users", hide_possible_values = true)]
     users: Option<CopiedUsers>,
+    /// Zendesk: the key of a custom text field of users that holds phone numbers, all of them: a,b
+    /// or the flag again for each
+    #[arg(long = "phone-field", value_name = "KEY", value_delimiter = ',')]
+    phone_fields: Option<Vec<String>>,
+    /// Zendesk: no custom field holds phone numbers any more
+    #[arg(long, conflicts_with = "phone_fields")]
+    no_phone_fields: bool,
     /// Have the CRM push its changes: by a webhook that is made in it, or Salesforce's by a stream
     #[arg(long, value_name = "on|off", hide_possible_values = true)]
     push: Option<Switch>,
@@ -55,6 +62,8 @@ impl SyncOptionsArgs {
             (Provider::Salesforce, "--mirror-leads", self.mirror_leads.is_some()),
             (Provider::Pipedrive, "--mirror-persons", self.mirror_persons.is_some()),
             (Provider::Zendesk, "--users", self.users.is_some()),
+            (Provider::Zendesk, "--phone-field", self.phone_fields.is_some()),
+            (Provider::Zendesk, "--no-phone-fields", self.no_phone_fields),
         ] {
             only(of, provider, flag, is_given)?;
         }
@@ -75,6 +84,8 @@ impl SyncOptionsArgs {
         options.salesforce_contacts = object(self.contacts, self.mirror_contacts);
         options.salesforce_leads = object(self.leads, self.mirror_leads);
         options.pipedrive_persons = object(None, self.mirror_persons);
+        options.zendesk_phone_fields = (self.phone_fields.is_some() || self.no_phone_fields)
+            .then(|| pb::ZendeskPhoneFields { keys: self.phone_fields.clone().unwrap_or_default() });
         options.set_push(switch(self.push));
         options.set_zendesk_users(match self.users {
             None => pb::ZendeskUsers::Unspecified,

@@ -111,7 +111,7 @@ impl PipedriveClient {
     async fn check(&self) -> Result<ConnectionProbe, CrmError> {
         let me = self.me().await?;
         self.get::<AnyAnswer>("/api/v2/persons", &[("limit", "1")]).await?;
-        Ok(ConnectionProbe { estimated_contacts: None, company_id: me.company_id() })
+        Ok(ConnectionProbe { estimated_contacts: None, company_id: me.company_id(), text_fields: Vec::new() })
     }
 
     /// The token's user. The company must be the one that is linked: by its number, once that is

@@ -89,7 +89,7 @@ impl SalesforceClient {
         if !sees_any {
             return Err(HIDDEN);
         }
-        Ok(ConnectionProbe { estimated_contacts: self.count_all().await?, company_id: None })
+        Ok(ConnectionProbe { estimated_contacts: self.count_all().await?, company_id: None, text_fields: Vec::new() })
     }
 
     /// The user of the token, if it is of this organisation.

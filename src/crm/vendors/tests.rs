@@ -127,12 +127,12 @@ fn without(kind: ObjectType, change: impl Fn(&mut ObjectOptions)) -> Options {
 fn not_everything_can_be_switched_off() {
     let mut leads = OptionsChange::default();
     leads.objects[ObjectType::Lead].is_copied = Some(false);
-    let mut both = leads;
+    let mut both = leads.clone();
     both.objects[ObjectType::Contact].is_copied = Some(false);
 
-    assert!(leads.apply(Provider::Salesforce, Options::default()).is_ok());
-    assert_eq!(both.apply(Provider::Salesforce, Options::default()), Err(NothingCopied));
-    assert!(both.apply(Provider::Zendesk, Options::default()).is_ok());
+    assert!(leads.apply(Provider::Salesforce, &Options::default()).is_ok());
+    assert_eq!(both.apply(Provider::Salesforce, &Options::default()), Err(NothingCopied));
+    assert!(both.apply(Provider::Zendesk, &Options::default()).is_ok());
 }
 
 #[test]

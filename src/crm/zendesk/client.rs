@@ -60,7 +60,7 @@ const IDENTITY_PAGES_MAX: usize = 20;
 pub(super) struct ZendeskClient {
     http: Client,
     header: AuthHeader,
-    mapping: UserMapping,
+    pub(super) mapping: UserMapping,
     /// Of all requests but exports.
     quota: RequestQuota,
     /// Nothing is learned of the account's limit: a trial is three requests, which wait for nobody.
@@ -68,6 +68,8 @@ pub(super) struct ZendeskClient {
     export_quota: RequestQuota,
     /// A page has come without the identities that it was asked for.
     lacks_identities: AtomicBool,
+    /// It was asked whether the fields with numbers are there.
+    pub(super) has_checked_fields: AtomicBool,
 }
 
 impl ZendeskClient {
@@ -77,16 +79,19 @@ impl ZendeskClient {
         let ClientParts { http, endpoint, target, quota, .. } = parts;
         let header = header::authorization(&target.access.token)?;
         let base_url = endpoint.api_base(&DESCRIPTOR.hosts, &target.organization.name, None)?;
-        let mapping = UserMapping { base_url, roles: target.options.user_roles };
+        let phone_fields = target.options.phone_fields.into();
+        let mapping = UserMapping { base_url, roles: target.options.user_roles, phone_fields };
         let export_quota = quota.of_exports();
         let is_trial = target.is_trial;
-        Ok(Self { http, header, mapping, quota, is_trial, export_quota, lacks_identities: AtomicBool::new(false) })
+        let (lacks_identities, has_checked_fields) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Self { http, header, mapping, quota, is_trial, export_quota, lacks_identities, has_checked_fields })
     }
 
     /// Whether it may read every user: the export is for administrators only.
     async fn check(&self) -> Result<ConnectionProbe, CrmError> {
         self.see_administrator().await?;
-        Ok(ConnectionProbe { estimated_contacts: self.count_users().await?, company_id: None })
+        let text_fields = self.check_fields().await?;
+        Ok(ConnectionProbe { estimated_contacts: self.count_users().await?, company_id: None, text_fields })
     }
 
     /// Somebody answers here who knows the user of the token, and lets it see everybody.
@@ -150,6 +155,7 @@ impl ZendeskClient {
             rejects,
             next,
             is_last,
+            notices: self.missing_fields().await,
             known_through: http::server_time(&headers).map(|time| time - FRESHNESS_LAG),
             records_per_minute: self
                 .export_quota
@@ -446,7 +452,7 @@ impl CrmClient for ZendeskClient {
 }
 
 /// Where a list by cursor goes on; `None`: it does not.
-fn page_after(body: &BodyText) -> Option<String> {
+pub(super) fn page_after(body: &BodyText) -> Option<String> {
     let page = JsonFields::of(body.value()?, &["meta"])?;
     let JsonCell::Object(meta) = page.cell("meta") else { return None };
     let meta = JsonFields::of(meta, &["has_more", "after_cursor"])?;

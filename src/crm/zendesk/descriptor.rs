@@ -42,7 +42,7 @@ pub(super) const DESCRIPTOR: ProviderDescriptor = ProviderDescriptor {
         CredentialType::ClientCredentials,
     ],
     credentials_hint: "a zendesk_api_token, a bearer_token, a refresh_token or client_credentials",
-    options: OptionRules { widen: are_more_users, need_sweep: are_other_users },
+    options: OptionRules { widen: is_more, need_sweep: is_other },
     // "Data of the most recent minute is not provided."
     listing_lag: TimeDelta::seconds(65),
     // Its export is behind by a minute. It tells no limit of a day.
@@ -55,12 +55,14 @@ pub(super) const DESCRIPTOR: ProviderDescriptor = ProviderDescriptor {
     },
 };
 
-/// More users are copied: agents, too.
-fn are_more_users(now: &Options, before: &Options) -> bool {
+/// More is copied: agents, too, or numbers in more fields.
+fn is_more(now: &Options, before: &Options) -> bool {
     (now.user_roles, before.user_roles) == (UserRoles::All, UserRoles::EndUsers)
+        || now.phone_fields.iter().any(|key| !before.phone_fields.contains(key))
 }
 
-/// Who is no end user is treated as deleted or comes back, and no list of changes says so.
-fn are_other_users(now: &Options, before: &Options) -> bool {
-    now.user_roles != before.user_roles
+/// Who is no end user is treated as deleted or comes back, or numbers come and go, and no list of
+/// changes says so.
+fn is_other(now: &Options, before: &Options) -> bool {
+    now.user_roles != before.user_roles || now.phone_fields != before.phone_fields
 }

@@ -14,6 +14,8 @@ use crate::{
     },
 };
 
+/// The one that is wished for besides, where custom fields hold numbers.
+pub(super) const CUSTOM_FIELD: &str = "user.custom_field_changed";
 /// Events that may change what is copied, behind `zen:event-type:`. There is none for a shared
 /// number, nor for a deletion for good: polls and sweeps see those.
 pub(super) const EVENTS: [&str; 9] = [
@@ -115,7 +117,7 @@ pub(super) fn read(body: &[u8]) -> Option<HookMessage> {
     let body: EventBody = serde_json::from_slice(body).ok()?;
     let event_at = body.time.as_deref().and_then(|text| text.parse::<DateTime<Utc>>().ok());
     let kind = bare_type(&body.kind);
-    if !EVENTS.contains(&kind) {
+    if !EVENTS.contains(&kind) && kind != CUSTOM_FIELD {
         return Some(HookMessage { event_at, reach: EventReach::Nothing });
     }
     let of_detail = body.detail.as_ref().and_then(|detail| detail.id.as_ref()?.key());
@@ -200,7 +202,9 @@ mod tests {
 
     #[test]
     fn types_are_read_behind_colon_or_slash() {
-        for kind in ["zen:event-type:user.created", "zen:event-type/user.created", "user.created"] {
+        for kind in
+            ["zen:event-type:user.created", "zen:event-type/user.created", "user.created", "user.custom_field_changed"]
+        {
             assert_eq!(reach(kind, ""), Some(records(&[("7", None)])), "{kind}");
         }
         for kind in ["zen:event-type:user.photo_changed", "zen:event-type:ticket.merged", ""] {

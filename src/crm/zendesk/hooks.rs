@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::{
     client::{RawReply, ZendeskClient},
-    hook_events::{EVENTS, bare_type},
+    hook_events::{CUSTOM_FIELD, EVENTS, bare_type},
 };
 use crate::{
     crm::{
@@ -103,12 +103,22 @@ struct CallPaging {
 }
 
 impl StoredHook {
-    fn is_as_wished(&self, wish: &HookWish) -> bool {
+    fn is_as_wished(&self, wish: &HookWish, events: &[&str]) -> bool {
+        self.name == wish.name && self.endpoint == wish.url && self.status == "active" && self.has_types(events)
+    }
+
+    /// As it was wished before somebody has said otherwise of custom fields: no event is lost.
+    fn is_of_other_options(&self, wish: &HookWish) -> bool {
+        let with_custom: Vec<&str> = EVENTS.into_iter().chain([CUSTOM_FIELD]).collect();
+        self.is_as_wished(wish, &EVENTS) || self.is_as_wished(wish, &with_custom)
+    }
+
+    fn has_types(&self, events: &[&str]) -> bool {
         let mut types: Vec<&str> = self.subscriptions.iter().map(|subscribed| bare_type(subscribed)).collect();
-        let mut wished = EVENTS;
+        let mut wished = events.to_vec();
         types.sort_unstable();
         wished.sort_unstable();
-        self.name == wish.name && self.endpoint == wish.url && self.status == "active" && types == wished
+        types == wished
     }
 }
 
@@ -124,9 +134,9 @@ impl ZendeskClient {
             self.delete_hook(&hook.id).await?;
         }
         let (hook_id, was_mended) = match first {
-            Some(hook) if hook.is_as_wished(wish) => (hook.id, false),
+            Some(hook) if hook.is_as_wished(wish, &self.events()) => (hook.id, false),
             Some(hook) => match self.change_hook(&hook, wish).await? {
-                Ok(id) => (id, true),
+                Ok(id) => (id, !hook.is_of_other_options(wish)),
                 Err(notice) => return Ok(Err(notice)),
             },
             None => match self.make_hook(wish).await? {
@@ -142,6 +152,11 @@ impl ZendeskClient {
         let (lost, is_interrupted) = self.failed_calls(&hook_id, wish.since).await?;
         let trouble = is_interrupted.then_some(INTERRUPTED);
         Ok(Ok(HookStanding { hook_id, secret: Some(HookSecret::new(secret.into())), was_mended, lost, trouble }))
+    }
+
+    fn events(&self) -> Vec<&'static str> {
+        let custom = (!self.mapping.phone_fields.is_empty()).then_some(CUSTOM_FIELD);
+        EVENTS.into_iter().chain(custom).collect()
     }
 
     /// Removes every hook of this name.
@@ -174,7 +189,7 @@ impl ZendeskClient {
         ];
         let mut refused = REFUSED;
         for spell in spellings {
-            let body = hook_body(wish, &EVENTS.map(spell));
+            let body = hook_body(wish, &self.events().into_iter().map(spell).collect::<Vec<_>>());
             let reply = self.raw(Method::POST, PATH, &[], Some(&body)).await?;
             match refusal_of_hooks(&reply)? {
                 None => return Ok(Ok(read::<HookAnswer>(&reply)?.webhook.id)),
@@ -189,9 +204,11 @@ impl ZendeskClient {
     async fn change_hook(&self, hook: &StoredHook, wish: &HookWish) -> Result<Result<String, Notice>, CrmError> {
         let spelled = |kind: &str| {
             let known = hook.subscriptions.iter().find(|known| bare_type(known) == kind);
-            known.cloned().unwrap_or_else(|| format!("zen:event-type:{kind}"))
+            // Spelled as the others of it are.
+            let mark = if hook.subscriptions.iter().all(|known| known.contains('/')) { '/' } else { ':' };
+            known.cloned().unwrap_or_else(|| format!("zen:event-type{mark}{kind}"))
         };
-        let body = hook_body(wish, &EVENTS.map(spelled));
+        let body = hook_body(wish, &self.events().into_iter().map(spelled).collect::<Vec<_>>());
         let reply = self.raw(Method::PATCH, &format!("{PATH}/{}", hook.id), &[], Some(&body)).await?;
         match refusal_of_hooks(&reply)? {
             None => Ok(Ok(hook.id.clone())),

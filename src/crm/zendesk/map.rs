@@ -1,11 +1,12 @@
 //! Zendesk users into records: phone numbers are `phone` ∪ the identities of type `phone_number`,
-//! since a shared number stands in `phone` only, and a deleted identity can leave its number there.
+//! since a shared number stands in `phone` only, and a deleted identity can leave its number there;
+//! and what stands in custom fields that are said to hold numbers.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
 use serde_json::value::RawValue;
 
-use super::model::{IDENTITY, PAGE, USER};
+use super::model::{CUSTOM_FIELDS, IDENTITY, PAGE, USER};
 use crate::{
     crm::{
         CrmError,
@@ -31,6 +32,8 @@ pub(super) struct UserMapping {
     pub base_url: String,
     /// Users who are not wished are gone.
     pub roles: UserRoles,
+    /// Keys of custom fields that hold numbers.
+    pub phone_fields: Arc<[String]>,
 }
 
 /// An answer with users.
@@ -61,6 +64,8 @@ struct UserRow<'a> {
     record: Record,
     numbers: TextValues,
     emails: TextValues,
+    /// Of custom fields.
+    further_numbers: TextValues,
     losses: ValueLosses,
     raw: &'a str,
 }
@@ -118,6 +123,7 @@ impl UserMapping {
         let (mut numbers, mut emails) = (TextValues::numbers(), TextValues::emails());
         numbers.take(user.cell("phone"), "phone", "phone", &mut losses);
         emails.take(user.cell("email"), "email", "", &mut losses);
+        let further_numbers = self.custom_numbers(user.raw(CUSTOM_FIELDS), &mut losses);
         let role = user.cell("role").text_or_loss("role", &mut losses).unwrap_or_default();
         // What does not say whether it is active is there.
         let is_active = user.cell("active").flag_or_loss("active", &mut losses).unwrap_or(true);
@@ -138,7 +144,28 @@ impl UserMapping {
             role,
             url: format!("{}/agent/users/{id}", self.base_url),
         };
-        Some(UserRow { id, record, numbers, emails, losses, raw })
+        Some(UserRow { id, record, numbers, emails, further_numbers, losses, raw })
+    }
+
+    /// Labelled by the field's key: its title can change without any user changing.
+    fn custom_numbers(&self, values: Option<&RawValue>, losses: &mut ValueLosses) -> TextValues {
+        let mut numbers = TextValues::numbers();
+        let wanted: Vec<&str> = self.phone_fields.iter().map(String::as_str).collect();
+        match values.map_or(JsonCell::Null, JsonCell::of) {
+            _ if wanted.is_empty() => {}
+            JsonCell::Object(values) => {
+                let Some(values) = JsonFields::of(values, &wanted) else {
+                    losses.number(CUSTOM_FIELDS);
+                    return numbers;
+                };
+                for key in wanted {
+                    numbers.take(values.cell(key), CUSTOM_FIELDS, key, losses);
+                }
+            }
+            JsonCell::Null => {}
+            _ => losses.number(CUSTOM_FIELDS),
+        }
+        numbers
     }
 }
 
@@ -181,6 +208,9 @@ impl UserRow<'_> {
             for email in &own.emails.found {
                 self.emails.add(email.raw.clone(), "", "identities", &mut self.losses);
             }
+        }
+        for number in self.further_numbers.found {
+            self.numbers.add(number.raw, &number.label, CUSTOM_FIELDS, &mut self.losses);
         }
         // Of one who is gone nothing is kept anyway.
         if !self.record.is_gone {
@@ -228,7 +258,8 @@ mod tests {
     use super::*;
 
     fn page_of(json: &[u8], roles: UserRoles) -> UsersPage {
-        let mapping = UserMapping { base_url: "https://acme.zendesk.com".to_owned(), roles };
+        let phone_fields = ["mobile_2".to_owned(), "desk".to_owned()].into();
+        let mapping = UserMapping { base_url: "https://acme.zendesk.com".to_owned(), roles, phone_fields };
         mapping.page(&BodyText::json(json.to_vec()).unwrap(), &[]).unwrap()
     }
 
@@ -274,6 +305,30 @@ mod tests {
         assert_eq!(rejected, 5);
         assert_eq!(records.len(), 1);
         assert_eq!(records[0].key.record_id, "4");
+    }
+
+    /// Numbers of the fields that are said to hold some come last, by the field's key; other fields
+    /// hold none, and what cannot be read is told.
+    #[test]
+    fn numbers_of_named_custom_fields_count() {
+        let page = page_of(
+            br#"{"users":[{"id":1,"phone":"+15551234567","updated_at":"2026-01-02T10:00:00Z",
+                    "user_fields":{"notes":"+15550000000","desk":"+15552222222","mobile_2":"+15551111111"}},
+                {"id":2,"updated_at":"2026-01-02T10:00:00Z","user_fields":{"mobile_2":null,"desk":""}},
+                {"id":3,"updated_at":"2026-01-02T10:00:00Z","user_fields":[]},
+                {"id":4,"updated_at":"2026-01-02T10:00:00Z","user_fields":{"mobile_2":true,"desk":4155551212}}],
+                "identities":[{"user_id":1,"type":"phone_number","value":"+15553333333"}],"end_of_stream":true}"#,
+            UserRoles::All,
+        );
+
+        assert_eq!(numbers(&page.records[0]), ["+15551234567", "+15553333333", "+15551111111", "+15552222222"]);
+        assert_eq!(page.records[0].numbers[2].label, "mobile_2");
+        assert!(page.records[1].numbers.is_empty() && page.records[2].numbers.is_empty());
+        assert_eq!(numbers(&page.records[3]), ["4155551212"]);
+        let lost: Vec<_> =
+            page.rejects.kept.iter().map(|kept| (kept.record_id.as_deref(), kept.fields.as_str())).collect();
+        assert_eq!(lost, [(Some("3"), "user_fields"), (Some("4"), "user_fields")]);
+        assert_eq!(page.rejects.hidden_numbers, 2);
     }
 
     #[test]
@@ -370,7 +425,7 @@ mod tests {
     /// Millions of rows are refused before any is kept.
     #[test]
     fn millions_of_rows_are_refused_before_keeping() {
-        let mapping = UserMapping { base_url: String::new(), roles: UserRoles::All };
+        let mapping = UserMapping { base_url: String::new(), roles: UserRoles::All, phone_fields: Arc::default() };
         let json = format!(r#"{{"users":[{}0],"end_of_stream":true}}"#, "0,".repeat(1_000_000));
 
         let refused = mapping.page(&BodyText::json(json.into_bytes()).unwrap(), &[]);

@@ -12,6 +12,7 @@ mod refusal;
 mod search;
 #[cfg(test)]
 mod tests;
+mod user_fields;
 
 use chrono::TimeDelta;
 

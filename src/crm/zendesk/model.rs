@@ -9,7 +9,11 @@ pub(super) const PAGE: [&str; 4] = ["users", "identities", "after_cursor", "end_
 
 /// What is read of a user. `active` is false of one that is deleted, or merged into another;
 /// suspended users are active.
-pub(super) const USER: [&str; 8] = ["id", "name", "email", "phone", "role", "active", "created_at", "updated_at"];
+pub(super) const USER: [&str; 9] =
+    ["id", "name", "email", "phone", "role", "active", "created_at", "updated_at", CUSTOM_FIELDS];
+
+/// The values of custom fields, by their keys.
+pub(super) const CUSTOM_FIELDS: &str = "user_fields";
 
 /// What is read of an address of a user.
 pub(super) const IDENTITY: [&str; 3] = ["user_id", "type", "value"];

@@ -262,7 +262,7 @@ impl StreamFollower {
             is_first_copy: false,
             is_beside: false,
             organization,
-            options: *options,
+            options: options.clone(),
             access,
         };
         context.crms.client(target).map_err(|error| AttemptEnd::Failed(error.into()))

@@ -55,7 +55,7 @@ pub(super) async fn keep(context: Arc<SyncContext>, claimed: ClaimedStreams, sto
 
 async fn hold(context: &Arc<SyncContext>, claimed: ClaimedStreams, stop: &CancellationToken) -> KeeperEnd {
     let ClaimedStreams { lease, organization, wish, places, is_degraded } = claimed;
-    if let Some(end) = not_to_follow(wish) {
+    if let Some(end) = not_to_follow(&wish) {
         return end;
     }
     debug!("streams of changes are followed");
@@ -64,7 +64,7 @@ async fn hold(context: &Arc<SyncContext>, claimed: ClaimedStreams, stop: &Cancel
         context: Arc::clone(context),
         lease,
         organization,
-        options: wish.options,
+        options: wish.options.clone(),
         board: StreamBoard::new(lease),
     });
     let followers: Vec<StreamFollower> = kinds
@@ -83,7 +83,7 @@ async fn hold(context: &Arc<SyncContext>, claimed: ClaimedStreams, stop: &Cancel
 }
 
 /// Why nobody is to follow what is wished so; `None`: somebody is.
-fn not_to_follow(wish: StreamWish) -> Option<KeeperEnd> {
+fn not_to_follow(wish: &StreamWish) -> Option<KeeperEnd> {
     match (wish.is_wished(), wish.has_access) {
         (false, _) => Some(KeeperEnd::Unwished),
         (true, false) => Some(KeeperEnd::NoAccess),
@@ -96,7 +96,7 @@ async fn keep_lease(context: &SyncContext, lease: PushLease, wish: StreamWish) -
     let extend = || async {
         Ok(match push_streams::extend(&context.db, lease, context.settings.lease).await? {
             None => ControlFlow::Break(KeeperEnd::LeaseLost),
-            Some(now) => match not_to_follow(now) {
+            Some(now) => match not_to_follow(&now) {
                 Some(end) => ControlFlow::Break(end),
                 None if now != wish => ControlFlow::Break(KeeperEnd::GivenBack),
                 None => ControlFlow::Continue(()),
@@ -110,7 +110,7 @@ async fn keep_lease(context: &SyncContext, lease: PushLease, wish: StreamWish) -
 /// heartbeat has seen that yet.
 async fn why_refused(context: &SyncContext, lease: PushLease) -> KeeperEnd {
     match push_streams::extend(&context.db, lease, context.settings.lease).await {
-        Ok(Some(now)) => not_to_follow(now).unwrap_or(KeeperEnd::GivenBack),
+        Ok(Some(now)) => not_to_follow(&now).unwrap_or(KeeperEnd::GivenBack),
         Ok(None) | Err(_) => KeeperEnd::LeaseLost,
     }
 }

@@ -184,6 +184,13 @@ fn linking_cases(things: &Things) -> Vec<Case> {
         "options.period": options = [period(0, 0), period(59, 0), period(86_401, 0), period(60, 1), period(-60, 0), period(i64::MAX, 0)],
         "request_id": request_id = ["x", "\0"],
     });
+    let fields = |keys: &[&str]| {
+        let keys = keys.iter().map(|key| (*key).to_owned()).collect();
+        Some(pb::IntegrationOptions {
+            zendesk_phone_fields: Some(pb::ZendeskPhoneFields { keys }),
+            ..Default::default()
+        })
+    };
     let update = pb::UpdateSyncRequest {
         account_id: things.account.clone(),
         integration_id: things.integration.clone(),
@@ -196,6 +203,8 @@ fn linking_cases(things: &Things) -> Vec<Case> {
         "options.period": options = [period(59, 0), period(i64::MIN, 0), period(60, -1)],
         "options.push": options = [pb::IntegrationOptions { push: 9, ..Default::default() }],
         "options.zendesk_users": options = [pb::IntegrationOptions { zendesk_users: 9, ..Default::default() }],
+        "options.zendesk_phone_fields.keys": options = [fields(&["a"; 11])],
+        "options.zendesk_phone_fields.keys[1]": options = [fields(&["a", ""]), fields(&["a", "b c"]), fields(&["a", "\u{e9}"]), fields(&["a", &"k".repeat(101)])],
         "options.salesforce_leads.copy": options = [pb::IntegrationOptions { salesforce_leads: Some(pb::ObjectOptions { copy: 9, mirror_deletions: 0 }), ..Default::default() }],
         "options.pipedrive_persons.mirror_deletions": options = [pb::IntegrationOptions { pipedrive_persons: Some(pb::ObjectOptions { copy: 0, mirror_deletions: -1 }), ..Default::default() }],
         "credentials.bearer_token": credentials = [Some(bearer(""))],

@@ -25,6 +25,7 @@ mod sync_runs;
 pub mod three_crms;
 mod uninstall;
 mod zendesk_answers;
+pub mod zendesk_fields;
 mod zendesk_pages;
-pub mod zendesk_refusals;
+mod zendesk_refusals;
 mod zendesk_users;

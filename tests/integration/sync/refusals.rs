@@ -209,7 +209,7 @@ async fn disabled_is_told_apart_from_sync_off() {
 }
 
 /// What says something of one CRM: of its objects, in the options.
-fn wishes() -> [(pb::Provider, &'static str, pb::IntegrationOptions); 5] {
+fn wishes() -> [(pb::Provider, &'static str, pb::IntegrationOptions); 6] {
     let off = || Some(pb::ObjectOptions { copy: pb::Switch::Off.into(), mirror_deletions: 0 });
     let mirrored = || Some(pb::ObjectOptions { copy: 0, mirror_deletions: pb::Switch::On.into() });
     let none = pb::IntegrationOptions::default;
@@ -236,6 +236,11 @@ fn wishes() -> [(pb::Provider, &'static str, pb::IntegrationOptions); 5] {
             pb::IntegrationOptions { pipedrive_persons: mirrored(), ..none() },
         ),
         (pb::Provider::Zendesk, "options.zendesk_users", pb::IntegrationOptions { zendesk_users: end_users, ..none() }),
+        (
+            pb::Provider::Zendesk,
+            "options.zendesk_phone_fields",
+            pb::IntegrationOptions { zendesk_phone_fields: Some(pb::ZendeskPhoneFields::default()), ..none() },
+        ),
     ]
 }
 
@@ -255,14 +260,14 @@ async fn other_crms_options_are_refused_by_name() {
                 account_id: account_id.clone(),
                 provider: provider.into(),
                 connection: Some(connection.clone()),
-                options: Some(options),
+                options: Some(options.clone()),
                 ..Default::default()
             };
             let start = pb::StartAuthorizationRequest {
                 account_id: account_id.clone(),
                 provider: provider.into(),
                 connection: Some(connection.clone()),
-                options: Some(options),
+                options: Some(options.clone()),
                 ..Default::default()
             };
             let started = test.syncs().start_authorization(start).await;
@@ -279,7 +284,7 @@ async fn other_crms_options_are_refused_by_name() {
             let update = pb::UpdateSyncRequest {
                 account_id,
                 integration_id: integration.id,
-                options: Some(options),
+                options: Some(options.clone()),
                 ..Default::default()
             };
             let updated = test.syncs().update_sync(update).await.unwrap_err();

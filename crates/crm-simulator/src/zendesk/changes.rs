@@ -6,6 +6,7 @@
 //! [`Quirks`]: super::Quirks
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 
 use super::{
     input::{GivenField, IdentityInput, UserInput},
@@ -72,7 +73,15 @@ impl State {
             GivenField::Absent => {}
             external_id => user.external_id = non_empty(external_id),
         }
-        user.rest.extend(input.rest);
+        let mut rest = input.rest;
+        // Custom fields that are not named keep their values.
+        if let (Some(Value::Object(given)), Some(Value::Object(known))) =
+            (rest.get_mut("user_fields"), user.rest.get_mut("user_fields"))
+        {
+            known.append(given);
+            rest.remove("user_fields");
+        }
+        user.rest.extend(rest);
         self.check_unique(user)
     }
 
@@ -280,7 +289,7 @@ fn identity_of(user: &mut User, id: i64) -> Result<&mut Identity, ZendeskRefusal
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use serde_json::json;
 
     use super::*;
     use crate::zendesk::Quirks;

@@ -203,6 +203,7 @@ impl Zendesk {
             ["api", "v2", "incremental", "users", "sample"] if call.method == Method::GET => self.sample_by_time(call),
             ["api", "v2", "deleted_users", rest @ ..] => self.answer_deleted(call, rest),
             ["api", "v2", "webhooks", rest @ ..] => self.answer_hooks(call, rest),
+            ["api", "v2", "user_fields", rest @ ..] => self.answer_user_fields(call, rest),
             ["api", "v2", "search"] if call.method == Method::GET => self.search_all(call),
             ["api", "v2", "search", "count"] if call.method == Method::GET => self.search_count(call),
             _ => Err(ZendeskRefusal::InvalidEndpoint),
@@ -360,7 +361,7 @@ impl Zendesk {
     }
 }
 
-fn body_field(call: &ApiCall, field: &'static str) -> Result<Value, ZendeskRefusal> {
+pub(super) fn body_field(call: &ApiCall, field: &'static str) -> Result<Value, ZendeskRefusal> {
     let body = call.json_body().and_then(|mut body| body.get_mut(field).map(Value::take));
     body.filter(Value::is_object).ok_or(ZendeskRefusal::Unreadable { expected: field })
 }

@@ -18,6 +18,7 @@ mod search;
 mod state;
 mod tokens;
 mod user;
+mod user_fields;
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +41,7 @@ use hooks::Hooks;
 use input::UserInput;
 use state::State;
 use user::User;
+use user_fields::UserField;
 
 pub use hooks::{EventSpelling, HookAccess, HookQuirks};
 pub use http::router;
@@ -186,6 +188,7 @@ pub struct Zendesk {
     windows: Mutex<http::Windows>,
     hooks: Mutex<Hooks>,
     queue: HookQueue,
+    user_fields: Mutex<Vec<UserField>>,
 }
 
 impl Zendesk {
@@ -214,6 +217,7 @@ impl Zendesk {
             windows: Mutex::default(),
             hooks: Mutex::default(),
             queue: HookQueue::new(config.seed),
+            user_fields: Mutex::default(),
             config,
         })
     }
@@ -239,7 +243,8 @@ impl Zendesk {
     /// Updates a user from the fields that `PUT /api/v2/users/{id}` takes under `user`.
     pub fn update_user(&self, id: i64, user: &Value) -> Result<(), ZendeskRefusal> {
         let input = read_user(user)?;
-        let told = |user: &User| (user.is_active, user.name.clone(), user.role, identities(user));
+        let custom = |user: &User| user.rest.get("user_fields").cloned();
+        let told = |user: &User| (user.is_active, user.name.clone(), user.role, identities(user), custom(user));
         let before = self.state().find(id).map(told);
         self.state().update(id, input, self.now())?;
         let after = self.state().find(id).map(told);
@@ -249,6 +254,7 @@ impl Zendesk {
             ("user.name_changed", before.1 != after.1),
             ("user.role_changed", before.2 != after.2),
             ("user.identity_created", before.3 != after.3),
+            ("user.custom_field_changed", before.4 != after.4),
         ] {
             if has_changed {
                 self.emit(kind, id, &json!({}));
