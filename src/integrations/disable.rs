@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use tokio::time::timeout;
+use tokio::time::{error::Elapsed, timeout};
 use tracing::warn;
 
 use super::{context::IntegrationContext, error::IntegrationError};
 use crate::{
-    crm::ClientTarget,
+    crm::{ClientTarget, CrmClient},
     domain::{
         audit::{AuditActor, AuditResult, AuditTarget},
         hook::hook_name,
@@ -16,6 +16,7 @@ use crate::{
         integration::{Integration, Organization},
         integration_state::ControlEvent,
         notice::Notice,
+        options::PushWish,
     },
     store::{
         Transaction, Tx, access, audit,
@@ -25,7 +26,7 @@ use crate::{
     telemetry::chain,
 };
 
-/// How long the removal of a hook may hold up a caller.
+/// How long the way to a hook, and then its removal, may hold up a caller.
 const REMOVAL_MAX: Duration = Duration::from_secs(5);
 
 /// Why its run ends.
@@ -39,51 +40,68 @@ pub async fn disable(
     integration_id: IntegrationId,
     purge: bool,
 ) -> Result<Integration, IntegrationError> {
-    remove_hook(context, account_id, integration_id).await?;
+    let client = client_of_hook(context, account_id, integration_id).await?;
     let work = DisableIntegration { actor: actor.clone(), integration_id, purge, now: context.clock.now() };
     context.db.of(account_id).run(work).await?;
     context.wake.notify_one();
+    // Only now: a run under way may have made one until its lease was taken. What it makes after
+    // that, it removes itself.
+    if let Some(client) = client {
+        remove_hook(context, client, integration_id).await;
+    }
     context.get(account_id, integration_id).await
 }
 
-/// Has the CRM forget its hook, if it answers soon: with the credentials nobody can ask any more.
-/// One that stays sends to an address that is nobody's, until the CRM gives it up.
-async fn remove_hook(
+/// A way to the CRM's hook, if there may be one and the CRM lets us in soon: with the credentials
+/// nobody can ask any more.
+async fn client_of_hook(
     context: &IntegrationContext,
     account_id: AccountId,
     integration_id: IntegrationId,
-) -> Result<(), IntegrationError> {
+) -> Result<Option<Box<dyn CrmClient>>, IntegrationError> {
     let known = context.get(account_id, integration_id).await?;
-    let has_hook = known.push.is_some() && context.crms.has_hooks(known.freshness.provider);
-    let (Some(base), true) = (&context.push_base, has_hook && known.has_credentials) else {
-        return Ok(());
-    };
-    let name = hook_name(base, integration_id);
+    let is_wished = known.freshness.is_sync_on && known.options.push == PushWish::On;
+    let may_have_hook = context.crms.has_hooks(known.freshness.provider) && (known.push.is_some() || is_wished);
+    if context.push_base.is_none() || !may_have_hook || !known.has_credentials {
+        return Ok(None);
+    }
     let own = context.clone();
     // In a task of its own: a renewed token must not be lost on its way.
-    let removing = context.db.task(async move {
+    let opening = context.db.task(async move {
         let organization = Organization { provider: known.freshness.provider, name: known.organization };
         let access = own.access_tokens.current(account_id, integration_id, &organization, None).await?;
-        let options = known.options;
-        let target = ClientTarget {
+        Ok(own.crms.client(ClientTarget {
             is_trial: true,
             is_first_copy: false,
             is_beside: false,
             organization: &organization,
-            options,
+            options: known.options,
             access,
-        };
-        Ok(own.crms.client(target)?.remove_hook(&name).await?)
+        })?)
     });
+    let opened: Result<Result<Box<dyn CrmClient>, IntegrationError>, _> = timeout(REMOVAL_MAX, opening).await;
+    Ok(removed_in_time(opened))
+}
+
+/// Has the CRM forget its hook, if it answers soon. One that stays sends to an address that is
+/// nobody's, until the CRM gives it up.
+async fn remove_hook(context: &IntegrationContext, client: Box<dyn CrmClient>, integration_id: IntegrationId) {
+    let Some(base) = &context.push_base else { return };
+    let name = hook_name(base, integration_id);
+    let removing = context.db.task(async move { Ok(client.remove_hook(&name).await?) });
     let removed: Result<Result<(), IntegrationError>, _> = timeout(REMOVAL_MAX, removing).await;
+    removed_in_time(removed);
+}
+
+fn removed_in_time<T>(removed: Result<Result<T, IntegrationError>, Elapsed>) -> Option<T> {
     match removed {
-        Ok(Ok(())) => {}
+        Ok(Ok(removed)) => return Some(removed),
         Ok(Err(error)) => {
             warn!(error = %chain(&error), "the webhook could not be removed from the CRM, and sends to nobody");
         }
         Err(_) => warn!("the webhook could not be removed from the CRM in time, and sends to nobody"),
     }
-    Ok(())
+    None
 }
 
 /// Disables one, and ends its run.

@@ -40,8 +40,33 @@ const ADDRESS_MISSING: Notice = Notice::fixed(
     "this deployment has no public https address, so changes are polled: its operator must set http.listen and http.public_url",
 );
 
-/// One look at a hook, if it is due.
+/// One look at a hook, if it is due. What is made while the integration is disabled is removed.
 pub(super) async fn keep_push(session: &mut CrmSession<'_>) -> Result<(), RunError> {
+    let looked = look(session).await;
+    if matches!(looked, Err(RunError::LeaseLost)) {
+        remove_orphan(session).await?;
+    }
+    looked
+}
+
+/// Whoever has the lease now looks after the hook; nobody does where there is nothing stored of it
+/// any more.
+async fn remove_orphan(session: &CrmSession<'_>) -> Result<(), RunError> {
+    let (context, lease) = (session.pacer.context, session.pacer.job.lease());
+    if push_channels::find(&context.db, lease.account_id, lease.integration_id).await?.is_some() {
+        return Ok(());
+    }
+    let (Some(base), Ok(client)) = (&context.push_base, session.beside()) else { return Ok(()) };
+    let name = hook_name(base, lease.integration_id);
+    // In a task of its own: without a lease the run is dropped.
+    let removed: Result<(), RunError> = context.db.task(async move { Ok(client.remove_hook(&name).await?) }).await;
+    if let Err(error) = removed {
+        warn!(error = %chain(&error), "the webhook of a disabled integration could not be removed, and sends to nobody");
+    }
+    Ok(())
+}
+
+async fn look(session: &mut CrmSession<'_>) -> Result<(), RunError> {
     let (context, job) = (session.pacer.context, session.pacer.job);
     let (lease, now) = (job.lease(), context.clock.now());
     let Some(check_every) = context.crms.hook_check_every(job.provider()) else { return wish_stream(session).await };
@@ -82,8 +107,10 @@ pub(super) async fn keep_push(session: &mut CrmSession<'_>) -> Result<(), RunErr
                 since: channel.checked_at,
                 anew: is_to_be_renewed(&channel, now),
             };
-            // Left for the next run.
-            let Some(kept) = ask_to_keep(session, &wish).await? else { return Ok(()) };
+            let Some(kept) = ask_to_keep(session, &wish).await? else {
+                // Left for the next run, if there is one.
+                return save(session, SaveChannel { lease, channel, lost: 0 }).await;
+            };
             let given = kept.as_ref().ok().and_then(|standing| wish.secret.replaced_by(standing.secret.as_ref()?, now));
             if let Some(secret) = given {
                 channel.secret = sealed(session, lease, &secret)?;

@@ -3,6 +3,7 @@
 use chrono::TimeDelta;
 use contact_sync::rpc::pb::{self, PushState};
 use crm_simulator::{
+    gate::GateAt,
     push::DeliveryPlan,
     zendesk::{EventSpelling, HookAccess, HookQuirks, ZendeskConfig},
 };
@@ -14,8 +15,8 @@ use super::{
     push::{active, hints, shown, tell},
 };
 use crate::support::{
-    TestApp, Worlds,
-    sync::{ask_disable, ask_update},
+    TestApp, Worlds, enable_request,
+    sync::{Beside, arrived, ask_disable, ask_update},
 };
 
 /// The next run looks.
@@ -268,4 +269,32 @@ async fn renamed_hook_is_known_by_its_address() {
     assert_eq!((test.zendesk.hook_count(), shown(&test, &account, &integration).await), (1, active(1)));
     let (_, list) = test.zendesk.call("GET", "/api/v2/webhooks", None).unwrap();
     assert!(!list["webhooks"][0]["name"].as_str().unwrap().ends_with("(ours)"));
+}
+
+/// A run that is about to make a hook while its integration is disabled leaves none.
+#[tokio::test]
+async fn hook_made_beside_a_disable_is_removed() {
+    let test = start().await;
+    let account = test.account().await;
+    let request = enable_request(&account, "acme");
+    let integration = test.syncs().enable_sync(request).await.unwrap().into_inner().integration.unwrap();
+    let gate = test.zendesk.faults().gate("/api/v2/webhooks", 0, GateAt::Response).unwrap();
+    let run = Beside::start(&test.app);
+    arrived(&gate, 1).await;
+    test.zendesk.faults().clear();
+
+    ask_disable(&test, &account, &integration.id, pb::CopiedData::Keep).await.unwrap();
+    gate.open();
+    run.ended().await;
+
+    assert!(
+        test.zendesk
+            .requests()
+            .recent
+            .iter()
+            .any(|request| request.method == "POST" && request.path.contains("webhooks")),
+        "it was made"
+    );
+    assert_eq!(test.zendesk.hook_count(), 0);
+    assert_eq!(test.db.number("select count(*) from push_channels").await, 0);
 }
