@@ -1,9 +1,10 @@
 //! Webhooks, in no vendor's words: what a delivery says, how a hook is wished, and what a look at
 //! it finds. What a delivery holds is a hint and never data.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, SubsecRound as _, TimeDelta, Utc};
 use reqwest::header::HeaderMap;
 
+use super::times;
 use crate::domain::{hook::HookSecret, notice::Notice, record::RecordKey};
 
 /// A request that claims to come from a CRM. Its body may hold numbers and names: never logged.
@@ -51,6 +52,22 @@ pub struct TouchedRecord {
     pub key: RecordKey,
     /// What it was merged into, as the event says.
     pub successor: Option<RecordKey>,
+    /// The record's update time as the event has it, in whole seconds: an answer of the CRM's that
+    /// is older came from a copy that lags.
+    pub updated_at: Option<DateTime<Utc>>,
+}
+
+impl TouchedRecord {
+    /// And no more is known.
+    pub(super) const fn of(key: RecordKey) -> Self {
+        Self { key, successor: None, updated_at: None }
+    }
+
+    /// As an event has its update time. What is below a second other answers may not have.
+    pub(super) fn updated(self, text: Option<&str>) -> Self {
+        let updated_at = text.and_then(times::parse).map(|at| at.trunc_subsecs(0));
+        Self { updated_at, ..self }
+    }
 }
 
 /// A vendor's form of webhooks.

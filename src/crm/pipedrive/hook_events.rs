@@ -45,6 +45,8 @@ struct EventMeta {
 struct EventEntity {
     #[serde(default)]
     id: Option<OneOrMany>,
+    #[serde(default)]
+    update_time: Option<String>,
 }
 
 /// Ids come as numbers or texts, alone or as a list.
@@ -88,6 +90,7 @@ pub(super) fn read(body: &[u8]) -> Option<HookMessage> {
     if meta.entity != "person" {
         return Some(HookMessage { event_at, reach: EventReach::Nothing });
     }
+    let updated_at = data.as_ref().and_then(|data| data.update_time.clone());
     let entity_id = |entity: Option<EventEntity>| entity.and_then(|entity| entity.id);
     let id = meta.entity_id.or_else(|| entity_id(data)).or_else(|| entity_id(previous));
     let keys_of = |ids: Option<OneOrMany>| ids.map_or(Some(Vec::new()), |ids| ids.keys());
@@ -97,14 +100,18 @@ pub(super) fn read(body: &[u8]) -> Option<HookMessage> {
         return Some(HookMessage { event_at, reach: EventReach::Everything });
     }
     let own = own.into_iter().next()?;
-    let plain = |key| TouchedRecord { key, successor: None };
+    // `data` is the person that the event is about.
+    let touched = |key| TouchedRecord::of(key).updated(updated_at.as_deref());
     let mut records = Vec::new();
     for loser in from {
-        records.push(TouchedRecord { key: loser, successor: Some(own.clone()) });
+        records.push(TouchedRecord { successor: Some(own.clone()), ..TouchedRecord::of(loser) });
     }
     match into.into_iter().next() {
-        Some(winner) => records.extend([TouchedRecord { key: own, successor: Some(winner.clone()) }, plain(winner)]),
-        None => records.push(plain(own)),
+        Some(winner) => {
+            let loser = TouchedRecord { successor: Some(winner.clone()), ..touched(own) };
+            records.extend([loser, TouchedRecord::of(winner)]);
+        }
+        None => records.push(touched(own)),
     }
     Some(HookMessage { event_at, reach: EventReach::Records(records) })
 }
@@ -126,9 +133,23 @@ mod tests {
     }
 
     fn records(pairs: &[(&str, Option<&str>)]) -> EventReach {
-        let touched =
-            |(id, successor): &(&str, Option<&str>)| TouchedRecord { key: key(id), successor: successor.map(key) };
+        let touched = |(id, successor): &(&str, Option<&str>)| TouchedRecord {
+            successor: successor.map(key),
+            ..TouchedRecord::of(key(id))
+        };
         EventReach::Records(pairs.iter().map(touched).collect())
+    }
+
+    /// An answer that is older than the person in the event is to be known as such.
+    #[test]
+    fn persons_update_time_is_taken() {
+        let body =
+            br#"{"meta":{"entity":"person","entity_id":"7"},"data":{"id":7,"update_time":"2026-11-30T12:00:00Z"},
+            "previous":{"id":7,"update_time":"2026-11-30T11:00:00Z"}}"#;
+
+        let Some(EventReach::Records(records)) = read(body).map(|message| message.reach) else { panic!("no records") };
+
+        assert_eq!(records[0].updated_at, Some("2026-11-30T12:00:00Z".parse().unwrap()));
     }
 
     #[test]

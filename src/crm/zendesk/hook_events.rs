@@ -53,6 +53,8 @@ struct EventBody {
 struct NamedUser {
     #[serde(default)]
     id: Option<NumberOrText>,
+    #[serde(default)]
+    updated_at: Option<String>,
 }
 
 /// Which of them a merge has is not documented.
@@ -127,11 +129,12 @@ pub(super) fn read(body: &[u8]) -> Option<HookMessage> {
         let of_user = event.user.as_ref().and_then(|user| user.id.as_ref());
         of_user.or(event.user_id.as_ref()).or(event.id.as_ref())?.key()
     });
+    let updated_at = body.detail.as_ref().and_then(|detail| detail.updated_at.as_deref());
     let records = match other.filter(|other| *other != own) {
-        None => vec![TouchedRecord { key: own, successor: None }],
+        None => vec![TouchedRecord::of(own).updated(updated_at)],
         Some(other) => vec![
-            TouchedRecord { key: own.clone(), successor: Some(other.clone()) },
-            TouchedRecord { key: other, successor: Some(own) },
+            TouchedRecord { successor: Some(other.clone()), ..TouchedRecord::of(own.clone()).updated(updated_at) },
+            TouchedRecord { successor: Some(own), ..TouchedRecord::of(other) },
         ],
     };
     Some(HookMessage { event_at, reach: EventReach::Records(records) })
@@ -195,8 +198,10 @@ mod tests {
     }
 
     fn records(pairs: &[(&str, Option<&str>)]) -> EventReach {
-        let touched =
-            |(id, successor): &(&str, Option<&str>)| TouchedRecord { key: user(id), successor: successor.map(user) };
+        let touched = |(id, successor): &(&str, Option<&str>)| TouchedRecord {
+            successor: successor.map(user),
+            ..TouchedRecord::of(user(id))
+        };
         EventReach::Records(pairs.iter().map(touched).collect())
     }
 
@@ -219,6 +224,22 @@ mod tests {
         assert_eq!(reach(kind, r#","detail":{"id":17}"#), Some(records(&[("17", None)])));
         assert_eq!(read(br#"{"type":"user.created","detail":{"id":"x"}}"#), None);
         assert_eq!(read(b"[]"), None);
+    }
+
+    /// An answer that is older than the user in the event is to be known as such.
+    #[test]
+    fn users_update_time_is_taken_in_whole_seconds() {
+        let time = |kind: &str, time: &str| {
+            let more = format!(r#","detail":{{"id":"7","updated_at":{time}}},"event":{{"user":{{"id":"8"}}}}"#);
+            let Some(EventReach::Records(records)) = reach(kind, &more) else { panic!("no records") };
+            records.into_iter().map(|record| record.updated_at).collect::<Vec<_>>()
+        };
+        let at = Some("2026-11-30T12:00:00Z".parse().unwrap());
+
+        assert_eq!(time("user.name_changed", r#""2026-11-30T12:00:00.789Z""#), [at]);
+        assert_eq!(time("user.merged", r#""2026-11-30T12:00:00Z""#), [at, None], "of the user that it is about");
+        assert_eq!(time("user.name_changed", r#""yesterday""#), [None]);
+        assert_eq!(time("user.name_changed", "null"), [None]);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use chrono::TimeDelta;
 use contact_sync::rpc::pb::{self, PushState};
 use crm_simulator::{
+    faults::{Fault, FaultRule},
     gate::GateAt,
     push::DeliveryPlan,
     zendesk::{EventSpelling, HookAccess, HookQuirks, ZendeskConfig},
@@ -16,6 +17,7 @@ use super::{
 };
 use crate::support::{
     TestApp, Worlds, enable_request,
+    hints::drain,
     sync::{Beside, arrived, ask_disable, ask_update},
 };
 
@@ -297,4 +299,28 @@ async fn hook_made_beside_a_disable_is_removed() {
     );
     assert_eq!(test.zendesk.hook_count(), 0);
     assert_eq!(test.db.number("select count(*) from push_channels").await, 0);
+}
+
+/// An event has the user's update time: an answer from a copy that lags is asked for again.
+#[tokio::test]
+async fn answer_older_than_the_event_is_asked_for_again() {
+    let test = start().await;
+    let ann = test.zendesk.create_user(&json!({"name": "Ann", "phone": "+13108675309"})).unwrap();
+    let (account, _) = test.synced().await;
+    test.pass(TimeDelta::minutes(1));
+    let (_, before) = test.zendesk.call("GET", &format!("/api/v2/users/{ann}"), None).unwrap();
+    test.zendesk.update_user(ann, &json!({"name": "Anna"})).unwrap();
+    test.zendesk.deliver_due().await;
+    let lagging =
+        [("/users/0/name", json!("Ann")), ("/users/0/updated_at", before["user"]["updated_at"].clone())].into_iter();
+    let set = lagging.map(|(path, value)| (path.to_owned(), value)).collect();
+    test.zendesk.faults().add(FaultRule::once("/show_many", Fault::Patch { set, remove: Vec::new() })).unwrap();
+
+    assert_eq!(drain(&test).await, 1);
+    assert_eq!(hints(&test).await, [format!("user/{ann}")]);
+    test.pass(TimeDelta::seconds(2));
+    assert_eq!(drain(&test).await, 1);
+
+    assert!(hints(&test).await.is_empty());
+    assert_eq!(test.look_up(&account, "+13108675309").await.selected.unwrap().display_name, "Anna");
 }

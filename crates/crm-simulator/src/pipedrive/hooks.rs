@@ -10,7 +10,9 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
 
-use super::{COMPANY_DOMAIN, COMPANY_ID, Pipedrive, USER_ID, lists::data, refusal::PipedriveRefusal};
+use super::{
+    COMPANY_DOMAIN, COMPANY_ID, Pipedrive, USER_ID, lists::data, person::wire_time, refusal::PipedriveRefusal,
+};
 use crate::{
     call::ApiCall,
     push::{DeliveryPlan, DeliveryReport, HookCall, QueuedCall, send},
@@ -119,7 +121,8 @@ impl Pipedrive {
     /// `meta`.
     pub(super) fn emit(&self, action: &str, id: i64, more: &Value) {
         let now = self.now();
-        let person = |is_there: bool| if is_there { json!({"id": id}) } else { Value::Null };
+        let updated_at = self.state().find(id).map(|person| wire_time(person.update_time));
+        let person = |is_there: bool| if is_there { json!({"id": id, "update_time": updated_at}) } else { Value::Null };
         let hooks = &mut *self.hooks();
         for (hook_id, hook) in &hooks.by_id {
             if !matches!(hook.object.as_str(), "*" | "person") || !(hook.action == "*" || hook.action == action) {

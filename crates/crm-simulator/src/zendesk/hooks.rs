@@ -11,7 +11,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use ring::hmac;
 use serde_json::{Value, json};
 
-use super::{Zendesk, http::authorization, refusal::ZendeskRefusal};
+use super::{Zendesk, http::authorization, refusal::ZendeskRefusal, user::wire_time};
 use crate::{
     call::ApiCall,
     push::{DeliveryPlan, DeliveryReport, HookCall, QueuedCall, send},
@@ -247,6 +247,7 @@ impl Zendesk {
     /// A user has changed: every hook that wants to know is called.
     pub(super) fn emit(&self, kind: &str, user_id: i64, event: &Value) {
         let now = self.now();
+        let updated_at = self.state().find(user_id).map(|user| wire_time(user.updated_at));
         let hooks = &mut *self.hooks();
         for (hook_id, hook) in &mut hooks.by_id {
             let is_wanted = |text: &String| text.rsplit([':', '/']).next() == Some(kind);
@@ -263,7 +264,7 @@ impl Zendesk {
             let time = now.to_rfc3339_opts(SecondsFormat::Millis, true);
             let body = json!({"account_id": 22_129_848, "id": format!("event-{}", hooks.last_event), "time": time,
                 "type": spelled, "subject": format!("zen:user:{user_id}"), "zendesk_event_version": "2022-06-20",
-                "detail": {"id": user_id.to_string(), "updated_at": time}, "event": event});
+                "detail": {"id": user_id.to_string(), "updated_at": updated_at}, "event": event});
             let mut text = body.to_string();
             // As it is sent is what is signed: a reader that writes it anew gets another text.
             text.push('\n');

@@ -165,7 +165,7 @@ impl ChangeBatch {
 
     /// What they come to, up to this place.
     pub(super) fn end(self, place: StreamPlace) -> StreamBatch {
-        let touched = |key| TouchedRecord { key, successor: None };
+        let touched = TouchedRecord::of;
         let reach = match (self.is_everything, self.keys.is_empty()) {
             (true, _) => EventReach::Everything,
             (false, true) => EventReach::Nothing,
