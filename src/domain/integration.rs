@@ -239,12 +239,12 @@ pub struct Integration {
 
 const PUSH_NOT_CHECKED: Notice = Notice::fixed(
     "PUSH_NOT_CHECKED",
-    "nobody has looked at the webhook for a day, since runs do not come or are refused: see the state",
+    "nobody has looked for a day whether changes are pushed, since runs do not come or the CRM refuses them: see the state",
 );
 
 const PUSH_UNASKED: Notice = Notice::fixed(
     "PUSH_UNASKED",
-    "this integration is older than pushed changes, and polled as before: authorize it again (`sync authorize --integration`), or, if its credentials allow webhooks, switch them on (`sync options --push on`)",
+    "this integration is older than pushed changes, and polled as before: authorize it again (`sync authorize --integration`), or, if its credentials allow what the CRM's page asks for, switch them on (`sync options --push on`)",
 );
 
 impl Integration {
@@ -326,6 +326,15 @@ mod tests {
         assert!(is_complete(&[], at(20)));
         assert!(is_complete(&[fresh(), off], at(20)));
         assert!(!is_complete(&[fresh(), copying], at(20)));
+    }
+
+    /// What is said of every CRM names no way of pushing: some send to webhooks, some stream.
+    #[test]
+    fn notices_of_every_crm_name_no_way_of_pushing() {
+        for notice in [PUSH_UNASKED, PUSH_NOT_CHECKED] {
+            let words = notice.to_string();
+            assert!(!words.contains("hook") && !words.contains("stream"), "{words}");
+        }
     }
 
     /// What was seen of a hook is told while it is wished, and believed for a day.
