@@ -41,8 +41,10 @@ use crate::{
 /// Requests of hooks that are worked on at once, of the process: of the listener's 256 connections
 /// some are always left for others.
 const REQUESTS_MAX: usize = 192;
-/// Of one address; more wait a moment among those of the process.
+/// Of one address at once ..
 const REQUESTS_OF_ADDRESS_MAX: usize = 8;
+/// .. and as many more that wait a moment: of all that the process has, no address takes more.
+const PLACES_OF_ADDRESS_MAX: usize = 2 * REQUESTS_OF_ADDRESS_MAX;
 /// Statements at once: a burst leaves connections for everybody else who uses the pool.
 const STATEMENTS_MAX: usize = 2;
 /// How long a place is waited for.
@@ -85,7 +87,9 @@ pub struct KnownHook {
 
 /// What comes to one address.
 struct HookSender {
+    /// Those that wait among them.
     places: Arc<Semaphore>,
+    working: Arc<Semaphore>,
     pressure: Mutex<HookPressure>,
 }
 
@@ -98,8 +102,9 @@ struct EventNote {
 
 /// A place to work in; given back when it is dropped.
 pub struct HookPlace {
-    _of_process: OwnedSemaphorePermit,
     _of_address: OwnedSemaphorePermit,
+    _of_process: OwnedSemaphorePermit,
+    _working: OwnedSemaphorePermit,
 }
 
 /// What became of an event.
@@ -156,10 +161,11 @@ impl HookReceiver {
 
     /// A place for a request; `None`: there are too many, of all or of this address.
     pub async fn admit(&self, address: HookAddress) -> Option<HookPlace> {
+        let sender = self.sender(address);
+        let of_address = Arc::clone(&sender.places).try_acquire_owned().ok()?;
         let of_process = Arc::clone(&self.room).try_acquire_owned().ok()?;
-        let places = Arc::clone(&self.sender(address).places);
-        let of_address = timeout(PLACE_WAIT_MAX, places.acquire_owned()).await.ok()?.ok()?;
-        Some(HookPlace { _of_process: of_process, _of_address: of_address })
+        let working = timeout(PLACE_WAIT_MAX, Arc::clone(&sender.working).acquire_owned()).await.ok()?.ok()?;
+        Some(HookPlace { _of_address: of_address, _of_process: of_process, _working: working })
     }
 
     /// Whose an address is; `None`: nobody's any more.
@@ -279,7 +285,8 @@ impl HookReceiver {
     fn sender(&self, address: HookAddress) -> Arc<HookSender> {
         self.senders.get_with(address, || {
             Arc::new(HookSender {
-                places: Arc::new(Semaphore::new(REQUESTS_OF_ADDRESS_MAX)),
+                places: Arc::new(Semaphore::new(PLACES_OF_ADDRESS_MAX)),
+                working: Arc::new(Semaphore::new(REQUESTS_OF_ADDRESS_MAX)),
                 pressure: Mutex::new(HookPressure::new(Instant::now())),
             })
         })

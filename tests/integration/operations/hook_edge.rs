@@ -1,11 +1,13 @@
 //! The edge at which CRMs push: strangers learn nothing and cost nothing, a flood costs little and
 //! keeps nobody from asking, and what is answered well is stored.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use contact_sync::{rpc::pb, telemetry::metrics::MetricsPage};
+use chrono::TimeDelta;
+use contact_sync::{domain::hook::HookAddress, rpc::pb, telemetry::metrics::MetricsPage};
 use crm_simulator::push::HookCall;
 use reqwest::{Client, Method, Response, StatusCode};
+use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -21,6 +23,9 @@ use crate::{
         push::{create, event, hints, pushed},
     },
 };
+
+const SIGNATURE: &str = "x-zendesk-webhook-signature";
+const SIGNED_AT: &str = "x-zendesk-webhook-signature-timestamp";
 
 /// The service, with an event of a real hook that was taken.
 async fn with_event() -> (TestApp, HookCall) {
@@ -119,6 +124,78 @@ async fn unsigned_large_and_slow_requests_store_nothing() {
     soon("the end of a slow request", slow.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 408") && answer.contains("connection: close"), "{answer}");
     assert!(hints(&test).await.is_empty());
+}
+
+/// A Zendesk's event must show a signature of its own secret, over its own bytes and a time of now.
+#[tokio::test]
+async fn forged_and_stale_signatures_are_refused() {
+    let test = start().await;
+    test.synced().await;
+    let user = test.zendesk.create_user(&json!({"name": "Ann"})).unwrap();
+    let call = test.zendesk.deliver_due().await.pop().unwrap();
+    test.zendesk.update_user(user, &json!({"name": "Bea"})).unwrap();
+    let other = test.zendesk.deliver_due().await.pop().unwrap();
+    test.db.execute("delete from hints").await;
+    let with = |name: &'static str, value: &str| {
+        let kept = call.headers.iter().filter(|(known, _)| *known != name).cloned();
+        HookCall { headers: kept.chain([(name, value.to_owned())]).collect(), ..call.clone() }
+    };
+    let without = |name: &'static str| {
+        let kept = call.headers.iter().filter(|(known, _)| *known != name).cloned();
+        HookCall { headers: kept.collect(), ..call.clone() }
+    };
+    let doubled = |name: &'static str| {
+        let again = call.headers.iter().filter(|(known, _)| *known == name).cloned();
+        HookCall { headers: call.headers.iter().cloned().chain(again).collect(), ..call.clone() }
+    };
+    let shown = |of: &HookCall| of.headers.iter().find(|(name, _)| *name == SIGNATURE).unwrap().1.clone();
+
+    for forged in [
+        without(SIGNATURE),
+        without(SIGNED_AT),
+        doubled(SIGNATURE),
+        with(SIGNATURE, ""),
+        with(SIGNATURE, "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="),
+        with(SIGNATURE, &shown(&other)),
+        with(SIGNATURE, &shown(&call).to_lowercase()),
+        with(SIGNED_AT, "2026-11-30T12:00:00Z"),
+        HookCall { body: other.body.clone(), ..call.clone() },
+        HookCall { body: call.body.trim_end().to_owned(), ..call.clone() },
+    ] {
+        assert_eq!(told(&forged).await, silent(StatusCode::UNAUTHORIZED), "{:?}", forged.headers);
+    }
+    test.pass(TimeDelta::seconds(301));
+    assert_eq!(told(&call).await, silent(StatusCode::UNAUTHORIZED), "it is stale");
+    assert!(hints(&test).await.is_empty());
+    test.zendesk.update_user(user, &json!({"name": "Cid"})).unwrap();
+    test.zendesk.deliver_due().await;
+    assert_eq!(hints(&test).await, [format!("user/{user}")], "its own go on being taken");
+}
+
+/// However much comes to one address, others have places.
+#[tokio::test]
+async fn one_address_leaves_places_for_others() {
+    let (test, call) = with_event().await;
+    let address = test.app.hooks.address("pipedrive", call.url.rsplit('/').next().unwrap()).unwrap().1;
+    let mut asking = JoinSet::new();
+    for _ in 0..300 {
+        let hooks = Arc::clone(&test.app.hooks);
+        asking.spawn(async move { hooks.admit(address).await });
+    }
+    let (mut held, mut refused) = (Vec::new(), 0);
+    // As many as there would be if it could take all places of the process.
+    while held.len() < 8 || refused < 108 {
+        match asking.join_next().await.unwrap().unwrap() {
+            Some(place) => held.push(place),
+            None => refused += 1,
+        }
+    }
+
+    let other = HookAddress { number: !address.number, ..address };
+    assert!(test.app.hooks.admit(other).await.is_some());
+    drop(held);
+    asking.shutdown().await;
+    assert!(test.app.hooks.admit(address).await.is_some(), "places are given back");
 }
 
 /// An event that is the CRM's and not understood says that anything may have changed; the same one
@@ -293,6 +370,26 @@ async fn nothing_of_an_event_is_logged() {
     let logged = log.text();
     let address = call.url.rsplit('/').next().unwrap();
     for personal in ["Mallory", "4711", "TWFsbG9yeTp4", address] {
+        assert!(!logged.contains(personal), "{personal}");
+    }
+}
+
+/// Nor of a Zendesk's, which may hold the very number.
+#[tokio::test]
+async fn nothing_of_an_identity_event_is_logged() {
+    let (log, _logging) = listen();
+    let test = start().await;
+    test.synced().await;
+    let user = test.zendesk.create_user(&json!({"name": "Mallory"})).unwrap();
+    test.zendesk.add_identity(user, &json!({"type": "phone_number", "value": "+13108675309"})).unwrap();
+    let call = test.zendesk.deliver_due().await.pop().unwrap();
+    assert!(call.body.contains("+13108675309"), "the event has it");
+    told(&HookCall { body: call.body.replace("user", "{"), ..call.clone() }).await;
+    assert_eq!(test.zendesk.deliveries().failed, 0);
+
+    let logged = log.text();
+    let signature = &call.headers.iter().find(|(name, _)| *name == SIGNATURE).unwrap().1;
+    for personal in ["Mallory", "3108675309", signature, call.url.rsplit('/').next().unwrap()] {
         assert!(!logged.contains(personal), "{personal}");
     }
 }

@@ -295,7 +295,8 @@ impl Zendesk {
     pub fn add_identity(&self, user_id: i64, identity: &Value) -> Result<i64, ZendeskRefusal> {
         let input = read_identity(identity)?;
         let id = self.state().add_identity(user_id, &input, self.now())?;
-        self.emit("user.identity_created", user_id, &json!({}));
+        let told = json!({"identity": {"id": id.to_string(), "type": input.kind, "value": input.value}});
+        self.emit("user.identity_created", user_id, &told);
         Ok(id)
     }
 
