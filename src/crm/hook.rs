@@ -98,8 +98,11 @@ pub struct HookWish {
     pub hook_id: Option<String>,
     /// What events are to show, where that is ours to choose.
     pub secret: HookSecret,
-    /// When it was looked at last.
+    /// Since when failed deliveries are to be counted: the end of the last count; `None`: not at
+    /// all.
     pub since: Option<DateTime<Utc>>,
+    /// Until when: this look.
+    pub until: DateTime<Utc>,
     /// Whatever is there is removed first: it has fallen silent.
     pub anew: bool,
 }
@@ -113,8 +116,9 @@ pub struct HookStanding {
     pub secret: Option<HookSecret>,
     /// It was made before, and was gone or not as wished: events may be lost.
     pub was_mended: bool,
-    /// Events that were not delivered since the last look.
-    pub lost: u32,
+    /// Events that were not delivered in the time that was asked for; `None`: the CRM did not say,
+    /// and may do so later.
+    pub lost: Option<u32>,
     /// Some events do not come, or did not.
     pub trouble: Option<Notice>,
 }

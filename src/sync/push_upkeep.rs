@@ -28,6 +28,8 @@ use crate::{
 
 /// From one to the next time that a hook is made anew because it is silent.
 const RENEW_EVERY: TimeDelta = TimeDelta::days(1);
+/// How long a CRM that does not tell of failed deliveries is asked again for those of before.
+const UNCOUNTED_MAX: TimeDelta = TimeDelta::hours(6);
 /// From look to look while it is not as it should be.
 const MEND_EVERY: TimeDelta = TimeDelta::minutes(15);
 
@@ -94,6 +96,7 @@ async fn look(session: &mut CrmSession<'_>) -> Result<(), RunError> {
         // Stored before the CRM hears of it: a crash in between leaves a secret without a hook.
         None => new_channel(session, lease).await?,
     };
+    let mut is_counted = true;
     let (lost, is_new) = match (&context.push_base, missing_scope(session, lease).await?) {
         (_, Some(notice)) => (take(&mut channel, Err(notice)), false),
         (Some(base), None) if context.crms.sends_to(job.provider(), base) => {
@@ -105,12 +108,14 @@ async fn look(session: &mut CrmSession<'_>) -> Result<(), RunError> {
                 hook_id: channel.hook_id.clone(),
                 secret,
                 since: channel.checked_at,
+                until: now,
                 anew: is_to_be_renewed(&channel, now),
             };
             let Some(kept) = ask_to_keep(session, &wish).await? else {
                 // Left for the next run, if there is one.
                 return save(session, SaveChannel { lease, channel, lost: 0 }).await;
             };
+            is_counted = kept.as_ref().map_or(true, |standing| standing.lost.is_some());
             let given = kept.as_ref().ok().and_then(|standing| wish.secret.replaced_by(standing.secret.as_ref()?, now));
             if let Some(secret) = given {
                 channel.secret = sealed(session, lease, &secret)?;
@@ -120,7 +125,7 @@ async fn look(session: &mut CrmSession<'_>) -> Result<(), RunError> {
         _ => (take(&mut channel, Err(ADDRESS_MISSING)), false),
     };
     watch(&mut channel, is_new, lost > 0, now);
-    channel.checked_at = Some(now);
+    channel.checked_at = Some(channel.checked_at.filter(|at| !is_counted && now - *at < UNCOUNTED_MAX).unwrap_or(now));
     save(session, SaveChannel { lease, channel, lost }).await
 }
 
@@ -167,10 +172,10 @@ fn take(channel: &mut PushChannel, kept: KeptHook) -> i64 {
             channel.hook_id = Some(hook_id);
             channel.state = if trouble.is_some() { PushState::Degraded } else { PushState::Active };
             channel.notice = trouble;
-            i64::from(was_mended) + i64::from(lost)
+            i64::from(was_mended) + i64::from(lost.unwrap_or(0))
         }
+        // One that is there already may go on sending, whatever is not allowed any more.
         Err(notice) => {
-            channel.hook_id = None;
             channel.state = PushState::Unavailable;
             channel.notice = Some(notice);
             0
@@ -348,13 +353,14 @@ mod tests {
 
     #[test]
     fn look_makes_of_each_state_what_the_crm_says() {
-        let standing =
-            |was_mended, trouble| Ok(HookStanding { hook_id: "8".into(), secret: None, was_mended, lost: 0, trouble });
+        let standing = |was_mended, trouble| {
+            Ok(HookStanding { hook_id: "8".into(), secret: None, was_mended, lost: Some(0), trouble })
+        };
         for (kept, state, hook_id, lost) in [
             (standing(false, None), PushState::Active, Some("8"), 0),
             (standing(true, None), PushState::Active, Some("8"), 1),
             (standing(false, Some(PENDING)), PushState::Degraded, Some("8"), 0),
-            (Err(ADDRESS_MISSING), PushState::Unavailable, None, 0),
+            (Err(ADDRESS_MISSING), PushState::Unavailable, Some("7"), 0),
         ] {
             for before in [PushState::Active, PushState::Degraded, PushState::Unavailable] {
                 let mut channel = channel(before, None);

@@ -155,7 +155,7 @@ impl PipedriveClient {
 
 /// Its secret is ours, and what was not delivered is told nowhere.
 fn standing(id: u64, was_mended: bool, trouble: Option<Notice>) -> HookStanding {
-    HookStanding { hook_id: id.to_string(), secret: None, was_mended, lost: 0, trouble }
+    HookStanding { hook_id: id.to_string(), secret: None, was_mended, lost: Some(0), trouble }
 }
 
 /// What Pipedrive says of webhooks in particular; an error: what it says of any request.

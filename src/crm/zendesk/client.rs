@@ -347,10 +347,14 @@ impl ZendeskClient {
     /// Whatever the answer is; it tells of the account's limit.
     async fn answer(&self, path: &str, query: &[(&str, &str)]) -> Result<Response, CrmError> {
         let response = self.send(&self.quota, path, query).await?;
-        if let Some(told) = account_limit(response.headers()).filter(|_| !self.is_trial) {
+        self.learn_limit(response.headers());
+        Ok(response)
+    }
+
+    fn learn_limit(&self, headers: &HeaderMap) {
+        if let Some(told) = account_limit(headers).filter(|_| !self.is_trial) {
             self.quota.learn_window(&told);
         }
-        Ok(response)
     }
 
     async fn send(&self, quota: &RequestQuota, path: &str, query: &[(&str, &str)]) -> Result<Response, CrmError> {
@@ -359,7 +363,7 @@ impl ZendeskClient {
         http::counted(Provider::Zendesk, self.header.put_on(request).send()).await
     }
 
-    /// An answer with whatever status, small.
+    /// An answer with whatever status, small; it tells of the account's limit.
     pub(super) async fn raw(
         &self,
         method: Method,
@@ -374,12 +378,16 @@ impl ZendeskClient {
         }
         let response = http::counted(Provider::Zendesk, self.header.put_on(request).send()).await?;
         let (status, headers) = (response.status(), response.headers().clone());
-        let body = if status.is_success() {
-            http::read_body_up_to(response, http::SMALL_BODY_BYTES_MAX).await?
-        } else {
-            http::read_refusal(response).await
-        };
-        Ok(RawReply { status, headers, body })
+        self.learn_limit(&headers);
+        if status.is_success() {
+            let body = http::read_body_up_to(response, http::SMALL_BODY_BYTES_MAX).await?;
+            return Ok(RawReply { status, headers, body });
+        }
+        let reply = RawReply { status, headers, body: http::read_refusal(response).await };
+        if let CrmError::RateLimited { retry_after: Some(wait) } = reply.meaning() {
+            self.quota.exhausted(wait);
+        }
+        Ok(reply)
     }
 }
 

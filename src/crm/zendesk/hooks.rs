@@ -2,7 +2,7 @@
 //! removed. Zendesk makes the secret, and tells how its calls went. Source: Zendesk developer
 //! documentation, "Webhooks API". What is not documented is tried, and marked so.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use reqwest::{Method, StatusCode};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
@@ -20,6 +20,8 @@ use crate::{
 };
 
 const PATH: &str = "/api/v2/webhooks";
+/// Pages of webhooks that are looked through, of a hundred each.
+const HOOK_PAGES_MAX: usize = 20;
 /// Pages of calls that are looked through; more are not counted.
 const CALL_PAGES_MAX: usize = 5;
 /// Types that the reference spells with a slash, where all others have a colon.
@@ -50,6 +52,8 @@ const INTERRUPTED: Notice = Notice::fixed(
 #[derive(Deserialize)]
 struct HookList {
     webhooks: Vec<StoredHook>,
+    #[serde(default)]
+    meta: Option<Paging>,
 }
 
 #[derive(Deserialize)]
@@ -83,7 +87,7 @@ struct CallList {
     #[serde(default)]
     invocations: Vec<StoredCall>,
     #[serde(default)]
-    meta: Option<CallPaging>,
+    meta: Option<Paging>,
 }
 
 #[derive(Deserialize)]
@@ -95,11 +99,18 @@ struct StoredCall {
 }
 
 #[derive(Deserialize)]
-struct CallPaging {
+struct Paging {
     #[serde(default)]
     has_more: bool,
     #[serde(default)]
     after_cursor: Option<String>,
+}
+
+impl Paging {
+    /// Where the list goes on; `None`: it does not.
+    fn next(self) -> Option<String> {
+        self.after_cursor.filter(|_| self.has_more)
+    }
 }
 
 impl StoredHook {
@@ -126,30 +137,36 @@ impl ZendeskClient {
     /// Sees to it that there is one hook of this name, as wished.
     pub(super) async fn keep(&self, wish: &HookWish) -> Result<KeptHook, CrmError> {
         let mut ours = match self.hooks_of(&wish.name, Some(&wish.url)).await? {
-            Ok(ours) => ours.into_iter(),
+            Ok(ours) => ours,
             Err(notice) => return Ok(Err(notice)),
         };
-        let first = if wish.anew { None } else { ours.next() };
+        // The one that was made last first, if it is there.
+        ours.sort_by_key(|hook| Some(&hook.id) != wish.hook_id.as_ref());
+        let first = if wish.anew || ours.is_empty() { None } else { Some(ours.remove(0)) };
+        let kept = match first {
+            Some(hook) if hook.is_as_wished(wish, &self.events()) => Ok((hook.id, false)),
+            Some(hook) => {
+                let was_mended = !hook.is_of_other_options(wish);
+                self.change_hook(hook, wish).await?.map(|id| (id, was_mended))
+            }
+            None => {
+                let was_mended = wish.hook_id.is_some() && !wish.anew;
+                self.make_in_place_of(std::mem::take(&mut ours), wish).await?.map(|id| (id, was_mended))
+            }
+        };
+        let (hook_id, was_mended) = match kept {
+            Ok(kept) => kept,
+            Err(notice) => return Ok(Err(notice)),
+        };
         for hook in ours {
             self.delete_hook(&hook.id).await?;
         }
-        let (hook_id, was_mended) = match first {
-            Some(hook) if hook.is_as_wished(wish, &self.events()) => (hook.id, false),
-            Some(hook) => match self.change_hook(&hook, wish).await? {
-                Ok(id) => (id, !hook.is_of_other_options(wish)),
-                Err(notice) => return Ok(Err(notice)),
-            },
-            None => match self.make_hook(wish).await? {
-                Ok(id) => (id, wish.hook_id.is_some() && !wish.anew),
-                Err(notice) => return Ok(Err(notice)),
-            },
-        };
         let reply = self.raw(Method::GET, &format!("{PATH}/{hook_id}/signing_secret"), &[], None).await?;
         let secret = match refusal_of_hooks(&reply)? {
             Some(notice) => return Ok(Err(notice)),
             None => read::<SecretAnswer>(&reply)?.signing_secret.secret,
         };
-        let (lost, is_interrupted) = self.failed_calls(&hook_id, wish.since).await?;
+        let (lost, is_interrupted) = self.failed_calls(&hook_id, wish).await;
         let trouble = is_interrupted.then_some(INTERRUPTED);
         Ok(Ok(HookStanding { hook_id, secret: Some(HookSecret::new(secret.into())), was_mended, lost, trouble }))
     }
@@ -169,15 +186,24 @@ impl ZendeskClient {
 
     /// Those of this name, and those that send to this address, whatever they are called now.
     async fn hooks_of(&self, name: &str, url: Option<&str>) -> Result<Result<Vec<StoredHook>, Notice>, CrmError> {
-        // By its last word, which no other has: what else a filter makes of blanks is not known.
-        let part = name.rsplit(' ').next().unwrap_or(name);
-        let query = [("filter[name_contains]", part), ("page[size]", "100")];
-        let reply = self.raw(Method::GET, PATH, &query, None).await?;
-        if let Some(notice) = refusal_of_hooks(&reply)? {
-            return Ok(Err(notice));
+        let (mut ours, mut after) = (Vec::new(), None::<String>);
+        for _ in 0..HOOK_PAGES_MAX {
+            let mut query = vec![("page[size]", "100")];
+            query.extend(after.as_deref().map(|after| ("page[after]", after)));
+            let reply = self.raw(Method::GET, PATH, &query, None).await?;
+            if let Some(notice) = refusal_of_hooks(&reply)? {
+                return Ok(Err(notice));
+            }
+            let page = read::<HookList>(&reply)?;
+            let is_ours = |hook: &StoredHook| hook.name == name || Some(hook.endpoint.as_str()) == url;
+            ours.extend(page.webhooks.into_iter().filter(is_ours));
+            let next = page.meta.and_then(Paging::next);
+            if next.is_none() || next == after {
+                break;
+            }
+            after = next;
         }
-        let all = read::<HookList>(&reply)?.webhooks.into_iter();
-        Ok(Ok(all.filter(|hook| hook.name == name || Some(hook.endpoint.as_str()) == url).collect()))
+        Ok(Ok(ours))
     }
 
     /// The reference spells the types in two ways, and real accounts take one of them: three tries.
@@ -201,7 +227,7 @@ impl ZendeskClient {
     }
 
     /// Made as wished, with its types as they were spelled; what cannot be changed so is made anew.
-    async fn change_hook(&self, hook: &StoredHook, wish: &HookWish) -> Result<Result<String, Notice>, CrmError> {
+    async fn change_hook(&self, hook: StoredHook, wish: &HookWish) -> Result<Result<String, Notice>, CrmError> {
         let spelled = |kind: &str| {
             let known = hook.subscriptions.iter().find(|known| bare_type(known) == kind);
             // Spelled as the others of it are.
@@ -211,13 +237,39 @@ impl ZendeskClient {
         let body = hook_body(wish, &self.events().into_iter().map(spelled).collect::<Vec<_>>());
         let reply = self.raw(Method::PATCH, &format!("{PATH}/{}", hook.id), &[], Some(&body)).await?;
         match refusal_of_hooks(&reply)? {
-            None => Ok(Ok(hook.id.clone())),
+            None => Ok(Ok(hook.id)),
             Some(_) if matches!(reply.status.as_u16(), 400 | 404 | 422) => {
-                self.delete_hook(&hook.id).await?;
-                self.make_hook(wish).await
+                self.make_in_place_of(vec![hook], wish).await
             }
             Some(notice) => Ok(Err(notice)),
         }
+    }
+
+    /// Made before others are deleted, so that what delivers stays where it cannot be made. Where
+    /// there is no room for one more, they go first.
+    async fn make_in_place_of(
+        &self,
+        others: Vec<StoredHook>,
+        wish: &HookWish,
+    ) -> Result<Result<String, Notice>, CrmError> {
+        let mut made = self.make_hook(wish).await?;
+        let is_full = matches!(&made, Err(notice) if notice.reason == HOOKS_FULL.reason);
+        if made.is_err() && (!is_full || others.is_empty()) {
+            return Ok(made);
+        }
+        for hook in others {
+            if let Err(error) = self.delete_hook(&hook.id).await {
+                if is_full {
+                    return Err(error);
+                }
+                // The next look deletes it: it is not the one that was made last.
+                tracing::warn!(%error, "a webhook that another one takes the place of could not be deleted yet");
+            }
+        }
+        if is_full {
+            made = self.make_hook(wish).await?;
+        }
+        Ok(made)
     }
 
     /// One that is gone already is as good as deleted.
@@ -226,37 +278,41 @@ impl ZendeskClient {
         if reply.status.is_success() || reply.status == StatusCode::NOT_FOUND { Ok(()) } else { Err(reply.meaning()) }
     }
 
-    /// How many calls came to nothing since then, and whether some were not even made. Where the
-    /// list is refused nothing is known of it: the names of its parameters are documented nowhere.
-    async fn failed_calls(&self, hook_id: &str, since: Option<DateTime<Utc>>) -> Result<(u32, bool), CrmError> {
-        let Some(since) = since else { return Ok((0, false)) };
-        let from = since.to_rfc3339_opts(chrono::SecondsFormat::Secs, true);
+    /// How many calls came to nothing in the time that is to be counted, each in one look alone,
+    /// and whether some were not even made. Where the list is refused nothing is known of it; where
+    /// it does not come, the next look counts: nothing else that this one has found is lost.
+    async fn failed_calls(&self, hook_id: &str, wish: &HookWish) -> (Option<u32>, bool) {
+        let Some(since) = wish.since else { return (Some(0), false) };
+        let seconds = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
+        let (from, to) = (seconds(since), seconds(wish.until + TimeDelta::seconds(1)));
         let (path, mut after) = (format!("{PATH}/{hook_id}/invocations"), None::<String>);
         let (mut lost, mut is_interrupted) = (0, false);
         for _ in 0..CALL_PAGES_MAX {
-            let mut query = vec![("filter[from_ts]", from.as_str()), ("page[size]", "100")];
+            // The newest first: of too many the oldest are left out.
+            let mut query = vec![("filter[from_ts]", from.as_str()), ("filter[to_ts]", to.as_str())];
+            query.extend([("sort", "-latest_completed_at"), ("page[size]", "100")]);
             query.extend(after.as_deref().map(|after| ("page[after]", after)));
-            let reply = self.raw(Method::GET, &path, &query, None).await?;
-            if !reply.status.is_success() {
-                return match reply.status.as_u16() {
-                    400 | 403 | 404 | 422 => Ok((lost, is_interrupted)),
-                    _ => Err(reply.meaning()),
-                };
-            }
-            let page = read::<CallList>(&reply)?;
-            let is_since = |call: &&StoredCall| call.latest_completed_at.is_none_or(|at| at > since);
-            for call in page.invocations.iter().filter(is_since) {
+            let page = match self.raw(Method::GET, &path, &query, None).await {
+                Ok(reply) if matches!(reply.status.as_u16(), 400 | 403 | 404 | 422) => break,
+                Ok(reply) if reply.status.is_success() => read::<CallList>(&reply).ok(),
+                Ok(_) | Err(_) => None,
+            };
+            let Some(page) = page else { return (None, is_interrupted) };
+            // One without a time is still under way.
+            let is_of_this_look =
+                |call: &&StoredCall| call.latest_completed_at.is_some_and(|at| since < at && at <= wish.until);
+            for call in page.invocations.iter().filter(is_of_this_look) {
                 let status = call.status.replace('_', " ");
                 lost += u32::from(!matches!(status.as_str(), "success" | "accepted"));
                 is_interrupted |= matches!(status.as_str(), "circuit broken" | "throttled");
             }
-            let next = page.meta.filter(|meta| meta.has_more).and_then(|meta| meta.after_cursor);
+            let next = page.meta.and_then(Paging::next);
             if next.is_none() || next == after {
                 break;
             }
             after = next;
         }
-        Ok((lost, is_interrupted))
+        (Some(lost), is_interrupted)
     }
 }
 

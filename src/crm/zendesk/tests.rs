@@ -215,3 +215,21 @@ async fn search_finds_living_by_end_of_number() {
     assert_eq!(desk.client(100).find_by_number(key).await.unwrap(), keys(&[one]));
     assert_eq!(desk.zendesk.requests().total, 1);
 }
+
+/// What answers about webhooks say of the account's limit holds for every request.
+#[tokio::test]
+async fn answers_about_webhooks_tell_the_limit() {
+    let desk = HelpDesk::start_with(|config| config.limits.account_per_minute = Some(10)).await;
+    let client = desk.client(50);
+
+    let mut asked = 0;
+    let paced = loop {
+        match client.remove_hook("none").await {
+            Ok(()) => asked += 1,
+            Err(error) => break error,
+        }
+    };
+
+    assert!(matches!(paced, CrmError::Paced { .. }), "{paced}");
+    assert!((4..=6).contains(&asked), "half of ten, and not {asked}");
+}

@@ -9,6 +9,7 @@ mod integrations;
 mod leases;
 mod purge;
 pub mod push;
+mod push_looks;
 mod push_losses;
 mod push_merges;
 mod push_scopes;

@@ -20,6 +20,8 @@ use crate::{
 
 /// Calls that are told of at most, of a hook: Zendesk keeps them for seven days.
 const CALLS_KEPT: usize = 10_000;
+/// Of lists by cursor.
+const PER_PAGE_MAX: usize = 100;
 /// The breaker: so many errors, or such a share of at least ten calls, within five minutes end all
 /// sending for a quarter of an hour. The least count is a guess.
 const BREAKER_ERRORS: usize = 1_000;
@@ -160,8 +162,7 @@ impl Zendesk {
             ("GET", []) => {
                 let part = call.param("filter[name_contains]").unwrap_or_default();
                 let found = hooks.by_id.iter().filter(|(_, hook)| hook.name.contains(part));
-                let all: Vec<Value> = found.map(|(id, hook)| hook.json(*id)).collect();
-                Ok(VendorReply::json(StatusCode::OK, &json!({"webhooks": all, "meta": {"has_more": false}})))
+                Ok(page(call, "webhooks", found.map(|(id, hook)| hook.json(*id))))
             }
             ("POST", []) => {
                 if quirks.hooks_max > 0 && hooks.by_id.len() >= quirks.hooks_max {
@@ -210,14 +211,7 @@ impl Zendesk {
             }
             ("GET", [id, "invocations"]) => {
                 let hook = hooks.by_id.get(&find(hooks, id)?).ok_or(ZendeskRefusal::NotFound)?;
-                let from = call.param("filter[from_ts]").and_then(|text| text.parse::<DateTime<Utc>>().ok());
-                let told = hook.calls.iter().filter(|(at, _)| from.is_none_or(|from| *at >= from));
-                let calls: Vec<Value> = told
-                    .map(|(at, status)| {
-                        json!({"status": status, "latest_completed_at": at.to_rfc3339_opts(SecondsFormat::Millis, true)})
-                    })
-                    .collect();
-                Ok(VendorReply::json(StatusCode::OK, &json!({"invocations": calls, "meta": {"has_more": false}})))
+                Ok(list_calls(hook, call))
             }
             _ => Err(ZendeskRefusal::InvalidEndpoint),
         }
@@ -334,6 +328,33 @@ impl Zendesk {
             self.queue.put_again(QueuedCall { due_at: now + RETRY_AFTER, attempt: queued.attempt + 1, ..queued });
         }
     }
+}
+
+/// A page of what became of calls, the oldest first unless asked otherwise.
+fn list_calls(hook: &Hook, call: &ApiCall) -> VendorReply {
+    let time = |name: &str| call.param(name).and_then(|text| text.parse::<DateTime<Utc>>().ok());
+    let (from, to) = (time("filter[from_ts]"), time("filter[to_ts]"));
+    let is_asked = |at: DateTime<Utc>| from.is_none_or(|from| at >= from) && to.is_none_or(|to| at <= to);
+    let mut told: Vec<_> = hook.calls.iter().filter(|(at, _)| is_asked(*at)).collect();
+    if call.param("sort") == Some("-latest_completed_at") {
+        told.reverse();
+    }
+    let calls = told.into_iter().map(|(at, status)| {
+        json!({"status": status, "latest_completed_at": at.to_rfc3339_opts(SecondsFormat::Millis, true)})
+    });
+    page(call, "invocations", calls)
+}
+
+/// A page by cursor, of as many as are asked for, at most a hundred.
+fn page(call: &ApiCall, name: &str, all: impl Iterator<Item = Value>) -> VendorReply {
+    let number = |name: &str| call.param(name).and_then(|text| text.parse::<usize>().ok());
+    let (size, from) =
+        (number("page[size]").unwrap_or(PER_PAGE_MAX).min(PER_PAGE_MAX), number("page[after]").unwrap_or(0));
+    let all: Vec<Value> = all.collect();
+    let page: Vec<Value> = all.iter().skip(from).take(size).cloned().collect();
+    let next = from + page.len();
+    let meta = json!({"has_more": next < all.len(), "after_cursor": next.to_string()});
+    VendorReply::json(StatusCode::OK, &json!({name: page, "meta": meta}))
 }
 
 fn hook_of(call: &ApiCall) -> Result<Value, ZendeskRefusal> {
