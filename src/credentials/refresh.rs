@@ -98,6 +98,8 @@ struct TokenRefresh {
     company_id: Option<String>,
     /// An earlier answer of the CRM may have been lost.
     is_after_loss: bool,
+    /// Access is wished that allows what pushed changes need.
+    wants_push: bool,
 }
 
 impl AccessTokens {
@@ -168,6 +170,7 @@ impl AccessTokens {
         let Some(credentials) = claimed else { return Ok(None) };
         let open = |sealed: &Vec<u8>| self.vault.open_access(account_id, integration_id, sealed, seen.version).ok();
         let api_url = seen.access.as_ref().and_then(open).and_then(|access| access.api_url);
+        let wants_push = seen.wants_push;
         let (seen, company_id) = (seen.version, seen.company_id.clone());
         let refresh = TokenRefresh {
             account_id,
@@ -179,6 +182,7 @@ impl AccessTokens {
             api_url,
             company_id,
             is_after_loss,
+            wants_push,
         };
         // In a task of its own: a run that is stopped in between must not lose a rotated token.
         self.db.task(async move { this.finish(refresh).await }).await
@@ -188,7 +192,7 @@ impl AccessTokens {
         let TokenRefresh { account_id, integration_id, claim, .. } = refresh;
         let opened = self.vault.open(account_id, integration_id, &refresh.credentials);
         let credentials = opened.map_err(|error| AccessError::Credentials(Some(error)))?;
-        let asked = self.crms.obtain(&refresh.organization, &credentials, self.clock.now());
+        let asked = self.crms.obtain(&refresh.organization, &credentials, self.clock.now(), refresh.wants_push);
         let answer = timeout(OBTAIN_MAX, asked).await;
         match answer.unwrap_or(Err(CrmError::Unavailable("it did not answer in time"))) {
             Ok(mut granted) => {

@@ -7,7 +7,7 @@ use crate::{
         credentials::{Credentials, CrmAccess},
         ids::{AccountId, IntegrationId},
         integration::Organization,
-        options::Options,
+        options::{Options, PushWish},
     },
     store::integrations::SealedCredentials,
 };
@@ -73,7 +73,8 @@ pub(super) async fn verify(
     options: &Options,
     credentials: Credentials,
 ) -> Result<VerifiedCredentials, IntegrationError> {
-    let mut granted = context.crms.obtain(organization, &credentials, context.clock.now()).await?;
+    let mut granted =
+        context.crms.obtain(organization, &credentials, context.clock.now(), options.push != PushWish::Off).await?;
     if let Some(opened) = granted.organization.take_if(|opened| *opened != organization.name) {
         return Err(CrmError::OtherOrganization(Some(opened)).into());
     }

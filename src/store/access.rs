@@ -29,6 +29,8 @@ pub struct StoredAccess {
     pub refresh_use: RefreshUse,
     /// The integration is held because its credentials are refused.
     pub is_auth_failed: bool,
+    /// Its CRM is to push changes, or nobody has said otherwise.
+    pub wants_push: bool,
 }
 
 /// What an integration has; `None`: there is no such integration. A claim of more than an hour (the
@@ -43,7 +45,8 @@ pub async fn find(
         select credentials, access, access_version, company_id, refresh_claim, refresh_use,
             hold is not distinct from 'AUTH_FAILED' as "is_auth_failed!",
             coalesce(refresh_claimed_until > statement_timestamp()
-                and refresh_claimed_until < statement_timestamp() + interval '1 hour', false) as "is_claim_live!"
+                and refresh_claimed_until < statement_timestamp() + interval '1 hour', false) as "is_claim_live!",
+            options ->> 'push' is distinct from 'OFF' as "wants_push!"
         from integrations
         where account_id = $1 and integration_id = $2"#,
         account_id.0,
@@ -61,6 +64,7 @@ pub async fn find(
             is_claim_live: row.is_claim_live,
             refresh_use: known(row.refresh_use.parse::<RefreshUse>().ok(), "integrations", "refresh_use")?,
             is_auth_failed: row.is_auth_failed,
+            wants_push: row.wants_push,
         })
     })
     .transpose()

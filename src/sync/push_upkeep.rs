@@ -111,7 +111,16 @@ async fn look(session: &mut CrmSession<'_>) -> Result<(), RunError> {
                 until: now,
                 anew: is_to_be_renewed(&channel, now),
             };
-            let Some(kept) = ask_to_keep(session, &wish).await? else {
+            let mut kept = ask_to_keep(session, &wish).await?;
+            if lacks_scope(kept.as_ref())
+                && !channel.notice.as_ref().is_some_and(is_of_scope)
+                && is_own_client(session, lease).await?
+            {
+                // The access may be from when nobody wished for pushed changes.
+                session.renew_access().await?;
+                kept = ask_to_keep(session, &wish).await?;
+            }
+            let Some(kept) = kept else {
                 // Left for the next run, if there is one.
                 return save(session, SaveChannel { lease, channel, lost: 0 }).await;
             };
@@ -132,13 +141,32 @@ async fn look(session: &mut CrmSession<'_>) -> Result<(), RunError> {
 /// What is said if the stored authorization is known not to allow hooks: the CRM is not asked then.
 async fn missing_scope(session: &CrmSession<'_>, lease: Lease) -> Result<Option<Notice>, RunError> {
     let (context, provider) = (session.pacer.context, session.pacer.job.provider());
-    let stored = access::find(&context.db, lease.account_id, lease.integration_id).await?;
-    let Some(sealed) = stored.and_then(|stored| stored.credentials) else { return Ok(None) };
-    let opened = context.access_tokens.vault.open(lease.account_id, lease.integration_id, &sealed);
-    let Ok(CredentialKind::RefreshToken { scopes: Some(scopes), .. }) = opened.map(|opened| opened.kind) else {
+    let Some(CredentialKind::RefreshToken { scopes: Some(scopes), .. }) = stored_kind(session, lease).await? else {
         return Ok(None);
     };
     Ok(context.crms.lacks_push_scope(provider, &scopes))
+}
+
+/// Whether access is got by a client that asks for its scopes anew each time.
+async fn is_own_client(session: &CrmSession<'_>, lease: Lease) -> Result<bool, RunError> {
+    Ok(matches!(stored_kind(session, lease).await?, Some(CredentialKind::ClientCredentials { .. })))
+}
+
+async fn stored_kind(session: &CrmSession<'_>, lease: Lease) -> Result<Option<CredentialKind>, RunError> {
+    let context = session.pacer.context;
+    let stored = access::find(&context.db, lease.account_id, lease.integration_id).await?;
+    let Some(sealed) = stored.and_then(|stored| stored.credentials) else { return Ok(None) };
+    let opened = context.access_tokens.vault.open(lease.account_id, lease.integration_id, &sealed);
+    Ok(opened.ok().map(|opened| opened.kind))
+}
+
+/// In every vendor's words.
+fn is_of_scope(notice: &Notice) -> bool {
+    notice.reason == "PUSH_SCOPE_MISSING"
+}
+
+fn lacks_scope(kept: Option<&KeptHook>) -> bool {
+    kept.is_some_and(|kept| kept.as_ref().is_err_and(is_of_scope))
 }
 
 /// A CRM without hooks may have streams: somebody is to follow this one's, beside all runs. Whether

@@ -258,6 +258,11 @@ impl<'r> CrmSession<'r> {
         self.identify_elsewhere(tries).await
     }
 
+    /// The same where nothing was refused: what the integration wishes has changed since.
+    pub(super) async fn renew_access(&mut self) -> Result<(), RunError> {
+        self.renew(&mut RequestTries { is_followed: true, ..RequestTries::default() }).await
+    }
+
     async fn connect(&mut self, used: Option<i64>, tries: &mut RequestTries) -> Result<(), RunError> {
         (self.client, self.access) = connect(self.pacer, &self.organization, used, tries).await?;
         Ok(())

@@ -52,12 +52,14 @@ struct SignedAssertion<'a> {
 
 impl CrmClients {
     /// Gets an access token by these credentials; those that are no OAuth are used as they are.
-    /// `now` counts the token's life from before it was asked for.
+    /// `now` counts the token's life from before it was asked for. `wants_push`: a client that is
+    /// let in by itself asks for what pushed changes need, too.
     pub async fn obtain(
         &self,
         organization: &Organization,
         credentials: &Credentials,
         now: DateTime<Utc>,
+        wants_push: bool,
     ) -> Result<GrantedAccess, CrmError> {
         let provider = organization.provider;
         if credentials.provider != provider {
@@ -82,7 +84,7 @@ impl CrmClients {
             CredentialKind::ClientCredentials { client, host } => {
                 let endpoint = self.token_endpoint(provider, name, host.as_deref());
                 let ask = async |scopes: &str| endpoint.ask(client, TokenGrant::ClientCredentials { scopes }).await;
-                let (all, reading) = (self.scopes(provider, true), self.scopes(provider, false));
+                let (all, reading) = (self.scopes(provider, wants_push), self.scopes(provider, false));
                 let mut answer = ask(&all).await;
                 if matches!(answer, Err(CrmError::ClientRefused)) && all != reading {
                     // A client that may not have the wider ones goes on without pushed changes.

@@ -115,7 +115,10 @@ fn new_refresh_token(granted: &GrantedAccess) -> Option<String> {
 
 async fn refused(provider: Provider, status: u16, body: &str) -> CrmError {
     let (_, url) = Vendor::start_with(status, body.to_owned()).await;
-    crms(&url, None).obtain(&organization(provider), &refresh_token(provider, Some(client())), now()).await.unwrap_err()
+    crms(&url, None)
+        .obtain(&organization(provider), &refresh_token(provider, Some(client())), now(), true)
+        .await
+        .unwrap_err()
 }
 
 /// Zendesk is asked in JSON, and its rotated refresh token is taken.
@@ -125,7 +128,7 @@ async fn zendesk_is_asked_in_json_rotated_token_taken() {
     let (vendor, url) = Vendor::start(200, &body).await;
 
     let granted = crms(&url, Some(client()))
-        .obtain(&organization(Provider::Zendesk), &refresh_token(Provider::Zendesk, None), now())
+        .obtain(&organization(Provider::Zendesk), &refresh_token(Provider::Zendesk, None), now(), true)
         .await
         .unwrap();
 
@@ -145,7 +148,7 @@ async fn salesforce_form_answer_names_api_and_organization() {
     let (vendor, url) = Vendor::start(200, &body).await;
 
     let granted = crms(&url, None)
-        .obtain(&organization(Provider::Salesforce), &refresh_token(Provider::Salesforce, Some(client())), now())
+        .obtain(&organization(Provider::Salesforce), &refresh_token(Provider::Salesforce, Some(client())), now(), true)
         .await
         .unwrap();
 
@@ -169,7 +172,7 @@ async fn pipedrive_is_shown_its_client_by_basic() {
     let (vendor, url) = Vendor::start(200, &body).await;
 
     let granted = crms(&url, Some(client()))
-        .obtain(&organization(Provider::Pipedrive), &refresh_token(Provider::Pipedrive, None), now())
+        .obtain(&organization(Provider::Pipedrive), &refresh_token(Provider::Pipedrive, None), now(), true)
         .await
         .unwrap();
 
@@ -177,7 +180,7 @@ async fn pipedrive_is_shown_its_client_by_basic() {
     let CredentialKind::RefreshToken { scopes, .. } = &granted.credentials.as_ref().unwrap().kind else { panic!() };
     assert_eq!(scopes.as_deref(), Some("base,contacts:full"), "what it allows is kept");
     let again = crms(&url, Some(client()))
-        .obtain(&organization(Provider::Pipedrive), granted.credentials.as_ref().unwrap(), now())
+        .obtain(&organization(Provider::Pipedrive), granted.credentials.as_ref().unwrap(), now(), true)
         .await
         .unwrap();
     assert!(again.credentials.is_none(), "nothing of it is new");
@@ -208,7 +211,7 @@ async fn assertion_for_login_host_ends_within_three_minutes() {
     };
     let crms = crms(&url, None);
 
-    crms.obtain(&organization(Provider::Salesforce), &jwt(KEY), now()).await.unwrap();
+    crms.obtain(&organization(Provider::Salesforce), &jwt(KEY), now(), true).await.unwrap();
 
     let body = vendor.seen().body;
     let fields: Vec<_> = Url::parse(&format!("http://x/?{body}")).unwrap().query_pairs().into_owned().collect();
@@ -220,7 +223,7 @@ async fn assertion_for_login_host_ends_within_three_minutes() {
     let claims = jsonwebtoken::decode::<Claims>(&fields[1].1, &key, &rules).unwrap().claims;
     assert_eq!((claims.iss.as_str(), claims.sub.as_str()), ("the-id", "sync@example.com"));
     assert_eq!(claims.exp, now().timestamp() + 180);
-    let unusable = crms.obtain(&organization(Provider::Salesforce), &jwt("no key"), now()).await.unwrap_err();
+    let unusable = crms.obtain(&organization(Provider::Salesforce), &jwt("no key"), now(), true).await.unwrap_err();
     assert!(matches!(unusable, CrmError::KeyUnusable));
 }
 
@@ -231,7 +234,7 @@ async fn credentials_of_another_crm_are_shown_to_nobody() {
 
     for own in Provider::ALL {
         for other in Provider::ALL.iter().filter(|other| *other != own) {
-            let refused = crms.obtain(&organization(*other), &refresh_token(*own, Some(client())), now()).await;
+            let refused = crms.obtain(&organization(*other), &refresh_token(*own, Some(client())), now(), true).await;
 
             assert!(matches!(refused, Err(CrmError::CredentialsRefused)), "{own} at {other}");
         }
@@ -329,7 +332,7 @@ async fn deployments_client_is_operators_to_mend() {
     let (_, url) = Vendor::start(401, &json!({"error": "invalid_client"})).await;
     let ask = async |own| {
         let error = crms(&url, own)
-            .obtain(&organization(Provider::Pipedrive), &refresh_token(Provider::Pipedrive, None), now())
+            .obtain(&organization(Provider::Pipedrive), &refresh_token(Provider::Pipedrive, None), now(), true)
             .await
             .unwrap_err();
         (error.reason(), error.to_string())
@@ -352,7 +355,12 @@ async fn api_at_foreign_host_is_unused_secrets_unsaid() {
         let (_, url) = Vendor::start(200, &body).await;
 
         let error = crms(&url, None)
-            .obtain(&organization(Provider::Salesforce), &refresh_token(Provider::Salesforce, Some(client())), now())
+            .obtain(
+                &organization(Provider::Salesforce),
+                &refresh_token(Provider::Salesforce, Some(client())),
+                now(),
+                true,
+            )
             .await
             .unwrap_err();
 

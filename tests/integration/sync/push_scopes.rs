@@ -10,7 +10,7 @@ use crm_simulator::zendesk::{self, HookAccess, ZendeskConfig};
 use reqwest::StatusCode;
 
 use super::authorize::{authorize, begin, integrations, param, start, start_in, start_in_with, zendesk};
-use crate::support::{TestApp, Worlds, enable_request};
+use crate::support::{TestApp, Worlds, enable_request, sync::ask_update};
 
 /// Its client may not ask for more than reading.
 async fn start_strict() -> TestApp {
@@ -106,6 +106,15 @@ async fn older_integration_says_what_to_click() {
     assert_eq!(shown(&test, &account).await, (PushState::Active, String::new()));
 }
 
+fn by_client(account: &str) -> pb::EnableSyncRequest {
+    let client = pb::ClientCredentials {
+        client_id: zendesk::DEFAULT_CLIENT_ID.into(),
+        client_secret: zendesk::DEFAULT_CLIENT_SECRET.into(),
+    };
+    let credentials = pb::Credentials { kind: Some(pb::credentials::Kind::ClientCredentials(client)) };
+    pb::EnableSyncRequest { credentials: Some(credentials), ..enable_request(account, "acme") }
+}
+
 /// A client that is let in by itself asks for it, too, and goes on without where it may not.
 #[tokio::test]
 async fn client_credentials_go_on_without_the_scope() {
@@ -114,16 +123,37 @@ async fn client_credentials_go_on_without_the_scope() {
         (start_strict().await, (PushState::Unavailable, "PUSH_SCOPE_MISSING".to_owned())),
     ] {
         let account = test.account().await;
-        let client = pb::ClientCredentials {
-            client_id: zendesk::DEFAULT_CLIENT_ID.into(),
-            client_secret: zendesk::DEFAULT_CLIENT_SECRET.into(),
-        };
-        let credentials = pb::Credentials { kind: Some(pb::credentials::Kind::ClientCredentials(client)) };
-        let request = pb::EnableSyncRequest { credentials: Some(credentials), ..enable_request(&account, "acme") };
+        let request = by_client(&account);
         test.syncs().enable_sync(request).await.unwrap();
         test.sync_due().await;
 
         assert_eq!(integrations(&test, &account).await[0].state(), IntegrationState::Active);
         assert_eq!(shown(&test, &account).await, push);
     }
+}
+
+/// Where nothing is to be pushed it asks for reading alone; once it is, for more, and at once.
+#[tokio::test]
+async fn client_credentials_ask_for_the_scope_where_push_is_wished() {
+    let test = start().await;
+    let account = test.account().await;
+    let options = |push: Switch| pb::IntegrationOptions { push: push.into(), ..Default::default() };
+    let request = pb::EnableSyncRequest { options: Some(options(Switch::Off)), ..by_client(&account) };
+    let integration = test.syncs().enable_sync(request).await.unwrap().into_inner().integration.unwrap().id;
+    test.sync_due().await;
+    let strict = start_strict().await;
+    let other = strict.account().await;
+    let request = pb::EnableSyncRequest { options: Some(options(Switch::Off)), ..by_client(&other) };
+    strict.syncs().enable_sync(request).await.unwrap();
+    assert_eq!(token_requests(&strict), 1, "what it may not have is not asked for");
+
+    test.pass(TimeDelta::seconds(1));
+    ask_update(&test, &account, &integration, options(Switch::On), None).await.unwrap();
+    test.sync_due().await;
+
+    assert_eq!(shown(&test, &account).await, (PushState::Active, String::new()));
+}
+
+fn token_requests(test: &TestApp) -> usize {
+    test.zendesk.requests().recent.iter().filter(|request| request.path.contains("/oauth/tokens")).count()
 }
