@@ -190,9 +190,9 @@ pub trait CrmClient: Send + Sync {
         Box::pin(async { Err(CrmError::Unavailable("it has no webhooks")) })
     }
 
-    /// Removes every webhook of this name.
-    fn remove_hook<'a>(&'a self, name: &'a str) -> CrmFuture<'a, ()> {
-        let _ = name;
+    /// Removes every webhook of this name, and every one that sends to this address.
+    fn remove_hook<'a>(&'a self, name: &'a str, url: Option<&'a str>) -> CrmFuture<'a, ()> {
+        let _ = (name, url);
         Box::pin(async { Ok(()) })
     }
 

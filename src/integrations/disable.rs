@@ -11,7 +11,7 @@ use crate::{
     crm::{ClientTarget, CrmClient},
     domain::{
         audit::{AuditActor, AuditResult, AuditTarget},
-        hook::hook_name,
+        hook::{HookAddress, hook_name, hook_url},
         ids::{AccountId, IntegrationId},
         integration::{Integration, Organization},
         integration_state::ControlEvent,
@@ -40,35 +40,48 @@ pub async fn disable(
     integration_id: IntegrationId,
     purge: bool,
 ) -> Result<Integration, IntegrationError> {
-    let client = client_of_hook(context, account_id, integration_id).await?;
+    let way = way_to_hook(context, account_id, integration_id).await?;
     let work = DisableIntegration { actor: actor.clone(), integration_id, purge, now: context.clock.now() };
     context.db.of(account_id).run(work).await?;
     context.wake.notify_one();
     // Only now: a run under way may have made one until its lease was taken. What it makes after
     // that, it removes itself.
-    if let Some(client) = client {
-        remove_hook(context, client, integration_id).await;
+    if let Some(way) = way {
+        remove_hook(context, way).await;
     }
     context.get(account_id, integration_id).await
 }
 
+/// By whom the CRM is asked to forget a hook, and how that is known there.
+struct WayToHook {
+    client: Box<dyn CrmClient>,
+    name: String,
+    url: Option<String>,
+}
+
 /// A way to the CRM's hook, if there may be one and the CRM lets us in soon: with the credentials
 /// nobody can ask any more.
-async fn client_of_hook(
+async fn way_to_hook(
     context: &IntegrationContext,
     account_id: AccountId,
     integration_id: IntegrationId,
-) -> Result<Option<Box<dyn CrmClient>>, IntegrationError> {
+) -> Result<Option<WayToHook>, IntegrationError> {
     let known = context.get(account_id, integration_id).await?;
+    let provider = known.freshness.provider;
     let is_wished = known.freshness.is_sync_on && known.options.push == PushWish::On;
-    let may_have_hook = context.crms.has_hooks(known.freshness.provider) && (known.push.is_some() || is_wished);
-    if context.push_base.is_none() || !may_have_hook || !known.has_credentials {
+    let may_have_hook = context.crms.has_hooks(provider) && (known.push.is_some() || is_wished);
+    let Some(base) = context.push_base.as_deref().filter(|_| may_have_hook && known.has_credentials) else {
         return Ok(None);
-    }
+    };
+    let stored = push_channels::find(&context.db, account_id, integration_id).await?;
+    let key = context.vault.key_ring.hook_address_keys().swap_remove(0);
+    let address = stored.map(|channel| HookAddress { account_id, number: channel.number });
+    let url = address.map(|address| hook_url(base, &key, provider, address));
+    let name = hook_name(base, integration_id);
     let own = context.clone();
     // In a task of its own: a renewed token must not be lost on its way.
     let opening = context.db.task(async move {
-        let organization = Organization { provider: known.freshness.provider, name: known.organization };
+        let organization = Organization { provider, name: known.organization };
         let access = own.access_tokens.current(account_id, integration_id, &organization, None).await?;
         Ok(own.crms.client(ClientTarget {
             is_trial: true,
@@ -80,15 +93,13 @@ async fn client_of_hook(
         })?)
     });
     let opened: Result<Result<Box<dyn CrmClient>, IntegrationError>, _> = timeout(REMOVAL_MAX, opening).await;
-    Ok(removed_in_time(opened))
+    Ok(removed_in_time(opened).map(|client| WayToHook { client, name, url }))
 }
 
 /// Has the CRM forget its hook, if it answers soon. One that stays sends to an address that is
 /// nobody's, until the CRM gives it up.
-async fn remove_hook(context: &IntegrationContext, client: Box<dyn CrmClient>, integration_id: IntegrationId) {
-    let Some(base) = &context.push_base else { return };
-    let name = hook_name(base, integration_id);
-    let removing = context.db.task(async move { Ok(client.remove_hook(&name).await?) });
+async fn remove_hook(context: &IntegrationContext, way: WayToHook) {
+    let removing = context.db.task(async move { Ok(way.client.remove_hook(&way.name, way.url.as_deref()).await?) });
     let removed: Result<Result<(), IntegrationError>, _> = timeout(REMOVAL_MAX, removing).await;
     removed_in_time(removed);
 }

@@ -61,7 +61,8 @@ async fn remove_orphan(session: &CrmSession<'_>) -> Result<(), RunError> {
     let (Some(base), Ok(client)) = (&context.push_base, session.beside()) else { return Ok(()) };
     let name = hook_name(base, lease.integration_id);
     // In a task of its own: without a lease the run is dropped.
-    let removed: Result<(), RunError> = context.db.task(async move { Ok(client.remove_hook(&name).await?) }).await;
+    let removed: Result<(), RunError> =
+        context.db.task(async move { Ok(client.remove_hook(&name, None).await?) }).await;
     if let Err(error) = removed {
         warn!(error = %chain(&error), "the webhook of a disabled integration could not be removed, and sends to nobody");
     }
@@ -74,7 +75,7 @@ async fn look(session: &mut CrmSession<'_>) -> Result<(), RunError> {
     let Some(check_every) = context.crms.hook_check_every(job.provider()) else { return wish_stream(session).await };
     let stored = push_channels::find(&context.db, lease.account_id, lease.integration_id).await?;
     if job.claimed.options.push != PushWish::On {
-        return if stored.is_some() { remove(session, lease).await } else { Ok(()) };
+        return if let Some(channel) = stored { remove(session, lease, &channel).await } else { Ok(()) };
     }
     // A sweep begins with other options, too, which may want other events.
     let is_sweep = job.run.kind == SyncKind::Sweep;
@@ -100,11 +101,9 @@ async fn look(session: &mut CrmSession<'_>) -> Result<(), RunError> {
     let (lost, is_new) = match (&context.push_base, missing_scope(session, lease).await?) {
         (_, Some(notice)) => (take(&mut channel, Err(notice)), false),
         (Some(base), None) if context.crms.sends_to(job.provider(), base) => {
-            let key = context.access_tokens.vault.key_ring.hook_address_keys().swap_remove(0);
-            let address = HookAddress { account_id: lease.account_id, number: channel.number };
             let wish = HookWish {
                 name: hook_name(base, lease.integration_id),
-                url: hook_url(base, &key, job.provider(), address),
+                url: url_of(session, base, lease, &channel),
                 hook_id: channel.hook_id.clone(),
                 secret,
                 since: channel.checked_at,
@@ -184,6 +183,12 @@ async fn wish_stream(session: &CrmSession<'_>) -> Result<(), RunError> {
 
 async fn ask_to_keep(session: &mut CrmSession<'_>, wish: &HookWish) -> Result<Option<KeptHook>, RunError> {
     session.ask_optional(wish, |client, wish| -> CrmFuture<'_, KeptHook> { client.keep_hook(wish) }).await
+}
+
+fn url_of(session: &CrmSession<'_>, base: &str, lease: Lease, channel: &PushChannel) -> String {
+    let key = session.pacer.context.access_tokens.vault.key_ring.hook_address_keys().swap_remove(0);
+    let address = HookAddress { account_id: lease.account_id, number: channel.number };
+    hook_url(base, &key, session.pacer.job.provider(), address)
 }
 
 /// Whether the CRM is to be asked. A look that a clock has made which was ahead counts for nothing.
@@ -267,10 +272,10 @@ fn sealed(session: &CrmSession<'_>, lease: Lease, secret: &HookSecret) -> Result
 }
 
 /// What cannot be removed from the CRM sends to an address that nobody has any more.
-async fn remove(session: &mut CrmSession<'_>, lease: Lease) -> Result<(), RunError> {
+async fn remove(session: &mut CrmSession<'_>, lease: Lease, channel: &PushChannel) -> Result<(), RunError> {
     if let Some(base) = &session.pacer.context.push_base {
-        let name = hook_name(base, lease.integration_id);
-        session.ask_optional(&name, |client, name: &String| client.remove_hook(name)).await?;
+        let known = (hook_name(base, lease.integration_id), url_of(session, base, lease, channel));
+        session.ask_optional(&known, |client, (name, url)| client.remove_hook(name, Some(url))).await?;
     }
     let is_held = session.pacer.context.db.of(lease.account_id).run(RemoveChannel { lease }).await?;
     if is_held { Ok(()) } else { Err(RunError::LeaseLost) }

@@ -105,9 +105,10 @@ impl PipedriveClient {
         Ok(made.map(|id| standing(id, wish.hook_id.is_some() && !wish.anew, None)))
     }
 
-    /// Removes every hook of this name.
-    pub(super) async fn remove(&self, name: &str) -> Result<(), CrmError> {
-        for hook in self.hooks().await?.unwrap_or_default().iter().filter(|hook| hook.is_called(name)) {
+    /// Removes every hook of this name, and every one that sends to this address.
+    pub(super) async fn remove(&self, name: &str, url: Option<&str>) -> Result<(), CrmError> {
+        let is_ours = |hook: &&StoredHook| hook.is_called(name) || Some(hook.subscription_url.as_str()) == url;
+        for hook in self.hooks().await?.unwrap_or_default().iter().filter(is_ours) {
             self.delete_hook(hook.id).await?;
         }
         Ok(())

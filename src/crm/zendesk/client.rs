@@ -442,8 +442,8 @@ impl CrmClient for ZendeskClient {
         Box::pin(self.keep(wish))
     }
 
-    fn remove_hook<'a>(&'a self, name: &'a str) -> CrmFuture<'a, ()> {
-        Box::pin(self.remove(name))
+    fn remove_hook<'a>(&'a self, name: &'a str, url: Option<&'a str>) -> CrmFuture<'a, ()> {
+        Box::pin(self.remove(name, url))
     }
 
     fn look_up<'a>(&'a self, keys: &'a [RecordKey]) -> CrmFuture<'a, RecordSightings> {

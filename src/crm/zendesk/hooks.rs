@@ -176,9 +176,9 @@ impl ZendeskClient {
         EVENTS.into_iter().chain(custom).collect()
     }
 
-    /// Removes every hook of this name.
-    pub(super) async fn remove(&self, name: &str) -> Result<(), CrmError> {
-        for hook in self.hooks_of(name, None).await?.unwrap_or_default() {
+    /// Removes every hook of this name, and every one that sends to this address.
+    pub(super) async fn remove(&self, name: &str, url: Option<&str>) -> Result<(), CrmError> {
+        for hook in self.hooks_of(name, url).await?.unwrap_or_default() {
             self.delete_hook(&hook.id).await?;
         }
         Ok(())

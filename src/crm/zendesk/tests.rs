@@ -224,7 +224,7 @@ async fn answers_about_webhooks_tell_the_limit() {
 
     let mut asked = 0;
     let paced = loop {
-        match client.remove_hook("none").await {
+        match client.remove_hook("none", None).await {
             Ok(()) => asked += 1,
             Err(error) => break error,
         }

@@ -2,7 +2,7 @@
 //! the newest secret, and each lost event counted once.
 
 use chrono::TimeDelta;
-use contact_sync::rpc::pb::PushState;
+use contact_sync::rpc::pb::{self, PushState};
 use crm_simulator::{
     faults::{Fault, FaultRule},
     gate::GateAt,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::support::{
     TestApp, Worlds, enable_request,
-    sync::{Beside, arrived, expire_leases},
+    sync::{Beside, arrived, ask_disable, ask_update, expire_leases},
 };
 
 const HOOKS: &str = "/api/v2/webhooks";
@@ -146,6 +146,27 @@ async fn hook_is_found_among_many() {
     next_look(&test).await;
 
     assert_eq!((test.zendesk.hook_count(), shown(&test, &account, &integration).await), (106, active(1)));
+}
+
+/// A hook that somebody has called otherwise is removed, too.
+#[tokio::test]
+async fn renamed_hook_is_removed_with_its_integration() {
+    for by_a_run in [true, false] {
+        let test = start().await;
+        let (account, integration) = test.synced().await;
+        let path = format!("{HOOKS}/{}", the_hook(&test)["id"].as_str().unwrap());
+        test.zendesk.call("PATCH", &path, Some(&json!({"webhook": {"name": "renamed"}}))).unwrap();
+
+        if by_a_run {
+            let off = pb::IntegrationOptions { push: pb::Switch::Off.into(), ..Default::default() };
+            ask_update(&test, &account, &integration, off, None).await.unwrap();
+            test.sync_due().await;
+        } else {
+            ask_disable(&test, &account, &integration, pb::CopiedData::Keep).await.unwrap();
+        }
+
+        assert_eq!(test.zendesk.hook_count(), 0, "{by_a_run}");
+    }
 }
 
 /// A scope that is lost is said, and the hook that is there goes on; it is the same when the scope
