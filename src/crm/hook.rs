@@ -52,7 +52,7 @@ pub struct TouchedRecord {
     pub key: RecordKey,
     /// What it was merged into, as the event says.
     pub successor: Option<RecordKey>,
-    /// The record's update time as the event has it, in whole seconds: an answer of the CRM's that
+    /// The update time that the record has at least, as the event says: an answer of the CRM's that
     /// is older came from a copy that lags.
     pub updated_at: Option<DateTime<Utc>>,
 }

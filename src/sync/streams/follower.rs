@@ -299,6 +299,7 @@ impl StreamFollower {
                 .into_iter()
                 .map(|record| NewHint {
                     event_time: event_at,
+                    record_updated_at: record.updated_at,
                     successor: record.successor,
                     ..NewHint::of_record(record.key, HintReason::Event)
                 })

@@ -130,6 +130,28 @@ async fn row_shown_later_than_its_event_is_named() {
     assert!(hints(&test).await.is_empty());
 }
 
+/// So is one that they still show as it was before: its stamp is older than the event.
+#[tokio::test]
+async fn change_shown_later_than_its_event_is_named() {
+    let test = TestApp::with_streams().await;
+    let id = create(&test, "Love");
+    let (account, _) = synced(&test).await;
+    let _follower = following(&test).await;
+    test.pass(TimeDelta::minutes(1));
+    test.salesforce.update("Contact", &id, &json!({"LastName": "Hate"})).unwrap();
+    test.salesforce.hide(&id).unwrap();
+    hinted(&test, &[contact(&id)]).await;
+
+    assert_eq!(drain(&test).await, 1);
+    assert_eq!(test.look_up(&account, PHONE).await.selected.unwrap().display_name, "Love");
+    test.salesforce.reveal(&id).unwrap();
+    test.pass(TimeDelta::seconds(2));
+    assert_eq!(drain(&test).await, 1);
+
+    assert_eq!(test.look_up(&account, PHONE).await.selected.unwrap().display_name, "Hate");
+    assert!(hints(&test).await.is_empty());
+}
+
 #[tokio::test]
 async fn deletion_undeletion_and_merge_are_named() {
     let test = TestApp::with_streams().await;

@@ -1,7 +1,7 @@
 //! What a change event may have changed of what is copied. Pure. A doubt is a change: an event that
 //! is taken for one too many costs a look, and one too few a stale contact.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::avro::{ChangeHeader, HeaderLayout};
 use crate::{
@@ -19,6 +19,10 @@ use crate::{
 const RECORDS_MAX: usize = 25;
 /// Of an overflow: no record's id.
 const NO_RECORD: &str = "000000000000000AAA";
+/// A row is stamped while its transaction runs, and the event when that ends. An answer that was
+/// stamped longer before its event is the row as it was before: Salesforce's queries may show that
+/// for some seconds more. A transaction that lasts longer costs a few looks in vain.
+const STAMPED_BEFORE_MAX: TimeDelta = TimeDelta::seconds(10);
 /// 2000-01-01: an event from before has no time.
 const EARLIEST_MS: i64 = 946_684_800_000;
 /// 2100-01-01: nor has one from after.
@@ -116,7 +120,7 @@ pub(super) fn event_time(commit_ms: Option<i64>) -> Option<DateTime<Utc>> {
 /// Events that came together.
 #[derive(Debug, Default)]
 pub(super) struct ChangeBatch {
-    keys: Vec<RecordKey>,
+    records: Vec<TouchedRecord>,
     is_everything: bool,
     counts: EventCounts,
     newest_event_at: Option<DateTime<Utc>>,
@@ -134,11 +138,11 @@ impl ChangeBatch {
             ChangeReach::Untouched => self.counts.untouched += 1,
             ChangeReach::Records(keys) => {
                 self.counts.hinted += 1;
-                self.name(keys);
+                self.name(keys, event_at);
             }
             ChangeReach::Gap(keys) => {
                 self.counts.gaps += 1;
-                self.name(keys);
+                self.name(keys, event_at);
             }
             ChangeReach::Overflow => {
                 self.counts.overflows += 1;
@@ -151,25 +155,26 @@ impl ChangeBatch {
         }
     }
 
-    fn name(&mut self, keys: Vec<RecordKey>) {
+    fn name(&mut self, keys: Vec<RecordKey>, event_at: Option<DateTime<Utc>>) {
+        let updated_at = event_at.map(|at| at - STAMPED_BEFORE_MAX);
         for key in keys {
             if self.is_everything {
                 return;
             }
-            if !self.keys.contains(&key) {
-                self.keys.push(key);
+            match self.records.iter_mut().find(|known| known.key == key) {
+                Some(known) => known.updated_at = known.updated_at.max(updated_at),
+                None => self.records.push(TouchedRecord { updated_at, ..TouchedRecord::of(key) }),
             }
-            self.is_everything = self.keys.len() > RECORDS_MAX;
+            self.is_everything = self.records.len() > RECORDS_MAX;
         }
     }
 
     /// What they come to, up to this place.
     pub(super) fn end(self, place: StreamPlace) -> StreamBatch {
-        let touched = TouchedRecord::of;
-        let reach = match (self.is_everything, self.keys.is_empty()) {
+        let reach = match (self.is_everything, self.records.is_empty()) {
             (true, _) => EventReach::Everything,
             (false, true) => EventReach::Nothing,
-            (false, false) => EventReach::Records(self.keys.into_iter().map(touched).collect()),
+            (false, false) => EventReach::Records(self.records),
         };
         StreamBatch { reach, place, newest_event_at: self.newest_event_at, counts: self.counts }
     }

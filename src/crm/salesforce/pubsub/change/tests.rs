@@ -131,6 +131,22 @@ fn twenty_six_records_are_everything() {
     assert_eq!(gone.end(place()).reach, EventReach::Everything);
 }
 
+/// Salesforce's queries may show the row as it was before: that is known by its stamp.
+#[test]
+fn record_is_as_new_as_its_last_event_but_for_ten_seconds() {
+    let at = |seconds: i64| event_time(Some(1_795_999_999_500 + seconds * 1_000));
+    let mut batch = ChangeBatch::default();
+    batch.add(ChangeReach::Records(vec![key("1"), key("2"), key("3")]), at(0));
+    batch.add(ChangeReach::Gap(vec![key("2")]), at(30));
+    batch.add(ChangeReach::Records(vec![key("1")]), at(-30));
+    batch.add(ChangeReach::Records(vec![key("4")]), None);
+
+    let EventReach::Records(records) = batch.end(StreamPlace::new(vec![1]).unwrap()).reach else { panic!("others") };
+
+    let times: Vec<_> = records.into_iter().map(|record| record.updated_at).collect();
+    assert_eq!(times, [at(-10), at(20), at(-10), None]);
+}
+
 #[test]
 fn event_time_of_another_century_is_none() {
     let time = |ms| event_time(Some(ms));
