@@ -5,7 +5,7 @@ use std::{error::Error, time::Duration};
 
 use tonic::Status;
 
-use super::{room::NoRoom, status};
+use super::{parse, room::NoRoom, status};
 use crate::{
     click_to_call::ClickError,
     crm::{CrmError, RetryAdvice},
@@ -168,7 +168,7 @@ impl From<CrmError> for Status {
         let (reason, message) = (error.reason(), error.to_string());
         let details = error.details();
         if matches!(error, CrmError::FieldUnknown { .. }) {
-            return status::invalid("options.zendesk_phone_fields", &message);
+            return status::invalid(parse::PHONE_FIELDS, &message);
         }
         match error.retry() {
             RetryAdvice::After(wait) => status::unavailable_behind(reason, &message, Some(wait), &details),

@@ -22,6 +22,8 @@ use crate::domain::{
     sync_run::SyncKind,
 };
 
+/// Where the option that names custom fields is, in a request.
+pub(super) const PHONE_FIELDS: &str = "options.zendesk_phone_fields";
 const PERIOD_SECONDS_MIN: i64 = 60;
 const PERIOD_SECONDS_MAX: i64 = 86_400;
 
@@ -206,14 +208,14 @@ pub(super) fn options(provider: Provider, given: &pb::IntegrationOptions) -> Res
         own(wished != ObjectChange::default(), kind.provider(), field)
     }));
     let users_are_own = own(user_roles.is_some(), Provider::Zendesk, "options.zendesk_users");
-    let fields_are_own = own(names_fields, Provider::Zendesk, "options.zendesk_phone_fields");
+    let fields_are_own = own(names_fields, Provider::Zendesk, PHONE_FIELDS);
     (objects_are_own, users_are_own, fields_are_own).together()?;
     Ok(change)
 }
 
 /// Keys of fields, each once.
 fn phone_fields(keys: &[String]) -> Result<Vec<String>, Status> {
-    let field = "options.zendesk_phone_fields.keys";
+    let field = &format!("{PHONE_FIELDS}.keys");
     if keys.len() > PHONE_FIELDS_MAX {
         return Err(status::invalid(field, &format!("must be at most {PHONE_FIELDS_MAX}")));
     }

@@ -28,6 +28,7 @@ const PLACES: &[(&str, &str)] = &[
     ("cli/demo/", "the story that the demo tells"),
     ("config/providers.rs", "the one setting that one vendor alone knows"),
     ("config/checks.rs", "the range of that setting"),
+    ("cli/config.rs", "looks at that setting's file"),
     ("app.rs", "hands that setting on"),
 ];
 

@@ -23,7 +23,7 @@ use crate::{
     operations::plans::{explain, session},
     support::calls::{ORG, refusal},
     support::sync::{EXPORT, ask_disable, ask_trigger, ask_update, eventually, sync_mode, system_now},
-    support::{TestApp, api_token, db::TestDb, enable_request, field, only, zendesk_connection},
+    support::{TestApp, api_token, db::TestDb, enable_request, field, only, with_address, zendesk_connection},
 };
 
 const NUMBER: &str = "+13108675309";
@@ -97,7 +97,7 @@ async fn act(test: &TestApp, path: &'static str, request: Vec<u8>) -> pb::AuditE
 /// Every method that is audited leaves one event when it succeeds, and does nothing without it.
 #[tokio::test]
 async fn each_audited_method_leaves_one_event_or_does_nothing() {
-    let test = TestApp::start().await;
+    let test = TestApp::start_with(with_address).await;
     test.user("Bryce Love", NUMBER);
     let mut done = BTreeSet::new();
     let mut act = async |path, request| {

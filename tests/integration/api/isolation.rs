@@ -21,7 +21,7 @@ use crate::{
     api::methods::{Things, described, requests},
     support::calls::{ORG, call_with_id, click_on, dice, id_of, look_only, refusal, seeds},
     support::sync::EXPORT,
-    support::{TestApp, only},
+    support::{TestApp, only, with_address},
 };
 
 const NUMBER: &str = "+13108675309";
@@ -91,7 +91,7 @@ async fn move_in(test: &TestApp, name: &str, record_id: &str) -> Things {
 
 impl Neighbours {
     async fn move_in() -> Self {
-        let test = TestApp::start().await;
+        let test = TestApp::start_with(with_address).await;
         let victim = move_in(&test, "victim", "4711").await;
         let own = move_in(&test, "own", "4712").await;
         let secrets = vec![

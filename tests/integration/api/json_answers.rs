@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use crate::{
     api::command_line::{Desk, Ended},
-    support::TestApp,
+    support::{TestApp, with_address},
 };
 
 /// Reads lines back, and knows which methods have been asked.
@@ -64,7 +64,7 @@ impl Reader {
 /// Every answer is read back by the descriptor of its message.
 #[tokio::test]
 async fn every_answer_reads_back_by_its_descriptor() {
-    let test = TestApp::start().await;
+    let test = TestApp::start_with(with_address).await;
     let record = test.user("Bryce \u{1b}\u{2028}\"Love\"", "+13108675309");
     let mut reader = Reader::new();
     let mut desk = Desk::new(&test).with("ZENDESK_BEARER_TOKEN", "zendesk-token");

@@ -22,7 +22,7 @@ use crate::{
     histories::integrity::assert_holds,
     histories::oracle::assert_is_a_true_copy,
     support::sync::{ask_disable, column, eventually},
-    support::{TestApp, Worlds, field, only, reason, zendesk_connection},
+    support::{TestApp, Worlds, field, only, reason, with_address, zendesk_connection},
 };
 
 const PERIOD: TimeDelta = TimeDelta::minutes(30);
@@ -307,7 +307,7 @@ async fn what_the_deployment_lacks_is_named() {
 
     assert!(without(|_| {}).await.contains("http.public_url"));
     let client = without(|config| {
-        config.http.public_url = Some("http://127.0.0.1:9".to_owned());
+        with_address(config);
         config.providers.each[provider::Provider::Zendesk].client_id = None;
     });
     let client = client.await;

@@ -15,7 +15,7 @@ use super::authorize::{authorize, browser, integrations, start, start_in};
 use crate::{
     histories::integrity::assert_holds,
     support::sync::{ask_disable, ask_update, column},
-    support::{TestApp, Worlds, pipedrive_connection},
+    support::{TestApp, Worlds, pipedrive_connection, with_address},
 };
 
 const LOOK_EVERY: TimeDelta = TimeDelta::hours(6);
@@ -43,7 +43,7 @@ pub async fn pushed(test: &TestApp) -> (String, String) {
 /// A process that only runs syncs makes hooks for another one that listens.
 #[tokio::test]
 async fn worker_that_does_not_listen_makes_the_hook() {
-    let test = TestApp::start_with(|config| config.http.public_url = Some("http://127.0.0.1:9".to_owned())).await;
+    let test = TestApp::start_with(with_address).await;
 
     let (account, integration) = test.synced().await;
 

@@ -19,7 +19,7 @@ use tonic_types::StatusExt;
 
 use crate::support::{
     TestApp, api_token, bearer, enable_request, field, pipedrive_connection, reason, salesforce_connection,
-    zendesk_connection,
+    with_address, zendesk_connection,
 };
 
 const KEY: &str = include_str!("../../fixtures/oauth-test-key.pem");
@@ -247,7 +247,7 @@ fn wishes() -> [(pb::Provider, &'static str, pb::IntegrationOptions); 6] {
 /// Options and organisations of another CRM are refused by name.
 #[tokio::test]
 async fn other_crms_options_are_refused_by_name() {
-    let test = TestApp::start().await;
+    let test = TestApp::start_with(with_address).await;
     for (provider, connection) in [
         (pb::Provider::Zendesk, zendesk_connection("acme")),
         (pb::Provider::Salesforce, salesforce_connection()),

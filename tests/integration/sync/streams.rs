@@ -136,8 +136,8 @@ async fn change_shown_later_than_its_event_is_named() {
     let test = TestApp::with_streams().await;
     let id = create(&test, "Love");
     let (account, _) = synced(&test).await;
-    let _follower = following(&test).await;
     test.pass(TimeDelta::minutes(1));
+    let _follower = following(&test).await;
     test.salesforce.update("Contact", &id, &json!({"LastName": "Hate"})).unwrap();
     test.salesforce.hide(&id).unwrap();
     hinted(&test, &[contact(&id)]).await;
