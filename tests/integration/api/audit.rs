@@ -546,10 +546,13 @@ async fn events_are_kept_for_their_days_by_both_clocks() {
         }
     }
 
-    assert_eq!(test.forget().await.unwrap(), 5_000);
-    assert_eq!(test.db.number("select count(*) from audit_events").await, 7);
+    // The service's own first look may be under way, and forget some of them.
+    let kept = "select count(*) from audit_events";
+    test.forget().await.unwrap();
+    assert_eq!(test.db.number(kept).await, 7);
     test.pass(TimeDelta::days(300));
     assert_eq!(test.forget().await.unwrap(), 0, "a clock that is ahead forgets nothing");
+    assert_eq!(test.db.number(kept).await, 7);
 }
 
 /// A page and a batch to forget cost the same in a large account as in a small one.

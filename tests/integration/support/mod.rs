@@ -422,12 +422,12 @@ impl TestApp {
 
 pub use pb::resolve_requester_request::Subject;
 
-/// A call with these two and defaults.
 /// The deployment has an address, at which nobody listens.
 pub fn with_address(config: &mut Config) {
     config.http.public_url = Some("http://127.0.0.1:9".to_owned());
 }
 
+/// A call with these two and defaults.
 pub fn call(account_id: &str, number: &str) -> pb::MatchCallerRequest {
     pb::MatchCallerRequest { account_id: account_id.into(), phone_number: number.into(), ..Default::default() }
 }
