@@ -122,12 +122,23 @@ pub struct FoundRecords {
     pub records: Vec<Record>,
     /// Those of them whose organisation was not asked for its name.
     pub unnamed: Vec<RecordKey>,
+    /// Those of them that an index has shown, which may be behind.
+    pub unconfirmed: Vec<RecordKey>,
     /// Records, and values of records, that could not be read.
     pub rejects: PageRejects,
     /// Something was left out: the oldest changes, or a kind of objects.
     pub is_partial: bool,
     /// A kind of objects was asked for, and the CRM did not answer.
     pub has_failed: bool,
+}
+
+/// Who has a number, as far as a CRM's index knows.
+#[derive(Debug, Default)]
+pub struct NumberMatches {
+    /// Those whom it shows whole.
+    pub shown: Vec<Record>,
+    /// Those whom it only names.
+    pub named: Vec<RecordKey>,
 }
 
 /// A record that has just turned out to be gone, and the e-mail addresses that we know of it.
@@ -221,7 +232,7 @@ pub trait CrmClient: Send + Sync {
 
     /// Records with this number, as far as the CRM's index finds it as it was written, at most
     /// [`FOUND_MAX`].
-    fn find_by_number(&self, key: PhoneKey) -> CrmFuture<'_, Vec<RecordKey>>;
+    fn find_by_number(&self, key: PhoneKey) -> CrmFuture<'_, NumberMatches>;
 
     /// Records that may have taken in gone ones, read anew, where the CRM does not say who they
     /// are. At most [`LOOK_UP_MAX`] gone ones.

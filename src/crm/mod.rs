@@ -32,8 +32,8 @@ use std::{
 };
 
 pub use client::{
-    ClientTarget, ConnectionProbe, CrmClient, CrmFuture, FOUND_MAX, FoundRecords, GoneRecord, LOOK_UP_MAX, PageEffort,
-    RecordPage, RecordSightings, TextField,
+    ClientTarget, ConnectionProbe, CrmClient, CrmFuture, FOUND_MAX, FoundRecords, GoneRecord, LOOK_UP_MAX,
+    NumberMatches, PageEffort, RecordPage, RecordSightings, TextField,
 };
 pub use endpoint::ProviderEndpoint;
 pub use error::{ConnectFailure, CrmError, LoginRefusal, RetryAdvice};

@@ -1,6 +1,6 @@
 //! Whether a call that found nobody has a CRM asked, and what for: decided from the row of the last
 //! look and from what strangers did in this minute. Pure. A **delta** asks what has changed since
-//! the last run, a **search** asks for one number.
+//! the last run, a **search** asks for the numbers of the calls that wait for it.
 
 use std::time::Duration;
 
@@ -20,6 +20,8 @@ pub const SPACING: TimeDelta = TimeDelta::seconds(5);
 const ABANDONED_AFTER: TimeDelta = TimeDelta::seconds(10);
 /// Looks take one in so many of what a CRM gives a day.
 const DAY_SHARE: i64 = 10;
+/// Numbers that one search looks for.
+pub const NUMBERS_MAX: usize = 4;
 /// Unknown callers of an account in a minute; more are no customers who happen to be new.
 const MISSES_MAX: u32 = 30;
 /// Looks for callers of an account in a minute.
@@ -34,7 +36,7 @@ const MINUTE: Duration = Duration::from_mins(1);
 pub enum AsideMode {
     /// What has changed since the last run.
     Delta,
-    /// Who has this number.
+    /// Who has these numbers.
     Search,
 }
 
@@ -89,7 +91,7 @@ pub struct AsideRules {
     pub search: SearchWhen,
     /// What a delta costs.
     pub delta_cost: i64,
-    /// What a search costs, with reading whom it finds.
+    /// What a search costs for each number, with reading whom it finds.
     pub search_cost: i64,
 }
 
@@ -115,8 +117,10 @@ pub struct AsideRow {
     pub asked_at: DateTime<Utc>,
     /// How.
     pub mode: AsideMode,
-    /// The number looked for; `None`: a delta, or it is over.
-    pub key: Option<PhoneKey>,
+    /// The numbers looked for; none: a delta, or it is over.
+    pub keys: Vec<PhoneKey>,
+    /// The CRM is asked: no other call's number joins it.
+    pub has_begun: bool,
     /// The CRM did not answer it.
     pub has_failed: bool,
     /// The day of `day_cost`, UTC.
@@ -127,6 +131,13 @@ pub struct AsideRow {
     pub day_limit: Option<i64>,
 }
 
+impl AsideRow {
+    /// Whether the looks of a day may cost so much.
+    fn affords(&self, day_cost: i64) -> bool {
+        self.day_limit.is_none_or(|limit| day_cost.saturating_mul(DAY_SHARE) <= limit)
+    }
+}
+
 /// What a call does about one CRM.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AsideStep {
@@ -134,6 +145,8 @@ pub enum AsideStep {
     Ask(AsideAsk),
     /// Waits for the look with this number, which is under way.
     Join(i64),
+    /// Adds its own to the numbers that a search is about to look for, and waits for it.
+    Enter(AsideEntry),
     /// Nothing: that is what is said.
     Told(AsideOutcome),
 }
@@ -151,6 +164,19 @@ pub struct AsideAsk {
     pub key: Option<PhoneKey>,
     /// What the looks of today cost with it.
     pub day_cost: i64,
+}
+
+/// A number that is to join the others of a search.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AsideEntry {
+    /// Which CRM.
+    pub integration_id: IntegrationId,
+    /// The search's number.
+    pub number: i64,
+    /// The number looked for.
+    pub key: PhoneKey,
+    /// What it adds to what the looks of that day cost.
+    pub cost: i64,
 }
 
 /// A look that was asked for, for whoever asks the CRM.
@@ -173,13 +199,11 @@ pub fn plan(
     now: DateTime<Utc>,
 ) -> AsideStep {
     let Some(mode) = mode_of(source, rules, now) else { return AsideStep::Told(AsideOutcome::NotForThisCrm) };
-    // Whoever it brings, or has brought.
-    let is_for_this = |row: &AsideRow| row.mode == AsideMode::Delta || row.key == Some(key);
     if let Some(row) = row {
         // Of two processes one's clock may be a moment ahead.
         let is_recent = |limit| (now - row.asked_at).abs() < limit;
         if row.asked > row.answered && is_recent(ABANDONED_AFTER) {
-            return if is_for_this(row) { AsideStep::Join(row.asked) } else { AsideStep::Told(AsideOutcome::TooSoon) };
+            return join(row, rules, key);
         }
         if is_recent(SPACING) {
             return AsideStep::Told(match row.mode {
@@ -196,7 +220,7 @@ pub fn plan(
         AsideMode::Delta => rules.delta_cost,
         AsideMode::Search => rules.search_cost,
     });
-    if row.and_then(|row| row.day_limit).is_some_and(|limit| day_cost.saturating_mul(DAY_SHARE) > limit) {
+    if row.is_some_and(|row| !row.affords(day_cost)) {
         return AsideStep::Told(AsideOutcome::OutOfBudget);
     }
     AsideStep::Ask(AsideAsk {
@@ -206,6 +230,22 @@ pub fn plan(
         key: (mode == AsideMode::Search).then_some(key),
         day_cost,
     })
+}
+
+/// A look that is under way.
+fn join(row: &AsideRow, rules: &AsideRules, key: PhoneKey) -> AsideStep {
+    let cost = rules.search_cost;
+    match row.mode {
+        AsideMode::Delta => AsideStep::Join(row.asked),
+        AsideMode::Search if row.keys.contains(&key) => AsideStep::Join(row.asked),
+        AsideMode::Search if row.has_begun || row.keys.len() >= NUMBERS_MAX => AsideStep::Told(AsideOutcome::TooSoon),
+        AsideMode::Search if !row.affords(row.day_cost.saturating_add(cost)) => {
+            AsideStep::Told(AsideOutcome::OutOfBudget)
+        }
+        AsideMode::Search => {
+            AsideStep::Enter(AsideEntry { integration_id: row.integration_id, number: row.asked, key, cost })
+        }
+    }
 }
 
 fn mode_of(source: &Freshness, rules: &AsideRules, now: DateTime<Utc>) -> Option<AsideMode> {
@@ -305,7 +345,8 @@ mod tests {
             answered: 7,
             asked_at: now() - TimeDelta::minutes(1),
             mode: AsideMode::Delta,
-            key: None,
+            keys: Vec::new(),
+            has_begun: true,
             has_failed: false,
             day: now().date_naive(),
             day_cost: 30,
@@ -356,7 +397,10 @@ mod tests {
         let before = |seconds: i64| now() - TimeDelta::seconds(seconds);
         let open = |seconds| AsideRow { asked: 8, asked_at: before(seconds), ..row() };
         let over = |seconds| AsideRow { asked_at: before(seconds), ..row() };
-        let search = |row: AsideRow, of: Option<PhoneKey>| AsideRow { mode: AsideMode::Search, key: of, ..row };
+        let search = |row: AsideRow, of: Option<PhoneKey>| {
+            let keys = of.into_iter().collect();
+            AsideRow { mode: AsideMode::Search, keys, ..row }
+        };
         let told = AsideStep::Told;
         let planned = |row: &AsideRow| plan(&active(), &DELTAS, Some(row), ours, now());
 
@@ -387,6 +431,32 @@ mod tests {
             let AsideStep::Ask(ask) = planned(&row) else { panic!("not asked: {row:?}") };
             assert_eq!((ask.number, ask.mode, ask.key), (number, AsideMode::Delta, None), "{row:?}");
         }
+    }
+
+    #[test]
+    fn number_joins_others_of_a_search_that_has_not_begun() {
+        let ours = key(13_105_550_100);
+        let gathers = |count: i64| AsideRow {
+            asked: 8,
+            asked_at: now(),
+            mode: AsideMode::Search,
+            keys: (0..count).map(|n| key(13_105_550_200 + n)).collect(),
+            has_begun: false,
+            ..row()
+        };
+        let planned = |row: &AsideRow| plan(&active(), &SEARCHES, Some(row), ours, now());
+        let too_soon = AsideStep::Told(AsideOutcome::TooSoon);
+        let integration_id = row().integration_id;
+
+        assert_eq!(
+            planned(&gathers(3)),
+            AsideStep::Enter(AsideEntry { integration_id, number: 8, key: ours, cost: 2 })
+        );
+        assert_eq!(planned(&gathers(4)), too_soon, "enough for one search");
+        assert_eq!(planned(&AsideRow { has_begun: true, ..gathers(1) }), too_soon);
+        let spent = |day_cost| AsideRow { day_cost, day_limit: Some(1_000), ..gathers(1) };
+        assert!(matches!(planned(&spent(98)), AsideStep::Enter(_)));
+        assert_eq!(planned(&spent(99)), AsideStep::Told(AsideOutcome::OutOfBudget));
     }
 
     #[test]

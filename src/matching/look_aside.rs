@@ -31,7 +31,9 @@ use crate::{
         descriptor::Descriptors,
         ids::{AccountId, IntegrationId},
         integration::{Freshness, IntegrationState},
-        look_aside::{self, AsideAsk, AsideMode, AsideOutcome, AsideRow, AsideStep, AskedAside, MissGuard, SPACING},
+        look_aside::{
+            self, AsideAsk, AsideEntry, AsideMode, AsideOutcome, AsideRow, AsideStep, AskedAside, MissGuard, SPACING,
+        },
     },
     store::{StoreError, caller_lookup, look_asides},
     telemetry::{chain, metrics},
@@ -85,6 +87,14 @@ pub(super) struct AsideReport {
     pub looks_again: bool,
 }
 
+/// What a call is to do about its CRMs.
+#[derive(Default)]
+struct AsidePlan {
+    pending: Vec<PendingAside>,
+    entries: Vec<AsideEntry>,
+    asks: Vec<AsideAsk>,
+}
+
 /// A look that a call waits for.
 struct PendingAside {
     integration_id: IntegrationId,
@@ -105,6 +115,25 @@ async fn one_answered(answered: &mut broadcast::Receiver<AskedAside>, pending: &
             Err(RecvError::Closed) => future::pending().await,
         }
     }
+}
+
+/// Adds the caller's number to searches that have not begun. Gives those that are waited for.
+async fn enter(
+    context: &MatchContext,
+    account_id: AccountId,
+    entries: Vec<AsideEntry>,
+    report: &mut AsideReport,
+) -> Result<Vec<PendingAside>, StoreError> {
+    let mut entered = Vec::new();
+    for entry in entries {
+        let AsideEntry { integration_id, number, .. } = entry;
+        if look_asides::enter(&context.call_db, account_id, &entry).await? {
+            entered.push(PendingAside { integration_id, number });
+        } else {
+            report.outcomes.insert(integration_id, AsideOutcome::TooSoon);
+        }
+    }
+    Ok(entered)
 }
 
 impl AsideDesk {
@@ -216,17 +245,19 @@ impl AsideDesk {
     ) -> Result<Vec<PendingAside>, StoreError> {
         let account_id = question.account_id;
         let rows = look_asides::list(&context.call_db, account_id).await?;
-        let (mut pending, asks) = self.plan(context, question, &rows, report);
-        if pending.is_empty() && asks.is_empty() {
+        let sources: Vec<&Freshness> = question.sources.iter().collect();
+        let AsidePlan { mut pending, entries, asks } = self.plan(context, question.key, &sources, &rows, report);
+        let entered = entries.iter().map(|entry| entry.integration_id);
+        let waited_for = pending.iter().map(|one| one.integration_id).chain(entered);
+        let waited_for: Vec<IntegrationId> = waited_for.chain(asks.iter().map(|ask| ask.integration_id)).collect();
+        if waited_for.is_empty() {
             return Ok(pending);
         }
         if let Err(outcome) = self.guarded(account_id, MissGuard::take_look) {
-            let waited_for = pending.iter().map(|one| one.integration_id);
-            for id in waited_for.chain(asks.iter().map(|ask| ask.integration_id)) {
-                report.outcomes.insert(id, outcome);
-            }
+            report.outcomes.extend(waited_for.into_iter().map(|id| (id, outcome)));
             return Ok(Vec::new());
         }
+        pending.extend(enter(context, account_id, entries, report).await?);
         if asks.is_empty() {
             return Ok(pending);
         }
@@ -249,12 +280,12 @@ impl AsideDesk {
         // Other calls were quicker.
         let rows = look_asides::list(&context.call_db, account_id).await?;
         let lost: Vec<IntegrationId> = lost.iter().map(|ask| ask.integration_id).collect();
-        let mut again = AsideReport::default();
-        let (joined, asks) = self.plan(context, question, &rows, &mut again);
-        again.outcomes.extend(asks.iter().map(|ask| (ask.integration_id, AsideOutcome::TooSoon)));
-        report.outcomes.extend(again.outcomes.into_iter().filter(|(id, _)| lost.contains(id)));
-        report.looks_again |= again.looks_again;
-        pending.extend(joined.into_iter().filter(|one| lost.contains(&one.integration_id)));
+        let sources: Vec<&Freshness> =
+            question.sources.iter().filter(|source| lost.contains(&source.integration_id)).collect();
+        let plan = self.plan(context, question.key, &sources, &rows, report);
+        report.outcomes.extend(plan.asks.iter().map(|ask| (ask.integration_id, AsideOutcome::TooSoon)));
+        pending.extend(plan.pending);
+        pending.extend(enter(context, account_id, plan.entries, report).await?);
         Ok(pending)
     }
 
@@ -262,28 +293,29 @@ impl AsideDesk {
     fn plan(
         &self,
         context: &MatchContext,
-        question: &AsideQuestion<'_>,
+        key: PhoneKey,
+        sources: &[&Freshness],
         rows: &[AsideRow],
         report: &mut AsideReport,
-    ) -> (Vec<PendingAside>, Vec<AsideAsk>) {
-        let now = context.clock.now();
-        let (mut pending, mut asks) = (Vec::new(), Vec::new());
-        for source in question.sources {
+    ) -> AsidePlan {
+        let (now, mut plan) = (context.clock.now(), AsidePlan::default());
+        for source in sources {
             let integration_id = source.integration_id;
             let row = rows.iter().find(|row| row.integration_id == integration_id);
             // What it brought may have come after this call had looked.
             report.looks_again |=
                 row.is_some_and(|row| row.asked == row.answered && (now - row.asked_at).abs() < SPACING);
             let rules = &self.descriptors[source.provider].look_aside;
-            match look_aside::plan(source, rules, row, question.key, now) {
-                AsideStep::Ask(ask) => asks.push(ask),
-                AsideStep::Join(number) => pending.push(PendingAside { integration_id, number }),
+            match look_aside::plan(source, rules, row, key, now) {
+                AsideStep::Ask(ask) => plan.asks.push(ask),
+                AsideStep::Enter(entry) => plan.entries.push(entry),
+                AsideStep::Join(number) => plan.pending.push(PendingAside { integration_id, number }),
                 AsideStep::Told(outcome) => {
                     report.outcomes.insert(integration_id, outcome);
                 }
             }
         }
-        (pending, asks)
+        plan
     }
 
     /// Notes which CRMs have answered; whether one of them may have brought somebody.
@@ -348,7 +380,7 @@ impl AsideDesk {
             let rules = &self.descriptors[source.provider].look_aside;
             match look_aside::plan(source, rules, None, key, now) {
                 AsideStep::Ask(ask) => Some((source.integration_id, ask.mode)),
-                AsideStep::Join(_) | AsideStep::Told(_) => None,
+                AsideStep::Join(_) | AsideStep::Enter(_) | AsideStep::Told(_) => None,
             }
         };
         answer.sources.iter().filter_map(step).collect()

@@ -10,15 +10,18 @@ use uuid::Uuid;
 use super::{CallDb, Db, StoreError, Tx, known, lease::Lease};
 use crate::domain::{
     ids::{AccountId, IntegrationId},
-    look_aside::{AsideAsk, AsideMode, AsideRow, AskedAside},
+    look_aside::{AsideAsk, AsideEntry, AsideMode, AsideRow, AskedAside, NUMBERS_MAX},
 };
 
 fn mode_of(text: &str) -> Result<AsideMode, StoreError> {
     known(text.parse().ok(), "look_asides", "mode")
 }
 
-fn key_of(e164: Option<i64>) -> Result<Option<PhoneKey>, StoreError> {
-    e164.map(|e164| known(PhoneKey::try_from_i64(e164).ok(), "look_asides", "e164")).transpose()
+/// The number that was asked for first, and those that have joined it.
+fn keys_of(e164: Option<i64>, joined: &[i64]) -> Result<Vec<PhoneKey>, StoreError> {
+    let first = e164.map(|e164| (e164, "e164"));
+    let all = first.into_iter().chain(joined.iter().map(|e164| (*e164, "joined")));
+    all.map(|(e164, column)| known(PhoneKey::try_from_i64(e164).ok(), "look_asides", column)).collect()
 }
 
 /// The last look into each of an account's CRMs.
@@ -28,7 +31,8 @@ pub async fn list(db: &CallDb, account_id: AccountId) -> Result<Vec<AsideRow>, S
         .read(|pool| async move {
             sqlx::query!(
                 "-- store::look_asides::list
-                select integration_id, asked, answered, asked_at, mode, e164, has_failed, day, day_cost, day_limit
+                select integration_id, asked, answered, asked_at, mode, e164, joined, has_begun, has_failed, day, day_cost,
+                    day_limit
                 from look_asides
                 where account_id = $1",
                 account_id.0,
@@ -45,7 +49,8 @@ pub async fn list(db: &CallDb, account_id: AccountId) -> Result<Vec<AsideRow>, S
                 answered: row.answered,
                 asked_at: row.asked_at,
                 mode: mode_of(&row.mode)?,
-                key: key_of(row.e164)?,
+                keys: keys_of(row.e164, &row.joined)?,
+                has_begun: row.has_begun,
                 has_failed: row.has_failed,
                 day: row.day,
                 day_cost: row.day_cost,
@@ -78,7 +83,7 @@ pub async fn ask(
         from unnest($4::uuid[], $5::bigint[], $6::text[], $7::bigint[], $8::bigint[]) as u (integration_id, asked, mode, e164, day_cost)
         on conflict (account_id, integration_id) do update
         set asked = excluded.asked, asked_at = excluded.asked_at, mode = excluded.mode, e164 = excluded.e164, day = excluded.day,
-            day_cost = excluded.day_cost
+            day_cost = excluded.day_cost, joined = '{}', has_begun = false
         where l.account_id = $1 and l.asked = excluded.asked - 1
         returning integration_id",
         account_id.0,
@@ -93,6 +98,45 @@ pub async fn ask(
     .fetch_all(db.of(account_id))
     .await?;
     Ok(won.into_iter().map(IntegrationId).collect())
+}
+
+/// Adds a number to those of a search; false: it has begun, is over, or has enough.
+pub async fn enter(db: &CallDb, account_id: AccountId, entry: &AsideEntry) -> Result<bool, StoreError> {
+    let joined_max = i32::try_from(NUMBERS_MAX).unwrap_or(i32::MAX) - 1;
+    let done = sqlx::query!(
+        "-- store::look_asides::enter
+        update look_asides
+        set joined = joined || $4::bigint, day_cost = day_cost + $5
+        where account_id = $1 and integration_id = $2 and asked = $3 and answered < $3 and not has_begun
+            and cardinality(joined) < $6",
+        account_id.0,
+        entry.integration_id.0,
+        entry.number,
+        entry.key.as_i64(),
+        entry.cost,
+        joined_max,
+    )
+    .execute(db.of(account_id))
+    .await?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// The numbers of a search, which begins: no other joins it. None: it is over, or they were erased.
+pub async fn begin(db: &Db, asked: AskedAside) -> Result<Vec<PhoneKey>, StoreError> {
+    let AskedAside { account_id, integration_id, number } = asked;
+    let row = sqlx::query!(
+        "-- store::look_asides::begin
+        update look_asides
+        set has_begun = true
+        where account_id = $1 and integration_id = $2 and asked = $3 and answered < $3
+        returning e164, joined",
+        account_id.0,
+        integration_id.0,
+        number,
+    )
+    .fetch_optional(db.of(account_id))
+    .await?;
+    row.map_or_else(|| Ok(Vec::new()), |row| keys_of(row.e164, &row.joined))
 }
 
 /// How far one CRM's looks have come.
@@ -146,8 +190,6 @@ pub struct OpenAside {
     pub asked_at: DateTime<Utc>,
     /// How.
     pub mode: AsideMode,
-    /// The number looked for; `None`: a delta, or the number was erased.
-    pub key: Option<PhoneKey>,
 }
 
 impl OpenAside {
@@ -165,7 +207,7 @@ pub async fn find_open(
 ) -> Result<Option<OpenAside>, StoreError> {
     let row = sqlx::query!(
         "-- store::look_asides::find_open
-        select asked, asked_at, mode, e164
+        select asked, asked_at, mode
         from look_asides
         where account_id = $1 and integration_id = $2 and asked > answered",
         account_id.0,
@@ -173,10 +215,7 @@ pub async fn find_open(
     )
     .fetch_optional(db.of(account_id))
     .await?;
-    row.map(|row| {
-        Ok(OpenAside { number: row.asked, asked_at: row.asked_at, mode: mode_of(&row.mode)?, key: key_of(row.e164)? })
-    })
-    .transpose()
+    row.map(|row| Ok(OpenAside { number: row.asked, asked_at: row.asked_at, mode: mode_of(&row.mode)? })).transpose()
 }
 
 /// What a look came to.
@@ -222,7 +261,7 @@ async fn write_answer<'e>(
     sqlx::query!(
         "-- store::look_asides::write_answer
         update look_asides
-        set answered = $3, has_failed = $4, e164 = null, day_limit = coalesce($5, day_limit)
+        set answered = $3, has_failed = $4, e164 = null, joined = '{}', day_limit = coalesce($5, day_limit)
         where account_id = $1 and integration_id = $2 and asked = $3 and (answered < $3 or not $4)",
         account_id.0,
         integration_id.0,
@@ -240,8 +279,9 @@ pub async fn forget_numbers(tx: &mut Tx, account_id: AccountId, numbers: &[i64])
     sqlx::query!(
         "-- store::look_asides::forget_numbers
         update look_asides
-        set e164 = null
-        where account_id = $1 and e164 = any($2)",
+        set e164 = case when e164 = any($2) then null else e164 end,
+            joined = array(select number from unnest(joined) as number where number <> all($2))
+        where account_id = $1 and (e164 = any($2) or joined && $2)",
         account_id.0,
         numbers,
     )
@@ -255,8 +295,8 @@ pub async fn forget_late(db: &Db, account_id: AccountId, asked_since: DateTime<U
     let done = sqlx::query!(
         "-- store::look_asides::forget_late
         update look_asides
-        set e164 = null
-        where account_id = $1 and e164 is not null and asked_at < $2",
+        set e164 = null, joined = '{}'
+        where account_id = $1 and (e164 is not null or joined <> '{}') and asked_at < $2",
         account_id.0,
         asked_since,
     )

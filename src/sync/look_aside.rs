@@ -1,5 +1,5 @@
 //! Asks a CRM for a call that found nobody, and takes in what it has as of a page: what has changed
-//! since the last run, or who has one number. By whoever holds the integration's lease: a run,
+//! since the last run, or who has their numbers. By whoever holds the integration's lease: a run,
 //! between its pages and in its waits, or a task of the process whose call asked. Moves nothing of
 //! a run, follows no rename, waits for no quota and holds no integration: what fails is the next
 //! run's matter.
@@ -11,6 +11,7 @@ use std::{
 };
 
 use chrono::TimeDelta;
+use futures_util::future::join_all;
 use phone_key::PhoneKey;
 use tokio::{
     sync::mpsc,
@@ -29,13 +30,13 @@ use super::{
     session::CrmSession,
 };
 use crate::{
-    crm::{ClientTarget, CrmClient, CrmError, FoundRecords, RecordPage},
+    crm::{ClientTarget, CrmClient, CrmError, FoundRecords, NumberMatches, RecordPage},
     domain::{
         credentials::CrmAccess,
         hint::{HintBatch, HintReason, NewHint},
         ids::SyncRunId,
         look_aside::{AsideMode, AskedAside},
-        record::RecordKey,
+        record::{Record, RecordKey},
     },
     store::{
         StoreError, Transaction, Tx, accounts, hints,
@@ -65,6 +66,8 @@ const FIRST_WAITS: [Duration; 6] = [
 /// .. and then, until it is given up: who called first has long been answered.
 const LATER_WAIT: Duration = Duration::from_millis(400);
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(3);
+/// What a search waits for numbers of other calls of the same moment, before it begins.
+const GATHERED_FOR: Duration = Duration::from_millis(30);
 /// No call waits for one that was asked for longer ago.
 const NOBODY_WAITS_AFTER: TimeDelta = TimeDelta::seconds(10);
 
@@ -168,11 +171,12 @@ async fn answer_alone(context: &SyncContext, job: &SyncJob, open: &OpenAside) ->
     let writer = PageWriter { context, job, rules: NumberRules::from(&account) };
     let look = async {
         let (client, access) = connect(context, job, None).await?;
-        match ask(&*client, job, open).await {
+        let keys = gather(context, job, open).await?;
+        match ask(&*client, job, open, &keys).await {
             // A token that has ended.
             Err(CrmError::CredentialsRefused) if access.version > 0 => {
                 let (client, _) = connect(context, job, Some(access.version)).await?;
-                Ok(ask(&*client, job, open).await?)
+                Ok(ask(&*client, job, open, &keys).await?)
             }
             found => Ok(found?),
         }
@@ -218,30 +222,71 @@ pub(super) async fn serve(writer: PageWriter<'_>, session: &CrmSession<'_>) -> R
     if age.abs() > NOBODY_WAITS_AFTER {
         return Ok(give_up(context, open.asked_of(lease), None).await?);
     }
-    let look = async { Ok(ask(&*session.beside()?, job, &open).await?) };
+    let look = async {
+        let keys = gather(context, job, &open).await?;
+        Ok(ask(&*session.beside()?, job, &open, &keys).await?)
+    };
     match answer(writer, &open, look).await {
         Err(error @ (RunError::LeaseLost | RunError::RulesChanged | RunError::Store(_))) => Err(error),
         Ok(()) | Err(_) => Ok(()),
     }
 }
 
-/// Asks the CRM, and no more than once for each part.
-async fn ask(client: &dyn CrmClient, job: &SyncJob, open: &OpenAside) -> Result<FoundRecords, CrmError> {
-    match (open.mode, open.key, &job.claimed.checkpoint) {
-        (AsideMode::Delta, _, Some(checkpoint)) => client.fetch_newest(checkpoint).await,
-        (AsideMode::Search, Some(key), _) => search(client, key).await,
-        // Nothing was ever copied; or the number was erased.
-        (AsideMode::Delta, _, None) | (AsideMode::Search, None, _) => Ok(FoundRecords::default()),
+/// The numbers of a search, which begins with it.
+async fn gather(context: &SyncContext, job: &SyncJob, open: &OpenAside) -> Result<Vec<PhoneKey>, StoreError> {
+    match open.mode {
+        AsideMode::Delta => Ok(Vec::new()),
+        AsideMode::Search => {
+            sleep(GATHERED_FOR).await;
+            look_asides::begin(&context.db, open.asked_of(job.lease())).await
+        }
     }
 }
 
-async fn search(client: &dyn CrmClient, key: PhoneKey) -> Result<FoundRecords, CrmError> {
-    let keys = client.find_by_number(key).await?;
-    if keys.is_empty() {
-        return Ok(FoundRecords::default());
+/// Asks the CRM, and no more than once for each part.
+async fn ask(
+    client: &dyn CrmClient,
+    job: &SyncJob,
+    open: &OpenAside,
+    keys: &[PhoneKey],
+) -> Result<FoundRecords, CrmError> {
+    match (open.mode, &job.claimed.checkpoint) {
+        (AsideMode::Delta, Some(checkpoint)) => client.fetch_newest(checkpoint).await,
+        // Nothing was ever copied.
+        (AsideMode::Delta, None) => Ok(FoundRecords::default()),
+        (AsideMode::Search, _) => search(client, keys).await,
     }
-    let seen = client.look_up(&keys).await?;
-    Ok(FoundRecords { records: seen.records, rejects: seen.rejects, ..FoundRecords::default() })
+}
+
+/// Each number by itself, side by side: whether an index takes several for one or the other is not
+/// everywhere said. One that fails costs the others nothing, and leaves the answer open.
+async fn search(client: &dyn CrmClient, keys: &[PhoneKey]) -> Result<FoundRecords, CrmError> {
+    let (mut found, mut to_read, mut failure) = (FoundRecords::default(), Vec::new(), None);
+    for answer in join_all(keys.iter().map(|key| client.find_by_number(*key))).await {
+        match answer {
+            Ok(NumberMatches { shown, named }) => {
+                found.records.extend(shown);
+                to_read.extend(named);
+            }
+            Err(error) => failure = Some(error),
+        }
+    }
+    found.unconfirmed = found.records.iter().map(|record| record.key.clone()).collect();
+    to_read.sort_unstable();
+    to_read.dedup();
+    if !to_read.is_empty() {
+        match client.look_up(&to_read).await {
+            Ok(seen) => {
+                found.records.extend(seen.records);
+                found.rejects.absorb(seen.rejects);
+            }
+            Err(error) => failure = Some(error),
+        }
+    }
+    match failure {
+        Some(error) if found.records.is_empty() => Err(error),
+        failure => Ok(FoundRecords { has_failed: failure.is_some(), ..found }),
+    }
 }
 
 /// Takes in what the CRM has, or says that it did not answer.
@@ -275,7 +320,7 @@ async fn answer(
 async fn take_in(writer: PageWriter<'_>, open: &OpenAside, found: FoundRecords) -> Result<(), RunError> {
     let (context, job) = (writer.context, writer.job);
     let lease = job.lease();
-    let FoundRecords { mut records, unnamed, rejects, is_partial, has_failed } = found;
+    let FoundRecords { mut records, unnamed, unconfirmed, rejects, is_partial, has_failed } = found;
     // Deletions are for whoever reads all of it.
     records.retain(|record| !record.is_gone);
     let keys: Vec<RecordKey> = records.iter().map(|record| record.key.clone()).collect();
@@ -292,6 +337,9 @@ async fn take_in(writer: PageWriter<'_>, open: &OpenAside, found: FoundRecords) 
             }
         }
     }
+    let is_unconfirmed = |record: &&Record| unconfirmed.contains(&record.key);
+    let to_confirm = records.iter().filter(is_unconfirmed).map(|record| record.key.clone());
+    asked_for.extend(to_confirm.map(|key| NewHint::of_record(key, HintReason::Miss)));
     debug!(records = records.len(), is_partial, "a CRM was asked for a caller");
     let page = RecordPage { records, rejects, ..RecordPage::default() };
     let intake = writer.intake(writer.normalize(page, None).await?).await?;

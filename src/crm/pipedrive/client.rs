@@ -22,8 +22,8 @@ use super::{
 };
 use crate::{
     crm::{
-        ClientTarget, ConnectionProbe, CrmClient, CrmError, CrmFuture, FoundRecords, PageEffort, PageSize, RecordPage,
-        RecordSightings, StreamSettings,
+        ClientTarget, ConnectionProbe, CrmClient, CrmError, CrmFuture, FoundRecords, NumberMatches, PageEffort,
+        PageSize, RecordPage, RecordSightings, StreamSettings,
         endpoint::ProviderEndpoint,
         header::AuthHeader,
         hook::{HookWish, KeptHook},
@@ -237,7 +237,7 @@ impl CrmClient for PipedriveClient {
         Box::pin(self.newest(checkpoint))
     }
 
-    fn find_by_number(&self, key: PhoneKey) -> CrmFuture<'_, Vec<RecordKey>> {
-        Box::pin(self.search(key))
+    fn find_by_number(&self, key: PhoneKey) -> CrmFuture<'_, NumberMatches> {
+        Box::pin(async move { Ok(NumberMatches { named: self.search(key).await?, ..NumberMatches::default() }) })
     }
 }

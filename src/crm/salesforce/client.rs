@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     crm::{
-        ChangeStream, ConnectionProbe, CrmClient, CrmError, CrmFuture, FoundRecords, PageEffort, PageSize, RecordPage,
-        RecordSightings, StreamFuture, StreamRequest, vendor::ClientParts,
+        ChangeStream, ConnectionProbe, CrmClient, CrmError, CrmFuture, FoundRecords, NumberMatches, PageEffort,
+        PageSize, RecordPage, RecordSightings, StreamFuture, StreamRequest, vendor::ClientParts,
     },
     domain::{
         options::Options,
@@ -151,8 +151,8 @@ impl CrmClient for SalesforceClient {
         Box::pin(self.newest(checkpoint))
     }
 
-    fn find_by_number(&self, key: PhoneKey) -> CrmFuture<'_, Vec<RecordKey>> {
-        Box::pin(self.search(key))
+    fn find_by_number(&self, key: PhoneKey) -> CrmFuture<'_, NumberMatches> {
+        Box::pin(async move { Ok(NumberMatches { named: self.search(key).await?, ..NumberMatches::default() }) })
     }
 
     fn check_stream<'a>(&'a self, request: &'a StreamRequest) -> StreamFuture<'a, ()> {

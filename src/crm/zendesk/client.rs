@@ -29,8 +29,8 @@ use super::{
 };
 use crate::{
     crm::{
-        ConnectionProbe, CrmClient, CrmError, CrmFuture, GoneRecord, PageEffort, PageSize, RecordPage, RecordSightings,
-        RetryAdvice,
+        ConnectionProbe, CrmClient, CrmError, CrmFuture, GoneRecord, NumberMatches, PageEffort, PageSize, RecordPage,
+        RecordSightings, RetryAdvice,
         header::AuthHeader,
         hook::{HookWish, KeptHook},
         http,
@@ -450,7 +450,7 @@ impl CrmClient for ZendeskClient {
         Box::pin(self.sightings(keys))
     }
 
-    fn find_by_number(&self, key: PhoneKey) -> CrmFuture<'_, Vec<RecordKey>> {
+    fn find_by_number(&self, key: PhoneKey) -> CrmFuture<'_, NumberMatches> {
         Box::pin(self.search(key))
     }
 

@@ -212,8 +212,23 @@ async fn search_finds_living_by_end_of_number() {
     desk.zendesk.delete_user(gone).unwrap();
     let key = phone_key::PhoneKey::try_from_i64(13_105_550_100).unwrap();
 
-    assert_eq!(desk.client(100).find_by_number(key).await.unwrap(), keys(&[one]));
+    let found = desk.client(100).find_by_number(key).await.unwrap();
+
+    assert_eq!(found.shown.iter().map(|user| &user.key).collect::<Vec<_>>(), keys(&[one]).iter().collect::<Vec<_>>());
+    assert!(found.named.is_empty(), "{:?}", found.named);
     assert_eq!(desk.zendesk.requests().total, 1);
+}
+
+/// Whose identities a search does not show may have other numbers.
+#[tokio::test]
+async fn search_only_names_whom_it_shows_without_identities() {
+    let desk = HelpDesk::start_with(|config| config.quirks.sideloads_of_search = false).await;
+    let one = desk.user(100);
+    let key = phone_key::PhoneKey::try_from_i64(13_105_550_100).unwrap();
+
+    let found = desk.client(100).find_by_number(key).await.unwrap();
+
+    assert_eq!((found.shown.len(), found.named), (0, keys(&[one])));
 }
 
 /// What answers about webhooks say of the account's limit holds for every request.

@@ -436,6 +436,75 @@ async fn ended_token_is_renewed_within_the_look() {
     assert_eq!(scene.test.zendesk.token_requests().refresh_token, tokens + 1);
 }
 
+/// One search looks for the numbers of all calls that came before it had begun.
+#[tokio::test]
+async fn callers_of_one_moment_are_searched_for_together() {
+    let scene = Scene::zendesk().await;
+    assert_eq!(scene.test.sync_due().await, 1);
+    scene.test.user("Nora", NORA);
+    scene.test.user("Nils", NILS);
+    // Somebody has the integration meanwhile.
+    scene.test.db.execute("update integrations set lease_until = clock_timestamp() + interval '1 minute'").await;
+    let cost = "select day_cost from look_asides";
+
+    let numbers = [NORA, NILS, "+13105550102", NORA];
+    let calls = async { join_all(numbers.iter().map(|number| scene.call(number))).await };
+    let freed = async {
+        let joined = "select coalesce(max(cardinality(joined)), 0)::bigint from look_asides";
+        eventually("three numbers", async || scene.test.db.number(joined).await == 2).await;
+        assert_eq!(scene.test.db.number(cost).await, 6);
+        scene.test.db.execute("update integrations set lease_until = null").await;
+    };
+    let (answers, ()) = tokio::join!(calls, freed);
+
+    let told: Vec<(&str, Outcome)> = answers.iter().map(|answer| (name_of(answer), scene.told(answer))).collect();
+    let (found, nobody) = (Outcome::Found, Outcome::NothingFound);
+    assert_eq!((told[0], told[1], told[2].1, told[3]), (("Nora", found), ("Nils", found), nobody, ("Nora", found)));
+    let searches = scene.test.zendesk.requests().recent;
+    assert_eq!(searches.iter().filter(|request| request.path.contains("/users/search")).count(), 3);
+    assert_eq!(scene.test.db.number("select cardinality(joined)::bigint from look_asides where e164 is null").await, 0);
+}
+
+#[tokio::test]
+async fn number_does_not_join_a_search_that_has_begun() {
+    let scene = Scene::zendesk().await;
+    assert_eq!(scene.test.sync_due().await, 1);
+    scene.test.user("Nora", NORA);
+    scene.test.user("Nils", NILS);
+    let gate = scene.test.zendesk.faults().gate("/users/search", 0, GateAt::Response).unwrap();
+
+    let late = async {
+        arrived(&gate, 1).await;
+        let answer = scene.call(NILS).await;
+        gate.open();
+        answer
+    };
+    let (first, late) = tokio::join!(scene.call(NORA), late);
+
+    assert_eq!((scene.told(&first), name_of(&first)), (Outcome::Found, "Nora"));
+    assert_eq!(scene.told(&late), Outcome::TooSoon);
+}
+
+/// What a search shows is asked for by id, since its index may be behind.
+#[tokio::test]
+async fn one_whom_the_index_still_has_is_gone_when_he_is_asked_for() {
+    let worlds = Worlds { zendesk: Some(|config| config.search_lag_seconds = 120), ..Worlds::default() };
+    let connection = (pb::Provider::Zendesk, zendesk_connection("acme"), api_token("secret"));
+    let scene = Scene::linked(TestApp::start_in(worlds).await, BUDGET_MS, connection).await;
+    assert_eq!(scene.test.sync_due().await, 1);
+    let nora: i64 = scene.test.user("Nora", NORA).parse().unwrap();
+    scene.seconds(200);
+    scene.test.zendesk.delete_user(nora).unwrap();
+    let answer = scene.call(NORA).await;
+    assert_eq!((scene.told(&answer), name_of(&answer)), (Outcome::Found, "Nora"));
+
+    eventually("a free lease", async || scene.column("lease_until").await.is_empty()).await;
+    assert_eq!((waiting(&scene.test).await, drain(&scene.test).await), (1, 1));
+
+    let live = "select count(*) from external_refs where is_live";
+    assert_eq!(scene.test.db.number(live).await, 0);
+}
+
 /// Nobody waits for a look that its process has given up: somebody holds the integration and looks
 /// for no call.
 #[tokio::test]

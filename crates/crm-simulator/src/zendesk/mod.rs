@@ -163,6 +163,9 @@ pub struct Quirks {
     /// Users who are asked for by id come with their identities, if those are asked for. On by
     /// default: Zendesk's people say so, its reference does not.
     pub sideloads_of_many: bool,
+    /// The same of users who are searched for. On by default: the reference names the parameter,
+    /// and not what it takes.
+    pub sideloads_of_search: bool,
 }
 
 impl Default for Quirks {
@@ -174,6 +177,7 @@ impl Default for Quirks {
             merge_moves_phones: false,
             exports_purged_users: true,
             sideloads_of_many: true,
+            sideloads_of_search: true,
         }
     }
 }

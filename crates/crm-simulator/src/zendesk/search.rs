@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::{
     Zendesk,
+    export::identities_json,
     lists::{numbered_envelope, size_of, user_json},
     refusal::ZendeskRefusal,
     state::State,
@@ -133,7 +134,10 @@ impl Zendesk {
             }
             None => find_matches(self.indexed(&state), call)?,
         };
-        let body = search_page(call, "users", &found, |user| user_json(user, call))?;
+        let mut body = search_page(call, "users", &found, |user| user_json(user, call))?;
+        if let Some(identities) = identities_json(&found, call).filter(|_| self.config.quirks.sideloads_of_search) {
+            body["identities"] = serde_json::to_value(identities).expect("our shapes have string keys");
+        }
         Ok(VendorReply::json(StatusCode::OK, &body))
     }
 

@@ -44,11 +44,11 @@ async fn person_is_searched_by_the_national_number() {
     person("Other", "+13105550199");
     let key = PhoneKey::try_from_i64(13_105_550_100).unwrap();
 
-    let found = company.client().find_by_number(key).await.unwrap();
+    let found = company.client().find_by_number(key).await.unwrap().named;
 
     let ids: Vec<&str> = found.iter().map(|key| key.record_id.as_str()).collect();
     assert_eq!(ids, [whole.to_string(), national.to_string()]);
     let nobody = company
         .client_with(|target| target.options.objects[crate::domain::record::ObjectType::Person].is_copied = false, 100);
-    assert!(nobody.find_by_number(key).await.unwrap().is_empty());
+    assert!(nobody.find_by_number(key).await.unwrap().named.is_empty());
 }
