@@ -54,6 +54,9 @@ impl FreshHistory {
         }
         test.pass(TimeDelta::minutes(5));
         let account = test.account().await;
+        if dice.random_bool(0.33) {
+            test.db.execute("update accounts set look_aside_ms = 200").await;
+        }
         let integration = link::<C>(&test, &account, C::token()).await;
         assert_eq!(test.sync_due().await, 1);
         let streams = if C::STREAMS { Some(FollowedStreams::open(&test).await) } else { None };
@@ -61,7 +64,7 @@ impl FreshHistory {
         assert_eq!(shown.state(), pb::PushState::Active, "{:?}", shown.notice);
         C::plan_deliveries(&test, plan);
         let gate = |path: &str| C::faults(&test).gate(path, 0, GateAt::Response).unwrap();
-        let (pages, look_ups) = (gate(C::PAGES), gate(C::LOOK_UPS));
+        let (pages, look_ups) = (gate(C::RUN_PAGES), gate(C::LOOK_UPS));
         let mut history = Self {
             test,
             dice,
@@ -83,7 +86,7 @@ impl FreshHistory {
 
     pub async fn step<C: PushingCrm>(&mut self) {
         let (before, has_run) = (self.checkpoint().await, self.has_run);
-        let step = self.dice.random_range(0..if C::STREAMS { 26 } else { 24 });
+        let step = self.dice.random_range(0..if C::STREAMS { 27 } else { 25 });
         let name = match step {
             0..9 => self.change::<C>(),
             9..11 => self.begin_run().await,
@@ -97,7 +100,8 @@ impl FreshHistory {
             22 if self.dice.random_bool(0.5) => self.crash().await,
             22 => self.crash_at_write().await,
             23 => self.steal().await,
-            24 => self.end_follower(FollowedStreams::crash_at_write).await,
+            24 => self.look_that_dies::<C>().await,
+            25 => self.end_follower(FollowedStreams::crash_at_write).await,
             _ => self.end_follower(FollowedStreams::steal).await,
         };
         self.settle().await;
@@ -219,6 +223,15 @@ impl FreshHistory {
         "a crash at a write"
     }
 
+    /// A look at what has just arrived dies between the CRM's answer and its write.
+    async fn look_that_dies<C: PushingCrm>(&mut self) -> &'static str {
+        C::deliver(&self.test).await;
+        self.begin_look();
+        self.settle().await;
+        self.crash_at_write().await;
+        "a look that dies"
+    }
+
     /// Another takes the lease of one that stands still.
     async fn steal(&mut self) -> &'static str {
         if self.tasks.len() != 1 {
@@ -238,6 +251,7 @@ impl FreshHistory {
         "the end of a stream's follower"
     }
 
+    /// In some accounts an unknown caller's call has the CRM asked.
     async fn call(&mut self) -> &'static str {
         self.calls += 1;
         let mut request = call(&self.account, NUMBERS.choose(&mut self.dice).unwrap());
@@ -282,11 +296,16 @@ impl FreshHistory {
         for task in std::mem::take(&mut self.tasks) {
             task.ended().await;
         }
+        let open = "select count(*) from look_asides where asked > answered";
+        let held = "select count(*) from integrations where lease_until > clock_timestamp()";
+        let db = &self.test.db;
+        eventually("the end of looks aside", async || db.number(open).await + db.number(held).await == 0).await;
         C::plan_deliveries(&self.test, DeliveryPlan::default());
         self.test.pass(TimeDelta::milliseconds(C::SHOWS_LATE_MS.into()));
         for round in 0.. {
             assert!(round < ROUNDS_MAX, "hints stay: {:?}", self.hints().await);
             C::deliver(&self.test).await;
+            self.go_on_if_paused().await;
             self.test.app.sync_worker.drain_hints().await.unwrap();
             let queued = "select count(*) from sync_runs where state in ('QUEUED', 'RUNNING')";
             if self.test.db.number(queued).await > 0 {
@@ -304,6 +323,13 @@ impl FreshHistory {
         }
     }
 
+    /// A run that died often enough is taken up no more until somebody says so.
+    async fn go_on_if_paused(&self) {
+        if column(&self.test, &self.integration, "hold").await == "PAUSED" {
+            ask_trigger(&self.test, &self.account, &self.integration, |_| {}).await.unwrap();
+        }
+    }
+
     async fn hints(&self) -> Vec<String> {
         let sql = "select concat_ws(' ', object_type, record_id, reason, attempts) from hints";
         sqlx::query_scalar(sql).fetch_all(&self.test.db.pool).await.unwrap()
@@ -311,6 +337,7 @@ impl FreshHistory {
 
     /// Polls bring what no event told.
     pub async fn end_by_polls<C: PushingCrm>(mut self) {
+        self.go_on_if_paused().await;
         next_run(&self.test).await;
         next_run_with_deletions::<C>(&self.test, &self.account, &self.integration).await;
         let run = self.test.last_run(&self.account, &self.integration).await;

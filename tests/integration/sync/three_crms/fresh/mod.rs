@@ -28,6 +28,8 @@ const STEPS: u32 = 40;
 pub trait PushingCrm: Crm {
     /// A person who is given a number that somebody has is an event.
     const PUSHES_SHARED_NUMBERS: bool;
+    /// Pages of runs, and of nothing else.
+    const RUN_PAGES: &'static str = Self::PAGES;
     /// It is this service that opens a stream, instead of the CRM that calls.
     const STREAMS: bool = false;
     /// So long after an event its record may be answered as it was before, in some worlds.

@@ -82,6 +82,7 @@ async fn all_read(test: &TestApp) {
 
 impl PushingCrm for SalesforceCrm {
     const PUSHES_SHARED_NUMBERS: bool = true;
+    const RUN_PAGES: &'static str = "BY+SystemModstamp%2C";
     const STREAMS: bool = true;
     const SHOWS_LATE_MS: u32 = 5_000;
 
