@@ -194,7 +194,7 @@ impl FreshHistory {
     }
 
     /// The same while what came is written: no write of records can go on, and so the process
-    /// stands within or before that transaction.
+    /// stands within or before that transaction, which ends with its connection.
     async fn crash_at_write(&mut self) -> &'static str {
         if self.tasks.len() != 1 {
             return "nothing";
@@ -216,6 +216,8 @@ impl FreshHistory {
         for task in self.tasks.drain(..) {
             task.dies().await;
         }
+        let end = "select count(pg_terminate_backend(pid)) from pg_locks where not granted and relation = 'external_refs'::regclass";
+        eventually("the end of its connection", async || db.number(end).await == 0).await;
         lock.rollback().await.unwrap();
         self.pages.deserted().await;
         self.look_ups.deserted().await;
