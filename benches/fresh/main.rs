@@ -24,6 +24,8 @@ mod crms;
 mod database;
 mod figures;
 mod pairs;
+#[path = "../sync/process.rs"]
+mod process;
 mod pushed;
 mod service;
 #[path = "../sync/table.rs"]

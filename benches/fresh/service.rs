@@ -1,28 +1,18 @@
 //! The service as it is shipped, but that it polls once a day: the real binary in a process of its
 //! own, with its listener for what CRMs push.
 
-use std::{fs, net, path::PathBuf, process::Stdio, time::Duration};
+use std::{net, time::Duration};
 
 use anyhow::{Context as _, bail};
-use chrono::TimeDelta;
 use contact_sync::{
-    domain::{
-        clock::{Clock as _, SystemClock},
-        provider::Provider,
-    },
-    rpc::{
-        claims::TokenAccounts,
-        local_token::{self, LocalClaims},
-        methods::TokenScope,
-        pb::{
-            self, account_service_client::AccountServiceClient, caller_service_client::CallerServiceClient,
-            sync_service_client::SyncServiceClient,
-        },
+    domain::provider::Provider,
+    rpc::pb::{
+        self, account_service_client::AccountServiceClient, caller_service_client::CallerServiceClient,
+        sync_service_client::SyncServiceClient,
     },
 };
 use tokio::{
-    io::{AsyncBufReadExt as _, BufReader},
-    process::{Child, Command},
+    process::Child,
     time::{sleep, timeout},
 };
 use tonic::{
@@ -30,9 +20,11 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use crate::crms::Crms;
+use crate::{
+    crms::Crms,
+    process::{Scratch, ServiceProcess},
+};
 
-const KEY_RING: &str = r#"{"primary":"k1","keys":[{"id":"k1","key":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}]}"#;
 /// What takes longer than this hangs.
 const PATIENCE: Duration = Duration::from_mins(15);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
@@ -48,7 +40,7 @@ pub(crate) struct Link {
 /// A running service; ends with this.
 pub(crate) struct Service {
     _child: Child,
-    scratch: PathBuf,
+    _scratch: Scratch,
     pub(crate) client: Client,
 }
 
@@ -59,67 +51,23 @@ pub(crate) struct Client {
     token: String,
 }
 
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.scratch);
-    }
-}
-
 impl Service {
     pub(crate) async fn start(database_url: &str, crms: &Crms) -> anyhow::Result<Self> {
-        let scratch = std::env::temp_dir().join(format!("contact-sync-bench.{}", std::process::id()));
-        fs::create_dir_all(&scratch)?;
-        let keys = local_token::generate(&[7; 32]);
-        let file = |name: &str, text: &str| {
-            let path = scratch.join(name);
-            fs::write(&path, text).map(|()| path)
-        };
+        let scratch = Scratch::make()?;
         // Its webhooks name the port before it is bound.
         let http = net::TcpListener::bind("127.0.0.1:0")?.local_addr()?;
-        let mut child = Command::new(env!("CARGO_BIN_EXE_contact-sync"))
-            .arg("serve")
-            .args(["--set", "admin.listen=127.0.0.1:0"])
-            .env("DATABASE_URL", database_url)
-            .env("CONTACT_SYNC_LISTEN", "127.0.0.1:0")
-            .env("CONTACT_SYNC_HTTP__LISTEN", http.to_string())
-            .env("CONTACT_SYNC_HTTP__PUBLIC_URL", format!("http://{http}"))
-            .env("CONTACT_SYNC_DATA_DIR", &scratch)
-            .env("CONTACT_SYNC_AUTH__JWKS_FILE", file("jwks.json", &keys.jwks_json)?)
-            .env("CONTACT_SYNC_VAULT__KEY_RING_FILE", file("key-ring.json", KEY_RING)?)
-            .env("CONTACT_SYNC_SYNC__PERIOD_SECONDS", "86400")
-            .envs(crms.settings(&scratch)?)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("the service cannot be started")?;
-        let mut log = BufReader::new(child.stderr.take().context("the service has no log")?).lines();
-        let address = loop {
-            let Some(line) = log.next_line().await? else { bail!("the service has ended") };
-            if let Some((_, address)) = line.split_once("serving gRPC listen=") {
-                break address.trim().to_owned();
-            }
-        };
+        let mut settings = crms.settings(scratch.path())?;
+        settings.extend([
+            ("CONTACT_SYNC_HTTP__LISTEN", http.to_string()),
+            ("CONTACT_SYNC_HTTP__PUBLIC_URL", format!("http://{http}")),
+            ("CONTACT_SYNC_SYNC__PERIOD_SECONDS", "86400".to_owned()),
+        ]);
+        let ServiceProcess { child, mut log, address, token } =
+            ServiceProcess::start(database_url, &scratch, settings).await?;
         #[expect(clippy::disallowed_methods, reason = "ends with the service")]
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = log.next_line().await {
-                if line.contains("ERROR") {
-                    eprintln!("service: {line}");
-                }
-            }
-        });
-        let claims = LocalClaims {
-            issuer: "contact-sync",
-            audience: "contact-sync",
-            subject: "bench",
-            accounts: &TokenAccounts::All,
-            scopes: &TokenScope::ALL,
-            now: SystemClock::default().now(),
-            valid_for: TimeDelta::days(1),
-        };
-        let token = local_token::issue(&keys.signing_key_pem, &claims)?;
+        tokio::spawn(async move { log.next_event(|_| false).await });
         let channel = Endpoint::from_shared(format!("http://{address}"))?.connect_lazy();
-        Ok(Self { _child: child, scratch, client: Client { channel, token } })
+        Ok(Self { _child: child, _scratch: scratch, client: Client { channel, token } })
     }
 }
 

@@ -35,6 +35,8 @@ mod contacts;
 mod database;
 mod figures;
 mod pgbench;
+#[path = "../sync/process.rs"]
+mod process;
 mod service;
 
 use std::{
@@ -50,7 +52,8 @@ use clients::{CONNECTIONS, Calls, SEED, Target};
 use contacts::{Asked, SMALL, SWITCHBOARD_CONTACTS};
 use figures::{Figures, Goal, Rounds, median, print_figures, print_head, print_ratio};
 use pgbench::Pgbench;
-use service::{Scratch, Server};
+use process::Scratch;
+use service::Server;
 
 /// Calls in flight when a server is to do what it can.
 const CLIENTS: usize = 32;

@@ -15,7 +15,8 @@ use tokio::process::Command;
 use crate::{
     contacts::{Asked, FIRST_NUMBER, NUMBERS_BETWEEN_AREAS, NUMBERS_OF_AREA},
     figures::Figures,
-    service::{LOCK_TIMEOUT, STATEMENT_TIMEOUT, Scratch},
+    process::Scratch,
+    service::{LOCK_TIMEOUT, STATEMENT_TIMEOUT},
 };
 
 /// How the statement's text begins.

@@ -25,6 +25,7 @@ mod arguments;
 mod copy;
 mod crm;
 mod database;
+mod process;
 mod service;
 mod table;
 

@@ -1,33 +1,24 @@
 //! The service: the real binary in a process of its own, asked over gRPC, with its log read for
 //! what a run says of itself.
 
-use std::{fs, path::PathBuf, process::Stdio, time::Duration};
+use std::{fs, time::Duration};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
-use chrono::TimeDelta;
-use contact_sync::{
-    domain::clock::{Clock as _, SystemClock},
-    rpc::{
-        claims::TokenAccounts,
-        local_token::{self, LocalClaims},
-        methods::TokenScope,
-        pb::{self, account_service_client::AccountServiceClient, sync_service_client::SyncServiceClient},
-    },
+use contact_sync::rpc::pb::{
+    self, account_service_client::AccountServiceClient, sync_service_client::SyncServiceClient,
 };
 use serde_json::Value;
-use tokio::{
-    io::{AsyncBufReadExt as _, BufReader, Lines},
-    process::{Child, ChildStderr, Command},
-    time::timeout,
-};
+use tokio::time::timeout;
 use tonic::{
     Request,
     transport::{Channel, Endpoint},
 };
 
-use crate::crm::{Crm, Provider};
+use crate::{
+    crm::{Crm, Provider},
+    process::{Scratch, ServiceProcess},
+};
 
-const KEY_RING: &str = r#"{"primary":"k1","keys":[{"id":"k1","key":"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="}]}"#;
 /// A run that takes longer than this hangs.
 const RUN_MAX: Duration = Duration::from_hours(2);
 
@@ -45,68 +36,27 @@ pub(crate) struct RunFigures {
 
 /// A running service, and one account with one integration.
 pub(crate) struct Service {
-    child: Child,
-    log: Lines<BufReader<ChildStderr>>,
-    scratch: PathBuf,
+    process: ServiceProcess,
+    _scratch: Scratch,
     channel: Channel,
-    token: String,
     account_id: String,
     integration_id: String,
 }
 
-impl Drop for Service {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.scratch);
-    }
-}
-
 impl Service {
     pub(crate) async fn start(database_url: &str, crm: &Crm) -> anyhow::Result<Self> {
-        let scratch = std::env::temp_dir().join(format!("contact-sync-bench.{}", std::process::id()));
-        fs::create_dir_all(&scratch)?;
-        let keys = local_token::generate(&[7; 32]);
-        let file = |name: &str, text: &str| {
-            let path = scratch.join(name);
-            fs::write(&path, text).map(|()| path)
-        };
+        let scratch = Scratch::make()?;
         let base_url = match crm.provider {
             Provider::Zendesk => "CONTACT_SYNC_PROVIDERS__ZENDESK__BASE_URL",
             Provider::Salesforce => "CONTACT_SYNC_PROVIDERS__SALESFORCE__BASE_URL",
             Provider::Pipedrive => "CONTACT_SYNC_PROVIDERS__PIPEDRIVE__BASE_URL",
         };
-        let mut child = Command::new(env!("CARGO_BIN_EXE_contact-sync"))
-            .arg("serve")
-            .args(["--set", "admin.listen=127.0.0.1:0"])
-            .env("DATABASE_URL", database_url)
-            .env("CONTACT_SYNC_LISTEN", "127.0.0.1:0")
-            .env("CONTACT_SYNC_DATA_DIR", &scratch)
-            .env("CONTACT_SYNC_AUTH__JWKS_FILE", file("jwks.json", &keys.jwks_json)?)
-            .env("CONTACT_SYNC_VAULT__KEY_RING_FILE", file("key-ring.json", KEY_RING)?)
-            .env("CONTACT_SYNC_LOG__FORMAT", "json")
-            // Runs begin when they are asked for.
-            .env("CONTACT_SYNC_SYNC__PERIOD_SECONDS", "86400")
-            .env(base_url, &crm.url)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .context("the service cannot be started")?;
-        let mut log = BufReader::new(child.stderr.take().context("the service has no log")?).lines();
-        let listening = next_event(&mut log, |event| event["message"] == "serving gRPC").await?;
-        let address = listening["listen"].as_str().context("the service does not say where it listens")?;
-        let channel = Endpoint::from_shared(format!("http://{address}"))?.connect_lazy();
-        let claims = LocalClaims {
-            issuer: "contact-sync",
-            audience: "contact-sync",
-            subject: "bench",
-            accounts: &TokenAccounts::All,
-            scopes: &TokenScope::ALL,
-            now: SystemClock::default().now(),
-            valid_for: TimeDelta::days(1),
-        };
-        let token = local_token::issue(&keys.signing_key_pem, &claims)?;
+        // Runs begin when they are asked for.
+        let settings = vec![("CONTACT_SYNC_SYNC__PERIOD_SECONDS", "86400".to_owned()), (base_url, crm.url.clone())];
+        let process = ServiceProcess::start(database_url, &scratch, settings).await?;
+        let channel = Endpoint::from_shared(format!("http://{}", process.address))?.connect_lazy();
         let nothing = String::new();
-        Ok(Self { child, log, scratch, channel, token, account_id: nothing.clone(), integration_id: nothing })
+        Ok(Self { process, _scratch: scratch, channel, account_id: nothing.clone(), integration_id: nothing })
     }
 
     /// A new account, linked to this CRM; its first copy is due at once.
@@ -140,7 +90,7 @@ impl Service {
     pub(crate) async fn ended_run(&mut self) -> anyhow::Result<RunFigures> {
         let is_end =
             |event: &Value| event["message"] == "sync run is complete" || event["message"] == "sync run failed";
-        let ended = timeout(RUN_MAX, next_event(&mut self.log, is_end)).await.context("a run does not end")??;
+        let ended = timeout(RUN_MAX, self.process.log.next_event(is_end)).await.context("a run does not end")??;
         if ended["message"] != "sync run is complete" {
             bail!("a run failed: {}", ended["error"]);
         }
@@ -167,7 +117,7 @@ impl Service {
 
     /// The most memory that it ever had, MB.
     pub(crate) fn peak_memory(&self) -> anyhow::Result<f64> {
-        let id = self.child.id().context("the service has ended")?;
+        let id = self.process.child.id().context("the service has ended")?;
         let status =
             fs::read_to_string(format!("/proc/{id}/status")).context("peak memory can be read on Linux only")?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).context("no VmHWM")?;
@@ -177,10 +127,10 @@ impl Service {
 
     /// Ends it as an operator does.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        let id = i32::try_from(self.child.id().context("the service has ended")?)?;
+        let id = i32::try_from(self.process.child.id().context("the service has ended")?)?;
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), nix::sys::signal::Signal::SIGTERM)?;
-        while self.log.next_line().await?.is_some() {}
-        let status = self.child.wait().await?;
+        while self.process.log.next_event(|_| false).await.is_ok() {}
+        let status = self.process.child.wait().await?;
         ensure!(status.success(), "the service ended with {status}");
         Ok(())
     }
@@ -191,24 +141,7 @@ impl Service {
 
     fn with_token<T>(&self, message: T) -> anyhow::Result<Request<T>> {
         let mut request = Request::new(message);
-        request.metadata_mut().insert("authorization", format!("Bearer {}", self.token).parse()?);
+        request.metadata_mut().insert("authorization", format!("Bearer {}", self.process.token).parse()?);
         Ok(request)
     }
-}
-
-/// Reads on in the log; warnings and errors are shown.
-async fn next_event(
-    log: &mut Lines<BufReader<ChildStderr>>,
-    is_wanted: impl Fn(&Value) -> bool,
-) -> anyhow::Result<Value> {
-    while let Some(line) = log.next_line().await? {
-        let event: Value = serde_json::from_str(&line).unwrap_or_default();
-        if event["level"] != "INFO" {
-            eprintln!("service: {line}");
-        }
-        if is_wanted(&event) {
-            return Ok(event);
-        }
-    }
-    bail!("the service has ended")
 }
