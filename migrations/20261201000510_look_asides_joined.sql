@@ -1,8 +1,7 @@
 -- A search looks for the numbers of all calls that wait for it.
 
-alter table look_asides
-    add column joined bigint[] not null default '{}',
-    add column has_begun boolean not null default false;
+alter table look_asides add column joined bigint[] not null default '{}';
+alter table look_asides add column has_begun boolean not null default false;
 
 comment on column look_asides.e164 is 'SEARCH: the number that was asked for first; null once it is over.';
 comment on column look_asides.joined is 'SEARCH: further numbers, of calls that came before it had begun; empty once it is over.';

@@ -202,7 +202,8 @@ impl FreshHistory {
         let mut lock = self.test.db.pool.begin().await.unwrap();
         sqlx::raw_sql("lock table external_refs in share mode").execute(&mut *lock).await.unwrap();
         self.let_go().await;
-        let waiting = "select count(*) from pg_locks where not granted and relation = 'external_refs'::regclass";
+        let waiting = "select count(*) from pg_locks where not granted and relation = 'external_refs'::regclass
+            and database = (select oid from pg_database where datname = current_database())";
         let (pages, look_ups, task, db) = (&self.pages, &self.look_ups, &self.tasks[0], &self.test.db);
         eventually("one to stand before its write", async || {
             task.has_ended() || pages.count().held + look_ups.count().held > 0 || db.number(waiting).await > 0
@@ -216,8 +217,9 @@ impl FreshHistory {
         for task in self.tasks.drain(..) {
             task.dies().await;
         }
-        let end = "select count(pg_terminate_backend(pid)) from pg_locks where not granted and relation = 'external_refs'::regclass";
-        eventually("the end of its connection", async || db.number(end).await == 0).await;
+        // Of this database alone: all have tables of the same numbers.
+        let end = waiting.replace("count(*)", "count(pg_terminate_backend(pid))");
+        eventually("the end of its connection", async || db.number(&end).await == 0).await;
         lock.rollback().await.unwrap();
         self.pages.deserted().await;
         self.look_ups.deserted().await;

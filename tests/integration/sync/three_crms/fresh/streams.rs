@@ -9,7 +9,9 @@ use serde_json::json;
 use super::{super::crm::SalesforceCrm, PushingCrm};
 use crate::support::{TestApp, Worlds, db::TestDb, streams::FollowingProcess, sync::eventually};
 
-const WAITING: &str = "select count(*) from pg_locks where not granted and relation = 'hints'::regclass";
+/// Of this database alone: all have tables of the same numbers.
+const WAITING: &str = "select count(*) from pg_locks where not granted and relation = 'hints'::regclass
+    and database = (select oid from pg_database where datname = current_database())";
 
 /// Who follows: the last one, and those who were before.
 pub struct FollowedStreams(Vec<FollowingProcess>);
@@ -42,9 +44,9 @@ impl FollowedStreams {
         for process in &self.0 {
             process.die();
         }
-        let end = "select pg_terminate_backend(pid) from pg_locks where not granted and relation = 'hints'::regclass";
+        let end = WAITING.replace("count(*)", "pg_terminate_backend(pid)");
         eventually("the end of its connections", async || {
-            sqlx::raw_sql(end).execute(&test.db.pool).await.unwrap();
+            sqlx::raw_sql(sqlx::AssertSqlSafe(end.as_str())).execute(&test.db.pool).await.unwrap();
             test.db.number("select count(*) from push_streams where lease_until is null").await == 1
         })
         .await;
