@@ -271,6 +271,9 @@ async fn search(client: &dyn CrmClient, keys: &[PhoneKey]) -> Result<FoundRecord
             Err(error) => failure = Some(error),
         }
     }
+    // Somebody may have two of the numbers.
+    found.records.sort_unstable_by(|one, other| one.key.cmp(&other.key));
+    found.records.dedup_by(|one, other| one.key == other.key);
     found.unconfirmed = found.records.iter().map(|record| record.key.clone()).collect();
     to_read.sort_unstable();
     to_read.dedup();
